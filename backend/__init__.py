@@ -1,0 +1,20 @@
+"""samloop's backend: serves SAM masks to Label Studio.
+
+The map of the house, from the door inwards; imports point downwards only (import-linter holds it):
+
+    __main__      the command line `samloop`: commands/
+    commands      one module a family of commands
+    demo          a real Label Studio with a sample project, walked through
+    stack         the embedded Valkey, the worker and the server as child processes
+    app           composition root of the server: Settings -> every object, wired once
+    routes        HTTP only
+    serving       one task in, one prediction out (no HTTP, no globals)
+    training      webhook -> RQ, by the dotted name "finetuner.job.run"; knows no trainer
+    --- the library half, which also carries the fine-tuner ---
+    sam           the only place that imports torch: weights, encoder, predictor, embeddings, slot
+    labelstudio   the only place that knows Label Studio's JSON
+    registry      checkpoints as files: publish, pointers, watch
+    masks         pure NumPy geometry
+    settings      one frozen Settings
+    errors        one tree of errors
+"""

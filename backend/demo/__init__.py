@@ -1,0 +1,1 @@
+"""`samloop demo`: a real Label Studio with a sample project and everything beside it."""

@@ -1,0 +1,83 @@
+"""One tree of errors. Every message tells the value met, the rule and the next step.
+
+    SamloopError                 500
+    +- BadInput                  400  what a client sent cannot be used
+    |  +- BadImage               422  bytes that are no image we read, or too many pixels
+    |  +- ForbiddenUrl           403  an address that the URL policy refuses
+    +- NotAuthorized             401  credentials are missing or wrong
+    +- NotFound                  404  no such project, version or file
+    +- Upstream                  502  Label Studio (or an image's host) failed us
+    +- Unavailable               503  Redis, the registry or a model is away; try again
+    +- BadCheckpoint             500  a checkpoint that must not be served
+    +- BadWeights                500  base weights that cannot be had or do not verify
+    +- NothingToLearn            409  annotations from which nothing can be trained
+    +- SettingsError             500  the environment holds values that cannot be used
+"""
+
+from typing import ClassVar
+
+
+class SamloopError(Exception):
+    """Root of the tree. `str(error)` is one sentence that may be shown to a client."""
+
+    status: ClassVar[int] = 500
+
+
+class BadInput(SamloopError):
+    """What a client sent cannot be used."""
+
+    status = 400
+
+
+class BadImage(BadInput):
+    """Bytes that are no image we read, or one with too many pixels."""
+
+    status = 422
+
+
+class ForbiddenUrl(BadInput):
+    """An address that the URL policy refuses."""
+
+    status = 403
+
+
+class NotAuthorized(SamloopError):
+    """Credentials are missing or wrong."""
+
+    status = 401
+
+
+class NotFound(SamloopError):
+    """No such project, version or file."""
+
+    status = 404
+
+
+class Upstream(SamloopError):
+    """Label Studio, or the host of an image, failed us."""
+
+    status = 502
+
+
+class Unavailable(SamloopError):
+    """Redis, the registry or a model is away; the same request may succeed later."""
+
+    status = 503
+
+
+class BadCheckpoint(SamloopError):
+    """A checkpoint that must not be served: wrong digest, shape, base, or weights that are not finite."""
+
+
+class BadWeights(SamloopError):
+    """Base weights that cannot be had, or do not verify."""
+
+
+class NothingToLearn(SamloopError):
+    """Annotations from which nothing can be trained."""
+
+    status = 409
+
+
+class SettingsError(SamloopError):
+    """The environment holds values that cannot be used; every fault is told at once."""

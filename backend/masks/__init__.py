@@ -1,0 +1,1 @@
+"""Pure NumPy geometry: prompts, polygons, metrics. No torch, no Label Studio."""

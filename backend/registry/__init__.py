@@ -1,0 +1,1 @@
+"""Checkpoints as files, not models: publish, verify, point at, watch."""

@@ -1,0 +1,167 @@
+"""One frozen Settings, read from the environment once; every fault is told at once.
+
+README's table of settings is made from the fields here (`samloop settings --markdown`; a test holds the two together).
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from backend.errors import SettingsError
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("is not an http(s) URL; write for example http://localhost:8080")
+    return text.rstrip("/")
+
+
+def _redis_url(text: str) -> str:
+    if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("is not a redis://, rediss:// or unix:// URL")
+    return text
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"is none of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _integer(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,12}", text) or not lowest <= int(text) <= highest:
+            raise ValueError(f"is not a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return parse
+
+
+def _number(lowest: float, highest: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not lowest <= value <= highest:
+            raise ValueError(f"is not a number from {lowest} to {highest}")
+        return value
+
+    return parse
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in {"1", "0", "true", "false", "yes", "no"}:
+        raise ValueError("is not true or false")
+    return text.lower() in {"1", "true", "yes"}
+
+
+def _path(text: str) -> Path:
+    if "://" in text:
+        raise ValueError("is a URL; this version keeps it in a folder: name a path")
+    return Path(text).expanduser().absolute()
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(_path(part) for part in text.split(os.pathsep) if part)
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "samloop"
+
+
+def _setting(variable: str, parse: Callable[[str], Any], default: Any, text: str, *, secret: bool = False) -> Any:  # noqa: ANN401 - as dataclasses.field
+    metadata = {"variable": variable, "parse": parse, "text": text, "secret": secret}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=not secret)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that the environment decides. Secrets are not in its repr."""
+
+    label_studio_url: str | None = _setting(
+        "LABEL_STUDIO_URL", _http_url, None, "where Label Studio answers; else what `/setup` told"
+    )
+    label_studio_api_key: str | None = _setting(
+        "LABEL_STUDIO_API_KEY", str, None, "legacy token or personal access token", secret=True
+    )
+    redis_url: str | None = _setting("REDIS_URL", _redis_url, None, "the queue; absent: the embedded Valkey", secret=True)
+    model_dir: Path = _setting(
+        "MODEL_DIR", _path, lambda: _xdg("XDG_DATA_HOME", ".local/share") / "models", "the registry of checkpoints"
+    )
+    basic_auth_user: str | None = _setting("BASIC_AUTH_USER", str, None, "user that Label Studio must name")
+    basic_auth_pass: str | None = _setting("BASIC_AUTH_PASS", str, None, "its password", secret=True)
+    model: str | None = _setting(
+        "SAMLOOP_MODEL", str, None,
+        "`mobile-sam`, `sam-vit-base|large|huge`, a Hugging Face id, a `save_pretrained` folder or a checkpoint folder; "
+        "absent: `mobile-sam` on a CPU, `sam-vit-base` on a GPU",
+    )  # fmt: skip
+    device: str = _setting("SAMLOOP_DEVICE", _one_of("auto", "cpu", "cuda", "mps"), "auto", "where the model runs")
+    dtype: str = _setting(
+        "SAMLOOP_DTYPE", _one_of("auto", "float32", "bfloat16"), "auto", "the encoder's arithmetic; auto: bfloat16 on a GPU, else float32"
+    )
+    method: str = _setting("SAMLOOP_METHOD", _one_of("decoder"), "decoder", "what training changes")
+    train_epochs: int = _setting("SAMLOOP_EPOCHS", _integer(1, 1000), 30, "most epochs of a training")
+    train_seconds: float = _setting("SAMLOOP_TRAIN_SECONDS", _number(1, 86400), 600.0, "most seconds of a training")
+    cache_dir: Path = _setting(
+        "SAMLOOP_CACHE_DIR", _path, lambda: _xdg("XDG_CACHE_HOME", ".cache"), "converted weights and embeddings"
+    )
+    cache_mib: int = _setting("SAMLOOP_CACHE_MIB", _integer(8, 1 << 20), 512, "embeddings kept in memory, MiB (4 an image)")
+    local_files_root: tuple[Path, ...] = _setting(
+        "SAMLOOP_LOCAL_FILES_ROOT", _paths, (),
+        "folders from which `/data/local-files/?d=` is read directly; absent: through Label Studio",
+    )  # fmt: skip
+    image_hosts: tuple[str, ...] = _setting(
+        "SAMLOOP_IMAGE_HOSTS", _hosts, (), "further `host[:port]`s, private ones too, from which images may come, by comma"
+    )
+    image_mib: int = _setting("SAMLOOP_IMAGE_MIB", _integer(1, 4096), 64, "largest image file, MiB")
+    image_megapixels: int = _setting("SAMLOOP_IMAGE_MEGAPIXELS", _integer(1, 1000), 100, "largest image, megapixels")
+    image_seconds: float = _setting("SAMLOOP_IMAGE_SECONDS", _number(0.1, 600), 20.0, "longest wait for one image")
+    poll_seconds: float = _setting("SAMLOOP_POLL_SECONDS", _number(0.05, 60), 1.0, "how often the registry is looked at")
+    job_seconds: int = _setting("SAMLOOP_JOB_SECONDS", _integer(60, 604800), 86400, "time limit of a training job")
+    insecure: bool = _setting("SAMLOOP_INSECURE", _flag, False, "serve other addresses than loopback without credentials")  # noqa: FBT003 - as dataclasses.field
+    log_level: str = _setting("SAMLOOP_LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "how much is logged")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read the environment; an empty variable counts as absent.
+
+        Raises:
+            SettingsError: naming every value that cannot be used.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        faults: list[str] = []
+        for each in settings_fields():
+            variable, text = each.metadata["variable"], environ.get(each.metadata["variable"], "")
+            if not text:
+                continue
+            try:
+                values[each.name] = each.metadata["parse"](text)
+            except ValueError as fault:
+                shown = "***" if each.metadata["secret"] else repr(text[:200])
+                faults.append(f"{variable}={shown} {fault}")
+        if bool(environ.get("BASIC_AUTH_USER")) != bool(environ.get("BASIC_AUTH_PASS")):
+            faults.append("BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both or neither")
+        if faults:
+            raise SettingsError("; ".join(faults))
+        return cls(**values)
+
+
+def settings_fields() -> tuple[Field[Any], ...]:
+    """Every setting; its `metadata` holds `variable`, `text` and `secret`."""
+    return fields(Settings)

