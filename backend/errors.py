@@ -1,17 +1,17 @@
 """One tree of errors. Every message tells the value met, the rule and the next step.
 
-    SamloopError                 500
-    +- BadInput                  400  what a client sent cannot be used
-    |  +- BadImage               422  bytes that are no image we read, or too many pixels
-    |  +- ForbiddenUrl           403  an address that the URL policy refuses
-    +- NotAuthorized             401  credentials are missing or wrong
-    +- NotFound                  404  no such project, version or file
-    +- Upstream                  502  Label Studio (or an image's host) failed us
-    +- Unavailable               503  Redis, the registry or a model is away; try again
-    +- BadCheckpoint             500  a checkpoint that must not be served
-    +- BadWeights                500  base weights that cannot be had or do not verify
-    +- NothingToLearn            409  annotations from which nothing can be trained
-    +- SettingsError             500  the environment holds values that cannot be used
+SamloopError                 500
++- BadInput                  400  what a client sent cannot be used
+|  +- BadImage               422  bytes that are no image we read, or too many pixels
+|  +- ForbiddenUrl           403  an address that the URL policy refuses
++- NotAuthorized             401  credentials are missing or wrong
++- NotFound                  404  no such project, version or file
++- Upstream                  502  Label Studio (or an image's host) failed us
++- Unavailable               503  Redis, the registry or a model is away; try again
++- BadCheckpoint             500  a checkpoint that must not be served
++- BadWeights                500  base weights that cannot be had or do not verify
++- NothingToLearn            409  annotations from which nothing can be trained
++- SettingsError             500  the environment holds values that cannot be used
 """
 
 from typing import ClassVar

@@ -99,7 +99,9 @@ class Settings:
     label_studio_api_key: str | None = _setting(
         "LABEL_STUDIO_API_KEY", str, None, "legacy token or personal access token", secret=True
     )
-    redis_url: str | None = _setting("REDIS_URL", _redis_url, None, "the queue; absent: the embedded Valkey", secret=True)
+    redis_url: str | None = _setting(
+        "REDIS_URL", _redis_url, None, "the queue; absent: the embedded Valkey", secret=True
+    )
     model_dir: Path = _setting(
         "MODEL_DIR", _path, lambda: _xdg("XDG_DATA_HOME", ".local/share") / "models", "the registry of checkpoints"
     )
@@ -112,7 +114,10 @@ class Settings:
     )  # fmt: skip
     device: str = _setting("SAMLOOP_DEVICE", _one_of("auto", "cpu", "cuda", "mps"), "auto", "where the model runs")
     dtype: str = _setting(
-        "SAMLOOP_DTYPE", _one_of("auto", "float32", "bfloat16"), "auto", "the encoder's arithmetic; auto: bfloat16 on a GPU, else float32"
+        "SAMLOOP_DTYPE",
+        _one_of("auto", "float32", "bfloat16"),
+        "auto",
+        "the encoder's arithmetic; auto: bfloat16 on a GPU, else float32",
     )
     method: str = _setting("SAMLOOP_METHOD", _one_of("decoder"), "decoder", "what training changes")
     train_epochs: int = _setting("SAMLOOP_EPOCHS", _integer(1, 1000), 30, "most epochs of a training")
@@ -120,21 +125,32 @@ class Settings:
     cache_dir: Path = _setting(
         "SAMLOOP_CACHE_DIR", _path, lambda: _xdg("XDG_CACHE_HOME", ".cache"), "converted weights and embeddings"
     )
-    cache_mib: int = _setting("SAMLOOP_CACHE_MIB", _integer(8, 1 << 20), 512, "embeddings kept in memory, MiB (4 an image)")
+    cache_mib: int = _setting(
+        "SAMLOOP_CACHE_MIB", _integer(8, 1 << 20), 512, "embeddings kept in memory, MiB (4 an image)"
+    )
     local_files_root: tuple[Path, ...] = _setting(
         "SAMLOOP_LOCAL_FILES_ROOT", _paths, (),
         "folders from which `/data/local-files/?d=` is read directly; absent: through Label Studio",
     )  # fmt: skip
     image_hosts: tuple[str, ...] = _setting(
-        "SAMLOOP_IMAGE_HOSTS", _hosts, (), "further `host[:port]`s, private ones too, from which images may come, by comma"
+        "SAMLOOP_IMAGE_HOSTS",
+        _hosts,
+        (),
+        "further `host[:port]`s, private ones too, from which images may come, by comma",
     )
     image_mib: int = _setting("SAMLOOP_IMAGE_MIB", _integer(1, 4096), 64, "largest image file, MiB")
     image_megapixels: int = _setting("SAMLOOP_IMAGE_MEGAPIXELS", _integer(1, 1000), 100, "largest image, megapixels")
     image_seconds: float = _setting("SAMLOOP_IMAGE_SECONDS", _number(0.1, 600), 20.0, "longest wait for one image")
-    poll_seconds: float = _setting("SAMLOOP_POLL_SECONDS", _number(0.05, 60), 1.0, "how often the registry is looked at")
+    poll_seconds: float = _setting(
+        "SAMLOOP_POLL_SECONDS", _number(0.05, 60), 1.0, "how often the registry is looked at"
+    )
     job_seconds: int = _setting("SAMLOOP_JOB_SECONDS", _integer(60, 604800), 86400, "time limit of a training job")
-    insecure: bool = _setting("SAMLOOP_INSECURE", _flag, False, "serve other addresses than loopback without credentials")  # noqa: FBT003 - as dataclasses.field
-    log_level: str = _setting("SAMLOOP_LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "how much is logged")
+    insecure: bool = _setting(
+        "SAMLOOP_INSECURE", _flag, False, "serve other addresses than loopback without credentials"
+    )
+    log_level: str = _setting(
+        "SAMLOOP_LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "how much is logged"
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
