@@ -4,7 +4,7 @@ import typer
 
 app = typer.Typer(
     name="samloop",
-    help="Segment Anything for Label Studio: pre-annotates, learns from what annotators submit, swaps the better model in.",
+    help="Segment Anything for Label Studio: pre-annotates, learns from annotations, swaps the better model in.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

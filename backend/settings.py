@@ -109,7 +109,7 @@ class Settings:
     basic_auth_pass: str | None = _setting("BASIC_AUTH_PASS", str, None, "its password", secret=True)
     model: str | None = _setting(
         "SAMLOOP_MODEL", str, None,
-        "`mobile-sam`, `sam-vit-base|large|huge`, a Hugging Face id, a `save_pretrained` folder or a checkpoint folder; "
+        "`mobile-sam`, `sam-vit-base|large|huge`, a Hugging Face id, a `save_pretrained` or a checkpoint folder; "
         "absent: `mobile-sam` on a CPU, `sam-vit-base` on a GPU",
     )  # fmt: skip
     device: str = _setting("SAMLOOP_DEVICE", _one_of("auto", "cpu", "cuda", "mps"), "auto", "where the model runs")
@@ -146,7 +146,7 @@ class Settings:
     )
     job_seconds: int = _setting("SAMLOOP_JOB_SECONDS", _integer(60, 604800), 86400, "time limit of a training job")
     insecure: bool = _setting(
-        "SAMLOOP_INSECURE", _flag, False, "serve other addresses than loopback without credentials"
+        "SAMLOOP_INSECURE", _flag, default=False, text="serve other addresses than loopback without credentials"
     )
     log_level: str = _setting(
         "SAMLOOP_LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "how much is logged"

@@ -73,8 +73,8 @@ def tiny_sam_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         prompt_encoder_config={"hidden_size": 32, "mask_input_channels": 4},
         mask_decoder_config={
-            "hidden_size": 32, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "iou_head_hidden_dim": 32,
-            "layer_norm_eps": 1e-5,
+            "hidden_size": 32, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "iou_head_hidden_dim": 32, "layer_norm_eps": 1e-5,
         },
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("tiny-sam")

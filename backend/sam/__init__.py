@@ -1,1 +1,1 @@
-"""Segment Anything: weights, encoder, predictor, embedding cache, hot-swap slot. The only place in backend that imports torch."""
+"""Segment Anything: weights, encoder, predictor, embeddings, hot-swap slot. Here alone the backend imports torch."""
