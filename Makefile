@@ -1,0 +1,40 @@
+# make demo   the whole thing, running: Label Studio, the backend, a worker, the embedded Valkey
+# make test   every test, on real collaborators
+# Each does all the set-up on a machine with Python >= 3.11 and npm; nothing is installed outside this folder.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_FLAGS := --quiet --disable-pip-version-check --no-input
+export HF_HUB_OFFLINE ?= $(if $(CI),1,)
+
+.PHONY: setup label-studio demo test check bench clean
+
+setup: .venv/.ready
+.venv/.ready: pyproject.toml docker/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "samloop needs Python >= 3.11; this is %d.%d: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt torch
+	$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt -e '.[demo,test,check]'
+	$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt --no-deps label-studio-sdk
+	@touch $@
+
+# A virtual environment of its own: Label Studio's pins do not fit ours.
+label-studio: .venv-label-studio/.ready
+.venv-label-studio/.ready: docker/constraints-label-studio.txt
+	$(PYTHON) -m venv .venv-label-studio
+	.venv-label-studio/bin/pip install $(PIP_FLAGS) -c docker/constraints-label-studio.txt label-studio
+	@touch $@
+
+demo: setup label-studio
+	$(BIN)/samloop demo $(ARGS)
+
+test: setup label-studio
+	$(BIN)/pytest $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv .venv-label-studio .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
