@@ -1,0 +1,199 @@
+"""TinyViT-5M as SAM's image encoder: convolutions first, then attention in windows; 1024x1024 in, 64x64 out.
+
+Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Transformers" (ECCV 2022), table 6, with the strides
+that Zhang et al., "Faster Segment Anything" (2023, MobileSAM) gave it: the last stage keeps 64x64.
+
+Every map is (batch, channels, height, width) to the outside and lies in memory channels last, so that the linear
+layers' (batch, height, width, channels) is a view of it. BatchNorms are folded into their convolutions (mobile_sam.py).
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
+from transformers import SamVisionConfig
+from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisionNeck
+
+WIDTHS = (64, 128, 160, 320)
+DEPTHS = (2, 2, 6, 2)
+HEADS = (None, 4, 5, 10)  # stage 0 is convolutions only
+WINDOWS = (None, 7, 14, 7)
+STRIDES = (2, 2, 1)  # between the stages
+EXPANSION = 4  # of the MBConvs and of the MLPs
+
+Map = Float[Tensor, "b c h w"]
+Rows = Float[Tensor, "b h w c"]
+
+
+def _depthwise(channels: int, *, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, 3, stride, 1, groups=channels)
+
+
+class PatchEmbed(nn.Module):
+    """Two convolutions of stride 2: an image (b, 3, h, w) becomes (b, 64, h/4, w/4)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width // 2, 3, 2, 1)
+        self.conv2 = nn.Conv2d(width // 2, width, 3, 2, 1)
+
+    def forward(self, pixels: Map) -> Map:
+        """Embed pixels, normalised as segment-anything does."""
+        embedded: Tensor = self.conv2(F.gelu(self.conv1(pixels)))
+        return embedded
+
+
+class InvertedBottleneck(nn.Module):
+    """MBConv: 1x1 to four times the width, 3x3 depthwise, 1x1 back, added to the input, GELU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, EXPANSION * width, 1)
+        self.conv2 = _depthwise(EXPANSION * width)
+        self.conv3 = nn.Conv2d(EXPANSION * width, width, 1)
+
+    def forward(self, x: Map) -> Map:
+        """Keep the shape."""
+        return F.gelu(x + self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x))))))
+
+
+class Downsample(nn.Module):
+    """To the next stage's width: 1x1, then 3x3 depthwise with the stride, then 1x1."""
+
+    def __init__(self, width: int, wider: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, wider, 1)
+        self.conv2 = _depthwise(wider, stride=stride)
+        self.conv3 = nn.Conv2d(wider, wider, 1)
+
+    def forward(self, x: Map) -> Map:
+        """Widen, and divide height and width by the stride."""
+        widened: Tensor = self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
+        return widened
+
+
+def offset_index(window: int, *, device: torch.device | None = None) -> Int[Tensor, "n n"]:
+    """Which bias two tokens of a window share: `|dy| * window + |dx|`, for n = window**2 tokens in row-major order."""
+    steps = torch.arange(window, device=device)
+    apart = (steps[:, None] - steps[None, :]).abs()
+    index = apart[:, None, :, None] * window + apart[None, :, None, :]
+    return index.reshape(window**2, window**2)
+
+
+class WindowAttention(nn.Module):
+    """LayerNorm, then multi-head attention among the tokens of one window, biased by how far apart they lie."""
+
+    def __init__(self, width: int, *, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.norm = nn.LayerNorm(width)
+        # One head after another, each as query, key, value: (heads, 3, width / heads) rows.
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.biases = nn.Parameter(torch.zeros(heads, window**2))
+
+    def forward(self, tokens: Float[Tensor, "windows n width"]) -> Float[Tensor, "windows n width"]:
+        """Mix the n = window**2 tokens of each window; no residual."""
+        count, n, width = tokens.shape
+        qkv = self.qkv(self.norm(tokens)).view(count, n, self.heads, 3, width // self.heads)
+        query, key, value = qkv.permute(3, 0, 2, 1, 4)
+        # Built anew in each call: 0.2 % of the time, and a kept copy would go stale under training and `.to()`.
+        # Four dimensions: with three, PyTorch leaves its fused CPU kernel for one that takes twice as long.
+        bias = self.biases[None, :, offset_index(self.window, device=tokens.device)].to(query.dtype)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(count, n, width))
+        return projected
+
+
+class Mlp(nn.Module):
+    """LayerNorm, then two linear layers with GELU between, on every token alone."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, EXPANSION * width)
+        self.fc2 = nn.Linear(EXPANSION * width, width)
+
+    def forward(self, tokens: Rows) -> Rows:
+        """Keep the shape; no residual."""
+        mixed: Tensor = self.fc2(F.gelu(self.fc1(self.norm(tokens))))
+        return mixed
+
+
+def split_windows(rows: Rows, window: int) -> Float[Tensor, "windows n c"]:
+    """Cut a map into windows of n = window**2 tokens, row by row; the far edges are filled up with zeros."""
+    b, h, w, c = rows.shape
+    rows = F.pad(rows, (0, 0, 0, -w % window, 0, -h % window))
+    down, across = rows.shape[1] // window, rows.shape[2] // window
+    rows = rows.view(b, down, window, across, window, c).transpose(2, 3)
+    return rows.reshape(b * down * across, window**2, c)
+
+
+def join_windows(tokens: Float[Tensor, "windows n c"], window: int, *, height: int, width: int) -> Rows:
+    """Undo `split_windows` for maps of this height and width."""
+    down, across = -(-height // window), -(-width // window)
+    rows = tokens.view(-1, down, across, window, window, tokens.shape[-1]).transpose(2, 3)
+    return rows.reshape(-1, down * window, across * window, tokens.shape[-1])[:, :height, :width]
+
+
+class AttentionBlock(nn.Module):
+    """Attention in windows with a residual, a 3x3 depthwise convolution without one, an MLP with one."""
+
+    def __init__(self, width: int, *, heads: int, window: int) -> None:
+        super().__init__()
+        self.attn = WindowAttention(width, heads=heads, window=window)
+        self.local_conv = _depthwise(width)
+        self.mlp = Mlp(width)
+
+    def forward(self, x: Map) -> Map:
+        """Keep the shape."""
+        rows = x.permute(0, 2, 3, 1)
+        _, height, width, _ = rows.shape
+        window = self.attn.window
+        mixed = self.attn(split_windows(rows, window))
+        rows = rows + join_windows(mixed, window, height=height, width=width)
+        rows = self.local_conv(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        out: Tensor = rows + self.mlp(rows)
+        return out.permute(0, 3, 1, 2)
+
+
+class Stage(nn.Module):
+    """The blocks of one width, and what leads to the next."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        width, heads, window = WIDTHS[index], HEADS[index], WINDOWS[index]
+        self.blocks = nn.Sequential(
+            *(
+                InvertedBottleneck(width)
+                if heads is None or window is None
+                else AttentionBlock(width, heads=heads, window=window)
+                for _ in range(DEPTHS[index])
+            )
+        )
+        self.downsample = (
+            Downsample(width, WIDTHS[index + 1], stride=STRIDES[index]) if index < len(STRIDES) else nn.Identity()
+        )
+
+    def forward(self, x: Map) -> Map:
+        """To the next stage's width and size."""
+        passed: Tensor = self.downsample(self.blocks(x))
+        return passed
+
+
+class TinyVitEncoder(nn.Module):
+    """Stands where `transformers.SamModel` has its ViT: (b, 3, 1024, 1024) pixels to (b, 256, 64, 64) features.
+
+    The neck is SAM's own, so `config.hidden_size` must be 320 and `config.output_channels` 256.
+    """
+
+    def __init__(self, config: SamVisionConfig) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(WIDTHS[0])
+        self.stages = nn.Sequential(*(Stage(index) for index in range(len(WIDTHS))))
+        self.neck = SamVisionNeck(config)
+
+    def forward(self, pixel_values: Float[Tensor, "b 3 h w"], **_: object) -> SamVisionEncoderOutput:
+        """Encode; further arguments of transformers (what to record) are taken and unused."""
+        x = self.stages(self.patch_embed(pixel_values.contiguous(memory_format=torch.channels_last)))
+        return SamVisionEncoderOutput(last_hidden_state=self.neck(x.permute(0, 2, 3, 1)))
