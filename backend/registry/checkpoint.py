@@ -1,0 +1,260 @@
+"""A checkpoint on disk: a folder with the weights and a manifest that holds every file's digest.
+
+The manifest is written last. So a folder with a manifest whose digests hold is whole, and every other one is refused.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from backend.errors import BadCheckpoint, NotFound
+
+WEIGHTS_FILE = "model.safetensors"
+MANIFEST_FILE = "manifest.json"
+MAX_MANIFEST_BYTES = 64 << 20
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """What one file must be: `sha256` in lower-case hexadecimal, and its length in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All that is known of a checkpoint. `config`, `metrics`, `verdict` and `excluded` are JSON.
+
+    `project_id` None: trained offline. `parent` None: trained from the base. `base_fingerprint` is that of the whole
+    base model whose decoder these weights replace. `created_at` is ISO 8601 in UTC. `files` is filled in when the
+    checkpoint is written.
+    """
+
+    version: str
+    project_id: int | None
+    base_model: str
+    base_fingerprint: str
+    method: str
+    parent: str | None
+    data_digest: str
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    verdict: Mapping[str, Any]
+    excluded: tuple[Mapping[str, Any], ...]
+    created_at: str
+    code_version: str
+    files: Mapping[str, FileDigest] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The manifest as JSON text; a number that is not finite becomes null."""
+        return json.dumps(_finite(asdict(self)), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Read what `to_json` wrote.
+
+        Raises:
+            BadCheckpoint: the text is no JSON, or a field is missing, unknown or of the wrong type.
+        """
+        try:
+            values = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as fault:
+            raise BadCheckpoint(f"{MANIFEST_FILE} is not JSON: {fault}") from fault
+        if not isinstance(values, dict) or set(values) != set(_TYPES):
+            raise BadCheckpoint(f"{MANIFEST_FILE} must be an object with the fields {', '.join(sorted(_TYPES))}")
+        for name, types in _TYPES.items():
+            if not isinstance(values[name], types) or isinstance(values[name], bool):
+                raise BadCheckpoint(f"{MANIFEST_FILE}: {name}={str(values[name])[:80]!r} is of the wrong type")
+        if not all(isinstance(each, dict) for each in values["excluded"]):
+            raise BadCheckpoint(f"{MANIFEST_FILE}: excluded must be a list of objects")
+        files = {str(name): _digest(str(name), entry) for name, entry in values["files"].items()}
+        return cls(**{**values, "excluded": tuple(values["excluded"]), "files": files})
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "version": (str,), "project_id": (int, type(None)), "base_model": (str,), "base_fingerprint": (str,),
+    "method": (str,), "parent": (str, type(None)), "data_digest": (str,), "config": (dict,), "metrics": (dict,),
+    "verdict": (dict,), "excluded": (list,), "created_at": (str,), "code_version": (str,), "files": (dict,),
+}  # fmt: skip
+
+
+def write_checkpoint(folder: Path, *, weights: bytes, manifest: Manifest) -> Manifest:
+    """Write weights, then the manifest that vouches for them, each by temporary file, fsync and rename.
+
+    Killed at any moment it leaves either a folder that verifies or one that `verified_weights` refuses.
+
+    Returns:
+        The manifest as written, `files` filled in.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / WEIGHTS_FILE, weights)
+    digest = FileDigest(sha256=hashlib.sha256(weights).hexdigest(), bytes=len(weights))
+    manifest = replace(manifest, files={WEIGHTS_FILE: digest})
+    write_file(folder / MANIFEST_FILE, manifest.to_json().encode())
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a checkpoint folder; the files it names are not looked at.
+
+    Raises:
+        NotFound: the folder holds no manifest.
+        BadCheckpoint: the manifest is not one of ours.
+    """
+    return parse_manifest(_manifest_bytes(folder), where=folder)
+
+
+def parse_manifest(data: bytes, *, where: Path) -> Manifest:
+    """The manifest in `data`, read from the folder `where`, which errors name.
+
+    Raises:
+        BadCheckpoint: it is not one of ours.
+    """
+    try:
+        return Manifest.from_json(data.decode())
+    except (UnicodeDecodeError, BadCheckpoint) as fault:
+        raise BadCheckpoint(f"checkpoint {where}: {fault}") from fault
+
+
+def manifest_bytes(folder: Path, *, sha256: str) -> bytes:
+    """The manifest's bytes, which must have this digest.
+
+    Raises:
+        NotFound: there is none.
+        BadCheckpoint: another digest.
+    """
+    data = _manifest_bytes(folder)
+    if (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise BadCheckpoint(f"checkpoint {folder}: {MANIFEST_FILE} has sha256 {found}, its pointer says {sha256}")
+    return data
+
+
+def verified_weights(folder: Path) -> Path:
+    """The weights' file, after size and sha256 of every file in the manifest were found to be right.
+
+    Raises:
+        NotFound: the folder holds no manifest.
+        BadCheckpoint: a file is missing, is a link or no plain file, or differs from its digest.
+    """
+    manifest = read_manifest(folder)
+    if WEIGHTS_FILE not in manifest.files:
+        raise BadCheckpoint(f"checkpoint {folder}: {MANIFEST_FILE} names no {WEIGHTS_FILE}")
+    for name, expected in manifest.files.items():
+        _verify(folder / name, expected)
+    return folder / WEIGHTS_FILE
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Put `data` at `path` whole or not at all: temporary file beside it, fsync, rename, fsync of the folder.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; `path` is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        write_new(temporary, data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Create `path` with `data` and bring it to the disk.
+
+    Raises:
+        OSError: it exists, the disk is full, or the folder cannot be written.
+    """
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the folder's entries to the disk: without this a rename may be undone by a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _manifest_bytes(folder: Path) -> bytes:
+    path = folder / MANIFEST_FILE
+    try:
+        with _open_plain(path) as file:
+            data = file.read(MAX_MANIFEST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as fault:
+        raise NotFound(f"{folder} is no checkpoint: it holds no {MANIFEST_FILE}") from fault
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BadCheckpoint(f"{path} is larger than {MAX_MANIFEST_BYTES >> 20} MiB")
+    return data
+
+
+def _verify(path: Path, expected: FileDigest) -> None:
+    try:
+        with _open_plain(path) as file:
+            # The size first: hashing a file that cannot be the right one would only take time.
+            if (size := os.fstat(file.fileno()).st_size) != expected.bytes:
+                raise BadCheckpoint(f"{path} has {size} bytes, its manifest says {expected.bytes}")
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as fault:
+        raise BadCheckpoint(f"{path} is missing, though its manifest names it") from fault
+    if found != expected.sha256:
+        raise BadCheckpoint(f"{path} has sha256 {found}, its manifest says {expected.sha256}")
+
+
+def _open_plain(path: Path) -> BufferedReader:
+    try:
+        # O_NONBLOCK: opening a FIFO must fail below, not wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as fault:
+        raise BadCheckpoint(f"{path} cannot be read as a plain file: {fault.strerror}") from fault
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadCheckpoint(f"{path} is no plain file")
+    return open(descriptor, "rb")  # noqa: PTH123 - a descriptor, not a path; the caller closes it
+
+
+def _digest(name: str, entry: object) -> FileDigest:
+    if not _FILE_NAME.fullmatch(name) or name == MANIFEST_FILE:
+        raise BadCheckpoint(f"{MANIFEST_FILE} names a file {name[:80]!r}; a plain name is expected")
+    match entry:
+        case {"sha256": str(sha256), "bytes": int(size)} if _SHA256.fullmatch(sha256) and size >= 0:
+            return FileDigest(sha256=sha256, bytes=size)
+        case _:
+            raise BadCheckpoint(f"{MANIFEST_FILE}: {name} needs a sha256 and a number of bytes")
+
+
+def _finite(value: object) -> object:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {str(key): _finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+        case _:
+            return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")

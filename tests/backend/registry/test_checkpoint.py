@@ -1,0 +1,151 @@
+"""A checkpoint folder verifies, or is refused with a sentence."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.errors import BadCheckpoint, NotFound
+from backend.registry.checkpoint import (
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    Manifest,
+    read_manifest,
+    verified_weights,
+    write_checkpoint,
+)
+
+MANIFEST = Manifest(
+    version="mobile-sam-p1-v1-0a1b2c",
+    project_id=1,
+    base_model="mobile-sam",
+    base_fingerprint="f" * 64,
+    method="decoder",
+    parent=None,
+    data_digest="d" * 64,
+    config={"epochs": 3},
+    metrics={"box": {"iou": 0.9}},
+    verdict={"promoted": True},
+    excluded=({"task": 7, "reason": "skipped"},),
+    created_at="2026-01-01T00:00:00+00:00",
+    code_version="0.1.0",
+)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    metrics=st.dictionaries(st.text(), json_values, max_size=4),
+    excluded=st.lists(st.dictionaries(st.text(), json_values, max_size=2), max_size=3),
+    project_id=st.none() | st.integers(min_value=1),
+    parent=st.none() | st.text(),
+)
+def test_a_manifest_reads_back_as_it_was_written(
+    metrics: dict[str, Any], excluded: list[dict[str, Any]], project_id: int | None, parent: str | None
+) -> None:
+    """Whatever JSON the trainer puts in."""
+    manifest = replace(
+        MANIFEST, metrics=metrics, excluded=tuple(excluded), project_id=project_id, parent=parent
+    )  # fmt: skip
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_figures_that_are_not_finite_become_null() -> None:
+    """JSON has no NaN, and a reader in another language would refuse the file."""
+    manifest = replace(MANIFEST, metrics={"hd95_px": float("nan"), "all": [float("inf"), 1.0]})
+    assert Manifest.from_json(manifest.to_json()).metrics == {"hd95_px": None, "all": [None, 1.0]}
+
+
+def test_a_written_checkpoint_verifies(tmp_path: Path) -> None:
+    """The manifest that comes back is the one on the disk, and it vouches for the weights."""
+    written = write_checkpoint(tmp_path / "out", weights=b"weights", manifest=MANIFEST)
+    assert read_manifest(tmp_path / "out") == written
+    assert verified_weights(tmp_path / "out").read_bytes() == b"weights"
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == [MANIFEST_FILE, WEIGHTS_FILE]
+
+
+def test_a_checkpoint_may_be_written_over_an_older_one(tmp_path: Path) -> None:
+    """`samloop train --out DIR` may be repeated."""
+    for weights in (b"old", b"newer"):
+        write_checkpoint(tmp_path, weights=weights, manifest=MANIFEST)
+    assert verified_weights(tmp_path).read_bytes() == b"newer"
+
+
+def _flip(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"X")
+
+
+def _link(path: Path) -> None:
+    path.rename(path.with_suffix(".elsewhere"))
+    path.symlink_to(path.with_suffix(".elsewhere"))
+
+
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_flip, "has sha256 .* its manifest says"),
+        (lambda path: path.write_bytes(b"short"), "has 5 bytes, its manifest says 7"),
+        (lambda path: path.unlink(), "is missing"),
+        (_link, "cannot be read as a plain file"),
+        (_fifo, "no plain file"),
+    ],
+)
+def test_damaged_weights_are_refused(tmp_path: Path, damage: Callable[[Path], object], said: str) -> None:
+    """A flipped byte, a cut file, a link, a pipe: none is loaded, none hangs."""
+    write_checkpoint(tmp_path, weights=b"weights", manifest=MANIFEST)
+    damage(tmp_path / WEIGHTS_FILE)
+    with pytest.raises(BadCheckpoint, match=said):
+        verified_weights(tmp_path)
+
+
+def _with(**changed: object) -> bytes:
+    return json.dumps({**json.loads(MANIFEST.to_json()), **changed}).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is not JSON"),
+        (b"\xff", "codec can't decode"),
+        (b"[" * 200_000, "is not JSON"),
+        (b"[]", "must be an object with the fields"),
+        (_with(surprise=1), "must be an object with the fields"),
+        (_with(version=3), "version='3' is of the wrong type"),
+        (_with(project_id=True), "project_id='True' is of the wrong type"),
+        (_with(metrics=float("nan")), "NaN is not a JSON number"),
+        (_with(excluded=["x"]), "excluded must be a list of objects"),
+        (_with(files={"../../etc/passwd": {"sha256": "0" * 64, "bytes": 1}}), "a plain name is expected"),
+        (_with(files={WEIGHTS_FILE: {"sha256": "zz", "bytes": 1}}), "needs a sha256"),
+        (_with(files={WEIGHTS_FILE: {"sha256": "0" * 64, "bytes": -1}}), "needs a sha256"),
+        (_with(files={}), f"names no {WEIGHTS_FILE}"),
+    ],
+)
+def test_a_manifest_that_is_none_of_ours_is_refused(tmp_path: Path, data: bytes, said: str) -> None:
+    """And the sentence names the folder."""
+    (tmp_path / MANIFEST_FILE).write_bytes(data)
+    with pytest.raises(BadCheckpoint, match=said) as raised:
+        verified_weights(tmp_path)
+    assert str(tmp_path) in str(raised.value)
+
+
+def test_a_folder_without_a_manifest_is_no_checkpoint(tmp_path: Path) -> None:
+    """Nor is a path that is not there, or one below a file."""
+    (tmp_path / "file").touch()
+    for folder in (tmp_path, tmp_path / "absent", tmp_path / "file"):
+        with pytest.raises(NotFound, match="is no checkpoint"):
+            read_manifest(folder)
