@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export HF_HUB_OFFLINE ?= $(if $(CI),1,)
 
-.PHONY: setup label-studio demo test check bench clean
+.PHONY: setup label-studio demo test check clean
 
 setup: .venv/.ready
 .venv/.ready: pyproject.toml docker/constraints.txt

@@ -2,18 +2,36 @@
 
 import typer
 
+from backend.commands import demo, learning, machine, project, registry, serving
+from backend.commands.console import told_plainly
+
 app = typer.Typer(
     name="samloop",
     help="Segment Anything for Label Studio: pre-annotates, learns from annotations, swaps the better model in.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo.demo)
+app.command()(serving.up)
+app.command()(serving.serve)
+app.command()(serving.worker)
+app.command()(project.connect)
+app.command()(machine.doctor)
+app.command()(learning.train)
+app.command()(learning.evaluate)
+app.command()(registry.versions)
+app.command()(registry.promote)
+app.command()(registry.rollback)
+app.command()(machine.weights)
+app.command("settings")(machine.settings_table)
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; an error of ours is one sentence and exit status 1."""
+    with told_plainly():
+        app()
 
 
 if __name__ == "__main__":

@@ -102,8 +102,17 @@ class Settings:
     redis_url: str | None = _setting(
         "REDIS_URL", _redis_url, None, "the queue; absent: the embedded Valkey", secret=True
     )
+    backend_url: str = _setting(
+        "SAMLOOP_BACKEND_URL", _http_url, "http://127.0.0.1:9090", "where Label Studio reaches the backend"
+    )
     model_dir: Path = _setting(
         "MODEL_DIR", _path, lambda: _xdg("XDG_DATA_HOME", ".local/share") / "models", "the registry of checkpoints"
+    )
+    queue_dir: Path = _setting(
+        "SAMLOOP_QUEUE_DIR",
+        _path,
+        lambda: _xdg("XDG_DATA_HOME", ".local/share") / "queue",
+        "the embedded Valkey's data",
     )
     basic_auth_user: str | None = _setting("BASIC_AUTH_USER", str, None, "user that Label Studio must name")
     basic_auth_pass: str | None = _setting("BASIC_AUTH_PASS", str, None, "its password", secret=True)

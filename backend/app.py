@@ -1,0 +1,95 @@
+"""Composition root of the server: Settings -> every object, wired once."""
+
+import logging
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from redis import Redis
+
+from backend.connections import Connections
+from backend.engine import Engine
+from backend.errors import BadInput, SamloopError
+from backend.guard import Guard, error_response
+from backend.metrics import Metrics
+from backend.registry.store import Registry
+from backend.routes import Routes
+from backend.settings import Settings
+from backend.training import TrainingQueue
+
+log = logging.getLogger(__name__)
+SWEEP_S = 5.0
+
+
+def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
+    """The server, with nothing started yet: models load and the registry is watched from its lifespan on.
+
+    Args:
+        settings: all that the environment decides.
+        connection: the queue's Redis.
+    """
+    metrics = Metrics()
+    registry = Registry(settings.model_dir)
+    queue = TrainingQueue(connection, job_seconds=settings.job_seconds)
+    engine = Engine(settings, registry=registry, observer=metrics)
+    routes = Routes(engine=engine, registry=registry, queue=queue, connections=Connections(settings), metrics=metrics)
+    _gauges(metrics, engine)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        engine.start()
+        stopping = threading.Event()
+        threading.Thread(target=_sweep, args=(queue, stopping), name="sweep-queue", daemon=True).start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            engine.stop()
+
+    app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lifespan)
+    app.add_middleware(Guard, user=settings.basic_auth_user, password=settings.basic_auth_pass)
+    app.add_exception_handler(SamloopError, _sentence)
+    app.add_exception_handler(RequestValidationError, _sentence)
+    app.add_exception_handler(Exception, _sentence)
+    app.include_router(routes.router())
+    return app
+
+
+def _gauges(metrics: Metrics, engine: Engine) -> None:
+    def figure(read: str) -> float:
+        return float(getattr(engine.loaded.cache, read)) if engine.loaded else 0.0
+
+    metrics.gauge("samloop_embeddings_bytes", "Bytes of embeddings in memory.", lambda: figure("bytes"))
+    metrics.gauge("samloop_embedding_hits", "Embeddings found in memory.", lambda: figure("hits"))
+    metrics.gauge("samloop_embedding_misses", "Embeddings that had to be computed.", lambda: figure("misses"))
+    metrics.gauge(
+        "samloop_refused_checkpoints",
+        "Checkpoints that were refused; the version before goes on serving.",
+        lambda: float(len(engine.loaded.slot.refused)) if engine.loaded else 0.0,
+    )
+
+
+def _sweep(queue: TrainingQueue, stopping: threading.Event) -> None:
+    """RQ cleans its registries only between dequeues; a training that lost its worker must not wait for that."""
+    while not stopping.wait(SWEEP_S):
+        try:
+            queue.sweep()
+        except SamloopError as fault:
+            log.warning("the queue cannot be swept: %s", fault, extra={"event": "queue.away"})
+        except Exception:
+            log.exception("the queue cannot be swept", extra={"event": "queue.sweep_failed"})
+
+
+async def _sentence(request: Request, error: Exception) -> Response:
+    """Every error as one sentence; a traceback goes to the log only."""
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        error = BadInput(f"{where}: {first['msg']}")
+    if not isinstance(error, SamloopError):
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error, extra={"event": "request.failed"})
+        error = SamloopError("something went wrong here: the server's log has the traceback")
+    headers = {"Retry-After": "5"} if error.status == 503 else None
+    return error_response(error, headers=headers)

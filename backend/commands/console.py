@@ -1,0 +1,61 @@
+"""What every command shares: how it logs, how it fails, and how it finds the queue."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from backend.errors import SamloopError
+from backend.settings import Settings
+
+out = Console()
+err = Console(stderr=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+ProjectOption = Annotated[int, typer.Option("--project", "-p", min=1, help="Id of the Label Studio project.")]
+
+
+def setup_logging(level: str) -> None:
+    """Log to stderr, one line an event."""
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr, force=True
+    )
+    # Their debug lines hold request headers, that is tokens.
+    for chatty in ("urllib3", "httpx", "filelock"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def settings_and_logging() -> Settings:
+    """The environment's settings; logging is set up by them."""
+    settings = Settings.from_env()
+    setup_logging(settings.log_level)
+    return settings
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Ends the program with one sentence on an error of ours; anything else is a bug and keeps its traceback."""
+    try:
+        yield
+    except SamloopError as failure:
+        err.print(f"samloop: {failure}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(1) from failure
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def print_json(value: object) -> None:
+    """One line of JSON on stdout."""
+    sys.stdout.write(json.dumps(value) + "\n")
+
+
+def show(value: object, *, as_json: bool, table: Callable[[], None]) -> None:
+    """JSON for programs, a table for people."""
+    if as_json:
+        print_json(value)
+    else:
+        table()

@@ -1,0 +1,108 @@
+"""`samloop train` and `samloop evaluate`: with Label Studio and a queue, or offline on an export."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from backend.commands.console import AsJson, err, out, print_json, settings_and_logging
+from backend.errors import BadInput
+
+Export = Annotated[
+    Path | None, typer.Option(help="Label Studio's JSON export.", exists=True, dir_okay=False, readable=True)
+]
+Images = Annotated[
+    Path | None, typer.Option(help="Folder in which images are looked up by file name.", exists=True, file_okay=False)
+]
+
+
+def train(  # noqa: PLR0913 - the command's options are fixed
+    project: Annotated[
+        int | None, typer.Option("--project", "-p", min=1, help="Queue a training of this project.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it ends.")] = False,  # noqa: FBT002 - typer's flags
+    export: Export = None,
+    images: Images = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the checkpoint.", file_okay=False)] = None,
+    method: Annotated[Literal["decoder"], typer.Option(help="What training changes.")] = "decoder",
+    head: Annotated[Literal["promptable"], typer.Option(help="What is trained.")] = "promptable",
+    epochs: Annotated[int | None, typer.Option(min=1, max=1000, help="Most epochs.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Most seconds of training.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train on a project's annotations (the job that the webhook queues), or offline on an export."""
+    if project is not None:
+        if export or images or out_dir:
+            raise BadInput("--project trains in the queue and --export offline: give one of the two")
+        from backend.commands.queue import train_project
+
+        train_project(project, wait=wait)
+        return
+    if not (export and images and out_dir):
+        raise BadInput("give --project N, or --export FILE --images DIR --out DIR")
+    from finetuner.offline import train_export
+
+    manifest = train_export(
+        export,
+        images,
+        out_dir,
+        settings=settings_and_logging(),
+        method=method,
+        head=head,
+        epochs=epochs,
+        seconds=seconds,
+        seed=seed,
+        progress=print_progress,
+    )
+    out.print(f"{manifest.version} is in {out_dir}: `samloop evaluate --checkpoint {out_dir}` measures it again")
+
+
+def print_progress(phase: str, **figures: float | str) -> None:
+    """One line a step on stderr; figures to three decimals."""
+    shown = "  ".join(
+        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items()
+    )
+    err.print(f"{phase:<11} {shown}", markup=False, highlight=False, soft_wrap=True)
+    sys.stderr.flush()
+
+
+def evaluate(
+    export: Export = None,
+    images: Images = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of the candidate.", exists=True, file_okay=False)
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - typer's flags
+) -> None:
+    """Measure the base, and a checkpoint beside it, on the held-out images of an export."""
+    if not (export and images):
+        raise BadInput("give --export FILE and --images DIR")
+    from finetuner.offline import evaluate_export
+
+    report = evaluate_export(
+        export, images, checkpoint=checkpoint, settings=settings_and_logging(), progress=print_progress
+    )
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    table = Table(title=f"{report['objects']} held-out objects on {report['images']} images")
+    for heading in ("prompt", "metric", "base", "candidate", "difference [95 %]"):
+        table.add_column(heading)
+    for prompt in ("box", "point"):
+        for metric in ("iou", "boundary_iou", "over_area", "under_area", "hd95_px"):
+            candidate = report["candidate"] and report["candidate"][prompt][metric]
+            difference = (report["difference"] or {}).get(prompt, {}).get(metric)
+            table.add_row(
+                prompt,
+                metric,
+                f"{report['base'][prompt][metric]:.3f}",
+                "" if candidate is None else f"{candidate:.3f}",
+                "" if difference is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference),
+            )
+    out.print(table)

@@ -1,0 +1,110 @@
+"""`samloop weights`, `settings` and `doctor`: what this machine has, and what it lacks."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from backend.commands.console import out, settings_and_logging
+from backend.errors import SamloopError, Unavailable
+from backend.settings import Settings, settings_fields
+
+
+def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and convert this model.")] = None) -> None:
+    """Fetch and verify a base model's weights; without a name, list what is known."""
+    from backend.sam.weights import base_weights, known_weights
+
+    settings = settings_and_logging()
+    if name is not None:
+        out.print(f"{name}: {base_weights(name, cache_dir=settings.cache_dir)}", soft_wrap=True)
+        return
+    table = Table("model", "here", "where")
+    for known in known_weights(cache_dir=settings.cache_dir):
+        table.add_row(known.name, "yes" if known.folder else "no", str(known.folder or known.source))
+    out.print(table)
+
+
+def settings_table() -> None:
+    """The table of settings, as README shows it."""
+    sys.stdout.write(settings_markdown())
+
+
+def settings_markdown() -> str:
+    """Every setting as a Markdown table: variable, default, what it decides."""
+    lines = ["| Variable | Default | What it decides |", "| --- | --- | --- |"]
+    for each in settings_fields():
+        default = "" if each.default in (None, (), MISSING) else str(each.default)
+        if each.default_factory is not MISSING:
+            default = {
+                "model_dir": "~/.local/share/samloop/models",
+                "queue_dir": "~/.local/share/samloop/queue",
+                "cache_dir": "~/.cache/samloop",
+            }[each.name]
+        text = each.metadata["text"].replace("|", "\\|")
+        lines.append(f"| `{each.metadata['variable']}` | {f'`{default}`' if default else ''} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def doctor() -> None:
+    """One line a check: what is wrong, and the command that mends it. Ends with 1 if anything is."""
+    healthy = True
+    for name, check in _checks():
+        try:
+            out.print(f"ok    {name}: {check()}", markup=False, highlight=False, soft_wrap=True)
+        except SamloopError as fault:
+            healthy = False
+            out.print(f"WRONG {name}: {fault}", markup=False, highlight=False, soft_wrap=True)
+    if not healthy:
+        raise SystemExit(1)
+
+
+def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "settings", lambda: "every variable can be used" if Settings.from_env() else ""
+    try:
+        settings = Settings.from_env()
+    except SamloopError:
+        return
+    yield "label studio", lambda: _label_studio(settings)
+    yield "queue", lambda: _queue(settings)
+    yield "registry", lambda: _registry(settings)
+    yield "weights", lambda: _weights(settings)
+
+
+def _label_studio(settings: Settings) -> str:
+    from backend.labelstudio.client import LabelStudio
+
+    if not settings.label_studio_url or not settings.label_studio_api_key:
+        raise Unavailable(
+            "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set: trainings pull annotations with them"
+        )
+    user = LabelStudio(settings.label_studio_url, settings.label_studio_api_key).whoami()
+    return f"{settings.label_studio_url} knows us as {user}"
+
+
+def _queue(settings: Settings) -> str:
+    from backend.commands.queue import queue_url
+    from backend.training import connect, workers
+
+    count = workers(connect(queue_url(settings)))
+    if not count:
+        raise Unavailable("the queue answers, but no worker listens: start `samloop worker` (or `samloop up`)")
+    return f"it answers, {count} worker(s) listen"
+
+
+def _registry(settings: Settings) -> str:
+    from backend.registry.store import Registry
+
+    registry = Registry(settings.model_dir)
+    registry.sweep()
+    return f"{settings.model_dir} is writable and holds {len(registry.projects())} project(s)"
+
+
+def _weights(settings: Settings) -> str:
+    from backend.sam.loading import base_name
+    from backend.sam.weights import base_weights
+
+    name = base_name(settings.model, device=settings.device)
+    return f"{name} in {base_weights(settings.model or name, cache_dir=settings.cache_dir)}"

@@ -1,0 +1,58 @@
+"""The queue from the command line: where it is, and a training followed to its end."""
+
+import time
+
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from backend.commands.console import err, out, settings_and_logging
+from backend.errors import SamloopError, Unavailable
+from backend.settings import Settings
+from backend.training import TrainingQueue, TrainingStatus, connect
+from backend.valkey import live_url
+
+
+def queue_url(settings: Settings) -> str:
+    """REDIS_URL, else the embedded Valkey of a running `samloop up` or `samloop demo`.
+
+    Raises:
+        Unavailable: neither is there.
+    """
+    url = settings.redis_url or live_url(settings.queue_dir)
+    if url is None:
+        raise Unavailable("no queue: REDIS_URL is not set and no embedded one runs here; start `samloop up`")
+    return url
+
+
+def train_project(project_id: int, *, wait: bool) -> None:
+    """Queue a training, and follow it if asked.
+
+    Raises:
+        Unavailable: the queue is away.
+        SamloopError: the training that was waited for failed.
+    """
+    settings = settings_and_logging()
+    queue = TrainingQueue(connect(queue_url(settings)), job_seconds=settings.job_seconds)
+    job_id = queue.request(project_id)
+    out.print(f"queued {job_id}; its progress: GET /projects/{project_id}/status, or --wait here")
+    if wait:
+        _follow(queue, project_id)
+
+
+def _follow(queue: TrainingQueue, project_id: int) -> None:
+    with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True) as progress:
+        line = progress.add_task("queued")
+        while (status := queue.status(project_id)).phase in {"queued", "training"}:
+            progress.update(line, description=_words(status))
+            time.sleep(0.5)
+    if status.error:
+        raise SamloopError(f"the training of project {project_id} failed: {status.error}")
+    verdict = status.verdict or {}
+    out.print(str(verdict.get("reason", "the training ended without a verdict")), soft_wrap=True)
+
+
+def _words(status: TrainingStatus) -> str:
+    figures = "  ".join(
+        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in status.progress.items()
+    )
+    return f"{status.phase}  {figures}"

@@ -1,0 +1,52 @@
+"""Where each project's Label Studio is: what the environment says, else what its /setup told."""
+
+import threading
+from typing import Any
+
+from backend.errors import BadInput
+from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.images import ImageSource
+from backend.settings import Settings
+
+
+class Connections:
+    """One source of images a project. Safe for any number of threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._sources: dict[int | None, ImageSource] = {}
+        self._told: dict[int, tuple[str, str]] = {}
+
+    def told(self, project_id: int, body: dict[str, Any]) -> None:
+        """Remember what /setup says: `hostname` and `access_token`, the creator's legacy token.
+
+        The environment goes before it: Label Studio sends `http://localhost:8080` unless its HOST is set, and a legacy
+        token even where legacy tokens are switched off.
+        """
+        hostname, token = body.get("hostname"), body.get("access_token")
+        if not (isinstance(hostname, str) and isinstance(token, str) and hostname and token):
+            return
+        with self._lock:
+            if self._told.get(project_id) != (hostname, token):
+                self._told[project_id] = (hostname, token)
+                self._sources.pop(project_id, None)
+
+    def images(self, project_id: int | None) -> ImageSource:
+        """The source of a project's images."""
+        with self._lock:
+            if project_id not in self._sources:
+                self._sources[project_id] = ImageSource(
+                    settings=self._settings, label_studio=self._label_studio(project_id)
+                )
+            return self._sources[project_id]
+
+    def _label_studio(self, project_id: int | None) -> LabelStudio | None:
+        told_url, told_key = self._told.get(project_id, (None, None)) if project_id is not None else (None, None)
+        url, key = self._settings.label_studio_url or told_url, self._settings.label_studio_api_key or told_key
+        if not url or not key:
+            return None
+        try:
+            return LabelStudio(url, key)
+        except BadInput:
+            return None  # a hostname from /setup that is no URL: images by http still work

@@ -1,0 +1,100 @@
+"""Loads the base model beside the running server, then serves and watches the registry."""
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from backend.errors import SamloopError, Unavailable
+from backend.registry.store import Registry
+from backend.registry.watch import Watch
+from backend.sam.embeddings import EmbeddingCache
+from backend.sam.loading import base_name, load_base
+from backend.sam.slot import ModelSlot
+from backend.serving import Observer, Serving
+from backend.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What stands once the base model is there."""
+
+    serving: Serving
+    slot: ModelSlot
+    cache: EmbeddingCache
+
+
+class Engine:
+    """The models of this process.
+
+    Label Studio waits 1 s for /health and 3 s for /setup, and the first start converts weights for half a minute: so
+    the base loads in a thread of its own, and until then the version that will be served is told from the registry.
+    """
+
+    def __init__(self, settings: Settings, *, registry: Registry, observer: Observer) -> None:
+        self._settings, self._registry, self._observer = settings, registry, observer
+        self._loaded: Loaded | None = None
+        self._failure: SamloopError | None = None
+        self._done = threading.Event()
+        self._watch: Watch | None = None
+
+    def start(self) -> None:
+        """Begin to load."""
+        threading.Thread(target=self._load, name="load-base", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop watching the registry."""
+        if self._watch is not None:
+            self._watch.stop()
+
+    def _load(self) -> None:
+        settings = self._settings
+        try:
+            base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
+            slot = ModelSlot(base, self._registry)
+            slot.look()
+            cache = EmbeddingCache(settings.cache_mib << 20)
+            serving = Serving(
+                base=base, cache=cache, max_pixels=settings.image_megapixels * 1_000_000, observer=self._observer
+            )
+            self._loaded = Loaded(serving, slot, cache)
+            self._watch = Watch(slot.look, poll_s=settings.poll_seconds)
+            log.info("serving %s on %s", base.name, base.device, extra={"event": "base.loaded"})
+        except SamloopError as failure:
+            self._failure = failure
+            log.error("the base model cannot be loaded: %s", failure, extra={"event": "base.failed"})  # noqa: TRY400 - the sentence is the whole story
+        except Exception:
+            self._failure = Unavailable("the base model cannot be loaded: the server's log has the traceback")
+            log.exception("the base model cannot be loaded", extra={"event": "base.failed"})
+        finally:
+            self._done.set()
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """What serves, or None while the base loads."""
+        return self._loaded
+
+    @property
+    def failure(self) -> SamloopError | None:
+        """Why the base could not be loaded."""
+        return self._failure
+
+    def wait(self, timeout_s: float = 60.0) -> Loaded:
+        """What serves; waits while the base loads.
+
+        Raises:
+            Unavailable: it is still loading after `timeout_s`.
+            SamloopError: it could not be loaded.
+        """
+        self._done.wait(timeout_s)
+        if self._loaded is not None:
+            return self._loaded
+        raise self._failure or Unavailable("the base model is still loading: try again in a minute")
+
+    def version(self, project_id: int | None) -> str:
+        """The `model_version` that a prediction of this project carries now. Never waits."""
+        if self._loaded is not None:
+            return self._loaded.slot.snapshot(project_id).version
+        champion = self._registry.champion(project_id) if project_id is not None else None
+        return (champion and champion.version) or base_name(self._settings.model, device=self._settings.device)

@@ -1,0 +1,190 @@
+"""What every request passes before a route sees it: credentials, a bounded body, strict JSON."""
+
+import base64
+import binascii
+import hmac
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend.errors import BadInput, NotAuthorized, SamloopError
+
+MAX_BODY_BYTES = 64 << 20  # a batch of 1,500 tasks with their predictions arrived as ONE request of 3.5 MB
+MAX_DEPTH = 64  # Label Studio's bodies are some ten levels deep
+
+
+class TooLarge(BadInput):
+    """A body above the limit."""
+
+    status = 413
+
+
+class Unsupported(BadInput):
+    """A body in an encoding or a type that is not read here."""
+
+    status = 415
+
+
+class Guard:
+    """ASGI middleware: refuses wrong credentials and bodies that are too large, before anything is read into memory.
+
+    Args:
+        app: what is guarded.
+        user: basic auth user; None lets everybody in (the server then listens on loopback only).
+        password: its password.
+    """
+
+    def __init__(self, app: ASGIApp, *, user: str | None, password: str | None) -> None:
+        self._app = app
+        self._expected = f"{user}:{password}".encode() if user is not None else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 401, 413 or 415."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        try:
+            self._check_credentials(headers.get(b"authorization", b""))
+            _check_body_headers(headers)
+        except SamloopError as refused:
+            await _refuse(refused)(scope, receive, send)
+            return
+        await self._app(scope, _bounded(receive), send)
+
+    def _check_credentials(self, header: bytes) -> None:
+        if self._expected is None:
+            return
+        given = b""
+        scheme, _, encoded = header[:4096].partition(b" ")
+        if scheme.lower() == b"basic":
+            try:
+                given = base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                given = b""
+        # Constant time: the answer must not tell how many characters were right.
+        if not hmac.compare_digest(given, self._expected):
+            raise NotAuthorized(
+                "credentials are missing or wrong: in Label Studio set the model's basic auth user and password "
+                "to BASIC_AUTH_USER and BASIC_AUTH_PASS (`samloop connect` does it, for the webhook too)"
+            )
+
+
+def _check_body_headers(headers: dict[bytes, bytes]) -> None:
+    encoding = headers.get(b"content-encoding", b"identity")
+    if encoding != b"identity":
+        raise Unsupported(f"Content-Encoding {encoding.decode('latin-1')[:40]!r} is not read here: send the body plain")
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or len(length) > 15 or int(length) > MAX_BODY_BYTES:
+        raise TooLarge(f"a body of {length.decode('latin-1')[:20]} bytes is above the limit of {MAX_BODY_BYTES}")
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Counts what arrives: a chunked body has no Content-Length to check."""
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > MAX_BODY_BYTES:
+            raise TooLarge(f"the body is above the limit of {MAX_BODY_BYTES} bytes")
+        return message
+
+    return counted
+
+
+def _refuse(error: SamloopError) -> Response:
+    headers = {"WWW-Authenticate": 'Basic realm="samloop"'} if isinstance(error, NotAuthorized) else None
+    return error_response(error, headers=headers)
+
+
+def error_response(error: SamloopError, *, headers: dict[str, str] | None = None) -> Response:
+    """One sentence as JSON, with the status of the error's class."""
+    return Response(
+        json.dumps({"error": str(error)}), status_code=error.status, media_type="application/json", headers=headers
+    )
+
+
+class StrictRequest(Request):
+    """A request whose JSON was read by `parse_json`; FastAPI's own reader takes NaN and hides why a body is refused."""
+
+    _json: Any = None
+
+    async def json(self) -> Any:  # noqa: ANN401 - JSON is any
+        """What `read_json` read."""
+        return self._json
+
+    async def read_json(self) -> None:
+        """Read and check the body.
+
+        Raises:
+            Unsupported: a body that does not say it is JSON.
+            BadInput: as `parse_json`.
+        """
+        body = await self.body()
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if body and kind != "application/json":
+            raise Unsupported(f"Content-Type {kind[:60]!r} is not read here: send application/json")
+        self._json = parse_json(body)
+
+
+class StrictRoute(APIRoute):
+    """A route that reads its body through StrictRequest."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, given a StrictRequest."""
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            strict_request = StrictRequest(request.scope, request.receive)
+            if self.body_field is not None:
+                await strict_request.read_json()
+            return await handler(strict_request)
+
+        return strict
+
+
+def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any
+    """The value of a JSON text.
+
+    Raises:
+        BadInput: no JSON, not UTF-8, NaN or an infinite number, an integer of thousands of digits, nested too deep.
+    """
+    try:
+        value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+    except (ValueError, RecursionError) as fault:
+        raise BadInput(f"the body is no JSON that is read here: {str(fault)[:120]}") from fault
+    _check_depth(value)
+    return value
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
+
+
+def _check_depth(value: object) -> None:
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for each in level
+            if isinstance(each, dict | list)
+            for child in (each.values() if isinstance(each, dict) else each)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise BadInput(f"the body is nested deeper than {MAX_DEPTH} levels")

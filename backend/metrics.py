@@ -1,0 +1,46 @@
+"""What Prometheus is told (GET /metrics)."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """One registry a server, so that two servers in one process (tests) do not share counters."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._tasks = Histogram(
+            "samloop_predict_seconds",
+            "Seconds to answer one interactive task.",
+            registry=self._registry,
+            buckets=(0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8),
+        )
+        self._regions = Counter("samloop_regions", "Regions sent to Label Studio.", registry=self._registry)
+        self._failures = Counter(
+            "samloop_failures", "Tasks that could not be answered.", ["reason"], registry=self._registry
+        )
+        self._trainings = Counter("samloop_trainings_requested", "Trainings queued.", registry=self._registry)
+
+    def predicted(self, *, regions: int, seconds: float) -> None:
+        """A task was answered."""
+        self._tasks.observe(seconds)
+        self._regions.inc(regions)
+
+    def failed(self, reason: str) -> None:
+        """A task could not be answered; `reason` is the error's class, never its text."""
+        self._failures.labels(reason).inc()
+
+    def training_requested(self) -> None:
+        """A training was put on the queue."""
+        self._trainings.inc()
+
+    def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """A figure that is read whenever Prometheus asks."""
+        Gauge(name, help_text, registry=self._registry).set_function(read)
+
+    def exposition(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,104 @@
+"""Reads a Dockerfile just far enough to carry out its very commands in a folder, without a Docker engine."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Of the system, not of the project: a rehearsal has no root file system of its own.
+SYSTEM_COMMANDS = ("apt-get", "useradd", "chown", "rm ")
+
+
+@dataclass
+class Image:
+    """What a rehearsed stage left: its files under `root`, its environment, its working folder and command."""
+
+    root: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    workdir: str = "/"
+    command: list[str] = field(default_factory=list)
+
+    def path(self, absolute: str) -> Path:
+        """Where a path of the image lies here."""
+        return self.root / absolute.lstrip("/")
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """(instruction, rest) of every line, continuations joined, comments dropped."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ").splitlines()
+    return [(line.split(maxsplit=1)[0].upper(), line.split(maxsplit=1)[1]) for line in joined]
+
+
+def rehearse(dockerfile: Path, *, context: Path, root: Path) -> Image:
+    """Carry out every stage of `dockerfile` under `root`; the last stage's image comes back.
+
+    All stages share one root (as `COPY --from` needs in the end), and absolute paths of the image are rewritten to it.
+    """
+    image = Image(root)
+    arguments: dict[str, str] = {}
+    for instruction, rest in instructions(dockerfile.read_text()):
+        if instruction == "ARG":
+            name, _, default = rest.partition("=")
+            arguments[name] = default.strip('"')
+        elif instruction == "WORKDIR":
+            image.workdir = rest
+            image.path(rest).mkdir(parents=True, exist_ok=True)
+        elif instruction == "ENV":
+            image.environ |= dict(pair.split("=", 1) for pair in shlex.split(rest))
+        elif instruction == "COPY":
+            _copy(rest, context=context, image=image)
+        elif instruction == "RUN":
+            _run(rest, image=image, arguments=arguments)
+        elif instruction == "CMD":
+            image.command = json.loads(rest)
+    return image
+
+
+def _copy(rest: str, *, context: Path, image: Image) -> None:
+    words = shlex.split(rest)
+    options = [word for word in words if word.startswith("--")]
+    *sources, target = [word for word in words if not word.startswith("--")]
+    from_stage = any(option.startswith("--from=") for option in options)
+    for source in sources:
+        origin = image.path(source) if from_stage else context / source
+        goal = image.path(target if target.startswith("/") else f"{image.workdir}/{target}")
+        if origin == goal:
+            continue
+        if target.endswith("/"):
+            goal = goal / origin.name
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        if origin.is_dir():
+            shutil.copytree(origin, goal, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(origin, goal)
+
+
+def _run(rest: str, *, image: Image, arguments: dict[str, str]) -> None:
+    for step in (step.strip() for step in rest.split("&&")):
+        if step.startswith(SYSTEM_COMMANDS):
+            continue
+        subprocess.run(
+            ["/bin/sh", "-ec", rewritten(step, image=image)],
+            cwd=image.path(image.workdir),
+            env={**os.environ, **arguments, **environment(image)},
+            check=True,
+            timeout=900,
+        )
+
+
+def rewritten(text: str, *, image: Image) -> str:
+    """The text with the image's own folders replaced by where they lie here."""
+    return re.sub(r"(?<![\w./])(/(?:opt|app|models|cache|home)\b)", rf"{image.root}\1", text)
+
+
+def environment(image: Image) -> dict[str, str]:
+    """The image's ENV as it reads here."""
+    values = {name: rewritten(value, image=image) for name, value in image.environ.items()}
+    if "PATH" in values:
+        values["PATH"] = values["PATH"].replace("$PATH", os.environ["PATH"])
+    return values

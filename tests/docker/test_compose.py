@@ -1,0 +1,70 @@
+"""The compose file holds what Label Studio needs of it (CONTRACT: private addresses, dotted names, durable queue)."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+DOCKER = Path(__file__).resolve().parents[2] / "docker"
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict:
+    return yaml.safe_load((DOCKER / "compose.yaml").read_text())
+
+
+def test_label_studio_may_talk_to_backends_on_private_addresses(compose: dict) -> None:
+    environment = compose["services"]["label-studio"]["environment"]
+    assert (environment["ML_BLOCK_LOCAL_IP"], environment["SSRF_PROTECTION_ENABLED"]) == ("false", "false")
+
+
+def test_the_backend_has_a_dotted_name_without_which_no_webhook_is_made(compose: dict) -> None:
+    backend = compose["services"]["backend"]
+    host = re.fullmatch(r"http://([^:/]+):9090", backend["environment"]["SAMLOOP_BACKEND_URL"])
+    assert host is not None
+    assert "." in host[1]
+    assert host[1] in backend["networks"]["default"]["aliases"]
+
+
+def test_the_queue_forgets_nothing(compose: dict) -> None:
+    command = " ".join(compose["services"]["queue"]["command"])
+    assert "--appendonly yes" in command
+    assert "--appendfsync always" in command
+    assert "--maxmemory-policy noeviction" in command
+
+
+def test_backend_and_worker_share_one_registry_and_one_queue(compose: dict) -> None:
+    backend, worker = compose["services"]["backend"], compose["services"]["worker"]
+    assert "models:/models" in backend["volumes"]
+    assert backend["volumes"] == worker["volumes"]
+    assert backend["environment"] == worker["environment"]
+    assert backend["environment"]["REDIS_URL"] == "redis://queue:6379/0"
+
+
+def test_the_backend_is_not_open_to_the_network_without_credentials(compose: dict) -> None:
+    environment = compose["services"]["backend"]["environment"]
+    assert environment["BASIC_AUTH_PASS"].startswith("${BASIC_AUTH_PASS:?")
+    assert "ports" not in compose["services"]["backend"]
+
+
+def test_every_variable_of_the_compose_file_is_read_by_somebody(compose: dict) -> None:
+    from backend.settings import settings_fields
+
+    known = {each.metadata["variable"] for each in settings_fields()}
+    assert set(compose["services"]["backend"]["environment"]) <= known
+
+
+def test_docker_compose_accepts_the_file() -> None:
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "compose", "version"], check=False, capture_output=True).returncode
+    ):
+        pytest.skip("the docker client here has no compose plugin")
+    subprocess.run(
+        ["docker", "compose", "--env-file", DOCKER / "example.env", "-f", DOCKER / "compose.yaml", "config", "--quiet"],
+        check=True,
+        timeout=60,
+    )
