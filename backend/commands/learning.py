@@ -18,7 +18,7 @@ Images = Annotated[
 ]
 
 
-def train(  # noqa: PLR0913 - the command's options are fixed
+def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     project: Annotated[
         int | None, typer.Option("--project", "-p", min=1, help="Queue a training of this project.")
     ] = None,

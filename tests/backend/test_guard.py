@@ -1,0 +1,135 @@
+"""What every request passes: credentials, a bounded body, strict JSON."""
+
+import base64
+import contextlib
+import gzip
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from backend import guard
+from backend.errors import BadInput, SamloopError
+from backend.guard import Guard, StrictRoute, error_response, parse_json
+
+
+def _client(*, user: str | None = None, password: str | None = None) -> TestClient:
+    app = FastAPI()
+    app.add_middleware(Guard, user=user, password=password)
+
+    async def sentence(_: object, error: SamloopError) -> object:
+        return error_response(error)
+
+    app.add_exception_handler(SamloopError, sentence)
+    router = APIRouter(route_class=StrictRoute)
+
+    @router.post("/echo")
+    def echo(body: dict[str, Any]) -> dict[str, Any]:
+        return body
+
+    @router.get("/open")
+    def look() -> dict[str, str]:
+        return {}
+
+    app.include_router(router)
+    return TestClient(app)
+
+
+def _basic(text: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(text.encode()).decode()}
+
+
+def test_right_credentials_pass_and_no_others() -> None:
+    client = _client(user="label-studio", password="pä:ss")
+    assert client.get("/open", headers=_basic("label-studio:pä:ss")).status_code == 200
+    for headers in (
+        {},
+        _basic("label-studio:"),
+        _basic("label-studio:pä:ss "),
+        {"Authorization": "Basic"},
+        {"Authorization": "Basic !!!"},
+        {"Authorization": "Bearer x"},
+        {"Authorization": "Basic " + "A" * 1_000_000},
+        {"Authorization": b"Basic \xff\xfe"},
+    ):
+        answer = client.get("/open", headers=headers)
+        assert answer.status_code == 401
+        assert "BASIC_AUTH_USER" in answer.json()["error"]
+        assert answer.headers["WWW-Authenticate"].startswith("Basic")
+
+
+@pytest.mark.parametrize("announced", [str(guard.MAX_BODY_BYTES + 1), "9" * 30, "-1", "a"])
+def test_a_body_that_announces_too_much_is_refused_before_it_is_read(announced: str) -> None:
+    answer = _client().post("/echo", content=b"{}", headers={"Content-Length": announced})
+    assert answer.status_code == 413
+
+
+def test_a_chunked_body_is_counted_as_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MAX_BODY_BYTES", 1000)
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b" " * 100
+
+    answer = _client().post("/echo", content=chunks(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+
+
+def test_a_compressed_body_is_refused_unexpanded() -> None:
+    bomb = gzip.compress(b" " * 10_000_000)
+    answer = _client().post("/echo", content=bomb, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"x": NaN}', "NaN"),
+        (b'{"x": -Infinity}', "Infinity"),
+        (b'{"x": 1e999}', "finite"),
+        (b'{"x": ' + b"9" * 5000 + b"}", "no JSON"),
+        (b'{"x":' * 200_000 + b"1" + b"}" * 200_000, "no JSON"),
+        (b'{"x":' * 100 + b"1" + b"}" * 100, "nested deeper"),
+        (b"\xff\xfe", "no JSON"),
+        (b"", "no JSON"),
+        (b"{", "no JSON"),
+    ],
+)
+def test_what_is_no_plain_json_gets_400_and_one_sentence(body: bytes, says: str) -> None:
+    answer = _client().post("/echo", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]
+    assert len(answer.json()["error"]) < 300
+
+
+def test_another_content_type_gets_415() -> None:
+    answer = _client().post("/echo", content=b"a=b", headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert answer.status_code == 415
+    assert "application/json" in answer.json()["error"]
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(_JSON)
+def test_every_plain_value_reads_as_json_reads_it(value: object) -> None:
+    assert parse_json(json.dumps(value).encode()) == value
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_a_value_or_bad_input_and_nothing_else(body: bytes) -> None:
+    with contextlib.suppress(BadInput):
+        parse_json(body)
