@@ -1,0 +1,69 @@
+"""What Label Studio tells us happened: START_TRAINING and the events of a project."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from backend.errors import BadInput
+
+_ACTION = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
+# Six zeros more than any project has; and a safe name for a folder, a key and a job.
+_PROJECT = re.compile(r"([0-9]{1,12})(?:\.[0-9]{1,20})?", re.ASCII)
+
+TRAINING_ACTIONS = frozenset({"START_TRAINING"})
+ANNOTATION_ACTIONS = frozenset(
+    {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One call of the webhook. An unknown `action` is kept as it is; `project_id` is None where it has none."""
+
+    action: str
+    project_id: int | None = None
+
+    @property
+    def starts_training(self) -> bool:
+        """True where Label Studio asks for a training now."""
+        return self.action in TRAINING_ACTIONS
+
+    @property
+    def changes_annotations(self) -> bool:
+        """True where there may be something new to learn from."""
+        return self.action in ANNOTATION_ACTIONS
+
+
+def parse_event(body: object) -> Event:
+    """Read the body of a webhook.
+
+    Raises:
+        BadInput: no object, no action, or a project that has no usable id.
+    """
+    if not isinstance(body, Mapping):
+        raise BadInput(f"the webhook's body is {type(body).__name__}, not an object with an action")
+    action = body.get("action")
+    if not isinstance(action, str) or not _ACTION.fullmatch(action):
+        raise BadInput(f"the webhook's action is {_shown(action)}; Label Studio sends words like START_TRAINING")
+    project = body.get("project")
+    if isinstance(project, Mapping):
+        project = project.get("id")
+    return Event(action, None if project is None else project_id_of(project))
+
+
+def project_id_of(text: object) -> int:
+    """Return the id in `1`, `"1"` and `"1.1795418479"` (id and creation time, as `/setup` and `/predict` carry it).
+
+    Raises:
+        BadInput: anything else: only digits may reach a path, a key of Redis or the name of a job.
+    """
+    if isinstance(text, int) and not isinstance(text, bool) and 0 < text < 10**12:
+        return text
+    match = _PROJECT.fullmatch(text) if isinstance(text, str) else None
+    if match is None or int(match[1]) == 0:
+        raise BadInput(f"project is {_shown(text)}, not the number of a project such as 1")
+    return int(match[1])
+
+
+def _shown(value: object) -> str:
+    return repr(value[:40]) if isinstance(value, str) else type(value).__name__

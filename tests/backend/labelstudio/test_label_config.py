@@ -1,0 +1,67 @@
+"""A project's label config becomes typed controls; hostile or ambiguous XML is refused with one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backend.errors import BadInput
+from backend.labelstudio.label_config import Control, parse_label_config
+
+PAYLOADS = Path(__file__).resolve().parents[2] / "data" / "payloads"
+IMAGE = '<Image name="image" value="$image"/>'
+
+
+def test_a_recorded_project_has_its_three_controls() -> None:
+    config = parse_label_config(json.loads((PAYLOADS / "00-project-created.json").read_text())["label_config"])
+    assert (config.image_name, config.image_key) == ("image", "image")
+    assert [control.kind for control in config.controls] == ["brushlabels", "keypointlabels", "rectanglelabels"]
+    assert config.control("brushlabels") == Control("brushlabels", "brush", "image", ("Coin", "Other"))
+    assert config.control("polygonlabels") is None
+
+
+def test_a_control_on_another_object_or_without_a_name_is_left_out() -> None:
+    config = parse_label_config(
+        f'<View>{IMAGE}<Text name="text" value="$text"/><BrushLabels name="a" toName="text"/>'
+        '<BrushLabels toName="image"/><Choices name="c" toName="image"><Choice value="x"/></Choices>'
+        '<BrushLabels name="b" toName="image,text"><Label value="Cell" alias="cell"/><Label/></BrushLabels></View>'
+    )
+    assert config.controls == (Control("brushlabels", "b", "image", ("cell",)),)
+
+
+def test_a_brush_without_labels_is_a_control_without_labels() -> None:
+    config = parse_label_config(f'<View>{IMAGE}<Brush name="b" toName="image"/></View>')
+    assert config.controls == (Control("brush", "b", "image"),)
+
+
+LAUGHS = '<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><View>&b;</View>'
+XXE = '<!DOCTYPE l [<!ENTITY a SYSTEM "file:///etc/passwd">]><View>&a;</View>'
+
+
+@pytest.mark.parametrize(
+    ("xml", "complaint"),
+    [
+        ("", "not well-formed"),
+        ("<View>", "not well-formed"),
+        ("hello", "not well-formed"),
+        ("<View>\0</View>", "not well-formed"),
+        (LAUGHS, "document type or entities"),
+        (XXE, "document type or entities"),
+        ('<!DOCTYPE html SYSTEM "x.dtd"><View/>', "document type or entities"),
+        ("<View>" + " " * 10_000_000 + "</View>", "10000013 bytes, and 1048576 are the most"),
+        ("<View/>", "has 0 <Image> tags"),
+        (f"<View>{IMAGE}{IMAGE}</View>", "has 2 <Image> tags"),
+        ('<View><Image value="$image"/></View>', "write name="),
+        ('<View><Image name="image" value="image"/></View>', "write name="),
+        ('<View><Image name="image" value="$"/></View>', "write name="),
+        (f"<View>{IMAGE}{'<Brush/>' * 300}</View>", "300 controls"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_the_reason(xml: str, complaint: str) -> None:
+    with pytest.raises(BadInput, match=complaint):
+        parse_label_config(xml)
+
+
+def test_depth_does_not_break_the_reader() -> None:
+    with pytest.raises(BadInput, match="has 0 <Image> tags"):
+        parse_label_config("<a>" * 100_000 + "</a>" * 100_000)
