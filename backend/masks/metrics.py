@@ -1,0 +1,106 @@
+"""How far a mask is from the truth. All take bool masks of one shape; none depends on where in memory they lie.
+
+The slow ones work on the bounding box of the two masks only, so that thousands of small objects in large images are
+quick.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+_Crop = tuple[slice, slice]
+
+
+def iou(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
+    """Intersection over union, in [0, 1]; two empty masks give 1."""
+    both, either = np.count_nonzero(pred & truth), np.count_nonzero(pred | truth)
+    return both / either if either else 1.0
+
+
+def dice(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
+    """Twice the intersection over the sum of the areas, in [0, 1]; two empty masks give 1."""
+    both, total = np.count_nonzero(pred & truth), np.count_nonzero(pred) + np.count_nonzero(truth)
+    return 2 * both / total if total else 1.0
+
+
+def boundary_iou(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"], *, band: float = 0.02) -> float:
+    """IoU of the two inner bands along the edges, in [0, 1]; two empty masks give 1.
+
+    The band is `max(1, round(band * diagonal))` px wide and lies inside the mask: what erosion by a 3x3 square, that
+    many times, takes away. Beyond the image's border counts as outside, so the border is an edge too.
+
+    Source: Cheng et al. 2021, "Boundary IoU", equation 4, and its `mask_to_boundary`,
+    https://github.com/bowenc0221/boundary-iou-api/blob/master/boundary_iou/utils/boundary_utils.py
+    """
+    crop = _crop(pred, truth)
+    if crop is None:
+        return 1.0
+    width_px = max(1, round(band * math.hypot(*pred.shape)))
+    return iou(_inner_band(pred[crop], width_px), _inner_band(truth[crop], width_px))
+
+
+def hd95_px(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
+    """95th percentile of the distances from each mask's edge pixels to the other's, in px; the larger of the two ways.
+
+    Two empty masks give 0; one empty mask gives the image's diagonal, the farthest that two pixels can be apart.
+    An edge pixel is one of the mask with a neighbour (of 4) outside; the image's border is outside.
+    """
+    crop = _crop(pred, truth)
+    if crop is None:
+        return 0.0
+    if not (pred.any() and truth.any()):
+        return math.hypot(*pred.shape)
+    ours, theirs = _edge(pred[crop]), _edge(truth[crop])
+    to_theirs, to_ours = _distance_px(theirs)[ours], _distance_px(ours)[theirs]
+    return float(max(np.percentile(to_theirs, 95), np.percentile(to_ours, 95)))
+
+
+def over_area(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
+    """|pred outside of truth| / |truth|, at least 0: 0 is tight. An empty truth gives 0 for an empty pred, else inf."""
+    return _share(int(np.count_nonzero(pred & ~truth)), int(np.count_nonzero(truth)))
+
+
+def under_area(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
+    """|truth outside of pred| / |truth|, in [0, 1]: 0 leaves nothing out. An empty truth gives 0."""
+    return _share(int(np.count_nonzero(truth & ~pred)), int(np.count_nonzero(truth)))
+
+
+def _share(part: int, whole: int) -> float:
+    if whole == 0:
+        return math.inf if part else 0.0
+    return part / whole
+
+
+def _crop(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> _Crop | None:
+    """The bounding box of both masks; None where both are empty.
+
+    Nothing is lost: no mask reaches beyond it, so that its border is an edge of whatever touches it, be it the image's
+    border or the first row that neither mask fills.
+    """
+    rows = np.flatnonzero(pred.any(axis=1) | truth.any(axis=1))
+    if not len(rows):
+        return None
+    tall = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(pred[tall].any(axis=0) | truth[tall].any(axis=0))
+    return tall, slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _inner_band(mask: Bool[np.ndarray, "h w"], width_px: int) -> Bool[np.ndarray, "h w"]:
+    """Pixels of the mask within `width_px` of its outside, by the chessboard distance.
+
+    Eroding n times by a 3x3 square is one erosion by a square of 2n + 1, and that is two one-dimensional minima.
+    """
+    reach = 2 * width_px + 1
+    along = ndimage.minimum_filter1d(mask.view(np.uint8), reach, axis=1, mode="constant", cval=0)
+    inside = ndimage.minimum_filter1d(along, reach, axis=0, mode="constant", cval=0)
+    return np.asarray(mask & (inside == 0))
+
+
+def _edge(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    return np.asarray(mask & ~ndimage.binary_erosion(mask))
+
+
+def _distance_px(edge: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    return np.asarray(ndimage.distance_transform_edt(~edge))

@@ -1,0 +1,120 @@
+"""Shapes to masks, without antialiasing: a pixel is inside where its centre is (even-odd rule).
+
+Frame: pixels of the upright image; pixel (row, column) has its centre at (column + 0.5, row + 0.5).
+"""
+
+import itertools
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+# Crossings worked on at once: bounds memory for polygons of very many points.
+_CHUNK = 1 << 20
+
+
+def fill_polygon(
+    points_px: Float[np.ndarray, "n 2"], *, height_px: int, width_px: int
+) -> Bool[np.ndarray, "{height_px} {width_px}"]:
+    """Fill the closed polygon through `points_px` (x, y); what lies outside of the image is cut off.
+
+    Fewer than 3 points give an empty mask. Time grows with the polygon's height in pixels, not with its area times its
+    points: every edge toggles all pixels of a row to the right of where it crosses the row's centre line.
+
+    Raises:
+        ValueError: a coordinate that is not finite.
+    """
+    if not np.isfinite(points_px).all():
+        raise ValueError("a polygon's points must be finite")
+    toggles = np.zeros((height_px, width_px + 1), np.bool_)
+    if len(points_px) >= 3:
+        start, end = points_px.astype(np.float64), np.roll(points_px, -1, axis=0).astype(np.float64)
+        # Rows whose centre line an edge crosses: y0 <= row + 0.5 < y1, half open so that a vertex counts once.
+        top = _row(np.minimum(start[:, 1], end[:, 1]), height_px)
+        bottom = _row(np.maximum(start[:, 1], end[:, 1]), height_px)
+        for first, last in _chunks(bottom - top):
+            _toggle(toggles, start[first:last], end[first:last], top[first:last], bottom[first:last])
+    return np.logical_xor.accumulate(toggles, axis=1)[:, :width_px]
+
+
+def fill_ellipse(  # noqa: PLR0913 - an ellipse has that many numbers, each by its name
+    *,
+    center_x_px: float,
+    center_y_px: float,
+    radius_x_px: float,
+    radius_y_px: float,
+    rotation_deg: float = 0.0,
+    height_px: int,
+    width_px: int,
+) -> Bool[np.ndarray, "{height_px} {width_px}"]:
+    """Fill an ellipse turned clockwise (y points down) about its centre; a radius of 0 gives an empty mask."""
+    mask = np.zeros((height_px, width_px), np.bool_)
+    if radius_x_px <= 0 or radius_y_px <= 0:
+        return mask
+    turn = math.radians(math.fmod(rotation_deg, 360.0))
+    cosine, sine = math.cos(turn), math.sin(turn)
+    reach_x, reach_y = (
+        math.hypot(radius_x_px * cosine, radius_y_px * sine),
+        math.hypot(radius_x_px * sine, radius_y_px * cosine),
+    )
+    x0, x1 = _span(center_x_px, reach_x, width_px)
+    y0, y1 = _span(center_y_px, reach_y, height_px)
+    x = np.arange(x0, x1)[None, :] + 0.5 - center_x_px
+    y = np.arange(y0, y1)[:, None] + 0.5 - center_y_px
+    along, across = (x * cosine + y * sine) / radius_x_px, (y * cosine - x * sine) / radius_y_px
+    mask[y0:y1, x0:x1] = along**2 + across**2 <= 1
+    return mask
+
+
+def fill_rectangle(  # noqa: PLR0913 - a rectangle has that many numbers, each by its name
+    *,
+    x_px: float,
+    y_px: float,
+    rectangle_width_px: float,
+    rectangle_height_px: float,
+    rotation_deg: float = 0.0,
+    height_px: int,
+    width_px: int,
+) -> Bool[np.ndarray, "{height_px} {width_px}"]:
+    """Fill a rectangle turned clockwise (y points down) about its top left corner (x, y), as Label Studio turns it."""
+    turn = math.radians(math.fmod(rotation_deg, 360.0))
+    along = rectangle_width_px * np.array([math.cos(turn), math.sin(turn)])
+    down = rectangle_height_px * np.array([-math.sin(turn), math.cos(turn)])
+    corner = np.array([x_px, y_px], np.float64)
+    corners = np.stack([corner, corner + along, corner + along + down, corner + down])
+    return fill_polygon(corners, height_px=height_px, width_px=width_px)
+
+
+def _row(y_px: Float[np.ndarray, " n"], height_px: int) -> Int[np.ndarray, " n"]:
+    """The first row whose centre line is not above y."""
+    return np.clip(np.ceil(y_px - 0.5), 0, height_px).astype(np.int64)
+
+
+def _chunks(crossings: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:
+    """Ranges of edges with about `_CHUNK` crossings each."""
+    group = np.cumsum(crossings) // _CHUNK
+    cuts = np.concatenate(([0], np.flatnonzero(np.diff(group)) + 1, [len(crossings)]))
+    return [(int(a), int(b)) for a, b in itertools.pairwise(cuts)]
+
+
+def _toggle(
+    toggles: Bool[np.ndarray, "h w1"],
+    start: Float[np.ndarray, "n 2"],
+    end: Float[np.ndarray, "n 2"],
+    top: Int[np.ndarray, " n"],
+    bottom: Int[np.ndarray, " n"],
+) -> None:
+    """Flip, in every row that an edge crosses, the first pixel whose centre is not left of the crossing."""
+    rows = bottom - top
+    edge = np.repeat(np.arange(len(rows)), rows)
+    row = np.arange(int(rows.sum())) - np.repeat(np.cumsum(rows) - rows, rows) + top[edge]
+    slope = (end[edge, 0] - start[edge, 0]) / (end[edge, 1] - start[edge, 1])
+    crossing_px = start[edge, 0] + (row + 0.5 - start[edge, 1]) * slope
+    column = np.clip(np.ceil(crossing_px - 0.5), 0, toggles.shape[1] - 1).astype(np.int64)
+    np.logical_xor.at(toggles, (row, column), 1)
+
+
+def _span(center_px: float, reach_px: float, size_px: int) -> tuple[int, int]:
+    low = min(max(center_px - reach_px, 0.0), float(size_px))
+    high = min(max(center_px + reach_px, 0.0), float(size_px))
+    return math.floor(low), math.ceil(high)
