@@ -39,7 +39,7 @@ def rehearse(dockerfile: Path, *, context: Path, root: Path) -> Image:
 
     All stages share one root (as `COPY --from` needs in the end), and absolute paths of the image are rewritten to it.
     """
-    image = Image(root)
+    image = Image(root, environ={"PATH": f"{root}/bin:$PATH"})
     arguments: dict[str, str] = {}
     for instruction, rest in instructions(dockerfile.read_text()):
         if instruction == "ARG":

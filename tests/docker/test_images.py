@@ -1,0 +1,89 @@
+"""The image's very commands, carried out in a clean folder: what `docker build` and `docker compose up` would run."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+from backend.training import connect, workers
+from backend.valkey import Valkey
+from docker_rehearsal import Image, environment, rehearse
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.weights, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    root = tmp_path_factory.mktemp("image")
+    # `python` in the image is the version that this test runs under.
+    (root / "bin").mkdir()
+    (root / "bin" / "python").symlink_to(sys.executable)
+    return rehearse(ROOT / "docker" / "Dockerfile", context=ROOT, root=root)
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    with Valkey(tmp_path / "queue") as valkey:
+        yield valkey.url
+
+
+@contextmanager
+def running(image: Image, command: list[str], **environ: str) -> Iterator[subprocess.Popen]:
+    process = subprocess.Popen(
+        command, cwd=image.path("/home"), env={**os.environ, **environment(image), **environ}, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def compose_command(service: str) -> list[str]:
+    compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
+    return compose["services"][service]["command"]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_the_backend_comes_up_guarded_with_the_weights_that_the_build_converted(image: Image, redis_url: str) -> None:
+    command = compose_command("backend")
+    assert command == image.command, "compose and the Dockerfile disagree about what the backend runs"
+    port = str(free_port())
+    command = [port if word == "9090" else word for word in command]
+    credentials = {"BASIC_AUTH_USER": "label-studio", "BASIC_AUTH_PASS": "secret"}
+    # No npm on PATH and no hub: what it serves can only come out of the image.
+    with running(image, command, REDIS_URL=redis_url, HF_HUB_OFFLINE="1", **credentials):
+        url = f"http://127.0.0.1:{port}/health"
+        deadline = time.monotonic() + 60
+        state = None
+        while state != "ready" and time.monotonic() < deadline:
+            time.sleep(0.3)
+            try:
+                state = requests.get(url, auth=("label-studio", "secret"), timeout=2).json()["model"]
+            except requests.ConnectionError:
+                continue
+        assert state == "ready"
+        assert requests.get(url, timeout=2).status_code == 401
+
+
+def test_the_worker_listens_on_the_queue(image: Image, redis_url: str) -> None:
+    with running(image, compose_command("worker"), REDIS_URL=redis_url):
+        connection = connect(redis_url)
+        deadline = time.monotonic() + 60
+        while not workers(connection) and time.monotonic() < deadline:
+            time.sleep(0.3)
+        assert workers(connection) == 1
