@@ -1,1 +1,1 @@
-"""`samloop demo`: a real Label Studio with a sample project and everything beside it."""
+"""A real Label Studio with a sample project, and the whole loop walked through it."""

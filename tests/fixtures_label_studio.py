@@ -1,0 +1,20 @@
+"""One real Label Studio for the whole test session, on an ephemeral port and in a folder of its own.
+
+Ask for the fixture `label_studio` and mark the test `label_studio`; projects are yours to make and leave.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.demo.label_studio import LabelStudioProcess
+
+EXECUTABLE = Path(__file__).resolve().parents[1] / ".venv-label-studio" / "bin" / "label-studio"
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioProcess]:
+    """Running: `.url`, `.token` (legacy), `.user`, `.password`; stopped when the session ends."""
+    with LabelStudioProcess(EXECUTABLE, data_dir=tmp_path_factory.mktemp("label-studio")) as running:
+        yield running
