@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import BadInput
+from backend.labelstudio.values import finite_number
 from backend.masks.prompt import Box, Click, Prompt
 
 MOST_REGIONS = 2000
@@ -103,10 +104,10 @@ def _is_positive(told: object) -> bool:
 def _box(value: Mapping[str, Any], size: _Size) -> Box:
     """The axis-aligned hull of a rectangle that may be rotated about its top left corner, cut to the image."""
     x, y = _percent(value, "x"), _percent(value, "y")
-    width, height = _number(value, "width"), _number(value, "height")
+    width, height = finite_number(value, "width"), finite_number(value, "height")
     if not (0 < width <= 100 + _SLACK_PERCENT and 0 < height <= 100 + _SLACK_PERCENT):
         raise BadInput(f"a rectangle of {width:g} % by {height:g} % is empty or larger than the image; draw it again")
-    turn = math.radians(math.fmod(_number(value, "rotation") if "rotation" in value else 0.0, 360.0))
+    turn = math.radians(math.fmod(finite_number(value, "rotation", default=0.0), 360.0))
     x_px, y_px = x * size.width_px / 100, y * size.height_px / 100
     right_px, down_px = width * size.width_px / 100, height * size.height_px / 100
     corners = [
@@ -122,20 +123,10 @@ def _box(value: Mapping[str, Any], size: _Size) -> Box:
 
 def _percent(value: Mapping[str, Any], key: str) -> float:
     """A coordinate in [0, 100]; a rounding beyond is cut off."""
-    number = _number(value, key)
+    number = finite_number(value, key)
     if not -_SLACK_PERCENT <= number <= 100 + _SLACK_PERCENT:
         raise BadInput(f"{key} is {number:g} %, outside of the image: it goes from 0 to 100")
     return _clamp(number, 100.0)
-
-
-def _number(value: Mapping[str, Any], key: str) -> float:
-    number = value.get(key)
-    # A whole number of 5,000 digits has no float; one of 9 has, and no per cent needs more.
-    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= 1e9:
-        raise BadInput(
-            f"{key} is {str(number)[:40] if isinstance(number, float) else type(number).__name__}, not a finite number"
-        )
-    return float(number)
 
 
 def _clamp(number: float, most: float) -> float:

@@ -1,0 +1,25 @@
+"""Numbers in Label Studio's JSON, which may hold anything a client wrote: NaN, 1e999, 5,000 digits, text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from backend.errors import BadInput
+
+# No per cent, pixel or degree is larger; and a float holds every whole number up to here.
+_LARGEST = 1e9
+
+
+def finite_number(value: Mapping[str, Any], key: str, *, default: float | None = None) -> float:
+    """Return `value[key]` as a float; `default`, where there is one, if the key is absent or null.
+
+    Raises:
+        BadInput: absent, not a number, not finite, or beyond a thousand million.
+    """
+    number = value.get(key)
+    if number is None and default is not None:
+        return default
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise BadInput(f"{key} is {type(number).__name__}, not a number")
+    if not abs(number) <= _LARGEST:
+        raise BadInput(f"{key} is not a finite number of at most {_LARGEST:g}")
+    return float(number)
