@@ -1,0 +1,45 @@
+"""Child processes that do not outlive their parent, and are stopped by their own process id."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+# Looked up here, not in the child: between fork and exec nothing may import or allocate locks.
+_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Ask the kernel to kill this process (SIGKILL) once the thread that started it has ended.
+
+    Called in the child, first of all. Without it a training goes on after its worker was killed, beside the one that
+    another worker starts in its place. Linux only; elsewhere nothing happens.
+    """
+    if _prctl is None:
+        return
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:  # the parent died before the kernel was told
+        os._exit(1)
+
+
+def bound_to_parent() -> Callable[[], None]:
+    """A `preexec_fn` for `subprocess.Popen` that binds the child to the calling process.
+
+    The thread that calls Popen must live as long as the child: it is the one the kernel watches.
+    """
+    parent_pid = os.getpid()
+    return lambda: die_with_parent(parent_pid)
+
+
+def end(process: subprocess.Popen[bytes], *, grace_s: float) -> int:
+    """Send SIGTERM, after `grace_s` SIGKILL, and wait; tells the exit code. Harmless when it has ended."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
