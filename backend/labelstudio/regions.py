@@ -36,8 +36,8 @@ def mask_of_region(
     Frame: the upright image of `height_px` by `width_px`.
 
     Raises:
-        UnusableRegion: another kind (keypoints were prompts), a size that is not the image's, a rotated canvas, or values
-            that cannot be read.
+        UnusableRegion: another kind (keypoints were prompts), a size that is not the image's, a rotated canvas, or
+            values that cannot be read.
     """
     if not isinstance(region, Mapping) or not isinstance(region.get("value"), Mapping):
         raise UnusableRegion("it has no value")

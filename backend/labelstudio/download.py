@@ -1,0 +1,125 @@
+"""One HTTP GET with every bound that a stranger's server calls for: address, time, bytes. It follows nothing."""
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+import certifi
+
+from backend.errors import BadInput, Upstream
+
+_PIECE = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Status, body (empty unless 200), and where a redirect points; `kind` is the content type without parameters."""
+
+    status: int
+    body: bytes
+    location: str | None
+    kind: str
+
+
+def download(
+    url: str, *, max_bytes: int, until_s: float, address: str | None = None, headers: Mapping[str, str] | None = None
+) -> Reply:
+    """GET one http(s) URL and return what came, at most `max_bytes`, before `time.monotonic()` reaches `until_s`.
+
+    Args:
+        url: without user-info; its host names the server to TLS and in `Host`.
+        max_bytes: most bytes of a body.
+        until_s: when to give up, also in the middle of a header that trickles in.
+        address: the IP address to connect to. Connecting by name would resolve again, and a name may point at a public
+            address when it is checked and at loopback when it is used.
+        headers: further headers.
+
+    Raises:
+        BadInput: a body of more than `max_bytes`.
+        Upstream: no connection, no HTTP, compressed although not asked for, less than its Content-Length, or too slow.
+    """
+    parts = urlsplit(url)
+    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
+        f"?{quote(parts.query, safe=_QUERY)}" if parts.query else ""
+    )
+    left_s = until_s - time.monotonic()
+    if left_s <= 0:
+        raise Upstream(f"{parts.hostname} took too long")
+    connection = _Connection(
+        parts.hostname or "", parts.port, address=address, secure=parts.scheme == "https", timeout_s=left_s
+    )
+    watchdog = threading.Timer(left_s, connection.abort)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        connection.request(
+            "GET", target, headers={"Accept-Encoding": "identity", "User-Agent": "samloop", **(headers or {})}
+        )
+        return _read(connection.getresponse(), max_bytes=max_bytes, host=parts.hostname or "")
+    except (OSError, http.client.HTTPException, ValueError) as fault:
+        # ValueError: what urllib says of control characters, and http.client of a chunk length that is no number.
+        if connection.aborted or isinstance(fault, TimeoutError):
+            raise Upstream(f"{parts.hostname} took longer than SAMLOOP_IMAGE_SECONDS allow") from fault
+        raise Upstream(f"{parts.hostname} did not answer ({type(fault).__name__})") from fault
+    finally:
+        watchdog.cancel()
+        connection.close()
+
+
+_QUERY = "/%:@!$&'()*+,;=~-._?"
+
+
+def _read(response: http.client.HTTPResponse, *, max_bytes: int, host: str) -> Reply:
+    kind = (response.headers.get("Content-Type") or "").split(";")[0].strip().lower()
+    if response.status != http.HTTPStatus.OK:
+        return Reply(response.status, b"", response.headers.get("Location"), kind)
+    if (response.headers.get("Content-Encoding") or "identity").lower() != "identity":
+        raise Upstream(f"{host} sent a compressed body although none was asked for")
+    told = response.length
+    if told is not None and told > max_bytes:
+        raise BadInput(_too_large(host, max_bytes))
+    body = bytearray()
+    while piece := response.read1(_PIECE):
+        body += piece
+        if len(body) > max_bytes:
+            raise BadInput(_too_large(host, max_bytes))
+    if told is not None and len(body) < told:
+        raise Upstream(f"{host} sent {len(body)} bytes and had said {told}")
+    return Reply(response.status, bytes(body), None, kind)
+
+
+def _too_large(host: str, max_bytes: int) -> str:
+    return f"the image at {host} has more than {max_bytes} bytes; SAMLOOP_IMAGE_MIB raises the limit"
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to a fixed address that can be cut from another thread, in the middle of a handshake too."""
+
+    def __init__(self, host: str, port: int | None, *, address: str | None, secure: bool, timeout_s: float) -> None:
+        super().__init__(host, port or (443 if secure else 80), timeout=timeout_s)
+        self._address, self._secure = address, secure
+        self.aborted = False
+
+    def connect(self) -> None:
+        self.sock = socket.create_connection((self._address or self.host, self.port), self.timeout)
+        if self._secure:
+            context = ssl.create_default_context()
+            context.load_verify_locations(certifi.where())
+            self.sock = context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+            self.sock.do_handshake()
+        if self.aborted:
+            raise TimeoutError
+
+    def abort(self) -> None:
+        self.aborted = True
+        sock = self.sock
+        if sock is not None:
+            with suppress(OSError):
+                # Not SSLSocket's own, which forgets the session under the reader's feet.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
