@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import SamConfig, SamModel
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
-from backend.errors import BadCheckpoint, BadWeights
+from backend.errors import BadCheckpoint, BadWeights, Unavailable
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest, verified_weights
 from backend.sam.canvas import CANVAS_PX
 from backend.sam.mobile_sam import MobileSamModel
@@ -75,6 +75,7 @@ def decoder_of(base: BaseModel, folder: Path | None) -> SamMaskDecoder:
 
     Raises:
         NotFound: the folder holds no checkpoint.
+        Unavailable: its file cannot be read just now.
         BadCheckpoint: digests, base, names, shapes or types do not fit, or a weight is not finite.
     """
     decoder = copy.deepcopy(base.model.mask_decoder)
@@ -173,12 +174,14 @@ def _check_base(manifest: Manifest, base: BaseModel) -> None:
 def _decoder_state(path: Path, *, like: SamMaskDecoder, version: str) -> dict[str, Tensor]:
     expected = like.state_dict()
     most = sum(value.numel() * 4 for value in expected.values()) + _SPARE_BYTES
-    if path.stat().st_size > most:
-        raise BadCheckpoint(f"the weights of {version} take {path.stat().st_size} bytes; this decoder takes {most}")
     try:
+        if (size := path.stat().st_size) > most:
+            raise BadCheckpoint(f"the weights of {version} take {size} bytes, and no decoder of this base over {most}")
         # Read, not mapped: a mapped file that is cut short under us kills the process.
         state = safetensors.torch.load(path.read_bytes())
-    except (SafetensorError, ValueError, KeyError, OSError) as fault:
+    except OSError as fault:
+        raise Unavailable(f"the weights of {version} cannot be read: {fault.strerror or fault}") from fault
+    except (SafetensorError, ValueError, KeyError) as fault:
         raise BadCheckpoint(f"the weights of {version} are no safetensors: {str(fault)[:200]}") from fault
     state = {name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else f"?{name}": v for name, v in state.items()}
     _check_state(state, expected, version=version)

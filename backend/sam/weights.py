@@ -118,7 +118,9 @@ def _save(model: MobileSamModel, target: Path) -> None:
     try:
         with without_progress_bars():
             model.save_pretrained(temporary)
-        temporary.chmod(0o755)
+        # Private by birth; a cache may be shared with a server that runs as another user.
+        for path in (temporary, *temporary.iterdir()):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,139 @@
+"""What is served to each project, and the hot swap: load and warm beside, then one assignment.
+
+A reader takes a snapshot and keeps it for the whole of its request, so a reply never mixes two versions.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+import torch
+
+from backend.errors import BadCheckpoint, NotFound, Unavailable
+from backend.masks.prompt import Click, Prompt
+from backend.registry.store import Pointer, Registry
+from backend.sam.canvas import CANVAS_PX
+from backend.sam.loading import BaseModel, decoder_of
+from backend.sam.predictor import Embedding, Predictor, prompt_tensors
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A predictor with its version; `number` is the registry's decision it stands for, 0 before the first."""
+
+    version: str
+    predictor: Predictor
+    number: int
+
+
+class ModelSlot:
+    """One base model, and for each project the decoder that its champion names."""
+
+    def __init__(self, base: BaseModel, registry: Registry) -> None:
+        self._base = base
+        self._registry = registry
+        self._of_base = Predictor(base, decoder_of(base, None), version=base.name)
+        self._initial = Snapshot(version=base.name, predictor=self._of_base, number=0)
+        # Never changed in place: `look` makes a new one and assigns it, so readers need no lock.
+        self._served: Mapping[int, Snapshot] = {}
+        self._refused: Mapping[str, str] = {}
+        self._looking = Lock()
+
+    @property
+    def base(self) -> BaseModel:
+        """The encoder that all projects share."""
+        return self._base
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Versions that must not be served, each with the reason."""
+        return self._refused
+
+    def snapshot(self, project_id: int | None) -> Snapshot:
+        """Return what is served now; the base for None and for a project without a champion. Never waits."""
+        return self._served.get(project_id, self._initial) if project_id is not None else self._initial
+
+    def look(self) -> tuple[int, ...]:
+        """Compare what is served with the registry, swap what differs; tells the projects that were swapped.
+
+        A checkpoint that must not be served is remembered and not tried again; what was served goes on, and after a
+        start, when nothing was, the latest decision that still can be served.
+
+        Raises:
+            Unavailable, NotFound: the registry, or a part of it, is away; all other projects were looked at, what is
+                served stays, and the next look tries again.
+        """
+        swapped, away = [], None
+        with self._looking:
+            for project_id in self._registry.projects():
+                try:
+                    if self._look_at(project_id):
+                        swapped.append(project_id)
+                except BadCheckpoint as fault:
+                    self._refuse(f"project {project_id}", fault)
+                except (NotFound, Unavailable) as fault:
+                    away = fault
+        if away is not None:
+            raise away
+        return tuple(swapped)
+
+    def _look_at(self, project_id: int) -> bool:
+        champion = self._registry.champion(project_id)
+        served = self.snapshot(project_id)
+        if champion is None or champion.number == served.number or champion.version in self._refused:
+            return False
+        first = project_id not in self._served
+        decisions = reversed(self._registry.history(project_id)) if first else (champion,)
+        for pointer in decisions:
+            snapshot = self._load(pointer, served)
+            if snapshot is not None:
+                self._served = {**self._served, project_id: snapshot}
+                log.info(
+                    "project %d is served by %s", project_id, snapshot.version,
+                    extra={"event": "model.swapped", "project_id": project_id, "version": snapshot.version},
+                )  # fmt: skip
+                return True
+        return False
+
+    def _load(self, pointer: Pointer, served: Snapshot) -> Snapshot | None:
+        """Make the snapshot for a decision, warmed; None if its version is refused."""
+        if pointer.version is None:
+            return Snapshot(version=self._base.name, predictor=self._of_base, number=pointer.number)
+        if pointer.version == served.version:
+            return Snapshot(version=served.version, predictor=served.predictor, number=pointer.number)
+        if pointer.version in self._refused:
+            return None
+        try:
+            decoder = decoder_of(self._base, self._registry.folder(pointer.version))
+            predictor = Predictor(self._base, decoder, version=pointer.version)
+            _warm(predictor)
+        except BadCheckpoint as fault:
+            self._refuse(pointer.version, fault)
+            return None
+        return Snapshot(version=pointer.version, predictor=predictor, number=pointer.number)
+
+    def _refuse(self, version: str, fault: Exception) -> None:
+        if version not in self._refused:
+            log.error(
+                "%s must not be served: %s", version, fault,
+                extra={"event": "checkpoint.refused", "version": version},
+            )  # fmt: skip
+        self._refused = {**self._refused, version: str(fault)}
+
+
+def _warm(predictor: Predictor) -> None:
+    """Decode once on an empty embedding, so that no request pays for first use, and finite weights that overflow show.
+
+    Raises:
+        BadCheckpoint: what comes out is not finite.
+    """
+    base = predictor.base
+    empty = Embedding(features=torch.zeros_like(base.image_positions), height_px=CANVAS_PX, width_px=CANVAS_PX)
+    middle = Prompt(clicks=(Click(x_px=CANVAS_PX / 2, y_px=CANVAS_PX / 2),))
+    with torch.inference_mode():
+        logits, ious = predictor.logits(empty, prompt_tensors((middle,), empty))
+    if not (torch.isfinite(logits).all() and torch.isfinite(ious).all()):
+        raise BadCheckpoint(f"{predictor.version} predicts numbers that are not finite")
