@@ -46,13 +46,18 @@ class BaseModel:
     image_positions: Float[Tensor, "1 c gh gw"]
 
 
+def base_name(name_or_path: str | None, *, device: str = "auto") -> str:
+    """Return what to load: the given name, or for None `mobile-sam` on a CPU and `sam-vit-base` elsewhere."""
+    return name_or_path or (MOBILE_SAM if _device(device).type == "cpu" else next(iter(HUB_IDS)))
+
+
 def load_base(
     name_or_path: str | None = None, *, cache_dir: Path, device: str = "auto", dtype: str = "auto"
 ) -> BaseModel:
     """Load a base model by name, Hugging Face id or folder; a checkpoint folder gives its base with its decoder.
 
     Args:
-        name_or_path: None is `mobile-sam` on a CPU and `sam-vit-base` on an accelerator.
+        name_or_path: as `base_name` takes it.
         cache_dir: where converted weights are kept.
         device: `auto`, `cpu`, `cuda` or `mps`.
         dtype: the encoder's arithmetic, `auto`, `float32` or `bfloat16`; auto is bfloat16 on CUDA, else float32.
@@ -61,8 +66,7 @@ def load_base(
         BadWeights: they cannot be had or are not a SAM's.
         BadCheckpoint: a checkpoint folder that does not verify.
     """
-    where = _device(device)
-    name = name_or_path or (MOBILE_SAM if where.type == "cpu" else next(iter(HUB_IDS)))
+    where, name = _device(device), base_name(name_or_path, device=device)
     if (Path(name).expanduser() / MANIFEST_FILE).is_file():
         return _load_checkpoint(Path(name).expanduser(), cache_dir=cache_dir, device=device, dtype=dtype)
     model = _pretrained(base_weights(name, cache_dir=cache_dir))
