@@ -66,12 +66,12 @@ def load_base(
         BadWeights: they cannot be had or are not a SAM's.
         BadCheckpoint: a checkpoint folder that does not verify.
     """
-    where, name = _device(device), base_name(name_or_path, device=device)
-    if (Path(name).expanduser() / MANIFEST_FILE).is_file():
-        return _load_checkpoint(Path(name).expanduser(), cache_dir=cache_dir, device=device, dtype=dtype)
-    model = _pretrained(base_weights(name, cache_dir=cache_dir))
-    given = Path(name).expanduser()
-    return _base(given.resolve().name if given.exists() else name, model, device=where, dtype=_dtype(dtype, where))
+    where = _device(device)
+    arithmetic = _dtype(dtype, where)
+    given = Path(base_name(name_or_path, device=device)).expanduser()
+    if (given / MANIFEST_FILE).is_file():
+        return _with_checkpoint(given, cache_dir=cache_dir, device=where, dtype=arithmetic)
+    return _plain(base_name(name_or_path, device=device), cache_dir=cache_dir, device=where, dtype=arithmetic)
 
 
 def decoder_of(base: BaseModel, folder: Path | None) -> SamMaskDecoder:
@@ -99,10 +99,16 @@ def decoder_bytes(decoder: nn.Module) -> bytes:
     return safetensors.torch.save(state, metadata={"format": "pt"})
 
 
-def _load_checkpoint(folder: Path, *, cache_dir: Path, device: str, dtype: str) -> BaseModel:
+def _plain(name: str, *, cache_dir: Path, device: torch.device, dtype: torch.dtype) -> BaseModel:
+    given = Path(name).expanduser()
+    model = _pretrained(base_weights(name, cache_dir=cache_dir))
+    return _base(given.resolve().name if given.exists() else name, model, device=device, dtype=dtype)
+
+
+def _with_checkpoint(folder: Path, *, cache_dir: Path, device: torch.device, dtype: torch.dtype) -> BaseModel:
     manifest = read_manifest(folder)
     try:
-        base = load_base(manifest.base_model, cache_dir=cache_dir, device=device, dtype=dtype)
+        base = _plain(manifest.base_model, cache_dir=cache_dir, device=device, dtype=dtype)
     except BadWeights as fault:
         raise BadWeights(
             f"{manifest.version} was trained on {manifest.base_model!r}, which is needed: {fault}"

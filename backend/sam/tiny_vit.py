@@ -22,6 +22,7 @@ STRIDES = (2, 2, 1)  # between the stages
 EXPANSION = 4  # of the MBConvs and of the MLPs
 
 Map = Float[Tensor, "b c h w"]
+NextMap = Float[Tensor, "b c2 h2 w2"]  # of another width and size
 Rows = Float[Tensor, "b h w c"]
 
 
@@ -37,7 +38,7 @@ class PatchEmbed(nn.Module):
         self.conv1 = nn.Conv2d(3, width // 2, 3, 2, 1)
         self.conv2 = nn.Conv2d(width // 2, width, 3, 2, 1)
 
-    def forward(self, pixels: Map) -> Map:
+    def forward(self, pixels: Map) -> NextMap:
         """Embed pixels, normalised as segment-anything does."""
         embedded: Tensor = self.conv2(F.gelu(self.conv1(pixels)))
         return embedded
@@ -66,7 +67,7 @@ class Downsample(nn.Module):
         self.conv2 = _depthwise(wider, stride=stride)
         self.conv3 = nn.Conv2d(wider, wider, 1)
 
-    def forward(self, x: Map) -> Map:
+    def forward(self, x: Map) -> NextMap:
         """Widen, and divide height and width by the stride."""
         widened: Tensor = self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
         return widened
@@ -175,7 +176,7 @@ class Stage(nn.Module):
             Downsample(width, WIDTHS[index + 1], stride=STRIDES[index]) if index < len(STRIDES) else nn.Identity()
         )
 
-    def forward(self, x: Map) -> Map:
+    def forward(self, x: Map) -> NextMap:
         """To the next stage's width and size."""
         passed: Tensor = self.downsample(self.blocks(x))
         return passed

@@ -61,12 +61,12 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
     Raises:
         BadWeights: nothing of that name can be had, or it does not verify; says which file to put where.
     """
-    given, kept = Path(name).expanduser(), cache_dir / "weights" / name
+    given, kept = Path(name).expanduser(), cache_dir / "weights" / name.replace("/", "--")
     if given.is_dir():
         return given.absolute()
     if given.is_file():
         return _converted_file(given, cache_dir=cache_dir)
-    if _NAME.fullmatch(name) and (kept / "config.json").is_file():
+    if (_NAME.fullmatch(name) or _HUB_ID.fullmatch(name)) and (kept / "config.json").is_file():
         return kept.absolute()
     if name == MOBILE_SAM:
         return _converted(MOBILE_SAM, _mobile_sam, cache_dir=cache_dir)
@@ -74,9 +74,10 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
     if not _HUB_ID.fullmatch(hub_id):
         raise BadWeights(
             f"model {name[:200]!r} is no folder, no file and no known name ({', '.join((MOBILE_SAM, *HUB_IDS))}); "
-            f"put or link its folder (config.json, model.safetensors) at {kept}"
+            "name a folder with config.json and model.safetensors"
+            + (f", or put or link it at {kept}" if _NAME.fullmatch(name) else "")
         )
-    return _from_hub(hub_id, wanted_at=cache_dir / "weights" / name.rpartition("/")[2])
+    return _from_hub(hub_id, wanted_at=kept)
 
 
 def known_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:
@@ -214,6 +215,10 @@ def _from_hub(hub_id: str, *, wanted_at: Path) -> Path:
             return Path(snapshot_download(hub_id, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as fault:
         raise BadWeights(
-            f"{hub_id} cannot be had from the Hugging Face hub: {str(fault).splitlines()[0][:200]}; "
+            f"{hub_id} cannot be had from the Hugging Face hub: {_first_line(fault)}; "
             f"put or link its folder (config.json, model.safetensors) at {wanted_at}"
         ) from fault
+
+
+def _first_line(fault: Exception) -> str:
+    return str(fault).partition("\n")[0][:200]
