@@ -1,0 +1,65 @@
+"""From a file's bytes to the picture that the annotator sees."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from backend.errors import BadImage
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+# Modes with more than 8 bits a channel: what is black and what is white is for the picture itself to say.
+_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+# Ours is checked before anything is decoded; Pillow's own would warn at 89 million and refuse what a user allowed.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
+    """Decode a PNG, JPEG, WebP, TIFF or BMP as an upright RGB image, its EXIF rotation applied as Label Studio does.
+
+    Of several frames the first. Transparency is laid on white. 16-bit, 32-bit and float greys are stretched from their
+    darkest to their brightest value; palette, CMYK, grey and bilevel are converted.
+
+    Raises:
+        BadImage: another format (whatever its name says), damaged, or more than `max_pixels` pixels, which is read from
+            its header before any pixel is decoded.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image, max_pixels)
+            return _upright_rgb(image)
+    except BadImage:
+        raise
+    except Exception as fault:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, KeyError, ...
+        raise BadImage(
+            f"{len(data)} bytes that are no readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image; "
+            "convert it, or upload it again if it is damaged"
+        ) from fault
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width_px, height_px = image.size
+    if width_px * height_px > max_pixels:
+        raise BadImage(
+            f"the image has {width_px}x{height_px} pixels, and {max_pixels} are the most: "
+            "make it smaller, or raise SAMLOOP_IMAGE_MEGAPIXELS"
+        )
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in _DEEP_MODES:
+        return _stretched(upright).convert("RGB")
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return upright.convert("RGB")
+
+
+def _stretched(image: Image.Image) -> Image.Image:
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    darkest, brightest = float(values.min()), float(values.max())
+    span = brightest - darkest
+    grey = (values - darkest) * (255 / span) if span > 0 else np.zeros_like(values)
+    return Image.fromarray(grey.round().astype(np.uint8))
