@@ -1,1 +1,1 @@
-"""Training methods, one module each."""
+"""Ways to change a base model; each can be exchanged for another (base.Method)."""

@@ -1,0 +1,58 @@
+"""One frozen TrainConfig: all that decides what a training does. It goes into the checkpoint's manifest."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """The promptable recipe. A training ends at the first of `epochs`, `decodes` and `seconds`.
+
+    `decodes` bounds the work whatever the number of images: one decode is one object with one prompt, forward and
+    backward, and takes about 0.1 s on two cores; more of them gain little (README, results).
+    """
+
+    method: str = "decoder"
+    head: str = "promptable"
+    seed: int = 0
+
+    epochs: int = 30
+    decodes: int | None = 1600
+    seconds: float = 600.0
+    objects_per_step: int = 8  # of one image; FINETUNING's bound is 25, fewer give more steps for the same work
+
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    warmup_share: float = 0.1  # of the run
+    final_lr_share: float = 0.05  # of the learning rate, where the cosine ends
+    clip_norm: float = 1.0
+    ema_decay: float = 0.98
+    losses: tuple[tuple[str, float], ...] = (("bce", 1.0), ("dice", 1.0))
+    iou_weight: float = 1.0
+
+    box_share: float = 0.5  # of first prompts; the others are one point
+    box_jitter: float = 0.1  # of the side, either way, uniformly
+    box_jitter_max_px: float = 20.0  # on the 1024 canvas
+    centre_share: float = 0.5  # of points that prefer the middle of the object to its rim
+    background_share: float = 0.15  # of point prompts that carry a negative click outside the object too
+    corrective_share: float = 0.3  # of steps that are followed by a corrective round
+    feedback_share: float = 0.5  # of corrective rounds that see the previous logits
+
+    held_out_share: float = 0.2
+    rectangles_are_masks: bool = False
+    min_object_px: int = 2
+    evaluation_clicks: int = 0  # corrective clicks on held-out objects while training; `samloop evaluate` does all 7
+    bootstrap_rounds: int = 2000
+
+    def __post_init__(self) -> None:
+        """Refuse values that no training can run with."""
+        if self.epochs < 1 or self.seconds <= 0 or (self.decodes is not None and self.decodes < 1):
+            raise ValueError(f"epochs={self.epochs}, seconds={self.seconds}, decodes={self.decodes}: at least 1 each")
+        if not 0 < self.held_out_share < 1:
+            raise ValueError(f"held_out_share={self.held_out_share} is not between 0 and 1")
+        if not 1 <= self.objects_per_step <= 25:
+            raise ValueError(f"objects_per_step={self.objects_per_step} is not from 1 to 25")
+
+    def to_json(self) -> dict[str, Any]:
+        """Every value, as the manifest keeps it."""
+        return asdict(self)

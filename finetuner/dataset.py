@@ -1,0 +1,152 @@
+"""Images and their objects, ready to learn from; an image is encoded once for all trainings and kept on disk."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.errors import NotAuthorized, NothingToLearn, SamloopError
+from backend.labelstudio.images import open_image
+from backend.sam.embeddings import DiskEmbeddings, EmbeddingKey
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import PREPROCESSING, Embedding, encode
+from finetuner.annotations import AnnotatedTask, Exclusions, objects_of
+from finetuner.config import TrainConfig
+from finetuner.objects import LabelledMask
+from finetuner.progress import Progress
+from finetuner.split import Split, split_images
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Sample:
+    """One annotated image: the digest of its bytes, its upright size, and at least one object."""
+
+    image_sha256: str
+    height_px: int
+    width_px: int
+    objects: tuple[LabelledMask, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """All usable images of a project, on their two sides."""
+
+    train: tuple[Sample, ...]
+    held_out: tuple[Sample, ...]
+    split: Split
+    digest: str
+
+
+class Embeddings:
+    """Embeddings by sample, from the folder that all trainings on this machine share."""
+
+    def __init__(self, base: BaseModel, *, folder: Path) -> None:
+        self._base, self._disk = base, DiskEmbeddings(folder)
+
+    def __call__(self, sample: Sample) -> Embedding:
+        """The sample's embedding.
+
+        Raises:
+            NothingToLearn: it was never computed, or somebody emptied the folder meanwhile.
+        """
+        kept = self._disk.get(self._key(sample.image_sha256))
+        if kept is None:
+            raise NothingToLearn(
+                f"the embedding of image {sample.image_sha256[:12]} is gone from the cache folder; train again"
+            )
+        return kept
+
+    def ensure(self, image_sha256: str, data: bytes, *, max_pixels: int) -> None:
+        """Encode the image unless that was done before."""
+        key = self._key(image_sha256)
+        if self._disk.get(key) is None:
+            self._disk.put(key, encode(self._base, open_image(data, max_pixels=max_pixels)))
+
+    def _key(self, image_sha256: str) -> EmbeddingKey:
+        return EmbeddingKey(image_sha256, self._base.encoder_fingerprint, PREPROCESSING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleReader:
+    """From an annotated task to a sample, its embedding on disk; a task that cannot be used is left out."""
+
+    read: Callable[[AnnotatedTask], bytes]
+    embeddings: Embeddings
+    config: TrainConfig
+    labels: frozenset[str]
+    max_pixels: int
+    exclusions: Exclusions
+
+    def samples(self, tasks: Iterable[AnnotatedTask], *, progress: Progress) -> list[Sample]:
+        """Read one task after the other, so that no more than one image is held.
+
+        Raises:
+            NotAuthorized: the first image already is refused: the key is wrong for all.
+        """
+        found: list[Sample] = []
+        for number, task in enumerate(tasks, start=1):
+            try:
+                sample = self._sample(task)
+            except NotAuthorized:
+                raise
+            except (SamloopError, OSError) as fault:
+                self.exclusions.add(f"its image cannot be used: {fault}", task=task.task_id)
+                continue
+            if sample is not None:
+                found.append(sample)
+                progress("embedding", images=len(found), tasks=number, objects=sum(len(each.objects) for each in found))
+        return found
+
+    def _sample(self, task: AnnotatedTask) -> Sample | None:
+        data = self.read(task)
+        image = open_image(data, max_pixels=self.max_pixels)
+        objects = tuple(
+            objects_of(
+                task,
+                height_px=image.height,
+                width_px=image.width,
+                labels=self.labels,
+                rectangles_are_masks=self.config.rectangles_are_masks,
+                min_object_px=self.config.min_object_px,
+                exclusions=self.exclusions,
+            )
+        )
+        if not objects:
+            return None
+        digest = hashlib.sha256(data).hexdigest()
+        self.embeddings.ensure(digest, data, max_pixels=self.max_pixels)
+        return Sample(image_sha256=digest, height_px=image.height, width_px=image.width, objects=objects)
+
+
+def assemble(samples: Sequence[Sample], *, config: TrainConfig, exclusions: Exclusions) -> Dataset:
+    """Put every sample on its side.
+
+    Raises:
+        NothingToLearn: fewer than two different images with an object.
+    """
+    split = split_images((each.image_sha256 for each in samples), share=config.held_out_share)
+    if not split.train or not split.held_out:
+        raise NothingToLearn(
+            f"{len(split.train) + len(split.held_out)} usable image(s): at least two different ones with a brush, polygon "
+            f"or other mask are needed, one to learn from and one to measure on ({exclusions.sentence()})"
+        )
+    return Dataset(
+        train=tuple(each for each in samples if each.image_sha256 in split.train),
+        held_out=tuple(each for each in samples if each.image_sha256 in split.held_out),
+        split=split,
+        digest=data_digest(samples),
+    )
+
+
+def data_digest(samples: Sequence[Sample]) -> str:
+    """SHA-256 over every image and object, in whatever order they came."""
+    lines = sorted(
+        f"{sample.image_sha256} {each.label} {each.y0_px} {each.x0_px} {each.crop_shape} "
+        f"{hashlib.sha256(each.packed.tobytes()).hexdigest()}"
+        for sample in samples
+        for each in sample.objects
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,30 @@
+"""What a training method is: which weights move, how a prompt is decoded with them, what is saved."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from backend.masks.prompt import Prompt
+from backend.sam.predictor import Embedding
+
+
+class Method(Protocol):
+    """A way to change a base model. The trainer knows no more of it than this."""
+
+    name: str
+
+    def trainable(self) -> Mapping[str, nn.Parameter]:
+        """The weights that move, by name."""
+
+    def decode(
+        self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n 256 256"] | None = None
+    ) -> tuple[Float[Tensor, "n 4 256 256"], Float[Tensor, "n 4"]]:
+        """Low-resolution logits on the 1024 canvas and predicted IoUs, with gradient: the single mask, then the three.
+
+        `previous` are logits of an earlier round, shown to the prompt encoder.
+        """
+
+    def weights(self) -> bytes:
+        """What is served: a safetensors file."""

@@ -1,0 +1,79 @@
+"""The method `decoder`: all of SAM's mask decoder moves, its score head too; both encoders stay as they are.
+
+So an image is encoded once for all epochs and versions, a checkpoint is 16 MB, and projects share one encoder.
+"""
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from backend.masks.prompt import Prompt
+from backend.sam.loading import BaseModel, decoder_bytes
+from backend.sam.predictor import Embedding, Predictor, prompt_tensors
+from finetuner.methods.mask_decoder import decode_all
+
+
+class DecoderMethod:
+    """A copy of the base's mask decoder that learns."""
+
+    name = "decoder"
+
+    def __init__(self, base: BaseModel) -> None:
+        self._base = base
+        self._decoder = copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=True)
+
+    def trainable(self) -> Mapping[str, nn.Parameter]:
+        """Every weight of the mask decoder."""
+        return dict(self._decoder.named_parameters())
+
+    def decode(
+        self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
+    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+        """Logits and predicted IoUs in the order of the prompts; what one gets does not depend on the others."""
+        kinds: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        for index, prompt in enumerate(prompts):
+            # Padding is a token too: prompts are decoded beside their own kind.
+            kinds[len(prompt.clicks), prompt.box is not None].append(index)
+        logits, scores = zip(
+            *(
+                self._decode_kind(
+                    embedding, [prompts[i] for i in kind], previous=None if previous is None else previous[kind]
+                )
+                for kind in kinds.values()
+            ),
+            strict=True,
+        )
+        back = torch.tensor([index for kind in kinds.values() for index in kind]).argsort()
+        return torch.cat(logits)[back], torch.cat(scores)[back]
+
+    def predictor(self, *, version: str) -> Predictor:
+        """The decoder as it is now, as it would be served."""
+        decoder = copy.deepcopy(self._decoder).requires_grad_(requires_grad=False).eval()
+        return Predictor(self._base, decoder, version=version)
+
+    def weights(self) -> bytes:
+        """The decoder as the registry keeps it."""
+        return decoder_bytes(self._decoder)
+
+    def _decode_kind(
+        self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None
+    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+        base, tensors = self._base, prompt_tensors(prompts, embedding).to(self._base.device)
+        with torch.no_grad():
+            sparse, dense = base.model.prompt_encoder(
+                input_points=tensors.points,
+                input_labels=tensors.labels,
+                input_boxes=tensors.boxes,
+                input_masks=None if previous is None else previous[:, None],
+            )
+        return decode_all(
+            self._decoder,
+            image=embedding.features.to(base.device),
+            positions=base.image_positions,
+            sparse=sparse[0],
+            dense=dense[:1] if previous is None else dense,
+        )

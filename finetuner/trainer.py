@@ -1,0 +1,225 @@
+"""The loop: one image a step, a few of its objects, prompts as people give them; it yields its steps and prints nothing."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from backend.errors import NothingToLearn, SamloopError
+from backend.masks.prompt import Prompt
+from backend.sam.predictor import Embedding
+from finetuner.config import TrainConfig
+from finetuner.dataset import Sample
+from finetuner.losses import iou_loss, mask_loss
+from finetuner.methods.base import Method
+from finetuner.objects import LabelledMask, grid_coverage
+from finetuner.prompting import corrected, first_prompts
+
+log = logging.getLogger(__name__)
+
+_MOST_BAD_STEPS = 5
+
+
+class Diverged(SamloopError):
+    """The loss stopped being a number, step after step; nothing of this training can be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step done. `mask` and `iou` are the losses' parts; `decodes` counts object-prompts since the beginning."""
+
+    epoch: int
+    epochs: int
+    step: int
+    decodes: int
+    seconds: float
+    learning_rate: float
+    loss: float
+    mask: float
+    iou: float
+    is_last_of_epoch: bool
+
+
+class Trainer:
+    """Trains one method on samples. Iterate over `steps()`; afterwards the method holds the averaged weights.
+
+    The same seed, samples and config give the same weights on the same machine, as long as `seconds` does not end it.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        samples: Sequence[Sample],
+        *,
+        config: TrainConfig,
+        embedding: Callable[[Sample], Embedding],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not samples:
+            raise NothingToLearn("no image is left to learn from: annotate at least two images and train again")
+        self._method, self._samples, self._config = method, samples, config
+        self._embedding, self._clock = embedding, clock
+        self._weights = list(method.trainable().values())
+        self._average = [weight.detach().clone() for weight in self._weights]
+        self._optimizer = torch.optim.AdamW(
+            self._weights, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
+        )
+        self._rng = np.random.default_rng(config.seed)
+        self._bad_steps = 0
+
+    def steps(self) -> Iterator[Step]:
+        """Train until the first of the config's bounds, one step after the other.
+
+        Raises:
+            Diverged: several losses in a row were not finite.
+        """
+        began, decodes, step = self._clock(), 0, 0
+        config, epochs, most = self._config, *self._plan()
+        for epoch in range(1, epochs + 1):
+            for place, index in enumerate(self._rng.permutation(len(self._samples)), start=1):
+                seconds = self._clock() - began
+                done = max(decodes / most, seconds / config.seconds)
+                if done >= 1:
+                    self._finish()
+                    return
+                rate = config.learning_rate * schedule(done, config=config)
+                mask, iou, count = self._step(self._samples[int(index)], rate)
+                decodes, step = decodes + count, step + 1
+                yield Step(
+                    epoch=epoch, epochs=epochs, step=step, decodes=decodes, seconds=self._clock() - began,
+                    learning_rate=rate, loss=mask + config.iou_weight * iou, mask=mask, iou=iou,
+                    is_last_of_epoch=place == len(self._samples),
+                )  # fmt: skip
+        self._finish()
+
+    def _plan(self) -> tuple[int, int]:
+        """How many epochs, and how many decodes in all, the bounds leave; seconds are looked at on the way."""
+        config = self._config
+        an_epoch = sum(min(len(each.objects), config.objects_per_step) for each in self._samples)
+        an_epoch = max(1, round(an_epoch * (1 + config.corrective_share)))
+        most = an_epoch * config.epochs
+        if config.decodes is not None and config.decodes < most:
+            most = max(config.decodes, an_epoch)  # every image is seen once, at least
+        return max(1, min(config.epochs, math.ceil(most / an_epoch))), most
+
+    def _step(self, sample: Sample, rate: float) -> tuple[float, float, int]:
+        """One image: back-propagate, clip, move, average. The losses, and how many object-prompts were decoded."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        objects = self._choose(sample)
+        mask, iou, count = self._rounds(sample, objects)
+        norm = torch.nn.utils.clip_grad_norm_(self._weights, self._config.clip_norm)
+        if math.isfinite(mask + iou) and bool(norm.isfinite()):
+            self._bad_steps = 0
+            self._optimizer.step()
+            self._update_average()
+            return mask, iou, count
+        self._bad_steps += 1
+        log.warning(
+            "skipped a step on image %s: loss %s, gradient norm %s", sample.image_sha256[:12], mask + iou, float(norm),
+            extra={"event": "training.skipped_step", "image_sha256": sample.image_sha256},
+        )  # fmt: skip
+        if self._bad_steps > _MOST_BAD_STEPS:
+            raise Diverged(
+                f"the loss was not a number in {self._bad_steps} steps in a row (learning rate {rate:g}); "
+                "nothing was published: lower the learning rate, or look at the base weights"
+            )
+        return mask, iou, count
+
+    def _choose(self, sample: Sample) -> tuple[LabelledMask, ...]:
+        count = min(len(sample.objects), self._config.objects_per_step)
+        return tuple(sample.objects[int(i)] for i in self._rng.choice(len(sample.objects), size=count, replace=False))
+
+    def _rounds(self, sample: Sample, objects: tuple[LabelledMask, ...]) -> tuple[float, float, int]:
+        """First prompts, at times a corrective round after them, each back-propagated at once to keep memory low."""
+        config, embedding = self._config, self._embedding(sample)
+        target = torch.from_numpy(np.stack([grid_coverage(each) for each in objects]))
+        prompts = first_prompts(objects, config=config, rng=self._rng)
+        rounds = 2 if self._rng.random() < config.corrective_share else 1
+        seen, masks, ious = None, 0.0, 0.0
+        for number in range(rounds):
+            logits, scores = self._method.decode(embedding, prompts, previous=seen)
+            target = target.to(logits.device)
+            mask, iou = _losses(
+                logits[..., : target.shape[1], : target.shape[2]], scores, target,
+                is_ambiguous=_ambiguous(prompts), config=config,
+            )  # fmt: skip
+            ((mask + config.iou_weight * iou) / rounds).backward()
+            masks, ious = masks + mask.item() / rounds, ious + iou.item() / rounds
+            if number + 1 < rounds:
+                single = logits[:, 0].detach()
+                prompts = self._corrected(sample, prompts, single=single, target=target)
+                seen = single if self._rng.random() < config.feedback_share else None
+        return masks, ious, len(objects) * rounds
+
+    def _corrected(
+        self,
+        sample: Sample,
+        prompts: tuple[Prompt, ...],
+        *,
+        single: Float[Tensor, "n g g"],
+        target: Float[Tensor, "n rows cols"],
+    ) -> tuple[Prompt, ...]:
+        predicted = (single[:, : target.shape[1], : target.shape[2]] > 0).cpu().numpy()
+        truth = (target > 0.5).cpu().numpy()
+        return tuple(
+            corrected(
+                prompt,
+                predicted=predicted[i],
+                truth=truth[i],
+                height_px=sample.height_px,
+                width_px=sample.width_px,
+                rng=self._rng,
+            )
+            for i, prompt in enumerate(prompts)
+        )
+
+    def _update_average(self) -> None:
+        # Young averages forget faster: with few steps the last weights would otherwise hardly count.
+        step = int(self._optimizer.state[self._weights[0]]["step"])
+        keep = min(self._config.ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self._average, self._weights, 1 - keep)
+
+    def _finish(self) -> None:
+        with torch.no_grad():
+            for weight, average in zip(self._weights, self._average, strict=True):
+                weight.copy_(average)
+
+
+def schedule(done: float, *, config: TrainConfig) -> float:
+    """The share of the learning rate at this share of the run, both in [0, 1]: a linear warm-up, then half a cosine."""
+    if done < config.warmup_share:
+        return 0.1 + 0.9 * done / config.warmup_share
+    rest = (done - config.warmup_share) / (1 - config.warmup_share)
+    return config.final_lr_share + (1 - config.final_lr_share) * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+
+
+def _ambiguous(prompts: Sequence[Prompt]) -> Bool[Tensor, " n"]:
+    """One point and nothing else may mean a part, the object or a group: there the three masks learn too."""
+    return torch.tensor([each.box is None and len(each.clicks) == 1 for each in prompts])
+
+
+def _losses(
+    logits: Float[Tensor, "n 4 rows cols"],
+    scores: Float[Tensor, "n 4"],
+    target: Float[Tensor, "n rows cols"],
+    *,
+    is_ambiguous: Bool[Tensor, " n"],
+    config: TrainConfig,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The masks' loss: the single mask's, and for an ambiguous prompt the best of three's beside it. The scores' over all."""
+    single = mask_loss(logits[:, :1], target, losses=config.losses)[:, 0]
+    ambiguous = is_ambiguous.to(logits.device)
+    score = iou_loss(scores, logits.detach(), target).mean()
+    if not bool(ambiguous.any()):
+        return single.mean(), score
+    best = mask_loss(logits[ambiguous, 1:], target[ambiguous], losses=config.losses).amin(1)
+    return (single.sum() + best.sum()) / (len(single) + len(best)), score
