@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-import certifi
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from backend.errors import BadInput, Upstream
 
@@ -110,7 +110,7 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.create_connection((self._address or self.host, self.port), self.timeout)
         if self._secure:
             context = ssl.create_default_context()
-            context.load_verify_locations(certifi.where())
+            context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
             self.sock = context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
             self.sock.do_handshake()
         if self.aborted:

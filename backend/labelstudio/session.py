@@ -5,6 +5,7 @@ import logging
 import random
 import re
 import time
+from collections.abc import Iterator
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -148,7 +149,20 @@ def _detail(reply: requests.Response) -> str:
         return f"({_kind(reply)})"
     if isinstance(said, dict):
         said = said.get("validation_errors") or said.get("detail") or said
-    return re.sub(r"\s+", " ", str(said))[:300]
+    return re.sub(r"<[^>]*>|\s+", " ", "; ".join(_sentences(said)))[:300]
+
+
+def _sentences(said: object) -> Iterator[str]:
+    """`{"score": ["A valid number is required."]}` as "score: A valid number is required."."""
+    if isinstance(said, dict):
+        for name, below in said.items():
+            told = "; ".join(_sentences(below))
+            yield told if name == "non_field_errors" else f"{name}: {told}"
+    elif isinstance(said, list):
+        for below in said:
+            yield from _sentences(below)
+    else:
+        yield str(said)
 
 
 def _kind(reply: requests.Response) -> str:

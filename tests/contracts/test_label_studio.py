@@ -1,0 +1,238 @@
+"""One contract, two Label Studios: the fake that other tests stand on, and the real one.
+
+Whatever holds here for the real one holds for the fake, so that a test on the fake means something.
+"""
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+
+import pytest
+from fakes.label_studio import FakeLabelStudio
+from PIL import Image
+
+from backend.errors import BadInput, NotAuthorized, NotFound, Upstream
+from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.images import ImageSource
+from backend.labelstudio.label_config import parse_label_config
+from backend.settings import Settings
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<BrushLabels name="brush" toName="image"><Label value="Coin"/></BrushLabels>'
+    '<KeyPointLabels name="kp" toName="image" smart="true"><Label value="Coin" smart="true"/></KeyPointLabels></View>'
+)
+
+
+class Studio(Protocol):
+    url: str
+    token: str
+
+    def personal_access_token(self) -> str: ...
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.label_studio)])
+def studio(request: pytest.FixtureRequest) -> Iterator[Studio]:
+    if request.param == "real":
+        yield request.getfixturevalue("label_studio")
+    else:
+        with FakeLabelStudio() as fake:
+            yield fake
+
+
+@pytest.fixture
+def client(studio: Studio) -> LabelStudio:
+    return LabelStudio(studio.url, studio.token)
+
+
+@pytest.fixture
+def project_id(client: LabelStudio) -> Iterator[int]:
+    made = int(client.create_project("contract", CONFIG)["id"])
+    yield made
+    client.delete_project(made)
+
+
+class Backend(BaseHTTPRequestHandler):
+    """The smallest ML backend: answers health, setup, predict and webhook, and keeps what came."""
+
+    protocol_version = "HTTP/1.1"
+    calls: list[tuple[str, dict[str, str], bytes]]
+    predict_status = 200
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.calls.append((self.path, dict(self.headers), body))
+        replies = {
+            "/setup": b'{"model_version": "stub-v1"}',
+            "/predict": b'{"results": [{"result": [], "score": 0.5, "model_version": "stub-v1"}]}',
+        }
+        raw = replies.get(self.path, b'{"status": "UP"}')
+        self.send_response(self.predict_status if self.path == "/predict" else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    do_GET = do_POST = _answer
+
+
+@contextmanager
+def backend(*, predict_status: int = 200) -> Iterator[tuple[str, list[Any]]]:
+    calls: list[Any] = []
+    handler = type("Handler", (Backend,), {"calls": calls, "predict_status": predict_status})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", calls
+        server.shutdown()
+
+
+def png(side_px: int = 8) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (side_px, side_px), "teal").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_either_kind_of_key_is_accepted_and_names_its_owner(studio: Studio) -> None:
+    for key in (studio.token, studio.personal_access_token()):
+        assert "@" in LabelStudio(studio.url, key).whoami()
+
+
+@pytest.mark.parametrize("key", ["0" * 40, "eyJhbGciOiJIUzI1NiJ9.e30.bm8"])
+def test_a_wrong_key_is_refused_with_the_next_step(studio: Studio, key: str) -> None:
+    with pytest.raises(NotAuthorized, match="LABEL_STUDIO_API_KEY is not accepted"):
+        LabelStudio(studio.url, key).whoami()
+
+
+def test_a_project_comes_back_with_its_label_config(client: LabelStudio, project_id: int) -> None:
+    project = client.project(project_id)
+    assert parse_label_config(project["label_config"]).control("brushlabels") is not None
+    assert client.update_project(project_id, title="another")["title"] == "another"
+    with pytest.raises(NotFound, match="/api/projects/999999/"):
+        client.project(999_999)
+
+
+def test_uploads_become_tasks_in_pages_and_their_bytes_need_the_key(studio: Studio, project_id: int) -> None:
+    client = LabelStudio(studio.url, studio.personal_access_token())
+    assert client.import_images(project_id, {f"{number}.png": png(number + 1) for number in range(7)}) == 7
+    for page_size in (1, 3, 7, 100):
+        tasks = list(client.tasks(project_id, page_size=page_size))
+        assert len({task["id"] for task in tasks}) == len(tasks) == 7
+    path = tasks[0]["data"]["image"]
+    assert path.startswith("/data/upload/")
+    source = ImageSource(settings=Settings(), label_studio=client)
+    assert source.fetch(path) == source.fetch(studio.url + path)
+    assert {source.fetch(task["data"]["image"]) for task in tasks} == {png(number + 1) for number in range(7)}
+    with pytest.raises(NotAuthorized, match="/data/upload/"):
+        LabelStudio(studio.url, "0" * 40).get_bytes(path, max_bytes=10**6, deadline_s=5.0)
+    with pytest.raises(BadInput, match="more than 10 bytes"):
+        client.get_bytes(path, max_bytes=10, deadline_s=5.0)
+
+
+def test_an_upload_that_is_gone_is_an_error_with_its_path(client: LabelStudio, project_id: int) -> None:
+    with pytest.raises((Upstream, NotFound), match=r"/data/upload/1/gone\.png"):
+        client.get_bytes("/data/upload/1/gone.png", max_bytes=10**6, deadline_s=5.0)
+
+
+def test_tasks_of_an_empty_project_and_of_none(client: LabelStudio, project_id: int) -> None:
+    assert list(client.tasks(project_id)) == []
+    with pytest.raises(NotFound, match="999999"):
+        list(client.tasks(999_999))
+
+
+def test_annotations_and_predictions_come_with_the_tasks(client: LabelStudio, project_id: int) -> None:
+    client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}] * 2)
+    first, second = client.tasks(project_id)
+    client.create_annotation(first["id"], [], lead_time=2.5, was_cancelled=True)
+    made = client.create_prediction(second["id"], result=[], score=0.5, model_version="v1")
+    first, second = client.tasks(project_id)
+    assert [(each["was_cancelled"], each["lead_time"]) for each in first["annotations"]] == [(True, 2.5)]
+    assert [(each["model_version"], each["score"]) for each in second["predictions"]] == [("v1", 0.5)]
+    assert client.task(first["id"])["annotations"][0]["was_cancelled"]
+    assert [each["id"] for each in client.predictions(project_id=project_id)] == [made["id"]]
+    assert client.predictions(task_id=first["id"]) == []
+    client.delete_prediction(made["id"])
+    assert client.predictions(task_id=second["id"]) == []
+
+
+def test_a_static_version_must_be_one_that_a_prediction_carries(client: LabelStudio, project_id: int) -> None:
+    client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
+    (task,) = client.tasks(project_id)
+    with pytest.raises(BadInput, match="refused PATCH"):
+        client.update_project(project_id, model_version="never-seen")
+    client.create_prediction(task["id"], result=[], score=0.5, model_version="seen")
+    assert client.update_project(project_id, model_version="seen")["model_version"] == "seen"
+
+
+def test_connecting_twice_gives_one_backend_and_one_webhook_with_credentials(
+    client: LabelStudio, project_id: int
+) -> None:
+    with backend() as (url, calls):
+        first = client.connect_backend(project_id, url=url, title="samloop", basic_auth=("user", "pässword"))
+        again = client.connect_backend(project_id, url=url + "/", title="samloop", basic_auth=("user", "pässword"))
+        assert first == again
+        (known,) = client.backends(project_id)
+        assert (known["url"], known["is_interactive"], known["model_version"]) == (url, True, "stub-v1")
+        (webhook,) = client.webhooks(project_id)
+        assert webhook["url"] == f"{url}/webhook"
+        assert webhook["headers"] == {"Authorization": "Basic dXNlcjpww6Rzc3dvcmQ="}
+        assert {path for path, *_ in calls} >= {"/health", "/setup"}
+
+
+def test_connecting_without_credentials_takes_old_ones_away(client: LabelStudio, project_id: int) -> None:
+    with backend() as (url, _):
+        client.connect_backend(project_id, url=url, title="samloop", basic_auth=("u", "p"))
+        client.connect_backend(project_id, url=url, title="samloop")
+        (webhook,) = client.webhooks(project_id)
+        assert webhook["headers"] == {}
+
+
+def test_a_backend_that_is_away_cannot_be_connected(client: LabelStudio, project_id: int) -> None:
+    with pytest.raises(BadInput, match="Can't connect to ML backend"):
+        client.connect_backend(project_id, url="http://127.0.0.1:9", title="samloop")
+    assert client.backends(project_id) == []
+
+
+def test_an_annotation_reaches_the_webhook_and_training_the_backend(client: LabelStudio, project_id: int) -> None:
+    client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
+    (task,) = client.tasks(project_id)
+    with backend() as (url, calls):
+        backend_id = client.connect_backend(project_id, url=url, title="samloop", basic_auth=("u", "p"))
+        client.create_annotation(task["id"], [])
+        client.start_training(backend_id)
+        events = [(body, headers) for path, headers, body in calls if path == "/webhook"]
+    assert any(b'"ANNOTATION_CREATED"' in body for body, _ in events)
+    assert any(b'"START_TRAINING"' in body for body, _ in events)
+    assert all(headers["Authorization"] == "Basic dTpw" for _, headers in events)
+
+
+def test_an_interactive_request_returns_the_backends_prediction(client: LabelStudio, project_id: int) -> None:
+    client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
+    (task,) = client.tasks(project_id)
+    with backend() as (url, calls):
+        backend_id = client.connect_backend(project_id, url=url, title="samloop")
+        found = client.interactive(backend_id, task["id"], {"result": []})
+        assert found["model_version"] == "stub-v1"
+        assert any(path == "/predict" and b'"context": {"result": []}' in body for path, _, body in calls)
+
+
+def test_an_interactive_failure_is_told_although_label_studio_answers_200(client: LabelStudio, project_id: int) -> None:
+    client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
+    (task,) = client.tasks(project_id)
+    with backend(predict_status=500) as (url, _):
+        backend_id = client.connect_backend(project_id, url=url, title="samloop")
+        with pytest.raises(Upstream, match="the backend gave no prediction"):
+            client.interactive(backend_id, task["id"], {"result": []})
+
+
+def test_retrieving_predictions_stores_them_with_their_version(client: LabelStudio, project_id: int) -> None:
+    client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
+    with backend() as (url, _):
+        client.connect_backend(project_id, url=url, title="samloop")
+        client.retrieve_predictions(project_id)
+        assert [each["model_version"] for each in client.predictions(project_id=project_id)] == ["stub-v1"]
