@@ -1,15 +1,13 @@
 """A real Label Studio as a child process: started, waited for, stopped by its process id.
 
-Its environment is the one that label-studio/CONTRACT.md measured on 1.23.2: backends on loopback allowed, a legacy token,
-a known user, nothing sent anywhere.
+Its environment is what was measured to work with 1.23.2: backends on loopback allowed, a legacy token, a known user,
+nothing sent anywhere.
 """
 
 import os
 import secrets
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,21 +17,12 @@ from typing import Self
 import requests
 
 from backend.errors import Unavailable
+from backend.processes import bound_to_parent, end
 
 USER = "demo@example.com"
 START_S = 180.0
 STOP_S = 10.0
 _LOG_LINES_SHOWN = 15
-# Runs before Label Studio does and is then replaced by it: a Label Studio must not outlive whoever started it, killed or
-# not (PR_SET_PDEATHSIG = 1 survives execve). Not preexec_fn, which is unsafe where the parent has threads.
-_DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the parent is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 def free_port() -> int:
@@ -51,11 +40,11 @@ class LabelStudioProcess:
         user: the administrator's address; `password` and `token` (legacy, for `Authorization: Token`) go with it.
         log_path: what it wrote.
 
-    Starting again on the same `data_dir` finds the projects of last time; the user, password and token are then the first
+    Starting again on the same `data_dir` finds the projects of last time; the password and token are then the first
     run's, so the caller keeps them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a Label Studio is told; all but two have defaults
         self,
         executable: Path,
         *,
@@ -127,13 +116,14 @@ class LabelStudioProcess:
         arguments += ["--enable-legacy-api-token"]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
-                [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *arguments],
+                arguments,
                 cwd=self.data_dir,
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=bound_to_parent(),  # noqa: PLW1509 - only calls prctl, looked up before the fork
             )
         try:
             self._wait_until_healthy()
@@ -177,19 +167,8 @@ class LabelStudioProcess:
     def stop(self) -> None:
         """End it and what it started; safe to call twice."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        for sign, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, STOP_S)):
-            try:
-                os.killpg(process.pid, sign)
-            except ProcessLookupError:
-                break
-            try:
-                process.wait(patience_s)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        process.wait(STOP_S)
+        if process is not None:
+            end(process, grace_s=STOP_S)
 
     def __enter__(self) -> Self:
         return self.start()
