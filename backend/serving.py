@@ -102,7 +102,7 @@ class Serving:
         """
         started = time.perf_counter()
         control = _mask_control(config)
-        embedding = self._embedding(_image_uri(task, config), images)
+        embedding = self._embedding(task, config=config, images=images)
         prompts = prompts_from_context(context, height_px=embedding.height_px, width_px=embedding.width_px)
         masks = snapshot.predictor.decode(embedding, [each.prompt for each in prompts]) if prompts else ()
         regions = [
@@ -123,12 +123,14 @@ class Serving:
         """One prediction a task, in order. Without a prompt there is nothing to segment yet: each is empty, score 0."""
         return [prediction([], model_version=snapshot.version, score=0.0) for _ in tasks]
 
-    def _embedding(self, uri: str, images: ImageSource) -> Embedding:
-        """The embedding of the image at `uri`, from memory if its bytes were seen a moment ago."""
+    def _embedding(self, task: Mapping[str, Any], *, config: LabelConfig, images: ImageSource) -> Embedding:
+        """The embedding of the task's image, from memory if its bytes were seen a moment ago."""
+        uri = _image_uri(task, config)
         sha256 = self._seen.digest(images.name, uri)
-        if sha256 and (cached := self._cache.peek(self._key(sha256))):
-            return cached
-        data = images.fetch(uri)
+        if sha256 is not None and (kept := self._cache.peek(self._key(sha256))) is not None:
+            return kept
+        task_id = task.get("id")
+        data = images.fetch(uri, task_id=task_id if isinstance(task_id, int) else None)
         sha256 = hashlib.sha256(data).hexdigest()
         embedding = self._cache.get(self._key(sha256), self._encoder(data))
         self._seen.add(images.name, uri, sha256=sha256)

@@ -62,15 +62,20 @@ def doctor() -> None:
 
 
 def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
-    yield "settings", lambda: "every variable can be used" if Settings.from_env() else ""
+    yield "settings", _settings
     try:
         settings = Settings.from_env()
     except SamloopError:
-        return
+        return  # its line told why; nothing else can be looked at
     yield "label studio", lambda: _label_studio(settings)
     yield "queue", lambda: _queue(settings)
     yield "registry", lambda: _registry(settings)
     yield "weights", lambda: _weights(settings)
+
+
+def _settings() -> str:
+    Settings.from_env()
+    return "every variable can be used"
 
 
 def _label_studio(settings: Settings) -> str:

@@ -72,6 +72,14 @@ class EmbeddingCache:
                 self._hits += 1
         return running.result() if running is not None else self._compute(key, compute, mine)
 
+    def peek(self, key: EmbeddingKey) -> Embedding | None:
+        """Return the kept embedding, or None: for a caller that would first have to fetch the image."""
+        with self._lock:
+            if (kept := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                self._hits += 1
+            return kept
+
     def _compute(self, key: EmbeddingKey, compute: Callable[[], Embedding], future: Future[Embedding]) -> Embedding:
         try:
             embedding = compute()
