@@ -8,7 +8,7 @@ from backend.errors import SamloopError, Unavailable
 from backend.registry.store import Registry
 from backend.registry.watch import Watch
 from backend.sam.embeddings import EmbeddingCache
-from backend.sam.loading import base_name, load_base
+from backend.sam.loading import base_version, load_base
 from backend.sam.slot import ModelSlot
 from backend.serving import Observer, Serving
 from backend.settings import Settings
@@ -97,4 +97,4 @@ class Engine:
         if self._loaded is not None:
             return self._loaded.slot.snapshot(project_id).version
         champion = self._registry.champion(project_id) if project_id is not None else None
-        return (champion and champion.version) or base_name(self._settings.model, device=self._settings.device)
+        return (champion and champion.version) or base_version(self._settings.model, device=self._settings.device)

@@ -6,7 +6,7 @@ A checkpoint is the mask decoder alone, in safetensors, with a manifest that nam
 import copy
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,17 +38,30 @@ class BaseModel:
     """
 
     name: str
-    model: SamModel
+    model: SamModel = field(repr=False)
     device: torch.device
     encoder_dtype: torch.dtype
     encoder_fingerprint: str
     fingerprint: str
-    image_positions: Float[Tensor, "1 c gh gw"]
+    image_positions: Float[Tensor, "1 c gh gw"] = field(repr=False)
 
 
 def base_name(name_or_path: str | None, *, device: str = "auto") -> str:
     """Return what to load: the given name, or for None `mobile-sam` on a CPU and `sam-vit-base` elsewhere."""
     return name_or_path or (MOBILE_SAM if _device(device).type == "cpu" else next(iter(HUB_IDS)))
+
+
+def base_version(name_or_path: str | None, *, device: str = "auto") -> str:
+    """Return the version that `load_base` will name the base by, without loading it.
+
+    Raises:
+        BadCheckpoint: a checkpoint folder whose manifest cannot be read.
+    """
+    name = base_name(name_or_path, device=device)
+    given = Path(name).expanduser()
+    if (given / MANIFEST_FILE).is_file():
+        return read_manifest(given).version
+    return given.resolve().name if given.exists() else name
 
 
 def load_base(
@@ -100,9 +113,8 @@ def decoder_bytes(decoder: nn.Module) -> bytes:
 
 
 def _plain(name: str, *, cache_dir: Path, device: torch.device, dtype: torch.dtype) -> BaseModel:
-    given = Path(name).expanduser()
     model = _pretrained(base_weights(name, cache_dir=cache_dir))
-    return _base(given.resolve().name if given.exists() else name, model, device=device, dtype=dtype)
+    return _base(base_version(name), model, device=device, dtype=dtype)
 
 
 def _with_checkpoint(folder: Path, *, cache_dir: Path, device: torch.device, dtype: torch.dtype) -> BaseModel:
