@@ -87,8 +87,8 @@ def _coin_labels(picture: UInt8[np.ndarray, "h w"]) -> Int[np.ndarray, "H W"]:
     """Every coin numbered, on the enlarged picture.
 
     Watershed of the Sobel gradient from sure background (grey < 30) and sure coin (grey > 150), as in scikit-image's
-    gallery ("Comparing edge-based and region-based segmentation"); holes filled; what is narrower than 13 px (specks, the
-    retoucher's marks under one coin) opened away; the outline rounded by a Gaussian of 1 px, enlarged at half height.
+    gallery ("Comparing edge-based and region-based segmentation"); holes filled; what is narrower than 13 px (specks,
+    a retoucher's marks under one coin) opened away; the outline rounded by a Gaussian of 1 px, enlarged at half height.
     """
     from skimage.filters import sobel
     from skimage.morphology import disk
