@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from backend.errors import BadInput, Upstream
 
 _PIECE = 1 << 16
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +46,51 @@ def download(
         Upstream: no connection, no HTTP, compressed although not asked for, less than its Content-Length, or too slow.
     """
     parts = urlsplit(url)
-    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
-        f"?{quote(parts.query, safe=_QUERY)}" if parts.query else ""
-    )
-    left_s = until_s - time.monotonic()
+    host, left_s = parts.hostname or "", until_s - time.monotonic()
     if left_s <= 0:
-        raise Upstream(f"{parts.hostname} took too long")
-    connection = _Connection(
-        parts.hostname or "", parts.port, address=address, secure=parts.scheme == "https", timeout_s=left_s
-    )
+        raise Upstream(_too_slow(host))
+    connection = _Connection(host, parts.port, address=address, secure=parts.scheme == "https", timeout_s=left_s)
     watchdog = threading.Timer(left_s, connection.abort)
     watchdog.daemon = True
     watchdog.start()
     try:
-        connection.request(
-            "GET", target, headers={"Accept-Encoding": "identity", "User-Agent": "samloop", **(headers or {})}
-        )
-        return _read(connection.getresponse(), max_bytes=max_bytes, host=parts.hostname or "")
-    except (OSError, http.client.HTTPException, ValueError) as fault:
-        # ValueError: what urllib says of control characters, and http.client of a chunk length that is no number.
+        connection.request("GET", _target(parts), headers=_HEADERS | dict(headers or {}))
+        reply = _read(connection.getresponse(), max_bytes=max_bytes, host=host)
+    except (OSError, http.client.HTTPException, ValueError, Upstream) as fault:
+        # ValueError: what http.client says of control characters, and of a chunk length that is no number.
         if connection.aborted or isinstance(fault, TimeoutError):
-            raise Upstream(f"{parts.hostname} took longer than SAMLOOP_IMAGE_SECONDS allow") from fault
-        raise Upstream(f"{parts.hostname} did not answer ({type(fault).__name__})") from fault
+            raise Upstream(_too_slow(host)) from fault
+        if isinstance(fault, Upstream):
+            raise
+        raise Upstream(f"{host} did not answer ({type(fault).__name__})") from fault
     finally:
         watchdog.cancel()
         connection.close()
+    if connection.aborted:
+        # A connection that is cut reads like one that ended: what came may be a part.
+        raise Upstream(_too_slow(host))
+    return reply
 
 
-_QUERY = "/%:@!$&'()*+,;=~-._?"
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "samloop"}
+_PLAIN = "/%:@!$&'()*+,;=~-._"
+
+
+def _target(parts: SplitResult) -> str:
+    """Path and query as they go over the wire: what is encoded stays so."""
+    query = f"?{quote(parts.query, safe=_PLAIN + '?')}" if parts.query else ""
+    return quote(parts.path or "/", safe=_PLAIN) + query
+
+
+def _too_slow(host: str) -> str:
+    return f"{host} took longer than SAMLOOP_IMAGE_SECONDS allow"
 
 
 def _read(response: http.client.HTTPResponse, *, max_bytes: int, host: str) -> Reply:
     kind = (response.headers.get("Content-Type") or "").split(";")[0].strip().lower()
     if response.status != http.HTTPStatus.OK:
-        return Reply(response.status, b"", response.headers.get("Location"), kind)
+        location = response.headers.get("Location") if response.status in _REDIRECTS else None
+        return Reply(response.status, b"", location, kind)
     if (response.headers.get("Content-Encoding") or "identity").lower() != "identity":
         raise Upstream(f"{host} sent a compressed body although none was asked for")
     told = response.length
@@ -104,22 +116,27 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, host: str, port: int | None, *, address: str | None, secure: bool, timeout_s: float) -> None:
         super().__init__(host, port or (443 if secure else 80), timeout=timeout_s)
         self._address, self._secure = address, secure
+        # http.client forgets its socket as soon as it knows that the server will close: abort() must not.
+        self._held: socket.socket | None = None
         self.aborted = False
 
     def connect(self) -> None:
-        self.sock = socket.create_connection((self._address or self.host, self.port), self.timeout)
+        self._hold(socket.create_connection((self._address or self.host, self.port), self.timeout))
         if self._secure:
             context = ssl.create_default_context()
             context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
-            self.sock = context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
-            self.sock.do_handshake()
+            secured = context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+            self._hold(secured)
+            secured.do_handshake()
+
+    def _hold(self, sock: socket.socket) -> None:
+        self.sock = self._held = sock
         if self.aborted:
             raise TimeoutError
 
     def abort(self) -> None:
         self.aborted = True
-        sock = self.sock
-        if sock is not None:
+        if self._held is not None:
             with suppress(OSError):
                 # Not SSLSocket's own, which forgets the session under the reader's feet.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                socket.socket.shutdown(self._held, socket.SHUT_RDWR)
