@@ -1,4 +1,4 @@
-"""Label Studio's tasks to objects. What cannot be learnt from is left out, each time with its reason: logged and counted."""
+"""Label Studio's tasks to objects. What cannot be learnt from is left out, its reason logged and counted."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,6 +58,15 @@ class AnnotatedTask:
     regions: tuple[Any, ...] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Which regions are objects. `labels`: those of the labelling configuration; empty, every label will do."""
+
+    labels: frozenset[str] = frozenset()
+    rectangles_are_masks: bool = False
+    min_object_px: int = 2
+
+
 def annotated_task(task: object, *, image_key: str | None, exclusions: Exclusions) -> AnnotatedTask | None:
     """Read one task; None if there is nothing in it to learn from.
 
@@ -81,26 +90,21 @@ def objects_of(
     *,
     height_px: int,
     width_px: int,
-    labels: frozenset[str],
-    rectangles_are_masks: bool,
-    min_object_px: int,
+    rules: Rules,
     exclusions: Exclusions,
 ) -> Iterator[LabelledMask]:
-    """Yield every mask of the annotation on its upright image.
-
-    `labels` are those of the labelling configuration; where it is empty every label will do.
-    """
+    """Yield every mask of the annotation on its upright image of this size."""
     named = _labels_by_region(task.regions)
     for region in task.regions:
         if isinstance(region, Mapping) and region.get("type") in _NOT_DRAWN:
             continue  # says something of the image or of another region; draws nothing itself
         place = region.get("id") if isinstance(region, Mapping) else None
         try:
-            label = _label(region, named=named, labels=labels)
+            label = _label(region, named=named, labels=rules.labels)
             mask = mask_of_region(
-                region, height_px=height_px, width_px=width_px, rectangles_are_masks=rectangles_are_masks
+                region, height_px=height_px, width_px=width_px, rectangles_are_masks=rules.rectangles_are_masks
             )
-            _check_area(mask, min_object_px=min_object_px)
+            _check_area(mask, min_object_px=rules.min_object_px)
         except UnusableRegion as fault:
             exclusions.add(fault.reason, task=task.task_id, annotation=task.annotation_id, region=place)
         else:
@@ -146,9 +150,10 @@ def _labels_by_region(regions: Sequence[Any]) -> dict[object, str]:
     """Labels that stand in a region of their own (a `Labels` tag beside a `Brush`), by the id that both share."""
     found: dict[object, str] = {}
     for region in regions:
-        if isinstance(region, Mapping) and region.get("type") == "labels" and isinstance(region.get("id"), str):
-            if label := _first_label(region):
-                found.setdefault(region["id"], label)
+        if not isinstance(region, Mapping) or region.get("type") != "labels":
+            continue
+        if (label := _first_label(region)) and isinstance(region.get("id"), str):
+            found.setdefault(region["id"], label)
     return found
 
 

@@ -1,7 +1,10 @@
 """One frozen TrainConfig: all that decides what a training does. It goes into the checkpoint's manifest."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from finetuner.annotations import Rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,10 +20,11 @@ class TrainConfig:
     seed: int = 0
 
     epochs: int = 30
-    decodes: int | None = 1600
+    decodes: int | None = 1200
     seconds: float = 600.0
-    objects_per_step: int = 8  # of one image; FINETUNING's bound is 25, fewer give more steps for the same work
+    objects_per_step: int = 6  # of one image; FINETUNING's bound is 25, fewer give more steps for the same work
 
+    precision: str = "auto"  # of the forward pass: bfloat16 where the processor has it, else float32
     learning_rate: float = 1e-4
     weight_decay: float = 1e-4
     warmup_share: float = 0.1  # of the run
@@ -50,8 +54,18 @@ class TrainConfig:
             raise ValueError(f"epochs={self.epochs}, seconds={self.seconds}, decodes={self.decodes}: at least 1 each")
         if not 0 < self.held_out_share < 1:
             raise ValueError(f"held_out_share={self.held_out_share} is not between 0 and 1")
+        if self.precision not in {"auto", "float32", "bfloat16"}:
+            raise ValueError(f"precision={self.precision!r} is none of auto, float32, bfloat16")
         if not 1 <= self.objects_per_step <= 25:
             raise ValueError(f"objects_per_step={self.objects_per_step} is not from 1 to 25")
+
+    def rules(self, labels: Iterable[str] = ()) -> Rules:
+        """Which regions are objects, in a project with these labels."""
+        return Rules(
+            labels=frozenset(labels),
+            rectangles_are_masks=self.rectangles_are_masks,
+            min_object_px=self.min_object_px,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Every value, as the manifest keeps it."""

@@ -11,8 +11,7 @@ from backend.labelstudio.images import open_image
 from backend.sam.embeddings import DiskEmbeddings, EmbeddingKey
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import PREPROCESSING, Embedding, encode
-from finetuner.annotations import AnnotatedTask, Exclusions, objects_of
-from finetuner.config import TrainConfig
+from finetuner.annotations import AnnotatedTask, Exclusions, Rules, objects_of
 from finetuner.objects import LabelledMask
 from finetuner.progress import Progress
 from finetuner.split import Split, split_images
@@ -75,8 +74,7 @@ class SampleReader:
 
     read: Callable[[AnnotatedTask], bytes]
     embeddings: Embeddings
-    config: TrainConfig
-    labels: frozenset[str]
+    rules: Rules
     max_pixels: int
     exclusions: Exclusions
 
@@ -108,9 +106,7 @@ class SampleReader:
                 task,
                 height_px=image.height,
                 width_px=image.width,
-                labels=self.labels,
-                rectangles_are_masks=self.config.rectangles_are_masks,
-                min_object_px=self.config.min_object_px,
+                rules=self.rules,
                 exclusions=self.exclusions,
             )
         )
@@ -121,17 +117,17 @@ class SampleReader:
         return Sample(image_sha256=digest, height_px=image.height, width_px=image.width, objects=objects)
 
 
-def assemble(samples: Sequence[Sample], *, config: TrainConfig, exclusions: Exclusions) -> Dataset:
+def assemble(samples: Sequence[Sample], *, share: float, exclusions: Exclusions) -> Dataset:
     """Put every sample on its side.
 
     Raises:
         NothingToLearn: fewer than two different images with an object.
     """
-    split = split_images((each.image_sha256 for each in samples), share=config.held_out_share)
+    split = split_images((each.image_sha256 for each in samples), share=share)
     if not split.train or not split.held_out:
         raise NothingToLearn(
-            f"{len(split.train) + len(split.held_out)} usable image(s): at least two different ones with a brush, polygon "
-            f"or other mask are needed, one to learn from and one to measure on ({exclusions.sentence()})"
+            f"{len(split.train) + len(split.held_out)} usable image(s): at least two different ones with a brush, "
+            f"polygon or other mask are needed, one to learn from and one to measure on ({exclusions.sentence()})"
         )
     return Dataset(
         train=tuple(each for each in samples if each.image_sha256 in split.train),

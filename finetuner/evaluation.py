@@ -1,4 +1,4 @@
-"""How good masks are on held-out objects, as they would be served, and whether one model's are better than another's."""
+"""How good masks are on held-out objects, as they would be served, and whether another model's are better."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,9 +63,9 @@ def measure(
 ) -> tuple[Measured, ...]:
     """Measure every object twice: with its true box, and with one click at its point farthest from its edge.
 
-    From the point on, `clicks` corrective clicks follow, each in the middle of the deepest wrong region. `on_image` hears
-    how many images are done. Order: as the samples and their objects, the box before the point; the same for every
-    predictor, so that two of them pair.
+    From the point on, `clicks` corrective clicks follow, each in the middle of the deepest wrong region. `on_image`
+    hears how many images are done. Order: as the samples and their objects, the box before the point; the same for
+    every predictor, so that two of them pair.
     """
     found: list[Measured] = []
     for number, sample in enumerate(samples, start=1):
@@ -94,15 +94,15 @@ def differences(
 ) -> dict[str, dict[str, Interval]]:
     """Candidate minus base by prompt and metric, paired by object, with a bootstrap over IMAGES.
 
-    Objects of one image are alike, so images are drawn with replacement, not objects; the mean is over the drawn objects.
-    With a single image the interval is a point.
+    Objects of one image are alike, so images are drawn with replacement, not objects; the mean is over the drawn
+    objects. With a single image the interval is a point.
     """
     return {
         prompt: {
             metric: _bootstrap(
                 [each for each in base if each.prompt == prompt],
                 [each for each in candidate if each.prompt == prompt],
-                value=lambda each, metric=metric: each.values[metric],
+                metric=metric,
                 rounds=rounds,
                 seed=seed,
             )
@@ -118,7 +118,7 @@ def differences_json(found: Differences) -> dict[str, dict[str, list[float]]]:
 
 
 def compared_json(
-    base: Sequence[Measured], candidate: Sequence[Measured] | None, *, rounds: int = 2000, seed: int = 0
+    base: Sequence[Measured], candidate: Sequence[Measured] | None, *, found: Differences | None
 ) -> dict[str, Any]:
     """What `samloop evaluate --json` prints; `candidate` and `difference` are null where only the base was measured."""
     return {
@@ -126,21 +126,17 @@ def compared_json(
         "objects": sum(each.prompt == "box" for each in base),
         "base": report(base),
         "candidate": None if candidate is None else report(candidate),
-        "difference": None
-        if candidate is None
-        else differences_json(differences(base, candidate, rounds=rounds, seed=seed)),
+        "difference": None if found is None else differences_json(found),
     }
 
 
 def _measure_image(predictor: Decodes, sample: Sample, embedding: Embedding, *, clicks: int) -> Iterator[Measured]:
     boxes = predictor.decode(embedding, [Prompt(box=each.box) for each in sample.objects])
-    prompts = [Prompt(clicks=(farthest_inner_point(each),)) for each in sample.objects]
-    points = predictor.decode(embedding, prompts)
-    truths = [each.mask for each in sample.objects]
-    curves = _corrected_ious(predictor, embedding, truths, prompts, masks=[each.mask for each in points], clicks=clicks)
-    for item, truth, box, point, curve in zip(sample.objects, truths, boxes, points, curves, strict=True):
-        label = item.label if item.label is not None else UNLABELLED
-        for prompt, mask, told in (("box", box.mask, ()), ("point", point.mask, curve)):
+    rounds = list(_clicked(predictor, sample, embedding, clicks=clicks))
+    for index, item in enumerate(sample.objects):
+        label, truth = item.label if item.label is not None else UNLABELLED, item.mask
+        curve = tuple(iou(masks[index], truth) for masks in rounds)
+        for prompt, mask, told in (("box", boxes[index].mask, ()), ("point", rounds[0][index], curve)):
             yield Measured(
                 image_sha256=sample.image_sha256,
                 label=label,
@@ -150,29 +146,22 @@ def _measure_image(predictor: Decodes, sample: Sample, embedding: Embedding, *, 
             )
 
 
-def _corrected_ious(
-    predictor: Decodes,
-    embedding: Embedding,
-    truths: Sequence[Bool[np.ndarray, "h w"]],
-    prompts: list[Prompt],
-    *,
-    masks: list[Bool[np.ndarray, "h w"]],
-    clicks: int,
-) -> list[tuple[float, ...]]:
-    """IoU after 0, 1, ... corrective clicks, object by object; all of an image's objects are decoded together."""
-    curves = [[iou(mask, truth)] for mask, truth in zip(masks, truths, strict=True)]
-    prompts, masks = list(prompts), list(masks)
+def _clicked(
+    predictor: Decodes, sample: Sample, embedding: Embedding, *, clicks: int
+) -> Iterator[list[Bool[np.ndarray, "h w"]]]:
+    """The objects' masks after 0, 1, ... corrective clicks; all of an image's objects are decoded together."""
+    prompts = [Prompt(clicks=(farthest_inner_point(each),)) for each in sample.objects]
+    masks = [each.mask for each in predictor.decode(embedding, prompts)]
+    yield list(masks)
     for _ in range(clicks):
         wrong = []
-        for index, truth in enumerate(truths):
-            if (click := corrective_click(masks[index], truth)) is not None:
+        for index, item in enumerate(sample.objects):
+            if (click := corrective_click(masks[index], item.mask)) is not None:
                 prompts[index] = Prompt(clicks=(*prompts[index].clicks, click))
                 wrong.append(index)
         for index, found in zip(wrong, predictor.decode(embedding, [prompts[i] for i in wrong]), strict=True):
             masks[index] = found.mask
-        for index, truth in enumerate(truths):
-            curves[index].append(iou(masks[index], truth))
-    return [tuple(curve) for curve in curves]
+        yield list(masks)
 
 
 def _values(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> dict[str, float]:
@@ -189,7 +178,7 @@ def _bootstrap(
     base: Sequence[Measured],
     candidate: Sequence[Measured],
     *,
-    value: Callable[[Measured], float],
+    metric: str,
     rounds: int,
     seed: int,
 ) -> Interval:
@@ -197,7 +186,7 @@ def _bootstrap(
     place = {image: index for index, image in enumerate(images)}
     total, count = np.zeros(len(images)), np.zeros(len(images))
     for before, after in zip(base, candidate, strict=True):
-        total[place[before.image_sha256]] += value(after) - value(before)
+        total[place[before.image_sha256]] += after.values[metric] - before.values[metric]
         count[place[before.image_sha256]] += 1
     drawn = np.random.default_rng(seed).integers(len(images), size=(rounds, len(images)))
     means = total[drawn].sum(1) / count[drawn].sum(1)

@@ -13,7 +13,7 @@ GRID = 256  # cells of the decoder's low-resolution mask, along the longer side 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LabelledMask:
-    """A mask of at least one pixel on an image of `height_px` x `width_px`; the crop at `y0_px, x0_px` is its bounding box.
+    """A mask of at least one pixel on an image of `height_px` x `width_px`; its bounding box begins at `y0_px, x0_px`.
 
     Packed eight pixels a byte: a thousand large brush masks stay within memory.
     """
@@ -76,15 +76,16 @@ def grid_shape(height_px: int, width_px: int) -> tuple[int, int]:
 def grid_coverage(item: LabelledMask) -> Float32[np.ndarray, "rows cols"]:
     """The share of each cell's image area that the mask covers, in [0, 1], exactly.
 
-    A cell is `max(height, width) / 256` pixels wide, wherever pixel borders fall: the grid of the decoder's logits on the
-    1024 canvas. Averaged, not sampled, so that an edge between two cells can be learnt to less than a cell.
+    A cell is `max(height, width) / 256` pixels wide, wherever pixel borders fall: the grid of the decoder's logits on
+    the 1024 canvas. Averaged, not sampled, so that an edge between two cells can be learnt to less than a cell.
     """
     cell_px = max(item.height_px, item.width_px) / GRID
     rows, columns = grid_shape(item.height_px, item.width_px)
     height, width = item.crop_shape
     down = _overlap(rows, cell_px, first_px=item.y0_px, count_px=height, extent_px=item.height_px)
     right = _overlap(columns, cell_px, first_px=item.x0_px, count_px=width, extent_px=item.width_px)
-    return np.clip(down @ item.crop.astype(np.float32) @ right.T, 0, 1)
+    coverage: Float32[np.ndarray, "rows cols"] = np.clip(down @ item.crop.astype(np.float32) @ right.T, 0, 1)
+    return coverage
 
 
 def _overlap(
@@ -95,4 +96,5 @@ def _overlap(
     end = np.minimum(start + cell_px, extent_px)
     pixel = first_px + np.arange(count_px)[None]
     shared = np.minimum(end, pixel + 1) - np.maximum(start, pixel)
-    return (np.clip(shared, 0, None) / (end - start)).astype(np.float32)
+    share: Float[np.ndarray, "cells count"] = (np.clip(shared, 0, None) / (end - start)).astype(np.float32)
+    return share

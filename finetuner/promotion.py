@@ -1,4 +1,4 @@
-"""Whether the candidate may be served: better than what is served, and in nothing that matters worse. Reasons in words."""
+"""Whether the candidate may be served: better than what is, and in nothing that matters worse; reasons in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,8 +40,9 @@ def judge(
 ) -> Verdict:
     """Compare on the same held-out objects with what is served, and with the base where that is something else.
 
-    Promoted if, with the box or the point, IoU and Boundary IoU both rise and the gain of at least one of them is sure (its
-    interval lies above zero); if with neither prompt either falls by more than chance allows; and if no label falls.
+    Promoted if, with the box or the point, IoU and Boundary IoU both rise and the gain of at least one of them is sure
+    (its interval lies above zero); if with neither prompt either falls by more than chance allows; and if no label
+    falls.
     """
     against = _worse(against_served, than=served) + _fallen(served_labels, candidate_labels, than=served)
     if against_base is not None:

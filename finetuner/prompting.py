@@ -31,7 +31,7 @@ def first_prompts(
 
 
 def jittered_box(item: LabelledMask, *, config: TrainConfig, rng: np.random.Generator) -> Box:
-    """The object's box with each edge moved either way by at most 10 % of the side and 20 canvas pixels, at least 1 px wide."""
+    """The object's box, each edge moved either way by at most 10 % of the side and 20 canvas px; within the image."""
     box, px_per_canvas = item.box, max(item.height_px, item.width_px) / _CANVAS_PX
     width, height = box.x1_px - box.x0_px, box.y1_px - box.y0_px
     most = config.box_jitter_max_px * px_per_canvas
@@ -57,7 +57,7 @@ def inner_point(item: LabelledMask, *, prefers_centre: bool, rng: np.random.Gene
 
 
 def background_click(item: LabelledMask, *, rng: np.random.Generator) -> Click | None:
-    """A negative click outside the object, within its box widened by half its side; None where there is no such pixel."""
+    """A negative click outside the object, within its box widened by half its side; None where none was found."""
     height, width = item.crop_shape
     y0, x0 = max(0, item.y0_px - height // 2 - 1), max(0, item.x0_px - width // 2 - 1)
     y1 = min(item.height_px, item.y0_px + height + height // 2 + 1)
@@ -107,15 +107,15 @@ def corrected(
     *,
     predicted: Bool[np.ndarray, "rows cols"],
     truth: Bool[np.ndarray, "rows cols"],
-    height_px: int,
-    width_px: int,
+    size_px: tuple[int, int],
     rng: np.random.Generator,
 ) -> Prompt:
     """The prompt with one positive click more where something is missing, one negative where there is too much.
 
-    The masks are on the decoder's grid over an image of this size (objects.grid_shape).
+    The masks are on the decoder's grid (objects.grid_shape) over an image of `size_px`, height and width.
     """
-    clicks, cell_px = list(prompt.clicks), max(height_px, width_px) / GRID
+    height_px, width_px = size_px
+    clicks, cell_px = list(prompt.clicks), max(size_px) / GRID
     for wrong, is_foreground in ((truth & ~predicted, True), (predicted & ~truth, False)):
         places = np.flatnonzero(wrong)
         if places.size:

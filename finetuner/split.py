@@ -1,9 +1,9 @@
 """Which images are held out: decided by the digest of an image's bytes, so that it stays where it is for ever.
 
-The rule is a threshold on the digest alone: neither other images, nor task ids (Label Studio reuses them), nor the order
-of annotating move an image. Small projects get a floor on top: where the threshold leaves fewer than `floor` images,
-those with the smallest digests are held out too, and at least one image is left to learn from. A trained model never
-starts from another trained model, so an image that the floor moves cannot flatter the candidate.
+The rule is a threshold on the digest alone: neither other images, nor task ids (Label Studio reuses them), nor the
+order of annotating move an image. Small projects get a floor on top: where the threshold leaves fewer than `floor`
+images, those with the smallest digests are held out too, and at least one image is left to learn from. A trained model
+never starts from another trained model, so an image that the floor moves cannot flatter the candidate.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ class Split:
 
 def rank(image_sha256: str) -> float:
     """The digest as a number in [0, 1), uniform over images."""
-    return int(image_sha256[:_DIGITS], 16) / 16**_DIGITS
+    return int(image_sha256[:_DIGITS], 16) / float(16**_DIGITS)
 
 
 def split_images(digests: Iterable[str], *, share: float = 0.2) -> Split:

@@ -1,4 +1,4 @@
-"""The loop: one image a step, a few of its objects, prompts as people give them; it yields its steps and prints nothing."""
+"""The loop: one image a step, a few of its objects, prompts as people give them; it yields its steps."""
 
 import logging
 import math
@@ -151,7 +151,7 @@ class Trainer:
                 logits[..., : target.shape[1], : target.shape[2]], scores, target,
                 is_ambiguous=_ambiguous(prompts), config=config,
             )  # fmt: skip
-            ((mask + config.iou_weight * iou) / rounds).backward()
+            torch.autograd.backward((mask + config.iou_weight * iou) / rounds)
             masks, ious = masks + mask.item() / rounds, ious + iou.item() / rounds
             if number + 1 < rounds:
                 single = logits[:, 0].detach()
@@ -174,8 +174,7 @@ class Trainer:
                 prompt,
                 predicted=predicted[i],
                 truth=truth[i],
-                height_px=sample.height_px,
-                width_px=sample.width_px,
+                size_px=(sample.height_px, sample.width_px),
                 rng=self._rng,
             )
             for i, prompt in enumerate(prompts)
@@ -186,7 +185,8 @@ class Trainer:
         step = int(self._optimizer.state[self._weights[0]]["step"])
         keep = min(self._config.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(self._average, self._weights, 1 - keep)
+            for average, weight in zip(self._average, self._weights, strict=True):
+                average.lerp_(weight, 1 - keep)
 
     def _finish(self) -> None:
         with torch.no_grad():
@@ -215,7 +215,7 @@ def _losses(
     is_ambiguous: Bool[Tensor, " n"],
     config: TrainConfig,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The masks' loss: the single mask's, and for an ambiguous prompt the best of three's beside it. The scores' over all."""
+    """The masks' loss: the single mask's, and for an ambiguous prompt the best of three's too. The scores' over all."""
     single = mask_loss(logits[:, :1], target, losses=config.losses)[:, 0]
     ambiguous = is_ambiguous.to(logits.device)
     score = iou_loss(scores, logits.detach(), target).mean()

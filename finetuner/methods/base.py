@@ -1,4 +1,4 @@
-"""What a training method is: which weights move, how a prompt is decoded with them, what is saved."""
+"""What a training method is: which weights move, how a prompt is decoded with them, what is served of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from backend.masks.prompt import Prompt
-from backend.sam.predictor import Embedding
+from backend.sam.predictor import Embedding, Predictor
 
 
 class Method(Protocol):
@@ -19,12 +19,16 @@ class Method(Protocol):
         """The weights that move, by name."""
 
     def decode(
-        self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n 256 256"] | None = None
-    ) -> tuple[Float[Tensor, "n 4 256 256"], Float[Tensor, "n 4"]]:
+        self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
+    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """Low-resolution logits on the 1024 canvas and predicted IoUs, with gradient: the single mask, then the three.
 
-        `previous` are logits of an earlier round, shown to the prompt encoder.
+        `previous` are logits of an earlier round, shown to the prompt encoder. In the order of the prompts; what one
+        gets does not depend on the others.
         """
 
+    def predictor(self, *, version: str) -> Predictor:
+        """The weights as they are now, as they would be served; later steps do not change it."""
+
     def weights(self) -> bytes:
-        """What is served: a safetensors file."""
+        """What is published: a safetensors file."""

@@ -22,8 +22,8 @@ class DecoderMethod:
 
     name = "decoder"
 
-    def __init__(self, base: BaseModel) -> None:
-        self._base = base
+    def __init__(self, base: BaseModel, *, precision: str = "auto") -> None:
+        self._base, self._is_half = base, _is_half(precision, base.device)
         self._decoder = copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=True)
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
@@ -70,10 +70,21 @@ class DecoderMethod:
                 input_boxes=tensors.boxes,
                 input_masks=None if previous is None else previous[:, None],
             )
-        return decode_all(
-            self._decoder,
-            image=embedding.features.to(base.device),
-            positions=base.image_positions,
-            sparse=sparse[0],
-            dense=dense[:1] if previous is None else dense,
-        )
+        # Entered anew for each decode: autocast keeps its casts of the weights until it is left, and they move.
+        with torch.autocast(base.device.type, torch.bfloat16, enabled=self._is_half):
+            logits, scores = decode_all(
+                self._decoder,
+                image=embedding.features.to(base.device),
+                positions=base.image_positions,
+                sparse=sparse[0],
+                dense=dense[:1] if previous is None else dense,
+            )
+        return logits.float(), scores.float()
+
+
+def _is_half(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16; emulated, where the processor has none, it is slower than float32."""
+    if precision == "auto":
+        told: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return device.type == "cuda" or (device.type == "cpu" and bool(told.get("avx512_bf16") or told.get("amx_bf16")))
+    return precision == "bfloat16"

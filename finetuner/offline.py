@@ -1,0 +1,137 @@
+"""Training and measuring on a Label Studio export and a folder of images: no Label Studio, no queue, no registry."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from backend.errors import BadInput, NotFound
+from backend.registry.checkpoint import Manifest, write_checkpoint
+from backend.sam.loading import decoder_of
+from backend.sam.predictor import Predictor
+from backend.settings import Settings
+from finetuner.annotations import annotated_task
+from finetuner.dataset import Sample, assemble
+from finetuner.evaluation import Measured, compared_json, differences, measure
+from finetuner.progress import Progress, silent
+from finetuner.recipe import Served, Workshop, base_predictor, config_of, learn
+
+CLICKS = 7  # corrective clicks that `samloop evaluate` measures
+
+# Label Studio puts eight hexadecimal digits before the name of an uploaded file.
+_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
+
+
+def train_export(  # noqa: PLR0913 - the command's options, by name
+    export: Path,
+    images: Path,
+    out: Path,
+    *,
+    settings: Settings,
+    method: str = "decoder",
+    head: str = "promptable",
+    epochs: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Manifest:
+    """Train on the export, and write a checkpoint folder to `out`; return its manifest, metrics and verdict in it.
+
+    The split, the recipe and the measures are those of a project's training. `epochs` given: that many, up to
+    `seconds`; else as many as the recipe's bound on work allows. Nothing is promoted: nothing is served here.
+
+    Raises:
+        BadInput: the export is none, or the method or head is unknown.
+        NothingToLearn: fewer than two usable images.
+    """
+    if head != "promptable":
+        raise BadInput(f"head {head[:40]!r} is not 'promptable', the only one there is")
+    config = replace(config_of(settings), method=method, head=head, seed=seed)
+    if epochs is not None:
+        config = replace(config, epochs=epochs, decodes=None)
+    if seconds is not None:
+        config = replace(config, seconds=seconds)
+    workshop = Workshop.open(settings, config=config, progress=progress)
+    samples = _samples(export, images, settings=settings, workshop=workshop)
+    candidate = learn(samples, served=Served(version=workshop.base.name), workshop=workshop)
+    progress("publishing", folder=str(out))
+    # The digest of the data, not of the weights: the folder is a checkpoint like any other, but in no project's line.
+    version = f"{re.sub(r'[^A-Za-z0-9._-]', '-', workshop.base.name)}-offline-{candidate.manifest.data_digest[:6]}"
+    return write_checkpoint(out, weights=candidate.weights, manifest=replace(candidate.manifest, version=version))
+
+
+def evaluate_export(  # noqa: PLR0913 - the command's options, by name
+    export: Path,
+    images: Path,
+    *,
+    settings: Settings,
+    checkpoint: Path | None = None,
+    clicks: int = CLICKS,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Measure the base model, and the checkpoint beside it, on the export's held-out images.
+
+    Returns:
+        What `samloop evaluate --json` prints; "candidate" and "difference" are None without a checkpoint.
+
+    Raises:
+        BadInput: the export is none.
+        BadCheckpoint: the checkpoint is damaged, or of another base than SAMLOOP_MODEL.
+        NothingToLearn: fewer than two usable images, so that none is held out.
+    """
+    workshop = Workshop.open(settings, config=config_of(settings), progress=progress)
+    base, config = workshop.base, workshop.config
+    # Before the images are read: a checkpoint that cannot be used should be told at once.
+    rival = None if checkpoint is None else Predictor(base, decoder_of(base, checkpoint), version="candidate")
+    samples = _samples(export, images, settings=settings, workshop=workshop)
+    held_out = assemble(samples, share=config.held_out_share, exclusions=workshop.exclusions).held_out
+
+    def measured(predictor: Predictor) -> tuple[Measured, ...]:
+        return measure(
+            predictor, held_out, embedding=workshop.embeddings, clicks=clicks,
+            on_image=lambda done: progress("evaluating", model=predictor.version, done=done, total=len(held_out)),
+        )  # fmt: skip
+
+    plain, candidate = measured(base_predictor(base)), None if rival is None else measured(rival)
+    found = None if candidate is None else differences(
+        plain, candidate, rounds=config.bootstrap_rounds, seed=config.seed
+    )  # fmt: skip
+    return compared_json(plain, candidate, found=found)
+
+
+def image_path(images: Path, uri: str) -> Path:
+    """The image that a task of an export names, looked up in `images` by its file name alone.
+
+    Raises:
+        NotFound: no such file, with or without the prefix that Label Studio gives to uploads.
+    """
+    parts = urlsplit(uri)
+    named = parse_qs(parts.query).get("d", [parts.path])[0]
+    name = unquote(named).replace("\\", "/").rsplit("/", 1)[-1]
+    for candidate in (name, _UPLOAD_PREFIX.sub("", name)):
+        if candidate not in {"", ".", ".."} and "\0" not in candidate and (images / candidate).is_file():
+            return images / candidate
+    raise NotFound(f"no file {name[:100]!r} in {images}")
+
+
+def _samples(export: Path, images: Path, *, settings: Settings, workshop: Workshop) -> list[Sample]:
+    tasks = _tasks(export)
+    workshop.progress("pulling", tasks=len(tasks))
+    annotated = (annotated_task(task, image_key=None, exclusions=workshop.exclusions) for task in tasks)
+    return workshop.samples(
+        (task for task in annotated if task is not None),
+        read=lambda task: image_path(images, task.image_uri).read_bytes(),
+        max_pixels=settings.image_megapixels * 1_000_000,
+    )
+
+
+def _tasks(export: Path) -> list[object]:
+    try:
+        tasks = json.loads(export.read_bytes())
+    except (ValueError, RecursionError) as fault:
+        raise BadInput(f"{export} is not JSON: {str(fault)[:200]}; export the project as JSON") from fault
+    if not isinstance(tasks, list):
+        raise BadInput(f"{export} holds {type(tasks).__name__}, not a list of tasks; export the project as JSON")
+    return tasks

@@ -1,0 +1,133 @@
+"""A training of one Label Studio project: pull, embed, learn, judge, publish, and promote if it is better."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backend.errors import BadCheckpoint, NotFound, SettingsError
+from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.images import ImageSource
+from backend.labelstudio.label_config import parse_label_config
+from backend.registry.store import ChampionMoved, Pointer, Registry
+from backend.sam.loading import BaseModel, decoder_of
+from backend.sam.predictor import Predictor
+from backend.settings import Settings
+from finetuner.annotations import AnnotatedTask, annotated_task
+from finetuner.dataset import Sample
+from finetuner.progress import Progress
+from finetuner.recipe import Candidate, Served, Workshop, config_of, learn
+
+log = logging.getLogger(__name__)
+
+_TASKS_A_PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a training. `version` was published, served or not; `verdict` is JSON; `reason` a sentence."""
+
+    version: str | None
+    promoted: bool
+    verdict: Mapping[str, Any]
+    reason: str
+
+
+def train_project(project_id: int, *, settings: Settings, progress: Progress, fence: Callable[[], None]) -> Outcome:
+    """Train on all that the project's annotators have submitted, and promote the result if it is better.
+
+    Args:
+        project_id: Label Studio's.
+        settings: where Label Studio, the base model, the registry and the caches are, and the bounds of a training.
+        progress: hears every phase.
+        fence: raises if somebody else trains this project by now; asked before publishing and before promoting.
+
+    Raises:
+        SettingsError: Label Studio's address or key is missing.
+        NothingToLearn: too few usable images.
+        SamloopError: Label Studio, the base model or the registry fail; whatever `fence` raises.
+    """
+    label_studio, registry = _label_studio(settings), Registry(settings.model_dir)
+    progress("pulling", project=project_id)
+    workshop = Workshop.open(settings, config=config_of(settings), progress=progress)
+    samples = _samples(project_id, settings=settings, label_studio=label_studio, workshop=workshop)
+    champion = registry.champion(project_id)
+    candidate = learn(samples, served=_served(workshop.base, registry, champion), workshop=workshop)
+    progress("publishing")
+    fence()
+    manifest = registry.publish(project_id, weights=candidate.weights, manifest=candidate.manifest)
+    return _promote(project_id, manifest.version, candidate, registry=registry, champion=champion, fence=fence)
+
+
+def _label_studio(settings: Settings) -> LabelStudio:
+    if not settings.label_studio_url or not settings.label_studio_api_key:
+        raise SettingsError(
+            "LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set where the worker runs, and a training pulls its "
+            "annotations from there: set both and start the worker again"
+        )
+    return LabelStudio(settings.label_studio_url, settings.label_studio_api_key)
+
+
+def _samples(project_id: int, *, settings: Settings, label_studio: LabelStudio, workshop: Workshop) -> list[Sample]:
+    label_config = parse_label_config(str(label_studio.project(project_id).get("label_config")))
+    images = ImageSource(settings=settings, label_studio=label_studio)
+
+    def annotated() -> Iterator[AnnotatedTask]:
+        for number, task in enumerate(label_studio.tasks(project_id, page_size=_TASKS_A_PAGE), start=1):
+            if number % _TASKS_A_PAGE == 1:
+                workshop.progress("pulling", tasks=number)
+            found = annotated_task(task, image_key=label_config.image_key, exclusions=workshop.exclusions)
+            if found is not None:
+                yield found
+
+    return workshop.samples(
+        annotated(),
+        read=lambda task: _fetch(images, task),
+        labels=(label for control in label_config.controls for label in control.labels),
+        max_pixels=settings.image_megapixels * 1_000_000,
+    )
+
+
+def _fetch(images: ImageSource, task: AnnotatedTask) -> bytes:
+    return images.fetch(task.image_uri, task_id=task.task_id if isinstance(task.task_id, int) else None)
+
+
+def _served(base: BaseModel, registry: Registry, champion: Pointer | None) -> Served:
+    """What the server serves: where it must refuse the champion, of another base for example, that is the base."""
+    if champion is None or champion.version is None:
+        return Served(version=base.name)
+    try:
+        decoder = decoder_of(base, registry.folder(champion.version))
+    except (BadCheckpoint, NotFound) as fault:
+        log.warning(
+            "comparing with the base: %s cannot be served: %s", champion.version, fault,
+            extra={"event": "checkpoint.refused", "version": champion.version},
+        )  # fmt: skip
+        return Served(version=base.name)
+    return Served(version=champion.version, predictor=Predictor(base, decoder, version=champion.version))
+
+
+def _promote(  # noqa: PLR0913 - all by name
+    project_id: int,
+    version: str,
+    candidate: Candidate,
+    *,
+    registry: Registry,
+    champion: Pointer | None,
+    fence: Callable[[], None],
+) -> Outcome:
+    verdict = candidate.verdict
+    if verdict.promote:
+        fence()
+        try:
+            registry.promote(project_id, version, reason=verdict.sentence, expected=champion.number if champion else 0)
+        except ChampionMoved as fault:
+            moved = (f"kept as a challenger: {fault}",)
+            verdict = replace(verdict, promote=False, reasons=moved)
+    if not verdict.promote:
+        log.info(
+            "kept %s as a challenger: %s", version, verdict.sentence,
+            extra={"event": "checkpoint.challenger", "version": version, "project_id": project_id},
+        )  # fmt: skip
+    told = {**verdict.to_json(), "version": version, "evaluation": dict(candidate.manifest.metrics)}
+    return Outcome(version=version, promoted=verdict.promote, verdict=told, reason=verdict.sentence)
