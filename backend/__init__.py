@@ -14,7 +14,10 @@ The map of the house, from the door inwards; imports point downwards only (impor
     sam           the only place that imports torch: weights, encoder, predictor, embeddings, slot
     labelstudio   the only place that knows Label Studio's JSON
     registry      checkpoints as files: publish, pointers, watch
+    jobs          what both ends of the queue agree on
     masks         pure NumPy geometry
+    valkey        the embedded queue server
     settings      one frozen Settings
+    processes     children that do not outlive their parent
     errors        one tree of errors
 """

@@ -1,0 +1,238 @@
+"""Trainings on request: webhook -> RQ, by the dotted name "finetuner.job.run"; knows no trainer.
+
+A request counts `wanted` up by one and makes sure that some job will start after it: either one that waits already, or
+a new one. A job trains for the `wanted` it finds when it starts. So a thousand requests in a second are one or two
+trainings, and none is forgotten; a rate limit of one job a project keeps two trainings of a project apart.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Retry
+from rq.exceptions import NoSuchJobError
+from rq.job import JobStatus
+from rq.rate_limit import RateLimit, RateLimitRegistry
+from rq.serializers import JSONSerializer
+from rq.worker_registration import get_keys
+
+from backend.errors import BadInput, Unavailable
+from backend.jobs import TRAIN, Keys, SafeJob, connect, sweep, the_queue
+
+__all__ = ["TrainingQueue", "TrainingStatus", "connect", "workers"]
+
+log = logging.getLogger(__name__)
+
+_RETRIES = 10  # of a training whose worker was killed; one that fails by itself is tried less often
+_KEEP_S = 86_400
+_KEEP_FAILED_S = 7 * 86_400
+_JOB_ID = re.compile(r"train-[1-9][0-9]{0,11}-[1-9][0-9]{0,11}")
+
+# -> {generation, id of the job that will serve it}. A waiting job counts only while it can still be seen to wait: its
+# hash may not be written yet, or a worker may have it already.
+_ASK = """
+local generation = redis.call('INCR', KEYS[1])
+local waiting = redis.call('GET', KEYS[2])
+if waiting then
+    local status = redis.call('HGET', ARGV[1] .. waiting, 'status')
+    if status == 'queued' or status == 'rate_limited' then
+        return {generation, waiting}
+    end
+end
+local id = ARGV[2] .. string.format('%d', generation)
+redis.call('SET', KEYS[2], id)
+redis.call('SET', KEYS[3], id)
+return {generation, id}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingStatus:
+    """Where a project's training is. `queued` counts its waiting jobs; `error` is set in phase `failed` alone."""
+
+    phase: Literal["idle", "queued", "training", "failed"]
+    job_id: str | None = None
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Mapping[str, Any] | None = None
+    queued: int = 0
+    error: str | None = None
+
+
+class TrainingQueue:
+    """Asks for trainings and tells how they are. Thread-safe."""
+
+    def __init__(self, connection: Redis, *, job_seconds: int) -> None:
+        self._connection = connection
+        self._job_seconds = job_seconds
+        self._queue = the_queue(connection)
+
+    def request(self, project_id: int) -> str:
+        """Make sure that a training of this project starts after now; gives the id of its job.
+
+        When it returns, Redis has acknowledged the job.
+
+        Raises:
+            BadInput: the id is no positive whole number.
+            Unavailable: Redis is away; nothing can be relied upon to train.
+        """
+        keys = _keys(project_id)
+        with _redis("nothing was queued"):
+            generation, waiting = self._connection.eval(
+                _ASK, 3, keys.wanted, keys.waiting, keys.latest, SafeJob.key_for(""), keys.job_id(0)[:-1]
+            )
+            job_id = _text(waiting)
+            if job_id == keys.job_id(generation):
+                self._enqueue(project_id, generation)
+        log.info(
+            "a training of project %d is wanted: %s", project_id, job_id,
+            extra={"event": "training.requested", "project_id": project_id, "job_id": job_id},
+        )  # fmt: skip
+        return job_id
+
+    def status(self, project_id: int) -> TrainingStatus:
+        """How the project's training is.
+
+        Raises:
+            BadInput: the id is no positive whole number.
+            Unavailable: Redis is away.
+        """
+        keys = _keys(project_id)
+        with _redis("the status is not known"):
+            limit = RateLimitRegistry(_limit(project_id), connection=self._connection)
+            ids = dict.fromkeys(limit.get_allowed_job_ids() + limit.get_rate_limited_job_ids())
+            jobs = [job for job in self._fetch(*ids) if job is not None]
+            last = {_text(name): _text(value) for name, value in self._connection.hgetall(keys.last).items()}
+            verdict = json.loads(last["verdict"]) if "verdict" in last else None
+            running = [job for job in jobs if job.get_status(refresh=False) == JobStatus.STARTED]
+            queued = [
+                job
+                for job in jobs
+                if job.get_status(refresh=False) in {JobStatus.QUEUED, JobStatus.RATE_LIMITED, JobStatus.SCHEDULED}
+            ]
+            if running:
+                return TrainingStatus(
+                    phase="training", job_id=running[0].id, progress=_progress(running[0]), verdict=verdict,
+                    queued=len(queued),
+                )  # fmt: skip
+            if queued:
+                return TrainingStatus(phase="queued", job_id=queued[0].id, verdict=verdict, queued=len(queued))
+            return self._at_rest(keys, last=last, verdict=verdict)
+
+    def job(self, job_id: str) -> Mapping[str, Any] | None:
+        """What is known of one job, as JSON; None if there is none, or it was forgotten (finished: after a day).
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        if not _JOB_ID.fullmatch(job_id):
+            return None
+        with _redis("the job is not known"):
+            (job,) = self._fetch(job_id)
+            if job is None:
+                return None
+            status = job.get_status(refresh=False)
+            return {
+                "job": job_id,
+                "project": int(job_id.split("-")[1]),
+                "job_status": str(status.value) if status else None,
+                "created_at": _iso(job.created_at),
+                "started_at": _iso(job.started_at),
+                "ended_at": _iso(job.ended_at),
+                "progress": _progress(job),
+                "result": job.return_value() if status == JobStatus.FINISHED else None,
+                "error": _error(job) if status == JobStatus.FAILED else None,
+            }
+
+    def sweep(self) -> None:
+        """Give back to the queue what dead workers held. The server calls it every few seconds.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        with _redis("dead workers' trainings wait"):
+            sweep(self._queue)
+
+    def _enqueue(self, project_id: int, generation: int) -> None:
+        self._queue.enqueue_call(
+            TRAIN,
+            args=(project_id, generation),
+            job_id=Keys(project_id).job_id(generation),
+            timeout=self._job_seconds,
+            retry=Retry(max=_RETRIES),
+            rate_limit=RateLimit(_limit(project_id), 1),
+            result_ttl=_KEEP_S,
+            failure_ttl=_KEEP_FAILED_S,
+            description=f"train project {project_id}, request {generation}",
+        )
+
+    def _fetch(self, *job_ids: str) -> list[SafeJob | None]:
+        jobs: list[SafeJob | None] = SafeJob.fetch_many(  # type: ignore[assignment]
+            job_ids, connection=self._connection, serializer=JSONSerializer
+        )
+        return jobs
+
+    def _at_rest(
+        self, keys: Keys, *, last: Mapping[str, str], verdict: Mapping[str, Any] | None
+    ) -> TrainingStatus:  # fmt: skip
+        latest = self._connection.get(keys.latest)
+        job = self._fetch(_text(latest))[0] if latest else None
+        if job is None or job.get_status(refresh=False) != JobStatus.FAILED:
+            return TrainingStatus(phase="idle", job_id=job.id if job else None, verdict=verdict)
+        told = "error" in last and last.get("failed") == job.id
+        error = last["error"] if told else _error(job)
+        return TrainingStatus(phase="failed", job_id=job.id, verdict=verdict, error=error)
+
+
+def workers(connection: Redis) -> int:
+    """How many workers listen.
+
+    Raises:
+        Unavailable: Redis is away.
+    """
+    with _redis("its workers are not known"):
+        return sum(bool(connection.exists(key)) for key in get_keys(the_queue(connection)))
+
+
+@contextmanager
+def _redis(consequence: str) -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError, NoSuchJobError) as fault:
+        log.warning("the queue is away: %s", fault, extra={"event": "queue.away"})
+        raise Unavailable(f"the queue does not answer, so {consequence}: is Redis (REDIS_URL) up? Try again") from fault
+
+
+def _keys(project_id: int) -> Keys:
+    if type(project_id) is not int or not 1 <= project_id < 10**12:
+        raise BadInput(f"project id {str(project_id)[:100]!r} is not a positive whole number")
+    return Keys(project_id)
+
+
+def _limit(project_id: int) -> str:
+    return f"train:{project_id}"
+
+
+def _progress(job: SafeJob) -> dict[str, Any]:
+    progress = job.meta.get("progress")
+    return progress if isinstance(progress, dict) else {}
+
+
+def _error(job: SafeJob) -> str:
+    """The last line of the traceback: a sentence for people; the worker's log has the rest."""
+    result = job.latest_result()
+    lines = result.exc_string.strip().splitlines() if result and result.exc_string else []
+    return lines[-1][:300] if lines else "it failed, and the worker's log tells why"
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+def _iso(moment: Any) -> str | None:  # noqa: ANN401 - a datetime or None; RQ's attributes carry no types
+    return moment.isoformat() if moment else None

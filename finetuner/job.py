@@ -1,0 +1,217 @@
+"""A training as an RQ job: who may train, how far it is, what came of it. The training itself is finetuner.pipeline."""
+
+import json
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Retry, get_current_job
+from rq.job import Job
+
+from backend.errors import BadInput, SamloopError, Unavailable, Upstream
+from backend.jobs import Keys, connect
+from backend.settings import Settings
+from finetuner.lease import Lease
+
+log = logging.getLogger(__name__)
+
+_PROGRESS_S = 0.5
+_AWAY_S = 5.0
+_ATTEMPTS = 3
+_PAUSES_S = (2.0, 8.0)
+
+# The waiting mark is taken down in the step in which `wanted` is read: a later request queues a new job.
+_BEGIN = """
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+return {redis.call('GET', KEYS[1]), redis.call('GET', KEYS[3])}
+"""
+_FINISH = """
+if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+redis.call('HSET', KEYS[2], 'verdict', ARGV[2])
+redis.call('HDEL', KEYS[2], 'error', 'failed')
+"""
+
+
+class Interrupted(BaseException):
+    """The worker must leave. Not an Exception: no `except Exception` on the way may keep it."""
+
+
+class OutOfTime(BaseException):
+    """The job's time is over. Not an Exception, for the same reason: a swallowed time limit is none."""
+
+
+def run(project_id: int, generation: int) -> dict[str, Any] | Retry:
+    """Train the project for every request up to now; RQ calls this in a work horse.
+
+    Returns:
+        {"outcome": "trained", **verdict} or {"outcome": "coalesced"} if an earlier training served this request; a
+        `Retry` when the worker was told to leave.
+
+    Raises:
+        SamloopError: why nothing could be trained.
+    """
+    job = get_current_job()
+    if job is None:
+        raise RuntimeError("finetuner.job.run is a job: queue it with `samloop train --project N`")
+    if not all(type(each) is int and each > 0 for each in (project_id, generation)):
+        raise BadInput(f"a training needs two positive whole numbers, not {str((project_id, generation))[:100]}")
+    run_ = _Run(job, Keys(project_id), generation)
+    try:
+        with _interruptible():
+            return run_.train()
+    except Interrupted:
+        log.info("interrupted %s: it goes on elsewhere", job.id, extra={"event": "training.interrupted"})
+        return Retry(max=10_000, enqueue_at_front=True)
+    except OutOfTime as fault:
+        job.retries_left = 0
+        run_.record_failure(str(fault))
+        raise
+    except Exception as fault:
+        run_.give_up_or_pause(fault)
+        raise
+
+
+class _Run:
+    """One execution of one job."""
+
+    def __init__(self, job: Job, keys: Keys, generation: int) -> None:
+        self._job, self._keys, self._generation = job, keys, generation
+        self._patient: Redis = job.connection
+        self._settings: Settings | None = None
+
+    def train(self) -> dict[str, Any]:
+        self._settings = settings = Settings.from_env()
+        quick = connect(settings.redis_url) if settings.redis_url else self._patient
+        with quick, self._lease(quick) as lease:
+            wanted, served = (int(value or 0) for value in self._patient.eval(
+                _BEGIN, 3, self._keys.wanted, self._keys.waiting, self._keys.served, self._job.id
+            ))  # fmt: skip
+            if served >= self._generation:
+                log.info("%s is served already", self._job.id, extra={"event": "training.coalesced"})
+                return {"outcome": "coalesced", "generation": self._generation, "served": served}
+            target = max(wanted, self._generation)
+            verdict = self._train(settings, lease=lease, quick=quick)
+            self._patient.eval(_FINISH, 2, self._keys.served, self._keys.last, str(target), json.dumps(verdict))
+            return {"outcome": "trained", "generation": target, **verdict}
+
+    def give_up_or_pause(self, fault: Exception) -> None:
+        """Decide whether this is worth trying again, and leave the failure's sentence where `status` finds it."""
+        passing = isinstance(fault, Upstream | Unavailable) or not isinstance(fault, SamloopError)
+        left = min(self._job.retries_left or 0, _ATTEMPTS - 1) if passing else 0
+        self._job.retries_left = left
+        if isinstance(fault, SamloopError):
+            self.record_failure(str(fault))
+        else:
+            self.record_failure(f"{type(fault).__name__}: {str(fault)[:300]}; the worker's log has the traceback")
+        if left:
+            # The slot is held meanwhile: RQ's own delayed retries would give it up.
+            with suppress(Interrupted), _interruptible():
+                time.sleep(_PAUSES_S[_ATTEMPTS - 1 - left])
+
+    def record_failure(self, sentence: str) -> None:
+        log.error(
+            "%s failed: %s", self._job.id, sentence,
+            extra={"event": "training.failed", "project_id": self._keys.project_id, "job_id": self._job.id},
+        )  # fmt: skip
+        with suppress(RedisError):
+            self._patient.hset(self._keys.last, mapping={"error": sentence[:1000], "failed": self._job.id})
+
+    def _lease(self, quick: Redis) -> Lease:
+        return Lease(self._keys, holder=self._job.worker_name or "", patient=self._patient, quick=quick)
+
+    def _train(self, settings: Settings, *, lease: Lease, quick: Redis) -> dict[str, Any]:
+        from finetuner import pipeline  # brings torch: the worker must not, and no other job needs it
+
+        began = time.monotonic()
+        outcome = pipeline.train_project(
+            self._keys.project_id,
+            settings=settings,
+            progress=JobProgress(self._job, connection=quick, lease=lease),
+            fence=lease.check,
+        )
+        verdict = {
+            **_plain(outcome.verdict),
+            "version": outcome.version,
+            "promoted": outcome.promoted,
+            "reason": outcome.reason,
+            "job": self._job.id,
+            "seconds": round(time.monotonic() - began, 1),
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        log.info(
+            "%s ended: %s", self._job.id, outcome.reason,
+            extra={"event": "training.ended", "project_id": self._keys.project_id, "version": outcome.version},
+        )  # fmt: skip
+        return verdict
+
+
+class JobProgress:
+    """Progress into the job's meta, at most twice a second but at every change of phase, and into the log.
+
+    A Redis that is away does not hold the training up; a lease that was lost ends it (LeaseLost).
+    """
+
+    def __init__(self, job: Job, *, connection: Redis, lease: Lease) -> None:
+        self._job = job
+        self._connection = connection
+        self._lease = lease
+        self._phase = ""
+        self._next_s = 0.0
+
+    def __call__(self, phase: str, **figures: float | str) -> None:
+        """Take notice; see finetuner.progress."""
+        self._lease.check_quickly()
+        now = time.monotonic()
+        if phase == self._phase and now < self._next_s:
+            return
+        level = logging.INFO if phase != self._phase or "epoch" in figures else logging.DEBUG
+        self._phase, self._next_s = phase, now + _PROGRESS_S
+        told = {"phase": phase, **_plain(figures)}
+        log.log(
+            level, "%s %s", self._job.id, " ".join(f"{name}={value}" for name, value in told.items()),
+            extra={"event": "training.progress", "project_id": self._lease.project_id, "progress": told},
+        )  # fmt: skip
+        self._job.meta["progress"] = told
+        try:
+            self._connection.hset(self._job.key, "meta", json.dumps(self._job.meta))
+        except RedisError:
+            self._next_s = now + _AWAY_S
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM raises Interrupted inside; after it, what is under way is brought to its end."""
+
+    def leave(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Interrupted
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has it: a figure that is not finite is null."""
+
+    def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
+        match value:
+            case float() if not math.isfinite(value):
+                return None
+            case Mapping():
+                return {str(key): plain(each) for key, each in value.items()}
+            case list() | tuple():
+                return [plain(each) for each in value]
+            case _:
+                return value
+
+    return {str(key): plain(value) for key, value in values.items()}

@@ -1,0 +1,148 @@
+"""Who trains a project now: a lease in Redis that runs out by itself, with a number that only grows.
+
+RQ's rate limit keeps two trainings of a project apart as long as workers die cleanly or speak in time. The lease is for
+the rest: a machine that slept, a network that was cut. Who lost it must neither publish nor promote.
+"""
+
+import logging
+import time
+from threading import Event, Thread
+from typing import Self
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from backend.errors import Unavailable
+from backend.jobs import Keys
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 10.0
+_RENEW_S = 2.0
+_WAIT_S = 0.2
+
+_TAKE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+local token = redis.call('INCR', KEYS[2])
+redis.call('SET', KEYS[1], string.format('%d', token) .. ':' .. ARGV[1], 'PX', ARGV[2])
+return token
+"""
+# A lease that ran out while nobody took it (Redis was away) is taken up again: the fence still stands at its token.
+_RENEW = """
+local held = redis.call('GET', KEYS[1])
+if held and held ~= ARGV[1] then return 0 end
+if not held and redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return 1
+"""
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+_RELEASE_OF_DEAD = """
+local held = redis.call('GET', KEYS[1])
+if held and string.match(held, '^%d+:(.*)$') == ARGV[1] then redis.call('DEL', KEYS[1]) end
+"""
+
+
+class LeaseLost(Unavailable):
+    """Another run may be training this project: this one must neither publish nor promote."""
+
+
+class Lease:
+    """The right to train one project, renewed by a thread for as long as the `with` block lasts.
+
+    `patient` and `quick` are connections to the same Redis: `check` waits for a Redis that is away, renewing does not.
+    """
+
+    def __init__(self, keys: Keys, *, holder: str, patient: Redis, quick: Redis) -> None:
+        self._keys = keys
+        self._holder = holder
+        self._patient = patient
+        self._quick = quick
+        self._token = 0
+        self._lost = False
+        self._released = Event()
+        self._thread = Thread(target=self._renew, name="lease", daemon=True)
+
+    @property
+    def token(self) -> int:
+        """The fencing number: higher than that of every lease given before."""
+        return self._token
+
+    @property
+    def project_id(self) -> int:
+        """Whose training it is."""
+        return self._keys.project_id
+
+    def __enter__(self) -> Self:
+        """Wait until the lease is free and take it: it frees itself 10 s after its holder's last sign of life.
+
+        A holder that lives is waited for, up to the job's time limit: beside it would be an overlap.
+        """
+        told = False
+        while not (token := self._take()):
+            if not told:
+                log.info("project %d is being trained by another run; waiting", self.project_id)
+                told = True
+            time.sleep(_WAIT_S)
+        self._token = token
+        self._thread.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._released.set()
+        self._thread.join()
+        try:
+            self._quick.eval(_RELEASE, 1, self._keys.lease, self._value)
+        except RedisError as fault:
+            log.warning("the lease of project %d runs out by itself: %s", self._keys.project_id, fault)
+
+    def check(self) -> None:
+        """Make sure, at Redis, that nobody else has trained since; called before publishing and before promoting.
+
+        Raises:
+            LeaseLost: somebody may have.
+            redis.exceptions.RedisError: Redis is away, and stayed away.
+        """
+        self.check_quickly()
+        if not self._extend(self._patient):
+            self._lost = True
+        self.check_quickly()
+
+    def check_quickly(self) -> None:
+        """The same from what the renewing thread last heard, without asking.
+
+        Raises:
+            LeaseLost: another run has taken the lease.
+        """
+        if self._lost:
+            raise LeaseLost(
+                f"this training of project {self._keys.project_id} was out of touch for more than {LEASE_S:.0f} s, "
+                "and another one has taken its place; it publishes nothing"
+            )
+
+    @property
+    def _value(self) -> str:
+        return f"{self._token}:{self._holder}"
+
+    def _take(self) -> int:
+        return int(
+            self._patient.eval(_TAKE, 2, self._keys.lease, self._keys.fence, self._holder, str(int(LEASE_S * 1000)))
+        )
+
+    def _extend(self, connection: Redis) -> bool:
+        return bool(
+            connection.eval(
+                _RENEW, 2, self._keys.lease, self._keys.fence, self._value, str(self._token), str(int(LEASE_S * 1000))
+            )
+        )
+
+    def _renew(self) -> None:
+        while not self._released.wait(_RENEW_S):
+            try:
+                self._lost = self._lost or not self._extend(self._quick)
+            except RedisError as fault:
+                log.warning("the lease of project %d cannot be renewed: %s", self._keys.project_id, fault)
+
+
+def release_of_dead(connection: Redis, keys: Keys, *, holder: str) -> None:
+    """Free the lease of a training that was killed, so that the next need not wait for it to run out."""
+    connection.eval(_RELEASE_OF_DEAD, 1, keys.lease, holder)

@@ -1,0 +1,111 @@
+"""The worker: takes trainings off the queue, each in a process of its own. Imports no torch: its children do."""
+
+import os
+import resource
+import signal
+from threading import Timer
+from types import FrameType
+
+from rq import Queue, Worker, worker_registration
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
+from rq.utils import now
+
+from backend.jobs import HEARTBEAT_S, RUNNABLE, Keys, SafeJob, connect, sweep, the_queue
+from backend.processes import die_with_parent
+from finetuner.job import OutOfTime
+from finetuner.lease import release_of_dead
+
+_LEAVE_S = 5.0
+
+
+class _TimeLimit(UnixSignalDeathPenalty):
+    """A job's time limit that no `except Exception` swallows; the other limits are RQ's."""
+
+    def handle_death_penalty(self, signum: int, frame: FrameType | None) -> None:
+        if issubclass(self._exception, JobTimeoutException):
+            raise OutOfTime(f"the training took longer than {self._timeout} s (SAMLOOP_JOB_SECONDS)")
+        super().handle_death_penalty(signum, frame)  # type: ignore[no-untyped-call]  # RQ's
+
+
+class TrainingWorker(Worker):
+    """RQ's worker, found dead within 15 s instead of 810, and gone within seconds of SIGTERM."""
+
+    death_penalty_class = _TimeLimit
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Refuse what is not on the list before a process is made for it."""
+        if isinstance(job, SafeJob) and (reason := job.refusal()):
+            job.retries_left = 0
+            self.log.error(reason, extra={"event": "job.refused", "job_id": job.id})
+            self.handle_job_failure(job, queue, exc_string=reason)
+            queue.intermediate_queue.remove(job.id)
+            return
+        super().execute_job(job, queue)
+
+    def main_work_horse(self, job: Job, queue: Queue) -> None:
+        """In the child: bound to the worker before anything else, or its training would outlive it."""
+        die_with_parent(self.pid or 0)
+        super().main_work_horse(job, queue)
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 - RQ's signature
+        """RQ adds a minute to whatever is configured."""
+        return HEARTBEAT_S
+
+    def clean_registries(self) -> None:
+        """Our sweep: under RQ's lock, a holder that was killed would stop it for a quarter of an hour."""
+        for queue in self.queues:
+            sweep(queue)
+            worker_registration.clean_worker_registry(queue)
+        self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ's annotation is that of its first value
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Do not wait for the training: it leaves the queue's front in order, and goes on elsewhere."""
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # RQ's
+        if self.horse_pid:
+            self.kill_horse(signal.SIGTERM)
+            timer = Timer(_LEAVE_S, self._kill_horse_if_any)
+            timer.daemon = True
+            timer.start()
+
+    def handle_work_horse_killed(
+        self, job: Job, retpid: int, ret_val: int, rusage: "resource.struct_rusage"
+    ) -> None:  # fmt: skip
+        """Free the dead training's lease, so that the next need not wait until it runs out."""
+        super().handle_work_horse_killed(job, retpid, ret_val, rusage)  # type: ignore[no-untyped-call]  # RQ's
+        project_id = job.args[0] if job.args else None
+        if isinstance(project_id, int):
+            release_of_dead(self.connection, Keys(project_id), holder=self.name)
+
+    def set_shutdown_requested_date(self) -> None:
+        """Nobody reads it, and a signal handler should not wait for Redis."""
+
+    def _kill_horse_if_any(self) -> None:
+        if self.horse_pid:  # RQ would kill group 0, which is ours
+            self.kill_horse(signal.SIGKILL)
+
+
+def run_worker(redis_url: str, *, burst: bool = False, allowed: frozenset[str] = RUNNABLE) -> None:
+    """Work until SIGTERM or SIGINT; with `burst`, until the queue is empty.
+
+    Args:
+        redis_url: the queue. Trainings find it as REDIS_URL.
+        burst: leave when nothing waits.
+        allowed: dotted names of the functions that jobs may call.
+    """
+    os.environ["REDIS_URL"] = redis_url
+    connection = connect(redis_url, patient=True)
+    job_class = type("RunnableJob", (SafeJob,), {"runnable": allowed})
+    worker = TrainingWorker(
+        [the_queue(connection, job_class=job_class)],
+        connection=connection,
+        job_class=job_class,
+        serializer=JSONSerializer,
+        worker_ttl=25,
+        job_monitoring_interval=3,
+        maintenance_interval=5,
+        log_job_description=False,
+    )
+    worker.log_result_lifespan = False
+    worker.work(burst=burst)
