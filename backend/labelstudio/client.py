@@ -188,7 +188,13 @@ class LabelStudio:
         }  # fmt: skip
         known = [each for each in self.webhooks(project_id) if each["url"] == url]
         if not known:
-            self._session.send("POST", "/api/webhooks/", body=body)
+            try:
+                self._session.send("POST", "/api/webhooks/", body=body)
+            except BadInput as fault:
+                raise BadInput(
+                    f"the backend is connected and predicts, but it will not hear of annotations: {fault} "
+                    "(Label Studio takes webhooks for a name with a dot, localhost or an IP address: use such a name)"
+                ) from fault
             return
         self._session.send("PATCH", f"/api/webhooks/{known[0]['id']}/", body=body)
         for double in known[1:]:
@@ -250,7 +256,10 @@ class RedirectedElsewhere(ForbiddenUrl):
 def _image_bytes(reply: Reply, url: str) -> bytes:
     """The body, or the reason why there is none."""
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        raise NotAuthorized(f"Label Studio answered {reply.status} for {_shown(url)}: is LABEL_STUDIO_API_KEY right?")
+        raise NotAuthorized(
+            f"Label Studio answered {reply.status} for {_shown(url)}: is LABEL_STUDIO_API_KEY right? "
+            "(Local files also need LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED there.)"
+        )
     if reply.status == HTTPStatus.NOT_FOUND:
         raise NotFound(f"Label Studio has no {_shown(url)}")
     if reply.status != HTTPStatus.OK:

@@ -149,7 +149,7 @@ def _detail(reply: requests.Response) -> str:
         return f"({_kind(reply)})"
     if isinstance(said, dict):
         said = said.get("validation_errors") or said.get("detail") or said
-    return re.sub(r"<[^>]*>|\s+", " ", "; ".join(_sentences(said)))[:300]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", "; ".join(_sentences(said))))[:300]
 
 
 def _sentences(said: object) -> Iterator[str]:

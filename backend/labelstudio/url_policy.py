@@ -67,12 +67,12 @@ def split(url: str) -> SplitResult:
 
     Raises:
         ForbiddenUrl: a scheme other than http(s), or user-info.
-        BadInput: over 8192 characters, blanks, backslashes or control characters, no host, or a port that is none.
+        BadInput: over 8192 characters, backslashes or control characters, no host, or a port that is none.
     """
     if len(url) > LONGEST_URL:
         raise BadInput(f"the image's URL has {len(url)} characters, and {LONGEST_URL} are the most")
-    if any(character <= " " or character in "\\\x7f" for character in url):
-        raise BadInput(f"the image's URL {url[:80]!r} holds blanks, backslashes or control characters; encode them")
+    if any(character < " " or character in "\\\x7f" for character in url):
+        raise BadInput(f"the image's URL {url[:80]!r} holds backslashes or control characters; encode them")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -83,7 +83,7 @@ def split(url: str) -> SplitResult:
     if "@" in parts.netloc:
         raise ForbiddenUrl("the image's URL carries a user name or password; leave them out")
     host = (parts.hostname or "").rstrip(".")
-    if not host or "%" in host or port == 0:
+    if not host or "%" in host or " " in host or port == 0:
         raise BadInput(f"the image's URL {url[:80]!r} has no host that can be asked")
     bracketed = f"[{host}]" if ":" in host else host
     return parts._replace(netloc=bracketed if port is None else f"{bracketed}:{port}")

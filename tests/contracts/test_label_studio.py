@@ -4,14 +4,12 @@ Whatever holds here for the real one holds for the fake, so that a test on the f
 """
 
 import io
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
 from fakes.label_studio import FakeLabelStudio
+from fakes.ml_backend import ml_backend
 from PIL import Image
 
 from backend.errors import BadInput, NotAuthorized, NotFound, Upstream
@@ -66,43 +64,6 @@ def project_id(client: LabelStudio) -> Iterator[int]:
     made = int(client.create_project("contract", CONFIG)["id"])
     yield made
     client.delete_project(made)
-
-
-class Backend(BaseHTTPRequestHandler):
-    """The smallest ML backend: answers health, setup, predict and webhook, and keeps what came."""
-
-    protocol_version = "HTTP/1.1"
-    calls: list[tuple[str, dict[str, str], bytes]]
-    predict_status = 200
-
-    def log_message(self, *_: object) -> None:
-        return
-
-    def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.calls.append((self.path, dict(self.headers), body))
-        replies = {
-            "/setup": b'{"model_version": "stub-v1"}',
-            "/predict": b'{"results": [{"result": [], "score": 0.5, "model_version": "stub-v1"}]}',
-        }
-        raw = replies.get(self.path, b'{"status": "UP"}')
-        self.send_response(self.predict_status if self.path == "/predict" else 200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    do_GET = do_POST = _answer
-
-
-@contextmanager
-def backend(*, predict_status: int = 200) -> Iterator[tuple[str, list[Any]]]:
-    calls: list[Any] = []
-    handler = type("Handler", (Backend,), {"calls": calls, "predict_status": predict_status})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", calls
-        server.shutdown()
 
 
 def png(side_px: int = 8) -> bytes:
@@ -187,7 +148,7 @@ def test_a_static_version_must_be_one_that_a_prediction_carries(client: LabelStu
 def test_connecting_twice_gives_one_backend_and_one_webhook_with_credentials(
     client: LabelStudio, project_id: int
 ) -> None:
-    with backend() as (url, calls):
+    with ml_backend() as (url, calls):
         first = client.connect_backend(project_id, url=url, title="samloop", basic_auth=("user", "pässword"))
         again = client.connect_backend(project_id, url=url + "/", title="samloop", basic_auth=("user", "pässword"))
         assert first == again
@@ -200,7 +161,7 @@ def test_connecting_twice_gives_one_backend_and_one_webhook_with_credentials(
 
 
 def test_connecting_without_credentials_takes_old_ones_away(client: LabelStudio, project_id: int) -> None:
-    with backend() as (url, _):
+    with ml_backend() as (url, _):
         client.connect_backend(project_id, url=url, title="samloop", basic_auth=("u", "p"))
         client.connect_backend(project_id, url=url, title="samloop")
         (webhook,) = client.webhooks(project_id)
@@ -216,7 +177,7 @@ def test_a_backend_that_is_away_cannot_be_connected(client: LabelStudio, project
 def test_an_annotation_reaches_the_webhook_and_training_the_backend(client: LabelStudio, project_id: int) -> None:
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
     (task,) = client.tasks(project_id)
-    with backend() as (url, calls):
+    with ml_backend() as (url, calls):
         backend_id = client.connect_backend(project_id, url=url, title="samloop", basic_auth=("u", "p"))
         client.create_annotation(task["id"], [])
         client.start_training(backend_id)
@@ -229,7 +190,7 @@ def test_an_annotation_reaches_the_webhook_and_training_the_backend(client: Labe
 def test_an_interactive_request_returns_the_backends_prediction(client: LabelStudio, project_id: int) -> None:
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
     (task,) = client.tasks(project_id)
-    with backend() as (url, calls):
+    with ml_backend() as (url, calls):
         backend_id = client.connect_backend(project_id, url=url, title="samloop")
         found = client.interactive(backend_id, task["id"], {"result": []})
         assert found["model_version"] == "stub-v1"
@@ -239,7 +200,7 @@ def test_an_interactive_request_returns_the_backends_prediction(client: LabelStu
 def test_an_interactive_failure_is_told_although_label_studio_answers_200(client: LabelStudio, project_id: int) -> None:
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
     (task,) = client.tasks(project_id)
-    with backend(predict_status=500) as (url, _):
+    with ml_backend(predict_status=500) as (url, _):
         backend_id = client.connect_backend(project_id, url=url, title="samloop")
         with pytest.raises(Upstream, match="the backend gave no prediction"):
             client.interactive(backend_id, task["id"], {"result": []})
@@ -247,7 +208,7 @@ def test_an_interactive_failure_is_told_although_label_studio_answers_200(client
 
 def test_retrieving_predictions_stores_them_with_their_version(client: LabelStudio, project_id: int) -> None:
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
-    with backend() as (url, _):
+    with ml_backend() as (url, _):
         client.connect_backend(project_id, url=url, title="samloop")
         client.retrieve_predictions(project_id)
         assert [each["model_version"] for each in client.predictions(project_id=project_id)] == ["stub-v1"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 @dataclass(frozen=True)
@@ -114,15 +114,15 @@ def _handler_of(service: FakeServer) -> type[BaseHTTPRequestHandler]:
             parts = urlsplit(self.path)
             request = Request(
                 self.command,
-                parts.path,
+                unquote(parts.path),
                 parse_qs(parts.query),
                 {name.lower(): value for name, value in self.headers.items()},
                 self.rfile.read(int(self.headers.get("Content-Length") or 0)),
             )
             answer = service._answer(request)
-            raw = answer.body if isinstance(answer.body, bytes) else b""
-            if not raw and answer.body is not None:
-                raw = json.dumps(answer.body).encode()
+            raw = answer.body
+            if not isinstance(raw, bytes):
+                raw = b"" if raw is None else json.dumps(raw).encode()
             self.send_response(answer.status)
             told = {"Content-Length": str(len(raw))} | answer.headers
             if not isinstance(answer.body, bytes):

@@ -78,7 +78,7 @@ def test_an_ipv6_host_is_named_with_its_brackets() -> None:
         ("http://example.org:x/", "is none"),
         ("http://[::1/", "is none"),
         ("http://exa\nmple.org/", "control characters"),
-        ("http://example.org/a b", "blanks"),
+        ("http://exam ple.org/a", "no host"),
         ("http://example.org\\@evil.example/", "backslashes"),
         ("http://example.org/\x00", "control characters"),
         ("http://example.org/" + "a" * 9000, "9019 characters, and 8192 are the most"),
