@@ -59,7 +59,7 @@ class Engine:
                 base=base, cache=cache, max_pixels=settings.image_megapixels * 1_000_000, observer=self._observer
             )
             self._loaded = Loaded(serving, slot, cache)
-            self._watch = Watch(slot.look, poll_s=settings.poll_seconds)
+            self._watch = Watch(slot.look, poll_s=settings.poll_seconds).start()
             log.info("serving %s on %s", base.name, base.device, extra={"event": "base.loaded"})
         except SamloopError as failure:
             self._failure = failure

@@ -1,4 +1,4 @@
-"""The server as Label Studio meets it: recorded requests, real Valkey, a real (tiny, random) SAM, a fake Label Studio."""
+"""The server as Label Studio meets it: recorded requests, a real Valkey, a tiny random SAM, a fake Label Studio."""
 
 import io
 import json
