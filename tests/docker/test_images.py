@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
+from docker_rehearsal import Image, environment, rehearse
+
 from backend.training import connect, workers
 from backend.valkey import Valkey
-from docker_rehearsal import Image, environment, rehearse
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(900)]
