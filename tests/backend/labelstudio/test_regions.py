@@ -49,6 +49,18 @@ def test_recorded_regions_of_every_geometry_are_read_or_refused() -> None:
             mask(by_type[kind])
 
 
+@pytest.mark.nuclei
+def test_every_region_of_a_real_export_is_a_mask_of_its_image(nuclei_dir: Path) -> None:
+    tasks = json.loads((nuclei_dir / "export.json").read_text())
+    regions = [each for task in tasks for annotation in task["annotations"] for each in annotation["result"]]
+    assert len(regions) > 300
+    for each in regions:
+        found = mask_of_region(each, height_px=each["original_height"], width_px=each["original_width"])
+        again = brush_region(found, control=Control("brushlabels", "b", "i"), label="A", score=1.0, model_version="v")
+        assert found.any()
+        assert again["value"]["rle"] == each["value"]["rle"]
+
+
 def test_our_own_brush_region_comes_back() -> None:
     drawn = np.random.default_rng(0).random((12, 16)) > 0.5
     ours = brush_region(drawn, control=Control("brushlabels", "b", "i"), label="A", score=1.0, model_version="v")
