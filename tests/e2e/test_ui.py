@@ -1,0 +1,212 @@
+"""The real editor in a real browser: a click becomes a mask, and the submitted annotation holds it with its version."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import requests
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from backend.demo.label_studio import LabelStudioProcess, free_port
+from backend.demo.photographs import SampleObject, sample_photographs
+from backend.demo.project import SampleTask, centre_px, create_project
+from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.regions import mask_of_region
+from backend.masks.metrics import iou
+from backend.processes import end
+from backend.valkey import Valkey
+
+pytestmark = [pytest.mark.label_studio, pytest.mark.browser, pytest.mark.weights]
+WAIT_S = 60
+
+
+class Wired(NamedTuple):
+    """A project whose backend is a real samloop server."""
+
+    client: LabelStudio
+    project_id: int
+    tasks: tuple[SampleTask, ...]
+
+
+@pytest.fixture(scope="module")
+def backend_url(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`samloop serve` with real weights, once its model is loaded."""
+    folder, port = tmp_path_factory.mktemp("samloop"), free_port()
+    with Valkey(folder / "queue") as valkey, (folder / "serve.log").open("wb") as log:
+        environment = os.environ | {
+            "REDIS_URL": valkey.start(), "MODEL_DIR": str(folder / "models"),
+            "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.token,
+        }  # fmt: skip
+        server = subprocess.Popen(
+            [sys.executable, "-P", "-m", "backend", "serve", "--port", str(port)],
+            env=environment, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            _wait_for_model(f"http://127.0.0.1:{port}", server=server, log_path=folder / "serve.log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            end(server, grace_s=20)
+
+
+def _wait_for_model(url: str, *, server: subprocess.Popen[bytes], log_path: Path) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            if requests.get(f"{url}/health", timeout=5).json()["model"] == "ready":
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(0.2)
+    pytest.fail(f"samloop serve has no model: {log_path.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def wired(label_studio: LabelStudioProcess, backend_url: str) -> Wired:
+    client = LabelStudio(label_studio.url, label_studio.token)
+    project_id, tasks = create_project(client, sample_photographs()[:2])
+    client.connect_backend(project_id, url=backend_url, title="samloop")
+    return Wired(client, project_id, tasks)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    """Headless Chromium with a profile of its own; it fetches nothing but what Label Studio's pages ask for."""
+    options = webdriver.ChromeOptions()
+    for flag in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+        "--window-size=1500,1300", f"--user-data-dir={tmp_path / 'profile'}",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.binary_location = "/usr/bin/chromium"
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def test_a_click_becomes_a_mask_and_the_submitted_annotation_holds_it_with_its_version(
+    browser: webdriver.Chrome, label_studio: LabelStudioProcess, wired: Wired
+) -> None:
+    task = wired.tasks[0]
+    coin = task.photograph.objects[0]
+    editor = Editor(browser, label_studio)
+    editor.log_in()
+    editor.open(wired.project_id, task.task_id)
+    editor.switch_on_auto_annotation()
+    editor.take_smart_tool("key-point-tool", label=coin.label)
+    editor.click_on(coin)
+    editor.screenshot("mask")
+    editor.press("bottombar-accept-suggestions-button")
+    editor.screenshot("accepted")
+    editor.press("bottombar-submit-button")
+
+    region = _submitted_brush(wired, task)
+    height_px, width_px = coin.mask.shape
+    assert region["meta"]["model_version"] == "mobile-sam"
+    assert region["id"].startswith("samloop-")
+    assert region["value"]["brushlabels"] == [coin.label]
+    assert iou(mask_of_region(region, height_px=height_px, width_px=width_px), coin.mask) > 0.8
+
+
+def _submitted_brush(wired: Wired, task: SampleTask) -> dict:
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        annotations = wired.client.task(task.task_id)["annotations"]
+        if annotations:
+            (annotation,) = annotations
+            (region,) = [each for each in annotation["result"] if each["type"] == "brushlabels"]
+            return region
+        time.sleep(0.3)
+    pytest.fail("no annotation was submitted")
+
+
+class Editor:
+    """Label Studio's editor, as an annotator uses it."""
+
+    def __init__(self, browser: webdriver.Chrome, label_studio: LabelStudioProcess) -> None:
+        self.browser, self.label_studio = browser, label_studio
+        self.wait = WebDriverWait(browser, WAIT_S, poll_frequency=0.2)
+
+    def log_in(self) -> None:
+        self.browser.get(f"{self.label_studio.url}/user/login/")
+        self.browser.find_element(By.NAME, "email").send_keys(self.label_studio.user)
+        self.browser.find_element(By.NAME, "password").send_keys(self.label_studio.password)
+        self.browser.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
+        self.wait.until(lambda browser: "/user/login" not in browser.current_url)
+
+    def open(self, project_id: int, task_id: int) -> None:
+        self.browser.get(f"{self.label_studio.url}/projects/{project_id}/data?task={task_id}")
+        self.find("[data-testid=bottombar-auto-annotation-toggle]")
+        self.find(".konvajs-content canvas")
+
+    def switch_on_auto_annotation(self) -> None:
+        """The labels of smart tools appear only then."""
+        toggle = self.find("[data-testid=bottombar-auto-annotation-toggle]")
+        self.browser.execute_script("arguments[0].click()", toggle)
+        self.find(".lsf-tool_smart")
+
+    def take_smart_tool(self, tool: str, *, label: str) -> None:
+        """Without the tool a click makes a plain keypoint and asks nobody."""
+        self.select_label(label, tool=tool)
+        ActionChains(self.browser).move_to_element(self.find(".lsf-tool_smart")).perform()
+        button = self.find(f".lsf-tool_smart[aria-label={tool}]")
+        self.browser.execute_script("arguments[0].click()", button)
+
+    def select_label(self, label: str, *, tool: str) -> None:
+        """Every label is there three times, for brush, keypoint and rectangle in the order of the label config."""
+        labels = [
+            each
+            for each in self.browser.find_elements(By.CSS_SELECTOR, ".lsf-label")
+            if str(each.get_attribute("textContent")).startswith(label)
+        ]
+        assert len(labels) == 3, f"{len(labels)} labels {label!r} in the editor"
+        number = {"key-point-tool": 1, "rectangle-tool": 2}[tool]
+        self.browser.execute_script("arguments[0].click()", labels[number])
+
+    def click_on(self, item: SampleObject) -> None:
+        """Click on the middle of an object, and wait for what the backend makes of it."""
+        canvas = self.find(".konvajs-content")
+        (x_px, y_px), (height_px, width_px) = centre_px(item), item.mask.shape
+        left, top, width, height = self.image_rectangle()
+        box = canvas.rect
+        x = left + width * x_px / width_px - box["width"] / 2
+        y = top + height * y_px / height_px - box["height"] / 2
+        ActionChains(self.browser).move_to_element_with_offset(canvas, round(x), round(y)).click().perform()
+        self.find("[data-testid=bottombar-accept-suggestions-button]")
+
+    def image_rectangle(self) -> tuple[float, float, float, float]:
+        """Where the photograph lies on the canvas: left, top, width, height in CSS pixels."""
+        left, top, width, height = self.browser.execute_script(
+            "const image = window.Htx.annotationStore.selected.objects.find(each => each.type === 'image');"
+            "return [image.zoomingPositionX, image.zoomingPositionY, image.stageWidth * image.zoomScale,"
+            " image.stageHeight * image.zoomScale];"
+        )
+        return float(left), float(top), float(width), float(height)
+
+    def press(self, test_id: str) -> None:
+        button = self.find(f"[data-testid={test_id}]")
+        self.wait.until(lambda _: button.is_enabled())
+        self.browser.execute_script("arguments[0].click()", button)
+
+    def find(self, selector: str) -> WebElement:
+        return self.wait.until(
+            lambda browser: next(iter(browser.find_elements(By.CSS_SELECTOR, selector)), False),
+            message=f"{selector} did not appear on {self.browser.current_url}",
+        )
+
+    def screenshot(self, name: str) -> None:
+        """Into the folder that SAMLOOP_SCREENSHOTS names, if it names one."""
+        if folder := os.environ.get("SAMLOOP_SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.browser.save_screenshot(str(Path(folder) / f"{name}.png"))
