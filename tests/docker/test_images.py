@@ -34,7 +34,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
     with Valkey(tmp_path / "queue") as valkey:
-        yield valkey.url
+        yield valkey.start()
 
 
 @contextmanager
