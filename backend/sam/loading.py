@@ -22,7 +22,7 @@ from backend.errors import BadCheckpoint, BadWeights, Unavailable
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest, verified_weights
 from backend.sam.canvas import CANVAS_PX
 from backend.sam.mobile_sam import MobileSamModel
-from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, without_progress_bars
+from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, named_path, without_progress_bars
 
 _PREFIX = "mask_decoder."
 _SPARE_BYTES = 1 << 20  # more than any header of a decoder's safetensors takes
@@ -58,10 +58,10 @@ def base_version(name_or_path: str | None, *, device: str = "auto") -> str:
         BadCheckpoint: a checkpoint folder whose manifest cannot be read.
     """
     name = base_name(name_or_path, device=device)
-    given = Path(name).expanduser()
-    if (given / MANIFEST_FILE).is_file():
-        return read_manifest(given).version
-    return given.resolve().name if given.exists() else name
+    given = named_path(name)
+    if given is None:
+        return name
+    return read_manifest(given).version if (given / MANIFEST_FILE).is_file() else given.resolve().name
 
 
 def load_base(
@@ -81,10 +81,11 @@ def load_base(
     """
     where = _device(device)
     arithmetic = _dtype(dtype, where)
-    given = Path(base_name(name_or_path, device=device)).expanduser()
-    if (given / MANIFEST_FILE).is_file():
+    name = base_name(name_or_path, device=device)
+    given = named_path(name)
+    if given is not None and (given / MANIFEST_FILE).is_file():
         return _with_checkpoint(given, cache_dir=cache_dir, device=where, dtype=arithmetic)
-    return _plain(base_name(name_or_path, device=device), cache_dir=cache_dir, device=where, dtype=arithmetic)
+    return _plain(name, cache_dir=cache_dir, device=where, dtype=arithmetic)
 
 
 def decoder_of(base: BaseModel, folder: Path | None) -> SamMaskDecoder:

@@ -31,7 +31,7 @@ _STABILITY_OFFSET = 1.0
 class Embedding:
     """What the encoder sees in one image, and the size of that (upright) image in px."""
 
-    features: Float[Tensor, "1 c gh gw"]
+    features: Float[Tensor, "1 c gh gw"] = field(repr=False)
     height_px: int
     width_px: int
 
@@ -40,9 +40,9 @@ class Embedding:
 class PredictedMask:
     """One object. `score` in [0, 1]; `low_res_logits` on the canvas, one for 4x4 px of it."""
 
-    mask: Bool[np.ndarray, "h w"]
+    mask: Bool[np.ndarray, "h w"] = field(repr=False)
     score: float
-    low_res_logits: Float[np.ndarray, "256 256"]
+    low_res_logits: Float[np.ndarray, "256 256"] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Predictor:
     """A base's prompt encoder with one decoder. Stateless: any number of threads may decode at once."""
 
     base: BaseModel
-    decoder: SamMaskDecoder
+    decoder: SamMaskDecoder = field(repr=False)
     version: str = field(kw_only=True)
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:

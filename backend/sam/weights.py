@@ -61,11 +61,9 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
     Raises:
         BadWeights: nothing of that name can be had, or it does not verify; says which file to put where.
     """
-    given, kept = Path(name).expanduser(), cache_dir / "weights" / name.replace("/", "--")
-    if given.is_dir():
-        return given.absolute()
-    if given.is_file():
-        return _converted_file(given, cache_dir=cache_dir)
+    given, kept = named_path(name), cache_dir / "weights" / name.replace("/", "--")
+    if given is not None:
+        return given if given.is_dir() else _converted_file(given, cache_dir=cache_dir)
     if (_NAME.fullmatch(name) or _HUB_ID.fullmatch(name)) and (kept / "config.json").is_file():
         return kept.absolute()
     if name == MOBILE_SAM:
@@ -78,6 +76,15 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
             + (f", or put or link it at {kept}" if _NAME.fullmatch(name) else "")
         )
     return _from_hub(hub_id, wanted_at=kept)
+
+
+def named_path(name: str) -> Path | None:
+    """Return the absolute path of the file or folder of this name, or None where there is none."""
+    try:
+        path = Path(name).expanduser().absolute()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, no such user's home, a NUL: not a path, maybe a name
+        return None
 
 
 def known_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,20 +10,37 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from backend.errors import BadWeights
 from backend.registry.checkpoint import Manifest
 from backend.registry.store import Registry
 from backend.sam import weights
 from backend.sam.loading import BaseModel, decoder_bytes, decoder_of, load_base
+from backend.sam.mobile_sam import MobileSamModel, mobile_sam_config
 
 Nudged = Callable[[int], bytes]
 
 
 @pytest.fixture(scope="session")
-def tiny_base(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    """The tiny random SAM, loaded."""
-    return load_base(str(tiny_sam_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
+def lively_dir(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny random SAM with larger weights: as it is born, every image gets nearly the same logits."""
+    from transformers import SamModel
+
+    model = SamModel.from_pretrained(tiny_sam_dir)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
+    folder = tmp_path_factory.mktemp("lively") / "tiny-sam"
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(lively_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """That SAM, loaded."""
+    return load_base(str(lively_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -98,3 +116,82 @@ def astronaut() -> Image.Image:
     from skimage import data
 
     return Image.fromarray(data.astronaut())
+
+
+# transformers' names back to those of mobile_sam.pt, written apart from the code under test.
+ORIGINAL_NAMES = (
+    (r"vision_encoder\.patch_embed\.conv1", "image_encoder.patch_embed.seq.0"),
+    (r"vision_encoder\.patch_embed\.conv2", "image_encoder.patch_embed.seq.2"),
+    (r"vision_encoder\.stages\.(.*)\.biases", r"image_encoder.layers.\1.attention_biases"),
+    (r"vision_encoder\.stages", "image_encoder.layers"),
+    (r"vision_encoder\.neck\.conv1", "image_encoder.neck.0"),
+    (r"vision_encoder\.neck\.layer_norm1", "image_encoder.neck.1"),
+    (r"vision_encoder\.neck\.conv2", "image_encoder.neck.2"),
+    (r"vision_encoder\.neck\.layer_norm2", "image_encoder.neck.3"),
+    (r"shared_image_embedding\.positional_embedding", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    (r"prompt_encoder\.point_embed\.", "prompt_encoder.point_embeddings."),
+    (r"mask_embed\.conv1", "mask_downscaling.0"),
+    (r"mask_embed\.layer_norm1", "mask_downscaling.1"),
+    (r"mask_embed\.conv2", "mask_downscaling.3"),
+    (r"mask_embed\.layer_norm2", "mask_downscaling.4"),
+    (r"mask_embed\.conv3", "mask_downscaling.6"),
+    (r"transformer\.layer_norm_final_attn", "transformer.norm_final_attn"),
+    (r"(transformer\.layers\.\d)\.layer_norm", r"\1.norm"),
+    (r"upscale_conv1", "output_upscaling.0"),
+    (r"upscale_layer_norm", "output_upscaling.1"),
+    (r"upscale_conv2", "output_upscaling.3"),
+    (r"(hypernetworks_mlps\.\d|iou_prediction_head)\.layers\.0", r"\1.layers.1"),
+    (r"(hypernetworks_mlps\.\d|iou_prediction_head)\.proj_in", r"\1.layers.0"),
+    (r"(hypernetworks_mlps\.\d|iou_prediction_head)\.proj_out", r"\1.layers.2"),
+)
+
+
+def original_state(model: MobileSamModel) -> dict[str, Tensor]:
+    """What mobile_sam.pt would hold for these weights: its names, and BatchNorms with random statistics."""
+    state: dict[str, Tensor] = {}
+    for ours, value in model.state_dict().items():
+        if ours == "prompt_encoder.shared_embedding.positional_embedding":
+            continue
+        name = ours
+        for pattern, target in ORIGINAL_NAMES:
+            name = re.sub(pattern, target, name)
+        stem, _, part = name.rpartition(".")
+        if not re.match(r"image_encoder\.(patch_embed|layers\..*(conv\d|local_conv)$)", stem):
+            state[name] = value
+        elif part == "weight":
+            unfold(state, stem, value, model.state_dict()[f"{ours.removesuffix('weight')}bias"])
+    state["image_encoder.norm_head.weight"], state["image_encoder.norm_head.bias"] = torch.ones(320), torch.zeros(320)
+    state["image_encoder.head.weight"], state["image_encoder.head.bias"] = torch.randn(1, 320), torch.zeros(1)
+    return state
+
+
+def unfold(state: dict[str, Tensor], stem: str, weight: Tensor, bias: Tensor) -> None:
+    """Put a convolution without bias and a BatchNorm where there is one convolution with bias."""
+    channels = len(weight)
+    gamma, mean, var = torch.rand(channels) + 0.5, torch.randn(channels), torch.rand(channels) + 0.1
+    scale = gamma / torch.sqrt(var + 1e-5)
+    state[f"{stem}.c.weight"] = weight / scale[:, None, None, None]
+    state |= {
+        f"{stem}.bn.weight": gamma,
+        f"{stem}.bn.bias": bias + mean * scale,
+        f"{stem}.bn.running_mean": mean,
+        f"{stem}.bn.running_var": var,
+        f"{stem}.bn.num_batches_tracked": torch.tensor(7),
+    }
+
+
+@pytest.fixture(scope="session")
+def random_mobile_sam() -> MobileSamModel:
+    """MobileSAM's architecture with random weights."""
+    torch.manual_seed(0)
+    model = MobileSamModel(mobile_sam_config()).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.02 * torch.randn(weight.shape))
+    return model
+
+
+@pytest.fixture(scope="session")
+def mobile_sam_pt(random_mobile_sam: MobileSamModel) -> dict[str, Tensor]:
+    """Those weights as the original file holds them."""
+    return original_state(random_mobile_sam)

@@ -1,6 +1,5 @@
 """MobileSAM's weights come in under PyTorch's names as well, BatchNorms and all, and stay what they are on disk."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -8,87 +7,17 @@ import torch
 from torch import Tensor
 
 from backend.errors import BadWeights
-from backend.sam.mobile_sam import MobileSamModel, mobile_sam_config, mobile_sam_from_pt
-
-# transformers' names back to those of mobile_sam.pt, written apart from the code under test.
-ORIGINAL_NAMES = (
-    (r"vision_encoder\.patch_embed\.conv1", "image_encoder.patch_embed.seq.0"),
-    (r"vision_encoder\.patch_embed\.conv2", "image_encoder.patch_embed.seq.2"),
-    (r"vision_encoder\.stages\.(.*)\.biases", r"image_encoder.layers.\1.attention_biases"),
-    (r"vision_encoder\.stages", "image_encoder.layers"),
-    (r"vision_encoder\.neck\.conv1", "image_encoder.neck.0"),
-    (r"vision_encoder\.neck\.layer_norm1", "image_encoder.neck.1"),
-    (r"vision_encoder\.neck\.conv2", "image_encoder.neck.2"),
-    (r"vision_encoder\.neck\.layer_norm2", "image_encoder.neck.3"),
-    (r"shared_image_embedding\.positional_embedding", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
-    (r"prompt_encoder\.point_embed\.", "prompt_encoder.point_embeddings."),
-    (r"mask_embed\.conv1", "mask_downscaling.0"),
-    (r"mask_embed\.layer_norm1", "mask_downscaling.1"),
-    (r"mask_embed\.conv2", "mask_downscaling.3"),
-    (r"mask_embed\.layer_norm2", "mask_downscaling.4"),
-    (r"mask_embed\.conv3", "mask_downscaling.6"),
-    (r"transformer\.layer_norm_final_attn", "transformer.norm_final_attn"),
-    (r"(transformer\.layers\.\d)\.layer_norm", r"\1.norm"),
-    (r"upscale_conv1", "output_upscaling.0"),
-    (r"upscale_layer_norm", "output_upscaling.1"),
-    (r"upscale_conv2", "output_upscaling.3"),
-    (r"(hypernetworks_mlps\.\d|iou_prediction_head)\.layers\.0", r"\1.layers.1"),
-    (r"(hypernetworks_mlps\.\d|iou_prediction_head)\.proj_in", r"\1.layers.0"),
-    (r"(hypernetworks_mlps\.\d|iou_prediction_head)\.proj_out", r"\1.layers.2"),
-)
-
-
-def original_state(model: MobileSamModel) -> dict[str, Tensor]:
-    """What mobile_sam.pt would hold for these weights: its names, and BatchNorms with random statistics."""
-    state: dict[str, Tensor] = {}
-    for name, value in model.state_dict().items():
-        if name == "prompt_encoder.shared_embedding.positional_embedding":
-            continue
-        for pattern, target in ORIGINAL_NAMES:
-            name = re.sub(pattern, target, name)
-        stem, _, part = name.rpartition(".")
-        if not re.match(r"image_encoder\.(patch_embed|layers\..*(conv\d|local_conv)$)", stem):
-            state[name] = value
-        elif part == "weight":
-            unfold(state, stem, value, model.state_dict()[_bias_of(model, value)])
-    state["image_encoder.norm_head.weight"], state["image_encoder.norm_head.bias"] = torch.ones(320), torch.zeros(320)
-    state["image_encoder.head.weight"], state["image_encoder.head.bias"] = torch.randn(1, 320), torch.zeros(1)
-    return state
-
-
-def _bias_of(model: MobileSamModel, weight: Tensor) -> str:
-    name = next(name for name, value in model.state_dict().items() if value.data_ptr() == weight.data_ptr())
-    return name.removesuffix("weight") + "bias"
-
-
-def unfold(state: dict[str, Tensor], stem: str, weight: Tensor, bias: Tensor) -> None:
-    """Put a convolution without bias and a BatchNorm where there is one convolution with bias."""
-    channels = len(weight)
-    gamma, mean, var = torch.rand(channels) + 0.5, torch.randn(channels), torch.rand(channels) + 0.1
-    scale = gamma / torch.sqrt(var + 1e-5)
-    state[f"{stem}.c.weight"] = weight / scale[:, None, None, None]
-    state |= {
-        f"{stem}.bn.weight": gamma,
-        f"{stem}.bn.bias": bias + mean * scale,
-        f"{stem}.bn.running_mean": mean,
-        f"{stem}.bn.running_var": var,
-        f"{stem}.bn.num_batches_tracked": torch.tensor(7),
-    }
-
-
-@pytest.fixture(scope="module")
-def model() -> MobileSamModel:
-    torch.manual_seed(0)
-    model = MobileSamModel(mobile_sam_config()).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.02 * torch.randn(weight.shape))
-    return model
+from backend.sam.mobile_sam import MobileSamModel, mobile_sam_from_pt
 
 
 @pytest.fixture
-def state(model: MobileSamModel) -> dict[str, Tensor]:
-    return original_state(model)
+def model(random_mobile_sam: MobileSamModel) -> MobileSamModel:
+    return random_mobile_sam
+
+
+@pytest.fixture
+def state(mobile_sam_pt: dict[str, Tensor]) -> dict[str, Tensor]:
+    return dict(mobile_sam_pt)
 
 
 def outputs(model: MobileSamModel) -> tuple[Tensor, Tensor]:

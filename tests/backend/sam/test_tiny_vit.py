@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional as F
+from torch import nn
 from transformers import SamVisionConfig
 
 from backend.sam.mobile_sam import mobile_sam_config
@@ -45,19 +45,19 @@ def test_two_pairs_of_tokens_share_a_bias_exactly_if_they_are_as_far_apart(windo
 def test_attention_is_a_softmax_of_scaled_products_plus_bias_head_by_head() -> None:
     torch.manual_seed(0)
     attention = WindowAttention(12, heads=3, window=2).eval()
-    torch.nn.init.normal_(attention.biases)
+    nn.init.normal_(attention.biases)
     tokens = torch.randn(5, 4, 12)
 
     with torch.no_grad():
         got = attention(tokens)
-        normed = F.layer_norm(tokens, (12,), attention.norm.weight, attention.norm.bias)
-        qkv = F.linear(normed, attention.qkv.weight, attention.qkv.bias)
+        normed = nn.functional.layer_norm(tokens, (12,), attention.norm.weight, attention.norm.bias)
+        qkv = nn.functional.linear(normed, attention.qkv.weight, attention.qkv.bias)
         heads = []
         for head in range(3):
             query, key, value = qkv[..., 12 * head : 12 * (head + 1)].split(4, dim=-1)
             scores = query @ key.transpose(1, 2) / 2.0 + attention.biases[head][offset_index(2)]
             heads.append(scores.softmax(-1) @ value)
-        expected = F.linear(torch.cat(heads, -1), attention.proj.weight, attention.proj.bias)
+        expected = nn.functional.linear(torch.cat(heads, -1), attention.proj.weight, attention.proj.bias)
 
     torch.testing.assert_close(got, expected)
 

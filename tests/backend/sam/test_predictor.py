@@ -1,0 +1,211 @@
+"""Prompts become masks: SAM's numbers, whoever else asks at the same time."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from backend.errors import BadInput
+from backend.masks.metrics import iou
+from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.loading import BaseModel, decoder_of
+from backend.sam.predictor import Embedding, Predictor, encode, prompt_tensors
+
+CLICK = Prompt(clicks=(Click(200.0, 150.0),))
+CLICKS = Prompt(clicks=(Click(200.0, 150.0), Click(40.0, 60.0), Click(10.0, 10.0, is_foreground=False)))
+BOX = Prompt(box=Box(50.0, 60.0, 300.0, 290.0))
+BOTH = Prompt(clicks=(Click(100.0, 100.0), Click(60.0, 70.0, is_foreground=False)), box=Box(50.0, 60.0, 300.0, 290.0))
+KINDS = (CLICK, CLICKS, BOX, BOTH)
+
+
+def noise(seed: int, *, height: int = 300, width: int = 400) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (height // 20, width // 20, 3), np.uint8)
+    return Image.fromarray(values).resize((width, height))
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_base: BaseModel) -> Predictor:
+    return Predictor(tiny_base, decoder_of(tiny_base, None), version="tiny")
+
+
+@pytest.fixture(scope="module")
+def embedding(tiny_base: BaseModel) -> Embedding:
+    return encode(tiny_base, noise(0))
+
+
+def transformers_answer(base: BaseModel, embedding: Embedding, prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and score by SamModel.forward, coordinates scaled by hand (300x400 is 768x1024 on the canvas)."""
+    scale = 1024 / 400
+    points = [[[[click.x_px * scale, click.y_px * scale] for click in prompt.clicks]]]
+    labels = [[[int(click.is_foreground) for click in prompt.clicks]]]
+    box = prompt.box
+    with torch.no_grad():
+        out = base.model(
+            image_embeddings=embedding.features,
+            input_points=torch.tensor(points) if prompt.clicks else None,
+            input_labels=torch.tensor(labels) if prompt.clicks else None,
+            input_boxes=torch.tensor([[[box.x0_px, box.y0_px, box.x1_px, box.y1_px]]]) * scale if box else None,
+            multimask_output=False,
+        )
+    return out.pred_masks[0, 0, 0], out.iou_scores[0, 0, 0]
+
+
+@pytest.mark.parametrize("prompt", KINDS, ids=["a click", "clicks", "a box", "a box and clicks"])
+def test_logits_and_masks_are_those_of_transformers_forward(
+    predictor: Predictor, tiny_base: BaseModel, embedding: Embedding, prompt: Prompt
+) -> None:
+    (got,) = predictor.decode(embedding, (prompt,))
+
+    logits, _ = transformers_answer(tiny_base, embedding, prompt)
+    np.testing.assert_allclose(got.low_res_logits, logits.numpy(), atol=1e-3)
+    assert got.mask.shape == (300, 400)
+
+
+@settings(max_examples=5, deadline=None)
+@given(order=st.permutations(range(12)))
+def test_what_a_prompt_gets_does_not_depend_on_its_company(
+    predictor: Predictor, embedding: Embedding, order: list[int]
+) -> None:
+    prompts = [KINDS[index % 4] for index in order]
+
+    together = predictor.decode(embedding, prompts)
+
+    for prompt, got in zip(prompts, together, strict=True):
+        (alone,) = predictor.decode(embedding, (prompt,))
+        np.testing.assert_allclose(got.low_res_logits, alone.low_res_logits, atol=1e-3)
+        assert got.score == pytest.approx(alone.score, abs=1e-3)
+
+
+def test_the_score_is_the_clamped_iou_times_the_stability(
+    predictor: Predictor, tiny_base: BaseModel, embedding: Embedding
+) -> None:
+    (got,) = predictor.decode(embedding, (CLICKS,))
+
+    logits, predicted = transformers_answer(tiny_base, embedding, CLICKS)
+    inside = logits[: 768 // 4]
+    stability = float((inside > 1).sum() / (inside > -1).sum().clamp(min=1))
+    assert got.score == pytest.approx(min(1.0, max(0.0, float(predicted))) * stability, abs=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(x=st.floats(0, 400), y=st.floats(0, 300), foreground=st.booleans())
+def test_a_score_lies_between_0_and_1(
+    predictor: Predictor, embedding: Embedding, x: float, y: float, foreground: bool
+) -> None:
+    (got,) = predictor.decode(embedding, (Prompt(clicks=(Click(x, y, is_foreground=foreground),)),))
+
+    assert 0.0 <= got.score <= 1.0
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 900), (900, 3), (64, 48), (1500, 1100)])
+def test_masks_have_the_size_of_the_image(predictor: Predictor, tiny_base: BaseModel, height: int, width: int) -> None:
+    seen = encode(tiny_base, Image.new("RGB", (width, height), "teal"))
+
+    (got,) = predictor.decode(seen, (Prompt(clicks=(Click(width / 2.0, height / 2.0),)),))
+
+    assert got.mask.shape == (height, width)
+
+
+def test_sixteen_threads_on_sixteen_images_never_see_each_others_masks(
+    predictor: Predictor, tiny_base: BaseModel
+) -> None:
+    images = [noise(seed, height=200 + 8 * seed, width=320) for seed in range(16)]
+    embeddings = [encode(tiny_base, image) for image in images]
+    expected = [predictor.decode(each, KINDS) for each in embeddings]
+
+    def client(index: int) -> float:
+        worst = 0.0
+        for _ in range(5):
+            for got, alone in zip(predictor.decode(embeddings[index], KINDS), expected[index], strict=True):
+                assert got.mask.shape == alone.mask.shape
+                worst = max(worst, float(np.abs(got.low_res_logits - alone.low_res_logits).max()))
+        return worst
+
+    # Another image's logits differ by far more than threads can make the same sum differ.
+    apart = np.abs(expected[0][0].low_res_logits - expected[1][0].low_res_logits).max()
+    with ThreadPoolExecutor(16) as clients:
+        assert max(clients.map(client, range(16))) < 1e-3
+    assert apart > 0.1
+
+
+def test_features_can_be_trained_with(tiny_base: BaseModel, embedding: Embedding) -> None:
+    """Tensors made in inference mode may not enter autograd; cached features do."""
+    weight = torch.ones((), requires_grad=True)
+
+    (embedding.features * weight).sum().backward()
+
+    assert not embedding.features.is_inference()
+    assert weight.grad is not None
+
+
+def test_encoding_leaves_no_trace_of_the_memory_layout(tiny_base: BaseModel, embedding: Embedding) -> None:
+    assert embedding.features.is_contiguous()
+    assert embedding.features.dtype == torch.float32
+
+
+@pytest.mark.parametrize("prompts", [(Prompt(),), (CLICK, Prompt(clicks=()))], ids=["alone", "among others"])
+def test_an_empty_prompt_is_refused(predictor: Predictor, embedding: Embedding, prompts: tuple[Prompt, ...]) -> None:
+    with pytest.raises(BadInput, match="at least one click or a box"):
+        predictor.decode(embedding, prompts)
+
+
+def test_no_prompts_give_no_masks(predictor: Predictor, embedding: Embedding) -> None:
+    assert predictor.decode(embedding, ()) == ()
+
+
+def test_prompts_with_and_without_a_box_do_not_fit_into_one_batch(embedding: Embedding) -> None:
+    with pytest.raises(BadInput, match="1 of 2 prompts have a box"):
+        prompt_tensors((CLICK, BOX), embedding)
+
+
+def test_fewer_clicks_are_padded_with_the_label_that_sam_ignores(embedding: Embedding) -> None:
+    tensors = prompt_tensors((CLICK, CLICKS), embedding)
+
+    assert tensors.labels is not None
+    assert tensors.labels.tolist() == [[[1, -10, -10], [1, 1, 0]]]
+    assert tensors.boxes is None
+
+
+@given(
+    height=st.integers(1, 5000), width=st.integers(1, 5000), at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)  # fmt: skip
+def test_a_click_lies_at_the_same_share_of_the_canvas(height: int, width: int, at: tuple[float, float]) -> None:
+    embedding = Embedding(features=torch.zeros(1, 1, 1, 1), height_px=height, width_px=width)
+
+    tensors = prompt_tensors((Prompt(clicks=(Click(at[0] * width, at[1] * height),)),), embedding)
+
+    assert tensors.points is not None
+    x, y = tensors.points[0, 0, 0].tolist()
+    assert x == pytest.approx(at[0] * max(1, int(width * 1024 / max(height, width) + 0.5)), abs=0.01)
+    assert y == pytest.approx(at[1] * max(1, int(height * 1024 / max(height, width) + 0.5)), abs=0.01)
+
+
+@pytest.mark.weights
+def test_a_click_on_an_astronauts_face_gives_her_face(mobile_base: BaseModel, astronaut: Image.Image) -> None:
+    predictor = Predictor(mobile_base, decoder_of(mobile_base, None), version="mobile-sam")
+
+    (got,) = predictor.decode(encode(mobile_base, astronaut), (Prompt(clicks=(Click(225.0, 120.0),)),))
+
+    ys, xs = np.nonzero(got.mask)
+    assert got.mask[120, 225]
+    assert 150 < xs.min() < xs.max() < 320
+    assert 30 < ys.min() < ys.max() < 260
+    assert 0.5 < got.score <= 1.0
+
+
+@pytest.mark.weights
+def test_bfloat16_changes_masks_by_little(mobile_base: BaseModel, astronaut: Image.Image) -> None:
+    half = replace(mobile_base, encoder_dtype=torch.bfloat16)
+    predictor = Predictor(mobile_base, decoder_of(mobile_base, None), version="mobile-sam")
+    prompts = (Prompt(box=Box(170.0, 60.0, 290.0, 210.0)), Prompt(box=Box(60.0, 60.0, 470.0, 500.0)))
+
+    exact = predictor.decode(encode(mobile_base, astronaut), prompts)
+    rough = predictor.decode(encode(half, astronaut), prompts)
+
+    for one, other in zip(exact, rough, strict=True):
+        assert iou(one.mask, other.mask) > 0.95
