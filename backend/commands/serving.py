@@ -1,6 +1,7 @@
 """`samloop serve`, `worker` and `up`: what runs for as long as people label."""
 
 import ipaddress
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -41,7 +42,7 @@ def up(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) 
 
     settings = settings_and_logging()
     check_exposure(settings, host=host, insecure=insecure)
-    run_stack(settings, host=host, port=port)
+    run_stack(replace(settings, insecure=insecure or settings.insecure), host=host, port=port)
 
 
 def check_exposure(settings: Settings, *, host: str, insecure: bool) -> None:
