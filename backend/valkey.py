@@ -40,6 +40,7 @@ class Valkey:
         self._data_dir = data_dir
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
+        self._came_up = False
 
     def start(self) -> str:
         """Start or adopt; gives the URL, `unix://...`. Repeated: starts again what has died.
@@ -49,8 +50,6 @@ class Valkey:
         """
         socket_path = _socket_path(self._data_dir)
         url, deadline = f"unix://{socket_path}", time.monotonic() + _START_S
-        if self._process is not None and self._process.poll() is not None:
-            self._process = None
         try:
             for folder in (self._data_dir, socket_path.parent):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -62,6 +61,7 @@ class Valkey:
                 time.sleep(0.01)
         except OSError as fault:
             raise self._fault(f"cannot be started: {fault.strerror or fault}") from fault
+        self._came_up = True
         return url
 
     @property
@@ -89,9 +89,12 @@ class Valkey:
     def _running(self, socket_path: Path) -> bool:
         """Whether some server holds the folder, after starting one if none did."""
         if self._process is not None and (code := self._process.poll()) is not None:
-            raise self._fault(f"ended with code {code}")
+            self._process = None
+            if not self._came_up:
+                raise self._fault(f"ended with code {code}")
         if (lock := _lock(self._data_dir)) is None:
             return True
+        self._came_up = False
         self._spawn(socket_path, lock=lock)
         return False
 

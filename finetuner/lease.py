@@ -7,7 +7,6 @@ the rest: a machine that slept, a network that was cut. Who lost it must neither
 import logging
 import time
 from threading import Event, Thread
-from typing import Self
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -72,7 +71,7 @@ class Lease:
         """Whose training it is."""
         return self._keys.project_id
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Lease":  # noqa: PYI034 - beartype takes no Self here
         """Wait until the lease is free and take it: it frees itself 10 s after its holder's last sign of life.
 
         A holder that lives is waited for, up to the job's time limit: beside it would be an overlap.

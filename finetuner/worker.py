@@ -7,6 +7,7 @@ from threading import Timer
 from types import FrameType
 
 from rq import Queue, Worker, worker_registration
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
@@ -108,4 +109,9 @@ def run_worker(redis_url: str, *, burst: bool = False, allowed: frozenset[str] =
         log_job_description=False,
     )
     worker.log_result_lifespan = False
-    worker.work(burst=burst)
+    # RQ installs them after it has registered: a signal in between would leave a name without a worker.
+    worker._install_signal_handlers()  # type: ignore[no-untyped-call]  # noqa: SLF001 - there is no public way
+    try:
+        worker.work(burst=burst)
+    except StopRequested:
+        worker.teardown()  # type: ignore[no-untyped-call]  # RQ's

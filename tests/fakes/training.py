@@ -1,0 +1,191 @@
+"""A queue with real workers, real Valkey and real kills; only the training itself is played.
+
+Run as a program this module is a worker whose `finetuner.pipeline` it is itself. What it trains for a project is told
+by the project's id (see `train_project`), and every begin and end is a line in a journal.
+"""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from backend.errors import NothingToLearn, Upstream
+from backend.jobs import connect
+from backend.settings import Settings
+from backend.training import TrainingQueue
+from backend.valkey import Valkey
+
+ROOT = Path(__file__).resolve().parents[2]
+UNLEARNABLE, BUGGY, ENDLESS, HEALING, STUBBORN = 101, 102, 103, 104, 105
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """As finetuner.pipeline's."""
+
+    version: str | None
+    promoted: bool
+    verdict: Mapping[str, Any]
+    reason: str
+
+
+def note(event: str, project_id: int) -> None:
+    """One line in the journal, which outlives every kill."""
+    line = json.dumps({"event": event, "project": project_id, "pid": os.getpid(), "at": time.monotonic()})
+    with Path(os.environ["JOURNAL"]).open("a") as journal:
+        journal.write(line + "\n")
+
+
+def train_project(
+    project_id: int, *, settings: Settings, progress: Callable[..., None], fence: Callable[[], None]
+) -> Outcome:
+    """Play a training of SECONDS_PLAYED seconds, or what the project's id stands for."""
+    assert settings.redis_url == os.environ["REDIS_URL"]
+    note("begin", project_id)
+    if project_id == UNLEARNABLE:
+        raise NothingToLearn("project 101 has 1 usable image; a training needs 2: annotate more")
+    if project_id == BUGGY:
+        raise RuntimeError("a bug")
+    if project_id == HEALING and sum(line["event"] == "begin" for line in _journal(Path(os.environ["JOURNAL"]))) == 1:
+        raise Upstream("Label Studio answered 502")
+    seconds = 600.0 if project_id in {ENDLESS, STUBBORN} else float(os.environ["SECONDS_PLAYED"])
+    end, step = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        try:
+            step += 1
+            note("tick", project_id)
+            progress("training", epoch=step, loss=float("nan") if step == 1 else 1 / step)
+            time.sleep(0.02)
+        except Exception:  # as careless code would: neither the time limit nor SIGTERM may be lost in it
+            if project_id != STUBBORN:
+                raise
+    progress("publishing", epoch=step)
+    fence()
+    note("end", project_id)
+    return Outcome(f"tiny-p{project_id}-v1-000000", True, {"gain": 0.5, "hd95_px": float("inf")}, "it is better")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A folder with a Valkey and a journal, and workers on demand."""
+
+    folder: Path
+    server: Valkey
+    url: str
+    connection: Redis
+    queue: TrainingQueue
+
+    @contextmanager
+    def worker(self, *, seconds: float = 0.1, burst: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker process, killed at the end if it still runs."""
+        environment = {
+            **os.environ, "REDIS_URL": self.url, "JOURNAL": str(self.folder / "journal"),
+            "PYTHONPATH": str(ROOT / "tests"),
+            "SECONDS_PLAYED": str(seconds), "BURST": "1" if burst else "",
+        }  # fmt: skip
+        with (
+            (self.folder / f"worker-{time.monotonic_ns()}.log").open("wb") as log,
+            subprocess.Popen([sys.executable, __file__], cwd=ROOT, env=environment, stdout=log, stderr=log) as process,
+        ):
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def journal(self, event: str, project_id: int | None = None) -> list[dict[str, Any]]:
+        """The journal's lines of this event, in order."""
+        return [
+            line
+            for line in _journal(self.folder / "journal")
+            if line["event"] == event and project_id in {None, line["project"]}
+        ]
+
+    def overlaps(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Pairs of signs of life between which two trainings of one project ran at once."""
+        found = []
+        for project_id in {line["project"] for line in self.journal("begin")}:
+            runs: dict[int, list[dict[str, Any]]] = {}
+            for line in _journal(self.folder / "journal"):
+                if line["project"] == project_id:
+                    runs.setdefault(line["pid"], []).append(line)
+            ordered = sorted(runs.values(), key=lambda run: float(run[0]["at"]))
+            found += [
+                (earlier[-1], later[0])
+                for earlier, later in itertools.pairwise(ordered)
+                if earlier[-1]["at"] >= later[0]["at"]
+            ]
+        return found
+
+    def horse(self, project_id: int) -> int:
+        """Process id of the work horse that trains the project, once it does."""
+        self.until(lambda: len(self.journal("begin", project_id)) > len(self.journal("end", project_id)))
+        return int(self.journal("begin", project_id)[-1]["pid"])
+
+    def until(self, condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
+        """Wait for it, sweeping as the server would."""
+        end, sweep_at = time.monotonic() + seconds, 0.0
+        while not condition():
+            assert time.monotonic() < end, f"it never came true\n{self.logs()}"
+            if time.monotonic() > sweep_at:
+                self.queue.sweep()
+                sweep_at = time.monotonic() + 1
+            time.sleep(0.02)
+
+    def logs(self) -> str:
+        """What the workers said last, for a test that fails."""
+        return "\n".join(path.read_text()[-3000:] for path in sorted(self.folder.glob("worker-*.log")))
+
+
+@contextmanager
+def lab(folder: Path) -> Iterator[Lab]:
+    """A lab in this folder."""
+    server = Valkey(folder / "queue")
+    with server:
+        url = server.start()
+        with connect(url) as connection:
+            yield Lab(folder, server, url, connection, TrainingQueue(connection, job_seconds=60))
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def kill(pid: int) -> None:
+    """SIGKILL."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def _journal(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def main() -> None:
+    """Be the worker."""
+    import logging
+
+    from finetuner import job
+    from finetuner.worker import run_worker
+
+    job._PAUSES_S = (0.5, 0.5)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    sys.modules["finetuner.pipeline"] = sys.modules["__main__"]
+    run_worker(os.environ["REDIS_URL"], burst=bool(os.environ["BURST"]))
+    assert "torch" not in sys.modules, "the worker imported torch"
+
+
+if __name__ == "__main__":
+    main()

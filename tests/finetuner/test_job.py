@@ -1,0 +1,172 @@
+"""A training as a job: real worker, real Valkey, a played training."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.training import BUGGY, ENDLESS, HEALING, STUBBORN, UNLEARNABLE, Lab, lab
+
+from backend.jobs import Keys, SafeJob
+from backend.training import TrainingQueue
+from finetuner import job
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Iterator[Lab]:
+    """An empty queue."""
+    with lab(tmp_path) as played:
+        yield played
+
+
+def test_a_training_runs_and_leaves_its_verdict(played: Lab) -> None:
+    """Figures that are not finite are null; the verdict outlives the job."""
+    job_id = played.queue.request(7)
+    assert played.queue.status(7).phase == "queued"
+    with played.worker(burst=True) as worker:
+        assert worker.wait(20) == 0, played.logs()
+    status = played.queue.status(7)
+    assert (status.phase, status.queued, status.error) == ("idle", 0, None)
+    assert status.verdict is not None
+    assert {name: status.verdict[name] for name in ("version", "promoted", "reason", "gain", "hd95_px", "job")} == {
+        "version": "tiny-p7-v1-000000", "promoted": True, "reason": "it is better", "gain": 0.5, "hd95_px": None,
+        "job": job_id,
+    }  # fmt: skip
+    told = played.queue.job(job_id)
+    assert told is not None
+    assert told["job_status"] == "finished"
+    assert told["result"]["outcome"] == "trained"
+    assert told["progress"]["phase"] == "publishing"
+    SafeJob.fetch(job_id, connection=played.connection, serializer="json").delete()
+    assert played.queue.status(7).verdict == status.verdict
+
+
+def test_progress_is_told_while_it_trains(played: Lab) -> None:
+    """About twice a second, in the job's meta and the worker's log."""
+    job_id = played.queue.request(7)
+    with played.worker(seconds=30):
+        played.until(lambda: int(played.queue.status(7).progress.get("epoch", 0)) > 3)
+        status = played.queue.status(7)
+    assert (status.phase, status.job_id) == ("training", job_id)
+    assert set(status.progress) == {"phase", "epoch", "loss"}
+    assert f"{job_id} phase=training epoch=" in played.logs()
+
+
+def test_requests_that_a_training_served_are_coalesced(played: Lab) -> None:
+    """Jobs that were queued before it began, should there be any, do not train again."""
+    for generation in (1, 2, 3):
+        played.connection.incr(Keys(7).wanted)
+        played.queue._enqueue(7, generation)
+    with played.worker(burst=True) as worker:
+        assert worker.wait(20) == 0, played.logs()
+    assert len(played.journal("begin")) == 1
+    results = [(played.queue.job(f"train-7-{generation}") or {})["result"] for generation in (1, 2, 3)]
+    assert [result["outcome"] for result in results] == ["trained", "coalesced", "coalesced"]
+    assert results[0]["generation"] == 3
+
+
+def test_a_request_during_a_training_is_trained_afterwards(played: Lab) -> None:
+    """Its annotations may have come too late for the one under way."""
+    played.queue.request(7)
+    with played.worker(seconds=1.5):
+        played.horse(7)
+        assert {played.queue.request(7) for _ in range(5)} == {"train-7-2"}
+        assert played.queue.status(7).queued == 1
+        played.until(lambda: len(played.journal("end")) == 2)
+    assert played.connection.get(Keys(7).served) == b"6"
+
+
+def test_a_project_from_which_nothing_can_be_learnt_fails_once_with_its_sentence(played: Lab) -> None:
+    """Trying again would tell the same; a later request tries."""
+    job_id = played.queue.request(UNLEARNABLE)
+    with played.worker():
+        played.until(lambda: played.queue.status(UNLEARNABLE).phase == "failed")
+        status = played.queue.status(UNLEARNABLE)
+        assert status.error == "project 101 has 1 usable image; a training needs 2: annotate more"
+        assert status.job_id == job_id
+        assert (played.queue.job(job_id) or {})["job_status"] == "failed"
+        played.queue.request(UNLEARNABLE)
+        assert played.queue.status(UNLEARNABLE).error is None
+        played.until(lambda: len(played.journal("begin")) == 2)
+
+
+def test_a_bug_is_tried_three_times_and_told_without_its_traceback(played: Lab) -> None:
+    """With a pause between; not ten times, as a killed worker's training."""
+    job_id = played.queue.request(BUGGY)
+    with played.worker():
+        played.until(lambda: played.queue.status(BUGGY).phase == "failed", seconds=30)
+    begins = [line["at"] for line in played.journal("begin")]
+    assert len(begins) == 3
+    assert begins[1] - begins[0] > 0.5
+    assert played.queue.status(BUGGY).error == "RuntimeError: a bug; the worker's log has the traceback"
+    assert "Traceback" not in json.dumps(played.queue.job(job_id))
+
+
+def test_what_may_pass_is_tried_again(played: Lab) -> None:
+    """Label Studio was away for a moment; its sentence does not stay."""
+    played.queue.request(HEALING)
+    with played.worker():
+        played.until(lambda: played.queue.status(HEALING).phase == "idle")
+    assert len(played.journal("begin")) == 2
+    assert played.queue.status(HEALING).error is None
+
+
+@pytest.mark.parametrize("project_id", [ENDLESS, STUBBORN])
+def test_the_time_limit_ends_a_training_whatever_it_catches(played: Lab, project_id: int) -> None:
+    """A loop with `except Exception: pass` too."""
+    TrainingQueue(played.connection, job_seconds=1).request(project_id)
+    with played.worker():
+        played.until(lambda: played.queue.status(project_id).phase == "failed")
+    assert played.queue.status(project_id).error == "the training took longer than 1 s (SAMLOOP_JOB_SECONDS)"
+    assert len(played.journal("begin")) == 1
+
+
+def test_sigterm_hands_the_training_over_within_seconds(played: Lab) -> None:
+    """The worker leaves, whatever the training catches; another one starts it again; no attempt is used up."""
+    job_id = played.queue.request(STUBBORN)
+    with played.worker() as worker:
+        horse = played.horse(STUBBORN)
+        began = time.monotonic()
+        worker.terminate()
+        assert worker.wait(10) == 0, played.logs()
+        assert time.monotonic() - began < 4
+    assert not Path(f"/proc/{horse}").exists()
+    assert played.queue.status(STUBBORN).phase == "queued"
+    with played.worker():
+        played.until(lambda: len(played.journal("begin")) == 2)
+    assert SafeJob.fetch(job_id, connection=played.connection, serializer="json").retries_left == 10
+
+
+def test_nothing_that_redis_keeps_is_secret(played: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the token nor the password: they stay in the workers' environment."""
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "the-secret-token")
+    monkeypatch.setenv("BASIC_AUTH_USER", "user")
+    monkeypatch.setenv("BASIC_AUTH_PASS", "the-secret-password")
+    played.queue.request(7)
+    played.queue.request(BUGGY)
+    with played.worker():
+        played.until(lambda: played.queue.status(BUGGY).phase == "failed", seconds=30)
+    everything = b"".join(played.connection.dump(key) or b"" for key in played.connection.scan_iter())
+    assert b"the-secret" not in everything
+    assert b"the-secret" not in (played.folder / "queue" / "appendonlydir" / "appendonly.aof.1.incr.aof").read_bytes()
+
+
+def test_it_is_a_job_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of a worker there is neither lease nor queue."""
+    with pytest.raises(RuntimeError, match="queue it with `samloop train --project N`"):
+        job.run(1, 1)
+
+
+def test_arguments_that_are_no_numbers_are_refused(played: Lab) -> None:
+    """They come out of Redis."""
+    played.queue._queue.enqueue_call("finetuner.job.run", args=("../../x", 1), job_id="odd")
+    with played.worker(burst=True) as worker:
+        assert worker.wait(20) == 0
+    failed = SafeJob.fetch("odd", connection=played.connection, serializer="json")
+    assert failed.is_failed
+    result = failed.latest_result()
+    assert result is not None
+    assert "a training needs two positive whole numbers, not ('../../x', 1)" in str(result.exc_string)
+    assert os.environ.get("JOURNAL") is None

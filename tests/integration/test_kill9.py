@@ -1,0 +1,137 @@
+"""kill -9 of every process there is: the training starts again and ends once, and no request is lost."""
+
+import contextlib
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.training import Lab, alive, kill, lab
+
+from backend.errors import Unavailable
+from backend.jobs import Keys, connect
+from backend.training import TrainingQueue
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Iterator[Lab]:
+    """An empty queue."""
+    with lab(tmp_path) as played:
+        yield played
+
+
+def test_kill_9_of_the_work_horse(played: Lab) -> None:
+    """Its worker sees it at once: within two seconds the training runs again, and ends."""
+    played.queue.request(7)
+    with played.worker(seconds=1.5):
+        kill(played.horse(7))
+        killed_at = time.monotonic()
+        played.until(lambda: len(played.journal("end", 7)) == 1)
+        played.until(lambda: played.queue.status(7).phase == "idle")
+    begins = played.journal("begin", 7)
+    assert len(begins) == 2
+    assert begins[1]["at"] - killed_at < 2
+    assert played.overlaps() == []
+
+
+def test_kill_9_of_the_worker_and_of_worker_and_horse(played: Lab) -> None:
+    """Nobody is left to tell: the silence is noticed within 15 s, with a worker that waits and one that comes later."""
+    with played.worker(seconds=2) as first, played.worker(seconds=2) as second:
+        played.queue.request(7)
+        played.queue.request(8)
+        horses = {project: played.horse(project) for project in (7, 8)}
+        # Which worker has which training is not ours to choose: one is killed alone, the other with its horse.
+        parents = {pid: parent_of(pid) for pid in horses.values()}
+        assert set(parents.values()) == {first.pid, second.pid}
+        kill(parents[horses[7]])
+        kill(parents[horses[8]])
+        with contextlib.suppress(ProcessLookupError):
+            kill(horses[8])
+        killed_at = time.monotonic()
+        played.until(lambda: not any(alive(pid) for pid in horses.values()), seconds=1)
+        with played.worker(seconds=2), played.worker(seconds=2):
+            played.until(lambda: len(played.journal("end")) == 2, seconds=40)
+    for project in (7, 8):
+        begins = played.journal("begin", project)
+        assert len(begins) == 2
+        assert begins[1]["at"] - killed_at < 20
+        assert len(played.journal("end", project)) == 1
+    assert played.overlaps() == []
+
+
+def test_kill_9_of_valkey_while_one_trains_and_others_wait(played: Lab) -> None:
+    """The training does not notice; what waited is trained after it."""
+    for project in (7, 8, 9):
+        played.queue.request(project)
+    with played.worker(seconds=4):
+        played.horse(7)
+        assert played.server.pid is not None
+        kill(played.server.pid)
+        time.sleep(1)
+        played.server.start()
+        played.until(lambda: len(played.journal("end")) == 3, seconds=40)
+    assert [line["project"] for line in played.journal("begin")] == [7, 8, 9]
+    assert played.overlaps() == []
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_random_kills_lose_no_request_and_never_train_a_project_twice_at_once(played: Lab, seed: int) -> None:
+    """Two workers, three projects, a kill a second for a while; what was acknowledged is served in the end."""
+    rng, wanted, kills = random.Random(seed), dict.fromkeys((7, 8, 9), 0), 0
+    with contextlib.ExitStack() as stack:
+
+        def hire() -> subprocess.Popen[bytes]:
+            return stack.enter_context(played.worker(seconds=1))
+
+        staff, end = [hire(), hire()], time.monotonic() + 15
+        queue = TrainingQueue(stack.enter_context(connect(played.url)), job_seconds=60)
+        next_kill = time.monotonic() + 1
+        while time.monotonic() < end:
+            with contextlib.suppress(Unavailable):
+                project = rng.choice(sorted(wanted))
+                queue.request(project)
+                wanted[project] += 1
+            if time.monotonic() > next_kill:
+                next_kill, kills = time.monotonic() + rng.uniform(0.5, 1.5), kills + 1
+                _kill_one(played, staff, rng)
+                staff = [worker if worker.poll() is None else hire() for worker in staff]
+                played.server.start()
+            time.sleep(0.15)
+        played.until(lambda: all(_served(played, project) for project in wanted), seconds=60)
+        played.until(lambda: all(queue.status(project).phase == "idle" for project in wanted), seconds=60)
+    assert kills > 8
+    assert min(wanted.values()) > 5
+    for project, count in wanted.items():
+        assert int(played.connection.get(Keys(project).served) or 0) >= count
+    assert played.overlaps() == []
+
+
+def parent_of(pid: int) -> int:
+    """Process id of its parent."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _served(played: Lab, project: int) -> bool:
+    keys = Keys(project)
+    return int(played.connection.get(keys.served) or 0) >= int(played.connection.get(keys.wanted) or 0)
+
+
+def _kill_one(played: Lab, staff: list[subprocess.Popen[bytes]], rng: random.Random) -> None:
+    """A work horse, a worker, a worker and a horse, or the server."""
+    begun = played.journal("begin")
+    horses = [line["pid"] for line in begun[-4:] if alive(line["pid"])]
+    victim = rng.choice(["horse", "horse", "worker", "both", "server"])
+    if victim in {"worker", "both"}:
+        rng.choice(staff).kill()
+    if victim in {"horse", "both"} and horses:
+        with contextlib.suppress(ProcessLookupError):
+            kill(rng.choice(horses))
+    if victim == "server" and played.server.pid:
+        kill(played.server.pid)
+        time.sleep(0.3)
+    for worker in staff:
+        if victim in {"worker", "both"}:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.wait(0.1)
