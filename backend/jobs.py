@@ -123,6 +123,10 @@ class Keys:
         return f"train-{self.project_id}-{generation}"
 
 
+# A Redis that is away refuses at once; one whose disk is busy (every write is synced) answers after seconds.
+_ANSWER_S = 10.0
+
+
 def connect(redis_url: str, *, patient: bool = False) -> Redis:
     """A connection to the queue; nothing is sent before it is used.
 
@@ -132,7 +136,7 @@ def connect(redis_url: str, *, patient: bool = False) -> Redis:
     # Two tries at once: a connection that Redis closed while it was idle must not look like a Redis that is away.
     retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=2), 120) if patient else Retry(NoBackoff(), 1)
     return Redis.from_url(
-        redis_url, retry=retry, socket_connect_timeout=2, socket_timeout=None if patient else 2, protocol=2
+        redis_url, retry=retry, socket_connect_timeout=2, socket_timeout=None if patient else _ANSWER_S, protocol=2
     )
 
 

@@ -24,6 +24,9 @@ from backend.settings import Settings
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _STOP_STACK_S = 45.0  # a training under way is put down first
+_AWAY_S = 60.0
+_TRAIN_S = "150"  # for whom nobody says otherwise: most of what there is to gain here, and still worth waiting for
+_PATIENCE_S = 60.0
 _MODEL_S = 600.0  # the first start fetches the weights and converts them
 
 
@@ -85,7 +88,18 @@ class House:
         return self._get(f"/projects/{project_id}/status")
 
     def _get(self, path: str) -> dict[str, Any]:
-        self._check_alive()
+        # `samloop up` starts again what died, and a busy disk holds the queue up: an answer may be late.
+        deadline = time.monotonic() + _AWAY_S
+        while True:
+            self._check_alive()
+            try:
+                return self._got(path)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(1.0)
+
+    def _got(self, path: str) -> dict[str, Any]:
         try:
             reply = requests.get(self.url + path, auth=self.basic_auth, timeout=10)
             reply.raise_for_status()
@@ -123,13 +137,17 @@ class House:
     def _environment(self) -> dict[str, str]:
         """Ours, with the demo's own Label Studio, registry and queue: its worker must not take others' trainings."""
         kept = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
-        return kept | {
-            "LABEL_STUDIO_URL": self.label_studio.url,
-            "LABEL_STUDIO_API_KEY": self.label_studio.token,
-            "MODEL_DIR": str(self.directory / "models"),
-            "SAMLOOP_QUEUE_DIR": str(self.directory / "queue"),
-            "SAMLOOP_BACKEND_URL": self.url,
-        }
+        return (
+            {"SAMLOOP_TRAIN_SECONDS": _TRAIN_S}
+            | kept
+            | {
+                "LABEL_STUDIO_URL": self.label_studio.url,
+                "LABEL_STUDIO_API_KEY": self.label_studio.token,
+                "MODEL_DIR": str(self.directory / "models"),
+                "SAMLOOP_QUEUE_DIR": str(self.directory / "queue"),
+                "SAMLOOP_BACKEND_URL": self.url,
+            }
+        )
 
     def _wait_for_model(self) -> None:
         deadline = time.monotonic() + _MODEL_S
