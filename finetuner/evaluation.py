@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
@@ -19,6 +19,7 @@ PROMPTS = ("box", "point")
 UNLABELLED = "(none)"
 
 
+@runtime_checkable
 class Decodes(Protocol):
     """A predictor: one mask a prompt, in their order."""
 

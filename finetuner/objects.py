@@ -1,7 +1,6 @@
 """One annotated object: its mask, cut out and packed, and its coverage of the decoder's 256 grid."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
@@ -27,7 +26,7 @@ class LabelledMask:
     packed: UInt8[np.ndarray, " bytes"]
 
     @classmethod
-    def of(cls, mask: Bool[np.ndarray, "h w"], *, label: str | None) -> Self:
+    def of(cls, mask: Bool[np.ndarray, "h w"], *, label: str | None) -> "LabelledMask":
         """Cut the mask out.
 
         Raises:

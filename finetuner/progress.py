@@ -1,19 +1,20 @@
 """How a training tells where it is: one call a phase, epoch or figure, to whoever listens."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 PHASES = ("pulling", "embedding", "training", "evaluating", "publishing")
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Whoever listens: the job's record in Redis, a progress bar, a test's list."""
 
-    def __call__(self, phase: str, **figures: float | str) -> None:
+    def __call__(self, phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
         """Take notice.
 
         `phase` is one of PHASES. `figures` are JSON scalars: `epoch`, `epochs`, `loss`, `done`, `total`, a metric.
         """
 
 
-def silent(phase: str, **figures: float | str) -> None:
+def silent(phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
     """Nobody listens."""

@@ -120,7 +120,7 @@ def corrected(
         places = np.flatnonzero(wrong)
         if places.size:
             row, column = divmod(int(rng.choice(places)), wrong.shape[1])
-            x_px, y_px = min((column + 0.5) * cell_px, width_px), min((row + 0.5) * cell_px, height_px)
+            x_px, y_px = min((column + 0.5) * cell_px, float(width_px)), min((row + 0.5) * cell_px, float(height_px))
             clicks.append(Click(x_px, y_px, is_foreground=is_foreground))
     return replace(prompt, clicks=tuple(clicks))
 

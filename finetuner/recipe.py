@@ -24,7 +24,7 @@ from finetuner.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-_TELL_S = 2.0
+_TELL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """What a training method is: which weights move, how a prompt is decoded with them, what is served of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding, Predictor
 
 
+@runtime_checkable
 class Method(Protocol):
     """A way to change a base model. The trainer knows no more of it than this."""
 

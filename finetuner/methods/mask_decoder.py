@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.sam.modeling_sam import SamAttention, SamMaskDecoder, SamTwoWayAttentionBlock
 
+# One for each prompt, or one for all of them: until the first layer is through, m = 1.
 Tokens = Float[Tensor, "n t c"]
+Cells = Float[Tensor, "m cells c"]
+Places = Float[Tensor, "1 cells c"]
 
 
 def decode_all(
@@ -40,7 +43,7 @@ def decode_all(
     return _masks(decoder, keys, hyper, side=image.shape[-1]), decoder.iou_prediction_head(queries[:, 0])
 
 
-def _two_way(decoder: SamMaskDecoder, tokens: Tokens, keys: Tokens, positions: Tokens) -> tuple[Tokens, Tokens]:
+def _two_way(decoder: SamMaskDecoder, tokens: Tokens, keys: Cells, positions: Places) -> tuple[Tokens, Tensor]:
     transformer, queries = decoder.transformer, tokens
     for layer in cast("Iterable[SamTwoWayAttentionBlock]", transformer.layers):
         attention = layer.self_attn
@@ -62,7 +65,9 @@ def _two_way(decoder: SamMaskDecoder, tokens: Tokens, keys: Tokens, positions: T
     return final, keys
 
 
-def _masks(decoder: SamMaskDecoder, keys: Tokens, hyper: Tokens, *, side: int) -> Float[Tensor, "n m g g"]:
+def _masks(
+    decoder: SamMaskDecoder, keys: Cells, hyper: Float[Tensor, "m masks k"], *, side: int
+) -> Float[Tensor, "m masks g g"]:
     norm = decoder.upscale_layer_norm
     wide = _upscale(decoder.upscale_conv1, keys)
     wide = functional.gelu(functional.layer_norm(wide, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
@@ -72,19 +77,24 @@ def _masks(decoder: SamMaskDecoder, keys: Tokens, hyper: Tokens, *, side: int) -
     return flat.permute(0, 7, 1, 3, 5, 2, 4, 6).flatten(5, 7).flatten(2, 4)
 
 
-def _look(attention: SamAttention, queries: Tokens, keys: Tokens, positions: Tokens) -> Tokens:
+def _look(attention: SamAttention, queries: Tokens, keys: Cells, positions: Places) -> Tokens:
     """Tokens attending to the image."""
     keyed = _placed(attention.k_proj, keys, positions)
     return _attend(attention, attention.q_proj(queries), keyed, attention.v_proj(keys))
 
 
-def _placed(projection: nn.Linear, tokens: Tokens, positions: Tokens) -> Tokens:
+def _placed(projection: nn.Linear, tokens: Cells, positions: Places) -> Float[Tensor, "m cells d"]:
     """`projection(tokens + positions)`, the positions projected once for all prompts."""
-    placed: Tokens = functional.linear(tokens, projection.weight) + projection(positions)
+    placed: Float[Tensor, "m cells d"] = functional.linear(tokens, projection.weight) + projection(positions)
     return placed
 
 
-def _attend(attention: SamAttention, query: Tokens, key: Tokens, value: Tokens) -> Tokens:
+def _attend(
+    attention: SamAttention,
+    query: Float[Tensor, "q t d"],
+    key: Float[Tensor, "k s d"],
+    value: Float[Tensor, "k s d"],
+) -> Float[Tensor, "n t c"]:
     # Written out, so that keys which all prompts share are projected once and then only expanded.
     heads, several = attention.num_attention_heads, max(len(query), len(key))
     q, k, v = (
@@ -92,7 +102,7 @@ def _attend(attention: SamAttention, query: Tokens, key: Tokens, value: Tokens) 
         for each in (query, key, value)
     )
     shares = torch.softmax(q @ k.mT * attention.scaling, dim=-1)
-    out: Tokens = attention.out_proj((shares @ v).transpose(1, 2).flatten(2))
+    out: Float[Tensor, "n t c"] = attention.out_proj((shares @ v).transpose(1, 2).flatten(2))
     return out
 
 

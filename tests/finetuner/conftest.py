@@ -1,0 +1,92 @@
+"""A tiny random SAM, pictures of discs with their masks, and the same as Label Studio has them."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend.labelstudio.label_config import Control
+from backend.labelstudio.results import brush_region
+from backend.sam.loading import BaseModel, load_base
+from backend.settings import Settings
+from finetuner.dataset import Sample
+from finetuner.objects import LabelledMask
+
+CONFIG = """<View><Image name="image" value="$image"/>
+<BrushLabels name="tag" toName="image"><Label value="Disc"/><Label value="Ring"/></BrushLabels>
+<KeyPointLabels name="kp" toName="image"><Label value="Disc"/></KeyPointLabels></View>"""
+
+
+@pytest.fixture(scope="session")
+def label_config() -> str:
+    """A labelling configuration with the labels Disc and Ring."""
+    return CONFIG
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """The tiny random SAM, loaded."""
+    return load_base(str(tiny_sam_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
+
+
+@pytest.fixture
+def tiny_settings(tiny_sam_dir: Path, tmp_path: Path) -> Settings:
+    """Settings with that model, everything else below `tmp_path`."""
+    return Settings(
+        model=str(tiny_sam_dir), device="cpu", model_dir=tmp_path / "models", cache_dir=tmp_path / "cache",
+        train_epochs=2, train_seconds=60.0,
+    )  # fmt: skip
+
+
+def _discs(seed: int, *, height_px: int = 48, width_px: int = 64) -> tuple[Image.Image, list[np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height_px, :width_px]
+    masks = []
+    for middle in (width_px * 0.28, width_px * 0.72):
+        y, x = height_px / 2 + rng.uniform(-4, 4), middle + rng.uniform(-3, 3)
+        masks.append((rows - y) ** 2 + (columns - x) ** 2 < rng.uniform(6, 11) ** 2)
+    pixels = rng.integers(0, 40, (height_px, width_px, 3), dtype=np.uint8)
+    for mask in masks:
+        pixels[mask] += 180
+    return Image.fromarray(pixels), masks
+
+
+@pytest.fixture(scope="session")
+def discs() -> Callable[..., tuple[Image.Image, list[np.ndarray]]]:
+    """`discs(seed)`: a picture of two bright discs on noise, and their masks."""
+    return _discs
+
+
+@pytest.fixture(scope="session")
+def sample() -> Sample:
+    """The two discs of seed 0."""
+    image, masks = _discs(0)
+    objects = tuple(LabelledMask.of(mask, label="Disc") for mask in masks)
+    return Sample(image_sha256="0" * 64, height_px=image.height, width_px=image.width, objects=objects)
+
+
+@pytest.fixture(scope="session")
+def png() -> Callable[[Image.Image], bytes]:
+    """The picture as a PNG file."""
+
+    def encode(image: Image.Image) -> bytes:
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        return file.getvalue()
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def brush() -> Callable[..., dict[str, Any]]:
+    """`brush(mask, label)`: a region as an annotator submits it."""
+
+    def region(mask: np.ndarray, label: str = "Disc") -> dict[str, Any]:
+        control = Control(kind="brushlabels", from_name="tag", to_name="image", labels=("Disc", "Ring"))
+        return brush_region(mask, control=control, label=label, score=1.0, model_version="by-hand")
+
+    return region

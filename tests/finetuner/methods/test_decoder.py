@@ -1,0 +1,93 @@
+"""Our way through SAM's mask decoder gives what transformers' gives, and each prompt its own mask."""
+
+import pytest
+import torch
+from transformers import SamConfig
+from transformers.models.sam.modeling_sam import SamMaskDecoder
+
+from backend.errors import BadInput
+from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import Embedding, prompt_tensors
+from finetuner.methods import new_method
+from finetuner.methods.decoder import DecoderMethod
+from finetuner.methods.mask_decoder import decode_all
+
+PROMPTS = (
+    Prompt(clicks=(Click(10.0, 10.0),)),
+    Prompt(box=Box(5.0, 5.0, 30.0, 40.0)),
+    Prompt(clicks=(Click(20.0, 12.0), Click(50.0, 30.0, is_foreground=False))),
+    Prompt(clicks=(Click(40.0, 30.0),)),
+)
+
+
+@pytest.fixture
+def embedding() -> Embedding:
+    features = torch.randn(1, 32, 64, 64, generator=torch.Generator().manual_seed(1))
+    return Embedding(features=features, height_px=48, width_px=64)
+
+
+@pytest.mark.parametrize("shared_mask", [True, False])
+def test_it_computes_what_transformers_computes(shared_mask: bool) -> None:
+    torch.manual_seed(0)
+    config = SamConfig(mask_decoder_config={"num_hidden_layers": 2}).mask_decoder_config
+    config._attn_implementation = "eager"
+    decoder = SamMaskDecoder(config).eval()
+    image, positions, sparse = torch.randn(1, 256, 64, 64), torch.randn(1, 256, 64, 64), torch.randn(3, 4, 256)
+    dense = torch.randn(1 if shared_mask else 3, 256, 64, 64)
+    with torch.no_grad():
+        logits, scores = decode_all(decoder, image=image, positions=positions, sparse=sparse, dense=dense)
+        for index in range(3):
+            given = (image, positions, sparse[None, index : index + 1], dense[index % len(dense)][None])
+            single, single_score = decoder(*given, multimask_output=False)
+            several, several_scores = decoder(*given, multimask_output=True)
+            expected = torch.cat([single, several], dim=2)[0, 0]
+            torch.testing.assert_close(logits[index], expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                scores[index], torch.cat([single_score, several_scores], 2)[0, 0], atol=1e-5, rtol=1e-5
+            )
+
+
+def test_the_single_mask_is_the_one_that_is_served(tiny_base: BaseModel, embedding: Embedding) -> None:
+    method = DecoderMethod(tiny_base, precision="float32")
+    logits, scores = method.decode(embedding, PROMPTS[:1])
+    served, score = method.predictor(version="x").logits(embedding, prompt_tensors(PROMPTS[:1], embedding))
+    torch.testing.assert_close(logits[:, 0], served, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(scores[:, 0], score, atol=1e-5, rtol=1e-4)
+
+
+def test_prompts_of_all_kinds_keep_their_order(tiny_base: BaseModel, embedding: Embedding) -> None:
+    method = DecoderMethod(tiny_base, precision="float32")
+    previous = torch.randn(4, 256, 256, generator=torch.Generator().manual_seed(2))
+    for seen in (None, previous):
+        together, scores = method.decode(embedding, PROMPTS, previous=seen)
+        assert together.shape == (4, 4, 256, 256)
+        assert scores.shape == (4, 4)
+        for index, prompt in enumerate(PROMPTS):
+            alone, _ = method.decode(embedding, [prompt], previous=None if seen is None else seen[index : index + 1])
+            torch.testing.assert_close(together[index], alone[0], atol=1e-5, rtol=1e-4)
+
+
+def test_only_the_mask_decoder_moves(tiny_base: BaseModel, embedding: Embedding) -> None:
+    method = DecoderMethod(tiny_base)
+    method.decode(embedding, PROMPTS)[0].square().mean().backward()
+    assert set(method.trainable()) == {name for name, _ in tiny_base.model.mask_decoder.named_parameters()}
+    assert all(weight.grad is None for weight in tiny_base.model.parameters())
+    assert all(weight.requires_grad for weight in method.trainable().values())
+
+
+def test_bfloat16_sees_weights_that_have_moved(tiny_base: BaseModel, embedding: Embedding) -> None:
+    """Autocast keeps its casts until it is left: entered once for a whole training, the first weights would be used."""
+    method = DecoderMethod(tiny_base, precision="bfloat16")
+    with torch.no_grad():
+        before, _ = method.decode(embedding, PROMPTS)
+        for weight in method.trainable().values():
+            weight.mul_(1.5)
+        after, _ = method.decode(embedding, PROMPTS)
+    assert before.dtype == torch.float32
+    assert not torch.allclose(before, after)
+
+
+def test_an_unknown_method_is_named(tiny_base: BaseModel) -> None:
+    with pytest.raises(BadInput, match="method 'magic' is none of decoder"):
+        new_method("magic", tiny_base)
