@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export HF_HUB_OFFLINE ?= $(if $(CI),1,)
 
-.PHONY: setup label-studio demo test check clean
+.PHONY: setup label-studio demo test check results clean
 
 setup: .venv/.ready
 .venv/.ready: pyproject.toml docker/constraints.txt
@@ -35,6 +35,11 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Runs what README's results name, and writes them there. NUCLEI holds export.json and images/.
+NUCLEI ?= ../shared/data/nuclei
+results: setup
+	$(BIN)/python tests/benchmarks/results.py $(NUCLEI)
 
 clean:
 	rm -rf .venv .venv-label-studio .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
