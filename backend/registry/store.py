@@ -12,7 +12,6 @@ leaves nothing that can be read half, the latest decision is the highest number,
 
 import errno
 import hashlib
-import json
 import logging
 import os
 import re
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import BadCheckpoint, BadInput, NotFound, SamloopError, Unavailable
+from backend.registry import refs
 from backend.registry.checkpoint import (
     MANIFEST_FILE,
     WEIGHTS_FILE,
@@ -37,12 +37,10 @@ from backend.registry.checkpoint import (
     verified_weights,
     write_checkpoint,
     write_file,
-    write_new,
 )
 
 log = logging.getLogger(__name__)
 
-_NUMBERED = re.compile(r"([0-9]{9})\.json")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}-p([1-9][0-9]{0,11})-v([1-9][0-9]{0,8})-[0-9a-f]{6}")
 _OBJECT = re.compile(r"[0-9a-f]{64}")
 _ABANDONED_S = 86400.0
@@ -92,16 +90,16 @@ class Registry:
         `version`, `project_id` and `files` of the manifest are filled in; the version is
         `<base model>-p<project>-v<number>-<first six of the weights' sha256>`.
         """
-        refs = self._refs(project_id, "versions")
+        pointers = self._pointers(project_id, "versions")
         base, sha6 = _file_safe(manifest.base_model), hashlib.sha256(weights).hexdigest()[:6]
         with self._writing(), self._staged() as staging:
             # The weights are written once; a number lost to another publisher costs a manifest.
             manifest = write_checkpoint(staging, weights=weights, manifest=replace(manifest, project_id=project_id))
-            _folder(refs)
+            refs.make_folder(pointers)
             while True:
-                number = _highest(refs) + 1
+                number = refs.highest(pointers) + 1
                 manifest = replace(manifest, version=f"{base}-p{project_id}-v{number}-{sha6}")
-                if self._commit(staging, manifest, refs / _file_name(number)):
+                if self._commit(staging, manifest, pointers=pointers, number=number):
                     break
         self.sweep()
         log.info(
@@ -185,18 +183,19 @@ class Registry:
         """
         if version is not None:
             self._verify(project_id, version)
-        refs = self._refs(project_id, "champion")
+        pointers = self._pointers(project_id, "champion")
         with self._writing():
-            _folder(refs)
+            refs.make_folder(pointers)
             while True:
-                number = _highest(refs) + 1
+                number = refs.highest(pointers) + 1
+                staging = self._root / "staging"
                 pointer = Pointer(number=number, version=version, reason=reason, at=_now())
                 content = {"version": version, "reason": reason, "at": pointer.at}
-                if expected in (None, number - 1) and self._link(refs / _file_name(number), content):
+                if expected in (None, number - 1) and refs.create(pointers, number, content, staging=staging):
                     break
                 if expected is not None:
                     raise ChampionMoved(
-                        f"project {project_id} is at decision {_highest(refs)}, not {expected}: "
+                        f"project {project_id} is at decision {refs.highest(pointers)}, not {expected}: "
                         "another promotion came between; compare again with what is served now"
                     )
         log.info(
@@ -208,8 +207,8 @@ class Registry:
     def projects(self) -> tuple[int, ...]:
         """Ids of the projects that have a version or a decision, ascending."""
         with self._reading():
-            refs = self._root / "refs"
-            names = os.listdir(refs) if refs.is_dir() else []  # noqa: PTH208 - names are wanted, not paths
+            folder = self._root / "refs"
+            names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         return tuple(sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,11}", name)))
 
     def sweep(self, *, older_than_s: float = _ABANDONED_S) -> int:
@@ -233,7 +232,7 @@ class Registry:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         return len(left)
 
-    def _commit(self, staging: Path, manifest: Manifest, pointer: Path) -> bool:
+    def _commit(self, staging: Path, manifest: Manifest, *, pointers: Path, number: int) -> bool:
         """Make the object of the staged weights and this manifest, and point at it; False if the number is taken."""
         data = manifest.to_json().encode()
         sha256 = hashlib.sha256(data).hexdigest()
@@ -242,7 +241,7 @@ class Registry:
         try:
             os.link(staging / WEIGHTS_FILE, folder / WEIGHTS_FILE)
             write_file(folder / MANIFEST_FILE, data)
-            _folder(self._root / "objects")
+            refs.make_folder(self._root / "objects")
             folder.rename(self._root / "objects" / sha256)
         except OSError as fault:
             # That object exists already: a publisher of the very same bytes was killed before its pointer, or is a
@@ -252,21 +251,8 @@ class Registry:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         sync_folder(self._root / "objects")
-        return self._link(pointer, {"version": manifest.version, "object": sha256})
-
-    def _link(self, path: Path, content: dict[str, str | None]) -> bool:
-        """Create `path` whole, or tell by False that it exists."""
-        temporary = self._root / "staging" / f"{secrets.token_hex(16)}.json"
-        _folder(temporary.parent)
-        try:
-            write_new(temporary, json.dumps(content).encode())
-            os.link(temporary, path)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
-        return True
+        content = {"version": manifest.version, "object": sha256}
+        return refs.create(pointers, number, content, staging=self._root / "staging")
 
     def _verify(self, project_id: int, version: str) -> None:
         if _parts(version)[0] != project_id:
@@ -288,19 +274,25 @@ class Registry:
         return Pointer(number=number, version=entry["version"], reason=entry["reason"], at=entry["at"])
 
     def _entry(self, project_id: int, kind: str, number: int) -> dict[str, Any]:
-        path = self._refs(project_id, kind) / _file_name(number)
+        folder = self._pointers(project_id, kind)
         with self._reading():
             try:
-                data = path.read_bytes()
+                entry = refs.read(folder, number)
             except FileNotFoundError as fault:
-                raise NotFound(f"there is no {path}") from fault
-        return _parse_entry(data, path=path, kind=kind)
+                raise NotFound(f"there is no {kind} {number} in project {project_id}") from fault
+        match entry:
+            case {"version": str(), "object": str(sha256)} if kind == "versions" and _OBJECT.fullmatch(sha256):
+                return entry
+            case {"version": str() | None, "reason": str(), "at": str()} if kind == "champion":
+                return entry
+            case _:
+                raise BadCheckpoint(f"{folder} holds under {number} no pointer of ours")
 
     def _numbers(self, project_id: int, kind: str) -> tuple[int, ...]:
         with self._reading():
-            return _numbers(self._refs(project_id, kind))
+            return refs.numbers(self._pointers(project_id, kind))
 
-    def _refs(self, project_id: int, kind: str) -> Path:
+    def _pointers(self, project_id: int, kind: str) -> Path:
         if isinstance(project_id, bool) or project_id < 1:
             raise BadInput(f"project id {project_id} is not a positive whole number")
         return self._root / "refs" / str(project_id) / kind
@@ -308,7 +300,7 @@ class Registry:
     @contextmanager
     def _staged(self) -> Iterator[Path]:
         staging = self._root / "staging" / secrets.token_hex(16)
-        _folder(staging.parent)
+        refs.make_folder(staging.parent)
         try:
             yield staging
         finally:
@@ -337,19 +329,6 @@ class Registry:
                 ) from fault
 
 
-def _file_name(number: int) -> str:
-    return f"{number:09d}.json"
-
-
-def _folder(path: Path) -> None:
-    """Create the folder where it is missing, and bring its name to the disk."""
-    if path.is_dir():
-        return
-    _folder(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_folder(path.parent)
-
-
 def _age_s(path: Path) -> float:
     """Seconds since it was changed; below zero once it is gone."""
     try:
@@ -358,39 +337,12 @@ def _age_s(path: Path) -> float:
         return -1.0
 
 
-def _numbers(folder: Path) -> tuple[int, ...]:
-    """Ascending; a name that is none of ours does not count."""
-    try:
-        names = os.listdir(folder)  # noqa: PTH208 - names are wanted, not paths
-    except FileNotFoundError:
-        return ()
-    return tuple(sorted(int(found[1]) for name in names if (found := _NUMBERED.fullmatch(name))))
-
-
-def _highest(folder: Path) -> int:
-    return max(_numbers(folder), default=0)
-
-
 def _parts(version: str) -> tuple[int, int]:
     """Project id and number in a version's name: nothing else of the name ever becomes part of a path."""
     found = _VERSION.fullmatch(version)
     if not found:
         raise BadInput(f"{version[:100]!r} is not the name of a version, such as mobile-sam-p1-v3-0a1b2c")
     return int(found[1]), int(found[2])
-
-
-def _parse_entry(data: bytes, *, path: Path, kind: str) -> dict[str, Any]:
-    try:
-        entry: dict[str, Any] = json.loads(data)
-    except (ValueError, RecursionError) as fault:
-        raise BadCheckpoint(f"{path} is not JSON: {fault}") from fault
-    match entry:
-        case {"version": str(), "object": str(sha256)} if kind == "versions" and _OBJECT.fullmatch(sha256):
-            return entry
-        case {"version": str() | None, "reason": str(), "at": str()} if kind == "champion":
-            return entry
-        case _:
-            raise BadCheckpoint(f"{path} is no pointer of ours")
 
 
 def _file_safe(base_model: str) -> str:

@@ -1,0 +1,80 @@
+"""Numbered files in a folder, 000000001.json and on: born whole, never overwritten, the highest is the latest."""
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from backend.errors import BadCheckpoint
+from backend.registry.checkpoint import sync_folder, write_new
+
+_NUMBERED = re.compile(r"([0-9]{9})\.json")
+
+
+def numbers(folder: Path) -> tuple[int, ...]:
+    """The numbers taken, ascending; a name that is none of ours does not count, and no folder is an empty one."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - names are wanted, not paths
+    except FileNotFoundError:
+        return ()
+    return tuple(sorted(int(found[1]) for name in names if (found := _NUMBERED.fullmatch(name))))
+
+
+def highest(folder: Path) -> int:
+    """The latest number, 0 for none."""
+    return max(numbers(folder), default=0)
+
+
+def create(folder: Path, number: int, content: Mapping[str, str | None], *, staging: Path) -> bool:
+    """Take the number for this content, or tell by False that it is taken.
+
+    A finished file gets its name by a hard link, which fails where the name exists: whoever reads finds all of it or
+    nothing, and of two who link at once one wins. `staging` is a folder on the same disk.
+
+    Raises:
+        OSError: the disk is full, read-only, or has no hard links.
+    """
+    make_folder(staging)
+    temporary = staging / f"{secrets.token_hex(16)}.json"
+    try:
+        write_new(temporary, json.dumps(content).encode())
+        os.link(temporary, folder / _file_name(number))
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(folder)
+    return True
+
+
+def read(folder: Path, number: int) -> dict[str, Any]:
+    """The content under this number.
+
+    Raises:
+        FileNotFoundError: the number was never taken.
+        BadCheckpoint: the file is no JSON object.
+    """
+    path = folder / _file_name(number)
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as fault:
+        raise BadCheckpoint(f"{path} is not JSON: {fault}") from fault
+    if not isinstance(content, dict):
+        raise BadCheckpoint(f"{path} is no pointer of ours")
+    return content
+
+
+def make_folder(path: Path) -> None:
+    """Create the folder where it is missing, and bring its name to the disk."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
+
+
+def _file_name(number: int) -> str:
+    return f"{number:09d}.json"

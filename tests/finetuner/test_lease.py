@@ -1,0 +1,107 @@
+"""The lease: one holder at a time, and who lost it cannot publish. Real Valkey, short leases."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from fakes.training import Lab, kill, lab
+
+from backend.jobs import Keys, connect
+from finetuner import lease as lease_module
+from finetuner.lease import Lease, LeaseLost, release_of_dead
+
+KEYS = Keys(7)
+
+
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """An empty queue, and leases of 0.5 s."""
+    monkeypatch.setattr(lease_module, "LEASE_S", 0.5)
+    monkeypatch.setattr(lease_module, "_RENEW_S", 0.1)
+    monkeypatch.setattr(lease_module, "_WAIT_S", 0.02)
+    with lab(tmp_path) as played:
+        yield played
+
+
+def lease_of(played: Lab, holder: str) -> Lease:
+    """A lease that is not taken yet."""
+    return Lease(KEYS, holder=holder, patient=connect(played.url, patient=True), quick=connect(played.url))
+
+
+def test_it_is_renewed_for_as_long_as_it_is_held(played: Lab) -> None:
+    """And free at once afterwards."""
+    with lease_of(played, "first") as first:
+        time.sleep(1.2)
+        first.check()
+        assert played.connection.get(KEYS.lease) == b"1:first"
+    assert played.connection.get(KEYS.lease) is None
+    with lease_of(played, "second") as second:
+        assert second.token == 2
+
+
+def test_a_holder_that_lives_is_waited_for(played: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """However long; the log says so once."""
+    caplog.set_level(logging.INFO)
+    taken = Event()
+
+    def second() -> None:
+        with lease_of(played, "second"):
+            taken.set()
+
+    with lease_of(played, "first"):
+        waiting = Thread(target=second)
+        waiting.start()
+        assert not taken.wait(1.2)
+    assert taken.wait(2)
+    waiting.join()
+    assert caplog.text.count("is being trained by another run; waiting") == 1
+
+
+def test_a_holder_that_slept_finds_itself_fenced_off(played: Lab) -> None:
+    """Its machine was suspended; another has trained since. It must neither publish nor train on, nor free theirs."""
+    first = lease_of(played, "first").__enter__()
+    first._released.set()  # its renewing thread sleeps
+    time.sleep(0.7)
+    with lease_of(played, "second") as second:
+        with pytest.raises(LeaseLost, match="project 7 was out of touch for more than"):
+            first.check()
+        with pytest.raises(LeaseLost, match="publishes nothing"):
+            first.check_quickly()
+        first.__exit__()
+        second.check()
+        assert played.connection.get(KEYS.lease) == b"2:second"
+
+
+def test_a_holder_hears_from_the_renewing_thread_that_it_was_replaced(played: Lab) -> None:
+    """So that progress ends the training, long before it would publish."""
+    with lease_of(played, "first") as first:
+        played.connection.set(KEYS.lease, "2:second")
+        played.until(lambda: first._lost, seconds=2)
+        with pytest.raises(LeaseLost, match="another one has taken its place"):
+            first.check_quickly()
+
+
+def test_a_lease_that_ran_out_while_redis_was_away_is_taken_up_again(played: Lab) -> None:
+    """Nobody took it, so nothing was lost."""
+    with lease_of(played, "first") as first:
+        assert played.server.pid is not None
+        kill(played.server.pid)
+        time.sleep(1)
+        played.server.start()
+        first.check()
+        assert played.connection.get(KEYS.lease) == b"1:first"
+
+
+def test_the_lease_of_the_dead_is_freed_and_no_other(played: Lab) -> None:
+    """By the worker that saw its work horse die."""
+    with lease_of(played, "worker:1"):
+        release_of_dead(played.connection, KEYS, holder="1")
+        release_of_dead(played.connection, KEYS, holder="other")
+        assert played.connection.get(KEYS.lease) == b"1:worker:1"
+    with lease_of(played, "worker:1") as dead:
+        dead._released.set()
+        release_of_dead(played.connection, KEYS, holder="worker:1")
+        assert played.connection.get(KEYS.lease) is None
