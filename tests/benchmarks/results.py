@@ -77,9 +77,9 @@ def main(nuclei: Path) -> None:
         line, evaluate_s = run("evaluate", "--export", export, "--images", images, "--checkpoint", out, "--json")
     report = json.loads(line)
     text = f"""{BEGIN}
-40 microscopy images with 387 annotated nuclei (BBBC038, Kaggle DSB 2018 stage 1, CC0), `mobile-sam`, seed 0; measured on
-the {report["images"]} images ({report["objects"]} nuclei) that were held out by the hash of their bytes. Intervals: paired
-bootstrap over images.
+40 microscopy images with 387 annotated nuclei (BBBC038, Kaggle DSB 2018 stage 1, CC0), `mobile-sam`, seed 0;
+measured on the {report["images"]} images ({report["objects"]} nuclei) that the hash of their bytes held out.
+Intervals: paired bootstrap over images.
 
 {table(report)}
 
