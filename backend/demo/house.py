@@ -23,7 +23,7 @@ from backend.processes import bound_to_parent, end
 from backend.settings import Settings
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_STOP_STACK_S = 45.0  # a training under way is put down first
+_STOP_STACK_S = 75.0  # a training under way is put down first
 _AWAY_S = 60.0
 _TRAIN_S = "150"  # for whom nobody says otherwise: most of what there is to gain here, and still worth waiting for
 _PATIENCE_S = 60.0
