@@ -84,19 +84,19 @@ class _Run:
     def __init__(self, job: Job, keys: Keys, generation: int) -> None:
         self._job, self._keys, self._generation = job, keys, generation
         self._patient: Redis = job.connection
-        self._settings: Settings | None = None
 
     def train(self) -> dict[str, Any]:
-        self._settings = settings = Settings.from_env()
+        settings = Settings.from_env()
         quick = connect(settings.redis_url) if settings.redis_url else self._patient
         with quick, self._lease(quick) as lease:
             wanted, served = (int(value or 0) for value in self._patient.eval(
                 _BEGIN, 3, self._keys.wanted, self._keys.waiting, self._keys.served, self._job.id
             ))  # fmt: skip
-            if served >= self._generation:
+            # Not `served >= generation`: requests that came after this job was queued count on it too.
+            target = max(wanted, self._generation)
+            if served >= target:
                 log.info("%s is served already", self._job.id, extra={"event": "training.coalesced"})
                 return {"outcome": "coalesced", "generation": self._generation, "served": served}
-            target = max(wanted, self._generation)
             verdict = self._train(settings, lease=lease, quick=quick)
             self._patient.eval(_FINISH, 2, self._keys.served, self._keys.last, str(target), json.dumps(verdict))
             return {"outcome": "trained", "generation": target, **verdict}

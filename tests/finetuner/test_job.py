@@ -78,6 +78,18 @@ def test_a_request_during_a_training_is_trained_afterwards(played: Lab) -> None:
     assert played.connection.get(Keys(7).served) == b"6"
 
 
+def test_requests_that_count_on_a_waiting_job_are_served_by_it(played: Lab) -> None:
+    """Though the training before it, begun late, stands for the request that had queued it."""
+    played.queue.request(7)
+    played.connection.delete(Keys(7).waiting)  # as after a kill: the first is queued again, and the second waits too
+    assert played.queue.request(7) == "train-7-2"
+    with played.worker(seconds=1.5):
+        played.horse(7)
+        assert played.queue.request(7) == "train-7-2"
+        played.until(lambda: played.connection.get(Keys(7).served) == b"3")
+    assert len(played.journal("begin")) == 2
+
+
 def test_a_project_from_which_nothing_can_be_learnt_fails_once_with_its_sentence(played: Lab) -> None:
     """Trying again would tell the same; a later request tries."""
     job_id = played.queue.request(UNLEARNABLE)
