@@ -19,6 +19,7 @@ from finetuner.job import OutOfTime
 from finetuner.lease import release_of_dead
 
 _LEAVE_S = 5.0
+_SPEAK_S = 3  # four times in HEARTBEAT_S
 
 
 class _TimeLimit(UnixSignalDeathPenalty):
@@ -104,7 +105,7 @@ def run_worker(redis_url: str, *, burst: bool = False, allowed: frozenset[str] =
         job_class=job_class,
         serializer=JSONSerializer,
         worker_ttl=25,
-        job_monitoring_interval=3,
+        job_monitoring_interval=_SPEAK_S,
         maintenance_interval=5,
         log_job_description=False,
     )
