@@ -25,14 +25,13 @@ class Exclusions:
         self._places: dict[str, list[dict[str, Any]]] = {}
         self._counts: dict[str, int] = {}
 
-    def add(self, reason: str, *, task: object, annotation: object = None, region: object = None) -> None:
-        """Leave something out; ids as Label Studio gives them."""
-        place = {"task": task, "annotation": annotation, "region": region}
-        place = {key: value for key, value in place.items() if isinstance(value, int | str)}
+    def add(self, reason: str, **place: object) -> None:
+        """Leave something out. `place`: the ids of `task`, `annotation`, `region`, and what else tells of this one."""
+        known = {key: value for key, value in place.items() if isinstance(value, int | str)}
         self._counts[reason] = self._counts.get(reason, 0) + 1
         if len(kept := self._places.setdefault(reason, [])) < _EXAMPLES:
-            kept.append(place)
-        log.info("left out: %s (%s)", reason, place, extra={"event": "annotation.excluded", "reason": reason, **place})
+            kept.append(known)
+        log.info("left out: %s (%s)", reason, known, extra={"event": "annotation.excluded", "reason": reason, **known})
 
     def __len__(self) -> int:
         return sum(self._counts.values())
@@ -43,8 +42,12 @@ class Exclusions:
         return tuple({"reason": reason, "count": count, "examples": self._places[reason]} for reason, count in ordered)
 
     def sentence(self) -> str:
-        """The three most frequent reasons, for a person."""
-        shown = [f"{each['count']} x {each['reason']}" for each in self.to_json()[:3]]
+        """The three most frequent reasons, for a person, and what the first place of each tells."""
+        shown = [
+            f"{each['count']} x {each['reason']}"
+            + "".join(f" ({told['why']})" for told in each["examples"][:1] if "why" in told)
+            for each in self.to_json()[:3]
+        ]
         return "; ".join(shown) if shown else "nothing was left out"
 
 

@@ -69,4 +69,4 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Every value, as the manifest keeps it."""
-        return asdict(self)
+        return {**asdict(self), "losses": dict(self.losses)}

@@ -91,7 +91,7 @@ class SampleReader:
             except NotAuthorized:
                 raise
             except (SamloopError, OSError) as fault:
-                self.exclusions.add(f"its image cannot be used: {fault}", task=task.task_id)
+                self.exclusions.add("its image cannot be used", task=task.task_id, why=str(fault)[:300])
                 continue
             if sample is not None:
                 found.append(sample)

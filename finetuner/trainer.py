@@ -24,6 +24,7 @@ from finetuner.prompting import corrected, first_prompts
 log = logging.getLogger(__name__)
 
 _MOST_BAD_STEPS = 5
+_TIME_COUNTS_FROM = 0.25
 
 
 class Diverged(SamloopError):
@@ -84,7 +85,7 @@ class Trainer:
         for epoch in range(1, epochs + 1):
             for place, index in enumerate(self._rng.permutation(len(self._samples)), start=1):
                 seconds = self._clock() - began
-                done = max(decodes / most, seconds / config.seconds)
+                done = _share_done(decodes / most, seconds / config.seconds)
                 if done >= 1:
                     self._finish()
                     return
@@ -192,6 +193,13 @@ class Trainer:
         with torch.no_grad():
             for weight, average in zip(self._weights, self._average, strict=True):
                 weight.copy_(average)
+
+
+def _share_done(work: float, time_share: float) -> float:
+    """How much of the run is over. Time counts only where it is the tighter bound for sure: the learning rate follows
+    this, and a training that its work ends must not depend on how busy the machine was.
+    """
+    return time_share if time_share >= max(work, _TIME_COUNTS_FROM) else work
 
 
 def schedule(done: float, *, config: TrainConfig) -> float:

@@ -1,0 +1,55 @@
+"""The point of it all, on real images and real weights: a short training makes masks tighter."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from backend.sam.loading import load_base
+from backend.settings import Settings
+from finetuner.annotations import Exclusions, annotated_task
+from finetuner.config import TrainConfig
+from finetuner.dataset import Embeddings
+from finetuner.evaluation import differences, measure
+from finetuner.methods.decoder import DecoderMethod
+from finetuner.offline import _tasks, image_path
+from finetuner.progress import silent
+from finetuner.recipe import Workshop, base_predictor
+from finetuner.trainer import Trainer
+
+# Of the 40: three with many cells of different kinds to learn from, three others to measure on.
+LEARNT, HELD_OUT = slice(0, 8), slice(8, 12)
+
+
+@pytest.mark.weights
+@pytest.mark.nuclei
+def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir: Path) -> None:
+    settings = Settings()  # the machine's own cache: weights are converted and images encoded once
+    config = TrainConfig(decodes=200)
+    base = load_base("mobile-sam", cache_dir=settings.cache_dir, device="cpu")
+    embeddings = Embeddings(base, folder=settings.cache_dir / "embeddings")
+    workshop = Workshop(base=base, embeddings=embeddings, config=config, exclusions=Exclusions(), progress=silent)
+    tasks = [
+        annotated_task(task, image_key="image", exclusions=workshop.exclusions)
+        for task in _tasks(nuclei_dir / "export.json")
+    ]
+    learnt, held_out = (
+        workshop.samples(
+            [task for task in tasks[part] if task is not None],
+            read=lambda task: image_path(nuclei_dir / "images", task.image_uri).read_bytes(),
+            max_pixels=10**6,
+        )
+        for part in (LEARNT, HELD_OUT)
+    )
+    torch.manual_seed(0)
+    method = DecoderMethod(base)
+    list(Trainer(method, learnt, config=config, embedding=embeddings).steps())
+    before, after = (
+        measure(predictor, held_out, embedding=embeddings, clicks=0)
+        for predictor in (base_predictor(base), method.predictor(version="trained"))
+    )
+    found = differences(before, after)
+    assert found["point"]["iou"].mean > 0.02
+    assert found["point"]["boundary_iou"].mean > 0.02
+    assert found["box"]["iou"].mean > -0.005
+    assert found["box"]["boundary_iou"].mean > -0.005

@@ -1,0 +1,121 @@
+"""Training and measuring on an export, without a Label Studio."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend.errors import BadCheckpoint, BadInput, NotFound, NothingToLearn
+from backend.registry.checkpoint import read_manifest
+from backend.settings import Settings
+from finetuner.offline import evaluate_export, image_path, train_export
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def export(
+    tmp_path: Path,
+    discs: Callable[..., tuple[Image.Image, list[np.ndarray]]],
+    png: Callable[[Image.Image], bytes],
+    brush: Callable[..., Json],
+) -> Path:
+    """Four pictures in `images/`, as an export of uploads names them."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    tasks = []
+    for seed in range(4):
+        image, masks = discs(seed)
+        (folder / f"disc {seed}.png").write_bytes(png(image))
+        tasks.append(
+            {
+                "id": seed,
+                "data": {"image": f"/data/upload/1/0123abcd-disc%20{seed}.png"},
+                "annotations": [{"id": seed, "result": [brush(mask) for mask in masks]}],
+            }
+        )
+    file = tmp_path / "export.json"
+    file.write_text(json.dumps(tasks))
+    return file
+
+
+def test_an_export_becomes_a_checkpoint_that_can_be_measured(
+    export: Path, tmp_path: Path, tiny_settings: Settings
+) -> None:
+    out, images, phases = tmp_path / "out", tmp_path / "images", []
+    manifest = train_export(
+        export, images, out, settings=tiny_settings, epochs=1, seed=3, progress=lambda phase, **_: phases.append(phase)
+    )
+    assert read_manifest(out) == manifest
+    assert (manifest.project_id, manifest.parent, manifest.config["seed"]) == (None, None, 3)
+    assert (manifest.config["epochs"], manifest.config["decodes"]) == (1, None)
+    assert manifest.version.endswith(f"-offline-{manifest.data_digest[:6]}")
+    assert phases[-1] == "publishing"
+
+    told = evaluate_export(export, images, checkpoint=out, settings=tiny_settings)
+    json.dumps(told, allow_nan=False)
+    assert (told["images"], told["objects"]) == (1, 2)
+    assert list(told["candidate"]["clicks"]) == [str(k) for k in range(8)]
+    # Measured again, the checkpoint is what it was when it was made.
+    for prompt in ("box", "point"):
+        for metric, value in manifest.metrics["candidate"][prompt].items():
+            assert told["candidate"][prompt][metric] == pytest.approx(value)
+    assert told["difference"]["box"] == manifest.metrics["difference"]["box"]
+
+
+def test_the_base_can_be_measured_alone(export: Path, tmp_path: Path, tiny_settings: Settings) -> None:
+    told = evaluate_export(export, tmp_path / "images", settings=tiny_settings, clicks=0)
+    assert (told["candidate"], told["difference"]) == (None, None)
+    assert list(told["base"]["clicks"]) == ["0"]
+
+
+def test_a_checkpoint_of_another_base_is_refused(export: Path, tmp_path: Path, tiny_settings: Settings) -> None:
+    out = tmp_path / "out"
+    train_export(export, tmp_path / "images", out, settings=tiny_settings, epochs=1)
+    manifest = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps(manifest | {"base_fingerprint": "0" * 64}))
+    with pytest.raises(BadCheckpoint, match="set SAMLOOP_MODEL to its base"):
+        evaluate_export(export, tmp_path / "images", checkpoint=out, settings=tiny_settings)
+
+
+def test_images_that_are_not_there_leave_nothing_to_learn(
+    export: Path, tmp_path: Path, tiny_settings: Settings
+) -> None:
+    (tmp_path / "none").mkdir()
+    with pytest.raises(NothingToLearn, match=r"4 x its image cannot be used \(no file"):
+        train_export(export, tmp_path / "none", tmp_path / "out", settings=tiny_settings)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("content", "told"), [("{", "is not JSON"), ("{}", "holds dict, not a list of tasks")])
+def test_a_file_that_is_no_export_is_refused(content: str, told: str, tmp_path: Path, tiny_settings: Settings) -> None:
+    file = tmp_path / "export.json"
+    file.write_text(content)
+    with pytest.raises(BadInput, match=told):
+        train_export(file, tmp_path, tmp_path / "out", settings=tiny_settings)
+
+
+def test_a_head_that_does_not_exist_is_refused(export: Path, tmp_path: Path, tiny_settings: Settings) -> None:
+    with pytest.raises(BadInput, match="head 'semantic' is not 'promptable'"):
+        train_export(export, tmp_path / "images", tmp_path / "out", settings=tiny_settings, head="semantic")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["/data/upload/1/0123abcd-a.png", "a.png", "/data/local-files/?d=x/y/a.png", "https://h/p/a.png?token=1",
+     "s3://bucket/k/a.png", "/data/local-files/?d=..%2F..%2Fa.png", "x\\a.png"],
+)  # fmt: skip
+def test_images_are_looked_up_by_their_file_name_alone(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    assert image_path(tmp_path, uri) == tmp_path / "a.png"
+
+
+@pytest.mark.parametrize("uri", ["/data/upload/1/b.png", "..", "", "/x/..%2f..", "a%00.png", "."])
+def test_a_file_that_is_not_in_the_folder_is_named(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(NotFound, match="no file"):
+        image_path(tmp_path, uri)

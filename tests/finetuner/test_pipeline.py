@@ -1,0 +1,213 @@
+"""A whole training of a project: a Label Studio that speaks real HTTP, a real registry, a tiny SAM."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes.label_studio import FakeLabelStudio
+from PIL import Image
+
+from backend.errors import NotAuthorized, NothingToLearn, SettingsError, Unavailable
+from backend.labelstudio.client import LabelStudio
+from backend.registry.store import Registry
+from backend.sam.loading import decoder_of, load_base
+from backend.settings import Settings
+from finetuner import pipeline
+from finetuner.pipeline import Outcome, train_project
+from finetuner.progress import PHASES
+from finetuner.promotion import Verdict
+
+Json = dict[str, Any]
+
+
+def _no_fence() -> None:
+    """The lease is ours."""
+
+
+@pytest.fixture
+def studio() -> Iterator[FakeLabelStudio]:
+    with FakeLabelStudio() as running:
+        yield running
+
+
+@pytest.fixture
+def settings(studio: FakeLabelStudio, tiny_settings: Settings) -> Settings:
+    return replace(tiny_settings, label_studio_url=studio.url, label_studio_api_key=studio.token)
+
+
+@pytest.fixture
+def project(
+    studio: FakeLabelStudio,
+    label_config: str,
+    discs: Callable[..., tuple[Image.Image, list[np.ndarray]]],
+    png: Callable[[Image.Image], bytes],
+    brush: Callable[..., Json],
+) -> int:
+    """Five uploads, each with two discs annotated, a keypoint that was never answered, and one skipped task."""
+    client = LabelStudio(studio.url, studio.token)
+    project_id = int(client.create_project("discs", label_config)["id"])
+    scenes = [discs(seed) for seed in range(6)]
+    client.import_images(project_id, {f"{seed}.png": png(image) for seed, (image, _) in enumerate(scenes)})
+    keypoint = {"id": "k", "type": "keypointlabels", "value": {"x": 5, "y": 5, "keypointlabels": ["Disc"]}}
+    for task, (_, masks) in zip(client.tasks(project_id), scenes, strict=True):
+        if task["data"]["image"].endswith("5.png"):
+            client.create_annotation(task["id"], [], was_cancelled=True)
+        else:
+            client.create_annotation(task["id"], [*(brush(mask) for mask in masks), keypoint])
+    return project_id
+
+
+def _verdict(*, promote: bool) -> Callable[..., Verdict]:
+    """A judge for tests: a random SAM of 96,000 weights does not get better on discs at will."""
+    return lambda *_, **__: Verdict(promote=promote, reasons=("as the test wants it",))
+
+
+def _train(project: int, settings: Settings, *, fence: Callable[[], None] = _no_fence) -> tuple[Outcome, list[Json]]:
+    told: list[Json] = []
+
+    def progress(phase: str, **figures: Any) -> None:
+        told.append({"phase": phase, **figures})
+
+    return train_project(project, settings=settings, progress=progress, fence=fence), told
+
+
+def test_a_project_becomes_a_version_that_can_be_served(
+    project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetuner.recipe.judge", _verdict(promote=True))
+    outcome, told = _train(project, settings)
+    assert outcome.promoted
+    assert outcome.reason == "as the test wants it"
+    registry = Registry(settings.model_dir)
+    champion = registry.champion(project)
+    assert champion is not None
+    assert champion.version == outcome.version
+    manifest = registry.manifest(champion.version)
+    decoder_of(load_base(settings.model, cache_dir=settings.cache_dir), registry.folder(champion.version))
+
+    assert (manifest.project_id, manifest.parent, manifest.method) == (project, None, "decoder")
+    assert {each["reason"]: each["count"] for each in manifest.excluded} == {
+        "a region of type keypointlabels is no mask": 5,
+        "the annotator skipped the task": 1,
+    }
+    split = manifest.metrics["split"]
+    assert (split["train_images"] + len(split["held_out"]), split["train_objects"]) == (5, 2 * split["train_images"])
+    assert set(manifest.metrics["candidate"]["box"]) >= {"iou", "boundary_iou", "n"}
+    assert manifest.config["epochs"] == 2
+    assert len(manifest.data_digest) == 64
+
+    assert list(dict.fromkeys(each["phase"] for each in told)) == list(PHASES)
+    epochs = [each for each in told if each["phase"] == "training"]
+    assert (epochs[-1]["epoch"], epochs[-1]["epochs"]) == (2, 2)
+    assert epochs[-1]["loss"] > 0
+    json.dumps(outcome.verdict, allow_nan=False)
+    json.dumps(told, allow_nan=False)
+
+
+def test_the_next_training_is_compared_with_what_is_served(
+    project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetuner.recipe.judge", _verdict(promote=True))
+    first, _ = _train(project, settings)
+    monkeypatch.undo()
+    second, _ = _train(project, settings)
+    registry = Registry(settings.model_dir)
+    assert second.version is not None
+    manifest = registry.manifest(second.version)
+    # The same annotations and the same seed: the same weights, so nothing is gained, and the champion stays.
+    assert not second.promoted
+    assert f"no sure gain over {first.version}" in second.reason
+    assert manifest.parent == first.version
+    assert manifest.metrics["difference_to_served"]["point"]["iou"] == [0.0, 0.0, 0.0]
+    champion = registry.champion(project)
+    assert champion is not None
+    assert champion.version == first.version
+    assert [each.version for each in registry.versions(project)] == [first.version, second.version]
+
+
+def test_images_are_encoded_once_for_all_trainings(
+    project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _train(project, settings)
+
+    def encode(*_: object) -> None:
+        raise AssertionError("an image was encoded again")
+
+    monkeypatch.setattr("finetuner.dataset.encode", encode)
+    _train(project, settings)
+
+
+@pytest.mark.parametrize(("lost_at", "published"), [(1, 0), (2, 1)])
+def test_whoever_lost_the_lease_publishes_and_promotes_nothing(
+    project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch, lost_at: int, published: int
+) -> None:
+    monkeypatch.setattr("finetuner.recipe.judge", _verdict(promote=True))
+    asked = iter(range(1, 10))
+
+    def fence() -> None:
+        if next(asked) == lost_at:
+            raise Unavailable("another worker trains this project by now")
+
+    with pytest.raises(Unavailable, match="another worker"):
+        _train(project, settings, fence=fence)
+    registry = Registry(settings.model_dir)
+    assert len(registry.versions(project)) == published
+    assert registry.champion(project) is None
+
+
+def test_a_candidate_that_was_overtaken_stays_a_challenger(
+    project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetuner.recipe.judge", _verdict(promote=True))
+
+    def fence() -> None:
+        Registry(settings.model_dir).promote(project, None, reason="somebody rolled back meanwhile")
+
+    outcome, _ = _train(project, settings, fence=fence)
+    assert not outcome.promoted
+    assert "another promotion came between" in outcome.reason
+
+
+def test_an_image_that_is_gone_is_left_out(project: int, settings: Settings, studio: FakeLabelStudio) -> None:
+    studio._uploads.pop(next(path for path in studio._uploads if path.endswith("0.png")))
+    outcome, _ = _train(project, settings)
+    assert outcome.version is not None
+    excluded = Registry(settings.model_dir).manifest(outcome.version).excluded
+    assert any(each["reason"] == "its image cannot be used" and each["examples"][0]["why"] for each in excluded)
+
+
+def test_without_annotations_there_is_nothing_to_learn(
+    studio: FakeLabelStudio, settings: Settings, label_config: str
+) -> None:
+    client = LabelStudio(studio.url, studio.token)
+    empty = int(client.create_project("empty", label_config)["id"])
+    with pytest.raises(NothingToLearn, match=r"0 usable image\(s\): at least two different ones"):
+        _train(empty, settings)
+    assert Registry(settings.model_dir).versions(empty) == ()
+
+
+def test_what_a_worker_lacks_is_named(project: int, settings: Settings) -> None:
+    with pytest.raises(
+        SettingsError, match="LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set where the worker runs"
+    ):
+        _train(project, replace(settings, label_studio_api_key=None))
+    with pytest.raises(NotAuthorized, match=r"."):
+        _train(project, replace(settings, label_studio_api_key="wrong"))
+
+
+def test_a_champion_that_cannot_be_served_is_not_what_is_served(
+    project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetuner.recipe.judge", _verdict(promote=True))
+    first, _ = _train(project, settings)
+    registry = Registry(settings.model_dir)
+    assert first.version is not None
+    weights: Path = registry.folder(first.version) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    base = load_base(settings.model, cache_dir=settings.cache_dir)
+    served = pipeline._served(base, registry, registry.champion(project))
+    assert (served.version, served.predictor) == (base.name, None)
