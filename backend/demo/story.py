@@ -284,13 +284,13 @@ def _stay(house: House, narrator: _Narrator) -> None:
 _GUIDE = """
   1. Open    {url}/projects/{project}/data
      Log in  {user}   password  {password}
-  2. Open one of the {waiting} photographs that have no annotation yet (the last ones of the list).
-  3. Switch on Auto-Annotation (below the photograph), pick a label under "Click on an object", choose the
-     magic-wand point among the tools on the right, and click on an object: the mask is Segment Anything's.
-     Accept it (the tick), go on with the next object, then Submit.
-  4. Settings -> Model -> the three dots of "samloop" -> Start Training.
+  2. Open one of the {waiting} photographs that have no annotation yet: the last ones of the list.
+  3. Switch on Auto-Annotation (the switch at the bottom). Pick a label under "Click on an object"; rest the mouse on
+     the pink tool, the lowest one right of the photograph, and choose the three dots. Click on an object: the mask is
+     Segment Anything's. Accept it with the green tick, pick the label again for the next one, and Submit at the end.
+  4. {url}/projects/{project}/settings/ml: the three dots of "samloop", Start Training.
      What the training does is told here; {backend}/projects/{project}/status has it as JSON.
-  5. When the new version is served, click on an object again: the masks are tighter.
+  5. When the new version is served, click on an object again, a brick above all: the masks are tighter.
 
   Ctrl-C stops everything.
 

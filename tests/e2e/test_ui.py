@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import requests
 from selenium import webdriver
@@ -33,6 +34,7 @@ class Wired(NamedTuple):
     """A project whose backend is a real samloop server."""
 
     client: LabelStudio
+    backend_url: str
     project_id: int
     tasks: tuple[SampleTask, ...]
 
@@ -74,7 +76,7 @@ def wired(label_studio: LabelStudioProcess, backend_url: str) -> Wired:
     client = LabelStudio(label_studio.url, label_studio.token)
     project_id, tasks = create_project(client, sample_photographs()[:2])
     client.connect_backend(project_id, url=backend_url, title="samloop")
-    return Wired(client, project_id, tasks)
+    return Wired(client, backend_url, project_id, tasks)
 
 
 @pytest.fixture
@@ -117,6 +119,42 @@ def test_a_click_becomes_a_mask_and_the_submitted_annotation_holds_it_with_its_v
     assert region["id"].startswith("samloop-")
     assert region["value"]["brushlabels"] == [coin.label]
     assert iou(mask_of_region(region, height_px=height_px, width_px=width_px), coin.mask) > 0.8
+
+
+def test_a_box_becomes_a_mask_too(browser: webdriver.Chrome, label_studio: LabelStudioProcess, wired: Wired) -> None:
+    task = wired.tasks[1]
+    coin = task.photograph.objects[1]
+    editor = Editor(browser, label_studio)
+    editor.log_in()
+    editor.open(wired.project_id, task.task_id)
+    editor.switch_on_auto_annotation()
+    editor.take_smart_tool("rectangle-tool", label=coin.label)
+    editor.drag_around(coin)
+    editor.press("bottombar-accept-suggestions-button")
+    editor.press("bottombar-submit-button")
+
+    region = _submitted_brush(wired, task)
+    height_px, width_px = coin.mask.shape
+    assert region["meta"]["model_version"] == "mobile-sam"
+    assert iou(mask_of_region(region, height_px=height_px, width_px=width_px), coin.mask) > 0.8
+
+
+def test_start_training_in_the_settings_queues_a_training(
+    browser: webdriver.Chrome, label_studio: LabelStudioProcess, wired: Wired
+) -> None:
+    """No worker listens here: the training stays in the queue."""
+    editor = Editor(browser, label_studio)
+    editor.log_in()
+    editor.start_training(wired.project_id)
+    deadline = time.monotonic() + WAIT_S
+    while (status := _status(wired))["phase"] != "queued" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert status["phase"] == "queued"
+    assert status["job"] == f"train-{wired.project_id}-1"
+
+
+def _status(wired: Wired) -> dict:
+    return requests.get(f"{wired.backend_url}/projects/{wired.project_id}/status", timeout=10).json()
 
 
 def _submitted_brush(wired: Wired, task: SampleTask) -> dict:
@@ -162,6 +200,7 @@ class Editor:
         ActionChains(self.browser).move_to_element(self.find(".lsf-tool_smart")).perform()
         button = self.find(f".lsf-tool_smart[aria-label={tool}]")
         self.browser.execute_script("arguments[0].click()", button)
+        self.find(".lsf-tool_smart.lsf-tool_active")
 
     def select_label(self, label: str, *, tool: str) -> None:
         """Every label is there three times, for brush, keypoint and rectangle in the order of the label config."""
@@ -177,13 +216,39 @@ class Editor:
     def click_on(self, item: SampleObject) -> None:
         """Click on the middle of an object, and wait for what the backend makes of it."""
         canvas = self.find(".konvajs-content")
-        (x_px, y_px), (height_px, width_px) = centre_px(item), item.mask.shape
-        left, top, width, height = self.image_rectangle()
-        box = canvas.rect
-        x = left + width * x_px / width_px - box["width"] / 2
-        y = top + height * y_px / height_px - box["height"] / 2
-        ActionChains(self.browser).move_to_element_with_offset(canvas, round(x), round(y)).click().perform()
+        ActionChains(self.browser).move_to_element_with_offset(
+            canvas, *self.on_canvas(item, *centre_px(item))
+        ).click().perform()
         self.find("[data-testid=bottombar-accept-suggestions-button]")
+
+    def drag_around(self, item: SampleObject) -> None:
+        """Draw a box around an object, and wait for what the backend makes of it."""
+        canvas, (rows, columns) = self.find(".konvajs-content"), np.nonzero(item.mask)
+        (from_x, from_y), (to_x, to_y) = (
+            self.on_canvas(item, float(columns.min()), float(rows.min())),
+            self.on_canvas(item, float(columns.max()) + 1, float(rows.max()) + 1),
+        )
+        drag = ActionChains(self.browser).move_to_element_with_offset(canvas, from_x, from_y).click_and_hold()
+        drag.move_by_offset((to_x - from_x) // 2, (to_y - from_y) // 2)
+        drag.move_to_element_with_offset(canvas, to_x, to_y).release().perform()
+        self.find("[data-testid=bottombar-accept-suggestions-button]")
+
+    def start_training(self, project_id: int) -> None:
+        """Settings -> Model -> the three dots -> Start Training, and once more in the dialog that asks."""
+        self.browser.get(f"{self.label_studio.url}/projects/{project_id}/settings/ml")
+        self.find("[aria-label='Machine learning model options']").click()
+        for element in ("span", "button"):
+            path = f"//{element}[normalize-space()='Start Training']"
+            self.wait.until(lambda browser, path=path: browser.find_elements(By.XPATH, path))[-1].click()
+
+    def on_canvas(self, item: SampleObject, x_px: float, y_px: float) -> tuple[int, int]:
+        """A point of the photograph in CSS pixels from the canvas's middle, as selenium counts."""
+        canvas, (height_px, width_px) = self.find(".konvajs-content").rect, item.mask.shape
+        left, top, width, height = self.image_rectangle()
+        return (
+            round(left + width * x_px / width_px - canvas["width"] / 2),
+            round(top + height * y_px / height_px - canvas["height"] / 2),
+        )
 
     def image_rectangle(self) -> tuple[float, float, float, float]:
         """Where the photograph lies on the canvas: left, top, width, height in CSS pixels."""
