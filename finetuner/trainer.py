@@ -196,8 +196,10 @@ class Trainer:
 
 
 def _share_done(work: float, time_share: float) -> float:
-    """How much of the run is over. Time counts only where it is the tighter bound for sure: the learning rate follows
-    this, and a training that its work ends must not depend on how busy the machine was.
+    """How much of the run is over, in [0, 1].
+
+    Time counts only where it is the tighter bound for sure: the learning rate follows this, and a training that its
+    work ends must not depend on how busy the machine was.
     """
     return time_share if time_share >= max(work, _TIME_COUNTS_FROM) else work
 
