@@ -236,7 +236,7 @@ def _await_swap(house: House, project_id: int, version: str, narrator: _Narrator
         if time.monotonic() > deadline:
             raise Unavailable(
                 f"{version} was promoted, but {status['served']['version']} is still served after {_SWAP_S:.0f} s; "
-                f"refused: {status['refused'] or 'nothing'}; see {house.log_path}"
+                f"refused because: {status['refused'].get(version, 'it was not')}; see {house.log_path}"
             )
         time.sleep(_LOOK_S)
     since = datetime.fromisoformat(status["served"]["since"])
