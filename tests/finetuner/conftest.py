@@ -1,12 +1,13 @@
 """A tiny random SAM, pictures of discs with their masks, and the same as Label Studio has them."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from backend.labelstudio.label_config import Control
@@ -19,6 +20,16 @@ from finetuner.objects import LabelledMask
 CONFIG = """<View><Image name="image" value="$image"/>
 <BrushLabels name="tag" toName="image"><Label value="Disc"/><Label value="Ring"/></BrushLabels>
 <KeyPointLabels name="kp" toName="image"><Label value="Disc"/></KeyPointLabels></View>"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A tiny model gains nothing from a second thread, and on a busy machine waits for it at every step."""
+    threads = torch.get_num_threads()
+    if request.node.get_closest_marker("weights") is None:
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

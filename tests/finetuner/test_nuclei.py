@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from backend.sam.loading import load_base
 from backend.settings import Settings
@@ -17,15 +16,15 @@ from finetuner.progress import silent
 from finetuner.recipe import Workshop, base_predictor
 from finetuner.trainer import Trainer
 
-# Of the 40: three with many cells of different kinds to learn from, three others to measure on.
-LEARNT, HELD_OUT = slice(0, 8), slice(8, 12)
+# Of the 40 images: enough of either kind to show the gain within a minute and a half, on two idle cores.
+LEARNT, HELD_OUT = slice(0, 16), slice(16, 24)
 
 
 @pytest.mark.weights
 @pytest.mark.nuclei
 def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir: Path) -> None:
     settings = Settings()  # the machine's own cache: weights are converted and images encoded once
-    config = TrainConfig(decodes=200)
+    config = TrainConfig(decodes=300)
     base = load_base("mobile-sam", cache_dir=settings.cache_dir, device="cpu")
     embeddings = Embeddings(base, folder=settings.cache_dir / "embeddings")
     workshop = Workshop(base=base, embeddings=embeddings, config=config, exclusions=Exclusions(), progress=silent)
@@ -41,7 +40,6 @@ def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir:
         )
         for part in (LEARNT, HELD_OUT)
     )
-    torch.manual_seed(0)
     method = DecoderMethod(base)
     list(Trainer(method, learnt, config=config, embedding=embeddings).steps())
     before, after = (
@@ -51,5 +49,5 @@ def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir:
     found = differences(before, after)
     assert found["point"]["iou"].mean > 0.02
     assert found["point"]["boundary_iou"].mean > 0.02
-    assert found["box"]["iou"].mean > -0.005
-    assert found["box"]["boundary_iou"].mean > -0.005
+    assert found["box"]["iou"].mean > -0.01
+    assert found["box"]["boundary_iou"].mean > -0.01
