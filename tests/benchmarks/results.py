@@ -71,6 +71,7 @@ def table(report: dict[str, Any]) -> str:
 def main(nuclei: Path) -> None:
     """Train, evaluate, and write README's block."""
     export, images = str(nuclei / "export.json"), str(nuclei / "images")
+    measured = commit()  # now: the working tree may move on while this runs
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "checkpoint")
         _, train_s = run("train", "--export", export, "--images", images, "--out", out, "--seed", "0")
@@ -88,7 +89,7 @@ samloop train --export export.json --images images/ --out checkpoint/ --seed 0
 samloop evaluate --export export.json --images images/ --checkpoint checkpoint/ --json
 ```
 
-{train_s:.0f} s and {evaluate_s:.0f} s of wall time, encoding included, on {machine()}; commit {commit()}.
+{train_s:.0f} s and {evaluate_s:.0f} s of wall time, encoding included, on {machine()}; commit {measured}.
 `make results` runs both and writes this table.
 {END}"""
     readme = README.read_text()
