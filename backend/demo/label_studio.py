@@ -64,6 +64,7 @@ class LabelStudioProcess:
         self.log_path = self.data_dir / "label-studio.log"
         self._extra = dict(environ or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._personal: str | None = None
 
     def environment(self) -> dict[str, str]:
         """What Label Studio runs with: of ours only the paths and the language, so that no PORT or HOST leaks in."""
@@ -154,15 +155,20 @@ class LabelStudioProcess:
         return self._process.poll() if self._process else -1
 
     def personal_access_token(self) -> str:
-        """A new personal access token (a refresh JWT) of the administrator.
+        """The administrator's personal access token (a refresh JWT).
+
+        Label Studio gives a user one and answers 409 to whoever asks for another, so it is asked for once.
 
         Raises:
             Unavailable: Label Studio gave none.
         """
+        if self._personal is not None:
+            return self._personal
         reply = requests.post(f"{self.url}/api/token/", headers={"Authorization": f"Token {self.token}"}, timeout=10)
         if not reply.ok:
             raise Unavailable(f"Label Studio answered {reply.status_code} when asked for a personal access token")
-        return str(reply.json()["token"])
+        self._personal = str(reply.json()["token"])
+        return self._personal
 
     def stop(self) -> None:
         """End it and what it started; safe to call twice."""

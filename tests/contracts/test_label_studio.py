@@ -41,19 +41,6 @@ def studio(request: pytest.FixtureRequest) -> Iterator[Studio]:
             yield fake
 
 
-@pytest.fixture(scope="session")
-def _personal_keys() -> dict[str, str]:
-    return {}
-
-
-@pytest.fixture
-def personal_key(studio: Studio, _personal_keys: dict[str, str]) -> str:
-    """A personal access token; Label Studio gives a user one, and answers 409 to whoever asks for another."""
-    if studio.url not in _personal_keys:
-        _personal_keys[studio.url] = studio.personal_access_token()
-    return _personal_keys[studio.url]
-
-
 @pytest.fixture
 def client(studio: Studio) -> LabelStudio:
     return LabelStudio(studio.url, studio.token)
@@ -72,8 +59,8 @@ def png(side_px: int = 8) -> bytes:
     return buffer.getvalue()
 
 
-def test_either_kind_of_key_is_accepted_and_names_its_owner(studio: Studio, personal_key: str) -> None:
-    for key in (studio.token, personal_key):
+def test_either_kind_of_key_is_accepted_and_names_its_owner(studio: Studio) -> None:
+    for key in (studio.token, studio.personal_access_token()):
         assert "@" in LabelStudio(studio.url, key).whoami()
 
 
@@ -91,10 +78,8 @@ def test_a_project_comes_back_with_its_label_config(client: LabelStudio, project
         client.project(999_999)
 
 
-def test_uploads_become_tasks_in_pages_and_their_bytes_need_the_key(
-    studio: Studio, personal_key: str, project_id: int
-) -> None:
-    client = LabelStudio(studio.url, personal_key)
+def test_uploads_become_tasks_in_pages_and_their_bytes_need_the_key(studio: Studio, project_id: int) -> None:
+    client = LabelStudio(studio.url, studio.personal_access_token())
     assert client.import_images(project_id, {f"{number}.png": png(number + 1) for number in range(7)}) == 7
     for page_size in (1, 3, 7, 100):
         tasks = list(client.tasks(project_id, page_size=page_size))
