@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from backend.errors import BadInput
 from backend.masks.prompt import Prompt
 from backend.sam.canvas import CANVAS_PX, LOGITS_PX, PREPROCESSING, mask_of_logits, pixels_on_canvas, size_on_canvas
 from backend.sam.loading import BaseModel
+from backend.sam.mask_decoder import decode_all
 
 __all__ = ["PREPROCESSING", "Embedding", "PredictedMask", "Predictor", "PromptTensors", "encode", "prompt_tensors"]
 
@@ -124,8 +124,8 @@ class Predictor:
         at_once = _PROMPTS_AT_ONCE.get(self.base.device.type, _PROMPTS_AT_ONCE_ELSEWHERE)
         with torch.inference_mode():
             for indices in _chunks(prompts, at_once=at_once):
-                logits, ious = self.logits(embedding, prompt_tensors([prompts[i] for i in indices], embedding))
-                for index, low, iou in zip(indices, logits.cpu(), ious.tolist(), strict=True):
+                logits, ious = self.four_masks(embedding, prompt_tensors([prompts[i] for i in indices], embedding))
+                for index, low, iou in zip(indices, logits[:, 0].cpu(), ious[:, 0].tolist(), strict=True):
                     found[index] = PredictedMask(
                         mask=mask_of_logits(low, **size),
                         score=min(1.0, max(0.0, iou)) * _stability(low, embedding),
@@ -133,22 +133,21 @@ class Predictor:
                     )
         return tuple(found[index] for index in range(len(prompts)))
 
-    def logits(
+    def four_masks(
         self, embedding: Embedding, prompts: PromptTensors
-    ) -> tuple[Float[Tensor, "n 256 256"], Float[Tensor, " n"]]:
-        """Low-resolution logits and predicted IoU (raw, may exceed 1) of the single mask of each of n prompts."""
+    ) -> tuple[Float[Tensor, "n 4 256 256"], Float[Tensor, "n 4"]]:
+        """Low-resolution logits and predicted IoUs (raw, may exceed 1) of n prompts: the single mask, then three."""
         moved = prompts.to(self.base.device)
         sparse, dense = self.base.model.prompt_encoder(
             input_points=moved.points, input_labels=moved.labels, input_boxes=moved.boxes, input_masks=None
         )
-        masks, ious = self.decoder(
-            image_embeddings=embedding.features.to(self.base.device),
-            image_positional_embeddings=self.base.image_positions,
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=False,
+        return decode_all(
+            self.decoder,
+            image=embedding.features.to(self.base.device),
+            positions=self.base.image_positions,
+            sparse=sparse[0],
+            dense=dense[:1],
         )
-        return cast("Tensor", masks)[0, :, 0], cast("Tensor", ious)[0, :, 0]
 
 
 def _chunks(prompts: Sequence[Prompt], *, at_once: int) -> Iterator[list[int]]:

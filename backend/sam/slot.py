@@ -134,6 +134,6 @@ def _warm(predictor: Predictor) -> None:
     empty = Embedding(features=torch.zeros_like(base.image_positions), height_px=CANVAS_PX, width_px=CANVAS_PX)
     middle = Prompt(clicks=(Click(x_px=CANVAS_PX / 2, y_px=CANVAS_PX / 2),))
     with torch.inference_mode():
-        logits, ious = predictor.logits(empty, prompt_tensors((middle,), empty))
+        logits, ious = predictor.four_masks(empty, prompt_tensors((middle,), empty))
     if not (torch.isfinite(logits).all() and torch.isfinite(ious).all()):
         raise BadCheckpoint(f"{predictor.version} predicts numbers that are not finite")

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from backend.masks.prompt import Prompt
 from backend.sam.loading import BaseModel, decoder_bytes
+from backend.sam.mask_decoder import decode_all
 from backend.sam.predictor import Embedding, Predictor, prompt_tensors
-from finetuner.methods.mask_decoder import decode_all
 
 
 class DecoderMethod:

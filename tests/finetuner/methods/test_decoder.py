@@ -8,10 +8,10 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.loading import BaseModel
+from backend.sam.mask_decoder import decode_all
 from backend.sam.predictor import Embedding, prompt_tensors
 from finetuner.methods import new_method
 from finetuner.methods.decoder import DecoderMethod
-from finetuner.methods.mask_decoder import decode_all
 
 PROMPTS = (
     Prompt(clicks=(Click(10.0, 10.0),)),
@@ -48,12 +48,12 @@ def test_it_computes_what_transformers_computes(shared_mask: bool) -> None:
             )
 
 
-def test_the_single_mask_is_the_one_that_is_served(tiny_base: BaseModel, embedding: Embedding) -> None:
+def test_the_four_masks_are_those_that_are_served(tiny_base: BaseModel, embedding: Embedding) -> None:
     method = DecoderMethod(tiny_base, precision="float32")
     logits, scores = method.decode(embedding, PROMPTS[:1])
-    served, score = method.predictor(version="x").logits(embedding, prompt_tensors(PROMPTS[:1], embedding))
-    torch.testing.assert_close(logits[:, 0], served, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(scores[:, 0], score, atol=1e-5, rtol=1e-4)
+    served, score = method.predictor(version="x").four_masks(embedding, prompt_tensors(PROMPTS[:1], embedding))
+    torch.testing.assert_close(logits, served, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(scores, score, atol=1e-5, rtol=1e-4)
 
 
 def test_prompts_of_all_kinds_keep_their_order(tiny_base: BaseModel, embedding: Embedding) -> None:
