@@ -25,7 +25,7 @@ class TrainConfig:
     objects_per_step: int = 6  # of one image; FINETUNING's bound is 25, fewer give more steps for the same work
 
     precision: str = "auto"  # of the forward pass: bfloat16 where the processor has it, else float32
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-5  # at 1e-4 clicks gain as much, but box prompts lose .03 IoU in short trainings
     weight_decay: float = 1e-4
     warmup_share: float = 0.1  # of the run
     final_lr_share: float = 0.05  # of the learning rate, where the cosine ends
