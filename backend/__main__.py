@@ -4,6 +4,7 @@ import typer
 
 from backend.commands import demo, learning, machine, project, registry, serving
 from backend.commands.console import told_plainly
+from backend.processes import share_cores
 
 app = typer.Typer(
     name="samloop",
@@ -30,6 +31,7 @@ app.command("settings")(machine.settings_table)
 
 def main() -> None:
     """Run the command line; an error of ours is one sentence and exit status 1."""
+    share_cores()
     with told_plainly():
         app()
 

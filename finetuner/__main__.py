@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from backend.processes import share_cores
 from backend.settings import Settings
-from finetuner.offline import train_export
 
 
 def main() -> None:
@@ -15,6 +15,9 @@ def main() -> None:
         parser.add_argument(name, type=Path, help=text)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    share_cores()
+    from finetuner.offline import train_export  # imports torch, which reads the environment once
+
     manifest = train_export(given.export, given.images, given.out, settings=Settings.from_env(), seed=given.seed)
     print(json.dumps({"version": manifest.version, **manifest.verdict}))  # noqa: T201 - its output
 

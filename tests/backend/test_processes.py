@@ -1,0 +1,36 @@
+"""Processes that share a machine's cores; that children die with their parent is shown in test_kill9.py."""
+
+import subprocess
+import sys
+
+import pytest
+
+TELL = """
+import ctypes, os, sys
+import {module}
+assert "torch" not in sys.modules, "torch has read the environment already"
+sys.argv = ["samloop", "--help"]
+try:
+    {module}.main()
+except SystemExit:
+    pass
+getenv = ctypes.CDLL(None).getenv
+getenv.restype = ctypes.c_char_p
+print("told", getenv(b"OMP_WAIT_POLICY").decode())
+"""
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_the_command_line_lets_waiting_threads_sleep_unless_the_user_says_otherwise(
+    given: str | None, told: str
+) -> None:
+    environ = {"PATH": "/usr/bin:/bin"} | ({"OMP_WAIT_POLICY": given} if given else {})
+    done = subprocess.run(
+        # -I leaves out the user's own start-up files, not the installed project
+        [sys.executable, "-I", "-c", TELL.format(module="backend.__main__")],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == f"told {told}"
