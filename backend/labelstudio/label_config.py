@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1 << 20
 MOST_CONTROLS = 256
+MOST_TOLERANCE_PX = 100.0
+_TRUE = frozenset({"1", "true", "yes"})
 _KINDS = frozenset(
     f"{shape}{suffix}"
     for shape in ("brush", "polygon", "rectangle", "ellipse", "keypoint", "bitmask", "vector")
@@ -23,12 +25,44 @@ _KINDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A tag that draws on the image. `kind` is its name in small letters, and the `type` of its regions."""
+    """A tag that draws on the image. `kind` is its name in small letters, and the `type` of its regions.
+
+    `is_smart`: the editor has a tool of it whose regions are prompts; so it has unless the tag says `smart="false"`.
+    `is_skipped`, `score_threshold`, `polygon_tolerance_px`: its attributes `model_skip`, `model_score_threshold` (in
+    [0, 1]; regions that score less are left out) and `model_polygon_tolerance_px`. `predicted`: for each name in a
+    label's `predicted_values`, that label.
+    """
 
     kind: str
     from_name: str
     to_name: str
     labels: tuple[str, ...] = ()
+    is_smart: bool = True
+    is_skipped: bool = False
+    score_threshold: float = 0.0
+    polygon_tolerance_px: float | None = None
+    predicted: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def shape(self) -> str:
+        """What it draws: `kind` without the "labels"."""
+        return self.kind.removesuffix("labels")
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether its regions carry a label: <BrushLabels> as against <Brush>."""
+        return self.kind.endswith("labels")
+
+    def label_for(self, name: str | None) -> str | None:
+        """Return the label of this control that a prompt's label, or a class of a model, is called by here.
+
+        The label whose `predicted_values` hold the name, else the label of that name, else the one that differs in
+        capitals only; None where there is none.
+        """
+        if name is None:
+            return None
+        same = {label.lower(): label for label in reversed(self.labels)} | {label: label for label in self.labels}
+        return dict(self.predicted).get(name) or same.get(name) or same.get(name.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +82,8 @@ def parse_label_config(xml: str) -> LabelConfig:
     """Read a project's `label_config`.
 
     Raises:
-        BadInput: over 1 MiB or 256 controls, no well-formed XML, a DTD or an entity, or not exactly one image tag
-            with a name and a value of the form "$key".
+        BadInput: over 1 MiB or 256 controls, no well-formed XML, a DTD or an entity, not exactly one image tag with
+            a name and a value of the form "$key", or an attribute of ours that is not a number in its range.
     """
     root = _parse(xml)
     image_name, image_key = _image(root)
@@ -57,16 +91,47 @@ def parse_label_config(xml: str) -> LabelConfig:
     if len(drawing) > MOST_CONTROLS:
         raise BadInput(f"the label config has {len(drawing)} controls, and {MOST_CONTROLS} are the most")
     controls = tuple(
-        Control(
-            kind=_kind(tag),
-            from_name=tag.get("name", ""),
-            to_name=image_name,
-            labels=tuple(dict.fromkeys(label for child in tag.iter("Label") if (label := _label(child)))),
-        )
+        _control(tag, image_name)
         for tag in drawing
         if tag.get("name") and image_name in tag.get("toName", "").split(",")
     )
     return LabelConfig(image_name, image_key, controls)
+
+
+def _control(tag: "Element", image_name: str) -> Control:
+    labels = [(label, child) for child in tag.iter("Label") if (label := _label(child))]
+    predicted = [
+        (name.strip(), label)
+        for label, child in labels
+        for name in child.get("predicted_values", "").split(",")
+        if name.strip()
+    ]
+    return Control(
+        kind=_kind(tag),
+        from_name=tag.get("name", ""),
+        to_name=image_name,
+        labels=tuple(dict.fromkeys(label for label, _ in labels)),
+        # Label Studio's own default: a control without the attribute has a smart tool.
+        is_smart=tag.get("smart", "true").lower() in _TRUE or tag.get("smartOnly", "").lower() in _TRUE,
+        is_skipped=tag.get("model_skip", "").lower() in _TRUE,
+        score_threshold=_number(tag, "model_score_threshold", "score_threshold", most=1.0) or 0.0,
+        polygon_tolerance_px=_number(tag, "model_polygon_tolerance_px", most=MOST_TOLERANCE_PX),
+        predicted=tuple(predicted),
+    )
+
+
+def _number(tag: "Element", *names: str, most: float) -> float | None:
+    """The first of these attributes that is there, from 0 to `most`."""
+    name, text = next(((name, text) for name in names if (text := tag.get(name))), ("", ""))
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not 0 <= number <= most:
+        raise BadInput(f'{name}="{text[:40]}" of <{tag.tag[:40]}> is not a number from 0 to {most:g}')
+    return number
 
 
 def _parse(xml: str) -> "Element":

@@ -1,0 +1,42 @@
+"""Which control of a project gets the mask of a prompt: the one place that knows."""
+
+from backend.errors import BadInput
+from backend.labelstudio.label_config import Control, LabelConfig
+
+# From the most faithful to the coarsest: a brush and a bitmask hold every pixel, a rectangle only the extent.
+SHAPES = ("brush", "bitmask", "polygon", "ellipse", "rectangle")
+
+
+def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | None = None) -> Control:
+    """Return the control that a mask with this label is sent to.
+
+    Of all brush, bitmask, polygon, ellipse and rectangle controls without `model_skip`: those that know the label come
+    first, then those without labels (<Brush>), then the rest. Among equals, the control `drawn_with`, the one that the
+    prompt came from, is the last: a box is drawn to get something better than a box. Then the most faithful shape is
+    taken, in the order above, and of two of one shape the first in the config.
+
+    Raises:
+        BadInput: there is none.
+    """
+    able = [control for control in config.controls if control.shape in SHAPES and not control.is_skipped]
+    if not able:
+        raise BadInput(
+            "the labelling config has nothing that a mask can be sent to: add <BrushLabels>, <BitmaskLabels>, "
+            "<PolygonLabels>, <EllipseLabels> or <RectangleLabels> with a <Label>, without model_skip"
+        )
+
+    def rank(control: Control) -> tuple[int, bool, int]:
+        knows = 0 if control.label_for(label) is not None else 2 if control.has_labels else 1
+        return knows, control.from_name == drawn_with, SHAPES.index(control.shape)
+
+    return min(able, key=rank)
+
+
+def label_on(control: Control, label: str | None) -> str | None:
+    """Return the label that a region on this control carries for a prompt's label.
+
+    A control with one label only gives that one. A label that the control does not know gives None: the region comes
+    without a label and the annotator chooses one, rather than that we send a wrong one.
+    """
+    only = control.labels[0] if len(control.labels) == 1 else None
+    return control.label_for(label) or only

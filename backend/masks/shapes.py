@@ -1,0 +1,63 @@
+"""The box and the ellipse of a mask. Frame: pixels of the upright image, pixel centres at half pixels."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+
+from backend.masks.prompt import Box
+
+
+@dataclass(frozen=True, slots=True)
+class Ellipse:
+    """An ellipse turned clockwise (y points down) about its centre by `rotation_deg`, in [-45, 45]."""
+
+    center_x_px: float
+    center_y_px: float
+    radius_x_px: float
+    radius_y_px: float
+    rotation_deg: float
+
+
+def box_of_mask(mask: Bool[np.ndarray, "h w"]) -> Box | None:
+    """Return the smallest box around all of the mask's pixels, edges included; None for an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    return Box(float(columns[0]), float(rows[0]), float(columns[-1]) + 1.0, float(rows[-1]) + 1.0)
+
+
+def ellipse_of_mask(mask: Bool[np.ndarray, "h w"]) -> Ellipse | None:
+    """Return the ellipse with the mask's centre, area and directions of spread; None for an empty mask.
+
+    The second moments of an ellipse are a quarter of its squared radii; for a mask of another shape the radii are
+    scaled, so that the areas are equal. Of the two ways to name its axes the one nearer to upright is taken.
+    """
+    box = box_of_mask(mask)
+    if box is None:
+        return None
+    left, top = int(box.x0_px), int(box.y0_px)
+    crop = mask[top : int(box.y1_px), left : int(box.x1_px)]
+    in_row, in_column = crop.sum(axis=1), crop.sum(axis=0)
+    area_px = int(in_row.sum())
+    x, y = np.arange(crop.shape[1], dtype=np.float64), np.arange(crop.shape[0], dtype=np.float64)
+    mean_x, mean_y = float(in_column @ x) / area_px, float(in_row @ y) / area_px
+    x, y = x - mean_x, y - mean_y
+    together = float(y @ (crop @ x)) / area_px
+    # A pixel is a unit square, not a point: its own second moment is 1/12.
+    across, down = float(in_column @ x**2) / area_px + 1 / 12, float(in_row @ y**2) / area_px + 1 / 12
+    variances, axes = np.linalg.eigh(np.array([[across, together], [together, down]]))
+    radii = 2 * np.sqrt(variances)
+    radii *= math.sqrt(area_px / (math.pi * radii.prod()))
+    nearer_x = int(abs(axes[0, 1]) >= abs(axes[0, 0]))
+    along_x = axes[:, nearer_x]
+    # In (-90, 90]: an axis has no direction.
+    rotation_deg = math.degrees(math.atan(along_x[1] / along_x[0]))
+    return Ellipse(
+        center_x_px=mean_x + left + 0.5,
+        center_y_px=mean_y + top + 0.5,
+        radius_x_px=float(radii[nearer_x]),
+        radius_y_px=float(radii[1 - nearer_x]),
+        rotation_deg=rotation_deg,
+    )
