@@ -56,7 +56,11 @@ class Engine:
             slot.look()
             cache = EmbeddingCache(settings.cache_mib << 20)
             serving = Serving(
-                base=base, cache=cache, max_pixels=settings.image_megapixels * 1_000_000, observer=self._observer
+                base=base,
+                cache=cache,
+                max_pixels=settings.image_megapixels * 1_000_000,
+                observer=self._observer,
+                polygon_tolerance_px=settings.polygon_tolerance_px,
             )
             self._loaded = Loaded(serving, slot, cache)
             self._watch = Watch(slot.look, poll_s=settings.poll_seconds).start()

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 
 from backend.errors import BadInput
 from backend.labelstudio.images import ImageSource, open_image
-from backend.labelstudio.label_config import Control, LabelConfig
+from backend.labelstudio.label_config import LabelConfig
+from backend.labelstudio.outputs import output_control, output_of
 from backend.labelstudio.prompts import prompts_from_context
-from backend.labelstudio.results import brush_region, prediction
+from backend.labelstudio.results import POLYGON_TOLERANCE_PX, prediction, regions_of_mask
 from backend.sam.embeddings import EmbeddingCache, EmbeddingKey
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import PREPROCESSING, Embedding, encode
@@ -79,10 +80,20 @@ class Serving:
         cache: embeddings in memory.
         max_pixels: images with more are refused before they are decoded.
         observer: who is told of every task.
+        polygon_tolerance_px: how far a polygon's outline may be from its mask's.
     """
 
-    def __init__(self, *, base: BaseModel, cache: EmbeddingCache, max_pixels: int, observer: Observer) -> None:
+    def __init__(
+        self,
+        *,
+        base: BaseModel,
+        cache: EmbeddingCache,
+        max_pixels: int,
+        observer: Observer,
+        polygon_tolerance_px: float = POLYGON_TOLERANCE_PX,
+    ) -> None:
         self._base, self._cache, self._max_pixels, self._observer = base, cache, max_pixels, observer
+        self._polygon_tolerance_px = polygon_tolerance_px
         self._seen = SeenImages()
 
     def interactive(
@@ -94,26 +105,32 @@ class Serving:
         images: ImageSource,
         snapshot: Snapshot,
     ) -> dict[str, Any]:
-        """The prediction for what an annotator points at: one region a label.
+        """The prediction for what an annotator points at: a mask for each object, as the project's controls draw it.
 
         Raises:
             BadInput: the prompts, the task or the labelling config cannot be used.
             Upstream: the image cannot be had.
         """
         started = time.perf_counter()
-        control = _mask_control(config)
+        # Before the image is fetched: a project that can show no mask is told so at once.
+        output_control(config, label=None)
         embedding = self._embedding(task, config=config, images=images)
-        prompts = prompts_from_context(context, height_px=embedding.height_px, width_px=embedding.width_px)
+        size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
+        prompts = prompts_from_context(context, config=config, task=task, **size)
+        outputs = [output_of(each, config) for each in prompts]
         masks = snapshot.predictor.decode(embedding, [each.prompt for each in prompts]) if prompts else ()
         regions = [
-            brush_region(
+            region
+            for output, mask in zip(outputs, masks, strict=True)
+            for region in regions_of_mask(
                 mask.mask,
-                control=control,
-                label=each.label if each.label in control.labels else control.labels[0],
+                control=output.control,
+                label=output.label,
                 score=mask.score,
                 model_version=snapshot.version,
+                polygon_tolerance_px=self._polygon_tolerance_px,
+                region_id=output.region_id,
             )
-            for each, mask in zip(prompts, masks, strict=True)
         ]
         score = min((mask.score for mask in masks), default=0.0)
         self._observer.predicted(regions=len(regions), seconds=time.perf_counter() - started)
@@ -152,12 +169,3 @@ def _image_uri(task: Mapping[str, Any], config: LabelConfig) -> str:
             "where the labelling config reads it"
         )
     return uri
-
-
-def _mask_control(config: LabelConfig) -> Control:
-    control = config.control("brushlabels")
-    if control is None or not control.labels:
-        raise BadInput(
-            "the labelling config has no <BrushLabels> with a <Label>: add one, it is what masks are sent to"
-        )
-    return control

@@ -150,6 +150,12 @@ class Settings:
     image_mib: int = _setting("SAMLOOP_IMAGE_MIB", _integer(1, 4096), 64, "largest image file, MiB")
     image_megapixels: int = _setting("SAMLOOP_IMAGE_MEGAPIXELS", _integer(1, 1000), 100, "largest image, megapixels")
     image_seconds: float = _setting("SAMLOOP_IMAGE_SECONDS", _number(0.1, 600), 20.0, "longest wait for one image")
+    polygon_tolerance_px: float = _setting(
+        "SAMLOOP_POLYGON_TOLERANCE_PX",
+        _number(0, 100),
+        0.5,
+        "how far a polygon's outline may be from its mask's, px of the image",
+    )
     poll_seconds: float = _setting(
         "SAMLOOP_POLL_SECONDS", _number(0.05, 60), 1.0, "how often the registry is looked at"
     )

@@ -1,10 +1,37 @@
 """Which control of a project gets the mask of a prompt: the one place that knows."""
 
+from dataclasses import dataclass
+
 from backend.errors import BadInput
 from backend.labelstudio.label_config import Control, LabelConfig
+from backend.labelstudio.prompts import LabelledPrompt
 
 # From the most faithful to the coarsest: a brush and a bitmask hold every pixel, a rectangle only the extent.
 SHAPES = ("brush", "bitmask", "polygon", "ellipse", "rectangle")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a mask goes: its control, the label that it carries there, and the id of the region that it replaces."""
+
+    control: Control
+    label: str | None
+    region_id: str | None = None
+
+
+def output_of(prompt: LabelledPrompt, config: LabelConfig) -> Output:
+    """Return where the mask of a prompt goes: what refines a region stays on that region's control, under its id.
+
+    Raises:
+        BadInput: no control can take a mask.
+    """
+    refined = prompt.refines
+    if refined is not None:
+        for control in config.controls:
+            if control.from_name == refined.from_name and control.shape in SHAPES:
+                return Output(control, label_on(control, prompt.label), refined.region_id)
+    control = output_control(config, label=prompt.label, drawn_with=prompt.drawn_with)
+    return Output(control, label_on(control, prompt.label), refined.region_id if refined is not None else None)
 
 
 def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | None = None) -> Control:

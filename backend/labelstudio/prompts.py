@@ -1,69 +1,105 @@
-"""What an annotator points at: from `params.context` of an interactive request to prompts in pixels."""
+"""What an annotator points at: from an interactive request to one prompt for each object, in pixels."""
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backend.errors import BadInput
-from backend.labelstudio.values import finite_number
-from backend.masks.prompt import Box, Click, Prompt
+from backend.labelstudio.existing import existing_under
+from backend.labelstudio.label_config import LabelConfig
+from backend.labelstudio.marks import Existing, Mark, Size, draws_a_mask, mark_of_region
+from backend.masks.prompt import Click, Prompt
 
 MOST_REGIONS = 2000
-# Label Studio's front end lets a prompt stick out of the image by a rounding, never by a per cent.
-_SLACK_PERCENT = 1.0
+# Each is decoded at the size of the image.
+MOST_MASKS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPrompt:
-    """A prompt for one object, and the label that its region will carry; None where the annotator chose none."""
+    """A prompt for one object, and the label that its region will carry; None where the annotator chose none.
+
+    `drawn_with` names the control of the newest region in it. `refines` is the region whose mask the prompt refines:
+    what comes out takes its place.
+    """
 
     label: str | None
     prompt: Prompt
+    drawn_with: str | None = field(default=None, compare=False)
+    refines: Existing | None = field(default=None, compare=False)
 
 
-def prompts_from_context(context: object, *, height_px: int, width_px: int) -> tuple[LabelledPrompt, ...]:
-    """Group an interactive request's keypoints and rectangles by label, in the order in which the labels first appear.
+def prompts_from_context(
+    context: object,
+    *,
+    height_px: int,
+    width_px: int,
+    config: LabelConfig | None = None,
+    task: Mapping[str, Any] | None = None,
+) -> tuple[LabelledPrompt, ...]:
+    """Group an interactive request's regions by label, in the order in which the labels first appear.
 
-    One prompt a label, with all its clicks; `is_positive: false` is a background click. Of several rectangles with one
-    label each is a prompt of its own, and every click goes with the last rectangle that was drawn. Labels with nothing
-    but background clicks, and all other regions, are left out. Frame: pixels of the upright image.
+    Clicks, and brush strokes as clicks along them, point at one object a label; every box and ellipse is an object of
+    its own. Regions without a label go with the newest label. All clicks of a label go with the existing mask that the
+    oldest click on any of them lies in (`is_positive: false` is a background click), else with the newest box, else
+    with the newest existing mask, and refine it. Existing masks without a click are left as they are.
+
+    A label with nothing but background clicks is about the region of the `task`, drawn or predicted, that the first of
+    them lies in; where there is none it points at nothing. Frame: pixels of the upright image.
 
     Raises:
-        BadInput: no list of regions, too many, numbers that are not finite or outside of the image, or an empty box.
+        BadInput: no list of regions, too many, numbers that are not finite or outside of the image, an empty shape, or
+            a mask that cannot be read.
     """
-    size = _Size(width_px, height_px)
-    clicks: dict[str | None, list[Click]] = {}
-    boxes: dict[str | None, list[Box]] = {}
-    for region in _regions(context):
-        kind, value = region.get("type"), region.get("value")
-        if kind not in {"keypointlabels", "keypoint", "rectanglelabels", "rectangle"}:
-            continue
-        if not isinstance(value, Mapping):
-            raise BadInput(f"a {kind} region's value is {type(value).__name__}, not an object")
-        label = _label(value, kind=str(kind))
-        clicks.setdefault(label, [])
-        boxes.setdefault(label, [])
-        if kind in {"keypointlabels", "keypoint"}:
-            clicks[label].append(_click(region, value, size))
-        else:
-            boxes[label].append(_box(value, size))
+    size = Size(height_px=height_px, width_px=width_px)
+    regions = _regions(context)
+    marks = [mark for region in regions if (mark := mark_of_region(region, size=size, config=config)) is not None]
+    newest = next((mark.label for mark in reversed(marks) if mark.label is not None), None)
+    groups: dict[str | None, list[Mark]] = {}
+    for mark in marks:
+        groups.setdefault(mark.label or newest, []).append(mark)
     return tuple(
-        LabelledPrompt(label, prompt) for label in clicks for prompt in _prompts_of(clicks[label], boxes[label])
+        LabelledPrompt(label, prompt, drawn_with=group[-1].from_name, refines=refines)
+        for label, group in groups.items()
+        for prompt, refines in _objects(group, label=label, task=task or {}, size=size)
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Size:
-    width_px: int
-    height_px: int
-
-
-def _prompts_of(clicks: list[Click], boxes: list[Box]) -> Iterable[Prompt]:
-    for box in boxes[:-1]:
-        yield Prompt(box=box)
+def _objects(
+    group: list[Mark], *, label: str | None, task: Mapping[str, Any], size: Size
+) -> Iterable[tuple[Prompt, Existing | None]]:
+    """Every object of one label."""
+    clicks = tuple(click for mark in group for click in mark.clicks)
+    boxes = [mark.box for mark in group if mark.box is not None]
+    standing = [mark.existing for mark in group if mark.existing is not None]
+    under = _clicked(standing, clicks)
+    if under is None and clicks and not boxes:
+        if standing:
+            under = standing[-1]
+        elif not clicks[0].is_foreground:
+            under = existing_under(task, click=clicks[0], label=label, size=size)
+    if under is not None:
+        yield from ((Prompt(box=box), None) for box in boxes)
+        yield Prompt(clicks=clicks, mask=under.mask()), under
+        return
+    yield from ((Prompt(box=box), None) for box in boxes[:-1])
     if boxes or any(click.is_foreground for click in clicks):
-        yield Prompt(clicks=tuple(clicks), box=boxes[-1] if boxes else None)
+        yield Prompt(clicks=clicks, box=boxes[-1] if boxes else None), None
+
+
+def _clicked(standing: list[Existing], clicks: tuple[Click, ...]) -> Existing | None:
+    """The mask that the oldest click on any of them lies in, the newest where they overlap."""
+    hits: list[tuple[int, int]] = []
+    for number, existing in enumerate(standing if clicks else ()):
+        mask = existing.mask()
+        inside = (
+            index
+            for index, click in enumerate(clicks)
+            if mask[min(int(click.y_px), mask.shape[0] - 1), min(int(click.x_px), mask.shape[1] - 1)]
+        )
+        if (first := next(inside, None)) is not None:
+            hits.append((first, -number))
+    return standing[-min(hits)[1]] if hits else None
 
 
 def _regions(context: object) -> list[Mapping[str, Any]]:
@@ -78,56 +114,7 @@ def _regions(context: object) -> list[Mapping[str, Any]]:
         raise BadInput(f"params.context.result has {len(regions)} regions, and {MOST_REGIONS} are the most")
     if not all(isinstance(region, Mapping) for region in regions):
         raise BadInput("params.context.result holds something that is not a region")
+    masks = sum(draws_a_mask(region) for region in regions)
+    if masks > MOST_MASKS:
+        raise BadInput(f"params.context.result has {masks} masks, and {MOST_MASKS} are the most")
     return regions
-
-
-def _label(value: Mapping[str, Any], *, kind: str) -> str | None:
-    labels = value.get(kind) or value.get("labels")
-    if not isinstance(labels, list) or not labels:
-        return None
-    if not isinstance(labels[0], str):
-        raise BadInput(f"a region's label is {type(labels[0]).__name__}, not text")
-    return labels[0]
-
-
-def _click(region: Mapping[str, Any], value: Mapping[str, Any], size: _Size) -> Click:
-    x_px = _percent(value, "x") * size.width_px / 100
-    y_px = _percent(value, "y") * size.height_px / 100
-    return Click(x_px, y_px, is_foreground=_is_positive(region.get("is_positive", True)))
-
-
-def _is_positive(told: object) -> bool:
-    """`is_positive` as Label Studio sends it; older front ends send "0" and 0."""
-    return told not in (False, 0, "0", "false")
-
-
-def _box(value: Mapping[str, Any], size: _Size) -> Box:
-    """The axis-aligned hull of a rectangle that may be rotated about its top left corner, cut to the image."""
-    x, y = _percent(value, "x"), _percent(value, "y")
-    width, height = finite_number(value, "width"), finite_number(value, "height")
-    if not (0 < width <= 100 + _SLACK_PERCENT and 0 < height <= 100 + _SLACK_PERCENT):
-        raise BadInput(f"a rectangle of {width:g} % by {height:g} % is empty or larger than the image; draw it again")
-    turn = math.radians(math.fmod(finite_number(value, "rotation", default=0.0), 360.0))
-    x_px, y_px = x * size.width_px / 100, y * size.height_px / 100
-    right_px, down_px = width * size.width_px / 100, height * size.height_px / 100
-    corners = [
-        (x_px + a * math.cos(turn) - b * math.sin(turn), y_px + a * math.sin(turn) + b * math.cos(turn))
-        for a, b in ((0.0, 0.0), (right_px, 0.0), (0.0, down_px), (right_px, down_px))
-    ]
-    x0_px, x1_px = (_clamp(edge(x for x, _ in corners), float(size.width_px)) for edge in (min, max))
-    y0_px, y1_px = (_clamp(edge(y for _, y in corners), float(size.height_px)) for edge in (min, max))
-    if x0_px >= x1_px or y0_px >= y1_px:
-        raise BadInput("a rectangle lies outside of the image; draw it again")
-    return Box(x0_px, y0_px, x1_px, y1_px)
-
-
-def _percent(value: Mapping[str, Any], key: str) -> float:
-    """A coordinate in [0, 100]; a rounding beyond is cut off."""
-    number = finite_number(value, key)
-    if not -_SLACK_PERCENT <= number <= 100 + _SLACK_PERCENT:
-        raise BadInput(f"{key} is {number:g} %, outside of the image: it goes from 0 to 100")
-    return _clamp(number, 100.0)
-
-
-def _clamp(number: float, most: float) -> float:
-    return min(max(number, 0.0), most)

@@ -18,8 +18,9 @@ MOST_HOLES = 32
 _SMALLEST_SHARE = 0.01
 # contourpy takes 8 bytes a pixel: of larger crops every second (third, ...) row and column is looked at.
 _MOST_PIXELS = 1 << 24
-_Points, _Ends = Float[np.ndarray, "n 2"], UInt[np.ndarray, " rings"]
 _SLIT_PX = 0.1
+# Of each part the points of its rings one after another, and where each ring begins and ends.
+_Outlines = tuple[list[Float[np.ndarray, "n 2"]], list[UInt[np.ndarray, " rings"]]]
 _SLITS_TRIED = 8
 
 
@@ -56,7 +57,7 @@ def _parts(mask: Bool[np.ndarray, "h w"]) -> list[shapely.Polygon]:
     # One empty row and column all round, so that a mask at the image's border is outlined too.
     heights = np.pad(crop[::stride, ::stride], 1).astype(np.float64)
     generator = contour_generator(z=heights, fill_type=FillType.OuterOffset)
-    points, offsets = cast("tuple[list[_Points], list[_Ends]]", generator.filled(0.5, 2.0))
+    points, offsets = cast("_Outlines", generator.filled(0.5, 2.0))
     shift = np.array([left + 0.5 * stride, top + 0.5 * stride]) - stride
     return [
         shapely.Polygon(rings[0], rings[1:])

@@ -1,6 +1,9 @@
 """What a person points at, in pixels of the upright image (EXIF rotation applied), origin at its top left corner."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,12 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """All that points at ONE object: any number of clicks, and at most one box. Never empty."""
+    """All that points at ONE object: any number of clicks, at most one box, and at most one mask. Never empty.
+
+    `mask` is a mask of the object that exists already, of the image's size: clicks and box refine it. It takes no part
+    in comparisons.
+    """
 
     clicks: tuple[Click, ...] = ()
     box: Box | None = None
+    mask: Bool[np.ndarray, "h w"] | None = field(default=None, repr=False, compare=False)
