@@ -11,17 +11,21 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import requests
+from scipy import ndimage
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from backend.demo.label_studio import LabelStudioProcess, free_port
 from backend.demo.photographs import SampleObject, sample_photographs
-from backend.demo.project import SampleTask, centre_px, create_project
+from backend.demo.project import LABEL_CONFIG, SampleTask, ask_for_mask, centre_px, create_project
 from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import mask_of_region
+from backend.labelstudio.results import brush_region
 from backend.masks.metrics import iou
 from backend.processes import end
 from backend.valkey import Valkey
@@ -74,7 +78,18 @@ def _wait_for_model(url: str, *, server: subprocess.Popen[bytes], log_path: Path
 @pytest.fixture(scope="module")
 def wired(label_studio: LabelStudioProcess, backend_url: str) -> Wired:
     client = LabelStudio(label_studio.url, label_studio.token)
-    project_id, tasks = create_project(client, sample_photographs()[:2])
+    project_id, tasks = create_project(client, sample_photographs()[:3])
+    client.connect_backend(project_id, url=backend_url, title="samloop")
+    return Wired(client, backend_url, project_id, tasks)
+
+
+@pytest.fixture(scope="module")
+def outlined(label_studio: LabelStudioProcess, backend_url: str) -> Wired:
+    """A project with polygons in the place of brushes."""
+    client, (photograph,) = LabelStudio(label_studio.url, label_studio.token), sample_photographs()[:1]
+    config = LABEL_CONFIG.replace("BrushLabels", "PolygonLabels").replace('"brush"', '"polygon"')
+    project_id, tasks = create_project(client, [photograph])
+    client.update_project(project_id, label_config=config)
     client.connect_backend(project_id, url=backend_url, title="samloop")
     return Wired(client, backend_url, project_id, tasks)
 
@@ -113,7 +128,7 @@ def test_a_click_becomes_a_mask_and_the_submitted_annotation_holds_it_with_its_v
     editor.screenshot("accepted")
     editor.press("bottombar-submit-button")
 
-    region = _submitted_brush(wired, task)
+    region = _submitted(wired, task, kind="brushlabels")
     height_px, width_px = coin.mask.shape
     assert region["meta"]["model_version"] == "mobile-sam"
     assert region["id"].startswith("samloop-")
@@ -133,10 +148,96 @@ def test_a_box_becomes_a_mask_too(browser: webdriver.Chrome, label_studio: Label
     editor.press("bottombar-accept-suggestions-button")
     editor.press("bottombar-submit-button")
 
-    region = _submitted_brush(wired, task)
+    region = _submitted(wired, task, kind="brushlabels")
     height_px, width_px = coin.mask.shape
     assert region["meta"]["model_version"] == "mobile-sam"
     assert iou(mask_of_region(region, height_px=height_px, width_px=width_px), coin.mask) > 0.8
+
+
+def test_a_click_with_alt_takes_a_part_away_and_the_submitted_annotation_holds_what_is_left(
+    browser: webdriver.Chrome, label_studio: LabelStudioProcess, wired: Wired
+) -> None:
+    task = wired.tasks[2]
+    coin = task.photograph.objects[1]
+    editor = Editor(browser, label_studio)
+    editor.log_in()
+    editor.open(wired.project_id, task.task_id)
+    editor.switch_on_auto_annotation()
+    editor.take_smart_tool("key-point-tool", label=coin.label)
+    editor.click_on(coin)
+    (whole,) = editor.suggestions()
+    editor.screenshot("before-alt-click")
+    editor.select_label(coin.label, tool="key-point-tool")
+    x_px, y_px = centre_px(coin)
+    editor.click_at(coin, x_px + 0.25 * float(np.ptp(np.nonzero(coin.mask)[1])), y_px, with_alt=True)
+    (rest,) = editor.suggestions_after([whole])
+    editor.screenshot("after-alt-click")
+    editor.press("bottombar-accept-suggestions-button")
+    editor.press("bottombar-submit-button")
+
+    region = _submitted(wired, task, kind="brushlabels")
+    assert region["id"] == rest
+    left, (height_px, width_px) = _mask(region, coin), coin.mask.shape
+    alone = ask_for_mask(wired.client, _backend_id(wired), task, number=1)
+    assert alone.iou > 0.9, "without the click with ALT the mask is the whole coin's"
+    assert np.count_nonzero(left) < 0.9 * np.count_nonzero(coin.mask)
+    assert not (left & ~coin.mask).sum() > 0.1 * height_px * width_px
+
+
+def test_a_box_becomes_a_polygon_where_the_project_has_polygons(
+    browser: webdriver.Chrome, label_studio: LabelStudioProcess, outlined: Wired
+) -> None:
+    (task,) = outlined.tasks
+    coin = task.photograph.objects[1]
+    editor = Editor(browser, label_studio)
+    editor.log_in()
+    editor.open(outlined.project_id, task.task_id)
+    editor.switch_on_auto_annotation()
+    editor.take_smart_tool("rectangle-tool", label=coin.label)
+    editor.drag_around(coin)
+    editor.screenshot("polygon")
+    editor.press("bottombar-accept-suggestions-button")
+    editor.screenshot("polygon-accepted")
+    editor.press("bottombar-submit-button")
+
+    region = _submitted(outlined, task, kind="polygonlabels")
+    assert region["value"]["polygonlabels"] == [coin.label]
+    assert region["value"]["closed"] is True
+    assert region["meta"]["model_version"] == "mobile-sam"
+    assert iou(_mask(region, coin), coin.mask) > 0.8
+
+
+def test_a_click_with_alt_on_a_mask_that_stands_already_replaces_it_with_less(
+    browser: webdriver.Chrome, label_studio: LabelStudioProcess, outlined: Wired
+) -> None:
+    """The editor sends the click alone; the mask is the prediction that the annotation began with."""
+    client, (photograph,) = outlined.client, sample_photographs()[2:3]
+    project_id, (task,) = create_project(client, [photograph])
+    client.connect_backend(project_id, url=outlined.backend_url, title="samloop")
+    coin = photograph.objects[1]
+    control = parse_label_config(LABEL_CONFIG).control("brushlabels")
+    assert control is not None
+    two = ndimage.binary_dilation(coin.mask, iterations=20)
+    given = brush_region(two, control=control, label=coin.label, score=0.5, model_version="mobile-sam")
+    client.create_prediction(task.task_id, result=[given], score=0.5, model_version="mobile-sam")
+    editor = Editor(browser, label_studio)
+    editor.log_in()
+    editor.open(project_id, task.task_id)
+    editor.switch_on_auto_annotation()
+    editor.take_smart_tool("key-point-tool", label=coin.label)
+    editor.screenshot("standing")
+    ring = two & ~ndimage.binary_dilation(coin.mask, iterations=8)
+    row, column = np.argwhere(ring)[0]
+    editor.click_at(coin, float(column) + 0.5, float(row) + 0.5, with_alt=True)
+    assert editor.suggestions_after([]) == [given["id"]]
+    editor.screenshot("standing-refined")
+    editor.press("bottombar-accept-suggestions-button")
+    editor.screenshot("standing-accepted")
+    editor.press("bottombar-submit-button")
+
+    region = _submitted(outlined, task, kind="brushlabels")
+    assert region["id"] == given["id"]
+    assert iou(_mask(region, coin), coin.mask) > iou(two, coin.mask)
 
 
 def test_start_training_in_the_settings_queues_a_training(
@@ -157,13 +258,23 @@ def _status(wired: Wired) -> dict:
     return requests.get(f"{wired.backend_url}/projects/{wired.project_id}/status", timeout=10).json()
 
 
-def _submitted_brush(wired: Wired, task: SampleTask) -> dict:
+def _backend_id(wired: Wired) -> int:
+    (backend,) = wired.client.backends(wired.project_id)
+    return int(backend["id"])
+
+
+def _mask(region: dict, item: SampleObject) -> np.ndarray:
+    height_px, width_px = item.mask.shape
+    return mask_of_region(region, height_px=height_px, width_px=width_px)
+
+
+def _submitted(wired: Wired, task: SampleTask, *, kind: str) -> dict:
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         annotations = wired.client.task(task.task_id)["annotations"]
         if annotations:
             (annotation,) = annotations
-            (region,) = [each for each in annotation["result"] if each["type"] == "brushlabels"]
+            (region,) = [each for each in annotation["result"] if each["type"] == kind]
             return region
         time.sleep(0.3)
     pytest.fail("no annotation was submitted")
@@ -215,11 +326,28 @@ class Editor:
 
     def click_on(self, item: SampleObject) -> None:
         """Click on the middle of an object, and wait for what the backend makes of it."""
-        canvas = self.find(".konvajs-content")
-        ActionChains(self.browser).move_to_element_with_offset(
-            canvas, *self.on_canvas(item, *centre_px(item))
-        ).click().perform()
+        self.click_at(item, *centre_px(item))
         self.find("[data-testid=bottombar-accept-suggestions-button]")
+
+    def click_at(self, item: SampleObject, x_px: float, y_px: float, *, with_alt: bool = False) -> None:
+        """Click on a point of an object's photograph; with ALT it is a background click."""
+        click = ActionChains(self.browser)
+        click.move_to_element_with_offset(self.find(".konvajs-content"), *self.on_canvas(item, x_px, y_px))
+        if with_alt:
+            click.key_down(Keys.ALT).click().key_up(Keys.ALT)
+        else:
+            click.click()
+        click.perform()
+
+    def suggestions(self) -> list[str]:
+        """The ids of the regions that wait to be accepted."""
+        return self.browser.execute_script(
+            "return Array.from(window.Htx.annotationStore.selected.suggestions.values()).map(each => each.cleanId)"
+        )
+
+    def suggestions_after(self, before: list[str]) -> list[str]:
+        """The ids of the regions that wait, once there are others than before."""
+        return self.wait.until(lambda _: (now := self.suggestions()) != before and now)
 
     def drag_around(self, item: SampleObject) -> None:
         """Draw a box around an object, and wait for what the backend makes of it."""

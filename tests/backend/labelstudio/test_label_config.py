@@ -34,6 +34,32 @@ def test_a_brush_without_labels_is_a_control_without_labels() -> None:
     assert config.controls == (Control("brush", "b", "image"),)
 
 
+def controls_of(tags: str) -> tuple[Control, ...]:
+    return parse_label_config(f"<View>{IMAGE}{tags}</View>").controls
+
+
+def test_the_attributes_for_models_are_read() -> None:
+    (control,) = controls_of(
+        '<PolygonLabels name="p" toName="image" smart="false" model_skip="1" model_score_threshold="0.25"'
+        ' model_polygon_tolerance_px="2"><Label value="Car" predicted_values="jeep, cab,,truck"/></PolygonLabels>'
+    )
+    assert (control.is_smart, control.is_skipped, control.score_threshold) == (False, True, 0.25)
+    assert control.polygon_tolerance_px == 2
+    assert control.predicted == (("jeep", "Car"), ("cab", "Car"), ("truck", "Car"))
+    assert (control.shape, control.has_labels) == ("polygon", True)
+
+
+def test_the_older_name_of_the_threshold_is_read_too() -> None:
+    (control,) = controls_of('<Brush name="b" toName="image" score_threshold="0.1"/>')
+    assert control.score_threshold == 0.1
+
+
+@pytest.mark.parametrize(("attribute", "smart"), [("", True), ('smart="false"', False), ('smartOnly="true"', True)])
+def test_a_control_is_smart_unless_it_says_no(attribute: str, smart: bool) -> None:
+    (control,) = controls_of(f'<Brush name="b" toName="image" {attribute}/>')
+    assert control.is_smart is smart
+
+
 LAUGHS = '<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><View>&b;</View>'
 XXE = '<!DOCTYPE l [<!ENTITY a SYSTEM "file:///etc/passwd">]><View>&a;</View>'
 
@@ -55,6 +81,18 @@ XXE = '<!DOCTYPE l [<!ENTITY a SYSTEM "file:///etc/passwd">]><View>&a;</View>'
         ('<View><Image name="image" value="image"/></View>', "write name="),
         ('<View><Image name="image" value="$"/></View>', "write name="),
         (f"<View>{IMAGE}{'<Brush/>' * 300}</View>", "300 controls"),
+        (
+            f'<View>{IMAGE}<Brush name="b" toName="image" model_score_threshold="high"/></View>',
+            'model_score_threshold="high" of <Brush> is not a number from 0 to 1',
+        ),
+        (
+            f'<View>{IMAGE}<Polygon name="b" toName="image" model_polygon_tolerance_px="-1"/></View>',
+            'model_polygon_tolerance_px="-1" of <Polygon> is not a number from 0 to 100',
+        ),
+        (
+            f'<View>{IMAGE}<Brush name="b" toName="image" model_score_threshold="nan"/></View>',
+            "is not a number from 0 to 1",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_the_reason(xml: str, complaint: str) -> None:
