@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from backend.errors import BadInput
-from backend.labelstudio.marks import Existing, Size, draws_a_mask, label_of
+from backend.labelstudio.marks import Drawn, Size, draws_a_mask, label_of
 from backend.masks.prompt import Click
 
 MOST_REGIONS = 256
 _MOST_PIXELS = 1 << 30
 
 
-def existing_under(task: Mapping[str, Any], *, click: Click, label: str | None, size: Size) -> Existing | None:
+def existing_under(task: Mapping[str, Any], *, click: Click, label: str | None, size: Size) -> Drawn | None:
     """Return the newest brush, bitmask or polygon region of this label (of any, for None) that the click lies in.
 
     The newest draft is what stands on the canvas; without one it is the newest annotation, else the newest prediction.
@@ -25,7 +25,7 @@ def existing_under(task: Mapping[str, Any], *, click: Click, label: str | None, 
     candidates = [region for region in _standing(task) if draws_a_mask(region) and _is_of(region, label)]
     row, column = min(int(click.y_px), size.height_px - 1), min(int(click.x_px), size.width_px - 1)
     for region in candidates[: -most - 1 : -1]:
-        existing = Existing(region, size)
+        existing = Drawn(region, size)
         try:
             if existing.mask()[row, column]:
                 return existing

@@ -1,4 +1,7 @@
-"""Brush strokes to points that stand for them."""
+"""Masks and brush strokes to points that stand for them."""
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool
@@ -7,37 +10,53 @@ from scipy import ndimage
 from backend.masks.prompt import Click
 from backend.masks.shapes import box_of_mask
 
-# A stroke is looked at in at most about this many pixels: its points need no finer place.
+# A mask is looked at in at most about this many pixels: its points need no finer place.
 _MOST_PIXELS = 1 << 18
 _CORE = 0.5
 _CLOSEST_PX = 2.0
 
 
-def points_along(stroke: Bool[np.ndarray, "h w"], *, most: int, is_foreground: bool = True) -> tuple[Click, ...]:
-    """Return up to `most` points of a stroke, far from its edge and far from each other; none for an empty one.
+def points_along(
+    stroke: Bool[np.ndarray, "h w"], *, most: int, is_foreground: bool = True, apart_from: Sequence[Click] = ()
+) -> tuple[Click, ...]:
+    """Return up to `most` points of a mask, far from its edge and far from each other; none for an empty one.
 
     The first is the deepest; each further one is, of the pixels at least half as deep, the farthest from all before.
-    Frame: pixels of the image that the stroke was drawn on.
+    A click in `apart_from` counts as an edge. Frame: pixels of the image that the stroke was drawn on.
     """
     box = box_of_mask(stroke)
     if box is None:
         return ()
     left, top = int(box.x0_px), int(box.y0_px)
     crop = stroke[top : int(box.y1_px), left : int(box.x1_px)]
-    stride = max(1, int(np.ceil(np.sqrt(crop.size / _MOST_PIXELS))))
-    seen = crop[::stride, ::stride]
-    if not seen.any():
-        # Thinner than the stride, and between its rows: one pixel stands for it.
-        row, column = np.unravel_index(int(crop.argmax()), crop.shape)
-        return (Click(float(column) + left + 0.5, float(row) + top + 0.5, is_foreground),)
+    stride = max(1, math.ceil(math.sqrt(crop.size / _MOST_PIXELS)))
+    # A pixel of the coarse picture is a point of the stroke if any of the pixels that it stands for is.
+    rows, columns = np.arange(0, crop.shape[0], stride), np.arange(0, crop.shape[1], stride)
+    seen = np.logical_or.reduceat(np.logical_or.reduceat(crop, rows, axis=0), columns, axis=1)
+    for click in apart_from:
+        row, column = (int(click.y_px) - top) // stride, (int(click.x_px) - left) // stride
+        if seen.sum() > 1 and 0 <= row < seen.shape[0] and 0 <= column < seen.shape[1]:
+            seen[row, column] = False
+    return tuple(
+        Click(column + left + 0.5, row + top + 0.5, is_foreground)
+        for row, column in (_inside(crop, row * stride, column * stride, stride) for row, column in _spread(seen, most))
+    )
+
+
+def _spread(seen: Bool[np.ndarray, "h w"], most: int) -> list[tuple[int, int]]:
+    """Rows and columns of deep pixels, each as far as can be from those before."""
     depth = ndimage.distance_transform_edt(np.pad(seen, 1))[1:-1, 1:-1]
     core = np.argwhere(depth >= _CORE * depth.max())
     chosen = [int(depth[tuple(core.T)].argmax())]
     distance = np.hypot(*(core - core[chosen[0]]).T)
-    while len(chosen) < most and distance.max() * stride > _CLOSEST_PX:
+    while len(chosen) < most and distance.max() > _CLOSEST_PX:
         chosen.append(int(distance.argmax()))
         distance = np.minimum(distance, np.hypot(*(core - core[chosen[-1]]).T))
-    return tuple(
-        Click(float(column * stride) + left + 0.5, float(row * stride) + top + 0.5, is_foreground)
-        for row, column in core[chosen].tolist()
-    )
+    return [(int(row), int(column)) for row, column in core[chosen]]
+
+
+def _inside(crop: Bool[np.ndarray, "h w"], row: int, column: int, stride: int) -> tuple[int, int]:
+    """The first pixel of the stroke in a block of `stride` by `stride`."""
+    block = crop[row : row + stride, column : column + stride]
+    down, right = np.unravel_index(int(block.argmax()), block.shape)
+    return row + int(down), column + int(right)

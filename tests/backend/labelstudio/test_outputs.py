@@ -4,7 +4,7 @@ import pytest
 
 from backend.errors import BadInput
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
-from backend.labelstudio.marks import Existing, Size
+from backend.labelstudio.marks import Drawn, Size
 from backend.labelstudio.outputs import label_on, output_control, output_of
 from backend.labelstudio.prompts import LabelledPrompt
 from backend.masks.prompt import Box, Prompt
@@ -86,9 +86,9 @@ def test_a_control_with_one_label_gives_that_one() -> None:
 def test_what_refines_a_region_stays_on_its_control_under_its_id() -> None:
     project = config(tag("BrushLabels", "brush"), tag("PolygonLabels", "polygon"))
     size = Size(height_px=10, width_px=10)
-    old = Existing({"id": "old", "from_name": "polygon", "type": "polygonlabels"}, size)
+    old = Drawn({"id": "old", "from_name": "polygon", "type": "polygonlabels"}, size)
     output = output_of(LabelledPrompt("Coin", Prompt(box=Box(0.0, 0.0, 1.0, 1.0)), refines=old), project)
     assert (output.control.from_name, output.label, output.region_id) == ("polygon", "Coin", "old")
-    gone = Existing({"id": "old", "from_name": "renamed", "type": "polygonlabels"}, size)
+    gone = Drawn({"id": "old", "from_name": "renamed", "type": "polygonlabels"}, size)
     output = output_of(LabelledPrompt("Coin", Prompt(box=Box(0.0, 0.0, 1.0, 1.0)), refines=gone), project)
     assert (output.control.from_name, output.region_id) == ("brush", "old")
