@@ -16,6 +16,7 @@ from backend.masks.prompt import Prompt
 from backend.sam.canvas import CANVAS_PX, LOGITS_PX, PREPROCESSING, mask_of_logits, pixels_on_canvas, size_on_canvas
 from backend.sam.loading import BaseModel
 from backend.sam.mask_decoder import decode_all
+from backend.sam.mask_prompt import logits_of_mask
 
 __all__ = ["PREPROCESSING", "Embedding", "PredictedMask", "Predictor", "PromptTensors", "encode", "prompt_tensors"]
 
@@ -47,16 +48,20 @@ class PredictedMask:
 
 @dataclass(frozen=True, slots=True)
 class PromptTensors:
-    """Prompts as SAM's prompt encoder takes them, in px of the canvas; labels 1 object, 0 background, -10 padding."""
+    """Prompts as SAM's prompt encoder takes them, in px of the canvas; labels 1 object, 0 background, -10 padding.
+
+    `masks` are logits on the canvas, as the decoder gives them.
+    """
 
     points: Float[Tensor, "1 n p 2"] | None
     labels: Int[Tensor, "1 n p"] | None
     boxes: Float[Tensor, "1 n 4"] | None
+    masks: Float[Tensor, "n 1 256 256"] | None
 
     def to(self, device: torch.device) -> "PromptTensors":
         """Move to a device."""
         return PromptTensors(
-            *(None if each is None else each.to(device) for each in (self.points, self.labels, self.boxes))
+            *(None if each is None else each.to(device) for each in (self.points, self.labels, self.boxes, self.masks))
         )
 
 
@@ -76,16 +81,22 @@ def encode(base: BaseModel, image: Image.Image) -> Embedding:
 def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding) -> PromptTensors:
     """Bring prompts for one image to SAM's frame; where they differ in clicks, the fewer are padded with label -10.
 
-    SAM has no padding for boxes: either all of the prompts have one or none has.
+    SAM has no padding for boxes and masks: either all of the prompts have one or none has.
 
     Raises:
-        BadInput: no prompt, an empty one, or some with a box and some without.
+        BadInput: no prompt, an empty one, some with a box or a mask and some without, or a mask of another size than
+            the image.
     """
-    if not prompts or any(not prompt.clicks and prompt.box is None for prompt in prompts):
-        raise BadInput("a prompt needs at least one click or a box")
+    if not prompts or any(not prompt.clicks and prompt.box is None and prompt.mask is None for prompt in prompts):
+        raise BadInput("a prompt needs at least one click, a box or a mask")
     boxes = [prompt.box for prompt in prompts if prompt.box is not None]
-    if boxes and len(boxes) != len(prompts):
-        raise BadInput(f"{len(boxes)} of {len(prompts)} prompts have a box; decode those apart from the others")
+    masks = [prompt.mask for prompt in prompts if prompt.mask is not None]
+    for kind, some in (("box", boxes), ("mask", masks)):
+        if some and len(some) != len(prompts):
+            raise BadInput(f"{len(some)} of {len(prompts)} prompts have a {kind}; decode those apart from the others")
+    size_px = embedding.height_px, embedding.width_px
+    if odd := [mask.shape for mask in masks if mask.shape != size_px]:
+        raise BadInput(f"a mask to refine has {odd[0][1]}x{odd[0][0]} px, and the image {size_px[1]}x{size_px[0]}")
     height, width = size_on_canvas(embedding.height_px, embedding.width_px)
     scale = torch.tensor([width / embedding.width_px, height / embedding.height_px])
     most = max(len(prompt.clicks) for prompt in prompts)
@@ -99,6 +110,7 @@ def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding) -> PromptTen
         points=points * scale if most else None,
         labels=labels if most else None,
         boxes=corners * scale.repeat(2) if boxes else None,
+        masks=torch.stack([logits_of_mask(mask) for mask in masks])[:, None] if masks else None,
     )
 
 
@@ -139,22 +151,26 @@ class Predictor:
         """Low-resolution logits and predicted IoUs (raw, may exceed 1) of n prompts: the single mask, then three."""
         moved = prompts.to(self.base.device)
         sparse, dense = self.base.model.prompt_encoder(
-            input_points=moved.points, input_labels=moved.labels, input_boxes=moved.boxes, input_masks=None
+            input_points=moved.points,
+            input_labels=moved.labels,
+            input_boxes=moved.boxes,
+            input_masks=moved.masks,
         )
         return decode_all(
             self.decoder,
             image=embedding.features.to(self.base.device),
             positions=self.base.image_positions,
-            sparse=sparse[0],
-            dense=dense[:1],
+            # Masks alone have no tokens.
+            sparse=dense.new_zeros(len(dense), 0, dense.shape[1]) if sparse is None else sparse[0],
+            dense=dense[:1] if moved.masks is None else dense,
         )
 
 
 def _chunks(prompts: Sequence[Prompt], *, at_once: int) -> Iterator[list[int]]:
     """Indices of prompts of one kind, boundedly many: padding is a token too, and would change the masks."""
-    kinds: dict[tuple[int, bool], list[int]] = defaultdict(list)
+    kinds: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
     for index, prompt in enumerate(prompts):
-        kinds[len(prompt.clicks), prompt.box is not None].append(index)
+        kinds[len(prompt.clicks), prompt.box is not None, prompt.mask is not None].append(index)
     for indices in kinds.values():
         for first in range(0, len(indices), at_once):
             yield indices[first : first + at_once]

@@ -150,7 +150,7 @@ def test_encoding_leaves_no_trace_of_the_memory_layout(tiny_base: BaseModel, emb
 
 @pytest.mark.parametrize("prompts", [(Prompt(),), (CLICK, Prompt(clicks=()))], ids=["alone", "among others"])
 def test_an_empty_prompt_is_refused(predictor: Predictor, embedding: Embedding, prompts: tuple[Prompt, ...]) -> None:
-    with pytest.raises(BadInput, match="at least one click or a box"):
+    with pytest.raises(BadInput, match="at least one click, a box or a mask"):
         predictor.decode(embedding, prompts)
 
 
