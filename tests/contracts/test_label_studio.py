@@ -16,6 +16,10 @@ from backend.errors import BadInput, NotAuthorized, NotFound, Upstream
 from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.regions import mask_of_region
+from backend.labelstudio.results import regions_of_mask
+from backend.masks.metrics import iou
+from backend.masks.polygon import fill_ellipse
 from backend.settings import Settings
 
 CONFIG = (
@@ -119,6 +123,30 @@ def test_annotations_and_predictions_come_with_the_tasks(client: LabelStudio, pr
     assert client.predictions(task_id=first["id"]) == []
     client.delete_prediction(made["id"])
     assert client.predictions(task_id=second["id"]) == []
+
+
+@pytest.mark.parametrize("kind", ["Brush", "Bitmask", "Polygon", "Ellipse", "Rectangle"])
+def test_regions_of_every_kind_come_back_unchanged(client: LabelStudio, kind: str) -> None:
+    config = CONFIG.replace("BrushLabels", f"{kind}Labels")
+    project_id = int(client.create_project("shapes", config)["id"])
+    client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
+    (task,) = client.tasks(project_id)
+    control = parse_label_config(config).control(f"{kind.lower()}labels")
+    assert control is not None
+    mask = fill_ellipse(
+        center_x_px=30.0, center_y_px=20.0, radius_x_px=20.0, radius_y_px=10.0, rotation_deg=30.0, height_px=40,
+        width_px=60,
+    )  # fmt: skip
+    regions = regions_of_mask(mask, control=control, label="Coin", score=0.75, model_version="v1")
+    client.create_prediction(task["id"], result=regions, score=0.75, model_version="v1")
+    client.create_annotation(task["id"], regions)
+    stored = client.task(task["id"])
+    for held in (*stored["annotations"], *stored["predictions"]):
+        assert held["result"] == regions
+    (region,) = stored["annotations"][0]["result"]
+    again = mask_of_region(region, height_px=40, width_px=60, rectangles_are_masks=True)
+    assert iou(again, mask) > (0.5 if kind == "Rectangle" else 0.95)
+    client.delete_project(project_id)
 
 
 def test_a_static_version_must_be_one_that_a_prediction_carries(client: LabelStudio, project_id: int) -> None:
