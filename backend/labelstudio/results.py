@@ -14,7 +14,7 @@ from PIL import Image
 from backend.labelstudio.label_config import Control
 from backend.labelstudio.rle import encode_mask
 from backend.masks.contours import polygons_of_mask
-from backend.masks.shapes import box_of_mask, ellipse_of_mask
+from backend.masks.shapes import box_of_mask, ellipse_of_mask, without_specks
 
 POLYGON_TOLERANCE_PX = 0.5
 _Values = Sequence[dict[str, Any]]
@@ -34,8 +34,8 @@ def regions_of_mask(  # noqa: PLR0913 - a region has that many fields, each by i
 
     A brush or a bitmask holds the mask exactly. A polygon control gets one region for each connected part
     (`polygons_of_mask`; the control's own tolerance goes before `polygon_tolerance_px`), an ellipse control the ellipse
-    of the mask's area and spread, a rectangle control the box around it. An empty mask, and one that scores less than
-    the control's threshold, gives none.
+    of the mask's area and spread, a rectangle control the box around it, both without specks. An empty mask, and one
+    that scores less than the control's threshold, gives none.
 
     Each `id` is unique; `region_id`, where given, is the first region's, which in Label Studio's editor takes the place
     of the region of that id. `meta.model_version` names the model: both survive to the annotation that is submitted,
@@ -124,7 +124,7 @@ def _polygon(mask: Bool[np.ndarray, "h w"], tolerance_px: float) -> _Values:
 
 def _ellipse(mask: Bool[np.ndarray, "h w"], _: float) -> _Values:
     height_px, width_px = mask.shape
-    ellipse = ellipse_of_mask(mask)
+    ellipse = ellipse_of_mask(without_specks(mask))
     if ellipse is None:
         return []
     # Each radius in per cent of the side that it lies along at rotation 0, however far it is turned.
@@ -141,7 +141,7 @@ def _ellipse(mask: Bool[np.ndarray, "h w"], _: float) -> _Values:
 
 def _rectangle(mask: Bool[np.ndarray, "h w"], _: float) -> _Values:
     height_px, width_px = mask.shape
-    box = box_of_mask(mask)
+    box = box_of_mask(without_specks(mask))
     if box is None:
         return []
     return [

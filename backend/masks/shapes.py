@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool
+from scipy import ndimage
 
 from backend.masks.prompt import Box
+
+_SMALLEST_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,25 @@ class Ellipse:
     radius_x_px: float
     radius_y_px: float
     rotation_deg: float
+
+
+def without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Return the mask without the connected parts that are smaller than a hundredth of the largest.
+
+    A box and an ellipse reach as far as the farthest pixel does, and a decoder leaves a few where nobody sees them.
+    """
+    box = box_of_mask(mask)
+    if box is None:
+        return mask
+    inside = slice(int(box.y0_px), int(box.y1_px)), slice(int(box.x0_px), int(box.x1_px))
+    parts, count = ndimage.label(mask[inside], np.ones((3, 3)))
+    if count == 1:
+        return mask
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    kept = np.zeros_like(mask)
+    kept[inside] = (sizes >= _SMALLEST_SHARE * sizes.max())[parts] & mask[inside]
+    return kept
 
 
 def box_of_mask(mask: Bool[np.ndarray, "h w"]) -> Box | None:

@@ -177,11 +177,11 @@ def test_a_click_with_alt_takes_a_part_away_and_the_submitted_annotation_holds_w
 
     region = _submitted(wired, task, kind="brushlabels")
     assert region["id"] == rest
-    left, (height_px, width_px) = _mask(region, coin), coin.mask.shape
+    left = _mask(region, coin)
     alone = ask_for_mask(wired.client, _backend_id(wired), task, number=1)
     assert alone.iou > 0.9, "without the click with ALT the mask is the whole coin's"
     assert np.count_nonzero(left) < 0.9 * np.count_nonzero(coin.mask)
-    assert not (left & ~coin.mask).sum() > 0.1 * height_px * width_px
+    assert np.count_nonzero(left & ~coin.mask) < 0.1 * np.count_nonzero(left)
 
 
 def test_a_box_becomes_a_polygon_where_the_project_has_polygons(
@@ -217,8 +217,8 @@ def test_a_click_with_alt_on_a_mask_that_stands_already_replaces_it_with_less(
     coin = photograph.objects[1]
     control = parse_label_config(LABEL_CONFIG).control("brushlabels")
     assert control is not None
-    two = ndimage.binary_dilation(coin.mask, iterations=20)
-    given = brush_region(two, control=control, label=coin.label, score=0.5, model_version="mobile-sam")
+    wide = ndimage.binary_dilation(coin.mask, iterations=20)
+    given = brush_region(wide, control=control, label=coin.label, score=0.5, model_version="mobile-sam")
     client.create_prediction(task.task_id, result=[given], score=0.5, model_version="mobile-sam")
     editor = Editor(browser, label_studio)
     editor.log_in()
@@ -226,7 +226,7 @@ def test_a_click_with_alt_on_a_mask_that_stands_already_replaces_it_with_less(
     editor.switch_on_auto_annotation()
     editor.take_smart_tool("key-point-tool", label=coin.label)
     editor.screenshot("standing")
-    ring = two & ~ndimage.binary_dilation(coin.mask, iterations=8)
+    ring = wide & ~ndimage.binary_dilation(coin.mask, iterations=8)
     row, column = np.argwhere(ring)[0]
     editor.click_at(coin, float(column) + 0.5, float(row) + 0.5, with_alt=True)
     assert editor.suggestions_after([]) == [given["id"]]
@@ -237,7 +237,7 @@ def test_a_click_with_alt_on_a_mask_that_stands_already_replaces_it_with_less(
 
     region = _submitted(outlined, task, kind="brushlabels")
     assert region["id"] == given["id"]
-    assert iou(_mask(region, coin), coin.mask) > iou(two, coin.mask)
+    assert iou(_mask(region, coin), coin.mask) > iou(wide, coin.mask)
 
 
 def test_start_training_in_the_settings_queues_a_training(

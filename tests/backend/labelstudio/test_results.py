@@ -134,6 +134,15 @@ def test_parts_are_regions_of_their_own_and_the_first_takes_the_given_id() -> No
     assert ellipse["id"] == "old"
 
 
+def test_a_speck_far_away_widens_no_box() -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[10:40, 10:50] = mask[98, 98] = True
+    (box,) = regions(mask, "rectanglelabels")
+    assert read_back([box], mask.shape).sum() == 30 * 40
+    (ellipse,) = regions(mask, "ellipselabels")
+    assert ellipse["value"]["x"] == pytest.approx(30)
+
+
 def test_the_controls_own_tolerance_goes_before_the_setting() -> None:
     mask = fill_ellipse(
         center_x_px=100.0, center_y_px=100.0, radius_x_px=90.0, radius_y_px=60.0, height_px=200, width_px=200

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.masks.metrics import iou
 from backend.masks.polygon import fill_ellipse
 from backend.masks.prompt import Box
-from backend.masks.shapes import box_of_mask, ellipse_of_mask
+from backend.masks.shapes import box_of_mask, ellipse_of_mask, without_specks
 
 
 def again(mask: np.ndarray) -> np.ndarray:
@@ -21,6 +21,7 @@ def again(mask: np.ndarray) -> np.ndarray:
     )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(
     x=st.floats(60, 90), y=st.floats(60, 90), along=st.floats(8, 55), across=st.floats(8, 55),
     rotation=st.floats(-720, 720),
@@ -37,6 +38,7 @@ def test_a_true_ellipse_comes_back(x: float, y: float, along: float, across: flo
     assert (ellipse.center_x_px, ellipse.center_y_px) == pytest.approx((x, y), abs=0.3)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_any_mask_has_an_ellipse_of_its_area(seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -62,6 +64,21 @@ def test_the_fill_of_a_large_mask_does_not_overflow() -> None:
     assert ellipse.radius_y_px / ellipse.radius_x_px == pytest.approx(4 / 3, rel=1e-6)
 
 
+def test_a_speck_far_away_counts_for_neither() -> None:
+    mask = np.zeros((100, 120), bool)
+    mask[10:40, 10:50] = mask[60:70, 90:100] = True
+    clean = mask.copy()
+    mask[98, 118] = mask[5, 60] = True
+    assert np.array_equal(without_specks(mask), clean)
+    assert np.array_equal(without_specks(clean), clean)
+
+
+def test_parts_that_touch_at_a_corner_are_one() -> None:
+    mask = np.eye(150, dtype=bool)
+    assert np.array_equal(without_specks(mask), mask)
+
+
 def test_an_empty_mask_has_neither() -> None:
     assert ellipse_of_mask(np.zeros((3, 3), bool)) is None
     assert box_of_mask(np.zeros((3, 3), bool)) is None
+    assert not without_specks(np.zeros((3, 3), bool)).any()
