@@ -15,7 +15,7 @@ The map of the house, from the door inwards; imports point downwards only (impor
     labelstudio   the only place that knows Label Studio's JSON
     registry      checkpoints as files: publish, pointers, watch
     jobs          what both ends of the queue agree on
-    masks         pure NumPy geometry
+    masks         geometry of arrays: prompts, polygons, outlines, metrics
     valkey        the embedded queue server
     settings      one frozen Settings
     processes     children that do not outlive their parent

@@ -1,1 +1,1 @@
-"""Pure NumPy geometry: prompts, polygons, metrics. No torch, no Label Studio."""
+"""Geometry of arrays: prompts, polygons, outlines, metrics. No torch, no Label Studio."""
