@@ -38,7 +38,7 @@ def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | 
     """Return the control that a mask with this label is sent to.
 
     Of all brush, bitmask, polygon, ellipse and rectangle controls without `model_skip`: those that know the label come
-    first, then those without labels (<Brush>), then the rest. Among equals, the control `drawn_with`, the one that the
+    first, then those that list none (<Brush>), then the rest. Among equals, the control `drawn_with`, the one that the
     prompt came from, is the last: a box is drawn to get something better than a box. Then the most faithful shape is
     taken, in the order above, and of two of one shape the first in the config.
 
@@ -53,17 +53,19 @@ def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | 
         )
 
     def rank(control: Control) -> tuple[int, bool, int]:
-        knows = 0 if control.label_for(label) is not None else 2 if control.has_labels else 1
+        knows = 0 if control.label_for(label) is not None else 1 if not control.labels else 2
         return knows, control.from_name == drawn_with, SHAPES.index(control.shape)
 
     return min(able, key=rank)
 
 
 def label_on(control: Control, label: str | None) -> str | None:
-    """Return the label that a region on this control carries for a prompt's label.
+    """Return the label that a region on this control carries for a prompt's label; None where it carries none.
 
-    A control with one label only gives that one. A label that the control does not know gives None: the region comes
-    without a label and the annotator chooses one, rather than that we send a wrong one.
+    A label that the control does not know gives the control's first: the annotator sees it and can change it, while the
+    editor does not show a region of such a control without a label at all. Where the config lists no labels, they come
+    from the task's data, and the prompt's is one of them.
     """
-    only = control.labels[0] if len(control.labels) == 1 else None
-    return control.label_for(label) or only
+    if not control.has_labels:
+        return None
+    return control.label_for(label) or (control.labels[0] if control.labels else label)

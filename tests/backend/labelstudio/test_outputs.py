@@ -74,13 +74,18 @@ def test_a_label_is_found_by_name_by_predicted_values_and_by_capitals() -> None:
     assert label_on(control, "Coin") == "Coin"
     assert label_on(control, "coin") == "Coin"
     assert label_on(control, "dime") == "money"
-    assert label_on(control, "brick") is None
-    assert label_on(control, None) is None
 
 
-def test_a_control_with_one_label_gives_that_one() -> None:
-    (control,) = config(tag("BrushLabels", "brush")).controls
-    assert label_on(control, None) == label_on(control, "Foreground") == "Coin"
+def test_a_label_that_a_control_does_not_know_gives_its_first_for_the_editor_shows_no_region_without_one() -> None:
+    (control,) = config(tag("BrushLabels", "brush", labels='<Label value="Coin"/><Label value="Brick"/>')).controls
+    assert label_on(control, "Foreground") == label_on(control, None) == "Coin"
+
+
+def test_labels_that_come_from_the_tasks_data_are_taken_from_the_prompt() -> None:
+    (control,) = config(tag("BrushLabels", "brush", labels="", value="$labels")).controls
+    assert label_on(control, "Penny") == "Penny"
+    (plain,) = config(tag("Brush", "brush", labels="")).controls
+    assert label_on(plain, "Penny") is None
 
 
 def test_what_refines_a_region_stays_on_its_control_under_its_id() -> None:
