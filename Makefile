@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export HF_HUB_OFFLINE ?= $(if $(CI),1,)
 
-.PHONY: setup label-studio demo test check results clean
+.PHONY: setup label-studio label-studio-ml demo test check results clean
 
 setup: .venv/.ready
 .venv/.ready: pyproject.toml docker/constraints.txt
@@ -24,10 +24,20 @@ label-studio: .venv-label-studio/.ready
 	.venv-label-studio/bin/pip install $(PIP_FLAGS) -c docker/constraints-label-studio.txt label-studio
 	@touch $@
 
+# label-studio-ml 1.0.9 pins Flask 1.1.2, Werkzeug 2.0.2 and Jinja2 3.0.3: an environment of its own, which finds all
+# else (torch too) in ours, behind its own. Without resolving: the file lists all that comes in.
+label-studio-ml: .venv-label-studio-ml/.ready
+.venv-label-studio-ml/.ready: docker/constraints-label-studio-ml.txt .venv/.ready
+	$(PYTHON) -m venv --clear .venv-label-studio-ml
+	.venv-label-studio-ml/bin/pip install $(PIP_FLAGS) --no-deps -r docker/constraints-label-studio-ml.txt
+	.venv-label-studio-ml/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > .venv-label-studio-ml/own
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(cat .venv-label-studio-ml/own)/samloop.pth"
+	@touch $@
+
 demo: setup label-studio
 	$(BIN)/samloop demo $(ARGS)
 
-test: setup label-studio
+test: setup label-studio label-studio-ml
 	$(BIN)/pytest $(ARGS)
 
 check: setup
@@ -42,4 +52,4 @@ results: setup
 	$(BIN)/python tests/benchmarks/results.py $(NUCLEI)
 
 clean:
-	rm -rf .venv .venv-label-studio .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-label-studio .venv-label-studio-ml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -3,8 +3,10 @@
 The map of the house, from the door inwards; imports point downwards only (import-linter holds it):
 
     __main__      the command line `samloop`: commands/
+    _wsgi         what `label-studio-ml start backend` runs, in an environment of its own: harness
     commands      one module a family of commands
     demo          a real Label Studio with a sample project, walked through
+    harness       our service in label-studio-ml's Flask (labelstudio.ml_base: SamBackend)
     stack         the embedded Valkey, the worker and the server as child processes
     app           composition root of the server: Settings -> every object, wired once
     routes        HTTP only

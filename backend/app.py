@@ -54,6 +54,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _sentence)
     app.add_exception_handler(Exception, _sentence)
     app.include_router(routes.router())
+    app.state.routes = routes  # label-studio-ml's harness calls the same handlers (backend/harness.py)
     return app
 
 

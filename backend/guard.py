@@ -5,7 +5,7 @@ import binascii
 import hmac
 import json
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NoReturn
 
 from fastapi import Request, Response
@@ -41,7 +41,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, user: str | None, password: str | None) -> None:
         self._app = app
-        self._expected = f"{user}:{password}".encode() if user is not None else None
+        self._expected = credentials(user, password)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401, 413 or 415."""
@@ -50,32 +50,49 @@ class Guard:
             return
         headers = dict(scope["headers"])
         try:
-            self._check_credentials(headers.get(b"authorization", b""))
-            _check_body_headers(headers)
+            check_credentials(headers.get(b"authorization", b""), expected=self._expected)
+            check_body_headers(headers)
         except SamloopError as refused:
-            await _refuse(refused)(scope, receive, send)
+            await refusal(refused)(scope, receive, send)
             return
         await self._app(scope, _bounded(receive), send)
 
-    def _check_credentials(self, header: bytes) -> None:
-        if self._expected is None:
-            return
-        given = b""
-        scheme, _, encoded = header[:4096].partition(b" ")
-        if scheme.lower() == b"basic":
-            try:
-                given = base64.b64decode(encoded, validate=True)
-            except binascii.Error:
-                given = b""
-        # Constant time: the answer must not tell how many characters were right.
-        if not hmac.compare_digest(given, self._expected):
-            raise NotAuthorized(
-                "credentials are missing or wrong: in Label Studio set the model's basic auth user and password "
-                "to BASIC_AUTH_USER and BASIC_AUTH_PASS (`samloop connect` does it, for the webhook too)"
-            )
+
+def credentials(user: str | None, password: str | None) -> bytes | None:
+    """What a client must name, as Basic auth encodes it; None where everybody may come in."""
+    return f"{user}:{password}".encode() if user is not None else None
 
 
-def _check_body_headers(headers: dict[bytes, bytes]) -> None:
+def check_credentials(header: bytes, *, expected: bytes | None) -> None:
+    """Compare an `Authorization` header with `credentials()`.
+
+    Raises:
+        NotAuthorized: another kind of header, or other credentials.
+    """
+    if expected is None:
+        return
+    given = b""
+    scheme, _, encoded = header[:4096].partition(b" ")
+    if scheme.lower() == b"basic":
+        try:
+            given = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            given = b""
+    # Constant time: the answer must not tell how many characters were right.
+    if not hmac.compare_digest(given, expected):
+        raise NotAuthorized(
+            "credentials are missing or wrong: in Label Studio set the model's basic auth user and password "
+            "to BASIC_AUTH_USER and BASIC_AUTH_PASS (`samloop connect` does it, for the webhook too)"
+        )
+
+
+def check_body_headers(headers: Mapping[bytes, bytes]) -> None:
+    """Look at what a request says of its body, names in small letters, before any of it is read.
+
+    Raises:
+        Unsupported: it is compressed.
+        TooLarge: it is above MAX_BODY_BYTES, or says nothing that can be understood.
+    """
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding != b"identity":
         raise Unsupported(f"Content-Encoding {encoding.decode('latin-1')[:40]!r} is not read here: send the body plain")
@@ -99,7 +116,8 @@ def _bounded(receive: Receive) -> Receive:
     return counted
 
 
-def _refuse(error: SamloopError) -> Response:
+def refusal(error: SamloopError) -> Response:
+    """The answer to a request that goes no further."""
     headers = {"WWW-Authenticate": 'Basic realm="samloop"'} if isinstance(error, NotAuthorized) else None
     return error_response(error, headers=headers)
 
@@ -127,11 +145,7 @@ class StrictRequest(Request):
             Unsupported: a body that does not say it is JSON.
             BadInput: as `parse_json`.
         """
-        body = await self.body()
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if body and kind != "application/json":
-            raise Unsupported(f"Content-Type {kind[:60]!r} is not read here: send application/json")
-        self._json = parse_json(body)
+        self._json = read_json(await self.body(), kind=self.headers.get("content-type", ""))
 
 
 class StrictRoute(APIRoute):
@@ -148,6 +162,19 @@ class StrictRoute(APIRoute):
             return await handler(strict_request)
 
         return strict
+
+
+def read_json(body: bytes, *, kind: str) -> Any:  # noqa: ANN401 - JSON is any
+    """The value of a body whose Content-Type is `kind`.
+
+    Raises:
+        Unsupported: a body that does not say it is JSON.
+        BadInput: as `parse_json`.
+    """
+    kind = kind.partition(";")[0].strip().lower()
+    if body and kind != "application/json":
+        raise Unsupported(f"Content-Type {kind[:60]!r} is not read here: send application/json")
+    return parse_json(body)
 
 
 def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any

@@ -23,12 +23,15 @@ pytest_plugins = ["fixtures_label_studio"]
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 LABEL_STUDIO = ROOT / ".venv-label-studio" / "bin" / "label-studio"
+LABEL_STUDIO_ML = ROOT / ".venv-label-studio-ml" / "bin"
 
 
 def _missing(marker: str) -> str | None:
     """Why a test with this marker cannot run here, or None."""
     if marker == "label_studio" and not LABEL_STUDIO.exists():
         return f"no Label Studio at {LABEL_STUDIO}: run `make label-studio`"
+    if marker == "label_studio_ml" and not (LABEL_STUDIO_ML / "label-studio-ml").exists():
+        return f"no label-studio-ml at {LABEL_STUDIO_ML}: run `make label-studio-ml`"
     if marker == "browser" and not (shutil.which("chromium") and shutil.which("chromedriver")):
         return "no chromium and chromedriver on PATH: install Debian's chromium and chromium-driver"
     if marker == "nuclei" and not (SHARED / "data" / "nuclei" / "export.json").exists():
@@ -40,7 +43,7 @@ def _missing(marker: str) -> str | None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip with the reason what this machine cannot run; in CI that is a failure."""
-    for marker in ("label_studio", "browser", "nuclei", "weights"):
+    for marker in ("label_studio", "label_studio_ml", "browser", "nuclei", "weights"):
         if item.get_closest_marker(marker) and (reason := _missing(marker)):
             if os.environ.get("CI"):
                 pytest.fail(f"CI must run this: {reason}", pytrace=False)

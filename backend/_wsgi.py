@@ -1,0 +1,66 @@
+"""What `label-studio-ml start backend` runs: `python backend/_wsgi.py [-p PORT] [--host HOST]`.
+
+Also `_wsgi:app` for a WSGI server, one process of it, with backend/ as its folder. Needs REDIS_URL, as `samloop serve`
+does. `samloop serve` is the recommended server: backend/labelstudio/ml_base.py tells why.
+"""
+
+import sys
+from pathlib import Path
+
+# Python puts the script's folder first, and there our valkey.py, errors.py and metrics.py would stand in for others'.
+_FOLDER = Path(__file__).resolve().parent
+sys.path[:] = [str(_FOLDER.parent), *(each for each in sys.path if not each or Path(each).resolve() != _FOLDER)]
+
+import argparse  # noqa: E402
+import logging  # noqa: E402
+import os  # noqa: E402
+from typing import Any  # noqa: E402
+
+from backend.commands.console import settings_and_logging, told_plainly  # noqa: E402
+from backend.commands.serving import check_exposure  # noqa: E402
+from backend.errors import SettingsError  # noqa: E402
+from backend.settings import Settings  # noqa: E402
+
+
+def create(settings: Settings) -> Any:  # noqa: ANN401 - Flask is in the harness's environment alone
+    """The harness's Flask application over our service; models begin to load.
+
+    Raises:
+        SettingsError: REDIS_URL is not set, or label-studio-ml is not installed.
+    """
+    if not settings.redis_url:
+        raise SettingsError("REDIS_URL is not set: the harness brings no queue; `samloop up` does")
+    # 2.x opens an SQLite file in MODEL_DIR when it is imported: not in our registry of checkpoints.
+    os.environ["MODEL_DIR"] = str(settings.cache_dir / "label-studio-ml")
+    try:
+        from backend.harness import create_flask_app
+    except ModuleNotFoundError as fault:
+        raise SettingsError(
+            f"{fault.name} is missing: `make label-studio-ml` makes an environment for the harness"
+        ) from fault
+    from backend.training import connect
+
+    # Their debug lines hold whole bodies, and /setup's holds a token.
+    logging.getLogger("label_studio_ml").setLevel(logging.INFO)
+    return create_flask_app(settings, connection=connect(settings.redis_url))
+
+
+def main() -> None:
+    """Serve with Flask's own server. There is no --debug: its debugger runs what a browser sends."""
+    parser = argparse.ArgumentParser(prog="label-studio-ml start backend", description=__doc__)
+    parser.add_argument("-p", "--port", type=int, default=9090)
+    parser.add_argument("--host", default="127.0.0.1", help="others than loopback need BASIC_AUTH_USER and _PASS")
+    parser.add_argument(
+        "--insecure", action="store_true", help="listen beyond loopback without credentials all the same"
+    )
+    told = parser.parse_args()
+    with told_plainly():
+        settings = settings_and_logging()
+        check_exposure(settings, host=told.host, insecure=told.insecure)
+        create(settings).run(host=told.host, port=told.port, threaded=True)
+
+
+if __name__ == "__main__":
+    main()
+else:
+    app = create(settings_and_logging())
