@@ -6,7 +6,7 @@ SamloopError                 500
 |  +- ForbiddenUrl           403  an address that the URL policy refuses
 +- NotAuthorized             401  credentials are missing or wrong
 +- NotFound                  404  no such project, version or file
-+- Upstream                  502  Label Studio (or an image's host) failed us
++- Upstream                  424  Label Studio (or an image's host) failed us
 +- Unavailable               503  Redis, the registry or a model is away; try again
 +- BadCheckpoint             500  a checkpoint that must not be served
 +- BadWeights                500  base weights that cannot be had or do not verify
@@ -56,7 +56,8 @@ class NotFound(SamloopError):
 class Upstream(SamloopError):
     """Label Studio, or the host of an image, failed us."""
 
-    status = 502
+    # Not 502: a proxy in front of us would take that for us being down, because somebody's image is gone.
+    status = 424
 
 
 class Unavailable(SamloopError):

@@ -18,6 +18,10 @@ MAX_BODY_BYTES = 64 << 20  # a batch of 1,500 tasks with their predictions arriv
 MAX_DEPTH = 64  # Label Studio's bodies are some ten levels deep
 
 
+# The rest of a body that is not read would else be received, and thrown away, for as long as somebody sends.
+_CLOSE = {"Connection": "close"}
+
+
 class TooLarge(BadInput):
     """A body above the limit."""
 
@@ -118,14 +122,15 @@ def _bounded(receive: Receive) -> Receive:
 
 def refusal(error: SamloopError) -> Response:
     """The answer to a request that goes no further."""
-    headers = {"WWW-Authenticate": 'Basic realm="samloop"'} if isinstance(error, NotAuthorized) else None
-    return error_response(error, headers=headers)
+    headers = {"WWW-Authenticate": 'Basic realm="samloop"'} if isinstance(error, NotAuthorized) else {}
+    return error_response(error, headers=headers | _CLOSE)
 
 
-def error_response(error: SamloopError, *, headers: dict[str, str] | None = None) -> Response:
+def error_response(error: SamloopError, *, headers: Mapping[str, str] | None = None) -> Response:
     """One sentence as JSON, with the status of the error's class."""
+    told = {**(headers or {}), **(_CLOSE if isinstance(error, TooLarge) else {})}
     return Response(
-        json.dumps({"error": str(error)}), status_code=error.status, media_type="application/json", headers=headers
+        json.dumps({"error": str(error)}), status_code=error.status, media_type="application/json", headers=told
     )
 
 

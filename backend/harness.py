@@ -157,7 +157,8 @@ def _told_plainly(response: flask.Response) -> flask.Response:
 
 def _response(fault: SamloopError) -> flask.Response:
     ours = refusal(fault)
-    return flask.Response(bytes(ours.body), status=ours.status_code, headers=dict(ours.headers))
+    headers = {name: value for name, value in ours.headers.items() if name != "connection"}  # is the WSGI server's
+    return flask.Response(bytes(ours.body), status=ours.status_code, headers=headers)
 
 
 def _live(app: FastAPI) -> None:

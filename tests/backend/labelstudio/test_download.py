@@ -3,44 +3,13 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
+from fakes.raw_server import raw_server
 
 from backend.errors import BadInput, Upstream
 from backend.labelstudio.download import download
-
-
-@contextmanager
-def server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """One raw server on loopback; `talk` gets each connection after its request was read."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(0.05)
-    stop = threading.Event()
-
-    def serve() -> None:
-        while not stop.is_set():
-            try:
-                connection, _ = listener.accept()
-            except TimeoutError:
-                continue
-            with connection:
-                try:
-                    connection.settimeout(2)
-                    connection.recv(65536)
-                    talk(connection)
-                except OSError:
-                    continue
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/a.png"
-    finally:
-        stop.set()
-        thread.join(5)
-        listener.close()
 
 
 def says(raw: bytes) -> Callable[[socket.socket], None]:
@@ -71,13 +40,13 @@ def trickle(head: bytes, *, pause_s: float = 0.05) -> Callable[[socket.socket], 
     ],
 )
 def test_a_body_comes_whole_however_it_is_framed(raw: bytes) -> None:
-    with server(says(raw)) as url:
+    with raw_server(says(raw)) as url:
         assert get(url) == b"hello"
 
 
 def test_the_checked_address_is_connected_to_and_not_the_name() -> None:
     """A name may point elsewhere by now; this one points nowhere at all."""
-    with server(says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as url:
+    with raw_server(says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as url:
         assert get(url.replace("127.0.0.1", "nowhere.invalid"), address="127.0.0.1") == b"ok"
 
 
@@ -116,19 +85,22 @@ def test_the_request_names_the_host_and_asks_for_no_compression() -> None:
 def test_a_byte_now_and_then_runs_into_the_time_limit(head: bytes) -> None:
     """Each byte comes well within a socket's time-out: only a limit on the whole catches it."""
     began = time.monotonic()
-    with server(trickle(head)) as url, pytest.raises(Upstream, match="took longer than SAMLOOP_IMAGE_SECONDS allow"):
+    with (
+        raw_server(trickle(head)) as url,
+        pytest.raises(Upstream, match="took longer than SAMLOOP_IMAGE_SECONDS allow"),
+    ):
         get(url, seconds=0.4)
     assert time.monotonic() - began < 3
 
 
 def test_a_location_without_a_redirect_is_no_redirect() -> None:
     raw = b"HTTP/1.1 404 Not Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"
-    with server(says(raw)) as url:
+    with raw_server(says(raw)) as url:
         assert download(url, max_bytes=9, until_s=time.monotonic() + 5).location is None
 
 
 def test_a_server_that_says_nothing_runs_into_the_time_limit() -> None:
-    with server(lambda _: time.sleep(1)) as url, pytest.raises(Upstream, match="took longer"):
+    with raw_server(lambda _: time.sleep(1)) as url, pytest.raises(Upstream, match="took longer"):
         get(url, seconds=0.3)
 
 
@@ -146,7 +118,7 @@ def test_a_flood_is_cut_at_the_limit() -> None:
             connection.sendall(b"x" * 65536)
             sent.append(65536)
 
-    with server(flood) as url, pytest.raises(BadInput, match="more than 100000 bytes; SAMLOOP_IMAGE_MIB"):
+    with raw_server(flood) as url, pytest.raises(BadInput, match="more than 100000 bytes; SAMLOOP_IMAGE_MIB"):
         get(url, max_bytes=100_000)
     assert sum(sent) < 50_000_000
 
@@ -166,7 +138,7 @@ def test_a_flood_is_cut_at_the_limit() -> None:
     ],
 )
 def test_a_server_that_lies_or_babbles_is_an_upstream_error(raw: bytes, complaint: str) -> None:
-    with server(says(raw)) as url, pytest.raises((Upstream, BadInput), match=complaint):
+    with raw_server(says(raw)) as url, pytest.raises((Upstream, BadInput), match=complaint):
         get(url)
 
 
@@ -176,17 +148,17 @@ def test_a_closed_port_is_an_upstream_error() -> None:
 
 
 def test_plain_http_where_tls_is_expected_is_an_upstream_error() -> None:
-    with server(says(b"HTTP/1.1 200 OK\r\n\r\n")) as url, pytest.raises(Upstream, match="did not answer"):
+    with raw_server(says(b"HTTP/1.1 200 OK\r\n\r\n")) as url, pytest.raises(Upstream, match="did not answer"):
         get(url.replace("http://", "https://"))
 
 
 def test_a_tls_handshake_that_stalls_runs_into_the_time_limit() -> None:
-    with server(lambda _: time.sleep(1)) as url, pytest.raises(Upstream, match="took longer"):
+    with raw_server(lambda _: time.sleep(1)) as url, pytest.raises(Upstream, match="took longer"):
         get(url.replace("http://", "https://"), seconds=0.3)
 
 
 def test_a_redirect_is_returned_and_not_followed() -> None:
     raw = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"
-    with server(says(raw)) as url:
+    with raw_server(says(raw)) as url:
         reply = download(url, max_bytes=9, until_s=time.monotonic() + 5)
     assert (reply.status, reply.location, reply.body) == (302, "http://127.0.0.1:9/", b"")

@@ -1,0 +1,182 @@
+"""Our own server on a real socket, with a real Valkey and a tiny SAM, and what every answer to a bad input must be.
+
+Nothing of it is fake but the Label Studio that it is told of.
+"""
+
+import base64
+import http.client
+import io
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import requests
+import uvicorn
+from fakes.label_studio import FakeLabelStudio
+from PIL import Image
+from redis import Redis
+
+from backend.app import create_app
+from backend.settings import Settings
+
+CONFIG = """<View><Image name="image" value="$image"/>
+<BrushLabels name="brush" toName="image"><Label value="Coin"/></BrushLabels>
+<KeyPointLabels name="kp" toName="image" smart="true"><Label value="Coin"/></KeyPointLabels>
+<RectangleLabels name="rect" toName="image" smart="true"><Label value="Coin"/></RectangleLabels></View>"""
+
+
+def keypoint(x: Any = 50, y: Any = 50) -> dict[str, Any]:
+    value = {"x": x, "y": y, "width": 0.3, "keypointlabels": ["Coin"]}
+    return {
+        "id": "k", "type": "keypointlabels", "from_name": "kp", "to_name": "image", "is_positive": True, "value": value,
+    }  # fmt: skip
+
+
+def picture(*, width_px: int = 96, height_px: int = 64, form: str = "PNG", **options: Any) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 255, (height_px, width_px, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form, **options)
+    return file.getvalue()
+
+
+def data_uri(data: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server."""
+
+    url: str
+    folder: Path
+    studio: FakeLabelStudio
+    redis: Redis
+    auth: tuple[bytes, bytes] | None = None
+
+    def post(self, path: str, body: Any = None, **more: Any) -> requests.Response:
+        """POST JSON, or `data` with its `headers`."""
+        return requests.post(self.url + path, timeout=60, **({"json": body} | more if "data" not in more else more))
+
+    def announce(self, path: str, **headers: str) -> requests.Response:
+        """POST headers alone, and read the answer without having sent a byte of the body."""
+        parts = urlsplit(self.url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+        connection.putrequest("POST", path)
+        for name, value in ({"Content-Type": "application/json"} | headers).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        told, answer = connection.getresponse(), requests.Response()
+        answer.status_code, answer._content = told.status, told.read()
+        answer.headers.update(told.headers)
+        connection.close()
+        return answer
+
+    def body(self, uri: str, *regions: Any) -> dict[str, Any]:
+        """An interactive request on one image; one click where no regions are given."""
+        return {
+            "tasks": [{"id": 1, "data": {"image": uri}}],
+            "project": "1.1795418479",
+            "label_config": CONFIG,
+            "params": {"context": {"result": list(regions or [keypoint()])}},
+        }
+
+    def click(self, uri: str, *regions: Any) -> requests.Response:
+        return self.post("/predict", self.body(uri, *regions))
+
+    def health(self) -> dict[str, Any]:
+        answer = requests.get(self.url + "/health", auth=self.auth, timeout=10)
+        assert answer.status_code == 200
+        return dict(answer.json())
+
+    def is_up(self) -> bool:
+        return bool(self.health()["model"] == "ready")
+
+    def files(self) -> set[Path]:
+        return {each for each in self.folder.rglob("*") if each.is_file()}
+
+    @contextmanager
+    def unharmed(self, *, seconds: float = 20.0, mib: float = 64.0) -> Iterator[None]:
+        """What happens in here takes so long and so much memory at most, leaves no file, and the server serves on."""
+        before, resting_mib = self.files(), _reset_peak_mib()
+        began = time.monotonic()
+        yield
+        assert time.monotonic() - began < seconds
+        assert _peak_mib() - resting_mib < mib
+        assert self.files() - before == set()
+        assert self.is_up()
+
+
+def refused(answer: requests.Response, says: str, *, status: int = 400) -> None:
+    """One clear sentence with a 4xx, and nothing of our insides."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/json"
+    (sentence,) = answer.json().values()
+    assert says in sentence, sentence
+    assert len(sentence) < 400
+    assert not any(inside in sentence for inside in ("Traceback", 'File "', "\n", "<html"))
+
+
+def _reset_peak_mib() -> float:
+    """Forget the largest resident size so far; returns the present one, in MiB."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _status_mib("VmRSS")
+
+
+def _peak_mib() -> float:
+    return _status_mib("VmHWM")
+
+
+def _status_mib(field: str) -> float:
+    path = Path("/proc/self/status")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), 0.0)
+
+
+@contextmanager
+def serving(folder: Path, *, model: Path, redis_url: str, studio: FakeLabelStudio, **settings: Any) -> Iterator[Served]:
+    """A server in a thread of this process, so that its memory can be seen; its files and temporary files in `folder`.
+
+    Args:
+        folder: where it keeps everything.
+        model: a `save_pretrained` folder.
+        redis_url: its queue.
+        studio: its Label Studio.
+        settings: further settings.
+    """
+    known = dict(
+        model=str(model), model_dir=folder / "models", cache_dir=folder / "cache", poll_seconds=0.2,
+        label_studio_url=studio.url, label_studio_api_key=studio.token,
+    )  # fmt: skip
+    redis = Redis.from_url(redis_url)
+    app = create_app(Settings(**(known | settings)), connection=redis)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=5)
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    kept, tempfile.tempdir = tempfile.tempdir, str(folder / "tmp")
+    (folder / "tmp").mkdir()
+    thread.start()
+    user, password = settings.get("basic_auth_user"), settings.get("basic_auth_pass")
+    auth = (user.encode(), password.encode()) if user and password else None
+    served = Served(f"http://127.0.0.1:{listener.getsockname()[1]}", folder, studio, redis, auth)
+    try:
+        deadline = time.monotonic() + 60
+        while not (server.started and served.is_up()):
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.05)
+        yield served
+    finally:
+        tempfile.tempdir = kept
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
