@@ -14,7 +14,17 @@ EXECUTABLE = Path(__file__).resolve().parents[1] / ".venv-label-studio" / "bin" 
 
 
 @pytest.fixture(scope="session")
-def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioProcess]:
+def local_files_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder below which that Label Studio serves local files; a storage must name a folder in it."""
+    return tmp_path_factory.mktemp("local-files")
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory, local_files_root: Path) -> Iterator[LabelStudioProcess]:
     """Running: `.url`, `.token` (legacy), `.user`, `.password`; stopped when the session ends."""
-    with LabelStudioProcess(EXECUTABLE, data_dir=tmp_path_factory.mktemp("label-studio")) as running:
+    environ = {
+        "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(local_files_root),
+    }
+    with LabelStudioProcess(EXECUTABLE, data_dir=tmp_path_factory.mktemp("label-studio"), environ=environ) as running:
         yield running

@@ -263,7 +263,8 @@ def _image_bytes(reply: Reply, url: str) -> bytes:
     if reply.status == HTTPStatus.NOT_FOUND:
         raise NotFound(f"Label Studio has no {_shown(url)}")
     if reply.status != HTTPStatus.OK:
-        raise Upstream(f"Label Studio answered {reply.status} for {_shown(url)}, as it does for an upload that is gone")
+        gone = ", as it does for an upload that is gone" if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR else ""
+        raise Upstream(f"Label Studio answered {reply.status} for {_shown(url)}{gone}")
     return reply.body
 
 

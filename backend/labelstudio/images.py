@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 import time
 from http import HTTPStatus
 from urllib.parse import quote, urljoin, urlsplit
@@ -18,7 +19,7 @@ from backend.settings import Settings
 __all__ = ["ImageSource", "open_image"]
 
 _MOST_REDIRECTS = 5
-_LABEL_STUDIO_PATHS = ("/data/", "/storage-data/", "/tasks/", "/static/")
+_LABEL_STUDIO_PATHS = re.compile(r"/(?:data|storage-data|static|(?:tasks|projects)/[0-9]+/(?:resolve|presign))/")
 _BUCKETS = frozenset({"s3", "gs", "azure-blob"})
 
 
@@ -62,9 +63,8 @@ class ImageSource:
         if len(uri) > LONGEST_URL:
             raise BadInput(f"the image's address has {len(uri)} characters, and {LONGEST_URL} are the most")
         until_s = time.monotonic() + self._seconds
-        if scheme in _BUCKETS and task_id is not None:
-            encoded = base64.urlsafe_b64encode(uri.encode()).decode()
-            return self._from_label_studio(f"/tasks/{task_id}/resolve/?fileuri={quote(encoded)}", until_s)
+        if scheme in _BUCKETS:
+            return self._from_bucket(uri, task_id, until_s)
         if uri.startswith("/") and not uri.startswith("//"):
             return self._from_label_studio(uri, until_s)
         if self._label_studio and same_origin(uri, self._label_studio.url):
@@ -84,6 +84,19 @@ class ImageSource:
         except (binascii.Error, ValueError) as fault:
             raise BadInput("the image's data: URI is not valid base64") from fault
 
+    def _from_bucket(self, uri: str, task_id: int | None, until_s: float) -> bytes:
+        """Label Studio holds the bucket's keys: it sends us to a signed URL, or sends the bytes itself."""
+        if task_id is None:
+            raise BadInput(f"{uri[:120]!r} is in a bucket, which Label Studio opens for a task by its id; none came")
+        encoded = base64.urlsafe_b64encode(uri.encode()).decode()
+        try:
+            return self._from_label_studio(f"/tasks/{task_id}/resolve/?fileuri={quote(encoded)}", until_s)
+        except NotFound as fault:
+            raise NotFound(
+                f"Label Studio cannot open {uri[:120]!r} for task {task_id}: is the storage still connected to its "
+                "project, and the object still there?"
+            ) from fault
+
     def _from_label_studio(self, uri: str, until_s: float) -> bytes:
         """Uploads, local files and resolved buckets: with the key, or from the disk."""
         parts = urlsplit(uri)
@@ -98,7 +111,7 @@ class ImageSource:
                 "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
             )
         below = parts.path.removeprefix(urlsplit(self._label_studio.url).path)
-        if not below.startswith(_LABEL_STUDIO_PATHS):
+        if not _LABEL_STUDIO_PATHS.match(below):
             raise ForbiddenUrl(f"{parts.path[:80]!r} is no place where Label Studio keeps images")
         address = uri if "://" in uri[:10] else f"{below}?{parts.query}" if parts.query else below
         try:

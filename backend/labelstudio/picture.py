@@ -10,6 +10,7 @@ from backend.errors import BadImage
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 # Modes with more than 8 bits a channel: what is black and what is white is for the picture itself to say.
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION, _SEPARATE = 258, 284, 2  # TIFF 6.0
 # Ours is checked before anything is decoded; Pillow's own would warn at 89 million and refuse what a user allowed.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -27,6 +28,7 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image, max_pixels)
+            _check_planes(image)
             return _upright_rgb(image)
     except BadImage:
         raise
@@ -44,6 +46,13 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
             f"the image has {width_px}x{height_px} pixels, and {max_pixels} are the most: "
             "make it smaller, or raise SAMLOOP_IMAGE_MEGAPIXELS"
         )
+
+
+def _check_planes(image: Image.Image) -> None:
+    """Pillow 13 reads 16-bit planes that lie one after the other as bytes, and gives a wrong picture without a word."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_PLANAR_CONFIGURATION) == _SEPARATE and max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8:
+        raise BadImage("a TIFF whose 16-bit channels are stored plane by plane is not read here: save it interleaved")
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:

@@ -34,7 +34,7 @@ class FakeLabelStudio(FakeServer):
         self.access_seconds = access_seconds
         self.webhook_calls: list[tuple[str, Json]] = []
         self.local_files: dict[str, bytes] = {}
-        self.buckets: dict[str, str] = {}  # s3://... -> where /resolve/ redirects to
+        self.buckets: dict[str, str | bytes] = {}  # s3://... -> where /resolve/ redirects to, or what it proxies
         self._personal: set[str] = set()
         self._access: dict[str, float] = {}
         self._lock = threading.RLock()
@@ -346,7 +346,8 @@ class FakeLabelStudio(FakeServer):
     @route("GET", r"/tasks/(\d+)/resolve/")
     def resolve_bucket(self, request: Request, task: int) -> Answer:
         uri = base64.urlsafe_b64decode(request.query["fileuri"][0]).decode()
-        return Answer(303, None, {"Location": self.buckets[uri]})
+        held = self.buckets[uri]
+        return Answer(200, held) if isinstance(held, bytes) else Answer(303, None, {"Location": held})
 
 
 def _webhook(fields: Json) -> Json:

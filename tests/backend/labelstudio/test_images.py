@@ -126,8 +126,36 @@ def test_a_bucket_is_resolved_by_label_studio_and_read_without_its_key(studio: F
     assert "authorization" not in web.requests[0].headers
     with pytest.raises(ForbiddenUrl, match="not a public address"):
         source(studio).fetch("s3://bucket/ä.png", task_id=7)
-    with pytest.raises(BadInput, match=r"http or https|blanks|is none"):
+    with pytest.raises(BadInput, match=r"'s3://bucket/a\.png' is in a bucket, .* by its id; none came"):
         source(studio).fetch("s3://bucket/a.png")
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a.png", "gs://bucket/a b.png", "azure-blob://container/ä.png"])
+def test_a_bucket_that_label_studio_reads_for_us_is_read(studio: FakeLabelStudio, uri: str) -> None:
+    """Where its storage says "proxy" instead of "pre-signed URLs"."""
+    studio.buckets[uri] = b"proxied"
+    assert source(studio).fetch(uri, task_id=7) == b"proxied"
+
+
+def test_a_bucket_that_label_studio_cannot_open_is_named(studio: FakeLabelStudio) -> None:
+    with pytest.raises(NotFound, match=r"cannot open 's3://gone/a\.png' for task 7: is the storage still connected"):
+        source(studio).fetch("s3://gone/a.png", task_id=7)
+    studio.fail("/tasks/", status=424, body={"error": "Storage stream failed while proxying data"})
+    with pytest.raises(Upstream, match=r"Label Studio answered 424 for /tasks/7/resolve/$"):
+        source(studio).fetch("s3://gone/a.png", task_id=7)
+
+
+def test_a_task_may_hold_the_resolving_address_itself(studio: FakeLabelStudio) -> None:
+    """As its API gives tasks out; `presign` is the older name."""
+    studio.buckets["s3://b/a.png"] = b"resolved"
+    query = "fileuri=" + base64.urlsafe_b64encode(b"s3://b/a.png").decode()
+    assert source(studio).fetch(f"/tasks/7/resolve/?{query}") == b"resolved"
+    for path in ("/tasks/7/presign/", "/projects/3/resolve/", "/projects/3/presign/"):
+        with pytest.raises(NotFound, match=f"Label Studio has no {path}"):
+            source(studio).fetch(f"{path}?{query}")
+    for path in ("/tasks/7/", "/projects/3/data", "/tasks/x/resolve/"):
+        with pytest.raises(ForbiddenUrl, match="no place where Label Studio keeps images"):
+            source(studio).fetch(f"{path}?{query}")
 
 
 def test_every_redirect_is_checked_again(studio: FakeLabelStudio, web: Web) -> None:

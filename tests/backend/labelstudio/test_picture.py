@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
@@ -84,6 +85,41 @@ def test_deep_values_without_a_span_or_not_finite_are_black() -> None:
     assert np.asarray(opened(saved(Image.fromarray(np.full((2, 2), 9, np.uint16))))).max() == 0
     broken = np.array([[np.nan, np.inf], [-np.inf, 0]], np.float32)
     assert np.asarray(opened(saved(Image.fromarray(broken), "TIFF"))).max() == 0
+
+
+def tiff(values: np.ndarray, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"byteorder": ">"}, {"tile": (16, 16)}, {"compression": "zlib"}, {"bigtiff": True}],
+    ids=["plain", "big-endian", "tiled", "deflate", "bigtiff"],
+)
+@pytest.mark.parametrize("depth", [1, 257], ids=["8-bit", "16-bit"])
+def test_tiffs_as_microscopes_write_them_come_back_exactly(options: dict[str, object], depth: int) -> None:
+    kind = np.dtype(np.uint8 if depth == 1 else np.uint16)
+    values = (np.asarray(gradient()).astype(kind) * depth).astype(kind.newbyteorder(str(options.get("byteorder", "<"))))
+    assert np.array_equal(np.asarray(opened(tiff(values, photometric="rgb", **options))), np.asarray(gradient()))
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16, np.int32, np.uint32, np.float32])
+def test_deep_greys_of_every_type_are_stretched(kind: type) -> None:
+    values = (np.arange(96).reshape(8, 12) * 10).astype(kind)
+    grey = np.asarray(opened(tiff(values)))[..., 0]
+    assert (grey.min(), grey.max()) == (0, 255)
+    assert (np.diff(grey.ravel().astype(int)) >= 0).all()
+
+
+def test_planes_of_eight_bits_are_read_and_of_sixteen_refused() -> None:
+    """Pillow reads the latter as bytes, without a word."""
+    planes = np.moveaxis(np.asarray(gradient()), -1, 0)
+    read = opened(tiff(planes, photometric="rgb", planarconfig="separate"))
+    assert np.array_equal(np.asarray(read), np.asarray(gradient()))
+    with pytest.raises(BadImage, match="stored plane by plane is not read here: save it interleaved"):
+        opened(tiff(planes.astype(np.uint16) * 257, photometric="rgb", planarconfig="separate"))
 
 
 def test_transparency_is_laid_on_white() -> None:

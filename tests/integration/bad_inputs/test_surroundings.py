@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from fakes.served import Served, data_uri, picture, refused
 
 from backend.registry.checkpoint import Manifest
@@ -70,6 +71,29 @@ def test_each_of_the_thirty_has_a_test() -> None:
     for node in (node for nodes in ELSEWHERE.values() for node in nodes):
         path, _, name = node.partition("::")
         assert name in names_in(ROOT / "tests" / path), node
+
+
+def test_refusals_leave_no_memory_behind(server: Served) -> None:
+    """A thousand of them, of a dozen kinds; the allocator may keep a little."""
+    uris = [
+        "file:///etc/passwd",
+        "http://127.0.0.1:1/",
+        "/data/local-files/?d=..",
+        "data:image/png;base64," + "A" * 99_999,
+    ]
+    uris += [data_uri(picture(form=form)[:700]) for form in ("PNG", "JPEG", "TIFF", "WEBP", "BMP")]
+    with requests.Session() as session:
+
+        def refuse(times: int) -> None:
+            for _ in range(times):
+                for uri in uris:
+                    assert session.post(f"{server.url}/predict", json=server.body(uri), timeout=20).status_code >= 400
+                for path in ("/setup", "/webhook", "/predict"):
+                    assert session.post(f"{server.url}{path}", json={"project": "x"}, timeout=20).status_code == 400
+
+        refuse(10)
+        with server.unharmed(seconds=60, mib=12):
+            refuse(80)
 
 
 def version_of(served: Served) -> str:
