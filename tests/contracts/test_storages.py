@@ -1,4 +1,4 @@
-"""Images that the real Label Studio keeps elsewhere: in a folder of its machine, in a bucket signed for us or proxied."""
+"""Images that the real Label Studio keeps elsewhere: in a folder of its machine, in a bucket (signed, proxied)."""
 
 import io
 from collections.abc import Iterator
