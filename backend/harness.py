@@ -8,6 +8,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,14 +43,14 @@ def create_flask_app(settings: Settings, *, connection: Redis) -> flask.Flask:
         connection: the queue's Redis.
     """
     ours = create_app(settings, connection=connection)
-    _live(ours)
+    loop = _live(ours)
     routes: Routes = ours.state.routes
     expected = credentials(settings.basic_auth_user, settings.basic_auth_pass)
     if IS_1X:
         from backend.labelstudio.ml_manager import SamManager
 
         api._manager = SamManager()  # noqa: SLF001 - its routes look there; 1.0.9 is the last that has it
-    app: flask.Flask = api.init_app(SamBackend.over(RoutedService(routes)))
+    app: flask.Flask = api.init_app(SamBackend.over(RoutedService(routes, loop=loop)))
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # Ours before theirs, which write bodies into the log; and 2.x compares credentials as text that must be ASCII.
     api.BASIC_AUTH = None
@@ -60,10 +61,10 @@ def create_flask_app(settings: Settings, *, connection: Redis) -> flask.Flask:
 
 
 class RoutedService:
-    """The `Service` of SamBackend over our own handlers."""
+    """The `Service` of SamBackend over our own handlers; those that are coroutines run on `loop`."""
 
-    def __init__(self, routes: Routes) -> None:
-        self._routes = routes
+    def __init__(self, routes: Routes, *, loop: asyncio.AbstractEventLoop) -> None:
+        self._routes, self._loop = routes, loop
 
     def version(self, project: str | None) -> str:
         """What POST /setup tells; the base's where no project is told."""
@@ -75,7 +76,9 @@ class RoutedService:
     def predict(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """What POST /predict answers."""
         with _kept():
-            results: list[dict[str, Any]] = self._routes.predict(PredictBody.model_validate(body))["results"]
+            results: list[dict[str, Any]] = self._waited(self._routes.predict(PredictBody.model_validate(body)))[
+                "results"
+            ]
             return results
 
     def webhook(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +97,12 @@ class RoutedService:
         """Whether GET /projects/{id}/status says so."""
         with _kept():
             return bool(self._routes.status(project_id_of(project))["phase"] == "training")
+
+    def _waited(self, answer: Any) -> Any:  # noqa: ANN401 - what a handler gives, or a coroutine that will
+        """Which of our handlers are coroutines is for our server's sake, and may change."""
+        if asyncio.iscoroutine(answer):
+            return asyncio.run_coroutine_threadsafe(answer, self._loop).result()
+        return answer
 
 
 @contextmanager
@@ -158,18 +167,22 @@ def _told_plainly(response: flask.Response) -> flask.Response:
 def _response(fault: SamloopError) -> flask.Response:
     ours = refusal(fault)
     headers = {name: value for name, value in ours.headers.items() if name != "connection"}  # is the WSGI server's
+    if ours.status_code == 503:
+        headers["Retry-After"] = "5"
     return flask.Response(bytes(ours.body), status=ours.status_code, headers=headers)
 
 
-def _live(app: FastAPI) -> None:
-    """Begin what the application's lifespan begins, in a thread of its own that lasts as long as the process."""
-    begun = threading.Event()
+def _live(app: FastAPI) -> asyncio.AbstractEventLoop:
+    """Begin what the application's lifespan begins, on a loop of its own that lasts as long as the process."""
+    begun: Future[asyncio.AbstractEventLoop] = Future()
 
     async def live() -> None:
         async with app.router.lifespan_context(app):
-            begun.set()
+            begun.set_result(asyncio.get_running_loop())
             await asyncio.Event().wait()
 
     threading.Thread(target=lambda: asyncio.run(live()), name="lifespan", daemon=True).start()
-    if not begun.wait(_START_S):
-        raise SamloopError("the server did not begin: the log tells why")
+    try:
+        return begun.result(_START_S)
+    except TimeoutError as fault:
+        raise SamloopError("the server did not begin: the log tells why") from fault
