@@ -1,17 +1,19 @@
 """Composition root of the server: Settings -> every object, wired once."""
 
 import logging
+import operator
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from redis import Redis
 
+from backend.admission import Admission
 from backend.connections import Connections
 from backend.engine import Engine
-from backend.errors import BadInput, SamloopError
+from backend.errors import BadInput, SamloopError, Unavailable
 from backend.guard import Guard, error_response
 from backend.metrics import Metrics
 from backend.registry.store import Registry
@@ -34,7 +36,14 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     registry = Registry(settings.model_dir)
     queue = TrainingQueue(connection, job_seconds=settings.job_seconds)
     engine = Engine(settings, registry=registry, observer=metrics)
-    routes = Routes(engine=engine, registry=registry, queue=queue, connections=Connections(settings), metrics=metrics)
+    routes = Routes(
+        engine=engine,
+        registry=registry,
+        queue=queue,
+        connections=Connections(settings),
+        metrics=metrics,
+        admission=Admission(most=2 * settings.waiting),
+    )
     _gauges(metrics, engine)
 
     @asynccontextmanager
@@ -58,13 +67,30 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     return app
 
 
-def _gauges(metrics: Metrics, engine: Engine) -> None:
-    def figure(read: str) -> float:
-        return float(getattr(engine.loaded.cache, read)) if engine.loaded else 0.0
+_FIGURES = (
+    ("samloop_embeddings_bytes", "Bytes of embeddings in memory.", "store.memory.bytes"),
+    ("samloop_embeddings_disk_bytes", "Bytes of embeddings on disk.", "store.disk_bytes"),
+    ("samloop_embeddings_from_memory", "Embeddings found in memory.", "store.counts.memory"),
+    ("samloop_embeddings_from_disk", "Embeddings found on disk.", "store.counts.disk"),
+    ("samloop_embeddings_computed", "Embeddings that the encoder computed.", "store.counts.computed"),
+    ("samloop_embeddings_joined", "Requests that joined a computation on its way.", "store.counts.joined"),
+    ("samloop_embeddings_unwritten", "Embeddings that the disk did not take.", "store.counts.unwritten"),
+    ("samloop_encode_waiting", "Images that wait for the encoder.", "lanes.encode.waiting"),
+    ("samloop_encode_running", "Images that are being encoded.", "lanes.encode.running"),
+    ("samloop_encode_refused", "Images that could not be encoded in time.", "lanes.encode.refused"),
+    ("samloop_decode_waiting", "Prompts that wait for the decoder.", "lanes.decode.waiting"),
+    ("samloop_decode_running", "Prompts that are being decoded.", "lanes.decode.running"),
+    ("samloop_decode_refused", "Prompts that could not be decoded in time.", "lanes.decode.refused"),
+)
 
-    metrics.gauge("samloop_embeddings_bytes", "Bytes of embeddings in memory.", lambda: figure("bytes"))
-    metrics.gauge("samloop_embedding_hits", "Embeddings found in memory.", lambda: figure("hits"))
-    metrics.gauge("samloop_embedding_misses", "Embeddings that had to be computed.", lambda: figure("misses"))
+
+def _gauges(metrics: Metrics, engine: Engine) -> None:
+    def reader(path: str) -> Callable[[], float]:
+        read = operator.attrgetter(path)
+        return lambda: float(read(engine.loaded)) if engine.loaded else 0.0
+
+    for name, text, path in _FIGURES:
+        metrics.gauge(name, text, reader(path))
     metrics.gauge(
         "samloop_refused_checkpoints",
         "Checkpoints that were refused; the version before goes on serving.",
@@ -92,5 +118,5 @@ async def _sentence(request: Request, error: Exception) -> Response:
     if not isinstance(error, SamloopError):
         log.error("%s %s failed", request.method, request.url.path, exc_info=error, extra={"event": "request.failed"})
         error = SamloopError("something went wrong here: the server's log has the traceback")
-    headers = {"Retry-After": "5"} if error.status == 503 else None
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
     return error_response(error, headers=headers)

@@ -5,15 +5,21 @@ import threading
 from dataclasses import dataclass
 
 from backend.errors import SamloopError, Unavailable
+from backend.lanes import Lane, Lanes, Traffic
 from backend.registry.store import Registry
 from backend.registry.watch import Watch
-from backend.sam.embeddings import EmbeddingCache
-from backend.sam.loading import base_version, load_base
+from backend.sam.embedding_files import DiskEmbeddings
+from backend.sam.embedding_store import EmbeddingStore
+from backend.sam.embeddings import MemoryEmbeddings
+from backend.sam.loading import BaseModel, base_version, load_base
+from backend.sam.machine_share import share_of_machine, torch_threads
 from backend.sam.slot import ModelSlot
 from backend.serving import Observer, Serving
 from backend.settings import Settings
+from backend.task_embeddings import TaskEmbeddings
 
 log = logging.getLogger(__name__)
+_MOST_WORKERS = 8  # an encode takes up to 1 GB while it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,9 @@ class Loaded:
 
     serving: Serving
     slot: ModelSlot
-    cache: EmbeddingCache
+    store: EmbeddingStore
+    embeddings: TaskEmbeddings
+    lanes: Lanes
 
 
 class Engine:
@@ -44,9 +52,11 @@ class Engine:
         threading.Thread(target=self._load, name="load-base", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop watching the registry."""
+        """Stop watching the registry, and let the lanes end."""
         if self._watch is not None:
             self._watch.stop()
+        if self._loaded is not None:
+            self._loaded.lanes.close()
 
     def _load(self) -> None:
         settings = self._settings
@@ -54,15 +64,16 @@ class Engine:
             base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
             slot = ModelSlot(base, self._registry)
             slot.look()
-            cache = EmbeddingCache(settings.cache_mib << 20)
+            lanes = open_lanes(base, settings)
+            store = open_store(settings, lane=lanes.encode)
+            embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image_megapixels * 1_000_000)
             serving = Serving(
-                base=base,
-                cache=cache,
-                max_pixels=settings.image_megapixels * 1_000_000,
+                embeddings=embeddings,
+                lanes=lanes,
                 observer=self._observer,
                 polygon_tolerance_px=settings.polygon_tolerance_px,
             )
-            self._loaded = Loaded(serving, slot, cache)
+            self._loaded = Loaded(serving, slot, store, embeddings, lanes)
             self._watch = Watch(slot.look, poll_s=settings.poll_seconds).start()
             log.info("serving %s on %s", base.name, base.device, extra={"event": "base.loaded"})
         except SamloopError as failure:
@@ -102,3 +113,25 @@ class Engine:
             return self._loaded.slot.snapshot(project_id).version
         champion = self._registry.champion(project_id) if project_id is not None else None
         return (champion and champion.version) or base_version(self._settings.model, device=self._settings.device)
+
+
+def open_lanes(base: BaseModel, settings: Settings) -> Lanes:
+    """The lanes that this machine can bear: on a CPU a worker a core, on a GPU two, since its kernels queue anyway."""
+    traffic = Traffic()
+    cores = torch_threads()
+    workers = min(_MOST_WORKERS, cores) if base.device.type == "cpu" else 2
+
+    def lane(name: str, *, waiting: int) -> Lane:
+        return Lane(name, workers=workers, waiting=waiting, cores=cores, traffic=traffic, during=share_of_machine)
+
+    return Lanes(
+        encode=lane("encode", waiting=settings.waiting),
+        decode=lane("decode", waiting=4 * settings.waiting),
+        traffic=traffic,
+    )
+
+
+def open_store(settings: Settings, *, lane: Lane) -> EmbeddingStore:
+    """Embeddings in the tiers that the settings describe."""
+    memory, disk = MemoryEmbeddings(settings.cache_mib << 20), DiskEmbeddings.of(settings)
+    return EmbeddingStore(memory=memory, disk=disk, lane=lane)

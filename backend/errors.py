@@ -8,6 +8,7 @@ SamloopError                 500
 +- NotFound                  404  no such project, version or file
 +- Upstream                  424  Label Studio (or an image's host) failed us
 +- Unavailable               503  Redis, the registry or a model is away; try again
+|  +- Busy                   503  more requests than this machine can answer in time; try again
 +- BadCheckpoint             500  a checkpoint that must not be served
 +- BadWeights                500  base weights that cannot be had or do not verify
 +- NothingToLearn            409  annotations from which nothing can be trained
@@ -61,9 +62,17 @@ class Upstream(SamloopError):
 
 
 class Unavailable(SamloopError):
-    """Redis, the registry or a model is away; the same request may succeed later."""
+    """Redis, the registry or a model is away; the same request may succeed after `retry_after_s`."""
 
     status = 503
+
+    def __init__(self, message: str, *, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Busy(Unavailable):
+    """More requests than this machine can answer in time; the same request may succeed later."""
 
 
 class BadCheckpoint(SamloopError):

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.admission import Admission
 from backend.connections import Connections
 from backend.engine import Engine
 from backend.errors import BadInput, NotFound, SamloopError
@@ -66,11 +67,18 @@ class JobBody(_Body):
 class Routes:
     """The handlers over what they need. `def` handlers run in threads, so a slow one holds nobody up."""
 
-    def __init__(
-        self, *, engine: Engine, registry: Registry, queue: TrainingQueue, connections: Connections, metrics: Metrics
+    def __init__(  # noqa: PLR0913 - all by name
+        self,
+        *,
+        engine: Engine,
+        registry: Registry,
+        queue: TrainingQueue,
+        connections: Connections,
+        metrics: Metrics,
+        admission: Admission,
     ) -> None:
         self._engine, self._registry, self._queue = engine, registry, queue
-        self._connections, self._metrics = connections, metrics
+        self._connections, self._metrics, self._admission = connections, metrics, admission
 
     def health(self) -> dict[str, Any]:
         """Answers at once, also while a model loads; a refused checkpoint shows here and the server stays up."""
@@ -91,8 +99,11 @@ class Routes:
         self._connections.told(project_id, body.model_dump())
         return {"model_version": self._engine.version(project_id)}
 
-    def predict(self, body: PredictBody) -> dict[str, Any]:
-        """One prediction a task, in the tasks' order."""
+    async def predict(self, body: PredictBody) -> dict[str, Any]:
+        """One prediction a task, in the tasks' order; in threads of its own, so that /health never waits for it."""
+        return await self._admission.run(lambda: self._predict(body))
+
+    def _predict(self, body: PredictBody) -> dict[str, Any]:
         project_id = project_id_of(body.project) if body.project is not None else None
         context = body.params.context if body.params else None
         try:

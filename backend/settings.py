@@ -135,7 +135,19 @@ class Settings:
         "SAMLOOP_CACHE_DIR", _path, lambda: _xdg("XDG_CACHE_HOME", ".cache"), "converted weights and embeddings"
     )
     cache_mib: int = _setting(
-        "SAMLOOP_CACHE_MIB", _integer(8, 1 << 20), 512, "embeddings kept in memory, MiB (4 an image)"
+        "SAMLOOP_CACHE_MIB", _integer(8, 1 << 20), 512, "embeddings kept in memory, MiB (2 an image)"
+    )
+    disk_mib: int = _setting(
+        "SAMLOOP_DISK_MIB",
+        _integer(64, 1 << 24),
+        8192,
+        "embeddings kept on disk under SAMLOOP_CACHE_DIR, for the server and for trainings, MiB (2 an image)",
+    )
+    prewarm: int = _setting(
+        "SAMLOOP_PREWARM", _integer(0, 1000), 3, "tasks that are embedded ahead of the one that is labelled; 0: none"
+    )
+    waiting: int = _setting(
+        "SAMLOOP_WAITING", _integer(1, 10_000), 128, "most requests that wait for the encoder; more are answered 503"
     )
     local_files_root: tuple[Path, ...] = _setting(
         "SAMLOOP_LOCAL_FILES_ROOT", _paths, (),

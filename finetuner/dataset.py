@@ -3,12 +3,14 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from backend.errors import NotAuthorized, NothingToLearn, SamloopError
 from backend.labelstudio.images import open_image
-from backend.sam.embeddings import DiskEmbeddings, EmbeddingKey
+from backend.sam.embedding_files import DiskEmbeddings
+from backend.sam.embeddings import EmbeddingKey, halved, widened
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import PREPROCESSING, Embedding, encode
 from finetuner.annotations import AnnotatedTask, Exclusions, Rules, objects_of
@@ -17,6 +19,7 @@ from finetuner.progress import Progress
 from finetuner.split import Split, split_images
 
 log = logging.getLogger(__name__)
+_OTHER_PROCESS_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -40,29 +43,61 @@ class Dataset:
 
 
 class Embeddings:
-    """Embeddings by sample, from the folder that all trainings on this machine share."""
+    """Embeddings by sample, from the tier on disk that the server and all trainings on this machine share.
 
-    def __init__(self, base: BaseModel, *, folder: Path) -> None:
-        self._base, self._disk = base, DiskEmbeddings(folder)
+    So an image that somebody clicked on is not encoded again, and a training sees what the click saw.
+
+    Args:
+        base: whose encoder it is.
+        disk: the tier.
+        max_pixels: images with more are refused before they are decoded.
+    """
+
+    def __init__(self, base: BaseModel, *, disk: DiskEmbeddings, max_pixels: int) -> None:
+        self._base, self._disk, self._max_pixels = base, disk, max_pixels
+        self._sources: dict[str, Callable[[], bytes]] = {}
 
     def __call__(self, sample: Sample) -> Embedding:
-        """The sample's embedding.
+        """The sample's embedding; encoded again where others pushed it out of the tier meanwhile.
 
         Raises:
-            NothingToLearn: it was never computed, or somebody emptied the folder meanwhile.
+            NothingToLearn: it is gone, and so is the image.
         """
-        kept = self._disk.get(self._key(sample.image_sha256))
-        if kept is None:
-            raise NothingToLearn(
-                f"the embedding of image {sample.image_sha256[:12]} is gone from the cache folder; train again"
-            )
-        return kept
+        key = self._key(sample.image_sha256)
+        return widened(self._disk.get(key) or self._encoded_again(sample.image_sha256))
 
-    def ensure(self, image_sha256: str, data: bytes, *, max_pixels: int) -> None:
-        """Encode the image unless that was done before."""
+    def ensure(self, image_sha256: str, data: bytes, *, again: Callable[[], bytes]) -> None:
+        """Encode the image unless that was done before; `again` reads it, should the embedding be needed after it went.
+
+        Raises:
+            BadImage: it cannot be used.
+            OSError: the tier's folder cannot be written, or the disk is full.
+        """
+        self._sources[image_sha256] = again
         key = self._key(image_sha256)
         if self._disk.get(key) is None:
-            self._disk.put(key, encode(self._base, open_image(data, max_pixels=max_pixels)))
+            with self._disk.alone(key, longest_s=_OTHER_PROCESS_S):
+                if self._disk.get(key) is None:
+                    self._disk.put(key, self._encode(data))
+
+    def _encoded_again(self, image_sha256: str) -> Embedding:
+        source = self._sources.get(image_sha256)
+        try:
+            data = b"" if source is None else source()
+        except (SamloopError, OSError):
+            data = b""
+        if hashlib.sha256(data).hexdigest() != image_sha256:
+            raise NothingToLearn(
+                f"the embedding of image {image_sha256[:12]} is gone from the cache folder, and the image is not what "
+                "it was: train again"
+            )
+        embedding = self._encode(data)
+        with suppress(OSError):
+            self._disk.put(self._key(image_sha256), embedding)
+        return embedding
+
+    def _encode(self, data: bytes) -> Embedding:
+        return halved(encode(self._base, open_image(data, max_pixels=self._max_pixels)))
 
     def _key(self, image_sha256: str) -> EmbeddingKey:
         return EmbeddingKey(image_sha256, self._base.encoder_fingerprint, PREPROCESSING)
@@ -113,7 +148,7 @@ class SampleReader:
         if not objects:
             return None
         digest = hashlib.sha256(data).hexdigest()
-        self.embeddings.ensure(digest, data, max_pixels=self.max_pixels)
+        self.embeddings.ensure(digest, data, again=partial(self.read, task))
         return Sample(image_sha256=digest, height_px=image.height, width_px=image.width, objects=objects)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.registry.checkpoint import Manifest
+from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor
 from backend.settings import Settings
@@ -64,7 +65,9 @@ class Workshop:
         base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
         return cls(
             base=base,
-            embeddings=Embeddings(base, folder=settings.cache_dir / "embeddings"),
+            embeddings=Embeddings(
+                base, disk=DiskEmbeddings.of(settings), max_pixels=settings.image_megapixels * 1_000_000
+            ),
             config=config,
             exclusions=Exclusions(),
             progress=progress,

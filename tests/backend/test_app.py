@@ -221,7 +221,7 @@ def test_an_unknown_job_gets_404(client: TestClient) -> None:
 def test_metrics_are_in_prometheus_format(client: TestClient) -> None:
     text = client.get("/metrics").text
     assert re.search(r"^samloop_predict_seconds_count \d", text, re.MULTILINE)
-    assert re.search(r"^samloop_embedding_misses \d", text, re.MULTILINE)
+    assert re.search(r"^samloop_embeddings_computed \d", text, re.MULTILINE)
 
 
 def test_versions_name_the_base(client: TestClient) -> None:

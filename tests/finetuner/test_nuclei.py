@@ -26,7 +26,7 @@ def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir:
     settings = Settings()  # the machine's own cache: weights are converted and images encoded once
     config = TrainConfig(decodes=300)
     base = load_base("mobile-sam", cache_dir=settings.cache_dir, device="cpu")
-    embeddings = Embeddings(base, folder=settings.cache_dir / "embeddings")
+    embeddings = Embeddings(base, disk=DiskEmbeddings.of(settings), max_pixels=10_000_000)
     workshop = Workshop(base=base, embeddings=embeddings, config=config, exclusions=Exclusions(), progress=silent)
     tasks = [
         annotated_task(task, image_key="image", exclusions=workshop.exclusions)

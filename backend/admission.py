@@ -1,0 +1,38 @@
+"""How many requests for predictions are inside at once, in threads of their own."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from backend.errors import Busy
+
+T = TypeVar("T")
+
+
+class Admission:
+    """Runs handlers in up to `most` threads. They mostly wait: for an image, or in a lane.
+
+    Apart from the threads in which all other handlers run, of which a server has forty: sixty annotators who wait for
+    an encode would else take them all, and Label Studio, which gives /health one second, would call the backend dead.
+    """
+
+    def __init__(self, *, most: int) -> None:
+        self._most, self._inside = most, 0
+        self._threads: CapacityLimiter | None = None
+
+    async def run(self, handler: Callable[[], T]) -> T:
+        """Run a handler in a thread.
+
+        Raises:
+            Busy: `most` are inside already.
+        """
+        if self._inside >= self._most:
+            raise Busy(f"{self._inside} requests are being answered already: try again", retry_after_s=5)
+        self._inside += 1
+        try:
+            if self._threads is None:  # anyio's limiters belong to the running loop
+                self._threads = CapacityLimiter(self._most)
+            return await to_thread.run_sync(handler, limiter=self._threads)
+        finally:
+            self._inside -= 1

@@ -1,0 +1,97 @@
+"""From a task to the embedding of its image, for clicks, batches and what warms up alike."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from backend.errors import BadInput
+from backend.labelstudio.images import ImageSource, open_image
+from backend.labelstudio.label_config import LabelConfig
+from backend.lanes import Priority
+from backend.sam.embedding_store import EmbeddingStore
+from backend.sam.embeddings import EmbeddingKey
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import PREPROCESSING, Embedding, encode
+from backend.seen_images import SeenImages
+
+
+class TaskEmbeddings:
+    """Reads and encodes the images of tasks, each once. Safe for any number of threads.
+
+    Args:
+        base: whose encoder it is.
+        store: embeddings in their tiers.
+        max_pixels: images with more are refused before they are decoded.
+    """
+
+    def __init__(self, *, base: BaseModel, store: EmbeddingStore, max_pixels: int) -> None:
+        self._base, self._store, self._max_pixels = base, store, max_pixels
+        self._seen = SeenImages()
+
+    def of(
+        self,
+        task: Mapping[str, Any],
+        *,
+        config: LabelConfig,
+        images: ImageSource,
+        priority: Priority,
+        until_s: float,
+    ) -> Embedding:
+        """The embedding of the task's image, from the nearest tier if its bytes were seen a moment ago.
+
+        Raises:
+            BadInput: the task has no image where the labelling config reads it, or the image cannot be used.
+            Upstream: the image cannot be had.
+            Busy: it was not encoded by `until_s` (monotonic), or too many wait.
+        """
+        uri = image_uri(task, config)
+        sha256 = self._seen.digest(images.name, uri)
+        if sha256 is not None and (kept := self._store.peek(self._key(sha256))) is not None:
+            return kept
+        sha256, data = self._read(task, uri, images)
+        return self._store.get(self._key(sha256), self._encoder(data), priority=priority, until_s=until_s)
+
+    def warm(
+        self,
+        task: Mapping[str, Any],
+        *,
+        config: LabelConfig,
+        images: ImageSource,
+        priority: Priority,
+        until_s: float,
+    ) -> bool:
+        """Make sure that a tier has it; tells whether it had to be computed. Raises as `of`."""
+        sha256, data = self._read(task, image_uri(task, config), images)
+        if self._key(sha256) in self._store:
+            return False
+        self._store.get(self._key(sha256), self._encoder(data), priority=priority, until_s=until_s)
+        return True
+
+    def _read(self, task: Mapping[str, Any], uri: str, images: ImageSource) -> tuple[str, bytes]:
+        task_id = task.get("id")
+        data = images.fetch(uri, task_id=task_id if isinstance(task_id, int) else None)
+        sha256 = hashlib.sha256(data).hexdigest()
+        self._seen.add(images.name, uri, sha256=sha256)
+        return sha256, data
+
+    def _key(self, sha256: str) -> EmbeddingKey:
+        return EmbeddingKey(sha256, self._base.encoder_fingerprint, PREPROCESSING)
+
+    def _encoder(self, data: bytes) -> Callable[[], Embedding]:
+        return lambda: encode(self._base, open_image(data, max_pixels=self._max_pixels))
+
+
+def image_uri(task: Mapping[str, Any], config: LabelConfig) -> str:
+    """Where the task's image is.
+
+    Raises:
+        BadInput: not where the labelling config reads it.
+    """
+    data = task.get("data")
+    uri = data.get(config.image_key) if isinstance(data, Mapping) else None
+    if not isinstance(uri, str) or not uri:
+        raise BadInput(
+            f"task {str(task.get('id'))[:40]} has no image in data[{config.image_key[:80]!r}], "
+            "where the labelling config reads it"
+        )
+    return uri
