@@ -2,7 +2,7 @@
 
 import typer
 
-from backend.commands import demo, learning, machine, project, registry, serving
+from backend.commands import demo, learning, machine, project, registry, serving, warm
 from backend.commands.console import told_plainly
 from backend.processes import share_cores
 
@@ -19,6 +19,7 @@ app.command()(serving.up)
 app.command()(serving.serve)
 app.command()(serving.worker)
 app.command()(project.connect)
+app.command()(warm.warm)
 app.command()(machine.doctor)
 app.command()(learning.train)
 app.command()(learning.evaluate)

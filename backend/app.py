@@ -23,6 +23,22 @@ from backend.training import TrainingQueue
 
 log = logging.getLogger(__name__)
 SWEEP_S = 5.0
+_FIGURES = (
+    ("samloop_embeddings_bytes", "Bytes of embeddings in memory.", "store.memory.bytes"),
+    ("samloop_embeddings_disk_bytes", "Bytes of embeddings on disk.", "store.disk_bytes"),
+    ("samloop_embeddings_from_memory", "Embeddings found in memory.", "store.counts.memory"),
+    ("samloop_embeddings_from_disk", "Embeddings found on disk.", "store.counts.disk"),
+    ("samloop_embeddings_computed", "Embeddings that the encoder computed.", "store.counts.computed"),
+    ("samloop_embeddings_joined", "Requests that joined a computation on its way.", "store.counts.joined"),
+    ("samloop_embeddings_unwritten", "Embeddings that the disk did not take.", "store.counts.unwritten"),
+    ("samloop_prewarmed", "Tasks embedded ahead of those that are labelled.", "prewarm.embedded"),
+    ("samloop_encode_waiting", "Images that wait for the encoder.", "lanes.encode.waiting"),
+    ("samloop_encode_running", "Images that are being encoded.", "lanes.encode.running"),
+    ("samloop_encode_refused", "Images that could not be encoded in time.", "lanes.encode.refused"),
+    ("samloop_decode_waiting", "Prompts that wait for the decoder.", "lanes.decode.waiting"),
+    ("samloop_decode_running", "Prompts that are being decoded.", "lanes.decode.running"),
+    ("samloop_decode_refused", "Prompts that could not be decoded in time.", "lanes.decode.refused"),
+)
 
 
 def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
@@ -65,23 +81,6 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     app.include_router(routes.router())
     app.state.routes = routes  # label-studio-ml's harness calls the same handlers (backend/harness.py)
     return app
-
-
-_FIGURES = (
-    ("samloop_embeddings_bytes", "Bytes of embeddings in memory.", "store.memory.bytes"),
-    ("samloop_embeddings_disk_bytes", "Bytes of embeddings on disk.", "store.disk_bytes"),
-    ("samloop_embeddings_from_memory", "Embeddings found in memory.", "store.counts.memory"),
-    ("samloop_embeddings_from_disk", "Embeddings found on disk.", "store.counts.disk"),
-    ("samloop_embeddings_computed", "Embeddings that the encoder computed.", "store.counts.computed"),
-    ("samloop_embeddings_joined", "Requests that joined a computation on its way.", "store.counts.joined"),
-    ("samloop_embeddings_unwritten", "Embeddings that the disk did not take.", "store.counts.unwritten"),
-    ("samloop_encode_waiting", "Images that wait for the encoder.", "lanes.encode.waiting"),
-    ("samloop_encode_running", "Images that are being encoded.", "lanes.encode.running"),
-    ("samloop_encode_refused", "Images that could not be encoded in time.", "lanes.encode.refused"),
-    ("samloop_decode_waiting", "Prompts that wait for the decoder.", "lanes.decode.waiting"),
-    ("samloop_decode_running", "Prompts that are being decoded.", "lanes.decode.running"),
-    ("samloop_decode_refused", "Prompts that could not be decoded in time.", "lanes.decode.refused"),
-)
 
 
 def _gauges(metrics: Metrics, engine: Engine) -> None:

@@ -8,6 +8,8 @@ from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
 from backend.settings import Settings
 
+_MOST_KNOWN = 1000  # projects whose connections are kept; the oldest is made again when it is asked for
+
 
 class Connections:
     """One source of images a project. Safe for any number of threads."""
@@ -15,7 +17,7 @@ class Connections:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._sources: dict[int | None, ImageSource] = {}
+        self._known: dict[int | None, tuple[ImageSource, LabelStudio | None]] = {}
         self._told: dict[int, tuple[str, str]] = {}
 
     def told(self, project_id: int, body: dict[str, Any]) -> None:
@@ -30,16 +32,24 @@ class Connections:
         with self._lock:
             if self._told.get(project_id) != (hostname, token):
                 self._told[project_id] = (hostname, token)
-                self._sources.pop(project_id, None)
+                self._known.pop(project_id, None)
 
     def images(self, project_id: int | None) -> ImageSource:
         """The source of a project's images."""
+        return self._both(project_id)[0]
+
+    def label_studio(self, project_id: int) -> LabelStudio | None:
+        """The project's Label Studio; None where neither the environment nor /setup told it."""
+        return self._both(project_id)[1]
+
+    def _both(self, project_id: int | None) -> tuple[ImageSource, LabelStudio | None]:
         with self._lock:
-            if project_id not in self._sources:
-                self._sources[project_id] = ImageSource(
-                    settings=self._settings, label_studio=self._label_studio(project_id)
-                )
-            return self._sources[project_id]
+            if project_id not in self._known:
+                studio = self._label_studio(project_id)
+                while len(self._known) >= _MOST_KNOWN:
+                    del self._known[next(iter(self._known))]
+                self._known[project_id] = (ImageSource(settings=self._settings, label_studio=studio), studio)
+            return self._known[project_id]
 
     def _label_studio(self, project_id: int | None) -> LabelStudio | None:
         told_url, told_key = self._told.get(project_id, (None, None)) if project_id is not None else (None, None)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from backend.errors import SamloopError, Unavailable
 from backend.lanes import Lane, Lanes, Traffic
+from backend.prewarm import Prewarm
 from backend.registry.store import Registry
 from backend.registry.watch import Watch
 from backend.sam.embedding_files import DiskEmbeddings
@@ -31,6 +32,7 @@ class Loaded:
     store: EmbeddingStore
     embeddings: TaskEmbeddings
     lanes: Lanes
+    prewarm: Prewarm
 
 
 class Engine:
@@ -56,6 +58,7 @@ class Engine:
         if self._watch is not None:
             self._watch.stop()
         if self._loaded is not None:
+            self._loaded.prewarm.stop()
             self._loaded.lanes.close()
 
     def _load(self) -> None:
@@ -73,7 +76,8 @@ class Engine:
                 observer=self._observer,
                 polygon_tolerance_px=settings.polygon_tolerance_px,
             )
-            self._loaded = Loaded(serving, slot, store, embeddings, lanes)
+            prewarm = Prewarm(embeddings, traffic=lanes.traffic, ahead=settings.prewarm).start()
+            self._loaded = Loaded(serving, slot, store, embeddings, lanes, prewarm)
             self._watch = Watch(slot.look, poll_s=settings.poll_seconds).start()
             log.info("serving %s on %s", base.name, base.device, extra={"event": "base.loaded"})
         except SamloopError as failure:

@@ -269,10 +269,16 @@ class Lane:
                 if (job := self._choose()) is not None:
                     self._waiting.remove(job)
                     self._running.append(job)
-                    job.cores = max(1, self._cores // min(self._workers, len(self._running) + len(self._waiting)))
+                    job.cores = self._share(job)
                     return job
                 self._changed.wait()
         return None
+
+    def _share(self, job: Job[Any]) -> int:
+        """The cores for a job: all for one alone. Among many, images side by side are faster than shared cores."""
+        is_click = job.priority is Priority.CLICK
+        alike = sum((each.priority is Priority.CLICK) == is_click for each in (*self._running, *self._waiting))
+        return max(1, self._cores // min(alike, self._workers if is_click else self._workers - 1))
 
     def _choose(self) -> Job[Any] | None:
         job = min(self._waiting, key=lambda each: each.priority, default=None)  # min gives the first of equals

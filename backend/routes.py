@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backend.admission import Admission
 from backend.connections import Connections
-from backend.engine import Engine
+from backend.engine import Engine, Loaded
 from backend.errors import BadInput, NotFound, SamloopError
 from backend.guard import StrictRoute
 from backend.labelstudio.label_config import parse_label_config
@@ -125,15 +125,29 @@ class Routes:
         loaded = self._engine.wait()
         snapshot = loaded.slot.snapshot(project_id)
         if context is None:
-            return loaded.serving.batch(body.tasks, snapshot=snapshot)
-        one = loaded.serving.interactive(
-            body.tasks[0],
-            context,
-            config=parse_label_config(body.label_config or ""),
-            images=self._connections.images(project_id),
-            snapshot=snapshot,
-        )
-        return [one]
+            results = loaded.serving.batch(body.tasks, snapshot=snapshot)
+        else:
+            one = loaded.serving.interactive(
+                body.tasks[0],
+                context,
+                config=parse_label_config(body.label_config or ""),
+                images=self._connections.images(project_id),
+                snapshot=snapshot,
+            )
+            results = [one]
+        self._opened(body, project_id, loaded)
+        return results
+
+    def _opened(self, body: PredictBody, project_id: int | None, loaded: Loaded) -> None:
+        """One task alone is one that somebody opened, or clicks on: what comes next can be made ready."""
+        if len(body.tasks) == 1 and project_id is not None and body.label_config:
+            loaded.prewarm.opened(
+                body.tasks[0],
+                project_id=project_id,
+                label_config=body.label_config,
+                images=self._connections.images(project_id),
+                label_studio=self._connections.label_studio(project_id),
+            )
 
     def webhook(self, body: dict[str, Any]) -> JSONResponse:
         """START_TRAINING puts a job on the queue; every other event is thanked for."""

@@ -61,7 +61,11 @@ class TaskEmbeddings:
         until_s: float,
     ) -> bool:
         """Make sure that a tier has it; tells whether it had to be computed. Raises as `of`."""
-        sha256, data = self._read(task, image_uri(task, config), images)
+        uri = image_uri(task, config)
+        seen = self._seen.digest(images.name, uri)
+        if seen is not None and self._key(seen) in self._store:
+            return False
+        sha256, data = self._read(task, uri, images)
         if self._key(sha256) in self._store:
             return False
         self._store.get(self._key(sha256), self._encoder(data), priority=priority, until_s=until_s)

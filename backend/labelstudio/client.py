@@ -1,6 +1,7 @@
 """Label Studio's API, as far as samloop needs it. Answers are Label Studio's JSON as it stands."""
 
 import base64
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
@@ -86,6 +87,33 @@ class LabelStudio:
             yield from found
             if not reply["tasks"] or len(seen) >= int(reply.get("total") or 0):
                 return
+
+    def upcoming_tasks(self, project_id: int, *, after: int, limit: int) -> list[Json]:
+        """Return the tasks that the label stream is likely to bring after task `after`, without their annotations.
+
+        Label Studio tells what comes next only by taking it: so these are the tasks that nobody annotated, in the
+        project's order: by id from `after` on, then from the start; by score in uncertainty sampling; where the order
+        is random, by id too.
+        """
+        by_score = str(self.project(project_id).get("sampling", "")).startswith("Uncertainty")
+        found = self._not_annotated(project_id, after=0 if by_score else after, limit=limit + 1, by_score=by_score)
+        if len(found) <= limit and not by_score:
+            found += self._not_annotated(project_id, after=0, limit=limit + 1, by_score=False)
+        unique = {int(task["id"]): task for task in found if task["id"] != after}
+        return list(unique.values())[:limit]
+
+    def _not_annotated(self, project_id: int, *, after: int, limit: int, by_score: bool) -> list[Json]:
+        wanted = [("total_annotations", "equal", 0), ("id", "greater", after)]
+        items = [
+            {"filter": f"filter:tasks:{field}", "operator": operator, "type": "Number", "value": value}
+            for field, operator, value in wanted
+        ]
+        query = {
+            "filters": {"conjunction": "and", "items": items},
+            "ordering": ["tasks:predictions_score" if by_score else "tasks:id"],
+        }
+        reply = self._session.get("/api/tasks", project=project_id, page=1, page_size=limit, query=json.dumps(query))
+        return _list(_object(reply).get("tasks"))
 
     def task(self, task_id: int) -> Json:
         """Return one task with its annotations and predictions."""

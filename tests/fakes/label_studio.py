@@ -11,6 +11,8 @@ the client under test sends, waits, is refused and is redirected as in life.
 import base64
 import email.parser
 import email.policy
+import json
+import operator
 import secrets
 import threading
 import time
@@ -146,7 +148,8 @@ class FakeLabelStudio(FakeServer):
     def list_tasks(self, request: Request) -> Answer:
         project = request.number("project") or 0
         self._rows["project"][project]
-        tasks, size = self._of("task", project=project), request.number("page_size") or 100
+        tasks = self._chosen(project, json.loads(request.query.get("query", ["{}"])[0]))
+        size = request.number("page_size") or 100
         page = request.number("page") or 1
         if page > 1 and (page - 1) * size >= len(tasks):
             return Answer(404, {"status_code": 404, "detail": "Invalid page."})
@@ -155,6 +158,21 @@ class FakeLabelStudio(FakeServer):
         return Answer(
             200, {"total_annotations": annotations, "total_predictions": 0, "total": len(tasks), "tasks": shown}
         )
+
+    def _chosen(self, project: int, query: Json) -> list[Json]:
+        """The data manager's filters and orders, as far as samloop asks for them."""
+        tasks = [self._full(task) for task in self._of("task", project=project)]
+        for item in query.get("filters", {}).get("items", []):
+            field, value = item["filter"].removeprefix("filter:tasks:"), item["value"]
+            compare = {"equal": operator.eq, "greater": operator.gt}[item["operator"]]
+            tasks = [task for task in tasks if compare(task[field], value)]
+
+        def score(task: Json) -> float:
+            scores = [each["score"] for each in task["predictions"]]
+            return sum(scores) / len(scores) if scores else float("inf")
+
+        by_score = query.get("ordering") == ["tasks:predictions_score"]
+        return sorted(tasks, key=score if by_score else operator.itemgetter("id"))
 
     @route("GET", r"/api/tasks/(\d+)/")
     def read_task(self, request: Request, task: int) -> Answer:
