@@ -82,6 +82,34 @@ def test_a_project_comes_back_with_its_label_config(client: LabelStudio, project
         client.project(999_999)
 
 
+def test_upcoming_tasks_are_those_that_the_label_stream_brings_next(client: LabelStudio, project_id: int) -> None:
+    client.import_tasks(project_id, [{"data": {"image": f"/data/upload/{number}.png"}} for number in range(8)])
+    ids = sorted(task["id"] for task in client.tasks(project_id))
+    for done in (ids[0], ids[4]):
+        client.create_annotation(done, [])
+
+    def upcoming(after: int, limit: int) -> list[int]:
+        return [task["id"] for task in client.upcoming_tasks(project_id, after=after, limit=limit)]
+
+    assert upcoming(ids[2], 3) == [ids[3], ids[5], ids[6]]
+    assert upcoming(ids[6], 3) == [ids[7], ids[1], ids[2]], "after the last one the stream begins anew"
+    assert client.upcoming_tasks(project_id, after=ids[2], limit=1)[0]["data"]["image"]
+    with pytest.raises(NotFound, match="/api/projects/999999/"):
+        client.upcoming_tasks(999_999, after=0, limit=1)
+
+
+def test_with_uncertainty_sampling_the_lowest_scores_come_next(client: LabelStudio, project_id: int) -> None:
+    client.import_tasks(project_id, [{"data": {"image": f"/data/upload/{number}.png"}} for number in range(4)])
+    ids = sorted(task["id"] for task in client.tasks(project_id))
+    for task_id, score in zip(ids, (0.9, 0.2, 0.5, 0.7), strict=True):
+        client.create_prediction(task_id, result=[], score=score, model_version="v1")
+    client.update_project(project_id, sampling="Uncertainty sampling", model_version="v1")
+
+    found = [task["id"] for task in client.upcoming_tasks(project_id, after=ids[2], limit=3)]
+
+    assert found == [ids[1], ids[3], ids[0]]
+
+
 def test_uploads_become_tasks_in_pages_and_their_bytes_need_the_key(studio: Studio, project_id: int) -> None:
     client = LabelStudio(studio.url, studio.personal_access_token())
     assert client.import_images(project_id, {f"{number}.png": png(number + 1) for number in range(7)}) == 7
