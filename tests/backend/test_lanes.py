@@ -1,5 +1,6 @@
 """The hurried first, nobody endlessly, and never more than the lane bears."""
 
+import functools
 import math
 import threading
 import time
@@ -255,6 +256,6 @@ def test_a_worker_keeps_nothing_of_what_it_did(opened: Opened) -> None:
 
     lane, image = opened(), Image()
     gone = weakref.ref(image)
-    lane.run(lambda image=image: None, priority=Priority.CLICK, until_s=math.inf)
+    lane.run(functools.partial(id, image), priority=Priority.CLICK, until_s=math.inf)
     del image
     wait_until(lambda: gone() is None)

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,6 +62,7 @@ class FakeServer:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self._faults: list[Fault] = []
+        self._delays: dict[str, float] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         self._server.daemon_threads = True
         self.port = int(self._server.server_address[1])
@@ -78,12 +80,19 @@ class FakeServer:
         """Answer the next `times` requests whose path begins with `prefix` so; bytes are sent as they are."""
         self._faults.append(Fault(prefix, status, body, headers, times))
 
+    def delay(self, prefix: str, *, seconds: float) -> None:
+        """Answer what begins with `prefix` so much later, from now on."""
+        self._delays[prefix] = seconds
+
     def answer(self, request: Request) -> Answer:
         """What a request gets where no fault is due."""
         raise NotImplementedError
 
     def _answer(self, request: Request) -> Answer:
         self.requests.append(request)
+        time.sleep(
+            max((seconds for prefix, seconds in self._delays.items() if request.path.startswith(prefix)), default=0)
+        )
         for fault in self._faults:
             if fault.left and request.path.startswith(fault.prefix):
                 fault.left -= 1

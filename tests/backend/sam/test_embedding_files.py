@@ -234,12 +234,14 @@ def test_who_waited_long_enough_for_another_process_goes_on(tmp_path: Path) -> N
             assert 0.1 <= time.monotonic() - began_s < 5
 
 
-def test_a_folder_that_cannot_be_written_computes_all_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_written_computes_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
     disk = DiskEmbeddings(blocked / "below", max_bytes=PLENTY)
 
     with caplog.at_level(logging.DEBUG), disk.alone(key("a"), longest_s=1.0):
         assert disk.get(key("a")) is None
-    with pytest.raises(OSError, match="Not a directory|exists"):
+    with pytest.raises(OSError, match=r"Not a directory|exists"):
         disk.put(key("a"), embedding())

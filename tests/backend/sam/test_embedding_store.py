@@ -220,9 +220,7 @@ def test_rounding_to_sixteen_bits_moves_no_mask_on_photographs(mobile_base: Base
     from skimage import data
 
     predictor = Predictor(mobile_base, decoder_of(mobile_base, None), version="x")
-    prompts = [
-        Prompt(clicks=(Click(x_px=float(x), y_px=float(y)),)) for x in (60, 150, 250) for y in (60, 130, 200)
-    ]
+    prompts = [Prompt(clicks=(Click(x_px=float(x), y_px=float(y)),)) for x in (60, 150, 250) for y in (60, 130, 200)]
     agreements, shifts = [], []
     for image in (astronaut, Image.fromarray(data.chelsea()), Image.fromarray(data.coins()).convert("RGB")):
         exact = encode(mobile_base, image)

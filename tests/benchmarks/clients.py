@@ -1,0 +1,255 @@
+"""Many annotators on one server: does anybody get a wrong mask, an error, or wait for ever?
+
+python tests/benchmarks/clients.py                                64 clients, 200 images, 3 minutes, mobile-sam
+python tests/benchmarks/clients.py --think-seconds 0              the same without a pause: how much it bears
+
+First one client alone clicks everywhere, on a server of its own: what it gets is right. Then all of them click on a
+server that starts cold. An annotator looks at an image for some clicks, then opens another; a click is cold if it was
+the first on its image, or came before the first was answered.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fakes.label_studio import FakeLabelStudio
+from fakes.serving import served
+
+from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.rle import decode_mask
+from backend.masks.metrics import iou
+from backend.settings import Settings
+
+NUCLEI = Path(__file__).resolve().parents[3] / "shared" / "data" / "nuclei" / "images"
+PHOTOGRAPHS = (
+    "astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "ihc.png", "retina.jpg",
+    "coins.png", "brick.png", "hubble_deep_field.jpg",
+)  # fmt: skip
+CLICKS = ((50.0, 50.0), (25.0, 30.0), (70.0, 60.0))
+SAME_IOU = 0.99  # other cores add in another order: a pixel on the edge may turn
+CONFIG = """<View><Image name="image" value="$image"/>
+<BrushLabels name="brush" toName="image"><Label value="Coin"/></BrushLabels>
+<KeyPointLabels name="kp" toName="image" smart="true"><Label value="Coin"/></KeyPointLabels></View>"""
+
+Place = tuple[int, int]  # which image, which click
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One click's answer. `rle` as Label Studio gets it; `cold` as the module says."""
+
+    place: Place
+    status: int
+    seconds: float
+    cold: bool
+    rle: bytes = field(repr=False)
+    size: tuple[int, int]
+
+
+def pictures(count: int, *, seed: int = 0) -> list[bytes]:
+    """`count` different crops of microscopy images and photographs, 256 to 1000 px wide, as JPEG files."""
+    chance = np.random.default_rng(seed)
+    folder = resources.files("skimage.data")
+    sources = [Image.open(io.BytesIO((folder / name).read_bytes())).convert("RGB") for name in PHOTOGRAPHS]
+    if NUCLEI.is_dir():
+        sources += [Image.open(path).convert("RGB") for path in sorted(NUCLEI.iterdir())]
+    made = []
+    for source in itertools.islice(itertools.cycle(sources), count):
+        width, height = (int(side * chance.uniform(0.6, 0.95)) for side in source.size)
+        left, top = (int(chance.integers(0, room + 1)) for room in (source.width - width, source.height - height))
+        crop = source.crop((left, top, left + width, top + height))
+        crop.thumbnail((1000, 1000))
+        file = io.BytesIO()
+        crop.save(file, "JPEG", quality=92)
+        made.append(file.getvalue())
+    return made
+
+
+class Clients:
+    """Annotators in front of a backend at `url`, in a project with these tasks."""
+
+    def __init__(self, url: str, *, project_id: int, tasks: Sequence[dict[str, Any]]) -> None:
+        self._url, self._project_id, self._tasks = f"{url}/predict", project_id, tasks
+        self._lock = threading.Lock()
+        self._warm: set[int] = set()
+
+    def body(self, place: Place) -> dict[str, Any]:
+        """What Label Studio posts for one click."""
+        image, click = place
+        x, y = CLICKS[click]
+        value = {"x": x, "y": y, "width": 0.3, "keypointlabels": ["Coin"]}
+        region = {"type": "keypointlabels", "from_name": "kp", "to_name": "image", "is_positive": True, "value": value}
+        return {
+            "tasks": [self._tasks[image]],
+            "project": f"{self._project_id}.1",
+            "label_config": CONFIG,
+            "params": {"context": {"result": [region]}},
+        }
+
+    def click(self, session: requests.Session, place: Place) -> Answer:
+        """Click once and wait."""
+        image, body = place[0], self.body(place)
+        cold = image not in self._warm
+        began = time.perf_counter()
+        reply = session.post(self._url, json=body, timeout=100)
+        seconds = time.perf_counter() - began
+        if not reply.ok:
+            return Answer(place, reply.status_code, seconds, cold, b"", (0, 0))
+        with self._lock:
+            self._warm.add(image)
+        (found,) = reply.json()["results"][0]["result"]
+        size = (found["original_height"], found["original_width"])
+        return Answer(place, reply.status_code, seconds, cold, bytes(found["value"]["rle"]), size)
+
+    def everywhere(self) -> dict[Place, Answer]:
+        """One client alone, every click on every image."""
+        with requests.Session() as session:
+            places = itertools.product(range(len(self._tasks)), range(len(CLICKS)))
+            return {place: self.click(session, place) for place in places}
+
+    def together(self, count: int, *, seconds: float, think_s: float, seed: int = 0) -> list[Answer]:
+        """`count` clients for so many seconds; each thinks `think_s` on average between two clicks."""
+        until, answers = time.monotonic() + seconds, []
+        together = threading.Barrier(count)
+
+        def annotate(number: int) -> None:
+            chance = random.Random(f"{seed} {number}")
+            with requests.Session() as session:
+                together.wait()
+                while time.monotonic() < until:
+                    image = chance.randrange(len(self._tasks))
+                    for _ in range(chance.randint(1, 5)):
+                        if think_s:
+                            time.sleep(min(chance.expovariate(1 / think_s), max(0.0, until - time.monotonic())))
+                        if time.monotonic() >= until:
+                            return
+                        answers.append(self.click(session, (image, chance.randrange(len(CLICKS)))))
+
+        threads = [threading.Thread(target=annotate, args=(number,), daemon=True) for number in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return answers
+
+
+def agreement(answer: Answer, right: Answer) -> float:
+    """IoU with the right mask, 0 for an answer of another size; 1 where both are empty."""
+    if answer.size != right.size:
+        return 0.0
+    if answer.rle == right.rle:
+        return 1.0
+    masks = [decode_mask(list(each.rle), height_px=each.size[0], width_px=each.size[1]) for each in (answer, right)]
+    return iou(masks[0], masks[1])
+
+
+def report(answers: Sequence[Answer], right: dict[Place, Answer], *, seconds: float) -> dict[str, Any]:
+    """What is worth telling of a run."""
+    found = [agreement(answer, right[answer.place]) for answer in answers if answer.status == 200]
+    times = {
+        "warm": [each.seconds for each in answers if not each.cold],
+        "cold": [each.seconds for each in answers if each.cold],
+    }
+    return {
+        "clicks": len(answers),
+        "clicks_a_second": round(len(answers) / seconds, 1),
+        "images": len({answer.place[0] for answer in answers}),
+        "errors": sorted({answer.status for answer in answers if answer.status != 200}),
+        "failed": sum(answer.status != 200 for answer in answers),
+        "wrong_masks": sum(each < SAME_IOU for each in found),
+        "identical": round(sum(each == 1 for each in found) / max(1, len(found)), 4),
+        "lowest_iou": round(min(found, default=0.0), 5),
+        **{
+            kind: {"n": len(each)} | {f"p{p}_s": round(float(np.percentile(each, p)), 3) for p in (50, 95, 99) if each}
+            for kind, each in times.items()
+        },
+    }
+
+
+@contextmanager
+def project(files: Sequence[bytes]) -> Iterator[tuple[FakeLabelStudio, int, list[dict[str, Any]]]]:
+    """A Label Studio with one project of these images: itself, the project's id and its tasks."""
+    with FakeLabelStudio() as studio:
+        client = LabelStudio(studio.url, studio.token)
+        project_id = int(client.create_project("clients", CONFIG)["id"])
+        client.import_images(project_id, {f"{number:03d}.jpg": data for number, data in enumerate(files)})
+        tasks = sorted(client.tasks(project_id), key=lambda task: task["id"])
+        yield studio, project_id, [{"id": task["id"], "data": task["data"]} for task in tasks]
+
+
+def main() -> None:
+    """Run it, and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--think-seconds", type=float, default=2.0, help="mean pause of a client between two clicks")
+    parser.add_argument("--model", help="absent: SAMLOOP_MODEL, or the default")
+    parser.add_argument("--right", type=Path, help="keeps what one client alone got, for further runs")
+    given = parser.parse_args()
+    settings = Settings.from_env()
+    with tempfile.TemporaryDirectory() as work, project(pictures(given.images)) as (studio, project_id, tasks):
+        environ = {
+            "LABEL_STUDIO_URL": studio.url,
+            "LABEL_STUDIO_API_KEY": studio.token,
+            "SAMLOOP_MODEL": given.model or settings.model or "",
+        }
+        weights = settings.cache_dir / "weights"
+
+        def server(name: str) -> Any:
+            return served(Path(work) / name, environ=environ, weights=weights)
+
+        right = _kept(given.right)
+        if right is None:
+            with server("alone") as alone:
+                right = Clients(alone.url, project_id=project_id, tasks=tasks).everywhere()
+            _keep(given.right, right)
+        with server("together") as together:
+            before = together.memory_bytes()
+            clients = Clients(together.url, project_id=project_id, tasks=tasks)
+            answers = clients.together(given.clients, seconds=given.seconds, think_s=given.think_seconds)
+            figures = {"memory_mib": [before >> 20, together.memory_bytes() >> 20], "metrics": together.metrics()}
+        print(json.dumps(report(answers, right, seconds=given.seconds) | figures, indent=1))  # noqa: T201 - its output
+
+
+def _kept(path: Path | None) -> dict[Place, Answer] | None:
+    if path is None or not path.exists():
+        return None
+    rows = json.loads(path.read_text())
+    return {
+        tuple(row["place"]): Answer(
+            tuple(row["place"]), 200, row["seconds"], False, bytes.fromhex(row["rle"]), tuple(row["size"])
+        )
+        for row in rows
+    }
+
+
+def _keep(path: Path | None, right: dict[Place, Answer]) -> None:
+    if path is not None:
+        rows = [
+            {"place": each.place, "seconds": each.seconds, "rle": each.rle.hex(), "size": each.size}
+            for each in right.values()
+        ]
+        path.write_text(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()

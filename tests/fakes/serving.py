@@ -1,0 +1,95 @@
+"""A real `samloop serve` in a process of its own, for tests and benchmarks that look at it from outside."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from backend.valkey import Valkey
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server: where it answers, its process, its log."""
+
+    url: str
+    pid: int
+    log: Path
+
+    def metrics(self) -> dict[str, float]:
+        """The figures of /metrics that are samloop's own."""
+        lines = requests.get(f"{self.url}/metrics", timeout=10).text.splitlines()
+        figures = (line.rpartition(" ") for line in lines if re.match(r"samloop_\w+ ", line))
+        return {name: float(value) for name, _, value in figures}
+
+    def memory_bytes(self) -> int:
+        """What the process has resident."""
+        return self._status("VmRSS") << 10
+
+    def threads(self) -> int:
+        """Its threads, OpenMP's too."""
+        return self._status("Threads")
+
+    def _status(self, name: str) -> int:
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE).group(1))
+
+
+@contextmanager
+def served(folder: Path, *, environ: Mapping[str, str], weights: Path | None = None) -> Iterator[Served]:
+    """Start it with empty caches and registry below `folder`, wait until it is ready, stop it in the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cache, log = folder / "cache", folder / "server.log"
+    cache.mkdir()
+    if weights is not None and weights.is_dir():
+        (cache / "weights").symlink_to(weights)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with Valkey(folder / "queue") as valkey, log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "backend", "serve", "--port", str(port)],
+            stdout=file,
+            stderr=file,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "REDIS_URL": valkey.start(),
+                "MODEL_DIR": str(folder / "models"),
+                "SAMLOOP_CACHE_DIR": str(cache),
+                **environ,
+            },
+        )
+        running = Served(f"http://127.0.0.1:{port}", process.pid, log)
+        try:
+            _wait_until_ready(running, process)
+            yield running
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_ready(running: Served, process: "subprocess.Popen[bytes]", *, seconds: float = 120.0) -> None:
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s and process.poll() is None:
+        try:
+            if requests.get(f"{running.url}/health", timeout=5).json()["model"] == "ready":
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"the server did not get ready: {running.log.read_text()[-2000:]}")

@@ -1,0 +1,170 @@
+"""Many annotators on one server: nobody gets another's mask or an error, and what it holds stays within its bounds."""
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from benchmarks.clients import CONFIG, Clients, pictures, project, report
+from fakes.label_studio import FakeLabelStudio
+from fakes.serving import Served, served
+
+from backend.errors import Busy
+from backend.registry.checkpoint import Manifest
+from backend.registry.store import Registry
+from backend.sam.loading import decoder_bytes, decoder_of, load_base
+
+IMAGES, CACHE_MIB = 24, 8
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[tuple[FakeLabelStudio, int, list[dict[str, Any]]]]:
+    with project(pictures(IMAGES)) as made:
+        yield made
+
+
+def environ(studio: FakeLabelStudio, model: Path, **more: str) -> dict[str, str]:
+    known = {
+        "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token, "SAMLOOP_MODEL": str(model),
+        "SAMLOOP_CACHE_MIB": str(CACHE_MIB), "SAMLOOP_DISK_MIB": "64", "SAMLOOP_POLL_SECONDS": "0.2",
+    }  # fmt: skip
+    return known | more
+
+
+def test_sixteen_clients_get_the_masks_that_one_gets_and_no_error(
+    house: tuple[FakeLabelStudio, int, list[dict[str, Any]]], tiny_sam_dir: Path, tmp_path: Path
+) -> None:
+    studio, project_id, tasks = house
+    settings = environ(studio, tiny_sam_dir)
+    with served(tmp_path / "alone", environ=settings) as alone:
+        right = Clients(alone.url, project_id=project_id, tasks=tasks).everywhere()
+    assert len({answer.rle for answer in right.values()}) > IMAGES, "the pictures must differ for this to mean anything"
+
+    with served(tmp_path / "together", environ=settings) as together:
+        began_s = time.monotonic()
+        answers = Clients(together.url, project_id=project_id, tasks=tasks).together(16, seconds=8.0, think_s=0.02)
+        figures = report(answers, right, seconds=time.monotonic() - began_s)
+        metrics = together.metrics()
+
+    assert figures["failed"] == 0, figures
+    assert figures["wrong_masks"] == 0, figures
+    assert figures["clicks"] > 50, figures
+    # However many clicked on it at once, each image was encoded once.
+    assert metrics["samloop_embeddings_computed"] <= IMAGES, metrics
+    assert metrics["samloop_embeddings_bytes"] <= CACHE_MIB << 20
+
+
+class Day:
+    """A day of random use in seconds: clicks, projects, images never seen before, swaps, mistakes."""
+
+    def __init__(self, running: Served, studio: FakeLabelStudio, models: Path, base_dir: Path) -> None:
+        self.running, self.studio, self.registry = running, studio, Registry(models)
+        self.base = load_base(str(base_dir), cache_dir=models / "cache", device="cpu")
+        self.statuses: set[int] = set()
+        self._new = itertools.count()
+
+    def publish(self, project_id: int) -> str:
+        manifest = Manifest(
+            version="", project_id=project_id, base_model=self.base.name, base_fingerprint=self.base.fingerprint,
+            method="decoder", parent=None, data_digest="0" * 64, config={}, metrics={}, verdict={}, excluded=(),
+            created_at="2026-11-23T00:00:00+00:00", code_version="test",
+        )  # fmt: skip
+        weights = decoder_bytes(decoder_of(self.base, None))
+        return self.registry.publish(project_id, weights=weights, manifest=manifest).version
+
+    def use(self, seconds: float, *, clients: int, seed: int) -> None:
+        until_s = time.monotonic() + seconds
+        versions = {project_id: self.publish(project_id) for project_id in (1, 2, 3)}
+
+        def client(number: int) -> None:
+            chance = random.Random(f"{seed} {number}")
+            with requests.Session() as session:
+                while time.monotonic() < until_s:
+                    self.statuses.add(session.post(f"{self.running.url}/predict", json=self.body(chance)).status_code)
+
+        with ThreadPoolExecutor(clients) as pool:
+            running = [pool.submit(client, number) for number in range(clients)]
+            chance = random.Random(seed)
+            while time.monotonic() < until_s:
+                project_id = chance.choice(list(versions))
+                self.registry.promote(project_id, chance.choice([versions[project_id], None]), reason="a swap")
+                time.sleep(0.3)
+            for each in running:
+                each.result()
+
+    def body(self, chance: random.Random) -> dict[str, Any]:
+        if chance.random() < 0.5:  # an image that nobody saw before
+            path = f"/data/upload/1/{next(self._new)}.jpg"
+            self.studio._uploads[path] = pictures(1, seed=chance.randrange(1 << 30))[0]
+        else:
+            path = f"/data/upload/1/shared-{chance.randrange(5)}.jpg"
+            self.studio._uploads.setdefault(path, pictures(1, seed=int(path[-5]))[0])
+        if chance.random() < 0.05:
+            path = "/data/upload/1/gone.png"
+        value = {"x": chance.uniform(0, 100), "y": chance.uniform(0, 100), "width": 1, "keypointlabels": ["Coin"]}
+        return {
+            "tasks": [{"id": chance.randrange(1, 1000), "data": {"image": path}}],
+            "project": f"{chance.randrange(1, 6)}.1",
+            "label_config": CONFIG,
+            "params": {"context": {"result": [{"type": "keypointlabels", "is_positive": True, "value": value}]}},
+        }
+
+
+def test_a_day_of_random_use_leaves_memory_threads_and_disk_where_they_were(tiny_sam_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "server"
+    with FakeLabelStudio() as studio, served(folder, environ=environ(studio, tiny_sam_dir)) as running:
+        day = Day(running, studio, folder / "models", tiny_sam_dir)
+        for seed in range(20):  # until the cache is full, and every thread there will be is there
+            day.use(4.0, clients=8, seed=seed)
+            if running.metrics()["samloop_embeddings_bytes"] > (CACHE_MIB << 20) * 0.9:
+                break
+        full_bytes, threads = running.memory_bytes(), running.threads()
+
+        for seed in (21, 22, 23):
+            day.use(4.0, clients=8, seed=seed)
+            metrics = running.metrics()
+            assert metrics["samloop_embeddings_bytes"] <= CACHE_MIB << 20
+            assert metrics["samloop_embeddings_disk_bytes"] <= 64 << 20
+        # A margin for malloc, and for what eight clients have under way.
+        assert running.memory_bytes() - full_bytes < 48 << 20, "the server grows"
+        assert running.threads() <= threads + 4, "threads pile up"
+        # 502: the image that is gone. No 500, and nobody was refused.
+        assert day.statuses <= {200, 502}, day.statuses
+        assert metrics["samloop_encode_waiting"] == metrics["samloop_decode_waiting"] == 0
+
+
+def test_a_full_server_says_when_to_ask_again_and_goes_on_answering_health(
+    house: tuple[FakeLabelStudio, int, list[dict[str, Any]]], tiny_sam_dir: Path, tmp_path: Path
+) -> None:
+    studio, project_id, tasks = house
+    replies: list[requests.Response] = []
+    with served(tmp_path / "server", environ=environ(studio, tiny_sam_dir, SAMLOOP_WAITING="1")) as running:
+        clients = Clients(running.url, project_id=project_id, tasks=tasks)
+        studio.delay("/data/upload", seconds=2.0)
+
+        def click(number: int) -> None:
+            body = clients.body((number, 0))
+            replies.append(requests.post(f"{running.url}/predict", json=body, timeout=60))
+
+        threads = [threading.Thread(target=click, args=(number,)) for number in range(IMAGES)]
+        for thread in threads:
+            thread.start()
+        health = [requests.get(f"{running.url}/health", timeout=1.0).status_code for _ in range(10)]
+        for thread in threads:
+            thread.join()
+        refused = [reply for reply in replies if reply.status_code == 503]
+        assert {reply.status_code for reply in replies} == {200, 503}
+        assert all(1 <= int(reply.headers["Retry-After"]) <= 60 for reply in refused)
+        assert all("try again" in reply.json()["error"] for reply in refused)
+        assert health == [200] * 10
+        # What was refused is taken now.
+        studio.delay("/data/upload", seconds=0.0)
+        with requests.Session() as session:
+            assert clients.click(session, (0, 1)).status == 200
+    assert Busy.status == 503
