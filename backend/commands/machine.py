@@ -12,6 +12,8 @@ from backend.commands.console import out, settings_and_logging
 from backend.errors import SamloopError, Unavailable
 from backend.settings import Settings, settings_fields
 
+_LITTLE_MIB = 512  # less free space than this, and other programs suffer too
+
 
 def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and convert this model.")] = None) -> None:
     """Fetch and verify a base model's weights; without a name, list what is known."""
@@ -71,6 +73,7 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "queue", lambda: _queue(settings)
     yield "registry", lambda: _registry(settings)
     yield "weights", lambda: _weights(settings)
+    yield "embeddings", lambda: _embeddings(settings)
 
 
 def _settings() -> str:
@@ -105,6 +108,19 @@ def _registry(settings: Settings) -> str:
     registry = Registry(settings.model_dir)
     registry.sweep()
     return f"{settings.model_dir} is writable and holds {len(registry.projects())} project(s)"
+
+
+def _embeddings(settings: Settings) -> str:
+    from backend.sam.embedding_files import DiskEmbeddings
+
+    disk = DiskEmbeddings.of(settings)
+    used_mib, free_mib = disk.usage_bytes() >> 20, disk.free_bytes() >> 20
+    if free_mib < min(_LITTLE_MIB, settings.disk_mib - used_mib):
+        raise Unavailable(
+            f"{disk.folder} holds {used_mib} of SAMLOOP_DISK_MIB={settings.disk_mib} MiB, and the disk has only "
+            f"{free_mib} MiB left: free some space, or set SAMLOOP_DISK_MIB lower"
+        )
+    return f"{disk.folder} is writable and holds {used_mib} of {settings.disk_mib} MiB"
 
 
 def _weights(settings: Settings) -> str:

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import secrets
+import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from backend.errors import Unavailable
 from backend.sam.embeddings import EmbeddingKey, halved
 from backend.sam.predictor import Embedding
 from backend.settings import Settings
@@ -40,7 +42,7 @@ class DiskEmbeddings:
     """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
-        self._folder, self.max_bytes = folder, max_bytes
+        self.folder, self._max_bytes = folder, max_bytes
 
     @classmethod
     def of(cls, settings: Settings) -> "DiskEmbeddings":
@@ -83,19 +85,36 @@ class DiskEmbeddings:
             OSError: the folder cannot be written, or the disk is full.
         """
         data = _file_of(halved(embedding))
-        if len(data) > self.max_bytes:
+        if len(data) > self._max_bytes:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(key)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         # One writer at a time: two that each saw room for one more would together pass the bound.
-        with self._locked(self._folder / ".lock"):
+        with self._locked(self.folder / ".lock"):
             self._make_room(len(data), besides=path)
             try:
                 temporary.write_bytes(data)
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """What the file system has left.
+
+        Raises:
+            Unavailable: the folder cannot be made, or not be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".probe.{os.getpid()}.{secrets.token_hex(4)}"
+            probe.touch()
+            probe.unlink()
+            return shutil.disk_usage(self.folder).free
+        except OSError as fault:
+            raise Unavailable(
+                f"{self.folder} cannot be written ({fault}): set SAMLOOP_CACHE_DIR to a folder that can"
+            ) from fault
 
     def usage_bytes(self) -> int:
         """What all files take together, as the folder tells now."""
@@ -111,7 +130,7 @@ class DiskEmbeddings:
         path = self._path(key)
         path = path.with_name(f".{path.name}.computing")
         with suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked(path, longest_s=longest_s):
             try:
                 yield
@@ -139,12 +158,12 @@ class DiskEmbeddings:
         total = size_bytes + sum(each.size_bytes for each in files)
         for each in files:
             abandoned = each.path.name.startswith(".") and time.time() - each.used_s > _ABANDONED_S
-            if total > self.max_bytes or abandoned:
+            if total > self._max_bytes or abandoned:
                 each.path.unlink(missing_ok=True)
                 total -= each.size_bytes
 
     def _files(self) -> Iterator[_File]:
-        with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
+        with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
                 if ".safetensors" not in entry.name:
                     continue
@@ -154,7 +173,7 @@ class DiskEmbeddings:
 
     def _path(self, key: EmbeddingKey) -> Path:
         named = f"{key.image_sha256}\n{key.encoder_fingerprint}\n{key.preprocessing}"
-        return self._folder / f"{hashlib.sha256(named.encode()).hexdigest()}.safetensors"
+        return self.folder / f"{hashlib.sha256(named.encode()).hexdigest()}.safetensors"
 
 
 def _lock(descriptor: int, *, longest_s: float) -> None:
