@@ -28,7 +28,7 @@ class TaskEmbeddings:
         self._base, self._store, self._max_pixels = base, store, max_pixels
         self._seen = SeenImages()
 
-    def of(
+    def of(  # noqa: PLR0913 - all by name
         self,
         task: Mapping[str, Any],
         *,
@@ -36,8 +36,17 @@ class TaskEmbeddings:
         images: ImageSource,
         priority: Priority,
         until_s: float,
+        crop_px: tuple[int, int, int, int] | None = None,
     ) -> Embedding:
         """The embedding of the task's image, from the nearest tier if its bytes were seen a moment ago.
+
+        Args:
+            task: as Label Studio sends it.
+            config: tells where its image is.
+            images: where images come from.
+            priority: whose turn is first.
+            until_s: when nobody waits any more (monotonic).
+            crop_px: (left, top, right, bottom) of the part of the upright image that is to be embedded instead.
 
         Raises:
             BadInput: the task has no image where the labelling config reads it, or the image cannot be used.
@@ -46,10 +55,11 @@ class TaskEmbeddings:
         """
         uri = image_uri(task, config)
         sha256 = self._seen.digest(images.name, uri)
-        if sha256 is not None and (kept := self._store.peek(self._key(sha256))) is not None:
+        if sha256 is not None and (kept := self._store.peek(self._key(sha256, crop_px))) is not None:
             return kept
         sha256, data = self._read(task, uri, images)
-        return self._store.get(self._key(sha256), self._encoder(data), priority=priority, until_s=until_s)
+        key, encoder = self._key(sha256, crop_px), self._encoder(data, crop_px)
+        return self._store.get(key, encoder, priority=priority, until_s=until_s)
 
     def warm(
         self,
@@ -78,11 +88,16 @@ class TaskEmbeddings:
         self._seen.add(images.name, uri, sha256=sha256)
         return sha256, data
 
-    def _key(self, sha256: str) -> EmbeddingKey:
-        return EmbeddingKey(sha256, self._base.encoder_fingerprint, PREPROCESSING)
+    def _key(self, sha256: str, crop_px: tuple[int, int, int, int] | None = None) -> EmbeddingKey:
+        preprocessing = PREPROCESSING if crop_px is None else f"{PREPROCESSING} of {crop_px}"
+        return EmbeddingKey(sha256, self._base.encoder_fingerprint, preprocessing)
 
-    def _encoder(self, data: bytes) -> Callable[[], Embedding]:
-        return lambda: encode(self._base, open_image(data, max_pixels=self._max_pixels))
+    def _encoder(self, data: bytes, crop_px: tuple[int, int, int, int] | None = None) -> Callable[[], Embedding]:
+        def compute() -> Embedding:
+            image = open_image(data, max_pixels=self._max_pixels)
+            return encode(self._base, image if crop_px is None else image.crop(crop_px))
+
+        return compute
 
 
 def image_uri(task: Mapping[str, Any], config: LabelConfig) -> str:

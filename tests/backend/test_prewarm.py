@@ -82,13 +82,14 @@ class House:
         known = {"project_id": self.project_id, "label_config": CONFIG, "images": self.images}
         self.prewarm.opened(self.tasks[index], **(known | {"label_studio": self.client} | changes))
 
-    def embed(self, index: int) -> Embedding:
+    def embed(self, index: int, *, crop_px: tuple[int, int, int, int] | None = None) -> Embedding:
         return self.embeddings.of(
             self.tasks[index],
             config=parse_label_config(CONFIG),
             images=self.images,
             priority=Priority.CLICK,
             until_s=time.monotonic() + 60,
+            crop_px=crop_px,
         )
 
     def lists(self) -> int:
@@ -229,6 +230,15 @@ def test_a_task_without_a_number_or_with_a_config_that_is_none_is_let_be(house: 
     house.open(0, label_config="<View/>")
     house.open(1)
     wait_until(lambda: house.prewarm.embedded == 4)
+
+
+def test_a_crop_is_an_embedding_of_its_own_kept_like_the_others(house: House) -> None:
+    whole, crop = house.embed(0), house.embed(0, crop_px=(4, 2, 20, 12))
+    assert (whole.width_px, whole.height_px) == (32, 24)
+    assert (crop.width_px, crop.height_px) == (16, 10)
+    computed = house.store.counts.computed
+    house.embed(0, crop_px=(4, 2, 20, 12))
+    assert house.store.counts.computed == computed == 2
 
 
 def test_a_whole_project_is_embedded_and_what_is_left_out_says_why(house: House) -> None:
