@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from backend.errors import BadInput, NotFound, SamloopError
 from backend.guard import StrictRoute
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.webhook import parse_event, project_id_of
+from backend.lanes import LONGEST_S
 from backend.metrics import CONTENT_TYPE, Metrics
 from backend.registry.store import Registry
 from backend.training import TrainingQueue
@@ -104,17 +106,18 @@ class Routes:
         return await self._admission.run(lambda: self._predict(body))
 
     def _predict(self, body: PredictBody) -> dict[str, Any]:
+        until_s = time.monotonic() + LONGEST_S
         project_id = project_id_of(body.project) if body.project is not None else None
         context = body.params.context if body.params else None
         try:
-            results = self._results(body, project_id, context)
+            results = self._results(body, project_id, context, until_s=until_s)
         except SamloopError as failure:
             self._metrics.failed(type(failure).__name__)
             raise
         return {"results": results}
 
     def _results(
-        self, body: PredictBody, project_id: int | None, context: dict[str, Any] | None
+        self, body: PredictBody, project_id: int | None, context: dict[str, Any] | None, *, until_s: float
     ) -> list[dict[str, Any]]:
         if context is not None and len(body.tasks) != 1:
             raise BadInput(
@@ -133,6 +136,7 @@ class Routes:
                 config=parse_label_config(body.label_config or ""),
                 images=self._connections.images(project_id),
                 snapshot=snapshot,
+                until_s=until_s,
             )
             results = [one]
         self._opened(body, project_id, loaded)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from backend.errors import BadInput
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.outputs import output_control, output_of
@@ -53,7 +52,7 @@ class Serving:
         self._embeddings, self._lanes, self._observer = embeddings, lanes, observer
         self._polygon_tolerance_px = polygon_tolerance_px
 
-    def interactive(
+    def interactive(  # noqa: PLR0913 - all by name
         self,
         task: Mapping[str, Any],
         context: Mapping[str, Any],
@@ -61,10 +60,13 @@ class Serving:
         config: LabelConfig,
         images: ImageSource,
         snapshot: Snapshot,
+        until_s: float | None = None,
     ) -> dict[str, Any]:
         """The prediction for what an annotator points at: a mask for each object, as the project's controls draw it.
 
         Until it is there, others make way.
+
+        `until_s` (monotonic) is when nobody waits for it any more; absent, 90 s from now.
 
         Raises:
             BadInput: the prompts, the task or the labelling config cannot be used.
@@ -72,9 +74,10 @@ class Serving:
             Busy: too many ask at once.
         """
         with self._lanes.traffic.click():
-            return self._answer(task, context, config=config, images=images, snapshot=snapshot)
+            until_s = time.monotonic() + LONGEST_S if until_s is None else until_s
+            return self._answer(task, context, config=config, images=images, snapshot=snapshot, until_s=until_s)
 
-    def _answer(
+    def _answer(  # noqa: PLR0913 - all by name
         self,
         task: Mapping[str, Any],
         context: Mapping[str, Any],
@@ -82,11 +85,11 @@ class Serving:
         config: LabelConfig,
         images: ImageSource,
         snapshot: Snapshot,
+        until_s: float,
     ) -> dict[str, Any]:
         started = time.perf_counter()
         # Before the image is fetched: a project that can show no mask is told so at once.
         output_control(config, label=None)
-        until_s = time.monotonic() + LONGEST_S
         embedding = self._embeddings.of(task, config=config, images=images, priority=Priority.CLICK, until_s=until_s)
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         prompts = prompts_from_context(context, config=config, task=task, **size)

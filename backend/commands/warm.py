@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -14,7 +14,9 @@ from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import parse_label_config
 from backend.settings import Settings
-from backend.warming import Warmed, warm_tasks
+
+if TYPE_CHECKING:  # it imports torch
+    from backend.warming import Warmed
 
 _SHOWN = 5
 
@@ -27,7 +29,7 @@ def warm(project: ProjectOption) -> None:
     total, fitting = int(described.get("task_number") or 0), _fitting(settings)
     results = _results(client, described, settings=settings, most=fitting)
     count: Counter[str] = Counter()
-    left_out: list[Warmed] = []
+    left_out: list["Warmed"] = []
     for each in _with_progress(results, total=min(total, fitting)):
         count["computed" if each.computed else "left out" if each.why else "there before"] += 1
         if each.why:
@@ -36,10 +38,11 @@ def warm(project: ProjectOption) -> None:
     _tell(left_out, beyond=max(0, total - fitting), settings=settings)
 
 
-def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings, most: int) -> Iterator[Warmed]:
+def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings, most: int) -> Iterator["Warmed"]:
     from backend.engine import open_lanes, open_store
     from backend.sam.loading import load_base
     from backend.task_embeddings import TaskEmbeddings
+    from backend.warming import warm_tasks
 
     os.nice(10)  # a server or a training beside it goes first
     config = parse_label_config(str(project["label_config"]))
@@ -61,7 +64,7 @@ def _fitting(settings: Settings) -> int:
     return (settings.disk_mib << 20) // ((2 << 20) + 1024)
 
 
-def _with_progress(results: Iterable[Warmed], *, total: int) -> Iterator[Warmed]:
+def _with_progress(results: Iterable["Warmed"], *, total: int) -> Iterator["Warmed"]:
     columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         line = progress.add_task("embedding", total=total)
@@ -70,7 +73,7 @@ def _with_progress(results: Iterable[Warmed], *, total: int) -> Iterator[Warmed]
             progress.advance(line)
 
 
-def _tell(left_out: list[Warmed], *, beyond: int, settings: Settings) -> None:
+def _tell(left_out: list["Warmed"], *, beyond: int, settings: Settings) -> None:
     for each in left_out[:_SHOWN]:
         out.print(f"left out: task {each.task_id}: {each.why}", markup=False, highlight=False, soft_wrap=True)
     if len(left_out) > _SHOWN:
