@@ -174,9 +174,9 @@ def report(answers: Sequence[Answer], right: dict[Place, Answer], *, seconds: fl
         "images": len({answer.place[0] for answer in answers}),
         "errors": sorted({answer.status for answer in answers if answer.status != 200}),
         "failed": sum(answer.status != 200 for answer in answers),
-        "wrong_masks": sum(each < SAME_IOU for each in found),
-        "identical": round(sum(each == 1 for each in found) / max(1, len(found)), 4),
-        "lowest_iou": round(min(found, default=0.0), 5),
+        "wrong_masks": int(sum(each < SAME_IOU for each in found)),
+        "identical": round(int(sum(each == 1 for each in found)) / max(1, len(found)), 4),
+        "lowest_iou": round(float(min(found, default=0.0)), 5),
         **{
             kind: {"n": len(each)} | {f"p{p}_s": round(float(np.percentile(each, p)), 3) for p in (50, 95, 99) if each}
             for kind, each in times.items()
