@@ -1,11 +1,14 @@
 """A mask that exists already, as SAM takes it for a prompt: logits on the canvas."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
+from backend.masks.prompt import Box, Prompt
 from backend.sam.canvas import CANVAS_PX, LOGITS_PX, size_on_canvas
 
 _SURE = 10.0
@@ -23,3 +26,22 @@ def logits_of_mask(mask: Bool[np.ndarray, "h w"]) -> Float[Tensor, "256 256"]:
     cell_px = CANVAS_PX // LOGITS_PX
     covered = canvas.reshape(LOGITS_PX, cell_px, LOGITS_PX, cell_px).mean((1, 3)) / 255
     return torch.from_numpy((2 * covered - 1) * _SURE)
+
+
+def with_box(prompt: Prompt) -> Prompt:
+    """Give a prompt with a mask and no box the box around the mask and its positive clicks.
+
+    SAM was trained on masks that came with clicks or a box, and does not keep to a mask without: see above. An empty
+    mask says nothing, and is left out.
+    """
+    if prompt.mask is None:
+        return prompt
+    rows, columns = np.flatnonzero(prompt.mask.any(axis=1)), np.flatnonzero(prompt.mask.any(axis=0))
+    if not rows.size:
+        return replace(prompt, mask=None)
+    if prompt.box is not None:
+        return prompt
+    wanted = [click for click in prompt.clicks if click.is_foreground]
+    xs = [float(columns[0]), float(columns[-1] + 1), *(click.x_px for click in wanted)]
+    ys = [float(rows[0]), float(rows[-1] + 1), *(click.y_px for click in wanted)]
+    return replace(prompt, box=Box(min(xs), min(ys), max(xs), max(ys)))

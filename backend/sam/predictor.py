@@ -1,7 +1,7 @@
 """Images to embeddings, prompts to masks. Nothing here remembers an image: `decode` takes all that it needs."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,19 +13,23 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadInput
 from backend.masks.prompt import Prompt
-from backend.sam.canvas import CANVAS_PX, LOGITS_PX, PREPROCESSING, mask_of_logits, pixels_on_canvas, size_on_canvas
+from backend.sam.canvas import PREPROCESSING, mask_of_logits, pixels_on_canvas, size_on_canvas
 from backend.sam.loading import BaseModel
 from backend.sam.mask_decoder import decode_all
-from backend.sam.mask_prompt import logits_of_mask
+from backend.sam.mask_prompt import logits_of_mask, with_box
+from backend.sam.policy import considered
+from backend.sam.scoring import Calibration, mask_score
 
-__all__ = ["PREPROCESSING", "Embedding", "PredictedMask", "Predictor", "PromptTensors", "encode", "prompt_tensors"]
+__all__ = [
+    "PREPROCESSING", "Candidate", "Embedding", "PredictedMask", "Predictor", "PromptTensors", "encode",
+    "prompt_tensors",
+]  # fmt: skip
 
 # The decoder takes about 40 MB a prompt. On a CPU four are a quarter faster a prompt than sixteen, whose maps are large
 # enough for malloc to fetch them from the kernel and give them back each time.
 _PROMPTS_AT_ONCE = {"cpu": 4}
 _PROMPTS_AT_ONCE_ELSEWHERE = 32
 PAD_LABEL = -10
-_STABILITY_OFFSET = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,14 @@ class PredictedMask:
     mask: Bool[np.ndarray, "h w"] = field(repr=False)
     score: float
     low_res_logits: Float[np.ndarray, "256 256"] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A mask on the canvas, one logit for 4x4 px of it, and its score in [0, 1]."""
+
+    logits: Float[Tensor, "256 256"] = field(repr=False)
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,34 +128,59 @@ def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding) -> PromptTen
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """A base's prompt encoder with one decoder. Stateless: any number of threads may decode at once."""
+    """A base's prompt encoder with one decoder. Stateless: any number of threads may decode at once.
+
+    `calibration` tells what the decoder's predicted IoUs are worth, where that was measured.
+    """
 
     base: BaseModel
     decoder: SamMaskDecoder = field(repr=False)
     version: str = field(kw_only=True)
+    calibration: Calibration | None = field(default=None, kw_only=True, repr=False)
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
         """One mask for each prompt, in their order; what a prompt gets does not depend on its company.
 
-        A single click also gets SAM's single mask: choosing among its three by the raw predicted score is worse on
-        real images. The score is the predicted IoU, clamped to [0, 1], times the mask's stability.
+        Which of SAM's four masks it is, `policy` tells; what its score means, `scoring`. A mask that is to be refined
+        brings a box too: `mask_prompt.with_box`.
 
         Raises:
-            BadInput: an empty prompt.
+            BadInput: an empty prompt, or a mask of another size than the image.
         """
-        size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
-        found: dict[int, PredictedMask] = {}
+        rivals = self.candidates(embedding, prompts, which=considered)
+        # The first of equals: the single mask.
+        return tuple(self.mask_of(max(each, key=lambda one: one.score), embedding) for each in rivals)
+
+    def candidates(
+        self, embedding: Embedding, prompts: Sequence[Prompt], *, which: Callable[[Prompt], Sequence[int]]
+    ) -> tuple[tuple[Candidate, ...], ...]:
+        """The masks numbered `which` of each prompt's four, still on the canvas.
+
+        Raises:
+            BadInput: as `decode`.
+        """
+        complete = [with_box(prompt) for prompt in prompts]
+        found: dict[int, tuple[Candidate, ...]] = {}
         at_once = _PROMPTS_AT_ONCE.get(self.base.device.type, _PROMPTS_AT_ONCE_ELSEWHERE)
         with torch.inference_mode():
-            for indices in _chunks(prompts, at_once=at_once):
-                logits, ious = self.four_masks(embedding, prompt_tensors([prompts[i] for i in indices], embedding))
-                for index, low, iou in zip(indices, logits[:, 0].cpu(), ious[:, 0].tolist(), strict=True):
-                    found[index] = PredictedMask(
-                        mask=mask_of_logits(low, **size),
-                        score=min(1.0, max(0.0, iou)) * _stability(low, embedding),
-                        low_res_logits=low.numpy(),
+            for indices in _chunks(complete, at_once=at_once):
+                logits, ious = self.four_masks(embedding, prompt_tensors([complete[i] for i in indices], embedding))
+                for index, four, predicted in zip(indices, logits.cpu(), ious.tolist(), strict=True):
+                    found[index] = tuple(
+                        self._candidate(four[number], predicted[number], embedding) for number in which(prompts[index])
                     )
         return tuple(found[index] for index in range(len(prompts)))
+
+    def mask_of(self, candidate: Candidate, embedding: Embedding) -> PredictedMask:
+        """Bring a candidate to the image."""
+        size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
+        with torch.inference_mode():
+            mask = mask_of_logits(candidate.logits, **size)
+        return PredictedMask(mask=mask, score=candidate.score, low_res_logits=candidate.logits.numpy())
+
+    def _candidate(self, logits: Float[Tensor, "256 256"], predicted_iou: float, embedding: Embedding) -> Candidate:
+        size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
+        return Candidate(logits, mask_score(logits, predicted_iou=predicted_iou, calibration=self.calibration, **size))
 
     def four_masks(
         self, embedding: Embedding, prompts: PromptTensors
@@ -174,16 +211,3 @@ def _chunks(prompts: Sequence[Prompt], *, at_once: int) -> Iterator[list[int]]:
     for indices in kinds.values():
         for first in range(0, len(indices), at_once):
             yield indices[first : first + at_once]
-
-
-def _stability(logits: Float[Tensor, "256 256"], embedding: Embedding) -> float:
-    """IoU of the masks at thresholds +1 and -1 within the image, in [0, 1]; 0 if both are empty.
-
-    segment-anything's `calculate_stability_score`.
-    """
-    height, width = size_on_canvas(embedding.height_px, embedding.width_px)
-    logits_px = CANVAS_PX // LOGITS_PX
-    inside = logits[: -(-height // logits_px), : -(-width // logits_px)]
-    inner = int((inside > _STABILITY_OFFSET).sum())
-    outer = int((inside > -_STABILITY_OFFSET).sum())
-    return inner / outer if outer else 0.0

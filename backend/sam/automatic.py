@@ -1,0 +1,112 @@
+"""Everything that stands out in an image, without a prompt: a grid of clicks, and of their masks the good ones, once.
+
+segment-anything's automatic mask generation, with two differences: masks are compared whole and not by their boxes,
+and of a part and its whole only one is kept, because an annotator wants each object once.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from backend.masks.prompt import Click, Prompt
+from backend.sam.canvas import CANVAS_PX, LOGITS_PX, size_on_canvas
+from backend.sam.policy import SINGLE, SMALL
+from backend.sam.predictor import Candidate, Embedding, PredictedMask, Predictor
+
+T = TypeVar("T")
+_CLICKS_AT_ONCE = 16
+_MOST_COMPARED = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutomaticRules:
+    """What is looked for, and what is kept.
+
+    Attributes:
+        points: clicks along the image's longer side; as dense along the shorter.
+        most: masks kept, the best.
+        least_score: predicted IoU x stability, in [0, 1].
+        least_area, most_area: as shares of the image: below are specks, above is the ground on which things lie.
+        most_iou: a mask more like a better one than this is the same object.
+        most_inside: a mask of which more than this share lies in a better one, or that holds as much of one, is its
+            part or its whole.
+    """
+
+    points: int = 16
+    most: int = 100
+    least_score: float = 0.75
+    least_area: float = 0.0001
+    most_area: float = 0.4
+    most_iou: float = 0.5
+    most_inside: float = 0.8
+
+
+def automatic_masks(
+    predictor: Predictor,
+    embedding: Embedding,
+    *,
+    rules: AutomaticRules,
+    until_s: float = float("inf"),
+    run: Callable[[Callable[[], tuple[T, ...]]], tuple[T, ...]] = lambda work: work(),
+) -> tuple[PredictedMask, ...]:
+    """The objects of an image, the best first; none where nothing stands out.
+
+    Of each click the single and the small reading are looked at (see `policy`). What was found until `until_s`
+    (`time.monotonic`) is what comes out. `run` does the decoder's work, sixteen clicks at a time: a caller may put
+    other work between.
+    """
+    prompts = [Prompt(clicks=(click,)) for click in grid(embedding, points=rules.points)]
+    found: list[Candidate] = []
+    for first in range(0, len(prompts), _CLICKS_AT_ONCE):
+        if time.monotonic() >= until_s:
+            break
+        some = prompts[first : first + _CLICKS_AT_ONCE]
+        rivals = run(lambda some=some: predictor.candidates(embedding, some, which=lambda _: (SINGLE, SMALL)))
+        found += [one for each in rivals for one in each if _is_good(one, embedding, rules=rules)]
+    best = sorted(found, key=lambda one: one.score, reverse=True)[:_MOST_COMPARED]
+    return tuple(predictor.mask_of(best[index], embedding) for index in _distinct(best, rules=rules))
+
+
+def grid(embedding: Embedding, *, points: int) -> Iterator[Click]:
+    """Clicks in the middles of equal cells, `points` of them along the image's longer side."""
+    longer = max(embedding.height_px, embedding.width_px)
+    rows, columns = (max(1, round(points * side / longer)) for side in (embedding.height_px, embedding.width_px))
+    for row in range(rows):
+        for column in range(columns):
+            yield Click((column + 0.5) * embedding.width_px / columns, (row + 0.5) * embedding.height_px / rows)
+
+
+def _is_good(candidate: Candidate, embedding: Embedding, *, rules: AutomaticRules) -> bool:
+    if candidate.score < rules.least_score:
+        return False
+    height, width = size_on_canvas(embedding.height_px, embedding.width_px)
+    cells = CANVAS_PX // LOGITS_PX
+    inside = candidate.logits[: -(-height // cells), : -(-width // cells)] > 0
+    return rules.least_area <= float(inside.float().mean()) <= rules.most_area
+
+
+def _distinct(best: Sequence[Candidate], *, rules: AutomaticRules) -> list[int]:
+    """Indices of those that are no double, part or whole of a better one."""
+    if not best:
+        return []
+    masks = torch.stack([candidate.logits > 0 for candidate in best]).flatten(1)
+    double = _same(masks, rules=rules)
+    kept: list[int] = []
+    for index in range(len(best)):
+        if len(kept) < rules.most and not double[index, kept].any():
+            kept.append(index)
+    return kept
+
+
+def _same(masks: Bool[Tensor, "n cells"], *, rules: AutomaticRules) -> Bool[Tensor, "n n"]:
+    """Which two show one object."""
+    flat: Float[Tensor, "n cells"] = masks.float()
+    both, area = flat @ flat.T, flat.sum(1)
+    either = area[:, None] + area[None, :] - both
+    smaller = torch.minimum(area[:, None], area[None, :])
+    return (both > rules.most_iou * either) | (both > rules.most_inside * smaller)
