@@ -22,6 +22,7 @@ from backend.errors import BadCheckpoint, BadWeights, Unavailable
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest, verified_weights
 from backend.sam.canvas import CANVAS_PX
 from backend.sam.mobile_sam import MobileSamModel
+from backend.sam.scoring import Calibration, calibration_of
 from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, named_path, without_progress_bars
 
 _PREFIX = "mask_decoder."
@@ -34,7 +35,7 @@ class BaseModel:
 
     `encoder_fingerprint` names what an embedding depends on: the encoder's weights and arithmetic. `fingerprint` names
     all weights, and not the arithmetic: a decoder trained on a GPU serves on a CPU. `image_positions` is the
-    positional encoding of the embedding's grid.
+    positional encoding of the embedding's grid. `calibration` comes with a checkpoint that serves as a base.
     """
 
     name: str
@@ -44,6 +45,7 @@ class BaseModel:
     encoder_fingerprint: str
     fingerprint: str
     image_positions: Float[Tensor, "1 c gh gw"] = field(repr=False)
+    calibration: Calibration | None = field(default=None, repr=False)
 
 
 def base_name(name_or_path: str | None, *, device: str = "auto") -> str:
@@ -128,7 +130,8 @@ def _with_checkpoint(folder: Path, *, cache_dir: Path, device: torch.device, dty
         ) from fault
     decoder = decoder_of(base, folder)
     base.model.mask_decoder = decoder
-    return replace(base, name=manifest.version, fingerprint=_fingerprint(base.model))
+    calibration = calibration_of(manifest.metrics)
+    return replace(base, name=manifest.version, fingerprint=_fingerprint(base.model), calibration=calibration)
 
 
 def _pretrained(folder: Path) -> SamModel:

@@ -11,6 +11,9 @@ from torch import Tensor
 from backend.masks.prompt import Box, Prompt
 from backend.sam.canvas import CANVAS_PX, LOGITS_PX, size_on_canvas
 
+# What SAM itself is sure of is about 10 too. Measured with a bite taken out of a true mask, or a blob added, and one
+# click in the middle of that: IoU .86 as it stood, .81 by the click and the mask's box alone; with the mask .88, .894
+# and .895 at 4, 8 and 14. Without the box .60 at any: SAM does not keep to a mask that comes with a single click.
 _SURE = 10.0
 
 

@@ -18,7 +18,7 @@ from backend.sam.loading import BaseModel
 from backend.sam.mask_decoder import decode_all
 from backend.sam.mask_prompt import logits_of_mask, with_box
 from backend.sam.policy import considered
-from backend.sam.scoring import Calibration, mask_score
+from backend.sam.scoring import Calibration, expected_iou, stability
 
 __all__ = [
     "PREPROCESSING", "Candidate", "Embedding", "PredictedMask", "Predictor", "PromptTensors", "encode",
@@ -52,10 +52,16 @@ class PredictedMask:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A mask on the canvas, one logit for 4x4 px of it, and its score in [0, 1]."""
+    """A mask on the canvas, one logit for 4x4 px of it; the IoU that the decoder predicts for it, and its stability."""
 
     logits: Float[Tensor, "256 256"] = field(repr=False)
-    score: float
+    predicted_iou: float
+    stability: float
+
+    @property
+    def score(self) -> float:
+        """What candidates are compared by, in [0, 1]. Not calibrated: a checkpoint is measured before it has that."""
+        return expected_iou(self.predicted_iou) * self.stability
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,7 @@ class Predictor:
         Raises:
             BadInput: as `decode`.
         """
+        size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         complete = [with_box(prompt) for prompt in prompts]
         found: dict[int, tuple[Candidate, ...]] = {}
         at_once = _PROMPTS_AT_ONCE.get(self.base.device.type, _PROMPTS_AT_ONCE_ELSEWHERE)
@@ -166,21 +173,20 @@ class Predictor:
             for indices in _chunks(complete, at_once=at_once):
                 logits, ious = self.four_masks(embedding, prompt_tensors([complete[i] for i in indices], embedding))
                 for index, four, predicted in zip(indices, logits.cpu(), ious.tolist(), strict=True):
+                    # Cloned: a view of one mask would keep those of the whole chunk in memory.
                     found[index] = tuple(
-                        self._candidate(four[number], predicted[number], embedding) for number in which(prompts[index])
+                        Candidate(four[number].clone(), predicted[number], stability(four[number], **size))
+                        for number in which(prompts[index])
                     )
         return tuple(found[index] for index in range(len(prompts)))
 
     def mask_of(self, candidate: Candidate, embedding: Embedding) -> PredictedMask:
-        """Bring a candidate to the image."""
+        """Bring a candidate to the image. Its score: predicted IoU, calibrated where that can be, times stability."""
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         with torch.inference_mode():
             mask = mask_of_logits(candidate.logits, **size)
-        return PredictedMask(mask=mask, score=candidate.score, low_res_logits=candidate.logits.numpy())
-
-    def _candidate(self, logits: Float[Tensor, "256 256"], predicted_iou: float, embedding: Embedding) -> Candidate:
-        size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
-        return Candidate(logits, mask_score(logits, predicted_iou=predicted_iou, calibration=self.calibration, **size))
+        score = expected_iou(candidate.predicted_iou, self.calibration) * candidate.stability
+        return PredictedMask(mask=mask, score=score, low_res_logits=candidate.logits.numpy())
 
     def four_masks(
         self, embedding: Embedding, prompts: PromptTensors

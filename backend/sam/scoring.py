@@ -63,17 +63,9 @@ def calibration_of(metrics: Mapping[str, Any]) -> Calibration | None:
     return Calibration(x, y)
 
 
-def mask_score(
-    logits: Float[Tensor, "256 256"],
-    *,
-    predicted_iou: float,
-    height_px: int,
-    width_px: int,
-    calibration: Calibration | None = None,
-) -> float:
-    """Return the predicted IoU, calibrated where that can be and else cut to [0, 1], times the mask's stability."""
-    expected = min(1.0, max(0.0, predicted_iou)) if calibration is None else calibration(predicted_iou)
-    return expected * stability(logits, height_px=height_px, width_px=width_px)
+def expected_iou(predicted_iou: float, calibration: Calibration | None = None) -> float:
+    """What a predicted IoU is worth, in [0, 1]: by the calibration where there is one, else as it is, cut off."""
+    return min(1.0, max(0.0, predicted_iou)) if calibration is None else calibration(predicted_iou)
 
 
 def stability(logits: Float[Tensor, "256 256"], *, height_px: int, width_px: int) -> float:

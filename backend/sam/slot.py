@@ -12,10 +12,12 @@ import torch
 
 from backend.errors import BadCheckpoint, NotFound, Unavailable
 from backend.masks.prompt import Click, Prompt
+from backend.registry.checkpoint import read_manifest
 from backend.registry.store import Pointer, Registry
 from backend.sam.canvas import CANVAS_PX
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, prompt_tensors
+from backend.sam.scoring import calibration_of
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ class ModelSlot:
     def __init__(self, base: BaseModel, registry: Registry) -> None:
         self._base = base
         self._registry = registry
-        self._of_base = Predictor(base, decoder_of(base, None), version=base.name)
+        self._of_base = Predictor(base, decoder_of(base, None), version=base.name, calibration=base.calibration)
         self._initial = Snapshot(version=base.name, predictor=self._of_base, number=0)
         # Never changed in place: `look` makes a new one and assigns it, so readers need no lock.
         self._served: Mapping[int, Snapshot] = {}
@@ -107,8 +109,13 @@ class ModelSlot:
         if pointer.version in self._refused:
             return None
         try:
-            decoder = decoder_of(self._base, self._registry.folder(pointer.version))
-            predictor = Predictor(self._base, decoder, version=pointer.version)
+            folder = self._registry.folder(pointer.version)
+            predictor = Predictor(
+                self._base,
+                decoder_of(self._base, folder),
+                version=pointer.version,
+                calibration=calibration_of(read_manifest(folder).metrics),
+            )
             _warm(predictor)
         except BadCheckpoint as fault:
             self._refuse(pointer.version, fault)

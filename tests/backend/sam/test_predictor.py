@@ -14,13 +14,18 @@ from backend.errors import BadInput
 from backend.masks.metrics import iou
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.loading import BaseModel, decoder_of
+from backend.sam.mask_prompt import with_box
+from backend.sam.policy import SINGLE, SMALL
 from backend.sam.predictor import Embedding, Predictor, encode, prompt_tensors
+from backend.sam.scoring import Calibration, stability
 
 CLICK = Prompt(clicks=(Click(200.0, 150.0),))
 CLICKS = Prompt(clicks=(Click(200.0, 150.0), Click(40.0, 60.0), Click(10.0, 10.0, is_foreground=False)))
 BOX = Prompt(box=Box(50.0, 60.0, 300.0, 290.0))
 BOTH = Prompt(clicks=(Click(100.0, 100.0), Click(60.0, 70.0, is_foreground=False)), box=Box(50.0, 60.0, 300.0, 290.0))
 KINDS = (CLICK, CLICKS, BOX, BOTH)
+DISC = np.hypot(*np.mgrid[-150:150, -200:200]) < 90
+MASKED = (Prompt(mask=DISC), Prompt(clicks=(Click(210.0, 100.0),), mask=DISC), Prompt(box=BOX.box, mask=DISC))
 
 
 def noise(seed: int, *, height: int = 300, width: int = 400) -> Image.Image:
@@ -59,19 +64,65 @@ def transformers_answer(base: BaseModel, embedding: Embedding, prompt: Prompt) -
 def test_logits_and_masks_are_those_of_transformers_forward(
     predictor: Predictor, tiny_base: BaseModel, embedding: Embedding, prompt: Prompt
 ) -> None:
+    ((got,),) = predictor.candidates(embedding, (prompt,), which=lambda _: (SINGLE,))
+
+    logits, iou_score = transformers_answer(tiny_base, embedding, prompt)
+    np.testing.assert_allclose(got.logits.numpy(), logits.numpy(), atol=1e-3)
+    assert got.predicted_iou == pytest.approx(float(iou_score), abs=1e-3)
+    assert predictor.mask_of(got, embedding).mask.shape == (300, 400)
+
+
+@pytest.mark.parametrize("prompt", KINDS[1:], ids=["clicks", "a box", "a box and clicks"])
+def test_all_but_one_click_alone_get_sams_single_mask(
+    predictor: Predictor, embedding: Embedding, prompt: Prompt
+) -> None:
+    ((single,),) = predictor.candidates(embedding, (prompt,), which=lambda _: (SINGLE,))
+
     (got,) = predictor.decode(embedding, (prompt,))
 
-    logits, _ = transformers_answer(tiny_base, embedding, prompt)
-    np.testing.assert_allclose(got.low_res_logits, logits.numpy(), atol=1e-3)
-    assert got.mask.shape == (300, 400)
+    np.testing.assert_array_equal(got.low_res_logits, single.logits.numpy())
+
+
+@settings(max_examples=20, deadline=None)
+@given(x=st.floats(0, 400), y=st.floats(0, 300))
+def test_one_click_gets_the_single_mask_or_the_small_reading_whichever_scores_more(
+    predictor: Predictor, embedding: Embedding, x: float, y: float
+) -> None:
+    prompt = Prompt(clicks=(Click(x, y),))
+    ((single, small),) = predictor.candidates(embedding, (prompt,), which=lambda _: (SINGLE, SMALL))
+
+    (got,) = predictor.decode(embedding, (prompt,))
+
+    expected = small if small.score > single.score else single
+    np.testing.assert_array_equal(got.low_res_logits, expected.logits.numpy())
+    assert got.score == max(single.score, small.score)
+
+
+def test_a_background_click_alone_gets_the_single_mask(predictor: Predictor, embedding: Embedding) -> None:
+    prompt = Prompt(clicks=(Click(200.0, 150.0, is_foreground=False),))
+    ((single,),) = predictor.candidates(embedding, (prompt,), which=lambda _: (SINGLE,))
+
+    (got,) = predictor.decode(embedding, (prompt,))
+
+    np.testing.assert_array_equal(got.low_res_logits, single.logits.numpy())
+
+
+def test_a_calibration_changes_the_score_and_not_the_mask(predictor: Predictor, embedding: Embedding) -> None:
+    sober = replace(predictor, calibration=Calibration((0.0, 1.0), (0.25, 0.25)))
+
+    for plain, calibrated in zip(predictor.decode(embedding, KINDS), sober.decode(embedding, KINDS), strict=True):
+        np.testing.assert_array_equal(calibrated.low_res_logits, plain.low_res_logits)
+        height, width = plain.mask.shape
+        stable = stability(torch.from_numpy(plain.low_res_logits), height_px=height, width_px=width)
+        assert calibrated.score == pytest.approx(0.25 * stable)
 
 
 @settings(max_examples=5, deadline=None)
-@given(order=st.permutations(range(12)))
+@given(order=st.permutations(range(14)))
 def test_what_a_prompt_gets_does_not_depend_on_its_company(
     predictor: Predictor, embedding: Embedding, order: list[int]
 ) -> None:
-    prompts = [KINDS[index % 4] for index in order]
+    prompts = [(*KINDS, *MASKED)[index % 7] for index in order]
 
     together = predictor.decode(embedding, prompts)
 
@@ -152,6 +203,29 @@ def test_encoding_leaves_no_trace_of_the_memory_layout(tiny_base: BaseModel, emb
 def test_an_empty_prompt_is_refused(predictor: Predictor, embedding: Embedding, prompts: tuple[Prompt, ...]) -> None:
     with pytest.raises(BadInput, match="at least one click, a box or a mask"):
         predictor.decode(embedding, prompts)
+
+
+@pytest.mark.parametrize("prompt", MASKED, ids=["alone", "with a click", "with a box"])
+def test_a_mask_to_refine_reaches_the_decoder(predictor: Predictor, embedding: Embedding, prompt: Prompt) -> None:
+    (got,) = predictor.decode(embedding, (prompt,))
+    (other,) = predictor.decode(embedding, (replace(prompt, mask=np.roll(DISC, 15, axis=1), box=with_box(prompt).box),))
+
+    assert np.abs(got.low_res_logits - other.low_res_logits).max() > 1e-3
+
+
+def test_a_mask_of_another_size_than_the_image_is_refused(predictor: Predictor, embedding: Embedding) -> None:
+    with pytest.raises(BadInput, match="a mask to refine has 400x299 px, and the image 400x300"):
+        predictor.decode(embedding, (Prompt(mask=DISC[1:]),))
+
+
+def test_an_empty_mask_alone_is_an_empty_prompt(predictor: Predictor, embedding: Embedding) -> None:
+    with pytest.raises(BadInput, match="at least one click, a box or a mask"):
+        predictor.decode(embedding, (Prompt(mask=np.zeros_like(DISC)),))
+
+
+def test_prompts_with_and_without_a_mask_do_not_fit_into_one_batch(embedding: Embedding) -> None:
+    with pytest.raises(BadInput, match="1 of 2 prompts have a mask"):
+        prompt_tensors((CLICK, replace(CLICK, mask=DISC)), embedding)
 
 
 def test_no_prompts_give_no_masks(predictor: Predictor, embedding: Embedding) -> None:

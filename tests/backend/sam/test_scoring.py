@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backend.errors import BadCheckpoint
-from backend.sam.scoring import Calibration, calibration_of, mask_score, stability, task_score
+from backend.sam.scoring import Calibration, calibration_of, expected_iou, stability, task_score
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=50)
 SLACK = 1e-9
@@ -47,24 +47,26 @@ def test_of_two_tasks_with_equally_bad_worst_regions_the_one_with_more_of_them_c
     assert task_score([0.2, 0.2, 0.9]) < task_score([0.2, 0.9, 0.9])
 
 
-CURVES = st.lists(st.tuples(st.floats(-1, 2), st.floats(0, 1)), min_size=1, max_size=20).map(
-    lambda pairs: Calibration(
-        tuple(sorted({x for x, _ in pairs})), tuple(sorted(y for _, y in pairs))[: len({x for x, _ in pairs})]
-    )
-)
+CURVES = st.lists(st.tuples(st.floats(-1, 2), st.floats(0, 1)), min_size=1, max_size=20, unique_by=lambda pair: pair[0])
 
 
-@given(curve=CURVES, ious=st.tuples(st.floats(-5, 5), st.floats(-5, 5)))
+def rising(pairs: list[tuple[float, float]]) -> Calibration:
+    return Calibration(tuple(sorted(x for x, _ in pairs)), tuple(sorted(y for _, y in pairs)))
+
+
+@given(pairs=CURVES, ious=st.tuples(st.floats(-5, 5), st.floats(-5, 5)))
 def test_a_calibrated_iou_lies_in_0_to_1_and_rises_with_the_predicted_one(
-    curve: Calibration, ious: tuple[float, float]
+    pairs: list[tuple[float, float]], ious: tuple[float, float]
 ) -> None:
-    low, high = sorted(ious)
+    curve, (low, high) = rising(pairs), sorted(ious)
 
     assert 0.0 <= curve(low) <= curve(high) + SLACK <= 1.0 + SLACK
 
 
-@given(curve=CURVES)
-def test_a_calibration_survives_a_manifest(curve: Calibration) -> None:
+@given(pairs=CURVES)
+def test_a_calibration_survives_a_manifest(pairs: list[tuple[float, float]]) -> None:
+    curve = rising(pairs)
+
     assert calibration_of(json.loads(json.dumps({"calibration": curve.to_json()}))) == curve
 
 
@@ -113,15 +115,13 @@ def test_a_mask_that_is_empty_at_both_thresholds_is_not_stable() -> None:
 
 
 @given(predicted=st.floats(-2, 3))
-def test_a_masks_score_is_the_expected_iou_times_its_stability(predicted: float) -> None:
-    logits = torch.full((256, 256), -9.0)
-    logits[10:20, 10:20] = 9.0
-    logits[20:22, 10:20] = 0.5
+def test_without_a_calibration_a_predicted_iou_is_cut_to_0_to_1(predicted: float) -> None:
+    assert expected_iou(predicted) == min(1.0, max(0.0, predicted))
+
+
+def test_with_a_calibration_a_predicted_iou_is_what_was_measured_there() -> None:
     curve = Calibration((0.5, 1.0), (0.2, 0.8))
-    size = {"height_px": 1024, "width_px": 1024}
 
-    plain = mask_score(logits, predicted_iou=predicted, **size)
-    calibrated = mask_score(logits, predicted_iou=predicted, calibration=curve, **size)
-
-    assert plain == pytest.approx(min(1.0, max(0.0, predicted)) * 100 / 120)
-    assert calibrated == pytest.approx(curve(predicted) * 100 / 120)
+    assert [expected_iou(each, curve) for each in (0.0, 0.5, 0.75, 1.0, 1.2)] == pytest.approx(
+        [0.2, 0.2, 0.5, 0.8, 0.8]
+    )

@@ -1,0 +1,164 @@
+"""Tasks in, predictions out, without anybody pointing at anything: what Label Studio asks for when it opens tasks.
+
+Rectangles that stand on a task become masks under their labels. A task without gets all that stands out in its image,
+where that is switched on. Every task gets one prediction, in order, an empty one with score 0 where there is nothing:
+with any other number of predictions Label Studio drops the whole batch.
+
+Label Studio sends as many tasks as the user selected in ONE request and gives up after 100 s: what it then drops it
+asks for again from the start, and a batch of 1,500 images would never be answered. So after `seconds` the tasks that
+are left get empty predictions too, and the log says how many: the user has the others now, and finds the rest by
+their score of 0. What was encoded stays in the cache, so that asking again for the rest goes on where this ended.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from backend.errors import SamloopError
+from backend.labelstudio.images import ImageSource
+from backend.labelstudio.label_config import LabelConfig
+from backend.labelstudio.outputs import Output, label_on, output_control, output_of
+from backend.labelstudio.rectangles import has_rectangles, rectangles_of_task
+from backend.labelstudio.results import POLYGON_TOLERANCE_PX, prediction, regions_of_mask
+from backend.sam.automatic import AutomaticRules, automatic_masks
+from backend.sam.predictor import Embedding, PredictedMask
+from backend.sam.scoring import task_score
+from backend.sam.slot import Snapshot
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+OUT_OF_TIME = "OutOfTime"
+
+
+class Machine(Protocol):
+    """Where a batch's images are encoded and its prompts decoded, behind those that annotators wait for."""
+
+    def embedding(
+        self, task: Mapping[str, Any], *, config: LabelConfig, images: ImageSource, until_s: float
+    ) -> Embedding:
+        """The embedding of a task's image."""
+
+    def decode(self, work: Callable[[], T], *, until_s: float) -> T:
+        """What the work returns."""
+
+
+class Observer(Protocol):
+    """Who listens: metrics, in production."""
+
+    def failed(self, reason: str) -> None:
+        """A task of a batch was answered with an empty prediction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preannotation:
+    """Answers batches. Safe for any number of threads.
+
+    Attributes:
+        machine: encodes and decodes.
+        observer: hears of every task that came out empty for a reason.
+        automatic: what to look for in tasks without rectangles; None: nothing.
+        seconds: after so many the rest of a batch is answered empty.
+        polygon_tolerance_px: how far a polygon's outline may be from its mask's.
+    """
+
+    machine: Machine
+    observer: Observer
+    automatic: AutomaticRules | None = None
+    seconds: float = 80.0
+    polygon_tolerance_px: float = POLYGON_TOLERANCE_PX
+
+    def predict(
+        self, tasks: Sequence[Mapping[str, Any]], *, config: LabelConfig, images: ImageSource, snapshot: Snapshot
+    ) -> list[dict[str, Any]]:
+        """One prediction a task, in their order. What goes wrong with a task costs that task alone.
+
+        Raises:
+            BadInput: the labelling config has nothing that a mask can be sent to, though there is something to send.
+        """
+        batch = _Batch(self, config, images, snapshot, until_s=time.monotonic() + self.seconds)
+        answers = [batch.answer(task) for task in tasks]
+        if batch.late:
+            log.warning(
+                "%d of %d tasks were answered empty: the batch took over %.0f s (SAMLOOP_BATCH_SECONDS); "
+                "their images that were encoded stay cached, ask again for those with score 0",
+                batch.late, len(tasks), self.seconds, extra={"event": "batch.late", "tasks": batch.late},
+            )  # fmt: skip
+        return answers
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One request: its deadline, and how many of its tasks came too late."""
+
+    rules: Preannotation
+    config: LabelConfig
+    images: ImageSource
+    snapshot: Snapshot
+    until_s: float = field(kw_only=True)
+    late: int = field(default=0, kw_only=True)
+
+    def answer(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        regions: list[dict[str, Any]] = []
+        scores: list[float] = []
+        for output, mask in self._masks_or_none(task):
+            drawn = regions_of_mask(
+                mask.mask, control=output.control, label=output.label, score=mask.score,
+                model_version=self.snapshot.version, polygon_tolerance_px=self.rules.polygon_tolerance_px,
+            )  # fmt: skip
+            regions += drawn
+            scores += [mask.score] if drawn else []
+        return prediction(regions, model_version=self.snapshot.version, score=task_score(scores))
+
+    def _masks_or_none(self, task: Mapping[str, Any]) -> Sequence[tuple[Output, PredictedMask]]:
+        boxed = has_rectangles(task, model_version=self.snapshot.version)
+        if not boxed and self.rules.automatic is None:
+            return ()  # and its image is not even fetched
+        if time.monotonic() >= self.until_s:
+            self.late += 1
+            self.rules.observer.failed(OUT_OF_TIME)
+            return ()
+        task_id = str(task.get("id"))[:40]
+        try:
+            return self._from_rectangles(task) if boxed else self._from_nothing(task)
+        except SamloopError as fault:
+            self.rules.observer.failed(type(fault).__name__)
+            log.warning("task %s gets no masks: %s", task_id, fault, extra={"event": "batch.task_failed"})
+        except Exception as fault:
+            self.rules.observer.failed(type(fault).__name__)
+            log.exception("task %s gets no masks", task_id, extra={"event": "batch.task_failed"})
+        return ()
+
+    def _from_rectangles(self, task: Mapping[str, Any]) -> Sequence[tuple[Output, PredictedMask]]:
+        embedding = self._embedding(task)
+        prompts = rectangles_of_task(
+            task,
+            height_px=embedding.height_px,
+            width_px=embedding.width_px,
+            config=self.config,
+            model_version=self.snapshot.version,
+        )
+        outputs = [output_of(each, self.config) for each in prompts]
+        masks = self.rules.machine.decode(
+            lambda: self.snapshot.predictor.decode(embedding, [each.prompt for each in prompts]), until_s=self.until_s
+        )
+        return list(zip(outputs, masks, strict=True))
+
+    def _from_nothing(self, task: Mapping[str, Any]) -> Sequence[tuple[Output, PredictedMask]]:
+        if self.rules.automatic is None:
+            return ()
+        control = output_control(self.config, label=None)
+        label = control.labels[0] if control.labels else None
+        output = Output(control, label_on(control, label))
+        masks = automatic_masks(
+            self.snapshot.predictor,
+            self._embedding(task),
+            rules=self.rules.automatic,
+            until_s=self.until_s,
+            run=lambda work: self.rules.machine.decode(work, until_s=self.until_s),
+        )
+        return [(output, mask) for mask in masks]
+
+    def _embedding(self, task: Mapping[str, Any]) -> Embedding:
+        return self.rules.machine.embedding(task, config=self.config, images=self.images, until_s=self.until_s)
