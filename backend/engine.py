@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from backend.errors import SamloopError, Unavailable
 from backend.lanes import Lane, Lanes, Traffic
+from backend.preannotation import Machine, Preannotation
 from backend.prewarm import Prewarm
 from backend.registry.store import Registry
 from backend.registry.watch import Watch
+from backend.sam.automatic import AutomaticRules
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.embedding_store import EmbeddingStore
 from backend.sam.embeddings import MemoryEmbeddings
@@ -33,6 +35,7 @@ class Loaded:
     embeddings: TaskEmbeddings
     lanes: Lanes
     prewarm: Prewarm
+    preannotation: Preannotation
 
 
 class Engine:
@@ -75,9 +78,12 @@ class Engine:
                 lanes=lanes,
                 observer=self._observer,
                 polygon_tolerance_px=settings.polygon_tolerance_px,
+                # On a CPU a click must not wait a second more for it unless somebody says so.
+                refines=settings.refine == "on" or (settings.refine == "auto" and base.device.type != "cpu"),
             )
             prewarm = Prewarm(embeddings, traffic=lanes.traffic, ahead=settings.prewarm).start()
-            self._loaded = Loaded(serving, slot, store, embeddings, lanes, prewarm)
+            batches = preannotation_of(settings, machine=serving, observer=self._observer)
+            self._loaded = Loaded(serving, slot, store, embeddings, lanes, prewarm, batches)
             self._watch = Watch(slot.look, poll_s=settings.poll_seconds).start()
             log.info("serving %s on %s", base.name, base.device, extra={"event": "base.loaded"})
         except SamloopError as failure:
@@ -139,3 +145,15 @@ def open_store(settings: Settings, *, lane: Lane) -> EmbeddingStore:
     """Embeddings in the tiers that the settings describe."""
     memory, disk = MemoryEmbeddings(settings.cache_mib << 20), DiskEmbeddings.of(settings)
     return EmbeddingStore(memory=memory, disk=disk, lane=lane)
+
+
+def preannotation_of(settings: Settings, *, machine: Machine, observer: Observer) -> Preannotation:
+    """What answers batches, as the settings have it."""
+    rules = AutomaticRules(points=settings.automatic_points, most=settings.automatic_regions)
+    return Preannotation(
+        machine=machine,
+        observer=observer,
+        automatic=rules if settings.automatic else None,
+        seconds=settings.batch_seconds,
+        polygon_tolerance_px=settings.polygon_tolerance_px,
+    )

@@ -70,13 +70,14 @@ class Preannotation:
     polygon_tolerance_px: float = POLYGON_TOLERANCE_PX
 
     def predict(
-        self, tasks: Sequence[Mapping[str, Any]], *, config: LabelConfig, images: ImageSource, snapshot: Snapshot
+        self, tasks: Sequence[Mapping[str, Any]], *, config: LabelConfig | None, images: ImageSource, snapshot: Snapshot
     ) -> list[dict[str, Any]]:
         """One prediction a task, in their order. What goes wrong with a task costs that task alone.
 
-        Raises:
-            BadInput: the labelling config has nothing that a mask can be sent to, though there is something to send.
+        Without a labelling config nothing tells where the image is, and every prediction is empty.
         """
+        if config is None:
+            return [prediction([], model_version=snapshot.version, score=0.0) for _ in tasks]
         batch = _Batch(self, config, images, snapshot, until_s=time.monotonic() + self.seconds)
         answers = [batch.answer(task) for task in tasks]
         if batch.late:

@@ -128,7 +128,12 @@ class Routes:
         loaded = self._engine.wait()
         snapshot = loaded.slot.snapshot(project_id)
         if context is None:
-            results = loaded.serving.batch(body.tasks, snapshot=snapshot)
+            results = loaded.preannotation.predict(
+                body.tasks,
+                config=parse_label_config(body.label_config) if body.label_config else None,
+                images=self._connections.images(project_id),
+                snapshot=snapshot,
+            )
         else:
             one = loaded.serving.interactive(
                 body.tasks[0],

@@ -6,19 +6,25 @@ A request keeps the snapshot it began with, so that its masks, its `meta.model_v
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.outputs import output_control, output_of
 from backend.labelstudio.prompts import prompts_from_context
 from backend.labelstudio.results import POLYGON_TOLERANCE_PX, prediction, regions_of_mask
-from backend.lanes import LONGEST_S, Lanes, Priority
+from backend.lanes import LONGEST_S, Lane, Lanes, Priority
+from backend.masks.prompt import Prompt
+from backend.sam.predictor import Embedding, PredictedMask, Predictor
+from backend.sam.refine import Crop, refined
+from backend.sam.scoring import task_score
 from backend.sam.slot import Snapshot
 from backend.task_embeddings import TaskEmbeddings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Observer(Protocol):
@@ -39,6 +45,7 @@ class Serving:
         lanes: where the decoder runs.
         observer: who is told of every task.
         polygon_tolerance_px: how far a polygon's outline may be from its mask's.
+        refines: whether small objects on large images are looked at twice.
     """
 
     def __init__(
@@ -48,9 +55,10 @@ class Serving:
         lanes: Lanes,
         observer: Observer,
         polygon_tolerance_px: float = POLYGON_TOLERANCE_PX,
+        refines: bool = False,
     ) -> None:
         self._embeddings, self._lanes, self._observer = embeddings, lanes, observer
-        self._polygon_tolerance_px = polygon_tolerance_px
+        self._polygon_tolerance_px, self._refines = polygon_tolerance_px, refines
 
     def interactive(  # noqa: PLR0913 - all by name
         self,
@@ -94,11 +102,14 @@ class Serving:
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         prompts = prompts_from_context(context, config=config, task=task, **size)
         outputs = [output_of(each, config) for each in prompts]
-        masks = self._lanes.decode.run(
-            lambda: snapshot.predictor.decode(embedding, [each.prompt for each in prompts]) if prompts else (),
-            priority=Priority.CLICK,
-            until_s=until_s,
-        )
+        decoder = _InLane(snapshot.predictor, self._lanes.decode, until_s=until_s)
+        masks = decoder.decode(embedding, [each.prompt for each in prompts]) if prompts else ()
+        if self._refines:
+            encode_crop = self._crops(task, config=config, images=images, until_s=until_s)
+            masks = tuple(
+                refined(mask, each.prompt, predictor=decoder, encode_crop=encode_crop)
+                for mask, each in zip(masks, prompts, strict=True)
+            )
         regions = [
             region
             for output, mask in zip(outputs, masks, strict=True)
@@ -112,10 +123,43 @@ class Serving:
                 region_id=output.region_id,
             )
         ]
-        score = min((mask.score for mask in masks), default=0.0)
+        score = task_score([mask.score for mask in masks])
         self._observer.predicted(regions=len(regions), seconds=time.perf_counter() - started)
         return prediction(regions, model_version=snapshot.version, score=score)
 
-    def batch(self, tasks: Sequence[Mapping[str, Any]], *, snapshot: Snapshot) -> list[dict[str, Any]]:
-        """One prediction a task, in order. Without a prompt there is nothing to segment yet: each is empty, score 0."""
-        return [prediction([], model_version=snapshot.version, score=0.0) for _ in tasks]
+    def embedding(
+        self, task: Mapping[str, Any], *, config: LabelConfig, images: ImageSource, until_s: float
+    ) -> Embedding:
+        """The embedding of a task of a batch; `until_s` (monotonic) is when nobody waits for it any more."""
+        return self._embeddings.of(task, config=config, images=images, priority=Priority.BATCH, until_s=until_s)
+
+    def decode(self, work: Callable[[], T], *, until_s: float) -> T:
+        """What the decoder does for a batch, behind the clicks."""
+        return self._lanes.decode.run(work, priority=Priority.BATCH, until_s=until_s)
+
+    def _crops(
+        self, task: Mapping[str, Any], *, config: LabelConfig, images: ImageSource, until_s: float
+    ) -> Callable[[Crop], Embedding]:
+        """What embeds parts of the task's image, in the encoder's lane and from the tiers."""
+
+        def embedding(crop: Crop) -> Embedding:
+            corners = crop.x0_px, crop.y0_px, crop.x1_px, crop.y1_px
+            return self._embeddings.of(
+                task, config=config, images=images, priority=Priority.CLICK, until_s=until_s, crop_px=corners
+            )
+
+        return embedding
+
+
+@dataclass(frozen=True, slots=True)
+class _InLane:
+    """A predictor whose decodes take their turn."""
+
+    predictor: Predictor
+    lane: Lane
+    until_s: float = field(kw_only=True)
+
+    def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
+        return self.lane.run(
+            lambda: self.predictor.decode(embedding, prompts), priority=Priority.CLICK, until_s=self.until_s
+        )

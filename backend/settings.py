@@ -149,6 +149,31 @@ class Settings:
     waiting: int = _setting(
         "SAMLOOP_WAITING", _integer(1, 10_000), 128, "most requests that wait for the encoder; more are answered 503"
     )
+    refine: str = _setting(
+        "SAMLOOP_REFINE",
+        _one_of("off", "on", "auto"),
+        "auto",
+        "a second look at small objects on images over 1024 px, for tighter edges: one more encoding a click, which a "
+        "GPU does in no time and a CPU in a second; auto: on a GPU",
+    )
+    automatic: bool = _setting(
+        "SAMLOOP_AUTOMATIC",
+        _flag,
+        default=False,
+        text="tasks without rectangles are pre-annotated with all that stands out",
+    )
+    automatic_points: int = _setting(
+        "SAMLOOP_AUTOMATIC_POINTS", _integer(1, 64), 16, "for that: clicks along an image's longer side"
+    )
+    automatic_regions: int = _setting(
+        "SAMLOOP_AUTOMATIC_REGIONS", _integer(1, 1000), 100, "for that: most regions of a task"
+    )
+    batch_seconds: float = _setting(
+        "SAMLOOP_BATCH_SECONDS",
+        _number(1, 3600),
+        80.0,
+        "after so many the rest of a batch is answered empty; Label Studio gives up after 100 (its ML_TIMEOUT_PREDICT)",
+    )
     local_files_root: tuple[Path, ...] = _setting(
         "SAMLOOP_LOCAL_FILES_ROOT", _paths, (),
         "folders from which `/data/local-files/?d=` is read directly; absent: through Label Studio",

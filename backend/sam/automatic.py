@@ -7,7 +7,7 @@ and of a part and its whole only one is kept, because an annotator wants each ob
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,7 +18,7 @@ from backend.sam.canvas import CANVAS_PX, LOGITS_PX, size_on_canvas
 from backend.sam.policy import SINGLE, SMALL
 from backend.sam.predictor import Candidate, Embedding, PredictedMask, Predictor
 
-T = TypeVar("T")
+Rivals = tuple[tuple[Candidate, ...], ...]
 _CLICKS_AT_ONCE = 16
 _MOST_COMPARED = 400
 
@@ -52,7 +52,7 @@ def automatic_masks(
     *,
     rules: AutomaticRules,
     until_s: float = float("inf"),
-    run: Callable[[Callable[[], tuple[T, ...]]], tuple[T, ...]] = lambda work: work(),
+    run: Callable[[Callable[[], Rivals]], Rivals] = lambda work: work(),
 ) -> tuple[PredictedMask, ...]:
     """The objects of an image, the best first; none where nothing stands out.
 
@@ -66,7 +66,7 @@ def automatic_masks(
         if time.monotonic() >= until_s:
             break
         some = prompts[first : first + _CLICKS_AT_ONCE]
-        rivals = run(lambda some=some: predictor.candidates(embedding, some, which=lambda _: (SINGLE, SMALL)))
+        rivals = run(partial(predictor.candidates, embedding, some, which=lambda _: (SINGLE, SMALL)))
         found += [one for each in rivals for one in each if _is_good(one, embedding, rules=rules)]
     best = sorted(found, key=lambda one: one.score, reverse=True)[:_MOST_COMPARED]
     return tuple(predictor.mask_of(best[index], embedding) for index in _distinct(best, rules=rules))

@@ -4,15 +4,17 @@ On the canvas of 1024 px a logit stands for 4 px, and on a photograph of 4000 px
 tighter. A crop around the object brings that down to what the crop's own side gives.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
 
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.canvas import CANVAS_PX
-from backend.sam.predictor import Embedding, PredictedMask, Predictor
+from backend.sam.predictor import Embedding, PredictedMask
 
 _MARGIN = 0.4
 _LEAST_SIDE_PX = 256
@@ -51,33 +53,49 @@ class Crop:
         return Prompt(clicks=clicks, box=inside, mask=None if prompt.mask is None else self.cut(prompt.mask))
 
 
+@runtime_checkable
+class Decodes(Protocol):
+    """A predictor: one mask a prompt, in their order."""
+
+    def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
+        """Masks of the size of the image that was embedded."""
+
+
 def crop_worth_taking(mask: Bool[np.ndarray, "h w"]) -> Crop | None:
-    """The square around a mask with two fifths of its longer side left free all round, cut to the image.
+    """A square around a mask with a quarter of its longer side or more left free all round, cut to the image.
 
     None where it is not worth an encoding: an empty mask, an image that the canvas holds whole, or a crop that is not
     one and a half times as fine as the image. No crop is under 256 px: enlarged more than fourfold, a picture shows SAM
-    nothing but blur.
+    nothing but blur. Sides come in steps of half an octave and places in eighths of a side, so that the next click on
+    the same object mostly finds the same crop in the cache.
     """
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size or max(height, width) <= CANVAS_PX:
         return None
     longer = max(rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0])
-    side = max(_LEAST_SIDE_PX, int(np.ceil(longer * (1 + 2 * _MARGIN))))
-    y0, y1 = _span(int(rows[0] + rows[-1] + 1), side, height)
-    x0, x1 = _span(int(columns[0] + columns[-1] + 1), side, width)
+    octaves = max(0.0, math.log2(longer * (1 + 2 * _MARGIN) / _LEAST_SIDE_PX))
+    side = round(_LEAST_SIDE_PX * 2 ** (math.ceil(2 * octaves) / 2))
+    y0, y1 = _span(int(rows[0] + rows[-1] + 1) // 2, side, height)
+    x0, x1 = _span(int(columns[0] + columns[-1] + 1) // 2, side, width)
     finer = max(height, width) / max(y1 - y0, x1 - x0)
     return Crop(x0, y0, x1, y1) if finer >= _LEAST_GAIN else None
 
 
 def refined(
-    first: PredictedMask, prompt: Prompt, *, predictor: Predictor, encode_crop: Callable[[Crop], Embedding]
+    first: PredictedMask, prompt: Prompt, *, predictor: Decodes, encode_crop: Callable[[Crop], Embedding]
 ) -> PredictedMask:
     """Decode an object once more on a crop around its first mask, and put the result back into the whole image.
 
-    The first mask goes along as a mask prompt, so that the object stays the same one. The first answer comes back
-    where a crop is not worth it, or where the second pass found something else (IoU with the first under a half): a
-    sharper edge of the wrong thing is no gain.
+    With a box or a mask to go by, the first mask goes along as a mask prompt, and the first answer stays where the
+    second pass found something else (IoU with the first under a half): a sharper edge of the wrong thing is no gain.
+    Clicks alone go without: on a large image the first mask of a click is often not of the object at all, and would
+    only mislead. The first answer also stays where a crop is not worth it.
+
+    Measured with mobile-sam on real pictures side by side at their own scale, 4000x3000 px in all; IoU and Boundary IoU
+    with a band of 10 px, before and after: coins and bricks by their box .87/.56 and .94/.77, by one click .41/.23 and
+    .84/.59; nuclei by their box .62/.61 and .79/.78, by one click .01/.01 and .47/.46 (few objects, as each needs an
+    encoding: `python tests/benchmarks/refinement.py`).
 
     Args:
         first: what `decode` gave for the prompt.
@@ -88,18 +106,22 @@ def refined(
     crop = crop_worth_taking(first.mask)
     if crop is None:
         return first
-    known = crop.cut(first.mask)
-    (found,) = predictor.decode(encode_crop(crop), (replace(crop.prompt(prompt), mask=known),))
-    both = np.count_nonzero(found.mask & known)
-    if both < _LEAST_AGREEMENT * np.count_nonzero(found.mask | known):
+    known, inside = crop.cut(first.mask), crop.prompt(prompt)
+    is_sure = inside.box is not None or inside.mask is not None
+    if not is_sure and not inside.clicks:
+        return first
+    (found,) = predictor.decode(encode_crop(crop), (replace(inside, mask=known) if is_sure else inside,))
+    both, either = np.count_nonzero(found.mask & known), np.count_nonzero(found.mask | known)
+    if not found.mask.any() or (is_sure and both < _LEAST_AGREEMENT * either):
         return first
     whole = np.zeros_like(first.mask)
     whole[crop.y0_px : crop.y1_px, crop.x0_px : crop.x1_px] = found.mask
     return replace(found, mask=whole)
 
 
-def _span(twice_the_middle: int, side: int, size: int) -> tuple[int, int]:
+def _span(middle: int, side: int, size: int) -> tuple[int, int]:
     """Where a span of `side` begins and ends, moved into the image where it sticks out."""
-    side = min(side, size)
-    start = min(max(0, (twice_the_middle - side) // 2), size - side)
+    side, step = min(side, size), max(1, side // 8)
+    start = round((middle - side / 2) / step) * step
+    start = min(max(0, start), size - side)
     return start, start + side
