@@ -126,7 +126,7 @@ class Settings:
         "SAMLOOP_DTYPE",
         _one_of("auto", "float32", "bfloat16"),
         "auto",
-        "the encoder's arithmetic; auto: bfloat16 on a GPU, else float32",
+        "the arithmetic of serving; auto: bfloat16 where the processor or GPU is fast at it, else float32",
     )
     method: str = _setting("SAMLOOP_METHOD", _one_of("decoder"), "decoder", "what training changes")
     train_epochs: int = _setting("SAMLOOP_EPOCHS", _integer(1, 1000), 30, "most epochs of a training")

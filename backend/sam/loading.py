@@ -20,6 +20,7 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadCheckpoint, BadWeights, Unavailable
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest, verified_weights
+from backend.sam.arithmetic import chosen_dtype
 from backend.sam.canvas import CANVAS_PX
 from backend.sam.mobile_sam import MobileSamModel
 from backend.sam.scoring import Calibration, calibration_of
@@ -75,19 +76,21 @@ def load_base(
         name_or_path: as `base_name` takes it.
         cache_dir: where converted weights are kept.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        dtype: the encoder's arithmetic, `auto`, `float32` or `bfloat16`; auto is bfloat16 on CUDA, else float32.
+        dtype: the arithmetic, `auto`, `float32` or `bfloat16`; auto is bfloat16 where that is fast.
 
     Raises:
         BadWeights: they cannot be had or are not a SAM's.
         BadCheckpoint: a checkpoint folder that does not verify.
     """
     where = _device(device)
-    arithmetic = _dtype(dtype, where)
+    arithmetic = chosen_dtype(dtype, where)
     name = base_name(name_or_path, device=device)
     given = named_path(name)
     if given is not None and (given / MANIFEST_FILE).is_file():
-        return _with_checkpoint(given, cache_dir=cache_dir, device=where, dtype=arithmetic)
-    return _plain(name, cache_dir=cache_dir, device=where, dtype=arithmetic)
+        base = _with_checkpoint(given, cache_dir=cache_dir)
+    else:
+        base = _plain(name, cache_dir=cache_dir)
+    return _placed(base, device=where, dtype=arithmetic)
 
 
 def decoder_of(base: BaseModel, folder: Path | None) -> SamMaskDecoder:
@@ -115,15 +118,14 @@ def decoder_bytes(decoder: nn.Module) -> bytes:
     return safetensors.torch.save(state, metadata={"format": "pt"})
 
 
-def _plain(name: str, *, cache_dir: Path, device: torch.device, dtype: torch.dtype) -> BaseModel:
-    model = _pretrained(base_weights(name, cache_dir=cache_dir))
-    return _base(base_version(name), model, device=device, dtype=dtype)
+def _plain(name: str, *, cache_dir: Path) -> BaseModel:
+    return _base(base_version(name), _pretrained(base_weights(name, cache_dir=cache_dir)))
 
 
-def _with_checkpoint(folder: Path, *, cache_dir: Path, device: torch.device, dtype: torch.dtype) -> BaseModel:
+def _with_checkpoint(folder: Path, *, cache_dir: Path) -> BaseModel:
     manifest = read_manifest(folder)
     try:
-        base = _plain(manifest.base_model, cache_dir=cache_dir, device=device, dtype=dtype)
+        base = _plain(manifest.base_model, cache_dir=cache_dir)
     except BadWeights as fault:
         raise BadWeights(
             f"{manifest.version} was trained on {manifest.base_model!r}, which is needed: {fault}"
@@ -162,19 +164,32 @@ def _pretrained(folder: Path) -> SamModel:
     return cast("SamModel", model)
 
 
-def _base(name: str, model: Any, *, device: torch.device, dtype: torch.dtype) -> BaseModel:  # noqa: ANN401 - as above
+def _base(name: str, model: Any) -> BaseModel:  # noqa: ANN401 - as above
+    """The model as it was read: float32 on the CPU, which is what fingerprints are of."""
     model.eval().requires_grad_(requires_grad=False)
-    encoder, whole = _fingerprint(model.vision_encoder), _fingerprint(model)
-    model.to(device)
-    model.vision_encoder.to(memory_format=torch.channels_last)
     return BaseModel(
         name=name,
         model=model,
+        device=torch.device("cpu"),
+        encoder_dtype=torch.float32,
+        encoder_fingerprint=_fingerprint(model.vision_encoder),
+        fingerprint=_fingerprint(model),
+        image_positions=model.get_image_wide_positional_embeddings().detach(),
+    )
+
+
+def _placed(base: BaseModel, *, device: torch.device, dtype: torch.dtype) -> BaseModel:
+    """The base where it will compute, and as it will: of the weights, the encoder's alone are in `dtype`."""
+    model: Any = base.model
+    model.to(device)
+    # Weights once, not autocast: that casts them in every call, a tenth of the time.
+    model.vision_encoder.to(dtype=dtype, memory_format=torch.channels_last)
+    return replace(
+        base,
         device=device,
         encoder_dtype=dtype,
-        encoder_fingerprint=f"{encoder}-{str(dtype).removeprefix('torch.')}",
-        fingerprint=whole,
-        image_positions=model.get_image_wide_positional_embeddings().detach(),
+        encoder_fingerprint=f"{base.encoder_fingerprint}-{str(dtype).removeprefix('torch.')}",
+        image_positions=base.image_positions.to(device),
     )
 
 
@@ -232,8 +247,3 @@ def _device(name: str) -> torch.device:
         raise BadWeights(f"SAMLOOP_DEVICE={name}, but PyTorch finds no such device here; use auto or cpu")
     return torch.device(name)
 
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]

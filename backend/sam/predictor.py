@@ -85,12 +85,9 @@ class PromptTensors:
 
 def encode(base: BaseModel, image: Image.Image) -> Embedding:
     """Run the encoder on an upright RGB image. The features are float32, and may be trained with."""
-    pixels = pixels_on_canvas(image).to(base.device)
+    pixels = pixels_on_canvas(image).to(base.device, base.encoder_dtype)
     # Not inference_mode: its tensors may not enter a training step, and these are cached for one.
-    with (
-        torch.no_grad(),
-        torch.autocast(base.device.type, torch.bfloat16, enabled=base.encoder_dtype == torch.bfloat16),
-    ):
+    with torch.no_grad():
         features = base.model.vision_encoder(pixels).last_hidden_state
     # Contiguous: whether the encoder works channels last must not be told by what is cached or saved.
     return Embedding(features=features.float().contiguous(), height_px=image.height, width_px=image.width)

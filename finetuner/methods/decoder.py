@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from backend.masks.prompt import Prompt
+from backend.sam.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.mask_decoder import decode_all
 from backend.sam.predictor import Embedding, Predictor, prompt_tensors
@@ -83,8 +84,4 @@ class DecoderMethod:
 
 
 def _is_half(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16; emulated, where the processor has none, it is slower than float32."""
-    if precision == "auto":
-        told: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-        return device.type == "cuda" or (device.type == "cpu" and bool(told.get("avx512_bf16") or told.get("amx_bf16")))
-    return precision == "bfloat16"
+    return has_fast_bfloat16(device) if precision == "auto" else precision == "bfloat16"

@@ -1,0 +1,28 @@
+"""In which numbers a model computes here: chosen by what the processor can do, the same at every start.
+
+Flags, not timings: which arithmetic was chosen is part of an embedding's key, and a start on a busy machine must not
+choose another one and find its cache cold.
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+# Of PyTorch's `torch.cpu.get_capabilities`: both multiply bfloat16 at least twice as fast as float32.
+_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is worth computing in; emulated, where the processor has none, it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # PyTorch before 2.7 does not tell.
+    told: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and torch.backends.mkldnn.is_available() and any(map(told.get, _CPU_FLAGS))
+
+
+def chosen_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype that `SAMLOOP_DTYPE` names: `float32`, `bfloat16`, or `auto` for the faster of the two here."""
+    if name == "auto":
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
