@@ -26,10 +26,10 @@ _HEADER_BITS = _COUNT_BITS + 5 + 4 * len(_RUN_BITS)
 _LONGEST_RUN = 1 << _RUN_BITS[-1]
 
 
-def encode_mask(mask: Bool[np.ndarray, "h w"]) -> list[int]:
-    """Encode a mask as bytes for `value.rle`: every channel 255 inside, 0 outside.
+def encode_mask(mask: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]) -> list[int]:
+    """Encode a mask as bytes for `value.rle`: every channel 255 inside, 0 outside; or, of uint8, as an alpha has it.
 
-    Equal, byte for byte, to `label_studio_sdk.converter.brush.mask2rle(mask * 255)`. Time and memory grow with the
+    Equal, byte for byte, to `label_studio_sdk.converter.brush.mask2rle(mask * 255)`, or of the alpha. Time and memory grow with the
     number of runs, not with the pixels, but for one comparison of each pixel with its neighbour.
     """
     values, lengths = _runs(mask)
@@ -75,13 +75,15 @@ class _Symbols(NamedTuple):
     is_run: Bool[np.ndarray, " n"]
 
 
-def _runs(mask: Bool[np.ndarray, "h w"]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Value (0 or 255) and length (in channels, 4 a pixel) of each run, in order."""
+def _runs(
+    mask: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"],
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Value (0 to 255) and length (in channels, 4 a pixel) of each run, in order."""
     flat = mask.ravel()
     if flat.size == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     edges = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1, [flat.size]))
-    return flat[edges[:-1]].astype(np.int64) * 255, 4 * np.diff(edges)
+    return flat[edges[:-1]].astype(np.int64) * (255 if mask.dtype == np.bool_ else 1), 4 * np.diff(edges)
 
 
 def _cut_long(lengths: Int[np.ndarray, " n"], pieces: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:

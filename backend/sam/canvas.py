@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
+
+from backend.sam.enlarge import enlarged, enlarged_above_zero
 
 CANVAS_PX = 1024
 LOGITS_PX = 256
@@ -39,7 +40,5 @@ def mask_of_logits(
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
     """Enlarge the canvas' logits to the image, bilinearly and in segment-anything's two steps; True above 0."""
     height, width = size_on_canvas(height_px, width_px)
-    canvas = F.interpolate(logits[None, None], size=(CANVAS_PX, CANVAS_PX), mode="bilinear", align_corners=False)
-    inside = canvas[..., :height, :width]
-    image = F.interpolate(inside, size=(height_px, width_px), mode="bilinear", align_corners=False)
-    return (image[0, 0] > 0).numpy()
+    canvas = enlarged(logits.numpy(), height=CANVAS_PX, width=CANVAS_PX)
+    return enlarged_above_zero(canvas[:height, :width], height=height_px, width=width_px)

@@ -36,8 +36,11 @@ def decode_all(
 ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
     """Logits (g = 4 s) and predicted IoUs of n prompts: the single mask first, then the three.
 
-    `sparse` are the prompts' tokens, `dense` their mask prompts: one each, or one for all (d = 1).
+    `sparse` are the prompts' tokens, `dense` their mask prompts: one each, or one for all (d = 1). All are brought to
+    the dtype of the decoder's weights, in which the answer comes too.
     """
+    dtype = decoder.iou_token.weight.dtype
+    image, positions, sparse, dense = (each.to(dtype) for each in (image, positions, sparse, dense))
     output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
     # Contiguous, or every sum of the image's size keeps the order of channels first, and each product copies it.

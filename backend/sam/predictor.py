@@ -1,5 +1,6 @@
 """Images to embeddings, prompts to masks. Nothing here remembers an image: `decode` takes all that it needs."""
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -133,6 +134,7 @@ def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding) -> PromptTen
 class Predictor:
     """A base's prompt encoder with one decoder. Stateless: any number of threads may decode at once.
 
+    The decoder computes in the base's arithmetic: in bfloat16 it is a copy of the one that was given.
     `calibration` tells what the decoder's predicted IoUs are worth, where that was measured.
     """
 
@@ -140,6 +142,10 @@ class Predictor:
     decoder: SamMaskDecoder = field(repr=False)
     version: str = field(kw_only=True)
     calibration: Calibration | None = field(default=None, kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        if (dtype := self.base.encoder_dtype) != torch.float32:
+            object.__setattr__(self, "decoder", copy.deepcopy(self.decoder).to(dtype))
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
         """One mask for each prompt, in their order; what a prompt gets does not depend on its company.
@@ -196,7 +202,7 @@ class Predictor:
             input_boxes=moved.boxes,
             input_masks=moved.masks,
         )
-        return decode_all(
+        logits, ious = decode_all(
             self.decoder,
             image=embedding.features.to(self.base.device),
             positions=self.base.image_positions,
@@ -204,6 +210,7 @@ class Predictor:
             sparse=dense.new_zeros(len(dense), 0, dense.shape[1]) if sparse is None else sparse[0],
             dense=dense[:1] if moved.masks is None else dense,
         )
+        return logits.float(), ious.float()
 
 
 def _chunks(prompts: Sequence[Prompt], *, at_once: int) -> Iterator[list[int]]:

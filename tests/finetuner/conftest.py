@@ -41,7 +41,7 @@ def label_config() -> str:
 @pytest.fixture(scope="session")
 def tiny_base(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """The tiny random SAM, loaded."""
-    return load_base(str(tiny_sam_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
+    return load_base(str(tiny_sam_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")
 
 
 @pytest.fixture

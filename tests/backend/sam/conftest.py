@@ -40,7 +40,7 @@ def lively_dir(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def tiny_base(lively_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """That SAM, loaded."""
-    return load_base(str(lively_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
+    return load_base(str(lively_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def test_a_folder_is_named_by_its_last_part_and_does_not_learn(tiny_base: BaseMo
 
 
 def test_fingerprints_are_the_same_for_the_same_weights(lively_dir: Path, tiny_base: BaseModel, tmp_path: Path) -> None:
-    again = load_base(str(shutil.copytree(lively_dir, tmp_path / "copy")), cache_dir=tmp_path)
+    again = load_base(str(shutil.copytree(lively_dir, tmp_path / "copy")), cache_dir=tmp_path, dtype="float32")
 
     assert (again.fingerprint, again.encoder_fingerprint) == (tiny_base.fingerprint, tiny_base.encoder_fingerprint)
 
@@ -68,7 +68,7 @@ def test_one_changed_number_changes_the_fingerprint(
     copy = shutil.copytree(lively_dir, tmp_path / "copy")
     rewrite(copy, lambda state: state[weight].view(-1)[:1].add_(1e-3))
 
-    changed = load_base(str(copy), cache_dir=tmp_path)
+    changed = load_base(str(copy), cache_dir=tmp_path, dtype="float32")
 
     assert changed.fingerprint != tiny_base.fingerprint
     assert (changed.encoder_fingerprint != tiny_base.encoder_fingerprint) is encoder_too
@@ -231,7 +231,7 @@ def test_a_checkpoint_folder_loads_as_its_base_with_its_decoder(  # noqa: PLR091
     (tmp_path / "weights" / "tiny-sam").symlink_to(lively_dir)
     write_checkpoint(folder, weights=nudged(2), manifest=manifest)
 
-    loaded = load_base(str(folder), cache_dir=tmp_path)
+    loaded = load_base(str(folder), cache_dir=tmp_path, dtype="float32")
 
     assert loaded.name == "tiny-v1"
     assert loaded.encoder_fingerprint == tiny_base.encoder_fingerprint
