@@ -22,6 +22,7 @@ from backend.errors import BadCheckpoint, BadWeights, Unavailable
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest, verified_weights
 from backend.sam.arithmetic import chosen_dtype
 from backend.sam.canvas import CANVAS_PX
+from backend.sam.fused import fuse_attention
 from backend.sam.mobile_sam import MobileSamModel
 from backend.sam.scoring import Calibration, calibration_of
 from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, named_path, without_progress_bars
@@ -181,6 +182,7 @@ def _base(name: str, model: Any) -> BaseModel:  # noqa: ANN401 - as above
 def _placed(base: BaseModel, *, device: torch.device, dtype: torch.dtype) -> BaseModel:
     """The base where it will compute, and as it will: of the weights, the encoder's alone are in `dtype`."""
     model: Any = base.model
+    fuse_attention(model.vision_encoder)
     model.to(device)
     # Weights once, not autocast: that casts them in every call, a tenth of the time.
     model.vision_encoder.to(dtype=dtype, memory_format=torch.channels_last)

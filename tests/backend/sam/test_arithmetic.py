@@ -15,6 +15,7 @@ from backend.sam import arithmetic
 from backend.sam.arithmetic import chosen_dtype, has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode
+from finetuner.offline import image_path
 
 CPU = torch.device("cpu")
 
@@ -67,7 +68,7 @@ def of_nuclei(folder: Path) -> Iterator[tuple[Image.Image, list[Prompt]]]:
             x0, x1, y0, y1 = (float(each) for each in (xs.min(), xs.max() + 1, ys.min(), ys.max() + 1))
             prompts.append(Prompt(box=Box(x0, y0, x1, y1)))
             prompts.append(Prompt(clicks=(Click((x0 + x1) / 2, (y0 + y1) / 2),)))
-        yield Image.open(folder / "images" / Path(task["data"]["image"]).name).convert("RGB"), prompts
+        yield Image.open(image_path(folder / "images", task["data"]["image"])).convert("RGB"), prompts
 
 
 def of_photographs() -> Iterator[tuple[Image.Image, list[Prompt]]]:
