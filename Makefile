@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export HF_HUB_OFFLINE ?= $(if $(CI),1,)
 
-.PHONY: setup label-studio label-studio-ml demo test check results clean
+.PHONY: setup label-studio label-studio-ml demo test check results bench clean
 
 setup: .venv/.ready
 .venv/.ready: pyproject.toml docker/constraints.txt
@@ -50,6 +50,10 @@ check: setup
 NUCLEI ?= ../shared/data/nuclei
 results: setup
 	$(BIN)/python tests/benchmarks/results.py $(NUCLEI)
+
+# What a click costs; writes README's table of it where README has its marks.
+bench: setup
+	$(BIN)/python tests/benchmarks/serving.py
 
 clean:
 	rm -rf .venv .venv-label-studio .venv-label-studio-ml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -18,7 +18,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # PyTorch before 2.7 does not tell.
     told: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return device.type == "cpu" and torch.backends.mkldnn.is_available() and any(map(told.get, _CPU_FLAGS))
+    return device.type == "cpu" and any(map(told.get, _CPU_FLAGS))
 
 
 def chosen_dtype(name: str, device: torch.device) -> torch.dtype:

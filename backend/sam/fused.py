@@ -56,9 +56,8 @@ class FusedAttention(nn.Module):
         return functional.scaled_dot_product_attention(*self._extended(qkv), scale=1.0).transpose(1, 2).flatten(2)
 
     def _one_by_one(self, qkv: Float[Tensor, "b h w 3 heads d"]) -> Float[Tensor, "b n c"]:
-        """A window after the other and boundedly many queries: PyTorch's kernel for processors takes three times as
-        long with numbers this many, and the whole scores of 4096 tokens are 400 MB.
-        """
+        """One window after the other, and boundedly many queries."""
+        # PyTorch's kernel for processors takes three times as long here, and all scores of 4096 tokens are 400 MB.
         out = []
         for window in qkv.split(1):
             query, key, value = (each[0].contiguous() for each in self._extended(window))

@@ -25,6 +25,7 @@ from backend.sam.canvas import CANVAS_PX
 from backend.sam.fused import fuse_attention
 from backend.sam.mobile_sam import MobileSamModel
 from backend.sam.scoring import Calibration, calibration_of
+from backend.sam.tiny_vit import TinyVitEncoder
 from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, named_path, without_progress_bars
 
 _PREFIX = "mask_decoder."
@@ -180,12 +181,13 @@ def _base(name: str, model: Any) -> BaseModel:  # noqa: ANN401 - as above
 
 
 def _placed(base: BaseModel, *, device: torch.device, dtype: torch.dtype) -> BaseModel:
-    """The base where it will compute, and as it will: of the weights, the encoder's alone are in `dtype`."""
+    """The base where it will compute, and as it will: the encoder in `dtype`, or the costly part of it."""
     model: Any = base.model
     fuse_attention(model.vision_encoder)
     model.to(device)
     # Weights once, not autocast: that casts them in every call, a tenth of the time.
-    model.vision_encoder.to(dtype=dtype, memory_format=torch.channels_last)
+    encoder = model.vision_encoder.to(memory_format=torch.channels_last)
+    encoder.compute_in(dtype) if isinstance(encoder, TinyVitEncoder) else encoder.to(dtype)
     return replace(
         base,
         device=device,
@@ -248,4 +250,3 @@ def _device(name: str) -> torch.device:
     if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
         raise BadWeights(f"SAMLOOP_DEVICE={name}, but PyTorch finds no such device here; use auto or cpu")
     return torch.device(name)
-

@@ -86,7 +86,8 @@ class PromptTensors:
 
 def encode(base: BaseModel, image: Image.Image) -> Embedding:
     """Run the encoder on an upright RGB image. The features are float32, and may be trained with."""
-    pixels = pixels_on_canvas(image).to(base.device, base.encoder_dtype)
+    # In the dtype of the layer that sees them, which may be finer than the others'.
+    pixels = pixels_on_canvas(image).to(base.device, next(base.model.vision_encoder.parameters()).dtype)
     # Not inference_mode: its tensors may not enter a training step, and these are cached for one.
     with torch.no_grad():
         features = base.model.vision_encoder(pixels).last_hidden_state

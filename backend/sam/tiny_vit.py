@@ -102,6 +102,7 @@ class Downsample(nn.Module):
 
 
 def _wide_in_strips(convolutions: "InvertedBottleneck | Downsample", x: Map, *, stride: int) -> NextMap:
+    x = x.to(convolutions.conv1.weight.dtype)
     return in_strips(
         lambda rows: convolutions.conv2(F.gelu(convolutions.conv1(rows))),
         convolutions.conv3,
@@ -134,7 +135,7 @@ class WindowAttention(nn.Module):
     def forward(self, tokens: Float[Tensor, "windows n width"]) -> Float[Tensor, "windows n width"]:
         """Mix the n = window**2 tokens of each window; no residual."""
         count, n, width = tokens.shape
-        qkv = self.qkv(self.norm(tokens)).view(count, n, self.heads, 3, width // self.heads)
+        qkv = self.qkv(self.norm(tokens).to(self.qkv.weight.dtype)).view(count, n, self.heads, 3, width // self.heads)
         query, key, value = qkv.permute(3, 0, 2, 1, 4)
         # Built anew in each call: 0.2 % of the time, and a kept copy would go stale under training and `.to()`.
         # Four dimensions: with three, PyTorch leaves its fused CPU kernel for one that takes twice as long.
@@ -157,7 +158,7 @@ class Mlp(nn.Module):
         """Keep the shape; no residual."""
         *_, width = tokens.shape
         parts = tokens.reshape(-1, width).split(max(1, 2 * STRIP_NUMBERS // self.fc1.out_features))
-        mixed = torch.cat([self.fc2(F.gelu(self.fc1(self.norm(part)))) for part in parts])
+        mixed = torch.cat([self.fc2(F.gelu(self.fc1(self.norm(part).to(self.fc1.weight.dtype)))) for part in parts])
         return mixed.view(tokens.shape)
 
 
@@ -188,7 +189,7 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Map) -> Map:
         """Keep the shape."""
-        rows = x.permute(0, 2, 3, 1)
+        rows = x.permute(0, 2, 3, 1).to(self.local_conv.weight.dtype)
         _, height, width, _ = rows.shape
         window = self.attn.window
         mixed = self.attn(split_windows(rows, window))
@@ -237,4 +238,20 @@ class TinyVitEncoder(nn.Module):
     def forward(self, pixel_values: Float[Tensor, "b 3 h w"], **_: object) -> SamVisionEncoderOutput:
         """Encode; further arguments of transformers (what to record) are taken and unused."""
         x = self.stages(self.patch_embed(pixel_values.contiguous(memory_format=torch.channels_last)))
-        return SamVisionEncoderOutput(last_hidden_state=self.neck(x.permute(0, 2, 3, 1)))
+        rows = x.permute(0, 2, 3, 1).to(self.neck.conv1.weight.dtype)
+        return SamVisionEncoderOutput(last_hidden_state=self.neck(rows))
+
+    def compute_in(self, dtype: torch.dtype) -> "TinyVitEncoder":
+        """Cast the weights of what is costly. What they add to is not cast, nor what first sees the pixels.
+
+        Pixels rounded to bfloat16 lose half a grey level where an image is dark. With everything in bfloat16 masks
+        agree with float32's by 0.993 of IoU, with the pixels' convolutions in float32 by 0.995, and so by 0.996.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and not _stays_exact(name)):
+                module.to(dtype)
+        return self
+
+
+def _stays_exact(convolution: str) -> bool:
+    return convolution.startswith(("patch_embed.", "neck.")) or convolution.endswith(".local_conv")

@@ -1,7 +1,7 @@
 """The arithmetic is what the machine is fast at, or what was asked for; and bfloat16 gives float32's masks."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +88,7 @@ def of_photographs() -> Iterator[tuple[Image.Image, list[Prompt]]]:
 @pytest.mark.weights
 @pytest.mark.nuclei
 def test_masks_of_bfloat16_are_those_of_float32(
-    mobile_base: BaseModel, half_base: BaseModel, nuclei_dir: Path, record_property: pytest.FixtureRequest
+    mobile_base: BaseModel, half_base: BaseModel, nuclei_dir: Path, record_property: Callable[[str, object], None]
 ) -> None:
     exact = Predictor(mobile_base, decoder_of(mobile_base, None), version="float32")
     rough = Predictor(half_base, decoder_of(half_base, None), version="bfloat16")
@@ -100,6 +100,6 @@ def test_masks_of_bfloat16_are_those_of_float32(
             agreed["click" if prompt.box is None else "box"].append(iou(one.mask, other.mask))
 
     found = {kind: (float(np.mean(each)), float(np.min(each)), len(each)) for kind, each in agreed.items()}
-    print(found)
+    record_property("iou_mean_min_count", found)
     assert found["box"][0] >= 0.995
     assert found["click"][0] >= 0.995

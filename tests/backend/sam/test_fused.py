@@ -38,9 +38,7 @@ def test_an_encoder_with_fused_attention_computes_what_transformers_computes(
     fuse_attention(ours)
 
     assert all(isinstance(layer.attn, FusedAttention) for layer in ours.layers)
-    torch.testing.assert_close(
-        ours(pixels).last_hidden_state, encoder(pixels).last_hidden_state, atol=2e-5, rtol=1e-4
-    )
+    torch.testing.assert_close(ours(pixels).last_hidden_state, encoder(pixels).last_hidden_state, atol=2e-5, rtol=1e-4)
 
 
 def test_what_a_gpu_runs_computes_the_same(encoder: SamVisionEncoder) -> None:

@@ -1,7 +1,6 @@
 """Prompts become masks: SAM's numbers, whoever else asks at the same time."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from backend.errors import BadInput
-from backend.masks.metrics import iou
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.mask_prompt import with_box

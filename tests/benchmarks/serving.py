@@ -1,0 +1,195 @@
+"""`make bench`: what a click costs and where the time goes, written between README's marks.
+
+python tests/benchmarks/serving.py [--print]
+"""
+
+import copy
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image
+from results import README, commit, machine
+from skimage import data
+from transformers import SamVisionConfig
+from transformers.models.sam.modeling_sam import SamVisionEncoder
+
+from backend.labelstudio.rle import decode_mask, encode_mask
+from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.canvas import mask_of_logits, pixels_on_canvas
+from backend.sam.fused import fuse_attention
+from backend.sam.loading import BaseModel, decoder_of, load_base
+from backend.sam.predictor import Predictor, encode, prompt_tensors
+from backend.settings import Settings
+
+BEGIN, END = "<!-- bench: written by `make bench` -->", "<!-- /bench -->"
+COFFEE = Image.fromarray(data.coffee())
+PROMPTS = [Prompt(box=Box(100.0 + 10 * i, 60.0, 300.0 + 10 * i, 300.0)) for i in range(16)]
+# Multiplications and additions: measured by torch.utils.flop_counter, and of the decoder as transformers computes it.
+TINY_VIT_GFLOP, VIT_B_GFLOP, PROMPT_GFLOP = 77.5, 742.0, 3.6
+
+
+def ms(work: Callable[[], object], *, times: int = 5) -> float:
+    """Median of some runs after one to warm up, in ms."""
+    work()
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken) * 1e3
+
+
+def peak_gflops(dtype: torch.dtype) -> float:
+    """What a multiplication of square matrices reaches."""
+    one, other = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+    return 2 * 2048**3 / ms(lambda: one @ other, times=7) / 1e6
+
+
+def encoders(exact: BaseModel, base: BaseModel, peak: float) -> list[tuple[str, str, str]]:
+    """TinyViT with its weights, ViT-B with random ones: time does not depend on them."""
+    rows = []
+    pixels = pixels_on_canvas(COFFEE)
+    plain_vit = SamVisionEncoder(SamVisionConfig()).eval().requires_grad_(requires_grad=False)
+    fast_vit = copy.deepcopy(plain_vit)
+    fuse_attention(fast_vit)
+    fast_vit.to(base.encoder_dtype)
+    half = pixels.to(base.encoder_dtype)
+    with torch.no_grad():
+        for name, gflop, plain, fast, times in (
+            ("TinyViT", TINY_VIT_GFLOP, exact.model.vision_encoder, lambda: encode(base, COFFEE), 5),
+            ("ViT-B", VIT_B_GFLOP, plain_vit, lambda: fast_vit(half), 2),
+        ):
+            slow_ms, fast_ms = ms(lambda plain=plain: plain(pixels.contiguous()), times=2), ms(fast, times=times)
+            share = gflop / fast_ms * 1e3 / peak
+            rows.append((f"encoder, {name}", f"{fast_ms:.0f} ms", f"{against(slow_ms, fast_ms)}; {share:.0%} of peak"))
+    return rows
+
+
+def decoder(exact: BaseModel, base: BaseModel, peak: float) -> list[tuple[str, str, str]]:
+    """One prompt and sixteen, against transformers' decoder in float32."""
+    rows, seen = [], encode(base, COFFEE)
+    predictor = Predictor(base, decoder_of(base, None), version="bench")
+    theirs, encoder = exact.model.mask_decoder, exact.model.prompt_encoder
+    for count in (1, 16):
+        with torch.inference_mode():
+            tensors = prompt_tensors(PROMPTS[:count], seen)
+            sparse, dense = encoder(input_points=None, input_labels=None, input_boxes=tensors.boxes, input_masks=None)
+            slow_ms = ms(
+                lambda sparse=sparse, dense=dense: theirs(
+                    image_embeddings=seen.features, image_positional_embeddings=exact.image_positions,
+                    sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense[:1], multimask_output=True,
+                ), times=2,
+            )  # fmt: skip
+            parts = [prompt_tensors(PROMPTS[first : first + 4], seen) for first in range(0, count, 4)]
+            if count == 1:
+                parts = [tensors]
+            fast_ms = ms(lambda parts=parts: [predictor.four_masks(seen, part) for part in parts])
+        share = count * PROMPT_GFLOP / fast_ms * 1e3 / peak
+        rows.append(
+            (f"decoder, {count} prompt(s)", f"{fast_ms:.0f} ms", f"{against(slow_ms, fast_ms)}; {share:.0%} of peak")
+        )
+    return rows
+
+
+def around(base: BaseModel) -> list[tuple[str, str, str]]:
+    """What a warm click costs beside the decoder, at two sizes."""
+    predictor = Predictor(base, decoder_of(base, None), version="bench")
+    (found,) = predictor.decode(encode(base, COFFEE), [Prompt(clicks=(Click(300.0, 170.0),))])
+    logits, rows = torch.from_numpy(found.low_res_logits), []
+    for height, width in ((768, 1024), (3000, 4000)):
+        size = {"height_px": height, "width_px": width}
+        mask = mask_of_logits(logits, **size)
+        rle = encode_mask(mask)
+        enlarge, encoded, text = (
+            ms(lambda size=size: mask_of_logits(logits, **size)),
+            ms(lambda mask=mask: encode_mask(mask)),
+            ms(lambda rle=rle: json.dumps(rle)),
+        )
+        rows.append(
+            (
+                f"mask to JSON, {width}x{height}",
+                f"{enlarge + encoded + text:.1f} ms",
+                f"enlarging {enlarge:.1f}, RLE {encoded:.1f}, JSON {text:.1f}",
+            )
+        )
+    return rows
+
+
+def rle() -> list[tuple[str, str, str]]:
+    """A disc with an antialiased edge, 4000x3000."""
+    import contextlib
+    import io
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        from label_studio_sdk.converter import brush
+    ys, xs = np.mgrid[:3000, :4000]
+    alpha = np.clip((900 - np.hypot(ys - 1500, xs - 2000)) * 100 + 128, 0, 255).astype(np.uint8)
+    code = encode_mask(alpha)
+    ours, theirs = ms(lambda: encode_mask(alpha)), ms(lambda: brush.mask2rle(alpha), times=2)
+    back, theirs_back = (
+        ms(lambda: decode_mask(code, height_px=3000, width_px=4000)),
+        ms(lambda: brush.decode_rle(code), times=2),
+    )
+    return [
+        (
+            "RLE encode, 4000x3000 antialiased",
+            f"{ours:.1f} ms",
+            f"label-studio-sdk {theirs:.0f} ms: {theirs / ours:.0f} times",
+        ),
+        (
+            "RLE decode, the same",
+            f"{back:.1f} ms",
+            f"label-studio-sdk {theirs_back:.0f} ms: {theirs_back / back:.0f} times",
+        ),
+    ]
+
+
+def against(slow_ms: float, fast_ms: float) -> str:
+    """How many times as fast as transformers' in float32."""
+    return f"transformers float32 {slow_ms:.0f} ms: {slow_ms / fast_ms:.1f} times"
+
+
+def main() -> None:
+    """Measure all of it, and write README's block."""
+    measured, settings = commit(), Settings()
+    exact, base = (
+        load_base("mobile-sam", cache_dir=settings.cache_dir, device="cpu", dtype=d) for d in ("float32", "auto")
+    )
+    peak32, peak = peak_gflops(torch.float32), peak_gflops(base.encoder_dtype)
+    cold = ms(
+        lambda: Predictor(base, decoder_of(base, None), version="b").decode(encode(base, COFFEE), PROMPTS[:1]), times=3
+    )
+    rows = [
+        ("cold click, 600x400", f"{cold:.0f} ms", "encode, decode, mask"),
+        *encoders(exact, base, peak),
+        *decoder(exact, base, peak),
+        *around(base),
+        *rle(),
+    ]
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rows.append(("memory at most", f"{rss:.0f} MiB", "with both bases, both ViT-Bs and the references"))
+    table = "\n".join(
+        ["| What | Time | Against |", "| --- | --- | --- |", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+    )
+    name = str(base.encoder_dtype).removeprefix("torch.")
+    text = f"""{BEGIN}
+{table}
+
+`mobile-sam` in {name} unless said otherwise; ViT-B with random weights. Peak of a multiplication of matrices, the same
+run: {peak32:.0f} GFLOP/s in float32, {peak:.0f} in {name}. On {machine()}; commit {measured}.
+{END}"""
+    sys.stdout.write(text + "\n")
+    readme = README.read_text()
+    if "--print" not in sys.argv and BEGIN in readme:
+        before, _, rest = readme.partition(BEGIN)
+        README.write_text(before + text + rest.partition(END)[2])
+
+
+if __name__ == "__main__":
+    main()
