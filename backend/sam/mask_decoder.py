@@ -81,7 +81,7 @@ def _masks(
 
 def _among_tokens(attention: SamAttention, placed: Tokens, values: Tokens) -> Tokens:
     query, key, value = (
-        each.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+        _by_head(each, attention)
         for each in (attention.q_proj(placed), attention.k_proj(placed), attention.v_proj(values))
     )
     shares = torch.softmax(query @ key.mT * attention.scaling, dim=-1)
@@ -93,7 +93,7 @@ def _tokens_to_image(attention: SamAttention, queries: Tokens, keys: Cells, *, p
     """Tokens attending to the cells, which are `keys` and, with their positions, `placed`."""
     asking = _by_head(attention.q_proj(queries) * attention.scaling, attention)
     shares = torch.softmax(_times(_merged(asking @ _weight(attention.k_proj, attention)), placed.mT), dim=-1)
-    seen = _times(shares, keys).unflatten(1, (attention.num_attention_heads, -1))
+    seen = _by_row(_times(shares, keys), attention)
     values = (seen @ _weight(attention.v_proj, attention).mT).transpose(1, 2).flatten(2) + attention.v_proj.bias
     told: Tokens = attention.out_proj(values)
     return told
@@ -106,15 +106,19 @@ def _image_to_tokens(attention: SamAttention, placed: Cells, keys: Tokens, *, va
     bias = asked @ attention.q_proj.bias.view(heads, -1, 1)
     scores = _times(_merged(asked @ _weight(attention.q_proj, attention)), placed.mT)
     # Over the tokens, along which nothing lies side by side: so the softmax runs over cells in one go.
-    shares = torch.softmax(scores.unflatten(1, (heads, -1)) + bias, dim=2)
+    shares = torch.softmax(_by_row(scores, attention) + bias, dim=2)
     given = _by_head(attention.v_proj(values), attention)
-    told = given @ attention.out_proj.weight.unflatten(1, (heads, -1)).permute(1, 2, 0)
+    told = given @ attention.out_proj.weight.reshape(len(attention.out_proj.weight), heads, -1).permute(1, 2, 0)
     # The shares of each head sum to one: the bias goes in with the few tokens, not with the many cells.
     return _merged(shares).mT @ _merged(told + attention.out_proj.bias / heads)
 
 
 def _by_head(tokens: Float[Tensor, "n t d"], attention: SamAttention) -> Float[Tensor, "n heads t e"]:
-    return tokens.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+    return tokens.reshape(*tokens.shape[:2], attention.num_attention_heads, -1).transpose(1, 2)
+
+
+def _by_row(merged: Float[Tensor, "n rows c"], attention: SamAttention) -> Float[Tensor, "n heads t c"]:
+    return merged.view(len(merged), attention.num_attention_heads, -1, merged.shape[-1])
 
 
 def _merged(each: Float[Tensor, "n heads t c"]) -> Float[Tensor, "n heads*t c"]:
@@ -122,12 +126,12 @@ def _merged(each: Float[Tensor, "n heads t c"]) -> Float[Tensor, "n heads*t c"]:
 
 
 def _weight(projection: nn.Linear, attention: SamAttention) -> Float[Tensor, "heads e c"]:
-    return projection.weight.unflatten(0, (attention.num_attention_heads, -1))
+    return projection.weight.reshape(attention.num_attention_heads, -1, projection.weight.shape[1])
 
 
 def _times(rows: Float[Tensor, "n r k"], columns: Float[Tensor, "m k s"]) -> Float[Tensor, "n r s"]:
     """`rows @ columns`; columns that all prompts share (m = 1) are not repeated."""
-    return (rows.flatten(0, 1) @ columns[0]).unflatten(0, rows.shape[:2]) if len(columns) == 1 else rows @ columns
+    return (rows.flatten(0, 1) @ columns[0]).view(*rows.shape[:2], -1) if len(columns) == 1 else rows @ columns
 
 
 def _upscale(convolution: nn.ConvTranspose2d, tokens: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch 2 2 out"]:

@@ -157,7 +157,7 @@ class Mlp(nn.Module):
     def forward(self, tokens: Rows) -> Rows:
         """Keep the shape; no residual."""
         *_, width = tokens.shape
-        parts = tokens.reshape(-1, width).split(max(1, 2 * STRIP_NUMBERS // self.fc1.out_features))
+        parts = torch.split(tokens.reshape(-1, width), max(1, 2 * STRIP_NUMBERS // self.fc1.out_features))
         mixed = torch.cat([self.fc2(F.gelu(self.fc1(self.norm(part).to(self.fc1.weight.dtype)))) for part in parts])
         return mixed.view(tokens.shape)
 
