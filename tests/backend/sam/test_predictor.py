@@ -1,6 +1,7 @@
 """Prompts become masks: SAM's numbers, whoever else asks at the same time."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
