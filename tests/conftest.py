@@ -9,7 +9,7 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as backend.processes.share_cores, for what runs in this process
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as backend.processes.share_cores, for what runs in this process
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 # Shapes are checked while tests run, and cost nothing in production. The rim is left out: typer and FastAPI read
 # signatures themselves.

@@ -14,6 +14,7 @@ from backend.masks.prompt import Box, Click, Prompt
 from backend.sam import arithmetic
 from backend.sam.arithmetic import chosen_dtype, has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_of, load_base
+from backend.sam.policy import SINGLE
 from backend.sam.predictor import Predictor, encode
 from finetuner.offline import image_path
 
@@ -93,13 +94,23 @@ def test_masks_of_bfloat16_are_those_of_float32(
     exact = Predictor(mobile_base, decoder_of(mobile_base, None), version="float32")
     rough = Predictor(half_base, decoder_of(half_base, None), version="bfloat16")
     agreed: dict[str, list[float]] = {"box": [], "click": []}
+    other_readings = 0
     for image, prompts in (*of_nuclei(nuclei_dir), *of_photographs()):
-        ours = rough.decode(encode(half_base, image), prompts)
-        theirs = exact.decode(encode(mobile_base, image), prompts)
-        for prompt, one, other in zip(prompts, ours, theirs, strict=True):
-            agreed["click" if prompt.box is None else "box"].append(iou(one.mask, other.mask))
+        ours, theirs = encode(half_base, image), encode(mobile_base, image)
+        singles = (
+            rough.candidates(ours, prompts, which=lambda _: (SINGLE,)),
+            exact.candidates(theirs, prompts, which=lambda _: (SINGLE,)),
+        )
+        for prompt, (one,), (other,) in zip(prompts, *singles, strict=True):
+            agreed["click" if prompt.box is None else "box"].append(
+                iou(exact.mask_of(one, ours).mask, exact.mask_of(other, theirs).mask)
+            )
+        served = zip(rough.decode(ours, prompts), exact.decode(theirs, prompts), strict=True)
+        other_readings += sum(iou(one.mask, other.mask) < 0.9 for one, other in served)
 
     found = {kind: (float(np.mean(each)), float(np.min(each)), len(each)) for kind, each in agreed.items()}
     record_property("iou_mean_min_count", found)
     assert found["box"][0] >= 0.995
     assert found["click"][0] >= 0.995
+    # Where two readings of a click score alike, rounding decides which is served; that must stay rare.
+    assert other_readings <= 0.05 * sum(map(len, agreed.values()))
