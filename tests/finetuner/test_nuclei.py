@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import load_base
 from backend.settings import Settings
 from finetuner.annotations import Exclusions, annotated_task
