@@ -1,7 +1,7 @@
-"""How good masks are on held-out objects, as they would be served, and whether another model's are better."""
+"""How good masks are on held-out objects, as they would be served."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,12 +10,15 @@ from jaxtyping import Bool
 from backend.masks.metrics import boundary_iou, dice, hd95_px, iou, over_area, under_area
 from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding, PredictedMask
+from finetuner.calibration import believability
 from finetuner.dataset import Sample
+from finetuner.kept_mask import KeptMask
+from finetuner.objects import SIZES
 from finetuner.prompting import corrective_click, farthest_inner_point
 
 METRICS = ("iou", "dice", "boundary_iou", "hd95_px", "over_area", "under_area")
-COMPARED = ("iou", "dice", "boundary_iou")
 PROMPTS = ("box", "point")
+GOALS = ("0.85", "0.90")  # IoUs to reach with clicks
 UNLABELLED = "(none)"
 
 
@@ -29,29 +32,21 @@ class Decodes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One object with one kind of prompt. `clicks_iou[k]`: IoU after k corrective clicks, of the point prompt only."""
+    """One object with one kind of prompt.
+
+    `score` and `predicted_iou` are PredictedMask's; `size` is one of objects.SIZES. `clicks_iou[k]`: IoU after k
+    corrective clicks, of the point prompt only.
+    """
 
     image_sha256: str
     label: str
+    size: str
     prompt: str
     values: Mapping[str, float]
+    score: float
+    predicted_iou: float
+    mask: KeptMask = field(repr=False)
     clicks_iou: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean difference with its 95 % bootstrap interval; above zero: the candidate is better."""
-
-    mean: float
-    low: float
-    high: float
-
-    def to_json(self) -> list[float]:
-        """`[mean, low, high]`."""
-        return [self.mean, self.low, self.high]
-
-
-Differences = Mapping[str, Mapping[str, Interval]]
 
 
 def measure(
@@ -75,94 +70,82 @@ def measure(
     return tuple(found)
 
 
-def report(measured: Sequence[Measured]) -> dict[str, Any]:
-    """Means over objects: `{"box", "point", "clicks", "labels", "semantic"}` of `samloop evaluate --json`.
+def report(measured: Sequence[Measured], *, calibrated: Sequence[float] | None = None) -> dict[str, Any]:
+    """What `samloop evaluate --json` prints for one model.
 
-    A label's figures are over both kinds of prompt; an object without a label counts under "(none)".
+    Args:
+        measured: every object with every kind of prompt.
+        calibrated: the IoU that a calibration expects of each; None: this model has none.
+
+    Returns:
+        `{"box", "point", "clicks", "clicks_to", "labels", "sizes", "calibration", "semantic"}`: means over objects. A
+        label's and a size's figures are over both kinds of prompt; an object without a label counts under "(none)".
+        "clicks": IoU after 0, 1, ... corrective clicks. "clicks_to": for each of GOALS the mean number of clicks (the
+        first one counts; where the last does not get there, all that were made) and the share of objects that "reached"
+        it; empty where no corrective click was measured. "calibration": calibration.believability of "predicted_iou" as
+        the decoder says it, of the "score" that is served without a calibration, and of the "calibrated" IoU, or None.
     """
     labels = sorted({each.label for each in measured})
-    points = [each.clicks_iou for each in measured if each.prompt == "point"]
+    curves = [each.clicks_iou for each in measured if each.prompt == "point"]
+    rounds = list(zip(*curves, strict=True))
+    truth = np.array([each.values["iou"] for each in measured])
+    said = {
+        "predicted_iou": [each.predicted_iou for each in measured],
+        "score": [each.score for each in measured],
+        "calibrated": calibrated,
+    }
     return {
         **{prompt: _means([each for each in measured if each.prompt == prompt]) for prompt in PROMPTS},
-        "clicks": {str(k): float(np.mean(column)) for k, column in enumerate(zip(*points, strict=True))},
+        "clicks": {str(k): float(np.mean(column)) for k, column in enumerate(rounds)},
+        "clicks_to": {goal: _clicks_to(curves, float(goal)) for goal in GOALS} if len(rounds) > 1 else {},
         "labels": {label: _means([each for each in measured if each.label == label]) for label in labels},
+        "sizes": {size: _means(found) for size in SIZES if (found := [each for each in measured if each.size == size])},
+        "calibration": {
+            name: None if each is None else believability(np.array(each, np.float64), truth)
+            for name, each in said.items()
+        },
         "semantic": None,
-    }
-
-
-def differences(
-    base: Sequence[Measured], candidate: Sequence[Measured], *, rounds: int = 2000, seed: int = 0
-) -> dict[str, dict[str, Interval]]:
-    """Candidate minus base by prompt and metric, paired by object, with a bootstrap over IMAGES.
-
-    Objects of one image are alike, so images are drawn with replacement, not objects; the mean is over the drawn
-    objects. With a single image the interval is a point.
-    """
-    return {
-        prompt: {
-            metric: _bootstrap(
-                [each for each in base if each.prompt == prompt],
-                [each for each in candidate if each.prompt == prompt],
-                metric=metric,
-                rounds=rounds,
-                seed=seed,
-            )
-            for metric in COMPARED
-        }
-        for prompt in PROMPTS
-    }
-
-
-def differences_json(found: Differences) -> dict[str, dict[str, list[float]]]:
-    """`{"box": {"iou": [mean, low, high], ...}, "point": ...}`."""
-    return {prompt: {name: each.to_json() for name, each in metrics.items()} for prompt, metrics in found.items()}
-
-
-def compared_json(
-    base: Sequence[Measured], candidate: Sequence[Measured] | None, *, found: Differences | None
-) -> dict[str, Any]:
-    """What `samloop evaluate --json` prints; `candidate` and `difference` are null where only the base was measured."""
-    return {
-        "images": len({each.image_sha256 for each in base}),
-        "objects": sum(each.prompt == "box" for each in base),
-        "base": report(base),
-        "candidate": None if candidate is None else report(candidate),
-        "difference": None if found is None else differences_json(found),
     }
 
 
 def _measure_image(predictor: Decodes, sample: Sample, embedding: Embedding, *, clicks: int) -> Iterator[Measured]:
     boxes = predictor.decode(embedding, [Prompt(box=each.box) for each in sample.objects])
-    rounds = list(_clicked(predictor, sample, embedding, clicks=clicks))
+    truths = [each.mask for each in sample.objects]
+    points, curves = _clicked(predictor, sample, embedding, truths=truths, clicks=clicks)
     for index, item in enumerate(sample.objects):
-        label, truth = item.label if item.label is not None else UNLABELLED, item.mask
-        curve = tuple(iou(masks[index], truth) for masks in rounds)
-        for prompt, mask, told in (("box", boxes[index].mask, ()), ("point", rounds[0][index], curve)):
+        for prompt, found, curve in (("box", boxes[index], ()), ("point", points[index], tuple(curves[index]))):
             yield Measured(
                 image_sha256=sample.image_sha256,
-                label=label,
+                label=item.label if item.label is not None else UNLABELLED,
+                size=item.size,
                 prompt=prompt,
-                values=_values(mask, truth),
-                clicks_iou=told,
+                values=_values(found.mask, truths[index]),
+                score=found.score,
+                predicted_iou=found.predicted_iou,
+                mask=KeptMask.of(found.mask),
+                clicks_iou=curve,
             )
 
 
 def _clicked(
-    predictor: Decodes, sample: Sample, embedding: Embedding, *, clicks: int
-) -> Iterator[list[Bool[np.ndarray, "h w"]]]:
-    """The objects' masks after 0, 1, ... corrective clicks; all of an image's objects are decoded together."""
+    predictor: Decodes, sample: Sample, embedding: Embedding, *, truths: Sequence[Bool[np.ndarray, "h w"]], clicks: int
+) -> tuple[tuple[PredictedMask, ...], list[list[float]]]:
+    """What one point gives, and the IoUs after 0, 1, ... corrective clicks; an image's objects are decoded together."""
     prompts = [Prompt(clicks=(farthest_inner_point(each),)) for each in sample.objects]
-    masks = [each.mask for each in predictor.decode(embedding, prompts)]
-    yield list(masks)
+    first = predictor.decode(embedding, prompts)
+    masks = [each.mask for each in first]
+    curves = [[iou(mask, truth)] for mask, truth in zip(masks, truths, strict=True)]
     for _ in range(clicks):
         wrong = []
-        for index, item in enumerate(sample.objects):
-            if (click := corrective_click(masks[index], item.mask)) is not None:
+        for index, truth in enumerate(truths):
+            if (click := corrective_click(masks[index], truth)) is not None:
                 prompts[index] = Prompt(clicks=(*prompts[index].clicks, click))
                 wrong.append(index)
         for index, found in zip(wrong, predictor.decode(embedding, [prompts[i] for i in wrong]), strict=True):
             masks[index] = found.mask
-        yield list(masks)
+        for curve, mask, truth in zip(curves, masks, truths, strict=True):
+            curve.append(iou(mask, truth))
+    return first, curves
 
 
 def _values(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> dict[str, float]:
@@ -175,21 +158,8 @@ def _means(measured: Sequence[Measured]) -> dict[str, float]:
     return {**means, "n": len(measured)}
 
 
-def _bootstrap(
-    base: Sequence[Measured],
-    candidate: Sequence[Measured],
-    *,
-    metric: str,
-    rounds: int,
-    seed: int,
-) -> Interval:
-    images = sorted({each.image_sha256 for each in base})
-    place = {image: index for index, image in enumerate(images)}
-    total, count = np.zeros(len(images)), np.zeros(len(images))
-    for before, after in zip(base, candidate, strict=True):
-        total[place[before.image_sha256]] += after.values[metric] - before.values[metric]
-        count[place[before.image_sha256]] += 1
-    drawn = np.random.default_rng(seed).integers(len(images), size=(rounds, len(images)))
-    means = total[drawn].sum(1) / count[drawn].sum(1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return Interval(float(total.sum() / count.sum()), float(low), float(high))
+def _clicks_to(curves: Sequence[Sequence[float]], goal: float) -> dict[str, float]:
+    """The first click counts; who never gets there counts with all the clicks there were, so the mean is a bound."""
+    there = [next((k for k, each in enumerate(curve) if each >= goal), None) for curve in curves]
+    clicks = [len(curve) if k is None else k + 1 for k, curve in zip(there, curves, strict=True)]
+    return {"clicks": float(np.mean(clicks)), "reached": float(np.mean([k is not None for k in there]))}

@@ -7,6 +7,9 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from backend.masks.prompt import Box
 
+SIZES = ("small", "medium", "large")
+_MEDIUM_FROM_PX, _LARGE_FROM_PX = 32**2, 96**2  # COCO's (Lin et al. 2014): by area in px of the image as it is
+
 GRID = 256  # cells of the decoder's low-resolution mask, along the longer side of the image
 
 
@@ -58,6 +61,17 @@ class LabelledMask:
         full = np.zeros((self.height_px, self.width_px), bool)
         full[self.y0_px : self.y0_px + self.crop_shape[0], self.x0_px : self.x0_px + self.crop_shape[1]] = self.crop
         return full
+
+    @property
+    def area_px(self) -> int:
+        """How many pixels it covers."""
+        return int.from_bytes(self.packed.tobytes()).bit_count()
+
+    @property
+    def size(self) -> str:
+        """One of SIZES: small below 32 x 32 px of area, large from 96 x 96 px on, as COCO has it."""
+        area_px = self.area_px
+        return SIZES[(area_px >= _MEDIUM_FROM_PX) + (area_px >= _LARGE_FROM_PX)]
 
     @property
     def box(self) -> Box:

@@ -8,13 +8,16 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from backend.errors import BadInput, NotFound
-from backend.registry.checkpoint import Manifest, write_checkpoint
+from backend.registry.checkpoint import REPORT_FILE, Manifest, read_manifest, write_checkpoint
 from backend.sam.loading import decoder_of
 from backend.sam.predictor import Predictor
 from backend.settings import Settings
 from finetuner.annotations import annotated_task
+from finetuner.calibration import Calibration
+from finetuner.comparison import compared_json
 from finetuner.dataset import Sample, assemble
-from finetuner.evaluation import Measured, compared_json, differences, measure
+from finetuner.evaluation import Measured, measure
+from finetuner.outcome import Compared
 from finetuner.progress import Progress, silent
 from finetuner.recipe import Served, Workshop, base_predictor, config_of, learn
 
@@ -37,7 +40,7 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     seed: int = 0,
     progress: Progress = silent,
 ) -> Manifest:
-    """Train on the export, and write a checkpoint folder to `out`; return its manifest, metrics and verdict in it.
+    """Train on the export, and write a checkpoint with its report to the folder `out`; return its manifest.
 
     The split, the recipe and the measures are those of a project's training. `epochs` given: that many, up to
     `seconds`; else as many as the recipe's bound on work allows. Nothing is promoted: nothing is served here.
@@ -59,7 +62,12 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     progress("publishing", folder=str(out))
     # The digest of the data, not of the weights: the folder is a checkpoint like any other, but in no project's line.
     version = f"{re.sub(r'[^A-Za-z0-9._-]', '-', workshop.base.name)}-offline-{candidate.manifest.data_digest[:6]}"
-    return write_checkpoint(out, weights=candidate.weights, manifest=replace(candidate.manifest, version=version))
+    return write_checkpoint(
+        out,
+        weights=candidate.weights,
+        manifest=replace(candidate.manifest, version=version),
+        others={REPORT_FILE: candidate.report},
+    )
 
 
 def evaluate_export(  # noqa: PLR0913 - the command's options, by name
@@ -68,23 +76,32 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
     *,
     settings: Settings,
     checkpoint: Path | None = None,
+    champion: Path | None = None,
     clicks: int = CLICKS,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure the base model, and the checkpoint beside it, on the export's held-out images.
 
     Returns:
-        What `samloop evaluate --json` prints; "candidate" and "difference" are None without a checkpoint.
+        What `samloop evaluate --json` prints; "candidate" and "difference" are None without a checkpoint. With a
+        champion, the checkpoint that it should beat, "served" and "difference_to_served" are its figures.
 
     Raises:
         BadInput: the export is none.
-        BadCheckpoint: the checkpoint is damaged, or of another base than SAMLOOP_MODEL.
+        BadInput: a champion without a checkpoint to compare it with.
+        BadCheckpoint: a checkpoint is damaged, or of another base than SAMLOOP_MODEL.
         NothingToLearn: fewer than two usable images, so that none is held out.
     """
+    if champion is not None and checkpoint is None:
+        raise BadInput(f"--champion {champion} is to be compared with a checkpoint: give --checkpoint DIR too")
     workshop = Workshop.open(settings, config=config_of(settings), progress=progress)
     base, config = workshop.base, workshop.config
     # Before the images are read: a checkpoint that cannot be used should be told at once.
-    rival = None if checkpoint is None else Predictor(base, decoder_of(base, checkpoint), version="candidate")
+    tuned = {
+        name: Predictor(base, decoder_of(base, folder), version=name)
+        for name, folder in (("candidate", checkpoint), ("served", champion))
+        if folder is not None
+    }
     samples = _samples(export, images, settings=settings, workshop=workshop)
     held_out = assemble(samples, share=config.held_out_share, exclusions=workshop.exclusions).held_out
 
@@ -94,11 +111,15 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
             on_image=lambda done: progress("evaluating", model=predictor.version, done=done, total=len(held_out)),
         )  # fmt: skip
 
-    plain, candidate = measured(base_predictor(base)), None if rival is None else measured(rival)
-    found = None if candidate is None else differences(
-        plain, candidate, rounds=config.bootstrap_rounds, seed=config.seed
+    plain = measured(base_predictor(base))
+    if checkpoint is None:
+        return compared_json(plain, None, found=None)
+    found = {name: measured(predictor) for name, predictor in tuned.items()}
+    compared = Compared(
+        base_name=base.name, served_name="champion",
+        base=plain, candidate=found["candidate"], served=found.get("served"),
     )  # fmt: skip
-    return compared_json(plain, candidate, found=found)
+    return compared.figures(config, calibration=Calibration.from_metrics(read_manifest(checkpoint).metrics))
 
 
 def image_path(images: Path, uri: str) -> Path:

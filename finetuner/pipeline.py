@@ -9,6 +9,7 @@ from backend.errors import BadCheckpoint, NotFound, SettingsError
 from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import parse_label_config
+from backend.registry.checkpoint import REPORT_FILE
 from backend.registry.store import ChampionMoved, Pointer, Registry
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
@@ -55,7 +56,9 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
     candidate = learn(samples, served=_served(workshop.base, registry, champion), workshop=workshop)
     progress("publishing")
     fence()
-    manifest = registry.publish(project_id, weights=candidate.weights, manifest=candidate.manifest)
+    manifest = registry.publish(
+        project_id, weights=candidate.weights, manifest=candidate.manifest, others={REPORT_FILE: candidate.report}
+    )
     return _promote(project_id, manifest.version, candidate, registry=registry, champion=champion, fence=fence)
 
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetuner.evaluation import Differences, Interval
+from finetuner.comparison import Differences, Interval
 
 LEAST_GAIN = 0.002  # a mean gain below this is noise of the training itself
 MARGIN = 0.02  # how far below zero an interval may reach where the candidate is not to be worse
-LABEL_FALL = 0.05  # the most that one label's IoU may fall
+LABEL_FALL = 0.05  # how far below what is served a label's floor is
 LABEL_OBJECTS = 5  # measured objects below which a label's figure says nothing
-_JUDGED = ("iou", "boundary_iou")
+_JUDGED = {"iou": "IoU", "boundary_iou": "Boundary IoU"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,65 +30,79 @@ class Verdict:
         return {"promote": self.promote, "reasons": list(self.reasons)}
 
 
-def judge(
-    against_served: Differences,
-    *,
-    served: str,
-    served_labels: Mapping[str, Mapping[str, float]],
-    candidate_labels: Mapping[str, Mapping[str, float]],
-    against_base: Differences | None = None,
-) -> Verdict:
-    """Compare on the same held-out objects with what is served, and with the base where that is something else.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """What the candidate is compared with, on the same held-out objects; all differences are candidate minus rival.
+
+    `labels` are its own figures by label (`iou`, and `n` measured masks), `by_label` the differences.
+    """
+
+    name: str
+    by_prompt: Differences
+    by_label: Differences
+    labels: Mapping[str, Mapping[str, float]]
+
+
+def judge(served: Rival, *, base: Rival | None = None, faults: Sequence[str] = ()) -> Verdict:
+    """Compare with what is served, and with the base where that is something else.
 
     Promoted if, with the box or the point, IoU and Boundary IoU both rise and the gain of at least one of them is sure
-    (its interval lies above zero); if with neither prompt either falls by more than chance allows; and if no label
-    falls.
+    (its interval lies above zero); if with neither prompt either falls by more than chance allows; if no label's IoU
+    falls through its floor; and if there are no `faults`, which finetuner.smoke finds.
     """
-    against = _worse(against_served, than=served) + _fallen(served_labels, candidate_labels, than=served)
-    if against_base is not None:
-        against += _worse(against_base, than="the base model")
-    gains = [told for prompt, found in against_served.items() if (told := _gain(prompt, found, over=served))]
+    against = [*faults, *_worse(served), *_fallen(served)]
+    if base is not None:
+        against += _worse(base) + _fallen(base)
+    gains = [prompt for prompt, found in served.by_prompt.items() if _is_gain(found)]
     if not gains:
-        against.insert(0, f"no sure gain over {served}: {_told(against_served)}")
-    return Verdict(promote=not against, reasons=tuple(against or gains))
+        against.insert(len(faults), f"no sure gain over {served.name}")
+    told = [f"against {served.name} {_told(served.by_prompt, metric)}" for metric in _JUDGED]
+    # What moved is told either way: who reads why a candidate lost wants to know what it had gained.
+    return Verdict(promote=not against, reasons=(*against, *told))
 
 
-def _gain(prompt: str, found: Mapping[str, Interval], *, over: str) -> str | None:
+def _is_gain(found: Mapping[str, Interval]) -> bool:
     judged = [found[name] for name in _JUDGED]
-    if all(each.mean >= LEAST_GAIN for each in judged) and any(each.low > 0 for each in judged):
-        return f"better than {over} with a {prompt}: {_told({prompt: found})}"
-    return None
+    return all(each.mean >= LEAST_GAIN for each in judged) and any(each.low > 0 for each in judged)
 
 
-def _worse(differences: Differences, *, than: str) -> list[str]:
+def _worse(rival: Rival) -> list[str]:
     return [
-        f"worse than {than} with a {prompt}: {_name(name)} {_shown(each)}"
-        for prompt, found in differences.items()
+        f"{prompt} prompts may be worse than with {rival.name}: {_JUDGED[name]} {_shown(each)}, and no interval may "
+        f"reach below {_number(-MARGIN)} nor its mean below {_number(-MARGIN / 2)}"
+        for prompt, found in rival.by_prompt.items()
         for name, each in found.items()
         if name in _JUDGED and (each.mean < -MARGIN / 2 or each.low < -MARGIN)
     ]
 
 
-def _fallen(
-    served: Mapping[str, Mapping[str, float]], candidate: Mapping[str, Mapping[str, float]], *, than: str
-) -> list[str]:
+def _fallen(rival: Rival) -> list[str]:
     return [
-        f"label {label!r} falls below {than}: IoU {before['iou']:.3f} -> {candidate[label]['iou']:.3f}"
-        for label, before in served.items()
-        if before["n"] >= LABEL_OBJECTS and candidate[label]["iou"] < before["iou"] - LABEL_FALL
+        f"label {label!r} falls through its floor, {_number(-LABEL_FALL)} IoU below {rival.name}: "
+        f"{before['iou']:.3f} -> {before['iou'] + moved.mean:.3f}, {_shown(moved)}"
+        for label, before in rival.labels.items()
+        if before["n"] >= LABEL_OBJECTS and (moved := rival.by_label[label]["iou"]).mean < -LABEL_FALL
     ]
 
 
-def _told(differences: Differences) -> str:
-    parts: Sequence[str] = [
-        f"{prompt} {_name(name)} {_shown(found[name])}" for prompt, found in differences.items() for name in _JUDGED
+def _told(differences: Differences, metric: str) -> str:
+    """As in: point prompts gained +.210 [+.170, +.250], box prompts lost -.030 [-.050, -.010] Boundary IoU."""
+    parts = [
+        f"{prompt} prompts {_verb(found[metric])} {_shown(found[metric])}" for prompt, found in differences.items()
     ]
-    return ", ".join(parts)
+    return f"{', '.join(parts)} {_JUDGED[metric]}"
 
 
-def _name(metric: str) -> str:
-    return {"iou": "IoU", "boundary_iou": "Boundary IoU"}[metric]
+def _verb(each: Interval) -> str:
+    if each.low <= 0 <= each.high:
+        return "perhaps gained" if each.mean > 0 else "perhaps lost" if each.mean < 0 else "stayed"
+    return "gained" if each.low > 0 else "lost"
 
 
 def _shown(each: Interval) -> str:
-    return f"{each.mean:+.3f} [{each.low:+.3f}, {each.high:+.3f}]"
+    return f"{_number(each.mean)} [{_number(each.low)}, {_number(each.high)}]"
+
+
+def _number(value: float) -> str:
+    """Signed, to three decimals, without the zero before the point."""
+    return f"{value:+.3f}".replace("0.", ".", 1)

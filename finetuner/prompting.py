@@ -95,11 +95,10 @@ def corrective_click(predicted: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray,
     missing, excess = truth & ~predicted, predicted & ~truth
     if not missing.any() and not excess.any():
         return None
-    deep_missing, deep_excess = _depth(missing), _depth(excess)
-    is_foreground = bool(deep_missing.max() >= deep_excess.max())
-    depth = deep_missing if is_foreground else deep_excess
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return Click(float(column) + 0.5, float(row) + 0.5, is_foreground=is_foreground)
+    (depth_px, *place), (excess_px, *excess_place) = _deepest(missing), _deepest(excess)
+    is_foreground = depth_px >= excess_px
+    row, column = place if is_foreground else excess_place
+    return Click(column + 0.5, row + 0.5, is_foreground=is_foreground)
 
 
 def corrected(
@@ -130,6 +129,23 @@ def _point_prompt(item: LabelledMask, *, config: TrainConfig, rng: np.random.Gen
     if rng.random() < config.background_share and (outside := background_click(item, rng=rng)):
         clicks.append(outside)
     return Prompt(clicks=tuple(clicks))
+
+
+def _deepest(mask: Bool[np.ndarray, "h w"]) -> tuple[float, int, int]:
+    """The greatest depth, and the row and column of the first pixel that has it; (0, 0, 0) for an empty mask.
+
+    Looked for within the mask's bounding box: nothing of the mask is beyond, so that a pixel's nearest outsider is at
+    most one pixel beyond it too.
+    """
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return 0.0, 0, 0
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(mask[top:bottom].any(axis=0))
+    left = int(columns[0])
+    depth = _depth(mask[top:bottom, left : int(columns[-1]) + 1])
+    row, column = divmod(int(depth.argmax()), depth.shape[1])
+    return float(depth[row, column]), top + row, left + column
 
 
 def _depth(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

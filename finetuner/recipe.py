@@ -4,7 +4,7 @@ import importlib.metadata
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,13 +14,19 @@ from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor
 from backend.settings import Settings
 from finetuner.annotations import AnnotatedTask, Exclusions
+from finetuner.comparison import differences
 from finetuner.config import TrainConfig
+from finetuner.curves import Curves, Watcher
 from finetuner.dataset import Dataset, Embeddings, Sample, SampleReader, assemble
-from finetuner.evaluation import Interval, Measured, compared_json, differences, differences_json, measure, report
+from finetuner.evaluation import Measured, measure
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
+from finetuner.outcome import Compared, calibrate
 from finetuner.progress import Progress
-from finetuner.promotion import Verdict, judge
+from finetuner.promotion import Verdict
+from finetuner.report import checkpoint_page
+from finetuner.report.pictures import ImagesAgain
+from finetuner.smoke import faults
 from finetuner.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -38,11 +44,15 @@ class Served:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """What a training made: the weights' file, and a manifest that lacks only the version and the files."""
+    """What a training made: the weights' file, and a manifest that lacks only the version and the files.
+
+    `report` is a page for people: REPORT_FILE of the checkpoint.
+    """
 
     weights: bytes
     manifest: Manifest
     verdict: Verdict
+    report: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +64,7 @@ class Workshop:
     config: TrainConfig
     exclusions: Exclusions
     progress: Progress
+    images_again: ImagesAgain = field(default_factory=ImagesAgain)
 
     @classmethod
     def open(cls, settings: Settings, *, config: TrainConfig, progress: Progress) -> "Workshop":
@@ -82,8 +93,15 @@ class Workshop:
         max_pixels: int,
     ) -> list[Sample]:
         """Read the tasks' images and objects; `labels` as Rules has them."""
+
+        def remembered(task: AnnotatedTask) -> bytes:
+            data = read(task)
+            bare = replace(task, regions=())  # what was drawn is in the samples already
+            self.images_again.remember(data, read=lambda: read(bare), max_pixels=max_pixels)
+            return data
+
         reader = SampleReader(
-            read=read,
+            read=remembered,
             embeddings=self.embeddings,
             rules=self.config.rules(labels),
             max_pixels=max_pixels,
@@ -109,26 +127,32 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     """
     began, config, base = time.monotonic(), workshop.config, workshop.base
     dataset = assemble(samples, share=config.held_out_share, exclusions=workshop.exclusions)
-    method = new_method(config.method, base, precision=config.precision)
-    ended_at = _train(method, dataset, workshop=workshop)
+    method, curves = new_method(config.method, base, precision=config.precision), Curves()
+    ended_at = _train(method, dataset, workshop=workshop, curves=curves)
     trained = time.monotonic()
-    metrics, verdict = _evaluate(method, dataset, served=served, workshop=workshop)
-    metrics |= {
+    compared = _measure_all(method, dataset, served=served, workshop=workshop)
+    calibration = calibrate(method.predictor(version="candidate"), dataset.train, embedding=workshop.embeddings)
+    verdict = compared.verdict(config)
+    metrics = compared.figures(config, calibration=calibration) | {
+        **({} if calibration is None else {"calibration": calibration.to_json()}),
         "seconds": {"training": round(trained - began, 1), "evaluating": round(time.monotonic() - trained, 1)},
         "ended_at": ended_at,
         "split": _split_json(dataset),
+        "curves": curves.to_json(),
     }
-    return Candidate(
-        weights=method.weights(),
-        manifest=Manifest(
-            version="", project_id=None, base_model=base.name, base_fingerprint=base.fingerprint, method=method.name,
-            parent=served.version if served.predictor is not None else None, data_digest=dataset.digest,
-            config=config.to_json(), metrics=metrics, verdict=verdict.to_json(), excluded=workshop.exclusions.to_json(),
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            code_version=importlib.metadata.version("samloop"),
-        ),
-        verdict=verdict,
+    manifest = Manifest(
+        version="", project_id=None, base_model=base.name, base_fingerprint=base.fingerprint, method=method.name,
+        parent=served.version if served.predictor is not None else None, data_digest=dataset.digest,
+        config=config.to_json(), metrics=metrics, verdict=verdict.to_json(), excluded=workshop.exclusions.to_json(),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        code_version=importlib.metadata.version("samloop"),
     )  # fmt: skip
+    weights = method.weights()
+    page = checkpoint_page(
+        manifest, weights=weights, samples=dataset.held_out, base=compared.base, candidate=compared.candidate,
+        pictures=workshop.images_again,
+    )  # fmt: skip
+    return Candidate(weights=weights, manifest=manifest, verdict=verdict, report=page)
 
 
 def base_predictor(base: BaseModel) -> Predictor:
@@ -136,10 +160,15 @@ def base_predictor(base: BaseModel) -> Predictor:
     return Predictor(base, decoder_of(base, None), version=base.name)
 
 
-def _train(method: Method, dataset: Dataset, *, workshop: Workshop) -> Mapping[str, Any]:
+def _train(method: Method, dataset: Dataset, *, workshop: Workshop, curves: Curves) -> Mapping[str, Any]:
     trainer = Trainer(method, dataset.train, config=workshop.config, embedding=workshop.embeddings)
+    watcher = Watcher(method, dataset.held_out, config=workshop.config, embedding=workshop.embeddings)
+    curves.looks.append(watcher.look(step=0, done=0.0))
     told_s, losses, step = time.monotonic(), [], None
     for step in trainer.steps():
+        curves.add(step)
+        if watcher.is_due(step.done) and step.done < 1:
+            curves.looks.append(watcher.look(step=step.step, done=step.done))
         losses.append(step.loss)
         now = time.monotonic()
         if step.is_last_of_epoch or step.step == 1 or now - told_s >= _TELL_S:
@@ -152,13 +181,12 @@ def _train(method: Method, dataset: Dataset, *, workshop: Workshop) -> Mapping[s
             losses = []
     if step is None:
         return {"epochs": 0, "steps": 0, "decodes": 0, "seconds": 0.0}
+    curves.looks.append(watcher.look(step=step.step, done=1.0))
     return {"epochs": step.epoch, "steps": step.step, "decodes": step.decodes, "seconds": round(step.seconds, 1)}
 
 
-def _evaluate(
-    method: Method, dataset: Dataset, *, served: Served, workshop: Workshop
-) -> tuple[dict[str, Any], Verdict]:
-    config = workshop.config
+def _measure_all(method: Method, dataset: Dataset, *, served: Served, workshop: Workshop) -> Compared:
+    config, plain = workshop.config, base_predictor(workshop.base)
 
     def measured(predictor: Predictor, who: str) -> tuple[Measured, ...]:
         return measure(
@@ -166,30 +194,21 @@ def _evaluate(
             on_image=lambda done: workshop.progress("evaluating", model=who, done=done, total=len(dataset.held_out)),
         )  # fmt: skip
 
-    def against(other: Sequence[Measured]) -> dict[str, dict[str, Interval]]:
-        return differences(other, candidate, rounds=config.bootstrap_rounds, seed=config.seed)
-
-    plain = measured(base_predictor(workshop.base), "base")
-    candidate = measured(method.predictor(version="candidate"), "candidate")
-    rival = plain if served.predictor is None else measured(served.predictor, "served")
-    against_base, against_rival = against(plain), against(rival)
-    verdict = judge(
-        against_rival, served=served.version, served_labels=report(rival)["labels"],
-        candidate_labels=report(candidate)["labels"],
-        against_base=None if served.predictor is None else against_base,
-    )  # fmt: skip
-    metrics = {
-        **compared_json(plain, candidate, found=against_base),
-        "served": None if served.predictor is None else report(rival),
-        "difference_to_served": None if served.predictor is None else differences_json(against_rival),
-    }
+    tuned = method.predictor(version="candidate")
+    compared = Compared(
+        base_name="the base model",
+        served_name=served.version,
+        base=measured(plain, "base"),
+        candidate=measured(tuned, "candidate"),
+        served=None if served.predictor is None else measured(served.predictor, "served"),
+        faults=faults(tuned, base=plain, weights=method.trainable()),
+    )
+    gains = differences(compared.base, compared.candidate, rounds=config.bootstrap_rounds, seed=config.seed)
     workshop.progress(
         "evaluating",
-        **{
-            f"{prompt}_{name}_gain": each.mean for prompt, found in against_base.items() for name, each in found.items()
-        },
+        **{f"{prompt}_{name}_gain": each.mean for prompt, found in gains.items() for name, each in found.items()},
     )
-    return metrics, verdict
+    return compared
 
 
 def _split_json(dataset: Dataset) -> dict[str, Any]:

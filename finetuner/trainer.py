@@ -33,7 +33,10 @@ class Diverged(SamloopError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step done. `mask` and `iou` are the losses' parts; `decodes` counts object-prompts since the beginning."""
+    """One step done. `mask` and `iou` are the losses' parts; `decodes` counts object-prompts since the beginning.
+
+    `done` is the share of the training that is over, in [0, 1].
+    """
 
     epoch: int
     epochs: int
@@ -45,6 +48,7 @@ class Step:
     mask: float
     iou: float
     is_last_of_epoch: bool
+    done: float
 
 
 class Trainer:
@@ -91,11 +95,12 @@ class Trainer:
                     return
                 rate = config.learning_rate * schedule(done, config=config)
                 mask, iou, count = self._step(self._samples[int(index)], rate)
-                decodes, step = decodes + count, step + 1
+                decodes, step, seconds = decodes + count, step + 1, self._clock() - began
                 yield Step(
-                    epoch=epoch, epochs=epochs, step=step, decodes=decodes, seconds=self._clock() - began,
+                    epoch=epoch, epochs=epochs, step=step, decodes=decodes, seconds=seconds,
                     learning_rate=rate, loss=mask + config.iou_weight * iou, mask=mask, iou=iou,
                     is_last_of_epoch=place == len(self._samples),
+                    done=min(1.0, _share_done(decodes / most, seconds / config.seconds)),
                 )  # fmt: skip
         self._finish()
 

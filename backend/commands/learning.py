@@ -9,6 +9,7 @@ from rich.table import Table
 
 from backend.commands.console import AsJson, err, out, print_json, settings_and_logging
 from backend.errors import BadInput
+from backend.registry.checkpoint import REPORT_FILE
 
 Export = Annotated[
     Path | None, typer.Option(help="Label Studio's JSON export.", exists=True, dir_okay=False, readable=True)
@@ -57,6 +58,7 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         progress=print_progress,
     )
     out.print(f"{manifest.version} is in {out_dir}: `samloop evaluate --checkpoint {out_dir}` measures it again")
+    out.print(f"the report: {(out_dir / REPORT_FILE).absolute()}", soft_wrap=True)
 
 
 def print_progress(phase: str, **figures: float | str) -> None:
@@ -74,6 +76,9 @@ def evaluate(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Folder of the candidate.", exists=True, file_okay=False)
     ] = None,
+    champion: Annotated[
+        Path | None, typer.Option(help="Folder of what is served now.", exists=True, file_okay=False)
+    ] = None,
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
     """Measure the base, and a checkpoint beside it, on the held-out images of an export."""
@@ -82,7 +87,12 @@ def evaluate(
     from finetuner.offline import evaluate_export
 
     report = evaluate_export(
-        export, images, checkpoint=checkpoint, settings=settings_and_logging(), progress=print_progress
+        export,
+        images,
+        checkpoint=checkpoint,
+        champion=champion,
+        settings=settings_and_logging(),
+        progress=print_progress,
     )
     if as_json:
         print_json(report)

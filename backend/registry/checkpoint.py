@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from backend.errors import BadCheckpoint, NotFound
 
 WEIGHTS_FILE = "model.safetensors"
 MANIFEST_FILE = "manifest.json"
+REPORT_FILE = "report.html"
 MAX_MANIFEST_BYTES = 64 << 20
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -90,21 +92,32 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 
 
-def write_checkpoint(folder: Path, *, weights: bytes, manifest: Manifest) -> Manifest:
-    """Write weights, then the manifest that vouches for them, each by temporary file, fsync and rename.
+def write_checkpoint(
+    folder: Path, *, weights: bytes, manifest: Manifest, others: Mapping[str, bytes] = MappingProxyType({})
+) -> Manifest:
+    """Write weights and `others` by name, then the manifest that vouches for all of them.
 
-    Killed at any moment it leaves either a folder that verifies or one that `verified_weights` refuses.
+    Each by temporary file, fsync and rename: killed at any moment this leaves either a folder that verifies or one that
+    `verified_weights` refuses.
 
     Returns:
         The manifest as written, `files` filled in.
 
     Raises:
+        BadCheckpoint: a name in `others` is no plain file name, or is that of the weights or the manifest.
         OSError: the disk is full or the folder cannot be written.
     """
+    if WEIGHTS_FILE in others:
+        raise BadCheckpoint(f"a checkpoint has one {WEIGHTS_FILE}; give the other file another name")
+    contents = {WEIGHTS_FILE: weights, **others}
+    digests = {
+        name: _digest(name, {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
+        for name, data in contents.items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / WEIGHTS_FILE, weights)
-    digest = FileDigest(sha256=hashlib.sha256(weights).hexdigest(), bytes=len(weights))
-    manifest = replace(manifest, files={WEIGHTS_FILE: digest})
+    for name, data in contents.items():
+        write_file(folder / name, data)
+    manifest = replace(manifest, files=digests)
     write_file(folder / MANIFEST_FILE, manifest.to_json().encode())
     return manifest
 

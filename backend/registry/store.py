@@ -1,6 +1,6 @@
 """The registry: every project's line of checkpoints, and which of them is its champion, as files.
 
-    objects/<sha256 of manifest.json>/       model.safetensors, manifest.json: immutable, named by its content
+    objects/<sha256 of manifest.json>/       model.safetensors, report.html, manifest.json: immutable, named by content
     refs/<project>/versions/000000007.json   version 7 is that object
     refs/<project>/champion/000000043.json   from the 43rd decision on, this version is served
     staging/                                 what publishers are writing
@@ -18,11 +18,12 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from backend.errors import BadCheckpoint, BadInput, NotFound, SamloopError, Unavailable
@@ -84,9 +85,17 @@ class Registry:
         """The folder that holds it all."""
         return self._root
 
-    def publish(self, project_id: int, *, weights: bytes, manifest: Manifest) -> Manifest:
+    def publish(
+        self,
+        project_id: int,
+        *,
+        weights: bytes,
+        manifest: Manifest,
+        others: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> Manifest:
         """Store a checkpoint as the project's next version; it is not served before it is promoted.
 
+        `others` are files beside the weights, by name; the manifest vouches for them too.
         `version`, `project_id` and `files` of the manifest are filled in; the version is
         `<base model>-p<project>-v<number>-<first six of the weights' sha256>`.
         """
@@ -94,7 +103,9 @@ class Registry:
         base, sha6 = _file_safe(manifest.base_model), hashlib.sha256(weights).hexdigest()[:6]
         with self._writing(), self._staged() as staging:
             # The weights are written once; a number lost to another publisher costs a manifest.
-            manifest = write_checkpoint(staging, weights=weights, manifest=replace(manifest, project_id=project_id))
+            manifest = write_checkpoint(
+                staging, weights=weights, manifest=replace(manifest, project_id=project_id), others=others
+            )
             refs.make_folder(pointers)
             while True:
                 number = refs.highest(pointers) + 1
@@ -239,7 +250,8 @@ class Registry:
         folder = staging.with_name(secrets.token_hex(16))
         folder.mkdir()
         try:
-            os.link(staging / WEIGHTS_FILE, folder / WEIGHTS_FILE)
+            for name in manifest.files:
+                os.link(staging / name, folder / name)
             write_file(folder / MANIFEST_FILE, data)
             refs.make_folder(self._root / "objects")
             folder.rename(self._root / "objects" / sha256)

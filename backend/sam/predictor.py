@@ -44,11 +44,15 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class PredictedMask:
-    """One object. `score` in [0, 1]; `low_res_logits` on the canvas, one for 4x4 px of it."""
+    """One object. `score` in [0, 1]; `low_res_logits` on the canvas, one for 4x4 px of it.
+
+    `predicted_iou` is what the decoder's score head says, as it is: it may be above 1 or below 0.
+    """
 
     mask: Bool[np.ndarray, "h w"] = field(repr=False)
     score: float
     low_res_logits: Float[np.ndarray, "256 256"] = field(repr=False)
+    predicted_iou: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,9 @@ class Predictor:
         with torch.inference_mode():
             mask = mask_of_logits(candidate.logits, **size)
         score = expected_iou(candidate.predicted_iou, self.calibration) * candidate.stability
-        return PredictedMask(mask=mask, score=score, low_res_logits=candidate.logits.numpy())
+        return PredictedMask(
+            mask=mask, score=score, low_res_logits=candidate.logits.numpy(), predicted_iou=candidate.predicted_iou
+        )
 
     def four_masks(
         self, embedding: Embedding, prompts: PromptTensors

@@ -1,6 +1,6 @@
-"""Measures of known masks, the shape of the report, and the bootstrap over images."""
+"""Measures of known masks, and the shape of the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,8 +8,9 @@ import torch
 
 from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding, PredictedMask
+from finetuner.comparison import compared_json, differences
 from finetuner.dataset import Sample
-from finetuner.evaluation import METRICS, Measured, compared_json, differences, measure, report
+from finetuner.evaluation import METRICS, measure, report
 from finetuner.objects import LabelledMask
 
 
@@ -31,7 +32,12 @@ class Painter:
         mask = next(truth for truth in self._truths if truth[int(y), int(x)]).copy()
         if prompt.box is None and len(prompt.clicks) < self._needed:
             mask[: mask.shape[0] // 2] = False
-        return PredictedMask(mask=mask, score=1.0, low_res_logits=np.zeros((256, 256), np.float32))
+        return PredictedMask(
+            mask=mask,
+            score=0.9,
+            low_res_logits=np.zeros((256, 256), np.float32),
+            predicted_iou=0.5 if prompt.box else 1.2,
+        )
 
 
 @pytest.fixture
@@ -67,7 +73,38 @@ def test_known_masks_have_known_measures(truths: list[np.ndarray], square_sample
     assert found["clicks"] == {"0": 0.5, "1": 0.5, "2": 1.0, "3": 1.0}
     assert set(found["labels"]) == {"A", "(none)"}
     assert found["labels"]["A"]["iou"] == 0.75
+    # The third click of all is the one that gets there, and the first one counts.
+    assert found["clicks_to"] == {goal: {"clicks": 3.0, "reached": 1.0} for goal in ("0.85", "0.90")}
+    assert {size: each["n"] for size, each in found["sizes"].items()} == {"small": 4}
     assert found["semantic"] is None
+
+
+def test_who_never_reaches_the_goal_counts_with_all_clicks(truths: list[np.ndarray], square_sample: Sample) -> None:
+    found = report(measure(Painter(truths, needed=9), [square_sample], embedding=_embedding, clicks=2))
+    assert found["clicks_to"]["0.85"] == {"clicks": 3.0, "reached": 0.0}
+    assert (
+        report(measure(Painter(truths, needed=9), [square_sample], embedding=_embedding, clicks=0))["clicks_to"] == {}
+    )
+
+
+def test_what_the_scores_said_is_compared_with_what_the_masks_had(
+    truths: list[np.ndarray], square_sample: Sample
+) -> None:
+    """Boxes: said .5, had 1. Points: said 1.2, which counts as 1, and had .5."""
+    measured = measure(Painter(truths, needed=3), [square_sample], embedding=_embedding, clicks=0)
+    found = report(measured, calibrated=[each.values["iou"] for each in measured])["calibration"]
+    assert found["predicted_iou"]["ece"] == pytest.approx(0.5)
+    assert found["predicted_iou"]["correlation"] == pytest.approx(-1.0)
+    assert found["score"]["ece"] == pytest.approx(abs(0.9 - 0.75))
+    assert found["score"]["correlation"] is None
+    assert found["calibrated"]["ece"] == 0.0
+    assert report(measured)["calibration"]["calibrated"] is None
+
+
+def test_the_masks_are_kept_for_the_report(truths: list[np.ndarray], square_sample: Sample) -> None:
+    measured = measure(Painter(truths, needed=3), [square_sample], embedding=_embedding, clicks=0)
+    assert (measured[2].mask.window(0, 0, height_px=40, width_px=60) == truths[1]).all()
+    assert not measured[3].mask.window(0, 0, height_px=20, width_px=60).any()
 
 
 def test_the_comparison_has_the_shape_that_is_promised(truths: list[np.ndarray], square_sample: Sample) -> None:
@@ -77,38 +114,12 @@ def test_the_comparison_has_the_shape_that_is_promised(truths: list[np.ndarray],
     told = compared_json(base, candidate, found=differences(base, candidate))
     assert (told["images"], told["objects"]) == (1, 2)
     for side in ("base", "candidate"):
-        assert set(told[side]) == {"box", "point", "clicks", "labels", "semantic"}
+        assert set(told[side]) == {
+            "box", "point", "clicks", "clicks_to", "labels", "sizes", "calibration", "semantic",
+        }  # fmt: skip
         assert set(told[side]["box"]) == {*METRICS, "n"}
         assert list(told[side]["clicks"]) == [str(k) for k in range(8)]
     assert told["difference"]["point"]["iou"] == [0.5, 0.5, 0.5]
     assert told["difference"]["box"]["boundary_iou"] == [0.0, 0.0, 0.0]
     alone = compared_json(base, None, found=None)
     assert (alone["candidate"], alone["difference"]) == (None, None)
-
-
-def _measured(image: str, value: float) -> list[Measured]:
-    values: Mapping[str, float] = dict.fromkeys(METRICS, value)
-    return [
-        Measured(image_sha256=image, label="A", prompt=prompt, values=values, clicks_iou=(value,))
-        for prompt in ("box", "point")
-    ]
-
-
-def test_the_bootstrap_draws_images_and_weighs_them_by_their_objects() -> None:
-    """One image with nine objects that gain, nine images with one object each that lose: the mean is in between."""
-    base = _measured("many", 0.5) * 9 + [each for n in range(9) for each in _measured(f"few{n}", 0.5)]
-    candidate = _measured("many", 0.7) * 9 + [each for n in range(9) for each in _measured(f"few{n}", 0.4)]
-    found = differences(base, candidate)["box"]["iou"]
-    assert found.mean == pytest.approx(0.05)
-    # Over objects the interval would be a third as wide: the nine of one image are no nine witnesses.
-    assert found.low == pytest.approx(-0.1)
-    assert found.high > 0.1
-    assert differences(base, candidate, seed=0) == differences(base, candidate, seed=0)
-
-
-def test_a_sure_gain_has_an_interval_above_zero() -> None:
-    rng = np.random.default_rng(0)
-    base = [each for n in range(20) for each in _measured(str(n), 0.5)]
-    candidate = [each for n in range(20) for each in _measured(str(n), 0.6 + float(rng.normal(0, 0.05)))]
-    found = differences(base, candidate)["point"]["boundary_iou"]
-    assert 0.05 < found.low < found.mean < found.high < 0.15

@@ -8,9 +8,10 @@ from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import load_base
 from backend.settings import Settings
 from finetuner.annotations import Exclusions, annotated_task
+from finetuner.comparison import differences
 from finetuner.config import TrainConfig
 from finetuner.dataset import Embeddings
-from finetuner.evaluation import differences, measure
+from finetuner.evaluation import measure
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.offline import _tasks, image_path
 from finetuner.progress import silent

@@ -1,74 +1,110 @@
 """When a candidate may be served, and what is said about it."""
 
-from finetuner.evaluation import Interval
-from finetuner.promotion import judge
+from collections.abc import Mapping
 
-Found = dict[str, dict[str, Interval]]
-LABELS = {"Disc": {"iou": 0.8, "n": 20.0}}
+import pytest
 
-
-def _found(box: Interval, point: Interval) -> Found:
-    metrics = ("iou", "dice", "boundary_iou")
-    return {"box": dict.fromkeys(metrics, box), "point": dict.fromkeys(metrics, point)}
-
+from finetuner.comparison import Interval
+from finetuner.promotion import Rival, Verdict, judge
 
 GAIN, SAME, WORSE = Interval(0.1, 0.05, 0.15), Interval(0.0, -0.01, 0.01), Interval(-0.05, -0.08, -0.02)
 UNSURE = Interval(0.05, -0.01, 0.12)
+LABELS = {"Disc": {"iou": 0.8, "n": 20.0}}
 
 
-def _judge(
-    found: Found, *, labels: dict[str, dict[str, float]] = LABELS, base: Found | None = None
-) -> tuple[bool, str]:
-    verdict = judge(found, served="mobile-sam", served_labels=LABELS, candidate_labels=labels, against_base=base)
+def _rival(
+    box: Interval,
+    point: Interval,
+    *,
+    name: str = "mobile-sam",
+    boundary: Mapping[str, Interval] | None = None,
+    disc: Interval = SAME,
+    labels: Mapping[str, Mapping[str, float]] = LABELS,
+) -> Rival:
+    found = {"box": dict.fromkeys(("iou", "boundary_iou", "hd95_px"), box), "point": {"iou": point, "hd95_px": WORSE}}
+    found["point"]["boundary_iou"] = point
+    for prompt, interval in (boundary or {}).items():
+        found[prompt]["boundary_iou"] = interval
+    return Rival(name=name, by_prompt=found, by_label={"Disc": {"iou": disc}}, labels=labels)
+
+
+def _said(verdict: Verdict) -> str:
     assert verdict.to_json() == {"promote": verdict.promote, "reasons": list(verdict.reasons)}
-    return verdict.promote, verdict.sentence
+    return verdict.sentence
 
 
 def test_a_sure_gain_with_points_and_none_lost_with_boxes_is_promoted() -> None:
-    promoted, why = _judge(_found(SAME, GAIN))
-    assert promoted
-    assert "better than mobile-sam with a point" in why
-    assert "Boundary IoU +0.100 [+0.050, +0.150]" in why
+    verdict = judge(_rival(SAME, GAIN))
+    assert verdict.promote
+    assert _said(verdict) == (
+        "against mobile-sam box prompts stayed +.000 [-.010, +.010], point prompts gained +.100 [+.050, +.150] IoU; "
+        "against mobile-sam box prompts stayed +.000 [-.010, +.010], point prompts gained +.100 [+.050, +.150] "
+        "Boundary IoU"
+    )
 
 
 def test_a_sure_gain_with_boxes_alone_is_enough() -> None:
-    assert _judge(_found(GAIN, SAME))[0]
+    assert judge(_rival(GAIN, SAME)).promote
 
 
 def test_a_gain_that_may_be_chance_is_not_promoted() -> None:
-    promoted, why = _judge(_found(SAME, UNSURE))
-    assert not promoted
-    assert why.startswith("no sure gain over mobile-sam: box IoU +0.000")
+    verdict = judge(_rival(SAME, UNSURE))
+    assert not verdict.promote
+    assert verdict.reasons[0] == "no sure gain over mobile-sam"
+    assert "point prompts perhaps gained +.050 [-.010, +.120] IoU" in _said(verdict)
 
 
 def test_a_gain_with_points_does_not_pay_for_a_loss_with_boxes() -> None:
-    promoted, why = _judge(_found(WORSE, GAIN))
-    assert not promoted
-    assert "worse than mobile-sam with a box: IoU -0.050 [-0.080, -0.020]" in why
-    assert "better" not in why
+    verdict = judge(_rival(WORSE, GAIN))
+    assert not verdict.promote
+    assert verdict.reasons[0] == (
+        "box prompts may be worse than with mobile-sam: IoU -.050 [-.080, -.020], "
+        "and no interval may reach below -.020 nor its mean below -.010"
+    )
+    # What it had gained is told too: the annotator may want it all the same.
+    assert "box prompts lost -.050 [-.080, -.020], point prompts gained +.100 [+.050, +.150] Boundary IoU" in _said(
+        verdict
+    )
+
+
+def test_an_interval_that_reaches_too_low_is_enough_to_refuse() -> None:
+    verdict = judge(_rival(Interval(0.01, -0.021, 0.04), GAIN))
+    assert not verdict.promote
+    assert "box prompts may be worse" in _said(verdict)
 
 
 def test_iou_alone_is_not_enough_where_the_boundary_falls() -> None:
-    found = _found(SAME, GAIN)
-    found["point"]["boundary_iou"] = Interval(-0.001, -0.01, 0.01)
-    assert not _judge(found)[0]
+    assert not judge(_rival(SAME, GAIN, boundary={"point": Interval(-0.001, -0.01, 0.01)})).promote
 
 
 def test_what_beats_a_bad_champion_must_still_not_be_worse_than_the_base() -> None:
-    promoted, why = _judge(_found(SAME, GAIN), base=_found(WORSE, GAIN))
-    assert not promoted
-    assert "worse than the base model with a box" in why
+    verdict = judge(_rival(SAME, GAIN, name="v3"), base=_rival(WORSE, GAIN, name="the base model"))
+    assert not verdict.promote
+    assert "box prompts may be worse than with the base model" in _said(verdict)
+    assert "against v3 box" in _said(verdict)
 
 
-def test_no_label_may_fall() -> None:
-    promoted, why = _judge(_found(SAME, GAIN), labels={"Disc": {"iou": 0.7, "n": 20.0}})
-    assert not promoted
-    assert "label 'Disc' falls below mobile-sam: IoU 0.800 -> 0.700" in why
+@pytest.mark.parametrize("is_base", [False, True])
+def test_no_label_may_fall_through_its_floor(is_base: bool) -> None:
+    fallen = _rival(SAME, GAIN, disc=Interval(-0.1, -0.14, -0.02))
+    verdict = judge(_rival(SAME, GAIN, name="v3"), base=fallen) if is_base else judge(fallen)
+    assert not verdict.promote
+    assert (
+        "label 'Disc' falls through its floor, -.050 IoU below mobile-sam: 0.800 -> 0.700, -.100 [-.140, -.020]"
+        in verdict.reasons
+    )
+
+
+def test_a_label_may_move_a_little() -> None:
+    assert judge(_rival(SAME, GAIN, disc=Interval(-0.04, -0.1, 0.02))).promote
 
 
 def test_a_label_with_few_objects_says_nothing() -> None:
     rare = {"Disc": {"iou": 0.8, "n": 4.0}}
-    verdict = judge(
-        _found(SAME, GAIN), served="x", served_labels=rare, candidate_labels={"Disc": {"iou": 0.1, "n": 4.0}}
-    )
-    assert verdict.promote
+    assert judge(_rival(SAME, GAIN, disc=Interval(-0.7, -0.7, -0.7), labels=rare)).promote
+
+
+def test_a_fault_speaks_against_the_best_figures() -> None:
+    verdict = judge(_rival(GAIN, GAIN), faults=("3 of 9 trained weights hold numbers that are not finite, a first",))
+    assert not verdict.promote
+    assert verdict.reasons[0].startswith("3 of 9 trained weights")

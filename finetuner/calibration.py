@@ -1,0 +1,104 @@
+"""Whether a predicted IoU can be believed, and the isotonic map that makes it more believable."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import optimize
+
+BINS = 10
+LEAST_PREDICTIONS = 20  # fewer say nothing about any part of the range
+
+Values = Float[np.ndarray, " n"]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A rising map from predicted IoU, as the decoder gives it, to the IoU that such masks had.
+
+    `x` rises strictly, `y` never falls and lies in [0, 1]. Between its points it is linear, beyond them constant.
+    """
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    def __call__(self, predicted_iou: Values) -> Values:
+        """The IoU to expect of each, in [0, 1]."""
+        return np.asarray(np.interp(predicted_iou, self.x, self.y), np.float64)
+
+    def to_json(self) -> dict[str, list[float]]:
+        """`{"x", "y"}`, as the manifest's metrics keep it under "calibration"."""
+        return {"x": list(self.x), "y": list(self.y)}
+
+    @classmethod
+    def from_metrics(cls, metrics: Mapping[str, Any]) -> "Calibration | None":
+        """What a manifest's metrics hold; None where they hold none, or none that can be used."""
+        match metrics.get("calibration"):
+            case {"x": [_, *_] as x, "y": [_, *_] as y} if len(x) == len(y):
+                points = np.array([x, y], dtype=object)
+                if all(type(each) in {int, float} for each in points.flat):
+                    found = points.astype(np.float64)
+                    if np.isfinite(found).all() and (np.diff(found[0]) > 0).all() and (np.diff(found[1]) >= 0).all():
+                        return cls(tuple(found[0].tolist()), tuple(found[1].tolist()))
+        return None
+
+
+def fit(predicted_iou: Values, true_iou: Values) -> Calibration | None:
+    """Isotonic regression by pool-adjacent-violators; None for fewer than LEAST_PREDICTIONS finite predictions.
+
+    Each pool of predictions becomes one point: the pool's mean prediction and its mean IoU. The map is linear between
+    them, so that it does not jump where one pool ends, and two different predictions seldom get one score.
+    """
+    usable = np.isfinite(predicted_iou) & np.isfinite(true_iou)
+    if np.count_nonzero(usable) < LEAST_PREDICTIONS:
+        return None
+    order = np.argsort(predicted_iou[usable], kind="stable")
+    x, y = predicted_iou[usable][order], true_iou[usable][order]
+    values, first = np.unique(x, return_index=True)
+    count = np.diff([*first, len(x)]).astype(np.float64)
+    means = np.add.reduceat(y, first) / count
+    found = optimize.isotonic_regression(means, weights=count)
+    starts = found.blocks[:-1]
+    middles = np.add.reduceat(values * count, starts) / np.add.reduceat(count, starts)
+    expected = np.clip(found.x[starts], 0.0, 1.0)
+    return Calibration(tuple(middles.tolist()), tuple(expected.tolist()))
+
+
+def believability(score: Values, true_iou: Values) -> dict[str, Any]:
+    """How far scores are from the IoU that the masks have.
+
+    Returns:
+        `{"n", "ece", "correlation", "rank_correlation", "bins"}`. "ece": the expected calibration error, the mean
+        distance of a bin's mean score from its mean IoU, weighted by the bin's count, in [0, 1] (Guo et al. 2017; ten
+        bins of equal width; scores are clamped to [0, 1]). "correlation" and "rank_correlation": Pearson's and
+        Spearman's, None where one side is constant. "bins": `[count, mean score, mean IoU]` of each that has any.
+    """
+    usable = np.isfinite(score) & np.isfinite(true_iou)
+    score, true_iou = np.clip(score[usable], 0.0, 1.0), true_iou[usable]
+    places = np.minimum((score * BINS).astype(np.int64), BINS - 1)
+    bins = [
+        [int(inside.sum()), float(score[inside].mean()), float(true_iou[inside].mean())]
+        for inside in (places == place for place in np.unique(places))
+    ]
+    return {
+        "n": len(score),
+        "ece": sum(count * abs(said - had) for count, said, had in bins) / len(score) if bins else None,
+        "correlation": _pearson(score, true_iou),
+        "rank_correlation": _pearson(_ranks(score), _ranks(true_iou)),
+        "bins": bins,
+    }
+
+
+def _pearson(a: Values, b: Values) -> float | None:
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: Values) -> Values:
+    """Ranks from 1, equal values sharing the mean of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    return np.asarray((last - (count - 1) / 2)[place], np.float64)

@@ -1,0 +1,101 @@
+"""How a training went: its loss as it learnt, and what held-out objects said now and then."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from backend.masks.prompt import Prompt
+from backend.sam.predictor import Embedding
+from finetuner.config import TrainConfig
+from finetuner.dataset import Sample
+from finetuner.evaluation import PROMPTS
+from finetuner.losses import hard_iou, mask_loss
+from finetuner.methods.base import Method
+from finetuner.objects import grid_coverage
+from finetuner.prompting import farthest_inner_point
+from finetuner.trainer import Step
+
+_MOST_POINTS = 60
+_MOST_IMAGES, _OBJECTS_AN_IMAGE = 8, 3
+_LOOKS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Held-out objects after `step` steps, by kind of prompt: mean loss, and mean IoU on the decoder's grid."""
+
+    step: int
+    loss: dict[str, float]
+    iou: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Filled in while a training goes on. `steps` are `(step, loss, mask loss, IoU loss)`."""
+
+    steps: list[tuple[int, float, float, float]] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+
+    def add(self, step: Step) -> None:
+        """Note a step."""
+        self.steps.append((step.step, step.loss, step.mask, step.iou))
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"training": [[step, loss, mask loss, IoU loss], ...], "held_out": [{"step", "loss", "iou"}, ...]}`.
+
+        Of the training at most 60 points, each the mean of as many steps, at the last of them.
+        """
+        groups = np.array_split(np.array(self.steps).reshape(-1, 4), min(len(self.steps), _MOST_POINTS) or 1)
+        return {
+            "training": [[int(each[-1, 0]), *each[:, 1:].mean(0).round(5).tolist()] for each in groups if len(each)],
+            "held_out": [{"step": each.step, "loss": each.loss, "iou": each.iou} for each in self.looks],
+        }
+
+
+class Watcher:
+    """Looks at a few held-out objects at the beginning, at the end, and four times between.
+
+    For the eye alone: nothing is chosen by what it sees, so the held-out images stay as unseen as they were. At most
+    24 objects, so that it costs a few seconds of a training of minutes.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        held_out: Sequence[Sample],
+        *,
+        config: TrainConfig,
+        embedding: Callable[[Sample], Embedding],
+    ) -> None:
+        self._method, self._config, self._embedding = method, config, embedding
+        self._samples = held_out[:_MOST_IMAGES]
+        self._next = 0.0
+
+    def is_due(self, done: float) -> bool:
+        """Whether it is time for another look, `done` in [0, 1] of the work being done."""
+        return bool(self._samples) and done >= self._next
+
+    def look(self, *, step: int, done: float) -> Look:
+        """Measure with the weights as they are now."""
+        self._next = done + 1 / (_LOOKS - 1)
+        loss: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
+        ious: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
+        for sample in self._samples:
+            objects = sample.objects[:_OBJECTS_AN_IMAGE]
+            target = torch.from_numpy(np.stack([grid_coverage(each) for each in objects]))
+            boxes = [Prompt(box=each.box) for each in objects]
+            points = [Prompt(clicks=(farthest_inner_point(each),)) for each in objects]
+            for prompt, prompts in (("box", boxes), ("point", points)):
+                with torch.no_grad():
+                    logits, _ = self._method.decode(self._embedding(sample), prompts)
+                single = logits[:, :1, : target.shape[1], : target.shape[2]].cpu()
+                loss[prompt] += mask_loss(single, target, losses=self._config.losses)[:, 0].tolist()
+                ious[prompt] += hard_iou(single, target)[:, 0].tolist()
+        return Look(step=step, loss=_rounded(loss), iou=_rounded(ious))
+
+
+def _rounded(values: dict[str, list[float]]) -> dict[str, float]:
+    return {name: round(float(np.mean(each)), 5) for name, each in values.items()}

@@ -1,0 +1,29 @@
+"""The page beside a checkpoint: how it was trained, how good it is, and what it gets right and wrong."""
+
+import hashlib
+from collections.abc import Sequence
+
+from backend.registry.checkpoint import Manifest
+from finetuner.dataset import Sample
+from finetuner.evaluation import Measured
+from finetuner.report.overlays import Pictures, changes, overlay
+from finetuner.report.page import Shown, render
+
+
+def checkpoint_page(  # noqa: PLR0913 - all by name
+    manifest: Manifest,
+    *,
+    weights: bytes,
+    samples: Sequence[Sample],
+    base: Sequence[Measured],
+    candidate: Sequence[Measured],
+    pictures: Pictures,
+) -> bytes:
+    """Render the page; `samples` are what `base` and `candidate` were measured on, in that order."""
+    improved, worsened = changes(samples, base, candidate)
+    shown = Shown(
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        improved=[overlay(each, pictures=pictures) for each in improved],
+        worsened=[overlay(each, pictures=pictures) for each in worsened],
+    )
+    return render(manifest, shown)

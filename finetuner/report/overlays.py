@@ -1,0 +1,162 @@
+"""The held-out objects that a training changed most, cut out: the picture, and who drew which outline."""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+from PIL import Image
+
+from backend.masks.prompt import Box, Click
+from finetuner.dataset import Sample
+from finetuner.evaluation import Measured
+from finetuner.kept_mask import KeptMask
+from finetuner.objects import LabelledMask
+from finetuner.prompting import farthest_inner_point
+
+CASES = 4  # of either kind
+LONGEST_PX = 256  # a crop's longer side, at most
+_LEAST_CHANGE = 0.005  # IoU; less is not worth a look
+_MARGIN_SHARE, _LEAST_MARGIN_PX = 0.2, 6
+_REACH = 1.5  # sides of the object that a crop goes beyond it, for masks that flood the image
+
+Pictures = Callable[[str], Image.Image | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """One object with one kind of prompt. Paths and marks are in px of the crop, `width_px` x `height_px`.
+
+    `picture`: a data URI of a PNG of the crop; None where the image could not be had again.
+    """
+
+    label: str
+    prompt: str
+    image: str
+    iou_before: float
+    iou_after: float
+    boundary_iou_before: float
+    boundary_iou_after: float
+    width_px: int
+    height_px: int
+    picture: str | None
+    human: str
+    base: str
+    candidate: str
+    box: Box | None
+    click: Click | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """An object, and what both models made of it with one kind of prompt."""
+
+    truth: LabelledMask
+    before: Measured
+    after: Measured
+
+    @property
+    def gain(self) -> float:
+        """IoU."""
+        return self.after.values["iou"] - self.before.values["iou"]
+
+
+def changes(
+    samples: Sequence[Sample], base: Sequence[Measured], candidate: Sequence[Measured], *, count: int = CASES
+) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+    """The most improved and the most worsened objects, `count` at most of either; the greatest change first.
+
+    Each object shows once, with the prompt with which it changed more. All three are in evaluation.measure's order.
+    """
+    truths = [item for sample in samples for item in sample.objects for _ in ("box", "point")]
+    found: dict[int, Change] = {}
+    for truth, before, after in zip(truths, base, candidate, strict=True):
+        change, known = Change(truth=truth, before=before, after=after), found.get(id(truth))
+        if known is None or abs(change.gain) > abs(known.gain):
+            found[id(truth)] = change
+    ordered = sorted(found.values(), key=lambda each: -each.gain)
+    improved = [each for each in ordered if each.gain >= _LEAST_CHANGE][:count]
+    worsened = [each for each in reversed(ordered) if each.gain <= -_LEAST_CHANGE][:count]
+    return tuple(improved), tuple(worsened)
+
+
+def overlay(change: Change, *, pictures: Pictures) -> Overlay:
+    """Cut one out. Nothing of the image is kept but the crop."""
+    truth, before, after = change.truth, change.before, change.after
+    y0, x0, height, width = _window(truth, before.mask, after.mask)
+    scale = min(1.0, LONGEST_PX / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    masks = [
+        each.window(y0, x0, height_px=height, width_px=width)
+        for each in (KeptMask.of(truth.mask), before.mask, after.mask)
+    ]
+    human, base, candidate = (outline(_resized(mask, size)) for mask in masks)
+    across, down = size[0] / width, size[1] / height
+    box, click = truth.box, farthest_inner_point(truth)
+    is_box = before.prompt == "box"
+    return Overlay(
+        label=before.label, prompt=before.prompt, image=before.image_sha256[:12],
+        iou_before=before.values["iou"], iou_after=after.values["iou"],
+        boundary_iou_before=before.values["boundary_iou"], boundary_iou_after=after.values["boundary_iou"],
+        width_px=size[0], height_px=size[1],
+        picture=_picture(pictures(before.image_sha256), (x0, y0, x0 + width, y0 + height), size),
+        human=human, base=base, candidate=candidate,
+        box=Box(
+            (box.x0_px - x0) * across, (box.y0_px - y0) * down, (box.x1_px - x0) * across, (box.y1_px - y0) * down
+        ) if is_box else None,
+        click=None if is_box else Click((click.x_px - x0) * across, (click.y_px - y0) * down),
+    )  # fmt: skip
+
+
+def outline(mask: Bool[np.ndarray, "h w"]) -> str:
+    """The mask's edge as an SVG path along the borders of its pixels; "" for an empty mask.
+
+    Strokes of it are what is meant, not its inside: it is a set of straight pieces, none connected with another.
+    """
+    padded = np.pad(mask, 1)
+    pieces = [f"M{start} {row}H{end}" for row, start, end in _runs(padded[1:, 1:-1] != padded[:-1, 1:-1])]
+    upright = (padded[1:-1, 1:] != padded[1:-1, :-1]).T
+    return "".join([*pieces, *(f"M{column} {start}V{end}" for column, start, end in _runs(upright))])
+
+
+def _runs(edges: Bool[np.ndarray, "h w"]) -> list[tuple[int, int, int]]:
+    """Row, first and one past the last column of each run of True."""
+    steps = np.diff(np.pad(edges.view(np.int8), ((0, 0), (1, 1))), axis=1)
+    rows, starts = np.nonzero(steps == 1)
+    _, ends = np.nonzero(steps == -1)
+    return list(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True))
+
+
+def _window(truth: LabelledMask, *masks: KeptMask) -> tuple[int, int, int, int]:
+    """Top, left, height and width of what shows the object and both masks, a flood only in part; within the image."""
+    bounds = []
+    for first, extent, kept, image_px in (
+        (truth.y0_px, truth.crop_shape[0], [(m.y0_px, m.height_px) for m in masks], truth.height_px),
+        (truth.x0_px, truth.crop_shape[1], [(m.x0_px, m.width_px) for m in masks], truth.width_px),
+    ):
+        reach, margin = round(_REACH * extent), max(_LEAST_MARGIN_PX, round(_MARGIN_SHARE * extent))
+        seen = [(start, start + length) for start, length in kept if length]
+        low = max(min([first, *(start for start, _ in seen)]), first - reach) - margin
+        high = min(max([first + extent, *(end for _, end in seen)]), first + extent + reach) + margin
+        low, high = max(low, 0), min(high, image_px)
+        bounds.append((low, high - low))
+    (y0, height), (x0, width) = bounds
+    return y0, x0, height, width
+
+
+def _resized(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "rows cols"]:
+    """To `size`, width and height: True where the mask covers more than half."""
+    if mask.shape == size[::-1]:
+        return mask
+    grey = Image.fromarray(mask.view(np.uint8) * np.uint8(255)).resize(size, Image.Resampling.BOX)
+    return np.asarray(grey) > 127
+
+
+def _picture(image: Image.Image | None, window: tuple[int, int, int, int], size: tuple[int, int]) -> str | None:
+    if image is None:
+        return None
+    file = io.BytesIO()
+    image.convert("RGB").crop(window).resize(size, Image.Resampling.LANCZOS).save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

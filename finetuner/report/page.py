@@ -1,0 +1,214 @@
+"""One HTML file that needs nothing else: no network, no script, light and dark, a desk or a telephone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from backend.registry.checkpoint import Manifest
+from finetuner.evaluation import METRICS, PROMPTS
+from finetuner.report.charts import Chart, Series, chart, whisker
+from finetuner.report.overlays import Overlay
+
+TITLES = {
+    "iou": "IoU",
+    "dice": "Dice",
+    "boundary_iou": "Boundary IoU",
+    "hd95_px": "HD95, px",
+    "over_area": "over-area",
+    "under_area": "under-area",
+}
+_HIGHER_IS_BETTER = frozenset({"iou", "dice", "boundary_iou"})
+_MODELS = (("base", "base"), ("served", "served"), ("candidate", "this checkpoint"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A line of a table: figures of each model; `moved` tells how the difference is to be read."""
+
+    title: str
+    figures: tuple[str, ...]
+    difference: str | None = None
+    whisker: tuple[float, float, float] | None = None
+    moved: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows under headings; the first column's heading is `first`."""
+
+    title: str
+    first: str
+    headings: tuple[str, ...]
+    rows: tuple[Row, ...]
+    has_differences: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a report shows besides the manifest."""
+
+    weights_sha256: str
+    improved: Sequence[Overlay] = field(default=())
+    worsened: Sequence[Overlay] = field(default=())
+
+
+def render(manifest: Manifest, shown: Shown) -> bytes:
+    """The page for a checkpoint; of its metrics whatever is there."""
+    metrics = manifest.metrics
+    environment = Environment(
+        loader=PackageLoader("finetuner.report", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["figure"] = _figure
+    page = environment.get_template("page.html").render(
+        manifest=manifest,
+        shown=shown,
+        metrics=metrics,
+        tables=_tables(metrics),
+        charts=[each for each in _charts(metrics) if each is not None],
+        believable=_believable(metrics),
+        data=metrics.get("data") or {},
+    )
+    return page.encode()
+
+
+def _tables(metrics: Mapping[str, Any]) -> list[Table]:
+    models = [(metrics[key], heading) for key, heading in _MODELS if metrics.get(key)]
+    headings = tuple(heading for _, heading in models)
+    reports = [each for each, _ in models]
+    found = [_prompt_table(prompt, reports, headings, metrics.get("difference") or {}) for prompt in PROMPTS]
+    goals = reports[-1].get("clicks_to") or {}
+    if goals:
+        rows = [
+            Row(
+                title=f"IoU {goal}",
+                figures=tuple(
+                    f"{each['clicks_to'][goal]['clicks']:.2f} ({each['clicks_to'][goal]['reached']:.0%} there)"
+                    for each in reports
+                ),
+            )
+            for goal in goals
+        ]
+        note = "The first click counts; where the last one did not get there, all that were made."
+        found.append(Table(title="Clicks to reach", first="goal", headings=headings, rows=tuple(rows), note=note))
+    for key, title in (("labels", "By label"), ("sizes", "By size of the object")):
+        found += _group_tables(key, title, reports, headings)
+    return found
+
+
+def _prompt_table(
+    prompt: str, reports: Sequence[Mapping[str, Any]], headings: tuple[str, ...], difference: Mapping[str, Any]
+) -> Table:
+    intervals: Mapping[str, Sequence[float]] = difference.get(prompt, {})
+    # One scale for the shares, another for pixels: a whisker tells of its sign and width, beside its numbers.
+    shares = [abs(value) for name, each in intervals.items() if name != "hd95_px" for value in each]
+    reach = {name: max(shares, default=1.0) or 1.0 for name in METRICS}
+    reach["hd95_px"] = max((abs(value) for value in intervals.get("hd95_px", ())), default=1.0) or 1.0
+    rows = [_metric_row(name, [each[prompt] for each in reports], intervals.get(name), reach[name]) for name in METRICS]
+    return Table(
+        title={"box": "With the object's box", "point": "With one click"}[prompt], first="measure", headings=headings,
+        rows=tuple(rows), has_differences=bool(intervals),
+    )  # fmt: skip
+
+
+def _metric_row(
+    name: str, figures: Sequence[Mapping[str, float]], interval: Sequence[float] | None, reach: float
+) -> Row:
+    shown = tuple(_figure(each[name]) for each in figures)
+    if interval is None:
+        return Row(title=TITLES[name], figures=shown)
+    mean, low, high = interval
+    sign = 1 if name in _HIGHER_IS_BETTER else -1
+    return Row(
+        title=TITLES[name],
+        figures=shown,
+        difference=f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]",
+        whisker=whisker(interval, reach=reach),
+        moved="" if low <= 0 <= high else "better" if sign * mean > 0 else "worse",
+    )
+
+
+def _group_tables(key: str, title: str, reports: Sequence[Mapping[str, Any]], headings: tuple[str, ...]) -> list[Table]:
+    groups = reports[0].get(key) or {}
+    if len(groups) < 2:
+        return []
+    return [
+        Table(
+            title=f"{title}: {TITLES[name]}", first="", headings=("masks", *headings),
+            rows=tuple(
+                Row(title=group, figures=(str(count["n"]), *(_figure(each[key][group][name]) for each in reports)))
+                for group, count in groups.items()
+            ),
+            note="Over both kinds of prompt." if name == "boundary_iou" else "",
+        )
+        for name in ("iou", "boundary_iou")
+    ]  # fmt: skip
+
+
+def _charts(metrics: Mapping[str, Any]) -> list[Chart | None]:
+    curves = metrics.get("curves") or {}
+    training, looks = curves.get("training") or [], curves.get("held_out") or []
+
+    def held_out(figure: str) -> list[Series]:
+        return [
+            Series(
+                name=f"held out, {prompt}", style=prompt, has_dots=True,
+                points=tuple((float(each["step"]), float(each[figure][prompt])) for each in looks),
+            )
+            for prompt in PROMPTS
+        ]  # fmt: skip
+
+    learnt = Series(name="training", style="plain", points=tuple((float(each[0]), float(each[1])) for each in training))
+    clicks = [
+        Series(
+            name=heading, style=key, has_dots=True,
+            points=tuple((float(k), float(value)) for k, value in metrics[key]["clicks"].items()),
+        )
+        for key, heading in _MODELS
+        if metrics.get(key) and len(metrics[key]["clicks"]) > 1
+    ]  # fmt: skip
+    return [
+        chart("Loss", [learnt, *held_out("loss")], x_label="step"),
+        chart("IoU of a few held-out objects", held_out("iou"), x_label="step"),
+        chart("IoU after corrective clicks", clicks, x_label="corrective clicks after the first one"),
+        _reliability(metrics),
+    ]
+
+
+def _reliability(metrics: Mapping[str, Any]) -> Chart | None:
+    told = (metrics.get("candidate") or {}).get("calibration") or {}
+    series = [
+        Series(
+            name=name, style=style, has_dots=True,
+            points=tuple((said, had) for _, said, had in told[key]["bins"]),
+        )
+        for key, name, style in (
+            ("predicted_iou", "as the decoder says", "base"), ("calibrated", "calibrated", "candidate")
+        )
+        if told.get(key)
+    ]  # fmt: skip
+    return chart(
+        "IoU that was had, by the IoU that was expected", series, x_label="expected IoU", y_range=(0.0, 1.0),
+        has_diagonal=True,
+    )  # fmt: skip
+
+
+def _believable(metrics: Mapping[str, Any]) -> Table | None:
+    rows = [
+        Row(
+            title=f"{heading}: {title}",
+            figures=tuple(_figure(found[name]) for name in ("ece", "correlation", "rank_correlation")),
+        )
+        for key, heading in _MODELS
+        for name, title in (("predicted_iou", "predicted IoU"), ("calibrated", "calibrated"), ("score", "x stability"))
+        if (found := ((metrics.get(key) or {}).get("calibration") or {}).get(name))
+    ]
+    headings = ("calibration error", "correlation", "rank correlation")
+    return Table(title="Scores against the true IoU", first="", headings=headings, rows=tuple(rows)) if rows else None
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
