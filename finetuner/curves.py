@@ -18,7 +18,7 @@ from finetuner.objects import grid_coverage
 from finetuner.prompting import farthest_inner_point
 from finetuner.trainer import Step
 
-_MOST_POINTS = 60
+_MOST_POINTS, _LEAST_STEPS = 60, 4
 _MOST_IMAGES, _OBJECTS_AN_IMAGE = 8, 3
 _LOOKS = 6
 
@@ -46,9 +46,11 @@ class Curves:
     def to_json(self) -> dict[str, Any]:
         """`{"training": [[step, loss, mask loss, IoU loss], ...], "held_out": [{"step", "loss", "iou"}, ...]}`.
 
-        Of the training at most 60 points, each the mean of as many steps, at the last of them.
+        Of the training at most 60 points, each the mean of at least four steps if there are as many, at the last of
+        them: single steps see one image each, and differ more than a training changes.
         """
-        groups = np.array_split(np.array(self.steps).reshape(-1, 4), min(len(self.steps), _MOST_POINTS) or 1)
+        points = min(_MOST_POINTS, max(1, len(self.steps) // _LEAST_STEPS))
+        groups = np.array_split(np.array(self.steps, np.float64).reshape(-1, 4), points)
         return {
             "training": [[int(each[-1, 0]), *each[:, 1:].mean(0).round(5).tolist()] for each in groups if len(each)],
             "held_out": [{"step": each.step, "loss": each.loss, "iou": each.iou} for each in self.looks],
@@ -76,7 +78,7 @@ class Watcher:
 
     def is_due(self, done: float) -> bool:
         """Whether it is time for another look, `done` in [0, 1] of the work being done."""
-        return bool(self._samples) and done >= self._next
+        return bool(self._samples) and done >= self._next - 1e-9
 
     def look(self, *, step: int, done: float) -> Look:
         """Measure with the weights as they are now."""

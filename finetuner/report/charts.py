@@ -19,6 +19,16 @@ class Series:
     style: str
     points: tuple[Point, ...]
     has_dots: bool = False
+    counts: tuple[int, ...] | None = None  # what each point stands for, shown by the area of its dot
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A point of a line in the chart's units."""
+
+    x: float
+    y: float
+    radius: float = 3.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +38,7 @@ class Line:
     name: str
     style: str
     path: str
-    dots: tuple[Point, ...]
+    dots: tuple[Dot, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +118,13 @@ def whisker(interval: Sequence[float], *, reach: float) -> tuple[float, float, f
 
 
 def _line(series: Series, placed: Sequence[Point]) -> Line:
-    dots = tuple(placed) if series.has_dots or len(placed) == 1 else ()
+    dots = tuple(Dot(x, y) for x, y in placed) if series.has_dots or len(placed) == 1 else ()
+    if series.counts is not None and len(series.counts) == len(dots):
+        most = max(series.counts)
+        dots = tuple(
+            Dot(dot.x, dot.y, round(1.5 + 6 * math.sqrt(count / most), 2))
+            for dot, count in zip(dots, series.counts, strict=True)
+        )
     return Line(name=series.name, style=series.style, path=_path(placed), dots=dots)
 
 

@@ -77,6 +77,8 @@ def render(manifest: Manifest, shown: Shown) -> bytes:
 
 def _tables(metrics: Mapping[str, Any]) -> list[Table]:
     models = [(metrics[key], heading) for key, heading in _MODELS if metrics.get(key)]
+    if not models:
+        return []
     headings = tuple(heading for _, heading in models)
     reports = [each for each, _ in models]
     found = [_prompt_table(prompt, reports, headings, metrics.get("difference") or {}) for prompt in PROMPTS]
@@ -184,6 +186,7 @@ def _reliability(metrics: Mapping[str, Any]) -> Chart | None:
         Series(
             name=name, style=style, has_dots=True,
             points=tuple((said, had) for _, said, had in told[key]["bins"]),
+            counts=tuple(count for count, _, _ in told[key]["bins"]),
         )
         for key, name, style in (
             ("predicted_iou", "as the decoder says", "base"), ("calibrated", "calibrated", "candidate")
@@ -203,7 +206,11 @@ def _believable(metrics: Mapping[str, Any]) -> Table | None:
             figures=tuple(_figure(found[name]) for name in ("ece", "correlation", "rank_correlation")),
         )
         for key, heading in _MODELS
-        for name, title in (("predicted_iou", "predicted IoU"), ("calibrated", "calibrated"), ("score", "x stability"))
+        for name, title in (
+            ("predicted_iou", "predicted IoU"),
+            ("calibrated", "calibrated"),
+            ("score", "predicted IoU x stability"),
+        )
         if (found := ((metrics.get(key) or {}).get("calibration") or {}).get(name))
     ]
     headings = ("calibration error", "correlation", "rank correlation")

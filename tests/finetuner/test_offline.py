@@ -1,5 +1,6 @@
 """Training and measuring on an export, without a Label Studio."""
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from PIL import Image
 
 from backend.errors import BadCheckpoint, BadInput, NotFound, NothingToLearn
-from backend.registry.checkpoint import read_manifest
+from backend.registry.checkpoint import REPORT_FILE, WEIGHTS_FILE, read_manifest, verified_weights
 from backend.settings import Settings
+from finetuner.calibration import Calibration
 from finetuner.offline import evaluate_export, image_path, train_export
 
 Json = dict[str, Any]
@@ -66,6 +68,53 @@ def test_an_export_becomes_a_checkpoint_that_can_be_measured(
         for metric, value in manifest.metrics["candidate"][prompt].items():
             assert told["candidate"][prompt][metric] == pytest.approx(value)
     assert told["difference"]["box"] == manifest.metrics["difference"]["box"]
+    assert told["candidate"]["clicks_to"].keys() == {"0.85", "0.90"}
+    assert told["served"] is None
+
+
+def test_a_checkpoint_brings_the_map_of_its_scores_and_a_page_to_look_at(
+    export: Path, tmp_path: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetuner.calibration.LEAST_PREDICTIONS", 4)  # two images have no more objects
+    out, images = tmp_path / "out", tmp_path / "images"
+    manifest = train_export(export, images, out, settings=tiny_settings, epochs=2)
+    assert Calibration.from_metrics(manifest.metrics) is not None
+    assert set(manifest.files) == {WEIGHTS_FILE, REPORT_FILE}
+    assert manifest.metrics["curves"]["held_out"][0]["step"] == 0
+    assert manifest.metrics["curves"]["training"][-1][0] == manifest.metrics["ended_at"]["steps"]
+    page = (out / REPORT_FILE).read_text()
+    for reason in manifest.verdict["reasons"]:
+        assert html.escape(reason).replace("&#x27;", "&#39;") in page
+    assert verified_weights(out) == out / WEIGHTS_FILE
+
+    told = evaluate_export(export, images, checkpoint=out, champion=out, settings=tiny_settings, clicks=0)
+    assert told["candidate"]["calibration"]["calibrated"] == manifest.metrics["candidate"]["calibration"]["calibrated"]
+    assert told["difference_to_served"]["point"]["iou"] == [0.0, 0.0, 0.0]
+    assert told["served"]["box"] == told["candidate"]["box"]
+
+
+def test_an_image_that_went_away_after_the_training_leaves_its_place_in_the_page_empty(
+    export: Path, tmp_path: Path, tiny_settings: Settings
+) -> None:
+    images, asked = tmp_path / "images", []
+
+    def forget(phase: str, **_: object) -> None:
+        if phase == "training" and not asked:
+            asked.append(phase)
+            for path in images.iterdir():
+                path.write_bytes(b"another image")
+
+    train_export(export, images, tmp_path / "out", settings=tiny_settings, epochs=8, progress=forget)
+    page = (tmp_path / "out" / REPORT_FILE).read_text()
+    assert "data:image/png" not in page
+    assert "could not be read again" in page
+
+
+def test_a_champion_alone_has_nothing_to_be_compared_with(
+    export: Path, tmp_path: Path, tiny_settings: Settings
+) -> None:
+    with pytest.raises(BadInput, match="give --checkpoint DIR too"):
+        evaluate_export(export, tmp_path / "images", champion=tmp_path, settings=tiny_settings)
 
 
 def test_the_base_can_be_measured_alone(export: Path, tmp_path: Path, tiny_settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """A whole training of a project: a Label Studio that speaks real HTTP, a real registry, a tiny SAM."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ from PIL import Image
 
 from backend.errors import NotAuthorized, NothingToLearn, SettingsError, Unavailable
 from backend.labelstudio.client import LabelStudio
+from backend.registry.checkpoint import REPORT_FILE
 from backend.registry.store import Registry
 from backend.sam.loading import decoder_of, load_base
 from backend.settings import Settings
@@ -78,7 +80,7 @@ def _train(project: int, settings: Settings, *, fence: Callable[[], None] = _no_
 def test_a_project_becomes_a_version_that_can_be_served(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetuner.recipe.judge", _verdict(promote=True))
+    monkeypatch.setattr("finetuner.outcome.judge", _verdict(promote=True))
     outcome, told = _train(project, settings)
     assert outcome.promoted
     assert outcome.reason == "as the test wants it"
@@ -94,6 +96,10 @@ def test_a_project_becomes_a_version_that_can_be_served(
         "a region of type keypointlabels is no mask": 5,
         "the annotator skipped the task": 1,
     }
+    # People find the page beside the weights, and the manifest vouches for it as for them.
+    page = (registry.folder(champion.version) / REPORT_FILE).read_bytes()
+    assert manifest.files[REPORT_FILE].sha256 == hashlib.sha256(page).hexdigest()
+    assert b"data:image/png;base64," in page
     split = manifest.metrics["split"]
     assert (split["train_images"] + len(split["held_out"]), split["train_objects"]) == (5, 2 * split["train_images"])
     assert set(manifest.metrics["candidate"]["box"]) >= {"iou", "boundary_iou", "n"}
@@ -111,7 +117,7 @@ def test_a_project_becomes_a_version_that_can_be_served(
 def test_the_next_training_is_compared_with_what_is_served(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetuner.recipe.judge", _verdict(promote=True))
+    monkeypatch.setattr("finetuner.outcome.judge", _verdict(promote=True))
     first, _ = _train(project, settings)
     monkeypatch.undo()
     second, _ = _train(project, settings)
@@ -145,7 +151,7 @@ def test_images_are_encoded_once_for_all_trainings(
 def test_whoever_lost_the_lease_publishes_and_promotes_nothing(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch, lost_at: int, published: int
 ) -> None:
-    monkeypatch.setattr("finetuner.recipe.judge", _verdict(promote=True))
+    monkeypatch.setattr("finetuner.outcome.judge", _verdict(promote=True))
     asked = iter(range(1, 10))
 
     def fence() -> None:
@@ -162,7 +168,7 @@ def test_whoever_lost_the_lease_publishes_and_promotes_nothing(
 def test_a_candidate_that_was_overtaken_stays_a_challenger(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetuner.recipe.judge", _verdict(promote=True))
+    monkeypatch.setattr("finetuner.outcome.judge", _verdict(promote=True))
 
     def fence() -> None:
         Registry(settings.model_dir).promote(project, None, reason="somebody rolled back meanwhile")
@@ -202,7 +208,7 @@ def test_what_a_worker_lacks_is_named(project: int, settings: Settings) -> None:
 def test_a_champion_that_cannot_be_served_is_not_what_is_served(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetuner.recipe.judge", _verdict(promote=True))
+    monkeypatch.setattr("finetuner.outcome.judge", _verdict(promote=True))
     first, _ = _train(project, settings)
     registry = Registry(settings.model_dir)
     assert first.version is not None

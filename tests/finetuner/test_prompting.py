@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from backend.masks.prompt import Click, Prompt
 from finetuner.config import TrainConfig
@@ -88,6 +89,20 @@ def test_the_farthest_point_is_the_middle_of_the_largest_part() -> None:
     assert farthest_point(mask) == Click(25.5, 15.5)
     with pytest.raises(ValueError, match="empty mask"):
         farthest_point(np.zeros((3, 3), bool))
+
+
+@given(truth=masks, seed=seeds)
+def test_a_corrective_click_is_where_distances_over_the_whole_picture_put_it(truth: np.ndarray, seed: int) -> None:
+    predicted = np.random.default_rng(seed).random(truth.shape) < 0.5
+    wrong = {True: truth & ~predicted, False: predicted & ~truth}
+    depth = {kind: ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] for kind, mask in wrong.items()}
+    click = corrective_click(predicted, truth)
+    deepest = bool(depth[True].max() >= depth[False].max())
+    if not wrong[deepest].any():
+        assert click is None
+        return
+    row, column = np.unravel_index(int(depth[deepest].argmax()), truth.shape)
+    assert click == Click(float(column) + 0.5, float(row) + 0.5, is_foreground=deepest)
 
 
 def test_a_corrective_click_is_in_the_middle_of_the_deepest_wrong_region() -> None:

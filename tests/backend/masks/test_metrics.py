@@ -94,6 +94,63 @@ def test_hd95_is_its_definition_over_all_pairs_of_edge_pixels(pair: tuple[np.nda
     assert hd95_px(*pair) == pytest.approx(slow_hd95(*pair))
 
 
+def reference_mask_to_boundary(mask: np.ndarray, dilation_ratio: float = 0.02) -> np.ndarray:
+    """boundary_utils.mask_to_boundary of the Boundary IoU reference, line by line; cv2.erode is scipy's grey one.
+
+    cv2.copyMakeBorder pads with one row of zeros; cv2.erode takes what is beyond the padded picture for foreground.
+    """
+    height, width = mask.shape
+    diagonal = np.sqrt(height**2 + width**2)
+    dilation = int(round(dilation_ratio * diagonal))  # noqa: RUF046 - as the reference has it
+    dilation = max(dilation, 1)
+    eroded = np.pad(mask.astype(np.uint8), 1)
+    for _ in range(dilation):
+        eroded = ndimage.grey_erosion(eroded, size=(3, 3), mode="constant", cval=255)
+    return (mask.astype(np.uint8) - eroded[1:-1, 1:-1]).astype(bool)
+
+
+def disc(shape: tuple[int, int], y: float, x: float, radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+
+
+FIXED = {
+    "two discs": (disc((120, 160), 60, 70, 30), disc((120, 160), 62, 74, 28)),
+    "a disc and a square over it": (disc((96, 96), 48, 48, 20), square((96, 96), 30, 30, 40)),
+    "at the border": (disc((80, 200), 0, 0, 25), disc((80, 200), 5, 0, 22)),
+    "two parts and one": (disc((150, 150), 40, 40, 15) | disc((150, 150), 110, 110, 9), disc((150, 150), 40, 42, 15)),
+    "a ring and its disc": (
+        disc((200, 200), 100, 100, 60) & ~disc((200, 200), 100, 100, 30),
+        disc((200, 200), 100, 100, 60),
+    ),
+    "a picture of 1200 px": (disc((1200, 900), 600, 400, 333), disc((1200, 900), 607, 391, 320)),
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_boundary_iou_is_the_reference_implementations(name: str) -> None:
+    pred, truth = FIXED[name]
+    ours, theirs = reference_mask_to_boundary(pred), reference_mask_to_boundary(truth)
+    assert boundary_iou(pred, truth) == pytest.approx((ours & theirs).sum() / (ours | theirs).sum())
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_hd95_is_what_scipys_distance_transform_of_whole_pictures_gives(name: str) -> None:
+    edges = [mask & ~ndimage.binary_erosion(mask) for mask in FIXED[name]]
+    away = [ndimage.distance_transform_edt(~edge) for edge in edges]
+    both = [np.percentile(away[1][edges[0]], 95), np.percentile(away[0][edges[1]], 95)]
+    assert hd95_px(*FIXED[name]) == pytest.approx(max(both))
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_overlaps_are_what_counting_pixels_as_sets_gives(name: str) -> None:
+    pred, truth = ({(int(y), int(x)) for y, x in np.argwhere(mask)} for mask in FIXED[name])
+    assert iou(*FIXED[name]) == pytest.approx(len(pred & truth) / len(pred | truth))
+    assert dice(*FIXED[name]) == pytest.approx(2 * len(pred & truth) / (len(pred) + len(truth)))
+    assert over_area(*FIXED[name]) == pytest.approx(len(pred - truth) / len(truth))
+    assert under_area(*FIXED[name]) == pytest.approx(len(truth - pred) / len(truth))
+
+
 @given(pair=pairs)
 def test_the_measures_keep_their_ranges_and_symmetry(pair: tuple[np.ndarray, np.ndarray]) -> None:
     for measure in (iou, dice, boundary_iou):

@@ -74,6 +74,23 @@ def test_a_written_checkpoint_verifies(tmp_path: Path) -> None:
     assert sorted(each.name for each in (tmp_path / "out").iterdir()) == [MANIFEST_FILE, WEIGHTS_FILE]
 
 
+def test_other_files_are_vouched_for_too(tmp_path: Path) -> None:
+    """What lies beside the weights is as whole as they are, or the checkpoint is refused."""
+    written = write_checkpoint(tmp_path, weights=b"weights", manifest=MANIFEST, others={"report.html": b"<p>"})
+    assert set(written.files) == {WEIGHTS_FILE, "report.html"}
+    verified_weights(tmp_path)
+    (tmp_path / "report.html").write_bytes(b"<q>")
+    with pytest.raises(BadCheckpoint, match=r"report\.html has sha256"):
+        verified_weights(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../report.html", "manifest.json", ".hidden", "model.safetensors", ""])
+def test_a_file_that_is_no_plain_name_is_not_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadCheckpoint, match=r"plain name|another name"):
+        write_checkpoint(tmp_path / "out", weights=b"weights", manifest=MANIFEST, others={name: b""})
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_checkpoint_may_be_written_over_an_older_one(tmp_path: Path) -> None:
     """`samloop train --out DIR` may be repeated."""
     for weights in (b"old", b"newer"):

@@ -87,6 +87,15 @@ def test_a_published_version_reads_back(registry: Registry) -> None:
     assert registry.projects() == (7,)
 
 
+def test_files_beside_the_weights_are_published_with_them(registry: Registry) -> None:
+    """A report is as immutable as the weights that it is about."""
+    manifest = registry.publish(7, weights=b"weights", manifest=MANIFEST, others={"report.html": b"<p>"})
+    folder = registry.folder(manifest.version)
+    assert (folder / "report.html").read_bytes() == b"<p>"
+    assert {path.name for path in folder.iterdir()} == {WEIGHTS_FILE, MANIFEST_FILE, "report.html"}
+    registry.promote(7, manifest.version, reason="better")
+
+
 def test_versions_count_up_and_stand_oldest_first(registry: Registry) -> None:
     """Each project has a line of its own, and the same bytes may be published twice."""
     names = [publish(registry, weights) for weights in (b"a", b"b", b"b")]

@@ -14,9 +14,9 @@ def test_every_point_lies_in_the_frame(points: list[tuple[float, float]]) -> Non
     found = chart("t", [Series(name="a", style="plain", points=tuple(points), has_dots=True)], x_label="x")
     assert found is not None
     assert len(found.lines[0].dots) == len(points)
-    for x, y in found.lines[0].dots:
-        assert found.left - 0.01 <= x <= found.right + 0.01 < WIDTH
-        assert found.top - 0.01 <= y <= found.bottom + 0.01 < HEIGHT
+    for dot in found.lines[0].dots:
+        assert found.left - 0.01 <= dot.x <= found.right + 0.01 < WIDTH
+        assert found.top - 0.01 <= dot.y <= found.bottom + 0.01 < HEIGHT
 
 
 @given(low=st.floats(-1e5, 1e5), span=st.floats(1e-3, 1e5))
@@ -52,3 +52,11 @@ def test_the_diagonal_is_where_both_axes_agree() -> None:
 def test_a_whisker_has_zero_in_its_middle_and_stops_at_its_ends() -> None:
     assert whisker((0.0, -0.5, 2.0), reach=1.0) == (50.0, 25.0, 100.0)
     assert whisker((0.05, 0.0, 0.1), reach=0.1) == pytest.approx((75.0, 50.0, 100.0))
+
+
+def test_a_dot_is_as_large_as_what_it_stands_for() -> None:
+    points = ((0.0, 0.0), (1.0, 1.0))
+    found = chart("t", [Series(name="a", style="plain", points=points, has_dots=True, counts=(1, 16))], x_label="x")
+    assert found is not None
+    small, large = (dot.radius for dot in found.lines[0].dots)
+    assert 1.5 < small < large

@@ -1,0 +1,67 @@
+"""A training can be watched, and watching changes nothing."""
+
+import numpy as np
+import pytest
+
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import Embedding, encode
+from finetuner.config import TrainConfig
+from finetuner.curves import Curves, Watcher
+from finetuner.dataset import Sample
+from finetuner.methods.decoder import DecoderMethod
+from finetuner.trainer import Step, Trainer
+
+
+@pytest.fixture
+def embedding(tiny_base: BaseModel, discs: object) -> Embedding:
+    return encode(tiny_base, discs(0)[0])  # type: ignore[operator]
+
+
+def _step(number: int, loss: float) -> Step:
+    return Step(
+        epoch=1, epochs=1, step=number, decodes=number, seconds=1.0, learning_rate=1e-4, loss=loss, mask=loss, iou=0.0,
+        is_last_of_epoch=False, done=0.5,
+    )  # fmt: skip
+
+
+def test_a_long_training_is_told_in_sixty_means() -> None:
+    curves = Curves()
+    for number in range(1, 1201):
+        curves.add(_step(number, float(number)))
+    told = curves.to_json()["training"]
+    assert len(told) == 60
+    assert told[0] == [20, 10.5, 10.5, 0.0]
+    assert told[-1][0] == 1200
+
+
+def test_a_short_training_is_told_in_means_of_four_steps() -> None:
+    curves = Curves()
+    assert curves.to_json() == {"training": [], "held_out": []}
+    for number in range(1, 10):
+        curves.add(_step(number, 1.0))
+    assert [each[0] for each in curves.to_json()["training"]] == [5, 9]
+
+
+def test_looks_are_spread_over_the_training(tiny_base: BaseModel, sample: Sample, embedding: Embedding) -> None:
+    watcher = Watcher(DecoderMethod(tiny_base), [sample], config=TrainConfig(), embedding=lambda _: embedding)
+    done = [
+        share for share in np.linspace(0, 1, 101).tolist() if watcher.is_due(share) and watcher.look(step=1, done=share)
+    ]
+    assert len(done) == 6
+    assert not Watcher(DecoderMethod(tiny_base), [], config=TrainConfig(), embedding=lambda _: embedding).is_due(0.0)
+
+
+def test_a_watched_training_ends_with_the_weights_of_one_that_is_not(
+    tiny_base: BaseModel, sample: Sample, embedding: Embedding
+) -> None:
+    config, ended = TrainConfig(epochs=4, decodes=None), []
+    for is_watched in (False, True):
+        method = DecoderMethod(tiny_base)
+        watcher = Watcher(method, [sample], config=config, embedding=lambda _: embedding)
+        for step in Trainer(method, [sample], config=config, embedding=lambda _: embedding).steps():
+            if is_watched:
+                look = watcher.look(step=step.step, done=step.done)
+                assert set(look.iou) == set(look.loss) == {"box", "point"}
+                assert 0 <= look.iou["box"] <= 1
+        ended.append(method.weights())
+    assert ended[0] == ended[1]
