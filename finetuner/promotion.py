@@ -68,8 +68,8 @@ def _is_gain(found: Mapping[str, Interval]) -> bool:
 
 def _worse(rival: Rival) -> list[str]:
     return [
-        f"{prompt} prompts may be worse than with {rival.name}: {_JUDGED[name]} {_shown(each)}, and no interval may "
-        f"reach below {_number(-MARGIN)} nor its mean below {_number(-MARGIN / 2)}"
+        f"{prompt} prompts may lose too much against {rival.name}: {_JUDGED[name]} {_shown(each)}, where an interval "
+        f"may reach to {_number(-MARGIN)} and its mean to {_number(-MARGIN / 2)}"
         for prompt, found in rival.by_prompt.items()
         for name, each in found.items()
         if name in _JUDGED and (each.mean < -MARGIN / 2 or each.low < -MARGIN)

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from backend.registry.checkpoint import Manifest
 from finetuner.evaluation import METRICS, PROMPTS
+from finetuner.objects import SIZES
 from finetuner.report.charts import Chart, Series, chart, whisker
 from finetuner.report.overlays import Overlay
 
@@ -105,11 +106,14 @@ def _prompt_table(
     prompt: str, reports: Sequence[Mapping[str, Any]], headings: tuple[str, ...], difference: Mapping[str, Any]
 ) -> Table:
     intervals: Mapping[str, Sequence[float]] = difference.get(prompt, {})
-    # One scale for the shares, another for pixels: a whisker tells of its sign and width, beside its numbers.
-    shares = [abs(value) for name, each in intervals.items() if name != "hd95_px" for value in each]
-    reach = {name: max(shares, default=1.0) or 1.0 for name in METRICS}
-    reach["hd95_px"] = max((abs(value) for value in intervals.get("hd95_px", ())), default=1.0) or 1.0
-    rows = [_metric_row(name, [each[prompt] for each in reports], intervals.get(name), reach[name]) for name in METRICS]
+    # IoU, Dice and Boundary IoU on one scale; one flooded mask makes areas and distances a hundred times as wide.
+    reach = {name: max(map(abs, each)) or 1.0 for name, each in intervals.items()}
+    overlaps = max((reach[name] for name in _HIGHER_IS_BETTER & reach.keys()), default=1.0)
+    reach |= dict.fromkeys(_HIGHER_IS_BETTER, overlaps)
+    rows = [
+        _metric_row(name, [each[prompt] for each in reports], intervals.get(name), reach.get(name, 1.0))
+        for name in METRICS
+    ]
     return Table(
         title={"box": "With the object's box", "point": "With one click"}[prompt], first="measure", headings=headings,
         rows=tuple(rows), has_differences=bool(intervals),
@@ -134,9 +138,13 @@ def _metric_row(
 
 
 def _group_tables(key: str, title: str, reports: Sequence[Mapping[str, Any]], headings: tuple[str, ...]) -> list[Table]:
-    groups = reports[0].get(key) or {}
-    if len(groups) < 2:
+    found = reports[0].get(key) or {}
+    if len(found) < 2:
         return []
+    # A manifest keeps its keys in the order of the alphabet.
+    groups = {
+        each: found[each] for each in sorted(found, key=lambda name: (SIZES.index(name) if name in SIZES else 0, name))
+    }
     return [
         Table(
             title=f"{title}: {TITLES[name]}", first="", headings=("masks", *headings),

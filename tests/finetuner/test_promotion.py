@@ -58,8 +58,8 @@ def test_a_gain_with_points_does_not_pay_for_a_loss_with_boxes() -> None:
     verdict = judge(_rival(WORSE, GAIN))
     assert not verdict.promote
     assert verdict.reasons[0] == (
-        "box prompts may be worse than with mobile-sam: IoU -.050 [-.080, -.020], "
-        "and no interval may reach below -.020 nor its mean below -.010"
+        "box prompts may lose too much against mobile-sam: IoU -.050 [-.080, -.020], "
+        "where an interval may reach to -.020 and its mean to -.010"
     )
     # What it had gained is told too: the annotator may want it all the same.
     assert "box prompts lost -.050 [-.080, -.020], point prompts gained +.100 [+.050, +.150] Boundary IoU" in _said(
@@ -70,7 +70,7 @@ def test_a_gain_with_points_does_not_pay_for_a_loss_with_boxes() -> None:
 def test_an_interval_that_reaches_too_low_is_enough_to_refuse() -> None:
     verdict = judge(_rival(Interval(0.01, -0.021, 0.04), GAIN))
     assert not verdict.promote
-    assert "box prompts may be worse" in _said(verdict)
+    assert "box prompts may lose too much" in _said(verdict)
 
 
 def test_iou_alone_is_not_enough_where_the_boundary_falls() -> None:
@@ -80,7 +80,7 @@ def test_iou_alone_is_not_enough_where_the_boundary_falls() -> None:
 def test_what_beats_a_bad_champion_must_still_not_be_worse_than_the_base() -> None:
     verdict = judge(_rival(SAME, GAIN, name="v3"), base=_rival(WORSE, GAIN, name="the base model"))
     assert not verdict.promote
-    assert "box prompts may be worse than with the base model" in _said(verdict)
+    assert "box prompts may lose too much against the base model" in _said(verdict)
     assert "against v3 box" in _said(verdict)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from selenium import webdriver
 
 from backend.registry.checkpoint import Manifest
+from finetuner.objects import SIZES
 from finetuner.report.overlays import Overlay
 from finetuner.report.page import Shown, render
 
@@ -102,6 +103,20 @@ def test_the_page_tells_the_verdict_and_the_figures_of_all_three(page: bytes) ->
     ):  # fmt: skip
         assert told in text
     assert b"Better than what was served" in render(_manifest(METRICS, promote=True), Shown(weights_sha256="0" * 64))
+
+
+def test_sizes_stand_from_small_to_large_however_the_manifest_sorts_them() -> None:
+    sizes = {"large": M, "medium": M, "small": M}
+    report = {**REPORT, "labels": {}, "sizes": sizes}
+    shown = render(_manifest({"base": report, "candidate": report}), Shown(weights_sha256="0" * 64)).decode()
+    assert [shown.index(f">{size}<") for size in SIZES] == sorted(shown.index(f">{size}<") for size in SIZES)
+
+
+def test_one_flooded_mask_does_not_flatten_the_other_whiskers() -> None:
+    flooded = {**INTERVALS, "over_area": [-19.0, -51.0, -1.0]}
+    metrics = {"base": REPORT, "candidate": REPORT, "difference": {"box": flooded, "point": flooded}}
+    shown = render(_manifest(metrics), Shown(weights_sha256="0" * 64)).decode()
+    assert '<line class="reach" x1="62.5" x2="87.5"' in shown
 
 
 def test_names_from_outside_stay_text(page: bytes) -> None:
