@@ -1,48 +1,17 @@
 """Whether a predicted IoU can be believed, and the isotonic map that makes it more believable."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from scipy import optimize
 
+from backend.sam.scoring import Calibration
+
 BINS = 10
 LEAST_PREDICTIONS = 20  # fewer say nothing about any part of the range
 
 Values = Float[np.ndarray, " n"]
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """A rising map from predicted IoU, as the decoder gives it, to the IoU that such masks had.
-
-    `x` rises strictly, `y` never falls and lies in [0, 1]. Between its points it is linear, beyond them constant.
-    """
-
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-
-    def __call__(self, predicted_iou: Values) -> Values:
-        """The IoU to expect of each, in [0, 1]."""
-        return np.asarray(np.interp(predicted_iou, self.x, self.y), np.float64)
-
-    def to_json(self) -> dict[str, list[float]]:
-        """`{"x", "y"}`, as the manifest's metrics keep it under "calibration"."""
-        return {"x": list(self.x), "y": list(self.y)}
-
-    @classmethod
-    def from_metrics(cls, metrics: Mapping[str, Any]) -> "Calibration | None":
-        """What a manifest's metrics hold; None where they hold none, or none that can be used."""
-        match metrics.get("calibration"):
-            case {"x": [_, *_] as x, "y": [_, *_] as y} if len(x) == len(y):
-                points = np.array([x, y], dtype=object)
-                if all(type(each) in {int, float} for each in points.flat):
-                    found = points.astype(np.float64)
-                    if np.isfinite(found).all() and (np.diff(found[0]) > 0).all() and (np.diff(found[1]) >= 0).all():
-                        return cls(tuple(found[0].tolist()), tuple(found[1].tolist()))
-        return None
 
 
 def fit(predicted_iou: Values, true_iou: Values) -> Calibration | None:

@@ -83,7 +83,7 @@ def report(measured: Sequence[Measured], *, calibrated: Sequence[float] | None =
         "clicks": IoU after 0, 1, ... corrective clicks. "clicks_to": for each of GOALS the mean number of clicks (the
         first one counts; where the last does not get there, all that were made) and the share of objects that "reached"
         it; empty where no corrective click was measured. "calibration": calibration.believability of "predicted_iou" as
-        the decoder says it, of the "score" that is served without a calibration, and of the "calibrated" IoU, or None.
+        the decoder says it, of the "score" that this model would serve, and of the "calibrated" IoU, or None.
     """
     labels = sorted({each.label for each in measured})
     curves = [each.clicks_iou for each in measured if each.prompt == "point"]

@@ -11,9 +11,9 @@ from backend.errors import BadInput, NotFound
 from backend.registry.checkpoint import REPORT_FILE, Manifest, read_manifest, write_checkpoint
 from backend.sam.loading import decoder_of
 from backend.sam.predictor import Predictor
+from backend.sam.scoring import calibration_of
 from backend.settings import Settings
 from finetuner.annotations import annotated_task
-from finetuner.calibration import Calibration
 from finetuner.comparison import compared_json
 from finetuner.dataset import Sample, assemble
 from finetuner.evaluation import Measured, measure
@@ -98,7 +98,9 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
     base, config = workshop.base, workshop.config
     # Before the images are read: a checkpoint that cannot be used should be told at once.
     tuned = {
-        name: Predictor(base, decoder_of(base, folder), version=name)
+        name: Predictor(
+            base, decoder_of(base, folder), version=name, calibration=calibration_of(read_manifest(folder).metrics)
+        )
         for name, folder in (("candidate", checkpoint), ("served", champion))
         if folder is not None
     }
@@ -119,7 +121,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
         base_name=base.name, served_name="champion",
         base=plain, candidate=found["candidate"], served=found.get("served"),
     )  # fmt: skip
-    return compared.figures(config, calibration=Calibration.from_metrics(read_manifest(checkpoint).metrics))
+    return compared.figures(config, calibration=tuned["candidate"].calibration)
 
 
 def image_path(images: Path, uri: str) -> Path:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from backend.sam.predictor import Embedding
-from finetuner.calibration import Calibration, Values, fit
+from backend.sam.scoring import Calibration
+from finetuner.calibration import Values, fit
 from finetuner.comparison import Differences, compared_json, differences, differences_json, label_differences
 from finetuner.config import TrainConfig
 from finetuner.dataset import Sample
@@ -42,7 +43,7 @@ class Compared:
         """What `samloop evaluate --json` prints; `calibration`: the candidate's."""
         bounds = {"rounds": config.bootstrap_rounds, "seed": config.seed}
         found = differences(self.base, self.candidate, **bounds)
-        calibrated = None if calibration is None else calibration(predictions(self.candidate)[0]).tolist()
+        calibrated = None if calibration is None else [calibration(each.predicted_iou) for each in self.candidate]
         told = compared_json(self.base, self.candidate, found=found, calibrated=calibrated)
         if self.served is None:
             return {**told, "served": None, "difference_to_served": None}

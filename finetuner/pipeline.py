@@ -9,10 +9,11 @@ from backend.errors import BadCheckpoint, NotFound, SettingsError
 from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import parse_label_config
-from backend.registry.checkpoint import REPORT_FILE
+from backend.registry.checkpoint import REPORT_FILE, read_manifest
 from backend.registry.store import ChampionMoved, Pointer, Registry
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
+from backend.sam.scoring import calibration_of
 from backend.settings import Settings
 from finetuner.annotations import AnnotatedTask, annotated_task
 from finetuner.dataset import Sample
@@ -100,14 +101,16 @@ def _served(base: BaseModel, registry: Registry, champion: Pointer | None) -> Se
     if champion is None or champion.version is None:
         return Served(version=base.name)
     try:
-        decoder = decoder_of(base, registry.folder(champion.version))
+        folder = registry.folder(champion.version)
+        decoder, calibration = decoder_of(base, folder), calibration_of(read_manifest(folder).metrics)
     except (BadCheckpoint, NotFound) as fault:
         log.warning(
             "comparing with the base: %s cannot be served: %s", champion.version, fault,
             extra={"event": "checkpoint.refused", "version": champion.version},
         )  # fmt: skip
         return Served(version=base.name)
-    return Served(version=champion.version, predictor=Predictor(base, decoder, version=champion.version))
+    predictor = Predictor(base, decoder, version=champion.version, calibration=calibration)
+    return Served(version=champion.version, predictor=predictor)
 
 
 def _promote(  # noqa: PLR0913 - all by name

@@ -217,7 +217,7 @@ def _believable(metrics: Mapping[str, Any]) -> Table | None:
         for name, title in (
             ("predicted_iou", "predicted IoU"),
             ("calibrated", "calibrated"),
-            ("score", "predicted IoU x stability"),
+            ("score", "with stability"),
         )
         if (found := ((metrics.get(key) or {}).get("calibration") or {}).get(name))
     ]
