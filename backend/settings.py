@@ -121,6 +121,15 @@ class Settings:
         "`mobile-sam`, `sam-vit-base|large|huge`, a Hugging Face id, a `save_pretrained` or a checkpoint folder; "
         "absent: `mobile-sam` on a CPU, `sam-vit-base` on a GPU",
     )  # fmt: skip
+    annotators: str = _setting(
+        "SAMLOOP_ANNOTATORS",
+        _one_of("latest", "majority"),
+        "latest",
+        "whose annotation of a task is learnt from: the latest (ground truth first), or a majority vote of all masks",
+    )
+    rectangle_masks: bool = _setting(
+        "SAMLOOP_RECTANGLE_MASKS", _flag, default=False, text="learn from rectangles as if they were masks"
+    )
     device: str = _setting("SAMLOOP_DEVICE", _one_of("auto", "cpu", "cuda", "mps"), "auto", "where the model runs")
     dtype: str = _setting(
         "SAMLOOP_DTYPE",

@@ -1,6 +1,5 @@
 """Label Studio's tasks to objects. What cannot be learnt from is left out, its reason logged and counted."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,71 +8,49 @@ import numpy as np
 from jaxtyping import Bool
 
 from backend.labelstudio.regions import UnusableRegion, mask_of_region
+from finetuner.annotators import Annotation, counting_annotations
+from finetuner.consensus import Drawing, majority
+from finetuner.exclusions import Exclusions
 from finetuner.objects import LabelledMask
 
-log = logging.getLogger(__name__)
-
-_EXAMPLES = 5
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _NOT_DRAWN = frozenset({"labels", "choices", "textarea", "rating", "number", "taxonomy"})
 
 
-class Exclusions:
-    """What was left out: a count for each reason, and the first few places, for the manifest."""
-
-    def __init__(self) -> None:
-        self._places: dict[str, list[dict[str, Any]]] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, reason: str, **place: object) -> None:
-        """Leave something out. `place`: the ids of `task`, `annotation`, `region`, and what else tells of this one."""
-        known = {key: value for key, value in place.items() if isinstance(value, int | str)}
-        self._counts[reason] = self._counts.get(reason, 0) + 1
-        if len(kept := self._places.setdefault(reason, [])) < _EXAMPLES:
-            kept.append(known)
-        log.info("left out: %s (%s)", reason, known, extra={"event": "annotation.excluded", "reason": reason, **known})
-
-    def __len__(self) -> int:
-        return sum(self._counts.values())
-
-    def to_json(self) -> tuple[Mapping[str, Any], ...]:
-        """`{"reason", "count", "examples"}`, the most frequent first."""
-        ordered = sorted(self._counts.items(), key=lambda each: (-each[1], each[0]))
-        return tuple({"reason": reason, "count": count, "examples": self._places[reason]} for reason, count in ordered)
-
-    def sentence(self) -> str:
-        """The three most frequent reasons, for a person, and what the first place of each tells."""
-        shown = [
-            f"{each['count']} x {each['reason']}"
-            + "".join(f" ({told['why']})" for told in each["examples"][:1] if "why" in told)
-            for each in self.to_json()[:3]
-        ]
-        return "; ".join(shown) if shown else "nothing was left out"
-
-
 @dataclass(frozen=True, slots=True)
 class AnnotatedTask:
-    """The annotation of a task that counts: the latest submitted one. `regions` are its result as it stands."""
+    """A task with the annotations that count: one, or one of each annotator where they vote."""
 
     task_id: int | str
     image_uri: str
-    annotation_id: object
-    regions: tuple[Any, ...] = field(repr=False)
+    annotations: tuple[Annotation, ...] = field(repr=False)
+
+    @property
+    def is_ground_truth(self) -> bool:
+        """Whether one of them is marked as ground truth."""
+        return any(each.is_ground_truth for each in self.annotations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Which regions are objects. `labels`: those of the labelling configuration; empty, every label will do."""
+    """Which regions are objects. `labels`: those of the labelling configuration; empty, every label will do.
+
+    `ground_truth_weight`: how many others an annotation that is marked as ground truth counts for in a vote.
+    """
 
     labels: frozenset[str] = frozenset()
     rectangles_are_masks: bool = False
     min_object_px: int = 2
+    ground_truth_weight: int = 1
 
 
-def annotated_task(task: object, *, image_key: str | None, exclusions: Exclusions) -> AnnotatedTask | None:
+def annotated_task(
+    task: object, *, image_key: str | None, exclusions: Exclusions, annotators: str = "latest"
+) -> AnnotatedTask | None:
     """Read one task; None if there is nothing in it to learn from.
 
     `image_key` names the image in the task's `data`; None: the first value there that looks like an image.
+    `annotators`: as annotators.counting_annotations has it.
     """
     if not isinstance(task, Mapping) or not isinstance(task.get("id"), int | str):
         exclusions.add("a task that is no object with an id", task=None)
@@ -82,10 +59,8 @@ def annotated_task(task: object, *, image_key: str | None, exclusions: Exclusion
     if uri is None:
         exclusions.add("the task names no image", task=task["id"])
         return None
-    annotation = _latest(task, exclusions=exclusions)
-    if annotation is None:
-        return None
-    return AnnotatedTask(task["id"], uri, annotation.get("id"), tuple(annotation["result"]))
+    annotations = counting_annotations(task, annotators=annotators, exclusions=exclusions)
+    return AnnotatedTask(task["id"], uri, annotations) if annotations else None
 
 
 def objects_of(
@@ -95,10 +70,38 @@ def objects_of(
     width_px: int,
     rules: Rules,
     exclusions: Exclusions,
+) -> tuple[LabelledMask, ...]:
+    """Every mask of the annotation on its upright image of this size; of several annotations what their majority drew.
+
+    An annotator none of whose regions can be used has no vote.
+    """
+    drawings = []
+    for each in task.annotations:
+        objects = tuple(
+            _drawn(each, task=task, height_px=height_px, width_px=width_px, rules=rules, exclusions=exclusions)
+        )
+        if objects or not each.regions:
+            votes = rules.ground_truth_weight if each.is_ground_truth else 1
+            drawings.append(Drawing(annotator=each.annotator, objects=objects, votes=votes))
+    if len(drawings) < 2:
+        return drawings[0].objects if drawings else ()
+    agreed = majority(drawings, min_object_px=rules.min_object_px)
+    if agreed.outvoted:
+        exclusions.add("no majority of the annotators drew it so", count=agreed.outvoted, task=task.task_id)
+    return agreed.objects
+
+
+def _drawn(  # noqa: PLR0913 - all by name
+    annotation: Annotation,
+    *,
+    task: AnnotatedTask,
+    height_px: int,
+    width_px: int,
+    rules: Rules,
+    exclusions: Exclusions,
 ) -> Iterator[LabelledMask]:
-    """Yield every mask of the annotation on its upright image of this size."""
-    named = _labels_by_region(task.regions)
-    for region in task.regions:
+    named = _labels_by_region(annotation.regions)
+    for region in annotation.regions:
         if isinstance(region, Mapping) and region.get("type") in _NOT_DRAWN:
             continue  # says something of the image or of another region; draws nothing itself
         place = region.get("id") if isinstance(region, Mapping) else None
@@ -109,7 +112,7 @@ def objects_of(
             )
             _check_area(mask, min_object_px=rules.min_object_px)
         except UnusableRegion as fault:
-            exclusions.add(fault.reason, task=task.task_id, annotation=task.annotation_id, region=place)
+            exclusions.add(fault.reason, task=task.task_id, annotation=annotation.annotation_id, region=place)
         else:
             yield LabelledMask.of(mask, label=label)
 
@@ -122,31 +125,6 @@ def _image_uri(data: object, *, image_key: str | None) -> str | None:
         return uri if isinstance(uri, str) and uri else None
     texts = [value for value in data.values() if isinstance(value, str)]
     return next((text for text in texts if text.lower().split("?d=")[-1].split("?")[0].endswith(_IMAGE_ENDINGS)), None)
-
-
-def _latest(task: Mapping[str, Any], *, exclusions: Exclusions) -> Mapping[str, Any] | None:
-    """The submitted annotation that was changed last, if it holds any region."""
-    given = task.get("annotations")
-    annotations = [each for each in given if isinstance(each, Mapping)] if isinstance(given, Sequence) else []
-    submitted = []
-    for each in annotations:
-        if each.get("was_cancelled"):
-            exclusions.add("the annotator skipped the task", task=task["id"], annotation=each.get("id"))
-        else:
-            submitted.append(each)
-    if not annotations:
-        exclusions.add("only a draft" if task.get("drafts") else "no annotation yet", task=task["id"])
-    if not submitted:
-        return None
-    # ISO 8601 in UTC sorts as text; ids settle what an import has written in one instant.
-    ordered = sorted(submitted, key=lambda each: (str(each.get("updated_at") or ""), str(each.get("id")).zfill(20)))
-    for older in ordered[:-1]:
-        exclusions.add("a later annotation of the same task counts", task=task["id"], annotation=older.get("id"))
-    latest: Mapping[str, Any] = ordered[-1]
-    if not isinstance(latest.get("result"), list) or not latest["result"]:
-        exclusions.add("an annotation without any region", task=task["id"], annotation=latest.get("id"))
-        return None
-    return latest
 
 
 def _labels_by_region(regions: Sequence[Any]) -> dict[object, str]:

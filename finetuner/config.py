@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from finetuner.annotations import Rules
+from finetuner.annotators import ANNOTATORS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,9 @@ class TrainConfig:
     feedback_share: float = 0.5  # of corrective rounds that see the previous logits
 
     held_out_share: float = 0.2
+    most_folds: int = 7  # of the cross-validation of a small project, which shares out `decodes` and `seconds`
+    annotators: str = "latest"  # or "majority": whose annotation of a task counts
+    ground_truth_weight: int = 2  # how many annotations one that is marked as ground truth counts for
     rectangles_are_masks: bool = False
     min_object_px: int = 2
     evaluation_clicks: int = 0  # corrective clicks on held-out objects while training; `samloop evaluate` does all 7
@@ -54,6 +58,12 @@ class TrainConfig:
             raise ValueError(f"epochs={self.epochs}, seconds={self.seconds}, decodes={self.decodes}: at least 1 each")
         if not 0 < self.held_out_share < 1:
             raise ValueError(f"held_out_share={self.held_out_share} is not between 0 and 1")
+        if self.most_folds < 2 or self.ground_truth_weight < 1:
+            raise ValueError(
+                f"most_folds={self.most_folds}, ground_truth_weight={self.ground_truth_weight}: at least 2 and 1"
+            )
+        if self.annotators not in ANNOTATORS:
+            raise ValueError(f"annotators={self.annotators!r} is none of {', '.join(ANNOTATORS)}")
         if self.precision not in {"auto", "float32", "bfloat16"}:
             raise ValueError(f"precision={self.precision!r} is none of auto, float32, bfloat16")
         if not 1 <= self.objects_per_step <= 25:
@@ -65,6 +75,7 @@ class TrainConfig:
             labels=frozenset(labels),
             rectangles_are_masks=self.rectangles_are_masks,
             min_object_px=self.min_object_px,
+            ground_truth_weight=self.ground_truth_weight,
         )
 
     def to_json(self) -> dict[str, Any]:

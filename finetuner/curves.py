@@ -77,8 +77,8 @@ class Watcher:
         self._next = 0.0
 
     def is_due(self, done: float) -> bool:
-        """Whether it is time for another look, `done` in [0, 1] of the work being done."""
-        return bool(self._samples) and done >= self._next - 1e-9
+        """Whether it is time for another look, `done` in [0, 1] of the work being done; never without images."""
+        return bool(self._samples) and done >= min(self._next, 1.0) - 1e-9
 
     def look(self, *, step: int, done: float) -> Look:
         """Measure with the weights as they are now."""
@@ -97,6 +97,22 @@ class Watcher:
                 loss[prompt] += mask_loss(single, target, losses=self._config.losses)[:, 0].tolist()
                 ious[prompt] += hard_iou(single, target)[:, 0].tolist()
         return Look(step=step, loss=_rounded(loss), iou=_rounded(ious))
+
+
+def mean_looks(trainings: Sequence[Sequence[Look]]) -> list[Look]:
+    """One look for the first of every training, one for the second, and so on: of the folds of a cross-validation.
+
+    Those are equally long; where one ended early, the looks that not all have are left out. Trainings without any do
+    not count.
+    """
+    return [
+        Look(
+            step=round(np.mean([each.step for each in looks])),
+            loss=_rounded({prompt: [each.loss[prompt] for each in looks] for prompt in PROMPTS}),
+            iou=_rounded({prompt: [each.iou[prompt] for each in looks] for prompt in PROMPTS}),
+        )
+        for looks in zip(*filter(None, trainings), strict=False)
+    ]
 
 
 def _rounded(values: dict[str, list[float]]) -> dict[str, float]:

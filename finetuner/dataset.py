@@ -1,6 +1,7 @@
 """Images and their objects, ready to learn from; an image is encoded once for all trainings and kept on disk."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -13,8 +14,10 @@ from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.embeddings import EmbeddingKey, halved, widened
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import PREPROCESSING, Embedding, encode
-from finetuner.annotations import AnnotatedTask, Exclusions, Rules, objects_of
+from finetuner.annotations import AnnotatedTask, Rules, objects_of
+from finetuner.exclusions import Exclusions
 from finetuner.objects import LabelledMask
+from finetuner.picture import picture_hash
 from finetuner.progress import Progress
 from finetuner.split import Split, split_images
 
@@ -24,20 +27,31 @@ _OTHER_PROCESS_S = 60.0
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sample:
-    """One annotated image: the digest of its bytes, its upright size, and at least one object."""
+    """One annotated image: the digest of its bytes, its upright size, and at least one object.
+
+    `picture` is what near-duplicates share (finetuner.picture); "" where that is not known. `is_ground_truth`: an
+    annotation that is marked so is among those that its objects come from.
+    """
 
     image_sha256: str
     height_px: int
     width_px: int
     objects: tuple[LabelledMask, ...]
+    picture: str = ""
+    is_ground_truth: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """All usable images of a project, on their two sides."""
+    """All usable images of a project.
+
+    `train` and `held_out` are the two sides of the split: of a cross-validation, all images twice, the held-out ones
+    fold by fold. `folds` are its parts: what is learnt from, what is measured on.
+    """
 
     train: tuple[Sample, ...]
     held_out: tuple[Sample, ...]
+    folds: tuple[tuple[tuple[Sample, ...], tuple[Sample, ...]], ...]
     split: Split
     digest: str
 
@@ -149,35 +163,66 @@ class SampleReader:
             return None
         digest = hashlib.sha256(data).hexdigest()
         self.embeddings.ensure(digest, data, again=partial(self.read, task))
-        return Sample(image_sha256=digest, height_px=image.height, width_px=image.width, objects=objects)
+        return Sample(
+            image_sha256=digest,
+            height_px=image.height,
+            width_px=image.width,
+            objects=objects,
+            picture=picture_hash(image),
+            is_ground_truth=task.is_ground_truth,
+        )
 
 
-def assemble(samples: Sequence[Sample], *, share: float, exclusions: Exclusions) -> Dataset:
-    """Put every sample on its side.
+def assemble(samples: Sequence[Sample], *, share: float, exclusions: Exclusions, most_folds: int = 7) -> Dataset:
+    """Check that there is something to learn, and put every sample on its side; see split.split_images.
 
     Raises:
         NothingToLearn: fewer than two different images with an object.
     """
-    split = split_images((each.image_sha256 for each in samples), share=share)
-    if not split.train or not split.held_out:
-        raise NothingToLearn(
-            f"{len(split.train) + len(split.held_out)} usable image(s): at least two different ones with a brush, "
-            f"polygon or other mask are needed, one to learn from and one to measure on ({exclusions.sentence()})"
-        )
+    split = split_images(
+        {each.image_sha256: each.picture or each.image_sha256 for each in samples}, share=share, most_folds=most_folds
+    )
+    if not split.folds:
+        raise NothingToLearn(f"{_too_few(samples)}; left out: {exclusions.sentence()}")
+
+    def chosen(digests: tuple[str, ...]) -> tuple[Sample, ...]:
+        wanted = frozenset(digests)
+        return tuple(each for each in samples if each.image_sha256 in wanted)
+
+    folds = tuple((chosen(fold.train), chosen(fold.held_out)) for fold in split.folds)
     return Dataset(
-        train=tuple(each for each in samples if each.image_sha256 in split.train),
-        held_out=tuple(each for each in samples if each.image_sha256 in split.held_out),
+        train=chosen(split.train),
+        held_out=tuple(sample for _, held_out in folds for sample in held_out),
+        folds=folds,
         split=split,
         digest=data_digest(samples),
     )
 
 
 def data_digest(samples: Sequence[Sample]) -> str:
-    """SHA-256 over every image and object, in whatever order they came."""
+    """SHA-256 over every image, whether it is ground truth, and its objects, in whatever order they came.
+
+    Whatever a training sees of the annotations changes it: a mask or a label that was edited; an object, an annotation
+    or a task that was added or deleted; a mark as ground truth.
+    """
     lines = sorted(
-        f"{sample.image_sha256} {each.label} {each.y0_px} {each.x0_px} {each.crop_shape} "
-        f"{hashlib.sha256(each.packed.tobytes()).hexdigest()}"
+        json.dumps(
+            [
+                sample.image_sha256, sample.is_ground_truth, each.label, each.y0_px, each.x0_px, *each.crop_shape,
+                hashlib.sha256(each.packed.tobytes()).hexdigest(),
+            ]
+        )
         for sample in samples
         for each in sample.objects
-    )
+    )  # fmt: skip
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _too_few(samples: Sequence[Sample]) -> str:
+    """Why there is nothing to learn, and what to do."""
+    needed = "a training needs at least two different images with a brush, polygon or other mask on each"
+    if not samples:
+        return f"no usable image: {needed}, one to learn from and one to measure on"
+    if len(samples) == 1:
+        return f"1 usable image: {needed}, one to learn from and one to measure on: annotate another"
+    return f"all {len(samples)} usable images are the same file: {needed}: annotate others"

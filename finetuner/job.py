@@ -155,6 +155,7 @@ class _Run:
 class JobProgress:
     """Progress into the job's meta, at most twice a second but at every change of phase, and into the log.
 
+    A text of several lines, a table, stays in the meta to the end: whoever looks in later should see it too.
     A Redis that is away does not hold the training up; a lease that was lost ends it (LeaseLost).
     """
 
@@ -164,20 +165,26 @@ class JobProgress:
         self._lease = lease
         self._phase = ""
         self._next_s = 0.0
+        self._tables: dict[str, Any] = {}
 
-    def __call__(self, phase: str, **figures: float | str) -> None:
+    def __call__(self, phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
         """Take notice; see finetuner.progress."""
         self._lease.check_quickly()
+        tables = {name: value for name, value in figures.items() if "\n" in str(value)}
+        self._tables |= tables
         now = time.monotonic()
         if phase == self._phase and now < self._next_s:
             return
         level = logging.INFO if phase != self._phase or "epoch" in figures else logging.DEBUG
         self._phase, self._next_s = phase, now + _PROGRESS_S
-        told = {"phase": phase, **_plain(figures)}
+        told = {"phase": phase, **_plain({name: value for name, value in figures.items() if name not in tables})}
         log.log(
             level, "%s %s", self._job.id, " ".join(f"{name}={value}" for name, value in told.items()),
             extra={"event": "training.progress", "project_id": self._lease.project_id, "progress": told},
         )  # fmt: skip
+        for line in (line for table in tables.values() for line in str(table).splitlines()):
+            log.info("%s %s", self._job.id, line, extra={"event": "training.table"})
+        told |= self._tables
         self._job.meta["progress"] = told
         try:
             self._connection.hset(self._job.key, "meta", json.dumps(self._job.meta))

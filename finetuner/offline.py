@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ from backend.sam.loading import decoder_of
 from backend.sam.predictor import Predictor
 from backend.sam.scoring import calibration_of
 from backend.settings import Settings
-from finetuner.annotations import annotated_task
 from finetuner.comparison import compared_json
 from finetuner.dataset import Sample, assemble
 from finetuner.evaluation import Measured, measure
+from finetuner.folds import fair_images
 from finetuner.outcome import Compared
 from finetuner.progress import Progress, silent
-from finetuner.recipe import Served, Workshop, base_predictor, config_of, learn
+from finetuner.recipe import Served, Workshop, base_predictor, config_of, learn, learnt_images
 
 CLICKS = 7  # corrective clicks that `samloop evaluate` measures
 
@@ -84,7 +85,9 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
 
     Returns:
         What `samloop evaluate --json` prints; "candidate" and "difference" are None without a checkpoint. With a
-        champion, the checkpoint that it should beat, "served" and "difference_to_served" are its figures.
+        champion, the checkpoint that it should beat, "served" and "difference_to_served" are its figures. Images that
+        the checkpoint has learnt from are left out, and from the comparison with the champion those that it has learnt
+        from; where that would leave too few they are measured, and "note" says what that is worth.
 
     Raises:
         BadInput: the export is none.
@@ -106,6 +109,8 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
     }
     samples = _samples(export, images, settings=settings, workshop=workshop)
     held_out = assemble(samples, share=config.held_out_share, exclusions=workshop.exclusions).held_out
+    held_out, note = _unseen(held_out, learnt=_learnt(checkpoint))
+    fair, told = fair_images(held_out, served="the champion", learnt=_learnt(champion))
 
     def measured(predictor: Predictor) -> tuple[Measured, ...]:
         return measure(
@@ -115,13 +120,16 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
 
     plain = measured(base_predictor(base))
     if checkpoint is None:
-        return compared_json(plain, None, found=None)
+        return {**compared_json(plain, None, found=None), "note": None}
     found = {name: measured(predictor) for name, predictor in tuned.items()}
     compared = Compared(
         base_name=base.name, served_name="champion",
-        base=plain, candidate=found["candidate"], served=found.get("served"),
+        base=plain, candidate=found["candidate"], served=found.get("served"), fair_images=fair,
     )  # fmt: skip
-    return compared.figures(config, calibration=tuned["candidate"].calibration)
+    return {
+        **compared.figures(config, calibration=tuned["candidate"].calibration),
+        "note": "; ".join((*note, *told)) or None,
+    }
 
 
 def image_path(images: Path, uri: str) -> Path:
@@ -139,10 +147,26 @@ def image_path(images: Path, uri: str) -> Path:
     raise NotFound(f"no file {name[:100]!r} in {images}")
 
 
+def _learnt(checkpoint: Path | None) -> frozenset[str]:
+    return frozenset() if checkpoint is None else learnt_images(read_manifest(checkpoint))
+
+
+def _unseen(held_out: tuple[Sample, ...], *, learnt: AbstractSet[str]) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
+    """The images that the checkpoint has not learnt from; all, and a sentence about it, where there are none."""
+    unseen = tuple(each for each in held_out if each.image_sha256 not in learnt)
+    if unseen:
+        return unseen, ()
+    told = (
+        "the checkpoint has learnt from every one of these images (it was cross-validated: its manifest holds the "
+        "honest figures), so it looks better here than it is"
+    )
+    return held_out, (told,)
+
+
 def _samples(export: Path, images: Path, *, settings: Settings, workshop: Workshop) -> list[Sample]:
     tasks = _tasks(export)
     workshop.progress("pulling", tasks=len(tasks))
-    annotated = (annotated_task(task, image_key=None, exclusions=workshop.exclusions) for task in tasks)
+    annotated = (workshop.annotated(task, image_key=None) for task in tasks)
     return workshop.samples(
         (task for task in annotated if task is not None),
         read=lambda task: image_path(images, task.image_uri).read_bytes(),

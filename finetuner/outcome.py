@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,11 @@ _CALIBRATED_ON = 64  # objects, with two prompts each: a few seconds, and a pool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """All in the same order. `served` None: what is served is the base. `faults`: finetuner.smoke's."""
+    """All in the same order. `served` None: what is served is the base. `faults`: finetuner.smoke's.
+
+    `fair_images`: digests of the images that what is served has not learnt from (folds.fair_images); it is compared on
+    those alone. None: on all. `notes`: sentences on how all this was measured, for who reads the verdict.
+    """
 
     base_name: str
     served_name: str
@@ -28,16 +33,18 @@ class Compared:
     candidate: tuple[Measured, ...]
     served: tuple[Measured, ...] | None
     faults: tuple[str, ...] = ()
+    fair_images: frozenset[str] | None = None
+    notes: tuple[str, ...] = ()
 
     def verdict(self, config: TrainConfig) -> Verdict:
         """Whether the candidate may be served."""
+        base = partial(_rival, self.base, self.candidate, config=config)
         if self.served is None:
-            return judge(self._rival(self.base, name=self.served_name, config=config), faults=self.faults)
-        return judge(
-            self._rival(self.served, name=self.served_name, config=config),
-            base=self._rival(self.base, name=self.base_name, config=config),
-            faults=self.faults,
-        )
+            verdict = judge(base(name=self.served_name), faults=self.faults)
+        else:
+            served = _rival(*self._fair(self.served), name=self.served_name, config=config)
+            verdict = judge(served, base=base(name=self.base_name), faults=self.faults)
+        return replace(verdict, reasons=(*verdict.reasons, *self.notes))
 
     def figures(self, config: TrainConfig, *, calibration: Calibration | None) -> dict[str, Any]:
         """What `samloop evaluate --json` prints; `calibration`: the candidate's."""
@@ -47,14 +54,17 @@ class Compared:
         told = compared_json(self.base, self.candidate, found=found, calibrated=calibrated)
         if self.served is None:
             return {**told, "served": None, "difference_to_served": None}
-        to_served = differences_json(differences(self.served, self.candidate, **bounds))
+        served, candidate = self._fair(self.served)
+        to_served = differences_json(differences(served, candidate, **bounds))
         return {**told, "served": report(self.served), "difference_to_served": to_served}
 
-    def _rival(self, rival: Sequence[Measured], *, name: str, config: TrainConfig) -> Rival:
-        bounds = {"rounds": config.bootstrap_rounds, "seed": config.seed}
-        by_prompt: Differences = differences(rival, self.candidate, **bounds)
-        by_label: Differences = label_differences(rival, self.candidate, **bounds)
-        return Rival(name=name, by_prompt=by_prompt, by_label=by_label, labels=report(rival)["labels"])
+    def _fair(self, served: Sequence[Measured]) -> tuple[list[Measured], list[Measured]]:
+        """What is served and the candidate, on the images where that comparison is fair."""
+        images = {each.image_sha256 for each in served} if self.fair_images is None else self.fair_images
+        of_served, of_candidate = (
+            [each for each in measured if each.image_sha256 in images] for measured in (served, self.candidate)
+        )
+        return of_served, of_candidate
 
 
 def calibrate(
@@ -65,6 +75,8 @@ def calibrate(
     Not from held-out objects: what the scores are worth is measured on those, and a map that has seen them could not
     be. They are few, too: on 34 nuclei images learnt from and 6 held out, a map from the former brought the calibration
     error of the latter from .102 to .060, maps cross-fitted over the latter to .068, at a lower correlation.
+    So it is after a cross-validation too, where all images were learnt from: what its scores are worth is measured on
+    the predictions of the folds' models.
     None where there are too few objects.
     """
     each_image = max(1, _CALIBRATED_ON // len(learnt)) if learnt else 0
@@ -76,3 +88,10 @@ def predictions(measured: Sequence[Measured]) -> tuple[Values, Values]:
     """Predicted and true IoU of every mask, as arrays."""
     pairs = np.array([(each.predicted_iou, each.values["iou"]) for each in measured], np.float64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
+
+
+def _rival(rival: Sequence[Measured], candidate: Sequence[Measured], *, name: str, config: TrainConfig) -> Rival:
+    bounds = {"rounds": config.bootstrap_rounds, "seed": config.seed}
+    by_prompt: Differences = differences(rival, candidate, **bounds)
+    by_label: Differences = label_differences(rival, candidate, **bounds)
+    return Rival(name=name, by_prompt=by_prompt, by_label=by_label, labels=report(rival)["labels"])

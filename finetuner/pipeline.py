@@ -15,10 +15,10 @@ from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
 from backend.sam.scoring import calibration_of
 from backend.settings import Settings
-from finetuner.annotations import AnnotatedTask, annotated_task
+from finetuner.annotations import AnnotatedTask
 from finetuner.dataset import Sample
 from finetuner.progress import Progress
-from finetuner.recipe import Candidate, Served, Workshop, config_of, learn
+from finetuner.recipe import Candidate, Served, Workshop, config_of, learn, learnt_images
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def _samples(project_id: int, *, settings: Settings, label_studio: LabelStudio, 
         for number, task in enumerate(label_studio.tasks(project_id, page_size=_TASKS_A_PAGE), start=1):
             if number % _TASKS_A_PAGE == 1:
                 workshop.progress("pulling", tasks=number)
-            found = annotated_task(task, image_key=label_config.image_key, exclusions=workshop.exclusions)
+            found = workshop.annotated(task, image_key=label_config.image_key)
             if found is not None:
                 yield found
 
@@ -102,7 +102,8 @@ def _served(base: BaseModel, registry: Registry, champion: Pointer | None) -> Se
         return Served(version=base.name)
     try:
         folder = registry.folder(champion.version)
-        decoder, calibration = decoder_of(base, folder), calibration_of(read_manifest(folder).metrics)
+        decoder, manifest = decoder_of(base, folder), read_manifest(folder)
+        calibration = calibration_of(manifest.metrics)
     except (BadCheckpoint, NotFound) as fault:
         log.warning(
             "comparing with the base: %s cannot be served: %s", champion.version, fault,
@@ -110,7 +111,7 @@ def _served(base: BaseModel, registry: Registry, champion: Pointer | None) -> Se
         )  # fmt: skip
         return Served(version=base.name)
     predictor = Predictor(base, decoder, version=champion.version, calibration=calibration)
-    return Served(version=champion.version, predictor=predictor)
+    return Served(version=champion.version, predictor=predictor, learnt=learnt_images(manifest))
 
 
 def _promote(  # noqa: PLR0913 - all by name

@@ -2,7 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
-PHASES = ("pulling", "embedding", "training", "evaluating", "publishing")
+PHASES = ("pulling", "embedding", "checking", "splitting", "training", "evaluating", "publishing")
 
 
 @runtime_checkable
@@ -12,7 +12,8 @@ class Progress(Protocol):
     def __call__(self, phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
         """Take notice.
 
-        `phase` is one of PHASES. `figures` are JSON scalars: `epoch`, `epochs`, `loss`, `done`, `total`, a metric.
+        `phase` is one of PHASES. `figures` are JSON scalars: `epoch`, `epochs`, `loss`, `done`, `total`, a metric. A
+        text of several lines, such as the `table` of "checking", is for a page or a terminal of its own.
         """
 
 

@@ -68,7 +68,11 @@ class Trainer:
     ) -> None:
         if not samples:
             raise NothingToLearn("no image is left to learn from: annotate at least two images and train again")
-        self._method, self._samples, self._config = method, samples, config
+        self._method, self._config = method, config
+        # Visits, not a factor of the loss: clipped gradients and Adam's scaling would take most of that away again.
+        self._visits = [
+            sample for sample in samples for _ in range(config.ground_truth_weight if sample.is_ground_truth else 1)
+        ]
         self._embedding, self._clock = embedding, clock
         self._weights = list(method.trainable().values())
         self._average = [weight.detach().clone() for weight in self._weights]
@@ -87,19 +91,19 @@ class Trainer:
         began, decodes, step = self._clock(), 0, 0
         config, epochs, most = self._config, *self._plan()
         for epoch in range(1, epochs + 1):
-            for place, index in enumerate(self._rng.permutation(len(self._samples)), start=1):
+            for place, index in enumerate(self._rng.permutation(len(self._visits)), start=1):
                 seconds = self._clock() - began
                 done = _share_done(decodes / most, seconds / config.seconds)
                 if done >= 1:
                     self._finish()
                     return
                 rate = config.learning_rate * schedule(done, config=config)
-                mask, iou, count = self._step(self._samples[int(index)], rate)
+                mask, iou, count = self._step(self._visits[int(index)], rate)
                 decodes, step, seconds = decodes + count, step + 1, self._clock() - began
                 yield Step(
                     epoch=epoch, epochs=epochs, step=step, decodes=decodes, seconds=seconds,
                     learning_rate=rate, loss=mask + config.iou_weight * iou, mask=mask, iou=iou,
-                    is_last_of_epoch=place == len(self._samples),
+                    is_last_of_epoch=place == len(self._visits),
                     done=min(1.0, _share_done(decodes / most, seconds / config.seconds)),
                 )  # fmt: skip
         self._finish()
@@ -107,7 +111,7 @@ class Trainer:
     def _plan(self) -> tuple[int, int]:
         """How many epochs, and how many decodes in all, the bounds leave; seconds are looked at on the way."""
         config = self._config
-        an_epoch = sum(min(len(each.objects), config.objects_per_step) for each in self._samples)
+        an_epoch = sum(min(len(each.objects), config.objects_per_step) for each in self._visits)
         an_epoch = max(1, round(an_epoch * (1 + config.corrective_share)))
         most = an_epoch * config.epochs
         if config.decodes is not None and config.decodes < most:

@@ -62,11 +62,15 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
 
 
 def print_progress(phase: str, **figures: float | str) -> None:
-    """One line a step on stderr; figures to three decimals."""
+    """One line a step on stderr, figures to three decimals; a text of several lines stands on its own below."""
     shown = "  ".join(
-        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items()
+        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in figures.items()
+        if "\n" not in str(value)
     )
-    err.print(f"{phase:<11} {shown}", markup=False, highlight=False, soft_wrap=True)
+    tables = [value for value in figures.values() if isinstance(value, str) and "\n" in value]
+    for text in (f"{phase:<11} {shown}", *tables):
+        err.print(text, markup=False, highlight=False, soft_wrap=True)
     sys.stderr.flush()
 
 
@@ -116,3 +120,5 @@ def _print_report(report: dict[str, Any]) -> None:
                 "" if difference is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference),
             )
     out.print(table)
+    if report.get("note"):
+        out.print(report["note"], soft_wrap=True)

@@ -40,9 +40,12 @@ def train_project(project_id: int, *, wait: bool) -> None:
 
 def _follow(queue: TrainingQueue, project_id: int) -> None:
     with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True) as progress:
-        line = progress.add_task("queued")
+        line, told = progress.add_task("queued"), False
         while (status := queue.status(project_id)).phase in {"queued", "training"}:
             progress.update(line, description=_words(status))
+            if not told and (table := status.progress.get("table")):
+                told = True
+                err.print(table, markup=False, highlight=False, soft_wrap=True)
             time.sleep(0.5)
     if status.error:
         raise SamloopError(f"the training of project {project_id} failed: {status.error}")
@@ -54,5 +57,6 @@ def _words(status: TrainingStatus) -> str:
     figures = "  ".join(
         f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
         for name, value in status.progress.items()
+        if "\n" not in str(value)
     )
     return f"{status.phase}  {figures}"

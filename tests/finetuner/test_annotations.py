@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from finetuner.annotations import AnnotatedTask, Exclusions, Rules, annotated_task, objects_of
+from finetuner.annotations import AnnotatedTask, Rules, annotated_task, objects_of
+from finetuner.annotators import Annotation
+from finetuner.exclusions import Exclusions
 from finetuner.objects import LabelledMask
 
 HEIGHT, WIDTH = 48, 64
@@ -35,7 +37,11 @@ def _annotation(*regions: Any, **fields: Any) -> Json:
 
 
 def _objects(regions: list[Any], exclusions: Exclusions, **rules: Any) -> list[LabelledMask]:
-    task = AnnotatedTask(7, "a.png", 1, tuple(regions))
+    return _voted([Annotation(annotation_id=1, annotator="a", regions=tuple(regions))], exclusions, **rules)
+
+
+def _voted(annotations: list[Annotation], exclusions: Exclusions, **rules: Any) -> list[LabelledMask]:
+    task = AnnotatedTask(7, "a.png", tuple(annotations))
     given = Rules(**{"labels": frozenset({"Disc", "Ring"}), **rules})
     return list(objects_of(task, height_px=HEIGHT, width_px=WIDTH, rules=given, exclusions=exclusions))
 
@@ -50,7 +56,8 @@ def test_the_latest_submitted_annotation_counts(brush: Brush, square: np.ndarray
     skipped = _annotation(id=3, was_cancelled=True, updated_at="2026-01-03T00:00:00Z")
     found = annotated_task(_task(older, later, skipped), image_key="image", exclusions=exclusions)
     assert found is not None
-    assert (found.task_id, found.annotation_id, found.image_uri) == (7, 1, "/data/upload/1/a.png")
+    assert (found.task_id, found.image_uri) == (7, "/data/upload/1/a.png")
+    assert [each.annotation_id for each in found.annotations] == [1]
     assert _reasons(exclusions) == {
         "a later annotation of the same task counts": 1,
         "the annotator skipped the task": 1,
@@ -143,6 +150,45 @@ def test_unusable_regions_are_left_out_each_with_its_reason(
     ):
         assert part in told
     assert len(exclusions) == 6
+
+
+def test_annotators_vote_on_the_pixels_of_an_object(brush: Brush, square: np.ndarray, exclusions: Exclusions) -> None:
+    drawn = [square, np.roll(square, 2, axis=1), np.roll(square, 1, axis=0)]
+    stray = np.zeros_like(square)
+    stray[40:44, 40:44] = True
+    voters = [
+        Annotation(annotation_id=number, annotator=str(number), regions=(brush(mask), *more))
+        for number, (mask, more) in enumerate(zip(drawn, ([], [brush(stray)], []), strict=True))
+    ]
+    (agreed,) = _voted(voters, exclusions)
+    assert np.array_equal(agreed.mask, np.sum(drawn, axis=0) >= 2)
+    assert _reasons(exclusions) == {"no majority of the annotators drew it so": 1}
+
+
+def test_ground_truth_counts_for_more_than_one_annotator(
+    brush: Brush, square: np.ndarray, exclusions: Exclusions
+) -> None:
+    wider = square | np.roll(square, 2, axis=1)
+    voters = [
+        Annotation(annotation_id=1, annotator="a", regions=(brush(square),)),
+        Annotation(annotation_id=2, annotator="b", regions=(brush(wider),), is_ground_truth=True),
+    ]
+    (narrow,) = _voted(voters, exclusions)
+    assert np.array_equal(narrow.mask, square)
+    (true,) = _voted(voters, exclusions, ground_truth_weight=2)
+    assert np.array_equal(true.mask, wider)
+
+
+def test_an_annotator_whose_regions_are_all_unusable_has_no_vote(
+    brush: Brush, square: np.ndarray, exclusions: Exclusions
+) -> None:
+    keypoint = {"id": "k", "type": "keypointlabels", "value": {"x": 5, "y": 5, "keypointlabels": ["Disc"]}}
+    drew = Annotation(annotation_id=1, annotator="a", regions=(brush(square),))
+    clicked = Annotation(annotation_id=2, annotator="b", regions=(keypoint,))
+    says_nothing_is_there = Annotation(annotation_id=3, annotator="c", regions=())
+    (kept,) = _voted([drew, clicked], exclusions)
+    assert np.array_equal(kept.mask, square)
+    assert _voted([drew, clicked, says_nothing_is_there], exclusions) == []
 
 
 def test_any_label_will_do_where_the_configuration_is_not_known(

@@ -12,6 +12,7 @@ from fakes.training import BUGGY, ENDLESS, HEALING, STUBBORN, UNLEARNABLE, Lab, 
 from backend.jobs import Keys, SafeJob
 from backend.training import TrainingQueue
 from finetuner import job
+from finetuner.lease import Lease
 
 
 @pytest.fixture
@@ -41,6 +42,27 @@ def test_a_training_runs_and_leaves_its_verdict(played: Lab) -> None:
     assert told["progress"]["phase"] == "publishing"
     SafeJob.fetch(job_id, connection=played.connection, serializer="json").delete()
     assert played.queue.status(7).verdict == status.verdict
+
+
+def test_a_table_is_logged_line_by_line_and_stays_where_a_late_visitor_sees_it(
+    played: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    train = SafeJob.fetch(played.queue.request(7), connection=played.connection, serializer="json")
+    lease = Lease(Keys(7), holder="", patient=played.connection, quick=played.connection)
+    with lease:
+        progress = job.JobProgress(train, connection=played.connection, lease=lease)
+        progress("checking", images=2, table="label  objects\nDisc   4")
+        progress("training", epoch=1)
+    train.refresh()
+    assert train.meta["progress"] == {"phase": "training", "epoch": 1, "table": "label  objects\nDisc   4"}
+    lines = [record.getMessage() for record in caplog.records if record.name == "finetuner.job"]
+    assert lines == [
+        "train-7-1 phase=checking images=2",
+        "train-7-1 label  objects",
+        "train-7-1 Disc   4",
+        "train-7-1 phase=training epoch=1",
+    ]
 
 
 def test_progress_is_told_while_it_trains(played: Lab) -> None:

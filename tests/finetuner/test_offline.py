@@ -26,11 +26,11 @@ def export(
     png: Callable[[Image.Image], bytes],
     brush: Callable[..., Json],
 ) -> Path:
-    """Four pictures in `images/`, as an export of uploads names them."""
+    """Eight pictures in `images/`, as an export of uploads names them."""
     folder = tmp_path / "images"
     folder.mkdir()
     tasks = []
-    for seed in range(4):
+    for seed in range(8):
         image, masks = discs(seed)
         (folder / f"disc {seed}.png").write_bytes(png(image))
         tasks.append(
@@ -118,6 +118,35 @@ def test_a_champion_alone_has_nothing_to_be_compared_with(
         evaluate_export(export, tmp_path / "images", champion=tmp_path, settings=tiny_settings)
 
 
+def test_a_small_export_is_cross_validated_and_measuring_it_again_says_what_that_is_worth(
+    export: Path, tmp_path: Path, tiny_settings: Settings
+) -> None:
+    export.write_text(json.dumps(json.loads(export.read_text())[:3]))
+    out, images = tmp_path / "out", tmp_path / "images"
+    manifest = train_export(export, images, out, settings=tiny_settings, epochs=1)
+    assert (manifest.metrics["images"], manifest.metrics["objects"]) == (3, 6)
+    assert "cross-validated in 3 folds" in manifest.verdict["reasons"][-1]
+    told = evaluate_export(export, images, checkpoint=out, settings=tiny_settings, clicks=0)
+    assert told["images"] == 3
+    assert "has learnt from every one of these images" in told["note"]
+    assert evaluate_export(export, images, settings=tiny_settings, clicks=0)["note"] is None
+
+
+def test_images_that_a_checkpoint_has_learnt_from_are_not_what_it_is_measured_on(
+    export: Path, tmp_path: Path, tiny_settings: Settings
+) -> None:
+    all_tasks = json.loads(export.read_text())
+    few = tmp_path / "few.json"
+    few.write_text(json.dumps(all_tasks[:3]))
+    manifest = train_export(few, tmp_path / "images", tmp_path / "out", settings=tiny_settings, epochs=1)
+    export.write_text(json.dumps(all_tasks[:6]))
+    told = evaluate_export(
+        export, tmp_path / "images", checkpoint=tmp_path / "out", settings=tiny_settings, clicks=0
+    )  # fmt: skip
+    assert (told["images"], told["note"]) == (3, None)
+    assert len(manifest.metrics["split"]["learnt"]) == 3
+
+
 def test_the_base_can_be_measured_alone(export: Path, tmp_path: Path, tiny_settings: Settings) -> None:
     told = evaluate_export(export, tmp_path / "images", settings=tiny_settings, clicks=0)
     assert (told["candidate"], told["difference"]) == (None, None)
@@ -137,7 +166,7 @@ def test_images_that_are_not_there_leave_nothing_to_learn(
     export: Path, tmp_path: Path, tiny_settings: Settings
 ) -> None:
     (tmp_path / "none").mkdir()
-    with pytest.raises(NothingToLearn, match=r"4 x its image cannot be used \(no file"):
+    with pytest.raises(NothingToLearn, match=r"8 x its image cannot be used \(no file"):
         train_export(export, tmp_path / "none", tmp_path / "out", settings=tiny_settings)
     assert not (tmp_path / "out").exists()
 

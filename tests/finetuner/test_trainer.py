@@ -65,6 +65,23 @@ def test_what_is_served_is_the_average_of_the_weights(
     assert 0 < averaged < moved
 
 
+def test_an_image_with_ground_truth_is_visited_more_often(
+    tiny_base: BaseModel, sample: Sample, embedding: Embedding
+) -> None:
+    visited: list[str] = []
+
+    def look(at: Sample) -> Embedding:
+        visited.append(at.image_sha256)
+        return embedding
+
+    samples = [sample, replace(sample, image_sha256="1" * 64, is_ground_truth=True)]
+    config = replace(QUICK, epochs=2, ground_truth_weight=3, corrective_share=0.0)
+    method = DecoderMethod(tiny_base, precision="float32")
+    steps = list(Trainer(method, samples, config=config, embedding=look).steps())
+    assert [step.is_last_of_epoch for step in steps] == [False, False, False, True] * 2
+    assert (visited.count("0" * 64), visited.count("1" * 64)) == (2, 6)
+
+
 def test_it_ends_at_the_bound_on_work(tiny_base: BaseModel, sample: Sample, embedding: Embedding) -> None:
     _, steps = _train(tiny_base, sample, embedding, replace(QUICK, epochs=100, decodes=10))
     assert 10 <= steps[-1].decodes <= 13
@@ -135,6 +152,9 @@ def test_training_leaves_the_base_as_it_was(tiny_base: BaseModel, sample: Sample
         ({"held_out_share": 1.0}, "held_out_share=1.0"),
         ({"objects_per_step": 26}, "objects_per_step=26"),
         ({"precision": "float16"}, "precision='float16'"),
+        ({"most_folds": 1}, "most_folds=1"),
+        ({"ground_truth_weight": 0}, "ground_truth_weight=0"),
+        ({"annotators": "all"}, "annotators='all' is none of latest, majority"),
     ],
 )
 def test_a_config_that_no_training_can_run_with_is_refused(wrong: dict[str, object], told: str) -> None:

@@ -1,0 +1,206 @@
+"""The recipe as a whole: what is told before it, how a small project is judged, and against which images."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend.errors import NothingToLearn
+from backend.registry.checkpoint import Manifest
+from backend.sam.embedding_files import DiskEmbeddings
+from backend.sam.loading import BaseModel
+from finetuner import outcome, recipe
+from finetuner.config import TrainConfig
+from finetuner.dataset import Embeddings, Sample
+from finetuner.exclusions import Exclusions
+from finetuner.objects import LabelledMask
+from finetuner.picture import picture_hash
+from finetuner.recipe import Candidate, Served, Workshop, base_predictor, learn, learnt_images
+from finetuner.trainer import Trainer
+
+Json = dict[str, Any]
+CONFIG = TrainConfig(epochs=50, decodes=24, seconds=300.0, precision="float32", bootstrap_rounds=50)
+Discs = Callable[..., tuple[Image.Image, list[np.ndarray]]]
+
+
+class Spy(Trainer):
+    """A trainer that notes what it is given."""
+
+    noted: list[tuple[frozenset[str], TrainConfig]]
+
+    def __init__(self, method: Any, samples: Sequence[Sample], *, config: TrainConfig, **more: Any) -> None:
+        self.noted.append((frozenset(each.image_sha256 for each in samples), config))
+        super().__init__(method, samples, config=config, **more)
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[frozenset[str], TrainConfig]]:
+    """What every training of the test was given: digests of its images, and its bounds."""
+    Spy.noted = []
+    monkeypatch.setattr(recipe, "Trainer", Spy)
+    return Spy.noted
+
+
+@pytest.fixture
+def told() -> list[Json]:
+    """What the progress was told."""
+    return []
+
+
+@pytest.fixture
+def workshop(tiny_base: BaseModel, tmp_path: Path, told: list[Json]) -> Workshop:
+    embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path, max_bytes=1 << 30), max_pixels=10**6)
+    return Workshop(
+        base=tiny_base, embeddings=embeddings, config=CONFIG, exclusions=Exclusions(),
+        progress=lambda phase, **figures: told.append({"phase": phase, **figures}),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def samples(workshop: Workshop, discs: Discs, png: Callable[[Image.Image], bytes]) -> Callable[..., list[Sample]]:
+    """`samples([1, 2])`: the discs of these seeds, encoded."""
+
+    def make(seeds: Iterable[int]) -> list[Sample]:
+        made = []
+        for seed in seeds:
+            image, masks = discs(seed)
+            data = png(image)
+            digest = hashlib.sha256(data).hexdigest()
+            workshop.embeddings.ensure(digest, data, again=lambda data=data: data)
+            objects = tuple(LabelledMask.of(mask, label="Disc") for mask in masks)
+            made.append(
+                Sample(
+                    image_sha256=digest,
+                    height_px=image.height,
+                    width_px=image.width,
+                    objects=objects,
+                    picture=picture_hash(image),
+                )
+            )
+        return made
+
+    return make
+
+
+def _served(workshop: Workshop, learnt: Iterable[Sample] = ()) -> Served:
+    return Served(
+        version="v1",
+        predictor=base_predictor(workshop.base),
+        learnt=frozenset(each.image_sha256 for each in learnt),
+    )
+
+
+def _learn(workshop: Workshop, samples: list[Sample], served: Served | None = None) -> Candidate:
+    return learn(samples, served=served or Served(version="the base"), workshop=workshop)
+
+
+def test_a_small_project_is_judged_by_models_that_had_not_seen_the_image(
+    workshop: Workshop, samples: Callable[..., list[Sample]], trainings: list[tuple[frozenset[str], TrainConfig]]
+) -> None:
+    given = samples(range(3))
+    candidate = _learn(workshop, given)
+    everything = frozenset(each.image_sha256 for each in given)
+    *folds, (last, _) = [(images, config) for images, config in trainings]
+    assert sorted(map(len, (everything - images for images, _ in folds))) == [1, 1, 1]
+    assert frozenset.union(*(everything - images for images, _ in folds)) == everything
+    assert last == everything
+
+    metrics = candidate.manifest.metrics
+    assert (metrics["images"], metrics["objects"], metrics["candidate"]["box"]["n"]) == (3, 6, 6)
+    assert [len(fold["held_out"]) for fold in metrics["split"]["folds"]] == [1, 1, 1]
+    assert metrics["split"]["said"] in candidate.verdict.sentence
+    assert "cross-validated in 3 folds" in metrics["split"]["said"]
+    assert learnt_images(candidate.manifest) == everything
+    looks, ended_at = metrics["curves"]["held_out"], metrics["ended_at"]
+    assert looks[0]["step"] == 0 < looks[-1]["step"]
+    assert metrics["curves"]["training"][-1][0] == ended_at["steps"]
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_the_trainings_of_a_cross_validation_cost_what_one_does(
+    workshop: Workshop, samples: Callable[..., list[Sample]], trainings: list[tuple[frozenset[str], TrainConfig]]
+) -> None:
+    _learn(workshop, samples(range(3)))
+    assert [(config.decodes, config.seconds) for _, config in trainings] == [(6, 75.0)] * 4
+    trainings.clear()
+    _learn(replace(workshop, config=replace(CONFIG, most_folds=2)), samples(range(3)))
+    assert [(config.decodes, config.seconds) for _, config in trainings] == [(8, 100.0)] * 3
+
+
+def test_from_eight_pictures_on_there_is_one_training_with_all_of_the_budget(
+    workshop: Workshop, samples: Callable[..., list[Sample]], trainings: list[tuple[frozenset[str], TrainConfig]]
+) -> None:
+    candidate = _learn(workshop, samples(range(8)))
+    ((images, config),) = trainings
+    assert config == CONFIG
+    held_out = frozenset(candidate.manifest.metrics["split"]["held_out"])
+    assert held_out
+    assert not held_out & images
+    assert learnt_images(candidate.manifest) == images
+    assert "cross-validated" not in candidate.verdict.sentence
+
+
+def test_the_data_are_reported_before_the_training_and_kept(
+    workshop: Workshop, samples: Callable[..., list[Sample]], told: list[Json]
+) -> None:
+    workshop.exclusions.add("only a draft", task=4)
+    candidate = _learn(workshop, samples(range(2)))
+    phases = list(dict.fromkeys(each["phase"] for each in told))
+    assert phases == ["checking", "splitting", "training", "evaluating"]
+    (checked,) = [each for each in told if each["phase"] == "checking"]
+    assert (checked["images"], checked["objects"], checked["left_out"]) == (2, 4, 1)
+    assert "left out  1 x only a draft" in checked["table"]
+    data = candidate.manifest.metrics["data"]
+    assert (data["objects"], data["labels"]["Disc"]["images"]) == (4, 2)
+    assert [each["training"] for each in told if each["phase"] == "training"][-1] == 3
+
+
+def test_what_cannot_be_learnt_from_is_reported_too_and_then_refused(workshop: Workshop, told: list[Json]) -> None:
+    with pytest.raises(NothingToLearn, match="no usable image"):
+        _learn(workshop, [])
+    assert [each["phase"] for each in told] == ["checking"]
+
+
+def test_what_is_served_is_compared_on_images_that_it_has_not_learnt_from(
+    workshop: Workshop, samples: Callable[..., list[Sample]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, compared = samples(range(5)), []
+    differences, label_differences = outcome.differences, outcome.label_differences
+
+    def spied(found: Callable[..., Any]) -> Callable[..., Any]:
+        def spy(base: Sequence[Any], candidate: Sequence[Any], **more: Any) -> Any:
+            assert [each.image_sha256 for each in base] == [each.image_sha256 for each in candidate]
+            compared.append(frozenset(each.image_sha256 for each in candidate))
+            return found(base, candidate, **more)
+
+        return spy
+
+    monkeypatch.setattr(outcome, "differences", spied(differences))
+    monkeypatch.setattr(outcome, "label_differences", spied(label_differences))
+    candidate = _learn(workshop, given, _served(workshop, given[:3]))
+    with_base = frozenset(each.image_sha256 for each in given)
+    with_served = frozenset(each.image_sha256 for each in given[3:])
+    # By prompt and by label for the verdict, by prompt for the manifest.
+    assert Counter(compared) == {with_base: 3, with_served: 3}
+    assert "compared with v1 on the 2 images that it has not learnt from" in candidate.verdict.sentence
+    compared.clear()
+    candidate = _learn(workshop, given, _served(workshop, given[:4]))
+    assert set(compared) == {with_base}
+    assert "v1 has learnt from the images of this comparison, which favours it" in candidate.verdict.sentence
+    assert "learnt from the images" not in _learn(workshop, given, _served(workshop)).verdict.sentence
+
+
+@pytest.mark.parametrize("metrics", [{}, {"split": None}, {"split": {"learnt": None}}, {"split": {"learnt": [1]}}])
+def test_a_manifest_that_does_not_tell_what_it_learnt_from_has_learnt_from_nothing_known(metrics: Json) -> None:
+    manifest = Manifest(
+        version="", project_id=None, base_model="", base_fingerprint="", method="", parent=None, data_digest="",
+        config={}, metrics=metrics, verdict={}, excluded=(), created_at="", code_version="",
+    )  # fmt: skip
+    assert learnt_images(manifest) == frozenset()
