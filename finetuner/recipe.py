@@ -217,10 +217,8 @@ def _train_all(dataset: Dataset, *, workshop: Workshop) -> _Trained:
     ended_at, looks, seconds = [], [], 0.0
     for training in trainings(dataset, config=workshop.config):
         began = time.monotonic()
-        method, curves = (
-            new_method(workshop.config.method, workshop.base, precision=workshop.config.precision),
-            Curves(),
-        )
+        method = new_method(workshop.config.method, workshop.base, precision=workshop.config.precision)
+        curves = Curves()
         ended_at.append(_train(method, training, workshop=workshop, curves=curves))
         looks.append(curves.looks)
         seconds += time.monotonic() - began

@@ -6,7 +6,7 @@ import pytest
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
 from finetuner.config import TrainConfig
-from finetuner.curves import Curves, Watcher
+from finetuner.curves import Curves, Look, Watcher, mean_looks
 from finetuner.dataset import Sample
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.trainer import Step, Trainer
@@ -49,6 +49,26 @@ def test_looks_are_spread_over_the_training(tiny_base: BaseModel, sample: Sample
     ]
     assert len(done) == 6
     assert not Watcher(DecoderMethod(tiny_base), [], config=TrainConfig(), embedding=lambda _: embedding).is_due(0.0)
+
+
+def test_the_end_is_looked_at_however_late_the_look_before_was(
+    tiny_base: BaseModel, sample: Sample, embedding: Embedding
+) -> None:
+    watcher = Watcher(DecoderMethod(tiny_base), [sample], config=TrainConfig(), embedding=lambda _: embedding)
+    watcher.look(step=9, done=0.95)
+    assert not watcher.is_due(0.99)
+    assert watcher.is_due(1.0)
+
+
+def test_what_the_folds_saw_is_told_as_their_mean_and_trainings_that_saw_nothing_do_not_count() -> None:
+    def look(step: int, value: float) -> Look:
+        figures = {"box": value, "point": value / 2}
+        return Look(step=step, loss=figures, iou=figures)
+
+    (first, last) = mean_looks([[look(0, 0.2), look(8, 0.6)], [look(0, 0.4), look(10, 0.8), look(12, 1.0)], []])
+    assert (first.step, first.loss, first.iou) == (0, {"box": 0.3, "point": 0.15}, {"box": 0.3, "point": 0.15})
+    assert (last.step, last.iou) == (9, {"box": 0.7, "point": 0.35})
+    assert mean_looks([[]]) == []
 
 
 def test_a_watched_training_ends_with_the_weights_of_one_that_is_not(

@@ -147,6 +147,31 @@ def test_images_that_a_checkpoint_has_learnt_from_are_not_what_it_is_measured_on
     assert len(manifest.metrics["split"]["learnt"]) == 3
 
 
+def test_a_champion_is_compared_on_images_that_it_has_not_learnt_from(
+    export: Path, tmp_path: Path, tiny_settings: Settings
+) -> None:
+    all_tasks, images = json.loads(export.read_text()), tmp_path / "images"
+    few, folders = tmp_path / "few.json", (tmp_path / "two", tmp_path / "three")
+    for count, folder in zip((2, 3), folders, strict=True):
+        few.write_text(json.dumps(all_tasks[:count]))
+        train_export(few, images, folder, settings=tiny_settings, epochs=1)
+    export.write_text(json.dumps(all_tasks[:6]))
+
+    def measured(checkpoint: Path, champion: Path) -> Json:
+        return evaluate_export(
+            export, images, checkpoint=checkpoint, champion=champion, settings=tiny_settings, clicks=0
+        )  # fmt: skip
+
+    two, three = folders
+    told = measured(two, three)
+    assert (told["images"], told["served"]["box"]["n"]) == (4, 8)
+    assert told["note"] == "compared with the champion on the 3 images that it has not learnt from"
+    export.write_text(json.dumps(all_tasks[:3]))
+    told = measured(two, three)
+    assert told["images"] == 1
+    assert told["note"] == "the champion has learnt from the images of this comparison, which favours it"
+
+
 def test_the_base_can_be_measured_alone(export: Path, tmp_path: Path, tiny_settings: Settings) -> None:
     told = evaluate_export(export, tmp_path / "images", settings=tiny_settings, clicks=0)
     assert (told["candidate"], told["difference"]) == (None, None)
