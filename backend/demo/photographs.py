@@ -166,7 +166,7 @@ def _grey(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
 def _photograph(grey: UInt8[np.ndarray, "h w"], labels: np.ndarray, *, label: str) -> SamplePhotograph:
     masks = [labels == number for number in np.unique(labels) if number]
     file = io.BytesIO()
-    # Stored, not deflated: the bytes, and so the side of the split it falls on, do not hang on the version of zlib.
+    # Stored, not deflated: the bytes, and so the digest that names it, do not hang on the version of zlib.
     Image.fromarray(grey).save(file, "PNG", compress_level=0)
     return SamplePhotograph(
         name="",
