@@ -79,7 +79,7 @@ def main(nuclei: Path) -> None:
     report = json.loads(line)
     text = f"""{BEGIN}
 40 microscopy images with 387 annotated nuclei (BBBC038, Kaggle DSB 2018 stage 1, CC0), `mobile-sam`, seed 0;
-measured on the {report["images"]} images ({report["objects"]} nuclei) that the hash of their bytes held out.
+measured on the {report["images"]} images ({report["objects"]} nuclei) held out by a hash of what they show.
 Intervals: paired bootstrap over images.
 
 {table(report)}
