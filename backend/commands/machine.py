@@ -114,7 +114,8 @@ def _embeddings(settings: Settings) -> str:
     from backend.sam.embedding_files import DiskEmbeddings
 
     disk = DiskEmbeddings.of(settings)
-    used_mib, free_mib = disk.usage_bytes() >> 20, disk.free_bytes() >> 20
+    free_mib = disk.free_bytes() >> 20  # before its files are counted: it tells what is wrong with the folder
+    used_mib = disk.usage_bytes() >> 20
     if free_mib < min(_LITTLE_MIB, settings.disk_mib - used_mib):
         raise Unavailable(
             f"{disk.folder} holds {used_mib} of SAMLOOP_DISK_MIB={settings.disk_mib} MiB, and the disk has only "

@@ -113,6 +113,7 @@ def test_with_uncertainty_sampling_the_lowest_scores_come_next(client: LabelStud
 def test_uploads_become_tasks_in_pages_and_their_bytes_need_the_key(studio: Studio, project_id: int) -> None:
     client = LabelStudio(studio.url, studio.personal_access_token())
     assert client.import_images(project_id, {f"{number}.png": png(number + 1) for number in range(7)}) == 7
+    assert client.project(project_id)["task_number"] == 7
     for page_size in (1, 3, 7, 100):
         tasks = list(client.tasks(project_id, page_size=page_size))
         assert len({task["id"] for task in tasks}) == len(tasks) == 7

@@ -100,7 +100,7 @@ class FakeLabelStudio(FakeServer):
 
     @route("GET", r"/api/projects/(\d+)/")
     def read_project(self, request: Request, project: int) -> Answer:
-        return Answer(200, self._rows["project"][project])
+        return Answer(200, self._rows["project"][project] | {"task_number": len(self._of("task", project=project))})
 
     @route("PATCH", r"/api/projects/(\d+)/")
     def change_project(self, request: Request, project: int) -> Answer:
