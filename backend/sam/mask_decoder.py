@@ -30,24 +30,34 @@ def decode_all(
     decoder: SamMaskDecoder,
     *,
     image: Float[Tensor, "1 c s s"],
-    positions: Float[Tensor, "1 c s s"],
+    positions: Float[Tensor, "1 cells c"],
     sparse: Float[Tensor, "n k c"],
-    dense: Float[Tensor, "d c s s"],
+    dense: Float[Tensor, "d c *s"],
 ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
     """Logits (g = 4 s) and predicted IoUs of n prompts: the single mask first, then the three.
 
-    `sparse` are the prompts' tokens, `dense` their mask prompts: one each, or one for all (d = 1). All are brought to
-    the dtype of the decoder's weights, in which the answer comes too.
+    `positions` are as `cells_of` gives them, the same for every image. `sparse` are the prompts' tokens, `dense` their
+    mask prompts: one each, or one for all (d = 1), and then of a single cell where it is alike in all. All are brought
+    to the dtype of the decoder's weights, in which the answer comes too.
     """
     dtype = decoder.iou_token.weight.dtype
-    image, positions, sparse, dense = (each.to(dtype) for each in (image, positions, sparse, dense))
+    positions, sparse = positions.to(dtype), sparse.to(dtype)
     output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
-    # Contiguous, or every sum of the image's size keeps the order of channels first, and each product copies it.
-    cells, places = ((image + dense).flatten(2).mT.contiguous(), positions.flatten(2).mT.contiguous())
-    queries, keys = _two_way(decoder, tokens, cells, places)
+    cells = cells_of(image, dtype) + cells_of(dense, dtype)
+    queries, keys = _two_way(decoder, tokens, cells, positions)
     hyper = torch.stack([mlp(queries[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
     return _masks(decoder, keys, hyper, side=image.shape[-1]), decoder.iou_prediction_head(queries[:, 0])
+
+
+def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:
+    """A map's cells, row by row, each with its numbers side by side.
+
+    Copied once: left in the order of channels first, every sum of the image's size would keep that order, and each
+    product copy it.
+    """
+    cells = maps.flatten(2).mT
+    return torch.empty(cells.shape, dtype=dtype, device=cells.device).copy_(cells)
 
 
 def _two_way(decoder: SamMaskDecoder, tokens: Tokens, keys: Cells, positions: Cells) -> tuple[Tokens, Cells]:

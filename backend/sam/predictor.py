@@ -16,7 +16,7 @@ from backend.errors import BadInput
 from backend.masks.prompt import Prompt
 from backend.sam.canvas import PREPROCESSING, mask_of_logits, pixels_on_canvas, size_on_canvas
 from backend.sam.loading import BaseModel
-from backend.sam.mask_decoder import decode_all
+from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.mask_prompt import logits_of_mask, with_box
 from backend.sam.policy import considered
 from backend.sam.scoring import Calibration, expected_iou, stability
@@ -147,10 +147,12 @@ class Predictor:
     decoder: SamMaskDecoder = field(repr=False)
     version: str = field(kw_only=True)
     calibration: Calibration | None = field(default=None, kw_only=True, repr=False)
+    _positions: Float[Tensor, "1 cells c"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if (dtype := self.base.encoder_dtype) != torch.float32:
             object.__setattr__(self, "decoder", copy.deepcopy(self.decoder).to(dtype))
+        object.__setattr__(self, "_positions", cells_of(self.base.image_positions, dtype))
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
         """One mask for each prompt, in their order; what a prompt gets does not depend on its company.
@@ -212,10 +214,11 @@ class Predictor:
         logits, ious = decode_all(
             self.decoder,
             image=embedding.features.to(self.base.device),
-            positions=self.base.image_positions,
+            positions=self._positions,
             # Masks alone have no tokens.
             sparse=dense.new_zeros(len(dense), 0, dense.shape[1]) if sparse is None else sparse[0],
-            dense=dense[:1] if moved.masks is None else dense,
+            # Without masks it is one vector, shown to every cell.
+            dense=dense[:1, :, :1, :1] if moved.masks is None else dense,
         )
         return logits.float(), ious.float()
 

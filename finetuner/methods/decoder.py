@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from backend.masks.prompt import Prompt
 from backend.sam.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
-from backend.sam.mask_decoder import decode_all
+from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.predictor import Embedding, Predictor, prompt_tensors
 
 
@@ -26,6 +26,7 @@ class DecoderMethod:
     def __init__(self, base: BaseModel, *, precision: str = "auto") -> None:
         self._base, self._is_half = base, _is_half(precision, base.device)
         self._decoder = copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=True)
+        self._positions = cells_of(base.image_positions, torch.float32)
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
         """Every weight of the mask decoder."""
@@ -76,9 +77,9 @@ class DecoderMethod:
             logits, scores = decode_all(
                 self._decoder,
                 image=embedding.features.to(base.device),
-                positions=base.image_positions,
+                positions=self._positions,
                 sparse=sparse[0],
-                dense=dense[:1] if previous is None else dense,
+                dense=dense[:1, :, :1, :1] if previous is None else dense,
             )
         return logits.float(), scores.float()
 

@@ -8,7 +8,7 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.loading import BaseModel
-from backend.sam.mask_decoder import decode_all
+from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.predictor import Embedding, prompt_tensors
 from finetuner.methods import new_method
 from finetuner.methods.decoder import DecoderMethod
@@ -36,7 +36,8 @@ def test_it_computes_what_transformers_computes(shared_mask: bool) -> None:
     image, positions, sparse = torch.randn(1, 256, 64, 64), torch.randn(1, 256, 64, 64), torch.randn(3, 4, 256)
     dense = torch.randn(1 if shared_mask else 3, 256, 64, 64)
     with torch.no_grad():
-        logits, scores = decode_all(decoder, image=image, positions=positions, sparse=sparse, dense=dense)
+        places = cells_of(positions, torch.float32)
+        logits, scores = decode_all(decoder, image=image, positions=places, sparse=sparse, dense=dense)
         for index in range(3):
             given = (image, positions, sparse[None, index : index + 1], dense[index % len(dense)][None])
             single, single_score = decoder(*given, multimask_output=False)
