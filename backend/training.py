@@ -8,6 +8,7 @@ trainings, and none is forgotten; a rate limit of one job a project keeps two tr
 import json
 import logging
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,14 +36,21 @@ _KEEP_FAILED_S = 7 * 86_400
 _JOB_ID = re.compile(r"train-[1-9][0-9]{0,11}-[1-9][0-9]{0,11}")
 
 # -> {generation, id of the job that will serve it}. A waiting job counts only while it can still be seen to wait: its
-# hash may not be written yet, or a worker may have it already.
+# hash may not be written yet, or a worker may have it already. While it is not written, who is patient gets no id and
+# asks again: else every one of many requests at the same time would make a job.
 _ASK = """
-local generation = redis.call('INCR', KEYS[1])
+local generation = tonumber(ARGV[4])
+if generation == 0 then
+    generation = redis.call('INCR', KEYS[1])
+end
 local waiting = redis.call('GET', KEYS[2])
 if waiting then
     local status = redis.call('HGET', ARGV[1] .. waiting, 'status')
     if status == 'queued' or status == 'rate_limited' then
         return {generation, waiting}
+    end
+    if not status and ARGV[3] == 'patient' then
+        return {generation, ''}
     end
 end
 local id = ARGV[2] .. string.format('%d', generation)
@@ -50,6 +58,9 @@ redis.call('SET', KEYS[2], id)
 redis.call('SET', KEYS[3], id)
 return {generation, id}
 """
+
+
+_LOOKS, _LOOK_S = 10, 0.005  # a job is written in a millisecond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +94,7 @@ class TrainingQueue:
         """
         keys = _keys(project_id)
         with _redis("nothing was queued"):
-            generation, waiting = self._connection.eval(
-                _ASK, 3, keys.wanted, keys.waiting, keys.latest, SafeJob.key_for(""), keys.job_id(0)[:-1]
-            )
-            job_id = _text(waiting)
+            generation, job_id = self._ask(keys)
             if job_id == keys.job_id(generation):
                 self._enqueue(project_id, generation)
         log.info(
@@ -94,6 +102,19 @@ class TrainingQueue:
             extra={"event": "training.requested", "project_id": project_id, "job_id": job_id},
         )  # fmt: skip
         return job_id
+
+    def _ask(self, keys: Keys) -> tuple[int, str]:
+        """Want a training: the number of the wish, and the id of the job that will serve it."""
+        generation = 0
+        for patience in (*["patient"] * _LOOKS, "enough"):  # its writer may have died: nobody waits for ever
+            generation, waiting = self._connection.eval(
+                _ASK, 3, keys.wanted, keys.waiting, keys.latest,
+                SafeJob.key_for(""), keys.job_id(0)[:-1], patience, generation,
+            )  # fmt: skip
+            if waiting:
+                return int(generation), _text(waiting)
+            time.sleep(_LOOK_S)
+        raise AssertionError("the last look always gives a job")
 
     def status(self, project_id: int) -> TrainingStatus:
         """How the project's training is.

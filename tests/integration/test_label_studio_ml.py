@@ -114,7 +114,7 @@ def click(*, project: int = 1, label: str = "Cell", seed: int = 0) -> dict[str, 
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    value = {"x": 50, "y": 50, "width": 1, "keypointlabels": [label]}
+    value = {"x": 94, "y": 83, "width": 1, "keypointlabels": [label]}
     region = {"type": "keypointlabels", "from_name": "kp", "to_name": "image", "is_positive": True, "value": value}
     return {
         "tasks": [{"id": 1, "project": project, "data": {"image": uri}}],

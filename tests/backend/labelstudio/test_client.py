@@ -1,6 +1,7 @@
 """The client bears with a Label Studio that fails, and says plainly what is wrong. Its habits: tests/contracts."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +27,8 @@ def client(studio: FakeLabelStudio) -> LabelStudio:
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Pauses between tries, not slept."""
     taken: list[float] = []
-    monkeypatch.setattr("backend.labelstudio.session.time.sleep", taken.append)
+    # Of the session alone: the fake server sleeps too, and has the same module `time`.
+    monkeypatch.setattr("backend.labelstudio.session.time", SimpleNamespace(sleep=taken.append))
     return taken
 
 

@@ -85,7 +85,7 @@ def test_a_box_beside_the_crop_is_left_out() -> None:
 
 
 def plain(mask: np.ndarray) -> PredictedMask:
-    return PredictedMask(mask=mask, score=0.5, low_res_logits=np.zeros((256, 256), np.float32))
+    return PredictedMask(mask=mask, score=0.5, low_res_logits=np.zeros((256, 256), np.float32), predicted_iou=0.5)
 
 
 class Answers:
