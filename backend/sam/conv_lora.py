@@ -72,6 +72,11 @@ class ConvLoraLinear(nn.Module):
         self.balance: Tensor = torch.zeros(())
         self.chosen = 0
 
+    @property
+    def weight(self) -> Tensor:
+        """The frozen layer's: who stands in for a linear layer is asked for its dtype."""
+        return self.frozen.weight
+
     def forward(self, tokens: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """Apply both."""
         low = functional.linear(tokens, self.down)
