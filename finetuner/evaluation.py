@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
 from backend.masks.metrics import boundary_iou, dice, hd95_px, iou, over_area, under_area
 from backend.masks.prompt import Prompt
-from backend.sam.predictor import Embedding, PredictedMask
+from backend.sam.predictor import Decodes, Embedding, PredictedMask
 from finetuner.calibration import believability
 from finetuner.dataset import Sample
 from finetuner.kept_mask import KeptMask
@@ -20,14 +20,6 @@ METRICS = ("iou", "dice", "boundary_iou", "hd95_px", "over_area", "under_area")
 PROMPTS = ("box", "point")
 GOALS = ("0.85", "0.90")  # IoUs to reach with clicks
 UNLABELLED = "(none)"
-
-
-@runtime_checkable
-class Decodes(Protocol):
-    """A predictor: one mask a prompt, in their order."""
-
-    def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
-        """Masks of the image's size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from backend.sam.predictor import Embedding
+from backend.sam.predictor import Decodes, Embedding
 from backend.sam.scoring import Calibration
 from finetuner.calibration import Values, fit
 from finetuner.comparison import Differences, compared_json, differences, differences_json, label_differences
 from finetuner.config import TrainConfig
 from finetuner.dataset import Sample
-from finetuner.evaluation import Decodes, Measured, measure, report
+from finetuner.evaluation import Measured, measure, report
 from finetuner.promotion import Rival, Verdict, judge
 
 _CALIBRATED_ON = 64  # objects, with two prompts each: a few seconds, and a pool of predictions has ten of them

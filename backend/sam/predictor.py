@@ -4,6 +4,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from backend.sam.policy import considered
 from backend.sam.scoring import Calibration, expected_iou, stability
 
 __all__ = [
-    "PREPROCESSING", "Candidate", "Embedding", "PredictedMask", "Predictor", "PromptTensors", "encode",
+    "PREPROCESSING", "Candidate", "Decodes", "Embedding", "PredictedMask", "Predictor", "PromptTensors", "encode",
     "prompt_tensors",
 ]  # fmt: skip
 
@@ -86,6 +87,14 @@ class PromptTensors:
         return PromptTensors(
             *(None if each is None else each.to(device) for each in (self.points, self.labels, self.boxes, self.masks))
         )
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """A predictor, or what stands in for one: one mask a prompt, in their order."""
+
+    def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
+        """Masks of the size of the image that was embedded."""
 
 
 def encode(base: BaseModel, image: Image.Image) -> Embedding:

@@ -5,16 +5,15 @@ tighter. A crop around the object brings that down to what the crop's own side g
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
 
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.canvas import CANVAS_PX
-from backend.sam.predictor import Embedding, PredictedMask
+from backend.sam.predictor import Decodes, Embedding, PredictedMask
 
 _MARGIN = 0.4
 _LEAST_SIDE_PX = 256
@@ -51,14 +50,6 @@ class Crop:
             (x0, x1), (y0, y1) = xs, ys
             inside = Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
         return Prompt(clicks=clicks, box=inside, mask=None if prompt.mask is None else self.cut(prompt.mask))
-
-
-@runtime_checkable
-class Decodes(Protocol):
-    """A predictor: one mask a prompt, in their order."""
-
-    def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
-        """Masks of the size of the image that was embedded."""
 
 
 def crop_worth_taking(mask: Bool[np.ndarray, "h w"]) -> Crop | None:
