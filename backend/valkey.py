@@ -94,6 +94,8 @@ class Valkey:
                 raise self._fault(f"ended with code {code}")
         if (lock := _lock(self._data_dir)) is None:
             return True
+        if self._process is not None:
+            self._process.wait()  # who lets go of the lock is ending: not waited for, it would be left a zombie
         self._came_up = False
         self._spawn(socket_path, lock=lock)
         return False

@@ -89,6 +89,21 @@ def test_kill_9_loses_nothing_that_was_acknowledged(server: Valkey, tmp_path: Pa
         assert redis.llen("jobs") == 150
 
 
+def test_a_server_that_is_still_ending_is_waited_for(
+    server: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between closing its files, the lock with them, and its end there is a moment: it must leave no zombie."""
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not server.alive() and gone(pid))
+    with monkeypatch.context() as moment:
+        moment.setattr(subprocess.Popen, "poll", lambda _: None)
+        server.start()
+    assert server.pid != pid
+    assert not Path(f"/proc/{pid}").exists()
+
+
 def test_who_starts_second_adopts_the_server_of_the_first(server: Valkey, tmp_path: Path) -> None:
     """Two servers on one folder would each keep half of the jobs; and stopping the second leaves the first's alone."""
     with Valkey(tmp_path / "queue") as second:
