@@ -3,8 +3,9 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from finetuner.losses import iou_loss, mask_loss
 from finetuner.methods.base import Method
 from finetuner.objects import LabelledMask, grid_coverage
 from finetuner.prompting import corrected, first_prompts
+from finetuner.unfinished import State
+from finetuner.weights import TrainedWeights
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +77,39 @@ class Trainer:
             sample for sample in samples for _ in range(config.ground_truth_weight if sample.is_ground_truth else 1)
         ]
         self._embedding, self._clock = embedding, clock
-        self._weights = list(method.trainable().values())
-        self._average = [weight.detach().clone() for weight in self._weights]
-        self._optimizer = torch.optim.AdamW(
-            self._weights, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
-        )
+        self._weights = TrainedWeights(method.trainable(), config=config)
         self._rng = np.random.default_rng(config.seed)
-        self._bad_steps = 0
+        self._at = _Place()
+        self._is_stopped = False
+
+    @property
+    def weights(self) -> TrainedWeights:
+        """What moves."""
+        return self._weights
+
+    def stop(self) -> None:
+        """Let the step under way be the last."""
+        self._is_stopped = True
+
+    def state(self) -> State:
+        """All that the next step depends on; between two steps."""
+        values = {"at": asdict(self._at), "rng": self._rng.bit_generator.state}
+        return State(tensors={**self._weights.tensors(), **_torch_rng()}, values=values)
+
+    def restore(self, state: State) -> None:
+        """Go on where another trainer, of the same method, samples and config, told its state.
+
+        Raises:
+            ValueError: it is no such state; then nothing was changed.
+        """
+        try:
+            at, rng = _Place.parsed(state.values["at"], visits=len(self._visits)), np.random.default_rng()
+            rng.bit_generator.state = state.values["rng"]
+            self._weights.restore(state.tensors)
+            _restore_torch_rng(state.tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as fault:
+            raise ValueError(f"it is no state of this training: {fault}") from fault
+        self._at, self._rng = at, rng
 
     def steps(self) -> Iterator[Step]:
         """Train until the first of the config's bounds, one step after the other.
@@ -88,25 +117,30 @@ class Trainer:
         Raises:
             Diverged: several losses in a row were not finite.
         """
-        began, decodes, step = self._clock(), 0, 0
+        at = self._at
+        began = self._clock() - at.seconds
         config, epochs, most = self._config, *self._plan()
-        for epoch in range(1, epochs + 1):
-            for place, index in enumerate(self._rng.permutation(len(self._visits)), start=1):
-                seconds = self._clock() - began
-                done = _share_done(decodes / most, seconds / config.seconds)
-                if done >= 1:
-                    self._finish()
-                    return
-                rate = config.learning_rate * schedule(done, config=config)
-                mask, iou, count = self._step(self._visits[int(index)], rate)
-                decodes, step, seconds = decodes + count, step + 1, self._clock() - began
-                yield Step(
-                    epoch=epoch, epochs=epochs, step=step, decodes=decodes, seconds=seconds,
-                    learning_rate=rate, loss=mask + config.iou_weight * iou, mask=mask, iou=iou,
-                    is_last_of_epoch=place == len(self._visits),
-                    done=min(1.0, _share_done(decodes / most, seconds / config.seconds)),
-                )  # fmt: skip
-        self._finish()
+        while not self._is_stopped:
+            if at.next == len(at.order):
+                if at.epoch == epochs:
+                    break
+                at.epoch, at.next, at.order = at.epoch + 1, 0, self._rng.permutation(len(self._visits)).tolist()
+            seconds = self._clock() - began
+            done = _share_done(at.decodes / most, seconds / config.seconds)
+            if done >= 1:
+                break
+            rate = config.learning_rate * schedule(done, config=config)
+            mask, iou, count = self._step(self._visits[at.order[at.next]], rate)
+            at.next, at.decodes, at.step, at.seconds = (
+                at.next + 1, at.decodes + count, at.step + 1, self._clock() - began
+            )  # fmt: skip
+            yield Step(
+                epoch=at.epoch, epochs=epochs, step=at.step, decodes=at.decodes, seconds=at.seconds,
+                learning_rate=rate, loss=mask + config.iou_weight * iou, mask=mask, iou=iou,
+                is_last_of_epoch=at.next == len(at.order),
+                done=min(1.0, _share_done(at.decodes / most, at.seconds / config.seconds)),
+            )  # fmt: skip
+        self._weights.finish()
 
     def _plan(self) -> tuple[int, int]:
         """How many epochs, and how many decodes in all, the bounds leave; seconds are looked at on the way."""
@@ -120,25 +154,22 @@ class Trainer:
 
     def _step(self, sample: Sample, rate: float) -> tuple[float, float, int]:
         """One image: back-propagate, clip, move, average. The losses, and how many object-prompts were decoded."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.zero_grad(set_to_none=True)
+        self._weights.forget_gradients()
         objects = self._choose(sample)
         mask, iou, count = self._rounds(sample, objects)
-        norm = torch.nn.utils.clip_grad_norm_(self._weights, self._config.clip_norm)
+        norm = self._weights.clip()
         if math.isfinite(mask + iou) and bool(norm.isfinite()):
-            self._bad_steps = 0
-            self._optimizer.step()
-            self._update_average()
+            self._at.bad_steps = 0
+            self._weights.move(rate)
             return mask, iou, count
-        self._bad_steps += 1
+        self._at.bad_steps += 1
         log.warning(
             "skipped a step on image %s: loss %s, gradient norm %s", sample.image_sha256[:12], mask + iou, float(norm),
             extra={"event": "training.skipped_step", "image_sha256": sample.image_sha256},
         )  # fmt: skip
-        if self._bad_steps > _MOST_BAD_STEPS:
+        if self._at.bad_steps > _MOST_BAD_STEPS:
             raise Diverged(
-                f"the loss was not a number in {self._bad_steps} steps in a row (learning rate {rate:g}); "
+                f"the loss was not a number in {self._at.bad_steps} steps in a row (learning rate {rate:g}); "
                 "nothing was published: lower the learning rate, or look at the base weights"
             )
         return mask, iou, count
@@ -190,18 +221,29 @@ class Trainer:
             for i, prompt in enumerate(prompts)
         )
 
-    def _update_average(self) -> None:
-        # Young averages forget faster: with few steps the last weights would otherwise hardly count.
-        step = int(self._optimizer.state[self._weights[0]]["step"])
-        keep = min(self._config.ema_decay, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for average, weight in zip(self._average, self._weights, strict=True):
-                average.lerp_(weight, 1 - keep)
 
-    def _finish(self) -> None:
-        with torch.no_grad():
-            for weight, average in zip(self._weights, self._average, strict=True):
-                weight.copy_(average)
+@dataclass(slots=True)
+class _Place:
+    """Where in its schedule a training is: `next` of the `order` in which this epoch visits images."""
+
+    epoch: int = 0
+    next: int = 0
+    order: list[int] = field(default_factory=list)
+    decodes: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    bad_steps: int = 0
+
+    @classmethod
+    def parsed(cls, values: Mapping[str, Any], *, visits: int) -> "_Place":
+        """Raises ValueError or TypeError for what no training with so many visits an epoch can have told."""
+        at = cls(**values)
+        counts = (at.epoch, at.next, at.decodes, at.step, at.bad_steps)
+        if any(type(each) is not int or each < 0 for each in counts) or type(at.seconds) is not float:
+            raise ValueError(f"its place {str(values)[:100]} is none")
+        if sorted(at.order) != list(range(visits)) or at.next > visits or not 0 <= at.seconds < math.inf:
+            raise ValueError(f"its place {str(values)[:100]} is not among {visits} images")
+        return at
 
 
 def _share_done(work: float, time_share: float) -> float:
@@ -211,6 +253,18 @@ def _share_done(work: float, time_share: float) -> float:
     work ends must not depend on how busy the machine was.
     """
     return time_share if time_share >= max(work, _TIME_COUNTS_FROM) else work
+
+
+def _torch_rng() -> dict[str, Tensor]:
+    """What layers that draw (dropout, noisy gates) draw from."""
+    found = {"rng.cpu": torch.get_rng_state()}
+    return found | ({"rng.cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
+
+
+def _restore_torch_rng(tensors: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(tensors["rng.cpu"])
+    if torch.cuda.is_available() and "rng.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng.cuda"])
 
 
 def schedule(done: float, *, config: TrainConfig) -> float:

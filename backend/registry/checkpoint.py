@@ -199,6 +199,26 @@ def write_new(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def open_plain(path: Path) -> BufferedReader:
+    """Open a plain file for reading; the caller closes it.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is none.
+        BadCheckpoint: it is a link, a folder or a device, or cannot be read.
+    """
+    try:
+        # O_NONBLOCK: opening a FIFO must fail below, not wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as fault:
+        raise BadCheckpoint(f"{path} cannot be read as a plain file: {fault.strerror}") from fault
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadCheckpoint(f"{path} is no plain file")
+    return open(descriptor, "rb")  # noqa: PTH123 - a descriptor, not a path; the caller closes it
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the folder's entries to the disk: without this a rename may be undone by a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -211,7 +231,7 @@ def sync_folder(folder: Path) -> None:
 def _manifest_bytes(folder: Path) -> bytes:
     path = folder / MANIFEST_FILE
     try:
-        with _open_plain(path) as file:
+        with open_plain(path) as file:
             data = file.read(MAX_MANIFEST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as fault:
         raise NotFound(f"{folder} is no checkpoint: it holds no {MANIFEST_FILE}") from fault
@@ -222,7 +242,7 @@ def _manifest_bytes(folder: Path) -> bytes:
 
 def _verify(path: Path, expected: FileDigest) -> None:
     try:
-        with _open_plain(path) as file:
+        with open_plain(path) as file:
             # The size first: hashing a file that cannot be the right one would only take time.
             if (size := os.fstat(file.fileno()).st_size) != expected.bytes:
                 raise BadCheckpoint(f"{path} has {size} bytes, its manifest says {expected.bytes}")
@@ -231,20 +251,6 @@ def _verify(path: Path, expected: FileDigest) -> None:
         raise BadCheckpoint(f"{path} is missing, though its manifest names it") from fault
     if found != expected.sha256:
         raise BadCheckpoint(f"{path} has sha256 {found}, its manifest says {expected.sha256}")
-
-
-def _open_plain(path: Path) -> BufferedReader:
-    try:
-        # O_NONBLOCK: opening a FIFO must fail below, not wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except OSError as fault:
-        raise BadCheckpoint(f"{path} cannot be read as a plain file: {fault.strerror}") from fault
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BadCheckpoint(f"{path} is no plain file")
-    return open(descriptor, "rb")  # noqa: PTH123 - a descriptor, not a path; the caller closes it
 
 
 def _digest(name: str, entry: object) -> FileDigest:
