@@ -170,6 +170,66 @@ class LabelStudio:
         query = {"id": "retrieve_tasks_predictions", "project": project_id}
         self._slow.send("POST", "/api/dm/actions", query=query, body={"selectedItems": chosen})
 
+    # The data manager
+
+    def views(self, project_id: int) -> list[Json]:
+        """Return the tabs of the data manager: `id` and `data` with `title`, `ordering`, `filters`, ..."""
+        return _list(self._session.get("/api/dm/views/", project=project_id))
+
+    def save_view(
+        self,
+        project_id: int,
+        title: str,
+        *,
+        ordering: Sequence[str] = (),
+        filters: Sequence[Mapping[str, Any]] = (),
+        shown: Sequence[str] = (),
+    ) -> int:
+        """Make a tab of the data manager, or give the one of this title a new order and filter; return its id.
+
+        Safe to repeat, and what people changed of its columns stays. The editor makes its own tab "Default" only where
+        there is none at all: so that one is made first. `tasks:predictions_score` orders by the scores of the version
+        in `project.model_version`; while that is a backend's title, by nothing.
+
+        Args:
+            project_id: of the project.
+            title: by which the tab is known again.
+            ordering: such as ["tasks:predictions_score"], ["-tasks:id"].
+            filters: all of which must hold, such as
+                {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0}.
+            shown: columns that a new tab shows besides the usual ones, such as "predictions_score".
+        """
+        views = self.views(project_id)
+        wanted = {
+            "title": title, "ordering": list(ordering), "filters": {"conjunction": "and", "items": list(filters)},
+        }  # fmt: skip
+        for view in views:
+            if _object(view.get("data") or {}).get("title") == title:
+                body = {"project": project_id, "data": _object(view["data"]) | wanted}
+                return int(_object(self._session.send("PATCH", f"/api/dm/views/{view['id']}/", body=body))["id"])
+        if not views:
+            self._create_view(project_id, {"title": "Default"})
+        hidden = {} if not shown else {"hiddenColumns": self._hidden_columns(project_id, shown=shown)}
+        return self._create_view(project_id, {"type": "list", "target": "tasks", **hidden, **wanted})
+
+    def _create_view(self, project_id: int, data: Json) -> int:
+        body = {"project": project_id, "data": data}
+        return int(_object(self._session.send("POST", "/api/dm/views/", body=body))["id"])
+
+    def _hidden_columns(self, project_id: int, *, shown: Sequence[str]) -> dict[str, list[str]]:
+        """What a tab hides in the table (`explore`) and beside the editor (`labeling`), by default but for `shown`."""
+        columns = _list(_object(self._session.get("/api/dm/columns/", project=project_id)).get("columns"))
+
+        def hidden(where: str, *, but: Sequence[str]) -> list[str]:
+            return [
+                f"tasks:{each['id']}"
+                for each in columns
+                if each.get("target", "tasks") == "tasks" and each["id"] not in but
+                and not (each.get("visibility_defaults") or {}).get(where, True)
+            ]  # fmt: skip
+
+        return {"explore": hidden("explore", but=shown), "labeling": hidden("labeling", but=())}
+
     # The backend
 
     def connect_backend(

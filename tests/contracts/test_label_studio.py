@@ -4,6 +4,7 @@ Whatever holds here for the real one holds for the fake, so that a test on the f
 """
 
 import io
+import json
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -254,3 +255,46 @@ def test_retrieving_predictions_stores_them_with_their_version(client: LabelStud
         client.connect_backend(project_id, url=url, title="samloop")
         client.retrieve_predictions(project_id)
         assert [each["model_version"] for each in client.predictions(project_id=project_id)] == ["stub-v1"]
+
+
+NOT_ANNOTATED = {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0}
+
+
+def test_a_tab_is_made_once_and_changed_when_it_is_saved_again(client: LabelStudio, project_id: int) -> None:
+    order, columns = ["tasks:predictions_score"], ["predictions_score", "predictions_model_versions"]
+    made = client.save_view(project_id, "Least certain", ordering=order, filters=[NOT_ANNOTATED], shown=columns)
+    other = client.save_view(project_id, "Newest", ordering=["-tasks:id"])
+    assert client.save_view(project_id, "Least certain", ordering=["-tasks:predictions_score"]) == made != other
+
+    tabs = {each["data"]["title"]: each for each in client.views(project_id)}
+
+    assert list(tabs) == ["Default", "Least certain", "Newest"], "the editor makes no Default beside tabs of others"
+    assert tabs["Least certain"]["id"] == made
+    data = tabs["Least certain"]["data"]
+    assert data["ordering"] == ["-tasks:predictions_score"]
+    assert data["filters"]["items"] == []
+    hidden = data["hiddenColumns"]["explore"]
+    assert "tasks:updated_at" in hidden, "what is hidden by default stays hidden"
+    assert not {f"tasks:{name}" for name in columns} & set(hidden)
+
+
+def test_a_tabs_order_and_filter_are_those_that_the_data_manager_applies(client: LabelStudio, project_id: int) -> None:
+    """As the data manager does it: the tab's own order and filter, asked for as a query."""
+    client.save_view(project_id, "Least certain", ordering=["tasks:predictions_score"], filters=[NOT_ANNOTATED])
+    client.import_tasks(project_id, [{"data": {"image": f"/data/upload/{number}.png"}} for number in range(3)])
+    ids = sorted(task["id"] for task in client.tasks(project_id))
+    for task_id, score in zip(ids, (0.9, 0.2, 0.5), strict=True):
+        client.create_prediction(task_id, result=[], score=score, model_version="v1")
+    client.create_annotation(ids[2], [])
+    client.update_project(project_id, model_version="v1")  # the score is that of the version which the project names
+    (tab,) = [each["data"] for each in client.views(project_id) if each["data"]["title"] == "Least certain"]
+    query = json.dumps({"filters": tab["filters"], "ordering": tab["ordering"]})
+
+    found = client._session.get("/api/tasks", project=project_id, query=query)
+
+    assert [task["id"] for task in found["tasks"]] == [ids[1], ids[0]]
+
+
+def test_a_tab_of_no_project_is_an_error(client: LabelStudio) -> None:
+    with pytest.raises((BadInput, NotFound), match="/api/dm/"):
+        client.save_view(999_999, "Least certain")

@@ -41,7 +41,7 @@ class FakeLabelStudio(FakeServer):
         self._access: dict[str, float] = {}
         self._lock = threading.RLock()
         self._rows: dict[str, dict[int, Json]] = {
-            kind: {} for kind in ("project", "task", "annotation", "prediction", "ml", "webhook")
+            kind: {} for kind in ("project", "task", "annotation", "prediction", "ml", "webhook", "view")
         }
         self._last: dict[str, int] = {}
         self._uploads: dict[str, bytes] = {}
@@ -116,7 +116,7 @@ class FakeLabelStudio(FakeServer):
     @route("DELETE", r"/api/projects/(\d+)/")
     def delete_project(self, request: Request, project: int) -> Answer:
         del self._rows["project"][project]
-        for kind in ("task", "annotation", "prediction", "ml", "webhook"):
+        for kind in ("task", "annotation", "prediction", "ml", "webhook", "view"):
             for row in self._of(kind, project=project):
                 del self._rows[kind][row["id"]]
         return Answer(204)
@@ -319,6 +319,33 @@ class FakeLabelStudio(FakeServer):
         results: list[Json] = _ask(row, "POST", "/predict", body)["results"]
         return results
 
+    # The data manager's tabs
+
+    @route("GET", r"/api/dm/views/")
+    def list_views(self, request: Request) -> Answer:
+        return Answer(200, self._of("view", project=request.number("project")))
+
+    @route("POST", r"/api/dm/views/")
+    def create_view(self, request: Request) -> Answer:
+        fields = request.json()
+        self._rows["project"][fields["project"]]
+        return Answer(201, self._new("view", {"project": fields["project"], "data": _shown_view(fields["data"])}))
+
+    @route("PATCH", r"/api/dm/views/(\d+)/")
+    def change_view(self, request: Request, view: int) -> Answer:
+        self._rows["view"][view]["data"] = _shown_view(request.json()["data"])
+        return Answer(200, self._rows["view"][view])
+
+    @route("GET", r"/api/dm/columns/")
+    def list_columns(self, request: Request) -> Answer:
+        self._rows["project"][request.number("project") or 0]
+        hidden = ("predictions_score", "predictions_model_versions", "updated_at")
+        columns = [
+            {"id": name, "target": "tasks", "visibility_defaults": {"explore": name not in hidden, "labeling": False}}
+            for name in ("id", "total_annotations", *hidden)
+        ]
+        return Answer(200, {"columns": columns})
+
     # Webhooks
 
     @route("GET", r"/api/webhooks/")
@@ -366,6 +393,11 @@ class FakeLabelStudio(FakeServer):
         uri = base64.urlsafe_b64decode(request.query["fileuri"][0]).decode()
         held = self.buckets[uri]
         return Answer(200, held) if isinstance(held, bytes) else Answer(303, None, {"Location": held})
+
+
+def _shown_view(data: Json) -> Json:
+    """An order that is empty is not told."""
+    return {key: value for key, value in data.items() if key != "ordering" or value}
 
 
 def _webhook(fields: Json) -> Json:
