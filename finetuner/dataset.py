@@ -3,13 +3,17 @@
 import hashlib
 import json
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from PIL import Image
+
 from backend.errors import NotAuthorized, NothingToLearn, SamloopError
 from backend.labelstudio.images import open_image
+from backend.sam.canvas import size_on_canvas
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.embeddings import EmbeddingKey, halved, widened
 from backend.sam.loading import BaseModel
@@ -23,6 +27,7 @@ from finetuner.split import Split, split_images
 
 log = logging.getLogger(__name__)
 _OTHER_PROCESS_S = 60.0
+_MOST_PICTURES = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -70,6 +75,7 @@ class Embeddings:
     def __init__(self, base: BaseModel, *, disk: DiskEmbeddings, max_pixels: int) -> None:
         self._base, self._disk, self._max_pixels = base, disk, max_pixels
         self._sources: dict[str, Callable[[], bytes]] = {}
+        self._pictures: OrderedDict[str, Image.Image] = OrderedDict()
 
     def __call__(self, sample: Sample) -> Embedding:
         """The sample's embedding; encoded again where others pushed it out of the tier meanwhile.
@@ -79,6 +85,30 @@ class Embeddings:
         """
         key = self._key(sample.image_sha256)
         return widened(self._disk.get(key) or self._encoded_again(sample.image_sha256))
+
+    def by(self, base: BaseModel) -> "Embeddings":
+        """The same images as another encoder sees them; its embeddings have keys of their own in the same tier."""
+        if base.encoder_fingerprint == self._base.encoder_fingerprint:
+            return self
+        other = Embeddings(base, disk=self._disk, max_pixels=self._max_pixels)
+        other._sources, other._pictures = self._sources, self._pictures
+        return other
+
+    def picture(self, sample: Sample) -> Image.Image:
+        """The sample's image as large as the encoder takes it; at most 64 are kept, 3 MB each.
+
+        Raises:
+            NothingToLearn: it is gone, or has changed.
+        """
+        digest = sample.image_sha256
+        if (picture := self._pictures.pop(digest, None)) is None:
+            image = open_image(self._data(digest), max_pixels=self._max_pixels)
+            height, width = size_on_canvas(image.height, image.width)
+            picture = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+        self._pictures[digest] = picture
+        if len(self._pictures) > _MOST_PICTURES:
+            self._pictures.popitem(last=False)
+        return picture
 
     def ensure(self, image_sha256: str, data: bytes, *, again: Callable[[], bytes]) -> None:
         """Encode the image unless that was done before; `again` reads it, should the embedding be needed after it went.
@@ -95,6 +125,12 @@ class Embeddings:
                     self._disk.put(key, self._encode(data))
 
     def _encoded_again(self, image_sha256: str) -> Embedding:
+        embedding = self._encode(self._data(image_sha256))
+        with suppress(OSError):
+            self._disk.put(self._key(image_sha256), embedding)
+        return embedding
+
+    def _data(self, image_sha256: str) -> bytes:
         source = self._sources.get(image_sha256)
         try:
             data = b"" if source is None else source()
@@ -105,10 +141,7 @@ class Embeddings:
                 f"the embedding of image {image_sha256[:12]} is gone from the cache folder, and the image is not what "
                 "it was: train again"
             )
-        embedding = self._encode(data)
-        with suppress(OSError):
-            self._disk.put(self._key(image_sha256), embedding)
-        return embedding
+        return data
 
     def _encode(self, data: bytes) -> Embedding:
         return halved(encode(self._base, open_image(data, max_pixels=self._max_pixels)))

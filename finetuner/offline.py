@@ -114,7 +114,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
 
     def measured(predictor: Predictor) -> tuple[Measured, ...]:
         return measure(
-            predictor, held_out, embedding=workshop.embeddings, clicks=clicks,
+            predictor, held_out, embedding=workshop.embeddings.by(predictor.base), clicks=clicks,
             on_image=lambda done: progress("evaluating", model=predictor.version, done=done, total=len(held_out)),
         )  # fmt: skip
 

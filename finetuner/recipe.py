@@ -159,7 +159,8 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     workshop.progress("splitting", said=dataset.split.describe())
     trained = _train_all(dataset, workshop=workshop)
     compared = _compare(trained, dataset, served=served, workshop=workshop)
-    calibration = calibrate(trained.predictor(), dataset.train, embedding=workshop.embeddings)
+    kept = trained.predictor()
+    calibration = calibrate(kept, dataset.train, embedding=workshop.embeddings.by(kept.base))
     verdict = compared.verdict(config)
     metrics = compared.figures(config, calibration=calibration) | {
         **({} if calibration is None else {"calibration": calibration.to_json()}),
@@ -235,8 +236,9 @@ def _train_all(dataset: Dataset, *, workshop: Workshop) -> _Trained:
 
 
 def _train(method: Method, training: Training, *, workshop: Workshop, curves: Curves) -> Mapping[str, Any]:
-    trainer = Trainer(method, training.train, config=training.config, embedding=workshop.embeddings)
-    watcher = Watcher(method, training.held_out, config=training.config, embedding=workshop.embeddings)
+    learning, looking = (partial(method.seen, embeddings=workshop.embeddings, learns=each) for each in (True, False))
+    trainer = Trainer(method, training.train, config=training.config, embedding=learning)
+    watcher = Watcher(method, training.held_out, config=training.config, embedding=looking)
 
     def look(number: int, done: float) -> None:
         if watcher.is_due(done):
@@ -267,7 +269,7 @@ def _train(method: Method, training: Training, *, workshop: Workshop, curves: Cu
 
 def _measured(predictor: Predictor, samples: Sequence[Sample], *, who: str, workshop: Workshop) -> tuple[Measured, ...]:
     return measure(
-        predictor, samples, embedding=workshop.embeddings, clicks=workshop.config.evaluation_clicks,
+        predictor, samples, embedding=workshop.embeddings.by(predictor.base), clicks=workshop.config.evaluation_clicks,
         on_image=lambda done: workshop.progress("evaluating", model=who, done=done, total=len(samples)),
     )  # fmt: skip
 

@@ -30,11 +30,14 @@ def faults(candidate: Predictor, *, base: Predictor, weights: Mapping[str, Tenso
         return (f"{len(broken)} of {len(weights)} trained weights hold numbers that are not finite, {broken[0]} first",)
     picture, shapes = smoke_picture()
     embedding = encode(base.base, picture)
+    tuned_embedding = embedding if candidate.base is base.base else encode(candidate.base, picture)
     objects = {name: LabelledMask.of(mask, label=None) for name, mask in shapes.items()}
     prompts = [Prompt(box=each.box) for each in objects.values()]
-    if not _is_finite(candidate, embedding, prompts):
+    if not _is_finite(candidate, tuned_embedding, prompts):
         return ("its decoder predicts numbers that are not finite on the smoke picture",)
-    drawn = zip(shapes.items(), base.decode(embedding, prompts), candidate.decode(embedding, prompts), strict=True)
+    drawn = zip(
+        shapes.items(), base.decode(embedding, prompts), candidate.decode(tuned_embedding, prompts), strict=True
+    )
     return tuple(
         f"on the smoke picture the {name} with its box falls from IoU {before:.2f} to {after:.2f}"
         for name, before, after in (

@@ -129,6 +129,7 @@ class Trainer:
             done = _share_done(at.decodes / most, seconds / config.seconds)
             if done >= 1:
                 break
+            self._method.begin_step(at.step + 1, done=done)
             rate = config.learning_rate * schedule(done, config=config)
             mask, iou, count = self._step(self._visits[at.order[at.next]], rate)
             at.next, at.decodes, at.step, at.seconds = (
@@ -157,6 +158,7 @@ class Trainer:
         self._weights.forget_gradients()
         objects = self._choose(sample)
         mask, iou, count = self._rounds(sample, objects)
+        self._method.carry_back()
         norm = self._weights.clip()
         if math.isfinite(mask + iou) and bool(norm.isfinite()):
             self._at.bad_steps = 0

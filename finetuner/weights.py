@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from finetuner.config import TrainConfig
+from finetuner.methods.base import ENCODER
 
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 
@@ -24,7 +26,7 @@ class TrainedWeights:
         self._average = [weight.detach().clone() for weight in self._weights]
         self._kept: list[Tensor] = []
         self._adam = torch.optim.AdamW(
-            self._weights, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
+            _groups(named, config=config), weight_decay=config.weight_decay, betas=(0.9, 0.99)
         )
 
     def forget_gradients(self) -> None:
@@ -38,7 +40,7 @@ class TrainedWeights:
     def move(self, rate: float) -> None:
         """Follow the gradients at this learning rate, and the average after the weights."""
         for group in self._adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["pace"]
         self._adam.step()
         # Young averages forget faster: with few steps the last weights would otherwise hardly count.
         step = int(self._adam.state[self._weights[0]]["step"])
@@ -105,6 +107,17 @@ class TrainedWeights:
         with torch.no_grad():
             for weight, value in zip(self._weights, values, strict=True):
                 weight.copy_(value)
+
+
+def _groups(named: Mapping[str, nn.Parameter], *, config: TrainConfig) -> list[dict[str, Any]]:
+    """What AdamW moves, each with its pace: an adapter in the encoder has one of its own."""
+    decoder = [weight for name, weight in named.items() if not name.startswith(ENCODER)]
+    encoder = [weight for name, weight in named.items() if name.startswith(ENCODER)]
+    return [
+        {"params": weights, "pace": pace, "lr": pace * config.learning_rate}
+        for pace, weights in ((1.0, decoder), (config.encoder_pace, encoder))
+        if weights
+    ]
 
 
 def _taken(tensors: Mapping[str, Tensor], group: str, name: str, like: Tensor) -> Tensor:

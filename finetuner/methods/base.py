@@ -1,4 +1,4 @@
-"""What a training method is: which weights move, how a prompt is decoded with them, what is served of it."""
+"""What a training method is: which weights move, how images and prompts are seen with them, what is served of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding, Predictor
+from finetuner.dataset import Embeddings, Sample
+
+ENCODER = "vision_encoder."  # what names of weights in the encoder begin with, in `trainable` and in a checkpoint
 
 
 @runtime_checkable
@@ -17,7 +20,22 @@ class Method(Protocol):
     name: str
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
-        """The weights that move, by name."""
+        """The weights that move, by name; those in the encoder begin with ENCODER, and come last."""
+
+    def begin_step(self, number: int, *, done: float) -> None:
+        """Hear that a step begins, the first has number 1, with `done` in [0, 1] of the training behind it.
+
+        All that a method draws by chance follows from its seed and this number.
+        """
+
+    def seen(self, sample: Sample, *, embeddings: Embeddings, learns: bool) -> Embedding:
+        """The sample's image as the encoder sees it now; `embeddings` are the base's, and know where its pixels are.
+
+        Where it `learns`, the features gather the gradients of all decodes until `carry_back`.
+        """
+
+    def carry_back(self) -> None:
+        """Take the gradients that the decodes left on what was `seen` last on to the encoder's weights, all at once."""
 
     def decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None

@@ -16,6 +16,7 @@ from backend.sam.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.predictor import Embedding, Predictor, prompt_tensors
+from finetuner.dataset import Embeddings, Sample
 
 
 class DecoderMethod:
@@ -31,6 +32,16 @@ class DecoderMethod:
     def trainable(self) -> Mapping[str, nn.Parameter]:
         """Every weight of the mask decoder."""
         return dict(self._decoder.named_parameters())
+
+    def begin_step(self, number: int, *, done: float) -> None:
+        """Nothing here depends on it."""
+
+    def seen(self, sample: Sample, *, embeddings: Embeddings, learns: bool) -> Embedding:  # noqa: ARG002 - one for both
+        """What was encoded once, for all methods and versions."""
+        return embeddings(sample)
+
+    def carry_back(self) -> None:
+        """No gradient goes farther than the decoder."""
 
     def decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
