@@ -35,7 +35,8 @@ class Sample:
     """One annotated image: the digest of its bytes, its upright size, and at least one object.
 
     `picture` is what near-duplicates share (finetuner.picture); "" where that is not known. `is_ground_truth`: an
-    annotation that is marked so is among those that its objects come from.
+    annotation that is marked so is among those that its objects come from. `task_id` and `image_uri`: where it came
+    from, for people who look at it later.
     """
 
     image_sha256: str
@@ -44,6 +45,8 @@ class Sample:
     objects: tuple[LabelledMask, ...]
     picture: str = ""
     is_ground_truth: bool = False
+    task_id: int | str | None = None
+    image_uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +206,8 @@ class SampleReader:
             objects=objects,
             picture=picture_hash(image),
             is_ground_truth=task.is_ground_truth,
+            task_id=task.task_id,
+            image_uri=task.image_uri,
         )
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from backend.masks.kept_mask import KeptMask
 from backend.masks.metrics import boundary_iou, dice, hd95_px, iou, over_area, under_area
 from backend.masks.prompt import Prompt
 from backend.sam.predictor import Decodes, Embedding, PredictedMask
 from finetuner.calibration import believability
 from finetuner.dataset import Sample
-from finetuner.kept_mask import KeptMask
 from finetuner.objects import SIZES
 from finetuner.prompting import corrective_click, farthest_inner_point
 

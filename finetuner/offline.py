@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from backend.errors import BadInput, NotFound
-from backend.registry.checkpoint import REPORT_FILE, Manifest, read_manifest, write_checkpoint
+from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.sam.loading import decoder_of
 from backend.sam.predictor import Predictor
 from backend.sam.scoring import calibration_of
@@ -67,7 +67,7 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
         out,
         weights=candidate.weights,
         manifest=replace(candidate.manifest, version=version),
-        others={REPORT_FILE: candidate.report},
+        others=candidate.others,
     )
 
 

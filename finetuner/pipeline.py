@@ -9,7 +9,7 @@ from backend.errors import BadCheckpoint, NotFound, SettingsError
 from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import parse_label_config
-from backend.registry.checkpoint import REPORT_FILE, read_manifest
+from backend.registry.checkpoint import read_manifest
 from backend.registry.store import ChampionMoved, Pointer, Registry
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
@@ -58,7 +58,7 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
     progress("publishing")
     fence()
     manifest = registry.publish(
-        project_id, weights=candidate.weights, manifest=candidate.manifest, others={REPORT_FILE: candidate.report}
+        project_id, weights=candidate.weights, manifest=candidate.manifest, others=candidate.others
     )
     return _promote(project_id, manifest.version, candidate, registry=registry, champion=champion, fence=fence)
 

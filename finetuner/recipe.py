@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from backend.registry.checkpoint import Manifest
+from backend.registry.checkpoint import REPORT_FILE, Manifest
+from backend.registry.review_file import REVIEW_FILE
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor
@@ -30,6 +31,7 @@ from finetuner.progress import Progress
 from finetuner.promotion import Verdict
 from finetuner.report import checkpoint_page
 from finetuner.report.pictures import ImagesAgain
+from finetuner.report.review import review_file
 from finetuner.smoke import faults
 from finetuner.trainer import Trainer
 
@@ -54,13 +56,14 @@ class Served:
 class Candidate:
     """What a training made: the weights' file, and a manifest that lacks only the version and the files.
 
-    `report` is a page for people: REPORT_FILE of the checkpoint.
+    `others` are the checkpoint's further files, by name: the report, a page for people, and the masks of the held-out
+    objects, which the review pages show.
     """
 
     weights: bytes
     manifest: Manifest
     verdict: Verdict
-    report: bytes
+    others: Mapping[str, bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +189,10 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
         manifest, weights=weights, samples=dataset.held_out, base=compared.base, candidate=compared.candidate,
         pictures=workshop.images_again,
     )  # fmt: skip
-    return Candidate(weights=weights, manifest=manifest, verdict=verdict, report=page)
+    masks = review_file(dataset.held_out, base=compared.base, candidate=compared.candidate)
+    return Candidate(
+        weights=weights, manifest=manifest, verdict=verdict, others={REPORT_FILE: page, REVIEW_FILE: masks}
+    )
 
 
 def base_predictor(base: BaseModel) -> Predictor:

@@ -5,14 +5,13 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Bool
 from PIL import Image
 
+from backend.masks.kept_mask import KeptMask
+from backend.masks.outline import outline, resized
 from backend.masks.prompt import Box, Click
 from finetuner.dataset import Sample
 from finetuner.evaluation import Measured
-from finetuner.kept_mask import KeptMask
 from finetuner.objects import LabelledMask
 from finetuner.prompting import farthest_inner_point
 
@@ -85,14 +84,14 @@ def changes(
 def overlay(change: Change, *, pictures: Pictures) -> Overlay:
     """Cut one out. Nothing of the image is kept but the crop."""
     truth, before, after = change.truth, change.before, change.after
-    y0, x0, height, width = _window(truth, before.mask, after.mask)
+    y0, x0, height, width = window_of(truth, before.mask, after.mask)
     scale = min(1.0, LONGEST_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     masks = [
         each.window(y0, x0, height_px=height, width_px=width)
         for each in (KeptMask.of(truth.mask), before.mask, after.mask)
     ]
-    human, base, candidate = (outline(_resized(mask, size)) for mask in masks)
+    human, base, candidate = (outline(resized(mask, size)) for mask in masks)
     across, down = size[0] / width, size[1] / height
     box, click = truth.box, farthest_inner_point(truth)
     is_box = before.prompt == "box"
@@ -110,26 +109,7 @@ def overlay(change: Change, *, pictures: Pictures) -> Overlay:
     )  # fmt: skip
 
 
-def outline(mask: Bool[np.ndarray, "h w"]) -> str:
-    """The mask's edge as an SVG path along the borders of its pixels; "" for an empty mask.
-
-    Strokes of it are what is meant, not its inside: it is a set of straight pieces, none connected with another.
-    """
-    padded = np.pad(mask, 1)
-    pieces = [f"M{start} {row}H{end}" for row, start, end in _runs(padded[1:, 1:-1] != padded[:-1, 1:-1])]
-    upright = (padded[1:-1, 1:] != padded[1:-1, :-1]).T
-    return "".join([*pieces, *(f"M{column} {start}V{end}" for column, start, end in _runs(upright))])
-
-
-def _runs(edges: Bool[np.ndarray, "h w"]) -> list[tuple[int, int, int]]:
-    """Row, first and one past the last column of each run of True."""
-    steps = np.diff(np.pad(edges.view(np.int8), ((0, 0), (1, 1))), axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    _, ends = np.nonzero(steps == -1)
-    return list(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True))
-
-
-def _window(truth: LabelledMask, *masks: KeptMask) -> tuple[int, int, int, int]:
+def window_of(truth: LabelledMask, *masks: KeptMask) -> tuple[int, int, int, int]:
     """Top, left, height and width of what shows the object and both masks, a flood only in part; within the image."""
     bounds = []
     for first, extent, kept, image_px in (
@@ -144,14 +124,6 @@ def _window(truth: LabelledMask, *masks: KeptMask) -> tuple[int, int, int, int]:
         bounds.append((low, high - low))
     (y0, height), (x0, width) = bounds
     return y0, x0, height, width
-
-
-def _resized(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "rows cols"]:
-    """To `size`, width and height: True where the mask covers more than half."""
-    if mask.shape == size[::-1]:
-        return mask
-    grey = Image.fromarray(mask.view(np.uint8) * np.uint8(255)).resize(size, Image.Resampling.BOX)
-    return np.asarray(grey) > 127
 
 
 def _picture(image: Image.Image | None, window: tuple[int, int, int, int], size: tuple[int, int]) -> str | None:

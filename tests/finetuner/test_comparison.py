@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from backend.masks.kept_mask import KeptMask
 from finetuner.comparison import differences, label_differences
 from finetuner.evaluation import METRICS, Measured
-from finetuner.kept_mask import KeptMask
 
 NOTHING = KeptMask.of(np.zeros((1, 1), bool))
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from backend.errors import BadCheckpoint, BadInput, NotFound, NothingToLearn
 from backend.registry.checkpoint import REPORT_FILE, WEIGHTS_FILE, read_manifest, verified_weights
+from backend.registry.review_file import REVIEW_FILE
 from backend.sam.scoring import calibration_of
 from backend.settings import Settings
 from finetuner.offline import evaluate_export, image_path, train_export
@@ -79,7 +80,7 @@ def test_a_checkpoint_brings_the_map_of_its_scores_and_a_page_to_look_at(
     out, images = tmp_path / "out", tmp_path / "images"
     manifest = train_export(export, images, out, settings=tiny_settings, epochs=2)
     assert calibration_of(manifest.metrics) is not None
-    assert set(manifest.files) == {WEIGHTS_FILE, REPORT_FILE}
+    assert set(manifest.files) == {WEIGHTS_FILE, REPORT_FILE, REVIEW_FILE}
     assert manifest.metrics["curves"]["held_out"][0]["step"] == 0
     assert manifest.metrics["curves"]["training"][-1][0] == manifest.metrics["ended_at"]["steps"]
     page = (out / REPORT_FILE).read_text()

@@ -6,36 +6,14 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from backend.masks.kept_mask import KeptMask
 from backend.masks.metrics import iou
 from finetuner.dataset import Sample
 from finetuner.evaluation import METRICS, Measured
-from finetuner.kept_mask import KeptMask
 from finetuner.objects import LabelledMask
-from finetuner.report.overlays import LONGEST_PX, changes, outline, overlay
-
-
-@given(mask=hnp.arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20))))
-def test_an_outline_runs_along_every_border_of_a_pixel_and_nowhere_else(mask: np.ndarray) -> None:
-    drawn = set()
-    for x, y, way, end in re.findall(r"M(\d+) (\d+)([HV])(\d+)", outline(mask)):
-        start = int(x) if way == "H" else int(y)
-        drawn |= {(way, place, int(y) if way == "H" else int(x)) for place in range(start, int(end))}
-    padded = np.pad(mask, 1)
-    expected = set()
-    for row, column in np.ndindex(*mask.shape):
-        if not mask[row, column]:
-            continue
-        around = padded[row : row + 3, column : column + 3]
-        expected |= {("H", column, row)} if not around[0, 1] else set()
-        expected |= {("H", column, row + 1)} if not around[2, 1] else set()
-        expected |= {("V", row, column)} if not around[1, 0] else set()
-        expected |= {("V", row, column + 1)} if not around[1, 2] else set()
-    assert drawn == expected
+from finetuner.report.overlays import LONGEST_PX, changes, overlay
 
 
 def _measured(prompt: str, mask: np.ndarray, truth: np.ndarray) -> Measured:

@@ -1,0 +1,32 @@
+"""A mask's edge, to be drawn over its image at whatever scale."""
+
+import numpy as np
+from jaxtyping import Bool
+from PIL import Image
+
+
+def outline(mask: Bool[np.ndarray, "h w"]) -> str:
+    """The mask's edge as an SVG path along the borders of its pixels; "" for an empty mask.
+
+    Strokes of it are what is meant, not its inside: it is a set of straight pieces, none connected with another.
+    """
+    padded = np.pad(mask, 1)
+    pieces = [f"M{start} {row}H{end}" for row, start, end in _runs(padded[1:, 1:-1] != padded[:-1, 1:-1])]
+    upright = (padded[1:-1, 1:] != padded[1:-1, :-1]).T
+    return "".join([*pieces, *(f"M{column} {start}V{end}" for column, start, end in _runs(upright))])
+
+
+def _runs(edges: Bool[np.ndarray, "h w"]) -> list[tuple[int, int, int]]:
+    """Row, first and one past the last column of each run of True."""
+    steps = np.diff(np.pad(edges.view(np.int8), ((0, 0), (1, 1))), axis=1)
+    rows, starts = np.nonzero(steps == 1)
+    _, ends = np.nonzero(steps == -1)
+    return list(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True))
+
+
+def resized(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "rows cols"]:
+    """To `size`, width and height: True where the mask covers more than half."""
+    if mask.shape == size[::-1]:
+        return mask
+    grey = Image.fromarray(mask.view(np.uint8) * np.uint8(255)).resize(size, Image.Resampling.BOX)
+    return np.asarray(grey) > 127

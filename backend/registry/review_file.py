@@ -1,0 +1,153 @@
+"""What a checkpoint keeps for people who look at its masks: REVIEW_FILE, every held-out object with what was drawn.
+
+The masks themselves, not pictures of them: outlines are exact at every zoom, two versions can be laid over each other,
+and no image is copied into a checkpoint. The pixels come from where the task has them, when somebody looks.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backend.errors import BadCheckpoint, NotFound
+from backend.masks.kept_mask import KeptMask
+
+REVIEW_FILE = "review.json"
+PROMPTS = ("box", "point")
+MODELS = ("base", "candidate")
+MAX_BYTES = 256 << 20
+_FORMAT = 1
+_LONGEST_URI = 4096  # a data: URI holds the image itself, and a checkpoint is no place for it
+_FIGURES = ("iou", "boundary_iou", "over_px", "under_px", "score", "predicted_iou")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnMask:
+    """What one model drew with one prompt, and how good it is; `over_px` and `under_px` are areas against the human's.
+
+    `score` is what it would be served with, in [0, 1]; `predicted_iou` what the decoder says, as it is.
+    """
+
+    iou: float
+    boundary_iou: float
+    over_px: int
+    under_px: int
+    score: float
+    predicted_iou: float
+    mask: KeptMask = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewedObject:
+    """A held-out object. `window`: top, left, height and width in px of the part of the image that shows it.
+
+    `key`: the same for the same human mask on the same image, in every version: twenty hexadecimal digits. `drawn`: by
+    (prompt, model), each of PROMPTS and MODELS. `image_uri` None: too long to be kept.
+    """
+
+    key: str
+    task_id: int | str | None
+    image_uri: str | None
+    image_sha256: str
+    label: str
+    window: tuple[int, int, int, int]
+    human: KeptMask = field(repr=False)
+    drawn: Mapping[tuple[str, str], DrawnMask] = field(repr=False)
+
+
+def object_key(image_sha256: str, label: str, human: KeptMask) -> str:
+    """The object's name; see ReviewedObject."""
+    told = json.dumps([image_sha256, label, *human.to_json()])
+    return hashlib.sha256(told.encode()).hexdigest()[:20]
+
+
+def review_json(objects: Sequence[ReviewedObject]) -> bytes:
+    """The file's bytes."""
+    return json.dumps({"format": _FORMAT, "objects": [_object_json(each) for each in objects]}).encode()
+
+
+def read_review(folder: Path) -> tuple[ReviewedObject, ...]:
+    """The objects of a checkpoint folder.
+
+    Raises:
+        NotFound: the checkpoint is older than this file, or was made without.
+        BadCheckpoint: the file is none of ours.
+    """
+    path = folder / REVIEW_FILE
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadCheckpoint(f"{path} is larger than {MAX_BYTES >> 20} MiB")
+        data = path.read_bytes()
+    except FileNotFoundError as fault:
+        raise NotFound(f"this version kept no masks ({path.name} is missing): versions from now on do") from fault
+    return parse_review(data, where=path)
+
+
+def parse_review(data: bytes, *, where: Path) -> tuple[ReviewedObject, ...]:
+    """What `review_json` wrote; `where` is named by errors.
+
+    Raises:
+        BadCheckpoint: it is none of ours.
+    """
+    try:
+        told = json.loads(data)
+        if told["format"] == _FORMAT:
+            return tuple(_object(each) for each in told["objects"])
+    except (ValueError, RecursionError, KeyError, TypeError) as fault:
+        raise BadCheckpoint(f"{where} cannot be read: {type(fault).__name__}: {str(fault)[:200]}") from fault
+    raise BadCheckpoint(f"{where} is of format {str(told['format'])[:20]}; {_FORMAT} is what is read here")
+
+
+def _object_json(item: ReviewedObject) -> dict[str, Any]:
+    uri = item.image_uri
+    return {
+        "key": item.key,
+        "task": item.task_id,
+        "image": None if uri is None or len(uri) > _LONGEST_URI else uri,
+        "sha256": item.image_sha256,
+        "label": item.label,
+        "window": list(item.window),
+        "human": item.human.to_json(),
+        "drawn": {prompt: {model: _drawn_json(item.drawn[prompt, model]) for model in MODELS} for prompt in PROMPTS},
+    }
+
+
+def _drawn_json(drawn: DrawnMask) -> list[Any]:
+    return [*(getattr(drawn, name) for name in _FIGURES), drawn.mask.to_json()]
+
+
+def _object(value: object) -> ReviewedObject:
+    match value:
+        case {
+            "key": str(key),
+            "task": int() | str() | None as task,
+            "image": str() | None as uri,
+            "sha256": str(sha256),
+            "label": str(label),
+            "window": [int(y0), int(x0), int(height), int(width)],
+            "human": human,
+            "drawn": dict(drawn),
+        } if key.isalnum() and min(y0, x0) >= 0 and min(height, width) > 0:
+            return ReviewedObject(
+                key=key, task_id=task, image_uri=uri, image_sha256=sha256, label=label,
+                window=(y0, x0, height, width), human=KeptMask.of_json(human),
+                drawn={(prompt, model): _drawn(drawn[prompt][model]) for prompt in PROMPTS for model in MODELS},
+            )  # fmt: skip
+        case _:
+            raise ValueError("an object lacks a field, or has one of the wrong type")
+
+
+def _drawn(value: object) -> DrawnMask:
+    if not isinstance(value, list) or len(value) != len(_FIGURES) + 1:
+        raise ValueError("a mask lacks a figure")
+    *figures, mask = value
+    if not all(isinstance(each, int | float) and math.isfinite(each) for each in figures):
+        raise ValueError("a figure is no finite number")
+    iou, boundary_iou, over_px, under_px, score, predicted_iou = figures
+    return DrawnMask(
+        iou=float(iou), boundary_iou=float(boundary_iou), over_px=int(over_px), under_px=int(under_px),
+        score=float(score), predicted_iou=float(predicted_iou), mask=KeptMask.of_json(mask),
+    )  # fmt: skip

@@ -1,0 +1,58 @@
+"""The held-out objects as a checkpoint keeps them for the review pages: registry.review_file."""
+
+import math
+from collections.abc import Sequence
+
+from backend.masks.kept_mask import KeptMask
+from backend.registry.review_file import PROMPTS, DrawnMask, ReviewedObject, object_key, review_json
+from finetuner.dataset import Sample
+from finetuner.evaluation import UNLABELLED, Measured
+from finetuner.objects import LabelledMask
+from finetuner.report.overlays import window_of
+
+
+def review_file(samples: Sequence[Sample], *, base: Sequence[Measured], candidate: Sequence[Measured]) -> bytes:
+    """The file for what both models drew of every object; all three in evaluation.measure's order."""
+    before, after = iter(base), iter(candidate)
+    found = [
+        _reviewed(sample, item, base=[next(before) for _ in PROMPTS], candidate=[next(after) for _ in PROMPTS])
+        for sample in samples
+        for item in sample.objects
+    ]
+    return review_json(found)
+
+
+def _reviewed(
+    sample: Sample, item: LabelledMask, *, base: Sequence[Measured], candidate: Sequence[Measured]
+) -> ReviewedObject:
+    human, label = KeptMask.of(item.mask), item.label if item.label is not None else UNLABELLED
+    area_px = item.area_px
+    models = (("base", base), ("candidate", candidate))
+    return ReviewedObject(
+        key=object_key(sample.image_sha256, label, human),
+        task_id=sample.task_id,
+        image_uri=sample.image_uri,
+        image_sha256=sample.image_sha256,
+        label=label,
+        window=window_of(item, *(each.mask for each in (*base, *candidate))),
+        human=human,
+        drawn={(each.prompt, name): _drawn(each, area_px=area_px) for name, measured in models for each in measured},
+    )
+
+
+def _drawn(measured: Measured, *, area_px: int) -> DrawnMask:
+    values = measured.values
+    return DrawnMask(
+        iou=values["iou"],
+        boundary_iou=values["boundary_iou"],
+        over_px=round(values["over_area"] * area_px),
+        under_px=round(values["under_area"] * area_px),
+        score=_finite(measured.score),
+        predicted_iou=_finite(measured.predicted_iou),
+        mask=measured.mask,
+    )
+
+
+def _finite(score: float) -> float:
+    """A model whose numbers are none is refused by the gate; its masks can be looked at all the same."""
+    return score if math.isfinite(score) else 0.0

@@ -1,0 +1,85 @@
+"""What a checkpoint keeps of its held-out masks comes back as it was; a file that is none of ours is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.errors import BadCheckpoint, NotFound
+from backend.masks.kept_mask import KeptMask
+from backend.registry.review_file import (
+    MODELS,
+    PROMPTS,
+    REVIEW_FILE,
+    DrawnMask,
+    ReviewedObject,
+    object_key,
+    parse_review,
+    read_review,
+    review_json,
+)
+
+HERE = Path("here")
+
+
+def _object(**changed: object) -> ReviewedObject:
+    mask = np.zeros((20, 30), bool)
+    mask[3:9, 4:12] = True
+    human = KeptMask.of(mask)
+    drawn = {
+        (prompt, model): DrawnMask(
+            iou=0.5, boundary_iou=0.25, over_px=3, under_px=n, score=0.9, predicted_iou=1.02, mask=human
+        )
+        for n, (prompt, model) in enumerate((p, m) for p in PROMPTS for m in MODELS)
+    }
+    fields = {
+        "key": object_key("a" * 64, "<b>", human), "task_id": 7, "image_uri": "/data/upload/1/a.png",
+        "image_sha256": "a" * 64, "label": "<b>", "window": (0, 1, 15, 20), "human": human, "drawn": drawn,
+    }  # fmt: skip
+    return ReviewedObject(**(fields | changed))  # type: ignore[arg-type]
+
+
+def test_objects_come_back_as_they_were(tmp_path: Path) -> None:
+    objects = (_object(), _object(task_id=None), _object(task_id="a"))
+    (tmp_path / REVIEW_FILE).write_bytes(review_json(objects))
+    assert read_review(tmp_path) == objects
+
+
+def test_an_image_that_is_its_own_address_is_not_copied_into_the_checkpoint() -> None:
+    (found,) = parse_review(review_json([_object(image_uri="data:image/png;base64," + "A" * 5000)]), where=HERE)
+    assert found.image_uri is None
+
+
+def test_the_key_is_that_of_the_image_the_label_and_the_humans_mask() -> None:
+    human = _object().human
+    assert object_key("a" * 64, "x", human) == object_key("a" * 64, "x", human)
+    others = {object_key("b" * 64, "x", human), object_key("a" * 64, "y", human)}
+    assert len({*others, object_key("a" * 64, "x", human)}) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda told: told["objects"][0].pop("label"),
+        lambda told: told["objects"][0].update(window=[0, 0, 0, 4]),
+        lambda told: told["objects"][0].update(key="../../etc"),
+        lambda told: told["objects"][0]["drawn"].pop("box"),
+        lambda told: told["objects"][0]["drawn"]["box"]["base"].__setitem__(0, "x"),
+        lambda told: told["objects"][0]["drawn"]["box"]["base"].pop(),
+        lambda told: told.update(format=2),
+        lambda told: told.pop("objects"),
+    ],
+)
+def test_a_file_that_is_none_of_ours_is_refused(change: object) -> None:
+    told = json.loads(review_json([_object()]))
+    change(told)  # type: ignore[operator]
+    with pytest.raises(BadCheckpoint, match=r"^here (cannot be read|is of format)"):
+        parse_review(json.dumps(told).encode(), where=HERE)
+    with pytest.raises(BadCheckpoint, match="cannot be read"):
+        parse_review(b"[" * 100_000, where=HERE)
+
+
+def test_a_checkpoint_of_before_says_that_it_kept_none(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="kept no masks"):
+        read_review(tmp_path)
