@@ -114,3 +114,17 @@ def test_masks_of_bfloat16_are_those_of_float32(
     assert found["click"][0] >= 0.995
     # Where two readings of a click score alike, rounding decides which is served; that must stay rare.
     assert other_readings <= 0.05 * sum(map(len, agreed.values()))
+
+
+@pytest.mark.weights
+def test_in_bfloat16_an_image_is_encoded_alike_on_one_core_and_on_two(half_base: BaseModel) -> None:
+    """To the last bit: a busy server gives each image one core, an idle one all."""
+    image, _ = next(iter(of_photographs()))
+    before = torch.get_num_threads()
+    encoded = []
+    for cores in (1, 2):
+        torch.set_num_threads(cores)
+        with torch.inference_mode():
+            encoded.append(encode(half_base, image).features)
+    torch.set_num_threads(before)
+    assert torch.equal(*encoded)
