@@ -27,7 +27,8 @@ import torch
 from clients import CONFIG, Clients, project
 from fakes.serving import Served, served
 from PIL import Image
-from results import README, commit, machine
+from readme_block import write_block
+from results import commit, machine
 from skimage import data
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
@@ -259,17 +260,13 @@ def main() -> None:
         ["| What | Time | Against |", "| --- | --- | --- |", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
     )
     name = str(base.encoder_dtype).removeprefix("torch.")
-    text = f"""{BEGIN}
-{table}
+    text = f"""{table}
 
 `mobile-sam` in {name} unless said otherwise; ViT-B with random weights. Peak of a multiplication of matrices, the same
-run: {peak32:.0f} GFLOP/s in float32, {peak:.0f} in {name}. On {machine()}; commit {measured}.
-{END}"""
+run: {peak32:.0f} GFLOP/s in float32, {peak:.0f} in {name}. On {machine()}; commit {measured}."""
     sys.stdout.write(text + "\n")
-    readme = README.read_text()
-    if "--print" not in sys.argv and BEGIN in readme:
-        before, _, rest = readme.partition(BEGIN)
-        README.write_text(before + text + rest.partition(END)[2])
+    if "--print" not in sys.argv:
+        write_block("bench", text)
 
 
 if __name__ == "__main__":
