@@ -1,101 +1,170 @@
-"""`make results`: runs the commands that README names, and writes what they print between README's marks.
+"""`make results`: runs the commands that README names, and writes the tables of what they print between README's marks.
 
-python tests/benchmarks/results.py ../shared/data/nuclei
+python tests/benchmarks/results.py ../shared/data/nuclei [--only methods semantic curve photographs] [--methods decoder]
+
+Each part is one table between marks of its own. Every training begins without any embedding, so that its seconds hold
+the encoding. With `--methods` the tables are printed, not written: README's have all methods.
 """
 
-import json
-import os
-import platform
-import subprocess
+import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
-BEGIN, END = "<!-- results: written by `make results` -->", "<!-- /results -->"
-METRICS = {
-    "iou": "IoU",
-    "boundary_iou": "Boundary IoU",
-    "over_area": "over-area",
-    "under_area": "under-area",
-    "hd95_px": "HD95, px",
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.exports import photographs, write
+from benchmarks.readme import README, commit, machine, say, write_block
+from benchmarks.trainings import Bench, Trained
+
+__all__ = ["README", "commit", "machine"]
+
+METHODS = ("decoder", "lora", "conv-lora")
+SEMANTIC_METHODS = ("decoder", "conv-lora")
+CURVE_IMAGES = (2, 5, 10, 20, 32)
+SETS = {
+    "methods": "40 microscopy images with 387 annotated nuclei (BBBC038, Kaggle Data Science Bowl 2018 stage 1, CC0)",
+    "photographs": "The 20 photographs of `samloop demo` (`python tests/benchmarks/exports.py photographs OUT`)",
 }
 
 
-def run(*words: str) -> tuple[str, float]:
-    """What `samloop words...` prints, and its wall time in seconds."""
-    started = time.monotonic()
-    program = Path(sys.executable).with_name("samloop")
-    done = subprocess.run([program, *words], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout, time.monotonic() - started
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`of` a report (evaluate's base or candidate); `difference`: prompt and metric, where there is an interval."""
+
+    title: str
+    of: Callable[[dict[str, Any]], float]
+    digits: int = 3
+    difference: tuple[str, str] | None = None
 
 
-def machine() -> str:
-    """Processor, cores and memory, as README states them."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = next((name for name in names if name not in {"", "unknown"}), platform.machine())
-    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores ({name}), {gib:.0f} GiB, no GPU"
+def _metric(title: str, prompt: str, name: str) -> Row:
+    return Row(title, lambda report: report[prompt][name], difference=(prompt, name))
 
 
-def commit() -> str:
-    """The commit that was measured, with a plus where the working tree differs from it in more than README."""
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!README.md"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+def _after(clicks: int) -> Row:
+    return Row(f"one click + {clicks} corrections, IoU", lambda report: report["clicks"][str(clicks)])
 
 
-def table(report: dict[str, Any]) -> str:
-    """Base and candidate beside each other, a row a prompt and metric."""
-    rows = ["| Prompt | Metric | mobile-sam | fine-tuned | difference [95 %] |", "| --- | --- | --- | --- | --- |"]
-    for prompt, title in (("point", "one click"), ("box", "box")):
-        for metric, name in METRICS.items():
-            base, candidate = report["base"][prompt][metric], report["candidate"][prompt][metric]
-            difference = report["difference"][prompt].get(metric)
-            told = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference) if difference else ""
-            rows.append(f"| {title} | {name} | {base:.3f} | {candidate:.3f} | {told} |")
-    for clicks in ("1", "3", "7"):
-        if clicks in report["base"]["clicks"]:
-            base, candidate = report["base"]["clicks"][clicks], report["candidate"]["clicks"][clicks]
-            rows.append(f"| + {clicks} corrections | IoU | {base:.3f} | {candidate:.3f} | |")
-    return "\n".join(rows)
+ROWS = (
+    _metric("one click, IoU", "point", "iou"),
+    _metric("one click, Boundary IoU", "point", "boundary_iou"),
+    _metric("one click, over-area", "point", "over_area"),
+    _metric("one click, HD95 in px", "point", "hd95_px"),
+    Row("clicks to IoU .85 (at most 8)", lambda report: report["clicks_to"]["0.85"]["clicks"], digits=2),
+    Row("within 8 clicks there", lambda report: report["clicks_to"]["0.85"]["reached"], digits=2),
+    _metric("box, IoU", "box", "iou"),
+    _metric("box, Boundary IoU", "box", "boundary_iou"),
+    _metric("box, over-area", "box", "over_area"),
+    *map(_after, (1, 3, 7)),
+)
 
 
-def main(nuclei: Path) -> None:
-    """Train, evaluate, and write README's block."""
-    export, images = str(nuclei / "export.json"), str(nuclei / "images")
-    measured = commit()  # now: the working tree may move on while this runs
+def comparison(trained: Sequence[Trained]) -> str:
+    """The base beside every method, a row a measure."""
+    base = trained[0].report["base"]
+    lines = [_line("", "mobile-sam", *(each.method for each in trained)), _line(*["---"] * (len(trained) + 2))]
+    for row in ROWS:
+        cells = [_cell(row, each.report) for each in trained]
+        lines.append(_line(row.title, f"{row.of(base):.{row.digits}f}", *cells))
+    lines += [
+        _line("parameters trained", "", *(f"{each.parameters:,}" for each in trained)),
+        _line("seconds of training, all in", "", *(f"{each.train_s:.0f}" for each in trained)),
+        _line("promoted", "", *("yes" if each.manifest["verdict"]["promote"] else "no" for each in trained)),
+    ]
+    return "\n".join(lines)
+
+
+def _cell(row: Row, report: dict[str, Any]) -> str:
+    value = f"{row.of(report['candidate']):.{row.digits}f}"
+    if row.difference is None:
+        return value
+    prompt, name = row.difference
+    mean, low, high = report["difference"][prompt][name]
+    return f"{value} ({mean:+.3f} [{low:+.3f}, {high:+.3f}])"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def methods_part(bench: Bench, methods: Sequence[str]) -> str:
+    trained = [bench.trained(method, evaluated=True) for method in methods]
+    return _measured_on(SETS["methods"], trained[0]) + comparison(trained)
+
+
+def photographs_part(folder: Path, methods: Sequence[str]) -> str:
+    bench = Bench(write(photographs(), folder / "photographs"), folder)
+    trained = [bench.trained(method, evaluated=True) for method in methods]
+    return _measured_on(SETS["photographs"], trained[0]) + comparison(trained)
+
+
+def _measured_on(what: str, trained: Trained) -> str:
+    images, objects = trained.report["images"], trained.report["objects"]
+    return f"{what}, measured on the {images} images ({objects} objects) held out by a hash of what they show:\n\n"
+
+
+def semantic_part(bench: Bench, methods: Sequence[str]) -> str:
+    rows = [_line("", "mean IoU", "parameters trained", "seconds"), _line(*["---"] * 4)]
+    for each in (bench.trained(method, head="semantic", evaluated=True) for method in methods):
+        figures = each.report["candidate"]["semantic"]
+        if figures is None:
+            raise SystemExit(f"{each.method}: `samloop evaluate` measured no semantic head")
+        rows.append(_line(each.method, f"{figures['iou']:.3f}", f"{each.parameters:,}", f"{each.train_s:.0f}"))
+    return "The same held-out images without any prompt (`--head semantic`):\n\n" + "\n".join(rows)
+
+
+CURVES = (
+    _metric("one click, IoU", "point", "iou"),
+    _metric("one click, Boundary IoU", "point", "boundary_iou"),
+    _metric("box, IoU", "box", "iou"),
+)
+
+
+def curve_part(bench: Bench) -> str:
+    """What few images teach, by the figures that `samloop train` puts into the manifest."""
+    everything = bench.trained("decoder")
+    metrics = everything.manifest["metrics"]
+    rows = [_line("images learnt from", *(row.title for row in CURVES), "decodes", "seconds"), _line(*["---"] * 6)]
+    rows.append(_line("none: mobile-sam", *(f"{row.of(metrics['base']):.3f}" for row in CURVES), "", ""))
+    counts = [count for count in CURVE_IMAGES if count < len(metrics["split"]["learnt"])]
+    for each in (*(bench.trained_on(count, of=everything) for count in counts), everything):
+        found = each.manifest["metrics"]
+        cells = [_cell(row, found) for row in CURVES]
+        rows.append(
+            _line(str(len(found["split"]["learnt"])), *cells, str(found["ended_at"]["decodes"]), f"{each.train_s:.0f}")
+        )
+    return "What few images teach, with `--method decoder`:\n\n" + "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("nuclei", type=Path, help="a folder with export.json and images/")
+    parser.add_argument("--only", nargs="+", choices=("methods", "semantic", "curve", "photographs"), metavar="PART")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", default=METHODS)
+    given = parser.parse_args()
+    measured, is_all = commit(), tuple(given.methods) == METHODS  # now: the working tree may move on while this runs
     with tempfile.TemporaryDirectory() as folder:
-        out = str(Path(folder) / "checkpoint")
-        _, train_s = run("train", "--export", export, "--images", images, "--out", out, "--seed", "0")
-        line, evaluate_s = run("evaluate", "--export", export, "--images", images, "--checkpoint", out, "--json")
-    report = json.loads(line)
-    text = f"""{BEGIN}
-40 microscopy images with 387 annotated nuclei (BBBC038, Kaggle DSB 2018 stage 1, CC0), `mobile-sam`, seed 0;
-measured on the {report["images"]} images ({report["objects"]} nuclei) held out by a hash of what they show.
-Intervals: paired bootstrap over images.
-
-{table(report)}
-
-```sh
-samloop train --export export.json --images images/ --out checkpoint/ --seed 0
-samloop evaluate --export export.json --images images/ --checkpoint checkpoint/ --json
-```
-
-{train_s:.0f} s and {evaluate_s:.0f} s of wall time, encoding included, on {machine()}; commit {measured}.
-`make results` runs both and writes this table.
-{END}"""
-    readme = README.read_text()
-    before, _, rest = readme.partition(BEGIN)
-    README.write_text(before + text + rest.partition(END)[2])
+        bench = Bench(given.nuclei / "export.json", Path(folder))
+        parts: dict[str, Callable[[], str]] = {
+            "methods": lambda: methods_part(bench, given.methods),
+            "semantic": lambda: semantic_part(bench, [each for each in SEMANTIC_METHODS if each in given.methods]),
+            "curve": lambda: curve_part(bench),
+            "photographs": lambda: photographs_part(Path(folder), given.methods),
+        }
+        for name in given.only or parts:
+            began = time.monotonic()
+            table = parts[name]()
+            minutes = (time.monotonic() - began) / 60
+            text = f"{table}\n\n{minutes:.0f} minutes of wall time on {machine()}; commit {measured}."
+            say(f"\n{text}")
+            if is_all or name == "curve":
+                write_block(name, text)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -1,0 +1,260 @@
+"""Against the public notebook's way of fine-tuning SAM: seconds an epoch, and seconds to its held-out IoU.
+
+python tests/benchmarks/notebook.py ../shared/data/nuclei [--epochs 20] [--images N] [--vit-b-images 8] [--print]
+
+The notebook's way: transformers' SamModel in float32, the encoder in every step, one jittered box around one mask an
+image, Dice + cross-entropy on the 256 grid, Adam at 1e-5 without decay on the mask decoder, one image a step. Ours:
+`samloop train` on the same images, from an empty cache of embeddings. For both, each image that is learnt from has one
+nucleus, the same; held-out images keep all theirs, and `samloop evaluate` measures both there, with true boxes.
+
+ViT-B gets random weights, since its time does not depend on them, and an epoch or two: its IoU would say nothing. With
+`mobile-sam` the notebook's schedule (20 epochs) is run to its end; ours are trainings of more and more epochs, each
+from the beginning, until one is as good. Stated is the wall time of that one, program start and encoding included,
+measuring left out as it is for the notebook. Nothing is extrapolated.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from benchmarks.readme import commit, machine, say, write_block
+from benchmarks.trainings import cache_without_embeddings, samloop
+from PIL import Image
+from torch.nn import functional
+from transformers import SamConfig, SamModel
+
+from backend.labelstudio.rle import decode_mask
+from backend.registry.checkpoint import read_manifest, write_checkpoint
+from backend.sam.canvas import pixels_on_canvas
+from backend.sam.loading import decoder_bytes, load_base
+from backend.settings import Settings
+from finetuner.objects import LabelledMask, grid_coverage
+from finetuner.offline import image_path
+from finetuner.picture import picture_hash
+from finetuner.split import split_images
+
+LADDER = (3, 6, 10, 15, 20, 30, 45, 60)  # epochs of ours, until they are enough
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What the notebook's loop sees of one image."""
+
+    pixels: torch.Tensor
+    nucleus: LabelledMask
+
+
+class Notebook:
+    """The notebook's loop."""
+
+    def __init__(self, model: SamModel, lessons: Sequence[Lesson]) -> None:
+        self.model, self._lessons = model, lessons
+        model.requires_grad_(requires_grad=False)
+        model.mask_decoder.requires_grad_(requires_grad=True).train()
+        self._adam = torch.optim.Adam(model.mask_decoder.parameters(), lr=1e-5, weight_decay=0)
+        self._rng = np.random.default_rng(0)
+
+    def epoch(self) -> float:
+        """One step an image; seconds."""
+        began = time.perf_counter()
+        for index in self._rng.permutation(len(self._lessons)):
+            self._step(self._lessons[int(index)])
+        return time.perf_counter() - began
+
+    def _step(self, lesson: Lesson) -> None:
+        target = torch.from_numpy(grid_coverage(lesson.nucleus) > 0.5).float()
+        box = self._widened(lesson.nucleus)
+        found = self.model(pixel_values=lesson.pixels, input_boxes=box, multimask_output=False)
+        loss = _dice_ce(found.pred_masks[0, 0, 0, : target.shape[0], : target.shape[1]], target)
+        self._adam.zero_grad()
+        torch.autograd.backward(loss)
+        self._adam.step()
+
+    def _widened(self, item: LabelledMask) -> torch.Tensor:
+        """Each edge 0 to 20 px outwards, as its `get_bounding_box` does; in px of the canvas."""
+        out, box = self._rng.integers(0, 20, 4), item.box
+        edges = [
+            max(0.0, box.x0_px - out[0]), max(0.0, box.y0_px - out[1]),
+            min(float(item.width_px), box.x1_px + out[2]), min(float(item.height_px), box.y1_px + out[3]),
+        ]  # fmt: skip
+        return torch.tensor([[edges]], dtype=torch.float32) * (1024 / max(item.height_px, item.width_px))
+
+
+def _dice_ce(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """MONAI's DiceCELoss(sigmoid=True, squared_pred=True, reduction="mean")."""
+    probability = logits.sigmoid()
+    overlap = (probability * target).sum()
+    dice = 1 - (2 * overlap + 1e-5) / (probability.square().sum() + target.square().sum() + 1e-5)
+    return dice + functional.binary_cross_entropy_with_logits(logits, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task of the export with its image."""
+
+    task: dict[str, Any]
+    path: Path
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    @property
+    def image(self) -> Image.Image:
+        with Image.open(self.path) as file:
+            return file.convert("RGB")
+
+    def with_one_nucleus(self) -> "Task":
+        first = {**self.task["annotations"][0], "result": self.task["annotations"][0]["result"][:1]}
+        return replace(self, task={**self.task, "annotations": [first]})
+
+    def lesson(self) -> Lesson:
+        region = self.task["annotations"][0]["result"][0]
+        size = {"height_px": region["original_height"], "width_px": region["original_width"]}
+        mask = decode_mask(region["value"]["rle"], **size)
+        return Lesson(pixels_on_canvas(self.image), LabelledMask.of(mask, label=None))
+
+
+def sides(nuclei: Path, most: int | None) -> tuple[list[Task], list[Task]]:
+    """The images to learn from, cut down to a nucleus each, and the held-out ones; of at most `most` a quarter."""
+    tasks = json.loads((nuclei / "export.json").read_bytes())
+    each = {one.sha256: one for one in (Task(t, image_path(nuclei / "images", t["data"]["image"])) for t in tasks)}
+    split = split_images({sha256: picture_hash(one.image) for sha256, one in each.items()})
+    learnt, held_out = ([each[sha256] for sha256 in side] for side in (split.train, split.held_out))
+    if most is not None:
+        learnt, held_out = learnt[: most - most // 4], held_out[: most // 4]
+    return [one.with_one_nucleus() for one in learnt], held_out
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Both ways with one base on the same images."""
+
+    folder: Path
+    images: Path
+    model: str
+    learnt: list[Task]
+    held_out: list[Task]
+
+    @property
+    def export(self) -> Path:
+        path = self.folder / "export.json"
+        path.write_text(json.dumps([one.task for one in (*self.learnt, *self.held_out)]))
+        return path
+
+    def notebook(self, epochs: int, model: SamModel) -> tuple[Notebook, list[float]]:
+        loop = Notebook(model, [one.lesson() for one in self.learnt])
+        seconds = []
+        for number in range(1, epochs + 1):
+            seconds.append(loop.epoch())
+            say(f"notebook, {self.model}: epoch {number} of {epochs} took {seconds[-1]:.1f} s")
+        return loop, seconds
+
+    def ours(self, epochs: int) -> tuple[Path, dict[str, Any], float]:
+        """Checkpoint, the manifest's metrics, and the wall time of `samloop train` without what it measured."""
+        out = self.folder / f"ours-{epochs}"
+        cache = cache_without_embeddings(self.folder / f"cache-{epochs}")
+        words = ("train", "--export", self.export, "--images", self.images, "--out", out, "--epochs", str(epochs))
+        _, wall_s = samloop(*words, cache=cache, SAMLOOP_MODEL=self.model)
+        metrics = dict(read_manifest(out).metrics)
+        return out, metrics, wall_s - metrics["seconds"]["evaluating"]
+
+    def iou_of(self, loop: Notebook, like: Path) -> float:
+        """Held-out box IoU of what the notebook made, as a checkpoint like one of ours."""
+        out = self.folder / "notebook"
+        write_checkpoint(out, weights=decoder_bytes(loop.model.mask_decoder), manifest=read_manifest(like))
+        words = ("evaluate", "--export", self.export, "--images", self.images, "--checkpoint", out, "--json")
+        line, _ = samloop(*words, cache=like.with_name(like.name.replace("ours", "cache")), SAMLOOP_MODEL=self.model)
+        return float(json.loads(line)["candidate"]["box"]["iou"])
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def an_epoch(name: str, race: Race, notebook_s: Sequence[float], metrics: dict[str, Any]) -> str:
+    ended = metrics["ended_at"]
+    ours_s = ended["seconds"] / ended["epochs"]
+    after = notebook_s[1:] or notebook_s
+    theirs_s = sum(after) / len(after)
+    what = f"{name}, an epoch of {len(race.learnt)} images after the first"
+    return row(what, f"{theirs_s:.1f} s", f"{ours_s:.2f} s", f"{theirs_s / ours_s:.0f} times")
+
+
+def vit_b(nuclei: Path, folder: Path, *, images: int, epochs: int) -> list[str]:
+    """Random weights: seconds an epoch alone."""
+    torch.manual_seed(0)
+    model = SamModel(SamConfig()).eval()
+    model.save_pretrained(folder / "vit-b")
+    race = Race(folder, nuclei / "images", str(folder / "vit-b"), *sides(nuclei, images))
+    _, seconds = race.notebook(epochs, model)
+    del model
+    _, metrics, _ = race.ours(20)
+    return [an_epoch("ViT-B", race, seconds, metrics)]
+
+
+def mobile_sam(nuclei: Path, folder: Path, *, images: int | None, epochs: int) -> list[str]:
+    """Seconds an epoch, and to the held-out IoU of the notebook's schedule."""
+    model = load_base("mobile-sam", cache_dir=Settings.from_env().cache_dir, device="cpu", dtype="float32").model
+    race = Race(folder, nuclei / "images", "mobile-sam", *sides(nuclei, images))
+    loop, seconds = race.notebook(epochs, model)
+    epoch, goal = "", None
+    for count in LADDER:
+        out, metrics, wall_s = race.ours(count)
+        goal = race.iou_of(loop, out) if goal is None else goal
+        epoch = an_epoch("mobile-sam", race, seconds, metrics)
+        found, base = (metrics[who]["box"]["iou"] for who in ("candidate", "base"))
+        say(f"ours: {count} epochs, {wall_s:.0f} s, held-out box IoU {found:.4f}; the notebook's {goal:.4f}")
+        if found >= goal:
+            what = f"mobile-sam, to a held-out box IoU of {goal:.3f} (base {base:.3f})"
+            theirs, ours = (
+                f"{sum(seconds):.0f} s, {epochs} epochs",
+                f"{wall_s:.0f} s, {count} epochs, encoding included",
+            )
+            return [epoch, row(what, theirs, ours, f"{sum(seconds) / wall_s:.0f} times")]
+    return [epoch, row(f"mobile-sam, to a held-out box IoU of {goal:.3f}", f"{sum(seconds):.0f} s", "not reached", "")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("nuclei", type=Path)
+    parser.add_argument("--epochs", type=int, default=20, help="of the notebook's with mobile-sam; its schedule has 20")
+    parser.add_argument("--images", type=int, help="with mobile-sam; at least 8, absent: all")
+    parser.add_argument("--vit-b-images", type=int, default=8)
+    parser.add_argument("--vit-b-epochs", type=int, default=2)
+    parser.add_argument("--only", choices=("vit-b", "mobile-sam"))
+    parser.add_argument("--print", action="store_true", help="leave README as it is")
+    given = parser.parse_args()
+    if min(given.vit_b_images, given.images or 8) < 8:
+        parser.error("at least 8 images: fewer are cross-validated, and nothing is held out for good")
+    measured, rows = commit(), ["| What | notebook | `samloop train` | |", "| --- | --- | --- | --- |"]
+    with tempfile.TemporaryDirectory() as name:
+        for part in (given.only,) if given.only else ("vit-b", "mobile-sam"):
+            folder = Path(name) / part
+            folder.mkdir()
+            if part == "vit-b":
+                rows += vit_b(given.nuclei, folder, images=given.vit_b_images, epochs=given.vit_b_epochs)
+            else:
+                rows += mobile_sam(given.nuclei, folder, images=given.images, epochs=given.epochs)
+    title = "The public notebook's way to fine-tune SAM, with the encoder in every step, against `samloop train`:"
+    text = "\n".join(
+        [title, "", *rows, "", f"One box of one nucleus an image and epoch. On {machine()}; commit {measured}."]
+    )
+    say(f"\n{text}")
+    if not (given.print or given.only):
+        write_block("notebook", text)
+
+
+if __name__ == "__main__":
+    main()

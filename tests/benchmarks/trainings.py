@@ -1,0 +1,103 @@
+"""Trainings by `samloop train` and their figures by `samloop evaluate`: the commands that README names."""
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.readme import say
+from safetensors import safe_open
+
+from backend.settings import Settings
+from finetuner.offline import image_path
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """`train_s`: wall time of the command, encoding included. `report`: what `samloop evaluate --json` printed."""
+
+    method: str
+    folder: Path
+    manifest: dict[str, Any]
+    train_s: float
+    report: dict[str, Any]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the checkpoint holds: what was trained."""
+        count = 0
+        for path in self.folder.rglob("*.safetensors"):
+            with safe_open(path, "pt") as file:
+                count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
+        return count
+
+
+@dataclass(slots=True)
+class Bench:
+    """An export and a folder for checkpoints. A training that was done is not done again."""
+
+    export: Path
+    folder: Path
+    _done: dict[tuple[str, str], Trained] = field(default_factory=dict)
+
+    @property
+    def images(self) -> Path:
+        return self.export.with_name("images")
+
+    def trained(self, method: str, *, head: str = "promptable", evaluated: bool = False) -> Trained:
+        """Train with seed 0 and the recipe's own bounds; `evaluated`: with what `samloop evaluate` says of it."""
+        done = self._done.get((method, head)) or self._train(self.export, method=method, head=head)
+        if evaluated and not done.report:
+            words = ("evaluate", "--export", self.export, "--images", self.images, "--checkpoint", done.folder)
+            line, _ = samloop(*words, "--json", cache=done.folder.with_suffix(".cache"))
+            done = Trained(method, done.folder, done.manifest, done.train_s, json.loads(line))
+        self._done[method, head] = done
+        return done
+
+    def trained_on(self, count: int, *, of: Trained) -> Trained:
+        """The same with `count` of the images that the training `of` learnt from, and all that it held out."""
+        split = of.manifest["metrics"]["split"]
+        # By another digest than the split's rank: a fair draw, the same on every machine, smaller ones within larger.
+        drawn = sorted(split["learnt"], key=lambda digest: hashlib.sha256(f"curve {digest}".encode()).hexdigest())
+        kept = {*drawn[:count], *split["held_out"]}
+        tasks = [each for each in json.loads(self.export.read_bytes()) if self.digest(each) in kept]
+        export = self.folder / f"{count}.json"
+        export.write_text(json.dumps(tasks))
+        return self._train(export, method=of.method, head="promptable")
+
+    def digest(self, task: dict[str, Any]) -> str:
+        return hashlib.sha256(image_path(self.images, task["data"]["image"]).read_bytes()).hexdigest()
+
+    def _train(self, export: Path, *, method: str, head: str) -> Trained:
+        folder = self.folder / f"{self.export.parent.name}-{export.stem}-{method}-{head}"
+        cache = cache_without_embeddings(folder.with_suffix(".cache"))
+        words = ("train", "--export", export, "--images", self.images, "--out", folder, "--seed", "0")
+        _, seconds = samloop(*words, "--method", method, "--head", head, cache=cache)
+        manifest = json.loads(next(folder.glob("*.json")).read_bytes())
+        return Trained(method, folder, manifest, seconds, report={})
+
+
+def cache_without_embeddings(folder: Path) -> Path:
+    """A cache folder that has the converted weights and nothing else: every image is encoded."""
+    folder.mkdir(parents=True)
+    weights = Settings.from_env().cache_dir / "weights"
+    weights.mkdir(parents=True, exist_ok=True)
+    (folder / "weights").symlink_to(weights)
+    return folder
+
+
+def samloop(*words: str | Path, cache: Path, **environment: str) -> tuple[str, float]:
+    """What `samloop words...` prints, and its wall time in seconds."""
+    told = [str(each) for each in words]
+    say(f"$ samloop {' '.join(told)}")
+    started = time.monotonic()
+    settings = {**os.environ, "SAMLOOP_CACHE_DIR": str(cache), **environment}
+    command = [sys.executable, "-m", "backend", *told]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=settings)
+    return done.stdout, time.monotonic() - started

@@ -1,0 +1,106 @@
+"""What `make results` writes is what `samloop train` and `samloop evaluate` said."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import readme, trainings
+from benchmarks.exports import Picture, write
+from benchmarks.results import comparison
+from benchmarks.trainings import Bench, Trained
+from PIL import Image
+from safetensors.torch import save_file
+
+from finetuner.split import rank
+
+
+def _report(*, iou: float, over: float) -> dict:
+    values = {"iou": iou, "dice": iou, "boundary_iou": iou / 2, "hd95_px": 3.0, "over_area": over, "under_area": 0.1}
+    clicks = {str(count): iou + count / 100 for count in range(8)}
+    return {
+        "box": values, "point": values, "clicks": clicks, "semantic": None,
+        "clicks_to": {"0.85": {"clicks": 2.5, "reached": 0.75}},
+    }  # fmt: skip
+
+
+def _trained(folder: Path, method: str, *, iou: float, promote: bool) -> Trained:
+    folder.mkdir()
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, folder / "model.safetensors")
+    moved = {"iou": [iou - 0.6, 0.01, 0.2], "boundary_iou": [0.1, 0.05, 0.15], "hd95_px": [-1, -2, 0]}
+    difference = {prompt: {**moved, "over_area": [-0.2, -0.3, -0.1]} for prompt in ("box", "point")}
+    report = {"base": _report(iou=0.6, over=0.5), "candidate": _report(iou=iou, over=0.3), "difference": difference}
+    return Trained(method, folder, {"verdict": {"promote": promote}}, 123.4, report)
+
+
+def test_every_method_stands_beside_the_base_with_its_intervals(tmp_path: Path) -> None:
+    trained = [
+        _trained(tmp_path / "d", "decoder", iou=0.7, promote=True),
+        _trained(tmp_path / "l", "lora", iou=0.65, promote=False),
+    ]
+    lines = comparison(trained).splitlines()
+    assert lines[0] == "|  | mobile-sam | decoder | lora |"
+    assert len({line.count("|") for line in lines}) == 1
+    assert (
+        "| one click, IoU | 0.600 | 0.700 (+0.100 [+0.010, +0.200]) | 0.650 (+0.050 [+0.010, +0.200]) |"
+        in lines
+    )  # fmt: skip
+    assert "| clicks to IoU .85 (at most 8) | 2.50 | 2.50 | 2.50 |" in lines
+    assert "| parameters trained |  | 17 | 17 |" in lines
+    assert "| seconds of training, all in |  | 123 | 123 |" in lines
+    assert "| promoted |  | yes | no |" in lines
+
+
+def test_a_block_is_written_between_its_marks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("a\n<!-- x: by hand -->\nold\n<!-- /x -->\nb\n<!-- y: by hand -->\n<!-- /y -->\n")
+    monkeypatch.setattr(readme, "README", page)
+    readme.write_block("y", "new y")
+    readme.write_block("x", "new x")
+    readme.write_block("x", "newer x")
+    assert page.read_text() == (
+        "a\n<!-- x: by hand -->\nnewer x\n<!-- /x -->\nb\n<!-- y: by hand -->\nnew y\n<!-- /y -->\n"
+    )
+    with pytest.raises(SystemExit, match="README has no marks <!-- z"):
+        readme.write_block("z", "text")
+
+
+@pytest.mark.parametrize("name", ["methods", "semantic", "curve", "photographs", "notebook"])
+def test_readme_has_the_marks_of_every_table(name: str) -> None:
+    text = readme.README.read_text()
+    assert text.count(f"<!-- {name}: ") == text.count(f"<!-- /{name} -->") == 1
+
+
+def test_a_smaller_training_learns_from_some_of_the_images_and_holds_out_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.zeros((8, 8), bool)
+    mask[2:5, 2:5] = True
+    pictures = [Picture(f"{n}.png", Image.new("RGB", (8, 8), (n, 0, 0)), (("Nucleus", mask),)) for n in range(12)]
+    bench = Bench(write(pictures, tmp_path), tmp_path / "out")
+    bench.folder.mkdir()
+    tasks = json.loads(bench.export.read_bytes())
+    digests = sorted(map(bench.digest, tasks), key=rank)
+    everything = Trained(
+        "decoder", tmp_path, {"metrics": {"split": {"held_out": digests[:3], "learnt": digests[3:]}}}, 1.0, {}
+    )
+    commands = []
+
+    def noted(*words: str | Path, cache: Path) -> tuple[str, float]:
+        commands.append(words)
+        out = Path(words[words.index("--out") + 1])
+        out.mkdir()
+        (out / "manifest.json").write_text(json.dumps({"metrics": {}}))
+        return "", 1.0
+
+    monkeypatch.setattr(trainings, "samloop", noted)
+    kept = []
+    for count in (2, 5):
+        bench.trained_on(count, of=everything)
+        export = commands[-1][commands[-1].index("--export") + 1]
+        kept.append({bench.digest(task) for task in json.loads(Path(export).read_bytes())})
+        assert kept[-1] >= set(digests[:3])
+        assert len(kept[-1]) == 3 + count
+    assert all(small < large for small, large in itertools.pairwise(kept))
