@@ -2,7 +2,7 @@
 
 import typer
 
-from backend.commands import demo, learning, machine, project, registry, serving, warm
+from backend.commands import demo, export, learning, machine, project, registry, serving, warm
 from backend.commands.console import told_plainly
 from backend.processes import share_cores
 
@@ -26,6 +26,7 @@ app.command()(learning.evaluate)
 app.command()(registry.versions)
 app.command()(registry.promote)
 app.command()(registry.rollback)
+app.command()(export.export)
 app.command()(machine.weights)
 app.command("settings")(machine.settings_table)
 

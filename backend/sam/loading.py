@@ -86,13 +86,20 @@ def load_base(
     """
     where = _device(device)
     arithmetic = chosen_dtype(dtype, where)
-    name = base_name(name_or_path, device=device)
+    base = load_as_stored(base_name(name_or_path, device=device), cache_dir=cache_dir)
+    return _placed(base, device=where, dtype=arithmetic)
+
+
+def load_as_stored(name: str, *, cache_dir: Path) -> BaseModel:
+    """Load what `load_base` loads as it lies on the disk: float32 on the CPU, transformers' own layers. To export it.
+
+    Raises:
+        BadWeights, BadCheckpoint: as `load_base`.
+    """
     given = named_path(name)
     if given is not None and (given / MANIFEST_FILE).is_file():
-        base = _with_checkpoint(given, cache_dir=cache_dir)
-    else:
-        base = _plain(name, cache_dir=cache_dir)
-    return _placed(base, device=where, dtype=arithmetic)
+        return _with_checkpoint(given, cache_dir=cache_dir)
+    return _plain(name, cache_dir=cache_dir)
 
 
 def decoder_of(base: BaseModel, folder: Path | None) -> SamMaskDecoder:
