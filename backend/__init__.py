@@ -9,6 +9,7 @@ The map of the house, from the door inwards; imports point downwards only (impor
     harness       our service in label-studio-ml's Flask (labelstudio.ml_base: SamBackend)
     stack         the embedded Valkey, the worker and the server as child processes
     app           composition root of the server: Settings -> every object, wired once
+    review        the analysts' pages
     routes        HTTP only
     serving       one task in, one prediction out (no HTTP, no globals)
     training      webhook -> RQ, by the dotted name "finetuner.job.run"; knows no trainer
@@ -17,6 +18,7 @@ The map of the house, from the door inwards; imports point downwards only (impor
     labelstudio   the only place that knows Label Studio's JSON
     registry      checkpoints as files: publish, pointers, watch
     jobs          what both ends of the queue agree on
+    charts        coordinates of small charts
     masks         geometry of arrays: prompts, polygons, outlines, metrics
     valkey        the embedded queue server
     settings      one frozen Settings

@@ -5,8 +5,10 @@ import operator
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from redis import Redis
 
@@ -17,12 +19,18 @@ from backend.errors import BadInput, SamloopError, Unavailable
 from backend.guard import Guard, error_response
 from backend.metrics import Metrics
 from backend.registry.store import Registry
+from backend.review.crops import Crops
+from backend.review.flags import Flags
+from backend.review.page_route import Gate
+from backend.review.pages import Pages
+from backend.review.routes import ReviewRoutes
 from backend.routes import Routes
 from backend.settings import Settings
 from backend.training import TrainingQueue
 
 log = logging.getLogger(__name__)
 SWEEP_S = 5.0
+_CROPS_BYTES = 48 << 20
 _FIGURES = (
     ("samloop_embeddings_bytes", "Bytes of embeddings in memory.", "store.memory.bytes"),
     ("samloop_embeddings_disk_bytes", "Bytes of embeddings on disk.", "store.disk_bytes"),
@@ -52,11 +60,12 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     registry = Registry(settings.model_dir)
     queue = TrainingQueue(connection, job_seconds=settings.job_seconds)
     engine = Engine(settings, registry=registry, observer=metrics)
+    connections = Connections(settings)
     routes = Routes(
         engine=engine,
         registry=registry,
         queue=queue,
-        connections=Connections(settings),
+        connections=connections,
         metrics=metrics,
         admission=Admission(most=2 * settings.waiting),
     )
@@ -79,8 +88,41 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _sentence)
     app.add_exception_handler(Exception, _sentence)
     app.include_router(routes.router())
+    app.include_router(
+        _review_router(settings, engine=engine, registry=registry, connections=connections, status=routes.status)
+    )
     app.state.routes = routes  # label-studio-ml's harness calls the same handlers (backend/harness.py)
     return app
+
+
+def _review_router(
+    settings: Settings,
+    *,
+    engine: Engine,
+    registry: Registry,
+    connections: Connections,
+    status: Callable[[int], dict[str, Any]],
+) -> APIRouter:
+    flags = Flags(settings.model_dir)
+    pages = Pages(
+        registry=registry,
+        connections=connections,
+        flags=flags,
+        base_version=lambda: engine.version(None),
+        served_version=engine.version,
+        status=status,
+    )
+    return ReviewRoutes(
+        pages=pages,
+        registry=registry,
+        connections=connections,
+        flags=flags,
+        crops=Crops(max_bytes=_CROPS_BYTES, max_pixels=settings.image_megapixels * 1_000_000),
+        gate=Gate(
+            is_open=settings.basic_auth_user is None,
+            known_host=urlsplit(settings.backend_url).hostname,
+        ),
+    ).router()
 
 
 def _gauges(metrics: Metrics, engine: Engine) -> None:

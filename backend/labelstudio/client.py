@@ -176,13 +176,14 @@ class LabelStudio:
         """Return the tabs of the data manager: `id` and `data` with `title`, `ordering`, `filters`, ..."""
         return _list(self._session.get("/api/dm/views/", project=project_id))
 
-    def save_view(
+    def save_view(  # noqa: PLR0913 - all by name
         self,
         project_id: int,
         title: str,
         *,
         ordering: Sequence[str] = (),
         filters: Sequence[Mapping[str, Any]] = (),
+        conjunction: str = "and",
         shown: Sequence[str] = (),
     ) -> int:
         """Make a tab of the data manager, or give the one of this title a new order and filter; return its id.
@@ -195,13 +196,15 @@ class LabelStudio:
             project_id: of the project.
             title: by which the tab is known again.
             ordering: such as ["tasks:predictions_score"], ["-tasks:id"].
-            filters: all of which must hold, such as
+            filters: all of which must hold, or, with the conjunction "or", one of which, such as
                 {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0}.
+            conjunction: "and" or "or".
             shown: columns that a new tab shows besides the usual ones, such as "predictions_score".
         """
         views = self.views(project_id)
         wanted = {
-            "title": title, "ordering": list(ordering), "filters": {"conjunction": "and", "items": list(filters)},
+            "title": title, "ordering": list(ordering),
+            "filters": {"conjunction": conjunction, "items": list(filters)},
         }  # fmt: skip
         for view in views:
             if _object(view.get("data") or {}).get("title") == title:

@@ -21,6 +21,7 @@ from backend.labelstudio.regions import mask_of_region
 from backend.labelstudio.results import regions_of_mask
 from backend.masks.metrics import iou
 from backend.masks.polygon import fill_ellipse
+from backend.review.tasks import TAB, send_to_labelling
 from backend.settings import Settings
 
 CONFIG = (
@@ -293,6 +294,21 @@ def test_a_tabs_order_and_filter_are_those_that_the_data_manager_applies(client:
     found = client._session.get("/api/tasks", project=project_id, query=query)
 
     assert [task["id"] for task in found["tasks"]] == [ids[1], ids[0]]
+
+
+def test_a_tab_may_hold_just_the_tasks_that_somebody_chose(client: LabelStudio, project_id: int) -> None:
+    client.import_tasks(project_id, [{"data": {"image": f"/data/upload/{number}.png"}} for number in range(4)])
+    ids = sorted(task["id"] for task in client.tasks(project_id))
+    client.create_annotation(ids[3], [])
+    url = send_to_labelling(client, project_id, [str(ids[3]), str(ids[1])])
+    assert send_to_labelling(client, project_id, [str(ids[3]), str(ids[1])]) == url, "the same tab once more"
+    (tab,) = [each for each in client.views(project_id) if each["data"]["title"] == TAB]
+    assert url == f"{client.url}/projects/{project_id}/data?tab={tab['id']}"
+    query = json.dumps({"filters": tab["data"]["filters"], "ordering": tab["data"]["ordering"]})
+
+    found = client._session.get("/api/tasks", project=project_id, query=query)
+
+    assert [task["id"] for task in found["tasks"]] == [ids[1], ids[3]]
 
 
 def test_a_tab_of_no_project_is_an_error(client: LabelStudio) -> None:

@@ -162,10 +162,13 @@ class FakeLabelStudio(FakeServer):
     def _chosen(self, project: int, query: Json) -> list[Json]:
         """The data manager's filters and orders, as far as samloop asks for them."""
         tasks = [self._full(task) for task in self._of("task", project=project)]
-        for item in query.get("filters", {}).get("items", []):
-            field, value = item["filter"].removeprefix("filter:tasks:"), item["value"]
-            compare = {"equal": operator.eq, "greater": operator.gt}[item["operator"]]
-            tasks = [task for task in tasks if compare(task[field], value)]
+        compare = {"equal": operator.eq, "greater": operator.gt}
+        wanted = [
+            (item["filter"].removeprefix("filter:tasks:"), compare[item["operator"]], item["value"])
+            for item in query.get("filters", {}).get("items", [])
+        ]
+        holds = any if wanted and query["filters"]["conjunction"] == "or" else all
+        tasks = [task for task in tasks if holds(fits(task[field], value) for field, fits, value in wanted)]
 
         def score(task: Json) -> float:
             scores = [each["score"] for each in task["predictions"]]

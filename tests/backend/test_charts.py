@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetuner.report.charts import HEIGHT, WIDTH, Series, chart, ticks, whisker
+from backend.charts import HEIGHT, WIDTH, Series, chart, ticks, whisker
 
 numbers = st.floats(-1e6, 1e6)
 

@@ -1,0 +1,164 @@
+"""Versions as rows of a table, two of them side by side, and the trend of all: what manifests hold, for people."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backend.charts import Chart, Series, chart
+from backend.registry.checkpoint import Manifest
+from backend.registry.review_file import PROMPTS, ReviewedObject
+
+_TITLES = {"iou": "IoU", "boundary_iou": "Boundary IoU", "over_area": "over-area", "under_area": "under-area"}
+_LOWER_IS_BETTER = frozenset({"over_area", "under_area"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A mean over held-out objects, and its difference to the base model with a 95 % interval; None: not measured."""
+
+    value: float | None
+    difference: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRow:
+    """A version. `figures`: by prompt and metric. `reasons`: the verdict's sentences."""
+
+    manifest: Manifest
+    number: int
+    is_served: bool
+    is_better: bool
+    reasons: tuple[str, ...]
+    figures: Mapping[str, Mapping[str, Figure]]
+    images: int | None
+    objects: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedRow:
+    """One metric of two versions; `is_better` None: equal, or not measured."""
+
+    title: str
+    first: float | None
+    second: float | None
+    is_better: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnCommon:
+    """The second version against the first on the objects that both were measured on, in Boundary IoU."""
+
+    prompt: str
+    objects: int
+    mean: float
+    better: int
+    worse: int
+
+
+def version_rows(manifests: Sequence[Manifest], *, served: str) -> list[VersionRow]:
+    """The newest first; `manifests` the oldest first."""
+    return [_row(manifest, served=served) for manifest in reversed(manifests)]
+
+
+def compared(first: Manifest, second: Manifest) -> list[ComparedRow]:
+    """Their own figures, each on the images held out from it."""
+    return [
+        _compared(prompt, name, before=_value(first, prompt, name), after=_value(second, prompt, name))
+        for prompt in PROMPTS
+        for name in _TITLES
+    ]
+
+
+def on_common(first: Sequence[ReviewedObject], second: Sequence[ReviewedObject]) -> list[OnCommon]:
+    """Paired by object; nothing for prompts without a common object."""
+    known = {each.key: each for each in first}
+    found = []
+    for prompt in PROMPTS:
+        gains = np.array([
+            each.drawn[prompt, "candidate"].boundary_iou - known[each.key].drawn[prompt, "candidate"].boundary_iou
+            for each in second
+            if each.key in known
+        ])  # fmt: skip
+        if len(gains):
+            better, worse = (int(np.count_nonzero(each)) for each in (gains > 1e-9, gains < -1e-9))
+            found.append(
+                OnCommon(prompt=prompt, objects=len(gains), mean=float(gains.mean()), better=better, worse=worse)
+            )
+    return found
+
+
+def trend(manifests: Sequence[Manifest]) -> Chart | None:
+    """Boundary IoU by the version's number, oldest first; the base model's on the same images beside it."""
+    series = [
+        Series(
+            name=f"{prompt}, {name}", style=f"{prompt} {model}", has_dots=True,
+            points=tuple(
+                (float(number_of(each)), value)
+                for each in manifests
+                if (value := _value(each, prompt, "boundary_iou", model=model)) is not None
+            ),
+        )
+        for prompt in PROMPTS
+        for model, name in (("candidate", "trained"), ("base", "base model"))
+    ]  # fmt: skip
+    return chart("Boundary IoU of held-out objects, by version", series, x_label="version")
+
+
+def number_of(manifest: Manifest) -> int:
+    """The 3 of mobile-sam-p1-v3-0a1b2c."""
+    return int(manifest.version.rpartition("-v")[2].partition("-")[0])
+
+
+def _row(manifest: Manifest, *, served: str) -> VersionRow:
+    differences = _mapping(manifest.metrics.get("difference"))
+    reasons = manifest.verdict.get("reasons")
+    images, objects = (_whole(manifest.metrics.get(name)) for name in ("images", "objects"))
+    return VersionRow(
+        manifest=manifest,
+        number=number_of(manifest),
+        is_served=manifest.version == served,
+        is_better=manifest.verdict.get("promote") is True,
+        reasons=tuple(str(each) for each in reasons) if isinstance(reasons, list | tuple) else (),
+        figures={
+            prompt: {
+                name: Figure(
+                    value=_value(manifest, prompt, name),
+                    difference=_interval(_mapping(differences.get(prompt)).get(name)),
+                )
+                for name in _TITLES
+            }
+            for prompt in PROMPTS
+        },
+        images=images,
+        objects=objects,
+    )
+
+
+def _compared(prompt: str, name: str, *, before: float | None, after: float | None) -> ComparedRow:
+    moved = None if before is None or after is None or before == after else after - before
+    title = f"{_TITLES[name]}, {'box' if prompt == 'box' else 'one click'}"
+    is_better = None if moved is None else (moved < 0) == (name in _LOWER_IS_BETTER)
+    return ComparedRow(title=title, first=before, second=after, is_better=is_better)
+
+
+def _value(manifest: Manifest, prompt: str, name: str, *, model: str = "candidate") -> float | None:
+    found = _mapping(_mapping(manifest.metrics.get(model)).get(prompt)).get(name)
+    return float(found) if isinstance(found, int | float) else None
+
+
+def _interval(value: object) -> tuple[float, float, float] | None:
+    match value:
+        case [float() | int() as mean, float() | int() as low, float() | int() as high]:
+            return float(mean), float(low), float(high)
+        case _:
+            return None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - a manifest's metrics are JSON
+    return value if isinstance(value, Mapping) else {}

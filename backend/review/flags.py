@@ -1,0 +1,145 @@
+"""What analysts say of a mask: one JSON line a statement, in one file a project below MODEL_DIR; the latest counts.
+
+Appended under a lock of the file, so that any number of servers may write; read line by line, so that one which a power
+cut left half is skipped and nothing after it is lost.
+"""
+
+import csv
+import fcntl
+import io
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import BinaryIO
+
+from backend.errors import BadInput, Unavailable
+
+log = logging.getLogger(__name__)
+
+VERDICTS = ("accept", "too loose", "too tight", "wrong")
+TAKEN_BACK = "none"
+LABEL_AGAIN = frozenset({"too loose", "wrong"})
+LONGEST_ANALYST = 60
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """`analyst` says `verdict`, one of VERDICTS or TAKEN_BACK, of what `version` drew of object `key` with `prompt`.
+
+    `at`: ISO 8601, UTC. `task_id` is text, as a task of an export may have any.
+    """
+
+    at: str
+    version: str
+    key: str
+    prompt: str
+    task_id: str
+    label: str
+    analyst: str
+    verdict: str
+
+    @property
+    def mask(self) -> tuple[str, str, str]:
+        """What it is said of: version, key, prompt."""
+        return self.version, self.key, self.prompt
+
+
+class Flags:
+    """The statements of all projects below one folder, for any number of threads and processes.
+
+    Every method raises Unavailable when the folder cannot be read, or, on writing, is full or read-only.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def add(self, project_id: int, flag: Flag) -> None:
+        """Bring it to the disk.
+
+        Raises:
+            BadInput: the verdict is none of those there are.
+        """
+        if flag.verdict not in {*VERDICTS, TAKEN_BACK}:
+            raise BadInput(f"{flag.verdict[:40]!r} is not one of {', '.join(VERDICTS)}")
+        path = self._path(project_id)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # A writer that was killed half-way must not spoil this line too.
+                start = b"" if _ends_a_line(file) else b"\n"
+                file.write(start + json.dumps(asdict(flag)).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as fault:
+            said = fault.strerror or str(fault)
+            raise Unavailable(
+                f"the flag could not be kept: {path}: {said}; say it again once that is mended"
+            ) from fault
+
+    def current(self, project_id: int) -> tuple[Flag, ...]:
+        """The latest statement of each analyst on each mask, those taken back left out; in the order they were made."""
+        latest: dict[tuple[str, ...], Flag] = {}
+        for flag in self._lines(project_id):
+            latest.pop((*flag.mask, flag.analyst), None)
+            latest[*flag.mask, flag.analyst] = flag
+        return tuple(flag for flag in latest.values() if flag.verdict != TAKEN_BACK)
+
+    def _lines(self, project_id: int) -> Iterator[Flag]:
+        try:
+            data = self._path(project_id).read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as fault:
+            raise Unavailable(f"the flags cannot be read: {fault.strerror or fault}") from fault
+        for number, line in enumerate(data.splitlines(), start=1):
+            try:
+                told = json.loads(line) if line else None
+            except (ValueError, RecursionError):
+                told = "unreadable"
+            if isinstance(told, dict) and set(told) == _FIELDS and all(isinstance(each, str) for each in told.values()):
+                yield Flag(**told)
+            elif told is not None:
+                log.warning("flag %d of project %d is none of ours", number, project_id, extra={"event": "flag.bad"})
+
+    def _path(self, project_id: int) -> Path:
+        return self._root / "review" / str(project_id) / "flags.jsonl"
+
+
+_FIELDS = {each.name for each in fields(Flag)}
+
+
+def counted(flags: Iterable[Flag]) -> dict[str, int]:
+    """How many there are of each verdict, in their order."""
+    found = Counter(each.verdict for each in flags)
+    return {verdict: found[verdict] for verdict in VERDICTS}
+
+
+def as_csv(flags: Iterable[Flag]) -> bytes:
+    """A table for a spreadsheet, in UTF-8 with its mark, a heading first.
+
+    A cell that a spreadsheet would take for a formula gets an apostrophe before it (OWASP, CSV injection).
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    names = [each.name for each in fields(Flag)]
+    writer.writerow(names)
+    for flag in flags:
+        writer.writerow([_cell(getattr(flag, name)) for name in names])
+    return text.getvalue().encode("utf-8-sig")
+
+
+def _cell(value: str) -> str:
+    return f"'{value}" if value.lstrip(" ").startswith(_FORMULA) else value
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"

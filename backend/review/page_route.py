@@ -1,0 +1,140 @@
+"""What every request to a review page passes: its host, whose page sent it, errors as pages, and strict headers."""
+
+import ipaddress
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from backend.errors import BadInput, SamloopError, Unavailable
+from backend.guard import TooLarge
+
+HEADERS = {
+    # No script and no style but the two files beside the pages: what a label or a file name holds stays text.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    # Not no-referrer: with that a browser names no origin when it sends a form.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_MAX_FORM_BYTES = 16 << 10
+_MAX_FIELDS = 20
+_LOCAL = frozenset({"localhost"})
+
+ErrorPage = Callable[[Request, SamloopError], Response]
+
+
+class ForeignPage(BadInput):
+    """A request that another site's page sent, or that came under another site's name."""
+
+    status = 403
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """Tells requests of our own pages from others'.
+
+    `is_open`: no credentials are asked for. Then whoever can make a browser here resolve a name of his to this machine
+    could read the pages under that name, so that only names that cannot be his are answered: IP addresses, localhost,
+    and `known_host`, which the settings name.
+    """
+
+    is_open: bool
+    known_host: str | None
+
+    def check(self, method: str, headers: Mapping[str, str]) -> None:
+        """Let it pass.
+
+        Raises:
+            ForeignPage: it is none of our own pages' requests.
+        """
+        host = headers.get("host", "")
+        name = _name(host)
+        if self.is_open and not (name in _LOCAL or name == self.known_host or _is_address(name)):
+            raise ForeignPage(
+                f"the host {host[:100]!r} is not known here: open the page by its IP address, set SAMLOOP_BACKEND_URL "
+                "to this name, or set BASIC_AUTH_USER and BASIC_AUTH_PASS"
+            )
+        if method not in {"GET", "HEAD"} and not self._is_ours(headers, host):
+            raise ForeignPage("this request was not sent by one of these pages: open the page here, and send it again")
+
+    def _is_ours(self, headers: Mapping[str, str], host: str) -> bool:
+        """By what browsers tell of every form and script, and no page can change."""
+        if (site := headers.get("sec-fetch-site")) is not None:
+            return site == "same-origin"
+        origin = urlsplit(headers.get("origin", "")).netloc
+        return bool(origin) and (origin == host or _name(origin) == self.known_host)
+
+
+def page_route(gate: Gate, error_page: ErrorPage) -> type[APIRoute]:
+    """The class of the pages' routes."""
+
+    class PageRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handler = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                try:
+                    gate.check(request.method, request.headers)
+                    response = await handler(request)
+                except RequestValidationError as fault:
+                    first = fault.errors()[0]
+                    where = ".".join(str(part) for part in first["loc"])
+                    response = error_page(request, BadInput(f"{where}: {first['msg']}"))
+                except SamloopError as fault:
+                    response = error_page(request, fault)
+                    if isinstance(fault, Unavailable):
+                        response.headers["Retry-After"] = str(fault.retry_after_s)
+                for name, value in HEADERS.items():
+                    response.headers.setdefault(name, value)
+                return response
+
+            return guarded
+
+    return PageRoute
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a form, the last value of each.
+
+    Raises:
+        BadInput: it is no form, has too many fields, or is no UTF-8.
+        TooLarge: it is above 16 KiB.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise BadInput(f"Content-Type {kind[:60]!r} is no form: send application/x-www-form-urlencoded")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_FORM_BYTES:
+            raise TooLarge(f"a form of more than {_MAX_FORM_BYTES} bytes is not read here")
+    try:
+        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
+    except (ValueError, UnicodeDecodeError) as fault:
+        raise BadInput(f"the form cannot be read: {str(fault)[:100]}") from fault
+    return dict(fields)
+
+
+def _name(host: str) -> str:
+    """The host without its port, in small letters."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

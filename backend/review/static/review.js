@@ -1,0 +1,100 @@
+"use strict";
+// What a page gains from a script: figures as they change, keys, flags without a new page, flicker and slider.
+document.documentElement.classList.add("has-script");
+
+const all = (selector) => [...document.querySelectorAll(selector)];
+const typing = (target) => target.closest("input:not([type=checkbox]):not([type=radio]), select, textarea") !== null;
+
+function live(tiles) {
+  const put = (name, text) => { const at = tiles.querySelector(`[data-live=${name}]`); if (at.textContent !== text) at.textContent = text; };
+  let known = null;
+  const events = new EventSource(tiles.dataset.events);
+  events.addEventListener("status", (event) => {
+    const now = JSON.parse(event.data);
+    const decided = JSON.stringify([now.served, now.verdict && [now.verdict.version, now.verdict.at]]);
+    if (known !== null && decided !== known) document.getElementById("changed").hidden = false;
+    known = decided;
+    put("served", now.served.version);
+    put("phase", now.phase);
+    put("queued", String(now.queue.queued));
+    put("error", now.error || "");
+    const told = Object.entries(now.progress).filter(([, value]) => !String(value).includes("\n"));
+    put("progress", told.map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "number" && !Number.isInteger(value) ? value.toPrecision(3) : value}`).join(", "));
+    const { epoch, epochs, done, total } = now.progress;
+    const share = epochs ? epoch / epochs : total ? done / total : null;
+    const bar = tiles.querySelector("[data-live=bar]");
+    bar.hidden = share === null || now.phase !== "training";
+    bar.value = share || 0;
+  });
+  addEventListener("pagehide", () => events.close());
+}
+
+async function flag(form, button) {
+  const body = new URLSearchParams(new FormData(form));
+  body.set("verdict", button.value);
+  const reply = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } });
+  if (!reply.ok) { form.submit(); return; }
+  const told = await reply.json();
+  for (const each of form.querySelectorAll("button")) {
+    const verdict = each.dataset.verdict;
+    const mine = verdict === told.verdict;
+    each.setAttribute("aria-pressed", String(mine));
+    each.value = mine ? "none" : verdict;
+    each.querySelector(".votes").textContent = told.mask[verdict] ? ` ${told.mask[verdict]}` : "";
+  }
+  for (const [verdict, count] of Object.entries(told.version)) {
+    for (const each of all(`[data-count="${verdict}"]`)) each.textContent = String(count);
+  }
+}
+
+function step(by) {
+  const looks = all(".cards .look");
+  const page = document.querySelector(by > 0 ? "a[rel=next]" : "a[rel=prev]");
+  if (!looks.length) { if (page) page.click(); return; }
+  const card = document.activeElement.closest(".card");
+  const at = card ? looks.findIndex((look) => card.contains(look)) : -1;
+  const next = looks[Math.min(Math.max(at < 0 ? 0 : at + by, 0), looks.length - 1)];
+  next.focus({ preventScroll: true });
+  next.closest(".card").scrollIntoView({ block: "nearest" });
+}
+
+function flicker(button) {
+  const root = document.body.classList;
+  const is_on = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", String(is_on));
+  clearInterval(flicker.timer);
+  root.remove("shows-base", "shows-candidate", "is-flickering");
+  if (!is_on) return;
+  root.add("is-flickering", "shows-base");
+  // Slow enough for anybody: below three changes a second.
+  flicker.timer = setInterval(() => { root.toggle("shows-base"); root.toggle("shows-candidate"); }, 600);
+}
+
+const tiles = document.getElementById("live");
+if (tiles) live(tiles);
+
+for (const form of all("form[data-sends-itself]")) form.addEventListener("change", () => form.requestSubmit());
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form.flag") || !event.submitter) return;
+  event.preventDefault();
+  flag(event.target, event.submitter);
+});
+
+const toggle = document.getElementById("flicker");
+if (toggle) toggle.addEventListener("click", () => flicker(toggle));
+
+const wipe = document.getElementById("wipe");
+if (wipe) wipe.addEventListener("input", () => document.documentElement.style.setProperty("--wipe", `${wipe.value}%`));
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || typing(event.target)) return;
+  const card = event.target.closest(".card") || document.querySelector(".card.wide");
+  if (event.key === "j" || event.key === "k") step(event.key === "j" ? 1 : -1);
+  else if (event.key === "f" && toggle) flicker(toggle);
+  else if (card && /^[1-4]$/.test(event.key)) {
+    const button = card.querySelectorAll("form.flag button")[Number(event.key) - 1];
+    if (button) flag(button.form, button);
+  } else return;
+  event.preventDefault();
+});

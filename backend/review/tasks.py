@@ -1,0 +1,40 @@
+"""Tasks as the pages need them: links into Label Studio, and its tab of those to be labelled again."""
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from backend.errors import BadInput, NotFound
+from backend.labelstudio.client import LabelStudio
+
+TAB = "samloop: label again"
+_MOST = 500  # filters of one tab; Label Studio makes one query of them all
+
+
+def task_url(label_studio: LabelStudio | None, project_id: int, task_id: int | str | None) -> str | None:
+    """The task in Label Studio's data manager; None where no Label Studio is known, or no task."""
+    if label_studio is None or task_id is None:
+        return None
+    return f"{label_studio.url}/projects/{project_id}/data?task={quote(str(task_id), safe='')}"
+
+
+def send_to_labelling(label_studio: LabelStudio | None, project_id: int, task_ids: Iterable[str]) -> str:
+    """Make, or fill again, a tab of the data manager that holds just these tasks; return its URL.
+
+    Label Studio's API has no queue to put a task at the top of. It has tabs, and "Label Tasks As Displayed" goes
+    through the open one in its order, tasks with annotations included: there nothing but these is next.
+
+    Raises:
+        NotFound: no task is to be labelled again.
+        BadInput: Label Studio is not known, or there are more than 500 tasks.
+        SamloopError: Label Studio refuses, or is away.
+    """
+    ids = sorted({int(each) for each in task_ids if each.isascii() and each.isdecimal()})
+    if not ids:
+        raise NotFound('no mask is flagged "too loose" or "wrong": flag some on the page of masks')
+    if len(ids) > _MOST:
+        raise BadInput(f"{len(ids)} tasks are too many for one tab, {_MOST} the most: take some flags back")
+    if label_studio is None:
+        raise BadInput("which Label Studio is not known: set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY")
+    filters = [{"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": each} for each in ids]
+    view = label_studio.save_view(project_id, TAB, ordering=["tasks:id"], filters=filters, conjunction="or")
+    return f"{label_studio.url}/projects/{project_id}/data?tab={view}"
