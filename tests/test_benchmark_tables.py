@@ -79,7 +79,7 @@ def test_a_smaller_training_learns_from_some_of_the_images_and_holds_out_the_sam
     mask = np.zeros((8, 8), bool)
     mask[2:5, 2:5] = True
     pictures = [Picture(f"{n}.png", Image.new("RGB", (8, 8), (n, 0, 0)), (("Nucleus", mask),)) for n in range(12)]
-    bench = Bench(write(pictures, tmp_path), tmp_path / "out")
+    bench = Bench(write(pictures, tmp_path), tmp_path / "out", 60.0)
     bench.folder.mkdir()
     tasks = json.loads(bench.export.read_bytes())
     digests = sorted(map(bench.digest, tasks), key=rank)
@@ -103,4 +103,5 @@ def test_a_smaller_training_learns_from_some_of_the_images_and_holds_out_the_sam
         kept.append({bench.digest(task) for task in json.loads(Path(export).read_bytes())})
         assert kept[-1] >= set(digests[:3])
         assert len(kept[-1]) == 3 + count
+        assert commands[-1][commands[-1].index("--seconds") + 1] == "60"
     assert all(small < large for small, large in itertools.pairwise(kept))

@@ -40,10 +40,11 @@ class Trained:
 
 @dataclass(slots=True)
 class Bench:
-    """An export and a folder for checkpoints. A training that was done is not done again."""
+    """An export and a folder for checkpoints; `seconds` bounds a training. One that was done is not done again."""
 
     export: Path
     folder: Path
+    seconds: float
     _done: dict[tuple[str, str], Trained] = field(default_factory=dict)
 
     @property
@@ -51,7 +52,7 @@ class Bench:
         return self.export.with_name("images")
 
     def trained(self, method: str, *, head: str = "promptable", evaluated: bool = False) -> Trained:
-        """Train with seed 0 and the recipe's own bounds; `evaluated`: with what `samloop evaluate` says of it."""
+        """Train with seed 0; `evaluated`: with what `samloop evaluate` says of it."""
         done = self._done.get((method, head)) or self._train(self.export, method=method, head=head)
         if evaluated and not done.report:
             words = ("evaluate", "--export", self.export, "--images", self.images, "--checkpoint", done.folder)
@@ -78,7 +79,8 @@ class Bench:
         folder = self.folder / f"{self.export.parent.name}-{export.stem}-{method}-{head}"
         cache = cache_without_embeddings(folder.with_suffix(".cache"))
         words = ("train", "--export", export, "--images", self.images, "--out", folder, "--seed", "0")
-        _, seconds = samloop(*words, "--method", method, "--head", head, cache=cache)
+        words = (*words, "--method", method, "--head", head, "--seconds", f"{self.seconds:g}")
+        _, seconds = samloop(*words, cache=cache)
         manifest = json.loads(next(folder.glob("*.json")).read_bytes())
         return Trained(method, folder, manifest, seconds, report={})
 
