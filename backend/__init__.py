@@ -13,7 +13,9 @@ The map of the house, from the door inwards; imports point downwards only (impor
     routes        HTTP only
     serving       one task in, one prediction out (no HTTP, no globals)
     training      webhook -> RQ, by the dotted name "finetuner.job.run"; knows no trainer
+    refreshes     promotion -> RQ, by the dotted name "finetuner.refreshing.run"
     --- the library half, which also carries the fine-tuner ---
+    refresh       fresh pre-annotations: the backend computes, Label Studio stores; backend_client, old_predictions
     sam           the only place that imports torch: weights, encoder, predictor, embeddings, slot
     labelstudio   the only place that knows Label Studio's JSON
     registry      checkpoints as files: publish, pointers, watch

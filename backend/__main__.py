@@ -2,7 +2,7 @@
 
 import typer
 
-from backend.commands import demo, export, learning, machine, project, registry, serving, warm
+from backend.commands import demo, export, learning, machine, project, refresh, registry, serving, warm
 from backend.commands.console import told_plainly
 from backend.processes import share_cores
 
@@ -27,6 +27,7 @@ app.command()(registry.versions)
 app.command()(registry.promote)
 app.command()(registry.rollback)
 app.command()(export.export)
+app.command()(refresh.refresh)
 app.command()(machine.weights)
 app.command("settings")(machine.settings_table)
 

@@ -3,7 +3,7 @@
 import logging
 import operator
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,9 @@ from backend.engine import Engine
 from backend.errors import BadInput, SamloopError, Unavailable
 from backend.guard import Guard, error_response
 from backend.metrics import Metrics
+from backend.refreshes import Follower, refresh_queue
 from backend.registry.store import Registry
+from backend.registry.watch import Watch
 from backend.review.crops import Crops
 from backend.review.flags import Flags
 from backend.review.page_route import Gate
@@ -65,6 +67,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         engine=engine,
         registry=registry,
         queue=queue,
+        refreshes=refresh_queue(connection),
         connections=connections,
         metrics=metrics,
         admission=Admission(most=2 * settings.waiting),
@@ -75,11 +78,16 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         engine.start()
         stopping = threading.Event()
-        threading.Thread(target=_sweep, args=(queue, stopping), name="sweep-queue", daemon=True).start()
+        queues = (queue, refresh_queue(connection))
+        threading.Thread(target=_sweep, args=(queues, stopping), name="sweep-queue", daemon=True).start()
+        follow = Watch(Follower(registry, connection).look, poll_s=settings.poll_seconds)
+        if settings.refresh:
+            follow.start()
         try:
             yield
         finally:
             stopping.set()
+            follow.stop()
             engine.stop()
 
     app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lifespan)
@@ -139,11 +147,12 @@ def _gauges(metrics: Metrics, engine: Engine) -> None:
     )
 
 
-def _sweep(queue: TrainingQueue, stopping: threading.Event) -> None:
+def _sweep(queues: Sequence[TrainingQueue], stopping: threading.Event) -> None:
     """RQ cleans its registries only between dequeues; a training that lost its worker must not wait for that."""
     while not stopping.wait(SWEEP_S):
         try:
-            queue.sweep()
+            for queue in queues:
+                queue.sweep()
         except SamloopError as fault:
             log.warning("the queue cannot be swept: %s", fault, extra={"event": "queue.away"})
         except Exception:

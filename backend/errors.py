@@ -60,6 +60,10 @@ class Upstream(SamloopError):
     # Not 502: a proxy in front of us would take that for us being down, because somebody's image is gone.
     status = 424
 
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s  # what it asked for with Retry-After, s
+
 
 class Unavailable(SamloopError):
     """Redis, the registry or a model is away; the same request may succeed after `retry_after_s`."""

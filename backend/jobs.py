@@ -1,8 +1,9 @@
 """What both ends of the queue agree on: the connection, the names, and which jobs may run at all.
 
-The server asks for trainings (backend.training), workers do them (finetuner.worker, finetuner.job). Neither imports the
-other. Who can write to Redis could make RQ run any function with any arguments: RQ calls what a job names, pickle or
-JSON. So a job here is JSON, runs only if its function is on a list, and has no callbacks and no webhooks.
+The server asks for work (backend.training, backend.refreshes), workers do it (finetuner.worker, finetuner.job), and
+neither imports the other. Who can write to Redis could make RQ run any function with any arguments: RQ calls what a job
+names, pickle or JSON. So a job here is JSON, runs only if its function is on a list, and has no callbacks and no
+webhooks.
 """
 
 import time
@@ -21,9 +22,10 @@ from rq.serializers import JSONSerializer
 
 from backend.errors import SamloopError
 
-QUEUE = "samloop"
-TRAIN = "finetuner.job.run"
+QUEUE, REFRESH_QUEUE = "samloop", "samloop-refresh"
+TRAIN, REFRESH = "finetuner.job.run", "finetuner.refreshing.run"
 RUNNABLE = frozenset({TRAIN})
+REFRESHING = frozenset({REFRESH})
 HEARTBEAT_S = 12  # a worker that has said nothing for so long is dead; it speaks every 3 s
 _STUCK_S = 15.0
 _SWEEP_MS = 10_000
@@ -79,48 +81,66 @@ class SafeJob(Job):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Where Redis keeps what is known of one project."""
+    """Where Redis keeps what is known of one project's trainings, or of its refreshes (`kind`: train or refresh)."""
 
     project_id: int
+    kind: str = "train"
+
+    def _key(self, name: str) -> str:
+        return (
+            f"samloop:{name}:{self.project_id}"
+            if self.kind == "train"
+            else f"samloop:{self.kind}:{name}:{self.project_id}"
+        )
 
     @property
     def wanted(self) -> str:
         """Counter of the trainings asked for: the latest generation."""
-        return f"samloop:wanted:{self.project_id}"
+        return self._key("wanted")
 
     @property
     def served(self) -> str:
         """The latest generation that a finished training stands for."""
-        return f"samloop:served:{self.project_id}"
+        return self._key("served")
 
     @property
     def waiting(self) -> str:
         """Id of the job that was queued last and has not read `wanted` yet."""
-        return f"samloop:waiting:{self.project_id}"
+        return self._key("waiting")
 
     @property
     def latest(self) -> str:
         """Id of the job that was queued last."""
-        return f"samloop:latest:{self.project_id}"
+        return self._key("latest")
 
     @property
     def last(self) -> str:
         """Hash of what came of the last training: `verdict` (JSON), `error` and `failed` (a job's id)."""
-        return f"samloop:last:{self.project_id}"
+        return self._key("last")
 
     @property
     def lease(self) -> str:
         """Who trains now."""
-        return f"samloop:lease:{self.project_id}"
+        return self._key("lease")
 
     @property
     def fence(self) -> str:
         """Counter of the leases given."""
-        return f"samloop:fence:{self.project_id}"
+        return self._key("fence")
+
+    @property
+    def cancelled(self) -> str:
+        """The latest generation that somebody no longer wants."""
+        return self._key("cancelled")
+
+    @property
+    def followed(self) -> str:
+        """Number of the latest decision of the registry that was followed by a request."""
+        return self._key("followed")
 
     def job_id(self, generation: int) -> str:
         """Id of the job that was queued for this generation."""
-        return f"train-{self.project_id}-{generation}"
+        return f"{self.kind}-{self.project_id}-{generation}"
 
 
 # A Redis that is away refuses at once; one whose disk is busy (every write is synced) answers after seconds.
@@ -140,9 +160,9 @@ def connect(redis_url: str, *, patient: bool = False) -> Redis:
     )
 
 
-def the_queue(connection: Redis, *, job_class: type[SafeJob] = SafeJob) -> Queue:
-    """The one queue: with two, RQ loses a job whose worker is killed between dequeue and start."""
-    return Queue(QUEUE, connection=connection, job_class=job_class, serializer=JSONSerializer)
+def the_queue(connection: Redis, *, name: str = QUEUE, job_class: type[SafeJob] = SafeJob) -> Queue:
+    """The queue of one kind of work. A worker listens to one: RQ loses the job of one killed between two queues."""
+    return Queue(name, connection=connection, job_class=job_class, serializer=JSONSerializer)
 
 
 def sweep(queue: Queue) -> None:
@@ -158,7 +178,8 @@ def sweep(queue: Queue) -> None:
     # Heartbeats that could not be sent while Redis was away look late when it is back.
     if connection.info("server")["uptime_in_seconds"] < HEARTBEAT_S:
         return
-    if not connection.set("samloop:sweeping", "1", nx=True, px=_SWEEP_MS):
+    sweeping = f"samloop:sweeping:{queue.name}"
+    if not connection.set(sweeping, "1", nx=True, px=_SWEEP_MS):
         return
     try:
         for registry in (StartedJobRegistry, FinishedJobRegistry, FailedJobRegistry):
@@ -167,7 +188,7 @@ def sweep(queue: Queue) -> None:
         for rate_limit in RateLimitRegistry.all(connection):
             rate_limit.cleanup()
     finally:
-        connection.delete("samloop:sweeping")
+        connection.delete(sweeping)
 
 
 def _put_back_stuck(queue: Queue) -> None:

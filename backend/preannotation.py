@@ -30,6 +30,7 @@ from backend.sam.slot import Snapshot
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 OUT_OF_TIME = "OutOfTime"
+NOTHING_TO_GO_BY = "it has no rectangles, and SAMLOOP_AUTOMATIC is off"
 
 
 class Machine(Protocol):
@@ -70,16 +71,25 @@ class Preannotation:
     polygon_tolerance_px: float = POLYGON_TOLERANCE_PX
 
     def predict(
-        self, tasks: Sequence[Mapping[str, Any]], *, config: LabelConfig | None, images: ImageSource, snapshot: Snapshot
+        self,
+        tasks: Sequence[Mapping[str, Any]],
+        *,
+        config: LabelConfig | None,
+        images: ImageSource,
+        snapshot: Snapshot,
+        tells_why: bool = False,
     ) -> list[dict[str, Any]]:
         """One prediction a task, in their order. What goes wrong with a task costs that task alone.
 
-        Without a labelling config nothing tells where the image is, and every prediction is empty.
+        Without a labelling config nothing tells where the image is, and every prediction is empty. With `tells_why` one
+        that is empty because nothing was looked for says so in `why`: who stores predictions keeps those out.
         """
         if config is None:
             return [prediction([], model_version=snapshot.version, score=0.0) for _ in tasks]
         batch = _Batch(self, config, images, snapshot, until_s=time.monotonic() + self.seconds)
         answers = [batch.answer(task) for task in tasks]
+        if tells_why:
+            answers = [{**each, "why": why} if why else each for each, why in zip(answers, batch.whys, strict=True)]
         if batch.late:
             log.warning(
                 "%d of %d tasks were answered empty: the batch took over %.0f s (SAMLOOP_BATCH_SECONDS); "
@@ -99,8 +109,10 @@ class _Batch:
     snapshot: Snapshot
     until_s: float = field(kw_only=True)
     late: int = field(default=0, kw_only=True)
+    whys: list[str | None] = field(default_factory=list, kw_only=True)
 
     def answer(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        self.whys.append(None)
         regions: list[dict[str, Any]] = []
         scores: list[float] = []
         for output, mask in self._masks_or_none(task):
@@ -115,18 +127,22 @@ class _Batch:
     def _masks_or_none(self, task: Mapping[str, Any]) -> Sequence[tuple[Output, PredictedMask]]:
         boxed = has_rectangles(task, model_version=self.snapshot.version)
         if not boxed and self.rules.automatic is None:
+            self.whys[-1] = NOTHING_TO_GO_BY
             return ()  # and its image is not even fetched
         if time.monotonic() >= self.until_s:
             self.late += 1
+            self.whys[-1] = OUT_OF_TIME
             self.rules.observer.failed(OUT_OF_TIME)
             return ()
         task_id = str(task.get("id"))[:40]
         try:
             return self._from_rectangles(task) if boxed else self._from_nothing(task)
         except SamloopError as fault:
+            self.whys[-1] = str(fault)[:300]
             self.rules.observer.failed(type(fault).__name__)
             log.warning("task %s gets no masks: %s", task_id, fault, extra={"event": "batch.task_failed"})
         except Exception as fault:
+            self.whys[-1] = "a bug; the server's log has the traceback"
             self.rules.observer.failed(type(fault).__name__)
             log.exception("task %s gets no masks", task_id, extra={"event": "batch.task_failed"})
         return ()

@@ -40,9 +40,13 @@ class SetupBody(_Body):
 
 
 class PredictParams(_Body):
-    """`context` holds the prompts of an interactive request; it is null in a batch."""
+    """`context` holds the prompts of an interactive request; it is null in a batch.
+
+    `why`: say in each empty answer of a batch why nothing was looked for (samloop's own refresh asks for it).
+    """
 
     context: dict[str, Any] | None = None
+    why: bool = False
 
 
 class PredictBody(_Body):
@@ -75,11 +79,12 @@ class Routes:
         engine: Engine,
         registry: Registry,
         queue: TrainingQueue,
+        refreshes: TrainingQueue,
         connections: Connections,
         metrics: Metrics,
         admission: Admission,
     ) -> None:
-        self._engine, self._registry, self._queue = engine, registry, queue
+        self._engine, self._registry, self._queue, self._refreshes = engine, registry, queue, refreshes
         self._connections, self._metrics, self._admission = connections, metrics, admission
 
     def health(self) -> dict[str, Any]:
@@ -133,6 +138,7 @@ class Routes:
                 config=parse_label_config(body.label_config) if body.label_config else None,
                 images=self._connections.images(project_id),
                 snapshot=snapshot,
+                tells_why=body.params.why if body.params else False,
             )
         else:
             one = loaded.serving.interactive(
@@ -176,9 +182,17 @@ class Routes:
         self._metrics.training_requested()
         return JSONResponse({"status": "queued", "job": job_id}, status_code=201)
 
+    def refresh(self, project_id: ProjectId) -> JSONResponse:
+        """Pre-annotate the project's untouched tasks with what is served; how far it is, `status` tells."""
+        return JSONResponse({"status": "queued", "job": self._refreshes.request(project_id)}, status_code=201)
+
+    def cancel_refresh(self, project_id: ProjectId) -> dict[str, str]:
+        """End the refresh that runs, after its batch, and all that wait."""
+        return {"status": "cancelling" if self._refreshes.cancel(project_id) else "none"}
+
     def job_status(self, body: JobBody) -> dict[str, Any]:
         """What is known of one job."""
-        job = self._queue.job(body.job)
+        job = self._queue.job(body.job)  # of either kind: an id tells its own
         if job is None:
             raise NotFound(f"there is no job {body.job!r}: finished jobs are kept for a day")
         return dict(job)
@@ -201,7 +215,7 @@ class Routes:
 
     def status(self, project_id: ProjectId) -> dict[str, Any]:
         """What serves, what trains, how far it is, and what the last verdict was."""
-        training = self._queue.status(project_id)
+        training, refresh = self._queue.status(project_id), self._refreshes.status(project_id)
         champion, loaded = self._registry.champion(project_id), self._engine.loaded
         return {
             "project": project_id,
@@ -216,6 +230,14 @@ class Routes:
             "verdict": dict(training.verdict) if training.verdict else None,
             "queue": {"queued": training.queued},
             "error": training.error,
+            "refresh": {
+                "phase": refresh.phase,
+                "job": refresh.job_id,
+                "progress": dict(refresh.progress),
+                "last": dict(refresh.verdict) if refresh.verdict else None,
+                "queued": refresh.queued,
+                "error": refresh.error,
+            },
             "refused": dict(loaded.slot.refused) if loaded else {},
         }
 
@@ -258,4 +280,6 @@ class Routes:
         router.get("/metrics")(self.metrics)
         router.get("/projects/{project_id}/status")(self.status)
         router.get("/projects/{project_id}/events")(self.events)
+        router.post("/projects/{project_id}/refresh", status_code=201)(self.refresh)
+        router.delete("/projects/{project_id}/refresh")(self.cancel_refresh)
         return router

@@ -183,6 +183,27 @@ class Settings:
         80.0,
         "after so many the rest of a batch is answered empty; Label Studio gives up after 100 (its ML_TIMEOUT_PREDICT)",
     )
+    refresh: bool = _setting(
+        "SAMLOOP_REFRESH",
+        _flag,
+        default=True,
+        text="after every promotion and rollback, pre-annotate all tasks without annotation or draft anew",
+    )
+    refresh_rate: float = _setting(
+        "SAMLOOP_REFRESH_RATE", _number(0, 10_000), 20.0, "most tasks a second of a refresh; 0: no limit"
+    )
+    keep_predictions: int = _setting(
+        "SAMLOOP_KEEP_PREDICTIONS",
+        _integer(0, 1000),
+        3,
+        "a refresh deletes predictions of all but so many of samloop's versions, on untouched tasks; 0: none",
+    )
+    flip: bool = _setting(
+        "SAMLOOP_FLIP",
+        _flag,
+        default=True,
+        text="a refresh ends with Label Studio showing the new version's predictions (the project's `model_version`)",
+    )
     local_files_root: tuple[Path, ...] = _setting(
         "SAMLOOP_LOCAL_FILES_ROOT", _paths, (),
         "folders from which `/data/local-files/?d=` is read directly; absent: through Label Studio",

@@ -1,6 +1,6 @@
-"""Everything on one machine (`samloop up`): the embedded Valkey, a worker and the server, as child processes.
+"""Everything on one machine (`samloop up`): the embedded Valkey, two workers and the server, as child processes.
 
-Stopped in the order server, worker, Valkey: nothing is asked of what has gone. A child that dies is started again.
+Stopped in the order server, workers, Valkey: nothing is asked of what has gone. A child that dies is started again.
 """
 
 import logging
@@ -79,7 +79,13 @@ def run_stack(settings: Settings, *, host: str, port: int) -> None:
         redis_url = settings.redis_url or (valkey.start() if valkey else "")
         environ = os.environ | {"REDIS_URL": redis_url}
         serve = ["serve", "--host", host, "--port", str(port), *(["--insecure"] if settings.insecure else [])]
-        children = [Child("worker", ["worker"], environ), Child("server", serve, environ)]
+        # Its own address, not SAMLOOP_BACKEND_URL, which is Label Studio's way to here and may lead through a proxy.
+        refreshing = environ | {"SAMLOOP_BACKEND_URL": _own_url(host, port)}
+        children = [
+            Child("worker", ["worker"], environ),
+            Child("refresh worker", ["worker", "--refresh"], refreshing),
+            Child("server", serve, environ),
+        ]
         for child in children:
             opened.callback(child.stop)
         log.info("samloop is on http://%s:%d", host, port, extra={"event": "stack.started"})
@@ -89,6 +95,12 @@ def run_stack(settings: Settings, *, host: str, port: int) -> None:
             for child in children:
                 child.keep_running()
             stopping.wait(_LOOK_S)
+
+
+def _own_url(host: str, port: int) -> str:
+    """Where the server answers this machine."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def _keep_running(valkey: Valkey) -> None:

@@ -1,4 +1,4 @@
-"""Trainings on request: webhook -> RQ, by the dotted name "finetuner.job.run"; knows no trainer.
+"""Trainings on request: webhook -> RQ, by the dotted name "finetuner.job.run"; knows no trainer. Refreshes likewise.
 
 A request counts `wanted` up by one and makes sure that some job will start after it: either one that waits already, or
 a new one. A job trains for the `wanted` it finds when it starts. So a thousand requests in a second are one or two
@@ -24,16 +24,16 @@ from rq.serializers import JSONSerializer
 from rq.worker_registration import get_keys
 
 from backend.errors import BadInput, Unavailable
-from backend.jobs import TRAIN, Keys, SafeJob, connect, sweep, the_queue
+from backend.jobs import QUEUE, TRAIN, Keys, SafeJob, connect, sweep, the_queue
 
-__all__ = ["TrainingQueue", "TrainingStatus", "connect", "workers"]
+__all__ = ["TRAINING", "TrainingQueue", "TrainingStatus", "Work", "connect", "workers"]
 
 log = logging.getLogger(__name__)
 
 _RETRIES = 10  # of a training whose worker was killed; one that fails by itself is tried less often
 _KEEP_S = 86_400
 _KEEP_FAILED_S = 7 * 86_400
-_JOB_ID = re.compile(r"train-[1-9][0-9]{0,11}-[1-9][0-9]{0,11}")
+_JOB_ID = re.compile(r"(?:train|refresh)-[1-9][0-9]{0,11}-[1-9][0-9]{0,11}")
 
 # -> {generation, id of the job that will serve it}. A waiting job counts only while it can still be seen to wait: its
 # hash may not be written yet, or a worker may have it already. While it is not written, who is patient gets no id and
@@ -67,7 +67,7 @@ _LOOKS, _LOOK_S = 10, 0.005  # a job is written in a millisecond
 class TrainingStatus:
     """Where a project's training is. `queued` counts its waiting jobs; `error` is set in phase `failed` alone."""
 
-    phase: Literal["idle", "queued", "training", "failed"]
+    phase: Literal["idle", "queued", "training", "refreshing", "failed"]
     job_id: str | None = None
     progress: Mapping[str, Any] = field(default_factory=dict)
     verdict: Mapping[str, Any] | None = None
@@ -75,13 +75,28 @@ class TrainingStatus:
     error: str | None = None
 
 
-class TrainingQueue:
-    """Asks for trainings and tells how they are. Thread-safe."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A kind of work that is asked for by project: how it is called, and which function does it on which queue."""
 
-    def __init__(self, connection: Redis, *, job_seconds: int) -> None:
+    kind: Literal["train", "refresh"]
+    noun: str
+    under_way: Literal["training", "refreshing"]
+    function: str
+    queue: str
+
+
+TRAINING = Work(kind="train", noun="training", under_way="training", function=TRAIN, queue=QUEUE)
+
+
+class TrainingQueue:
+    """Asks for trainings, or for another kind of work, and tells how they are. Thread-safe."""
+
+    def __init__(self, connection: Redis, *, job_seconds: int, work: Work = TRAINING) -> None:
         self._connection = connection
         self._job_seconds = job_seconds
-        self._queue = the_queue(connection)
+        self._work = work
+        self._queue = the_queue(connection, name=work.queue)
 
     def request(self, project_id: int) -> str:
         """Make sure that a training of this project starts after now; gives the id of its job.
@@ -92,14 +107,14 @@ class TrainingQueue:
             BadInput: the id is no positive whole number.
             Unavailable: Redis is away; nothing can be relied upon to train.
         """
-        keys = _keys(project_id)
+        keys = _keys(project_id, self._work)
         with _redis("nothing was queued"):
             generation, job_id = self._ask(keys)
             if job_id == keys.job_id(generation):
                 self._enqueue(project_id, generation)
         log.info(
-            "a training of project %d is wanted: %s", project_id, job_id,
-            extra={"event": "training.requested", "project_id": project_id, "job_id": job_id},
+            "a %s of project %d is wanted: %s", self._work.noun, project_id, job_id,
+            extra={"event": f"{self._work.noun}.requested", "project_id": project_id, "job_id": job_id},
         )  # fmt: skip
         return job_id
 
@@ -123,9 +138,9 @@ class TrainingQueue:
             BadInput: the id is no positive whole number.
             Unavailable: Redis is away.
         """
-        keys = _keys(project_id)
+        keys = _keys(project_id, self._work)
         with _redis("the status is not known"):
-            limit = RateLimitRegistry(_limit(project_id), connection=self._connection)
+            limit = RateLimitRegistry(_limit(keys), connection=self._connection)
             ids = dict.fromkeys(limit.get_allowed_job_ids() + limit.get_rate_limited_job_ids())
             jobs = [job for job in self._fetch(*ids) if job is not None]
             last = {_text(name): _text(value) for name, value in self._connection.hgetall(keys.last).items()}
@@ -138,12 +153,27 @@ class TrainingQueue:
             ]
             if running:
                 return TrainingStatus(
-                    phase="training", job_id=running[0].id, progress=_progress(running[0]), verdict=verdict,
+                    phase=self._work.under_way, job_id=running[0].id, progress=_progress(running[0]), verdict=verdict,
                     queued=len(queued),
                 )  # fmt: skip
             if queued:
                 return TrainingStatus(phase="queued", job_id=queued[0].id, verdict=verdict, queued=len(queued))
             return self._at_rest(keys, last=last, verdict=verdict)
+
+    def cancel(self, project_id: int) -> bool:
+        """No longer want what was asked for so far; tells whether any of it waits or runs.
+
+        What runs ends at its next step (a refresh: after its batch), and what it did stays. Trainings do not look.
+
+        Raises:
+            BadInput: the id is no positive whole number.
+            Unavailable: Redis is away.
+        """
+        keys = _keys(project_id, self._work)
+        busy = self.status(project_id).phase not in {"idle", "failed"}
+        with _redis("nothing was cancelled"):
+            self._connection.set(keys.cancelled, int(self._connection.get(keys.wanted) or 0))
+        return busy
 
     def job(self, job_id: str) -> Mapping[str, Any] | None:
         """What is known of one job, as JSON; None if there is none, or it was forgotten (finished: after a day).
@@ -180,16 +210,17 @@ class TrainingQueue:
             sweep(self._queue)
 
     def _enqueue(self, project_id: int, generation: int) -> None:
+        keys = Keys(project_id, self._work.kind)
         self._queue.enqueue_call(
-            TRAIN,
+            self._work.function,
             args=(project_id, generation),
-            job_id=Keys(project_id).job_id(generation),
+            job_id=keys.job_id(generation),
             timeout=self._job_seconds,
             retry=Retry(max=_RETRIES),
-            rate_limit=RateLimit(_limit(project_id), 1),
+            rate_limit=RateLimit(_limit(keys), 1),
             result_ttl=_KEEP_S,
             failure_ttl=_KEEP_FAILED_S,
-            description=f"train project {project_id}, request {generation}",
+            description=f"{self._work.kind} project {project_id}, request {generation}",
         )
 
     def _fetch(self, *job_ids: str) -> list[SafeJob | None]:
@@ -210,14 +241,14 @@ class TrainingQueue:
         return TrainingStatus(phase="failed", job_id=job.id, verdict=verdict, error=error)
 
 
-def workers(connection: Redis) -> int:
-    """How many workers listen.
+def workers(connection: Redis, *, work: Work = TRAINING) -> int:
+    """How many workers listen for this kind of work.
 
     Raises:
         Unavailable: Redis is away.
     """
     with _redis("its workers are not known"):
-        return sum(bool(connection.exists(key)) for key in get_keys(the_queue(connection)))
+        return sum(bool(connection.exists(key)) for key in get_keys(the_queue(connection, name=work.queue)))
 
 
 @contextmanager
@@ -229,14 +260,14 @@ def _redis(consequence: str) -> Iterator[None]:
         raise Unavailable(f"the queue does not answer, so {consequence}: is Redis (REDIS_URL) up? Try again") from fault
 
 
-def _keys(project_id: int) -> Keys:
+def _keys(project_id: int, work: Work) -> Keys:
     if type(project_id) is not int or not 1 <= project_id < 10**12:
         raise BadInput(f"project id {str(project_id)[:100]!r} is not a positive whole number")
-    return Keys(project_id)
+    return Keys(project_id, work.kind)
 
 
-def _limit(project_id: int) -> str:
-    return f"train:{project_id}"
+def _limit(keys: Keys) -> str:
+    return f"{keys.kind}:{keys.project_id}"
 
 
 def _progress(job: SafeJob) -> dict[str, Any]:

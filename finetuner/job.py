@@ -1,12 +1,16 @@
-"""A training as an RQ job: who may train, how far it is, what came of it. The training itself is finetuner.pipeline."""
+"""A training as an RQ job: who may train, how far it is, what came of it. The training itself is finetuner.pipeline.
+
+Other work that is asked for by project runs in the same frame (`execute`): finetuner.refreshing.
+"""
 
 import json
 import logging
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,27 +51,57 @@ class OutOfTime(BaseException):
     """The job's time is over. Not an Exception, for the same reason: a swallowed time limit is none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a piece of work is told.
+
+    Attributes:
+        project_id: Label Studio's.
+        target: the latest request that this run stands for.
+        settings: the worker's.
+        progress: hears how far it is.
+        fence: raises if another run has taken this one's place.
+        connection: the queue's Redis; waits while that is away.
+    """
+
+    project_id: int
+    target: int
+    settings: Settings
+    progress: "JobProgress"
+    fence: Callable[[], None]
+    connection: Redis
+
+
+Work = Callable[[Assignment], Mapping[str, Any]]
+_NOUNS = {"train": "training", "refresh": "refresh"}
+
+
 def run(project_id: int, generation: int) -> dict[str, Any] | Retry:
-    """Train the project for every request up to now; RQ calls this in a work horse.
+    """Train the project for every request up to now; RQ calls this in a work horse. As `execute`."""
+    return execute(project_id, generation, kind="train", work=_train)
+
+
+def execute(project_id: int, generation: int, *, kind: str, work: Work) -> dict[str, Any] | Retry:
+    """Do the work for every request up to now, alone among those of its kind and project.
 
     Returns:
-        {"outcome": "trained", **verdict} or {"outcome": "coalesced"} if an earlier training served this request; a
-        `Retry` when the worker was told to leave.
+        {"outcome": "done", ...} with what the work returned ("trained" for a training), {"outcome": "coalesced"} if an
+        earlier run served this request; a `Retry` when the worker was told to leave.
 
     Raises:
-        SamloopError: why nothing could be trained.
+        SamloopError: why nothing could be done.
     """
     job = get_current_job()
     if job is None:
-        raise RuntimeError("finetuner.job.run is a job: queue it with `samloop train --project N`")
+        raise RuntimeError(f"this is a job: queue it with `samloop {kind} --project N`")
     if not all(type(each) is int and each > 0 for each in (project_id, generation)):
-        raise BadInput(f"a training needs two positive whole numbers, not {str((project_id, generation))[:100]}")
-    run_ = _Run(job, Keys(project_id), generation)
+        raise BadInput(f"a {_NOUNS[kind]} needs two positive whole numbers, not {str((project_id, generation))[:100]}")
+    run_ = _Run(job, Keys(project_id, kind), generation, work)
     try:
         with _interruptible():
-            return run_.train()
+            return run_.execute()
     except Interrupted:
-        log.info("interrupted %s: it goes on elsewhere", job.id, extra={"event": "training.interrupted"})
+        log.info("interrupted %s: it goes on elsewhere", job.id, extra={"event": f"{_NOUNS[kind]}.interrupted"})
         return Retry(max=10_000, enqueue_at_front=True)
     except OutOfTime as fault:
         job.retries_left = 0
@@ -81,11 +115,11 @@ def run(project_id: int, generation: int) -> dict[str, Any] | Retry:
 class _Run:
     """One execution of one job."""
 
-    def __init__(self, job: Job, keys: Keys, generation: int) -> None:
-        self._job, self._keys, self._generation = job, keys, generation
+    def __init__(self, job: Job, keys: Keys, generation: int, work: Work) -> None:
+        self._job, self._keys, self._generation, self._work = job, keys, generation, work
         self._patient: Redis = job.connection
 
-    def train(self) -> dict[str, Any]:
+    def execute(self) -> dict[str, Any]:
         settings = Settings.from_env()
         quick = connect(settings.redis_url) if settings.redis_url else self._patient
         with quick, self._lease(quick) as lease:
@@ -95,11 +129,15 @@ class _Run:
             # Not `served >= generation`: requests that came after this job was queued count on it too.
             target = max(wanted, self._generation)
             if served >= target:
-                log.info("%s is served already", self._job.id, extra={"event": "training.coalesced"})
+                log.info("%s is served already", self._job.id, extra={"event": f"{self._noun}.coalesced"})
                 return {"outcome": "coalesced", "generation": self._generation, "served": served}
-            verdict = self._train(settings, lease=lease, quick=quick)
+            verdict = self._result(settings, target=target, lease=lease, quick=quick)
             self._patient.eval(_FINISH, 2, self._keys.served, self._keys.last, str(target), json.dumps(verdict))
-            return {"outcome": "trained", "generation": target, **verdict}
+            return {"outcome": "trained" if self._keys.kind == "train" else "done", "generation": target, **verdict}
+
+    @property
+    def _noun(self) -> str:
+        return _NOUNS[self._keys.kind]
 
     def give_up_or_pause(self, fault: Exception) -> None:
         """Decide whether this is worth trying again, and leave the failure's sentence where `status` finds it."""
@@ -118,7 +156,7 @@ class _Run:
     def record_failure(self, sentence: str) -> None:
         log.error(
             "%s failed: %s", self._job.id, sentence,
-            extra={"event": "training.failed", "project_id": self._keys.project_id, "job_id": self._job.id},
+            extra={"event": f"{self._noun}.failed", "project_id": self._keys.project_id, "job_id": self._job.id},
         )  # fmt: skip
         with suppress(RedisError):
             self._patient.hset(self._keys.last, mapping={"error": sentence[:1000], "failed": self._job.id})
@@ -126,30 +164,46 @@ class _Run:
     def _lease(self, quick: Redis) -> Lease:
         return Lease(self._keys, holder=self._job.worker_name or "", patient=self._patient, quick=quick)
 
-    def _train(self, settings: Settings, *, lease: Lease, quick: Redis) -> dict[str, Any]:
-        from finetuner import pipeline  # brings torch: the worker must not, and no other job needs it
-
+    def _result(self, settings: Settings, *, target: int, lease: Lease, quick: Redis) -> dict[str, Any]:
         began = time.monotonic()
-        outcome = pipeline.train_project(
-            self._keys.project_id,
-            settings=settings,
-            progress=JobProgress(self._job, connection=quick, lease=lease),
-            fence=lease.check,
+        told = self._work(
+            Assignment(
+                project_id=self._keys.project_id,
+                target=target,
+                settings=settings,
+                progress=JobProgress(self._job, connection=quick, lease=lease),
+                fence=lease.check,
+                connection=self._patient,
+            )
         )
         verdict = {
-            **_plain(outcome.verdict),
-            "version": outcome.version,
-            "promoted": outcome.promoted,
-            "reason": outcome.reason,
+            **_plain(told),
             "job": self._job.id,
             "seconds": round(time.monotonic() - began, 1),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         log.info(
-            "%s ended: %s", self._job.id, outcome.reason,
-            extra={"event": "training.ended", "project_id": self._keys.project_id, "version": outcome.version},
+            "%s ended: %s", self._job.id, told["reason"],
+            extra={"event": f"{self._noun}.ended", "project_id": self._keys.project_id, "version": told["version"]},
         )  # fmt: skip
         return verdict
+
+
+def _train(assignment: Assignment) -> dict[str, Any]:
+    from finetuner import pipeline  # brings torch: the worker must not, and no other job needs it
+
+    outcome = pipeline.train_project(
+        assignment.project_id,
+        settings=assignment.settings,
+        progress=assignment.progress,
+        fence=assignment.fence,
+    )
+    return {
+        **outcome.verdict,
+        "version": outcome.version,
+        "promoted": outcome.promoted,
+        "reason": outcome.reason,
+    }
 
 
 class JobProgress:

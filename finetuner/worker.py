@@ -1,4 +1,4 @@
-"""The worker: takes trainings off the queue, each in a process of its own. Imports no torch: its children do."""
+"""The worker: takes jobs off its queue, each in a process of its own. Imports no torch: its children do."""
 
 import os
 import resource
@@ -13,7 +13,7 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 from rq.utils import now
 
-from backend.jobs import HEARTBEAT_S, RUNNABLE, Keys, SafeJob, connect, sweep, the_queue
+from backend.jobs import HEARTBEAT_S, QUEUE, RUNNABLE, Keys, SafeJob, connect, sweep, the_queue
 from backend.processes import die_with_parent
 from finetuner.job import OutOfTime
 from finetuner.lease import release_of_dead
@@ -78,7 +78,8 @@ class TrainingWorker(Worker):
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)  # type: ignore[no-untyped-call]  # RQ's
         project_id = job.args[0] if job.args else None
         if isinstance(project_id, int):
-            release_of_dead(self.connection, Keys(project_id), holder=self.name)
+            kind = "refresh" if job.id.startswith("refresh-") else "train"
+            release_of_dead(self.connection, Keys(project_id, kind), holder=self.name)
 
     def set_shutdown_requested_date(self) -> None:
         """Nobody reads it, and a signal handler should not wait for Redis."""
@@ -88,19 +89,20 @@ class TrainingWorker(Worker):
             self.kill_horse(signal.SIGKILL)
 
 
-def run_worker(redis_url: str, *, burst: bool = False, allowed: frozenset[str] = RUNNABLE) -> None:
+def run_worker(redis_url: str, *, burst: bool = False, allowed: frozenset[str] = RUNNABLE, queue: str = QUEUE) -> None:
     """Work until SIGTERM or SIGINT; with `burst`, until the queue is empty.
 
     Args:
         redis_url: the queue. Trainings find it as REDIS_URL.
         burst: leave when nothing waits.
         allowed: dotted names of the functions that jobs may call.
+        queue: the one it listens to; a refresh never waits for a training, nor the other way round.
     """
     os.environ["REDIS_URL"] = redis_url
     connection = connect(redis_url, patient=True)
     job_class = type("RunnableJob", (SafeJob,), {"runnable": allowed})
     worker = TrainingWorker(
-        [the_queue(connection, job_class=job_class)],
+        [the_queue(connection, name=queue, job_class=job_class)],
         connection=connection,
         job_class=job_class,
         serializer=JSONSerializer,

@@ -28,12 +28,22 @@ def serve(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = Fals
     uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=20)
 
 
-def worker() -> None:
-    """One worker, which trains; needs REDIS_URL. Start as many as projects should train at once."""
+def worker(
+    refresh: Annotated[bool, typer.Option("--refresh", help="Refresh pre-annotations instead of training.")] = False,  # noqa: FBT002 - typer's flags
+) -> None:
+    """One worker, which trains, or with --refresh refreshes; needs REDIS_URL.
+
+    Start as many as projects should train at once, and one that refreshes.
+    """
+    from backend.jobs import QUEUE, REFRESH_QUEUE, REFRESHING, RUNNABLE
     from finetuner.worker import run_worker
 
     settings = settings_and_logging()
-    run_worker(_redis_url(settings))
+    run_worker(
+        _redis_url(settings),
+        allowed=REFRESHING if refresh else RUNNABLE,
+        queue=REFRESH_QUEUE if refresh else QUEUE,
+    )
 
 
 def up(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) -> None:  # noqa: FBT002 - typer's flags

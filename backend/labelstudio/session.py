@@ -138,7 +138,9 @@ def _fault(reply: requests.Response, what: str, url: str) -> SamloopError:
         return Upstream(f"{url} redirects {what} elsewhere: set LABEL_STUDIO_URL to where it really is")
     if status in {400, 409, 422}:
         return BadInput(f"{url} refused {what}: {_detail(reply)}")
-    return Upstream(f"{url} answered {status} to {what}: {_detail(reply)}")
+    after = reply.headers.get("Retry-After", "")
+    asked_s = float(after) if after.isascii() and after.isdecimal() and len(after) < 6 else None
+    return Upstream(f"{url} answered {status} to {what}: {_detail(reply)}", retry_after_s=asked_s)
 
 
 def _detail(reply: requests.Response) -> str:

@@ -173,7 +173,7 @@ def test_the_sweep_waits_until_workers_could_speak_again(played: Lab) -> None:
 def test_two_sweeps_do_not_meet(played: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each would queue the same job; a sweeper that was killed blocks the others for ten seconds."""
     monkeypatch.setattr(jobs, "HEARTBEAT_S", 0)
-    played.connection.set("samloop:sweeping", "1", px=300)
+    played.connection.set("samloop:sweeping:samloop", "1", px=300)
     played.connection.zadd("rq:wip:samloop", {"train-7-1:x": 1})
     played.queue.sweep()
     assert played.connection.zcard("rq:wip:samloop") == 1

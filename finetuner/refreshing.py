@@ -1,0 +1,110 @@
+"""A refresh as an RQ job: fresh pre-annotations for a project's untouched tasks. The walk itself is backend.refresh."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from rq import Retry
+
+from backend.backend_client import BackendClient
+from backend.errors import SettingsError, Unavailable
+from backend.jobs import Keys
+from backend.labelstudio.prediction_store import PredictionStore
+from backend.refresh import Refresh, Rules
+from backend.registry.store import Registry
+from backend.settings import Settings
+from finetuner.job import Assignment, execute
+
+log = logging.getLogger(__name__)
+_ADOPTED_S, _LOOK_S = 60.0, 0.5
+
+
+class Cancelled(Exception):
+    """Nobody wants this refresh any more."""
+
+
+def run(project_id: int, generation: int) -> dict[str, Any] | Retry:
+    """Refresh the project for every request up to now; RQ calls this in a work horse. As `finetuner.job.execute`."""
+    return execute(project_id, generation, kind="refresh", work=_refresh)
+
+
+def _refresh(assignment: Assignment) -> dict[str, Any]:
+    settings, project_id = assignment.settings, assignment.project_id
+    check = _check_of(assignment)
+    registry, backend = Registry(settings.model_dir), BackendClient(settings)
+    try:
+        _await_adoption(backend, registry, assignment, check=check)
+        tally = Refresh(
+            store=_store(settings, project_id),
+            backend=backend,
+            rules=rules_of(settings, registry, project_id),
+            progress=assignment.progress,
+            check=check,
+        ).run()
+    except Cancelled:
+        return {"version": None, "cancelled": True, "reason": "cancelled; what was written stays"}
+    return {**asdict(tally), "cancelled": False, "reason": tally.sentence}
+
+
+def rules_of(settings: Settings, registry: Registry, project_id: int) -> Rules:
+    """What the settings say of a project's refreshes."""
+    made = registry.versions(project_id)
+    bases = dict.fromkeys(manifest.base_model for manifest in made)
+    return Rules(
+        ours=(*bases, *(manifest.version for manifest in made)),
+        per_second=settings.refresh_rate,
+        keep=settings.keep_predictions,
+        flip=settings.flip,
+    )
+
+
+def _store(settings: Settings, project_id: int) -> PredictionStore:
+    if not settings.label_studio_url or not settings.label_studio_api_key:
+        raise SettingsError(
+            "LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set where the worker runs, and a refresh pushes its "
+            "predictions there: set both and start the worker again"
+        )
+    return PredictionStore(settings.label_studio_url, settings.label_studio_api_key, project_id=project_id)
+
+
+def _check_of(assignment: Assignment) -> Callable[[], None]:
+    """Raises where the refresh must end."""
+    cancelled = Keys(assignment.project_id, "refresh").cancelled
+
+    def check() -> None:
+        assignment.fence()
+        if int(assignment.connection.get(cancelled) or 0) >= assignment.target:
+            raise Cancelled
+
+    return check
+
+
+def _await_adoption(
+    backend: BackendClient, registry: Registry, assignment: Assignment, *, check: Callable[[], None]
+) -> None:
+    """Wait until the backend serves what was promoted: it looks at the registry every second or two.
+
+    Not for ever: a checkpoint that it refuses is never served, and what it serves instead is what people get.
+    """
+    project_id = assignment.project_id
+    champion = registry.champion(project_id)
+    if champion is None:
+        return
+    others = {manifest.version for manifest in registry.versions(project_id)} - {champion.version}
+    until_s = time.monotonic() + _ADOPTED_S
+    while time.monotonic() < until_s:
+        check()
+        try:
+            served = backend.served(project_id)
+            if served == champion.version or (champion.version is None and served not in others):
+                return
+            assignment.progress("waiting", version=champion.version or "the base model", served=served)
+        except Unavailable as fault:
+            log.info("waiting for the backend: %s", fault, extra={"event": "refresh.waiting"})
+        time.sleep(_LOOK_S)
+    log.warning(
+        "the backend does not serve %s, which was promoted: refreshing with what it serves", champion.version,
+        extra={"event": "refresh.not_adopted"},
+    )  # fmt: skip
