@@ -179,7 +179,6 @@ class Refresh:
                 return
             lacking = [each for each in states if self._tally.version not in each.versions]
             self._tally.there += len(states) - len(lacking)
-            self._remove_doubles(states)
             for batch in self._batches(lacking):
                 self._batch(batch, label_config=label_config)
                 self._progress("refreshing", version=self._tally.version, done=self._tally.done, total=total)

@@ -25,7 +25,9 @@ from backend.settings import Settings
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _STOP_STACK_S = 75.0  # a training under way is put down first
 _AWAY_S = 60.0
-_TRAIN_S = "150"  # for whom nobody says otherwise: most of what there is to gain here, and still worth waiting for
+# Where nobody says otherwise: most of what there is to gain here, and still worth waiting for; and masks on the
+# photographs that nobody has labelled, which have no rectangles to go by.
+_DEFAULTS = {"SAMLOOP_TRAIN_SECONDS": "150", "SAMLOOP_AUTOMATIC": "true", "SAMLOOP_AUTOMATIC_POINTS": "8"}
 _PATIENCE_S = 60.0
 _MODEL_S = 600.0  # the first start fetches the weights and converts them
 
@@ -138,7 +140,7 @@ class House:
         """Ours, with the demo's own Label Studio, registry and queue: its worker must not take others' trainings."""
         kept = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
         return (
-            {"SAMLOOP_TRAIN_SECONDS": _TRAIN_S}
+            _DEFAULTS
             | kept
             | {
                 "LABEL_STUDIO_URL": self.label_studio.url,

@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -116,7 +116,7 @@ def _folder(directory: Path | None, *, temporary: bool) -> Iterator[Path]:
 
 
 def _loop(house: House, narrator: _Narrator) -> DemoOutcome:
-    """Import, annotate, train, and ask for the same mask before and after."""
+    """Import, annotate, train, ask for the same mask before and after, and refresh the others."""
     project_id, backend_id, tasks = _set_up(house, narrator, waiting=_WAITING_ONCE)
     base_version = str(house.status(project_id)["served"]["version"])
     asked = tasks[-2:]
@@ -133,6 +133,8 @@ def _loop(house: House, narrator: _Narrator) -> DemoOutcome:
         swap_s = _await_swap(house, project_id, str(verdict["version"]), narrator)
         after = [_ask(house, backend_id, task, narrator) for task in asked]
         _check_served(before, after, base_version=base_version, version=str(verdict["version"]))
+        _await_refresh(house, project_id, str(verdict["version"]), narrator)
+        _check_refreshed(house, project_id, asked, version=str(verdict["version"]))
     return DemoOutcome(
         project=project_id,
         base_version=base_version,
@@ -243,6 +245,39 @@ def _await_swap(house: House, project_id: int, version: str, narrator: _Narrator
     swap_s = max(0.0, (datetime.now(since.tzinfo) - since).total_seconds())
     narrator.say(f"swapped: {version} is served now")
     return swap_s
+
+
+def _await_refresh(house: House, project_id: int, version: str, narrator: _Narrator) -> None:
+    """Wait until the photographs that nobody labelled carry masks of `version` in Label Studio.
+
+    Raises:
+        SamloopError: the refresh failed.
+        Unavailable: nothing moved for 300 s.
+    """
+    before, changed_s = "", time.monotonic()
+    while True:
+        refresh = house.status(project_id)["refresh"]
+        if refresh["error"]:
+            raise SamloopError(f"the refresh failed: {refresh['error']}; see {house.log_path}")
+        last = refresh["last"] or {}
+        if refresh["phase"] == "idle" and last.get("version") == version:
+            narrator.say(f"refreshed: {last['reason']}")
+            return
+        if (now := json.dumps(refresh)) != before:
+            before, changed_s = now, time.monotonic()
+        elif time.monotonic() - changed_s > _STALL_S:
+            raise Unavailable(f"the refresh has not moved for {_STALL_S:.0f} s: see {house.log_path}")
+        time.sleep(_LOOK_S)
+
+
+def _check_refreshed(house: House, project_id: int, waiting: Sequence[SampleTask], *, version: str) -> None:
+    """Label Studio shows the new version, and holds one prediction of it on each photograph that nobody labelled."""
+    shown = house.client.project(project_id).get("model_version")
+    found = [
+        each["task"] for each in house.client.predictions(project_id=project_id) if each["model_version"] == version
+    ]
+    if shown != version or sorted(found) != sorted(task.task_id for task in waiting):
+        raise SamloopError(f"after the refresh Label Studio shows {shown} and holds {version} on tasks {sorted(found)}")
 
 
 def _check_served(before: list[AskedMask], after: list[AskedMask], *, base_version: str, version: str) -> None:

@@ -23,7 +23,8 @@ class TaskState:
     Attributes:
         task_id: Label Studio's.
         versions: `model_version`s of its predictions; "" for one without.
-        stored: how many predictions it has, two of one version counted twice.
+        stored: how many predictions it has, two of one version counted twice. Right after `add`; Label Studio does not
+            count again when it deletes.
         touched: somebody annotated, skipped or drafted it.
         data: the task's own, such as {"image": ...}.
     """

@@ -22,12 +22,13 @@ from urllib.parse import urlsplit
 
 import requests
 from fakes.server import Answer, FakeServer, Request, route
+from fakes.stored_predictions import StoredPredictions, passes
 
 Json = dict[str, Any]
 NOW = "2026-11-23T07:21:19.438495Z"
 
 
-class FakeLabelStudio(FakeServer):
+class FakeLabelStudio(StoredPredictions, FakeServer):
     """A context manager. `.url`, `.token` (legacy), `.personal_access_token()`; `.requests` is all that arrived."""
 
     def __init__(self, *, access_seconds: float = 300.0) -> None:
@@ -41,7 +42,7 @@ class FakeLabelStudio(FakeServer):
         self._access: dict[str, float] = {}
         self._lock = threading.RLock()
         self._rows: dict[str, dict[int, Json]] = {
-            kind: {} for kind in ("project", "task", "annotation", "prediction", "ml", "webhook", "view")
+            kind: {} for kind in ("project", "task", "annotation", "draft", "prediction", "ml", "webhook", "view")
         }
         self._last: dict[str, int] = {}
         self._uploads: dict[str, bytes] = {}
@@ -153,7 +154,9 @@ class FakeLabelStudio(FakeServer):
         page = request.number("page") or 1
         if page > 1 and (page - 1) * size >= len(tasks):
             return Answer(404, {"status_code": 404, "detail": "Invalid page."})
-        shown = [self._full(task) for task in tasks[(page - 1) * size : page * size]]
+        shown = tasks[(page - 1) * size : page * size]
+        if request.query.get("fields") != ["all"]:
+            shown = [task | {"annotations": [], "predictions": []} for task in shown]
         annotations = len(self._of("annotation", project=project))
         return Answer(
             200, {"total_annotations": annotations, "total_predictions": 0, "total": len(tasks), "tasks": shown}
@@ -161,14 +164,17 @@ class FakeLabelStudio(FakeServer):
 
     def _chosen(self, project: int, query: Json) -> list[Json]:
         """The data manager's filters and orders, as far as samloop asks for them."""
-        tasks = [self._full(task) for task in self._of("task", project=project)]
-        compare = {"equal": operator.eq, "greater": operator.gt}
-        wanted = [
-            (item["filter"].removeprefix("filter:tasks:"), compare[item["operator"]], item["value"])
-            for item in query.get("filters", {}).get("items", [])
+        held: dict[str, dict[int, list[Json]]] = {kind: {} for kind in ("annotation", "draft", "prediction")}
+        for kind, by_task in held.items():
+            for row in list(self._rows[kind].values()):
+                by_task.setdefault(row["task"], []).append(row)
+        tasks = [
+            self._full(task, **{f"{kind}s": by_task.get(task["id"], []) for kind, by_task in held.items()})
+            for task in self._of("task", project=project)
         ]
-        holds = any if wanted and query["filters"]["conjunction"] == "or" else all
-        tasks = [task for task in tasks if holds(fits(task[field], value) for field, fits, value in wanted)]
+        items = query.get("filters", {}).get("items", [])
+        holds = any if items and query["filters"]["conjunction"] == "or" else all
+        tasks = [task for task in tasks if holds(passes(task, item) for item in items)]
 
         def score(task: Json) -> float:
             scores = [each["score"] for each in task["predictions"]]
@@ -181,17 +187,19 @@ class FakeLabelStudio(FakeServer):
     def read_task(self, request: Request, task: int) -> Answer:
         return Answer(200, self._full(self._rows["task"][task]))
 
-    def _full(self, task: Json) -> Json:
-        annotations = self._of("annotation", task=task["id"])
-        done = [each for each in annotations if not each["was_cancelled"]]
-        predictions = self._of("prediction", task=task["id"])
-        counts = {"total_annotations": len(done), "cancelled_annotations": len(annotations) - len(done)}
-        return (
-            task
-            | {"annotations": annotations, "predictions": predictions, "drafts": [], "is_labeled": bool(done)}
-            | counts
-            | {"total_predictions": len(predictions)}
+    def _full(self, task: Json, **held: list[Json]) -> Json:
+        annotations, drafts, predictions = (
+            held[f"{kind}s"] if held else self._of(kind, task=task["id"])
+            for kind in ("annotation", "draft", "prediction")
         )
+        done = [each for each in annotations if not each["was_cancelled"]]
+        versions = dict.fromkeys(each["model_version"] for each in predictions)
+        return task | {
+            "annotations": annotations, "predictions": predictions, "drafts": drafts, "is_labeled": bool(done),
+            "total_annotations": len(done), "cancelled_annotations": len(annotations) - len(done),
+            "total_predictions": len(predictions), "draft_exists": bool(drafts),
+            "predictions_model_versions": ",".join(versions),
+        }  # fmt: skip
 
     # Annotations and predictions
 

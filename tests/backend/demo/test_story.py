@@ -84,6 +84,52 @@ def test_masks_of_another_version_than_promised_are_an_error() -> None:
         story._check_served([base, base], [new, base], base_version="base", version="v1")
 
 
+def test_the_refresh_is_waited_for_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    idle = {"phase": "idle", "error": None, "last": None}
+    old, new = ({"version": version, "reason": f"2 task(s) got {version}"} for version in ("base", "v1"))
+    house = House(
+        _status(refresh=idle | {"last": old}),
+        _status(refresh=idle | {"phase": "refreshing", "last": old}),
+        _status(refresh=idle | {"last": new}),
+    )
+    story._await_refresh(house, 1, "v1", story._Narrator())
+    assert "refreshed: 2 task(s) got v1" in capsys.readouterr().err
+
+
+def test_a_refresh_that_fails_or_hangs_ends_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    refresh = {"phase": "failed", "error": "Label Studio is away", "last": None}
+    with pytest.raises(SamloopError, match=r"the refresh failed: Label Studio is away; see /tmp/samloop.log"):
+        story._await_refresh(House(_status(refresh=refresh)), 1, "v1", story._Narrator())
+    monkeypatch.setattr(story, "_STALL_S", 0.1)
+    with pytest.raises(Unavailable, match="the refresh has not moved for 0 s"):
+        story._await_refresh(House(_status(refresh=refresh | {"error": None})), 1, "v1", story._Narrator())
+
+
+def test_a_refresh_that_did_not_reach_label_studio_is_an_error() -> None:
+    class Client:
+        shown, holds = "v1", [(7, "v1"), (8, "v1"), (8, "base")]
+
+        def project(self, project_id: int) -> dict:
+            return {"model_version": self.shown}
+
+        def predictions(self, *, project_id: int) -> list[dict]:
+            return [{"task": task, "model_version": version} for task, version in self.holds]
+
+    class Task:
+        def __init__(self, task_id: int) -> None:
+            self.task_id = task_id
+
+    house = House(_status())
+    house.client = Client()
+    story._check_refreshed(house, 1, [Task(7), Task(8)], version="v1")
+    house.client.holds = [(7, "v1"), (7, "v1")]
+    with pytest.raises(SamloopError, match=r"shows v1 and holds v1 on tasks \[7, 7\]"):
+        story._check_refreshed(house, 1, [Task(7), Task(8)], version="v1")
+    house.client.shown = "samloop"
+    with pytest.raises(SamloopError, match="Label Studio shows samloop"):
+        story._check_refreshed(house, 1, [Task(7)], version="v1")
+
+
 def test_the_outcome_is_the_line_that_scripts_read() -> None:
     outcome = story.DemoOutcome(
         project=3, base_version="base", version="v1", promoted=True, evaluation={"base": REPORT},
