@@ -41,6 +41,14 @@ def test_backend_and_worker_share_one_registry_and_one_queue(compose: dict) -> N
     assert "models:/models" in backend["volumes"]
     assert backend["volumes"] == worker["volumes"]
     assert backend["environment"] == worker["environment"]
+
+
+def test_a_worker_of_its_own_refreshes(compose: dict) -> None:
+    """It asks the backend for masks: the address that Label Studio uses leads there from it too."""
+    backend, refresher = compose["services"]["backend"], compose["services"]["refresh-worker"]
+    assert refresher["command"] == ["samloop", "worker", "--refresh"]
+    assert refresher["environment"] == backend["environment"]
+    assert "backend" in refresher["depends_on"]
     assert backend["environment"]["REDIS_URL"] == "redis://queue:6379/0"
 
 
