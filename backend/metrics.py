@@ -1,8 +1,10 @@
 """What Prometheus is told (GET /metrics)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -41,6 +43,29 @@ class Metrics:
         """A figure that is read whenever Prometheus asks."""
         Gauge(name, help_text, registry=self._registry).set_function(read)
 
+    def gauges(
+        self, name: str, help_text: str, labels: tuple[str, ...], read: Callable[[], Mapping[tuple[str, ...], float]]
+    ) -> None:
+        """Figures by their labels' values, read whenever Prometheus asks."""
+        self._registry.register(_Family(name, help_text, labels, read))
+
     def exposition(self) -> bytes:
         """All figures in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class _Family(Collector):
+    def __init__(
+        self, name: str, help_text: str, labels: tuple[str, ...], read: Callable[[], Mapping[tuple[str, ...], float]]
+    ) -> None:
+        self._name, self._help, self._labels, self._read = name, help_text, labels, read
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Told without reading: the registry asks when it is registered."""
+        yield GaugeMetricFamily(self._name, self._help, labels=self._labels)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._help, labels=self._labels)
+        for values, figure in self._read().items():
+            family.add_metric(values, figure)
+        yield family

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from backend.errors import BadInput
 
@@ -49,6 +50,38 @@ def parse_event(body: object) -> Event:
     if isinstance(project, Mapping):
         project = project.get("id")
     return Event(action, None if project is None else project_id_of(project))
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationChange:
+    """An annotation was submitted or changed `at` (Label Studio's `updated_at`), or, without a task, is gone."""
+
+    annotation_id: int
+    task_id: int | None
+    at: str = ""
+
+
+def annotation_changes(body: Mapping[str, Any]) -> tuple[AnnotationChange, ...]:
+    """Which annotations the body of an event is about; rows that say neither which nor of which task are left out."""
+    action = body.get("action")
+    if action not in ANNOTATION_ACTIONS:
+        return ()
+    told = body.get("annotations") if action == "ANNOTATIONS_DELETED" else body.get("annotation")
+    changes = []
+    for row in told if isinstance(told, list) else [told]:
+        annotation_id, task_id = (_number(row, key) for key in ("id", "task"))
+        if annotation_id is None:
+            continue
+        if action == "ANNOTATIONS_DELETED" or (isinstance(row, Mapping) and row.get("was_cancelled") is True):
+            changes.append(AnnotationChange(annotation_id, None))
+        elif task_id is not None and isinstance(row, Mapping):
+            changes.append(AnnotationChange(annotation_id, task_id, str(row.get("updated_at") or "")[:40]))
+    return tuple(changes)
+
+
+def _number(row: object, key: str) -> int | None:
+    value = row.get(key) if isinstance(row, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53 else None
 
 
 def project_id_of(text: object) -> int:

@@ -1,0 +1,125 @@
+"""One submitted annotation against the masks that it began with.
+
+Regions are known again by their ids: Label Studio's editor keeps the id of a region that it changes, and that of the
+suggestion or the prediction that it came from.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.errors import BadInput
+from backend.labelstudio.marks import label_of
+from backend.labelstudio.regions import mask_of_region
+from backend.masks.metrics import boundary_iou, iou
+
+Region = Mapping[str, Any]
+UNLABELLED = "(none)"
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A region that we gave, and the version that made it; `shown`: it stood on the canvas unasked, as predictions do.
+
+    Of a suggestion that was never accepted nothing is known; of a prediction that is gone, that it was thrown away.
+    """
+
+    region: Region
+    version: str
+    shown: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What became of one mask of ours: IoU and Boundary IoU in [0, 1] with what was submitted in its place.
+
+    `untouched`: to the pixel, and under its label, as we gave it. A mask that was thrown away has 0, 0 and False.
+    """
+
+    version: str
+    label: str
+    iou: float
+    boundary_iou: float
+    untouched: bool
+
+
+def given_by_prediction(prediction: Mapping[str, Any]) -> dict[str, Given]:
+    """The regions of a stored prediction, by id; of one that is not ours (no `meta.model_version`), none."""
+    version = str(prediction.get("model_version") or "")[:_LONGEST_NAME]
+    return {
+        region_id: Given(region=region, version=version, shown=True)
+        for region_id, region in _by_id(prediction.get("result"))
+        if version_of(region)
+    }
+
+
+def version_of(region: Region) -> str | None:
+    """The version in `meta.model_version`, which every region of ours carries."""
+    meta = region.get("meta")
+    told = meta.get("model_version") if isinstance(meta, Mapping) else None
+    return told[:_LONGEST_NAME] if isinstance(told, str) and told else None
+
+
+def region_ids(annotation: Mapping[str, Any]) -> list[str]:
+    """The ids of the regions that say that a model made them."""
+    return [region_id for region_id, region in _by_id(annotation.get("result")) if version_of(region)]
+
+
+def compare(
+    annotation: Mapping[str, Any], given: Mapping[str, Given], *, max_pixels: int
+) -> tuple[tuple[Compared, ...], int]:
+    """Compare every mask that we gave with what stands in its place, and count those of which we know it no more.
+
+    What people drew by themselves has nothing to be compared with, and does not count.
+    """
+    submitted = dict(_by_id(annotation.get("result")))
+    pairs = [(each, submitted.get(region_id)) for region_id, each in given.items()]
+    found = [_pair(each, region, max_pixels=max_pixels) for each, region in pairs if region is not None or each.shown]
+    unknown = sum(region_id not in given and version_of(region) is not None for region_id, region in submitted.items())
+    return tuple(each for each in found if each is not None), unknown + found.count(None)
+
+
+def _pair(given: Given, submitted: Region | None, *, max_pixels: int) -> Compared | None:
+    """None where one of the two cannot be read as a mask of the same image."""
+    try:
+        label = _label(given.region)
+        if submitted is None:
+            return Compared(version=given.version, label=label, iou=0.0, boundary_iou=0.0, untouched=False)
+        height_px, width_px = _size(given.region, max_pixels=max_pixels)
+        ours, theirs = (
+            mask_of_region(each, height_px=height_px, width_px=width_px, rectangles_are_masks=True)
+            for each in (given.region, submitted)
+        )
+        submitted_label = _label(submitted)
+        return Compared(
+            version=given.version,
+            label=submitted_label,
+            iou=iou(ours, theirs),
+            boundary_iou=boundary_iou(ours, theirs),
+            untouched=bool((ours == theirs).all()) and submitted_label == label,
+        )
+    except BadInput:
+        return None
+
+
+def _size(region: Region, *, max_pixels: int) -> tuple[int, int]:
+    sides = region.get("original_height"), region.get("original_width")
+    match sides:
+        case (int(height_px), int(width_px)) if min(sides) > 0 and height_px * width_px <= max_pixels:
+            return height_px, width_px
+    raise BadInput("a region's original_width and original_height are no image's")
+
+
+def _label(region: Region) -> str:
+    value = region.get("value")
+    if not isinstance(value, Mapping):
+        raise BadInput("a region has no value")
+    return (label_of(value, kind=str(region.get("type"))) or UNLABELLED)[:_LONGEST_NAME]
+
+
+def _by_id(result: object) -> Iterator[tuple[str, Region]]:
+    regions: Sequence[object] = result if isinstance(result, list) else ()
+    for region in regions:
+        if isinstance(region, Mapping) and isinstance(region.get("id"), str):
+            yield region["id"], region

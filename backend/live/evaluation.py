@@ -1,0 +1,238 @@
+"""Live evaluation: every submitted annotation that began with our masks is compared with them, in the background.
+
+The webhook only writes down which annotation it was; a thread fetches the task with its predictions, compares, and
+writes down what it found. Label Studio waits a second for a webhook, while somebody waits for it: comparing masks takes
+longer than that in a large image, and Label Studio may be slow to tell.
+"""
+
+import logging
+import os
+import queue
+import secrets
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from backend.errors import NotFound, SamloopError, Unavailable
+from backend.labelstudio.webhook import AnnotationChange
+from backend.live.comparing import Given, compare, given_by_prediction, region_ids, version_of
+from backend.live.ledger import Ledger, Pending
+from backend.live.sent import SentRegions
+
+log = logging.getLogger(__name__)
+_ADOPT_AFTER_S = 60.0  # what another process was told of, and has not compared by then
+_LOOK_S = 30.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_PATIENCE_S = 10.0  # a webhook may come before what it tells of can be read
+_MOST_WAITING = 64  # answers whose regions are still to be written
+_FILE = "annotations.jsonl"
+
+
+class Tasks(Protocol):
+    """The part of Label Studio's client that is needed."""
+
+    def task(self, task_id: int) -> Mapping[str, Any]:
+        """One task with its annotations and predictions."""
+
+
+class LiveEvaluation:
+    """Safe for any number of threads, and of processes over one folder.
+
+    Args:
+        root: a folder for each project is made in it.
+        label_studio: the project's Label Studio, None where it is not known.
+        max_pixels: larger images are not compared.
+        adopt_after_s: when what another process should have compared is taken over.
+
+    Attributes:
+        counts: `compared` and `unknown` masks; `failed` annotations; `unwritten` events and `unremembered` answers,
+            which the disk did not take or this process could not follow.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        label_studio: Callable[[int], Tasks | None],
+        max_pixels: int,
+        adopt_after_s: float = _ADOPT_AFTER_S,
+    ) -> None:
+        self._root, self._label_studio, self._max_pixels = root, label_studio, max_pixels
+        self._adopt_after_s = adopt_after_s
+        self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._ledgers: dict[int, Ledger] = {}
+        self._sent: dict[int, SentRegions] = {}
+        self._lock = threading.Lock()
+        self._answers: queue.Queue[tuple[int, Sequence[Mapping[str, Any]]] | None] = queue.Queue(_MOST_WAITING)
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self.counts: Counter[str] = Counter()
+
+    def start(self) -> "LiveEvaluation":
+        """Begin to compare; what was left over from before comes first."""
+        self._stopping.clear()
+        threading.Thread(target=self._run, name="live-evaluation", daemon=True).start()
+        threading.Thread(target=self._write, name="live-sent", daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """End; what is not compared yet waits in the file. Harmless when repeated."""
+        self._stopping.set()
+        self._wake.set()
+        try:
+            self._answers.put_nowait(None)
+        except queue.Full:
+            log.info("answers are still being written", extra={"event": "live.stopping"})
+
+    def told(self, project_id: int, changes: Iterable[AnnotationChange]) -> None:
+        """Take down what a webhook tells; takes less than a millisecond an annotation."""
+        ledger = self._ledger(project_id)
+        for change in changes:
+            try:
+                if change.task_id is None:
+                    ledger.append(k="gone", a=change.annotation_id)
+                else:
+                    ledger.append(
+                        k="seen", a=change.annotation_id, t=change.task_id, at=change.at, p=self._process, s=time.time()
+                    )  # fmt: skip
+            except OSError as fault:
+                self.counts["unwritten"] += 1
+                log.warning("an annotation will not be compared: %s", fault, extra={"event": "live.unwritten"})
+        self._wake.set()
+
+    def sent(self, project_id: int, regions: Sequence[Mapping[str, Any]]) -> None:
+        """Remember the regions of an answer, without holding it up."""
+        ours = [region for region in regions if version_of(region)]
+        try:
+            if ours:
+                self._answers.put_nowait((project_id, ours))
+        except queue.Full:
+            self.counts["unremembered"] += 1
+
+    def figures(self, project_id: int) -> dict[str, dict[str, Any]]:
+        """By version: `n` masks, `iou`, `boundary_iou`, `untouched` (share), `lead_time_s`, `labels`, ...; {} for none.
+
+        All are means over masks that people were given, `lead_time_s` over their annotations, `boundary_iou_ema` the
+        moving mean over the latest.
+        """
+        return self._ledger(project_id).figures()
+
+    def projects(self) -> tuple[int, ...]:
+        """Ids of the projects in which something was submitted."""
+        if not self._root.is_dir():
+            return ()
+        return tuple(sorted(int(path.name) for path in self._root.iterdir() if path.name.isdecimal()))
+
+    def waiting(self) -> int:
+        """Annotations that are still to be compared."""
+        return sum(len(self._ledger(project_id).pending()) for project_id in self.projects())
+
+    def compare_waiting(self) -> int:
+        """Compare what waits, and tell how many annotations still do; the thread calls it again and again.
+
+        Raises:
+            SamloopError: Label Studio cannot be asked; what was not compared waits on.
+        """
+        left = 0
+        for project_id in self.projects():
+            ledger = self._ledger(project_id)
+            for annotation_id, pending in ledger.pending().items():
+                if self._stopping.is_set():
+                    return left
+                mine = pending.process == self._process or time.time() - pending.seen_s >= self._adopt_after_s
+                if not mine or not self._compare(project_id, annotation_id, pending):
+                    left += 1
+        return left
+
+    def _compare(self, project_id: int, annotation_id: int, pending: Pending) -> bool:
+        """Compare one annotation; False where Label Studio does not show yet what its webhook told of."""
+        ledger = self._ledger(project_id)
+        try:
+            task = self._task(project_id, pending.task_id)
+            annotation = _by_number(task.get("annotations"), annotation_id)
+            is_stale = annotation is None or str(annotation.get("updated_at") or "") < pending.at
+            if is_stale and time.time() - pending.seen_s < _PATIENCE_S:
+                return False
+            if annotation is None or annotation.get("was_cancelled"):
+                ledger.append(k="gone", a=annotation_id)
+                return True
+            at = max(pending.at, str(annotation.get("updated_at") or ""))
+            compared, unknown = self._compared(project_id, annotation, task)
+            self.counts.update(compared=len(compared), unknown=unknown)
+            if unknown and not compared and ledger.is_counted(annotation_id):
+                ledger.append(k="kept", a=annotation_id, at=at)
+                return True
+            lead_s = annotation.get("lead_time")
+            ledger.append(
+                k="done", a=annotation_id, at=at,
+                lead_s=float(lead_s) if isinstance(lead_s, int | float) and not isinstance(lead_s, bool) else None,
+                m=[[each.version, each.label, each.iou, each.boundary_iou, each.untouched] for each in compared],
+            )  # fmt: skip
+        except (SamloopError, OSError):
+            raise
+        except Exception:
+            # It would fail again: once is enough for the log, and those behind it have their turn.
+            self.counts["failed"] += 1
+            log.exception("annotation %d cannot be compared", annotation_id, extra={"event": "live.failed"})
+            ledger.append(k="kept", a=annotation_id, at=pending.at)
+        return True
+
+    def _compared(
+        self, project_id: int, annotation: Mapping[str, Any], task: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], int]:
+        prediction = _by_number(task.get("predictions"), annotation.get("parent_prediction"))
+        given = given_by_prediction(prediction) if prediction is not None else {}
+        # What a click made of a predicted mask was given later than the prediction, under the same id.
+        for region_id, region in self._sent_in(project_id).recall(region_ids(annotation)).items():
+            given[region_id] = Given(region=region, version=version_of(region) or "", shown=region_id in given)
+        return compare(annotation, given, max_pixels=self._max_pixels)
+
+    def _task(self, project_id: int, task_id: int) -> Mapping[str, Any]:
+        studio = self._label_studio(project_id)
+        if studio is None:
+            raise Unavailable(
+                f"the Label Studio of project {project_id} is not known: set LABEL_STUDIO_URL and _API_KEY"
+            )
+        try:
+            return studio.task(task_id)
+        except NotFound:
+            return {}
+
+    def _run(self) -> None:
+        pause_s, said = _FIRST_PAUSE_S, ""
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                left = self.compare_waiting()
+                pause_s, said = _FIRST_PAUSE_S, ""
+                self._wake.wait(_FIRST_PAUSE_S if left else _LOOK_S)
+            except (SamloopError, OSError) as fault:
+                if str(fault) != said:
+                    log.warning("annotations wait to be compared: %s", fault, extra={"event": "live.waiting"})
+                said = str(fault)
+                self._stopping.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _write(self) -> None:
+        while (answer := self._answers.get()) is not None:
+            try:
+                self._sent_in(answer[0]).keep(answer[1])
+            except OSError as fault:
+                self.counts["unremembered"] += 1
+                log.warning("what was sent is not kept: %s", fault, extra={"event": "live.unremembered"})
+
+    def _ledger(self, project_id: int) -> Ledger:
+        with self._lock:
+            return self._ledgers.setdefault(project_id, Ledger(self._root / str(project_id) / _FILE))
+
+    def _sent_in(self, project_id: int) -> SentRegions:
+        with self._lock:
+            return self._sent.setdefault(project_id, SentRegions(self._root / str(project_id) / "sent"))
+
+
+def _by_number(rows: object, number: object) -> Mapping[str, Any] | None:
+    candidates = rows if isinstance(rows, list) else []
+    return next((row for row in candidates if isinstance(row, Mapping) and row.get("id") == number), None)

@@ -1,0 +1,214 @@
+"""One project's comparisons: an append-only file of lines, and the running figures over them.
+
+    {"k": "seen", "a": 5, "t": 7, "at": updated_at, "p": process, "s": seconds}   annotation 5 of task 7 is to be compared
+    {"k": "done", "a": 5, "at": updated_at, "lead_s": 3.2, "m": [[version, label, iou, boundary_iou, untouched], ...]}
+    {"k": "kept", "a": 5, "at": updated_at}      nothing is known any more of what it began with: the line before stands
+    {"k": "gone", "a": 5}                        deleted or skipped
+
+The last line of an annotation counts. So an annotation is counted once however often it is submitted, what was seen and
+not yet compared when a process died is found by the next one, and several processes may append and read at once.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+_SMOOTHING = 0.1  # of the moving mean: the last ten annotations make two thirds of it
+_RECENT = 100  # annotations that it is computed over; what is older weighs less than 1 in 30,000
+_MOST_LABELS = 200
+_OTHER = "(other)"
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An annotation to be compared, as of `at`; `process` was told of it `seen_s` (Unix time)."""
+
+    task_id: int
+    at: str
+    process: str
+    seen_s: float
+
+
+@dataclass(slots=True)
+class _Sums:
+    n: int = 0
+    iou: float = 0.0
+    boundary_iou: float = 0.0
+    untouched: int = 0
+
+    def add(self, iou: float, boundary_iou: float, *, untouched: bool, sign: int) -> None:
+        self.n += sign
+        self.iou += sign * iou
+        self.boundary_iou += sign * boundary_iou
+        self.untouched += sign * untouched
+
+    def means(self) -> dict[str, Any]:
+        shares = {"iou": self.iou, "boundary_iou": self.boundary_iou, "untouched": self.untouched}
+        return {"n": self.n, **{name: round(value / self.n, 6) for name, value in shares.items()}}
+
+
+@dataclass(slots=True)
+class _Version:
+    masks: _Sums = field(default_factory=_Sums)
+    labels: dict[str, _Sums] = field(default_factory=dict)
+    annotations: int = 0
+    lead_s: float = 0.0
+    leads: int = 0
+    recent: OrderedDict[int, float] = field(default_factory=OrderedDict)
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            **self.masks.means(),
+            "annotations": self.annotations,
+            "lead_time_s": round(self.lead_s / self.leads, 3) if self.leads else None,
+            "boundary_iou_ema": self._moving_mean(),
+            "labels": {label: sums.means() for label, sums in sorted(self.labels.items()) if sums.n},
+        }
+
+    def _moving_mean(self) -> float:
+        values = iter(self.recent.values())
+        mean = next(values, 0.0)
+        for value in values:
+            mean += _SMOOTHING * (value - mean)
+        return round(mean, 6)
+
+
+class Ledger:
+    """The file and its figures. Safe for any number of threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.RLock()
+        self._reset()
+
+    def append(self, **line: object) -> None:
+        """Add a line; what comes back from this is in the file, whoever is killed then.
+
+        Raises:
+            OSError: the disk is full or read-only.
+        """
+        data = json.dumps(line, allow_nan=False).encode() + b"\n"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # by one that was killed while it wrote
+            os.write(descriptor, b"\n" + data if torn else data)
+        finally:
+            os.close(descriptor)
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """By version: means over the masks that people got from it; see README."""
+        with self._lock:
+            self._read()
+            return {name: version.figures() for name, version in self._versions.items() if version.masks.n}
+
+    def pending(self) -> dict[int, Pending]:
+        """Annotations that are to be compared, by id."""
+        with self._lock:
+            self._read()
+            return dict(self._pending)
+
+    def is_counted(self, annotation_id: int) -> bool:
+        """Whether a comparison of this annotation stands."""
+        with self._lock:
+            self._read()
+            return annotation_id in self._done_at
+
+    def _reset(self) -> None:
+        self._offset = 0
+        self._pending: dict[int, Pending] = {}
+        self._done_at: dict[int, int] = {}  # where in the file its line begins
+        self._versions: dict[str, _Version] = {}
+
+    def _read(self) -> None:
+        """Take in what was appended since, by anybody."""
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            self._reset()
+            return
+        with file:
+            if os.fstat(file.fileno()).st_size < self._offset:
+                self._reset()  # another file stands there
+            file.seek(self._offset)
+            while (data := file.readline()).endswith(b"\n"):
+                start, self._offset = self._offset, self._offset + len(data)
+                self._take(_parsed(data), at=start)
+
+    def _take(self, line: Mapping[str, Any], *, at: int) -> None:
+        match line:
+            case {"k": "seen", "a": int(a), "t": int(task), "at": str(when), "p": str(process), "s": float(seen)}:
+                self._pending[a] = Pending(task, when, process, seen)
+            case {"k": "done", "a": int(a), "at": str(when), "m": list()}:
+                self._settle(a, when)
+                self._forget(a)
+                self._count(line, sign=1)
+                self._done_at[a] = at
+            case {"k": "kept", "a": int(a), "at": str(when)}:
+                self._settle(a, when)
+            case {"k": "gone", "a": int(a)}:
+                self._pending.pop(a, None)
+                self._forget(a)
+
+    def _settle(self, annotation_id: int, when: str) -> None:
+        """Unless it was changed while it was compared."""
+        pending = self._pending.get(annotation_id)
+        if pending is not None and pending.at <= when:
+            del self._pending[annotation_id]
+
+    def _forget(self, annotation_id: int) -> None:
+        start = self._done_at.pop(annotation_id, None)
+        if start is None:
+            return
+        with self._path.open("rb") as file:
+            file.seek(start)
+            self._count(_parsed(file.readline()), sign=-1)
+
+    def _count(self, line: Mapping[str, Any], *, sign: int) -> None:
+        edges: dict[str, list[float]] = {}
+        for version, label, iou, boundary_iou, untouched in _masks(line):
+            sums = self._versions.setdefault(version, _Version())
+            if label not in sums.labels and len(sums.labels) >= _MOST_LABELS:
+                label = _OTHER  # noqa: PLW2901 - memory must not grow with what a client calls things
+            for each in (sums.masks, sums.labels.setdefault(label, _Sums())):
+                each.add(iou, boundary_iou, untouched=untouched, sign=sign)
+            edges.setdefault(version, []).append(boundary_iou)
+        lead_s = line.get("lead_s")
+        for name, values in edges.items():
+            version = self._versions[name]
+            version.annotations += sign
+            if isinstance(lead_s, float):
+                version.lead_s += sign * lead_s
+                version.leads += sign
+            if sign > 0:
+                version.recent[line["a"]] = sum(values) / len(values)
+                while len(version.recent) > _RECENT:
+                    version.recent.popitem(last=False)
+            else:
+                version.recent.pop(line["a"], None)
+
+
+def _masks(line: Mapping[str, Any]) -> Iterator[tuple[str, str, float, float, bool]]:
+    for each in line.get("m", ()):
+        match each:
+            case [str(version), str(label), float(iou), float(boundary_iou), bool(untouched)]:
+                yield version, label, iou, boundary_iou, untouched
+
+
+def _parsed(data: bytes) -> Mapping[str, Any]:
+    """A torn line is none: what it should have told is still pending."""
+    try:
+        line = json.loads(data)
+    except (ValueError, RecursionError):
+        log.warning("a line of the live evaluation cannot be read: %s", data[:60], extra={"event": "live.torn"})
+        return {}
+    return line if isinstance(line, dict) else {}
