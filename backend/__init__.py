@@ -12,6 +12,7 @@ The map of the house, from the door inwards; imports point downwards only (impor
     review        the analysts' pages
     routes        HTTP only
     serving       one task in, one prediction out (no HTTP, no globals)
+    live          what was submitted, compared with what we had given
     training      webhook -> RQ, by the dotted name "finetuner.job.run"; knows no trainer
     refreshes     promotion -> RQ, by the dotted name "finetuner.refreshing.run"
     --- the library half, which also carries the fine-tuner ---

@@ -1,5 +1,6 @@
 """Composition root of the server: Settings -> every object, wired once."""
 
+import functools
 import logging
 import operator
 import threading
@@ -17,6 +18,7 @@ from backend.connections import Connections
 from backend.engine import Engine
 from backend.errors import BadInput, SamloopError, Unavailable
 from backend.guard import Guard, error_response
+from backend.live.evaluation import LiveEvaluation
 from backend.metrics import Metrics
 from backend.refreshes import Follower, refresh_queue
 from backend.registry.store import Registry
@@ -49,6 +51,20 @@ _FIGURES = (
     ("samloop_decode_running", "Prompts that are being decoded.", "lanes.decode.running"),
     ("samloop_decode_refused", "Prompts that could not be decoded in time.", "lanes.decode.refused"),
 )
+_LIVE_FIGURES = {
+    "n": "Masks of ours that people submitted, changed or not.",
+    "iou": "Mean IoU of what was submitted with what we had given.",
+    "boundary_iou": "Mean Boundary IoU of the same.",
+    "boundary_iou_ema": "Its moving mean over the latest annotations.",
+    "untouched": "Share of masks that were submitted as they were given.",
+}
+_LIVE_COUNTS = {
+    "compared": "Masks that were compared with what we had given.",
+    "unknown": "Submitted masks of ours of which it is not known any more what we had given.",
+    "failed": "Annotations that could not be compared.",
+    "unwritten": "Annotations that the disk did not take, so that they are not compared.",
+    "unremembered": "Answers to clicks that were not kept to compare with.",
+}
 
 
 def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
@@ -63,6 +79,11 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     queue = TrainingQueue(connection, job_seconds=settings.job_seconds)
     engine = Engine(settings, registry=registry, observer=metrics)
     connections = Connections(settings)
+    live = LiveEvaluation(
+        settings.model_dir / "live",
+        label_studio=connections.label_studio,
+        max_pixels=settings.image_megapixels * 1_000_000,
+    )
     routes = Routes(
         engine=engine,
         registry=registry,
@@ -71,12 +92,15 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         connections=connections,
         metrics=metrics,
         admission=Admission(most=2 * settings.waiting),
+        live=live,
     )
     _gauges(metrics, engine)
+    _live_gauges(metrics, live)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         engine.start()
+        live.start()
         stopping = threading.Event()
         queues = (queue, refresh_queue(connection))
         threading.Thread(target=_sweep, args=(queues, stopping), name="sweep-queue", daemon=True).start()
@@ -88,6 +112,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         finally:
             stopping.set()
             follow.stop()
+            live.stop()
             engine.stop()
 
     app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lifespan)
@@ -145,6 +170,23 @@ def _gauges(metrics: Metrics, engine: Engine) -> None:
         "Checkpoints that were refused; the version before goes on serving.",
         lambda: float(len(engine.loaded.slot.refused)) if engine.loaded else 0.0,
     )
+
+
+def _live_gauges(metrics: Metrics, live: LiveEvaluation) -> None:
+    def reader(figure: str) -> Callable[[], dict[tuple[str, ...], float]]:
+        return lambda: {
+            (str(project_id), version): float(figures[figure])
+            for project_id in live.projects()
+            for version, figures in live.figures(project_id).items()
+        }
+
+    for figure, text in _LIVE_FIGURES.items():
+        metrics.gauges(
+            f"samloop_live_{'masks' if figure == 'n' else figure}", text, ("project", "version"), reader(figure)
+        )
+    metrics.gauge("samloop_live_waiting", "Annotations that are still to be compared.", lambda: float(live.waiting()))
+    for name, text in _LIVE_COUNTS.items():
+        metrics.gauge(f"samloop_live_{name}", text, functools.partial(live.count, name))
 
 
 def _sweep(queues: Sequence[TrainingQueue], stopping: threading.Event) -> None:

@@ -16,8 +16,9 @@ from backend.engine import Engine, Loaded
 from backend.errors import BadInput, NotFound, SamloopError
 from backend.guard import StrictRoute
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.webhook import parse_event, project_id_of
+from backend.labelstudio.webhook import annotation_changes, parse_event, project_id_of
 from backend.lanes import LONGEST_S
+from backend.live.evaluation import LiveEvaluation
 from backend.metrics import CONTENT_TYPE, Metrics
 from backend.registry.store import Registry
 from backend.training import TrainingQueue
@@ -83,9 +84,11 @@ class Routes:
         connections: Connections,
         metrics: Metrics,
         admission: Admission,
+        live: LiveEvaluation,
     ) -> None:
         self._engine, self._registry, self._queue, self._refreshes = engine, registry, queue, refreshes
         self._connections, self._metrics, self._admission = connections, metrics, admission
+        self._live = live
 
     def health(self) -> dict[str, Any]:
         """Answers at once, also while a model loads; a refused checkpoint shows here and the server stays up."""
@@ -150,6 +153,8 @@ class Routes:
                 until_s=until_s,
             )
             results = [one]
+            if project_id is not None:
+                self._live.sent(project_id, one["result"])
         self._opened(body, project_id, loaded)
         return results
 
@@ -165,8 +170,11 @@ class Routes:
             )
 
     def webhook(self, body: dict[str, Any]) -> JSONResponse:
-        """START_TRAINING puts a job on the queue; every other event is thanked for."""
+        """START_TRAINING puts a job on the queue; annotations are taken down; every other event is thanked for."""
         event = parse_event(body)
+        if event.changes_annotations and event.project_id is not None:
+            self._live.told(event.project_id, annotation_changes(body))
+            return JSONResponse({"status": "noted", "action": event.action})
         if event.action != "START_TRAINING":
             return JSONResponse({"status": "ignored", "action": event.action})
         if event.project_id is None:
@@ -239,6 +247,7 @@ class Routes:
                 "error": refresh.error,
             },
             "refused": dict(loaded.slot.refused) if loaded else {},
+            "live": self._live.figures(project_id),
         }
 
     async def events(self, project_id: ProjectId, request: Request) -> StreamingResponse:

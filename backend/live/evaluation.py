@@ -120,6 +120,10 @@ class LiveEvaluation:
         """
         return self._ledger(project_id).figures()
 
+    def count(self, name: str) -> float:
+        """One of `counts`."""
+        return float(self.counts[name])
+
     def projects(self) -> tuple[int, ...]:
         """Ids of the projects in which something was submitted."""
         if not self._root.is_dir():

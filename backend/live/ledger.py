@@ -1,9 +1,9 @@
 """One project's comparisons: an append-only file of lines, and the running figures over them.
 
-    {"k": "seen", "a": 5, "t": 7, "at": updated_at, "p": process, "s": seconds}   annotation 5 of task 7 is to be compared
+    {"k": "seen", "a": 5, "t": 7, "at": updated_at, "p": process, "s": seconds}     5, of task 7, is to be compared
     {"k": "done", "a": 5, "at": updated_at, "lead_s": 3.2, "m": [[version, label, iou, boundary_iou, untouched], ...]}
-    {"k": "kept", "a": 5, "at": updated_at}      nothing is known any more of what it began with: the line before stands
-    {"k": "gone", "a": 5}                        deleted or skipped
+    {"k": "kept", "a": 5, "at": updated_at}   what it began with is not known any more: the comparison before stands
+    {"k": "gone", "a": 5}                     deleted or skipped
 
 The last line of an annotation counts. So an annotation is counted once however often it is submitted, what was seen and
 not yet compared when a process died is found by the next one, and several processes may append and read at once.
@@ -63,6 +63,17 @@ class _Version:
     lead_s: float = 0.0
     leads: int = 0
     recent: OrderedDict[int, float] = field(default_factory=OrderedDict)
+
+    def submit(self, annotation_id: int, boundary_iou: float, *, lead_s: float | None, sign: int) -> None:
+        self.annotations += sign
+        if lead_s is not None:
+            self.lead_s += sign * lead_s
+            self.leads += sign
+        self.recent.pop(annotation_id, None)
+        if sign > 0:
+            self.recent[annotation_id] = boundary_iou
+            while len(self.recent) > _RECENT:
+                self.recent.popitem(last=False)
 
     def figures(self) -> dict[str, Any]:
         return {
@@ -175,26 +186,19 @@ class Ledger:
 
     def _count(self, line: Mapping[str, Any], *, sign: int) -> None:
         edges: dict[str, list[float]] = {}
-        for version, label, iou, boundary_iou, untouched in _masks(line):
-            sums = self._versions.setdefault(version, _Version())
-            if label not in sums.labels and len(sums.labels) >= _MOST_LABELS:
-                label = _OTHER  # noqa: PLW2901 - memory must not grow with what a client calls things
-            for each in (sums.masks, sums.labels.setdefault(label, _Sums())):
+        for name, told_label, iou, boundary_iou, untouched in _masks(line):
+            version = self._versions.setdefault(name, _Version())
+            # Memory must not grow with what a client calls things.
+            known = told_label in version.labels or len(version.labels) < _MOST_LABELS
+            for each in (version.masks, version.labels.setdefault(told_label if known else _OTHER, _Sums())):
                 each.add(iou, boundary_iou, untouched=untouched, sign=sign)
-            edges.setdefault(version, []).append(boundary_iou)
+            edges.setdefault(name, []).append(boundary_iou)
         lead_s = line.get("lead_s")
         for name, values in edges.items():
-            version = self._versions[name]
-            version.annotations += sign
-            if isinstance(lead_s, float):
-                version.lead_s += sign * lead_s
-                version.leads += sign
-            if sign > 0:
-                version.recent[line["a"]] = sum(values) / len(values)
-                while len(version.recent) > _RECENT:
-                    version.recent.popitem(last=False)
-            else:
-                version.recent.pop(line["a"], None)
+            mean = sum(values) / len(values)
+            self._versions[name].submit(
+                line["a"], mean, lead_s=lead_s if isinstance(lead_s, float) else None, sign=sign
+            )
 
 
 def _masks(line: Mapping[str, Any]) -> Iterator[tuple[str, str, float, float, bool]]:

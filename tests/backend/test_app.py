@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from backend.app import create_app
 from backend.labelstudio.client import LabelStudio
-from backend.labelstudio.rle import decode_mask
+from backend.labelstudio.rle import decode_mask, encode_mask
 from backend.settings import Settings
 from backend.valkey import Valkey
 
@@ -210,7 +210,7 @@ def test_start_training_is_on_the_queue_by_name_before_it_is_answered(client: Te
 def test_other_events_are_thanked_for_and_train_nothing(client: TestClient, name: str) -> None:
     answer = client.post("/webhook", json=recorded(name))
     assert answer.status_code == 200
-    assert answer.json()["status"] == "ignored"
+    assert answer.json()["status"] == "noted"
 
 
 def test_an_unknown_job_gets_404(client: TestClient) -> None:
@@ -255,3 +255,31 @@ def test_with_redis_away_a_training_is_refused_and_clicks_go_on(tiny_sam_dir: Pa
         assert answer.status_code == 503
         assert "nothing was queued" in answer.json()["error"]
         assert client.get("/health").status_code == 200
+
+
+def test_a_submitted_mask_is_compared_with_what_the_click_was_answered(
+    client: TestClient, studio: FakeLabelStudio, project: dict[str, Any]
+) -> None:
+    """Status and metrics tell of it; the annotator left one mask as it was, and cut the other in half."""
+    task = project["tasks"][5]
+    body = interactive(project, task, keypoint(20, 20), keypoint(80, 80, label="Other"))
+    (prediction,) = client.post("/predict", json=body).json()["results"]
+    left, cut = prediction["result"]
+    mask = mask_of(cut)
+    half = mask & (np.arange(mask.shape[1]) <= np.median(np.nonzero(mask)[1]))
+    cut["value"] = cut["value"] | {"rle": encode_mask(half)}
+    label_studio = LabelStudio(studio.url, studio.token)
+    submitted = label_studio.create_annotation(task["id"], [left, cut], lead_time=6.0)
+    event = {"action": "ANNOTATION_CREATED", "annotation": submitted, "project": {"id": project["id"]}}
+    assert client.post("/webhook", json=event).json() == {"status": "noted", "action": "ANNOTATION_CREATED"}
+
+    wait_until(lambda: client.get(f"/projects/{project['id']}/status").json()["live"])
+
+    live = client.get(f"/projects/{project['id']}/status").json()["live"][prediction["model_version"]]
+    assert (live["n"], live["untouched"], live["lead_time_s"], live["labels"]["Coin"]["iou"]) == (2, 0.5, 6.0, 1.0)
+    assert live["labels"]["Other"]["iou"] == pytest.approx(np.count_nonzero(half) / np.count_nonzero(mask), abs=1e-5)
+    labels = f'{{project="{project["id"]}",version="{prediction["model_version"]}"}}'
+    told = client.get("/metrics").text
+    assert f"samloop_live_masks{labels} 2.0" in told
+    assert f"samloop_live_boundary_iou_ema{labels} {live['boundary_iou_ema']}" in told
+    assert "samloop_live_waiting 0.0" in told

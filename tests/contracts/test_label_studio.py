@@ -5,9 +5,12 @@ Whatever holds here for the real one holds for the fake, so that a test on the f
 
 import io
 import json
+import time
 from collections.abc import Iterator
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.ml_backend import ml_backend
@@ -18,7 +21,9 @@ from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import mask_of_region
-from backend.labelstudio.results import regions_of_mask
+from backend.labelstudio.results import brush_region, regions_of_mask
+from backend.labelstudio.webhook import annotation_changes
+from backend.live.evaluation import LiveEvaluation
 from backend.masks.metrics import iou
 from backend.masks.polygon import fill_ellipse
 from backend.review.tasks import TAB, send_to_labelling
@@ -314,3 +319,48 @@ def test_a_tab_may_hold_just_the_tasks_that_somebody_chose(client: LabelStudio, 
 def test_a_tab_of_no_project_is_an_error(client: LabelStudio) -> None:
     with pytest.raises((BadInput, NotFound), match="/api/dm/"):
         client.save_view(999_999, "Least certain")
+
+
+def test_what_its_webhooks_tell_is_compared_with_the_prediction_it_began_as(
+    client: LabelStudio, project_id: int, tmp_path: Path
+) -> None:
+    """Created, changed and deleted: the live evaluation from Label Studio's own events alone."""
+    live = LiveEvaluation(tmp_path, label_studio=lambda _: client, max_pixels=10**6)
+    client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
+    (task,) = client.tasks(project_id)
+    control = parse_label_config(CONFIG).control("brushlabels")
+    assert control is not None
+    mask = np.zeros((40, 60), np.bool_)
+    mask[10:30, 10:30] = True
+    ours = brush_region(mask, control=control, label="Coin", score=0.5, model_version="v1")
+    less = brush_region(
+        mask & (np.arange(60) < 25), control=control, label="Coin", score=0.5, model_version="v1", region_id=ours["id"]
+    )
+
+    with ml_backend() as (url, calls):
+        client.connect_backend(project_id, url=url, title="samloop")
+
+        def figures() -> dict[str, Any]:
+            """Of what arrived since, after the background thread would have had its turn."""
+            events = [json.loads(body) for path, _, body in calls if path == "/webhook"]
+            calls.clear()
+            changes = [change for event in events for change in annotation_changes(event)]
+            assert changes
+            live.told(project_id, changes)
+            deadline = time.monotonic() + 30
+            while live.compare_waiting() and time.monotonic() < deadline:
+                time.sleep(0.2)
+            return live.figures(project_id)
+
+        made = client.create_prediction(task["id"], result=[ours], score=0.5, model_version="v1")
+        submitted = client.create_annotation(task["id"], [ours], parent_prediction=made["id"], lead_time=2.5)
+        found = figures()["v1"]
+        assert (found["n"], found["iou"], found["untouched"], found["lead_time_s"]) == (1, 1.0, 1.0, 2.5)
+
+        path = f"/api/annotations/{submitted['id']}/"
+        client._session.send("PATCH", path, body={"result": [less], "lead_time": 4.0})
+        found = figures()["v1"]
+        assert (found["n"], found["iou"], found["untouched"], found["lead_time_s"]) == (1, 0.75, 0.0, 4.0)
+
+        client._session.send("DELETE", path)
+        assert figures() == {}

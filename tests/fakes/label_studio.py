@@ -224,6 +224,12 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
         self._tell(row["project"], {"action": "ANNOTATION_UPDATED", "annotation": row})
         return Answer(200, row)
 
+    @route("DELETE", r"/api/annotations/(\d+)/")
+    def delete_annotation(self, request: Request, annotation: int) -> Answer:
+        row = self._rows["annotation"].pop(annotation)
+        self._tell(row["project"], {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": annotation}]})
+        return Answer(204)
+
     @route("GET", r"/api/predictions/")
     def list_predictions(self, request: Request) -> Answer:
         where = {key: request.number(key) for key in ("project", "task") if key in request.query}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import BadInput
-from backend.labelstudio.webhook import Event, parse_event, project_id_of
+from backend.labelstudio.webhook import AnnotationChange, Event, annotation_changes, parse_event, project_id_of
 
 PAYLOADS = Path(__file__).resolve().parents[2] / "data" / "payloads"
 
@@ -73,3 +73,32 @@ def test_a_number_of_five_thousand_digits_is_no_project() -> None:
 def test_no_text_gives_anything_but_a_positive_number_or_a_refusal(text: str) -> None:
     with contextlib.suppress(BadInput):
         assert project_id_of(text) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("40-webhook-START_TRAINING", ()),
+        ("41-webhook-ANNOTATION_CREATED", (AnnotationChange(1, 1506, "2026-11-23T07:35:07.312135Z"),)),
+        ("42-webhook-ANNOTATION_UPDATED", (AnnotationChange(1, 1506, "2026-11-23T07:35:07.956073Z"),)),
+        ("43-webhook-ANNOTATIONS_DELETED", (AnnotationChange(1, None),)),
+        ("47-webhook-ANNOTATION_CREATED-from-prediction", (AnnotationChange(4, 1506, "2026-11-23T07:36:06.686046Z"),)),
+        ("48-webhook-ANNOTATIONS_CREATED-bulk", (AnnotationChange(5, 1507, "2026-11-23T07:36:07.263942Z"),)),
+    ],
+)
+def test_recorded_events_tell_which_annotation_of_which_task(name: str, changes: tuple[AnnotationChange, ...]) -> None:
+    assert annotation_changes(json.loads((PAYLOADS / f"{name}.json").read_text())["body"]) == changes
+
+
+@pytest.mark.parametrize(
+    "row", [None, 5, {}, {"id": 1}, {"id": True, "task": 2}, {"id": "1", "task": 2}, {"id": 1, "task": -2}, {"id": 1e3}]
+)
+def test_a_row_that_does_not_say_which_annotation_is_left_out(row: Any) -> None:
+    assert annotation_changes({"action": "ANNOTATION_CREATED", "annotation": row}) == ()
+    body = {"action": "ANNOTATIONS_CREATED", "annotation": [row, {"id": 3, "task": 4, "updated_at": 7}]}
+    assert annotation_changes(body) == (AnnotationChange(3, 4, "7"),)
+
+
+def test_a_skipped_annotation_is_one_that_is_gone() -> None:
+    body = {"action": "ANNOTATION_UPDATED", "annotation": {"id": 3, "task": 4, "was_cancelled": True}}
+    assert annotation_changes(body) == (AnnotationChange(3, None),)

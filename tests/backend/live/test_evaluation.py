@@ -1,0 +1,254 @@
+"""Each submitted annotation is compared once, in the background, whatever stops in between."""
+
+import copy
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes.label_studio import FakeLabelStudio
+
+from backend.errors import Unavailable, Upstream
+from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.results import brush_region
+from backend.labelstudio.webhook import AnnotationChange, annotation_changes
+from backend.live.evaluation import LiveEvaluation
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<BrushLabels name="brush" toName="image"><Label value="Coin"/></BrushLabels></View>'
+)
+Json = dict[str, Any]
+
+
+def region(x_px: int = 10, *, version: str = "v1", region_id: str | None = None) -> Json:
+    mask = np.zeros((40, 60), np.bool_)
+    mask[10:30, x_px : x_px + 20] = True
+    control = parse_label_config(CONFIG).control("brushlabels")
+    assert control is not None
+    return brush_region(mask, control=control, label="Coin", score=0.9, model_version=version, region_id=region_id)
+
+
+class Project:
+    """A project of a fake Label Studio, whose webhook ends in a live evaluation."""
+
+    def __init__(self, studio: FakeLabelStudio, root: Path) -> None:
+        self.client, self.root = LabelStudio(studio.url, studio.token), root
+        self.project_id = int(self.client.create_project("live", CONFIG)["id"])
+        self.client.import_tasks(self.project_id, [{"data": {"image": "/x.png"}}])
+        (self.task,) = (int(task["id"]) for task in self.client.tasks(self.project_id))
+
+    def evaluation(self, label_studio: Callable[[int], Any] | None = None, **more: Any) -> LiveEvaluation:
+        known = label_studio or (lambda _: self.client)
+        return LiveEvaluation(self.root, label_studio=known, max_pixels=10**6, **more)
+
+    def predict(self, *regions: Json, version: str = "v1") -> int:
+        made = self.client.create_prediction(self.task, result=list(regions), score=0.5, model_version=version)
+        return int(made["id"])
+
+    def submit(self, *regions: Json, **fields: Any) -> AnnotationChange:
+        """What the webhook of the annotation says, as far as it is read."""
+        row = self.client.create_annotation(self.task, list(regions), **fields)
+        (change,) = annotation_changes({"action": "ANNOTATION_CREATED", "annotation": row})
+        return change
+
+    def change(self, annotation_id: int, **fields: Any) -> AnnotationChange:
+        row = self.client._session.send("PATCH", f"/api/annotations/{annotation_id}/", body=fields)
+        (change,) = annotation_changes({"action": "ANNOTATION_UPDATED", "annotation": row})
+        return change
+
+
+@pytest.fixture(scope="module")
+def studio() -> Iterator[FakeLabelStudio]:
+    with FakeLabelStudio() as studio:
+        yield studio
+
+
+@pytest.fixture
+def project(studio: FakeLabelStudio, tmp_path: Path) -> Project:
+    return Project(studio, tmp_path / "live")
+
+
+def test_an_annotation_that_began_as_a_prediction_is_compared_with_it(project: Project) -> None:
+    live, ours = project.evaluation(), [region(0), region(30)]
+    prediction = project.predict(*ours)
+    changed = region(34, region_id=ours[1]["id"])
+    live.told(project.project_id, [project.submit(ours[0], changed, parent_prediction=prediction, lead_time=4.0)])
+
+    assert live.compare_waiting() == 0
+
+    figures = live.figures(project.project_id)["v1"]
+    assert (figures["n"], figures["annotations"], figures["untouched"], figures["lead_time_s"]) == (2, 1, 0.5, 4.0)
+    assert figures["iou"] == pytest.approx((1 + 16 / 24) / 2)
+    assert figures["boundary_iou"] == figures["boundary_iou_ema"] < figures["iou"]
+    assert figures["labels"]["Coin"]["n"] == 2
+    assert live.counts == {"compared": 2, "unknown": 0}
+
+
+def test_an_update_replaces_and_a_deletion_or_a_skip_removes(project: Project) -> None:
+    live, ours = project.evaluation(), region(0)
+    prediction = project.predict(ours)
+    first = project.submit(ours, parent_prediction=prediction)
+    other = project.submit(ours, parent_prediction=prediction)
+    live.told(project.project_id, [first, other])
+    live.compare_waiting()
+    live.told(project.project_id, [project.change(first.annotation_id, result=[region(10, region_id=ours["id"])])])
+    live.compare_waiting()
+    assert live.figures(project.project_id)["v1"] | {"labels": {}} == {
+        "n": 2, "iou": pytest.approx((1 + 1 / 3) / 2), "boundary_iou": pytest.approx(0.5, abs=0.3), "untouched": 0.5,
+        "annotations": 2, "lead_time_s": None, "boundary_iou_ema": pytest.approx(0.9, abs=0.1), "labels": {},
+    }  # fmt: skip
+    gone = annotation_changes({"action": "ANNOTATIONS_DELETED", "annotations": [{"id": other.annotation_id}]})
+    live.told(project.project_id, gone)
+    live.compare_waiting()
+    assert live.figures(project.project_id)["v1"]["iou"] == pytest.approx(1 / 3, abs=1e-5)
+    live.told(project.project_id, [project.change(first.annotation_id, was_cancelled=True)])
+    live.compare_waiting()
+    assert live.figures(project.project_id) == {}
+
+
+def test_a_mask_from_a_click_is_compared_with_what_was_sent_for_it(project: Project) -> None:
+    live = project.evaluation().start()
+    try:
+        accepted, edited, never_taken = region(0), region(30), region(5)
+        live.sent(project.project_id, [accepted, edited, never_taken])
+        wait_until(lambda: len(list((project.root / str(project.project_id) / "sent").glob("*"))) == 3)
+        live.told(project.project_id, [project.submit(accepted, region(34, region_id=edited["id"]))])
+        wait_until(lambda: live.figures(project.project_id).get("v1", {}).get("n") == 2)
+        assert live.figures(project.project_id)["v1"]["untouched"] == 0.5
+    finally:
+        live.stop()
+
+
+def test_a_predicted_mask_that_a_click_refined_is_compared_with_the_refined_one(project: Project) -> None:
+    live, predicted = project.evaluation(), region(0)
+    refined = region(6, version="v2", region_id=predicted["id"])
+    live._sent_in(project.project_id).keep([refined])
+    live.told(project.project_id, [project.submit(refined, parent_prediction=project.predict(predicted))])
+    live.compare_waiting()
+    assert [(name, each["iou"]) for name, each in live.figures(project.project_id).items()] == [("v2", 1.0)]
+
+
+def test_what_is_not_known_any_more_is_counted_and_takes_no_comparison_away(project: Project) -> None:
+    live, ours = project.evaluation(), region(0)
+    prediction = project.predict(ours)
+    change = project.submit(ours, parent_prediction=prediction)
+    live.told(project.project_id, [change])
+    live.compare_waiting()
+    project.client.delete_prediction(prediction)
+    live.told(project.project_id, [project.change(change.annotation_id, parent_prediction=None)])
+    assert live.compare_waiting() == 0
+    assert live.figures(project.project_id)["v1"]["n"] == 1
+    assert live.counts["unknown"] == 1
+
+
+def test_what_waited_when_the_server_died_is_compared_by_the_next_one(project: Project) -> None:
+    died, ours = project.evaluation(), region(0)
+    died.told(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
+    beside = project.evaluation()
+    assert beside.compare_waiting() == 1, "it may still be at work"
+    assert beside.figures(project.project_id) == {}
+    after = project.evaluation(adopt_after_s=0.0)
+    assert after.waiting() == 1
+    assert after.compare_waiting() == 0
+    assert beside.figures(project.project_id)["v1"]["n"] == 1
+
+
+def test_while_label_studio_is_away_nothing_is_lost(project: Project) -> None:
+    away = threading.Event()
+
+    class Away:
+        def task(self, task_id: int) -> Json:
+            if away.is_set():
+                raise Upstream("Label Studio is away")
+            return project.client.task(task_id)
+
+    live, ours = project.evaluation(lambda _: Away()), region(0)
+    away.set()
+    live.told(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
+    with pytest.raises(Upstream, match="is away"):
+        live.compare_waiting()
+    assert (live.waiting(), live.figures(project.project_id)) == (1, {})
+    away.clear()
+    live.compare_waiting()
+    assert live.figures(project.project_id)["v1"]["n"] == 1
+
+
+def test_without_a_label_studio_it_says_what_is_missing(project: Project) -> None:
+    live = project.evaluation(lambda _: None)
+    live.told(project.project_id, [AnnotationChange(1, project.task)])
+    with pytest.raises(Unavailable, match="set LABEL_STUDIO_URL and _API_KEY"):
+        live.compare_waiting()
+
+
+def test_the_webhook_does_not_wait_for_a_label_studio_that_is_slow(project: Project) -> None:
+    answering, asked = threading.Event(), threading.Event()
+
+    class Slow:
+        def task(self, task_id: int) -> Json:
+            asked.set()
+            answering.wait(30)
+            return project.client.task(task_id)
+
+    live, ours = project.evaluation(lambda _: Slow()).start(), region(0)
+    change = project.submit(ours, parent_prediction=project.predict(ours))
+    try:
+        live.told(project.project_id, [change])
+        assert asked.wait(30)
+        live.told(project.project_id, [change])  # returns, although the thread is being kept waiting
+        assert live.figures(project.project_id) == {}
+        answering.set()
+        wait_until(lambda: bool(live.figures(project.project_id)))
+        assert live.figures(project.project_id)["v1"]["annotations"] == 1, "told twice, counted once"
+    finally:
+        answering.set()
+        live.stop()
+
+
+def test_a_webhook_that_comes_before_what_it_tells_of_is_waited_for(project: Project) -> None:
+    """Label Studio may send it before its database shows the change to others."""
+    live, ours = project.evaluation(), region(0)
+    change = project.submit(ours, parent_prediction=project.predict(ours))
+    newer = AnnotationChange(change.annotation_id, change.task_id, "2099-01-01T00:00:00Z")
+    live.told(project.project_id, [newer, AnnotationChange(10**6, change.task_id, "2099-01-01T00:00:00Z")])
+    assert live.compare_waiting() == 2
+    assert live.figures(project.project_id) == {}
+    project.change(change.annotation_id, updated_at="2099-01-01T00:00:00Z")
+    assert live.compare_waiting() == 1
+    assert live.figures(project.project_id)["v1"]["n"] == 1
+
+
+def test_an_annotation_that_makes_us_stumble_is_counted_and_those_behind_it_have_their_turn(project: Project) -> None:
+    class Odd:
+        def task(self, task_id: int) -> Json:
+            task = copy.deepcopy(project.client.task(task_id))
+            task["annotations"][0]["result"] = [{"id": "x", "meta": {"model_version": "v1"}}]
+            task["annotations"][0]["parent_prediction"] = {}
+            task["annotations"][0]["lead_time"] = float("nan")
+            return task
+
+    live, ours = project.evaluation(lambda _: Odd()), region(0)
+    prediction = project.predict(ours)
+    changes = [project.submit(ours, parent_prediction=prediction) for _ in range(2)]
+    live.told(project.project_id, changes)
+    assert live.compare_waiting() == 0
+    assert live.counts["failed"] == 1
+    assert live.figures(project.project_id)["v1"]["n"] == 1
+
+
+def test_a_disk_that_takes_nothing_costs_the_figures_and_not_the_webhook(project: Project) -> None:
+    project.root.write_text("a file where the folder should be")
+    live = project.evaluation()
+    live.told(project.project_id, [AnnotationChange(1, project.task)])
+    assert live.counts["unwritten"] == 1
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
