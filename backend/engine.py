@@ -81,7 +81,12 @@ class Engine:
                 # On a CPU a click must not wait a second more for it unless somebody says so.
                 refines=settings.refine == "on" or (settings.refine == "auto" and base.device.type != "cpu"),
             )
-            prewarm = Prewarm(embeddings, traffic=lanes.traffic, ahead=settings.prewarm).start()
+            prewarm = Prewarm(
+                embeddings,
+                traffic=lanes.traffic,
+                ahead=settings.prewarm,
+                served=lambda project_id: slot.snapshot(project_id).predictor.base,
+            ).start()
             batches = preannotation_of(settings, machine=serving, observer=self._observer)
             self._loaded = Loaded(serving, slot, store, embeddings, lanes, prewarm, batches)
             self._watch = Watch(slot.look, poll_s=settings.poll_seconds).start()

@@ -37,9 +37,9 @@ class Machine(Protocol):
     """Where a batch's images are encoded and its prompts decoded, behind those that annotators wait for."""
 
     def embedding(
-        self, task: Mapping[str, Any], *, config: LabelConfig, images: ImageSource, until_s: float
+        self, task: Mapping[str, Any], *, config: LabelConfig, images: ImageSource, snapshot: Snapshot, until_s: float
     ) -> Embedding:
-        """The embedding of a task's image."""
+        """The embedding of a task's image, as the snapshot's encoder sees it."""
 
     def decode(self, work: Callable[[], T], *, until_s: float) -> T:
         """What the work returns."""
@@ -178,4 +178,6 @@ class _Batch:
         return [(output, mask) for mask in masks]
 
     def _embedding(self, task: Mapping[str, Any]) -> Embedding:
-        return self.rules.machine.embedding(task, config=self.config, images=self.images, until_s=self.until_s)
+        return self.rules.machine.embedding(
+            task, config=self.config, images=self.images, snapshot=self.snapshot, until_s=self.until_s
+        )

@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.lanes import Priority, Traffic
+from backend.sam.loading import BaseModel
 from backend.task_embeddings import TaskEmbeddings, image_uri
 
 log = logging.getLogger(__name__)
@@ -42,13 +43,21 @@ class Prewarm:
         embeddings: where the images' embeddings come from, and stay.
         traffic: tells when annotators wait.
         ahead: how many tasks after the opened one; 0 switches it off.
+        served: the base whose encoder a project is served with at the moment; None: always that of the embeddings.
     """
 
-    def __init__(self, embeddings: TaskEmbeddings, *, traffic: Traffic, ahead: int) -> None:
-        self._embeddings, self._traffic, self._ahead = embeddings, traffic, ahead
+    def __init__(
+        self,
+        embeddings: TaskEmbeddings,
+        *,
+        traffic: Traffic,
+        ahead: int,
+        served: Callable[[int], BaseModel] | None = None,
+    ) -> None:
+        self._embeddings, self._traffic, self._ahead, self._served = embeddings, traffic, ahead, served
         self._changed = threading.Condition()
         self._opened: OrderedDict[int, _Opened] = OrderedDict()
-        self._known: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._known: OrderedDict[tuple[int, int, str], None] = OrderedDict()
         self._done: OrderedDict[int, None] = OrderedDict()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="prewarm", daemon=True)
@@ -85,12 +94,17 @@ class Prewarm:
         if not self._ahead or not isinstance(task_id, int):
             return
         with self._changed:
-            if self._stopping or (project_id, task_id) in self._known:
+            known = project_id, task_id, self._of(project_id).encoder_fingerprint
+            if self._stopping or known in self._known:
                 return
-            _remember(self._known, (project_id, task_id), None, most=_MOST_REMEMBERED)
+            _remember(self._known, known, None, most=_MOST_REMEMBERED)
             found = _Opened(task, project_id, label_config, images, label_studio)
             _remember(self._opened, project_id, found, most=_MOST_PROJECTS)
             self._changed.notify_all()
+
+    def _of(self, project_id: int) -> TaskEmbeddings:
+        """As the project is served now: after a swap of encoders its images are cold again."""
+        return self._embeddings if self._served is None else self._embeddings.by(self._served(project_id))
 
     def _work(self) -> None:
         while (opened := self._next()) is not None:
@@ -127,11 +141,12 @@ class Prewarm:
 
     def _embed(self, task: Mapping[str, Any], *, opened: _Opened, config: LabelConfig) -> None:
         """Embed one image, once; an image that cannot be used is the matter of whoever clicks on it."""
+        embeddings = self._of(opened.project_id)
         try:
-            place = hash((opened.images.name, image_uri(task, config)))
+            place = hash((opened.images.name, image_uri(task, config), embeddings.encoder_fingerprint))
             if place in self._done:
                 return
-            computed = self._embeddings.warm(
+            computed = embeddings.warm(
                 task, config=config, images=opened.images, priority=Priority.PREWARM, until_s=math.inf
             )
         except Busy:

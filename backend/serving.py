@@ -41,7 +41,7 @@ class Serving:
     """Turns tasks into predictions with one shared encoder. Safe for any number of threads.
 
     Args:
-        embeddings: those of the tasks' images, of one encoder for every project.
+        embeddings: those of the tasks' images; a snapshot whose encoder is another gets them by that.
         lanes: where the decoder runs.
         observer: who is told of every task.
         polygon_tolerance_px: how far a polygon's outline may be from its mask's.
@@ -98,14 +98,15 @@ class Serving:
         started = time.perf_counter()
         # Before the image is fetched: a project that can show no mask is told so at once.
         output_control(config, label=None)
-        embedding = self._embeddings.of(task, config=config, images=images, priority=Priority.CLICK, until_s=until_s)
+        embeddings = self._embeddings.by(snapshot.predictor.base)
+        embedding = embeddings.of(task, config=config, images=images, priority=Priority.CLICK, until_s=until_s)
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         prompts = prompts_from_context(context, config=config, task=task, **size)
         outputs = [output_of(each, config) for each in prompts]
         decoder = _InLane(snapshot.predictor, self._lanes.decode, until_s=until_s)
         masks = decoder.decode(embedding, [each.prompt for each in prompts]) if prompts else ()
         if self._refines:
-            encode_crop = self._crops(task, config=config, images=images, until_s=until_s)
+            encode_crop = _crops(embeddings, task, config=config, images=images, until_s=until_s)
             masks = tuple(
                 refined(mask, each.prompt, predictor=decoder, encode_crop=encode_crop)
                 for mask, each in zip(masks, prompts, strict=True)
@@ -128,27 +129,15 @@ class Serving:
         return prediction(regions, model_version=snapshot.version, score=score)
 
     def embedding(
-        self, task: Mapping[str, Any], *, config: LabelConfig, images: ImageSource, until_s: float
+        self, task: Mapping[str, Any], *, config: LabelConfig, images: ImageSource, snapshot: Snapshot, until_s: float
     ) -> Embedding:
         """The embedding of a task of a batch; `until_s` (monotonic) is when nobody waits for it any more."""
-        return self._embeddings.of(task, config=config, images=images, priority=Priority.BATCH, until_s=until_s)
+        embeddings = self._embeddings.by(snapshot.predictor.base)
+        return embeddings.of(task, config=config, images=images, priority=Priority.BATCH, until_s=until_s)
 
     def decode(self, work: Callable[[], T], *, until_s: float) -> T:
         """What the decoder does for a batch, behind the clicks."""
         return self._lanes.decode.run(work, priority=Priority.BATCH, until_s=until_s)
-
-    def _crops(
-        self, task: Mapping[str, Any], *, config: LabelConfig, images: ImageSource, until_s: float
-    ) -> Callable[[Crop], Embedding]:
-        """What embeds parts of the task's image, in the encoder's lane and from the tiers."""
-
-        def embedding(crop: Crop) -> Embedding:
-            corners = crop.x0_px, crop.y0_px, crop.x1_px, crop.y1_px
-            return self._embeddings.of(
-                task, config=config, images=images, priority=Priority.CLICK, until_s=until_s, crop_px=corners
-            )
-
-        return embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +152,17 @@ class _InLane:
         return self.lane.run(
             lambda: self.predictor.decode(embedding, prompts), priority=Priority.CLICK, until_s=self.until_s
         )
+
+
+def _crops(
+    embeddings: TaskEmbeddings, task: Mapping[str, Any], *, config: LabelConfig, images: ImageSource, until_s: float
+) -> Callable[[Crop], Embedding]:
+    """What embeds parts of the task's image, in the encoder's lane and from the tiers."""
+
+    def embedding(crop: Crop) -> Embedding:
+        corners = crop.x0_px, crop.y0_px, crop.x1_px, crop.y1_px
+        return embeddings.of(
+            task, config=config, images=images, priority=Priority.CLICK, until_s=until_s, crop_px=corners
+        )
+
+    return embedding

@@ -137,7 +137,12 @@ class Settings:
         "auto",
         "the arithmetic of serving; auto: bfloat16 where the processor or GPU is fast at it, else float32",
     )
-    method: str = _setting("SAMLOOP_METHOD", _one_of("decoder"), "decoder", "what training changes")
+    method: str = _setting(
+        "SAMLOOP_METHOD",
+        _one_of("decoder", "lora", "conv-lora"),
+        "decoder",
+        "what training changes: the mask decoder alone, or with it an adapter in the encoder",
+    )
     train_epochs: int = _setting("SAMLOOP_EPOCHS", _integer(1, 1000), 30, "most epochs of a training")
     train_seconds: float = _setting("SAMLOOP_TRAIN_SECONDS", _number(1, 86400), 600.0, "most seconds of a training")
     cache_dir: Path = _setting(

@@ -28,6 +28,19 @@ class TaskEmbeddings:
         self._base, self._store, self._max_pixels = base, store, max_pixels
         self._seen = SeenImages()
 
+    @property
+    def encoder_fingerprint(self) -> str:
+        """What these embeddings depend on beside the images."""
+        return self._base.encoder_fingerprint
+
+    def by(self, base: BaseModel) -> "TaskEmbeddings":
+        """The same images from the same tiers as another encoder sees them: that of a checkpoint with an adapter."""
+        if base.encoder_fingerprint == self.encoder_fingerprint:
+            return self
+        other = TaskEmbeddings(base=base, store=self._store, max_pixels=self._max_pixels)
+        other._seen = self._seen  # which bytes lie where does not depend on who looks at them
+        return other
+
     def of(  # noqa: PLR0913 - all by name
         self,
         task: Mapping[str, Any],

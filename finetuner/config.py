@@ -27,6 +27,10 @@ class TrainConfig:
 
     precision: str = "auto"  # of the forward pass: bfloat16 where the processor has it, else float32
     learning_rate: float = 3e-5  # at 1e-4 clicks gain as much, but box prompts lose .03 IoU in short trainings
+    rank: int | None = None  # of an adapter; None: lora 8, conv-lora 3
+    alpha: float | None = None  # its update is scaled by alpha / rank; None: lora 16, conv-lora 32
+    adapter_joins: float = 0.4  # of the run, in which the decoder learns alone: on embeddings that are kept
+    recompute: bool = True  # the encoder's blocks on the way back, rather than keep in memory what they saw
     encoder_pace: float = 10.0  # how much faster than the decoder's the weights of an adapter in the encoder move
     weight_decay: float = 1e-4
     warmup_share: float = 0.1  # of the run
@@ -63,6 +67,8 @@ class TrainConfig:
             raise ValueError(
                 f"most_folds={self.most_folds}, ground_truth_weight={self.ground_truth_weight}: at least 2 and 1"
             )
+        if (self.rank is not None and not 1 <= self.rank <= 64) or not 0 <= self.adapter_joins < 1:
+            raise ValueError(f"rank={self.rank}, adapter_joins={self.adapter_joins}: from 1 to 64, and in [0, 1)")
         if self.annotators not in ANNOTATORS:
             raise ValueError(f"annotators={self.annotators!r} is none of {', '.join(ANNOTATORS)}")
         if self.precision not in {"auto", "float32", "bfloat16"}:

@@ -10,9 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from backend.errors import BadInput, NotFound
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
-from backend.sam.loading import decoder_of
-from backend.sam.predictor import Predictor
-from backend.sam.scoring import calibration_of
+from backend.sam.predictor import Predictor, predictor_of
 from backend.settings import Settings
 from finetuner.comparison import compared_json
 from finetuner.dataset import Sample, assemble
@@ -34,7 +32,7 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     out: Path,
     *,
     settings: Settings,
-    method: str = "decoder",
+    method: str | None = None,
     head: str = "promptable",
     epochs: int | None = None,
     seconds: float | None = None,
@@ -43,7 +41,8 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
 ) -> Manifest:
     """Train on the export, and write a checkpoint with its report to the folder `out`; return its manifest.
 
-    The split, the recipe and the measures are those of a project's training. `epochs` given: that many, up to
+    The split, the recipe and the measures are those of a project's training; absent, the method is the settings'. `epochs` given: that
+    many, up to
     `seconds`; else as many as the recipe's bound on work allows. Nothing is promoted: nothing is served here.
 
     Raises:
@@ -52,7 +51,9 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     """
     if head != "promptable":
         raise BadInput(f"head {head[:40]!r} is not 'promptable', the only one there is")
-    config = replace(config_of(settings), method=method, head=head, seed=seed)
+    config = replace(config_of(settings), head=head, seed=seed)
+    if method is not None:
+        config = replace(config, method=method)
     if epochs is not None:
         config = replace(config, epochs=epochs, decodes=None)
     if seconds is not None:
@@ -101,9 +102,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
     base, config = workshop.base, workshop.config
     # Before the images are read: a checkpoint that cannot be used should be told at once.
     tuned = {
-        name: Predictor(
-            base, decoder_of(base, folder), version=name, calibration=calibration_of(read_manifest(folder).metrics)
-        )
+        name: predictor_of(base, folder, version=name)
         for name, folder in (("candidate", checkpoint), ("served", champion))
         if folder is not None
     }

@@ -11,9 +11,8 @@ from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import parse_label_config
 from backend.registry.checkpoint import read_manifest
 from backend.registry.store import ChampionMoved, Pointer, Registry
-from backend.sam.loading import BaseModel, decoder_of
-from backend.sam.predictor import Predictor
-from backend.sam.scoring import calibration_of
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import predictor_of
 from backend.settings import Settings
 from finetuner.annotations import AnnotatedTask
 from finetuner.dataset import Sample
@@ -102,16 +101,14 @@ def _served(base: BaseModel, registry: Registry, champion: Pointer | None) -> Se
         return Served(version=base.name)
     try:
         folder = registry.folder(champion.version)
-        decoder, manifest = decoder_of(base, folder), read_manifest(folder)
-        calibration = calibration_of(manifest.metrics)
+        predictor, learnt = predictor_of(base, folder), learnt_images(read_manifest(folder))
     except (BadCheckpoint, NotFound) as fault:
         log.warning(
             "comparing with the base: %s cannot be served: %s", champion.version, fault,
             extra={"event": "checkpoint.refused", "version": champion.version},
         )  # fmt: skip
         return Served(version=base.name)
-    predictor = Predictor(base, decoder, version=champion.version, calibration=calibration)
-    return Served(version=champion.version, predictor=predictor, learnt=learnt_images(manifest))
+    return Served(version=champion.version, predictor=predictor, learnt=learnt)
 
 
 def _promote(  # noqa: PLR0913 - all by name

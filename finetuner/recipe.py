@@ -177,10 +177,11 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
         "data": data.to_json(),
     }
     base, method = workshop.base, trained.method
+    told = {**config.to_json(), **method.sizes}
     manifest = Manifest(
         version="", project_id=None, base_model=base.name, base_fingerprint=base.fingerprint, method=method.name,
         parent=served.version if served.predictor is not None else None, data_digest=dataset.digest,
-        config=config.to_json(), metrics=metrics, verdict=verdict.to_json(), excluded=workshop.exclusions.to_json(),
+        config=told, metrics=metrics, verdict=verdict.to_json(), excluded=workshop.exclusions.to_json(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         code_version=importlib.metadata.version("samloop"),
     )  # fmt: skip
@@ -224,7 +225,7 @@ def _train_all(dataset: Dataset, *, workshop: Workshop) -> _Trained:
     ended_at, looks, seconds = [], [], 0.0
     for training in trainings(dataset, config=workshop.config):
         began = time.monotonic()
-        method = new_method(workshop.config.method, workshop.base, precision=workshop.config.precision)
+        method = new_method(workshop.config.method, workshop.base, config=workshop.config)
         curves = Curves()
         ended_at.append(_train(method, training, workshop=workshop, curves=curves))
         looks.append(curves.looks)

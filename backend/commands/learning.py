@@ -27,7 +27,10 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     export: Export = None,
     images: Images = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the checkpoint.", file_okay=False)] = None,
-    method: Annotated[Literal["decoder"], typer.Option(help="What training changes.")] = "decoder",
+    method: Annotated[
+        Literal["decoder", "lora", "conv-lora"] | None,
+        typer.Option(help="What training changes; absent: SAMLOOP_METHOD.", show_default=False),
+    ] = None,
     head: Annotated[Literal["promptable"], typer.Option(help="What is trained.")] = "promptable",
     epochs: Annotated[int | None, typer.Option(min=1, max=1000, help="Most epochs.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Most seconds of training.")] = None,

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backend.commands.console import ProjectOption, err, out, settings_and_logging
 from backend.commands.project import label_studio
+from backend.errors import NotFound, Unavailable
 from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import parse_label_config
@@ -40,13 +42,19 @@ def warm(project: ProjectOption) -> None:
 
 def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings, most: int) -> Iterator["Warmed"]:
     from backend.engine import open_lanes, open_store
+    from backend.registry.store import Registry
     from backend.sam.loading import load_base
+    from backend.sam.slot import ModelSlot
     from backend.task_embeddings import TaskEmbeddings
     from backend.warming import warm_tasks
 
     os.nice(10)  # a server or a training beside it goes first
     config = parse_label_config(str(project["label_config"]))
     base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
+    slot = ModelSlot(base, Registry(settings.model_dir))
+    with suppress(NotFound, Unavailable):  # a registry that is away costs the adapter, not the command
+        slot.look()
+    base = slot.snapshot(int(project["id"])).predictor.base  # its encoder has an adapter, where the champion does
     lanes = open_lanes(base, settings)
     store = open_store(settings, lane=lanes.encode)
     embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image_megapixels * 1_000_000)

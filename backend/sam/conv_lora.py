@@ -55,12 +55,27 @@ class ConvLoraLinear(nn.Module):
     The expert e_k enlarges z by k, convolves it 3x3, and brings it back. B is zero at first: it starts as the layer
     alone. It takes the tokens of ONE image: (windows, h, w, in), or (windows, n, in) where a window is a square of n.
 
+    Args:
+        frozen: the layer.
+        rank: r.
+        experts: how many there are.
+        alpha: `alpha / rank` scales the update.
+        padding: what a token of padding looks like, which has no vote for an expert; None: zeros.
+
     Attributes:
         balance: the router's loss of the last forward pass; 0 in evaluation.
         chosen: the expert's number in the last forward pass.
     """
 
-    def __init__(self, frozen: nn.Linear, *, rank: int = RANK, experts: int = EXPERTS, alpha: float = ALPHA) -> None:
+    def __init__(
+        self,
+        frozen: nn.Linear,
+        *,
+        rank: int = RANK,
+        experts: int = EXPERTS,
+        alpha: float = ALPHA,
+        padding: Float[Tensor, " in"] | None = None,
+    ) -> None:
         super().__init__()
         self.frozen = frozen.requires_grad_(requires_grad=False)
         self.down = nn.Parameter(torch.empty(rank, frozen.in_features))
@@ -69,6 +84,7 @@ class ConvLoraLinear(nn.Module):
         self.experts = nn.ModuleList(nn.Conv2d(rank, rank, 3, padding=1) for _ in range(experts))
         self.router = Router(rank, experts)
         self.scale = alpha / rank
+        self._padding = (padding,)  # in a tuple: it belongs to another module
         self.balance: Tensor = torch.zeros(())
         self.chosen = 0
 
@@ -78,15 +94,16 @@ class ConvLoraLinear(nn.Module):
         return self.frozen.weight
 
     def forward(self, tokens: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """Apply both."""
-        low = functional.linear(tokens, self.down)
-        # ViT's padding lies after its LayerNorm, as tokens of nothing but zeros: they have no vote.
-        real = tokens.ne(0).any(-1, keepdim=True)
+        """Apply both, in the dtype of the tokens; what has only r channels, in that of the adapter's weights."""
+        low = functional.linear(tokens, self.down.to(tokens.dtype)).to(self.down.dtype)
+        padding = self._padding[0]
+        real = tokens.ne(0 if padding is None else padding.to(tokens.dtype)).any(-1, keepdim=True)
         mean = (low * real).flatten(0, -2).sum(0) / real.sum().clamp(min=1)
         chosen, gate, self.balance = self.router(mean)
-        self.chosen = int(chosen)
-        low = low + gate * self._expert(low.view(_grid(low)), self.chosen).reshape(low.shape)
-        out: Tensor = self.frozen(tokens) + functional.linear(low, self.up) * self.scale
+        self.chosen = number = int(chosen)  # two threads may be in here: none reads what the other wrote
+        low = low + gate * self._expert(low.view(_grid(low)), number).reshape(low.shape)
+        update = functional.linear(low.to(tokens.dtype), (self.up * self.scale).to(tokens.dtype))
+        out: Tensor = self.frozen(tokens) + update
         return out
 
     def _expert(self, low: Grid, number: int) -> Grid:
@@ -112,7 +129,10 @@ def attach_conv_lora(
     for parent in list(encoder.modules()):
         layer = getattr(parent, _QKV, None)
         if isinstance(layer, nn.Linear):
-            adapter = ConvLoraLinear(layer, rank=rank, experts=experts, alpha=alpha)
+            # ViT pads its windows after its LayerNorm, with zeros; TinyViT before, which makes them the norm's bias.
+            norm = getattr(parent, "norm", None)
+            padding = norm.bias if isinstance(norm, nn.LayerNorm) else None
+            adapter = ConvLoraLinear(layer, rank=rank, experts=experts, alpha=alpha, padding=padding)
             setattr(parent, _QKV, adapter)
             found.append(adapter)
     if not found:

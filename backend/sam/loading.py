@@ -1,13 +1,16 @@
-"""Base models and the decoders that projects put in place of theirs.
+"""Base models, and what projects put in place of parts of them.
 
-A checkpoint is the mask decoder alone, in safetensors, with a manifest that names the base it belongs to.
+A checkpoint is what was trained and no more, in safetensors: the mask decoder, and where there is one the adapter in
+the encoder. Its manifest names the base it belongs to.
 """
 
 import copy
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import safetensors.torch
@@ -20,6 +23,7 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadCheckpoint, BadWeights, Unavailable
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest, verified_weights
+from backend.sam.adapters import CONV_LORA, LORA, Adapter, adapted_encoder, adapter_sizes, expected_shapes, sharing
 from backend.sam.arithmetic import chosen_dtype
 from backend.sam.canvas import CANVAS_PX
 from backend.sam.fused import fuse_attention
@@ -28,8 +32,9 @@ from backend.sam.scoring import Calibration, calibration_of
 from backend.sam.tiny_vit import TinyVitEncoder
 from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, named_path, without_progress_bars
 
-_PREFIX = "mask_decoder."
-_SPARE_BYTES = 1 << 20  # more than any header of a decoder's safetensors takes
+_PREFIX, _ENCODER = "mask_decoder.", "vision_encoder."
+_METHODS = ("decoder", LORA, CONV_LORA)
+_SPARE_BYTES = 1 << 20  # more than any header of a checkpoint's safetensors takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,14 @@ class BaseModel:
     fingerprint: str
     image_positions: Float[Tensor, "1 c gh gw"] = field(repr=False)
     calibration: Calibration | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a checkpoint puts into a base: its decoder, and the adapter in its encoder if it has one."""
+
+    decoder: SamMaskDecoder
+    adapter: Adapter | None
 
 
 def base_name(name_or_path: str | None, *, device: str = "auto") -> str:
@@ -86,8 +99,9 @@ def load_base(
     """
     where = _device(device)
     arithmetic = chosen_dtype(dtype, where)
-    base = load_as_stored(base_name(name_or_path, device=device), cache_dir=cache_dir)
-    return _placed(base, device=where, dtype=arithmetic)
+    base, adapter = _stored(base_name(name_or_path, device=device), cache_dir=cache_dir)
+    placed = _placed(base, device=where, dtype=arithmetic)
+    return placed if adapter is None else with_adapter(placed, adapter)
 
 
 def load_as_stored(name: str, *, cache_dir: Path) -> BaseModel:
@@ -96,34 +110,76 @@ def load_as_stored(name: str, *, cache_dir: Path) -> BaseModel:
     Raises:
         BadWeights, BadCheckpoint: as `load_base`.
     """
+    base, adapter = _stored(name, cache_dir=cache_dir)
+    return base if adapter is None else with_adapter(base, adapter)
+
+
+def _stored(name: str, *, cache_dir: Path) -> tuple[BaseModel, Adapter | None]:
+    """What lies on the disk, and what is still to be put into its encoder once that is where it will compute."""
     given = named_path(name)
     if given is not None and (given / MANIFEST_FILE).is_file():
         return _with_checkpoint(given, cache_dir=cache_dir)
-    return _plain(name, cache_dir=cache_dir)
+    return _plain(name, cache_dir=cache_dir), None
 
 
 def decoder_of(base: BaseModel, folder: Path | None) -> SamMaskDecoder:
     """Return a mask decoder of its own: that of the checkpoint, or for None a copy of the base's; in evaluation mode.
 
     Raises:
+        NotFound, Unavailable, BadCheckpoint: as `trained_of`.
+        BadCheckpoint: the checkpoint has an adapter, and its decoder sees nothing without it: take `predictor_of`.
+    """
+    if folder is None:
+        return copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=False).eval()
+    trained = trained_of(base, folder)
+    if trained.adapter is not None:
+        raise BadCheckpoint(
+            f"checkpoint {folder} changes the encoder ({trained.adapter.method}), not the decoder alone"
+        )
+    return trained.decoder
+
+
+def trained_of(base: BaseModel, folder: Path) -> Trained:
+    """Return what a checkpoint puts into this base; the decoder in evaluation mode.
+
+    Raises:
         NotFound: the folder holds no checkpoint.
         Unavailable: its file cannot be read just now.
-        BadCheckpoint: digests, base, names, shapes or types do not fit, or a weight is not finite.
+        BadCheckpoint: digests, base, method, names, shapes or types do not fit, or a weight is not finite.
     """
+    manifest = read_manifest(folder)
+    _check_base(manifest, base)
     decoder = copy.deepcopy(base.model.mask_decoder)
-    if folder is not None:
-        manifest = read_manifest(folder)
-        _check_base(manifest, base)
-        path = verified_weights(folder)
-        decoder.load_state_dict(_decoder_state(path, like=decoder, version=manifest.version))
-    return decoder.requires_grad_(requires_grad=False).eval()
+    shapes = {f"{_PREFIX}{name}": tuple(value.shape) for name, value in decoder.state_dict().items()}
+    rank, alpha = 0, 0.0
+    if manifest.method != "decoder":
+        rank, alpha = adapter_sizes(manifest.config, version=manifest.version)
+        found = expected_shapes(base.model.vision_encoder, method=manifest.method, rank=rank)
+        shapes |= {f"{_ENCODER}{name}": shape for name, shape in found.items()}
+    state = _state(verified_weights(folder), shapes=shapes, version=manifest.version)
+    decoder.load_state_dict(_below(state, _PREFIX))
+    adapter = Adapter(manifest.method, rank, alpha, _below(state, _ENCODER)) if rank else None
+    return Trained(decoder.requires_grad_(requires_grad=False).eval(), adapter)
 
 
-def decoder_bytes(decoder: nn.Module) -> bytes:
-    """Write a decoder as the safetensors that `decoder_of` reads: float32, names `mask_decoder.*`."""
-    state = {
-        f"{_PREFIX}{name}": value.detach().cpu().float().contiguous() for name, value in decoder.state_dict().items()
-    }
+def with_adapter(base: BaseModel, adapter: Adapter) -> BaseModel:
+    """The base with an adapter in its encoder: its embeddings have keys of their own, all else is the base's.
+
+    Its `fingerprint` stays: a checkpoint with an adapter belongs to the base without.
+    """
+    model: Any = sharing(base.model)
+    model.vision_encoder = adapted_encoder(model.vision_encoder, adapter)
+    return replace(base, model=model, encoder_fingerprint=f"{base.encoder_fingerprint}+{adapter.digest}")
+
+
+def decoder_bytes(decoder: nn.Module, adapter: Mapping[str, Tensor] = MappingProxyType({})) -> bytes:
+    """Write what was trained as the safetensors that `trained_of` reads, in float32.
+
+    Names: `mask_decoder.*`, and those of the `adapter` after `vision_encoder.`.
+    """
+    named = {f"{_PREFIX}{name}": value for name, value in decoder.state_dict().items()}
+    named |= {f"{_ENCODER}{name}": value for name, value in adapter.items()}
+    state = {name: value.detach().cpu().float().contiguous() for name, value in named.items()}
     return safetensors.torch.save(state, metadata={"format": "pt"})
 
 
@@ -131,7 +187,8 @@ def _plain(name: str, *, cache_dir: Path) -> BaseModel:
     return _base(base_version(name), _pretrained(base_weights(name, cache_dir=cache_dir)))
 
 
-def _with_checkpoint(folder: Path, *, cache_dir: Path) -> BaseModel:
+def _with_checkpoint(folder: Path, *, cache_dir: Path) -> tuple[BaseModel, Adapter | None]:
+    """The checkpoint's base with its decoder, and what is still to be put into its encoder."""
     manifest = read_manifest(folder)
     try:
         base = _plain(manifest.base_model, cache_dir=cache_dir)
@@ -139,10 +196,13 @@ def _with_checkpoint(folder: Path, *, cache_dir: Path) -> BaseModel:
         raise BadWeights(
             f"{manifest.version} was trained on {manifest.base_model!r}, which is needed: {fault}"
         ) from fault
-    decoder = decoder_of(base, folder)
-    base.model.mask_decoder = decoder
+    trained = trained_of(base, folder)
+    base.model.mask_decoder = trained.decoder
+    fingerprint = _fingerprint(base.model)
+    if trained.adapter is not None:
+        fingerprint = hashlib.sha256(f"{fingerprint}+{trained.adapter.digest}".encode()).hexdigest()
     calibration = calibration_of(manifest.metrics)
-    return replace(base, name=manifest.version, fingerprint=_fingerprint(base.model), calibration=calibration)
+    return replace(base, name=manifest.version, fingerprint=fingerprint, calibration=calibration), trained.adapter
 
 
 def _pretrained(folder: Path) -> SamModel:
@@ -214,8 +274,9 @@ def _fingerprint(module: nn.Module) -> str:
 
 
 def _check_base(manifest: Manifest, base: BaseModel) -> None:
-    if manifest.method != "decoder":
-        raise BadCheckpoint(f"{manifest.version} was trained by {manifest.method[:40]!r}; only 'decoder' can be served")
+    if manifest.method not in _METHODS:
+        known = ", ".join(_METHODS)
+        raise BadCheckpoint(f"{manifest.version} was trained by {manifest.method[:40]!r}; served can be {known}")
     if manifest.base_fingerprint != base.fingerprint:
         raise BadCheckpoint(
             f"{manifest.version} was trained on {manifest.base_model[:100]!r} ({manifest.base_fingerprint[:12]}), "
@@ -223,32 +284,33 @@ def _check_base(manifest: Manifest, base: BaseModel) -> None:
         )
 
 
-def _decoder_state(path: Path, *, like: SamMaskDecoder, version: str) -> dict[str, Tensor]:
-    expected = like.state_dict()
-    most = sum(value.numel() * 4 for value in expected.values()) + _SPARE_BYTES
+def _state(path: Path, *, shapes: Mapping[str, tuple[int, ...]], version: str) -> dict[str, Tensor]:
+    most = sum(math.prod(shape) * 4 for shape in shapes.values()) + _SPARE_BYTES
     try:
         if (size := path.stat().st_size) > most:
-            raise BadCheckpoint(f"the weights of {version} take {size} bytes, and no decoder of this base over {most}")
+            raise BadCheckpoint(f"the weights of {version} take {size} bytes, and what fits this base not over {most}")
         # Read, not mapped: a mapped file that is cut short under us kills the process.
         state = safetensors.torch.load(path.read_bytes())
     except OSError as fault:
         raise Unavailable(f"the weights of {version} cannot be read: {fault.strerror or fault}") from fault
     except (SafetensorError, ValueError, KeyError) as fault:
         raise BadCheckpoint(f"the weights of {version} are no safetensors: {str(fault)[:200]}") from fault
-    state = {name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else f"?{name}": v for name, v in state.items()}
-    _check_state(state, expected, version=version)
+    _check_state(state, shapes, version=version)
     return {name: value.float() for name, value in state.items()}
 
 
-def _check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, version: str) -> None:
-    if odd := sorted(set(state) ^ set(expected)):
-        raise BadCheckpoint(f"the weights of {version} are not a decoder's: missing or unknown {', '.join(odd)[:200]}")
+def _check_state(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], *, version: str) -> None:
+    if odd := sorted(set(state) ^ set(shapes)):
+        raise BadCheckpoint(f"the weights of {version} do not fit: missing or unknown {', '.join(odd)[:200]}")
     for name, value in state.items():
-        if value.shape != expected[name].shape:
-            shapes = f"{tuple(value.shape)}, not {tuple(expected[name].shape)}"
-            raise BadCheckpoint(f"the weights of {version}: {_PREFIX}{name} has shape {shapes}")
+        if tuple(value.shape) != shapes[name]:
+            raise BadCheckpoint(f"the weights of {version}: {name} has shape {tuple(value.shape)}, not {shapes[name]}")
         if not value.is_floating_point() or not torch.isfinite(value).all():
-            raise BadCheckpoint(f"the weights of {version}: {_PREFIX}{name} holds numbers that are not finite")
+            raise BadCheckpoint(f"the weights of {version}: {name} holds numbers that are not finite")
+
+
+def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _device(name: str) -> torch.device:

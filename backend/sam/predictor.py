@@ -4,6 +4,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,16 +16,17 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadInput
 from backend.masks.prompt import Prompt
+from backend.registry.checkpoint import read_manifest
 from backend.sam.canvas import PREPROCESSING, mask_of_logits, pixels_on_canvas, size_on_canvas
-from backend.sam.loading import BaseModel
+from backend.sam.loading import BaseModel, trained_of, with_adapter
 from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.mask_prompt import logits_of_mask, with_box
 from backend.sam.policy import considered
-from backend.sam.scoring import Calibration, expected_iou, stability
+from backend.sam.scoring import Calibration, calibration_of, expected_iou, stability
 
 __all__ = [
     "PREPROCESSING", "Candidate", "Decodes", "Embedding", "PredictedMask", "Predictor", "PromptTensors", "encode",
-    "prompt_tensors",
+    "predictor_of", "prompt_tensors",
 ]  # fmt: skip
 
 # The decoder takes about 40 MB a prompt. On a CPU four are a quarter faster a prompt than sixteen, whose maps are large
@@ -97,6 +99,23 @@ class Decodes(Protocol):
         """Masks of the size of the image that was embedded."""
 
 
+def predictor_of(base: BaseModel, folder: Path, *, version: str | None = None) -> "Predictor":
+    """A checkpoint as it is served: its decoder, its adapter in the encoder if it has one, its calibration.
+
+    Images must be encoded with the predictor's own `base`. `version` names it; None: as its manifest does.
+
+    Raises:
+        NotFound, Unavailable, BadCheckpoint: as `loading.trained_of`.
+    """
+    manifest, trained = read_manifest(folder), trained_of(base, folder)
+    return Predictor(
+        base if trained.adapter is None else with_adapter(base, trained.adapter),
+        trained.decoder,
+        version=version or manifest.version,
+        calibration=calibration_of(manifest.metrics),
+    )
+
+
 def encode(base: BaseModel, image: Image.Image) -> Embedding:
     """Run the encoder on an upright RGB image. The features are float32, and may be trained with."""
     # In the dtype of the layer that sees them, which may be finer than the others'.
@@ -148,6 +167,7 @@ def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding) -> PromptTen
 class Predictor:
     """A base's prompt encoder with one decoder. Stateless: any number of threads may decode at once.
 
+    `base` is the one whose encoder the decoder belongs to: embeddings that it is given must be of that encoder.
     The decoder computes in the base's arithmetic: in bfloat16 it is a copy of the one that was given.
     `calibration` tells what the decoder's predicted IoUs are worth, where that was measured.
     """

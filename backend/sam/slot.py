@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from threading import Lock
 
 import torch
+from PIL import Image
 
 from backend.errors import BadCheckpoint, NotFound, Unavailable
 from backend.masks.prompt import Click, Prompt
-from backend.registry.checkpoint import read_manifest
 from backend.registry.store import Pointer, Registry
 from backend.sam.canvas import CANVAS_PX
 from backend.sam.loading import BaseModel, decoder_of
-from backend.sam.predictor import Embedding, Predictor, prompt_tensors
-from backend.sam.scoring import calibration_of
+from backend.sam.predictor import Embedding, Predictor, encode, predictor_of, prompt_tensors
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ class Snapshot:
 
 
 class ModelSlot:
-    """One base model, and for each project the decoder that its champion names."""
+    """One base model, and for each project the decoder, and the adapter if any, that its champion names."""
 
     def __init__(self, base: BaseModel, registry: Registry) -> None:
         self._base = base
@@ -46,7 +45,7 @@ class ModelSlot:
 
     @property
     def base(self) -> BaseModel:
-        """The encoder that all projects share."""
+        """The encoder that all projects share, but for those whose checkpoint has an adapter in it."""
         return self._base
 
     @property
@@ -110,13 +109,8 @@ class ModelSlot:
             return None
         try:
             folder = self._registry.folder(pointer.version)
-            predictor = Predictor(
-                self._base,
-                decoder_of(self._base, folder),
-                version=pointer.version,
-                calibration=calibration_of(read_manifest(folder).metrics),
-            )
-            _warm(predictor)
+            predictor = predictor_of(self._base, folder, version=pointer.version)
+            _warm(predictor, shared=self._base)
         except BadCheckpoint as fault:
             self._refuse(pointer.version, fault)
             return None
@@ -131,14 +125,19 @@ class ModelSlot:
         self._refused = {**self._refused, version: str(fault)}
 
 
-def _warm(predictor: Predictor) -> None:
-    """Decode once on an empty embedding, so that no request pays for first use, and finite weights that overflow show.
+def _warm(predictor: Predictor, *, shared: BaseModel) -> None:
+    """Decode once, so that no request pays for first use, and finite weights that overflow show.
+
+    On an empty embedding; where the encoder is not the one that all share, on that of a black image.
 
     Raises:
         BadCheckpoint: what comes out is not finite.
     """
     base = predictor.base
-    empty = Embedding(features=torch.zeros_like(base.image_positions), height_px=CANVAS_PX, width_px=CANVAS_PX)
+    if base is shared:
+        empty = Embedding(features=torch.zeros_like(base.image_positions), height_px=CANVAS_PX, width_px=CANVAS_PX)
+    else:
+        empty = encode(base, Image.new("RGB", (CANVAS_PX, CANVAS_PX)))
     middle = Prompt(clicks=(Click(x_px=CANVAS_PX / 2, y_px=CANVAS_PX / 2),))
     with torch.inference_mode():
         logits, ious = predictor.four_masks(empty, prompt_tensors((middle,), empty))

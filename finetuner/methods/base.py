@@ -1,7 +1,7 @@
 """What a training method is: which weights move, how images and prompts are seen with them, what is served of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,6 +18,10 @@ class Method(Protocol):
     """A way to change a base model. The trainer knows no more of it than this."""
 
     name: str
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """What the manifest tells of it beside the recipe, so that the weights can be read again: JSON."""
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
         """The weights that move, by name; those in the encoder begin with ENCODER, and come last."""

@@ -6,6 +6,8 @@ So an image is encoded once for all epochs and versions, a checkpoint is 16 MB, 
 import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,14 +22,19 @@ from finetuner.dataset import Embeddings, Sample
 
 
 class DecoderMethod:
-    """A copy of the base's mask decoder that learns."""
+    """A copy of the base's mask decoder that learns. `is_half`: its forward pass is bfloat16's."""
 
     name = "decoder"
 
     def __init__(self, base: BaseModel, *, precision: str = "auto") -> None:
-        self._base, self._is_half = base, _is_half(precision, base.device)
+        self._base, self.is_half = base, _is_half(precision, base.device)
         self._decoder = copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=True)
         self._positions = cells_of(base.image_positions, torch.float32)
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """There is nothing to tell: a decoder is as large as its base's."""
+        return {}
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
         """Every weight of the mask decoder."""
@@ -63,14 +70,14 @@ class DecoderMethod:
         back = torch.tensor([index for kind in kinds.values() for index in kind]).argsort()
         return torch.cat(logits)[back], torch.cat(scores)[back]
 
-    def predictor(self, *, version: str) -> Predictor:
-        """The decoder as it is now, as it would be served."""
+    def predictor(self, *, version: str, base: BaseModel | None = None) -> Predictor:
+        """The decoder as it is now, as it would be served; with another `base` for the images, if one is given."""
         decoder = copy.deepcopy(self._decoder).requires_grad_(requires_grad=False).eval()
-        return Predictor(self._base, decoder, version=version)
+        return Predictor(base or self._base, decoder, version=version)
 
-    def weights(self) -> bytes:
-        """The decoder as the registry keeps it."""
-        return decoder_bytes(self._decoder)
+    def weights(self, adapter: Mapping[str, Tensor] = MappingProxyType({})) -> bytes:
+        """The decoder as the registry keeps it, beside an adapter's weights."""
+        return decoder_bytes(self._decoder, adapter)
 
     def _decode_kind(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None
@@ -84,7 +91,7 @@ class DecoderMethod:
                 input_masks=None if previous is None else previous[:, None],
             )
         # Entered anew for each decode: autocast keeps its casts of the weights until it is left, and they move.
-        with torch.autocast(base.device.type, torch.bfloat16, enabled=self._is_half):
+        with torch.autocast(base.device.type, torch.bfloat16, enabled=self.is_half):
             logits, scores = decode_all(
                 self._decoder,
                 image=embedding.features.to(base.device),

@@ -165,13 +165,13 @@ ATTACKS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a header longer than the file": (lambda weights: header({}, length=1 << 30) + weights, "no safetensors"),
     "overlapping offsets": (overlapping, "no safetensors"),
     "cut short": (lambda weights: weights[: len(weights) // 2], "no safetensors"),
-    "bytes too many": (lambda weights: weights + bytes(1 << 21), "and no decoder of this base over"),
+    "bytes too many": (lambda weights: weights + bytes(1 << 21), "and what fits this base not over"),
     "not a number": (changed(lambda s: s[IOU].fill_(float("nan"))), "iou_token.weight holds numbers that are not fin"),
     "infinity": (changed(lambda s: s[IOU].view(-1)[:1].fill_(float("inf"))), "are not finite"),
     "integers": (changed(lambda s: s.update({IOU: torch.zeros(1, 32, dtype=torch.int32)})), "are not finite"),
     "another shape": (changed(lambda s: s.update({IOU: torch.zeros(32)})), r"has shape \(32,\), not \(1, 32\)"),
-    "a weight missing": (changed(lambda s: s.pop(IOU)), r"missing or unknown iou_token\.weight"),
-    "a weight too many": (changed(lambda s: s.update(extra=torch.zeros(1))), r"missing or unknown \?extra"),
+    "a weight missing": (changed(lambda s: s.pop(IOU)), r"missing or unknown mask_decoder\.iou_token\.weight"),
+    "a weight too many": (changed(lambda s: s.update(extra=torch.zeros(1))), r"missing or unknown extra"),
     "names of another part": (
         changed(lambda s: s.update({f"prompt_encoder.{name}": s.pop(name) for name in list(s)})),
         "missing or unknown",
@@ -204,7 +204,8 @@ def test_a_flipped_byte_is_refused(tiny_base: BaseModel, nudged: Nudged, manifes
     ("change", "sentence"),
     [
         ({"base_fingerprint": "0" * 64}, r"tiny-v1 was trained on 'tiny-sam' \(000000000000\), not on 'tiny-sam'"),
-        ({"method": "lora"}, "tiny-v1 was trained by 'lora'; only 'decoder' can be served"),
+        ({"method": "magic"}, "tiny-v1 was trained by 'magic'; served can be decoder, lora, conv-lora"),
+        ({"method": "lora"}, "the manifest of tiny-v1 says adapter='None': a rank from 1 to 256 and an alpha"),
     ],
 )
 def test_a_decoder_of_another_base_or_method_is_refused(  # noqa: PLR0917 - fixtures

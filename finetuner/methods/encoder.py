@@ -1,0 +1,155 @@
+"""What the methods that train an adapter in the encoder share: the mask decoder learns beside it.
+
+The encoder's own weights are frozen and shared with the base's, in the arithmetic that serves; the adapter's are
+float32.
+A step costs one pass forward through the encoder and one back, however many rounds of prompts it has: the decodes leave
+their gradients on the features, which `carry_back` takes on in one go. Of the pass forward only what enters each block
+is kept, and the block is run again on the way back (Chen et al., "Training Deep Nets with Sublinear Memory Cost",
+2016).
+
+At first an adapter adds nothing, so that for the first part of a training the embedding that is kept of every image is
+what the encoder sees: only the decoder learns then, at a tenth of the price, and the adapter joins one that has found
+out what is asked for (`adapter_joins` of the config).
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from backend.masks.prompt import Prompt
+from backend.sam.adapters import Adapter
+from backend.sam.canvas import pixels_on_canvas
+from backend.sam.loading import BaseModel, with_adapter
+from backend.sam.predictor import Embedding, Predictor
+from backend.sam.tiny_vit import AttentionBlock, Downsample
+from finetuner.config import TrainConfig
+from finetuner.dataset import Embeddings, Sample
+from finetuner.methods.base import ENCODER
+from finetuner.methods.decoder import DecoderMethod
+
+log = logging.getLogger(__name__)
+
+
+class Attached(Protocol):
+    """An adapter on an encoder of its own, which learns."""
+
+    encoder: nn.Module
+    rank: int
+    alpha: float
+
+    def weights(self) -> Mapping[str, nn.Parameter]:
+        """The adapter's, by the names that a checkpoint has after `vision_encoder.`."""
+
+    def is_zero(self) -> bool:
+        """Whether it still adds nothing."""
+
+    def balance(self) -> Float[Tensor, ""]:
+        """What it adds to the loss after a pass forward; 0 where it asks for nothing."""
+
+
+class EncoderMethod:
+    """An adapter in the encoder and the mask decoder, which learn together.
+
+    Args:
+        name: the method's.
+        base: stays as it is.
+        attached: the adapter, on a copy of the base's encoder.
+        config: the recipe.
+    """
+
+    def __init__(self, name: str, base: BaseModel, *, attached: Attached, config: TrainConfig) -> None:
+        self.name, self._base, self._attached, self._config = name, base, attached, config
+        self._decoder = DecoderMethod(base, precision=config.precision)
+        self._is_half = self._decoder.is_half and base.encoder_dtype == torch.float32
+        self._number, self._joined = 0, False
+        self._under_way: tuple[Tensor, Tensor, Tensor] | None = None
+        if config.recompute:
+            _recompute_blocks(attached.encoder)
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """Rank and alpha, which the manifest tells."""
+        return {"adapter": {"rank": self._attached.rank, "alpha": self._attached.alpha}}
+
+    def trainable(self) -> Mapping[str, nn.Parameter]:
+        """Every weight of the mask decoder, and then the adapter's."""
+        return {
+            **self._decoder.trainable(),
+            **{f"{ENCODER}{name}": weight for name, weight in self._attached.weights().items()},
+        }
+
+    def begin_step(self, number: int, *, done: float) -> None:
+        """Let the adapter join when its time has come."""
+        self._number, self._joined = number, done >= self._config.adapter_joins
+
+    def seen(self, sample: Sample, *, embeddings: Embeddings, learns: bool) -> Embedding:
+        """What the encoder sees with the adapter as it is now; as long as that adds nothing, what is kept."""
+        if not self._joined if learns else self._attached.is_zero():
+            return embeddings(sample)
+        self._attached.encoder.train(learns)
+        pixels = pixels_on_canvas(embeddings.picture(sample))
+        # A router's noise follows from the seed and the step alone: a training that was broken off goes on alike.
+        with torch.random.fork_rng(_devices(self._base.device)), torch.set_grad_enabled(learns):
+            torch.manual_seed((self._config.seed * 1_000_003 + self._number) % (1 << 63))
+            features = self._encode(pixels)
+            balance = self._attached.balance()
+        leaf = features.detach().float().contiguous().requires_grad_(learns)
+        self._under_way = (features, leaf, balance) if learns else None
+        return Embedding(features=leaf, height_px=sample.height_px, width_px=sample.width_px)
+
+    def carry_back(self) -> None:
+        """One pass back through the encoder for all rounds of the step."""
+        if self._under_way is None:
+            return
+        (features, leaf, balance), self._under_way = self._under_way, None
+        if leaf.grad is not None:
+            outputs, gradients = [features], [leaf.grad.to(features.dtype)]
+            if balance.requires_grad:
+                outputs.append(balance)
+                gradients.append(torch.ones_like(balance))
+            torch.autograd.backward(outputs, gradients)
+
+    def decode(
+        self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
+    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+        """As the method `decoder` does."""
+        return self._decoder.decode(embedding, prompts, previous=previous)
+
+    def predictor(self, *, version: str) -> Predictor:
+        """Decoder and encoder as they are now, as they would be served."""
+        return self._decoder.predictor(version=version, base=with_adapter(self._base, self._adapter()))
+
+    def weights(self) -> bytes:
+        """Decoder and adapter as the registry keeps them; nothing of the frozen encoder."""
+        return self._decoder.weights(self._adapter().state)
+
+    def _encode(self, pixels: Float[Tensor, "1 3 s s"]) -> Float[Tensor, "1 c gh gw"]:
+        encoder = self._attached.encoder
+        pixels = pixels.to(self._base.device, next(encoder.parameters()).dtype)
+        with torch.autocast(self._base.device.type, torch.bfloat16, enabled=self._is_half):
+            features: Tensor = encoder(pixels).last_hidden_state
+        return features
+
+    def _adapter(self) -> Adapter:
+        state = {name: weight.detach().cpu().float().clone() for name, weight in self._attached.weights().items()}
+        return Adapter(self.name, self._attached.rank, self._attached.alpha, state)
+
+
+def _recompute_blocks(encoder: nn.Module) -> None:
+    """Keep of each block its input alone: ViT's layers, TinyViT's blocks and what leads from stage to stage."""
+    for name, module in encoder.named_modules():
+        if isinstance(module, GradientCheckpointingLayer | AttentionBlock | Downsample):
+            log.debug("%s is run again on the way back", name)
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
+
+
+def _devices(device: torch.device) -> list[torch.device]:
+    """Whose generators are to be as they were: the CPU's always is."""
+    return [] if device.type == "cpu" else [device]

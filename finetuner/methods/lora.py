@@ -1,0 +1,44 @@
+"""The method `lora`: peft's LoRA on the fused `qkv` of every block of the encoder, the mask decoder beside it.
+
+Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022). What is served is the encoder with the sum
+of its weights and the update, which costs what the encoder alone costs (backend.sam.adapters).
+"""
+
+from collections.abc import Mapping
+
+import peft
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from backend.sam.adapters import QKV, sharing
+
+RANK, ALPHA = 8, 16.0
+_ADAPTER = "default"  # peft's own name for an adapter that is the only one
+
+
+class Lora:
+    """peft's adapter on a copy of an encoder; A is random, B zero."""
+
+    def __init__(self, encoder: nn.Module, *, rank: int = RANK, alpha: float = ALPHA) -> None:
+        self.rank, self.alpha = rank, alpha
+        config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=[QKV], lora_dropout=0.0, bias="none")  # type: ignore[arg-type]  # its alpha may be a fraction, whatever its annotation says
+        self.encoder: nn.Module = peft.inject_adapter_in_model(config, sharing(encoder), adapter_name=_ADAPTER)
+        for weight in self.weights().values():
+            weight.data = weight.data.float()  # in bfloat16 most of Adam's steps would be rounded away
+
+    def weights(self) -> Mapping[str, nn.Parameter]:
+        """`...qkv.lora_A.weight` (rank, in) and `...qkv.lora_B.weight` (out, rank) of every block."""
+        return {
+            name.replace(f".{_ADAPTER}.", "."): weight
+            for name, weight in self.encoder.named_parameters()
+            if ".lora_A." in name or ".lora_B." in name
+        }
+
+    def is_zero(self) -> bool:
+        """Whether every B is."""
+        return not any(bool(weight.any()) for name, weight in self.weights().items() if ".lora_B." in name)
+
+    def balance(self) -> Float[Tensor, ""]:
+        """There is nothing to balance."""
+        return torch.zeros(())
