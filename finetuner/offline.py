@@ -41,9 +41,9 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
 ) -> Manifest:
     """Train on the export, and write a checkpoint with its report to the folder `out`; return its manifest.
 
-    The split, the recipe and the measures are those of a project's training; absent, the method is the settings'. `epochs` given: that
-    many, up to
-    `seconds`; else as many as the recipe's bound on work allows. Nothing is promoted: nothing is served here.
+    The split, the recipe and the measures are those of a project's training; absent, the method is the settings'.
+    `epochs` given: that many, up to `seconds`; else as many as the recipe's bound on work allows. Nothing is promoted:
+    nothing is served here.
 
     Raises:
         BadInput: the export is none, or the method or head is unknown.

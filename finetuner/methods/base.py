@@ -4,13 +4,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor, nn
 
 from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding, Predictor
-from finetuner.dataset import Embeddings, Sample
+from finetuner.dataset import Sample
 
 ENCODER = "vision_encoder."  # what names of weights in the encoder begin with, in `trainable` and in a checkpoint
+
+
+@runtime_checkable
+class Views(Protocol):
+    """The images to learn from: finetuner.dataset.Embeddings of the base."""
+
+    def __call__(self, sample: Sample) -> Embedding:
+        """What is kept of it: the base's."""
+
+    def picture(self, sample: Sample) -> Image.Image:
+        """Its upright image, as large as the encoder takes it."""
 
 
 @runtime_checkable
@@ -32,7 +44,7 @@ class Method(Protocol):
         All that a method draws by chance follows from its seed and this number.
         """
 
-    def seen(self, sample: Sample, *, embeddings: Embeddings, learns: bool) -> Embedding:
+    def seen(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:
         """The sample's image as the encoder sees it now; `embeddings` are the base's, and know where its pixels are.
 
         Where it `learns`, the features gather the gradients of all decodes until `carry_back`.

@@ -18,7 +18,8 @@ from backend.sam.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.predictor import Embedding, Predictor, prompt_tensors
-from finetuner.dataset import Embeddings, Sample
+from finetuner.dataset import Sample
+from finetuner.methods.base import Views
 
 
 class DecoderMethod:
@@ -43,7 +44,7 @@ class DecoderMethod:
     def begin_step(self, number: int, *, done: float) -> None:
         """Nothing here depends on it."""
 
-    def seen(self, sample: Sample, *, embeddings: Embeddings, learns: bool) -> Embedding:  # noqa: ARG002 - one for both
+    def seen(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:  # noqa: ARG002 - one for both
         """What was encoded once, for all methods and versions."""
         return embeddings(sample)
 

@@ -15,7 +15,7 @@ out what is asked for (`adapter_joins` of the config).
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -30,13 +30,14 @@ from backend.sam.loading import BaseModel, with_adapter
 from backend.sam.predictor import Embedding, Predictor
 from backend.sam.tiny_vit import AttentionBlock, Downsample
 from finetuner.config import TrainConfig
-from finetuner.dataset import Embeddings, Sample
-from finetuner.methods.base import ENCODER
+from finetuner.dataset import Sample
+from finetuner.methods.base import ENCODER, Views
 from finetuner.methods.decoder import DecoderMethod
 
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Attached(Protocol):
     """An adapter on an encoder of its own, which learns."""
 
@@ -89,7 +90,7 @@ class EncoderMethod:
         """Let the adapter join when its time has come."""
         self._number, self._joined = number, done >= self._config.adapter_joins
 
-    def seen(self, sample: Sample, *, embeddings: Embeddings, learns: bool) -> Embedding:
+    def seen(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:
         """What the encoder sees with the adapter as it is now; as long as that adds nothing, what is kept."""
         if not self._joined if learns else self._attached.is_zero():
             return embeddings(sample)
