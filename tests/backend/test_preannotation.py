@@ -58,7 +58,10 @@ class Machine:
         self.embedded: list[int] = []
         self._base, self._broken = base, broken or {}
 
-    def embedding(self, task: Mapping[str, Any], *, config: LabelConfig, images: Any, until_s: float) -> Embedding:
+    def embedding(
+        self, task: Mapping[str, Any], *, config: LabelConfig, images: Any, snapshot: Snapshot, until_s: float
+    ) -> Embedding:
+        assert snapshot.predictor.base is self._base
         self.embedded.append(task["id"])
         if fault := self._broken.get(task["id"]):
             raise fault
