@@ -18,6 +18,8 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisionNeck
 
+from backend.sam.pointwise import convolution, linear
+
 WIDTHS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
 HEADS = (None, 4, 5, 10)  # stage 0 is convolutions only
@@ -35,17 +37,15 @@ def _depthwise(channels: int, *, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, 3, stride, 1, groups=channels)
 
 
-def in_strips(
-    between: Callable[[Tensor], Tensor], last: nn.Module, x: Map, *, stride: int, numbers_a_row: int
-) -> NextMap:
-    """`last(gelu(between(x)))`, a strip of rows at a time.
+def in_strips(strip: Callable[[Tensor, slice], Tensor], x: Map, *, stride: int, numbers_a_row: int) -> NextMap:
+    """What `strip` makes of a map, a strip of rows at a time.
 
     Args:
-        between: convolutions of which the last is 3x3 with zeros around and this stride; it is given a row more.
-        last: what ends the strip; it may not look beyond a row.
+        strip: is given rows of the map, with those around that a 3x3 convolution of this stride looks at, and which
+            of the rows that such a convolution makes of them are right: the others saw the zeros around the strip.
         x: the whole map.
-        stride: 1, or 2 for a map of even height.
-        numbers_a_row: how many numbers one row holds where it is widest; so the strips' heights are chosen.
+        stride: 1, or a power of 2 that divides the map's height.
+        numbers_a_row: how many numbers a row that is made holds where it is widest; so the strips' heights are chosen.
     """
     height = x.shape[2]
     rows, out = -(-height // stride), []
@@ -53,9 +53,8 @@ def in_strips(
     for first in range(0, rows, at_once):
         end = min(rows, first + at_once)
         above = int(first > 0)
-        seen = between(x[:, :, stride * (first - above) : stride * (end - 1) + 2])
-        # The row above is wrong, and so is the one below: they saw the zeros around the strip.
-        out.append(last(F.gelu(seen[:, :, above : above + end - first])))
+        seen = x[:, :, stride * (first - above) : stride * end + int(stride == 1)]
+        out.append(strip(seen, slice(above, above + end - first)))
     return torch.cat(out, dim=2)
 
 
@@ -69,8 +68,13 @@ class PatchEmbed(nn.Module):
 
     def forward(self, pixels: Map) -> NextMap:
         """Embed pixels, normalised as segment-anything does."""
-        embedded: Tensor = self.conv2(F.gelu(self.conv1(pixels)))
-        return embedded
+
+
+        def strip(seen: Tensor, right: slice) -> Tensor:
+            # Two strides of 2 look no farther up than one of 4, and neither looks down.
+            return convolution(self.conv2, convolution(self.conv1, seen, gelu=True))[:, :, right]
+
+        return in_strips(strip, pixels, stride=4, numbers_a_row=pixels.shape[3] * self.conv1.out_channels)
 
 
 class InvertedBottleneck(nn.Module):
@@ -84,7 +88,12 @@ class InvertedBottleneck(nn.Module):
 
     def forward(self, x: Map) -> Map:
         """Keep the shape."""
-        return F.gelu(x + _wide_in_strips(self, x, stride=1))
+
+        def strip(seen: Tensor, right: slice) -> Tensor:
+            wide = convolution(self.conv2, convolution(self.conv1, seen, gelu=True), gelu=True)
+            return F.gelu(seen[:, :, right] + convolution(self.conv3, wide[:, :, right]))
+
+        return in_strips(strip, x, stride=1, numbers_a_row=x.shape[3] * self.conv1.out_channels)
 
 
 class Downsample(nn.Module):
@@ -98,18 +107,13 @@ class Downsample(nn.Module):
 
     def forward(self, x: Map) -> NextMap:
         """Widen, and divide height and width by the stride."""
-        return _wide_in_strips(self, x, stride=self.conv2.stride[0])
 
+        def strip(seen: Tensor, right: slice) -> Tensor:
+            wide = convolution(self.conv2, convolution(self.conv1, seen, gelu=True), gelu=True)
+            return convolution(self.conv3, wide[:, :, right])
 
-def _wide_in_strips(convolutions: "InvertedBottleneck | Downsample", x: Map, *, stride: int) -> NextMap:
-    x = x.to(convolutions.conv1.weight.dtype)
-    return in_strips(
-        lambda rows: convolutions.conv2(F.gelu(convolutions.conv1(rows))),
-        convolutions.conv3,
-        x,
-        stride=stride,
-        numbers_a_row=x.shape[3] * convolutions.conv1.out_channels,
-    )
+        stride = self.conv2.stride[0]
+        return in_strips(strip, x, stride=stride, numbers_a_row=stride * x.shape[3] * self.conv1.out_channels)
 
 
 def offset_index(window: int, *, device: torch.device | None = None) -> Int[Tensor, "n n"]:
@@ -158,7 +162,7 @@ class Mlp(nn.Module):
         """Keep the shape; no residual."""
         *_, width = tokens.shape
         parts = torch.split(tokens.reshape(-1, width), max(1, 2 * STRIP_NUMBERS // self.fc1.out_features))
-        mixed = torch.cat([self.fc2(F.gelu(self.fc1(self.norm(part).to(self.fc1.weight.dtype)))) for part in parts])
+        mixed = torch.cat([linear(self.fc2, linear(self.fc1, self.norm(part), gelu=True)) for part in parts])
         return mixed.view(tokens.shape)
 
 

@@ -1,0 +1,76 @@
+"""Linear layers and convolutions with the GELU that follows, in one operation where the processor's library has it.
+
+oneDNN, PyTorch's library for processors, applies a GELU while a product is still in the cache, and adds a bias without
+first writing it to every row. Eager PyTorch does neither; the operations are those that torch.compile's output calls.
+They know no gradients and are no public interface: elsewhere, and wherever one is missing or answers otherwise than
+it should, the layers run as they are.
+"""
+
+from functools import cache
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
+
+_CLOSE = 0.05  # of numbers near 1 in bfloat16
+
+
+def linear(layer: nn.Module, x: Float[Tensor, "*batch c"], *, gelu: bool = False) -> Float[Tensor, "*batch d"]:
+    """`layer(x)`, then GELU if asked for; x may be of a finer dtype than the layer's weights.
+
+    Whatever is not just a linear layer (one with an adapter, say) is called as it is.
+    """
+    if type(layer) is nn.Linear:
+        x = x.to(layer.weight.dtype)
+        if _fuses(x, layer.weight, layer.bias):
+            return _linear(x, layer.weight, layer.bias, gelu=gelu)
+    out: Tensor = layer(x)
+    return F.gelu(out) if gelu else out
+
+
+def convolution(layer: nn.Module, x: Float[Tensor, "b c h w"], *, gelu: bool = False) -> Float[Tensor, "b d h2 w2"]:
+    """`layer(x)`, then GELU if asked for; x may be of a finer dtype than the layer's weights."""
+    if type(layer) is nn.Conv2d:
+        x = x.to(layer.weight.dtype)
+        if gelu and _fuses(x, layer.weight, layer.bias):
+            return _convolution(x, layer)
+    out: Tensor = layer(x)
+    return F.gelu(out) if gelu else out
+
+
+def _fuses(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    learnt = any(each is not None and each.requires_grad for each in (x, weight, bias))
+    return not (torch.is_grad_enabled() and learnt) and has_fused_operations(x.device.type, x.dtype)
+
+
+@cache
+def has_fused_operations(device: str, dtype: torch.dtype) -> bool:
+    """Whether the fused operations are to be had for this device and dtype, and compute what they should."""
+    if device != "cpu" or dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
+        return False
+    x = torch.linspace(-1, 1, 64, dtype=dtype).view(1, 4, 4, 4).to(memory_format=torch.channels_last)
+    layer = nn.Conv2d(4, 4, 3, padding=1).to(dtype).requires_grad_(requires_grad=False)
+    weight, bias = layer.weight[:, :, 1, 1].contiguous(), cast("Tensor", layer.bias)
+    rows = x.permute(0, 2, 3, 1)
+    try:
+        found = _convolution(x, layer), _linear(rows, weight, bias, gelu=True), _linear(rows, weight, bias, gelu=False)
+    # AttributeError: there is no such operation. RuntimeError, of which torch's errors are: it takes other arguments.
+    except (AttributeError, RuntimeError):
+        return False
+    plain = F.gelu(layer(x)), F.gelu(F.linear(rows, weight, bias)), F.linear(rows, weight, bias)
+    return all(torch.allclose(one, other, atol=_CLOSE) for one, other in zip(found, plain, strict=True))
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool) -> Tensor:
+    name, algorithm = ("gelu", "none") if gelu else ("none", "")
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], algorithm)  # noqa: SLF001
+    return out
+
+
+def _convolution(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001
+        x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups, "gelu", [], "none"
+    )
+    return out
