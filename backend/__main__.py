@@ -4,7 +4,7 @@ import typer
 
 from backend.commands import demo, export, learning, machine, project, refresh, registry, serving, warm
 from backend.commands.console import told_plainly
-from backend.processes import share_cores
+from backend.processes import keep_freed_memory, share_cores
 
 app = typer.Typer(
     name="samloop",
@@ -35,6 +35,7 @@ app.command("settings")(machine.settings_table)
 def main() -> None:
     """Run the command line; an error of ours is one sentence and exit status 1."""
     share_cores()
+    keep_freed_memory()
     with told_plainly():
         app()
 

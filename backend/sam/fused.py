@@ -11,7 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionEncoder
+from transformers.activations import GELUActivation
+from transformers.models.sam.modeling_sam import SamMLPBlock, SamVisionAttention, SamVisionEncoder
+
+from backend.sam.pointwise import linear
 
 _SCORES_AT_ONCE = 1 << 23  # 16 MB in bfloat16: what stays in a processor's last cache, and bounds the memory
 
@@ -35,10 +38,9 @@ class FusedAttention(nn.Module):
     def forward(self, hidden_states: Float[Tensor, "b h w c"]) -> tuple[Float[Tensor, "b h w c"], None]:
         """Mix the tokens of each window (or of each image, which then is one window); transformers wants a pair."""
         batch, height, width, channels = hidden_states.shape
-        qkv = self.qkv(hidden_states).view(batch, height, width, 3, self.heads, channels // self.heads)
+        qkv = linear(self.qkv, hidden_states).view(batch, height, width, 3, self.heads, channels // self.heads)
         mix = self._one_by_one if hidden_states.device.type == "cpu" else self._together
-        out: Tensor = self.proj(mix(qkv).view(batch, height, width, channels))
-        return out, None
+        return linear(self.proj, mix(qkv).view(batch, height, width, channels)), None
 
     def _extended(
         self, qkv: Float[Tensor, "b h w 3 heads d"]
@@ -69,8 +71,20 @@ class FusedAttention(nn.Module):
         return torch.stack(out)
 
 
+class FusedMlp(nn.Module):
+    """Stands where `SamMLPBlock` was, with its weights by their names: the same sums, its GELU where they are made."""
+
+    def __init__(self, mlp: SamMLPBlock) -> None:
+        super().__init__()
+        self.lin1, self.lin2 = mlp.lin1, mlp.lin2
+
+    def forward(self, hidden_states: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch c"]:
+        """Mix the numbers of each token."""
+        return linear(self.lin2, linear(self.lin1, hidden_states, gelu=True))
+
+
 def fuse_attention(encoder: nn.Module) -> None:
-    """Put `FusedAttention` into each layer of transformers' SAM encoder; any other encoder stays as it is.
+    """Put `FusedAttention` and `FusedMlp` into transformers' SAM encoder, layer by layer; any other encoder stays as it is.
 
     The names and values of its weights stay too. To be called before its dtype is changed.
     """
@@ -80,3 +94,6 @@ def fuse_attention(encoder: nn.Module) -> None:
         attention = getattr(layer, "attn", None)
         if isinstance(attention, SamVisionAttention) and attention.use_rel_pos:
             layer.attn = FusedAttention(attention)
+        mlp = getattr(layer, "mlp", None)
+        if isinstance(mlp, SamMLPBlock) and isinstance(mlp.act, GELUActivation):
+            layer.mlp = FusedMlp(mlp)

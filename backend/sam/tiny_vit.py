@@ -44,7 +44,7 @@ def in_strips(strip: Callable[[Tensor, slice], Tensor], x: Map, *, stride: int, 
         strip: is given rows of the map, with those around that a 3x3 convolution of this stride looks at, and which
             of the rows that such a convolution makes of them are right: the others saw the zeros around the strip.
         x: the whole map.
-        stride: 1, or a power of 2 that divides the map's height.
+        stride: 1, or 2 for a map of even height.
         numbers_a_row: how many numbers a row that is made holds where it is widest; so the strips' heights are chosen.
     """
     height = x.shape[2]
@@ -68,13 +68,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, pixels: Map) -> NextMap:
         """Embed pixels, normalised as segment-anything does."""
-
-
-        def strip(seen: Tensor, right: slice) -> Tensor:
-            # Two strides of 2 look no farther up than one of 4, and neither looks down.
-            return convolution(self.conv2, convolution(self.conv1, seen, gelu=True))[:, :, right]
-
-        return in_strips(strip, pixels, stride=4, numbers_a_row=pixels.shape[3] * self.conv1.out_channels)
+        # In one piece: strips of what is only twice as wide cost more in rows computed twice than they save.
+        return convolution(self.conv2, convolution(self.conv1, pixels, gelu=True))
 
 
 class InvertedBottleneck(nn.Module):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,33 @@ def test_the_command_line_lets_waiting_threads_sleep_unless_the_user_says_otherw
         check=True,
     )
     assert done.stdout.splitlines()[-1] == f"told {told}"
+
+
+FAULTS = """
+import resource, numpy, os
+from backend.processes import keep_freed_memory
+keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    arrays = [numpy.full(24 << 20, 1, numpy.uint8) for _ in range(4)]
+    del arrays
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults(), faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone can be told so")
+@pytest.mark.parametrize(("given", "keeps"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
+def test_freed_memory_is_used_again_without_asking_the_kernel_unless_the_user_says_otherwise(
+    given: dict[str, str], keeps: bool
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS],
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])} | given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # 96 MB are 24,576 pages, or 48 huge ones.
+    assert (int(done.stdout) < 20) is keeps, done.stdout

@@ -35,6 +35,7 @@ from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from backend.labelstudio.rle import decode_mask, encode_mask
 from backend.masks.prompt import Box, Click, Prompt
+from backend.processes import keep_freed_memory
 from backend.sam.canvas import mask_of_logits, pixels_on_canvas
 from backend.sam.fused import fuse_attention
 from backend.sam.loading import BaseModel, decoder_of, load_base
@@ -244,6 +245,7 @@ def batch(
 
 def main() -> None:
     """Measure all of it, and write README's block."""
+    keep_freed_memory()  # as `samloop` does
     measured, settings = commit(), Settings()
     exact, base = (
         load_base("mobile-sam", cache_dir=settings.cache_dir, device="cpu", dtype=d) for d in ("float32", "auto")
