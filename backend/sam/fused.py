@@ -84,7 +84,7 @@ class FusedMlp(nn.Module):
 
 
 def fuse_attention(encoder: nn.Module) -> None:
-    """Put `FusedAttention` and `FusedMlp` into transformers' SAM encoder, layer by layer; any other encoder stays as it is.
+    """Put `FusedAttention` and `FusedMlp` into the layers of transformers' SAM encoder; any other encoder stays so.
 
     The names and values of its weights stay too. To be called before its dtype is changed.
     """
