@@ -6,24 +6,24 @@ minutes on two idle cores when the embeddings are cached.
 """
 
 import argparse
-import hashlib
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from backend.demo.photographs import sample_photographs
+import numpy as np
+from benchmarks.exports import photographs, write
+
 from backend.masks.metrics import iou
 from backend.masks.prompt import Prompt
-from backend.sam.loading import BaseModel, decoder_of, load_base
+from backend.sam.loading import decoder_of
 from backend.sam.predictor import Predictor
 from backend.settings import Settings
-from finetuner.annotations import Exclusions, annotated_task
 from finetuner.config import TrainConfig
-from finetuner.dataset import Embeddings, Sample
-from finetuner.objects import LabelledMask
-from finetuner.offline import _tasks, image_path
+from finetuner.dataset import Embeddings, Sample, assemble
+from finetuner.offline import _samples
 from finetuner.progress import silent
 from finetuner.prompting import farthest_inner_point
 from finetuner.recipe import Workshop
@@ -94,38 +94,37 @@ def show(name: str, table: Table) -> None:
         say(f"| {policy} | {chosen.mean():.3f} | {difference.mean():+.3f} | [{low:+.3f}, {high:+.3f}] |")
 
 
-def nuclei(base: BaseModel, embeddings: Embeddings) -> list[Sample]:
-    shop = Workshop(base=base, embeddings=embeddings, config=TrainConfig(), exclusions=Exclusions(), progress=silent)
-    tasks = [
-        annotated_task(each, image_key="image", exclusions=shop.exclusions) for each in _tasks(NUCLEI / "export.json")
-    ]
-    return shop.samples(
-        [each for each in tasks if each is not None],
-        read=lambda task: image_path(NUCLEI / "images", task.image_uri).read_bytes(),
-        max_pixels=10**6,
-    )
+def samples_of(export: Path, *, shop: Workshop, settings: Settings, held_out: bool) -> Sequence[Sample]:
+    found = _samples(export, export.with_name("images"), settings=settings, workshop=shop)
+    if not held_out:
+        return found
+    return assemble(found, share=shop.config.held_out_share, exclusions=shop.exclusions).held_out
 
 
-def photographs(embeddings: Embeddings) -> list[Sample]:
-    samples = []
-    for each in sample_photographs():
-        sha256 = hashlib.sha256(each.png).hexdigest()
-        embeddings.ensure(sha256, each.png, max_pixels=10**7)
-        objects = tuple(LabelledMask.of(item.mask, label=item.label) for item in each.objects)
-        samples.append(Sample(image_sha256=sha256, height_px=each.height_px, width_px=each.width_px, objects=objects))
-    return samples
+def base_by_policy(export: Path) -> Mapping[str, float]:
+    """One click's mean IoU on what is held out, of the base, by the name of the policy."""
+    settings = Settings.from_env()
+    shop = Workshop.open(settings, config=TrainConfig(), progress=silent)
+    predictor = Predictor(shop.base, decoder_of(shop.base, None), version="base")
+    samples = samples_of(export, shop=shop, settings=settings, held_out=True)
+    table = measured(samples, predictor=predictor, embeddings=shop.embeddings)
+    every = np.arange(len(table["image"]))
+    return {name: float(table["iou"][every, choose(table)].mean()) for name, choose in POLICIES.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, help="a folder that `samloop train --out` wrote; else the base")
-    checkpoint = parser.parse_args().checkpoint
+    parser.add_argument("--held-out", action="store_true", help="the images alone that a training holds out")
+    given = parser.parse_args()
     settings = Settings.from_env()
-    base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
-    predictor = Predictor(base, decoder_of(base, checkpoint), version="measured")
-    embeddings = Embeddings(base, folder=settings.cache_dir / "embeddings")
-    show("nuclei", measured(nuclei(base, embeddings), predictor=predictor, embeddings=embeddings))
-    show("coins and bricks", measured(photographs(embeddings), predictor=predictor, embeddings=embeddings))
+    shop = Workshop.open(settings, config=TrainConfig(), progress=silent)
+    predictor = Predictor(shop.base, decoder_of(shop.base, given.checkpoint), version="measured")
+    with tempfile.TemporaryDirectory() as folder:
+        sets = {"nuclei": NUCLEI / "export.json", "coins and bricks": write(photographs(), Path(folder))}
+        for name, export in sets.items():
+            samples = samples_of(export, shop=shop, settings=settings, held_out=given.held_out)
+            show(name, measured(samples, predictor=predictor, embeddings=shop.embeddings))
 
 
 if __name__ == "__main__":
