@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.readme import say
 from safetensors import safe_open
 
+from backend.registry.checkpoint import MANIFEST_FILE
 from backend.settings import Settings
 from finetuner.offline import image_path
 
@@ -81,7 +82,7 @@ class Bench:
         words = ("train", "--export", export, "--images", self.images, "--out", folder, "--seed", "0")
         words = (*words, "--method", method, "--head", head, "--seconds", f"{self.seconds:g}")
         _, seconds = samloop(*words, cache=cache)
-        manifest = json.loads(next(folder.glob("*.json")).read_bytes())
+        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
         return Trained(method, folder, manifest, seconds, report={})
 
 
