@@ -52,9 +52,9 @@ class Bench:
     def images(self) -> Path:
         return self.export.with_name("images")
 
-    def trained(self, method: str, *, head: str = "promptable", evaluated: bool = False) -> Trained:
+    def trained(self, method: str, *, head: str = "promptable", evaluated: bool = False, **environment: str) -> Trained:
         """Train with seed 0; `evaluated`: with what `samloop evaluate` says of it."""
-        done = self._done.get((method, head)) or self._train(self.export, method=method, head=head)
+        done = self._done.get((method, head)) or self._train(self.export, method=method, head=head, **environment)
         if evaluated and not done.report:
             words = ("evaluate", "--export", self.export, "--images", self.images, "--checkpoint", done.folder)
             line, _ = samloop(*words, "--json", cache=done.folder.with_suffix(".cache"))
@@ -76,12 +76,12 @@ class Bench:
     def digest(self, task: dict[str, Any]) -> str:
         return hashlib.sha256(image_path(self.images, task["data"]["image"]).read_bytes()).hexdigest()
 
-    def _train(self, export: Path, *, method: str, head: str) -> Trained:
+    def _train(self, export: Path, *, method: str, head: str, **environment: str) -> Trained:
         folder = self.folder / f"{self.export.parent.name}-{export.stem}-{method}-{head}"
         cache = cache_without_embeddings(folder.with_suffix(".cache"))
         words = ("train", "--export", export, "--images", self.images, "--out", folder, "--seed", "0")
         words = (*words, "--method", method, "--head", head, "--seconds", f"{self.seconds:g}")
-        _, seconds = samloop(*words, cache=cache)
+        _, seconds = samloop(*words, cache=cache, **environment)
         manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
         return Trained(method, folder, manifest, seconds, report={})
 
