@@ -145,6 +145,12 @@ class Settings:
     )
     train_epochs: int = _setting("SAMLOOP_EPOCHS", _integer(1, 1000), 30, "most epochs of a training")
     train_seconds: float = _setting("SAMLOOP_TRAIN_SECONDS", _number(1, 86400), 600.0, "most seconds of a training")
+    save_seconds: float = _setting(
+        "SAMLOOP_SAVE_SECONDS",
+        _number(0, 3600),
+        10.0,
+        "how often a training writes down where it is, so that after a kill it goes on from there; 0: never",
+    )
     cache_dir: Path = _setting(
         "SAMLOOP_CACHE_DIR", _path, lambda: _xdg("XDG_CACHE_HOME", ".cache"), "converted weights and embeddings"
     )

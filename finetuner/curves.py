@@ -1,11 +1,12 @@
 """How a training went: its loss as it learnt, and what held-out objects said now and then."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding
@@ -43,6 +44,27 @@ class Curves:
         """Note a step."""
         self.steps.append((step.step, step.loss, step.mask, step.iou))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The steps, for a state."""
+        return {"curves.steps": torch.tensor(self.steps, dtype=torch.float64).reshape(-1, 4)}
+
+    def values(self) -> dict[str, Any]:
+        """The looks, for a state."""
+        return {"looks": [asdict(each) for each in self.looks]}
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> "Curves":
+        """What told these `tensors` and `values`.
+
+        Raises:
+            KeyError, TypeError, ValueError: nothing of this kind did.
+        """
+        steps = [(int(number), *rest) for number, *rest in tensors["curves.steps"].reshape(-1, 4).tolist()]
+        looks = [Look(**each) for each in values["looks"]]
+        if any(set(each.loss) != set(PROMPTS) or set(each.iou) != set(PROMPTS) for each in looks):
+            raise ValueError(f"a look is not of {', '.join(PROMPTS)}")
+        return cls(steps=steps, looks=looks)
+
     def to_json(self) -> dict[str, Any]:
         """`{"training": [[step, loss, mask loss, IoU loss], ...], "held_out": [{"step", "loss", "iou"}, ...]}`.
 
@@ -74,15 +96,15 @@ class Watcher:
     ) -> None:
         self._method, self._config, self._embedding = method, config, embedding
         self._samples = held_out[:_MOST_IMAGES]
-        self._next = 0.0
+        self.next_look = 0.0  # done share of the work, in [0, 1], at which the next is due
 
     def is_due(self, done: float) -> bool:
         """Whether it is time for another look, `done` in [0, 1] of the work being done; never without images."""
-        return bool(self._samples) and done >= min(self._next, 1.0) - 1e-9
+        return bool(self._samples) and done >= min(self.next_look, 1.0) - 1e-9
 
     def look(self, *, step: int, done: float) -> Look:
         """Measure with the weights as they are now."""
-        self._next = done + 1 / (_LOOKS - 1)
+        self.next_look = done + 1 / (_LOOKS - 1)
         loss: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
         ious: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
         for sample in self._samples:

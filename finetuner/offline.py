@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,8 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
 
     The split, the recipe and the measures are those of a project's training; absent, the method is the settings'.
     `epochs` given: that many, up to `seconds`; else as many as the recipe's bound on work allows. Nothing is promoted:
-    nothing is served here.
+    nothing is served here. Killed, and called again with the same, it goes on where it was: until it is done that is kept
+    in `<out>.unfinished`.
 
     Raises:
         BadInput: the export is none, or the method or head is unknown.
@@ -58,18 +60,21 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
         config = replace(config, epochs=epochs, decodes=None)
     if seconds is not None:
         config = replace(config, seconds=seconds)
-    workshop = Workshop.open(settings, config=config, progress=progress)
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    workshop = Workshop.open(settings, config=config, progress=progress, unfinished_in=unfinished)
     samples = _samples(export, images, settings=settings, workshop=workshop)
     candidate = learn(samples, served=Served(version=workshop.base.name), workshop=workshop)
     progress("publishing", folder=str(out))
     # The digest of the data, not of the weights: the folder is a checkpoint like any other, but in no project's line.
     version = f"{re.sub(r'[^A-Za-z0-9._-]', '-', workshop.base.name)}-offline-{candidate.manifest.data_digest[:6]}"
-    return write_checkpoint(
+    written = write_checkpoint(
         out,
         weights=candidate.weights,
         manifest=replace(candidate.manifest, version=version),
         others=candidate.others,
     )
+    shutil.rmtree(unfinished, ignore_errors=True)  # states of other annotations too: they are of use to nobody
+    return written
 
 
 def evaluate_export(  # noqa: PLR0913 - the command's options, by name

@@ -22,6 +22,7 @@ from finetuner.recipe import Candidate, Served, Workshop, config_of, learn, lear
 log = logging.getLogger(__name__)
 
 _TASKS_A_PAGE = 50
+UNFINISHED = "unfinished"  # beside the registry's own folders: the worker that goes on may be on another machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
     """
     label_studio, registry = _label_studio(settings), Registry(settings.model_dir)
     progress("pulling", project=project_id)
-    workshop = Workshop.open(settings, config=config_of(settings), progress=progress)
+    workshop = Workshop.open(
+        settings, config=config_of(settings), progress=progress, unfinished_in=settings.model_dir / UNFINISHED
+    )
     samples = _samples(project_id, settings=settings, label_studio=label_studio, workshop=workshop)
     champion = registry.champion(project_id)
     candidate = learn(samples, served=_served(workshop.base, registry, champion), workshop=workshop)
@@ -59,6 +62,7 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
     manifest = registry.publish(
         project_id, weights=candidate.weights, manifest=candidate.manifest, others=candidate.others
     )
+    candidate.published()
     return _promote(project_id, manifest.version, candidate, registry=registry, champion=champion, fence=fence)
 
 

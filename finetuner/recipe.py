@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from backend.registry.checkpoint import REPORT_FILE, Manifest
@@ -18,12 +19,12 @@ from backend.settings import Settings
 from finetuner.annotations import AnnotatedTask, annotated_task
 from finetuner.comparison import differences
 from finetuner.config import TrainConfig
-from finetuner.curves import Curves, Watcher, mean_looks
+from finetuner.curves import Curves, mean_looks
 from finetuner.data_report import DataReport
-from finetuner.dataset import Dataset, Embeddings, Sample, SampleReader, assemble
+from finetuner.dataset import Dataset, Embeddings, Sample, SampleReader, assemble, data_digest
 from finetuner.evaluation import Measured, measure
 from finetuner.exclusions import Exclusions
-from finetuner.folds import Training, fair_images, trainings
+from finetuner.folds import fair_images, trainings
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
 from finetuner.outcome import Compared, calibrate
@@ -33,11 +34,12 @@ from finetuner.report import checkpoint_page
 from finetuner.report.pictures import ImagesAgain
 from finetuner.report.review import review_file
 from finetuner.smoke import faults
-from finetuner.trainer import Trainer
+from finetuner.training_run import TrainingRun, seed_all
+from finetuner.unfinished import Unfinished, run_key
 
 log = logging.getLogger(__name__)
 
-_TELL_S = 5.0
+_LAYOUT = 1  # of a state: another number where another version of this program could not go on from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +59,28 @@ class Candidate:
     """What a training made: the weights' file, and a manifest that lacks only the version and the files.
 
     `others` are the checkpoint's further files, by name: the report, a page for people, and the masks of the held-out
-    objects, which the review pages show.
+    objects, which the review pages show. `unfinished` holds the states of its trainings, which whoever publishes it
+    clears.
     """
 
     weights: bytes
     manifest: Manifest
     verdict: Verdict
     others: Mapping[str, bytes] = field(repr=False)
+    unfinished: Unfinished | None = field(default=None, repr=False)
+
+    def published(self) -> None:
+        """It is kept elsewhere now: what would bring it back after a kill is not needed."""
+        if self.unfinished is not None:
+            self.unfinished.clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """What every step of a training uses."""
+    """What every step of a training uses.
+
+    `unfinished_in`: the folder for what a killed training goes on from, saved every `save_every_s`; None: none is kept.
+    """
 
     base: BaseModel
     embeddings: Embeddings
@@ -76,9 +88,13 @@ class Workshop:
     exclusions: Exclusions
     progress: Progress
     images_again: ImagesAgain = field(default_factory=ImagesAgain)
+    unfinished_in: Path | None = None
+    save_every_s: float = 0.0
 
     @classmethod
-    def open(cls, settings: Settings, *, config: TrainConfig, progress: Progress) -> "Workshop":
+    def open(
+        cls, settings: Settings, *, config: TrainConfig, progress: Progress, unfinished_in: Path | None = None
+    ) -> "Workshop":
         """Load the base model.
 
         Raises:
@@ -93,7 +109,25 @@ class Workshop:
             config=config,
             exclusions=Exclusions(),
             progress=progress,
+            unfinished_in=unfinished_in,
+            save_every_s=settings.save_seconds,
         )
+
+    def unfinished(self, samples: Sequence[Sample], *, served: str) -> Unfinished | None:
+        """The states of a training on these samples, of an earlier process or of this one; None where none are kept.
+
+        Keyed by all that decides what comes of it: a state of anything else is never taken up.
+        """
+        if self.unfinished_in is None or not self.save_every_s:
+            return None
+        facts = {
+            "config": self.config.to_json(), "data": data_digest(samples), "base": self.base.fingerprint,
+            "encoder": self.base.encoder_fingerprint, "device": self.base.device.type, "served": served,
+            "code": [importlib.metadata.version(name) for name in ("samloop", "torch", "numpy")], "layout": _LAYOUT,
+            # The digest of the data knows no order, and the trainer's draws do.
+            "order": [[each.image_sha256, *((item.y0_px, item.x0_px) for item in each.objects)] for each in samples],
+        }  # fmt: skip
+        return Unfinished(self.unfinished_in, key=run_key(facts), every_s=self.save_every_s)
 
     def annotated(self, task: object, *, image_key: str | None) -> AnnotatedTask | None:
         """Read one task as annotations.annotated_task does; None if there is nothing in it to learn from."""
@@ -160,7 +194,8 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
         samples, share=config.held_out_share, exclusions=workshop.exclusions, most_folds=config.most_folds
     )
     workshop.progress("splitting", said=dataset.split.describe())
-    trained = _train_all(dataset, workshop=workshop)
+    unfinished = workshop.unfinished(samples, served=served.version)
+    trained = _train_all(dataset, workshop=workshop, unfinished=unfinished)
     compared = _compare(trained, dataset, served=served, workshop=workshop)
     kept = trained.predictor()
     calibration = calibrate(kept, dataset.train, embedding=workshop.embeddings.by(kept.base))
@@ -169,7 +204,7 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
         **({} if calibration is None else {"calibration": calibration.to_json()}),
         "seconds": {
             "training": round(trained.seconds, 1),
-            "evaluating": round(time.monotonic() - began - trained.seconds, 1),
+            "evaluating": round(time.monotonic() - began - trained.here_s, 1),
         },
         "ended_at": trained.ended_at[-1],
         "split": _split_json(dataset, trained),
@@ -192,7 +227,11 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     )  # fmt: skip
     masks = review_file(dataset.held_out, base=compared.base, candidate=compared.candidate)
     return Candidate(
-        weights=weights, manifest=manifest, verdict=verdict, others={REPORT_FILE: page, REVIEW_FILE: masks}
+        weights=weights,
+        manifest=manifest,
+        verdict=verdict,
+        others={REPORT_FILE: page, REVIEW_FILE: masks},
+        unfinished=unfinished,
     )
 
 
@@ -207,6 +246,7 @@ class _Trained:
 
     `measured` is in the order of the dataset's held-out side; `ended_at` in that of the trainings. Of the `curves` the
     steps are those of what is kept, and the looks at held-out objects the mean of all trainings that held any out.
+    `seconds` are those of the trainings; `here_s` those in this process, less after a kill.
     """
 
     method: Method
@@ -214,22 +254,26 @@ class _Trained:
     ended_at: tuple[Mapping[str, Any], ...]
     curves: Curves
     seconds: float
+    here_s: float
 
     def predictor(self) -> Predictor:
         """What is kept, as it would be served."""
         return self.method.predictor(version="candidate")
 
 
-def _train_all(dataset: Dataset, *, workshop: Workshop) -> _Trained:
+def _train_all(dataset: Dataset, *, workshop: Workshop, unfinished: Unfinished | None) -> _Trained:
     measured: list[Measured] = []
-    ended_at, looks, seconds = [], [], 0.0
+    ended_at, looks, here_s = [], [], 0.0
     for training in trainings(dataset, config=workshop.config):
-        began = time.monotonic()
+        began_s = time.monotonic()
+        seed_all(workshop.config.seed)
         method = new_method(workshop.config.method, workshop.base, config=workshop.config)
-        curves = Curves()
-        ended_at.append(_train(method, training, workshop=workshop, curves=curves))
-        looks.append(curves.looks)
-        seconds += time.monotonic() - began
+        run = TrainingRun(
+            method, training, embeddings=workshop.embeddings, unfinished=unfinished, progress=workshop.progress
+        )
+        ended_at.append(run.train())
+        looks.append(run.curves.looks)
+        here_s += time.monotonic() - began_s
         if training.held_out:
             candidate = method.predictor(version="candidate")
             measured += _measured(candidate, training.held_out, who="candidate", workshop=workshop)
@@ -237,41 +281,10 @@ def _train_all(dataset: Dataset, *, workshop: Workshop) -> _Trained:
         method=method,
         measured=tuple(measured),
         ended_at=tuple(ended_at),
-        curves=Curves(steps=curves.steps, looks=mean_looks(looks)),
-        seconds=seconds,
+        curves=Curves(steps=run.curves.steps, looks=mean_looks(looks)),
+        seconds=sum(each["seconds"] for each in ended_at),
+        here_s=here_s,
     )
-
-
-def _train(method: Method, training: Training, *, workshop: Workshop, curves: Curves) -> Mapping[str, Any]:
-    learning, looking = (partial(method.seen, embeddings=workshop.embeddings, learns=each) for each in (True, False))
-    trainer = Trainer(method, training.train, config=training.config, embedding=learning)
-    watcher = Watcher(method, training.held_out, config=training.config, embedding=looking)
-
-    def look(number: int, done: float) -> None:
-        if watcher.is_due(done):
-            curves.looks.append(watcher.look(step=number, done=done))
-
-    look(0, 0.0)
-    told_s, losses, step = time.monotonic(), [], None
-    for step in trainer.steps():
-        curves.add(step)
-        if step.done < 1:
-            look(step.step, step.done)
-        losses.append(step.loss)
-        now = time.monotonic()
-        if step.is_last_of_epoch or step.step == 1 or now - told_s >= _TELL_S:
-            workshop.progress(
-                "training", epoch=step.epoch, epochs=step.epochs, step=step.step, loss=sum(losses) / len(losses),
-                mask_loss=step.mask, iou_loss=step.iou, learning_rate=step.learning_rate, seconds=step.seconds,
-                **training.figures(),
-            )  # fmt: skip
-            told_s = now
-        if step.is_last_of_epoch:
-            losses = []
-    if step is None:
-        return {"epochs": 0, "steps": 0, "decodes": 0, "seconds": 0.0}
-    look(step.step, 1.0)
-    return {"epochs": step.epoch, "steps": step.step, "decodes": step.decodes, "seconds": round(step.seconds, 1)}
 
 
 def _measured(predictor: Predictor, samples: Sequence[Sample], *, who: str, workshop: Workshop) -> tuple[Measured, ...]:

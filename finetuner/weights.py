@@ -80,6 +80,10 @@ class TrainedWeights:
             found |= {f"{key}.{name}": remembered[key] for key in _ADAM if key in remembered}
         return found
 
+    def finished(self) -> dict[str, Tensor]:
+        """What `restore` needs to have the weights as they are, and no more: of a training that is over."""
+        return {f"weight.{name}": weight.detach() for name, weight in zip(self._names, self._weights, strict=True)}
+
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `tensors` told, in the order of these weights; others among them are not looked at.
 
@@ -87,17 +91,22 @@ class TrainedWeights:
             ValueError: one is missing, of another shape or type, or not finite; then nothing was changed.
         """
         shapes = dict(zip(self._names, self._weights, strict=True))
-        taken = {group: [_taken(tensors, group, name, like) for name, like in shapes.items()]
-                 for group in ("weight", "average")}  # fmt: skip
-        has_kept = any(name.startswith("kept.") for name in tensors)
-        kept = [_taken(tensors, "kept", name, like) for name, like in shapes.items()] if has_kept else []
+
+        def all_of(group: str) -> list[Tensor]:
+            return [_taken(tensors, group, name, like) for name, like in shapes.items()]
+
+        weights = all_of("weight")
+        average, kept = (
+            all_of(group) if any(name.startswith(f"{group}.") for name in tensors) else []
+            for group in ("average", "kept")
+        )
         adam = {
             name: {key: _taken(tensors, key, name, torch.zeros(()) if key == "step" else like) for key in _ADAM}
             for name, like in shapes.items()
             if f"step.{name}" in tensors
         }
-        self._put(taken["weight"])
-        self._average, self._kept = taken["average"], kept
+        self._put(weights)
+        self._average, self._kept = average or [each.clone() for each in weights], kept
         for name, weight in shapes.items():
             self._adam.state.pop(weight, None)
             if name in adam:

@@ -1,6 +1,7 @@
 """A tiny random SAM, pictures of discs with their masks, and the same as Label Studio has them."""
 
 import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,29 @@ def brush() -> Callable[..., dict[str, Any]]:
         return brush_region(mask, control=control, label=label, score=1.0, model_version="by-hand")
 
     return region
+
+
+@pytest.fixture
+def export(
+    tmp_path: Path,
+    discs: Callable[..., tuple[Image.Image, list[np.ndarray]]],
+    png: Callable[[Image.Image], bytes],
+    brush: Callable[..., dict[str, Any]],
+) -> Path:
+    """Eight pictures in `images/`, as an export of uploads names them."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    tasks = []
+    for seed in range(8):
+        image, masks = discs(seed)
+        (folder / f"disc {seed}.png").write_bytes(png(image))
+        tasks.append(
+            {
+                "id": seed,
+                "data": {"image": f"/data/upload/1/0123abcd-disc%20{seed}.png"},
+                "annotations": [{"id": seed, "result": [brush(mask) for mask in masks]}],
+            }
+        )
+    file = tmp_path / "export.json"
+    file.write_text(json.dumps(tasks))
+    return file

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,32 +17,6 @@ from backend.settings import Settings
 from finetuner.offline import evaluate_export, image_path, train_export
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def export(
-    tmp_path: Path,
-    discs: Callable[..., tuple[Image.Image, list[np.ndarray]]],
-    png: Callable[[Image.Image], bytes],
-    brush: Callable[..., Json],
-) -> Path:
-    """Eight pictures in `images/`, as an export of uploads names them."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    tasks = []
-    for seed in range(8):
-        image, masks = discs(seed)
-        (folder / f"disc {seed}.png").write_bytes(png(image))
-        tasks.append(
-            {
-                "id": seed,
-                "data": {"image": f"/data/upload/1/0123abcd-disc%20{seed}.png"},
-                "annotations": [{"id": seed, "result": [brush(mask) for mask in masks]}],
-            }
-        )
-    file = tmp_path / "export.json"
-    file.write_text(json.dumps(tasks))
-    return file
 
 
 def test_an_export_becomes_a_checkpoint_that_can_be_measured(

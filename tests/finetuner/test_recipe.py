@@ -16,7 +16,7 @@ from backend.errors import NothingToLearn
 from backend.registry.checkpoint import Manifest
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import BaseModel
-from finetuner import outcome, recipe
+from finetuner import outcome, training_run
 from finetuner.config import TrainConfig
 from finetuner.dataset import Embeddings, Sample
 from finetuner.exclusions import Exclusions
@@ -44,7 +44,7 @@ class Spy(Trainer):
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[frozenset[str], TrainConfig]]:
     """What every training of the test was given: digests of its images, and its bounds."""
     Spy.noted = []
-    monkeypatch.setattr(recipe, "Trainer", Spy)
+    monkeypatch.setattr(training_run, "Trainer", Spy)
     return Spy.noted
 
 

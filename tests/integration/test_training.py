@@ -74,7 +74,8 @@ def work(tmp_path: Path, tiny_sam_dir: Path, studio: FakeLabelStudio, redis_url:
         "MODEL_DIR": str(tmp_path / "models"),
         "SAMLOOP_CACHE_DIR": str(tmp_path / "cache"),
         "SAMLOOP_MODEL": str(tiny_sam_dir),
-        "SAMLOOP_EPOCHS": "40",
+        "SAMLOOP_EPOCHS": "8",
+        "SAMLOOP_SAVE_SECONDS": "0.001",
     }
     started: list[subprocess.Popen[bytes]] = []
 
@@ -99,14 +100,14 @@ def wait_for(condition: Callable[[], Any], *, seconds: float = 120.0) -> Any:
     return found
 
 
-def test_a_worker_killed_in_mid_training_loses_nothing_another_finishes(
+def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_step(
     work: Callable[[], Any], studio: FakeLabelStudio, redis_url: str, tmp_path: Path
 ) -> None:
     project_id = annotated_project(studio, images=8)
     queue = TrainingQueue(connect(redis_url), job_seconds=600)
     job_id = queue.request(project_id)
     first = work()
-    wait_for(lambda: queue.status(project_id).progress.get("phase") == "training")
+    wait_for(lambda: list((tmp_path / "models" / "unfinished").rglob("*.state")))
     first.send_signal(signal.SIGKILL)
     first.wait(10)
     assert queue.status(project_id).verdict is None, "it was done before it could be killed"
@@ -123,6 +124,8 @@ def test_a_worker_killed_in_mid_training_loses_nothing_another_finishes(
     registry = Registry(tmp_path / "models")
     (manifest,) = registry.versions(project_id)
     assert manifest.project_id == project_id
+    assert manifest.metrics["ended_at"]["resumed"] == 1
+    assert not (tmp_path / "models" / "unfinished").exists()
     verdict = queue.status(project_id).verdict
     assert verdict is not None
     champion = registry.champion(project_id)

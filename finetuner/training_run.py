@@ -1,0 +1,140 @@
+"""One training from its first step to its last: tells where it is, looks at held-out objects, survives a kill."""
+
+import logging
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from finetuner.curves import Curves, Watcher
+from finetuner.dataset import Embeddings
+from finetuner.folds import Training
+from finetuner.methods.base import Method
+from finetuner.progress import Progress
+from finetuner.trainer import Step, Trainer
+from finetuner.unfinished import State, Unfinished
+
+log = logging.getLogger(__name__)
+
+_TELL_S = 5.0
+
+
+class TrainingRun:
+    """A method, and what it learns from. What an earlier process kept of this training in `unfinished` is taken up.
+
+    The state is that between two steps, with the generators of random numbers in it: what follows is what would have
+    followed without the kill, to the last bit (where `seconds` does not end the training: time that a kill cost is
+    gone). Time that was spent before it counts.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        training: Training,
+        *,
+        embeddings: Embeddings,
+        unfinished: Unfinished | None,
+        progress: Progress,
+    ) -> None:
+        self._training, self._unfinished, self._progress = training, unfinished, progress
+        config = training.config
+        learning, looking = (partial(method.seen, embeddings=embeddings, learns=each) for each in (True, False))
+        self._trainer = Trainer(method, training.train, config=config, embedding=learning)
+        self._watcher = Watcher(method, training.held_out, config=config, embedding=looking)
+        self._curves = Curves()
+        self._resumed = 0
+
+    @property
+    def curves(self) -> Curves:
+        """How it went."""
+        return self._curves
+
+    def train(self) -> Mapping[str, Any]:
+        """Train to the end, or to where an earlier process ended it; how far that was.
+
+        Raises:
+            Diverged: the training went to numbers that are none.
+        """
+        ended_at = self._taken_up()
+        if ended_at is not None:
+            return ended_at
+        self._look(0, 0.0)
+        told_s, losses, step = time.monotonic(), [], None
+        for step in self._trainer.steps():
+            self._curves.add(step)
+            if step.done < 1:
+                self._look(step.step, step.done)
+            losses.append(step.loss)
+            if self._unfinished is not None and self._unfinished.is_due():
+                self._unfinished.save(self._training.number, self._state())
+            now_s = time.monotonic()
+            if step.is_last_of_epoch or step.step == 1 or now_s - told_s >= _TELL_S:
+                self._tell(step, loss=sum(losses) / len(losses))
+                told_s = now_s
+            if step.is_last_of_epoch:
+                losses = []
+        return self._ended(step)
+
+    def _ended(self, step: Step | None) -> Mapping[str, Any]:
+        ended_at: dict[str, Any] = {"epochs": 0, "steps": 0, "decodes": 0, "seconds": 0.0}
+        if step is not None:
+            self._look(step.step, 1.0)
+            ended_at = {
+                "epochs": step.epoch, "steps": step.step, "decodes": step.decodes, "seconds": round(step.seconds, 1),
+            }  # fmt: skip
+        ended_at["resumed"] = self._resumed
+        if self._unfinished is not None:
+            # A kill while it is measured, or in a later training of a cross-validation, must not cost this one again.
+            tensors = {**self._trainer.weights.finished(), **self._curves.tensors()}
+            values = {"ended_at": ended_at, **self._curves.values()}
+            self._unfinished.save(self._training.number, State(tensors=tensors, values=values))
+        return ended_at
+
+    def _state(self) -> State:
+        state = self._trainer.state()
+        return State(
+            tensors={**state.tensors, **self._curves.tensors()},
+            values={
+                **state.values, **self._curves.values(), "next_look": self._watcher.next_look, "resumed": self._resumed,
+            },
+        )  # fmt: skip
+
+    def _taken_up(self) -> Mapping[str, Any] | None:
+        """Go on from what was kept, if anything was; how the training ended, if it had."""
+        kept = None if self._unfinished is None else self._unfinished.load(self._training.number)
+        if kept is None or self._unfinished is None:
+            return None
+        try:
+            curves = Curves.restored(kept.tensors, kept.values)
+            if ended_at := kept.values.get("ended_at"):
+                self._trainer.weights.restore(kept.tensors)
+                self._curves = curves
+                return dict(ended_at)
+            next_look, resumed = float(kept.values["next_look"]), int(kept.values["resumed"]) + 1
+            self._trainer.restore(kept)
+        except (KeyError, TypeError, ValueError) as fault:
+            self._unfinished.forget(self._training.number, why=str(fault))
+            return None
+        self._curves, self._watcher.next_look, self._resumed = curves, next_look, resumed
+        log.info(
+            "a killed training goes on after step %d", len(curves.steps), extra={"event": "training.resumed"}
+        )  # fmt: skip
+        return None
+
+    def _look(self, number: int, done: float) -> None:
+        if self._watcher.is_due(done):
+            self._curves.looks.append(self._watcher.look(step=number, done=done))
+
+    def _tell(self, step: Step, *, loss: float) -> None:
+        self._progress(
+            "training", epoch=step.epoch, epochs=step.epochs, step=step.step, loss=loss,
+            mask_loss=step.mask, iou_loss=step.iou, learning_rate=step.learning_rate, seconds=step.seconds,
+            **({"resumed": self._resumed} if self._resumed else {}), **self._training.figures(),
+        )  # fmt: skip
+
+
+def seed_all(seed: int) -> None:
+    """Seed what layers draw from (their first weights, dropout, noisy gates); the trainer's own draws are its own."""
+    torch.manual_seed(seed)
