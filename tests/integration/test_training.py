@@ -74,7 +74,7 @@ def work(tmp_path: Path, tiny_sam_dir: Path, studio: FakeLabelStudio, redis_url:
         "MODEL_DIR": str(tmp_path / "models"),
         "SAMLOOP_CACHE_DIR": str(tmp_path / "cache"),
         "SAMLOOP_MODEL": str(tiny_sam_dir),
-        "SAMLOOP_EPOCHS": "8",
+        "SAMLOOP_EPOCHS": "2",
         "SAMLOOP_SAVE_SECONDS": "0.001",
     }
     started: list[subprocess.Popen[bytes]] = []
@@ -124,7 +124,7 @@ def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_
     registry = Registry(tmp_path / "models")
     (manifest,) = registry.versions(project_id)
     assert manifest.project_id == project_id
-    assert manifest.metrics["ended_at"]["resumed"] == 1
+    assert manifest.metrics["split"]["folds"][0]["ended_at"]["resumed"] == 1
     assert not (tmp_path / "models" / "unfinished").exists()
     verdict = queue.status(project_id).verdict
     assert verdict is not None
