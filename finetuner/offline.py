@@ -44,8 +44,8 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
 
     The split, the recipe and the measures are those of a project's training; absent, the method is the settings'.
     `epochs` given: that many, up to `seconds`; else as many as the recipe's bound on work allows. Nothing is promoted:
-    nothing is served here. Killed, and called again with the same, it goes on where it was: until it is done that is kept
-    in `<out>.unfinished`.
+    nothing is served here. Killed, and called again with the same, it goes on where it was: until it is done
+    that is kept in `<out>.unfinished`.
 
     Raises:
         BadInput: the export is none, or the method or head is unknown.
