@@ -23,14 +23,15 @@ CONFIG = f"""<View><Image name="image" value="$image"/>
 
 @dataclass(frozen=True)
 class Reviewed:
-    """`versions`: the older first; neither was promoted."""
+    """`versions`: the older first; neither was promoted. `base`: what is served instead."""
 
     project_id: int
     settings: Settings
     versions: tuple[str, str]
+    base: str
 
 
-def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, images: int = 6) -> Reviewed:
+def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, images: int = 3) -> Reviewed:
     """Annotate `images` pictures of two discs, one of each under a hostile label, skip another, and train twice."""
     from finetuner.pipeline import train_project
     from finetuner.progress import silent
@@ -58,7 +59,7 @@ def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, image
             train_project(project_id, settings=replace(settings, train_epochs=epochs), progress=silent, fence=_ours)
             for epochs in (1, 2)
         ]
-    return Reviewed(project_id, settings, (str(found[0].version), str(found[1].version)))
+    return Reviewed(project_id, settings, (str(found[0].version), str(found[1].version)), tiny_sam_dir.name)
 
 
 def _ours() -> None:

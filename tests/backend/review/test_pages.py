@@ -1,0 +1,382 @@
+"""Every review page over two versions of a real training: what it shows, what it changes, what it lets nobody do."""
+
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.label_studio import FakeLabelStudio
+from fakes.reviewed import HOSTILE, Reviewed, reviewed
+from PIL import Image
+from redis import Redis
+from starlette.testclient import TestClient
+
+from backend.app import create_app
+from backend.labelstudio.client import LabelStudio
+from backend.registry.review_file import REVIEW_FILE, read_review
+from backend.registry.store import Registry
+from backend.review.tasks import TAB
+from backend.valkey import Valkey
+
+OURS = {"Origin": "http://127.0.0.1:9090"}
+
+
+@pytest.fixture(scope="module")
+def studio() -> Iterator[FakeLabelStudio]:
+    with FakeLabelStudio() as studio:
+        yield studio
+
+
+@pytest.fixture(scope="module")
+def made(studio: FakeLabelStudio, tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Reviewed:
+    return reviewed(studio, tmp_path_factory.mktemp("reviewed"), tiny_sam_dir=tiny_sam_dir)
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with Valkey(tmp_path_factory.mktemp("queue")) as valkey, Redis.from_url(valkey.start()) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def client(made: Reviewed, redis: Redis) -> Iterator[TestClient]:
+    with TestClient(
+        create_app(made.settings, connection=redis), base_url="http://127.0.0.1:9090", raise_server_exceptions=False
+    ) as client:
+        until(lambda: client.get("/health").json()["model"] == "ready")
+        yield client
+
+
+@pytest.fixture
+def here(made: Reviewed) -> str:
+    return f"/review/{made.project_id}"
+
+
+@pytest.fixture(autouse=True)
+def _as_at_first(made: Reviewed, client: TestClient) -> Iterator[None]:
+    """No flags, the base model served, an analyst without a name."""
+    yield
+    client.cookies.clear()
+    (made.settings.model_dir / "review" / str(made.project_id) / "flags.jsonl").unlink(missing_ok=True)
+    registry = Registry(made.settings.model_dir)
+    champion = registry.champion(made.project_id)
+    if champion is not None and champion.version is not None:
+        registry.promote(made.project_id, None, reason="the test is over")
+    until(lambda: _served(client, made) == made.base)
+
+
+def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def _served(client: TestClient, made: Reviewed) -> str:
+    return str(client.get(f"/projects/{made.project_id}/status").json()["served"]["version"])
+
+
+def _page(client: TestClient, address: str) -> str:
+    answer = client.get(address)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+    return answer.text
+
+
+def _keys(page: str) -> list[str]:
+    return re.findall(r'<li class="card" id="m-([0-9a-f]+)"', page)
+
+
+def _flag(client: TestClient, here: str, **fields: str) -> Any:
+    return client.post(f"{here}/flags", data=fields, headers=OURS, follow_redirects=False)
+
+
+def test_no_page_takes_anything_from_elsewhere_or_lets_a_label_be_more_than_text(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    key = _keys(_page(client, f"{here}/masks"))[0]
+    addresses = [
+        here, f"{here}/versions?a={made.versions[0]}&b={made.versions[1]}", f"{here}/masks",
+        f"{here}/masks/{made.versions[1]}/{key}", f"{here}/data", f"{here}/decide?version={made.versions[0]}",
+    ]  # fmt: skip
+    for address in addresses:
+        answer = client.get(address)
+        assert answer.status_code == 200, (address, answer.text)
+        assert "<script>" not in answer.text, address
+        assert "<i>tiny" not in answer.text, address
+        assert not re.search(r"<[a-z][^>]* (style|on[a-z]+)=", answer.text), f"{address} has style or script of its own"
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; style-src")
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        loaded = re.findall(r'(?:src|<link[^>]* href)="([^"]+)"', answer.text)
+        assert loaded, address
+        for each in loaded:
+            assert each.startswith("/review/"), each
+            assert client.get(each).status_code == 200, each
+        ids = re.findall(r'\sid="([^"]+)"', answer.text)
+        assert len(ids) == len(set(ids)), f"{address} has an id twice"
+    assert HOSTILE in unescape(_page(client, f"{here}/masks"))
+
+
+def test_the_overview_tells_what_is_served_the_verdict_and_the_trend(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    page = unescape(_page(client, here))
+    assert "nothing was promoted yet" in page
+    assert "Kept as a challenger" in page
+    assert "no sure gain over <i>tiny</i>" in page
+    assert f'data-events="/projects/{made.project_id}/events"' in page
+    assert page.count('class="dot ') == 8, "two versions, two prompts, the base beside each"
+
+
+def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    manifest = Registry(made.settings.model_dir).manifest(made.versions[1])
+    page = unescape(_page(client, f"{here}/versions"))
+    assert page.index(made.versions[1]) < page.index(made.versions[0]), "the newest first"
+    assert f"{manifest.metrics['candidate']['box']['iou']:.3f}" in page
+    mean, low, high = manifest.metrics["difference"]["box"]["over_area"]
+    shown = [f"{each:+.3f}".replace("0.", ".", 1).replace("-", "\N{MINUS SIGN}") for each in (mean, low, high)]
+    assert f"{shown[0]}<br>[{shown[1]}, {shown[2]}]" in page
+    assert "6 objects on 3 images held out" in page
+    assert client.get(f"{here}/report/{made.versions[1]}").text.startswith("<!doctype html>")
+    assert "sandbox" in client.get(f"{here}/report/{made.versions[1]}").headers["content-security-policy"]
+
+    pair = unescape(_page(client, f"{here}/versions?a={made.versions[0]}&b={made.versions[1]}"))
+    assert "With the box, 6 objects in common" in pair
+    assert client.get(f"{here}/versions?a=tiny-p1-v99-000000&b={made.versions[1]}").status_code == 404
+
+
+def test_masks_come_with_outlines_figures_and_links_in_the_order_asked_for(
+    client: TestClient, here: str, made: Reviewed, studio: FakeLabelStudio
+) -> None:
+    folder = Registry(made.settings.model_dir).folder(made.versions[1])
+    objects = {each.key: each for each in read_review(folder)}
+    assert Registry(made.settings.model_dir).manifest(made.versions[1]).files[REVIEW_FILE]
+    for sort, figure in [
+        ("tightened", lambda o: o.drawn["box", "base"].boundary_iou - o.drawn["box", "candidate"].boundary_iou),
+        ("worsened", lambda o: o.drawn["box", "candidate"].boundary_iou - o.drawn["box", "base"].boundary_iou),
+        ("uncertain", lambda o: o.drawn["box", "candidate"].score),
+    ]:
+        page = _page(client, f"{here}/masks?sort={sort}&version={made.versions[1]}")
+        found = [figure(objects[key]) for key in _keys(page)]
+        assert found == sorted(found)
+        assert len(found) == 6
+    item = objects[_keys(page)[0]]
+    drawn = item.drawn["box", "candidate"]
+    card = unescape(page[page.index(f'id="m-{item.key}"') :].partition("</li>")[0])
+    assert f'href="{studio.url}/projects/{made.project_id}/data?task={item.task_id}"' in card
+    for shown in (f"<td>{drawn.over_px}</td>", f"<td>{drawn.under_px}</td>", f"<td>{drawn.iou:.3f}</td>"):
+        assert shown in card
+    assert re.search(r'<path class="human" d="M\d', card)
+    assert len(_keys(_page(client, f"{here}/masks?label=Disc"))) == 3
+    assert _keys(_page(client, f"{here}/masks?flag=wrong")) == []
+    assert _keys(_page(client, f"{here}/masks?page=2")) == []
+    against = _page(client, f"{here}/masks?version={made.versions[1]}&against={made.versions[0]}&prompt=point")
+    assert len(_keys(against)) == 6
+
+
+def test_a_picture_is_sent_at_the_size_it_is_shown_and_only_once_in_sight(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    page = _page(client, f"{here}/masks")
+    assert page.count("<img ") == page.count('loading="lazy"') == 6
+    folder = Registry(made.settings.model_dir).folder(made.versions[1])
+    item = next(each for each in read_review(folder) if each.key == _keys(page)[0])
+    crop = client.get(f"{here}/crops/{made.versions[1]}/{item.key}/160")
+    assert crop.headers["content-type"] == "image/webp"
+    assert "immutable" in crop.headers["cache-control"]
+    assert Image.open(io.BytesIO(crop.content)).size == (item.window[3], item.window[2])
+    assert client.get(f"{here}/crops/{made.versions[1]}/{item.key}/161").status_code == 404
+    assert client.get(f"{here}/crops/{made.versions[1]}/{item.key}/edge").headers["content-type"] == "image/webp"
+
+
+def test_one_mask_can_be_looked_at_closely_and_leads_to_its_neighbours(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    keys = _keys(_page(client, f"{here}/masks?sort=worsened"))
+    page = _page(client, f"{here}/masks/{made.versions[1]}/{keys[1]}?sort=worsened")
+    assert re.search(rf'rel="prev" href="[^"]*/{keys[0]}\?', page)
+    assert re.search(rf'rel="next" href="[^"]*/{keys[2]}\?', page)
+    assert 'type="range"' in page
+    assert client.get(f"{here}/masks/{made.versions[1]}/0123").status_code == 404
+
+
+def test_flags_are_kept_counted_by_analyst_and_exported(client: TestClient, here: str, made: Reviewed) -> None:
+    version = made.versions[1]
+    first, second = _keys(_page(client, f"{here}/masks"))[:2]
+    fields = {"version": version, "prompt": "box"}
+    assert (
+        client.post(f"{here}/analyst", data={"analyst": "=Ada\n"}, headers=OURS, follow_redirects=False).status_code
+        == 303
+    )
+    _flag(client, here, **fields, key=first, verdict="accept")
+    _flag(client, here, **fields, key=first, verdict="wrong")
+    back = _flag(client, here, **fields, key=second, verdict="too loose")
+    assert (back.status_code, back.headers["location"]) == (303, f"{here}/masks")
+    client.cookies.clear()
+    accepted = {**fields, "key": first, "verdict": "accept"}
+    told = client.post(f"{here}/flags", data=accepted, headers={**OURS, "Accept": "application/json"}).json()
+    assert told["mask"] == {"accept": 1, "too loose": 0, "too tight": 0, "wrong": 1}
+    assert told["version"] == {"accept": 1, "too loose": 1, "too tight": 0, "wrong": 1}
+    page = _page(client, f"{here}/masks?flag=wrong")
+    assert _keys(page) == [first]
+    assert '<span data-count="wrong">1</span>' in page
+    assert page.count('aria-pressed="true"') == 1, "what this analyst said, not what the other did"
+
+    table = list(csv.DictReader(io.StringIO(client.get(f"{here}/flags.csv").content.decode("utf-8-sig"))))
+    assert [(row["analyst"], row["verdict"]) for row in table] == [
+        ("'=Ada", "wrong"), ("'=Ada", "too loose"), ("analyst", "accept"),
+    ]  # fmt: skip
+    assert {row["version"] for row in table} == {version}
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"verdict": "meh"}, 400),
+        ({"prompt": "scribble"}, 400),
+        ({"key": "0123"}, 404),
+        ({"version": "mobile-sam-p2-v1-000000"}, 404),
+        ({"version": "../../etc/passwd"}, 404),
+    ],
+)
+def test_a_flag_of_nothing_is_refused(
+    client: TestClient, here: str, made: Reviewed, changed: dict[str, str], status: int
+) -> None:
+    key = _keys(_page(client, f"{here}/masks"))[0]
+    fields = {"version": made.versions[1], "prompt": "box", "key": key, "verdict": "wrong"} | changed
+    answer = _flag(client, here, **fields)
+    assert (answer.status_code, "That did not work" in answer.text) == (status, True)
+    assert client.get(f"{here}/flags.csv").text.count("\n") == 1
+
+
+def test_what_is_loose_or_wrong_goes_to_a_tab_of_label_studio(
+    client: TestClient, here: str, made: Reviewed, studio: FakeLabelStudio
+) -> None:
+    assert client.post(f"{here}/queue", data={"version": made.versions[1]}, headers=OURS).status_code == 404
+    folder = Registry(made.settings.model_dir).folder(made.versions[1])
+    chosen = {each.task_id: each.key for each in read_review(folder)}
+    verdicts = dict(zip(sorted(chosen), ["wrong", "accept", "too loose", "too tight"], strict=False))
+    for task_id, verdict in verdicts.items():
+        _flag(client, here, version=made.versions[1], prompt="point", key=chosen[task_id], verdict=verdict)
+    page = client.post(f"{here}/queue", data={"version": made.versions[1]}, headers=OURS)
+    assert page.status_code == 200
+    label_studio = LabelStudio(studio.url, studio.token)
+    (tab,) = [each for each in label_studio.views(made.project_id) if each["data"]["title"] == TAB]
+    assert f'href="{studio.url}/projects/{made.project_id}/data?tab={tab["id"]}"' in page.text
+    wanted = [task_id for task_id, verdict in verdicts.items() if verdict in {"wrong", "too loose"}]
+    assert [each["value"] for each in tab["data"]["filters"]["items"]] == wanted
+    assert tab["data"]["filters"]["conjunction"] == "or"
+
+
+def test_the_data_page_shows_what_was_left_out_and_where_a_model_and_a_person_disagree(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    page = unescape(_page(client, f"{here}/data"))
+    assert "the annotator skipped the task" in page
+    assert "6 objects" in page
+    assert HOSTILE in page
+    folder = Registry(made.settings.model_dir).folder(made.versions[1])
+    doubt = {each.key: each.drawn["box", "candidate"] for each in read_review(folder)}
+    shown = re.findall(r"masks/[^/]+/([0-9a-f]+)\?prompt=box&sort=disagreeing", page)
+    conviction = [doubt[key].predicted_iou - doubt[key].iou for key in shown]
+    assert conviction == sorted(conviction, reverse=True)
+    assert len(shown) == sum(each.predicted_iou > each.iou for each in doubt.values())
+
+
+def test_promoting_and_rolling_back_on_the_page_changes_what_is_served(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    registry, version = Registry(made.settings.model_dir), made.versions[1]
+    number = _number(registry, made)
+    asked = unescape(_page(client, f"{here}/decide?version={version}"))
+    assert "Promote v2" in asked
+    reason = "<b>tighter</b> on\nnuclei"
+    form = {"version": version, "number": str(number), "reason": reason}
+    done = client.post(f"{here}/decide", data=form, headers=OURS, follow_redirects=False)
+    assert (done.status_code, done.headers["location"]) == (303, f"{here}/versions")
+    until(lambda: _served(client, made) == version)
+    champion = registry.champion(made.project_id)
+    assert champion is not None
+    assert champion.reason == "<b>tighter</b> on nuclei (analyst, on the review page)"
+    assert champion.reason in unescape(_page(client, f"{here}/versions"))
+    assert "<b>tighter" not in _page(client, f"{here}/versions")
+
+    assert client.post(f"{here}/decide", data=form, headers=OURS).status_code == 409, "somebody decided meanwhile"
+    assert f"Roll back to {made.base}" in _page(client, f"{here}/decide?version=base")
+    back = {"version": "base", "number": str(number + 1), "reason": "too tight after all"}
+    assert client.post(f"{here}/decide", data={**back, "reason": " "}, headers=OURS).status_code == 400
+    assert client.post(f"{here}/decide", data=back, headers=OURS).status_code == 200
+    until(lambda: _served(client, made) == made.base)
+
+
+def _number(registry: Registry, made: Reviewed) -> int:
+    champion = registry.champion(made.project_id)
+    return champion.number if champion else 0
+
+
+@pytest.mark.parametrize("path", ["decide", "flags", "queue", "analyst"])
+def test_another_sites_page_changes_nothing(client: TestClient, here: str, made: Reviewed, path: str) -> None:
+    key = _keys(_page(client, f"{here}/masks"))[0]
+    fields = {
+        "version": made.versions[1], "prompt": "box", "key": key, "verdict": "wrong", "analyst": "Eve", "reason": "x",
+        "number": str(_number(Registry(made.settings.model_dir), made)),
+    }  # fmt: skip
+    for headers in ({}, {"Origin": "http://evil.example"}, {**OURS, "Sec-Fetch-Site": "cross-site"}):
+        answer = client.post(f"{here}/{path}", data=fields, headers=headers, follow_redirects=False)
+        assert answer.status_code == 403
+        assert "was not sent by one of these pages" in answer.text
+        assert "set-cookie" not in answer.headers
+    assert _served(client, made) == made.base
+    assert client.get(f"{here}/flags.csv").text.count("\n") == 1
+    assert client.get(here, headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_a_body_that_is_no_form_is_refused(client: TestClient, here: str) -> None:
+    for body, kind in [
+        (json.dumps({"verdict": "wrong"}).encode(), "application/json"),
+        (b"a=" + b"x" * 20_000, "application/x-www-form-urlencoded"),
+        (b"&".join([b"a=1"] * 30), "application/x-www-form-urlencoded"),
+        (b"a=\xff", "application/x-www-form-urlencoded"),
+    ]:
+        answer = client.post(f"{here}/flags", content=body, headers={**OURS, "Content-Type": kind})
+        assert answer.status_code in {400, 413}, kind
+
+
+def test_with_credentials_nobody_sees_a_page_without_them(made: Reviewed, redis: Redis, here: str) -> None:
+    settings = replace(
+        made.settings, basic_auth_user="ada", basic_auth_pass="secret", model_dir=made.settings.model_dir
+    )
+    client = TestClient(create_app(settings, connection=redis), base_url="http://127.0.0.1:9090")
+    assert client.get(here).status_code == 401
+    assert client.get("/review/static/review.js").status_code == 401
+    assert client.get(here, auth=("ada", "secret")).status_code == 200
+
+
+def test_a_project_without_a_version_has_pages_too(client: TestClient) -> None:
+    for path in ("", "/versions", "/masks", "/data"):
+        assert "yet" in _page(client, f"/review/77{path}")
+    assert client.get("/review/0").status_code == 400
+    assert client.get("/review/77/report/tiny-p77-v1-000000").status_code == 404
+
+
+def test_a_version_of_before_says_that_it_kept_no_masks(
+    made: Reviewed, client: TestClient, here: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every version is that was published before masks were kept."""
+    registry = Registry(made.settings.model_dir)
+    old = registry.manifest(made.versions[0])
+    weights = (registry.folder(made.versions[0]) / "model.safetensors").read_bytes()
+    manifest = registry.publish(78, weights=weights, manifest=replace(old, project_id=78, metrics={}, excluded=()))
+    assert "kept no masks" in _page(client, "/review/78/masks")
+    assert "kept no masks" in _page(client, "/review/78/data")
+    assert manifest.version in _page(client, "/review/78/versions")
+    assert client.get(f"{here}/masks?version={manifest.version}").status_code == 404
