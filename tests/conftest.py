@@ -19,7 +19,7 @@ install_import_hook(
 
 import pytest  # noqa: E402 - the hook comes before anything of ours is imported
 
-pytest_plugins = ["fixtures_label_studio"]
+pytest_plugins = ["fixtures_label_studio", "fixtures_review"]
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 LABEL_STUDIO = ROOT / ".venv-label-studio" / "bin" / "label-studio"

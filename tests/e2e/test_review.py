@@ -1,0 +1,140 @@
+"""The review pages in a real browser: from the overview to a mask, flagged by a key, and back to the model before."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from fakes.reviewed import Reviewed
+from redis import Redis
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from backend.app import create_app
+from backend.registry.store import Registry
+from backend.review.flags import Flags
+from backend.valkey import Valkey
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def here(made: Reviewed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The pages' address, on a real socket."""
+    with Valkey(tmp_path_factory.mktemp("queue")) as valkey, Redis.from_url(valkey.start()) as connection:
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(create_app(made.settings, connection=connection), log_level="warning"))
+        server.config.timeout_graceful_shutdown = 1  # an overview holds its line open for ever
+        running = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        running.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/review/{made.project_id}"
+        server.should_exit = True
+        running.join(20)
+
+
+@contextlib.contextmanager
+def _chromium(profile: Path, *, width_px: int) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    for flag in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+        "--disable-component-update", "--disable-sync", f"--user-data-dir={profile}",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.binary_location = "/usr/bin/chromium"
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    screen = {"width": width_px, "height": 900, "deviceScaleFactor": 1, "mobile": width_px < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+@pytest.mark.parametrize("width_px", [1280, 390])
+def test_an_analyst_finds_what_got_tighter_flags_it_by_a_key_and_rolls_back(
+    here: str, made: Reviewed, tmp_path: Path, width_px: int
+) -> None:
+    registry, (_, version) = Registry(made.settings.model_dir), made.versions
+    registry.promote(made.project_id, version, reason="as the test wants it")
+    with _chromium(tmp_path / "profile", width_px=width_px) as browser:
+        wait = WebDriverWait(browser, 30, poll_frequency=0.1)
+        browser.get(here)
+        wait.until(lambda it: it.find_element(By.CSS_SELECTOR, "[data-live=served]").text == version)  # by its events
+        _fits(browser)
+        browser.find_element(By.LINK_TEXT, "Versions").click()
+        wait.until(lambda it: it.title.startswith("Versions"))
+        _fits(browser)
+        browser.find_element(By.LINK_TEXT, "Masks").click()
+        wait.until(lambda it: it.title.startswith("Masks"))
+        Select(browser.find_element(By.NAME, "sort")).select_by_visible_text("most worsened")
+        wait.until(lambda it: "sort=worsened" in it.current_url)
+        Select(browser.find_element(By.NAME, "sort")).select_by_visible_text("most tightened")
+        wait.until(lambda it: "sort=tightened" in it.current_url)
+        _fits(browser)
+        wait.until(lambda it: it.execute_script("return document.querySelector('.card img').naturalWidth > 0"))
+
+        browser.find_element(By.TAG_NAME, "body").send_keys("j")
+        card = browser.switch_to.active_element.find_element(By.XPATH, "ancestor::li")
+        assert "card" in card.get_attribute("class"), "j goes to the first mask"
+        browser.switch_to.active_element.send_keys("4")
+        pressed = card.find_element(By.CSS_SELECTOR, "[data-verdict=wrong]")
+        wait.until(lambda _: pressed.get_attribute("aria-pressed") == "true")
+        assert "1 wrong" in browser.find_element(By.ID, "counts").text
+        key = str(card.get_attribute("id")).removeprefix("m-")
+        assert [(each.key, each.verdict) for each in Flags(made.settings.model_dir).current(made.project_id)] == [
+            (key, "wrong")
+        ]
+        browser.switch_to.active_element.send_keys("4")
+        wait.until(lambda _: pressed.get_attribute("aria-pressed") == "false")
+        assert Flags(made.settings.model_dir).current(made.project_id) == ()
+
+        browser.switch_to.active_element.send_keys(Keys.ENTER)
+        wait.until(lambda it: key in it.current_url)
+        browser.find_element(By.ID, "wipe").send_keys(Keys.RIGHT)
+        assert browser.execute_script("return document.documentElement.style.getPropertyValue('--wipe')") == "51%"
+        _fits(browser)
+        _roll_back(browser, wait, made)
+        browser.get(f"{here}/data")
+        _fits(browser)
+        errors = [line["message"] for line in browser.get_log("browser")]
+    assert errors == []
+    champion = registry.champion(made.project_id)
+    assert champion is not None
+    assert champion.version is None
+    assert champion.reason.startswith("too loose at the rim")
+
+
+def _roll_back(browser: webdriver.Chrome, wait: WebDriverWait, made: Reviewed) -> None:
+    browser.find_element(By.LINK_TEXT, "Versions").click()
+    wait.until(lambda it: it.title.startswith("Versions"))
+    back = browser.find_element(By.CSS_SELECTOR, 'a[href$="decide?version=base"]')
+    browser.execute_script("arguments[0].scrollIntoView({inline: 'center', block: 'center'})", back)
+    back.click()
+    wait.until(lambda it: it.title.startswith("Roll back"))
+    browser.find_element(By.ID, "reason").send_keys("too loose at the rim")
+    browser.find_element(By.CSS_SELECTOR, "button.primary").click()
+    wait.until(lambda it: it.title.startswith("Versions"))
+    assert "too loose at the rim" in browser.find_element(By.CSS_SELECTOR, ".decisions").text
+    browser.find_element(By.LINK_TEXT, "Overview").click()
+    wait.until(lambda it: it.find_element(By.CSS_SELECTOR, "[data-live=served]").text == made.base)
+
+
+def _fits(browser: webdriver.Chrome) -> None:
+    """Nothing but tables, which scroll by themselves, is wider than the screen."""
+    until_s = time.monotonic() + 5
+    while (wide := _width(browser)) and time.monotonic() < until_s:
+        time.sleep(0.1)
+    assert not wide, f"{browser.title} is {wide} px wider than the screen"
+
+
+def _width(browser: webdriver.Chrome) -> int:
+    return int(
+        browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    )
