@@ -143,6 +143,13 @@ class Settings:
         "decoder",
         "what training changes: the mask decoder alone, or with it an adapter in the encoder",
     )
+    losses: str = _setting(
+        "SAMLOOP_LOSSES",
+        _one_of("bce-dice", "focal-dice", "structure"),
+        "bce-dice",
+        "what masks are trained by: cross-entropy and Dice, for few images; SAM's focal 20 : Dice 1; or cross-entropy "
+        "and IoU that weigh edges more",
+    )
     train_epochs: int = _setting("SAMLOOP_EPOCHS", _integer(1, 1000), 30, "most epochs of a training")
     train_seconds: float = _setting("SAMLOOP_TRAIN_SECONDS", _number(1, 86400), 600.0, "most seconds of a training")
     save_seconds: float = _setting(

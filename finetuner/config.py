@@ -7,6 +7,12 @@ from typing import Any
 from finetuner.annotations import Rules
 from finetuner.annotators import ANNOTATORS
 
+LOSS_MIXES: dict[str, tuple[tuple[str, float], ...]] = {
+    "bce-dice": (("bce", 1.0), ("dice", 1.0)),  # for few images
+    "focal-dice": (("focal", 20.0), ("dice", 1.0)),  # with `iou_weight` 1 SAM's own (Kirillov et al. 2023, A)
+    "structure": (("structure", 1.0),),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
@@ -37,7 +43,7 @@ class TrainConfig:
     final_lr_share: float = 0.05  # of the learning rate, where the cosine ends
     clip_norm: float = 1.0
     ema_decay: float = 0.98
-    losses: tuple[tuple[str, float], ...] = (("bce", 1.0), ("dice", 1.0))
+    losses: tuple[tuple[str, float], ...] = LOSS_MIXES["bce-dice"]
     iou_weight: float = 1.0
 
     box_share: float = 0.5  # of first prompts; the others are one point
@@ -48,7 +54,12 @@ class TrainConfig:
     corrective_share: float = 0.3  # of steps that are followed by a corrective round
     feedback_share: float = 0.5  # of corrective rounds that see the previous logits
 
+    mask_share: float = 0.0  # of steps whose first prompts are a box with a mask that is a little wrong
+
     held_out_share: float = 0.2
+    validation_share: float = 0.15  # of the pictures to learn from, which choose when to stop (early_stopping)
+    validation_from: int = 60  # pictures to learn from; with fewer, every one teaches
+    patience: int = 4  # looks without a new best, of any kind of prompt, until a training stops
     most_folds: int = 7  # of the cross-validation of a small project, which shares out `decodes` and `seconds`
     annotators: str = "latest"  # or "majority": whose annotation of a task counts
     ground_truth_weight: int = 2  # how many annotations one that is marked as ground truth counts for
@@ -63,6 +74,11 @@ class TrainConfig:
             raise ValueError(f"epochs={self.epochs}, seconds={self.seconds}, decodes={self.decodes}: at least 1 each")
         if not 0 < self.held_out_share < 1:
             raise ValueError(f"held_out_share={self.held_out_share} is not between 0 and 1")
+        if not 0 <= self.validation_share < 1 or not 0 <= self.mask_share <= 1 or self.patience < 1:
+            raise ValueError(
+                f"validation_share={self.validation_share}, mask_share={self.mask_share}, patience={self.patience}: "
+                "shares are from 0 to 1, and patience is at least 1"
+            )
         if self.most_folds < 2 or self.ground_truth_weight < 1:
             raise ValueError(
                 f"most_folds={self.most_folds}, ground_truth_weight={self.ground_truth_weight}: at least 2 and 1"

@@ -80,22 +80,25 @@ class Curves:
 
 
 class Watcher:
-    """Looks at a few held-out objects at the beginning, at the end, and four times between.
+    """Looks at a few held-out objects at the beginning, at the end, and between: `looks` times in all.
 
-    For the eye alone: nothing is chosen by what it sees, so the held-out images stay as unseen as they were. At most
-    24 objects, so that it costs a few seconds of a training of minutes.
+    Of held-out images for the eye alone: nothing is chosen by what it sees, so they stay as unseen as they were (what
+    early_stopping chooses by are others). At most three objects on `most_images`, so that it costs a few seconds of a
+    training of minutes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two by name
         self,
         method: Method,
         held_out: Sequence[Sample],
         *,
         config: TrainConfig,
         embedding: Callable[[Sample], Embedding],
+        looks: int = _LOOKS,
+        most_images: int = _MOST_IMAGES,
     ) -> None:
-        self._method, self._config, self._embedding = method, config, embedding
-        self._samples = held_out[:_MOST_IMAGES]
+        self._method, self._config, self._embedding, self._looks = method, config, embedding, looks
+        self._samples = held_out[:most_images]
         self.next_look = 0.0  # done share of the work, in [0, 1], at which the next is due
 
     def is_due(self, done: float) -> bool:
@@ -104,7 +107,7 @@ class Watcher:
 
     def look(self, *, step: int, done: float) -> Look:
         """Measure with the weights as they are now."""
-        self.next_look = done + 1 / (_LOOKS - 1)
+        self.next_look = done + 1 / (self._looks - 1)
         loss: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
         ious: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
         for sample in self._samples:

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from scipy import ndimage
 
 from backend.masks.prompt import Box, Click, Prompt
 from finetuner.config import TrainConfig
-from finetuner.objects import GRID, LabelledMask
+from finetuner.objects import GRID, LabelledMask, grid_coverage
 
 _CANVAS_PX = 1024
+_SURE = 10.0  # logits of a mask that is shown, as serving shows one (backend.sam.mask_prompt)
 _THINNED_PX = 256  # distances are only weights while training: a large object is looked at every k-th pixel
 
 
@@ -28,6 +29,30 @@ def first_prompts(
         Prompt(box=jittered_box(each, config=config, rng=rng)) if box else _point_prompt(each, config=config, rng=rng)
         for each, box in zip(objects, is_box, strict=True)
     )
+
+
+def mask_prompts(
+    objects: Sequence[LabelledMask], *, config: TrainConfig, rng: np.random.Generator
+) -> tuple[tuple[Prompt, ...], Float32[np.ndarray, "n g g"]]:
+    """A mask to refine, as serving gives it: a jittered box, clicks where the mask is wrong, and the mask's logits.
+
+    The masks are the truth smoothed, shifted by up to 2 % of the object's box and cut at another level, on the
+    decoder's grid: sides of 256, padding is background.
+    """
+    prompts, shown = [], np.full((len(objects), GRID, GRID), -_SURE, np.float32)
+    for logits, item in zip(shown, objects, strict=True):
+        truth = grid_coverage(item)
+        rows, columns = truth.shape
+        side = max(item.crop_shape) * GRID / max(item.height_px, item.width_px)
+        reach = 0.02 * side + 1
+        moved = ndimage.shift(truth, rng.uniform(-reach, reach, 2), order=1)
+        level = rng.uniform(0.3, 0.7)
+        wrong = ndimage.gaussian_filter(moved, rng.uniform(0.5, 1 + 0.05 * side)) > level
+        logits[:rows, :columns] = np.where(wrong, _SURE, -_SURE)
+        box = Prompt(box=jittered_box(item, config=config, rng=rng))
+        size_px = (item.height_px, item.width_px)
+        prompts.append(corrected(box, predicted=wrong, truth=truth > 0.5, size_px=size_px, rng=rng))
+    return tuple(prompts), shown
 
 
 def jittered_box(item: LabelledMask, *, config: TrainConfig, rng: np.random.Generator) -> Box:

@@ -18,7 +18,7 @@ from backend.sam.predictor import Predictor
 from backend.settings import Settings
 from finetuner.annotations import AnnotatedTask, annotated_task
 from finetuner.comparison import differences
-from finetuner.config import TrainConfig
+from finetuner.config import LOSS_MIXES, TrainConfig
 from finetuner.curves import Curves, mean_looks
 from finetuner.data_report import DataReport
 from finetuner.dataset import Dataset, Embeddings, Sample, SampleReader, assemble, data_digest
@@ -163,6 +163,7 @@ def config_of(settings: Settings) -> TrainConfig:
     """The recipe with what the settings decide of it."""
     return TrainConfig(
         method=settings.method,
+        losses=LOSS_MIXES[settings.losses],
         epochs=settings.train_epochs,
         seconds=settings.train_seconds,
         annotators=settings.annotators,

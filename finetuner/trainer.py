@@ -20,7 +20,7 @@ from finetuner.dataset import Sample
 from finetuner.losses import iou_loss, mask_loss
 from finetuner.methods.base import Method
 from finetuner.objects import LabelledMask, grid_coverage
-from finetuner.prompting import corrected, first_prompts
+from finetuner.prompting import corrected, first_prompts, mask_prompts
 from finetuner.unfinished import State
 from finetuner.weights import TrainedWeights
 
@@ -184,9 +184,9 @@ class Trainer:
         """First prompts, at times a corrective round after them, each back-propagated at once to keep memory low."""
         config, embedding = self._config, self._embedding(sample)
         target = torch.from_numpy(np.stack([grid_coverage(each) for each in objects]))
-        prompts = first_prompts(objects, config=config, rng=self._rng)
+        prompts, seen = self._first(objects, device=embedding.features.device)
         rounds = 2 if self._rng.random() < config.corrective_share else 1
-        seen, masks, ious = None, 0.0, 0.0
+        masks, ious = 0.0, 0.0
         for number in range(rounds):
             logits, scores = self._method.decode(embedding, prompts, previous=seen)
             target = target.to(logits.device)
@@ -201,6 +201,17 @@ class Trainer:
                 prompts = self._corrected(sample, prompts, single=single, target=target)
                 seen = single if self._rng.random() < config.feedback_share else None
         return masks, ious, len(objects) * rounds
+
+    def _first(
+        self, objects: tuple[LabelledMask, ...], *, device: torch.device
+    ) -> tuple[tuple[Prompt, ...], Float[Tensor, "n g g"] | None]:
+        """First prompts, and the logits of a mask to refine where these begin with one."""
+        config = self._config
+        # No draw without a share: a recipe that never shows masks gives the weights that it always gave.
+        if config.mask_share and self._rng.random() < config.mask_share:
+            prompts, shown = mask_prompts(objects, config=config, rng=self._rng)
+            return prompts, torch.from_numpy(shown).to(device)
+        return first_prompts(objects, config=config, rng=self._rng), None
 
     def _corrected(
         self,

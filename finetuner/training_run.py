@@ -10,6 +10,7 @@ import torch
 
 from finetuner.curves import Curves, Watcher
 from finetuner.dataset import Embeddings
+from finetuner.early_stopping import EarlyStopping, validation_part
 from finetuner.folds import Training
 from finetuner.methods.base import Method
 from finetuner.progress import Progress
@@ -41,7 +42,9 @@ class TrainingRun:
         self._training, self._unfinished, self._progress = training, unfinished, progress
         config = training.config
         learning, looking = (partial(method.seen, embeddings=embeddings, learns=each) for each in (True, False))
-        self._trainer = Trainer(method, training.train, config=config, embedding=learning)
+        teaching, validating = validation_part(training.train, config=config)
+        self._trainer = Trainer(method, teaching, config=config, embedding=learning)
+        self._stopping = EarlyStopping(method, validating, config=config, embedding=looking)
         self._watcher = Watcher(method, training.held_out, config=config, embedding=looking)
         self._curves = Curves()
         self._resumed = 0
@@ -61,13 +64,18 @@ class TrainingRun:
         if ended_at is not None:
             return ended_at
         self._look(0, 0.0)
+        self._stopping.look(self._trainer.weights, step=0, done=0.0)
         told_s, losses, step = time.monotonic(), [], None
         for step in self._trainer.steps():
             self._curves.add(step)
             if step.done < 1:
                 self._look(step.step, step.done)
+            goes_on = self._stopping.look(self._trainer.weights, step=step.step, done=step.done)
+            if not goes_on:
+                self._trainer.stop()
             losses.append(step.loss)
-            if self._unfinished is not None and self._unfinished.is_due():
+            # Not the state of a last step: nothing follows it.
+            if goes_on and self._unfinished is not None and self._unfinished.is_due():
                 self._unfinished.save(self._training.number, self._state())
             now_s = time.monotonic()
             if step.is_last_of_epoch or step.step == 1 or now_s - told_s >= _TELL_S:
@@ -84,7 +92,7 @@ class TrainingRun:
             ended_at = {
                 "epochs": step.epoch, "steps": step.step, "decodes": step.decodes, "seconds": round(step.seconds, 1),
             }  # fmt: skip
-        ended_at["resumed"] = self._resumed
+        ended_at |= {"resumed": self._resumed, "kept_step": self._stopping.kept_step}
         if self._unfinished is not None:
             # A kill while it is measured, or in a later training of a cross-validation, must not cost this one again.
             tensors = {**self._trainer.weights.finished(), **self._curves.tensors()}
@@ -98,6 +106,7 @@ class TrainingRun:
             tensors={**state.tensors, **self._curves.tensors()},
             values={
                 **state.values, **self._curves.values(), "next_look": self._watcher.next_look, "resumed": self._resumed,
+                **self._stopping.values(),
             },
         )  # fmt: skip
 
@@ -114,6 +123,7 @@ class TrainingRun:
                 return dict(ended_at)
             next_look, resumed = float(kept.values["next_look"]), int(kept.values["resumed"]) + 1
             self._trainer.restore(kept)
+            self._stopping.restore(kept.values)
         except (KeyError, TypeError, ValueError) as fault:
             self._unfinished.forget(self._training.number, why=str(fault))
             return None

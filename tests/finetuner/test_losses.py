@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from finetuner.losses import bce, dice, focal, hard_iou, iou_loss, mask_loss
+from finetuner.config import LOSS_MIXES
+from finetuner.losses import bce, dice, focal, hard_iou, iou_loss, mask_loss, structure
 
 LOGITS = torch.tensor([[[[0.0, 0.0], [0.0, 0.0]]]])
 TARGET = torch.tensor([[[1.0, 0.0], [0.5, 0.0]]])
@@ -37,7 +39,7 @@ def test_losses_add_up_by_their_weights() -> None:
 
 
 def test_an_unknown_loss_is_named() -> None:
-    with pytest.raises(ValueError, match="'lovasz' is none of bce, dice, focal"):
+    with pytest.raises(ValueError, match="'lovasz' is none of bce, dice, focal, structure"):
         mask_loss(LOGITS, TARGET, losses=(("lovasz", 1.0),))
 
 
@@ -47,3 +49,36 @@ def test_the_score_learns_the_iou_that_the_mask_has() -> None:
     assert hard_iou(logits, target).tolist() == [[0.5, 0.0]]
     assert iou_loss(torch.tensor([[0.75, 0.5]]), logits, target).tolist() == [[0.0625, 0.25]]
     assert hard_iou(logits[:, 1:], torch.zeros(1, 2, 2)).tolist() == [[1.0]]
+
+
+def test_structure_weighs_pixels_near_an_edge_more() -> None:
+    """Against the formula of F3Net's own loss, written out pixel by pixel."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 2, 40, 36, generator=generator)
+    target = torch.zeros(1, 40, 36)
+    target[:, 8:20, 10:30] = 1
+    truth = target[0].numpy()
+    weight = np.empty_like(truth)
+    for y, x in np.ndindex(*truth.shape):
+        around = truth[max(0, y - 15) : y + 16, max(0, x - 15) : x + 16]
+        weight[y, x] = 1 + 5 * abs(around.mean() - truth[y, x])
+    for number, found in enumerate(structure(logits, target)[0].tolist()):
+        p = 1 / (1 + np.exp(-logits[0, number].double().numpy()))
+        entropy = -(truth * np.log(p) + (1 - truth) * np.log(1 - p))
+        shared, total = (p * truth * weight).sum(), ((p + truth) * weight).sum()
+        expected = (entropy * weight).sum() / weight.sum() + 1 - (shared + 1) / (total - shared + 1)
+        assert found == pytest.approx(expected, rel=1e-4)
+    edge, middle = logits.clone(), logits.clone()
+    edge[..., 9, 20], middle[..., 39, 0] = -9.0, 9.0  # one pixel wrong, inside near the edge, or far outside
+    assert (structure(edge, target) - structure(logits, target)).min() > 0
+
+
+@pytest.mark.parametrize("name", sorted(LOSS_MIXES))
+def test_every_named_mix_is_least_for_the_truth(name: str) -> None:
+    target = torch.zeros(1, 32, 32)
+    target[:, 8:20, 8:24] = 1
+    truth = ((target * 2 - 1) * 12)[:, None]
+    worse = [truth.roll(shift, dims=3) for shift in (1, 3, 6)]
+    values = [mask_loss(each, target, losses=LOSS_MIXES[name]).item() for each in (truth, *worse)]
+    assert values == sorted(values)
+    assert values[0] < 0.01 < values[1]

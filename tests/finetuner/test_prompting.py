@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from backend.masks.prompt import Click, Prompt
 from finetuner.config import TrainConfig
-from finetuner.objects import LabelledMask
+from finetuner.dataset import Sample
+from finetuner.objects import LabelledMask, grid_coverage
 from finetuner.prompting import (
     background_click,
     corrected,
@@ -19,6 +20,7 @@ from finetuner.prompting import (
     first_prompts,
     inner_point,
     jittered_box,
+    mask_prompts,
 )
 
 masks = hnp.arrays(bool, st.tuples(st.integers(1, 60), st.integers(1, 60))).filter(np.any)
@@ -141,3 +143,23 @@ def test_a_right_mask_gets_no_correction() -> None:
     prompt = Prompt(clicks=(Click(1.0, 1.0),))
     rng = np.random.default_rng(0)
     assert corrected(prompt, predicted=truth, truth=truth, size_px=(256, 256), rng=rng) == prompt
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=seeds)
+def test_a_mask_to_refine_is_wrong_a_little_and_its_clicks_say_where(sample: Sample, seed: int) -> None:
+    """As serving shows one: +10 and -10 on the decoder's grid, nothing in the padding, with a box."""
+    prompts, shown = mask_prompts(sample.objects, config=TrainConfig(), rng=np.random.default_rng(seed))
+    assert shown.shape == (len(sample.objects), 256, 256)
+    assert set(np.unique(shown)) == {-10.0, 10.0}
+    for prompt, logits, item in zip(prompts, shown, sample.objects, strict=True):
+        truth = grid_coverage(item) > 0.5
+        rows, columns = truth.shape
+        assert (logits[rows:] < 0).all()
+        assert (logits[:, columns:] < 0).all()
+        mask = logits[:rows, :columns] > 0
+        assert (mask & truth).sum() / (mask | truth).sum() > 0.5
+        assert prompt.box is not None
+        for click in prompt.clicks:
+            row, column = (int(px * 256 / max(item.height_px, item.width_px)) for px in (click.y_px, click.x_px))
+            assert truth[row, column] == click.is_foreground != mask[row, column]

@@ -82,6 +82,25 @@ def test_an_image_with_ground_truth_is_visited_more_often(
     assert (visited.count("0" * 64), visited.count("1" * 64)) == (2, 6)
 
 
+def test_masks_to_refine_are_first_prompts_too(
+    tiny_base: BaseModel, sample: Sample, embedding: Embedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share of the steps begins with one; without a share nothing is drawn, and the weights are what they were."""
+    decode, shown = DecoderMethod.decode, []
+
+    def spy(self: DecoderMethod, embedding: Embedding, prompts: list[Prompt], **more: torch.Tensor | None) -> object:
+        shown.append(more["previous"] is not None and all(each.box for each in prompts))
+        return decode(self, embedding, prompts, **more)
+
+    monkeypatch.setattr(DecoderMethod, "decode", spy)
+    config = replace(QUICK, epochs=24, corrective_share=0.0)
+    _train(tiny_base, sample, embedding, replace(config, mask_share=0.5))
+    assert 4 < sum(shown) < 20
+    shown.clear()
+    _train(tiny_base, sample, embedding, replace(config, epochs=3))
+    assert shown == [False] * 3
+
+
 def test_it_ends_at_the_bound_on_work(tiny_base: BaseModel, sample: Sample, embedding: Embedding) -> None:
     _, steps = _train(tiny_base, sample, embedding, replace(QUICK, epochs=100, decodes=10))
     assert 10 <= steps[-1].decodes <= 13
@@ -153,6 +172,8 @@ def test_training_leaves_the_base_as_it_was(tiny_base: BaseModel, sample: Sample
         ({"objects_per_step": 26}, "objects_per_step=26"),
         ({"precision": "float16"}, "precision='float16'"),
         ({"most_folds": 1}, "most_folds=1"),
+        ({"validation_share": 1.0}, "validation_share=1.0"),
+        ({"patience": 0}, "patience=0: shares are from 0 to 1"),
         ({"ground_truth_weight": 0}, "ground_truth_weight=0"),
         ({"annotators": "all"}, "annotators='all' is none of latest, majority"),
     ],
