@@ -7,7 +7,14 @@ import typer
 from backend.commands.console import ProjectOption, out, settings_and_logging
 from backend.errors import SettingsError
 from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.description import with_review_link
 from backend.settings import Settings
+
+SCORES_TAB = "samloop: lowest scores first"
+UNTOUCHED = (
+    {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0},
+    {"filter": "filter:tasks:cancelled_annotations", "operator": "equal", "type": "Number", "value": 0},
+)
 
 
 def connect(
@@ -16,20 +23,33 @@ def connect(
         str | None, typer.Option(help="Where Label Studio reaches the backend; absent: SAMLOOP_BACKEND_URL.")
     ] = None,
 ) -> None:
-    """Register the backend and its webhook (with its credentials) in a project; safe to repeat."""
+    """Register the backend and its webhook (with its credentials) in a project; safe to repeat.
+
+    It also makes a data-manager tab of the tasks that nobody has annotated, lowest score first, and names the review
+    page in the project's description.
+    """
     settings = settings_and_logging()
     client = label_studio(settings)
     user, password = settings.basic_auth_user, settings.basic_auth_pass
+    url = (url or settings.backend_url).rstrip("/")
     backend = client.connect_backend(
-        project,
-        url=url or settings.backend_url,
-        title="samloop",
-        basic_auth=(user, password) if user and password else None,
+        project, url=url, title="samloop", basic_auth=(user, password) if user and password else None
     )
-    out.print(
-        f"project {project} predicts with {url or settings.backend_url} (model {backend}): "
-        "open a task and switch on Auto-Annotation"
-    )
+    out.print(f"project {project} predicts with {url} (model {backend}): open a task and switch on Auto-Annotation")
+    show_analysts(client, project, review_url=f"{url}/review/{project}")
+    out.print(f'the tab "{SCORES_TAB}" and {url}/review/{project} show where to look', soft_wrap=True)
+
+
+def show_analysts(client: LabelStudio, project_id: int, *, review_url: str) -> None:
+    """Make the tab of untouched tasks by score, and name the review page in the description; safe to repeat."""
+    client.save_view(
+        project_id, SCORES_TAB, ordering=["tasks:predictions_score"], filters=UNTOUCHED,
+        shown=["predictions_score", "predictions_model_versions"],
+    )  # fmt: skip
+    before = client.project(project_id).get("description")
+    after = with_review_link(before, review_url)
+    if after != before:
+        client.update_project(project_id, description=after)
 
 
 def label_studio(settings: Settings) -> LabelStudio:

@@ -16,6 +16,7 @@ from fakes.label_studio import FakeLabelStudio
 from fakes.ml_backend import ml_backend
 from PIL import Image
 
+from backend.commands.project import SCORES_TAB, show_analysts
 from backend.errors import BadInput, NotAuthorized, NotFound, Upstream
 from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
@@ -364,3 +365,16 @@ def test_what_its_webhooks_tell_is_compared_with_the_prediction_it_began_as(
 
         client._session.send("DELETE", path)
         assert figures() == {}
+
+
+def test_analysts_find_the_tab_and_the_page_and_a_second_time_changes_nothing(
+    client: LabelStudio, project_id: int
+) -> None:
+    client.update_project(project_id, description="Coins & <b>keys</b>.\nOn a table.")
+    url = f"http://127.0.0.1:9090/review/{project_id}"
+    for _ in range(2):
+        show_analysts(client, project_id, review_url=url)
+    assert client.project(project_id)["description"] == (
+        f"Coins & <b>keys</b>.\nOn a table.\n\nsamloop, what got tighter: {url}"
+    )
+    assert [each["data"]["title"] for each in client.views(project_id)] == ["Default", SCORES_TAB]
