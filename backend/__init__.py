@@ -22,6 +22,7 @@ The map of the house, from the door inwards; imports point downwards only (impor
     registry      checkpoints as files: publish, pointers, watch
     jobs          what both ends of the queue agree on
     charts        coordinates of small charts
+    order         which tasks to label first
     masks         geometry of arrays: prompts, polygons, outlines, metrics
     valkey        the embedded queue server
     settings      one frozen Settings

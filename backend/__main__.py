@@ -2,7 +2,7 @@
 
 import typer
 
-from backend.commands import demo, export, learning, machine, project, refresh, registry, serving, warm
+from backend.commands import demo, export, learning, machine, order, project, refresh, registry, serving, warm
 from backend.commands.console import told_plainly
 from backend.processes import keep_freed_memory, share_cores
 
@@ -28,6 +28,7 @@ app.command()(registry.promote)
 app.command()(registry.rollback)
 app.command()(export.export)
 app.command()(refresh.refresh)
+app.command()(order.order)
 app.command()(machine.weights)
 app.command("settings")(machine.settings_table)
 

@@ -74,6 +74,19 @@ class PredictionStore:
             limit=limit,
         )
 
+    def annotated(self) -> int:
+        """Return how many tasks somebody has annotated (skipped ones not counted)."""
+        return self._tasks([_item("total_annotations", "greater", 0)], limit=1)[1]
+
+    def lowest_scores(self, *, limit: int) -> list[int]:
+        """Return the ids of untouched tasks, lowest score first: of the version that the project shows.
+
+        Tasks without a prediction of it come last.
+        """
+        items = [_item("total_annotations", "equal", 0), _item("cancelled_annotations", "equal", 0)]
+        found, _ = self._tasks(items, limit=limit, ordering="tasks:predictions_score")
+        return [int(task["id"]) for task in found]
+
     def states(self, task_ids: Collection[int]) -> dict[int, TaskState]:
         """Return how these tasks are now, by id; tasks that are gone are not in it."""
         if not task_ids:
@@ -98,8 +111,10 @@ class PredictionStore:
         items = [{"filter": "filter:tasks:id", "operator": "in_list", "type": "List", "value": list(task_ids)}]
         return self._tasks(items, limit=len(task_ids), fields="all")[0] if task_ids else []
 
-    def _tasks(self, items: list[Json], *, limit: int, **more: str) -> tuple[list[Json], int]:
-        query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
+    def _tasks(
+        self, items: list[Json], *, limit: int, ordering: str = "tasks:id", **more: str
+    ) -> tuple[list[Json], int]:
+        query = {"filters": {"conjunction": "and", "items": items}, "ordering": [ordering]}
         asked = {"project": self.project_id, "page": 1, "page_size": limit, "query": json.dumps(query), **more}
         reply = _object(self._session.send("GET", "/api/tasks", query=asked))
         found = reply.get("tasks")

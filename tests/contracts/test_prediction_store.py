@@ -138,6 +138,17 @@ def test_an_old_version_goes_but_from_tasks_that_people_touched(
     assert {each["model_version"] for each in client.predictions(task_id=ids[2])} == {"v1", "v2"}
 
 
+def test_the_lowest_scores_of_the_version_that_is_shown_come_first(
+    client: LabelStudio, store: PredictionStore, ids: list[int]
+) -> None:
+    for task_id, score in zip(ids, (0.9, 0.2, 0.5, 0.7, 0.1, 0.3), strict=True):
+        store.add([row(task_id, "v1") | {"score": score}])
+    store.show("v1")
+    client.create_annotation(ids[4], [])
+    assert store.lowest_scores(limit=4) == [ids[1], ids[5], ids[2], ids[3]]
+    assert store.annotated() == 1
+
+
 def test_deleting_a_whole_version_takes_live_answers_off_the_screen(
     client: LabelStudio, store: PredictionStore, ids: list[int]
 ) -> None:
