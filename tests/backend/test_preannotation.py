@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from backend import refresh
 from backend.errors import BadImage, Upstream
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
-from backend.preannotation import Preannotation
+from backend.preannotation import NOTHING_TO_GO_BY, OUT_OF_TIME, Preannotation
 from backend.sam.automatic import AutomaticRules
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Embedding, Predictor, encode
@@ -166,6 +167,25 @@ def test_a_batch_out_of_time_answers_what_it_has_and_the_rest_empty(
     assert machine.embedded == [0]
     assert heard.reasons == ["OutOfTime"] * 3
     assert "3 of 4 tasks were answered empty" in caplog.text
+
+
+def test_who_stores_predictions_is_told_which_are_empty_without_a_look(
+    tiny_base: BaseModel, snapshot: Snapshot
+) -> None:
+    """A task that cannot be looked at, or has nothing to go by, is not one in which nothing was found."""
+    asked = Preannotation(machine=Machine(tiny_base, {2: Upstream("the host is away")}), observer=Heard())
+    tasks = [task(1, "Cell"), task(2, "Cell"), {"id": 3, "data": {"image": "x"}}]
+    got = asked.predict(tasks, config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
+    assert [each.get("why") for each in got] == [None, "the host is away", NOTHING_TO_GO_BY]
+
+    late = Preannotation(machine=Machine(tiny_base), observer=Heard(), seconds=-1)
+    (answer,) = late.predict(tasks[:1], config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
+    assert answer["why"] == OUT_OF_TIME == refresh.OUT_OF_TIME
+
+    found_nothing = AutomaticRules(points=3, least_score=1.1)
+    eager = Preannotation(machine=Machine(tiny_base), observer=Heard(), automatic=found_nothing)
+    (answer,) = eager.predict(tasks[2:], config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
+    assert answer == {"result": [], "score": 0.0, "model_version": "ours-v2"}, "it was looked at"
 
 
 def test_a_config_without_anything_for_masks_gives_empty_predictions(tiny_base: BaseModel, snapshot: Snapshot) -> None:

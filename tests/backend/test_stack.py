@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from backend import stack
 from backend.demo.label_studio import free_port
 from backend.training import connect, workers
 from backend.valkey import live_url
@@ -28,14 +29,14 @@ def wait_for(condition: Callable[[], Any], *, seconds: float = 60.0) -> Any:
 
 
 def children(pid: int) -> dict[str, int]:
-    """Name -> process id of the direct children: worker, serve, valkey."""
+    """Name -> process id of the direct children: worker, --refresh (the other worker), serve, valkey."""
     found = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         try:
             words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
-        name = next((word for word in ("worker", "serve") if word in words), "valkey")
+        name = next((word for word in ("--refresh", "worker", "serve") if word in words), "valkey")
         found[name] = int(child)
     return found
 
@@ -84,8 +85,11 @@ def up(tmp_path: Path, tiny_sam_dir: Path) -> Iterator[Up]:
 def test_all_of_it_comes_up_and_what_is_killed_comes_back(up: Up) -> None:
     wait_for(up.healthy)
     wait_for(lambda: up.worker_count() == 1)
+    refresher = wait_for(lambda: children(up.process.pid).get("--refresh"))
+    environ = Path(f"/proc/{refresher}/environ").read_bytes().decode().split("\0")
+    assert f"SAMLOOP_BACKEND_URL={up.url}" in environ, "its own server, wherever that listens"
     before = children(up.process.pid)
-    assert set(before) == {"worker", "serve", "valkey"}
+    assert set(before) == {"worker", "--refresh", "serve", "valkey"}
     job = requests.post(f"{up.url}/train", json={"project": 5}, timeout=5)
     assert job.status_code == 201
     for pid in before.values():
@@ -96,6 +100,17 @@ def test_all_of_it_comes_up_and_what_is_killed_comes_back(up: Up) -> None:
     # Nothing queued is lost: the job is known to the new server, out of the new Valkey.
     known = requests.post(f"{up.url}/job_status", json={"job": job.json()["job"]}, timeout=5)
     assert known.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:9"), ("0.0.0.0", "http://127.0.0.1:9"), ("::", "http://[::1]:9"),
+        ("10.1.2.3", "http://10.1.2.3:9"), ("localhost", "http://localhost:9"),
+    ],
+)  # fmt: skip
+def test_the_server_is_asked_where_it_listens(host: str, url: str) -> None:
+    assert stack._own_url(host, 9) == url
 
 
 def test_sigterm_ends_every_process_and_no_other_way_leaves_one(up: Up) -> None:
