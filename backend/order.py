@@ -50,7 +50,8 @@ def at_random(task_ids: Iterable[int], *, project_id: int, count: int) -> tuple[
 
 def mixed(first: Sequence[int], random: Sequence[int], *, count: int, share: float = RANDOM_SHARE) -> tuple[int, ...]:
     """`count` tasks: of every 1 / `share` places the last is one of `random`, the others are `first`'s; none twice."""
-    every, found = max(1, round(1 / share)), dict.fromkeys(())
+    every = max(1, round(1 / share))
+    found: dict[int, None] = {}  # in order
     ahead, blind = iter(first), iter(random)
     for place in range(1, count + 1):
         sources = (blind, ahead) if place % every == 0 else (ahead, blind)
