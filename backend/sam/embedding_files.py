@@ -193,7 +193,7 @@ def _lock(descriptor: int, *, longest_s: float) -> None:
 def _file_of(embedding: Embedding) -> bytes:
     size_px = torch.tensor([embedding.height_px, embedding.width_px])
     checksum = torch.tensor(_checksum(embedding.features, size_px))
-    return safetensors.torch.save({"features": embedding.features, "size_px": size_px, "crc32": checksum})
+    return safetensors.torch.save({"features": embedding.features.contiguous(), "size_px": size_px, "crc32": checksum})
 
 
 def _parsed(data: bytes) -> Embedding:
@@ -204,7 +204,8 @@ def _parsed(data: bytes) -> Embedding:
     if int(kept["crc32"]) != _checksum(features, size_px):
         raise ValueError("its checksum is wrong")
     height, width = size_px.tolist()
-    return Embedding(features=features, height_px=height, width_px=width)
+    # A file's numbers lie channel after channel, whatever wrote it; in memory they lie as `halved` has them.
+    return Embedding(features=features.contiguous(memory_format=torch.channels_last), height_px=height, width_px=width)
 
 
 def _checksum(features: Tensor, size_px: Tensor) -> int:

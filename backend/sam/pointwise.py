@@ -24,11 +24,19 @@ def linear(layer: nn.Module, x: Float[Tensor, "*batch c"], *, gelu: bool = False
     Whatever is not just a linear layer (one with an adapter, say) is called as it is.
     """
     if type(layer) is nn.Linear:
-        x = x.to(layer.weight.dtype)
-        # float32 is left to MKL, which is the faster at it.
-        if x.dtype == torch.bfloat16 and _fuses(x, layer.weight, layer.bias):
-            return _linear(x, layer.weight, layer.bias, gelu=gelu)
+        return product(x.to(layer.weight.dtype), layer.weight, layer.bias, gelu=gelu)
     out: Tensor = layer(x)
+    return F.gelu(out) if gelu else out
+
+
+def product(
+    x: Float[Tensor, "*batch c"], weight: Float[Tensor, "d c"], bias: Float[Tensor, " d"] | None, *, gelu: bool = False
+) -> Float[Tensor, "*batch d"]:
+    """`x weight^T + bias`, then GELU if asked for; all of one dtype."""
+    # float32 is left to MKL, which is the faster at it.
+    if x.dtype == torch.bfloat16 and _fuses(x, weight, bias):
+        return _linear(x, weight, bias, gelu=gelu)
+    out = F.linear(x, weight, bias)
     return F.gelu(out) if gelu else out
 
 

@@ -123,8 +123,9 @@ def encode(base: BaseModel, image: Image.Image) -> Embedding:
     # Not inference_mode: its tensors may not enter a training step, and these are cached for one.
     with torch.no_grad():
         features = base.model.vision_encoder(pixels).last_hidden_state
-    # Contiguous: whether the encoder works channels last must not be told by what is cached or saved.
-    return Embedding(features=features.float().contiguous(), height_px=image.height, width_px=image.width)
+    # Channels last, whether the encoder works so or not: as the decoder takes them.
+    features = features.float().contiguous(memory_format=torch.channels_last)
+    return Embedding(features=features, height_px=image.height, width_px=image.width)
 
 
 def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding) -> PromptTensors:

@@ -42,6 +42,13 @@ def test_our_bytes_are_the_sdks_bytes_and_come_back(mask: np.ndarray) -> None:
     assert np.array_equal(decode_mask(rle, height_px=mask.shape[0], width_px=mask.shape[1]), mask)
 
 
+@given(alpha=arrays.arrays(np.uint8, shapes))
+def test_antialiased_alpha_is_encoded_as_the_sdk_does_and_comes_back_from_it(alpha: np.ndarray) -> None:
+    rle = encode_mask(alpha)
+    assert rle == brush.mask2rle(alpha)
+    assert np.array_equal(sdk_alpha(rle, *alpha.shape), alpha)
+
+
 @given(rgba=arrays.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(4))))
 def test_antialiased_alpha_of_the_sdk_is_cut_above_127(rgba: np.ndarray) -> None:
     rle = brush.encode_rle(rgba.ravel())
