@@ -1,10 +1,12 @@
 """From a task to the embedding of its image, for clicks, batches and what warms up alike."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
-from backend.errors import BadInput
+from backend.errors import BadInput, Busy
 from backend.labelstudio.images import ImageSource, open_image
 from backend.labelstudio.label_config import LabelConfig
 from backend.lanes import Priority
@@ -14,6 +16,37 @@ from backend.sam.loading import BaseModel
 from backend.sam.predictor import PREPROCESSING, Embedding, encode
 from backend.seen_images import SeenImages
 
+_MOST_HELD_BYTES = 512 << 20
+
+
+class HeldImages:
+    """The image files that requests hold while they wait for the encoder: at most so many bytes of them together.
+
+    What waits is bounded in number, but 128 images of 64 MiB would be 8 GiB. One alone is never refused.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self._bytes = max_bytes, 0
+        self._lock = Lock()
+
+    @contextmanager
+    def holding(self, size_bytes: int) -> Iterator[None]:
+        """Spans the wait of a request that holds so many bytes.
+
+        Raises:
+            Busy: others hold too many already.
+        """
+        with self._lock:
+            if self._bytes and self._bytes + size_bytes > self._max_bytes:
+                held_mib = self._bytes / (1 << 20)
+                raise Busy(f"{held_mib:.0f} MiB of images wait for the encoder already: try again", retry_after_s=5)
+            self._bytes += size_bytes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._bytes -= size_bytes
+
 
 class TaskEmbeddings:
     """Reads and encodes the images of tasks, each once. Safe for any number of threads.
@@ -22,11 +55,14 @@ class TaskEmbeddings:
         base: whose encoder it is.
         store: embeddings in their tiers.
         max_pixels: images with more are refused before they are decoded.
+        held: bounds the image files that wait for the encoder.
     """
 
-    def __init__(self, *, base: BaseModel, store: EmbeddingStore, max_pixels: int) -> None:
+    def __init__(
+        self, *, base: BaseModel, store: EmbeddingStore, max_pixels: int, held: HeldImages | None = None
+    ) -> None:
         self._base, self._store, self._max_pixels = base, store, max_pixels
-        self._seen = SeenImages()
+        self._seen, self._held = SeenImages(), held or HeldImages(_MOST_HELD_BYTES)
 
     @property
     def encoder_fingerprint(self) -> str:
@@ -37,7 +73,7 @@ class TaskEmbeddings:
         """The same images from the same tiers as another encoder sees them: that of a checkpoint with an adapter."""
         if base.encoder_fingerprint == self.encoder_fingerprint:
             return self
-        other = TaskEmbeddings(base=base, store=self._store, max_pixels=self._max_pixels)
+        other = TaskEmbeddings(base=base, store=self._store, max_pixels=self._max_pixels, held=self._held)
         other._seen = self._seen  # which bytes lie where does not depend on who looks at them
         return other
 
@@ -64,7 +100,7 @@ class TaskEmbeddings:
         Raises:
             BadInput: the task has no image where the labelling config reads it, or the image cannot be used.
             Upstream: the image cannot be had.
-            Busy: it was not encoded by `until_s` (monotonic), or too many wait.
+            Busy: it was not encoded by `until_s` (monotonic), or too many wait, or too many bytes of images.
         """
         uri = image_uri(task, config)
         sha256 = self._seen.digest(images.name, uri)
@@ -72,7 +108,8 @@ class TaskEmbeddings:
             return kept
         sha256, data = self._read(task, uri, images)
         key, encoder = self._key(sha256, crop_px), self._encoder(data, crop_px)
-        return self._store.get(key, encoder, priority=priority, until_s=until_s)
+        with self._held.holding(len(data)):
+            return self._store.get(key, encoder, priority=priority, until_s=until_s)
 
     def warm(
         self,
@@ -91,7 +128,8 @@ class TaskEmbeddings:
         sha256, data = self._read(task, uri, images)
         if self._key(sha256) in self._store:
             return False
-        self._store.get(self._key(sha256), self._encoder(data), priority=priority, until_s=until_s)
+        with self._held.holding(len(data)):
+            self._store.get(self._key(sha256), self._encoder(data), priority=priority, until_s=until_s)
         return True
 
     def _read(self, task: Mapping[str, Any], uri: str, images: ImageSource) -> tuple[str, bytes]:

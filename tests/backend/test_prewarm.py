@@ -16,6 +16,7 @@ from PIL import Image
 
 from backend import task_embeddings
 from backend.engine import open_lanes, open_store
+from backend.errors import BadInput, Busy
 from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import parse_label_config
@@ -25,7 +26,7 @@ from backend.sam.embedding_store import EmbeddingStore
 from backend.sam.loading import BaseModel, load_base
 from backend.sam.predictor import Embedding, encode
 from backend.settings import Settings
-from backend.task_embeddings import TaskEmbeddings
+from backend.task_embeddings import HeldImages, TaskEmbeddings
 from backend.warming import warm_tasks
 
 CONFIG = (
@@ -261,3 +262,37 @@ def test_a_whole_project_is_embedded_and_what_is_left_out_says_why(house: House)
 def test_the_settings_decide_how_many(settings: Settings) -> None:
     assert Settings.from_env({"SAMLOOP_PREWARM": "0"}).prewarm == 0
     assert replace(settings, prewarm=5).prewarm == 5
+
+
+def test_images_that_wait_for_the_encoder_are_bounded_in_bytes(house: House, base: BaseModel) -> None:
+    house.embeddings = TaskEmbeddings(
+        base=base, store=house.store, max_pixels=10_000_000, held=HeldImages(len(picture(0)) * 3 // 2)
+    )
+    release = threading.Event()
+    for _ in range(20):  # all of the lane's workers
+        house.lanes.encode.submit(lambda: release.wait(60), priority=Priority.CLICK)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(house.embed, 0)
+        wait_until(lambda: house.embeddings._held._bytes)
+
+        with pytest.raises(Busy, match="MiB of images wait for the encoder already: try again"):
+            house.embed(1)
+
+        release.set()
+        assert first.result(60).height_px == 24
+    assert house.embed(1).height_px == 24
+
+
+def test_an_image_that_alone_is_over_the_bound_is_embedded_all_the_same(house: House, base: BaseModel) -> None:
+    house.embeddings = TaskEmbeddings(base=base, store=house.store, max_pixels=10_000_000, held=HeldImages(1))
+
+    assert house.embed(0).height_px == 24
+
+
+def test_what_a_failed_request_held_is_given_back() -> None:
+    held = HeldImages(10)
+    with pytest.raises(BadInput, match="no image"), held.holding(8):
+        raise BadInput("no image")
+
+    with held.holding(10):
+        assert held._bytes == 10
