@@ -3,24 +3,21 @@
 Frame: pixels of the upright image; pixel (row, column) has its centre at (column + 0.5, row + 0.5).
 """
 
-import itertools
 import math
-from typing import cast
 
 import numpy as np
 import shapely
-from contourpy import FillType, contour_generator
-from jaxtyping import Bool, Float, UInt
+from jaxtyping import Bool, Float
+
+from backend.masks.tracing import traced
 
 MOST_PARTS = 16
 MOST_HOLES = 32
 # Parts and holes under a hundredth of the largest part are specks of the decoder, not what anybody drew.
 _SMALLEST_SHARE = 0.01
-# contourpy takes 8 bytes a pixel: of larger crops every second (third, ...) row and column is looked at.
+# Of larger crops every second (third, ...) row and column is looked at.
 _MOST_PIXELS = 1 << 24
 _SLIT_PX = 0.1
-# Of each part the points of its rings one after another, and where each ring begins and ends.
-_Outlines = tuple[list[Float[np.ndarray, "n 2"]], list[UInt[np.ndarray, " rings"]]]
 _SLITS_TRIED = 8
 
 
@@ -55,15 +52,9 @@ def _parts(mask: Bool[np.ndarray, "h w"]) -> list[shapely.Polygon]:
     crop = mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
     stride = max(1, math.ceil(math.sqrt(crop.size / _MOST_PIXELS)))
     # One empty row and column all round, so that a mask at the image's border is outlined too.
-    heights = np.pad(crop[::stride, ::stride], 1).astype(np.float64)
-    generator = contour_generator(z=heights, fill_type=FillType.OuterOffset)
-    points, offsets = cast("_Outlines", generator.filled(0.5, 2.0))
-    shift = np.array([left + 0.5 * stride, top + 0.5 * stride]) - stride
-    return [
-        shapely.Polygon(rings[0], rings[1:])
-        for each, ends in zip(points, offsets, strict=True)
-        for rings in [[each[a:b] * stride + shift for a, b in itertools.pairwise(ends)]]
-    ]
+    parts = traced(np.pad(crop[::stride, ::stride], 1))
+    shift = np.array([left, top]) - stride
+    return list(shapely.transform(parts, lambda points: points * stride + shift))
 
 
 def _without_specks(part: shapely.Polygon, smallest_px: float) -> shapely.Polygon:
