@@ -2,7 +2,7 @@
 
 import typer
 
-from backend.commands import demo, export, learning, machine, order, project, refresh, registry, serving, warm
+from backend.commands import demo, export, learning, machine, order, predict, project, refresh, registry, serving, warm
 from backend.commands.console import told_plainly
 from backend.processes import keep_freed_memory, share_cores
 
@@ -23,6 +23,7 @@ app.command()(warm.warm)
 app.command()(machine.doctor)
 app.command()(learning.train)
 app.command()(learning.evaluate)
+app.command()(predict.predict)
 app.command()(registry.versions)
 app.command()(registry.promote)
 app.command()(registry.rollback)

@@ -1,8 +1,9 @@
 """Tasks in, predictions out, without anybody pointing at anything: what Label Studio asks for when it opens tasks.
 
-Rectangles that stand on a task become masks under their labels. A task without gets all that stands out in its image,
-where that is switched on. Every task gets one prediction, in order, an empty one with score 0 where there is nothing:
-with any other number of predictions Label Studio drops the whole batch.
+Rectangles that stand on a task become masks under their labels. A task without gets the objects that the project's
+semantic head finds, where its version has one; else all that stands out in its image, where that is switched on. Every
+task gets one prediction, in order, an empty one with score 0 where there is nothing: with any other number of
+predictions Label Studio drops the whole batch.
 
 Label Studio sends as many tasks as the user selected in ONE request and gives up after 100 s: what it then drops it
 asks for again from the start, and a batch of 1,500 images would never be answered. So after `seconds` the tasks that
@@ -19,12 +20,14 @@ from typing import Any, Protocol, TypeVar
 from backend.errors import SamloopError
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import LabelConfig
-from backend.labelstudio.outputs import Output, label_on, output_control, output_of
+from backend.labelstudio.outputs import Output, label_on, output_control, output_of, semantic_output
 from backend.labelstudio.rectangles import has_rectangles, rectangles_of_task
 from backend.labelstudio.results import POLYGON_TOLERANCE_PX, prediction, regions_of_mask
 from backend.sam.automatic import AutomaticRules, automatic_masks
 from backend.sam.predictor import Embedding, PredictedMask
 from backend.sam.scoring import task_score
+from backend.sam.semantic import SemanticHead
+from backend.sam.semantic_objects import SemanticRules, semantic_maps, semantic_masks
 from backend.sam.slot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -59,7 +62,8 @@ class Preannotation:
     Attributes:
         machine: encodes and decodes.
         observer: hears of every task that came out empty for a reason.
-        automatic: what to look for in tasks without rectangles; None: nothing.
+        automatic: what to look for in tasks without rectangles, where there is no semantic head; None: nothing.
+        semantic: what to keep of what a semantic head finds.
         seconds: after so many the rest of a batch is answered empty.
         polygon_tolerance_px: how far a polygon's outline may be from its mask's.
     """
@@ -67,6 +71,7 @@ class Preannotation:
     machine: Machine
     observer: Observer
     automatic: AutomaticRules | None = None
+    semantic: SemanticRules = field(default_factory=SemanticRules)
     seconds: float = 80.0
     polygon_tolerance_px: float = POLYGON_TOLERANCE_PX
 
@@ -126,7 +131,7 @@ class _Batch:
 
     def _masks_or_none(self, task: Mapping[str, Any]) -> Sequence[tuple[Output, PredictedMask]]:
         boxed = has_rectangles(task, model_version=self.snapshot.version)
-        if not boxed and self.rules.automatic is None:
+        if not boxed and self.rules.automatic is None and self.snapshot.predictor.semantic is None:
             self.whys[-1] = NOTHING_TO_GO_BY
             return ()  # and its image is not even fetched
         if time.monotonic() >= self.until_s:
@@ -163,6 +168,8 @@ class _Batch:
         return list(zip(outputs, masks, strict=True))
 
     def _from_nothing(self, task: Mapping[str, Any]) -> Sequence[tuple[Output, PredictedMask]]:
+        if (head := self.snapshot.predictor.semantic) is not None:
+            return self._from_semantic(task, head)
         if self.rules.automatic is None:
             return ()
         control = output_control(self.config, label=None)
@@ -176,6 +183,15 @@ class _Batch:
             run=lambda work: self.rules.machine.decode(work, until_s=self.until_s),
         )
         return [(output, mask) for mask in masks]
+
+    def _from_semantic(self, task: Mapping[str, Any], head: SemanticHead) -> Sequence[tuple[Output, PredictedMask]]:
+        embedding, base = self._embedding(task), self.snapshot.predictor.base
+        maps = self.rules.machine.decode(lambda: semantic_maps(head, embedding, base=base), until_s=self.until_s)
+        size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
+        found = semantic_masks(maps, rules=self.rules.semantic, **size)
+        return [
+            (output, mask) for label, mask in found if (output := semantic_output(self.config, label=label)) is not None
+        ]
 
     def _embedding(self, task: Mapping[str, Any]) -> Embedding:
         return self.rules.machine.embedding(

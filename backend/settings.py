@@ -150,6 +150,20 @@ class Settings:
         "what masks are trained by: cross-entropy and Dice, for few images; SAM's focal 20 : Dice 1; or cross-entropy "
         "and IoU that weigh edges more",
     )
+    head: str = _setting(
+        "SAMLOOP_HEAD",
+        _one_of("semantic", "promptable"),
+        "semantic",
+        "what a project's training makes beside the decoder that obeys prompts: a semantic head, which pre-annotates "
+        "batches label by label, or nothing",
+    )
+    unlabelled: str = _setting(
+        "SAMLOOP_UNLABELLED",
+        _one_of("background", "unknown"),
+        "background",
+        "for the semantic head, what nobody drew on: background, if images are annotated in full; unknown, far from "
+        "every object, if they are not",
+    )
     train_epochs: int = _setting("SAMLOOP_EPOCHS", _integer(1, 1000), 30, "most epochs of a training")
     train_seconds: float = _setting("SAMLOOP_TRAIN_SECONDS", _number(1, 86400), 600.0, "most seconds of a training")
     save_seconds: float = _setting(

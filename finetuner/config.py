@@ -12,11 +12,13 @@ LOSS_MIXES: dict[str, tuple[tuple[str, float], ...]] = {
     "focal-dice": (("focal", 20.0), ("dice", 1.0)),  # with `iou_weight` 1 SAM's own (Kirillov et al. 2023, A)
     "structure": (("structure", 1.0),),
 }
+HEADS = ("promptable", "semantic")  # the promptable decoder alone, or a semantic head beside it
+UNLABELLED = ("background", "unknown")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """The promptable recipe. A training ends at the first of `epochs`, `decodes` and `seconds`.
+    """The recipe. The promptable decoder's training ends at the first of `epochs`, `decodes` and its `seconds`.
 
     `decodes` bounds the work whatever the number of images: one decode is one object with one prompt, forward and
     backward, and takes about 0.1 s on two cores; more of them gain little (README, results).
@@ -55,6 +57,10 @@ class TrainConfig:
     feedback_share: float = 0.5  # of corrective rounds that see the previous logits
 
     mask_share: float = 0.0  # of steps whose first prompts are a box with a mask that is a little wrong
+    semantic_share: float = 0.2  # of `seconds`, where the head is "semantic"
+    semantic_steps: int = 300  # of one image each
+    semantic_rate: float = 5e-4
+    unlabelled: str = "background"  # what nobody drew on; or "unknown", far from every object
 
     held_out_share: float = 0.2
     validation_share: float = 0.15  # of the pictures to learn from, which choose when to stop (early_stopping)
@@ -87,10 +93,30 @@ class TrainConfig:
             raise ValueError(f"rank={self.rank}, adapter_joins={self.adapter_joins}: from 1 to 64, and in [0, 1)")
         if self.annotators not in ANNOTATORS:
             raise ValueError(f"annotators={self.annotators!r} is none of {', '.join(ANNOTATORS)}")
+        if self.head not in HEADS or self.unlabelled not in UNLABELLED:
+            raise ValueError(
+                f"head={self.head!r}, unlabelled={self.unlabelled!r}: the former is one of {', '.join(HEADS)}, the "
+                f"latter of {', '.join(UNLABELLED)}"
+            )
+        if self.semantic_steps < 1 or not 0 < self.semantic_share < 1:
+            raise ValueError(
+                f"semantic_steps={self.semantic_steps}, semantic_share={self.semantic_share}: at least 1, and between "
+                "0 and 1"
+            )
         if self.precision not in {"auto", "float32", "bfloat16"}:
             raise ValueError(f"precision={self.precision!r} is none of auto, float32, bfloat16")
         if not 1 <= self.objects_per_step <= 25:
             raise ValueError(f"objects_per_step={self.objects_per_step} is not from 1 to 25")
+
+    @property
+    def promptable_seconds(self) -> float:
+        """What the promptable decoder has of `seconds`; the rest is the semantic head's."""
+        return self.seconds * (1 - self.semantic_share) if self.head == "semantic" else self.seconds
+
+    @property
+    def semantic_seconds(self) -> float:
+        """What the semantic head has of `seconds`, if one is trained."""
+        return self.seconds * self.semantic_share
 
     def rules(self, labels: Iterable[str] = ()) -> Rules:
         """Which regions are objects, in a project with these labels."""

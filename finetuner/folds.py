@@ -37,6 +37,7 @@ def trainings(dataset: Dataset, *, config: TrainConfig) -> tuple[Training, ...]:
         config,
         seconds=config.seconds / len(sides),
         decodes=None if config.decodes is None else max(1, config.decodes // len(sides)),
+        semantic_steps=max(1, config.semantic_steps // len(sides)),
     )
     return tuple(
         Training(number=number, count=len(sides), train=train, held_out=held_out, config=share)

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,18 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from backend.errors import BadInput, NotFound
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
+from backend.sam.loading import trained_of
 from backend.sam.predictor import Predictor, predictor_of
 from backend.settings import Settings
 from finetuner.comparison import compared_json
+from finetuner.config import HEADS
 from finetuner.dataset import Sample, assemble
 from finetuner.evaluation import Measured, measure
 from finetuner.folds import fair_images
 from finetuner.outcome import Compared
 from finetuner.progress import Progress, silent
 from finetuner.recipe import Served, Workshop, base_predictor, config_of, learn, learnt_images
+from finetuner.semantic.measuring import measure_semantic, semantic_report
 
 CLICKS = 7  # corrective clicks that `samloop evaluate` measures
 
@@ -51,8 +55,8 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
         BadInput: the export is none, or the method or head is unknown.
         NothingToLearn: fewer than two usable images.
     """
-    if head != "promptable":
-        raise BadInput(f"head {head[:40]!r} is not 'promptable', the only one there is")
+    if head not in HEADS:
+        raise BadInput(f"head {head[:40]!r} is none of {', '.join(HEADS)}")
     config = replace(config_of(settings), head=head, seed=seed)
     if method is not None:
         config = replace(config, method=method)
@@ -130,10 +134,29 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
         base_name=base.name, served_name="champion",
         base=plain, candidate=found["candidate"], served=found.get("served"), fair_images=fair,
     )  # fmt: skip
+    figures = compared.figures(config, calibration=tuned["candidate"].calibration)
+    for name, folder in (("candidate", checkpoint), ("served", champion)):
+        if folder is not None:
+            figures[name]["semantic"] = _semantic(folder, held_out, predictor=tuned[name], workshop=workshop)
     return {
-        **compared.figures(config, calibration=tuned["candidate"].calibration),
+        **figures,
         "note": "; ".join((*note, *told)) or None,
     }
+
+
+def _semantic(
+    folder: Path, samples: Sequence[Sample], *, predictor: Predictor, workshop: Workshop
+) -> dict[str, float] | None:
+    """How well the checkpoint's head finds labels, whether it is served or not; None where it has none."""
+    head = trained_of(workshop.base, folder).semantic
+    if head is None:
+        return None
+    found = measure_semantic(
+        head, samples, base=predictor.base, embedding=workshop.embeddings.by(predictor.base),
+        unlabelled=workshop.config.unlabelled,
+    )  # fmt: skip
+    report = semantic_report(found)
+    return None if report is None else report["mean"]
 
 
 def image_path(images: Path, uri: str) -> Path:
@@ -168,7 +191,7 @@ def _unseen(held_out: tuple[Sample, ...], *, learnt: AbstractSet[str]) -> tuple[
 
 
 def _samples(export: Path, images: Path, *, settings: Settings, workshop: Workshop) -> list[Sample]:
-    tasks = _tasks(export)
+    tasks = exported_tasks(export)
     workshop.progress("pulling", tasks=len(tasks))
     annotated = (workshop.annotated(task, image_key=None) for task in tasks)
     return workshop.samples(
@@ -178,7 +201,12 @@ def _samples(export: Path, images: Path, *, settings: Settings, workshop: Worksh
     )
 
 
-def _tasks(export: Path) -> list[object]:
+def exported_tasks(export: Path) -> list[object]:
+    """The tasks in a file that Label Studio exported as JSON.
+
+    Raises:
+        BadInput: it holds no list.
+    """
     try:
         tasks = json.loads(export.read_bytes())
     except (ValueError, RecursionError) as fault:

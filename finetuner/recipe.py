@@ -15,6 +15,7 @@ from backend.registry.review_file import REVIEW_FILE
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor
+from backend.sam.semantic import with_semantic
 from backend.settings import Settings
 from finetuner.annotations import AnnotatedTask, annotated_task
 from finetuner.comparison import differences
@@ -33,6 +34,7 @@ from finetuner.promotion import Verdict
 from finetuner.report import checkpoint_page
 from finetuner.report.pictures import ImagesAgain
 from finetuner.report.review import review_file
+from finetuner.semantic.beside import train_beside
 from finetuner.smoke import faults
 from finetuner.training_run import TrainingRun, seed_all
 from finetuner.unfinished import Unfinished, run_key
@@ -164,6 +166,8 @@ def config_of(settings: Settings) -> TrainConfig:
     return TrainConfig(
         method=settings.method,
         losses=LOSS_MIXES[settings.losses],
+        head=settings.head,
+        unlabelled=settings.unlabelled,
         epochs=settings.train_epochs,
         seconds=settings.train_seconds,
         annotators=settings.annotators,
@@ -200,7 +204,12 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     compared = _compare(trained, dataset, served=served, workshop=workshop)
     kept = trained.predictor()
     calibration = calibrate(kept, dataset.train, embedding=workshop.embeddings.by(kept.base))
+    semantic = train_beside(
+        dataset, base=kept.base, embedding=workshop.embeddings.by(kept.base), config=config, progress=workshop.progress
+    ) if config.head == "semantic" else None  # fmt: skip
     verdict = compared.verdict(config)
+    if semantic is not None:
+        verdict = replace(verdict, reasons=(*verdict.reasons, semantic.sentence))
     metrics = compared.figures(config, calibration=calibration) | {
         **({} if calibration is None else {"calibration": calibration.to_json()}),
         "seconds": {
@@ -211,17 +220,14 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
         "split": _split_json(dataset, trained),
         "curves": trained.curves.to_json(),
         "data": data.to_json(),
+        **({} if semantic is None else semantic.to_json()),
     }
-    base, method = workshop.base, trained.method
-    told = {**config.to_json(), **method.sizes}
-    manifest = Manifest(
-        version="", project_id=None, base_model=base.name, base_fingerprint=base.fingerprint, method=method.name,
-        parent=served.version if served.predictor is not None else None, data_digest=dataset.digest,
-        config=told, metrics=metrics, verdict=verdict.to_json(), excluded=workshop.exclusions.to_json(),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        code_version=importlib.metadata.version("samloop"),
-    )  # fmt: skip
-    weights = method.weights()
+    if semantic is not None:
+        metrics["candidate"]["semantic"] = semantic.mean
+    manifest = _manifest(dataset, trained.method, metrics=metrics, verdict=verdict, served=served, workshop=workshop)
+    weights = trained.method.weights()
+    if semantic is not None:
+        weights = with_semantic(weights, semantic.head)
     page = checkpoint_page(
         manifest, weights=weights, samples=dataset.held_out, base=compared.base, candidate=compared.candidate,
         pictures=workshop.images_again,
@@ -234,6 +240,25 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
         others={REPORT_FILE: page, REVIEW_FILE: masks},
         unfinished=unfinished,
     )
+
+
+def _manifest(  # noqa: PLR0913 - all by name
+    dataset: Dataset,
+    method: Method,
+    *,
+    metrics: Mapping[str, Any],
+    verdict: Verdict,
+    served: Served,
+    workshop: Workshop,
+) -> Manifest:
+    base = workshop.base
+    return Manifest(
+        version="", project_id=None, base_model=base.name, base_fingerprint=base.fingerprint, method=method.name,
+        parent=served.version if served.predictor is not None else None, data_digest=dataset.digest,
+        config={**workshop.config.to_json(), **method.sizes}, metrics=metrics, verdict=verdict.to_json(),
+        excluded=workshop.exclusions.to_json(), created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        code_version=importlib.metadata.version("samloop"),
+    )  # fmt: skip
 
 
 def base_predictor(base: BaseModel) -> Predictor:

@@ -126,7 +126,7 @@ class Trainer:
                     break
                 at.epoch, at.next, at.order = at.epoch + 1, 0, self._rng.permutation(len(self._visits)).tolist()
             seconds = self._clock() - began
-            done = _share_done(at.decodes / most, seconds / config.seconds)
+            done = _share_done(at.decodes / most, seconds / config.promptable_seconds)
             if done >= 1:
                 break
             self._method.begin_step(at.step + 1, done=done)
@@ -139,7 +139,7 @@ class Trainer:
                 epoch=at.epoch, epochs=epochs, step=at.step, decodes=at.decodes, seconds=at.seconds,
                 learning_rate=rate, loss=mask + config.iou_weight * iou, mask=mask, iou=iou,
                 is_last_of_epoch=at.next == len(at.order),
-                done=min(1.0, _share_done(at.decodes / most, at.seconds / config.seconds)),
+                done=min(1.0, _share_done(at.decodes / most, at.seconds / config.promptable_seconds)),
             )  # fmt: skip
         self._weights.finish()
 

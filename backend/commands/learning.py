@@ -31,7 +31,10 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         Literal["decoder", "lora", "conv-lora"] | None,
         typer.Option(help="What training changes; absent: SAMLOOP_METHOD.", show_default=False),
     ] = None,
-    head: Annotated[Literal["promptable"], typer.Option(help="What is trained.")] = "promptable",
+    head: Annotated[
+        Literal["promptable", "semantic"],
+        typer.Option(help="semantic: a head for pre-annotation without prompts is trained beside the promptable one."),
+    ] = "promptable",
     epochs: Annotated[int | None, typer.Option(min=1, max=1000, help="Most epochs.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Most seconds of training.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,

@@ -59,6 +59,21 @@ def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | 
     return min(able, key=rank)
 
 
+def semantic_output(config: LabelConfig, *, label: str | None) -> Output | None:
+    """Return where an object goes that a model found under this label; None where the config has the label no longer.
+
+    Unlike a prompt's label, which somebody chose a moment ago, a model's is not replaced by another. Objects without a
+    label go as prompts without one.
+
+    Raises:
+        BadInput: no control can take a mask.
+    """
+    control = output_control(config, label=label)
+    if label is not None and control.has_labels and control.labels and control.label_for(label) is None:
+        return None
+    return Output(control, label_on(control, label))
+
+
 def label_on(control: Control, label: str | None) -> str | None:
     """Return the label that a region on this control carries for a prompt's label; None where it carries none.
 

@@ -1,13 +1,13 @@
 """Base models, and what projects put in place of parts of them.
 
 A checkpoint is what was trained and no more, in safetensors: the mask decoder, and where there is one the adapter in
-the encoder. Its manifest names the base it belongs to.
+the encoder and the semantic head. Its manifest names the base it belongs to.
 """
 
 import copy
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +29,7 @@ from backend.sam.canvas import CANVAS_PX
 from backend.sam.fused import fuse_attention
 from backend.sam.mobile_sam import MobileSamModel
 from backend.sam.scoring import Calibration, calibration_of
+from backend.sam.semantic import PREFIX, SemanticHead, semantic_note
 from backend.sam.tiny_vit import TinyVitEncoder
 from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, named_path, without_progress_bars
 
@@ -43,7 +44,8 @@ class BaseModel:
 
     `encoder_fingerprint` names what an embedding depends on: the encoder's weights and arithmetic. `fingerprint` names
     all weights, and not the arithmetic: a decoder trained on a GPU serves on a CPU. `image_positions` is the
-    positional encoding of the embedding's grid. `calibration` comes with a checkpoint that serves as a base.
+    positional encoding of the embedding's grid. `calibration`, and `semantic` where its head may be served, come with a
+    checkpoint that serves as a base.
     """
 
     name: str
@@ -54,14 +56,20 @@ class BaseModel:
     fingerprint: str
     image_positions: Float[Tensor, "1 c gh gw"] = field(repr=False)
     calibration: Calibration | None = field(default=None, repr=False)
+    semantic: SemanticHead | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a checkpoint puts into a base: its decoder, and the adapter in its encoder if it has one."""
+    """What a checkpoint puts into a base: its decoder; the adapter in its encoder and the semantic head if it has them.
+
+    `serves_semantic`: the head was measured and found fit to be served.
+    """
 
     decoder: SamMaskDecoder
     adapter: Adapter | None
+    semantic: SemanticHead | None = None
+    serves_semantic: bool = False
 
 
 def base_name(name_or_path: str | None, *, device: str = "auto") -> str:
@@ -156,10 +164,29 @@ def trained_of(base: BaseModel, folder: Path) -> Trained:
         rank, alpha = adapter_sizes(manifest.config, version=manifest.version)
         found = expected_shapes(base.model.vision_encoder, method=manifest.method, rank=rank)
         shapes |= {f"{_ENCODER}{name}": shape for name, shape in found.items()}
+    note, head = semantic_note(manifest.metrics), None
+    if note is not None:
+        head = new_head(base, labels=note.labels)
+        shapes |= {f"{PREFIX}{name}": tuple(value.shape) for name, value in head.state_dict().items()}
     state = _state(verified_weights(folder), shapes=shapes, version=manifest.version)
+    if head is not None:
+        head.load_state_dict(_below(state, PREFIX))
+        head.requires_grad_(requires_grad=False).eval()
     decoder.load_state_dict(_below(state, _PREFIX))
     adapter = Adapter(manifest.method, rank, alpha, _below(state, _ENCODER)) if rank else None
-    return Trained(decoder.requires_grad_(requires_grad=False).eval(), adapter)
+    return Trained(
+        decoder.requires_grad_(requires_grad=False).eval(),
+        adapter,
+        head,
+        serves_semantic=note is not None and note.is_served,
+    )
+
+
+def new_head(base: BaseModel, *, labels: Sequence[str | None], seed: int = 0) -> SemanticHead:
+    """A semantic head as it is before it learns, on the base's device; see semantic.SemanticHead."""
+    model: Any = base.model
+    ground = model.prompt_encoder.no_mask_embed.weight[0]
+    return SemanticHead(model.mask_decoder, ground=ground, labels=labels, seed=seed).to(base.device)
 
 
 def with_adapter(base: BaseModel, adapter: Adapter) -> BaseModel:
@@ -201,8 +228,11 @@ def _with_checkpoint(folder: Path, *, cache_dir: Path) -> tuple[BaseModel, Adapt
     fingerprint = _fingerprint(base.model)
     if trained.adapter is not None:
         fingerprint = hashlib.sha256(f"{fingerprint}+{trained.adapter.digest}".encode()).hexdigest()
-    calibration = calibration_of(manifest.metrics)
-    return replace(base, name=manifest.version, fingerprint=fingerprint, calibration=calibration), trained.adapter
+    served = replace(
+        base, name=manifest.version, fingerprint=fingerprint, calibration=calibration_of(manifest.metrics),
+        semantic=trained.semantic if trained.serves_semantic else None,
+    )  # fmt: skip
+    return served, trained.adapter
 
 
 def _pretrained(folder: Path) -> SamModel:
@@ -261,6 +291,7 @@ def _placed(base: BaseModel, *, device: torch.device, dtype: torch.dtype) -> Bas
         encoder_dtype=dtype,
         encoder_fingerprint=f"{base.encoder_fingerprint}-{str(dtype).removeprefix('torch.')}",
         image_positions=base.image_positions.to(device),
+        semantic=None if base.semantic is None else base.semantic.to(device),
     )
 
 

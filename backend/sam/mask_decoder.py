@@ -47,9 +47,9 @@ def decode_all(
     output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
     cells = cells_of(image, dtype) + cells_of(dense, dtype)
-    queries, keys = _two_way(decoder, tokens, cells, positions)
+    queries, keys = two_way(decoder, tokens, cells, positions)
     hyper = torch.stack([mlp(queries[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
-    return _masks(decoder, keys, hyper, side=image.shape[-1]), decoder.iou_prediction_head(queries[:, 0])
+    return upscaled(decoder, keys, hyper, side=image.shape[-1]), decoder.iou_prediction_head(queries[:, 0])
 
 
 def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:
@@ -62,7 +62,8 @@ def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:
     return torch.empty(cells.shape, dtype=dtype, device=cells.device).copy_(cells)
 
 
-def _two_way(decoder: SamMaskDecoder, tokens: Tokens, keys: Cells, positions: Cells) -> tuple[Tokens, Cells]:
+def two_way(decoder: SamMaskDecoder, tokens: Tokens, keys: Cells, positions: Cells) -> tuple[Tokens, Cells]:
+    """What tokens and the image's cells know once the decoder's transformer is through; any number of tokens."""
     transformer, queries = decoder.transformer, tokens
     for layer in cast("Iterable[SamTwoWayAttentionBlock]", transformer.layers):
         placed = queries if layer.skip_first_layer_pe else queries + tokens
@@ -79,9 +80,10 @@ def _two_way(decoder: SamMaskDecoder, tokens: Tokens, keys: Cells, positions: Ce
     return transformer.layer_norm_final_attn(queries + seen), keys
 
 
-def _masks(
+def upscaled(
     decoder: SamMaskDecoder, keys: Cells, hyper: Float[Tensor, "m masks k"], *, side: int
 ) -> Float[Tensor, "m masks g g"]:
+    """A map for each row of `hyper`: its product with the cells, made sixteen times as many (g = 4 side)."""
     norm = decoder.upscale_layer_norm
     wide = _upscale(decoder.upscale_conv1, keys)
     wide = functional.gelu(functional.layer_norm(wide, norm.normalized_shape, norm.weight, norm.bias, norm.eps))

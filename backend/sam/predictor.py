@@ -23,6 +23,7 @@ from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.mask_prompt import logits_of_mask, with_box
 from backend.sam.policy import considered
 from backend.sam.scoring import Calibration, calibration_of, expected_iou, stability
+from backend.sam.semantic import SemanticHead
 
 __all__ = [
     "PREPROCESSING", "Candidate", "Decodes", "Embedding", "PredictedMask", "Predictor", "PromptTensors", "encode",
@@ -100,7 +101,7 @@ class Decodes(Protocol):
 
 
 def predictor_of(base: BaseModel, folder: Path, *, version: str | None = None) -> "Predictor":
-    """A checkpoint as it is served: its decoder, its adapter in the encoder if it has one, its calibration.
+    """A checkpoint as it is served: its decoder, its adapter in the encoder and its semantic head if any.
 
     Images must be encoded with the predictor's own `base`. `version` names it; None: as its manifest does.
 
@@ -113,6 +114,7 @@ def predictor_of(base: BaseModel, folder: Path, *, version: str | None = None) -
         trained.decoder,
         version=version or manifest.version,
         calibration=calibration_of(manifest.metrics),
+        semantic=trained.semantic if trained.serves_semantic else None,
     )
 
 
@@ -170,13 +172,15 @@ class Predictor:
 
     `base` is the one whose encoder the decoder belongs to: embeddings that it is given must be of that encoder.
     The decoder computes in the base's arithmetic: in bfloat16 it is a copy of the one that was given.
-    `calibration` tells what the decoder's predicted IoUs are worth, where that was measured.
+    `calibration` tells what the decoder's predicted IoUs are worth, where that was measured. `semantic` pre-annotates
+    batches, where there is a head that may be served.
     """
 
     base: BaseModel
     decoder: SamMaskDecoder = field(repr=False)
     version: str = field(kw_only=True)
     calibration: Calibration | None = field(default=None, kw_only=True, repr=False)
+    semantic: SemanticHead | None = field(default=None, kw_only=True, repr=False)
     _positions: Float[Tensor, "1 cells c"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from backend.registry.store import Pointer, Registry
 from backend.sam.canvas import CANVAS_PX
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, encode, predictor_of, prompt_tensors
+from backend.sam.semantic_objects import semantic_maps
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,9 @@ class ModelSlot:
     def __init__(self, base: BaseModel, registry: Registry) -> None:
         self._base = base
         self._registry = registry
-        self._of_base = Predictor(base, decoder_of(base, None), version=base.name, calibration=base.calibration)
+        self._of_base = Predictor(
+            base, decoder_of(base, None), version=base.name, calibration=base.calibration, semantic=base.semantic
+        )
         self._initial = Snapshot(version=base.name, predictor=self._of_base, number=0)
         # Never changed in place: `look` makes a new one and assigns it, so readers need no lock.
         self._served: Mapping[int, Snapshot] = {}
@@ -140,6 +143,8 @@ def _warm(predictor: Predictor, *, shared: BaseModel) -> None:
         empty = encode(base, Image.new("RGB", (CANVAS_PX, CANVAS_PX)))
     middle = Prompt(clicks=(Click(x_px=CANVAS_PX / 2, y_px=CANVAS_PX / 2),))
     with torch.inference_mode():
-        logits, ious = predictor.four_masks(empty, prompt_tensors((middle,), empty))
-    if not (torch.isfinite(logits).all() and torch.isfinite(ious).all()):
+        found = [*predictor.four_masks(empty, prompt_tensors((middle,), empty))]
+        if predictor.semantic is not None:
+            found.append(torch.from_numpy(semantic_maps(predictor.semantic, empty, base=base).margins))
+    if not all(bool(torch.isfinite(each).all()) for each in found):
         raise BadCheckpoint(f"{predictor.version} predicts numbers that are not finite")

@@ -97,9 +97,24 @@ def _tables(metrics: Mapping[str, Any]) -> list[Table]:
         ]
         note = "The first click counts; where the last one did not get there, all that were made."
         found.append(Table(title="Clicks to reach", first="goal", headings=headings, rows=tuple(rows), note=note))
+    found += _semantic_table(metrics.get("semantic") or {})
     for key, title in (("labels", "By label"), ("sizes", "By size of the object")):
         found += _group_tables(key, title, reports, headings)
     return found
+
+
+def _semantic_table(semantic: Mapping[str, Any]) -> list[Table]:
+    held_out = semantic.get("held_out")
+    if not held_out:
+        return []
+    labels = held_out["labels"]
+    groups = [*labels.items(), *([("mean over labels", held_out["mean"])] if len(labels) > 1 else [])]
+    rows = tuple(Row(title=label, figures=tuple(_figure(found[name]) for name in METRICS)) for label, found in groups)
+    note = "The semantic head on held-out images. " + (
+        "Batches are pre-annotated with it." if semantic.get("served") else "It is not served."
+    )
+    headings = tuple(TITLES[name] for name in METRICS)
+    return [Table(title="Without a prompt", first="label", headings=headings, rows=rows, note=note)]
 
 
 def _prompt_table(

@@ -13,7 +13,7 @@ from finetuner.config import TrainConfig
 from finetuner.dataset import Embeddings
 from finetuner.evaluation import measure
 from finetuner.methods.decoder import DecoderMethod
-from finetuner.offline import _tasks, image_path
+from finetuner.offline import exported_tasks, image_path
 from finetuner.progress import silent
 from finetuner.recipe import Workshop, base_predictor
 from finetuner.trainer import Trainer
@@ -32,7 +32,7 @@ def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir:
     workshop = Workshop(base=base, embeddings=embeddings, config=config, exclusions=Exclusions(), progress=silent)
     tasks = [
         annotated_task(task, image_key="image", exclusions=workshop.exclusions)
-        for task in _tasks(nuclei_dir / "export.json")
+        for task in exported_tasks(nuclei_dir / "export.json")
     ]
     learnt, held_out = (
         workshop.samples(

@@ -178,11 +178,6 @@ def test_a_file_that_is_no_export_is_refused(content: str, told: str, tmp_path: 
         train_export(file, tmp_path, tmp_path / "out", settings=tiny_settings)
 
 
-def test_a_head_that_does_not_exist_is_refused(export: Path, tmp_path: Path, tiny_settings: Settings) -> None:
-    with pytest.raises(BadInput, match="head 'semantic' is not 'promptable'"):
-        train_export(export, tmp_path / "images", tmp_path / "out", settings=tiny_settings, head="semantic")
-
-
 @pytest.mark.parametrize(
     "uri",
     ["/data/upload/1/0123abcd-a.png", "a.png", "/data/local-files/?d=x/y/a.png", "https://h/p/a.png?token=1",

@@ -1,0 +1,107 @@
+"""A semantic head beside the promptable decoder: trained, measured on held-out images, and served if it is fit to be.
+
+It decides nothing of the promptable decoder's promotion, and goes wherever that goes: a head of a challenger is no more
+served than the challenger.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import Embedding
+from backend.sam.semantic import SEMANTIC, SemanticHead
+from finetuner.config import TrainConfig
+from finetuner.dataset import Dataset, Sample
+from finetuner.folds import Training, trainings
+from finetuner.progress import Progress
+from finetuner.semantic.learning import SemanticTrainer
+from finetuner.semantic.measuring import Found, measure_semantic, semantic_report
+
+FLOOR = 0.5  # held-out mean IoU; below, correcting what a head draws takes longer than drawing
+_TELL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Semantic:
+    """A head and what it is worth: `report` is measuring.semantic_report's; `steps` are those of what is kept."""
+
+    head: SemanticHead
+    report: dict[str, Any] | None
+    steps: int
+    seconds: float
+
+    @property
+    def mean(self) -> dict[str, float] | None:
+        """Its figures over all labels, as `samloop evaluate --json` prints them."""
+        return None if self.report is None else self.report["mean"]
+
+    @property
+    def is_served(self) -> bool:
+        """Whether batches may be pre-annotated with it."""
+        return self.report is not None and self.report["mean"]["iou"] >= FLOOR
+
+    @property
+    def sentence(self) -> str:
+        """For who reads the verdict."""
+        if self.report is None:
+            return "the semantic head is not served: none of its labels is drawn on a held-out image"
+        iou, count = self.report["mean"]["iou"], len(self.report["labels"])
+        found = f"mean IoU {iou:.3f} over {count} label{'s' * (count != 1)} on held-out images without a prompt"
+        if self.is_served:
+            return f"the semantic head has {found}: it goes with this version, for batches"
+        return (
+            f"the semantic head is not served: {found} is below {FLOOR:.3f} (where images are not annotated in full, "
+            "SAMLOOP_UNLABELLED=unknown)"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What the manifest's metrics keep: backend.sam.semantic.SemanticNote, and the figures."""
+        return {
+            SEMANTIC: {
+                "labels": list(self.head.labels), "served": self.is_served, "floor": FLOOR, "steps": self.steps,
+                "seconds": round(self.seconds, 1), "held_out": self.report,
+            }
+        }  # fmt: skip
+
+
+def train_beside(
+    dataset: Dataset,
+    *,
+    base: BaseModel,
+    embedding: Callable[[Sample], Embedding],
+    config: TrainConfig,
+    progress: Progress,
+) -> Semantic:
+    """Train and measure on the dataset's sides; of a cross-validation the last head, which learnt from all, is kept.
+
+    `base` is the one whose encoder the head will be served with. Where that has an adapter, it is the one that is kept
+    of a cross-validation, and it has seen every image: the folds' figures are a little too good then.
+    """
+    found: list[Found] = []
+    began, steps = time.monotonic(), 0
+    for training in trainings(dataset, config=config):
+        head, steps = _train(training, base=base, embedding=embedding, progress=progress)
+        if training.held_out:
+            found += measure_semantic(
+                head, training.held_out, base=base, embedding=embedding, unlabelled=config.unlabelled
+            )
+    return Semantic(head=head, report=semantic_report(found), steps=steps, seconds=time.monotonic() - began)
+
+
+def _train(
+    training: Training, *, base: BaseModel, embedding: Callable[[Sample], Embedding], progress: Progress
+) -> tuple[SemanticHead, int]:
+    trainer = SemanticTrainer(base, training.train, config=training.config, embedding=embedding)
+    told_s, losses, steps = time.monotonic(), [], 0
+    for step in trainer.steps():
+        steps = step.step
+        losses.append(step.loss)
+        if (now := time.monotonic()) - told_s >= _TELL_S or step.done == 1:
+            progress(
+                "training", head=SEMANTIC, step=steps, steps=round(steps / step.done),
+                loss=sum(losses) / len(losses), seconds=step.seconds, **training.figures(),
+            )  # fmt: skip
+            told_s, losses = now, []
+    return trainer.head, steps

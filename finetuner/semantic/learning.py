@@ -1,0 +1,160 @@
+"""The loop of the semantic head: one image a step, on its embedding."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from backend.sam.arithmetic import has_fast_bfloat16
+from backend.sam.loading import BaseModel, new_head
+from backend.sam.mask_decoder import cells_of
+from backend.sam.predictor import Embedding
+from backend.sam.semantic import probabilities
+from finetuner.config import TrainConfig
+from finetuner.dataset import Sample
+from finetuner.semantic.targets import Target, class_weights, labels_of, target_of
+from finetuner.trainer import schedule
+
+log = logging.getLogger(__name__)
+_MOST_WEIGHT = 5.0
+_TIME_COUNTS_FROM = 0.25
+_KEPT = 0.95  # of the average, a step
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticStep:
+    """One step done; `done` is the share of the training that is over, in [0, 1]."""
+
+    step: int
+    seconds: float
+    loss: float
+    done: float
+
+
+class SemanticTrainer:
+    """Trains a head on samples. Iterate over `steps()`; afterwards `head` holds the averaged weights.
+
+    The transformer and the up-scaling, which begin with SAM's weights, move at `semantic_rate`; what is new (tokens,
+    hyper-networks' last layers) at ten times that. The same seed, samples and config give the same weights on the same
+    machine, as long as `semantic_seconds` does not end it.
+
+    Args:
+        base: whose decoder the head begins as, and whose encoder the embeddings are of.
+        samples: at least one, with at least one object.
+        config: bounds, rate, seed.
+        embedding: of a sample.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        samples: Sequence[Sample],
+        *,
+        config: TrainConfig,
+        embedding: Callable[[Sample], Embedding],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._base, self._samples, self._config = base, samples, config
+        self._embedding, self._clock = embedding, clock
+        self._positions = cells_of(base.image_positions, torch.float32)
+        self.head = new_head(base, labels=labels_of(samples), seed=config.seed)
+        self._targets: dict[int, Target] = {}
+        weights = class_weights((self._target(n) for n in range(len(samples))), most=_MOST_WEIGHT)
+        self._weights = torch.from_numpy(weights).to(base.device)
+        new = [each for name, each in self.head.named_parameters() if name in {"tokens", "last", "last_bias", "offset"}]
+        known = {id(each) for each in new}
+        old = [each for each in self.head.parameters() if id(each) not in known]
+        self._optimizer = torch.optim.AdamW(
+            [{"params": old, "scale": 1.0}, {"params": new, "scale": 10.0}], lr=config.semantic_rate,
+            weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=base.device.type in {"cpu", "cuda"},
+        )  # fmt: skip
+        self._average = [each.detach().clone() for each in self.head.parameters()]
+        self._rng = np.random.default_rng(config.seed)
+        self._is_half = config.precision == "bfloat16" or (
+            config.precision == "auto" and has_fast_bfloat16(base.device)
+        )
+
+    def steps(self) -> Iterator[SemanticStep]:
+        """Train until the first of the bounds, `epochs`, `semantic_steps` and `semantic_seconds`."""
+        began, config = self._clock(), self._config
+        order: list[int] = []
+        most = min(config.semantic_steps, config.epochs * len(self._samples))
+        for step in range(1, most + 1):
+            order = order or self._rng.permutation(len(self._samples)).tolist()
+            work, time_share = (step - 1) / most, (self._clock() - began) / config.semantic_seconds
+            # As in finetuner.trainer: how busy the machine was must not decide a training that its work ends.
+            done = time_share if time_share >= max(work, _TIME_COUNTS_FROM) else work
+            if done >= 1:
+                break
+            loss = self._step(order.pop(), config.semantic_rate * schedule(done, config=config))
+            seconds = self._clock() - began
+            yield SemanticStep(step=step, seconds=seconds, loss=loss, done=step / most)
+        with torch.no_grad():
+            for weight, average in zip(self.head.parameters(), self._average, strict=True):
+                weight.copy_(average)
+        self.head.requires_grad_(requires_grad=False).eval()
+
+    def _step(self, index: int, rate: float) -> float:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        self._optimizer.zero_grad(set_to_none=True)
+        target = self._target(index)
+        image = self._embedding(self._samples[index]).features.to(self._base.device)
+        with torch.autocast(self._base.device.type, torch.bfloat16, enabled=self._is_half):
+            logits = self.head(image, self._positions).float()
+        rows, columns = target.known.shape
+        loss = semantic_loss(
+            logits[:, :rows, :columns], torch.from_numpy(target.shares).to(logits.device),
+            known=torch.from_numpy(target.known).to(logits.device), weights=self._weights,
+        )  # fmt: skip
+        torch.autograd.backward(loss)
+        norm = torch.nn.utils.clip_grad_norm_(self.head.parameters(), self._config.clip_norm)
+        if not (math.isfinite(loss.item()) and bool(norm.isfinite())):
+            log.warning("skipped a semantic step: loss %s", loss.item(), extra={"event": "training.skipped_step"})
+            return loss.item()
+        self._optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(self._average, list(self.head.parameters()), 1 - _KEPT)
+        return loss.item()
+
+    def _target(self, index: int) -> Target:
+        if index not in self._targets:
+            self._targets[index] = target_of(
+                self._samples[index], labels=self.head.labels, unlabelled=self._config.unlabelled
+            )
+        return self._targets[index]
+
+
+def semantic_loss(
+    logits: Float[Tensor, "maps rows cols"],
+    shares: Float[Tensor, "classes rows cols"],
+    *,
+    known: Bool[Tensor, "rows cols"],
+    weights: Float[Tensor, " classes"],
+) -> Float[Tensor, ""]:
+    """Cross-entropy over ground and labels, and soft Dice of every label that is in the image, over known cells.
+
+    Of one label, and one map, binary cross-entropy with logits. `weights` by class. 0 where no cell is known.
+    """
+    if not bool(known.any()):
+        return logits.sum() * 0
+    flat, wanted = logits[:, known], shares[:, known]
+    if len(flat) == 1:
+        each = weights[0] * wanted[0] + weights[1] * wanted[1]
+        entropy = functional.binary_cross_entropy_with_logits(flat[0], wanted[1], weight=each)
+    else:
+        # Shares, not numbers of classes: a cell on an edge is two of them.
+        entropy = functional.cross_entropy(flat.T, wanted.T, weight=weights)
+    found = probabilities(logits)[:, known]
+    overlap, total = (found * wanted[1:]).sum(1), (found.square() + wanted[1:].square()).sum(1)
+    dice = 1 - (2 * overlap + 1) / (total + 1)
+    there = wanted[1:].sum(1) > 0
+    return entropy + (dice[there].mean() if bool(there.any()) else dice.mean())
