@@ -93,6 +93,13 @@ class TrainConfig:
             raise ValueError(f"rank={self.rank}, adapter_joins={self.adapter_joins}: from 1 to 64, and in [0, 1)")
         if self.annotators not in ANNOTATORS:
             raise ValueError(f"annotators={self.annotators!r} is none of {', '.join(ANNOTATORS)}")
+        self._check_semantic()
+        if self.precision not in {"auto", "float32", "bfloat16"}:
+            raise ValueError(f"precision={self.precision!r} is none of auto, float32, bfloat16")
+        if not 1 <= self.objects_per_step <= 25:
+            raise ValueError(f"objects_per_step={self.objects_per_step} is not from 1 to 25")
+
+    def _check_semantic(self) -> None:
         if self.head not in HEADS or self.unlabelled not in UNLABELLED:
             raise ValueError(
                 f"head={self.head!r}, unlabelled={self.unlabelled!r}: the former is one of {', '.join(HEADS)}, the "
@@ -103,10 +110,6 @@ class TrainConfig:
                 f"semantic_steps={self.semantic_steps}, semantic_share={self.semantic_share}: at least 1, and between "
                 "0 and 1"
             )
-        if self.precision not in {"auto", "float32", "bfloat16"}:
-            raise ValueError(f"precision={self.precision!r} is none of auto, float32, bfloat16")
-        if not 1 <= self.objects_per_step <= 25:
-            raise ValueError(f"objects_per_step={self.objects_per_step} is not from 1 to 25")
 
     @property
     def promptable_seconds(self) -> float:
