@@ -124,6 +124,25 @@ def test_the_overview_tells_what_is_served_the_verdict_and_the_trend(
     assert page.count('class="dot ') == 8, "two versions, two prompts, the base beside each"
 
 
+def test_the_overview_tells_how_good_the_masks_are_in_peoples_hands(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    assert "Live evaluation" not in _page(client, here)
+    masks = [[made.versions[1], HOSTILE, 0.875, 0.625, True], [made.versions[1], "Disc", 0.5, 0.25, False]]
+    ledger = made.settings.model_dir / "live" / str(made.project_id) / "annotations.jsonl"
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    told = {"k": "done", "a": 5, "at": "2026-11-23T12:00:00Z", "lead_s": 3.25, "m": masks}
+    ledger.write_text(json.dumps(told) + "\n")
+    try:
+        page = unescape(_page(client, here))
+    finally:
+        ledger.unlink()
+    row = page[page.index(f"<b>{made.versions[1]}</b>") :]
+    assert re.findall(r"<td>([^<]*)</td>", row)[:7] == ["2", "0.688", "0.438", "50 %", "1", "3.2", "0.438"]
+    assert HOSTILE in row
+    assert "<script>" not in _page(client, here)
+
+
 def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
     client: TestClient, here: str, made: Reviewed
 ) -> None:
