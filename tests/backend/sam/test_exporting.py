@@ -16,12 +16,12 @@ from transformers import SamModel
 
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
-from backend.registry.checkpoint import Manifest, read_manifest
+from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.registry.store import Registry
+from backend.sam.adapters import CONV_LORA, LORA, expected_shapes
 from backend.sam.canvas import size_on_canvas
-from backend.sam.conv_lora import attach_conv_lora
 from backend.sam.exporting import MANIFEST_FILE, ONNX_FILE, Format, Origin, export
-from backend.sam.loading import BaseModel, load_as_stored, load_base
+from backend.sam.loading import BaseModel, decoder_bytes, decoder_of, load_as_stored, load_base
 from backend.sam.mask_prompt import logits_of_mask
 from backend.sam.onnx_decoder import INPUTS
 from backend.sam.original_names import original_state
@@ -203,10 +203,45 @@ def test_an_export_that_fails_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("how", ["hf", "sam"])
-def test_conv_lora_is_refused_and_leaves_nothing(lively_dir: Path, tmp_path: Path, how: Format) -> None:
-    base = load_as_stored(str(lively_dir), cache_dir=tmp_path / "cache")
-    attach_conv_lora(base.model.vision_encoder)
-    with pytest.raises(BadInput, match="Conv-LoRA cannot be exported as hf or sam"):
-        export(Origin(base), how=how, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def adapted(method: str, base: BaseModel, manifest: Manifest, *, folder: Path, base_model: str) -> Path:
+    """A checkpoint with a random adapter in the encoder, of the size that `config` tells."""
+    generator = torch.Generator().manual_seed(7)
+    shapes = expected_shapes(base.model.vision_encoder, method=method, rank=2)
+    state = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    told = dataclasses.replace(
+        manifest, method=method, base_model=base_model, config={"adapter": {"rank": 2, "alpha": 4.0}}
+    )
+    write_checkpoint(folder, weights=decoder_bytes(decoder_of(base, None), state), manifest=told)
+    return folder
+
+
+def test_lora_goes_out_merged_into_the_layers_that_everybody_has(
+    tiny_base: BaseModel, manifest: Manifest, lively_dir: Path, tmp_path: Path
+) -> None:
+    checkpoint = adapted(LORA, tiny_base, manifest, folder=tmp_path / "lora", base_model=str(lively_dir))
+    origin = origin_of(checkpoint, tmp_path)
+    folder = export(origin, how="hf", out=tmp_path / "hf")
+    merged = SamModel.from_pretrained(folder).state_dict()
+    assert merged.keys() == SamModel.from_pretrained(lively_dir).state_dict().keys()
+    served, again = (
+        load_base(str(each), cache_dir=tmp_path / "cache", device="cpu", dtype="float32")
+        for each in (checkpoint, folder)
+    )
+    seen = [encode(each, photograph()).features for each in (served, again, tiny_base)]
+    torch.testing.assert_close(seen[1], seen[0], rtol=1e-5, atol=1e-5)
+    assert (seen[1] - seen[2]).abs().max() > 0.05, "the adapter changes what is seen"
+    state = torch.load(export(origin, how="sam", out=tmp_path / "sam") / "sam_vit.pth", weights_only=True)
+    name = "layers.0.attn.qkv.weight"
+    assert torch.equal(state["image_encoder." + name.replace("layers", "blocks")], merged[f"vision_encoder.{name}"])
+
+
+def test_conv_lora_is_refused_but_for_its_decoder_and_leaves_nothing(
+    tiny_base: BaseModel, manifest: Manifest, lively_dir: Path, tmp_path: Path
+) -> None:
+    checkpoint = adapted(CONV_LORA, tiny_base, manifest, folder=tmp_path / "conv", base_model=str(lively_dir))
+    origin = origin_of(checkpoint, tmp_path)
+    for how in ("hf", "sam"):
+        with pytest.raises(BadInput, match="Conv-LoRA cannot be exported as hf or sam"):
+            export(origin, how=how, out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    assert (export(origin, how="onnx", out=tmp_path / "onnx") / ONNX_FILE).is_file()
