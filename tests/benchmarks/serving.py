@@ -34,6 +34,7 @@ from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from backend.labelstudio.rle import decode_mask, encode_mask
+from backend.masks.contours import polygons_of_mask
 from backend.masks.prompt import Box, Click, Prompt
 from backend.processes import keep_freed_memory
 from backend.sam.canvas import mask_of_logits, pixels_on_canvas
@@ -131,6 +132,10 @@ def around(base: BaseModel) -> list[tuple[str, str, str]]:
             ms(lambda mask=mask: encode_mask(mask)),
             ms(lambda rle=rle: json.dumps(rle)),
         )
+        outline, most = (
+            ms(lambda shape=shape: polygons_of_mask(shape, tolerance_px=0.5)) for shape in (mask, disc(height, width))
+        )
+        rows.append((f"mask to polygons, {width}x{height}", f"{outline:.1f} ms", f"of a disc that fills it {most:.0f}"))
         rows.append(
             (
                 f"mask to JSON, {width}x{height}",
@@ -139,6 +144,12 @@ def around(base: BaseModel) -> list[tuple[str, str, str]]:
             )
         )
     return rows
+
+
+def disc(height: int, width: int) -> np.ndarray:
+    """An ellipse that touches all four sides."""
+    ys, xs = np.ogrid[:height, :width]
+    return np.hypot(2 * ys / height - 1, 2 * xs / width - 1) < 1
 
 
 def rle() -> list[tuple[str, str, str]]:
