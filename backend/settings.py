@@ -143,6 +143,13 @@ class Settings:
         "decoder",
         "what training changes: the mask decoder alone, or with it an adapter in the encoder",
     )
+    start: str = _setting(
+        "SAMLOOP_START",
+        _one_of("base", "served"),
+        "base",
+        "whose weights a training begins with; on all annotations either way, and with the base's where what is served "
+        "has learnt from an image that is held out",
+    )
     losses: str = _setting(
         "SAMLOOP_LOSSES",
         _one_of("bce-dice", "focal-dice", "structure"),

@@ -27,6 +27,7 @@ class TrainConfig:
     method: str = "decoder"
     head: str = "promptable"
     seed: int = 0
+    start: str = "base"  # or "served": whose weights a training begins with (start); on all annotations either way
 
     epochs: int = 30
     decodes: int | None = 1200
@@ -91,6 +92,8 @@ class TrainConfig:
             )
         if (self.rank is not None and not 1 <= self.rank <= 64) or not 0 <= self.adapter_joins < 1:
             raise ValueError(f"rank={self.rank}, adapter_joins={self.adapter_joins}: from 1 to 64, and in [0, 1)")
+        if self.start not in {"base", "served"}:
+            raise ValueError(f"start={self.start!r} is none of base, served")
         if self.annotators not in ANNOTATORS:
             raise ValueError(f"annotators={self.annotators!r} is none of {', '.join(ANNOTATORS)}")
         self._check_semantic()

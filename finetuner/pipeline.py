@@ -112,7 +112,7 @@ def _served(base: BaseModel, registry: Registry, champion: Pointer | None) -> Se
             extra={"event": "checkpoint.refused", "version": champion.version},
         )  # fmt: skip
         return Served(version=base.name)
-    return Served(version=champion.version, predictor=predictor, learnt=learnt)
+    return Served(version=champion.version, predictor=predictor, learnt=learnt, folder=folder)
 
 
 def _promote(  # noqa: PLR0913 - all by name

@@ -36,6 +36,7 @@ from finetuner.report.pictures import ImagesAgain
 from finetuner.report.review import review_file
 from finetuner.semantic.beside import train_beside
 from finetuner.smoke import faults
+from finetuner.start import Start, from_base
 from finetuner.training_run import TrainingRun, seed_all
 from finetuner.unfinished import Unfinished, run_key
 
@@ -49,11 +50,13 @@ class Served:
     """What the candidate must beat; `predictor` None: the base model itself.
 
     `learnt`: digests of the images that it has learnt from; measured on those it would look better than it is.
+    `folder`: its checkpoint, for a training that begins with it.
     """
 
     version: str
     predictor: Predictor | None = None
     learnt: frozenset[str] = frozenset()
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +168,7 @@ def config_of(settings: Settings) -> TrainConfig:
     """The recipe with what the settings decide of it."""
     return TrainConfig(
         method=settings.method,
+        start=settings.start,
         losses=LOSS_MIXES[settings.losses],
         head=settings.head,
         unlabelled=settings.unlabelled,
@@ -183,10 +187,10 @@ def learnt_images(manifest: Manifest) -> frozenset[str]:
 
 
 def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> Candidate:
-    """Train from the base model, measure on held-out images, and judge.
+    """Train, measure on held-out images, and judge.
 
-    Always from the base and on all annotations, old and new: nothing is forgotten, and no image that an earlier version
-    learnt from can flatter this one.
+    Always on all annotations, old and new: nothing is forgotten. From the base, or (`start` of the config) from what is
+    served where that has seen no held-out image: none that an earlier version learnt from can flatter this one (start).
 
     Raises:
         NothingToLearn: too few usable images.
@@ -198,9 +202,10 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     dataset = assemble(
         samples, share=config.held_out_share, exclusions=workshop.exclusions, most_folds=config.most_folds
     )
-    workshop.progress("splitting", said=dataset.split.describe())
+    start = _start(dataset, served=served, workshop=workshop)
+    workshop.progress("splitting", said=dataset.split.describe(), start=start.version)
     unfinished = workshop.unfinished(samples, served=served.version)
-    trained = _train_all(dataset, workshop=workshop, unfinished=unfinished)
+    trained = _train_all(dataset, start=start, workshop=workshop, unfinished=unfinished)
     compared = _compare(trained, dataset, served=served, workshop=workshop)
     kept = trained.predictor()
     calibration = calibrate(kept, dataset.train, embedding=workshop.embeddings.by(kept.base))
@@ -217,7 +222,8 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
             "evaluating": round(time.monotonic() - began - trained.here_s, 1),
         },
         "ended_at": trained.ended_at[-1],
-        "split": _split_json(dataset, trained),
+        "split": _split_json(dataset, trained, start=start),
+        "start": start.to_json(),
         "curves": trained.curves.to_json(),
         "data": data.to_json(),
         **({} if semantic is None else semantic.to_json()),
@@ -287,13 +293,22 @@ class _Trained:
         return self.method.predictor(version="candidate")
 
 
-def _train_all(dataset: Dataset, *, workshop: Workshop, unfinished: Unfinished | None) -> _Trained:
+def _start(dataset: Dataset, *, served: Served, workshop: Workshop) -> Start:
+    config, base = workshop.config, workshop.base
+    if config.start == "base":
+        return from_base(base)
+    start = Start.of(base, served=served.version, folder=served.folder, learnt=served.learnt, dataset=dataset)
+    return start.fitting(new_method(config.method, base, config=config), base=base)
+
+
+def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished: Unfinished | None) -> _Trained:
     measured: list[Measured] = []
     ended_at, looks, here_s = [], [], 0.0
     for training in trainings(dataset, config=workshop.config):
         began_s = time.monotonic()
         seed_all(workshop.config.seed)
         method = new_method(workshop.config.method, workshop.base, config=workshop.config)
+        start.put_into(method)
         run = TrainingRun(
             method, training, embeddings=workshop.embeddings, unfinished=unfinished, progress=workshop.progress
         )
@@ -343,13 +358,13 @@ def _compare(trained: _Trained, dataset: Dataset, *, served: Served, workshop: W
     return compared
 
 
-def _split_json(dataset: Dataset, trained: _Trained) -> dict[str, Any]:
+def _split_json(dataset: Dataset, trained: _Trained, *, start: Start) -> dict[str, Any]:
     split = dataset.split
     return {
         "said": split.describe(),
         "train_images": len({each.image_sha256 for each in dataset.train}),
         "train_objects": sum(len(each.objects) for each in dataset.train),
-        "learnt": list(split.train),
+        "learnt": sorted({*split.train, *start.learnt}),
         "held_out": list(split.held_out),
         "held_out_by_floor": list(split.floored),
         "near_duplicates": [list(group) for group in split.alike],

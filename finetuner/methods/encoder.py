@@ -92,7 +92,8 @@ class EncoderMethod:
 
     def seen(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:
         """What the encoder sees with the adapter as it is now; as long as that adds nothing, what is kept."""
-        if not self._joined if learns else self._attached.is_zero():
+        # One that a training began with adds something from the first step on.
+        if not (learns and self._joined) and self._attached.is_zero():
             return embeddings(sample)
         self._attached.encoder.train(learns)
         pixels = pixels_on_canvas(embeddings.picture(sample))
