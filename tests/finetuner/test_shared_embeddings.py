@@ -4,6 +4,7 @@ import hashlib
 import io
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,22 @@ def test_one_whose_image_is_gone_too_is_told(tiny_base: BaseModel, disk: DiskEmb
 
     with pytest.raises(NothingToLearn, match="is gone from the cache folder"):
         embeddings(SAMPLE)
+
+
+def test_pictures_to_train_an_encoder_with_are_read_again_and_boundedly_many_kept(
+    tiny_base: BaseModel, disk: DiskEmbeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "_MOST_PICTURES", 2)
+    embeddings, read = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS), []
+    samples = []
+    for seed in range(3):
+        data = picture(seed)
+        digest = hashlib.sha256(data).hexdigest()
+        embeddings.ensure(digest, data, again=lambda seed=seed, data=data: read.append(seed) or data)
+        samples.append(Sample(image_sha256=digest, height_px=24, width_px=32, objects=()))
+    for index in (0, 1, 0, 2, 0, 1):
+        assert embeddings.picture(samples[index]).size == (1024, 768)
+    assert read == [0, 1, 2, 1]  # the one used least recently goes
+    other = replace(tiny_base, encoder_fingerprint="another")
+    assert embeddings.by(tiny_base) is embeddings
+    assert embeddings.by(other).picture(samples[1]) is embeddings.picture(samples[1])

@@ -170,3 +170,18 @@ def test_it_sits_on_tiny_vits_attention_too() -> None:
 def test_an_encoder_without_attention_is_refused() -> None:
     with pytest.raises(ValueError, match="Sequential has no fused qkv layer"):
         attach_conv_lora(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_tiny_vits_padding_has_no_vote_either() -> None:
+    """It pads before its LayerNorm, which makes of nothing its bias: no zeros."""
+    attention = WindowAttention(20, heads=2, window=7).eval()
+    with torch.no_grad():
+        attention.norm.bias.copy_(torch.randn(20))
+    (adapter,) = attach_conv_lora(attention)
+    awake(adapter)
+    seen: list[torch.Tensor] = []
+    adapter.router.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    tokens = torch.randn(3, 49, 20)
+    attention(tokens)
+    attention(torch.cat([tokens, torch.zeros(40, 49, 20)]))
+    torch.testing.assert_close(seen[0], seen[1])

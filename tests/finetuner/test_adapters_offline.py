@@ -1,0 +1,43 @@
+"""Adapters from an export to a checkpoint and back, by the functions that `samloop train` and `evaluate` call."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+
+from backend.registry.checkpoint import WEIGHTS_FILE, read_manifest
+from backend.settings import Settings
+from finetuner.offline import evaluate_export, train_export
+
+
+class Killed(BaseException):
+    """As job.Interrupted: no Exception."""
+
+
+@pytest.mark.parametrize(("method", "rank"), [("lora", 8), ("conv-lora", 3)])
+def test_a_training_that_is_broken_off_ends_as_an_unbroken_one_and_is_measured_again_as_it_was(
+    method: str, rank: int, export: Path, tmp_path: Path, tiny_settings: Settings
+) -> None:
+    """The kill comes when the adapter has joined; the method comes from the settings, as it does in the queue."""
+    settings = replace(tiny_settings, save_seconds=1e-6, train_seconds=3600.0, method=method)
+    images, out = tmp_path / "images", tmp_path / "out"
+    unbroken = train_export(export, images, tmp_path / "unbroken", settings=settings, epochs=2)
+
+    def kill(phase: str, **figures: float | str) -> None:
+        if phase == "training" and figures["epoch"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_export(export, images, out, settings=settings, epochs=2, progress=kill)
+    manifest = train_export(export, images, out, settings=settings, epochs=2)
+    assert manifest.metrics["ended_at"]["resumed"] == 1
+    weights = (out / WEIGHTS_FILE).read_bytes()
+    assert weights == (tmp_path / "unbroken" / WEIGHTS_FILE).read_bytes()
+    assert any(name.startswith("vision_encoder.") for name in safetensors.torch.load(weights))
+    assert (unbroken.method, read_manifest(out).config["adapter"]["rank"]) == (method, rank)
+
+    told = evaluate_export(export, images, checkpoint=out, settings=settings, clicks=0)
+    for prompt in ("box", "point"):
+        for metric, value in manifest.metrics["candidate"][prompt].items():
+            assert told["candidate"][prompt][metric] == pytest.approx(value)
