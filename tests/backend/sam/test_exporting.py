@@ -26,6 +26,7 @@ from backend.sam.mask_prompt import logits_of_mask
 from backend.sam.onnx_decoder import INPUTS
 from backend.sam.original_names import original_state
 from backend.sam.predictor import Embedding, Predictor, encode, prompt_tensors
+from backend.sam.semantic import SemanticHead
 
 # Measured: 4e-7 with the tiny model, 4e-5 with mobile-sam, whose logits go to 40.
 ONNX_TOLERANCE = 2e-4
@@ -175,6 +176,16 @@ def test_the_card_shows_what_was_measured_before_and_after(
     origin = Origin(tiny_base, dataclasses.replace(manifest, metrics=metrics))
     card = (export(origin, how="onnx", out=tmp_path / "onnx") / "README.md").read_text()
     assert "| box | iou | 0.500 | 0.750 |\n| box | boundary iou | 0.250 | 0.500 |" in card
+
+
+def test_the_card_says_that_a_semantic_head_stays_behind(tiny_base: BaseModel, tmp_path: Path) -> None:
+    decoder, ground = tiny_base.model.mask_decoder, tiny_base.model.prompt_encoder.no_mask_embed.weight[0]
+    with_head = dataclasses.replace(tiny_base, semantic=SemanticHead(decoder, ground=ground, labels=("Coin",)))
+    cards = [
+        (export(Origin(base), how="onnx", out=tmp_path / name) / "README.md").read_text()
+        for name, base in (("with", with_head), ("without", tiny_base))
+    ]
+    assert ["semantic head" in card for card in cards] == [True, False]
 
 
 def test_what_lies_in_the_folder_is_never_overwritten(tiny_base: BaseModel, tmp_path: Path) -> None:
