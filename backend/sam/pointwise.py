@@ -33,8 +33,8 @@ def product(
     x: Float[Tensor, "*batch c"], weight: Float[Tensor, "d c"], bias: Float[Tensor, " d"] | None, *, gelu: bool = False
 ) -> Float[Tensor, "*batch d"]:
     """`x weight^T + bias`, then GELU if asked for; all of one dtype."""
-    # float32 is left to MKL, which is the faster at it.
-    if x.dtype == torch.bfloat16 and _fuses(x, weight, bias):
+    # float32 is left to MKL, which is the faster at it. Under autocast the weights are float32 still: F.linear casts.
+    if x.dtype == weight.dtype == torch.bfloat16 and _fuses(x, weight, bias):
         return _linear(x, weight, bias, gelu=gelu)
     out = F.linear(x, weight, bias)
     return F.gelu(out) if gelu else out
