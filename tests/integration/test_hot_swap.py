@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 from backend.app import create_app
 from backend.registry.checkpoint import WEIGHTS_FILE, Manifest
 from backend.registry.store import Registry
-from backend.sam.loading import decoder_bytes, decoder_of, load_base
+from backend.sam.loading import decoder_bytes, decoder_of, load_base, new_head
+from backend.sam.semantic import with_semantic
 from backend.settings import Settings
 
 Publish = Callable[[int, int], str]
@@ -113,6 +114,37 @@ def test_a_promotion_is_served_within_two_seconds_and_a_rollback_too(
     registry.promote(1, None, reason="back")
     wait_until(lambda: setup_version(client) == base)
     assert predict_version(client) == base
+
+
+def test_after_a_swap_to_a_version_with_a_semantic_head_batches_come_back_labelled_without_a_prompt(
+    client: TestClient, registry: Registry, settings: Settings
+) -> None:
+    base = load_base(settings.model, cache_dir=settings.cache_dir, device="cpu")
+    head = new_head(base, labels=("Coin", "Dropped from the config"))
+    for weight in (head.last, head.last_bias):
+        weight.data.zero_()
+    head.offset.data.copy_(torch.tensor([0.0, 5.0, 0.0]))  # a Coin everywhere
+    manifest = Manifest(
+        version="", project_id=1, base_model=base.name, base_fingerprint=base.fingerprint, method="decoder",
+        parent=None, data_digest="0" * 64, config={},
+        metrics={"semantic": {"labels": list(head.labels), "served": True}}, verdict={}, excluded=(),
+        created_at="2026-11-23T00:00:00+00:00", code_version="test",
+    )  # fmt: skip
+    weights = with_semantic(decoder_bytes(base.model.mask_decoder), head)
+    version = registry.publish(1, weights=weights, manifest=manifest).version
+    batch = {name: value for name, value in click().items() if name != "params"}
+    (before,) = client.post("/predict", json=batch).json()["results"]
+    assert before["result"] == []
+
+    registry.promote(1, version, reason="better")
+    wait_until(lambda: setup_version(client) == version)
+
+    (after,) = client.post("/predict", json=batch).json()["results"]
+    assert after["model_version"] == version
+    (region,) = after["result"]
+    assert region["value"]["brushlabels"] == ["Coin"]
+    assert region["meta"] == {"model_version": version}
+    assert 0 < after["score"] <= 1
 
 
 def test_projects_have_their_own_versions(client: TestClient, registry: Registry, publish: Publish) -> None:

@@ -1,0 +1,76 @@
+"""`samloop predict`: pre-annotations without a prompt, in a file that Label Studio imports."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from backend.__main__ import app
+from backend.registry.checkpoint import Manifest, write_checkpoint
+from backend.sam.loading import decoder_bytes, load_base, new_head
+from backend.sam.semantic import with_semantic
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_sam_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two pictures, an export that names three, and a checkpoint whose head sees a Disc everywhere."""
+    monkeypatch.setenv("SAMLOOP_MODEL", str(tiny_sam_dir))
+    monkeypatch.setenv("SAMLOOP_DEVICE", "cpu")
+    monkeypatch.setenv("SAMLOOP_AUTOMATIC_POINTS", "2")
+    monkeypatch.setenv("SAMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / "images" / f"{name}.png")
+    region = {
+        "type": "brushlabels", "from_name": "tag", "to_name": "image", "value": {"brushlabels": ["Disc"]},
+    }  # fmt: skip
+    tasks = [
+        {"id": n, "data": {"image": f"/data/upload/1/{name}.png"}, "annotations": [{"result": [region]}]}
+        for n, name in enumerate(("a", "b", "gone"))
+    ]
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    base = load_base(str(tiny_sam_dir), cache_dir=tmp_path / "cache", device="cpu")
+    head = new_head(base, labels=("Disc",))
+    head.last.data.zero_()
+    head.last_bias.data.zero_()
+    head.offset.data.fill_(5.0)
+    manifest = Manifest(
+        version="tiny-v1", project_id=None, base_model=base.name, base_fingerprint=base.fingerprint, method="decoder",
+        parent=None, data_digest="0" * 64, config={}, metrics={"semantic": {"labels": ["Disc"], "served": True}},
+        verdict={}, excluded=(), created_at="2026-11-23T00:00:00+00:00", code_version="test",
+    )  # fmt: skip
+    weights = with_semantic(decoder_bytes(base.model.mask_decoder), head)
+    write_checkpoint(tmp_path / "checkpoint", weights=weights, manifest=manifest)
+    return tmp_path
+
+
+def predicted(folder: Path, *more: str) -> tuple[str, list[dict[str, Any]]]:
+    out = folder / "predictions.json"
+    words = ["predict", "--export", str(folder / "export.json"), "--images", str(folder / "images"), "--out", str(out)]
+    result = CliRunner().invoke(app, [*words, *more], env={"COLUMNS": "300"}, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output, json.loads(out.read_text())
+
+
+def test_a_semantic_head_gives_every_task_its_labels_and_a_task_without_its_image_an_empty_prediction(
+    folder: Path,
+) -> None:
+    said, tasks = predicted(folder, "--checkpoint", str(folder / "checkpoint"))
+    assert [task["id"] for task in tasks] == [0, 1, 2]
+    assert [len(task["predictions"][0]["result"]) for task in tasks] == [1, 1, 0]
+    (region,) = tasks[0]["predictions"][0]["result"]
+    assert (region["from_name"], region["value"]["brushlabels"]) == ("tag", ["Disc"])
+    assert 0 < region["score"] <= 1
+    assert tasks[0]["predictions"][0]["model_version"] == region["meta"]["model_version"] == "tiny-v1"
+    assert "2 regions on 3 tasks by tiny-v1 (its semantic head)" in said
+    assert "empty: task 2: no file 'gone.png'" in said
+
+
+def test_without_a_semantic_head_all_that_stands_out_is_predicted_and_that_is_said(folder: Path) -> None:
+    said, tasks = predicted(folder)
+    assert len(tasks) == 3
+    assert "automatic masks: it has no semantic head" in said
