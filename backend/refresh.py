@@ -32,6 +32,7 @@ _FIRST_BATCH, _LARGEST_BATCH = 4, 100
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _MOST_RESTARTS = 50
 _MOST_WHYS = 5
+_MOST_TAKEN = 3  # times that a batch may be accepted and still be lacking
 OUT_OF_TIME = "OutOfTime"  # what backend.preannotation says of a task that came too late in its batch
 
 
@@ -234,13 +235,16 @@ class Refresh:
 
     def _write(self, answers: dict[int, Json]) -> None:
         """Store what is lacking, after a look and before another, until nothing is lacking any more."""
-        patience, sent = _Patience(self._rules.patience_s, sleep=self._sleep), False
+        patience, sent, taken = _Patience(self._rules.patience_s, sleep=self._sleep), False, 0
         while pending := self._lacking(answers, sent=sent):
+            if taken == _MOST_TAKEN:  # or it would fill Label Studio with doubles for ever
+                raise BadInput(f"Label Studio took predictions of {self._tally.version} and does not list them")
             answers = pending
             try:
                 # Fewer than were sent: Label Studio leaves out in silence what does not fit the labelling config.
                 if self._store.add([_row(each) for each in pending.values()]) < len(pending):
                     self._write_one_by_one(pending)
+                taken += 1
             except BadInput as fault:
                 log.info("a batch was refused, going on one by one: %s", fault, extra={"event": "refresh.one_by_one"})
                 self._write_one_by_one(pending)

@@ -206,6 +206,23 @@ def test_start_training_is_on_the_queue_by_name_before_it_is_answered(client: Te
     assert client.post("/job_status", json={"job": job_id}).status_code == 200
 
 
+def test_a_refresh_is_queued_by_name_shown_and_cancelled(client: TestClient, redis_url: str) -> None:
+    """What the review page's button calls."""
+    answer = client.post("/projects/9/refresh")
+    assert (answer.status_code, answer.json()) == (201, {"status": "queued", "job": "refresh-9-1"})
+    stored = Redis.from_url(redis_url).hgetall("rq:job:refresh-9-1")
+    assert b"finetuner.refreshing.run" in zlib.decompress(stored[b"data"])
+    status = client.get("/projects/9/status").json()
+    assert status["phase"] == "idle", "it is no training"
+    assert {name: status["refresh"][name] for name in ("phase", "job", "queued", "error", "last")} == {
+        "phase": "queued", "job": "refresh-9-1", "queued": 1, "error": None, "last": None,
+    }  # fmt: skip
+    assert client.post("/projects/9/refresh").json()["job"] == "refresh-9-1", "two requests are one refresh"
+    assert client.delete("/projects/9/refresh").json() == {"status": "cancelling"}
+    assert client.delete("/projects/10/refresh").json() == {"status": "none"}
+    assert client.post("/projects/0/refresh").status_code == 400
+
+
 @pytest.mark.parametrize("name", ["41-webhook-ANNOTATION_CREATED.json", "43-webhook-ANNOTATIONS_DELETED.json"])
 def test_other_events_are_thanked_for_and_train_nothing(client: TestClient, name: str) -> None:
     answer = client.post("/webhook", json=recorded(name))

@@ -71,7 +71,7 @@ class Simulation:
         return task_score([each.score for each in model.decode(self.embedding(sample), prompts)])
 
     def train(self, chosen: Sequence[int], seed: int) -> Predictor:
-        method = new_method("decoder", self.workshop.base, precision=self.workshop.config.precision)
+        method = new_method("decoder", self.workshop.base)
         config = replace(self.workshop.config, seed=seed)
         for _ in Trainer(method, [self.pool[each] for each in chosen], config=config, embedding=self.embedding).steps():
             pass

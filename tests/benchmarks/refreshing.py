@@ -1,0 +1,77 @@
+"""What a refresh itself costs: `python tests/benchmarks/refreshing.py [--tasks 100000]`.
+
+Label Studio and the backend are simulated over HTTP and answer at once, in a process of their own, so that what is
+measured is the walk: seconds, tasks a second, and the most memory that the walking process ever had. In life the
+encoder (some 0.6 s an image on 2 cores, unless it is cached) and Label Studio's own database are what takes time.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fakes.many_tasks import ManyTasks
+
+from backend.labelstudio.prediction_store import PredictionStore
+from backend.refresh import Refresh, Rules
+
+REGIONS = [{"id": "r", "value": {"rle": list(range(256))}} for _ in range(4)]
+
+
+class Instant:
+    """A backend that takes no time; four small masks a task."""
+
+    def served(self, project_id: int) -> str:
+        return "v1"
+
+    def predict(self, tasks: Sequence[Any], *, project_id: int, label_config: str) -> list[dict[str, Any]]:
+        return [{"result": REGIONS, "score": 0.5, "model_version": "v1"} for _ in tasks]
+
+
+def serve(count: int, pipe: Connection) -> None:
+    with ManyTasks(count, version="v1") as studio:
+        pipe.send(studio.url)
+        pipe.recv()
+        pipe.send((sum(studio.held), max(studio.held)))
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--tasks", type=int, default=100_000)
+    count = arguments.parse_args().tasks
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(count, theirs))
+    process.start()
+    store = PredictionStore(ours.recv(), "0" * 40, project_id=1)
+    peaks: list[float] = []
+
+    def progress(_: str, **figures: Any) -> None:
+        if figures["done"] * 10 // figures["total"] > len(peaks):
+            peaks.append(peak_mib())
+
+    began_s = time.monotonic()
+    tally = Refresh(store=store, backend=Instant(), rules=Rules(), progress=progress, check=lambda: None).run()
+    seconds = time.monotonic() - began_s
+    ours.send(None)
+    held, most = ours.recv()
+    process.join()
+    sys.stdout.write(
+        f"{tally.written} of {count} tasks written in {seconds:.0f} s: {tally.written / seconds:.0f} tasks/s; "
+        f"{held} predictions held, {most} a task at most\n"
+        f"memory, MiB, after each tenth: {', '.join(f'{each:.0f}' for each in peaks)}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
