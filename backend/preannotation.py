@@ -33,7 +33,7 @@ from backend.sam.slot import Snapshot
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 OUT_OF_TIME = "OutOfTime"
-NOTHING_TO_GO_BY = "it has no rectangles, and SAMLOOP_AUTOMATIC is off"
+NOTHING_TO_GO_BY = "it has no rectangles, what is served has no semantic head, and SAMLOOP_AUTOMATIC is off"
 
 
 class Machine(Protocol):
