@@ -8,21 +8,17 @@ import numpy as np
 import typer
 
 from backend.commands.console import ProjectOption, err, out, settings_and_logging
-from backend.commands.project import label_studio
+from backend.commands.project import SCORES_TAB, UNTOUCHED, label_studio
 from backend.errors import BadInput, SamloopError
 from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.prediction_store import PredictionStore, TaskState
 from backend.order import ENOUGH, at_random, diverse, mixed
 from backend.settings import Settings
 
-NEXT_TAB, SCORES_TAB = "samloop: label next", "samloop: lowest scores first"
+NEXT_TAB = "samloop: label next"
 _MOST_LOOKED_AT = 300  # images whose embeddings are compared; one that no tier has takes a second on a CPU
 _MOST_LISTED = 5_000
 _PAGE = 500
-_UNTOUCHED = (
-    {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0},
-    {"filter": "filter:tasks:cancelled_annotations", "operator": "equal", "type": "Number", "value": 0},
-)
 
 
 def order(
@@ -74,7 +70,7 @@ def _uncertain(client: LabelStudio, store: PredictionStore, listed: list[TaskSta
         )
     client.update_project(store.project_id, sampling="Uncertainty sampling")
     client.save_view(
-        store.project_id, SCORES_TAB, ordering=["tasks:predictions_score"], filters=_UNTOUCHED,
+        store.project_id, SCORES_TAB, ordering=["tasks:predictions_score"], filters=UNTOUCHED,
         shown=["predictions_score"],
     )  # fmt: skip
     out.print(

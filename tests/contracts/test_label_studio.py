@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
-from fakes.label_studio import FakeLabelStudio
 from fakes.ml_backend import ml_backend
 from PIL import Image
 
@@ -42,20 +41,6 @@ class Studio(Protocol):
     token: str
 
     def personal_access_token(self) -> str: ...
-
-
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.label_studio)])
-def studio(request: pytest.FixtureRequest) -> Iterator[Studio]:
-    if request.param == "real":
-        yield request.getfixturevalue("label_studio")
-    else:
-        with FakeLabelStudio() as fake:
-            yield fake
-
-
-@pytest.fixture
-def client(studio: Studio) -> LabelStudio:
-    return LabelStudio(studio.url, studio.token)
 
 
 @pytest.fixture

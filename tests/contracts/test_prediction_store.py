@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import requests
-from fakes.label_studio import FakeLabelStudio
 from fakes.ml_backend import ml_backend
 
 from backend.errors import BadInput
@@ -17,20 +16,6 @@ CONFIG = (
     '<View><Image name="image" value="$image"/>'
     '<BrushLabels name="brush" toName="image"><Label value="Coin"/></BrushLabels></View>'
 )
-
-
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.label_studio)])
-def studio(request: pytest.FixtureRequest) -> Iterator[Any]:
-    if request.param == "real":
-        yield request.getfixturevalue("label_studio")
-    else:
-        with FakeLabelStudio() as fake:
-            yield fake
-
-
-@pytest.fixture
-def client(studio: Any) -> LabelStudio:
-    return LabelStudio(studio.url, studio.token)
 
 
 @pytest.fixture

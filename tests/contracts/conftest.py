@@ -1,0 +1,23 @@
+"""One contract, the fake Label Studio and the real one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fakes.label_studio import FakeLabelStudio
+
+from backend.labelstudio.client import LabelStudio
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.label_studio)])
+def studio(request: pytest.FixtureRequest) -> Iterator[Any]:
+    if request.param == "real":
+        yield request.getfixturevalue("label_studio")
+    else:
+        with FakeLabelStudio() as fake:
+            yield fake
+
+
+@pytest.fixture
+def client(studio: Any) -> LabelStudio:
+    return LabelStudio(studio.url, studio.token)
