@@ -112,9 +112,12 @@ def test_a_project_becomes_a_version_that_can_be_served(
     assert len(manifest.data_digest) == 64
 
     assert list(dict.fromkeys(each["phase"] for each in told)) == list(PHASES)
-    epochs = [each for each in told if each["phase"] == "training"]
+    trained = [each for each in told if each["phase"] == "training"]
+    epochs = [each for each in trained if "epochs" in each]
     assert epochs[-1]["epochs"] == 2  # its work may be done a step before the second one ends
     assert epochs[-1]["loss"] > 0
+    assert trained[-1]["head"] == "semantic"
+    assert trained[-1]["loss"] > 0
     json.dumps(outcome.verdict, allow_nan=False)
     json.dumps(told, allow_nan=False)
 
