@@ -22,6 +22,7 @@ from backend.labelstudio.webhook import AnnotationChange
 from backend.live.comparing import Given, compare, given_by_prediction, region_ids, version_of
 from backend.live.ledger import Ledger, Pending
 from backend.live.sent import SentRegions
+from backend.registry.refs import make_inside
 
 log = logging.getLogger(__name__)
 _ADOPT_AFTER_S = 60.0  # what another process was told of, and has not compared by then
@@ -43,7 +44,7 @@ class LiveEvaluation:
     """Safe for any number of threads, and of processes over one folder.
 
     Args:
-        root: a folder for each project is made in it.
+        root: it, and in it a folder for each project, are made in MODEL_DIR, where that stands.
         label_studio: the project's Label Studio, None where it is not known.
         max_pixels: larger images are not compared.
         adopt_after_s: when what another process should have compared is taken over.
@@ -92,6 +93,7 @@ class LiveEvaluation:
         ledger = self._ledger(project_id)
         for change in changes:
             try:
+                self._make_folder(project_id)
                 if change.task_id is None:
                     ledger.append(k="gone", a=change.annotation_id)
                 else:
@@ -223,10 +225,14 @@ class LiveEvaluation:
     def _write(self) -> None:
         while (answer := self._answers.get()) is not None:
             try:
+                self._make_folder(answer[0])
                 self._sent_in(answer[0]).keep(answer[1])
             except OSError as fault:
                 self.counts["unremembered"] += 1
                 log.warning("what was sent is not kept: %s", fault, extra={"event": "live.unremembered"})
+
+    def _make_folder(self, project_id: int) -> None:
+        make_inside(self._root.parent, self._root / str(project_id))
 
     def _ledger(self, project_id: int) -> Ledger:
         with self._lock:

@@ -103,10 +103,9 @@ class Ledger:
         """Add a line; what comes back from this is in the file, whoever is killed then.
 
         Raises:
-            OSError: the disk is full or read-only.
+            OSError: the disk is full, read-only or away, or the file's folder does not stand.
         """
         data = json.dumps(line, allow_nan=False).encode() + b"\n"
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -25,7 +25,7 @@ class SentRegions:
     """Files in one folder. Any number of processes may write, read and sweep at once.
 
     Args:
-        folder: made when the first region is kept.
+        folder: made when the first region is kept; the one it lies in must stand.
         most_bytes: beyond them the oldest go.
     """
 
@@ -37,9 +37,9 @@ class SentRegions:
         """Keep each under its id; what was kept under that id is replaced.
 
         Raises:
-            OSError: the disk is full or read-only.
+            OSError: the disk is full, read-only or away.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(exist_ok=True)
         for region in regions:
             if not isinstance(region.get("id"), str):
                 continue

@@ -76,5 +76,18 @@ def make_folder(path: Path) -> None:
     sync_folder(path.parent)
 
 
+def make_inside(root: Path, folder: Path) -> None:
+    """Create the folders from below `root` to `folder`; never the root itself.
+
+    The root may lie on a disk that is not mounted just now: an empty one in its place would hide every version.
+
+    Raises:
+        FileNotFoundError: the root is not there.
+    """
+    within = folder.relative_to(root)
+    for parent in (*reversed(within.parents[:-1]), within):
+        (root / parent).mkdir(exist_ok=True)
+
+
 def _file_name(number: int) -> str:
     return f"{number:09d}.json"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backend.errors import BadInput, Unavailable
+from backend.registry.refs import make_inside
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Flags:
             raise BadInput(f"{flag.verdict[:40]!r} is not one of {', '.join(VERDICTS)}")
         path = self._path(project_id)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_inside(self._root, path.parent)
             with path.open("a+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 # A writer that was killed half-way must not spoil this line too.

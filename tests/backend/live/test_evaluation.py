@@ -127,6 +127,7 @@ def test_a_mask_from_a_click_is_compared_with_what_was_sent_for_it(project: Proj
 def test_a_predicted_mask_that_a_click_refined_is_compared_with_the_refined_one(project: Project) -> None:
     live, predicted = project.evaluation(), region(0)
     refined = region(6, version="v2", region_id=predicted["id"])
+    live._make_folder(project.project_id)
     live._sent_in(project.project_id).keep([refined])
     live.told(project.project_id, [project.submit(refined, parent_prediction=project.predict(predicted))])
     live.compare_waiting()
@@ -245,6 +246,19 @@ def test_a_disk_that_takes_nothing_costs_the_figures_and_not_the_webhook(project
     live = project.evaluation()
     live.told(project.project_id, [AnnotationChange(1, project.task)])
     assert live.counts["unwritten"] == 1
+
+
+def test_a_registry_that_is_away_gets_no_empty_one_in_its_place(project: Project, tmp_path: Path) -> None:
+    """Its disk is not mounted, say; an empty folder there would hide every version."""
+    project.root = tmp_path / "unmounted" / "live"
+    live = project.evaluation()
+    live.told(project.project_id, [project.submit(region(), parent_prediction=project.predict(region()))])
+    live.start()
+    live.sent(project.project_id, [region()])
+    wait_until(lambda: live.count("unremembered") == 1)
+    live.stop()
+    assert live.count("unwritten") == 1
+    assert not (tmp_path / "unmounted").exists()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
