@@ -100,7 +100,8 @@ class Served:
         return bool(self.health()["model"] == "ready")
 
     def files(self) -> set[Path]:
-        return {each for each in self.folder.rglob("*") if each.is_file()}
+        """All but what is kept of answers to compare with (backend.live): that is written aside, after the answer."""
+        return {each for each in self.folder.rglob("*") if each.is_file() and "live" not in each.parts}
 
     @contextmanager
     def unharmed(self, *, seconds: float = 20.0, mib: float = 64.0) -> Iterator[None]:

@@ -83,7 +83,7 @@ def test_a_project_becomes_a_version_that_can_be_served(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("finetuner.outcome.judge", _verdict(promote=True))
-    outcome, told = _train(project, settings)
+    outcome, told = _train(project, replace(settings, head="semantic"))
     assert outcome.promoted
     assert outcome.reason.startswith("as the test wants it; the semantic head is not served: mean IoU")
     registry = Registry(settings.model_dir)
