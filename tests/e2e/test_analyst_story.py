@@ -1,0 +1,182 @@
+"""The analyst's story in a real Label Studio, with real workers and a real browser: pre-annotation to roll back."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import requests
+from editor import Editor
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from backend.commands.project import SCORES_TAB, show_analysts
+from backend.demo.label_studio import LabelStudioProcess, free_port
+from backend.demo.photographs import sample_photographs
+from backend.demo.project import SampleTask, ask_for_mask, create_project
+from backend.labelstudio.client import LabelStudio
+from backend.processes import end
+
+pytestmark = [pytest.mark.label_studio, pytest.mark.browser, pytest.mark.weights]
+BASE = "mobile-sam"
+CORRECTED, WAITING = 2, 2
+
+
+class Story(NamedTuple):
+    """A project whose backend and workers are a real `samloop up`."""
+
+    client: LabelStudio
+    url: str
+    project_id: int
+    backend_id: int
+    tasks: tuple[SampleTask, ...]
+
+    def status(self) -> dict[str, Any]:
+        return requests.get(f"{self.url}/projects/{self.project_id}/status", timeout=30).json()
+
+    def wait(self, condition: Callable[[dict[str, Any]], bool], *, what: str, seconds: float = 150.0) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while not condition(status := self.status()):
+            assert not status["error"], status["error"]
+            assert not status["refresh"]["error"], status["refresh"]["error"]
+            assert time.monotonic() < deadline, f"no {what}: {status}"
+            time.sleep(0.3)
+        return status
+
+    def refreshed(self, version: str) -> None:
+        """Wait until Label Studio has masks of this version on the tasks that nobody touched."""
+        self.wait(
+            lambda now: now["refresh"]["phase"] == "idle" and (now["refresh"]["last"] or {}).get("version") == version,
+            what=f"refresh with {version}",
+        )
+
+    def versions_of(self, task: SampleTask) -> set[str]:
+        return {each["model_version"] for each in self.client.predictions(task_id=task.task_id)}
+
+
+@pytest.fixture(scope="module")
+def story(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """`samloop up` with real weights, and a project of four photographs."""
+    folder, port = tmp_path_factory.mktemp("samloop"), free_port()
+    url = f"http://127.0.0.1:{port}"
+    environ = os.environ | {
+        "MODEL_DIR": str(folder / "models"), "SAMLOOP_QUEUE_DIR": str(folder / "queue"), "SAMLOOP_BACKEND_URL": url,
+        "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.token,
+        "SAMLOOP_AUTOMATIC": "1", "SAMLOOP_AUTOMATIC_POINTS": "4", "SAMLOOP_AUTOMATIC_REGIONS": "8",
+        "SAMLOOP_PREWARM": "0", "SAMLOOP_EPOCHS": "2", "SAMLOOP_TRAIN_SECONDS": "20",
+    }  # fmt: skip
+    environ.pop("REDIS_URL", None)
+    with (folder / "up.log").open("wb") as log:
+        up = subprocess.Popen(
+            [sys.executable, "-P", "-m", "backend", "up", "--port", str(port)],
+            env=environ, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            client = LabelStudio(label_studio.url, label_studio.token)
+            project_id, tasks = create_project(client, sample_photographs()[: CORRECTED + WAITING])
+            _wait_for_model(url, up=up, log_path=folder / "up.log")
+            backend_id = client.connect_backend(project_id, url=url, title="samloop")
+            show_analysts(client, project_id, review_url=f"{url}/review/{project_id}")
+            yield Story(client, url, project_id, backend_id, tasks)
+        finally:
+            end(up, grace_s=40)
+
+
+def _wait_for_model(url: str, *, up: subprocess.Popen[bytes], log_path: Path) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and up.poll() is None:
+        try:
+            if requests.get(f"{url}/health", timeout=5).json()["model"] == "ready":
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(0.3)
+    pytest.fail(f"samloop up has no model: {log_path.read_text()[-3000:]}")
+
+
+def test_from_pre_annotation_to_roll_back(
+    browser: webdriver.Chrome, label_studio: LabelStudioProcess, story: Story
+) -> None:
+    editor = Editor(browser, label_studio)
+
+    # Every task is pre-annotated with the base model.
+    requests.post(f"{story.url}/projects/{story.project_id}/refresh", timeout=30).raise_for_status()
+    story.refreshed(BASE)
+    assert all(story.versions_of(task) == {BASE} for task in story.tasks)
+
+    # An annotator corrects two: what stands there gets one more mask, by a box.
+    editor.log_in()
+    for task in story.tasks[:CORRECTED]:
+        coin = task.photograph.objects[0]
+        editor.open(story.project_id, task.task_id)
+        if task is story.tasks[0]:  # the editor remembers it
+            editor.switch_on_auto_annotation()
+        editor.take_smart_tool("rectangle-tool", label=coin.label)
+        editor.drag_around(coin)
+        editor.press("bottombar-accept-suggestions-button")
+        editor.press("bottombar-submit-button")
+        _await_annotation(story, task)
+    live = story.wait(lambda now: now["live"].get(BASE, {}).get("annotations") == CORRECTED, what="live evaluation")[
+        "live"
+    ][BASE]
+    assert live["n"] >= CORRECTED
+    assert live["untouched"] > 0.5, "most masks were left as they were given"
+
+    # Train; whatever the gate says of two photographs, the analyst promotes on the review page where it did not.
+    story.client.start_training(story.backend_id)
+    verdict = story.wait(lambda now: bool(now["verdict"]) and now["phase"] == "idle", what="verdict")["verdict"]
+    version = str(verdict["version"])
+    if not verdict["promoted"]:
+        _decide(editor, story, version, reason="the story goes on with it")
+    story.wait(lambda now: now["served"]["version"] == version, what=f"{version} served")
+
+    # The refresh follows by itself, and the analyst sees the new version in Label Studio.
+    story.refreshed(version)
+    for task in story.tasks[CORRECTED:]:
+        assert version in story.versions_of(task)
+    for task in story.tasks[:CORRECTED]:
+        assert version not in story.versions_of(task), "what people have touched stays as it is"
+    tab = next(each for each in story.client.views(story.project_id) if each["data"]["title"] == SCORES_TAB)
+    browser.get(f"{label_studio.url}/projects/{story.project_id}/data?tab={tab['id']}")
+    editor.wait.until(lambda page: version in page.find_element(By.TAG_NAME, "body").text)
+    editor.screenshot("story-tab")
+
+    # Masks, most tightened first; one is flagged.
+    page = f"{story.url}/review/{story.project_id}"
+    assert page in story.client.project(story.project_id)["description"]
+    browser.get(page)
+    assert version.removeprefix(f"{BASE}-") in editor.find("[data-live=served]").text or version in browser.page_source
+    editor.screenshot("story-overview")
+    browser.get(f"{page}/masks?version={version}&sort=tightened")
+    gains = [float(each.text.replace("−", "-")) for each in browser.find_elements(By.CSS_SELECTOR, ".gain")]  # noqa: RUF001 - the page's minus
+    assert gains
+    assert gains == sorted(gains, reverse=True)
+    editor.find('.card button[data-verdict="too loose"]').click()
+    editor.wait.until(lambda _: editor.find('[data-count="too loose"]').text == "1")
+    editor.screenshot("story-flagged")
+
+    # Roll back: the old version is served, also to a click.
+    _decide(editor, story, "base", reason="one mask is too loose")
+    story.wait(lambda now: now["served"]["version"] == BASE, what="roll back")
+    assert ask_for_mask(story.client, story.backend_id, story.tasks[-1]).version == BASE
+    browser.get(f"{page}/versions")
+    assert "one mask is too loose" in browser.page_source
+
+
+def _await_annotation(story: Story, task: SampleTask) -> None:
+    deadline = time.monotonic() + 60
+    while not story.client.task(task.task_id)["annotations"]:
+        assert time.monotonic() < deadline, "nothing was submitted"
+        time.sleep(0.3)
+
+
+def _decide(editor: Editor, story: Story, version: str, *, reason: str) -> None:
+    """On the review page: the question, a reason, and the button."""
+    editor.browser.get(f"{story.url}/review/{story.project_id}/decide?version={version}")
+    editor.find("#reason").send_keys(reason)
+    editor.find("form.decide button.primary").click()
+    editor.wait.until(lambda browser: browser.current_url.endswith("/versions"))
