@@ -32,8 +32,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.readme_block import write_block
-from benchmarks.results import commit, machine
+from benchmarks.readme import commit, machine, write_block
 from fakes.label_studio import FakeLabelStudio
 from fakes.serving import served
 

@@ -3,8 +3,7 @@
 python tests/benchmarks/results.py ../shared/data/nuclei [--only methods semantic curve photographs] [--methods decoder]
 
 Thirty-five minutes on two cores; each part is one table between marks of its own. Every training begins without any
-embedding, so that its seconds hold the encoding. With `--methods` the tables of methods are printed, not written:
-README's have all.
+embedding, so that its seconds hold the encoding. With `--methods` README's tables have those methods alone.
 """
 
 import argparse
@@ -173,7 +172,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", default=METHODS)
     parser.add_argument("--seconds", type=float, help="a training's bound, in place of each part's own")
     given = parser.parse_args()
-    measured, is_all = commit(), tuple(given.methods) == METHODS  # now: the working tree may move on while this runs
+    measured = commit()  # now: the working tree may move on while this runs
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         sets = dict.fromkeys(SECONDS, given.nuclei) | {"photographs": folder / "photographs"}
@@ -195,8 +194,7 @@ def main() -> None:
             told = f"At most {bound_s:g} s a training; {minutes:.0f} minutes in all on {machine()}; commit {measured}."
             text = f"{table}\n\n{told}"
             say(f"\n{text}")
-            if is_all or name == "curve":
-                write_block(name, text)
+            write_block(name, text)
 
 
 if __name__ == "__main__":

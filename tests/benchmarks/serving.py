@@ -24,11 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import requests
 import torch
-from clients import CONFIG, Clients, project
+from benchmarks.clients import CONFIG, Clients, project
+from benchmarks.readme import commit, machine, write_block
 from fakes.serving import Served, served
 from PIL import Image
-from readme_block import write_block
-from results import commit, machine
 from skimage import data
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
