@@ -19,10 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.exports import photographs, write
 from benchmarks.point_policy import base_by_policy
-from benchmarks.readme import README, commit, machine, say, write_block
+from benchmarks.readme import commit, machine, say, write_block
 from benchmarks.trainings import Bench, Trained
-
-__all__ = ["README", "commit", "machine"]
 
 METHODS = ("decoder", "lora", "conv-lora")
 # A training's bound: together they keep `make results` at 35 minutes on two cores. `samloop train` itself takes 600.
