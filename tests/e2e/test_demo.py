@@ -30,7 +30,7 @@ def _left_running(folder: Path) -> list[str]:
 @pytest.mark.timeout(900)
 def test_once_swaps_a_better_checkpoint_in_and_leaves_nothing_running(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [*DEMO, "--once", "--dir", str(tmp_path)], env=os.environ | {"SAMLOOP_TRAIN_SECONDS": "100"},
+        [*DEMO, "--once", "--dir", str(tmp_path)], env=os.environ | {"SAMLOOP_TRAIN_SECONDS": "120"},
         capture_output=True, text=True, timeout=840, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr[-4000:]
