@@ -9,7 +9,6 @@ The last line of an annotation counts. So an annotation is counted once however 
 not yet compared when a process died is found by the next one, and several processes may append and read at once.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -19,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from backend.registry.json_lines import append_line
 
 log = logging.getLogger(__name__)
 _SMOOTHING = 0.1  # of the moving mean: the last ten annotations make two thirds of it
@@ -105,15 +106,7 @@ class Ledger:
         Raises:
             OSError: the disk is full, read-only or away, or the file's folder does not stand.
         """
-        data = json.dumps(line, allow_nan=False).encode() + b"\n"
-        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            size = os.fstat(descriptor).st_size
-            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # by one that was killed while it wrote
-            os.write(descriptor, b"\n" + data if torn else data)
-        finally:
-            os.close(descriptor)
+        append_line(self._path, line, is_synced=False)
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """By version: means over the masks that people got from it; see README."""

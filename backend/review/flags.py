@@ -5,18 +5,16 @@ cut left half is skipped and nothing after it is lost.
 """
 
 import csv
-import fcntl
 import io
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import BinaryIO
 
 from backend.errors import BadInput, Unavailable
+from backend.registry.json_lines import append_line
 from backend.registry.refs import make_inside
 
 log = logging.getLogger(__name__)
@@ -70,13 +68,7 @@ class Flags:
         path = self._path(project_id)
         try:
             make_inside(self._root, path.parent)
-            with path.open("a+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # A writer that was killed half-way must not spoil this line too.
-                start = b"" if _ends_a_line(file) else b"\n"
-                file.write(start + json.dumps(asdict(flag)).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            append_line(path, asdict(flag), is_synced=True)
         except OSError as fault:
             said = fault.strerror or str(fault)
             raise Unavailable(
@@ -137,10 +129,3 @@ def as_csv(flags: Iterable[Flag]) -> bytes:
 
 def _cell(value: str) -> str:
     return f"'{value}" if value.lstrip(" ").startswith(_FORMULA) else value
-
-
-def _ends_a_line(file: BinaryIO) -> bool:
-    if file.seek(0, os.SEEK_END) == 0:
-        return True
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
