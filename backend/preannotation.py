@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from backend.backend_client import OUT_OF_TIME
 from backend.errors import SamloopError
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import LabelConfig
@@ -32,7 +33,6 @@ from backend.sam.slot import Snapshot
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-OUT_OF_TIME = "OutOfTime"
 NOTHING_TO_GO_BY = "it has no rectangles, what is served has no semantic head, and SAMLOOP_AUTOMATIC is off"
 
 

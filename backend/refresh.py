@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from backend.backend_client import TooMuch
+from backend.backend_client import OUT_OF_TIME, TooMuch
 from backend.errors import BadInput, Unavailable, Upstream
 from backend.labelstudio.prediction_store import PredictionStore, TaskState
 from backend.old_predictions import delete_version
@@ -33,7 +33,6 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _MOST_RESTARTS = 50
 _MOST_WHYS = 5
 _MOST_TAKEN = 3  # times that a batch may be accepted and still be lacking
-OUT_OF_TIME = "OutOfTime"  # what backend.preannotation says of a task that came too late in its batch
 
 
 class Backend(Protocol):
