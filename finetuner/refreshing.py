@@ -84,26 +84,29 @@ def _check_of(assignment: Assignment) -> Callable[[], None]:
 def _await_adoption(
     backend: BackendClient, registry: Registry, assignment: Assignment, *, check: Callable[[], None]
 ) -> None:
-    """Wait until the backend serves what was promoted: it looks at the registry every second or two.
+    """Wait until the backend serves what was promoted last: it looks at the registry every second or two.
 
-    Not for ever: a checkpoint that it refuses is never served, and what it serves instead is what people get.
+    What is promoted meanwhile counts, since the backend may never serve what it supersedes. Not for ever: a checkpoint
+    that it refuses is never served, and what it serves instead is what people get.
     """
-    project_id = assignment.project_id
-    champion = registry.champion(project_id)
-    if champion is None:
-        return
-    others = {manifest.version for manifest in registry.versions(project_id)} - {champion.version}
-    until_s = time.monotonic() + _ADOPTED_S
-    while time.monotonic() < until_s:
+    project_id, awaited, until_s = assignment.project_id, None, 0.0
+    while (champion := registry.champion(project_id)) is not None:
         check()
+        if champion.number != awaited:
+            awaited, until_s = champion.number, time.monotonic() + _ADOPTED_S
         try:
             served = backend.served(project_id)
+            others = {manifest.version for manifest in registry.versions(project_id)} - {champion.version}
             if served == champion.version or (champion.version is None and served not in others):
                 return
             assignment.progress("waiting", version=champion.version or "the base model", served=served)
         except Unavailable as fault:
             log.info("waiting for the backend: %s", fault, extra={"event": "refresh.waiting"})
+        if time.monotonic() > until_s:
+            break
         time.sleep(_LOOK_S)
+    else:
+        return
     log.warning(
         "the backend does not serve %s, which was promoted: refreshing with what it serves", champion.version,
         extra={"event": "refresh.not_adopted"},

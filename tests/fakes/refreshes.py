@@ -47,7 +47,7 @@ class PlayedBackend(FakeServer):
         if request.path == "/versions":
             return Answer(200, {"versions": [self.version], "served": self.version})
         self.predicted.append([task["id"] for task in request.json()["tasks"]])
-        assert self._free.wait(30)
+        assert self._free.wait(120)
         one = {"result": [], "score": 0.5, "model_version": self.version}
         return Answer(200, {"results": [one for _ in request.json()["tasks"]]})
 

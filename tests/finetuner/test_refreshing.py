@@ -11,6 +11,8 @@ from rq import Queue
 
 from backend.jobs import REFRESH_QUEUE, Keys, SafeJob
 from backend.refreshes import REFRESHES
+from backend.registry.checkpoint import Manifest
+from backend.registry.store import Registry
 from backend.settings import Settings
 from backend.training import TrainingQueue, workers
 from finetuner import refreshing
@@ -22,7 +24,7 @@ def lab(tmp_path: Path) -> Iterator[RefreshLab]:
         yield lab
 
 
-def until(lab: RefreshLab, condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:
+def until(lab: RefreshLab, condition: Callable[[], Any], *, seconds: float = 120.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, (lab.folder / "worker.log").read_text()[-3000:]
@@ -103,6 +105,29 @@ def test_a_promotion_meanwhile_supersedes_it(lab: RefreshLab) -> None:
         lab.backend.release()
         until(lab, lambda: idle(lab))
     assert set(map(tuple, lab.held().values())) == {("v2",)}
+
+
+def test_what_is_promoted_while_it_waits_for_the_backend_is_what_it_waits_for(lab: RefreshLab) -> None:
+    """The backend goes from the first to the third at once: nobody ever serves the second."""
+    registry = Registry(lab.folder / "models")
+    manifest = Manifest(
+        version="", project_id=None, base_model="tiny", base_fingerprint="f" * 64, method="decoder", parent=None,
+        data_digest="d" * 64, config={}, metrics={}, verdict={}, excluded=(), created_at="2026-01-01T00:00:00+00:00",
+        code_version="0.1.0",
+    )  # fmt: skip
+    first, second, third = (
+        registry.publish(lab.project_id, weights=bytes([number]), manifest=manifest).version for number in range(3)
+    )
+    lab.backend.version = first
+    registry.promote(lab.project_id, second, reason="a test")
+    lab.queue.request(lab.project_id)
+    with lab.worker():
+        until(lab, lambda: lab.queue.status(lab.project_id).progress.get("version") == second)
+        registry.promote(lab.project_id, third, reason="a test")
+        lab.backend.version = third
+        until(lab, lambda: idle(lab))
+    assert set(map(tuple, lab.held().values())) == {(third,)}
+    assert "does not serve" not in (lab.folder / "worker.log").read_text(), "it waited in vain"
 
 
 def test_sigterm_hands_it_over_and_no_task_gets_two(lab: RefreshLab) -> None:

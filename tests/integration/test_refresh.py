@@ -121,10 +121,10 @@ def worker(backend: Served, environ: dict[str, str], tmp_path: Path) -> Iterator
         )  # fmt: skip
         yield process
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
-def wait_for(condition: Callable[[], Any], *, log: Path, seconds: float = 60.0) -> Any:
+def wait_for(condition: Callable[[], Any], *, log: Path, seconds: float = 180.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
