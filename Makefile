@@ -3,6 +3,7 @@
 # Each does all the set-up on a machine with Python >= 3.11 and npm; nothing is installed outside this folder.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export HF_HUB_OFFLINE ?= $(if $(CI),1,)
 
@@ -38,7 +39,7 @@ demo: setup label-studio
 	$(BIN)/samloop demo $(ARGS)
 
 test: setup label-studio label-studio-ml
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -11,6 +11,8 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as backend.processes.share_cores, for what runs in this process
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+if "PYTEST_XDIST_WORKER" in os.environ:  # beside another worker: one core for torch, and in what the tests start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Shapes are checked while tests run, and cost nothing in production. The rim is left out: typer and FastAPI read
 # signatures themselves.
 install_import_hook(
@@ -19,7 +21,7 @@ install_import_hook(
 
 import pytest  # noqa: E402 - the hook comes before anything of ours is imported
 
-pytest_plugins = ["fixtures_label_studio", "fixtures_review"]
+pytest_plugins = ["fixtures_label_studio", "fixtures_review", "neighbours"]
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 LABEL_STUDIO = ROOT / ".venv-label-studio" / "bin" / "label-studio"
@@ -52,9 +54,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_threads() -> Iterator[None]:
-    """Two threads at most: the machine that runs these tests has two cores."""
+    """Two threads at most: the machine that runs these tests has two cores. Beside a neighbour, one."""
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(min(2, os.cpu_count() or 1))
+        most = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+        sys.modules["torch"].set_num_threads(min(most, os.cpu_count() or 1))
     yield
 
 

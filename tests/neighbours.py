@@ -1,0 +1,64 @@
+"""Two workers of pytest-xdist on one machine: who takes what first, and which tests have the machine to themselves.
+
+`make test` runs two workers. A file's tests stay with one of them, for what its fixtures start; what takes longest
+comes first, so that both end together. A test marked `alone` runs while the other worker waits: it measures.
+"""
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Whole machines, servers and browsers first; the many quick ones fill the gap at the end.
+ORDER = ("tests/e2e", "tests/docker", "tests/integration", "tests/contracts", "tests/finetuner", "tests/backend/demo")
+_ROOM = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder with the workers' locks, in the process that starts them."""
+    if not hasattr(config, "workerinput") and config.getoption("numprocesses", None):
+        config.stash[_ROOM] = Path(tempfile.mkdtemp(prefix="samloop-tests-"))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take it away."""
+    if room := config.stash.get(_ROOM, None):
+        shutil.rmtree(room, ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where it is."""
+    node.workerinput["room"] = str(node.config.stash[_ROOM])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest first; within a folder as they were."""
+    items.sort(key=lambda item: next((at for at, path in enumerate(ORDER) if item.nodeid.startswith(path)), len(ORDER)))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Before the test's time limit begins: wait for a neighbour that must be alone, or for all, to be alone."""
+    room = getattr(item.config, "workerinput", {}).get("room")
+    if room is None:
+        return (yield)
+    with _beside(Path(room), alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@contextmanager
+def _beside(room: Path, *, alone: bool) -> Iterator[None]:
+    """Hold the room's lock, shared or for oneself; who waits to be alone holds the door, so that nobody overtakes."""
+    with ExitStack() as door:
+        file = door.enter_context((room / "door").open("w"))
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with (room / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            door.close()
+            yield

@@ -1,0 +1,65 @@
+"""Of two workers, one waits while the other measures, and none waits for ever."""
+
+import fcntl
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from neighbours import _beside
+
+SOON_S = 120
+
+
+def test_tests_run_side_by_side(tmp_path: Path) -> None:
+    both = threading.Barrier(2, timeout=SOON_S)
+
+    def run() -> None:
+        with _beside(tmp_path, alone=False):
+            both.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [each.result() for each in [pool.submit(run), pool.submit(run)]] == [None, None]
+
+
+def test_who_must_be_alone_waits_for_the_neighbour_and_the_next_ones_wait_for_him(tmp_path: Path) -> None:
+    told: list[str] = []
+    measuring, measured = threading.Event(), threading.Event()
+
+    def measure() -> None:
+        with _beside(tmp_path, alone=True):
+            told.append("measuring")
+            measuring.set()
+            assert measured.wait(SOON_S)
+            told.append("measured")
+
+    def next_one() -> None:
+        with _beside(tmp_path, alone=False):
+            told.append("next")
+
+    with ThreadPoolExecutor(2) as pool:
+        with _beside(tmp_path, alone=False):
+            alone = pool.submit(measure)
+            until_s = time.monotonic() + SOON_S
+            while _is_open(tmp_path / "door"):
+                assert time.monotonic() < until_s, "nobody waits to be alone"
+            after = pool.submit(next_one)
+            assert not measuring.wait(0.3)
+            told.append("first")
+        assert measuring.wait(SOON_S)
+        measured.set()
+        alone.result(SOON_S)
+        after.result(SOON_S)
+    assert told == ["first", "measuring", "measured", "next"]
+
+
+def _is_open(door: Path) -> bool:
+    """Whether nobody holds it."""
+    if not door.exists():
+        return True
+    with door.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
