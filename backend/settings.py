@@ -173,6 +173,13 @@ class Settings:
     )
     train_epochs: int = _setting("SAMLOOP_EPOCHS", _integer(1, 1000), 30, "most epochs of a training")
     train_seconds: float = _setting("SAMLOOP_TRAIN_SECONDS", _number(1, 86400), 600.0, "most seconds of a training")
+    views: int = _setting(
+        "SAMLOOP_VIEWS",
+        _integer(1, 8),
+        1,
+        "how many views of every image are learnt from: as it is, and mirrored, turned, nearer or farther; each is "
+        "encoded once",
+    )
     save_seconds: float = _setting(
         "SAMLOOP_SAVE_SECONDS",
         _number(0, 3600),

@@ -6,6 +6,7 @@ from typing import Any
 
 from finetuner.annotations import Rules
 from finetuner.annotators import ANNOTATORS
+from finetuner.views import MOST_VIEWS
 
 LOSS_MIXES: dict[str, tuple[tuple[str, float], ...]] = {
     "bce-dice": (("bce", 1.0), ("dice", 1.0)),  # for few images
@@ -57,6 +58,7 @@ class TrainConfig:
     corrective_share: float = 0.3  # of steps that are followed by a corrective round
     feedback_share: float = 0.5  # of corrective rounds that see the previous logits
 
+    views: int = 1  # of every image, by turns: mirrored, turned, nearer, farther (views); each is encoded once
     mask_share: float = 0.0  # of steps whose first prompts are a box with a mask that is a little wrong
     semantic_share: float = 0.2  # of `seconds`, where the head is "semantic"
     semantic_steps: int = 300  # of one image each
@@ -97,10 +99,15 @@ class TrainConfig:
         if self.annotators not in ANNOTATORS:
             raise ValueError(f"annotators={self.annotators!r} is none of {', '.join(ANNOTATORS)}")
         self._check_semantic()
+        self._check_images()
         if self.precision not in {"auto", "float32", "bfloat16"}:
             raise ValueError(f"precision={self.precision!r} is none of auto, float32, bfloat16")
         if not 1 <= self.objects_per_step <= 25:
             raise ValueError(f"objects_per_step={self.objects_per_step} is not from 1 to 25")
+
+    def _check_images(self) -> None:
+        if not 1 <= self.views <= MOST_VIEWS:
+            raise ValueError(f"views={self.views} is not from 1 to {MOST_VIEWS}")
 
     def _check_semantic(self) -> None:
         if self.head not in HEADS or self.unlabelled not in UNLABELLED:

@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from PIL import Image
@@ -24,10 +24,12 @@ from finetuner.objects import LabelledMask
 from finetuner.picture import picture_hash
 from finetuner.progress import Progress
 from finetuner.split import Split, split_images
+from finetuner.views import View
 
 log = logging.getLogger(__name__)
 _OTHER_PROCESS_S = 60.0
 _MOST_PICTURES = 64
+_AS_IT_IS = View()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -36,7 +38,7 @@ class Sample:
 
     `picture` is what near-duplicates share (finetuner.picture); "" where that is not known. `is_ground_truth`: an
     annotation that is marked so is among those that its objects come from. `task_id` and `image_uri`: where it came
-    from, for people who look at it later.
+    from, for people who look at it later. `view` is how the image is seen; size and objects are the view's.
     """
 
     image_sha256: str
@@ -47,6 +49,15 @@ class Sample:
     is_ground_truth: bool = False
     task_id: int | str | None = None
     image_uri: str | None = None
+    view: View = _AS_IT_IS
+
+    def viewed(self, view: View) -> "Sample":
+        """The whole image in that view, and what is seen of its objects; the whole of it if that is too little."""
+        objects = tuple(seen for each in self.objects if (seen := view.item(each)) is not None)
+        if not objects and view.extent < 1:
+            return self.viewed(view.whole)
+        height, width = view.size_px(self.height_px, self.width_px)
+        return replace(self, objects=objects, height_px=height, width_px=width, view=view)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +89,15 @@ class Embeddings:
     def __init__(self, base: BaseModel, *, disk: DiskEmbeddings, max_pixels: int) -> None:
         self._base, self._disk, self._max_pixels = base, disk, max_pixels
         self._sources: dict[str, Callable[[], bytes]] = {}
-        self._pictures: OrderedDict[str, Image.Image] = OrderedDict()
+        self._pictures: OrderedDict[tuple[str, View], Image.Image] = OrderedDict()
 
     def __call__(self, sample: Sample) -> Embedding:
-        """The sample's embedding; encoded again where others pushed it out of the tier meanwhile.
+        """The sample's embedding; encoded here where that was not done yet, or others pushed it out of the tier.
 
         Raises:
             NothingToLearn: it is gone, and so is the image.
         """
-        key = self._key(sample.image_sha256)
-        return widened(self._disk.get(key) or self._encoded_again(sample.image_sha256))
+        return widened(self._disk.get(self._key(sample.image_sha256, sample.view)) or self._encoded_again(sample))
 
     def by(self, base: BaseModel) -> "Embeddings":
         """The same images as another encoder sees them; its embeddings have keys of their own in the same tier."""
@@ -103,12 +113,12 @@ class Embeddings:
         Raises:
             NothingToLearn: it is gone, or has changed.
         """
-        digest = sample.image_sha256
-        if (picture := self._pictures.pop(digest, None)) is None:
-            image = open_image(self._data(digest), max_pixels=self._max_pixels)
+        key = sample.image_sha256, sample.view
+        if (picture := self._pictures.pop(key, None)) is None:
+            image = self._image(self._data(sample.image_sha256), sample.view)
             height, width = size_on_canvas(image.height, image.width)
             picture = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-        self._pictures[digest] = picture
+        self._pictures[key] = picture
         if len(self._pictures) > _MOST_PICTURES:
             self._pictures.popitem(last=False)
         return picture
@@ -127,10 +137,10 @@ class Embeddings:
                 if self._disk.get(key) is None:
                     self._disk.put(key, self._encode(data))
 
-    def _encoded_again(self, image_sha256: str) -> Embedding:
-        embedding = self._encode(self._data(image_sha256))
+    def _encoded_again(self, sample: Sample) -> Embedding:
+        embedding = self._encode(self._data(sample.image_sha256), sample.view)
         with suppress(OSError):
-            self._disk.put(self._key(image_sha256), embedding)
+            self._disk.put(self._key(sample.image_sha256, sample.view), embedding)
         return embedding
 
     def _data(self, image_sha256: str) -> bytes:
@@ -146,11 +156,16 @@ class Embeddings:
             )
         return data
 
-    def _encode(self, data: bytes) -> Embedding:
-        return halved(encode(self._base, open_image(data, max_pixels=self._max_pixels)))
+    def _encode(self, data: bytes, view: View = _AS_IT_IS) -> Embedding:
+        return halved(encode(self._base, self._image(data, view)))
 
-    def _key(self, image_sha256: str) -> EmbeddingKey:
-        return EmbeddingKey(image_sha256, self._base.encoder_fingerprint, PREPROCESSING)
+    def _image(self, data: bytes, view: View) -> Image.Image:
+        image = open_image(data, max_pixels=self._max_pixels)
+        return image if view.is_identity else view.image(image.convert("RGB"))
+
+    def _key(self, image_sha256: str, view: View = _AS_IT_IS) -> EmbeddingKey:
+        seen = PREPROCESSING if view.is_identity else f"{PREPROCESSING}/{view.name}"
+        return EmbeddingKey(image_sha256, self._base.encoder_fingerprint, seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,16 +35,27 @@ class LabelledMask:
         Raises:
             ValueError: the mask is empty.
         """
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        return cls.cut(mask, at=(0, 0), size_px=(mask.shape[0], mask.shape[1]), label=label)
+
+    @classmethod
+    def cut(
+        cls, part: Bool[np.ndarray, "h w"], *, at: tuple[int, int], size_px: tuple[int, int], label: str | None
+    ) -> "LabelledMask":
+        """Cut the mask out of a part of an image of `size_px`, height and width, that begins `at` row and column.
+
+        Raises:
+            ValueError: the mask is empty.
+        """
+        rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
         if not rows.size:
-            raise ValueError(f"an empty mask of {mask.shape} has no bounding box")
-        crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            raise ValueError(f"an empty mask of {part.shape} has no bounding box")
+        crop = part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         return cls(
             label=label,
-            height_px=mask.shape[0],
-            width_px=mask.shape[1],
-            y0_px=int(rows[0]),
-            x0_px=int(columns[0]),
+            height_px=size_px[0],
+            width_px=size_px[1],
+            y0_px=at[0] + int(rows[0]),
+            x0_px=at[1] + int(columns[0]),
             crop_shape=(crop.shape[0], crop.shape[1]),
             packed=np.packbits(crop),
         )

@@ -174,6 +174,7 @@ def config_of(settings: Settings) -> TrainConfig:
         unlabelled=settings.unlabelled,
         epochs=settings.train_epochs,
         seconds=settings.train_seconds,
+        views=settings.views,
         annotators=settings.annotators,
         rectangles_are_masks=settings.rectangle_masks,
     )

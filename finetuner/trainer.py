@@ -22,6 +22,7 @@ from finetuner.methods.base import Method
 from finetuner.objects import LabelledMask, grid_coverage
 from finetuner.prompting import corrected, first_prompts, mask_prompts
 from finetuner.unfinished import State
+from finetuner.views import VIEWS
 from finetuner.weights import TrainedWeights
 
 log = logging.getLogger(__name__)
@@ -156,6 +157,7 @@ class Trainer:
     def _step(self, sample: Sample, rate: float) -> tuple[float, float, int]:
         """One image: back-propagate, clip, move, average. The losses, and how many object-prompts were decoded."""
         self._weights.forget_gradients()
+        sample = self._viewed(sample)
         objects = self._choose(sample)
         mask, iou, count = self._rounds(sample, objects)
         self._method.carry_back()
@@ -175,6 +177,10 @@ class Trainer:
                 "nothing was published: lower the learning rate, or look at the base weights"
             )
         return mask, iou, count
+
+    def _viewed(self, sample: Sample) -> Sample:
+        # No draw for one view: a recipe without augmentation gives the weights that it always gave.
+        return sample.viewed(VIEWS[self._rng.integers(self._config.views)]) if self._config.views > 1 else sample
 
     def _choose(self, sample: Sample) -> tuple[LabelledMask, ...]:
         count = min(len(sample.objects), self._config.objects_per_step)
