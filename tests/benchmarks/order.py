@@ -1,21 +1,29 @@
-"""Does a good order save annotations? `python tests/benchmarks/order.py --state FILE [--seconds 200] [--seeds 2]`.
+"""Does a good order save annotations? Measures it, and writes what came of it into README.
 
-On the 40 nuclei images: the held-out images of the usual split stay aside; from the others 4, 8 and 16 are
-annotated, in three orders: at random, by lowest score of the version trained so far (boxes as prompts, as a detector
-would bring them), and most different first. After each round a decoder is trained from the base on what is annotated,
-with the same bound on work, and measured on the held-out objects. Every result is a line of FILE, and is not computed
-again: so it can be run in slices. Prints the curve when all are there.
+python tests/benchmarks/order.py NUCLEI --state FILE [--trainings 6] [--seeds 3]
+
+NUCLEI is a folder with export.json and images/ (exports.py builds it). The held-out images of the usual split stay
+aside; of the others 4, 8 and 16 are annotated, in three orders: at random, by lowest score of the version trained so
+far (boxes as prompts, as a detector would bring them), and most different first; the latter two with every tenth at
+random, as `samloop order` does it. After each round a decoder is trained from the base on what is annotated, for so
+many decodes, whatever the machine's load, and measured on the held-out objects. Every result is a line of FILE and is
+not computed again, so that it can be run in slices of `--trainings`. Of all complete seeds it writes the table.
 """
 
 import argparse
 import json
+import math
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.readme import commit, machine, say, write_block
 
 from backend.masks.prompt import Prompt
 from backend.order import at_random, diverse, mixed
@@ -30,25 +38,26 @@ from finetuner.progress import silent
 from finetuner.recipe import Workshop, base_predictor, config_of
 from finetuner.trainer import Trainer
 
-NUCLEI = Path(__file__).resolve().parents[3] / "shared" / "data" / "nuclei"
 ROUNDS = (4, 8, 16)
-ORDERS = ("random", "score", "diverse")
+ORDERS = {"random": "at random", "score": "lowest score first", "diverse": "most different first"}
+METRICS = {"point_iou": "one click", "box_iou": "box"}
 
 
 class Simulation:
     """The data, and one training after another."""
 
-    def __init__(self, *, decodes: int) -> None:
+    def __init__(self, nuclei: Path, *, decodes: int) -> None:
         settings = Settings.from_env()
-        self.workshop = Workshop.open(
-            settings, config=replace(config_of(settings), decodes=decodes, epochs=1000), progress=silent
-        )
-        samples = _samples(NUCLEI / "export.json", NUCLEI / "images", settings=settings, workshop=self.workshop)
+        # Work alone ends a training: neither epochs nor seconds do.
+        config = replace(config_of(settings), decodes=decodes, epochs=1000, seconds=math.inf)
+        self.workshop = Workshop.open(settings, config=config, progress=silent)
+        samples = _samples(nuclei / "export.json", nuclei / "images", settings=settings, workshop=self.workshop)
         share = self.workshop.config.held_out_share
         dataset = assemble(samples, share=share, exclusions=self.workshop.exclusions)
         self.pool, self.held_out = dataset.train, dataset.held_out
         self.embedding = self.workshop.embeddings.by(self.workshop.base)
         self.features = np.stack([self.embedding(each).features.float().mean((0, 2, 3)).numpy() for each in self.pool])
+        self.base = self.measured(base_predictor(self.workshop.base))
 
     def order(self, kind: str, seed: int, *, count: int, before: Sequence[int], model: Predictor) -> list[int]:
         """Indices of the first `count` images; those annotated before stay."""
@@ -86,59 +95,109 @@ class Simulation:
         }
 
 
-def run(simulation: Simulation, state: Path, *, seeds: int, until_s: float) -> bool:
-    """Compute what is lacking, until time is over; tells whether all is there."""
-    lines = [json.loads(line) for line in state.read_text().splitlines()] if state.exists() else []
-    known = {(each["order"], each["seed"], each["images"]): each for each in lines}
-    for seed in range(seeds):
-        for kind in ORDERS:
-            before: list[int] = []
-            model = base_predictor(simulation.workshop.base)
-            for count in ROUNDS:
-                if (found := known.get((kind, seed, count))) is None:
-                    if time.monotonic() > until_s:
-                        return False
-                    if kind == "score" and before:  # after a slice the version is trained again: it is not kept
-                        model = simulation.train(before, seed)
-                    chosen = simulation.order(kind, seed, count=count, before=before, model=model)
-                    trained = simulation.train(chosen, seed)
-                    objects = sum(len(simulation.pool[each].objects) for each in chosen)
-                    found = {
-                        "order": kind, "seed": seed, "images": count, "objects": objects, "chosen": chosen,
-                        **simulation.measured(trained),
-                    }  # fmt: skip
-                    with state.open("a") as file:
-                        file.write(json.dumps(found) + "\n")
-                before = found["chosen"]
-    return True
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """What this run may do of it all: results go to `state`, a line each, made by `decodes` decodes a training."""
+
+    state: Path
+    seeds: int
+    decodes: int
+    trainings: int
+
+    def known(self) -> list[dict[str, Any]]:
+        """What was found with as many decodes."""
+        lines = [json.loads(line) for line in self.state.read_text().splitlines()] if self.state.exists() else []
+        return [each for each in lines if each["decodes"] == self.decodes]
+
+    def run(self, nuclei: Path) -> None:
+        """Compute what is lacking, up to `trainings` of it."""
+        known = {(each["order"], each["seed"], each["images"]): each for each in self.known()}
+        wanted = [(kind, seed, count) for seed in range(self.seeds) for kind in ORDERS for count in ROUNDS]
+        lacking = [each for each in wanted if each not in known][: self.trainings]
+        if not lacking:
+            return
+        simulation, models = Simulation(nuclei, decodes=self.decodes), {}
+        for kind, seed, count in lacking:
+            done = [each for each in ROUNDS if each < count]
+            before = known[kind, seed, done[-1]]["chosen"] if done else []
+            model = models.get((kind, seed))
+            if model is None:  # versions are not kept from run to run; it is the same one that comes of it again
+                again = kind == "score" and before
+                model = simulation.train(before, seed) if again else base_predictor(simulation.workshop.base)
+            chosen = simulation.order(kind, seed, count=count, before=before, model=model)
+            models[kind, seed] = simulation.train(chosen, seed)
+            known[kind, seed, count] = found = {
+                "order": kind, "seed": seed, "images": count, "decodes": self.decodes, "chosen": chosen,
+                "objects": sum(len(simulation.pool[each].objects) for each in chosen),
+                "measured_on": [len(simulation.held_out), sum(len(each.objects) for each in simulation.held_out)],
+                "base": simulation.base, **simulation.measured(models[kind, seed]),
+            }  # fmt: skip
+            with self.state.open("a") as file:
+                file.write(json.dumps(found) + "\n")
+            say(f"seed {seed}, {kind}, {count} images: {', '.join(f'{name} {found[name]:.3f}' for name in METRICS)}")
 
 
-def curve(lines: Sequence[dict], *, metric: str) -> str:
-    """A Markdown table: mean and range over the seeds."""
-    rows = [f"| images | {' | '.join(ORDERS)} |", "| --- " * (1 + len(ORDERS)) + "|"]
-    for count in ROUNDS:
-        cells = []
-        for kind in ORDERS:
-            values = [each[metric] for each in lines if each["order"] == kind and each["images"] == count]
-            objects = np.mean([each["objects"] for each in lines if each["order"] == kind and each["images"] == count])
-            cells.append(f"{np.mean(values):.3f} [{min(values):.3f}, {max(values):.3f}], {objects:.0f} objects")
-        rows.append(f"| {count} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+def complete(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the seeds of which every order and round is there."""
+    counts = {seed: len([each for each in lines if each["seed"] == seed]) for seed in {each["seed"] for each in lines}}
+    return [each for each in lines if counts[each["seed"]] == len(ORDERS) * len(ROUNDS)]
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """What README says: the mean and the range over the seeds, and what either order gains over random."""
+    seeds, decodes = len({each["seed"] for each in lines}), lines[0]["decodes"]
+    images, objects = lines[0]["measured_on"]
+    told = (
+        f"Does the order of annotating matter? IoU on the same {images} held-out images ({objects} nuclei)"
+        f" after 4, 8 and 16 annotated ones; {seeds} seeds, mean and range, {decodes} decodes a training:\n\n"
+    )
+    rows = [f"| prompt | images | {' | '.join(ORDERS.values())} |", "| --- " * (2 + len(ORDERS)) + "|"]
+    for metric, prompt in METRICS.items():
+        base = f"{lines[0]['base'][metric]:.3f}"
+        rows.append(f"| {prompt} | 0 | {' | '.join([base] * len(ORDERS))} |")
+        for count in ROUNDS:
+            of = {kind: [each[metric] for each in _at(lines, kind, count)] for kind in ORDERS}
+            cells = (f"{np.mean(each):.3f} [{min(each):.3f}, {max(each):.3f}]" for each in of.values())
+            rows.append(f"| {prompt} | {count} | {' | '.join(cells)} |")
+    return told + "\n".join(rows) + "\n\n" + " ".join(_gain(lines, kind) for kind in ORDERS if kind != "random")
+
+
+def _gain(lines: Sequence[dict[str, Any]], kind: str) -> str:
+    """The order against random, seed by seed and round by round."""
+    told = []
+    for metric, prompt in METRICS.items():
+        gains = [
+            ours[metric] - theirs[metric]
+            for count in ROUNDS
+            for ours, theirs in zip(_at(lines, kind, count), _at(lines, "random", count), strict=True)
+        ]
+        told.append(f"{prompt} {np.mean(gains):+.3f} (ahead {sum(each > 0 for each in gains)} times of {len(gains)})")
+    return f"{ORDERS[kind].capitalize()} against random: {', '.join(told)}."
+
+
+def _at(lines: Sequence[dict[str, Any]], kind: str, count: int) -> list[dict[str, Any]]:
+    return sorted(
+        (each for each in lines if each["order"] == kind and each["images"] == count), key=lambda each: each["seed"]
+    )
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("nuclei", type=Path)
     arguments.add_argument("--state", type=Path, required=True)
-    arguments.add_argument("--seconds", type=float, default=200.0)
-    arguments.add_argument("--seeds", type=int, default=2)
-    arguments.add_argument("--decodes", type=int, default=120)
-    chosen = arguments.parse_args()
-    until_s = time.monotonic() + chosen.seconds
-    complete = run(Simulation(decodes=chosen.decodes), chosen.state, seeds=chosen.seeds, until_s=until_s)
-    lines = [json.loads(line) for line in chosen.state.read_text().splitlines()]
-    sys.stdout.write(f"{len(lines)} of {chosen.seeds * len(ORDERS) * len(ROUNDS)} trainings\n")
-    for metric in ("point_iou", "box_iou") if complete else ():
-        sys.stdout.write(f"\n{metric}\n{curve(lines, metric=metric)}\n")
+    arguments.add_argument("--trainings", type=int, default=1000, help="at most so many in this run")
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--decodes", type=int, default=240, help="of each training: object-prompts")
+    given = arguments.parse_args()
+    measured = commit()
+    part = Slice(state=given.state, seeds=given.seeds, decodes=given.decodes, trainings=given.trainings)
+    part.run(given.nuclei)
+    lines = part.known()
+    say(f"{len(lines)} of {given.seeds * len(ORDERS) * len(ROUNDS)} trainings are done")
+    if found := complete(lines):
+        text = f"{table(found)} On {machine()}; commit {measured}."
+        say(text)
+        write_block("order", text)
 
 
 if __name__ == "__main__":
