@@ -66,7 +66,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     engine_gauges(metrics, engine)
     live_gauges(metrics, live)
 
-    follow = Watch(Follower(registry, connection).look, poll_s=settings.poll_seconds)
+    follow = Watch(Follower(registry, connection, queue=refreshes).look, poll_s=settings.poll_seconds)
     parts = (engine, live, _Sweeping((queue, refreshes)), *((follow,) if settings.refresh else ()))
     app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lambda _: _running(parts))
     app.add_middleware(Guard, user=settings.basic_auth_user, password=settings.basic_auth_pass)

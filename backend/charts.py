@@ -1,8 +1,10 @@
-"""Figures to the coordinates of small charts; the template draws them, so that colours follow the reader's theme."""
+"""Figures to the coordinates of small charts; chart.html draws them, so that colours follow the reader's theme."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from jinja2 import BaseLoader, ChoiceLoader, PackageLoader
 
 Point = tuple[float, float]
 
@@ -65,17 +67,24 @@ class Chart:
     top: float = _TOP
 
 
-def chart(
+def with_charts(templates: BaseLoader) -> BaseLoader:
+    """Templates that may `{% from "chart.html" import draw %}`."""
+    return ChoiceLoader([templates, PackageLoader("backend", ".")])
+
+
+def chart(  # noqa: PLR0913 - all but two by name
     title: str,
     series: Sequence[Series],
     *,
     x_label: str,
     y_range: tuple[float, float] | None = None,
     has_diagonal: bool = False,
+    has_whole_x: bool = False,
 ) -> Chart | None:
     """Scale the series to the chart; None where not one of them has a finite point.
 
     The axes hold all points; `y_range` widens the vertical one. `has_diagonal` draws y = x.
+    `has_whole_x` marks whole numbers alone, where there is nothing between them.
     """
     kept = [(each, [p for p in each.points if math.isfinite(p[0]) and math.isfinite(p[1])]) for each in series]
     points = [point for _, found in kept for point in found]
@@ -92,11 +101,12 @@ def chart(
         y = HEIGHT - _BOTTOM - (point[1] - y_low) / (y_high - y_low) * (HEIGHT - _TOP - _BOTTOM)
         return round(x, 2), round(y, 2)
 
+    x_ticks = [x for x in ticks(x_low, x_high) if not has_whole_x or x.is_integer()]
     ends = max(x_low, y_low), min(x_high, y_high)
     return Chart(
         title=title,
         x_label=x_label,
-        x_ticks=tuple(Tick(at=place((x, y_low))[0], text=_number(x)) for x in ticks(x_low, x_high)),
+        x_ticks=tuple(Tick(at=place((x, y_low))[0], text=_number(x)) for x in x_ticks),
         y_ticks=tuple(Tick(at=place((x_low, y))[1], text=_number(y)) for y in ticks(y_low, y_high)),
         lines=tuple(_line(each, [place(point) for point in found]) for each, found in kept if found),
         diagonal=_path([place((end, end)) for end in ends]) if has_diagonal else None,

@@ -30,9 +30,8 @@ class Follower:
     nothing twice; several servers at once ask for the same, which coalesces.
     """
 
-    def __init__(self, registry: Registry, connection: Redis) -> None:
-        self._registry, self._connection = registry, connection
-        self._queue = refresh_queue(connection)
+    def __init__(self, registry: Registry, connection: Redis, *, queue: TrainingQueue) -> None:
+        self._registry, self._connection, self._queue = registry, connection, queue
         self._followed: dict[int, int] = {}
 
     def look(self) -> None:

@@ -103,7 +103,7 @@ def trend(manifests: Sequence[Manifest]) -> Chart | None:
         for prompt in PROMPTS
         for model, name in (("candidate", "trained"), ("base", "base model"))
     ]  # fmt: skip
-    return chart("Boundary IoU of held-out objects, by version", series, x_label="version")
+    return chart("Boundary IoU of held-out objects, by version", series, x_label="version", has_whole_x=True)
 
 
 def number_of(manifest: Manifest) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from backend.charts import with_charts
 from backend.connections import Connections
 from backend.errors import BadCheckpoint, BadInput, NotFound, SamloopError
 from backend.registry.checkpoint import REPORT_FILE, Manifest
@@ -79,8 +80,8 @@ class Pages:
         # A version never changes: what was read of one stays true.
         self._review = functools.lru_cache(maxsize=_OPENED)(lambda version: read_review(registry.folder(version)))
         self._templates = Environment(
-            loader=PackageLoader("backend.review", "templates"), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
+            loader=with_charts(PackageLoader("backend.review", "templates")), autoescape=True,
+            undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
         self._templates.filters |= {"figure": _figure, "signed": _signed, "short": short_version}
 

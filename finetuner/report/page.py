@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from backend.charts import Chart, Series, chart, whisker
+from backend.charts import Chart, Series, chart, whisker, with_charts
 from backend.registry.checkpoint import Manifest
 from finetuner.evaluation import METRICS, PROMPTS
 from finetuner.objects import SIZES
@@ -60,7 +60,7 @@ def render(manifest: Manifest, shown: Shown) -> bytes:
     """The page for a checkpoint; of its metrics whatever is there."""
     metrics = manifest.metrics
     environment = Environment(
-        loader=PackageLoader("finetuner.report", "."), autoescape=True, undefined=StrictUndefined,
+        loader=with_charts(PackageLoader("finetuner.report", ".")), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["figure"] = _figure

@@ -35,17 +35,21 @@ def publish(registry: Registry, project_id: int) -> str:
     return registry.publish(project_id, weights=b"weights", manifest=manifest).version
 
 
+def follower_of(registry: Registry, redis: Redis) -> Follower:
+    return Follower(registry, redis, queue=refresh_queue(redis))
+
+
 def wanted(redis: Redis, project_id: int) -> int:
     return int(redis.get(Keys(project_id, "refresh").wanted) or 0)
 
 
 def test_each_decision_is_followed_once_by_however_many_servers(registry: Registry, redis: Redis) -> None:
-    first, second = (Follower(registry, redis) for _ in range(2))
+    first, second = (follower_of(registry, redis) for _ in range(2))
     version = publish(registry, 7)
     first.look()
     assert wanted(redis, 7) == 0, "published is not promoted"
     registry.promote(7, version, reason="better")
-    for follower in (first, second, first, Follower(registry, redis)):  # the last one: a server that starts again
+    for follower in (first, second, first, follower_of(registry, redis)):  # the last one: a server that starts again
         follower.look()
     assert wanted(redis, 7) == 1
     registry.promote(7, None, reason="rolled back")
@@ -57,10 +61,10 @@ def test_each_decision_is_followed_once_by_however_many_servers(registry: Regist
 
 def test_a_queue_that_is_away_is_made_up_for_later(registry: Registry, redis: Redis) -> None:
     registry.promote(7, publish(registry, 7), reason="better")
-    follower = Follower(registry, connect("redis://127.0.0.1:1"))
+    follower = follower_of(registry, connect("redis://127.0.0.1:1"))
     with pytest.raises(Unavailable, match="the queue"):
         follower.look()
-    follower = Follower(registry, redis)
+    follower = follower_of(registry, redis)
     follower.look()
     assert wanted(redis, 7) == 1
 

@@ -1,6 +1,6 @@
 """Does a good order save annotations? Measures it, and writes what came of it into README.
 
-python tests/benchmarks/order.py NUCLEI --state FILE [--trainings 6] [--seeds 3]
+python tests/benchmarks/order.py NUCLEI --state FILE [--trainings 6] [--seeds 2]
 
 NUCLEI is a folder with export.json and images/ (exports.py builds it). The held-out images of the usual split stay
 aside; of the others 4, 8 and 16 are annotated, in three orders: at random, by lowest score of the version trained so
@@ -186,8 +186,8 @@ def main() -> None:
     arguments.add_argument("nuclei", type=Path)
     arguments.add_argument("--state", type=Path, required=True)
     arguments.add_argument("--trainings", type=int, default=1000, help="at most so many in this run")
-    arguments.add_argument("--seeds", type=int, default=3)
-    arguments.add_argument("--decodes", type=int, default=240, help="of each training: object-prompts")
+    arguments.add_argument("--seeds", type=int, default=2)
+    arguments.add_argument("--decodes", type=int, default=120, help="of each training: object-prompts")
     given = arguments.parse_args()
     measured = commit()
     part = Slice(state=given.state, seeds=given.seeds, decodes=given.decodes, trainings=given.trainings)

@@ -17,7 +17,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fakes.many_tasks import ManyTasks
+from benchmarks.readme import commit, machine, say, write_block
+from fakes.many_tasks import TOUCHED_EVERY, ManyTasks
 
 from backend.labelstudio.prediction_store import PredictionStore
 from backend.refresh import Refresh, Rules
@@ -49,7 +50,7 @@ def peak_mib() -> float:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--tasks", type=int, default=100_000)
-    count = arguments.parse_args().tasks
+    count, measured = arguments.parse_args().tasks, commit()
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(count, theirs))
     process.start()
@@ -66,11 +67,17 @@ def main() -> None:
     ours.send(None)
     held, most = ours.recv()
     process.join()
-    sys.stdout.write(
-        f"{tally.written} of {count} tasks written in {seconds:.0f} s: {tally.written / seconds:.0f} tasks/s; "
-        f"{held} predictions held, {most} a task at most\n"
-        f"memory, MiB, after each tenth: {', '.join(f'{each:.0f}' for each in peaks)}\n"
+    untouched = count - count // TOUCHED_EVERY
+    if (tally.written, held, most) != (untouched, untouched, 1):
+        raise SystemExit(f"{tally.written} of {untouched} written; {held} predictions held, {most} a task at most")
+    text = (
+        f"A refresh of {count:,} tasks against a Label Studio and a backend that answer at once: each of the"
+        f" {untouched:,} that nobody had touched got one prediction, {untouched / seconds:.0f} tasks a second; the walk's memory was {peaks[0]:.0f} MiB after a tenth and"
+        f" {peaks[-1]:.0f} MiB in the end. In life the encoder takes the time."
+        f" `python tests/benchmarks/refreshing.py`, on {machine()}; commit {measured}."
     )
+    say(text)
+    write_block("refreshing", text)
 
 
 if __name__ == "__main__":

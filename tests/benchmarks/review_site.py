@@ -1,0 +1,180 @@
+"""The review pages with something to look at: nuclei, two versions from real trainings, and what annotators submitted.
+
+The Label Studio is a fake one, the backend, its model, the trainings and the pages are real. A folder keeps what was
+trained: a second start takes seconds.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+from benchmarks.readme import say
+from fakes.label_studio import FakeLabelStudio
+from fakes.serving import served
+
+from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.regions import mask_of_region
+from backend.masks.metrics import iou
+from backend.registry.checkpoint import WEIGHTS_FILE
+from backend.registry.review_file import REVIEW_FILE
+from backend.registry.store import Registry
+from backend.sam.predictor import predictor_of
+from backend.settings import Settings
+from finetuner.evaluation import measure
+from finetuner.offline import exported_tasks, image_path
+from finetuner.pipeline import train_project
+from finetuner.recipe import Workshop, base_predictor, config_of
+from finetuner.report.review import review_file
+
+CONFIG = """<View><Image name="image" value="$image"/>
+<BrushLabels name="tag" toName="image"><Label value="Nucleus"/></BrushLabels>
+<KeyPointLabels name="point" toName="image" smart="true"><Label value="Nucleus" smart="true"/></KeyPointLabels>
+<RectangleLabels name="box" toName="image" smart="true"><Label value="Nucleus" smart="true"/></RectangleLabels>
+</View>"""
+_FEW, _WAITING = 14, 5  # images that the first version learns from; that nobody has annotated yet
+_EPOCHS = (1, 3)
+_LEFT_AS_IT_IS = 0.88  # IoU from which on this annotator submits a mask without a correction
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """`url` of the backend; `versions` the older first; `many` is a project whose version kept 200 held-out objects."""
+
+    url: str
+    settings: Settings
+    project_id: int
+    versions: tuple[str, ...]
+    many: int | None = None
+
+    @property
+    def review(self) -> str:
+        """The overview's address."""
+        return f"{self.url}/review/{self.project_id}"
+
+
+@contextmanager
+def site(nuclei: Path, folder: Path, *, objects: int = 0) -> Iterator[Site]:
+    """Train what `folder` does not hold yet, and serve. `objects`: of the second project's version; 0: without it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FakeLabelStudio() as studio:
+        client = LabelStudio(studio.url, studio.token)
+        settings = replace(
+            Settings.from_env(), label_studio_url=studio.url, label_studio_api_key=studio.token,
+            model_dir=folder / "models", train_seconds=86_400.0, head="none", prewarm=0,
+        )  # fmt: skip
+        tasks = _imported(studio, client, nuclei)
+        drawn, waiting = tasks[:-_WAITING], tasks[-_WAITING:]
+        versions = tuple(_versions(client, settings, drawn))
+        many = _many(studio, client, nuclei, objects, settings=settings) if objects else None
+        environ = {
+            "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token, "SAMLOOP_PREWARM": "0",
+            "MODEL_DIR": str(settings.model_dir), "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
+        }  # fmt: skip
+        with tempfile.TemporaryDirectory() as temporary, served(Path(temporary) / "server", environ=environ) as server:
+            _annotate_with(client, server.url, waiting)
+            yield Site(server.url, settings, 1, versions, many)
+
+
+def _imported(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path) -> list[dict[str, Any]]:
+    """The export's tasks with the ids that they have here. Their images' addresses are the same at every start."""
+    project_id = int(client.create_project("nuclei", CONFIG)["id"])
+    tasks = exported_tasks(nuclei / "export.json")
+    for task in tasks:
+        studio._uploads[task["data"]["image"]] = image_path(nuclei / "images", task["data"]["image"]).read_bytes()
+    client.import_tasks(project_id, [{"data": task["data"]} for task in tasks])
+    ids = sorted(int(each["id"]) for each in client.tasks(project_id))
+    return [task | {"id": number} for task, number in zip(tasks, ids, strict=True)]
+
+
+def _versions(client: LabelStudio, settings: Settings, tasks: Sequence[dict[str, Any]]) -> Iterator[str]:
+    known = [each.version for each in Registry(settings.model_dir).versions(1)]
+    yield from known
+    for number, (part, epochs) in enumerate(zip((tasks[:_FEW], tasks[_FEW:]), _EPOCHS, strict=True)):
+        for task in part:
+            client.create_annotation(task["id"], task["annotations"][0]["result"], lead_time=40.0)
+        if number >= len(known):
+            found = train_project(
+                1, settings=replace(settings, train_epochs=epochs), progress=_told, fence=lambda: None
+            )  # fmt: skip
+            say(f"{found.version}: {found.reason}")
+            yield str(found.version)
+
+
+def _told(phase: str, **figures: object) -> None:
+    if int(str(figures.get("step", 0))) % 20 == 0:
+        say(f"{phase} {figures}"[:150])
+
+
+def _many(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path, objects: int, *, settings: Settings) -> int:
+    """A project with the last version as measured on so many objects, whether it learnt from their images or not."""
+    registry, project_id = Registry(settings.model_dir), int(client.create_project("many", CONFIG)["id"])
+    if registry.versions(project_id):
+        return project_id
+    workshop = Workshop.open(settings, config=config_of(settings), progress=_told)
+    annotated = (workshop.annotated(task, image_key="image") for task in exported_tasks(nuclei / "export.json"))
+    samples = workshop.samples(
+        (each for each in annotated if each is not None),
+        read=lambda task: studio._uploads[task.image_uri],
+        max_pixels=10**8,
+    )
+    taken, left = [], objects
+    for sample in samples:
+        taken.append(replace(sample, objects=sample.objects[:left]))
+        left -= len(taken[-1].objects)
+        if not left:
+            break
+    last = registry.versions(1)[-1]
+    folder, embedding = registry.folder(last.version), workshop.embeddings.by(workshop.base)
+    models = (base_predictor(workshop.base), predictor_of(workshop.base, folder))
+    base, candidate = (measure(model, taken, embedding=embedding, clicks=0) for model in models)
+    kept = {REVIEW_FILE: review_file(taken, base=base, candidate=candidate)}
+    registry.publish(project_id, weights=(folder / WEIGHTS_FILE).read_bytes(), manifest=last, others=kept)
+    return project_id
+
+
+def _annotate_with(client: LabelStudio, url: str, tasks: Sequence[dict[str, Any]]) -> None:
+    """Box every object in Label Studio's editor, mend the masks that came back where they are poor, and submit."""
+    backend_id = client.connect_backend(1, url=url, title="samloop")
+    live = lambda: requests.get(f"{url}/projects/1/status", timeout=30).json()["live"] or {}  # noqa: E731
+    if live():
+        return
+    for task in tasks:
+        submitted = []
+        for region in task["annotations"][0]["result"]:
+            height_px, width_px = region["original_height"], region["original_width"]
+            human = mask_of_region(region, height_px=height_px, width_px=width_px)
+            (found,) = client.interactive(backend_id, task["id"], {"result": [_boxed(region, human)]})["result"]
+            ours = mask_of_region(found, height_px=height_px, width_px=width_px)
+            keeps = iou(ours, human) >= _LEFT_AS_IT_IS
+            submitted.append(found if keeps else found | {"value": region["value"]})
+        client.create_annotation(task["id"], submitted, lead_time=4.0 * len(submitted))
+    _wait(lambda: sum(each["annotations"] for each in live().values()) == len(tasks), what="live evaluation")
+
+
+def _boxed(region: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
+    rows, columns = np.nonzero(mask)
+    height_px, width_px = mask.shape
+    x, y, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    value = {
+        "x": 100 * float(x) / width_px, "y": 100 * float(y) / height_px, "rotation": 0,
+        "width": 100 * float(right - x) / width_px, "height": 100 * float(bottom - y) / height_px,
+        "rectanglelabels": ["Nucleus"],
+    }  # fmt: skip
+    return {
+        "id": f"box-{region['id']}", "type": "rectanglelabels", "from_name": "box", "to_name": "image",
+        "original_width": width_px, "original_height": height_px, "image_rotation": 0, "value": value,
+    }  # fmt: skip
+
+
+def _wait(condition: Any, *, what: str, seconds: float = 300.0) -> None:
+    until_s = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until_s:
+            raise SystemExit(f"no {what} within {seconds:.0f} s")
+        time.sleep(0.3)
