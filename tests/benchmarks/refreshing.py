@@ -72,9 +72,9 @@ def main() -> None:
         raise SystemExit(f"{tally.written} of {untouched} written; {held} predictions held, {most} a task at most")
     text = (
         f"A refresh of {count:,} tasks against a Label Studio and a backend that answer at once: each of the"
-        f" {untouched:,} that nobody had touched got one prediction, {untouched / seconds:.0f} tasks a second; the walk's"
-        f" memory was {peaks[0]:.0f} MiB after a tenth and {peaks[-1]:.0f} MiB in the end. In life the encoder takes the"
-        f" time. `python tests/benchmarks/refreshing.py`, on {machine()}; commit {measured}."
+        f" {untouched:,} that nobody had touched got one prediction, {untouched / seconds:.0f} tasks a second; the"
+        f" walk's memory was {peaks[0]:.0f} MiB after a tenth and {peaks[-1]:.0f} MiB in the end. In life the encoder"
+        f" takes the time. `python tests/benchmarks/refreshing.py`, on {machine()}; commit {measured}."
     )
     say(text)
     write_block("refreshing", text)
