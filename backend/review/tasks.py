@@ -20,8 +20,9 @@ def task_url(label_studio: LabelStudio | None, project_id: int, task_id: int | s
 def send_to_labelling(label_studio: LabelStudio | None, project_id: int, task_ids: Iterable[str]) -> str:
     """Make, or fill again, a tab of the data manager that holds just these tasks; return its URL.
 
-    Label Studio's API has no queue to put a task at the top of. It has tabs, and "Label Tasks As Displayed" goes
-    through the open one in its order, tasks with annotations included: there nothing but these is next.
+    Label Studio's API has no queue to put a task at the top of, and its label streams, "Label Tasks As Displayed" too,
+    leave out what is annotated already (tests/e2e/test_label_stream.py), as everything is that was held out. So
+    annotators open these from the tab's list, each with the annotation that is to be mended.
 
     Raises:
         NotFound: no task is to be labelled again.

@@ -66,7 +66,7 @@ def site(nuclei: Path, folder: Path, *, objects: int = 0) -> Iterator[Site]:
         client = LabelStudio(studio.url, studio.token)
         settings = replace(
             Settings.from_env(), label_studio_url=studio.url, label_studio_api_key=studio.token,
-            model_dir=folder / "models", train_seconds=86_400.0, head="none", prewarm=0,
+            model_dir=folder / "models", train_seconds=86_400.0, head="promptable", prewarm=0,
         )  # fmt: skip
         tasks = _imported(studio, client, nuclei)
         drawn, waiting = tasks[:-_WAITING], tasks[-_WAITING:]
