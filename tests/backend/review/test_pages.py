@@ -60,7 +60,7 @@ def _as_at_first(made: Reviewed, client: TestClient) -> Iterator[None]:
     until(lambda: _served(client, made) == made.base)
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
