@@ -16,6 +16,7 @@ from benchmarks.trainings import Bench, Trained
 from PIL import Image
 from safetensors.torch import save_file
 
+from backend.sam.semantic import PREFIX
 from finetuner.split import rank
 
 
@@ -30,7 +31,7 @@ def _report(*, iou: float, over: float) -> dict:
 
 def _trained(folder: Path, method: str, *, iou: float, promote: bool) -> Trained:
     folder.mkdir()
-    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, folder / "model.safetensors")
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5), f"{PREFIX}c": torch.zeros(7)}, folder / "model.safetensors")
     moved = {"iou": [iou - 0.6, 0.01, 0.2], "boundary_iou": [0.1, 0.05, 0.15], "hd95_px": [-1, -2, 0]}
     difference = {prompt: {**moved, "over_area": [-0.2, -0.3, -0.1]} for prompt in ("box", "point")}
     report = {"base": _report(iou=0.6, over=0.5), "candidate": _report(iou=iou, over=0.3), "difference": difference}
@@ -53,6 +54,7 @@ def test_every_method_stands_beside_the_base_with_its_intervals(tmp_path: Path) 
     assert "| parameters trained |  | 17 | 17 |" in lines
     assert "| seconds of training, all in |  | 123 | 123 |" in lines
     assert "| promoted |  | yes | no |" in lines
+    assert trained[0].head_parameters == 7, "the semantic head's are no part of those for prompts"
 
 
 def test_a_block_is_written_between_its_marks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

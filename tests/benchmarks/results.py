@@ -136,7 +136,7 @@ def _measured_on(what: str, trained: Trained) -> str:
 
 def semantic_part(bench: Bench, methods: Sequence[str]) -> Iterator[str]:
     """By what `samloop train` puts into the manifest."""
-    rows = [_line("", "mean IoU", "mean Boundary IoU", "parameters trained", "seconds"), _line(*["---"] * 5)]
+    rows = [_line("", "mean IoU", "mean Boundary IoU", "parameters of the head", "seconds"), _line(*["---"] * 5)]
     told = (
         "The same held-out images without any prompt (`--head semantic`; `SAMLOOP_UNLABELLED=unknown`, since at most"
         " ten nuclei an image are annotated):\n\n"
@@ -146,7 +146,7 @@ def semantic_part(bench: Bench, methods: Sequence[str]) -> Iterator[str]:
         if figures is None:
             raise SystemExit(f"{each.method}: `samloop train --head semantic` measured no semantic head")
         cells = (f"{figures['iou']:.3f}", f"{figures['boundary_iou']:.3f}")
-        rows.append(_line(each.method, *cells, f"{each.parameters:,}", f"{each.train_s:.0f}"))
+        rows.append(_line(each.method, *cells, f"{each.head_parameters:,}", f"{each.train_s:.0f}"))
         yield told + "\n".join(rows)
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from benchmarks.readme import say
 from safetensors import safe_open
 
 from backend.registry.checkpoint import MANIFEST_FILE
+from backend.sam.semantic import PREFIX
 from backend.settings import Settings
 from finetuner.offline import image_path
 
@@ -32,12 +33,20 @@ class Trained:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the checkpoint holds: what was trained."""
-        count = 0
+        """How many numbers were trained for prompts: what the checkpoint holds, less a semantic head."""
+        return self._count(lambda name: not name.startswith(PREFIX))
+
+    @property
+    def head_parameters(self) -> int:
+        """How many numbers its semantic head holds."""
+        return self._count(lambda name: name.startswith(PREFIX))
+
+    def _count(self, counts: Callable[[str], bool]) -> int:
+        found = 0
         for path in self.folder.rglob("*.safetensors"):
             with safe_open(path, "pt") as file:
-                count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
-        return count
+                found += sum(math.prod(file.get_slice(name).get_shape()) for name in filter(counts, file.keys()))
+        return found
 
 
 @dataclass(slots=True)
