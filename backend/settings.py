@@ -180,6 +180,20 @@ class Settings:
         "how many views of every image are learnt from: as it is, and mirrored, turned, nearer or farther; each is "
         "encoded once",
     )
+    replay: float = _setting(
+        "SAMLOOP_REPLAY",
+        _number(0, 0.9),
+        0.0,
+        "share of a training's steps that are on photographs of other things, as the base draws those, so that less "
+        "is forgotten; they come with scikit-image (the extra `demo`)",
+    )
+    forgetting: bool = _setting(
+        "SAMLOOP_FORGETTING",
+        _flag,
+        default=True,
+        text="after a training, measure on photographs of other things what it forgot; they come with scikit-image "
+        "(the extra `demo`)",
+    )
     save_seconds: float = _setting(
         "SAMLOOP_SAVE_SECONDS",
         _number(0, 3600),

@@ -59,6 +59,8 @@ class TrainConfig:
     feedback_share: float = 0.5  # of corrective rounds that see the previous logits
 
     views: int = 1  # of every image, by turns: mirrored, turned, nearer, farther (views); each is encoded once
+    replay: float = 0.0  # share of the steps that are on other things, against forgetting (replay)
+    forgetting: bool = False  # whether what was forgotten is measured (forgetting)
     mask_share: float = 0.0  # of steps whose first prompts are a box with a mask that is a little wrong
     semantic_share: float = 0.2  # of `seconds`, where the head is "semantic"
     semantic_steps: int = 300  # of one image each
@@ -108,6 +110,8 @@ class TrainConfig:
     def _check_images(self) -> None:
         if not 1 <= self.views <= MOST_VIEWS:
             raise ValueError(f"views={self.views} is not from 1 to {MOST_VIEWS}")
+        if not 0 <= self.replay < 1:
+            raise ValueError(f"replay={self.replay} is not a share in [0, 1)")
 
     def _check_semantic(self) -> None:
         if self.head not in HEADS or self.unlabelled not in UNLABELLED:

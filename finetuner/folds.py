@@ -12,7 +12,8 @@ from finetuner.dataset import Dataset, Sample
 class Training:
     """One training: what it learns from, what is measured after it (nothing: it is the last of a cross-validation).
 
-    `number` of `count`, from 1. `config` has its share of the bounds on work and time.
+    `number` of `count`, from 1. `config` has its share of the bounds on work and time. `replayed`: what else is
+    learnt from, of other things (replay).
     """
 
     number: int
@@ -20,13 +21,14 @@ class Training:
     train: tuple[Sample, ...]
     held_out: tuple[Sample, ...]
     config: TrainConfig
+    replayed: tuple[Sample, ...] = ()
 
     def figures(self) -> dict[str, int]:
         """For whoever listens to the progress: which of several trainings this is."""
         return {"training": self.number, "trainings": self.count} if self.count > 1 else {}
 
 
-def trainings(dataset: Dataset, *, config: TrainConfig) -> tuple[Training, ...]:
+def trainings(dataset: Dataset, *, config: TrainConfig, replayed: tuple[Sample, ...] = ()) -> tuple[Training, ...]:
     """One training; of a cross-validation one a fold, then one on all images, whose result is kept.
 
     Those share the bounds on work and time evenly. So what is measured in the folds is what a training as long as the
@@ -40,7 +42,7 @@ def trainings(dataset: Dataset, *, config: TrainConfig) -> tuple[Training, ...]:
         semantic_steps=max(1, config.semantic_steps // len(sides)),
     )
     return tuple(
-        Training(number=number, count=len(sides), train=train, held_out=held_out, config=share)
+        Training(number=number, count=len(sides), train=train, held_out=held_out, config=share, replayed=replayed)
         for number, (train, held_out) in enumerate(sides, start=1)
     )
 

@@ -26,11 +26,13 @@ from finetuner.dataset import Dataset, Embeddings, Sample, SampleReader, assembl
 from finetuner.evaluation import Measured, measure
 from finetuner.exclusions import Exclusions
 from finetuner.folds import fair_images, trainings
+from finetuner.forgetting import forgetting_json
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
 from finetuner.outcome import Compared, calibrate
 from finetuner.progress import Progress
 from finetuner.promotion import Verdict
+from finetuner.replay import replayed_samples
 from finetuner.report import checkpoint_page
 from finetuner.report.pictures import ImagesAgain
 from finetuner.report.review import review_file
@@ -82,7 +84,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """What every step of a training uses.
+    """What every step of a training uses. `generic_in`: the folder for the base's masks of other things (generic).
 
     `unfinished_in`: the folder for what a killed training goes on from, saved every `save_every_s`; None: none is kept.
     """
@@ -95,6 +97,7 @@ class Workshop:
     images_again: ImagesAgain = field(default_factory=ImagesAgain)
     unfinished_in: Path | None = None
     save_every_s: float = 0.0
+    generic_in: Path | None = None
 
     @classmethod
     def open(
@@ -116,6 +119,7 @@ class Workshop:
             progress=progress,
             unfinished_in=unfinished_in,
             save_every_s=settings.save_seconds,
+            generic_in=settings.cache_dir / "generic",
         )
 
     def unfinished(self, samples: Sequence[Sample], *, served: str) -> Unfinished | None:
@@ -175,6 +179,8 @@ def config_of(settings: Settings) -> TrainConfig:
         epochs=settings.train_epochs,
         seconds=settings.train_seconds,
         views=settings.views,
+        replay=settings.replay,
+        forgetting=settings.forgetting,
         annotators=settings.annotators,
         rectangles_are_masks=settings.rectangle_masks,
     )
@@ -218,16 +224,14 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
         verdict = replace(verdict, reasons=(*verdict.reasons, semantic.sentence))
     metrics = compared.figures(config, calibration=calibration) | {
         **({} if calibration is None else {"calibration": calibration.to_json()}),
-        "seconds": {
-            "training": round(trained.seconds, 1),
-            "evaluating": round(time.monotonic() - began - trained.here_s, 1),
-        },
+        "seconds": _seconds(trained, began_s=began),
         "ended_at": trained.ended_at[-1],
         "split": _split_json(dataset, trained, start=start),
         "start": start.to_json(),
         "curves": trained.curves.to_json(),
         "data": data.to_json(),
         **({} if semantic is None else semantic.to_json()),
+        **_forgetting(kept, workshop=workshop),
     }
     if semantic is not None:
         metrics["candidate"]["semantic"] = semantic.mean
@@ -303,9 +307,13 @@ def _start(dataset: Dataset, *, served: Served, workshop: Workshop) -> Start:
 
 
 def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished: Unfinished | None) -> _Trained:
+    replayed = replayed_samples(
+        config=workshop.config, plain=base_predictor(workshop.base), embeddings=workshop.embeddings,
+        folder=workshop.generic_in,
+    )  # fmt: skip
     measured: list[Measured] = []
     ended_at, looks, here_s = [], [], 0.0
-    for training in trainings(dataset, config=workshop.config):
+    for training in trainings(dataset, config=workshop.config, replayed=replayed):
         began_s = time.monotonic()
         seed_all(workshop.config.seed)
         method = new_method(workshop.config.method, workshop.base, config=workshop.config)
@@ -327,6 +335,16 @@ def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished
         seconds=sum(each["seconds"] for each in ended_at),
         here_s=here_s,
     )
+
+
+def _seconds(trained: _Trained, *, began_s: float) -> dict[str, float]:
+    evaluating_s = time.monotonic() - began_s - trained.here_s
+    return {"training": round(trained.seconds, 1), "evaluating": round(evaluating_s, 1)}
+
+
+def _forgetting(kept: Predictor, *, workshop: Workshop) -> dict[str, Any]:
+    plain, config = base_predictor(workshop.base), workshop.config
+    return forgetting_json(kept, plain=plain, embeddings=workshop.embeddings, folder=workshop.generic_in, config=config)
 
 
 def _measured(predictor: Predictor, samples: Sequence[Sample], *, who: str, workshop: Workshop) -> tuple[Measured, ...]:

@@ -14,6 +14,7 @@ from finetuner.early_stopping import EarlyStopping, validation_part
 from finetuner.folds import Training
 from finetuner.methods.base import Method
 from finetuner.progress import Progress
+from finetuner.replay import mixed
 from finetuner.trainer import Step, Trainer
 from finetuner.unfinished import State, Unfinished
 
@@ -43,7 +44,9 @@ class TrainingRun:
         config = training.config
         learning, looking = (partial(method.seen, embeddings=embeddings, learns=each) for each in (True, False))
         teaching, validating = validation_part(training.train, config=config)
-        self._trainer = Trainer(method, teaching, config=config, embedding=learning)
+        self._trainer = Trainer(
+            method, mixed(teaching, training.replayed, share=config.replay), config=config, embedding=learning
+        )
         self._stopping = EarlyStopping(method, validating, config=config, embedding=looking)
         self._watcher = Watcher(method, training.held_out, config=config, embedding=looking)
         self._curves = Curves()

@@ -9,6 +9,7 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("SAMLOOP_FORGETTING", "false")  # the tests of it ask for it
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as backend.processes.share_cores, for what runs in this process
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 if "PYTEST_XDIST_WORKER" in os.environ:  # beside another worker: one core for torch, and in what the tests start

@@ -64,6 +64,8 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         progress=print_progress,
     )
     out.print(f"{manifest.version} is in {out_dir}: `samloop evaluate --checkpoint {out_dir}` measures it again")
+    if forgetting := manifest.metrics.get("forgetting"):
+        out.print(forgetting["said"], soft_wrap=True, highlight=False)
     out.print(f"the report: {(out_dir / REPORT_FILE).absolute()}", soft_wrap=True)
 
 

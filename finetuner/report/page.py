@@ -1,7 +1,7 @@
 """One HTML file that needs nothing else: no network, no script, light and dark, a desk or a telephone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -97,6 +97,7 @@ def _tables(metrics: Mapping[str, Any]) -> list[Table]:
         ]
         note = "The first click counts; where the last one did not get there, all that were made."
         found.append(Table(title="Clicks to reach", first="goal", headings=headings, rows=tuple(rows), note=note))
+    found += _forgetting_table(metrics.get("forgetting") or {})
     found += _semantic_table(metrics.get("semantic") or {})
     for key, title in (("labels", "By label"), ("sizes", "By size of the object")):
         found += _group_tables(key, title, reports, headings)
@@ -115,6 +116,25 @@ def _semantic_table(semantic: Mapping[str, Any]) -> list[Table]:
     )
     headings = tuple(TITLES[name] for name in METRICS)
     return [Table(title="Without a prompt", first="label", headings=headings, rows=rows, note=note)]
+
+
+def _forgetting_table(forgetting: Mapping[str, Any]) -> list[Table]:
+    """Of the base and this checkpoint alone; the sentence where it could not be measured."""
+    if not forgetting:
+        return []
+    rows = []
+    for prompt, asked in (("box", "with its box"), ("point", "with one click")):
+        for name in ("iou", "boundary_iou") if "difference" in forgetting else ():
+            figures = [forgetting[each][prompt] for each in ("base", "candidate")]
+            interval = forgetting["difference"][prompt][name]
+            row = _metric_row(name, figures, interval, max(map(abs, interval)) or 1.0)
+            rows.append(replace(row, title=f"{row.title} {asked}"))
+    return [
+        Table(
+            title="Forgetting: other things than those learnt", first="measure", headings=("base", "this checkpoint"),
+            rows=tuple(rows), has_differences=bool(rows), note=forgetting["said"],
+        )
+    ]  # fmt: skip
 
 
 def _prompt_table(
