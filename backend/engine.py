@@ -22,6 +22,7 @@ from backend.settings import Settings
 from backend.task_embeddings import TaskEmbeddings
 
 log = logging.getLogger(__name__)
+_LONGEST_STOP_S = 5.0  # a Label Studio that does not answer is waited for no longer
 _MOST_WORKERS = 8  # an encode takes up to 1 GB while it runs
 
 
@@ -51,18 +52,22 @@ class Engine:
         self._failure: SamloopError | None = None
         self._done = threading.Event()
         self._watch: Watch | None = None
+        self._opening, self._stopped = threading.Lock(), False
 
     def start(self) -> None:
         """Begin to load."""
         threading.Thread(target=self._load, name="load-base", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop watching the registry, and let the lanes end."""
+        """Stop watching the registry, and let the lanes end; a base that is still being loaded opens nothing more."""
+        with self._opening:
+            self._stopped = True
         if self._watch is not None:
             self._watch.stop()
         if self._loaded is not None:
             self._loaded.prewarm.stop()
             self._loaded.lanes.close()
+            self._loaded.prewarm.join(longest_s=_LONGEST_STOP_S)
 
     def _load(self) -> None:
         settings = self._settings
@@ -70,26 +75,11 @@ class Engine:
             base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
             slot = ModelSlot(base, self._registry)
             slot.look()
-            lanes = open_lanes(base, settings)
-            store = open_store(settings, lane=lanes.encode)
-            embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image_megapixels * 1_000_000)
-            serving = Serving(
-                embeddings=embeddings,
-                lanes=lanes,
-                observer=self._observer,
-                polygon_tolerance_px=settings.polygon_tolerance_px,
-                # On a CPU a click must not wait a second more for it unless somebody says so.
-                refines=settings.refine == "on" or (settings.refine == "auto" and base.device.type != "cpu"),
-            )
-            prewarm = Prewarm(
-                embeddings,
-                traffic=lanes.traffic,
-                ahead=settings.prewarm,
-                served=lambda project_id: slot.snapshot(project_id).predictor.base,
-            ).start()
-            batches = preannotation_of(settings, machine=serving, observer=self._observer)
-            self._loaded = Loaded(serving, slot, store, embeddings, lanes, prewarm, batches)
-            self._watch = Watch(slot.look, poll_s=settings.poll_seconds).start()
+            with self._opening:
+                if self._stopped:
+                    return
+                self._loaded = self._open(base, slot)
+                self._watch = Watch(slot.look, poll_s=settings.poll_seconds).start()
             log.info("serving %s on %s", base.name, base.device, extra={"event": "base.loaded"})
         except SamloopError as failure:
             self._failure = failure
@@ -99,6 +89,28 @@ class Engine:
             log.exception("the base model cannot be loaded", extra={"event": "base.failed"})
         finally:
             self._done.set()
+
+    def _open(self, base: BaseModel, slot: ModelSlot) -> Loaded:
+        settings = self._settings
+        lanes = open_lanes(base, settings)
+        store = open_store(settings, lane=lanes.encode)
+        embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image_megapixels * 1_000_000)
+        serving = Serving(
+            embeddings=embeddings,
+            lanes=lanes,
+            observer=self._observer,
+            polygon_tolerance_px=settings.polygon_tolerance_px,
+            # On a CPU a click must not wait a second more for it unless somebody says so.
+            refines=settings.refine == "on" or (settings.refine == "auto" and base.device.type != "cpu"),
+        )
+        prewarm = Prewarm(
+            embeddings,
+            traffic=lanes.traffic,
+            ahead=settings.prewarm,
+            served=lambda project_id: slot.snapshot(project_id).predictor.base,
+        ).start()
+        batches = preannotation_of(settings, machine=serving, observer=self._observer)
+        return Loaded(serving, slot, store, embeddings, lanes, prewarm, batches)
 
     @property
     def loaded(self) -> Loaded | None:

@@ -80,6 +80,11 @@ class Prewarm:
             self._stopping = True
             self._changed.notify_all()
 
+    def join(self, *, longest_s: float) -> None:
+        """After `stop`: wait until it has ended, but not longer than so many seconds."""
+        if self._thread.is_alive():
+            self._thread.join(longest_s)
+
     def opened(
         self,
         task: Mapping[str, Any],

@@ -1,5 +1,6 @@
 """What every test stands on: shapes checked, no hub, tiny weights, and skips that say why (and fail in CI)."""
 
+import logging
 import os
 import shutil
 import sys
@@ -60,6 +61,18 @@ def _quiet_threads() -> Iterator[None]:
         most = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
         sys.modules["torch"].set_num_threads(min(most, os.cpu_count() or 1))
     yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that runs in this process logs to what its runner has closed by now, for all that come after."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler and handler not in before:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

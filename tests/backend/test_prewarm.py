@@ -78,6 +78,7 @@ class House:
     def close(self) -> None:
         self.prewarm.stop()
         self.lanes.close()
+        self.prewarm.join(longest_s=120)
 
     def open(self, index: int, **changes: Any) -> None:
         known = {"project_id": self.project_id, "label_config": CONFIG, "images": self.images}
