@@ -52,7 +52,7 @@ NUCLEI ?= ../shared/data/nuclei
 results: setup
 	$(BIN)/python tests/benchmarks/results.py $(NUCLEI) $(ARGS)
 
-# The public notebook's way of fine-tuning against ours: half an hour.
+# The public notebook's way of fine-tuning against ours: ten minutes.
 notebook: setup
 	$(BIN)/python tests/benchmarks/notebook.py $(NUCLEI) $(ARGS)
 

@@ -75,7 +75,14 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     app.add_exception_handler(Exception, _sentence)
     app.include_router(routes.router())
     app.include_router(
-        _review_router(settings, engine=engine, registry=registry, connections=connections, status=routes.status)
+        _review_router(
+            settings,
+            engine=engine,
+            registry=registry,
+            connections=connections,
+            status=routes.status,
+            refreshes=refreshes,
+        )
     )
     app.state.routes = routes  # label-studio-ml's harness calls the same handlers (backend/harness.py)
     return app
@@ -98,13 +105,14 @@ async def _running(parts: Sequence[_Part]) -> AsyncIterator[None]:
         yield
 
 
-def _review_router(
+def _review_router(  # noqa: PLR0913 - all but one by name
     settings: Settings,
     *,
     engine: Engine,
     registry: Registry,
     connections: Connections,
     status: Callable[[int], dict[str, Any]],
+    refreshes: TrainingQueue,
 ) -> APIRouter:
     flags = Flags(settings.model_dir)
     pages = Pages(
@@ -125,6 +133,7 @@ def _review_router(
             is_open=settings.basic_auth_user is None,
             known_host=urlsplit(settings.backend_url).hostname,
         ),
+        refreshes=refreshes,
     ).router()
 
 

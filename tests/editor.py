@@ -15,7 +15,7 @@ from backend.demo.label_studio import LabelStudioProcess
 from backend.demo.photographs import SampleObject
 from backend.demo.project import centre_px
 
-WAIT_S = 60
+WAIT_S = 120
 
 
 class Editor:

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,12 @@ import pytest
 import torch
 from benchmarks import readme, trainings
 from benchmarks.exports import Picture, write
-from benchmarks.results import comparison
+from benchmarks.results import comparison, run
 from benchmarks.trainings import Bench, Trained
 from PIL import Image
 from safetensors.torch import save_file
 
+from backend.sam.semantic import PREFIX
 from finetuner.split import rank
 
 
@@ -28,7 +31,7 @@ def _report(*, iou: float, over: float) -> dict:
 
 def _trained(folder: Path, method: str, *, iou: float, promote: bool) -> Trained:
     folder.mkdir()
-    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, folder / "model.safetensors")
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5), f"{PREFIX}c": torch.zeros(7)}, folder / "model.safetensors")
     moved = {"iou": [iou - 0.6, 0.01, 0.2], "boundary_iou": [0.1, 0.05, 0.15], "hd95_px": [-1, -2, 0]}
     difference = {prompt: {**moved, "over_area": [-0.2, -0.3, -0.1]} for prompt in ("box", "point")}
     report = {"base": _report(iou=0.6, over=0.5), "candidate": _report(iou=iou, over=0.3), "difference": difference}
@@ -51,6 +54,7 @@ def test_every_method_stands_beside_the_base_with_its_intervals(tmp_path: Path) 
     assert "| parameters trained |  | 17 | 17 |" in lines
     assert "| seconds of training, all in |  | 123 | 123 |" in lines
     assert "| promoted |  | yes | no |" in lines
+    assert trained[0].head_parameters == 7, "the semantic head's are no part of those for prompts"
 
 
 def test_a_block_is_written_between_its_marks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,3 +109,56 @@ def test_a_smaller_training_learns_from_some_of_the_images_and_holds_out_the_sam
         assert len(kept[-1]) == 3 + count
         assert commands[-1][commands[-1].index("--seconds") + 1] == "60"
     assert all(small < large for small, large in itertools.pairwise(kept))
+
+
+def test_a_table_is_written_as_it_grows_and_a_part_that_fails_ends_none_but_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("<!-- x: by hand -->\n<!-- /x -->\n<!-- y: by hand -->\n<!-- /y -->\n")
+    monkeypatch.setattr(readme, "README", page)
+
+    def breaks() -> Iterator[str]:
+        yield "one row"
+        assert "one row\n\nmeasured" in page.read_text()
+        yield "two rows"
+        raise subprocess.CalledProcessError(3, ["samloop", "train"])
+
+    def holds() -> Iterator[str]:
+        yield "all of y"
+
+    assert run({"x": breaks, "y": holds}, told=lambda minutes: f"measured in {minutes:.0f} minutes") == ["x"]
+    assert page.read_text() == (
+        "<!-- x: by hand -->\ntwo rows\n\nmeasured in 0 minutes\n<!-- /x -->\n"
+        "<!-- y: by hand -->\nall of y\n\nmeasured in 0 minutes\n<!-- /y -->\n"
+    )
+    assert "returned non-zero exit status 3" in capsys.readouterr().err
+
+
+def test_a_method_that_fails_is_told_and_left_out_and_one_that_is_done_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = []
+
+    def command(*words: str | Path, cache: Path, **environment: str) -> tuple[str, float]:
+        commands.append((words, environment))
+        if "lora" in words:
+            raise subprocess.CalledProcessError(1, ["samloop"])
+        if words[0] == "evaluate":
+            return json.dumps({"of": str(words[words.index("--checkpoint") + 1])}), 1.0
+        out = Path(words[words.index("--out") + 1])
+        out.mkdir(parents=True)
+        (out / "manifest.json").write_text(json.dumps({"metrics": {}}))
+        return "", 2.0
+
+    monkeypatch.setattr(trainings, "samloop", command)
+    bench = Bench(tmp_path / "set" / "export.json", tmp_path / "out", 60.0)
+    options = {"head": "semantic", "SAMLOOP_UNLABELLED": "unknown"}
+    found = list(bench.several(("decoder", "lora", "conv-lora"), evaluated=True, **options))
+    assert [(each.method, each.train_s) for each in found] == [("decoder", 2.0), ("conv-lora", 2.0)]
+    assert found[0].report == {"of": str(found[0].folder)}
+    assert bench.failed == ["set by lora"]
+    assert commands[0][1] == {"SAMLOOP_UNLABELLED": "unknown"}
+    done = len(commands)
+    assert [each.method for each in bench.several(("decoder", "conv-lora"), **options)] == ["decoder", "conv-lora"]
+    assert len(commands) == done

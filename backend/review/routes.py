@@ -24,6 +24,7 @@ from backend.review.flags import LABEL_AGAIN, LONGEST_ANALYST, Flag, Flags, as_c
 from backend.review.page_route import Gate, page_route, read_form
 from backend.review.pages import BASE, MasksQuery, Pages, Visitor
 from backend.review.tasks import send_to_labelling
+from backend.training import TrainingQueue
 
 ProjectId = Annotated[int, Path(ge=1, le=10**12 - 1)]
 Name = Annotated[str, Path(max_length=200)]
@@ -47,6 +48,7 @@ class ReviewRoutes:
     flags: Flags
     crops: Crops
     gate: Gate
+    refreshes: TrainingQueue
 
     def overview(self, project_id: ProjectId, request: Request) -> Response:
         """What is served, what is training."""
@@ -132,6 +134,12 @@ class ReviewRoutes:
         )  # fmt: skip
         return _to(request, project_id, "/versions")
 
+    async def refresh(self, project_id: ProjectId, request: Request) -> Response:
+        """Ask for fresh masks of the tasks that nobody touched, or end what brings them."""
+        is_wanted = (await read_form(request)).get("wanted") != "no"
+        await asyncio.to_thread(self.refreshes.request if is_wanted else self.refreshes.cancel, project_id)
+        return _to(request, project_id, "")
+
     async def flag(self, project_id: ProjectId, request: Request) -> Response:
         """Keep what an analyst says of a mask; a script gets the new counts, a form its page again."""
         form, visitor = await read_form(request), _visitor(request)
@@ -196,7 +204,8 @@ class ReviewRoutes:
         ):  # fmt: skip
             router.get(here + path, response_model=None)(handler)
         for path, answer in (
-            ("/decide", self.decide), ("/flags", self.flag), ("/queue", self.queue), ("/analyst", self.analyst)
+            ("/decide", self.decide), ("/flags", self.flag), ("/queue", self.queue), ("/analyst", self.analyst),
+            ("/refresh", self.refresh),
         ):  # fmt: skip
             router.post(here + path, response_model=None)(answer)
         return router

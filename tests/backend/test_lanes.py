@@ -16,7 +16,7 @@ from backend.errors import Busy
 from backend.lanes import Job, Lane, Priority, Traffic
 
 Opened = Callable[..., Lane]
-SOON = 5.0
+SOON = 120.0
 
 
 def soon() -> float:
@@ -47,7 +47,7 @@ def opened() -> Iterator[Opened]:
 def busy(lane: Lane, *, workers: int = 2) -> Iterator[None]:
     """All workers are at something until the block ends."""
     done = threading.Event()
-    jobs = [lane.submit(lambda: done.wait(30), priority=Priority.CLICK) for _ in range(workers)]
+    jobs = [lane.submit(lambda: done.wait(SOON), priority=Priority.CLICK) for _ in range(workers)]
     wait_until(lambda: lane.running == workers)
     try:
         yield
@@ -84,7 +84,7 @@ def test_the_most_urgent_goes_first_and_among_equals_the_oldest(asked: list[Prio
             ]
             # One worker stays busy, so that the others come one after the other.
             holding = threading.Event()
-            held = lane.submit(lambda: holding.wait(30), priority=Priority.CLICK)
+            held = lane.submit(lambda: holding.wait(SOON), priority=Priority.CLICK)
             lane._waiting.insert(0, lane._waiting.pop())
         for job in jobs:
             job.result(until_s=soon())
@@ -125,7 +125,7 @@ def test_jobs_run_side_by_side_up_to_the_workers_and_share_the_cores(opened: Ope
 
 def test_what_is_no_click_leaves_a_worker_free(opened: Opened) -> None:
     lane, done = opened(), threading.Event()
-    batches = [lane.submit(lambda: done.wait(30), priority=Priority.BATCH) for _ in range(3)]
+    batches = [lane.submit(lambda: done.wait(SOON), priority=Priority.BATCH) for _ in range(3)]
     wait_until(lambda: lane.running)
 
     assert lane.run(lambda: "clicked", priority=Priority.CLICK, until_s=soon()) == "clicked"
@@ -154,11 +154,8 @@ def test_a_full_lane_refuses_with_the_time_after_which_to_ask_again(opened: Open
 
 def test_nobody_waits_beyond_the_deadline_and_work_that_nobody_waits_for_is_not_begun(opened: Opened) -> None:
     lane, done = opened(), []
-    with busy(lane):
-        began_s = time.monotonic()
-        with pytest.raises(Busy, match="in time"):
-            lane.run(lambda: done.append("late"), priority=Priority.CLICK, until_s=began_s + 0.05)
-        assert time.monotonic() - began_s < SOON
+    with busy(lane), pytest.raises(Busy, match="in time"):
+        lane.run(lambda: done.append("late"), priority=Priority.CLICK, until_s=time.monotonic() + 0.05)
     lane.run(lambda: None, priority=Priority.CLICK, until_s=soon())
     wait_until(lambda: not lane.waiting and not lane.running)
     assert not done
@@ -179,7 +176,7 @@ def test_what_warms_up_pauses_while_a_click_is_answered_and_then_goes_on(opened:
     box: list[Job[Any]] = []
 
     def work() -> None:
-        for step in range(1000):
+        for step in range(100_000):
             if steps and steps[-1] < 0:
                 return
             box[0].make_way()
@@ -228,14 +225,15 @@ def test_paused_work_that_nobody_waits_for_any_more_ends(opened: Opened) -> None
         box[0].make_way()
 
     with traffic.click():
-        box.append(lane.submit(work, priority=Priority.PREWARM, until_s=time.monotonic() + 0.2))
+        box.append(lane.submit(work, priority=Priority.PREWARM, until_s=time.monotonic() + 1.0))
         ready.set()
         with pytest.raises(Busy, match="annotators came first"):
             box[0].result(until_s=soon())
 
 
 def test_a_closed_lane_refuses_what_waits_and_leaves_no_thread(opened: Opened) -> None:
-    lane, before = opened(), threading.active_count()
+    before = set(threading.enumerate())
+    lane = opened()
     with busy(lane):
         waiting = lane.submit(lambda: None, priority=Priority.CLICK)
         closing = threading.Thread(target=lane.close)
@@ -245,7 +243,7 @@ def test_a_closed_lane_refuses_what_waits_and_leaves_no_thread(opened: Opened) -
     closing.join(SOON)
     with pytest.raises(Busy, match="stopping"):
         lane.submit(lambda: None, priority=Priority.CLICK)
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
 
 
 def test_a_worker_keeps_nothing_of_what_it_did(opened: Opened) -> None:

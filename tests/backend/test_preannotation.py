@@ -4,13 +4,14 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from backend import refresh
+from backend import preannotation, refresh
 from backend.errors import BadImage, Upstream
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.preannotation import NOTHING_TO_GO_BY, OUT_OF_TIME, Preannotation
@@ -148,16 +149,18 @@ def test_a_broken_image_costs_its_own_task(
 
 
 def test_a_batch_out_of_time_answers_what_it_has_and_the_rest_empty(
-    tiny_base: BaseModel, snapshot: Snapshot, caplog: pytest.LogCaptureFixture
+    tiny_base: BaseModel, snapshot: Snapshot, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Machine):
         def decode(self, work: Callable[[], Any], *, until_s: float) -> Any:
-            done = work()
-            time.sleep(max(0.0, until_s - time.monotonic()))
-            return done
+            later.append(until_s)
+            return work()
 
+    later: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: later[-1] if later else time.monotonic())
+    monkeypatch.setattr(preannotation, "time", clock)
     heard, machine = Heard(), Slow(tiny_base)
-    asked = Preannotation(machine=machine, observer=heard, seconds=0.5)
+    asked = Preannotation(machine=machine, observer=heard, seconds=60.0)
 
     with caplog.at_level(logging.WARNING):
         got = asked.predict([task(n, "Cell") for n in range(4)], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)

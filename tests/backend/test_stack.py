@@ -20,7 +20,7 @@ from backend.valkey import live_url
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
-def wait_for(condition: Callable[[], Any], *, seconds: float = 60.0) -> Any:
+def wait_for(condition: Callable[[], Any], *, seconds: float = 120.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "waited in vain"
@@ -62,7 +62,7 @@ class Up:
 
     def healthy(self) -> bool:
         try:
-            return requests.get(f"{self.url}/health", timeout=1).json()["model"] == "ready"
+            return requests.get(f"{self.url}/health", timeout=30).json()["model"] == "ready"
         except requests.RequestException:
             return False
 
@@ -79,7 +79,7 @@ def up(tmp_path: Path, tiny_sam_dir: Path) -> Iterator[Up]:
     finally:
         if up.process.poll() is None:
             up.process.terminate()
-        up.process.wait(60)
+        up.process.wait(120)
 
 
 def test_all_of_it_comes_up_and_what_is_killed_comes_back(up: Up) -> None:
@@ -90,7 +90,7 @@ def test_all_of_it_comes_up_and_what_is_killed_comes_back(up: Up) -> None:
     assert f"SAMLOOP_BACKEND_URL={up.url}" in environ, "its own server, wherever that listens"
     before = children(up.process.pid)
     assert set(before) == {"worker", "--refresh", "serve", "valkey"}
-    job = requests.post(f"{up.url}/train", json={"project": 5}, timeout=5)
+    job = requests.post(f"{up.url}/train", json={"project": 5}, timeout=120)
     assert job.status_code == 201
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
@@ -98,7 +98,7 @@ def test_all_of_it_comes_up_and_what_is_killed_comes_back(up: Up) -> None:
     assert not set(after.values()) & set(before.values())
     wait_for(up.healthy)
     # Nothing queued is lost: the job is known to the new server, out of the new Valkey.
-    known = requests.post(f"{up.url}/job_status", json={"job": job.json()["job"]}, timeout=5)
+    known = requests.post(f"{up.url}/job_status", json={"job": job.json()["job"]}, timeout=120)
     assert known.status_code == 200
 
 
@@ -117,7 +117,7 @@ def test_sigterm_ends_every_process_and_no_other_way_leaves_one(up: Up) -> None:
     wait_for(up.healthy)
     before = children(up.process.pid)
     up.process.terminate()
-    assert up.process.wait(60) == 0
+    assert up.process.wait(120) == 0
     assert all(gone(pid) for pid in before.values())
 
 
@@ -125,5 +125,5 @@ def test_killing_the_parent_leaves_no_orphan(up: Up) -> None:
     wait_for(up.healthy)
     before = children(up.process.pid)
     up.process.kill()
-    up.process.wait(10)
-    wait_for(lambda: all(gone(pid) for pid in before.values()), seconds=15)
+    up.process.wait(120)
+    wait_for(lambda: all(gone(pid) for pid in before.values()))

@@ -25,11 +25,11 @@ from pathlib import Path
 from backend.valkey import Valkey
 server = Valkey(Path(sys.argv[1]))
 print(server.start(), server.pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
-def eventually(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
+def eventually(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
     """Wait for it."""
     end = time.monotonic() + seconds
     while not condition():

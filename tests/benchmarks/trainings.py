@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from benchmarks.readme import say
 from safetensors import safe_open
 
 from backend.registry.checkpoint import MANIFEST_FILE
+from backend.sam.semantic import PREFIX
 from backend.settings import Settings
 from finetuner.offline import image_path
 
@@ -31,35 +33,67 @@ class Trained:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the checkpoint holds: what was trained."""
-        count = 0
+        """How many numbers were trained for prompts: what the checkpoint holds, less a semantic head."""
+        return self._count(lambda name: not name.startswith(PREFIX))
+
+    @property
+    def head_parameters(self) -> int:
+        """How many numbers its semantic head holds."""
+        return self._count(lambda name: name.startswith(PREFIX))
+
+    def _count(self, counts: Callable[[str], bool]) -> int:
+        found = 0
         for path in self.folder.rglob("*.safetensors"):
             with safe_open(path, "pt") as file:
-                count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
-        return count
+                found += sum(math.prod(file.get_slice(name).get_shape()) for name in filter(counts, file.keys()))
+        return found
 
 
 @dataclass(slots=True)
 class Bench:
-    """An export and a folder for checkpoints; `seconds` bounds a training. One that was done is not done again."""
+    """An export and a folder for checkpoints; `seconds` bounds a training. One that was done is not done again.
+
+    `failed` names the trainings of `several` that came to nothing.
+    """
 
     export: Path
     folder: Path
     seconds: float
+    failed: list[str] = field(default_factory=list)
     _done: dict[tuple[str, str], Trained] = field(default_factory=dict)
 
     @property
     def images(self) -> Path:
         return self.export.with_name("images")
 
-    def trained(self, method: str, *, head: str = "promptable", evaluated: bool = False, **environment: str) -> Trained:
+    def several(self, methods: Iterable[str], **options: Any) -> Iterator[Trained]:
+        """`trained` by one method after the other; one that fails is told, and the next is tried."""
+        for method in methods:
+            try:
+                yield self.trained(method, **options)
+            except subprocess.CalledProcessError as fault:
+                say(f"{method} failed: {fault}")
+                self.failed.append(f"{self.export.parent.name} by {method}")
+
+    def trained(
+        self,
+        method: str,
+        *,
+        head: str = "promptable",
+        epochs: int | None = None,
+        evaluated: bool = False,
+        **environment: str,
+    ) -> Trained:
         """Train with seed 0; `evaluated`: with what `samloop evaluate` says of it."""
-        done = self._done.get((method, head)) or self._train(self.export, method=method, head=head, **environment)
+        done = self._done.get((method, head))
+        if done is None:
+            done = self._train(self.export, method=method, head=head, epochs=epochs, **environment)
+            self._done[method, head] = done
         if evaluated and not done.report:
             words = ("evaluate", "--export", self.export, "--images", self.images, "--checkpoint", done.folder)
             line, _ = samloop(*words, "--json", cache=done.folder.with_suffix(".cache"))
             done = Trained(method, done.folder, done.manifest, done.train_s, json.loads(line))
-        self._done[method, head] = done
+            self._done[method, head] = done
         return done
 
     def trained_on(self, count: int, *, of: Trained) -> Trained:
@@ -76,11 +110,12 @@ class Bench:
     def digest(self, task: dict[str, Any]) -> str:
         return hashlib.sha256(image_path(self.images, task["data"]["image"]).read_bytes()).hexdigest()
 
-    def _train(self, export: Path, *, method: str, head: str, **environment: str) -> Trained:
+    def _train(self, export: Path, *, method: str, head: str, epochs: int | None = None, **environment: str) -> Trained:
         folder = self.folder / f"{self.export.parent.name}-{export.stem}-{method}-{head}"
         cache = cache_without_embeddings(folder.with_suffix(".cache"))
         words = ("train", "--export", export, "--images", self.images, "--out", folder, "--seed", "0")
         words = (*words, "--method", method, "--head", head, "--seconds", f"{self.seconds:g}")
+        words = (*words, *(() if epochs is None else ("--epochs", str(epochs))))
         _, seconds = samloop(*words, cache=cache, **environment)
         manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
         return Trained(method, folder, manifest, seconds, report={})

@@ -333,7 +333,7 @@ def test_what_its_webhooks_tell_is_compared_with_the_prediction_it_began_as(
             changes = [change for event in events for change in annotation_changes(event)]
             assert changes
             live.told(project_id, changes)
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while live.compare_waiting() and time.monotonic() < deadline:
                 time.sleep(0.2)
             return live.figures(project_id)

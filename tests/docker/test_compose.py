@@ -74,5 +74,5 @@ def test_docker_compose_accepts_the_file() -> None:
     subprocess.run(
         ["docker", "compose", "--env-file", DOCKER / "example.env", "-f", DOCKER / "compose.yaml", "config", "--quiet"],
         check=True,
-        timeout=60,
+        timeout=300,
     )

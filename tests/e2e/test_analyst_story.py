@@ -90,7 +90,7 @@ def _wait_for_model(url: str, *, up: subprocess.Popen[bytes], log_path: Path) ->
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and up.poll() is None:
         try:
-            if requests.get(f"{url}/health", timeout=5).json()["model"] == "ready":
+            if requests.get(f"{url}/health", timeout=30).json()["model"] == "ready":
                 return
         except requests.RequestException:
             pass
@@ -104,7 +104,7 @@ def test_from_pre_annotation_to_roll_back(
     editor = Editor(browser, label_studio)
 
     # Every task is pre-annotated with the base model.
-    requests.post(f"{story.url}/projects/{story.project_id}/refresh", timeout=30).raise_for_status()
+    requests.post(f"{story.url}/projects/{story.project_id}/refresh", timeout=120).raise_for_status()
     story.refreshed(BASE)
     assert all(story.versions_of(task) == {BASE} for task in story.tasks)
 
@@ -168,7 +168,7 @@ def test_from_pre_annotation_to_roll_back(
 
 
 def _await_annotation(story: Story, task: SampleTask) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not story.client.task(task.task_id)["annotations"]:
         assert time.monotonic() < deadline, "nothing was submitted"
         time.sleep(0.3)

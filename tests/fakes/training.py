@@ -49,7 +49,7 @@ def note(event: str, project_id: int) -> None:
 def train_project(
     project_id: int, *, settings: Settings, progress: Callable[..., None], fence: Callable[[], None]
 ) -> Outcome:
-    """Play a training of SECONDS_PLAYED seconds, or what the project's id stands for."""
+    """Play a training of SECONDS_PLAYED seconds, or until all are told to finish, or what the project's id says."""
     assert settings.redis_url == os.environ["REDIS_URL"]
     note("begin", project_id)
     if project_id == UNLEARNABLE:
@@ -60,7 +60,8 @@ def train_project(
         raise Upstream("Label Studio answered 502")
     seconds = 600.0 if project_id in {ENDLESS, STUBBORN} else float(os.environ["SECONDS_PLAYED"])
     end, step = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
+    finish = Path(os.environ["JOURNAL"]).with_name("finish")
+    while time.monotonic() < end and not (finish.exists() and project_id < ENDLESS):
         try:
             step += 1
             note("tick", project_id)
@@ -131,12 +132,16 @@ class Lab:
         self.until(lambda: len(self.journal("begin", project_id)) > len(self.journal("end", project_id)))
         return int(self.journal("begin", project_id)[-1]["pid"])
 
-    def until(self, condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
+    def finish(self) -> None:
+        """Let every training that is played end now."""
+        (self.folder / "finish").touch()
+
+    def until(self, condition: Callable[[], bool], *, seconds: float = 120.0, sweeping: bool = True) -> None:
         """Wait for it, sweeping as the server would."""
         end, sweep_at = time.monotonic() + seconds, 0.0
         while not condition():
             assert time.monotonic() < end, f"it never came true\n{self.logs()}"
-            if time.monotonic() > sweep_at:
+            if sweeping and time.monotonic() > sweep_at:
                 self.queue.sweep()
                 sweep_at = time.monotonic() + 1
             time.sleep(0.02)

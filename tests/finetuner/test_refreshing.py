@@ -136,7 +136,7 @@ def test_sigterm_hands_it_over_and_no_task_gets_two(lab: RefreshLab) -> None:
     with lab.worker() as worker:
         until(lab, lambda: lab.backend.predicted)
         worker.terminate()
-        assert worker.wait(15) == 0
+        assert worker.wait(120) == 0
     assert lab.queue.status(lab.project_id).phase == "queued"
     with lab.worker():
         until(lab, lambda: idle(lab))

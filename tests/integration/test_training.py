@@ -12,18 +12,33 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
+import safetensors.torch
 from fakes.label_studio import FakeLabelStudio
 from PIL import Image
+from starlette.testclient import TestClient
 
+from backend.app import create_app
 from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.images import open_image
 from backend.labelstudio.label_config import Control
+from backend.labelstudio.regions import mask_of_region
 from backend.labelstudio.results import brush_region
+from backend.masks.prompt import Click, Prompt
+from backend.registry.checkpoint import WEIGHTS_FILE
 from backend.registry.store import Registry
+from backend.sam.embeddings import halved, widened
+from backend.sam.loading import load_base
+from backend.sam.predictor import encode, predictor_of
+from backend.settings import Settings
 from backend.training import TrainingQueue, connect
 from backend.valkey import Valkey
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <BrushLabels name="brush" toName="image"><Label value="Disc"/></BrushLabels></View>"""
+CLICKABLE = CONFIG.replace(
+    "</View>", '<KeyPointLabels name="kp" toName="image" smart="true"><Label value="Disc"/></KeyPointLabels></View>'
+)
 BRUSH = Control(kind="brushlabels", from_name="brush", to_name="image", labels=("Disc",))
 
 
@@ -65,8 +80,8 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def work(tmp_path: Path, tiny_sam_dir: Path, studio: FakeLabelStudio, redis_url: str) -> Iterator[Callable[[], Any]]:
-    """`work()` starts a worker process; all are ended."""
+def work(tmp_path: Path, tiny_sam_dir: Path, studio: FakeLabelStudio, redis_url: str) -> Iterator[Callable[..., Any]]:
+    """`work()` starts a worker process, with further settings by name; all are ended."""
     environ = os.environ | {
         "REDIS_URL": redis_url,
         "LABEL_STUDIO_URL": studio.url,
@@ -79,17 +94,16 @@ def work(tmp_path: Path, tiny_sam_dir: Path, studio: FakeLabelStudio, redis_url:
     }
     started: list[subprocess.Popen[bytes]] = []
 
-    def start() -> subprocess.Popen[bytes]:
-        started.append(
-            subprocess.Popen([sys.executable, "-m", "backend", "worker"], env=environ, start_new_session=True)
-        )
+    def start(**settings: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "backend", "worker"]
+        started.append(subprocess.Popen(command, env=environ | settings, start_new_session=True))
         return started[-1]
 
     yield start
     for process in started:
         process.terminate()
     for process in started:
-        process.wait(30)
+        process.wait(120)
 
 
 def wait_for(condition: Callable[[], Any], *, seconds: float = 120.0) -> Any:
@@ -109,7 +123,7 @@ def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_
     first = work()
     wait_for(lambda: list((tmp_path / "models" / "unfinished").rglob("*.state")))
     first.send_signal(signal.SIGKILL)
-    first.wait(10)
+    first.wait(120)
     assert queue.status(project_id).verdict is None, "it was done before it could be killed"
     work()
 
@@ -142,3 +156,58 @@ def test_a_project_without_annotations_is_refused_in_words_that_the_status_shows
     status = wait_for(lambda: (now := queue.status(project_id)).phase == "failed" and now)
     assert "image" in status.error
     assert "Traceback" not in status.error
+
+
+def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_has_learnt(
+    work: Callable[..., Any], studio: FakeLabelStudio, redis_url: str, tmp_path: Path, tiny_sam_dir: Path
+) -> None:
+    """From Label Studio's webhook over the queue and the registry to the mask that a click gets."""
+    project_id = annotated_project(studio, images=8)
+    settings = Settings(
+        model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache", poll_seconds=0.1,
+        label_studio_url=studio.url, label_studio_api_key=studio.token, refresh=False,
+    )  # fmt: skip
+    registry = Registry(settings.model_dir)
+    with TestClient(create_app(settings, connection=connect(redis_url))) as client:
+        wait_for(lambda: client.get("/health").json()["model"] == "ready")
+        picture = LabelStudio(studio.url, studio.token).tasks(project_id)[0]["data"]["image"]
+        assert clicked(client, project_id, picture)[0] == tiny_sam_dir.name
+        event = client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": project_id}})
+        assert event.json()["status"] == "queued"
+        work(SAMLOOP_METHOD="lora", SAMLOOP_HEAD="promptable")
+        wait_for(lambda: client.get(f"/projects/{project_id}/status").json()["verdict"])
+        (manifest,) = registry.versions(project_id)
+        assert manifest.method == "lora"
+        learnt = safetensors.torch.load_file(registry.folder(manifest.version) / WEIGHTS_FILE)
+        assert any(bool(value.any()) for name, value in learnt.items() if name.endswith("lora_B.weight"))
+        if registry.champion(project_id) is None:  # a random SAM need not get better in two epochs
+            registry.promote(project_id, manifest.version, reason="to look at what is served")
+        wait_for(lambda: clicked(client, project_id, picture)[0] == manifest.version)
+        _, served = clicked(client, project_id, picture)
+    base = load_base(settings.model, cache_dir=settings.cache_dir, device="cpu")
+    tuned = predictor_of(base, registry.folder(manifest.version))
+    data = requests.get(
+        f"{studio.url}{picture}", headers={"Authorization": f"Token {studio.token}"}, timeout=60
+    ).content
+    image = open_image(data, max_pixels=10**6)
+    embedding = widened(halved(encode(tuned.base, image)))
+    (expected,) = tuned.decode(embedding, [Prompt(clicks=(Click(x_px=32.0, y_px=24.0),))])
+    assert served.any()
+    np.testing.assert_array_equal(served, expected.mask)
+
+
+def clicked(client: TestClient, project_id: int, picture: str) -> tuple[str, np.ndarray]:
+    """The version that answers a click in the middle of the picture, and the mask that it gives."""
+    value = {"x": 50.0, "y": 50.0, "width": 0.3, "keypointlabels": ["Disc"]}
+    point = {"type": "keypointlabels", "from_name": "kp", "is_positive": True, "value": value}
+    body = {
+        "tasks": [{"id": 1, "data": {"image": picture}}], "project": f"{project_id}.1", "label_config": CLICKABLE,
+        "params": {"context": {"result": [point]}},
+    }  # fmt: skip
+    answer = client.post("/predict", json=body)
+    assert answer.status_code == 200, answer.text
+    (prediction,) = answer.json()["results"]
+    found = np.zeros((48, 64), bool)
+    for region in prediction["result"]:
+        found |= mask_of_region(region, height_px=48, width_px=64)
+    return prediction["model_version"], found

@@ -25,8 +25,21 @@ function live(tiles) {
     const bar = tiles.querySelector("[data-live=bar]");
     bar.hidden = share === null || now.phase !== "training";
     bar.value = share || 0;
+    refreshing(tiles, now.refresh, put);
   });
   addEventListener("pagehide", () => events.close());
+}
+
+function refreshing(tiles, { phase, progress, last, error }, put) {
+  const isBusy = phase !== "idle" && phase !== "failed", { done, total, version } = progress;
+  put("refresh", phase);
+  put("refresh-error", error || "");
+  if (isBusy) put("refresh-told", total ? `${done} of ${total} tasks, ${version}` : "Tasks that nobody touched get masks of what is served.");
+  else if (last) put("refresh-told", last.reason);
+  const bar = tiles.querySelector("[data-live=refresh-bar]");
+  bar.hidden = !isBusy || !total;
+  bar.value = total ? done / total : 0;
+  tiles.querySelector("[data-live=refresh-end]").hidden = !isBusy;
 }
 
 async function flag(form, button) {

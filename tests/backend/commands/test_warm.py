@@ -52,7 +52,7 @@ def samloop(studio: FakeLabelStudio, tiny_sam_dir: Path, tmp_path: Path) -> Saml
             "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token, "SAMLOOP_MODEL": str(tiny_sam_dir),
         }  # fmt: skip
         command = [sys.executable, "-m", "backend", *words]
-        return subprocess.run(command, env=environ | more, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, env=environ | more, capture_output=True, text=True, check=False, timeout=300)
 
     return run
 

@@ -73,12 +73,12 @@ def test_a_real_one_takes_both_kinds_of_token_and_keeps_what_it_holds_over_a_res
     label_studio: LabelStudioProcess, tmp_path: Path
 ) -> None:
     legacy = {"Authorization": f"Token {label_studio.token}"}
-    assert requests.get(f"{label_studio.url}/api/projects", headers=legacy, timeout=10).ok
+    assert requests.get(f"{label_studio.url}/api/projects", headers=legacy, timeout=60).ok
     refresh = {"refresh": label_studio.personal_access_token()}
     assert refresh["refresh"] == label_studio.personal_access_token()  # there is only one to be had
-    access = requests.post(f"{label_studio.url}/api/token/refresh/", json=refresh, timeout=10).json()["access"]
+    access = requests.post(f"{label_studio.url}/api/token/refresh/", json=refresh, timeout=60).json()["access"]
     bearer = {"Authorization": f"Bearer {access}"}
-    me = requests.get(f"{label_studio.url}/api/current-user/whoami", headers=bearer, timeout=10).json()
+    me = requests.get(f"{label_studio.url}/api/current-user/whoami", headers=bearer, timeout=60).json()
     assert me["email"] == label_studio.user
 
 

@@ -94,10 +94,10 @@ def test_a_bomb_of_half_a_megabyte_is_refused_at_once_and_in_little_memory() -> 
     bomb[:4] = [0x7F, 0xFF, 0xFF, 0xFF]
     bomb += [0xFF] * 500_000
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.thread_time()  # its own: what else runs on the machine does not count
     with pytest.raises(BadInput, match="holds 2147483647 values, and a mask of 1000x1000 has 4000000"):
         decode_mask(bomb, height_px=1000, width_px=1000)
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5
     assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()
 
@@ -149,9 +149,9 @@ def test_both_ways_are_well_over_five_times_faster_than_the_sdk() -> None:
     def seconds(work: object, *args: object, **keywords: object) -> float:
         times = []
         for _ in range(3):
-            began = time.perf_counter()
+            began = time.thread_time()
             work(*args, **keywords)  # type: ignore[operator]
-            times.append(time.perf_counter() - began)
+            times.append(time.thread_time() - began)
         return min(times)
 
     rle = encode_mask(mask)

@@ -1,5 +1,6 @@
 """The registry keeps its promises while publishers are killed, race, and run out of disk."""
 
+import itertools
 import json
 import os
 import random
@@ -165,15 +166,19 @@ def test_publishers_at_once_each_get_a_number(registry: Registry) -> None:
 
 @pytest.mark.parametrize("megabytes", [0.001, 4])
 def test_kill_9_of_a_publisher_leaves_everything_readable(tmp_path: Path, megabytes: float) -> None:
-    """13 rounds each: whatever a pointer names verifies, the numbers have no gaps, and the litter is swept."""
+    """Rounds of kills: whatever a pointer names verifies, the numbers have no gaps, and the litter is swept."""
     registry = Registry(tmp_path)
     rng = random.Random(0)
-    for turn in range(13):
+    for turn in itertools.count():
+        # On a machine so slow or busy that none of them came to publish anything, they get longer.
+        if turn >= 13 and registry.versions(1):
+            break
+        longest_s = 0.15 * 1.5 ** max(0, turn - 12)
         command = [sys.executable, "-c", PUBLISHER, str(tmp_path), f"turn {turn:03d}", str(int(megabytes * 125_000))]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
-            time.sleep(rng.uniform(0, 0.15))
+            time.sleep(rng.uniform(0, longest_s))
             process.kill()
         versions = registry.versions(1)
         assert [int(each.version.split("-")[3][1:]) for each in versions] == list(range(1, len(versions) + 1))

@@ -10,7 +10,7 @@ import pytest
 from backend.registry.watch import Watch
 
 
-def eventually(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
+def eventually(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
     """Wait for it."""
     end = time.monotonic() + seconds
     while not condition():

@@ -45,7 +45,7 @@ def test_an_image_is_fetched_once_for_all_its_objects_however_many_ask() -> None
 
     def fetch() -> bytes:
         fetched.append(1)
-        gate.wait(5)
+        gate.wait(120)
         return data
 
     with ThreadPoolExecutor(12) as pool:

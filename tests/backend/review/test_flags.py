@@ -47,7 +47,7 @@ def test_two_processes_that_flag_at_once_lose_nothing(tmp_path: Path) -> None:
         "task_id='', label='x' * 3000, analyst='a', verdict='wrong'))"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in ("a", "b", "c")]
-    assert [each.wait(60) for each in writers] == [0, 0, 0]
+    assert [each.wait(300) for each in writers] == [0, 0, 0]
     assert len({each.key for each in Flags(tmp_path).current(1)}) == 450
 
 

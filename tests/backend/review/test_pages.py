@@ -18,6 +18,7 @@ from redis import Redis
 from starlette.testclient import TestClient
 
 from backend.app import create_app
+from backend.jobs import Keys
 from backend.labelstudio.client import LabelStudio
 from backend.registry.review_file import REVIEW_FILE, read_review
 from backend.registry.store import Registry
@@ -60,7 +61,7 @@ def _as_at_first(made: Reviewed, client: TestClient) -> Iterator[None]:
     until(lambda: _served(client, made) == made.base)
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -331,7 +332,7 @@ def _number(registry: Registry, made: Reviewed) -> int:
     return champion.number if champion else 0
 
 
-@pytest.mark.parametrize("path", ["decide", "flags", "queue", "analyst"])
+@pytest.mark.parametrize("path", ["decide", "flags", "queue", "analyst", "refresh"])
 def test_another_sites_page_changes_nothing(client: TestClient, here: str, made: Reviewed, path: str) -> None:
     key = _keys(_page(client, f"{here}/masks"))[0]
     fields = {
@@ -346,6 +347,22 @@ def test_another_sites_page_changes_nothing(client: TestClient, here: str, made:
     assert _served(client, made) == made.base
     assert client.get(f"{here}/flags.csv").text.count("\n") == 1
     assert client.get(here, headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_one_button_asks_for_fresh_masks_and_another_ends_them(client: TestClient, redis: Redis) -> None:
+    here, keys = "/review/77", Keys(77, "refresh")  # where no decision asks for any
+    page = _page(client, here)
+    assert re.search(r'value="no"[^>]* hidden>Cancel', page)
+
+    asked = client.post(f"{here}/refresh", data={"wanted": "yes"}, headers=OURS, follow_redirects=False)
+
+    assert (asked.status_code, asked.headers["location"]) == (303, here)
+    assert client.get("/projects/77/status").json()["refresh"]["phase"] == "queued"
+    page = _page(client, here)
+    assert re.search(r'data-live="refresh">queued<', page)
+    assert not re.search(r'value="no"[^>]* hidden>Cancel', page)
+    assert client.post(f"{here}/refresh", data={"wanted": "no"}, headers=OURS).status_code == 200
+    assert int(redis.get(keys.cancelled)) == int(redis.get(keys.wanted)) == 1
 
 
 def test_a_body_that_is_no_form_is_refused(client: TestClient, here: str) -> None:

@@ -201,9 +201,8 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
 
 
 def _until(client: TestClient, task: dict[str, Any], version: str) -> tuple[str, np.ndarray]:
-    for _ in range(200):
-        found = clicked(client, task)
-        if found[0] == version:
-            break
+    until_s = time.monotonic() + 120
+    while (found := clicked(client, task))[0] != version:
+        assert time.monotonic() < until_s, f"{found[0]} is served, not {version}"
         time.sleep(0.1)
     return found

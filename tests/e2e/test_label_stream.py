@@ -1,0 +1,70 @@
+"""Label Studio's stream of a tab in a real browser: what "Label Tasks As Displayed" brings of the tabs that we make."""
+
+import pytest
+from editor import Editor
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from backend.commands.order import NEXT_TAB
+from backend.commands.project import SCORES_TAB, UNTOUCHED
+from backend.demo.label_studio import LabelStudioProcess
+from backend.labelstudio.client import LabelStudio
+from backend.review.tasks import send_to_labelling
+
+pytestmark = [pytest.mark.label_studio, pytest.mark.browser]
+CONFIG = '<View><Text name="text" value="$text"/><Choices name="is" toName="text"><Choice value="it"/></Choices></View>'
+SCORES = (0.9, 0.2, 0.7, 0.4, 0.8)
+
+
+def test_the_stream_goes_in_the_tabs_order_and_passes_over_what_is_annotated(
+    browser: webdriver.Chrome, label_studio: LabelStudioProcess
+) -> None:
+    client = LabelStudio(label_studio.url, label_studio.token)
+    project = int(client.create_project("stream", CONFIG)["id"])
+    client.import_tasks(project, [{"data": {"text": f"task {number}"}} for number in range(len(SCORES))])
+    ids = sorted(int(each["id"]) for each in client.tasks(project))
+    for task_id, score in zip(ids, SCORES, strict=True):
+        client.create_prediction(task_id, result=[], score=score, model_version="v1")
+    client.update_project(project, model_version="v1", sampling="Uncertainty sampling")
+    client.create_annotation(ids[2], [])
+    by_score = client.save_view(project, SCORES_TAB, ordering=["tasks:predictions_score"], filters=UNTOUCHED)
+    chosen = [{"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": ids[at]} for at in (3, 0)]
+    ours = client.save_view(project, NEXT_TAB, ordering=["tasks:id"], filters=chosen, conjunction="or")
+    again = send_to_labelling(client, project, [str(ids[4]), str(ids[2])]).partition("tab=")[2]
+    stream = Stream(Editor(browser, label_studio), project)
+    stream.editor.log_in()
+
+    assert stream.brings(by_score, most=2) == [ids[1], ids[3]], "the lowest scores first"
+    assert stream.brings(ours, most=2) == [ids[0], ids[3]], "those of `samloop order`, although others score lower"
+    # So the review page tells to open tasks that are to be labelled again from the list.
+    assert stream.brings(int(again), most=1) == [ids[4]], "the first of that tab is annotated already"
+
+
+class Stream:
+    """A tab, and its "Label Tasks As Displayed"."""
+
+    def __init__(self, editor: Editor, project: int) -> None:
+        self.editor, self.project = editor, project
+
+    def brings(self, tab: int, *, most: int) -> list[int]:
+        """The ids of its first tasks; all but the last are skipped on the way."""
+        found: list[int] = []
+        browser, wait = self.editor.browser, self.editor.wait
+        browser.get(f"{self.editor.label_studio.url}/projects/{self.project}/data?tab={tab}")
+        self.editor.find("[aria-label='Toggle open']")
+        toggle = browser.find_elements(By.CSS_SELECTOR, "[aria-label='Toggle open']")[-1]
+        browser.execute_script("arguments[0].click()", toggle)
+        item = wait.until(
+            lambda it: it.find_elements(By.XPATH, "//*[normalize-space(text())='Label Tasks As Displayed']")
+        )[-1]
+        item.click()
+        while len(found) < most:
+            found.append(int(wait.until(lambda it, known=tuple(found): _task(it, but=known))))
+            if len(found) < most:
+                self.editor.press("bottombar-skip-button")
+        return found
+
+
+def _task(browser: webdriver.Chrome, *, but: tuple[int, ...]) -> int | None:
+    at = browser.execute_script("return window.Htx && window.Htx.task && window.Htx.task.id")
+    return int(at) if at and int(at) not in but else None
