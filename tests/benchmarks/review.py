@@ -173,9 +173,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parts = ("pictures", "checks", "paint")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, metavar="PART")
+    parser.add_argument("--epochs", type=int, default=10, help="of the second version's training, at most")
     given = parser.parse_args()
     measured = commit()
-    with site(given.nuclei, given.folder, objects=OBJECTS if "paint" in given.only else 0) as here:
+    with site(given.nuclei, given.folder, epochs=given.epochs, objects=OBJECTS if "paint" in given.only else 0) as here:
         if "paint" in given.only:
             text = f"{paint(here)} `python tests/benchmarks/review.py`, on {machine()}; commit {measured}."
             say(text)

@@ -38,7 +38,7 @@ CONFIG = """<View><Image name="image" value="$image"/>
 <RectangleLabels name="box" toName="image" smart="true"><Label value="Nucleus" smart="true"/></RectangleLabels>
 </View>"""
 _FEW, _WAITING = 14, 5  # images that the first version learns from; that nobody has annotated yet
-_EPOCHS = (1, 3)
+_LIVE = 3  # of those, that are annotated with the masks of what is served
 _LEFT_AS_IT_IS = 0.88  # IoU from which on this annotator submits a mask without a correction
 
 
@@ -59,8 +59,11 @@ class Site:
 
 
 @contextmanager
-def site(nuclei: Path, folder: Path, *, objects: int = 0) -> Iterator[Site]:
-    """Train what `folder` does not hold yet, and serve. `objects`: of the second project's version; 0: without it."""
+def site(nuclei: Path, folder: Path, *, epochs: int, objects: int = 0) -> Iterator[Site]:
+    """Train what `folder` does not hold yet, one epoch and then `epochs`, and serve.
+
+    `objects`: how many the second project's version holds out; 0: without that project.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with FakeLabelStudio() as studio:
         client = LabelStudio(studio.url, studio.token)
@@ -70,14 +73,14 @@ def site(nuclei: Path, folder: Path, *, objects: int = 0) -> Iterator[Site]:
         )  # fmt: skip
         tasks = _imported(studio, client, nuclei)
         drawn, waiting = tasks[:-_WAITING], tasks[-_WAITING:]
-        versions = tuple(_versions(client, settings, drawn))
+        versions = tuple(_versions(client, settings, drawn, epochs=(1, epochs)))
         many = _many(studio, client, nuclei, objects, settings=settings) if objects else None
         environ = {
             "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token, "SAMLOOP_PREWARM": "0",
             "MODEL_DIR": str(settings.model_dir), "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
         }  # fmt: skip
         with tempfile.TemporaryDirectory() as temporary, served(Path(temporary) / "server", environ=environ) as server:
-            _annotate_with(client, server.url, waiting)
+            _annotate_with(client, server.url, waiting[:_LIVE])
             yield Site(server.url, settings, 1, versions, many)
 
 
@@ -92,15 +95,17 @@ def _imported(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path) -> lis
     return [task | {"id": number} for task, number in zip(tasks, ids, strict=True)]
 
 
-def _versions(client: LabelStudio, settings: Settings, tasks: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _versions(
+    client: LabelStudio, settings: Settings, tasks: Sequence[dict[str, Any]], *, epochs: tuple[int, int]
+) -> Iterator[str]:
     known = [each.version for each in Registry(settings.model_dir).versions(1)]
     yield from known
-    for number, (part, epochs) in enumerate(zip((tasks[:_FEW], tasks[_FEW:]), _EPOCHS, strict=True)):
+    for number, (part, most) in enumerate(zip((tasks[:_FEW], tasks[_FEW:]), epochs, strict=True)):
         for task in part:
             client.create_annotation(task["id"], task["annotations"][0]["result"], lead_time=40.0)
         if number >= len(known):
             found = train_project(
-                1, settings=replace(settings, train_epochs=epochs), progress=_told, fence=lambda: None
+                1, settings=replace(settings, train_epochs=most), progress=_told, fence=lambda: None
             )  # fmt: skip
             say(f"{found.version}: {found.reason}")
             yield str(found.version)
