@@ -76,7 +76,8 @@ def site(nuclei: Path, folder: Path, *, epochs: int, objects: int = 0) -> Iterat
         versions = tuple(_versions(client, settings, drawn, epochs=(1, epochs)))
         many = _many(studio, client, nuclei, objects, settings=settings) if objects else None
         environ = {
-            "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token, "SAMLOOP_PREWARM": "0", "SAMLOOP_REFRESH": "0",
+            "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token,
+            "SAMLOOP_PREWARM": "0", "SAMLOOP_REFRESH": "0",
             "MODEL_DIR": str(settings.model_dir), "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
         }  # fmt: skip
         with tempfile.TemporaryDirectory() as temporary, served(Path(temporary) / "server", environ=environ) as server:
