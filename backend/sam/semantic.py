@@ -4,6 +4,10 @@ A token for each class goes through SAM's two-way transformer with the image, as
 prompt's, and becomes the weights by which the up-scaled image is summed to that class's map (a hyper-network: two
 layers that all classes share, a last one for each).
 
+Beside it stands a readout: a linear map of what the encoder saw around each cell, added to every label's map. SAM's
+decoder tells an object from the ground with few images, and kinds of objects apart with many; of few images it learns
+by heart. The linear map tells kinds apart from the beginning (finetuner.semantic.readout solves for it).
+
 It has a transformer and an up-scaling of its own, copied from the mask decoder at first. Sharing those would make every
 step of either pull at the other's masks: what is promised of a version is that prompts are obeyed as measured, so not
 one weight of the promptable decoder may depend on whether a head was trained beside it. It costs 15 MB a project and,
@@ -28,6 +32,7 @@ from backend.sam.mask_decoder import cells_of, two_way, upscaled
 SEMANTIC = "semantic"
 PREFIX = "semantic."
 MOST_LABELS = 100
+AROUND = 5  # cells of the embedding, either way 2, that the readout takes the mean of
 _SPREAD = 0.02  # of the noise that tells new tokens apart: their own is about 0.1
 
 
@@ -64,6 +69,7 @@ class SemanticHead(nn.Module):
         self.last = nn.Parameter(single.proj_out.weight.detach().repeat(maps, 1, 1))
         self.last_bias = nn.Parameter(single.proj_out.bias.detach().repeat(maps, 1))
         self.offset = nn.Parameter(token.new_zeros(maps))
+        self.readout = nn.Parameter(token.new_zeros(maps, token.shape[1]))
         self.requires_grad_()
 
     def forward(
@@ -76,7 +82,14 @@ class SemanticHead(nn.Module):
         for layer in self.trunk:
             queries = functional.relu(layer(queries))
         hyper = torch.einsum("ntc,tkc->ntk", queries, self.last) + self.last_bias
-        return upscaled(self.body, keys, hyper, side=image.shape[-1])[0] + self.offset[:, None, None]
+        maps = upscaled(self.body, keys, hyper, side=image.shape[-1])[0] + self.offset[:, None, None]
+        kinds = torch.einsum("nchw,tc->nthw", seen_around(image.to(dtype)), self.readout)
+        return maps + functional.interpolate(kinds, maps.shape[-2:], mode="bilinear")[0]
+
+
+def seen_around(image: Float[Tensor, "1 c s s"]) -> Float[Tensor, "1 c s s"]:
+    """The mean of what the encoder saw in the cells around each, AROUND in rows and columns; at the border of fewer."""
+    return functional.avg_pool2d(image, AROUND, stride=1, padding=AROUND // 2, count_include_pad=False)
 
 
 def margins(logits: Float[Tensor, "maps rows cols"]) -> Float[Tensor, "labels rows cols"]:

@@ -19,6 +19,7 @@ from backend.sam.predictor import Embedding
 from backend.sam.semantic import probabilities
 from finetuner.config import TrainConfig
 from finetuner.dataset import Sample
+from finetuner.semantic.readout import begin_readout
 from finetuner.semantic.targets import Target, class_weights, labels_of, target_of
 from finetuner.trainer import schedule
 
@@ -69,6 +70,7 @@ class SemanticTrainer:
         self._targets: dict[int, Target] = {}
         weights = class_weights((self._target(n) for n in range(len(samples))), most=_MOST_WEIGHT)
         self._weights = torch.from_numpy(weights).to(base.device)
+        begin_readout(self.head, samples, embedding=embedding, target=self._target)
         new = [each for name, each in self.head.named_parameters() if name in {"tokens", "last", "last_bias", "offset"}]
         known = {id(each) for each in new}
         old = [each for each in self.head.parameters() if id(each) not in known]
