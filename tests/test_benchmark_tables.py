@@ -71,7 +71,7 @@ def test_a_block_is_written_between_its_marks_alone(tmp_path: Path, monkeypatch:
         readme.write_block("z", "text")
 
 
-@pytest.mark.parametrize("name", ["methods", "semantic", "curve", "photographs", "notebook"])
+@pytest.mark.parametrize("name", ["methods", "semantic", "synthetic", "curve", "photographs", "notebook"])
 def test_readme_has_the_marks_of_every_table(name: str) -> None:
     text = readme.README.read_text()
     assert text.count(f"<!-- {name}: ") == text.count(f"<!-- /{name} -->") == 1

@@ -1,8 +1,7 @@
 """The semantic head's readout, solved for in one go: which linear map of an embedding tells the labels apart.
 
 Ridge regression of each object cell's label on what the encoder saw around it. Of a few dozen images it finds what
-gradients, through a transformer of four million weights, learn by heart: on the tests' set of four shapes the held-out
-mean IoU of the head is .9 with it and .7 without.
+gradients, through a transformer of four million weights, learn by heart (`tests/benchmarks/synthetic.py` measures it).
 """
 
 from collections.abc import Callable, Sequence

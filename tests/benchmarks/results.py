@@ -1,6 +1,6 @@
 """`make results`: runs the commands that README names, and writes the tables of what they print between README's marks.
 
-python tests/benchmarks/results.py ../shared/data/nuclei [--only methods semantic curve photographs] [--methods decoder]
+python tests/benchmarks/results.py ../shared/data/nuclei [--only PART...] [--methods decoder]
 
 Twenty-five minutes on two quiet cores; each part is one table between marks of its own, written anew after every
 training, so that what was measured stands if a later one fails. Trainings end by the recipe's bound on work, or by a
@@ -25,11 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.exports import photographs, write
 from benchmarks.point_policy import base_by_policy
 from benchmarks.readme import commit, machine, say, write_block
+from benchmarks.synthetic import synthetic
 from benchmarks.trainings import Bench, Trained
 
 METHODS = ("decoder", "lora", "conv-lora")
 SECONDS = 300.0  # a training's last resort; `samloop train` itself takes 600
 PHOTOGRAPHS_EPOCHS = 4
+PARTS = ("methods", "curve", "semantic", "synthetic", "photographs")
 SEMANTIC_METHODS = ("decoder", "conv-lora")
 # The nuclei's trainings make the semantic head beside the decoder, which it leaves as it is: one training for both.
 WITH_HEAD = {"head": "semantic", "SAMLOOP_UNLABELLED": "unknown"}
@@ -200,7 +202,7 @@ def run(parts: Mapping[str, Callable[[], Iterator[str]]], *, told: Callable[[flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("nuclei", type=Path, help="a folder with export.json and images/")
-    parser.add_argument("--only", nargs="+", choices=("methods", "curve", "semantic", "photographs"), metavar="PART")
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", default=METHODS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="a training's bound (%(default)g)")
     given = parser.parse_args()
@@ -215,6 +217,7 @@ def main() -> None:
             "methods": lambda: methods_part(nuclei, given.methods),
             "curve": lambda: curve_part(nuclei),
             "semantic": lambda: semantic_part(nuclei, semantic),
+            "synthetic": lambda: iter([synthetic()]),
             "photographs": lambda: photographs_part(photos, given.methods),
         }
         failed = run(
