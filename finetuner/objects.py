@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from backend.masks.prompt import Box
 
@@ -106,19 +106,25 @@ def grid_coverage(item: LabelledMask) -> Float32[np.ndarray, "rows cols"]:
     cell_px = max(item.height_px, item.width_px) / GRID
     rows, columns = grid_shape(item.height_px, item.width_px)
     height, width = item.crop_shape
-    down = _overlap(rows, cell_px, first_px=item.y0_px, count_px=height, extent_px=item.height_px)
-    right = _overlap(columns, cell_px, first_px=item.x0_px, count_px=width, extent_px=item.width_px)
-    coverage: Float32[np.ndarray, "rows cols"] = np.clip(down @ item.crop.astype(np.float32) @ right.T, 0, 1)
+    top, down = _overlap(rows, cell_px, first_px=item.y0_px, count_px=height, extent_px=item.height_px)
+    left, right = _overlap(columns, cell_px, first_px=item.x0_px, count_px=width, extent_px=item.width_px)
+    coverage: Float32[np.ndarray, "rows cols"] = np.zeros((rows, columns), np.float32)
+    touched = coverage[top : top + len(down), left : left + len(right)]
+    np.clip(down @ item.crop.astype(np.float32) @ right.T, 0, 1, out=touched)
     return coverage
 
 
 def _overlap(
     cells: int, cell_px: float, *, first_px: int, count_px: int, extent_px: int
-) -> Float[np.ndarray, "cells count"]:
-    """How much of each cell (of its part inside the image) each pixel covers, along one axis."""
-    start = np.arange(cells)[:, None] * cell_px
+) -> tuple[int, Float32[np.ndarray, "touched count"]]:
+    """How much of each cell (of its part inside the image) each pixel covers, along one axis; of the cells touched.
+
+    With the first of those cells.
+    """
+    first = max(0, int(first_px / cell_px) - 1)
+    last = min(cells, int((first_px + count_px) / cell_px) + 2)
+    start = np.arange(first, last)[:, None] * cell_px
     end = np.minimum(start + cell_px, extent_px)
     pixel = first_px + np.arange(count_px)[None]
     shared = np.minimum(end, pixel + 1) - np.maximum(start, pixel)
-    share: Float[np.ndarray, "cells count"] = (np.clip(shared, 0, None) / (end - start)).astype(np.float32)
-    return share
+    return first, (np.clip(shared, 0, None) / (end - start)).astype(np.float32)

@@ -26,8 +26,10 @@ class TrainedWeights:
         self._average = [weight.detach().clone() for weight in self._weights]
         self._kept: list[Tensor] = []
         self._adam = torch.optim.AdamW(
-            _groups(named, config=config), weight_decay=config.weight_decay, betas=(0.9, 0.99)
-        )
+            _groups(named, config=config), weight_decay=config.weight_decay, betas=(0.9, 0.99),
+            # One pass over the weights. Elsewhere not: there it would count its steps beside the weights.
+            fused=all(weight.device.type == "cpu" for weight in self._weights) or None,
+        )  # fmt: skip
 
     def forget_gradients(self) -> None:
         """Begin a step."""
@@ -46,8 +48,7 @@ class TrainedWeights:
         step = int(self._adam.state[self._weights[0]]["step"])
         keep = min(self._config.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            for average, weight in zip(self._average, self._weights, strict=True):
-                average.lerp_(weight, 1 - keep)
+            torch._foreach_lerp_(self._average, self._weights, 1 - keep)  # noqa: SLF001 - as torch.optim.swa_utils does
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -13,10 +13,10 @@ one or three:
 """
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.sam.modeling_sam import SamAttention, SamMaskDecoder, SamTwoWayAttentionBlock
@@ -31,23 +31,29 @@ Cells = Float[Tensor, "_ cells c"]
 def decode_all(
     decoder: SamMaskDecoder,
     *,
-    image: Float[Tensor, "1 c s s"],
+    image: Float[Tensor, "m c s s"],
     positions: Float[Tensor, "1 cells c"],
     sparse: Float[Tensor, "n k c"],
     dense: Float[Tensor, "d c *s"],
+    absent: Bool[Tensor, "n k"] | None = None,
+    image_of: Int[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
     """Logits (g = 4 s) and predicted IoUs of n prompts: the single mask first, then the three.
 
     `positions` are as `cells_of` gives them, the same for every image. `sparse` are the prompts' tokens, `dense` their
     mask prompts: one each, or one for all (d = 1), and then of a single cell where it is alike in all. All are brought
     to the dtype of the decoder's weights, in which the predicted IoUs come; on a processor the logits are float32.
+
+    `absent` tokens fill up the prompts that have fewer: nothing attends to them, so that a prompt's masks are what they
+    are without. With several images (m > 1) `image_of` says which of them each prompt is for.
     """
     dtype = decoder.iou_token.weight.dtype
     positions, sparse = positions.to(dtype), sparse.to(dtype)
     output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
-    cells = cells_of(image, dtype) + cells_of(dense, dtype)
-    queries, keys = two_way(decoder, tokens, cells, positions)
+    cells = cells_of(image, dtype)
+    cells = (cells if image_of is None else cells[image_of]) + cells_of(dense, dtype)
+    queries, keys = two_way(decoder, tokens, cells, positions, absent=_unheard(absent, output))
     hyper = torch.stack([mlp(queries[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
     return upscaled(decoder, keys, hyper, side=image.shape[-1]), decoder.iou_prediction_head(queries[:, 0])
 
@@ -62,18 +68,29 @@ def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:
     return torch.empty(cells.shape, dtype=dtype, device=cells.device).copy_(cells)
 
 
-def two_way(decoder: SamMaskDecoder, tokens: Tokens, keys: Cells, positions: Cells) -> tuple[Tokens, Cells]:
-    """What tokens and the image's cells know once the decoder's transformer is through; any number of tokens."""
+def two_way(
+    decoder: SamMaskDecoder,
+    tokens: Tokens,
+    keys: Cells,
+    positions: Cells,
+    *,
+    absent: Float[Tensor, "n 1 t 1"] | None = None,
+) -> tuple[Tokens, Cells]:
+    """What tokens and the image's cells know once the decoder's transformer is through; any number of tokens.
+
+    `absent` is added to the scores of each token as a key: 0, or minus infinity where there is none.
+    """
     transformer, queries = decoder.transformer, tokens
     for layer in cast("Iterable[SamTwoWayAttentionBlock]", transformer.layers):
         placed = queries if layer.skip_first_layer_pe else queries + tokens
-        seen = _among_tokens(layer.self_attn, placed, queries)
+        seen = _among_tokens(layer.self_attn, placed, queries, absent=absent)
         queries = layer.layer_norm1(seen if layer.skip_first_layer_pe else queries + seen)
         cells = keys + positions
         seen = _tokens_to_image(layer.cross_attn_token_to_image, queries + tokens, keys, placed=cells)
         queries = layer.layer_norm2(queries + seen)
         queries = layer.layer_norm3(queries + layer.mlp(queries))
-        seen = _image_to_tokens(layer.cross_attn_image_to_token, cells, queries + tokens, values=queries)
+        attention = layer.cross_attn_image_to_token
+        seen = _image_to_tokens(attention, cells, queries + tokens, values=queries, absent=absent)
         keys = layer.layer_norm4(keys + seen)
     final = transformer.final_attn_token_to_image
     seen = _tokens_to_image(final, queries + tokens, keys, placed=keys + positions)
@@ -89,7 +106,7 @@ def upscaled(
     wide = functional.gelu(functional.layer_norm(wide, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
     wide = _upscale(decoder.upscale_conv2, wide, gelu=True)
     # n, mask, row, column, then twice the row and column within the 2x2 that a convolution makes of a token
-    flat = torch.bmm(hyper, wide.flatten(1, -2).mT).view(len(wide), -1, side, side, 2, 2, 2, 2)
+    flat = _with_cells(hyper, wide.flatten(1, -2)).view(len(wide), -1, side, side, 2, 2, 2, 2)
     if flat.device.type != "cpu":
         return flat.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5, 7).flatten(2, 4)
     # Two neighbours in a row stay neighbours: moved as one number, ten times as fast, and gradients pass.
@@ -97,12 +114,24 @@ def upscaled(
     return torch.view_as_real(pairs.contiguous()).flatten(5, 7).flatten(2, 4)
 
 
-def _among_tokens(attention: SamAttention, placed: Tokens, values: Tokens) -> Tokens:
+def _unheard(absent: Bool[Tensor, "n k"] | None, output: Float[Tensor, "t c"]) -> Float[Tensor, "n 1 tk 1"] | None:
+    """What keeps a token from being attended to, after the decoder's own, which all are there."""
+    if absent is None or not bool(absent.any()):
+        return None
+    scores = torch.zeros(len(absent), len(output) + absent.shape[1], dtype=output.dtype, device=output.device)
+    scores[:, len(output) :].masked_fill_(absent, -torch.inf)
+    return scores[:, None, :, None]
+
+
+def _among_tokens(
+    attention: SamAttention, placed: Tokens, values: Tokens, *, absent: Float[Tensor, "n 1 t 1"] | None
+) -> Tokens:
     query, key, value = (
         _by_head(each, attention)
         for each in (attention.q_proj(placed), attention.k_proj(placed), attention.v_proj(values))
     )
-    shares = torch.softmax(query @ key.mT * attention.scaling, dim=-1)
+    scores = query @ key.mT * attention.scaling
+    shares = torch.softmax(scores if absent is None else scores + absent.mT, dim=-1)
     mixed: Tokens = attention.out_proj((shares @ value).transpose(1, 2).flatten(2))
     return mixed
 
@@ -110,19 +139,27 @@ def _among_tokens(attention: SamAttention, placed: Tokens, values: Tokens) -> To
 def _tokens_to_image(attention: SamAttention, queries: Tokens, keys: Cells, *, placed: Cells) -> Tokens:
     """Tokens attending to the cells, which are `keys` and, with their positions, `placed`."""
     asking = _by_head(attention.q_proj(queries) * attention.scaling, attention)
-    shares = torch.softmax(_times(_merged(asking @ _weight(attention.k_proj, attention)), placed.mT), dim=-1)
+    shares = torch.softmax(_with_cells(_merged(asking @ _weight(attention.k_proj, attention)), placed), dim=-1)
     seen = _by_row(_times(shares, keys), attention)
     values = (seen @ _weight(attention.v_proj, attention).mT).transpose(1, 2).flatten(2) + attention.v_proj.bias
     told: Tokens = attention.out_proj(values)
     return told
 
 
-def _image_to_tokens(attention: SamAttention, placed: Cells, keys: Tokens, *, values: Tokens) -> Cells:
+def _image_to_tokens(
+    attention: SamAttention,
+    placed: Cells,
+    keys: Tokens,
+    *,
+    values: Tokens,
+    absent: Float[Tensor, "n 1 t 1"] | None,
+) -> Cells:
     """Cells attending to the tokens."""
     heads = attention.num_attention_heads
     asked = _by_head(attention.k_proj(keys) * attention.scaling, attention)
     bias = asked @ attention.q_proj.bias.view(heads, -1, 1)
-    scores = _times(_merged(asked @ _weight(attention.q_proj, attention)), placed.mT)
+    bias = bias if absent is None else bias + absent
+    scores = _with_cells(_merged(asked @ _weight(attention.q_proj, attention)), placed)
     # Over the tokens, along which nothing lies side by side: so the softmax runs over cells in one go.
     shares = torch.softmax(_by_row(scores, attention) + bias, dim=2)
     given = _by_head(attention.v_proj(values), attention)
@@ -150,6 +187,30 @@ def _weight(projection: nn.Linear, attention: SamAttention) -> Float[Tensor, "he
 def _times(rows: Float[Tensor, "n r k"], columns: Float[Tensor, "m k s"]) -> Float[Tensor, "n r s"]:
     """`rows @ columns`; columns that all prompts share (m = 1) are not repeated."""
     return (rows.flatten(0, 1) @ columns[0]).view(*rows.shape[:2], -1) if len(columns) == 1 else rows @ columns
+
+
+def _with_cells(rows: Float[Tensor, "n r k"], cells: Float[Tensor, "m s k"]) -> Float[Tensor, "n r s"]:
+    """`rows @ cells.mT`, as `_times`; where it is learnt, the cells' gradient comes in the order that cells have."""
+    is_learnt = torch.is_grad_enabled() and cells.requires_grad and len(cells) == len(rows)
+    # Under autocast the two may be of different dtypes, which only its own products understand.
+    if is_learnt and rows.dtype == cells.dtype and not torch.is_autocast_enabled(rows.device.type):
+        found: Tensor = _WithCells.apply(rows, cells)  # type: ignore[no-untyped-call]
+        return found
+    return _times(rows, cells.mT)
+
+
+class _WithCells(torch.autograd.Function):
+    """Autograd's own gradient of `cells.mT` lies channels first, and each step back copies it: a fifth of a pass."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, cells: Tensor) -> Tensor:  # noqa: ANN401 - autograd's
+        ctx.save_for_backward(rows, cells)
+        return torch.bmm(rows, cells.mT)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # noqa: ANN401 - autograd's
+        rows, cells = ctx.saved_tensors
+        return torch.bmm(gradient, cells), torch.bmm(gradient.mT, rows)
 
 
 def _upscale(

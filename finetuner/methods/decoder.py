@@ -10,8 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.func import functional_call
+from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.masks.prompt import Prompt
 from backend.sam.arithmetic import has_fast_bfloat16
@@ -30,7 +32,8 @@ class DecoderMethod:
     def __init__(self, base: BaseModel, *, precision: str = "auto") -> None:
         self._base, self.is_half = base, _is_half(precision, base.device)
         self._decoder = copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=True)
-        self._positions = cells_of(base.image_positions, torch.float32)
+        self._pass = _Pass(self._decoder)
+        self._positions = cells_of(base.image_positions, torch.bfloat16 if self.is_half else torch.float32)
 
     @property
     def sizes(self) -> Mapping[str, Any]:
@@ -55,21 +58,34 @@ class DecoderMethod:
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """Logits and predicted IoUs in the order of the prompts; what one gets does not depend on the others."""
-        kinds: dict[tuple[int, bool], list[int]] = defaultdict(list)
-        for index, prompt in enumerate(prompts):
-            # Padding is a token too: prompts are decoded beside their own kind.
-            kinds[len(prompt.clicks), prompt.box is not None].append(index)
-        logits, scores = zip(
-            *(
-                self._decode_kind(
-                    embedding, [prompts[i] for i in kind], previous=None if previous is None else previous[kind]
-                )
-                for kind in kinds.values()
-            ),
-            strict=True,
-        )
-        back = torch.tensor([index for kind in kinds.values() for index in kind]).argsort()
-        return torch.cat(logits)[back], torch.cat(scores)[back]
+        return self.decode_several([(embedding, prompts)], previous=previous)
+
+    def decode_several(
+        self,
+        images: Sequence[tuple[Embedding, Sequence[Prompt]]],
+        *,
+        previous: Float[Tensor, "n g g"] | None = None,
+    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+        """All prompts of all images at once: an image is laid out once, and then repeated for its prompts."""
+        device = self._base.device
+        sparse, absent, dense = self._prompts(images, previous=previous)
+        counts = torch.tensor([len(prompts) for _, prompts in images], device=device)
+        weights = dict(self._decoder.named_parameters())
+        if self.is_half:
+            # Cast once a pass, gradients come back in float32: sums of the image's size stay in half the memory, which
+            # autocast would widen again after each product.
+            weights = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
+        logits, scores = functional_call(
+            self._pass, {f"decoder.{name}": weight for name, weight in weights.items()}, kwargs={
+                "image": torch.cat([seen.features.to(device) for seen, _ in images]),
+                "positions": self._positions,
+                "sparse": sparse,
+                "dense": dense,
+                "absent": absent,
+                "image_of": None if len(images) == 1 else torch.arange(len(images), device=device).repeat_interleave(counts),
+            },
+        )  # fmt: skip
+        return logits.float(), scores.float()
 
     def predictor(self, *, version: str, base: BaseModel | None = None) -> Predictor:
         """The decoder as it is now, as it would be served; with another `base` for the images, if one is given."""
@@ -80,27 +96,57 @@ class DecoderMethod:
         """The decoder as the registry keeps it, beside an adapter's weights."""
         return decoder_bytes(self._decoder, adapter)
 
-    def _decode_kind(
-        self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None
-    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        base, tensors = self._base, prompt_tensors(prompts, embedding).to(self._base.device)
+    def _prompts(
+        self,
+        images: Sequence[tuple[Embedding, Sequence[Prompt]]],
+        *,
+        previous: Float[Tensor, "n g g"] | None,
+    ) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"], Float[Tensor, "d c *s"]]:
+        """All prompts' tokens, filled up to the most that one has; which of them are filling; their mask prompts."""
+        kinds: dict[tuple[int, int, bool], list[Prompt]] = defaultdict(list)
+        places: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
+        at = 0
+        for number, (_, prompts) in enumerate(images):
+            for prompt in prompts:
+                # SAM's own filling is a token too, which is attended to: prompts are read beside their own kind.
+                kind = (number, len(prompt.clicks), prompt.box is not None)
+                kinds[kind].append(prompt)
+                places[kind].append(at)
+                at += 1
         with torch.no_grad():
-            sparse, dense = base.model.prompt_encoder(
-                input_points=tensors.points,
-                input_labels=tensors.labels,
-                input_boxes=tensors.boxes,
-                input_masks=None if previous is None else previous[:, None],
-            )
-        # Entered anew for each decode: autocast keeps its casts of the weights until it is left, and they move.
-        with torch.autocast(base.device.type, torch.bfloat16, enabled=self.is_half):
-            logits, scores = decode_all(
-                self._decoder,
-                image=embedding.features.to(base.device),
-                positions=self._positions,
-                sparse=sparse[0],
-                dense=dense[:1, :, :1, :1] if previous is None else dense,
-            )
-        return logits.float(), scores.float()
+            told = {kind: self._told(each, images[kind[0]][0]) for kind, each in kinds.items()}
+            longest = max(each.shape[1] for each in told.values())
+            first = next(iter(told.values()))
+            sparse = first.new_zeros(at, longest, first.shape[2])
+            absent = torch.ones(at, longest, dtype=torch.bool, device=first.device)
+            for kind, each in told.items():
+                rows = torch.tensor(places[kind], device=first.device)
+                sparse[rows, : each.shape[1]] = each
+                absent[rows, : each.shape[1]] = False
+            encoder = self._base.model.prompt_encoder
+            if previous is None:
+                return sparse, absent, encoder.no_mask_embed.weight[:, :, None, None]
+            return sparse, absent, encoder.mask_embed(previous[:, None])
+
+    def _told(self, prompts: Sequence[Prompt], seen: Embedding) -> Float[Tensor, "n k c"]:
+        """What SAM's prompt encoder makes of clicks and boxes, of one kind."""
+        tensors = prompt_tensors(prompts, seen).to(self._base.device)
+        sparse, _ = self._base.model.prompt_encoder(
+            input_points=tensors.points, input_labels=tensors.labels, input_boxes=tensors.boxes, input_masks=None
+        )
+        found: Tensor = sparse[0]
+        return found
+
+
+class _Pass(nn.Module):
+    """`decode_all` as a module, so that it can be called with other numbers in the place of its weights."""
+
+    def __init__(self, decoder: SamMaskDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, **given: Any) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:  # noqa: ANN401 - decode_all's
+        return decode_all(self.decoder, **given)
 
 
 def _is_half(precision: str, device: torch.device) -> bool:
