@@ -56,9 +56,10 @@ results: setup
 notebook: setup
 	$(BIN)/python tests/benchmarks/notebook.py $(NUCLEI) $(ARGS)
 
-# What a click costs; writes README's table of it where README has its marks.
+# What a click and a step of a training cost; writes README's tables of it where README has its marks.
 bench: setup
 	$(BIN)/python tests/benchmarks/serving.py
+	$(BIN)/python tests/benchmarks/step.py
 
 clean:
 	rm -rf .venv .venv-label-studio .venv-label-studio-ml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

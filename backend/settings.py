@@ -171,6 +171,24 @@ class Settings:
         "for the semantic head, what nobody drew on: background, if images are annotated in full; unknown, far from "
         "every object, if they are not",
     )
+    preset: str = _setting(
+        "SAMLOOP_PRESET",
+        _one_of("auto", "cpu", "8gb", "24gb", "80gb"),
+        "auto",
+        "how large a training's steps are, by what the device holds; auto: by the GPU's memory, `cpu` without one",
+    )
+    objects_per_step: int | None = _setting(
+        "SAMLOOP_OBJECTS_PER_STEP", _integer(1, 25), None, "objects of an image in a step; absent: the preset's"
+    )
+    images_per_step: int | None = _setting(
+        "SAMLOOP_IMAGES_PER_STEP", _integer(1, 1024), None, "images of a training's step; absent: the preset's"
+    )
+    accumulate: int | None = _setting(
+        "SAMLOOP_ACCUMULATE",
+        _integer(1, 1024),
+        None,
+        "parts in which a step's images are done, for less memory and the same result; absent: the preset's",
+    )
     train_epochs: int = _setting("SAMLOOP_EPOCHS", _integer(1, 1000), 30, "most epochs of a training")
     train_seconds: float = _setting("SAMLOOP_TRAIN_SECONDS", _number(1, 86400), 600.0, "most seconds of a training")
     views: int = _setting(

@@ -21,8 +21,9 @@ from finetuner.dataset import Sample, assemble
 from finetuner.evaluation import Measured, measure
 from finetuner.folds import fair_images
 from finetuner.outcome import Compared
+from finetuner.presets import config_of
 from finetuner.progress import Progress, silent
-from finetuner.recipe import Served, Workshop, base_predictor, config_of, learn, learnt_images
+from finetuner.recipe import Served, Workshop, base_predictor, learn, learnt_images
 from finetuner.semantic.measuring import measure_semantic, semantic_report
 
 CLICKS = 7  # corrective clicks that `samloop evaluate` measures

@@ -16,8 +16,9 @@ from backend.sam.predictor import predictor_of
 from backend.settings import Settings
 from finetuner.annotations import AnnotatedTask
 from finetuner.dataset import Sample
+from finetuner.presets import config_of
 from finetuner.progress import Progress
-from finetuner.recipe import Candidate, Served, Workshop, config_of, learn, learnt_images
+from finetuner.recipe import Candidate, Served, Workshop, learn, learnt_images
 
 log = logging.getLogger(__name__)
 

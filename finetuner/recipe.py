@@ -19,7 +19,7 @@ from backend.sam.semantic import with_semantic
 from backend.settings import Settings
 from finetuner.annotations import AnnotatedTask, annotated_task
 from finetuner.comparison import differences
-from finetuner.config import LOSS_MIXES, TrainConfig
+from finetuner.config import TrainConfig
 from finetuner.curves import Curves, mean_looks
 from finetuner.data_report import DataReport
 from finetuner.dataset import Dataset, Embeddings, Sample, SampleReader, assemble, data_digest
@@ -30,6 +30,7 @@ from finetuner.forgetting import forgetting_json
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
 from finetuner.outcome import Compared, calibrate
+from finetuner.presets import peak_mib
 from finetuner.progress import Progress
 from finetuner.promotion import Verdict
 from finetuner.replay import replayed_samples
@@ -44,7 +45,7 @@ from finetuner.unfinished import Unfinished, run_key
 
 log = logging.getLogger(__name__)
 
-_LAYOUT = 1  # of a state: another number where another version of this program could not go on from it
+_LAYOUT = 2  # of a state: another number where another version of this program could not go on from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,24 +169,6 @@ class Workshop:
         return reader.samples(tasks, progress=self.progress)
 
 
-def config_of(settings: Settings) -> TrainConfig:
-    """The recipe with what the settings decide of it."""
-    return TrainConfig(
-        method=settings.method,
-        start=settings.start,
-        losses=LOSS_MIXES[settings.losses],
-        head=settings.head,
-        unlabelled=settings.unlabelled,
-        epochs=settings.train_epochs,
-        seconds=settings.train_seconds,
-        views=settings.views,
-        replay=settings.replay,
-        forgetting=settings.forgetting,
-        annotators=settings.annotators,
-        rectangles_are_masks=settings.rectangle_masks,
-    )
-
-
 def learnt_images(manifest: Manifest) -> frozenset[str]:
     """Digests of the images that a checkpoint has learnt from, as far as its manifest tells."""
     split = manifest.metrics.get("split")
@@ -225,6 +208,7 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     metrics = compared.figures(config, calibration=calibration) | {
         **({} if calibration is None else {"calibration": calibration.to_json()}),
         "seconds": _seconds(trained, began_s=began),
+        "memory_mib": peak_mib(),
         "ended_at": trained.ended_at[-1],
         "split": _split_json(dataset, trained, start=start),
         "start": start.to_json(),

@@ -1,4 +1,4 @@
-"""The loop: one image a step, a few of its objects, prompts as people give them; it yields its steps."""
+"""The loop: an image a step or several, a few objects of each (rounds), moved and averaged; it yields its steps."""
 
 import logging
 import math
@@ -9,20 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from backend.errors import NothingToLearn, SamloopError
-from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
 from finetuner.dataset import Sample
-from finetuner.losses import iou_loss, mask_loss
 from finetuner.methods.base import Method
-from finetuner.objects import LabelledMask, grid_coverage
-from finetuner.prompting import corrected, first_prompts, mask_prompts
+from finetuner.rounds import Learnt, Rounds
 from finetuner.unfinished import State
-from finetuner.views import VIEWS
 from finetuner.weights import TrainedWeights
 
 log = logging.getLogger(__name__)
@@ -77,7 +72,7 @@ class Trainer:
         self._visits = [
             sample for sample in samples for _ in range(config.ground_truth_weight if sample.is_ground_truth else 1)
         ]
-        self._embedding, self._clock = embedding, clock
+        self._rounds, self._clock = Rounds(method, config=config, embedding=embedding), clock
         self._weights = TrainedWeights(method.trainable(), config=config)
         self._rng = np.random.default_rng(config.seed)
         self._at = _Place()
@@ -132,13 +127,14 @@ class Trainer:
                 break
             self._method.begin_step(at.step + 1, done=done)
             rate = config.learning_rate * schedule(done, config=config)
-            mask, iou, count = self._step(self._visits[at.order[at.next]], rate)
+            images = self._next_images()
+            learnt = self._step(images, rate)
             at.next, at.decodes, at.step, at.seconds = (
-                at.next + 1, at.decodes + count, at.step + 1, self._clock() - began
+                at.next + len(images), at.decodes + learnt.decodes, at.step + 1, self._clock() - began
             )  # fmt: skip
             yield Step(
                 epoch=at.epoch, epochs=epochs, step=at.step, decodes=at.decodes, seconds=at.seconds,
-                learning_rate=rate, loss=mask + config.iou_weight * iou, mask=mask, iou=iou,
+                learning_rate=rate, loss=learnt.mask + config.iou_weight * learnt.iou, mask=learnt.mask, iou=learnt.iou,
                 is_last_of_epoch=at.next == len(at.order),
                 done=min(1.0, _share_done(at.decodes / most, at.seconds / config.promptable_seconds)),
             )  # fmt: skip
@@ -154,91 +150,38 @@ class Trainer:
             most = max(config.decodes, an_epoch)  # every image is seen once, at least
         return max(1, min(config.epochs, math.ceil(most / an_epoch))), most
 
-    def _step(self, sample: Sample, rate: float) -> tuple[float, float, int]:
-        """One image: back-propagate, clip, move, average. The losses, and how many object-prompts were decoded."""
+    def _step(self, images: Sequence[tuple[Sample, np.random.Generator]], rate: float) -> Learnt:
+        """Back-propagate part by part, clip, move, average. The mean losses, and how many object-prompts there were."""
         self._weights.forget_gradients()
-        sample = self._viewed(sample)
-        objects = self._choose(sample)
-        mask, iou, count = self._rounds(sample, objects)
-        self._method.carry_back()
+        learnt, size = Learnt(), max(1, math.ceil(len(images) / self._config.accumulate))
+        for first in range(0, len(images), size):
+            learnt += self._rounds.learn(images[first : first + size], of=len(images))
+        learnt = Learnt(learnt.mask / len(images), learnt.iou / len(images), learnt.decodes)
         norm = self._weights.clip()
-        if math.isfinite(mask + iou) and bool(norm.isfinite()):
+        if math.isfinite(learnt.mask + learnt.iou) and bool(norm.isfinite()):
             self._at.bad_steps = 0
             self._weights.move(rate)
-            return mask, iou, count
+            return learnt
         self._at.bad_steps += 1
+        digests = " ".join(sample.image_sha256[:12] for sample, _ in images)
         log.warning(
-            "skipped a step on image %s: loss %s, gradient norm %s", sample.image_sha256[:12], mask + iou, float(norm),
-            extra={"event": "training.skipped_step", "image_sha256": sample.image_sha256},
+            "skipped a step on image %s: loss %s, gradient norm %s", digests, learnt.mask + learnt.iou, float(norm),
+            extra={"event": "training.skipped_step", "image_sha256": images[0][0].image_sha256},
         )  # fmt: skip
         if self._at.bad_steps > _MOST_BAD_STEPS:
             raise Diverged(
                 f"the loss was not a number in {self._at.bad_steps} steps in a row (learning rate {rate:g}); "
                 "nothing was published: lower the learning rate, or look at the base weights"
             )
-        return mask, iou, count
+        return learnt
 
-    def _viewed(self, sample: Sample) -> Sample:
-        # No draw for one view: a recipe without augmentation gives the weights that it always gave.
-        return sample.viewed(VIEWS[self._rng.integers(self._config.views)]) if self._config.views > 1 else sample
-
-    def _choose(self, sample: Sample) -> tuple[LabelledMask, ...]:
-        count = min(len(sample.objects), self._config.objects_per_step)
-        return tuple(sample.objects[int(i)] for i in self._rng.choice(len(sample.objects), size=count, replace=False))
-
-    def _rounds(self, sample: Sample, objects: tuple[LabelledMask, ...]) -> tuple[float, float, int]:
-        """First prompts, at times a corrective round after them, each back-propagated at once to keep memory low."""
-        config, embedding = self._config, self._embedding(sample)
-        target = torch.from_numpy(np.stack([grid_coverage(each) for each in objects]))
-        prompts, seen = self._first(objects, device=embedding.features.device)
-        rounds = 2 if self._rng.random() < config.corrective_share else 1
-        masks, ious = 0.0, 0.0
-        for number in range(rounds):
-            logits, scores = self._method.decode(embedding, prompts, previous=seen)
-            target = target.to(logits.device)
-            mask, iou = _losses(
-                logits[..., : target.shape[1], : target.shape[2]], scores, target,
-                is_ambiguous=_ambiguous(prompts), config=config,
-            )  # fmt: skip
-            torch.autograd.backward((mask + config.iou_weight * iou) / rounds)
-            masks, ious = masks + mask.item() / rounds, ious + iou.item() / rounds
-            if number + 1 < rounds:
-                single = logits[:, 0].detach()
-                prompts = self._corrected(sample, prompts, single=single, target=target)
-                seen = single if self._rng.random() < config.feedback_share else None
-        return masks, ious, len(objects) * rounds
-
-    def _first(
-        self, objects: tuple[LabelledMask, ...], *, device: torch.device
-    ) -> tuple[tuple[Prompt, ...], Float[Tensor, "n g g"] | None]:
-        """First prompts, and the logits of a mask to refine where these begin with one."""
-        config = self._config
-        # No draw without a share: a recipe that never shows masks gives the weights that it always gave.
-        if config.mask_share and self._rng.random() < config.mask_share:
-            prompts, shown = mask_prompts(objects, config=config, rng=self._rng)
-            return prompts, torch.from_numpy(shown).to(device)
-        return first_prompts(objects, config=config, rng=self._rng), None
-
-    def _corrected(
-        self,
-        sample: Sample,
-        prompts: tuple[Prompt, ...],
-        *,
-        single: Float[Tensor, "n g g"],
-        target: Float[Tensor, "n rows cols"],
-    ) -> tuple[Prompt, ...]:
-        predicted = (single[:, : target.shape[1], : target.shape[2]] > 0).cpu().numpy()
-        truth = (target > 0.5).cpu().numpy()
-        return tuple(
-            corrected(
-                prompt,
-                predicted=predicted[i],
-                truth=truth[i],
-                size_px=(sample.height_px, sample.width_px),
-                rng=self._rng,
-            )
-            for i, prompt in enumerate(prompts)
-        )
+    def _next_images(self) -> list[tuple[Sample, np.random.Generator]]:
+        """The next step's, each with what is drawn for this visit: it follows from seed, epoch and place alone."""
+        at, config = self._at, self._config
+        places = range(at.next, min(at.next + config.images_per_step, len(at.order)))
+        return [
+            (self._visits[at.order[place]], np.random.default_rng((config.seed, at.epoch, place))) for place in places
+        ]
 
 
 @dataclass(slots=True)
@@ -292,26 +235,3 @@ def schedule(done: float, *, config: TrainConfig) -> float:
         return 0.1 + 0.9 * done / config.warmup_share
     rest = (done - config.warmup_share) / (1 - config.warmup_share)
     return config.final_lr_share + (1 - config.final_lr_share) * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
-
-
-def _ambiguous(prompts: Sequence[Prompt]) -> Bool[Tensor, " n"]:
-    """One point and nothing else may mean a part, the object or a group: there the three masks learn too."""
-    return torch.tensor([each.box is None and len(each.clicks) == 1 for each in prompts])
-
-
-def _losses(
-    logits: Float[Tensor, "n 4 rows cols"],
-    scores: Float[Tensor, "n 4"],
-    target: Float[Tensor, "n rows cols"],
-    *,
-    is_ambiguous: Bool[Tensor, " n"],
-    config: TrainConfig,
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The masks' loss: the single mask's, and for an ambiguous prompt the best of three's too. The scores' over all."""
-    single = mask_loss(logits[:, :1], target, losses=config.losses)[:, 0]
-    ambiguous = is_ambiguous.to(logits.device)
-    score = iou_loss(scores, logits.detach(), target).mean()
-    if not bool(ambiguous.any()):
-        return single.mean(), score
-    best = mask_loss(logits[ambiguous, 1:], target[ambiguous], losses=config.losses).amin(1)
-    return (single.sum() + best.sum()) / (len(single) + len(best)), score

@@ -48,7 +48,7 @@ class TrainedWeights:
         step = int(self._adam.state[self._weights[0]]["step"])
         keep = min(self._config.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(self._average, self._weights, 1 - keep)  # noqa: SLF001 - as torch.optim.swa_utils does
+            torch._foreach_lerp_(self._average, list[Tensor](self._weights), 1 - keep)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -74,7 +74,7 @@ class Trained:
 
 def base_name(name_or_path: str | None, *, device: str = "auto") -> str:
     """Return what to load: the given name, or for None `mobile-sam` on a CPU and `sam-vit-base` elsewhere."""
-    return name_or_path or (MOBILE_SAM if _device(device).type == "cpu" else next(iter(HUB_IDS)))
+    return name_or_path or (MOBILE_SAM if resolved_device(device).type == "cpu" else next(iter(HUB_IDS)))
 
 
 def base_version(name_or_path: str | None, *, device: str = "auto") -> str:
@@ -105,7 +105,7 @@ def load_base(
         BadWeights: they cannot be had or are not a SAM's.
         BadCheckpoint: a checkpoint folder that does not verify.
     """
-    where = _device(device)
+    where = resolved_device(device)
     arithmetic = chosen_dtype(dtype, where)
     base, adapter = _stored(base_name(name_or_path, device=device), cache_dir=cache_dir)
     placed = _placed(base, device=where, dtype=arithmetic)
@@ -344,7 +344,12 @@ def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _device(name: str) -> torch.device:
+def resolved_device(name: str) -> torch.device:
+    """The device that `SAMLOOP_DEVICE` names; auto: a GPU where PyTorch finds one.
+
+    Raises:
+        BadWeights: there is no such device here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):

@@ -28,7 +28,7 @@ Tokens = Float[Tensor, "_ t c"]
 Cells = Float[Tensor, "_ cells c"]
 
 
-def decode_all(
+def decode_all(  # noqa: PLR0913 - all by name
     decoder: SamMaskDecoder,
     *,
     image: Float[Tensor, "m c s s"],
@@ -208,7 +208,7 @@ class _WithCells(torch.autograd.Function):
         return torch.bmm(rows, cells.mT)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # noqa: ANN401 - autograd's
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - autograd's
         rows, cells = ctx.saved_tensors
         return torch.bmm(gradient, cells), torch.bmm(gradient.mT, rows)
 

@@ -1,6 +1,7 @@
 """What a training method is: which weights move, how images and prompts are seen with them, what is served of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -23,6 +24,15 @@ class Views(Protocol):
 
     def picture(self, sample: Sample) -> Image.Image:
         """Its upright image, as large as the encoder takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of one image: prompts, and for each the logits of an earlier round, or for none of them."""
+
+    embedding: Embedding
+    prompts: Sequence[Prompt]
+    previous: Float[Tensor, "n g g"] | None = None
 
 
 @runtime_checkable
@@ -50,8 +60,11 @@ class Method(Protocol):
         Where it `learns`, the features gather the gradients of all decodes until `carry_back`.
         """
 
-    def carry_back(self) -> None:
-        """Take the gradients that the decodes left on what was `seen` last on to the encoder's weights, all at once."""
+    def carry_back(self, *, of: int = 1) -> None:
+        """Take the gradients that decodes left on what was `seen` since the last time on to the encoder's weights.
+
+        `of`: how many images the step has; what a method itself adds to the loss counts by so much less an image.
+        """
 
     def decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
@@ -61,6 +74,9 @@ class Method(Protocol):
         `previous` are logits of an earlier round, shown to the prompt encoder. In the order of the prompts; what one
         gets does not depend on the others.
         """
+
+    def decode_several(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+        """The same for the prompts of several images at once, in their order, image after image."""
 
     def predictor(self, *, version: str) -> Predictor:
         """The weights as they are now, as they would be served; later steps do not change it."""

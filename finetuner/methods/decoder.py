@@ -21,7 +21,7 @@ from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.predictor import Embedding, Predictor, prompt_tensors
 from finetuner.dataset import Sample
-from finetuner.methods.base import Views
+from finetuner.methods.base import Asked, Views
 
 
 class DecoderMethod:
@@ -51,38 +51,34 @@ class DecoderMethod:
         """What was encoded once, for all methods and versions."""
         return embeddings(sample)
 
-    def carry_back(self) -> None:
+    def carry_back(self, *, of: int = 1) -> None:
         """No gradient goes farther than the decoder."""
 
     def decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """Logits and predicted IoUs in the order of the prompts; what one gets does not depend on the others."""
-        return self.decode_several([(embedding, prompts)], previous=previous)
+        return self.decode_several([Asked(embedding, prompts, previous)])
 
-    def decode_several(
-        self,
-        images: Sequence[tuple[Embedding, Sequence[Prompt]]],
-        *,
-        previous: Float[Tensor, "n g g"] | None = None,
-    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """All prompts of all images at once: an image is laid out once, and then repeated for its prompts."""
+    def decode_several(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+        """All prompts of all images in one pass: an image is laid out once, and repeated where several need it."""
         device = self._base.device
-        sparse, absent, dense = self._prompts(images, previous=previous)
-        counts = torch.tensor([len(prompts) for _, prompts in images], device=device)
-        weights = dict(self._decoder.named_parameters())
+        sparse, absent = self._tokens(images)
+        counts = torch.tensor([len(each.prompts) for each in images], device=device)
+        whose = torch.arange(len(images), device=device).repeat_interleave(counts)
+        weights: dict[str, Tensor] = dict(self._decoder.named_parameters())
         if self.is_half:
             # Cast once a pass, gradients come back in float32: sums of the image's size stay in half the memory, which
             # autocast would widen again after each product.
             weights = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
         logits, scores = functional_call(
             self._pass, {f"decoder.{name}": weight for name, weight in weights.items()}, kwargs={
-                "image": torch.cat([seen.features.to(device) for seen, _ in images]),
+                "image": torch.cat([each.embedding.features.to(device) for each in images]),
                 "positions": self._positions,
                 "sparse": sparse,
-                "dense": dense,
+                "dense": self._masks(images),
                 "absent": absent,
-                "image_of": None if len(images) == 1 else torch.arange(len(images), device=device).repeat_interleave(counts),
+                "image_of": None if len(images) == 1 else whose,
             },
         )  # fmt: skip
         return logits.float(), scores.float()
@@ -96,37 +92,42 @@ class DecoderMethod:
         """The decoder as the registry keeps it, beside an adapter's weights."""
         return decoder_bytes(self._decoder, adapter)
 
-    def _prompts(
-        self,
-        images: Sequence[tuple[Embedding, Sequence[Prompt]]],
-        *,
-        previous: Float[Tensor, "n g g"] | None,
-    ) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"], Float[Tensor, "d c *s"]]:
-        """All prompts' tokens, filled up to the most that one has; which of them are filling; their mask prompts."""
-        kinds: dict[tuple[int, int, bool], list[Prompt]] = defaultdict(list)
-        places: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
-        at = 0
-        for number, (_, prompts) in enumerate(images):
-            for prompt in prompts:
-                # SAM's own filling is a token too, which is attended to: prompts are read beside their own kind.
-                kind = (number, len(prompt.clicks), prompt.box is not None)
-                kinds[kind].append(prompt)
-                places[kind].append(at)
-                at += 1
-        with torch.no_grad():
-            told = {kind: self._told(each, images[kind[0]][0]) for kind, each in kinds.items()}
-            longest = max(each.shape[1] for each in told.values())
-            first = next(iter(told.values()))
-            sparse = first.new_zeros(at, longest, first.shape[2])
-            absent = torch.ones(at, longest, dtype=torch.bool, device=first.device)
-            for kind, each in told.items():
-                rows = torch.tensor(places[kind], device=first.device)
-                sparse[rows, : each.shape[1]] = each
-                absent[rows, : each.shape[1]] = False
-            encoder = self._base.model.prompt_encoder
-            if previous is None:
-                return sparse, absent, encoder.no_mask_embed.weight[:, :, None, None]
-            return sparse, absent, encoder.mask_embed(previous[:, None])
+    @torch.no_grad()
+    def _tokens(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
+        """All prompts' tokens, filled up to the most that one has, and which of them are filling."""
+        kinds: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
+        prompts = [(number, prompt) for number, each in enumerate(images) for prompt in each.prompts]
+        for place, (number, prompt) in enumerate(prompts):
+            # SAM's own filling is a token too, which is attended to: prompts are read beside their own kind.
+            kinds[number, len(prompt.clicks), prompt.box is not None].append(place)
+        told = {
+            kind: self._told([prompts[place][1] for place in places], images[kind[0]].embedding)
+            for kind, places in kinds.items()
+        }
+        some = next(iter(told.values()))
+        sparse = some.new_zeros(len(prompts), max(each.shape[1] for each in told.values()), some.shape[2])
+        absent = torch.ones(sparse.shape[:2], dtype=torch.bool, device=some.device)
+        for kind, places in kinds.items():
+            rows = torch.tensor(places, device=some.device)
+            sparse[rows, : told[kind].shape[1]] = told[kind]
+            absent[rows, : told[kind].shape[1]] = False
+        return sparse, absent
+
+    @torch.no_grad()
+    def _masks(self, images: Sequence[Asked]) -> Float[Tensor, "d c *s"]:
+        """Their mask prompts: one cell for all where nobody shows a mask."""
+        encoder = self._base.model.prompt_encoder
+        nothing = encoder.no_mask_embed.weight[:, :, None, None]
+        if all(each.previous is None for each in images):
+            return nothing.detach()
+        return torch.cat(
+            [
+                nothing.expand(len(each.prompts), -1, *each.embedding.features.shape[2:])
+                if each.previous is None
+                else encoder.mask_embed(each.previous[:, None])
+                for each in images
+            ]
+        )
 
     def _told(self, prompts: Sequence[Prompt], seen: Embedding) -> Float[Tensor, "n k c"]:
         """What SAM's prompt encoder makes of clicks and boxes, of one kind."""

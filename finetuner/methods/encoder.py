@@ -31,7 +31,7 @@ from backend.sam.predictor import Embedding, Predictor
 from backend.sam.tiny_vit import AttentionBlock, Downsample
 from finetuner.config import TrainConfig
 from finetuner.dataset import Sample
-from finetuner.methods.base import ENCODER, Views
+from finetuner.methods.base import ENCODER, Asked, Views
 from finetuner.methods.decoder import DecoderMethod
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class EncoderMethod:
         self._decoder = DecoderMethod(base, precision=config.precision)
         self._is_half = self._decoder.is_half and base.encoder_dtype == torch.float32
         self._number, self._joined = 0, False
-        self._under_way: tuple[Tensor, Tensor, Tensor] | None = None
+        self._under_way: list[tuple[Tensor, Tensor, Tensor]] = []
         if config.recompute:
             _recompute_blocks(attached.encoder)
 
@@ -103,26 +103,30 @@ class EncoderMethod:
             features = self._encode(pixels)
             balance = self._attached.balance()
         leaf = features.detach().float().contiguous().requires_grad_(learns)
-        self._under_way = (features, leaf, balance) if learns else None
+        if learns:
+            self._under_way.append((features, leaf, balance))
         return Embedding(features=leaf, height_px=sample.height_px, width_px=sample.width_px)
 
-    def carry_back(self) -> None:
-        """One pass back through the encoder for all rounds of the step."""
-        if self._under_way is None:
-            return
-        (features, leaf, balance), self._under_way = self._under_way, None
-        if leaf.grad is not None:
-            outputs, gradients = [features], [leaf.grad.to(features.dtype)]
-            if balance.requires_grad:
-                outputs.append(balance)
-                gradients.append(torch.ones_like(balance))
-            torch.autograd.backward(outputs, gradients)
+    def carry_back(self, *, of: int = 1) -> None:
+        """One pass back through the encoder for all rounds, image after image."""
+        under_way, self._under_way = self._under_way, []
+        for features, leaf, balance in under_way:
+            if leaf.grad is not None:
+                outputs, gradients = [features], [leaf.grad.to(features.dtype)]
+                if balance.requires_grad:
+                    outputs.append(balance)
+                    gradients.append(torch.full_like(balance, 1 / of))
+                torch.autograd.backward(outputs, gradients)
 
     def decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """As the method `decoder` does."""
         return self._decoder.decode(embedding, prompts, previous=previous)
+
+    def decode_several(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+        """As the method `decoder` does."""
+        return self._decoder.decode_several(images)
 
     def predictor(self, *, version: str) -> Predictor:
         """Decoder and encoder as they are now, as they would be served."""

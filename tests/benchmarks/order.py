@@ -34,8 +34,9 @@ from finetuner.dataset import Sample, assemble
 from finetuner.evaluation import measure, report
 from finetuner.methods import new_method
 from finetuner.offline import _samples
+from finetuner.presets import config_of
 from finetuner.progress import silent
-from finetuner.recipe import Workshop, base_predictor, config_of
+from finetuner.recipe import Workshop, base_predictor
 from finetuner.trainer import Trainer
 
 ROUNDS = (4, 8, 16)

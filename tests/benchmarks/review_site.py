@@ -29,7 +29,8 @@ from backend.settings import Settings
 from finetuner.evaluation import measure
 from finetuner.offline import exported_tasks, image_path
 from finetuner.pipeline import train_project
-from finetuner.recipe import Workshop, base_predictor, config_of
+from finetuner.presets import config_of
+from finetuner.recipe import Workshop, base_predictor
 from finetuner.report.review import review_file
 
 CONFIG = """<View><Image name="image" value="$image"/>

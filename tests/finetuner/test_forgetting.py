@@ -30,7 +30,8 @@ from finetuner.forgetting import forgetting_json
 from finetuner.generic import MEASURED, REPLAYED, generic_samples
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.offline import train_export
-from finetuner.recipe import base_predictor, config_of
+from finetuner.presets import config_of
+from finetuner.recipe import base_predictor
 from finetuner.replay import mixed, replayed_samples
 from finetuner.trainer import Trainer
 

@@ -55,6 +55,7 @@ def test_a_checkpoint_brings_the_map_of_its_scores_and_a_page_to_look_at(
     assert calibration_of(manifest.metrics) is not None
     assert set(manifest.files) == {WEIGHTS_FILE, REPORT_FILE, REVIEW_FILE}
     assert manifest.metrics["curves"]["held_out"][0]["step"] == 0
+    assert 100 < manifest.metrics["memory_mib"] < 100_000  # PyTorch alone takes the former
     assert manifest.metrics["curves"]["training"][-1][0] == manifest.metrics["ended_at"]["steps"]
     page = (out / REPORT_FILE).read_text()
     for reason in manifest.verdict["reasons"]:

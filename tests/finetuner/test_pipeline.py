@@ -21,9 +21,10 @@ from backend.settings import Settings
 from finetuner import pipeline
 from finetuner.dataset import data_digest
 from finetuner.pipeline import Outcome, train_project
+from finetuner.presets import config_of
 from finetuner.progress import PHASES, silent
 from finetuner.promotion import Verdict
-from finetuner.recipe import Workshop, config_of
+from finetuner.recipe import Workshop
 
 Json = dict[str, Any]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +15,9 @@ from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
 from finetuner.config import TrainConfig
 from finetuner.dataset import Sample
+from finetuner.methods.base import Asked
 from finetuner.methods.decoder import DecoderMethod
+from finetuner.objects import LabelledMask
 from finetuner.trainer import Diverged, Step, Trainer, schedule
 
 QUICK = TrainConfig(epochs=3, decodes=None, precision="float32")
@@ -82,17 +85,75 @@ def test_an_image_with_ground_truth_is_visited_more_often(
     assert (visited.count("0" * 64), visited.count("1" * 64)) == (2, 6)
 
 
+@pytest.fixture
+def several(
+    tiny_base: BaseModel, discs: Callable[..., tuple[Image.Image, list[np.ndarray]]]
+) -> dict[str, tuple[Sample, Embedding]]:
+    """Three pictures of different shapes, by digest, with what the encoder sees in each."""
+    found = {}
+    for seed, size in enumerate(((48, 64), (64, 40), (50, 50))):
+        image, masks = discs(seed, height_px=size[0], width_px=size[1])
+        objects = tuple(LabelledMask.of(mask, label="Disc") for mask in masks)
+        one = Sample(image_sha256=str(seed) * 64, height_px=size[0], width_px=size[1], objects=objects)
+        found[one.image_sha256] = one, encode(tiny_base, image)
+    return found
+
+
+def _gradients(
+    base: BaseModel, several: dict[str, tuple[Sample, Embedding]], **config: int
+) -> tuple[dict[str, torch.Tensor], Step]:
+    """Those of the first step over all of them, before they are clipped."""
+    recipe = replace(QUICK, images_per_step=3, corrective_share=0.7, mask_share=0.5, clip_norm=1e9, **config)
+    method = DecoderMethod(base, precision="float32")
+    samples = [sample for sample, _ in several.values()]
+    trainer = Trainer(method, samples, config=recipe, embedding=lambda one: several[one.image_sha256][1])
+    step = next(trainer.steps())
+    return {name: weight.grad for name, weight in method.trainable().items() if weight.grad is not None}, step
+
+
+def test_a_step_in_parts_has_the_gradients_of_the_whole(
+    tiny_base: BaseModel, several: dict[str, tuple[Sample, Embedding]]
+) -> None:
+    """Images of three shapes, some with a mask to refine, some with a corrective round: together, or one by one."""
+    (whole, step), (parts, in_parts) = (_gradients(tiny_base, several, accumulate=parts) for parts in (1, 3))
+    assert step.is_last_of_epoch
+    assert step.decodes == in_parts.decodes > 6  # two objects each, and some twice
+    assert in_parts.loss == pytest.approx(step.loss, rel=1e-5)
+    assert whole.keys() == parts.keys()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max()) + 1e-7)
+    assert sum(float(each.norm()) for each in whole.values()) > 0.1
+
+
+def test_a_step_over_several_images_is_the_mean_of_theirs(
+    tiny_base: BaseModel, several: dict[str, tuple[Sample, Embedding]]
+) -> None:
+    """Epochs have fewer steps, and the last of them takes what is left."""
+    config = replace(QUICK, images_per_step=2, epochs=2)
+    method = DecoderMethod(tiny_base, precision="float32")
+    samples = [sample for sample, _ in several.values()]
+    looked: list[str] = []
+
+    def look(one: Sample) -> Embedding:
+        looked.append(one.image_sha256)
+        return several[one.image_sha256][1]
+
+    steps = list(Trainer(method, samples, config=config, embedding=look).steps())
+    assert [step.is_last_of_epoch for step in steps] == [False, True] * 2
+    assert sorted(looked[:3]) == sorted(looked[3:]) == sorted(several)
+
+
 def test_masks_to_refine_are_first_prompts_too(
     tiny_base: BaseModel, sample: Sample, embedding: Embedding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A share of the steps begins with one; without a share nothing is drawn, and the weights are what they were."""
-    decode, shown = DecoderMethod.decode, []
+    decode, shown = DecoderMethod.decode_several, []
 
-    def spy(self: DecoderMethod, embedding: Embedding, prompts: list[Prompt], **more: torch.Tensor | None) -> object:
-        shown.append(more["previous"] is not None and all(each.box for each in prompts))
-        return decode(self, embedding, prompts, **more)
+    def spy(self: DecoderMethod, images: list[Asked]) -> object:
+        shown.extend(one.previous is not None and all(each.box for each in one.prompts) for one in images)
+        return decode(self, images)
 
-    monkeypatch.setattr(DecoderMethod, "decode", spy)
+    monkeypatch.setattr(DecoderMethod, "decode_several", spy)
     config = replace(QUICK, epochs=24, corrective_share=0.0)
     _train(tiny_base, sample, embedding, replace(config, mask_share=0.5))
     assert 4 < sum(shown) < 20
@@ -173,6 +234,8 @@ def test_training_leaves_the_base_as_it_was(tiny_base: BaseModel, sample: Sample
         ({"precision": "float16"}, "precision='float16'"),
         ({"most_folds": 1}, "most_folds=1"),
         ({"validation_share": 1.0}, "validation_share=1.0"),
+        ({"images_per_step": 0}, "images_per_step=0"),
+        ({"images_per_step": 2, "accumulate": 3}, "accumulate=3: the former is from 1 to 1024, the latter from 1 to"),
         ({"patience": 0}, "patience=0: shares are from 0 to 1"),
         ({"ground_truth_weight": 0}, "ground_truth_weight=0"),
         ({"annotators": "all"}, "annotators='all' is none of latest, majority"),

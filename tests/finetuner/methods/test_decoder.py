@@ -11,6 +11,7 @@ from backend.sam.loading import BaseModel
 from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.predictor import Embedding, prompt_tensors
 from finetuner.methods import new_method
+from finetuner.methods.base import Asked
 from finetuner.methods.decoder import DecoderMethod
 
 PROMPTS = (
@@ -69,6 +70,46 @@ def test_prompts_of_all_kinds_keep_their_order(tiny_base: BaseModel, embedding: 
             torch.testing.assert_close(together[index], alone[0], atol=1e-5, rtol=1e-4)
 
 
+def test_prompts_together_have_the_gradients_that_they_have_one_by_one(
+    tiny_base: BaseModel, embedding: Embedding
+) -> None:
+    """Tokens that fill up a shorter prompt teach nothing, nor does the order in which gradients are summed."""
+    generator = torch.Generator().manual_seed(3)
+    other = Embedding(torch.randn(1, 32, 64, 64, generator=generator), height_px=60, width_px=40)
+    previous = torch.randn(2, 256, 256, generator=generator)
+    asked = [Asked(embedding, PROMPTS), Asked(other, PROMPTS[1:3], previous)]
+    method = DecoderMethod(tiny_base, precision="float32")
+    logits, scores = method.decode_several(asked)
+    (logits.square().mean((1, 2, 3)).sum() + scores.square().sum()).backward()
+    together = {name: weight.grad.clone() for name, weight in method.trainable().items() if weight.grad is not None}
+    for weight in method.trainable().values():
+        weight.grad = None
+    for each in asked:
+        for index, prompt in enumerate(each.prompts):
+            shown = None if each.previous is None else each.previous[index : index + 1]
+            one, score = method.decode(each.embedding, [prompt], previous=shown)
+            (one.square().mean() + score.square().sum()).backward()
+    alone = {name: weight.grad for name, weight in method.trainable().items() if weight.grad is not None}
+    assert together.keys() == alone.keys()
+    for name, gradient in alone.items():
+        most = float(gradient.abs().max())
+        torch.testing.assert_close(together[name], gradient, rtol=1e-3, atol=1e-4 * most + 1e-7)
+
+
+def test_bfloat16_gives_nearly_the_gradients_of_float32(tiny_base: BaseModel, embedding: Embedding) -> None:
+    found = []
+    for precision in ("float32", "bfloat16"):
+        method = DecoderMethod(tiny_base, precision=precision)
+        method.decode(embedding, PROMPTS)[0].sigmoid().mean().backward()
+        assert all(
+            weight.grad.dtype == torch.float32 for weight in method.trainable().values() if weight.grad is not None
+        )
+        found.append(torch.cat([w.grad.flatten() for w in method.trainable().values() if w.grad is not None]))
+    exact, half = found
+    assert torch.nn.functional.cosine_similarity(exact, half, dim=0) > 0.98
+    assert not torch.equal(exact, half)
+
+
 def test_only_the_mask_decoder_moves(tiny_base: BaseModel, embedding: Embedding) -> None:
     method = DecoderMethod(tiny_base)
     method.decode(embedding, PROMPTS)[0].square().mean().backward()
@@ -78,7 +119,7 @@ def test_only_the_mask_decoder_moves(tiny_base: BaseModel, embedding: Embedding)
 
 
 def test_bfloat16_sees_weights_that_have_moved(tiny_base: BaseModel, embedding: Embedding) -> None:
-    """Autocast keeps its casts until it is left: entered once for a whole training, the first weights would be used."""
+    """Weights are cast for each pass: cast once for a whole training, the first ones would be used."""
     method = DecoderMethod(tiny_base, precision="bfloat16")
     with torch.no_grad():
         before, _ = method.decode(embedding, PROMPTS)

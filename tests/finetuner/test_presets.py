@@ -1,0 +1,107 @@
+"""A preset decides the size of steps by the device's memory; what the user sets comes first; memory is stated."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import SamVisionConfig
+from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
+from transformers.models.sam.modeling_sam import SamMaskDecoder, SamVisionEncoder
+
+from backend.errors import SettingsError
+from backend.masks.prompt import Click, Prompt
+from backend.sam.mask_decoder import decode_all
+from backend.settings import Settings
+from finetuner import presets
+from finetuner.config import TrainConfig
+from finetuner.presets import DECODE_MIB, ENCODERS, PRESETS, computed_mib, peak_mib, preset_for, with_preset
+from finetuner.rounds import decode_losses
+
+
+@pytest.mark.parametrize(
+    ("gib", "name"), [(None, "cpu"), (6.0, "8gb"), (15.9, "8gb"), (23.6, "24gb"), (47.0, "24gb"), (79.2, "80gb")]
+)
+def test_auto_goes_by_the_memory_of_the_device(gib: float | None, name: str) -> None:
+    assert preset_for("auto", device_gib=gib).name == name
+    assert preset_for("80gb", device_gib=gib).name == "80gb"
+
+
+def test_without_a_gpu_the_recipe_stays_as_it_is() -> None:
+    assert with_preset(TrainConfig(), Settings(device="cpu")) == TrainConfig()
+
+
+def test_what_the_user_sets_comes_before_the_preset() -> None:
+    settings = Settings(device="cpu", preset="24gb", objects_per_step=3)
+    config = with_preset(TrainConfig(), settings)
+    assert (config.objects_per_step, config.images_per_step, config.accumulate) == (3, 4, 1)
+    config = with_preset(TrainConfig(), replace(settings, preset="8gb", images_per_step=1))
+    assert (config.images_per_step, config.accumulate) == (1, 1)  # the preset's two parts would be one too many
+    config = with_preset(TrainConfig(), replace(settings, images_per_step=6, accumulate=3))
+    assert (config.images_per_step, config.accumulate) == (6, 3)
+
+
+def test_more_parts_than_images_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"SAMLOOP_ACCUMULATE=5 parts are more than the 2 image\(s\).*preset 8gb"):
+        with_preset(TrainConfig(), Settings(device="cpu", preset="8gb", accumulate=5))
+
+
+@pytest.mark.parametrize("name", ["8gb", "24gb", "80gb"])
+def test_each_preset_fits_the_gpu_that_it_is_for(name: str) -> None:
+    """With the largest encoder that fits: on 8 GB ViT-B with an adapter, else ViT-H with one; a tenth is left free."""
+    encoder = ENCODERS["sam-vit-base" if name == "8gb" else "sam-vit-huge"]
+    need_mib = computed_mib(PRESETS[name], encoder=encoder, adapts=True)
+    assert 1024 < need_mib < 0.9 * 1024 * float(name.removesuffix("gb"))
+    assert computed_mib(PRESETS[name], encoder=encoder, adapts=False) < need_mib
+    assert computed_mib(PRESETS[name], encoder=encoder, adapts=True, precision="float32") > need_mib
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_are_as_large_as_stated(name: str) -> None:
+    stated = ENCODERS[name]
+    with torch.device("meta"):
+        encoder = SamVisionEncoder(
+            SamVisionConfig(hidden_size=stated.width, num_hidden_layers=stated.depth, num_attention_heads=stated.heads)
+        )
+        decoder = SamMaskDecoder(SamMaskDecoderConfig())
+    assert sum(each.numel() for each in encoder.parameters()) == stated.parameters
+    assert sum(each.numel() for each in decoder.parameters()) == presets._DECODER
+
+
+@pytest.mark.parametrize("precision", DECODE_MIB)
+def test_a_prompt_keeps_as_much_as_stated(precision: str) -> None:
+    """What autograd saves of two prompts, less what it saves of one: SAM's decoder at its size."""
+    kept = [_saved_mib(prompts, dtype=getattr(torch, precision)) for prompts in (1, 2)]
+    assert kept[1] - kept[0] == pytest.approx(DECODE_MIB[precision], rel=0.1)
+
+
+def _saved_mib(prompts: int, *, dtype: torch.dtype) -> float:
+    torch.manual_seed(0)
+    decoder = SamMaskDecoder(SamMaskDecoderConfig()).to(dtype)
+    own = {each.untyped_storage().data_ptr() for each in decoder.parameters()}
+    found: dict[int, int] = {}
+
+    def note(saved: torch.Tensor) -> torch.Tensor:
+        storage = saved.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
+        logits, scores = decode_all(
+            decoder, image=torch.randn(1, 256, 64, 64), positions=torch.randn(1, 4096, 256),
+            sparse=torch.randn(prompts, 2, 256), dense=torch.randn(1, 256, 1, 1),
+        )  # fmt: skip
+        asked = [Prompt(clicks=(Click(1.0, 1.0),))] * prompts
+        losses = decode_losses(
+            logits.float(), scores.float(), torch.rand(prompts, 256, 256), prompts=asked, config=TrainConfig()
+        )
+    assert all(each.requires_grad for each in losses)  # and so alive till here
+    return sum(found.values()) / 2**20
+
+
+def test_the_memory_of_this_process_is_told_in_mib() -> None:
+    before = peak_mib()
+    held = torch.ones((before + 64) << 18)  # in float32: 64 MiB more than it ever had
+    assert held.sum() > 0
+    assert peak_mib() > before + 32
+    assert peak_mib() < 64 << 10
