@@ -1,0 +1,112 @@
+"""What replay and views change on nuclei, and of what a training forgets; writes README's table.
+
+python tests/benchmarks/forgetting.py ../shared/data/nuclei [--decodes 1200] [--seeds 0 1] [--rows plain replay views]
+
+Every row is a training with the same number of decodes, seed for seed, measured on the same held-out images and on the
+photographs of other things. In this process, with embeddings that are kept: a row costs its training.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.readme import commit, machine, say, write_block
+
+from backend.settings import Settings
+from finetuner.comparison import compared_json, differences
+from finetuner.dataset import Dataset, assemble
+from finetuner.evaluation import Measured, measure
+from finetuner.forgetting import forgetting_json
+from finetuner.methods import new_method
+from finetuner.offline import _samples
+from finetuner.progress import silent
+from finetuner.recipe import Workshop, base_predictor, config_of
+from finetuner.replay import mixed, replayed_samples
+from finetuner.trainer import Trainer
+from finetuner.training_run import seed_all
+
+ROWS: dict[str, dict[str, Any]] = {
+    "plain": {"views": 1, "replay": 0.0},
+    "replay": {"views": 1, "replay": 0.25},
+    "views": {"views": 4, "replay": 0.0},
+}
+HEADINGS = (
+    "`SAMLOOP_VIEWS`", "`SAMLOOP_REPLAY`", "seed", "steps", "nuclei, one click", "nuclei, box",
+    "other things, one click", "other things, box", "core-seconds",
+)  # fmt: skip
+
+
+def trained_row(workshop: Workshop, dataset: Dataset, before: tuple[Measured, ...]) -> tuple[str, ...]:
+    """Train as the workshop's config says; the cells of its row, IoUs and their differences to the base's."""
+    config, plain = workshop.config, base_predictor(workshop.base)
+    others = {"plain": plain, "embeddings": workshop.embeddings, "folder": workshop.generic_in, "config": config}
+    replayed, began_s = replayed_samples(**others), time.process_time()
+    seed_all(config.seed)
+    method = new_method(config.method, workshop.base, config=config)
+    seen = partial(method.seen, embeddings=workshop.embeddings, learns=True)
+    visited = mixed(dataset.train, replayed, share=config.replay)
+    *_, last = Trainer(method, visited, config=config, embedding=seen).steps()
+    took_s, candidate = time.process_time() - began_s, method.predictor(version="candidate")
+    after = measure(candidate, dataset.held_out, embedding=workshop.embeddings.by(candidate.base), clicks=0)
+    learnt = compared_json(before, after, found=differences(before, after))
+    forgot = forgetting_json(candidate, **others)["forgetting"]
+    cells = [_cell(told, prompt) for told in (learnt, forgot) for prompt in ("point", "box")]
+    return (
+        str(config.views), f"{config.replay:g}", str(config.seed), str(last.step), *cells, f"{took_s:.0f}",
+    )  # fmt: skip
+
+
+def _cell(told: dict[str, Any], prompt: str) -> str:
+    mean, low, high = told["difference"][prompt]["iou"]
+    return f"{told['candidate'][prompt]['iou']:.3f} ({mean:+.3f} [{low:+.3f}, {high:+.3f}])"
+
+
+def table(nuclei: Path, *, rows: list[str], seeds: list[int], decodes: int) -> Iterator[str]:
+    """The table as it stands after each training."""
+    settings = Settings.from_env()
+    config = replace(config_of(settings), seconds=1e6, decodes=decodes, forgetting=True)
+    workshop = Workshop.open(settings, config=config, progress=silent)
+    samples = _samples(nuclei / "export.json", nuclei / "images", settings=settings, workshop=workshop)
+    dataset = assemble(samples, share=config.held_out_share, exclusions=workshop.exclusions)
+    before = measure(
+        base_predictor(workshop.base), dataset.held_out, embedding=workshop.embeddings.by(workshop.base), clicks=0
+    )
+    lines = [_line(*HEADINGS), _line(*["---"] * len(HEADINGS))]
+    for seed in seeds:
+        for row in rows:
+            changed = replace(workshop, config=replace(config, seed=seed, **ROWS[row]))
+            lines.append(_line(*trained_row(changed, dataset, before)))
+            yield "\n".join(lines)
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("nuclei", type=Path, help="a folder with export.json and images/")
+    parser.add_argument("--decodes", type=int, default=1200, help="of a training (%(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    given = parser.parse_args()
+    measured = commit()  # now: the working tree may move on while this runs
+    told = (
+        "IoU after a training by `decoder`, and its difference to `mobile-sam`, on held-out nuclei and with the masks "
+        "that `mobile-sam` draws by itself on photographs of other things, none of which is replayed:"
+    )
+    where = f"{given.decodes} decodes a training, on {machine()}; commit {measured}."
+    for text in table(given.nuclei, rows=given.rows, seeds=given.seeds, decodes=given.decodes):
+        say(text)
+        write_block("forgetting", f"{told}\n\n{text}\n\n{where}")
+
+
+if __name__ == "__main__":
+    main()
