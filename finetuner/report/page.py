@@ -131,8 +131,9 @@ def _forgetting_table(forgetting: Mapping[str, Any]) -> list[Table]:
             rows.append(replace(row, title=f"{row.title} {asked}"))
     return [
         Table(
-            title="Forgetting: other things than those learnt", first="measure", headings=("base", "this checkpoint"),
-            rows=tuple(rows), has_differences=bool(rows), note=forgetting["said"],
+            title="Forgetting: other things than those learnt", first="measure" if rows else "",
+            headings=("base", "this checkpoint") if rows else (), rows=tuple(rows),
+            has_differences=bool(rows), note=forgetting["said"],
         )
     ]  # fmt: skip
 

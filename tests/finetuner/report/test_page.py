@@ -31,7 +31,13 @@ INTERVALS = {
     "iou": [0.1, 0.05, 0.15], "dice": [0.0, -0.1, 0.1], "boundary_iou": [-0.1, -0.2, -0.05],
     "hd95_px": [-3.0, -5.0, -1.0], "over_area": [0.2, 0.1, 0.3], "under_area": [0.0, 0.0, 0.0],
 }  # fmt: skip
+FORGETTING = {
+    "images": 6, "objects": 46, "base": {"box": M, "point": M}, "candidate": {"box": M, "point": M},
+    "difference": {"box": INTERVALS, "point": INTERVALS | {"iou": [-0.07, -0.11, -0.04]}},
+    "said": "On 6 photographs of other things, IoU with 46 masks that the base finds there by itself: as told.",
+}  # fmt: skip
 METRICS: dict[str, Any] = {
+    "forgetting": FORGETTING,
     "images": 6, "objects": 60, "base": REPORT, "candidate": REPORT, "served": REPORT,
     "difference": {"box": INTERVALS, "point": INTERVALS},
     "curves": {
@@ -110,6 +116,16 @@ def test_sizes_stand_from_small_to_large_however_the_manifest_sorts_them() -> No
     report = {**REPORT, "labels": {}, "sizes": sizes}
     shown = render(_manifest({"base": report, "candidate": report}), Shown(weights_sha256="0" * 64)).decode()
     assert [shown.index(f">{size}<") for size in SIZES] == sorted(shown.index(f">{size}<") for size in SIZES)
+
+
+def test_what_was_forgotten_stands_with_its_sentence_and_so_does_why_it_was_not_measured(page: bytes) -> None:
+    assert FORGETTING["said"] in page.decode()
+    (row,) = re.findall(r"<tr>(?:(?!</tr>).)*IoU with one click.*?</tr>", page.decode(), re.DOTALL)[:1]
+    assert "-0.070 [-0.110, -0.040] worse" in row
+    unmeasured = {"base": REPORT, "candidate": REPORT, "forgetting": {"said": "Forgetting was not measured: why."}}
+    why = render(_manifest(unmeasured), Shown(weights_sha256="0" * 64)).decode()
+    assert "Forgetting was not measured: why." in why
+    assert "with one click</th>" not in why
 
 
 def test_one_flooded_mask_does_not_flatten_the_other_whiskers() -> None:
