@@ -125,7 +125,7 @@ def _groups(named: Mapping[str, nn.Parameter], *, config: TrainConfig) -> list[d
     encoder = [weight for name, weight in named.items() if name.startswith(ENCODER)]
     return [
         {"params": weights, "pace": pace, "lr": pace * config.learning_rate}
-        for pace, weights in ((1.0, decoder), (config.encoder_pace, encoder))
+        for pace, weights in ((1.0, decoder), (config.adapter_pace, encoder))
         if weights
     ]
 

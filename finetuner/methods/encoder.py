@@ -3,8 +3,8 @@
 The encoder's own weights are frozen and shared with the base's, in the arithmetic that serves; the adapter's are
 float32.
 A step costs one pass forward through the encoder and one back, however many rounds of prompts it has: the decodes leave
-their gradients on the features, which `carry_back` takes on in one go. Of the pass forward only what enters each block
-is kept, and the block is run again on the way back (Chen et al., "Training Deep Nets with Sublinear Memory Cost",
+their gradients on the features, which `carry_back` takes on in one go. Of a ViT's pass forward only what enters each
+block is kept, and the block is run again on the way back (Chen et al., "Training Deep Nets with Sublinear Memory Cost",
 2016).
 
 At first an adapter adds nothing, so that for the first part of a training the embedding that is kept of every image is
@@ -28,7 +28,7 @@ from backend.sam.adapters import Adapter
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.loading import BaseModel, with_adapter
 from backend.sam.predictor import Embedding, Predictor
-from backend.sam.tiny_vit import AttentionBlock, Downsample
+from backend.sam.tiny_vit import AttentionBlock, Downsample, TinyVitEncoder
 from finetuner.config import TrainConfig
 from finetuner.dataset import Sample
 from finetuner.methods.base import ENCODER, Asked, Views
@@ -71,7 +71,7 @@ class EncoderMethod:
         self._is_half = self._decoder.is_half and base.encoder_dtype == torch.float32
         self._number, self._joined = 0, False
         self._under_way: list[tuple[Tensor, Tensor, Tensor]] = []
-        if config.recompute:
+        if recomputes(attached.encoder, config=config):
             _recompute_blocks(attached.encoder)
 
     @property
@@ -146,6 +146,11 @@ class EncoderMethod:
     def _adapter(self) -> Adapter:
         state = {name: weight.detach().cpu().float().clone() for name, weight in self._attached.weights().items()}
         return Adapter(self.name, self._attached.rank, self._attached.alpha, state)
+
+
+def recomputes(encoder: nn.Module, *, config: TrainConfig) -> bool:
+    """Whether blocks are run again on the way back: a ViT's by default; all that a TinyViT's saw is less than 1 GB."""
+    return not isinstance(encoder, TinyVitEncoder) if config.recompute is None else config.recompute
 
 
 def _recompute_blocks(encoder: nn.Module) -> None:

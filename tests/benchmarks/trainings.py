@@ -69,11 +69,14 @@ class Bench:
     def several(self, methods: Iterable[str], **options: Any) -> Iterator[Trained]:
         """`trained` by one method after the other; one that fails is told, and the next is tried."""
         for method in methods:
+            name = f"{self.export.parent.name} by {method}"
+            if name in self.failed:  # it would again, minutes later
+                continue
             try:
                 yield self.trained(method, **options)
             except subprocess.CalledProcessError as fault:
                 say(f"{method} failed: {fault}")
-                self.failed.append(f"{self.export.parent.name} by {method}")
+                self.failed.append(name)
 
     def trained(
         self,
@@ -96,7 +99,7 @@ class Bench:
             self._done[method, head] = done
         return done
 
-    def trained_on(self, count: int, *, of: Trained) -> Trained:
+    def trained_on(self, count: int, *, of: Trained, seconds: float) -> Trained:
         """The same with `count` of the images that the training `of` learnt from, and all that it held out."""
         split = of.manifest["metrics"]["split"]
         # By another digest than the split's rank: a fair draw, the same on every machine, smaller ones within larger.
@@ -105,20 +108,29 @@ class Bench:
         tasks = [each for each in json.loads(self.export.read_bytes()) if self.digest(each) in kept]
         export = self.folder / f"{count}.json"
         export.write_text(json.dumps(tasks))
-        return self._train(export, method=of.method, head="promptable")
+        return self._train(export, method=of.method, head="promptable", seconds=seconds)
 
     def digest(self, task: dict[str, Any]) -> str:
         return hashlib.sha256(image_path(self.images, task["data"]["image"]).read_bytes()).hexdigest()
 
-    def _train(self, export: Path, *, method: str, head: str, epochs: int | None = None, **environment: str) -> Trained:
+    def _train(
+        self,
+        export: Path,
+        *,
+        method: str,
+        head: str,
+        epochs: int | None = None,
+        seconds: float | None = None,
+        **environment: str,
+    ) -> Trained:
         folder = self.folder / f"{self.export.parent.name}-{export.stem}-{method}-{head}"
         cache = cache_without_embeddings(folder.with_suffix(".cache"))
         words = ("train", "--export", export, "--images", self.images, "--out", folder, "--seed", "0")
-        words = (*words, "--method", method, "--head", head, "--seconds", f"{self.seconds:g}")
+        words = (*words, "--method", method, "--head", head, "--seconds", f"{seconds or self.seconds:g}")
         words = (*words, *(() if epochs is None else ("--epochs", str(epochs))))
-        _, seconds = samloop(*words, cache=cache, **environment)
+        _, train_s = samloop(*words, cache=cache, **environment)
         manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
-        return Trained(method, folder, manifest, seconds, report={})
+        return Trained(method, folder, manifest, train_s, report={})
 
 
 def cache_without_embeddings(folder: Path) -> Path:

@@ -9,16 +9,19 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
+from transformers import SamVisionConfig
 
 from backend.errors import BadInput
 from backend.masks.prompt import Click, Prompt
 from backend.sam.adapters import LORA, Adapter, sharing
 from backend.sam.loading import BaseModel, load_base, with_adapter
 from backend.sam.predictor import Embedding, encode
+from backend.sam.tiny_vit import TinyVitEncoder
 from finetuner.config import TrainConfig
 from finetuner.dataset import Sample
 from finetuner.methods import new_method
 from finetuner.methods.base import ENCODER, Method
+from finetuner.methods.encoder import recomputes
 from finetuner.trainer import Trainer
 
 ENCODERS = ("lora", "conv-lora")
@@ -232,3 +235,14 @@ def test_in_bfloat16_the_adapter_still_learns_in_float32(
     looked = method.seen(sample, embeddings=images, learns=False).features
     served = encode(method.predictor(version="x").base, images.image).features
     assert torch.nn.functional.cosine_similarity(looked.flatten(), served.flatten(), dim=0) > 0.99
+
+
+def test_a_vit_is_run_again_on_the_way_back_and_a_tiny_one_is_not(tiny_base: BaseModel) -> None:
+    vit, tiny = tiny_base.model.vision_encoder, TinyVitEncoder(SamVisionConfig(hidden_size=320, output_channels=256))
+    assert [recomputes(each, config=TrainConfig()) for each in (vit, tiny)] == [True, False]
+    assert recomputes(tiny, config=TrainConfig(recompute=True))
+
+
+def test_what_scales_its_update_more_moves_more_slowly() -> None:
+    assert TrainConfig(method="lora").adapter_pace > TrainConfig(method="conv-lora").adapter_pace > 1
+    assert TrainConfig(method="lora", encoder_pace=7.0).adapter_pace == 7
