@@ -200,7 +200,8 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     kept = trained.predictor()
     calibration = calibrate(kept, dataset.train, embedding=workshop.embeddings.by(kept.base))
     semantic = train_beside(
-        dataset, base=kept.base, embedding=workshop.embeddings.by(kept.base), config=config, progress=workshop.progress
+        dataset, base=kept.base, embedding=workshop.embeddings.by(kept.base), config=config, unfinished=unfinished,
+        progress=workshop.progress,
     ) if config.head == "semantic" else None  # fmt: skip
     verdict = compared.verdict(config)
     if semantic is not None:

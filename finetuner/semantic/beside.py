@@ -4,6 +4,7 @@ It decides nothing of the promptable decoder's promotion, and goes wherever that
 served than the challenger.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from finetuner.folds import Training, trainings
 from finetuner.progress import Progress
 from finetuner.semantic.learning import SemanticTrainer
 from finetuner.semantic.measuring import Found, measure_semantic, semantic_report
+from finetuner.unfinished import Unfinished
+
+log = logging.getLogger(__name__)
 
 FLOOR = 0.5  # held-out mean IoU; below, correcting what a head draws takes longer than drawing
 _TELL_S = 5.0
@@ -66,23 +70,25 @@ class Semantic:
         }  # fmt: skip
 
 
-def train_beside(
+def train_beside(  # noqa: PLR0913 - what a training has, by name
     dataset: Dataset,
     *,
     base: BaseModel,
     embedding: Callable[[Sample], Embedding],
     config: TrainConfig,
     progress: Progress,
+    unfinished: Unfinished | None = None,
 ) -> Semantic:
     """Train and measure on the dataset's sides; of a cross-validation the last head, which learnt from all, is kept.
 
     `base` is the one whose encoder the head will be served with. Where that has an adapter, it is the one that is kept
-    of a cross-validation, and it has seen every image: the folds' figures are a little too good then.
+    of a cross-validation, and it has seen every image: the folds' figures are a little too good then. What an earlier
+    process kept in `unfinished` is taken up, to the last bit; their numbers follow those of the promptable trainings.
     """
     found: list[Found] = []
     began, steps = time.monotonic(), 0
     for training in trainings(dataset, config=config):
-        head, steps = _train(training, base=base, embedding=embedding, progress=progress)
+        head, steps = _train(training, base=base, embedding=embedding, unfinished=unfinished, progress=progress)
         if training.held_out:
             found += measure_semantic(
                 head, training.held_out, base=base, embedding=embedding, unlabelled=config.unlabelled
@@ -91,17 +97,38 @@ def train_beside(
 
 
 def _train(
-    training: Training, *, base: BaseModel, embedding: Callable[[Sample], Embedding], progress: Progress
+    training: Training,
+    *,
+    base: BaseModel,
+    embedding: Callable[[Sample], Embedding],
+    unfinished: Unfinished | None,
+    progress: Progress,
 ) -> tuple[SemanticHead, int]:
     trainer = SemanticTrainer(base, training.train, config=training.config, embedding=embedding)
-    told_s, losses, steps = time.monotonic(), [], 0
+    number = training.count + training.number
+    _take_up(trainer, number, unfinished=unfinished)
+    told_s, losses = time.monotonic(), []
     for step in trainer.steps():
-        steps = step.step
         losses.append(step.loss)
+        # The state of a last step too: a kill while it is measured, or in the next fold, must not cost this one again.
+        if unfinished is not None and (unfinished.is_due() or step.done == 1):
+            unfinished.save(number, trainer.state())
         if (now := time.monotonic()) - told_s >= _TELL_S or step.done == 1:
             progress(
-                "training", head=SEMANTIC, step=steps, steps=round(steps / step.done),
+                "training", head=SEMANTIC, step=step.step, steps=round(step.step / step.done),
                 loss=sum(losses) / len(losses), seconds=step.seconds, **training.figures(),
             )  # fmt: skip
             told_s, losses = now, []
-    return trainer.head, steps
+    return trainer.head, trainer.step
+
+
+def _take_up(trainer: SemanticTrainer, number: int, *, unfinished: Unfinished | None) -> None:
+    kept = None if unfinished is None else unfinished.load(number)
+    if kept is None or unfinished is None:
+        return
+    try:
+        trainer.restore(kept)
+    except ValueError as fault:
+        unfinished.forget(number, why=str(fault))
+        return
+    log.info("a killed semantic head goes on after step %d", trainer.step, extra={"event": "training.resumed"})

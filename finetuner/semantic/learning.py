@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from finetuner.dataset import Sample
 from finetuner.semantic.readout import begin_readout
 from finetuner.semantic.targets import Target, class_weights, labels_of, target_of
 from finetuner.trainer import schedule
+from finetuner.unfinished import State
 
 log = logging.getLogger(__name__)
 _MOST_WEIGHT = 5.0
@@ -80,25 +81,66 @@ class SemanticTrainer:
         )  # fmt: skip
         self._average = [each.detach().clone() for each in self.head.parameters()]
         self._rng = np.random.default_rng(config.seed)
+        self._done, self._order, self._seconds = 0, list[int](), 0.0
         self._is_half = config.precision == "bfloat16" or (
             config.precision == "auto" and has_fast_bfloat16(base.device)
         )
 
+    @property
+    def step(self) -> int:
+        """How many steps are done."""
+        return self._done
+
+    def state(self) -> State:
+        """All that the next step depends on; between two steps."""
+        tensors: dict[str, Tensor] = {}
+        for (name, weight), average in zip(self.head.named_parameters(), self._average, strict=True):
+            remembered = self._optimizer.state.get(weight, {})
+            told = {"weight": weight.detach(), "average": average, **{key: remembered[key] for key in remembered}}
+            tensors |= {f"{group}.{name}": value for group, value in told.items()}
+        values = {"step": self._done, "order": self._order, "seconds": self._seconds}
+        return State(tensors=tensors, values={**values, "rng": self._rng.bit_generator.state})
+
+    def restore(self, state: State) -> None:
+        """Go on where another trainer, of the same samples and config, told its state.
+
+        Raises:
+            ValueError: it is no such state; then nothing was changed.
+        """
+        try:
+            done, order, seconds = (
+                int(state.values["step"]),
+                list(state.values["order"]),
+                float(state.values["seconds"]),
+            )
+            rng = np.random.default_rng()
+            rng.bit_generator.state = state.values["rng"]
+            taken = [_Taken.of(state, name, like=weight) for name, weight in self.head.named_parameters()]
+        except (KeyError, TypeError, OverflowError) as fault:
+            raise ValueError(f"it is no state of this training: {fault}") from fault
+        if done < 0 or not 0 <= seconds < math.inf or not set(order) <= set(range(len(self._samples))):
+            raise ValueError(f"its place, step {done} at {seconds} s, is none among {len(self._samples)} images")
+        with torch.no_grad():
+            for weight, average, found in zip(self.head.parameters(), self._average, taken, strict=True):
+                weight.copy_(found.weight)
+                average.copy_(found.average)
+                self._optimizer.state[weight] = dict(found.adam)
+        self._done, self._order, self._seconds, self._rng = done, order, seconds, rng
+
     def steps(self) -> Iterator[SemanticStep]:
         """Train until the first of the bounds, `epochs`, `semantic_steps` and `semantic_seconds`."""
-        began, config = self._clock(), self._config
-        order: list[int] = []
+        began, config = self._clock() - self._seconds, self._config
         most = min(config.semantic_steps, config.epochs * len(self._samples))
-        for step in range(1, most + 1):
-            order = order or self._rng.permutation(len(self._samples)).tolist()
-            work, time_share = (step - 1) / most, (self._clock() - began) / config.semantic_seconds
+        while self._done < most:
+            self._order = self._order or self._rng.permutation(len(self._samples)).tolist()
+            work, time_share = self._done / most, (self._clock() - began) / config.semantic_seconds
             # As in finetuner.trainer: how busy the machine was must not decide a training that its work ends.
             done = time_share if time_share >= max(work, _TIME_COUNTS_FROM) else work
             if done >= 1:
                 break
-            loss = self._step(order.pop(), config.semantic_rate * schedule(done, config=config))
-            seconds = self._clock() - began
-            yield SemanticStep(step=step, seconds=seconds, loss=loss, done=step / most)
+            loss = self._step(self._order.pop(), config.semantic_rate * schedule(done, config=config))
+            self._done, self._seconds = self._done + 1, self._clock() - began
+            yield SemanticStep(step=self._done, seconds=self._seconds, loss=loss, done=self._done / most)
         with torch.no_grad():
             for weight, average in zip(self.head.parameters(), self._average, strict=True):
                 weight.copy_(average)
@@ -133,6 +175,32 @@ class SemanticTrainer:
                 self._samples[index], labels=self.head.labels, unlabelled=self._config.unlabelled
             )
         return self._targets[index]
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """One weight, its average, and what the optimizer remembers of it (nothing before its first step)."""
+
+    weight: Tensor
+    average: Tensor
+    adam: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, state: State, name: str, *, like: Tensor) -> "_Taken":
+        """Raises KeyError for what is missing, ValueError for what does not fit."""
+
+        def taken(group: str, shape: torch.Size) -> Tensor:
+            found = state.tensors[f"{group}.{name}"]
+            if found.shape != shape or found.dtype != like.dtype or not bool(found.isfinite().all()):
+                raise ValueError(f"{group}.{name} is {found.dtype} of {tuple(found.shape)}, or not finite")
+            # A fused optimizer counts its steps beside the weights.
+            return found.to(like.device, copy=True)
+
+        adam = ("exp_avg", "exp_avg_sq") if f"step.{name}" in state.tensors else ()
+        remembered = {key: taken(key, like.shape) for key in adam}
+        if remembered:
+            remembered["step"] = taken("step", torch.Size(()))
+        return cls(taken("weight", like.shape), taken("average", like.shape), remembered)
 
 
 def semantic_loss(
