@@ -30,6 +30,10 @@ function pale(least) {
 
 // Where the order of the Tab key is not that in which people read.
 function disordered() {
+  // What is out of sight has its place only once it is laid out.
+  for (const each of document.querySelectorAll("body *")) {
+    if (getComputedStyle(each).contentVisibility === "auto") each.style.contentVisibility = "visible";
+  }
   const all = [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]")];
   const can = all.filter((each) => !each.disabled && each.tabIndex >= 0 && !each.matches(".skip")
     && each.getClientRects().length && getComputedStyle(each).visibility !== "hidden");

@@ -52,10 +52,10 @@ Promise.all(shown.map((each) => each.decode())).then(() => {
 
 def pages(here: Site) -> dict[str, str]:
     """Each page's address by its name."""
-    first, last = here.versions
+    first, last = here.versions[0], here.versions[-1]
     return {
         "overview": here.review,
-        "versions": f"{here.review}/versions?a={first}&b={last}",
+        "versions": f"{here.review}/versions" + (f"?a={first}&b={last}" if first != last else ""),
         "masks": f"{here.review}/masks?version={last}&prompt=point",
         "data": f"{here.review}/data?version={last}",
         "decide": f"{here.review}/decide?version={first}",
@@ -66,7 +66,11 @@ def pages(here: Site) -> dict[str, str]:
 def open_page(browser: webdriver.Chrome, address: str) -> None:
     """Go there, and wait until all that is in view is there."""
     browser.get(address)
-    seen = "return [...document.images].every((each) => each.complete || each.getBoundingClientRect().top > 2000)"
+    _wait_for_images(browser)
+
+
+def _wait_for_images(browser: webdriver.Chrome) -> None:
+    seen = "return [...document.images].every((each) => each.complete || each.loading === 'lazy')"
     WebDriverWait(browser, 120).until(lambda it: it.execute_script(seen))
 
 
@@ -95,6 +99,11 @@ def take_pictures(here: Site, out: Path) -> None:
 
 def _save(browser: webdriver.Chrome, path: Path, *, tallest_px: int = _TALLEST_PX) -> None:
     """A PNG of few colours, or a JPEG where that would be larger than 150 kB."""
+    # Cards out of sight are not painted until somebody scrolls there; the picture reaches farther than the window.
+    shown = "for (const each of document.querySelectorAll('.card')) each.style.contentVisibility = 'visible'"
+    browser.execute_script(shown)
+    browser.execute_script("for (const each of document.querySelectorAll('.card img')) each.loading = 'eager'")
+    _wait_for_images(browser)
     wide, tall = browser.execute_script("return [innerWidth, document.documentElement.scrollHeight]")
     shot = {"clip": {"x": 0, "y": 0, "width": wide, "height": min(tall, tallest_px), "scale": 1}}
     data = browser.execute_cdp_cmd("Page.captureScreenshot", shot | {"captureBeyondViewport": True})["data"]
@@ -173,7 +182,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parts = ("pictures", "checks", "paint")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, metavar="PART")
-    parser.add_argument("--epochs", type=int, default=10, help="of the second version's training, at most")
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="of the second version's training, at most; 0: one version"
+    )
     given = parser.parse_args()
     measured = commit()
     with site(given.nuclei, given.folder, epochs=given.epochs, objects=OBJECTS if "paint" in given.only else 0) as here:

@@ -61,7 +61,7 @@ class Site:
 
 @contextmanager
 def site(nuclei: Path, folder: Path, *, epochs: int, objects: int = 0) -> Iterator[Site]:
-    """Train what `folder` does not hold yet, one epoch and then `epochs`, and serve.
+    """Train what `folder` does not hold yet, one epoch and then `epochs` (0: no second version), and serve.
 
     `objects`: how many the second project's version holds out; 0: without that project.
     """
@@ -103,6 +103,8 @@ def _versions(
     known = [each.version for each in Registry(settings.model_dir).versions(1)]
     yield from known
     for number, (part, most) in enumerate(zip((tasks[:_FEW], tasks[_FEW:]), epochs, strict=True)):
+        if not most:
+            return
         for task in part:
             client.create_annotation(task["id"], task["annotations"][0]["result"], lead_time=40.0)
         if number >= len(known):
