@@ -22,20 +22,25 @@ def made(tiny_sam_dir: Path, tmp_path: Path) -> Engine:
     return Engine(settings, registry=Registry(settings.model_dir), observer=Metrics())
 
 
+def running() -> set[threading.Thread]:
+    """All threads but tqdm's, which comes with the first bar of progress and stays."""
+    return {thread for thread in threading.enumerate() if thread.name != "tqdm_monitor"}
+
+
 def test_stopped_it_leaves_no_thread(made: Engine) -> None:
-    before = set(threading.enumerate())
+    before = running()
     made.start()
     made.wait(SOON_S)
-    assert set(threading.enumerate()) - before
+    assert running() - before
     for thread in threading.enumerate():
         if thread.name == "load-base":
             thread.join(SOON_S)
     made.stop()
-    assert not set(threading.enumerate()) - before
+    assert not running() - before
 
 
 def test_stopped_while_it_loads_it_opens_nothing_afterwards(made: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, loads, may_load = set(threading.enumerate()), threading.Event(), threading.Event()
+    before, loads, may_load = running(), threading.Event(), threading.Event()
 
     def slowly(*args: Any, **more: Any) -> BaseModel:
         loads.set()
@@ -47,7 +52,7 @@ def test_stopped_while_it_loads_it_opens_nothing_afterwards(made: Engine, monkey
     assert loads.wait(SOON_S)
     made.stop()
     may_load.set()
-    for thread in set(threading.enumerate()) - before:
+    for thread in running() - before:
         thread.join(SOON_S)
-    assert not set(threading.enumerate()) - before
+    assert not running() - before
     assert made.loaded is None

@@ -105,7 +105,7 @@ def work(tmp_path: Path, tiny_sam_dir: Path, studio: FakeLabelStudio, redis_url:
     for process in started:
         process.terminate()
     for process in started:
-        process.wait(30)
+        process.wait(120)
 
 
 def wait_for(condition: Callable[[], Any], *, seconds: float = 120.0) -> Any:
@@ -125,7 +125,7 @@ def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_
     first = work()
     wait_for(lambda: list((tmp_path / "models" / "unfinished").rglob("*.state")))
     first.send_signal(signal.SIGKILL)
-    first.wait(10)
+    first.wait(120)
     assert queue.status(project_id).verdict is None, "it was done before it could be killed"
     work()
 

@@ -5,7 +5,7 @@ import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -187,23 +187,39 @@ def test_readers_never_see_a_half_written_file(tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 1
 
 
+def _size(path: Path) -> int:
+    """Of a file that another process may take away at any moment."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _fill(folder: Path, first: int, *, max_bytes: int) -> tuple[int, int]:
     """In a process of its own: puts and gets; tells the most bytes seen, and how many came back other than put."""
     disk, most, wrong = DiskEmbeddings(folder, max_bytes=max_bytes), 0, 0
     for image in range(first, first + 40):
         disk.put(key(image % 25), embedding(float(image % 25)))
-        most = max(most, sum(each.stat().st_size for each in folder.glob("*.safetensors") if each.exists()))
+        most = max(most, sum(map(_size, folder.glob("*.safetensors"))))
         found = disk.get(key((image * 7) % 25))
         wrong += found is not None and float(found.features[0, 0, 0, 0]) != (image * 7) % 25
     return most, wrong
 
 
-def test_several_processes_together_stay_within_the_bytes_and_never_mix_up(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    """Three processes beside this one; each takes seconds to load torch."""
+    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def test_several_processes_together_stay_within_the_bytes_and_never_mix_up(
+    processes: ProcessPoolExecutor, tmp_path: Path
+) -> None:
     max_bytes = 6 * size_of_one(tmp_path / "one")
     folder = tmp_path / "shared"
-    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
-        runs = [pool.submit(_fill, folder, 11 * number, max_bytes=max_bytes) for number in range(3)]
-        seen = [run.result(timeout=300) for run in runs]
+    runs = [processes.submit(_fill, folder, 11 * number, max_bytes=max_bytes) for number in range(3)]
+    seen = [run.result(timeout=300) for run in runs]
 
     assert all(wrong == 0 for _, wrong in seen)
     assert all(most <= max_bytes for most, _ in seen)
@@ -221,9 +237,10 @@ def _compute_alone(folder: Path) -> float:
         return 0.5
 
 
-def test_several_processes_that_want_one_embedding_compute_it_once(tmp_path: Path) -> None:
-    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
-        assert sum(pool.map(_compute_alone, [tmp_path] * 3)) == 0.5
+def test_several_processes_that_want_one_embedding_compute_it_once(
+    processes: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    assert sum(processes.map(_compute_alone, [tmp_path] * 3)) == 0.5
 
 
 def test_who_waited_long_enough_for_another_process_goes_on(tmp_path: Path) -> None:
