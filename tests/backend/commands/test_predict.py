@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from backend.__main__ import app
-from backend.registry.checkpoint import Manifest, write_checkpoint
+from backend.errors import BadCheckpoint
+from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.sam.loading import decoder_bytes, load_base, new_head
 from backend.sam.semantic import with_semantic
 
@@ -74,3 +77,25 @@ def test_without_a_semantic_head_all_that_stands_out_is_predicted_and_that_is_sa
     said, tasks = predicted(folder)
     assert len(tasks) == 3
     assert "automatic masks: it has no semantic head" in said
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (None, "do not fit: missing or unknown semantic.tokens"),
+        (torch.full((1, 32), float("nan")), "semantic.tokens holds numbers that are not finite"),
+        (torch.zeros(2, 32), r"semantic.tokens has shape \(2, 32\), not \(1, 32\)"),
+    ],
+)
+def test_a_head_that_is_damaged_is_refused_in_one_sentence_and_nothing_is_written(
+    folder: Path, damage: torch.Tensor | None, told: str
+) -> None:
+    path = folder / "checkpoint"
+    state = safetensors.torch.load_file(path / "model.safetensors")
+    del state["semantic.tokens"]
+    if damage is not None:
+        state["semantic.tokens"] = damage
+    write_checkpoint(path, weights=safetensors.torch.save(state), manifest=read_manifest(path))
+    with pytest.raises(BadCheckpoint, match=f"^the weights of tiny-v1.*{told}$"):
+        predicted(folder, "--checkpoint", str(path))
+    assert not (folder / "predictions.json").exists()
