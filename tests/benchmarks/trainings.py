@@ -147,7 +147,8 @@ def samloop(*words: str | Path, cache: Path, **environment: str) -> tuple[str, f
     told = [str(each) for each in words]
     say(f"$ samloop {' '.join(told)}")
     started = time.monotonic()
-    settings = {**os.environ, "SAMLOOP_CACHE_DIR": str(cache), **environment}
+    # Not measured here what is forgotten: it would count as a training's time, and takes longer than its encoding.
+    settings = {**os.environ, "SAMLOOP_CACHE_DIR": str(cache), "SAMLOOP_FORGETTING": "false", **environment}
     command = [sys.executable, "-m", "backend", *told]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=settings)
     return done.stdout, time.monotonic() - started
