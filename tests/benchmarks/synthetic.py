@@ -1,6 +1,6 @@
 """How well a semantic head finds the four labels of pictures that hold their own truth (shapes), on those it never saw.
 
-python tests/benchmarks/synthetic.py [--images 40] [--steps 300]    and writes it to README: two minutes on two cores
+python tests/benchmarks/synthetic.py [--images 120] [--steps 400]    and writes it to README: two minutes on two cores
 
 mobile-sam, seed 0, the recipe of `samloop train --head semantic`; its steps end the training, not its seconds, so that
 the figures do not depend on how busy the machine is.
@@ -26,7 +26,7 @@ from finetuner.objects import LabelledMask
 from finetuner.semantic.learning import SemanticTrainer
 from finetuner.semantic.measuring import measure_semantic, semantic_report
 
-IMAGES, STEPS = 40, 300
+IMAGES, STEPS = 120, 400
 _HELD_OUT = 5  # the last of so many
 
 
