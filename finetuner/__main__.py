@@ -1,4 +1,7 @@
-"""`python -m finetuner EXPORT IMAGES OUT`: `samloop train --export`, where only the fine-tuner is wanted."""
+"""`python -m finetuner EXPORT IMAGES OUT`: `samloop train --export`, where only the fine-tuner is wanted.
+
+On several GPUs: `accelerate launch --num_processes 2 -m finetuner EXPORT IMAGES OUT` (processes).
+"""
 
 import argparse
 import json
@@ -9,16 +12,29 @@ from backend.settings import Settings
 
 
 def main() -> None:
-    """Train on an export; print the verdict as JSON."""
+    """Train on an export; print the verdict as JSON. Started by `accelerate launch`, on several GPUs."""
     parser = argparse.ArgumentParser(prog="finetuner", description=main.__doc__)
     for name, text in (("export", "Label Studio's JSON export"), ("images", "folder"), ("out", "checkpoint folder")):
         parser.add_argument(name, type=Path, help=text)
+    parser.add_argument("--method", help="decoder, lora or conv-lora; absent: SAMLOOP_METHOD")
+    parser.add_argument("--head", default="promptable", help="semantic: a semantic head is trained too")
+    parser.add_argument("--epochs", type=int, help="exactly so many, up to --seconds")
+    parser.add_argument("--seconds", type=float, help="at most so many; absent: SAMLOOP_TRAIN_SECONDS")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     share_cores()
     from finetuner.offline import train_export  # imports torch, which reads the environment once
+    from finetuner.processes import Dismissed, Processes
 
-    manifest = train_export(given.export, given.images, given.out, settings=Settings.from_env(), seed=given.seed)
+    settings = Settings.from_env()
+    processes = Processes.joined(device=settings.device)
+    try:
+        manifest = train_export(
+            given.export, given.images, given.out, settings=settings, method=given.method, head=given.head,
+            epochs=given.epochs, seconds=given.seconds, seed=given.seed, processes=processes,
+        )  # fmt: skip
+    except Dismissed:
+        return
     print(json.dumps({"version": manifest.version, **manifest.verdict}))  # noqa: T201 - its output
 
 

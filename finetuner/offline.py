@@ -22,6 +22,7 @@ from finetuner.evaluation import Measured, measure
 from finetuner.folds import fair_images
 from finetuner.outcome import Compared
 from finetuner.presets import config_of
+from finetuner.processes import Processes
 from finetuner.progress import Progress, silent
 from finetuner.recipe import Served, Workshop, base_predictor, learn, learnt_images
 from finetuner.semantic.measuring import measure_semantic, semantic_report
@@ -44,21 +45,25 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     seconds: float | None = None,
     seed: int = 0,
     progress: Progress = silent,
+    processes: Processes | None = None,
 ) -> Manifest:
     """Train on the export, and write a checkpoint with its report to the folder `out`; return its manifest.
 
     The split, the recipe and the measures are those of a project's training; absent, the method is the settings'.
     `epochs` given: that many, up to `seconds`; else as many as the recipe's bound on work allows. Nothing is promoted:
     nothing is served here. Killed, and called again with the same, it goes on where it was: until it is done
-    that is kept in `<out>.unfinished`.
+    that is kept in `<out>.unfinished`. Several `processes` call it alike: the preset's images a step are each one's.
 
     Raises:
         BadInput: the export is none, or the method or head is unknown.
         NothingToLearn: fewer than two usable images.
+        Dismissed: of several processes this is another than the first, which alone writes the checkpoint.
     """
+    processes = processes or Processes()
     if head not in HEADS:
         raise BadInput(f"head {head[:40]!r} is none of {', '.join(HEADS)}")
-    config = replace(config_of(settings), head=head, seed=seed)
+    config = processes.scaled(config_of(settings), is_fixed=bool(settings.images_per_step))
+    config = replace(config, head=head, seed=seed)
     if method is not None:
         config = replace(config, method=method)
     if epochs is not None:
@@ -66,7 +71,10 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     if seconds is not None:
         config = replace(config, seconds=seconds)
     unfinished = out.with_name(f"{out.name}.unfinished")
-    workshop = Workshop.open(settings, config=config, progress=progress, unfinished_in=unfinished)
+    workshop = Workshop.open(
+        settings, config=config, progress=progress if processes.is_first else silent, unfinished_in=unfinished,
+        processes=processes,
+    )  # fmt: skip
     samples = _samples(export, images, settings=settings, workshop=workshop)
     candidate = learn(samples, served=Served(version=workshop.base.name), workshop=workshop)
     progress("publishing", folder=str(out))

@@ -31,6 +31,7 @@ from finetuner.methods import new_method
 from finetuner.methods.base import Method
 from finetuner.outcome import Compared, calibrate
 from finetuner.presets import peak_mib
+from finetuner.processes import Processes
 from finetuner.progress import Progress
 from finetuner.promotion import Verdict
 from finetuner.replay import replayed_samples
@@ -88,6 +89,7 @@ class Workshop:
     """What every step of a training uses. `generic_in`: the folder for the base's masks of other things (generic).
 
     `unfinished_in`: the folder for what a killed training goes on from, saved every `save_every_s`; None: none is kept.
+    `processes`: those that train together.
     """
 
     base: BaseModel
@@ -99,10 +101,17 @@ class Workshop:
     unfinished_in: Path | None = None
     save_every_s: float = 0.0
     generic_in: Path | None = None
+    processes: Processes = field(default_factory=Processes)
 
     @classmethod
     def open(
-        cls, settings: Settings, *, config: TrainConfig, progress: Progress, unfinished_in: Path | None = None
+        cls,
+        settings: Settings,
+        *,
+        config: TrainConfig,
+        progress: Progress,
+        unfinished_in: Path | None = None,
+        processes: Processes | None = None,
     ) -> "Workshop":
         """Load the base model.
 
@@ -121,6 +130,7 @@ class Workshop:
             unfinished_in=unfinished_in,
             save_every_s=settings.save_seconds,
             generic_in=settings.cache_dir / "generic",
+            processes=processes or Processes(),
         )
 
     def unfinished(self, samples: Sequence[Sample], *, served: str) -> Unfinished | None:
@@ -133,11 +143,14 @@ class Workshop:
         facts = {
             "config": self.config.to_json(), "data": data_digest(samples), "base": self.base.fingerprint,
             "encoder": self.base.encoder_fingerprint, "device": self.base.device.type, "served": served,
+            "processes": self.processes.count,
             "code": [importlib.metadata.version(name) for name in ("samloop", "torch", "numpy")], "layout": _LAYOUT,
             # The digest of the data knows no order, and the trainer's draws do.
             "order": [[each.image_sha256, *((item.y0_px, item.x0_px) for item in each.objects)] for each in samples],
         }  # fmt: skip
-        return Unfinished(self.unfinished_in, key=run_key(facts), every_s=self.save_every_s)
+        return Unfinished(
+            self.unfinished_in, key=run_key(facts), every_s=self.save_every_s, writes=self.processes.is_first
+        )
 
     def annotated(self, task: object, *, image_key: str | None) -> AnnotatedTask | None:
         """Read one task as annotations.annotated_task does; None if there is nothing in it to learn from."""
@@ -185,6 +198,7 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     Raises:
         NothingToLearn: too few usable images.
         Diverged: the training went to numbers that are none.
+        Dismissed: of several processes this is another than the first, which alone measures and judges.
     """
     began, config = time.monotonic(), workshop.config
     data = DataReport.of(samples, workshop.exclusions)
@@ -210,6 +224,7 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
         **({} if calibration is None else {"calibration": calibration.to_json()}),
         "seconds": _seconds(trained, began_s=began),
         "memory_mib": peak_mib(),
+        "processes": workshop.processes.count,
         "ended_at": trained.ended_at[-1],
         "split": _split_json(dataset, trained, start=start),
         "start": start.to_json(),
@@ -230,12 +245,9 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     )  # fmt: skip
     masks = review_file(dataset.held_out, base=compared.base, candidate=compared.candidate)
     return Candidate(
-        weights=weights,
-        manifest=manifest,
-        verdict=verdict,
-        others={REPORT_FILE: page, REVIEW_FILE: masks},
+        weights=weights, manifest=manifest, verdict=verdict, others={REPORT_FILE: page, REVIEW_FILE: masks},
         unfinished=unfinished,
-    )
+    )  # fmt: skip
 
 
 def _manifest(  # noqa: PLR0913 - all by name
@@ -297,6 +309,7 @@ def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished
         folder=workshop.generic_in,
     )  # fmt: skip
     measured: list[Measured] = []
+    processes = workshop.processes
     ended_at, looks, here_s = [], [], 0.0
     for training in trainings(dataset, config=workshop.config, replayed=replayed):
         began_s = time.monotonic()
@@ -304,12 +317,15 @@ def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished
         method = new_method(workshop.config.method, workshop.base, config=workshop.config)
         start.put_into(method)
         run = TrainingRun(
-            method, training, embeddings=workshop.embeddings, unfinished=unfinished, progress=workshop.progress
-        )
+            method, training, embeddings=workshop.embeddings, unfinished=unfinished, progress=workshop.progress,
+            processes=processes,
+        )  # fmt: skip
         ended_at.append(run.train())
+        if training.number == training.count:
+            processes.part()
         looks.append(run.curves.looks)
         here_s += time.monotonic() - began_s
-        if training.held_out:
+        if training.held_out and processes.is_first:
             candidate = method.predictor(version="candidate")
             measured += _measured(candidate, training.held_out, who="candidate", workshop=workshop)
     return _Trained(

@@ -1,5 +1,6 @@
 """The loop: an image a step or several, a few objects of each (rounds), moved and averaged; it yields its steps."""
 
+import hashlib
 import logging
 import math
 import time
@@ -16,6 +17,7 @@ from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
 from finetuner.dataset import Sample
 from finetuner.methods.base import Method
+from finetuner.processes import Processes
 from finetuner.rounds import Learnt, Rounds
 from finetuner.unfinished import State
 from finetuner.weights import TrainedWeights
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _MOST_BAD_STEPS = 5
 _TIME_COUNTS_FROM = 0.25
+_ALONE = Processes()
 
 
 class Diverged(SamloopError):
@@ -56,7 +59,7 @@ class Trainer:
     The same seed, samples and config give the same weights on the same machine, as long as `seconds` does not end it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two by name
         self,
         method: Method,
         samples: Sequence[Sample],
@@ -64,6 +67,7 @@ class Trainer:
         config: TrainConfig,
         embedding: Callable[[Sample], Embedding],
         clock: Callable[[], float] = time.monotonic,
+        processes: Processes = _ALONE,
     ) -> None:
         if not samples:
             raise NothingToLearn("no image is left to learn from: annotate at least two images and train again")
@@ -72,6 +76,7 @@ class Trainer:
         self._visits = [
             sample for sample in samples for _ in range(config.ground_truth_weight if sample.is_ground_truth else 1)
         ]
+        self._processes = processes
         self._rounds, self._clock = Rounds(method, config=config, embedding=embedding), clock
         self._weights = TrainedWeights(method.trainable(), config=config)
         self._rng = np.random.default_rng(config.seed)
@@ -82,6 +87,12 @@ class Trainer:
     def weights(self) -> TrainedWeights:
         """What moves."""
         return self._weights
+
+    @property
+    def begins_at(self) -> str:
+        """The step that is done, and the images to learn from: what several processes must have in common."""
+        digest = hashlib.sha256(" ".join(each.image_sha256 for each in self._visits).encode()).hexdigest()
+        return f"step {self._at.step}, {len(self._visits)} images, {digest}"
 
     def stop(self) -> None:
         """Let the step under way be the last."""
@@ -121,7 +132,7 @@ class Trainer:
                 if at.epoch == epochs:
                     break
                 at.epoch, at.next, at.order = at.epoch + 1, 0, self._rng.permutation(len(self._visits)).tolist()
-            seconds = self._clock() - began
+            seconds = self._processes.agreed(self._clock() - began)
             done = _share_done(at.decodes / most, seconds / config.promptable_seconds)
             if done >= 1:
                 break
@@ -153,10 +164,14 @@ class Trainer:
     def _step(self, images: Sequence[tuple[Sample, np.random.Generator]], rate: float) -> Learnt:
         """Back-propagate part by part, clip, move, average. The mean losses, and how many object-prompts there were."""
         self._weights.forget_gradients()
-        learnt, size = Learnt(), max(1, math.ceil(len(images) / self._config.accumulate))
-        for first in range(0, len(images), size):
-            learnt += self._rounds.learn(images[first : first + size], of=len(images))
-        learnt = Learnt(learnt.mask / len(images), learnt.iou / len(images), learnt.decodes)
+        mine = images[self._processes.rank :: self._processes.count]
+        learnt, size = Learnt(), max(1, math.ceil(len(mine) / self._config.accumulate))
+        for first in range(0, len(mine), size):
+            learnt += self._rounds.learn(mine[first : first + size], of=len(images))
+        mask, iou, decodes = self._processes.add_up(
+            self._weights.parameters, (learnt.mask, learnt.iou, float(learnt.decodes))
+        )
+        learnt = Learnt(mask / len(images), iou / len(images), round(decodes))
         norm = self._weights.clip()
         if math.isfinite(learnt.mask + learnt.iou) and bool(norm.isfinite()):
             self._at.bad_steps = 0

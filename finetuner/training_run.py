@@ -13,6 +13,7 @@ from finetuner.dataset import Embeddings
 from finetuner.early_stopping import EarlyStopping, validation_part
 from finetuner.folds import Training
 from finetuner.methods.base import Method
+from finetuner.processes import Processes
 from finetuner.progress import Progress
 from finetuner.replay import mixed
 from finetuner.trainer import Step, Trainer
@@ -21,6 +22,7 @@ from finetuner.unfinished import State, Unfinished
 log = logging.getLogger(__name__)
 
 _TELL_S = 5.0
+_ALONE = Processes()
 
 
 class TrainingRun:
@@ -31,7 +33,7 @@ class TrainingRun:
     gone). Time that was spent before it counts.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two by name
         self,
         method: Method,
         training: Training,
@@ -39,16 +41,20 @@ class TrainingRun:
         embeddings: Embeddings,
         unfinished: Unfinished | None,
         progress: Progress,
+        processes: Processes = _ALONE,
     ) -> None:
         self._training, self._unfinished, self._progress = training, unfinished, progress
         config = training.config
         learning, looking = (partial(method.seen, embeddings=embeddings, learns=each) for each in (True, False))
         teaching, validating = validation_part(training.train, config=config)
         self._trainer = Trainer(
-            method, mixed(teaching, training.replayed, share=config.replay), config=config, embedding=learning
-        )
+            method, mixed(teaching, training.replayed, share=config.replay), config=config, embedding=learning,
+            processes=processes,
+        )  # fmt: skip
+        self._processes = processes
         self._stopping = EarlyStopping(method, validating, config=config, embedding=looking)
-        self._watcher = Watcher(method, training.held_out, config=config, embedding=looking)
+        watched = training.held_out if processes.is_first else ()
+        self._watcher = Watcher(method, watched, config=config, embedding=looking)
         self._curves = Curves()
         self._resumed = 0
 
@@ -62,8 +68,11 @@ class TrainingRun:
 
         Raises:
             Diverged: the training went to numbers that are none.
+            BadInput: of several processes this one would train apart from the others.
         """
         ended_at = self._taken_up()
+        # Before the first of them may overwrite what all read.
+        self._processes.must_agree(self._trainer.begins_at if ended_at is None else "ended")
         if ended_at is not None:
             return ended_at
         self._look(0, 0.0)
@@ -74,6 +83,7 @@ class TrainingRun:
             if step.done < 1:
                 self._look(step.step, step.done)
             goes_on = self._stopping.look(self._trainer.weights, step=step.step, done=step.done)
+            goes_on = bool(self._processes.agreed(float(goes_on)))
             if not goes_on:
                 self._trainer.stop()
             losses.append(step.loss)

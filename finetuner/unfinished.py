@@ -54,13 +54,14 @@ class Unfinished:
         folder: where runs are kept, those of others too: at most four, and none for longer than a week.
         key: SHA-256 in hexadecimal of all that decides what comes of the run.
         every_s: seconds from one state to the next; more where writing is slow. 0: nothing is kept or looked for.
+        writes: of several processes that train together one writes, all read.
     """
 
-    def __init__(self, folder: Path, *, key: str, every_s: float) -> None:
+    def __init__(self, folder: Path, *, key: str, every_s: float, writes: bool = True) -> None:
         if not _KEY.fullmatch(key):
             raise ValueError(f"key={key[:80]!r} is not a SHA-256 in hexadecimal")
         self._root, self._folder, self._every_s = folder, folder / key, every_s
-        self._next_s = time.monotonic() + every_s
+        self._next_s, self._writes = time.monotonic() + every_s, writes
 
     def load(self, number: int) -> State | None:
         """What was saved of this training last; None if nothing was, or if it cannot be used."""
@@ -69,7 +70,8 @@ class Unfinished:
         path = self._path(number)
         try:
             for torn in self._folder.glob(f".{path.name}.*.tmp"):  # what a kill while it was written has left
-                torn.unlink(missing_ok=True)
+                if self._writes:
+                    torn.unlink(missing_ok=True)
             with open_plain(path) as file:
                 return _parsed(file)
         except (FileNotFoundError, NotADirectoryError):
@@ -80,11 +82,11 @@ class Unfinished:
 
     def is_due(self) -> bool:
         """Whether it is time to save again."""
-        return bool(self._every_s) and time.monotonic() >= self._next_s
+        return bool(self._every_s) and self._writes and time.monotonic() >= self._next_s
 
     def save(self, number: int, state: State) -> None:
         """Keep this in place of what was kept. A disk that is full, or a folder that is away, costs the state alone."""
-        if not self._every_s:
+        if not self._every_s or not self._writes:
             return
         began_s = time.monotonic()
         try:
@@ -105,6 +107,8 @@ class Unfinished:
             "%s cannot be used, so the training begins again: %s", self._path(number), why[:200],
             extra={"event": "training.state_refused"},
         )  # fmt: skip
+        if not self._writes:
+            return
         with suppress(OSError):
             self._path(number).unlink()
 

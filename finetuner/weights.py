@@ -31,6 +31,11 @@ class TrainedWeights:
             fused=all(weight.device.type == "cpu" for weight in self._weights) or None,
         )  # fmt: skip
 
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """The weights themselves, in their order."""
+        return self._weights
+
     def forget_gradients(self) -> None:
         """Begin a step."""
         self._adam.zero_grad(set_to_none=True)
