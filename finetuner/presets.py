@@ -27,14 +27,17 @@ _OWN_MIB = 600.0  # CUDA's context and libraries
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """Objects of an image, images of a step, the parts that it is done in, and whether an encoder keeps its blocks'."""
+    """Objects of an image, images of a step, its parts, and whether an encoder's blocks are run again on the way back.
+
+    `recompute` None: as the recipe has it, by the kind of encoder.
+    """
 
     name: str
     from_gib: float
     objects_per_step: int
     images_per_step: int
     accumulate: int
-    recompute: bool
+    recompute: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ ENCODERS = {
 PRESETS = {
     each.name: each
     for each in (
-        Preset(name="cpu", from_gib=0.0, objects_per_step=6, images_per_step=1, accumulate=1, recompute=True),
+        Preset(name="cpu", from_gib=0.0, objects_per_step=6, images_per_step=1, accumulate=1, recompute=None),
         Preset(name="8gb", from_gib=0.0, objects_per_step=8, images_per_step=2, accumulate=2, recompute=True),
         Preset(name="24gb", from_gib=20.0, objects_per_step=12, images_per_step=4, accumulate=1, recompute=True),
         Preset(name="80gb", from_gib=70.0, objects_per_step=16, images_per_step=8, accumulate=2, recompute=False),
@@ -115,7 +118,7 @@ def with_preset(config: TrainConfig, settings: Settings) -> TrainConfig:
         objects_per_step=settings.objects_per_step or preset.objects_per_step,
         images_per_step=images,
         accumulate=settings.accumulate or min(preset.accumulate, images),
-        recompute=preset.recompute,
+        recompute=config.recompute if preset.recompute is None else preset.recompute,
     )
 
 
@@ -128,7 +131,7 @@ def computed_mib(preset: Preset, *, encoder: Encoder, adapts: bool, precision: s
     images = -(-preset.images_per_step // preset.accumulate)
     weights = encoder.parameters * wide + 8 * _DECODER * 4
     decodes = images * preset.objects_per_step * DECODE_MIB[precision] * _BACK
-    kept = images * _encoder_bytes(encoder, wide=wide, recompute=preset.recompute) if adapts else 0
+    kept = images * _encoder_bytes(encoder, wide=wide, recompute=preset.recompute is not False) if adapts else 0
     once = _block_bytes(encoder, wide=wide, is_global=True)  # an image's way forward, or the block run again on its way
     return _OWN_MIB + decodes + (weights + kept + once) / 2**20
 
