@@ -18,7 +18,7 @@ def main() -> None:
         parser.add_argument(name, type=Path, help=text)
     parser.add_argument("--method", help="decoder, lora or conv-lora; absent: SAMLOOP_METHOD")
     parser.add_argument("--head", default="promptable", help="semantic: a semantic head is trained too")
-    parser.add_argument("--epochs", type=int, help="exactly so many, up to --seconds")
+    parser.add_argument("--epochs", type=int, help="most epochs; absent: as many as the work allows")
     parser.add_argument("--seconds", type=float, help="at most so many; absent: SAMLOOP_TRAIN_SECONDS")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
