@@ -15,6 +15,7 @@ from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoin
 from backend.sam.loading import trained_of
 from backend.sam.predictor import Predictor, predictor_of
 from backend.settings import Settings
+from finetuner.candidate import Served, learnt_images
 from finetuner.comparison import compared_json
 from finetuner.config import HEADS
 from finetuner.dataset import Sample, assemble
@@ -24,8 +25,9 @@ from finetuner.outcome import Compared
 from finetuner.presets import config_of
 from finetuner.processes import Processes
 from finetuner.progress import Progress, silent
-from finetuner.recipe import Served, Workshop, base_predictor, learn, learnt_images
+from finetuner.recipe import base_predictor, learn
 from finetuner.semantic.measuring import measure_semantic, semantic_report
+from finetuner.workshop import Workshop
 
 CLICKS = 7  # corrective clicks that `samloop evaluate` measures
 

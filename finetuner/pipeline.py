@@ -15,10 +15,12 @@ from backend.sam.loading import BaseModel
 from backend.sam.predictor import predictor_of
 from backend.settings import Settings
 from finetuner.annotations import AnnotatedTask
+from finetuner.candidate import Candidate, Served, learnt_images
 from finetuner.dataset import Sample
 from finetuner.presets import config_of
 from finetuner.progress import Progress
-from finetuner.recipe import Candidate, Served, Workshop, learn, learnt_images
+from finetuner.recipe import learn
+from finetuner.workshop import Workshop
 
 log = logging.getLogger(__name__)
 

@@ -3,190 +3,41 @@
 import importlib.metadata
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from backend.registry.checkpoint import REPORT_FILE, Manifest
 from backend.registry.review_file import REVIEW_FILE
-from backend.sam.embedding_files import DiskEmbeddings
-from backend.sam.loading import BaseModel, decoder_of, load_base
+from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
 from backend.sam.semantic import with_semantic
-from backend.settings import Settings
-from finetuner.annotations import AnnotatedTask, annotated_task
+from finetuner.candidate import Candidate, Served
 from finetuner.comparison import differences
-from finetuner.config import TrainConfig
 from finetuner.curves import Curves, mean_looks
 from finetuner.data_report import DataReport
-from finetuner.dataset import Dataset, Embeddings, Sample, SampleReader, assemble, data_digest
+from finetuner.dataset import Dataset, Sample, assemble
 from finetuner.evaluation import Measured, measure
-from finetuner.exclusions import Exclusions
 from finetuner.folds import fair_images, trainings
 from finetuner.forgetting import forgetting_json
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
 from finetuner.outcome import Compared, calibrate
 from finetuner.presets import peak_mib
-from finetuner.processes import Processes
-from finetuner.progress import Progress
 from finetuner.promotion import Verdict
 from finetuner.replay import replayed_samples
 from finetuner.report import checkpoint_page
-from finetuner.report.pictures import ImagesAgain
 from finetuner.report.review import review_file
 from finetuner.semantic.beside import train_beside
 from finetuner.smoke import faults
 from finetuner.start import Start, from_base
 from finetuner.training_run import TrainingRun, seed_all
-from finetuner.unfinished import Unfinished, run_key
+from finetuner.unfinished import Unfinished
+from finetuner.workshop import Workshop
 
 log = logging.getLogger(__name__)
-
-_LAYOUT = 2  # of a state: another number where another version of this program could not go on from it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """What the candidate must beat; `predictor` None: the base model itself.
-
-    `learnt`: digests of the images that it has learnt from; measured on those it would look better than it is.
-    `folder`: its checkpoint, for a training that begins with it.
-    """
-
-    version: str
-    predictor: Predictor | None = None
-    learnt: frozenset[str] = frozenset()
-    folder: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """What a training made: the weights' file, and a manifest that lacks only the version and the files.
-
-    `others` are the checkpoint's further files, by name: the report, a page for people, and the masks of the held-out
-    objects, which the review pages show. `unfinished` holds the states of its trainings, which whoever publishes it
-    clears.
-    """
-
-    weights: bytes
-    manifest: Manifest
-    verdict: Verdict
-    others: Mapping[str, bytes] = field(repr=False)
-    unfinished: Unfinished | None = field(default=None, repr=False)
-
-    def published(self) -> None:
-        """It is kept elsewhere now: what would bring it back after a kill is not needed."""
-        if self.unfinished is not None:
-            self.unfinished.clear()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """What every step of a training uses. `generic_in`: the folder for the base's masks of other things (generic).
-
-    `unfinished_in`: the folder for what a killed training goes on from, saved every `save_every_s`; None: none is kept.
-    `processes`: those that train together.
-    """
-
-    base: BaseModel
-    embeddings: Embeddings
-    config: TrainConfig
-    exclusions: Exclusions
-    progress: Progress
-    images_again: ImagesAgain = field(default_factory=ImagesAgain)
-    unfinished_in: Path | None = None
-    save_every_s: float = 0.0
-    generic_in: Path | None = None
-    processes: Processes = field(default_factory=Processes)
-
-    @classmethod
-    def open(
-        cls,
-        settings: Settings,
-        *,
-        config: TrainConfig,
-        progress: Progress,
-        unfinished_in: Path | None = None,
-        processes: Processes | None = None,
-    ) -> "Workshop":
-        """Load the base model.
-
-        Raises:
-            BadWeights: its weights cannot be had.
-        """
-        base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
-        return cls(
-            base=base,
-            embeddings=Embeddings(
-                base, disk=DiskEmbeddings.of(settings), max_pixels=settings.image_megapixels * 1_000_000
-            ),
-            config=config,
-            exclusions=Exclusions(),
-            progress=progress,
-            unfinished_in=unfinished_in,
-            save_every_s=settings.save_seconds,
-            generic_in=settings.cache_dir / "generic",
-            processes=processes or Processes(),
-        )
-
-    def unfinished(self, samples: Sequence[Sample], *, served: str) -> Unfinished | None:
-        """The states of a training on these samples, of an earlier process or of this one; None where none are kept.
-
-        Keyed by all that decides what comes of it: a state of anything else is never taken up.
-        """
-        if self.unfinished_in is None or not self.save_every_s:
-            return None
-        facts = {
-            "config": self.config.to_json(), "data": data_digest(samples), "base": self.base.fingerprint,
-            "encoder": self.base.encoder_fingerprint, "device": self.base.device.type, "served": served,
-            "processes": self.processes.count,
-            "code": [importlib.metadata.version(name) for name in ("samloop", "torch", "numpy")], "layout": _LAYOUT,
-            # The digest of the data knows no order, and the trainer's draws do.
-            "order": [[each.image_sha256, *((item.y0_px, item.x0_px) for item in each.objects)] for each in samples],
-        }  # fmt: skip
-        return Unfinished(
-            self.unfinished_in, key=run_key(facts), every_s=self.save_every_s, writes=self.processes.is_first
-        )
-
-    def annotated(self, task: object, *, image_key: str | None) -> AnnotatedTask | None:
-        """Read one task as annotations.annotated_task does; None if there is nothing in it to learn from."""
-        return annotated_task(task, image_key=image_key, exclusions=self.exclusions, annotators=self.config.annotators)
-
-    def samples(
-        self,
-        tasks: Iterable[AnnotatedTask],
-        *,
-        read: Callable[[AnnotatedTask], bytes],
-        labels: Iterable[str] = (),
-        max_pixels: int,
-    ) -> list[Sample]:
-        """Read the tasks' images and objects; `labels` as Rules has them."""
-
-        def remembered(task: AnnotatedTask) -> bytes:
-            data = read(task)
-            bare = replace(task, annotations=())  # what was drawn is in the samples already
-            self.images_again.remember(data, read=lambda: read(bare), max_pixels=max_pixels)
-            return data
-
-        reader = SampleReader(
-            read=remembered,
-            embeddings=self.embeddings,
-            rules=self.config.rules(labels),
-            max_pixels=max_pixels,
-            exclusions=self.exclusions,
-        )
-        return reader.samples(tasks, progress=self.progress)
-
-
-def learnt_images(manifest: Manifest) -> frozenset[str]:
-    """Digests of the images that a checkpoint has learnt from, as far as its manifest tells."""
-    split = manifest.metrics.get("split")
-    learnt = split.get("learnt") if isinstance(split, Mapping) else None
-    return frozenset(each for each in learnt if isinstance(each, str)) if isinstance(learnt, list) else frozenset()
 
 
 def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> Candidate:

@@ -26,11 +26,13 @@ from finetuner.evaluation import Measured, measure
 from finetuner.forgetting import forgetting_json
 from finetuner.methods import new_method
 from finetuner.offline import _samples
+from finetuner.presets import config_of
 from finetuner.progress import silent
-from finetuner.recipe import Workshop, base_predictor, config_of
+from finetuner.recipe import base_predictor
 from finetuner.replay import mixed, replayed_samples
 from finetuner.trainer import Trainer
 from finetuner.training_run import seed_all
+from finetuner.workshop import Workshop
 
 ROWS: dict[str, dict[str, Any]] = {
     "plain": {"views": 1, "replay": 0.0},

@@ -36,8 +36,9 @@ from finetuner.methods import new_method
 from finetuner.offline import _samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
-from finetuner.recipe import Workshop, base_predictor
+from finetuner.recipe import base_predictor
 from finetuner.trainer import Trainer
+from finetuner.workshop import Workshop
 
 ROUNDS = (4, 8, 16)
 ORDERS = {"random": "at random", "score": "lowest score first", "diverse": "most different first"}

@@ -26,7 +26,7 @@ from finetuner.dataset import Embeddings, Sample, assemble
 from finetuner.offline import _samples
 from finetuner.progress import silent
 from finetuner.prompting import farthest_inner_point
-from finetuner.recipe import Workshop
+from finetuner.workshop import Workshop
 
 NUCLEI = Path(__file__).resolve().parents[3] / "shared" / "data" / "nuclei"
 Table = Mapping[str, np.ndarray]

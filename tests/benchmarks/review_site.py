@@ -30,8 +30,9 @@ from finetuner.evaluation import measure
 from finetuner.offline import exported_tasks, image_path
 from finetuner.pipeline import train_project
 from finetuner.presets import config_of
-from finetuner.recipe import Workshop, base_predictor
+from finetuner.recipe import base_predictor
 from finetuner.report.review import review_file
+from finetuner.workshop import Workshop
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <BrushLabels name="tag" toName="image"><Label value="Nucleus"/></BrushLabels>

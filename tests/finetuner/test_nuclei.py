@@ -15,8 +15,9 @@ from finetuner.evaluation import measure
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.offline import exported_tasks, image_path
 from finetuner.progress import silent
-from finetuner.recipe import Workshop, base_predictor
+from finetuner.recipe import base_predictor
 from finetuner.trainer import Trainer
+from finetuner.workshop import Workshop
 
 # Of the 40 images: enough of either kind to show the gain within a minute and a half, on two idle cores.
 LEARNT, HELD_OUT = slice(0, 16), slice(16, 24)

@@ -24,7 +24,7 @@ from finetuner.pipeline import Outcome, train_project
 from finetuner.presets import config_of
 from finetuner.progress import PHASES, silent
 from finetuner.promotion import Verdict
-from finetuner.recipe import Workshop
+from finetuner.workshop import Workshop
 
 Json = dict[str, Any]
 

@@ -24,8 +24,8 @@ from finetuner.offline import train_export
 from finetuner.presets import config_of
 from finetuner.processes import Processes
 from finetuner.progress import silent
-from finetuner.recipe import Workshop
 from finetuner.unfinished import State
+from finetuner.workshop import Workshop
 
 # `python -m finetuner` in float32: there sums of another order differ in the last bits alone. Where it is asked to, the
 # second process dies in the middle of its fourth step, as by a machine that runs out of memory.

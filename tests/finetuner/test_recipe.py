@@ -17,13 +17,15 @@ from backend.registry.checkpoint import Manifest
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import BaseModel
 from finetuner import outcome, training_run
+from finetuner.candidate import Candidate, Served, learnt_images
 from finetuner.config import TrainConfig
 from finetuner.dataset import Embeddings, Sample
 from finetuner.exclusions import Exclusions
 from finetuner.objects import LabelledMask
 from finetuner.picture import picture_hash
-from finetuner.recipe import Candidate, Served, Workshop, base_predictor, learn, learnt_images
+from finetuner.recipe import base_predictor, learn
 from finetuner.trainer import Trainer
+from finetuner.workshop import Workshop
 
 Json = dict[str, Any]
 CONFIG = TrainConfig(epochs=50, decodes=24, seconds=300.0, precision="float32", bootstrap_rounds=50)

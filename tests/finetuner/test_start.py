@@ -14,6 +14,7 @@ from PIL import Image
 from backend.registry.checkpoint import write_checkpoint
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import BaseModel, decoder_of
+from finetuner.candidate import Candidate, Served, learnt_images
 from finetuner.config import TrainConfig
 from finetuner.dataset import Embeddings, Sample, assemble
 from finetuner.exclusions import Exclusions
@@ -21,8 +22,9 @@ from finetuner.methods import new_method
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.objects import LabelledMask
 from finetuner.progress import silent
-from finetuner.recipe import Candidate, Served, Workshop, learn, learnt_images
+from finetuner.recipe import learn
 from finetuner.start import Start
+from finetuner.workshop import Workshop
 
 CONFIG = TrainConfig(
     epochs=1, decodes=None, seconds=300.0, precision="float32", bootstrap_rounds=20, start="served", learning_rate=1e-3
