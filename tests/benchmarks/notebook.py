@@ -49,7 +49,7 @@ from finetuner.split import split_images
 
 TITLE = "The public notebook's way to fine-tune SAM, with the encoder in every step, against `samloop train`:"
 TOLD = "One box of one nucleus an image and epoch; ViT-B with random weights, and no more images than the row says."
-LADDER = (3, 10, 20, 35, 60)  # epochs of ours, until they are enough
+LADDER = (1, 10, 20, 35, 60)  # epochs of ours, until they are enough
 
 
 @dataclass(frozen=True, slots=True)
