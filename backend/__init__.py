@@ -23,6 +23,7 @@ The map of the house, from the door inwards; imports point downwards only (impor
     jobs          what both ends of the queue agree on
     charts        coordinates of small charts
     order         which tasks to label first
+    progress_line how far a training is, in words
     masks         geometry of arrays: prompts, polygons, outlines, metrics
     valkey        the embedded queue server
     settings      one frozen Settings

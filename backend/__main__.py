@@ -11,27 +11,22 @@ app = typer.Typer(
     help="Segment Anything for Label Studio: pre-annotates, learns from annotations, swaps the better model in.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",  # a docstring's lines are one paragraph
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo.demo)
-app.command()(serving.up)
-app.command()(serving.serve)
-app.command()(serving.worker)
-app.command()(project.connect)
-app.command()(warm.warm)
-app.command()(machine.doctor)
-app.command()(learning.train)
-app.command()(learning.evaluate)
-app.command()(predict.predict)
-app.command()(registry.versions)
-app.command()(registry.promote)
-app.command()(registry.rollback)
-app.command()(export.export)
-app.command()(refresh.refresh)
-app.command()(order.order)
-app.command()(machine.weights)
-app.command("settings")(machine.settings_table)
+_PANELS = {
+    "Run it": (demo.demo, serving.up, serving.serve, serving.worker, project.connect, machine.doctor),
+    "Train and measure": (learning.train, learning.evaluate, predict.predict, export.export),
+    "Look after a project": (
+        registry.versions, registry.promote, registry.rollback, refresh.refresh, order.order, warm.warm,
+    ),
+    "Look up": (machine.weights,),
+}  # fmt: skip
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+app.command("settings", rich_help_panel="Look up")(machine.settings_table)
 
 
 def main() -> None:

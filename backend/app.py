@@ -131,7 +131,9 @@ def _review_router(  # noqa: PLR0913 - all but one by name
         crops=Crops(max_bytes=_CROPS_BYTES, max_pixels=settings.image_megapixels * 1_000_000),
         gate=Gate(
             is_open=settings.basic_auth_user is None,
-            known_host=urlsplit(settings.backend_url).hostname,
+            known_hosts=frozenset(
+                str(urlsplit(url).hostname) for url in (settings.backend_url, settings.public_url) if url
+            ),
         ),
         refreshes=refreshes,
     ).router()

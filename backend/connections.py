@@ -57,6 +57,6 @@ class Connections:
         if not url or not key:
             return None
         try:
-            return LabelStudio(url, key)
+            return LabelStudio(url, key, public_url=self._settings.label_studio_public_url)
         except BadInput:
             return None  # a hostname from /setup that is no URL: images by http still work

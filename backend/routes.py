@@ -20,6 +20,7 @@ from backend.labelstudio.webhook import annotation_changes, parse_event, project
 from backend.lanes import LONGEST_S
 from backend.live.evaluation import LiveEvaluation
 from backend.metrics import CONTENT_TYPE, Metrics
+from backend.progress_line import progress_line
 from backend.registry.store import Registry
 from backend.training import TrainingQueue
 
@@ -235,6 +236,7 @@ class Routes:
             "phase": training.phase,
             "job": training.job_id,
             "progress": dict(training.progress),
+            "said": progress_line(training.progress),
             "verdict": dict(training.verdict) if training.verdict else None,
             "queue": {"queued": training.queued},
             "error": training.error,

@@ -105,6 +105,14 @@ class Settings:
     backend_url: str = _setting(
         "SAMLOOP_BACKEND_URL", _http_url, "http://127.0.0.1:9090", "where Label Studio reaches the backend"
     )
+    public_url: str | None = _setting(
+        "SAMLOOP_PUBLIC_URL", _http_url, None,
+        "where browsers reach the backend, for links to the review pages; absent: SAMLOOP_BACKEND_URL",
+    )  # fmt: skip
+    label_studio_public_url: str | None = _setting(
+        "SAMLOOP_LABEL_STUDIO_PUBLIC_URL", _http_url, None,
+        "where browsers reach Label Studio, for links into it; absent: LABEL_STUDIO_URL",
+    )  # fmt: skip
     model_dir: Path = _setting(
         "MODEL_DIR", _path, lambda: _xdg("XDG_DATA_HOME", ".local/share") / "models", "the registry of checkpoints"
     )

@@ -236,7 +236,8 @@ def assemble(samples: Sequence[Sample], *, share: float, exclusions: Exclusions,
         {each.image_sha256: each.picture or each.image_sha256 for each in samples}, share=share, most_folds=most_folds
     )
     if not split.folds:
-        raise NothingToLearn(f"{_too_few(samples)}; left out: {exclusions.sentence()}")
+        told = f"; left out: {exclusions.sentence()}" if len(exclusions) else ""
+        raise NothingToLearn(_too_few(samples) + told)
 
     def chosen(digests: tuple[str, ...]) -> tuple[Sample, ...]:
         wanted = frozenset(digests)

@@ -25,7 +25,13 @@ class Exclusions:
         self._counts[reason] = self._counts.get(reason, 0) + count
         if len(kept := self._places.setdefault(reason, [])) < _EXAMPLES:
             kept.append(known)
-        log.info("left out: %s (%s)", reason, known, extra={"event": "annotation.excluded", "reason": reason, **known})
+        where = ", ".join(str(value) if name == "why" else f"{name} {value}" for name, value in known.items())
+        log.info(
+            "left out: %s (%s)",
+            reason,
+            where or "no id",
+            extra={"event": "annotation.excluded", "reason": reason, **known},
+        )
 
     def __len__(self) -> int:
         return sum(self._counts.values())

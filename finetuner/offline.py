@@ -216,7 +216,7 @@ def exported_tasks(export: Path) -> list[object]:
     """The tasks in a file that Label Studio exported as JSON.
 
     Raises:
-        BadInput: it holds no list.
+        BadInput: it holds no list, or an empty one.
     """
     try:
         tasks = json.loads(export.read_bytes())
@@ -224,4 +224,8 @@ def exported_tasks(export: Path) -> list[object]:
         raise BadInput(f"{export} is not JSON: {str(fault)[:200]}; export the project as JSON") from fault
     if not isinstance(tasks, list):
         raise BadInput(f"{export} holds {type(tasks).__name__}, not a list of tasks; export the project as JSON")
+    if not tasks:
+        raise BadInput(
+            f"{export} holds no task: Label Studio exports annotated tasks alone unless it is told otherwise"
+        )
     return tasks

@@ -10,12 +10,17 @@ from backend.settings import Settings
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="The whole loop unattended, then stop everything.")] = False,  # noqa: FBT002 - typer's flags
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The backend's port; 0: any free one.")] = 9090,
-    label_studio_port: Annotated[int, typer.Option(min=0, max=65535, help="Label Studio's; 0: any free one.")] = 8080,
-    directory: Annotated[Path | None, typer.Option("--dir", help="Keep everything here; absent: a new folder.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="The whole loop unattended, then stop.")] = False,  # noqa: FBT002 - typer's flags
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The backend's port; 0: any that is free.")] = 9090,
+    label_studio_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Label Studio's port; 0: any that is free.")
+    ] = 8080,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", help="Folder that keeps everything; a later demo in it goes on. Absent: a new one."),
+    ] = None,
 ) -> None:
-    """A real Label Studio with a sample project, the backend, a worker and the embedded Valkey."""
+    """Start a real Label Studio with a sample project, the backend, a worker and the embedded Valkey."""
     from backend.demo.story import run_demo
 
     settings = Settings.from_env()

@@ -10,7 +10,7 @@ from backend.errors import BadInput
 
 
 def export(
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder to make; it must not exist or be empty.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to make; it must be new or empty.")],
     how: Annotated[
         Literal["hf", "sam", "onnx"],
         typer.Option(
@@ -20,13 +20,13 @@ def export(
         ),
     ],
     project: Annotated[
-        int | None, typer.Option("--project", "-p", min=1, help="Export what this project is served by.")
+        int | None, typer.Option("--project", "-p", min=1, help="Export the version that this project is served by.")
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Export the checkpoint in this folder.", exists=True, file_okay=False)
     ] = None,
 ) -> None:
-    """Write a fine-tuned model for other programs, with a card that tells what it is."""
+    """Write a fine-tuned model for other programs, with a model card."""
     if (project is None) == (checkpoint is None):
         raise BadInput("give --project N or --checkpoint DIR, one of the two")
     from backend.registry.checkpoint import read_manifest
@@ -44,4 +44,4 @@ def export(
     manifest = read_manifest(checkpoint) if checkpoint else None
     origin = exporting.Origin(load_as_stored(name, cache_dir=settings.cache_dir), manifest)
     folder = exporting.export(origin, how=how, out=out_dir)
-    out.print(f"{origin.version} is in {folder}: its {exporting.CARD_FILE} tells how to load it", soft_wrap=True)
+    out.print(f"{origin.version} is in {folder}: {exporting.CARD_FILE} in it says how to load it", soft_wrap=True)

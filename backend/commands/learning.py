@@ -9,13 +9,14 @@ from rich.table import Table
 
 from backend.commands.console import AsJson, err, out, print_json, settings_and_logging
 from backend.errors import BadInput
+from backend.progress_line import progress_line
 from backend.registry.checkpoint import REPORT_FILE
 
 Export = Annotated[
     Path | None, typer.Option(help="Label Studio's JSON export.", exists=True, dir_okay=False, readable=True)
 ]
 Images = Annotated[
-    Path | None, typer.Option(help="Folder in which images are looked up by file name.", exists=True, file_okay=False)
+    Path | None, typer.Option(help="Folder with the images, looked up by file name.", exists=True, file_okay=False)
 ]
 
 
@@ -33,13 +34,20 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     ] = None,
     head: Annotated[
         Literal["promptable", "semantic"],
-        typer.Option(help="semantic: a head for pre-annotation without prompts is trained beside the promptable one."),
+        typer.Option(help="semantic: also train a head that pre-annotates without prompts."),
     ] = "promptable",
-    epochs: Annotated[int | None, typer.Option(min=1, max=1000, help="Most epochs.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=1, help="Most seconds of training.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Epochs, as long as --seconds allow; absent: as many as the recipe finds worth it."
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Stop training after so many seconds; absent: SAMLOOP_TRAIN_SECONDS.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random draw: the same seed, the same weights.")] = 0,
 ) -> None:
-    """Train on a project's annotations (the job that the webhook queues), or offline on an export."""
+    """Train on a project (--project, queued) or on an export (--export, without Label Studio)."""
     if project is not None:
         if export or images or out_dir:
             raise BadInput("--project trains in the queue and --export offline: give one of the two")
@@ -70,14 +78,9 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
 
 
 def print_progress(phase: str, **figures: float | str) -> None:
-    """One line a step on stderr, figures to three decimals; a text of several lines stands on its own below."""
-    shown = "  ".join(
-        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in figures.items()
-        if "\n" not in str(value)
-    )
+    """One line a step on stderr; a text of several lines stands on its own below."""
     tables = [value for value in figures.values() if isinstance(value, str) and "\n" in value]
-    for text in (f"{phase:<11} {shown}", *tables):
+    for text in (f"{phase:<11} {progress_line(figures)}", *tables):
         err.print(text, markup=False, highlight=False, soft_wrap=True)
     sys.stderr.flush()
 
@@ -86,16 +89,19 @@ def evaluate(
     export: Export = None,
     images: Images = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder of the candidate.", exists=True, file_okay=False)
+        Path | None,
+        typer.Option(
+            help="Folder of the checkpoint to measure; absent: the base model alone.", exists=True, file_okay=False
+        ),
     ] = None,
     champion: Annotated[
-        Path | None, typer.Option(help="Folder of what is served now.", exists=True, file_okay=False)
+        Path | None, typer.Option(help="Folder of the checkpoint that it should beat.", exists=True, file_okay=False)
     ] = None,
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
-    """Measure the base, and a checkpoint beside it, on the held-out images of an export."""
+    """Measure the base model, and a checkpoint against it, on the held-out images of an export."""
     if not (export and images):
-        raise BadInput("give --export FILE and --images DIR")
+        raise BadInput("give --export FILE and --images DIR (and --checkpoint DIR to compare with the base model)")
     from finetuner.offline import evaluate_export
 
     report = evaluate_export(

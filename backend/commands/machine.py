@@ -30,7 +30,7 @@ def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and c
 
 
 def settings_table() -> None:
-    """The table of settings, as README shows it."""
+    """Every environment variable, its default and what it decides, as README shows them."""
     sys.stdout.write(settings_markdown())
 
 
@@ -51,7 +51,10 @@ def settings_markdown() -> str:
 
 
 def doctor() -> None:
-    """One line a check: what is wrong, and the command that mends it. Ends with 1 if anything is."""
+    """Check settings, Label Studio, queue, registry and weights; tell how to mend what is wrong.
+
+    One line a check; exit status 1 if anything is wrong.
+    """
     healthy = True
     for name, check in _checks():
         try:

@@ -23,12 +23,13 @@ _PAGE = 500
 
 def order(
     project: ProjectOption,
-    tasks: Annotated[int, typer.Option("--tasks", "-n", min=1, max=200, help="Tasks in the tab.")] = 50,
+    tasks: Annotated[int, typer.Option("--tasks", "-n", min=1, max=200, help="How many tasks the tab holds.")] = 50,
 ) -> None:
-    """Fill a data-manager tab with the tasks to label next, and let the label stream go by score. Safe to repeat.
+    """Fill a data-manager tab with the tasks to label next; safe to repeat.
 
-    Below 20 annotated tasks those that differ most from each other (k-means on the images' mean embeddings), afterwards
-    those with the lowest scores; every tenth is drawn at random, so that what is held out stays unbiased.
+    While fewer than 20 tasks are annotated: those whose images differ most from each other (k-means on mean
+    embeddings). From then on: those with the lowest scores, and the label stream goes by score too. Every tenth task is
+    drawn at random, so that the images held out stay unbiased.
     """
     settings = settings_and_logging()
     client = label_studio(settings)
@@ -48,7 +49,7 @@ def order(
     filters = [{"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": each} for each in chosen]
     tab = client.save_view(project, NEXT_TAB, ordering=["tasks:id"], filters=filters, conjunction="or")
     out.print(f'tab "{NEXT_TAB}" holds {len(chosen)} task(s), every tenth drawn at random:', soft_wrap=True)
-    out.print(f"{client.url}/projects/{project}/data?tab={tab}", soft_wrap=True)
+    out.print(f"{client.public_url}/projects/{project}/data?tab={tab}", soft_wrap=True)
     out.print('"Label Tasks As Displayed" goes through it; run this again when it is done', soft_wrap=True)
 
 

@@ -27,16 +27,18 @@ def predict(
         Path, typer.Option(help="Label Studio's JSON export.", exists=True, dir_okay=False, readable=True)
     ],
     images: Annotated[
-        Path, typer.Option(help="Folder in which images are looked up by file name.", exists=True, file_okay=False)
+        Path, typer.Option(help="Folder with the images, looked up by file name.", exists=True, file_okay=False)
     ],
-    out_file: Annotated[Path, typer.Option("--out", help="File for the predictions.", dir_okay=False)],
+    out_file: Annotated[
+        Path, typer.Option("--out", help="JSON file to write, for Label Studio's import.", dir_okay=False)
+    ],
     checkpoint: Annotated[
         Path | None, typer.Option(help="Folder of a checkpoint; absent: SAMLOOP_MODEL.", exists=True, file_okay=False)
     ] = None,
     label_config: Annotated[
         Path | None,
         typer.Option(
-            help="The project's labelling configuration (XML); absent: as the export's regions tell it.",
+            help="The project's labelling configuration (XML); absent: guessed from the export's regions.",
             exists=True,
             dir_okay=False,
         ),
@@ -44,8 +46,8 @@ def predict(
 ) -> None:
     """Pre-annotate every task of an export without a prompt, for Label Studio's import.
 
-    With the checkpoint's semantic head one region for each object and label; without one, all that stands out. What is
-    drawn on the tasks already is not looked at.
+    A checkpoint with a semantic head gives one region for each object and label; any other model outlines everything
+    that stands out. Annotations in the export are ignored.
     """
     from finetuner.offline import exported_tasks
 

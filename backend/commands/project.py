@@ -20,12 +20,12 @@ UNTOUCHED = (
 def connect(
     project: ProjectOption,
     url: Annotated[
-        str | None, typer.Option(help="Where Label Studio reaches the backend; absent: SAMLOOP_BACKEND_URL.")
+        str | None, typer.Option(help="The backend's address as Label Studio reaches it; absent: SAMLOOP_BACKEND_URL.")
     ] = None,
 ) -> None:
     """Register the backend and its webhook (with its credentials) in a project; safe to repeat.
 
-    It also makes a data-manager tab of the tasks that nobody has annotated, lowest score first, and names the review
+    It also makes a data-manager tab with the tasks that nobody has annotated, lowest score first, and links the review
     page in the project's description.
     """
     settings = settings_and_logging()
@@ -36,8 +36,9 @@ def connect(
         project, url=url, title="samloop", basic_auth=(user, password) if user and password else None
     )
     out.print(f"project {project} predicts with {url} (model {backend}): open a task and switch on Auto-Annotation")
-    show_analysts(client, project, review_url=f"{url}/review/{project}")
-    out.print(f'the tab "{SCORES_TAB}" and {url}/review/{project} show where to look', soft_wrap=True)
+    review_url = f"{settings.public_url or url}/review/{project}"
+    show_analysts(client, project, review_url=review_url)
+    out.print(f'for analysts: {review_url}, and the data manager\'s tab "{SCORES_TAB}"', soft_wrap=True)
 
 
 def show_analysts(client: LabelStudio, project_id: int, *, review_url: str) -> None:
@@ -63,4 +64,6 @@ def label_studio(settings: Settings) -> LabelStudio:
             "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY must both be set "
             "(Label Studio shows the key under Account & Settings -> Access Token)"
         )
-    return LabelStudio(settings.label_studio_url, settings.label_studio_api_key)
+    return LabelStudio(
+        settings.label_studio_url, settings.label_studio_api_key, public_url=settings.label_studio_public_url
+    )

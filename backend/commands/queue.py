@@ -6,8 +6,9 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from backend.commands.console import err, out, settings_and_logging
 from backend.errors import SamloopError, Unavailable
+from backend.progress_line import progress_line
 from backend.settings import Settings
-from backend.training import TrainingQueue, TrainingStatus, connect
+from backend.training import TrainingQueue, TrainingStatus, connect, workers
 from backend.valkey import live_url
 
 
@@ -31,11 +32,19 @@ def train_project(project_id: int, *, wait: bool) -> None:
         SamloopError: the training that was waited for failed.
     """
     settings = settings_and_logging()
-    queue = TrainingQueue(connect(queue_url(settings)), job_seconds=settings.job_seconds)
+    connection = connect(queue_url(settings))
+    queue = TrainingQueue(connection, job_seconds=settings.job_seconds)
     job_id = queue.request(project_id)
-    out.print(f"queued {job_id}; its progress: GET /projects/{project_id}/status, or --wait here")
+    if not workers(connection):
+        err.print("no worker trains here yet: start `samloop worker` (`samloop up` brings one)", soft_wrap=True)
     if wait:
         _follow(queue, project_id)
+    else:
+        out.print(
+            f"queued {job_id}: --wait follows it, and so do /review/{project_id} and /projects/{project_id}/status on "
+            "the backend",
+            soft_wrap=True, highlight=False,
+        )  # fmt: skip
 
 
 def _follow(queue: TrainingQueue, project_id: int) -> None:
@@ -54,9 +63,4 @@ def _follow(queue: TrainingQueue, project_id: int) -> None:
 
 
 def _words(status: TrainingStatus) -> str:
-    figures = "  ".join(
-        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in status.progress.items()
-        if "\n" not in str(value)
-    )
-    return f"{status.phase}  {figures}"
+    return progress_line(status.progress) or status.phase

@@ -15,12 +15,12 @@ from backend.training import TrainingQueue, connect, workers
 
 def refresh(
     project: ProjectOption,
-    cancel: Annotated[bool, typer.Option("--cancel", help="End the one that runs, and all that wait.")] = False,  # noqa: FBT002 - typer's flags
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it until it ends.")] = True,  # noqa: FBT002
+    cancel: Annotated[bool, typer.Option("--cancel", help="End the refresh that runs, and those that wait.")] = False,  # noqa: FBT002 - typer's flags
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch it until it ends.")] = True,  # noqa: FBT002
 ) -> None:
     """Pre-annotate every task without annotation or draft with the served version.
 
-    The same job that follows a promotion. Ctrl-C ends the following, not the refresh.
+    The same job runs by itself after every promotion. Ctrl-C stops watching; the refresh goes on (--cancel ends it).
     """
     connection = connect(queue_url(settings_and_logging()))
     queue = refresh_queue(connection)

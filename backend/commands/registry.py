@@ -14,7 +14,7 @@ Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
 
 
 def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
-    """Every version of a project, oldest first, the served one marked."""
+    """List a project's versions, oldest first, and mark the one that is served."""
     registry = Registry(settings_and_logging().model_dir)
     champion = registry.champion(project)
     served = champion.version if champion else None
@@ -51,14 +51,14 @@ def promote(
     reason: Reason = "promoted by hand",
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
-    """Serve this version from now on; running servers follow within two seconds."""
+    """Serve this version from now on; running servers switch within two seconds."""
     _decide(project, None if version == "base" else version, reason=reason, as_json=as_json)
 
 
 def rollback(
     project: ProjectOption,
     version: Annotated[
-        str | None, typer.Argument(help="Absent: what was served before; `base`: the base model.")
+        str | None, typer.Argument(help="As `samloop versions` lists it, or `base`; absent: what was served before.")
     ] = None,
     reason: Reason = "rolled back by hand",
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags

@@ -10,9 +10,11 @@ from backend.commands.console import settings_and_logging
 from backend.errors import SettingsError
 from backend.settings import Settings
 
-Host = Annotated[str, typer.Option(help="Address to listen on; others than loopback need BASIC_AUTH_USER and _PASS.")]
-Port = Annotated[int, typer.Option(min=0, max=65535)]
-Insecure = Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without credentials all the same.")]
+Host = Annotated[
+    str, typer.Option(help="Address to listen on; any but loopback needs BASIC_AUTH_USER and BASIC_AUTH_PASS.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback even without credentials.")]
 
 
 def serve(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) -> None:  # noqa: FBT002 - typer's flags
@@ -31,9 +33,9 @@ def serve(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = Fals
 def worker(
     refresh: Annotated[bool, typer.Option("--refresh", help="Refresh pre-annotations instead of training.")] = False,  # noqa: FBT002 - typer's flags
 ) -> None:
-    """One worker, which trains, or with --refresh refreshes; needs REDIS_URL.
+    """One worker: it trains, or with --refresh it refreshes pre-annotations; needs REDIS_URL.
 
-    Start as many as projects should train at once, and one that refreshes.
+    Start one for each project that should train at the same time, and one with --refresh.
     """
     from backend.jobs import QUEUE, REFRESH_QUEUE, REFRESHING, RUNNABLE
     from finetuner.worker import run_worker
@@ -47,7 +49,7 @@ def worker(
 
 
 def up(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) -> None:  # noqa: FBT002 - typer's flags
-    """Everything on one machine: the embedded Valkey (or REDIS_URL), a worker and the backend."""
+    """Everything on one machine: the embedded Valkey (or REDIS_URL), two workers and the backend."""
     from backend.stack import run_stack
 
     settings = settings_and_logging()

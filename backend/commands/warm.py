@@ -24,7 +24,7 @@ _SHOWN = 5
 
 
 def warm(project: ProjectOption) -> None:
-    """Embed every task of a project into the cache on disk, so that no first click waits. Safe to stop and repeat."""
+    """Encode every image of a project ahead, so that no first click waits; safe to stop and repeat."""
     settings = settings_and_logging()
     client = label_studio(settings)
     described = client.project(project)

@@ -30,19 +30,21 @@ class LabelStudio:
         url: where it answers; a path is kept.
         api_key: a legacy token or a personal access token.
         timeout_s: longest silence of a connection.
+        public_url: where browsers reach it; None: at `url`.
 
     Every method raises NotAuthorized (401, 403), NotFound (404), BadInput (400: what Label Studio refuses) and Upstream
     (it is away, fails, or is no Label Studio); reading is tried again while the failure may pass.
 
     Attributes:
-        url: without a slash at the end.
+        url, public_url: without a slash at the end.
         name: tells apart this address and key from any other, without showing the key.
     """
 
-    def __init__(self, url: str, api_key: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, api_key: str, *, timeout_s: float = 10.0, public_url: str | None = None) -> None:
         self._session = Session(url, api_key, timeout_s=timeout_s)
         self._slow = Session(url, api_key, timeout_s=max(timeout_s, _PREDICT_S))
         self.url, self.name = self._session.url, self._session.name
+        self.public_url = (public_url or self.url).rstrip("/")
 
     def whoami(self) -> str:
         """Return the e-mail address of the key's owner."""

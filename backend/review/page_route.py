@@ -44,11 +44,11 @@ class Gate:
 
     `is_open`: no credentials are asked for. Then whoever can make a browser here resolve a name of his to this machine
     could read the pages under that name, so that only names that cannot be his are answered: IP addresses, localhost,
-    and `known_host`, which the settings name.
+    and `known_hosts`, which the settings name.
     """
 
     is_open: bool
-    known_host: str | None
+    known_hosts: frozenset[str]
 
     def check(self, method: str, headers: Mapping[str, str]) -> None:
         """Let it pass.
@@ -58,9 +58,9 @@ class Gate:
         """
         host = headers.get("host", "")
         name = _name(host)
-        if self.is_open and not (name in _LOCAL or name == self.known_host or _is_address(name)):
+        if self.is_open and not (name in _LOCAL or name in self.known_hosts or _is_address(name)):
             raise ForeignPage(
-                f"the host {host[:100]!r} is not known here: open the page by its IP address, set SAMLOOP_BACKEND_URL "
+                f"the host {host[:100]!r} is not known here: open the page by its IP address, set SAMLOOP_PUBLIC_URL "
                 "to this name, or set BASIC_AUTH_USER and BASIC_AUTH_PASS"
             )
         if method not in {"GET", "HEAD"} and not self._is_ours(headers, host):
@@ -71,7 +71,7 @@ class Gate:
         if (site := headers.get("sec-fetch-site")) is not None:
             return site == "same-origin"
         origin = urlsplit(headers.get("origin", "")).netloc
-        return bool(origin) and (origin == host or _name(origin) == self.known_host)
+        return bool(origin) and (origin == host or _name(origin) in self.known_hosts)
 
 
 def page_route(gate: Gate, error_page: ErrorPage) -> type[APIRoute]:

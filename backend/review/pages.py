@@ -343,5 +343,5 @@ def _figure(value: float | None, digits: int = 3) -> str:
 
 
 def _signed(value: float | None) -> str:
-    """As in +.021, with a minus sign where it is one."""
-    return _NONE if value is None else f"{value:+.3f}".replace("0.", ".", 1).replace("-", "\N{MINUS SIGN}")
+    """As in +0.021, with a minus sign where it is one."""
+    return _NONE if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")

@@ -14,7 +14,7 @@ def task_url(label_studio: LabelStudio | None, project_id: int, task_id: int | s
     """The task in Label Studio's data manager; None where no Label Studio is known, or no task."""
     if label_studio is None or task_id is None:
         return None
-    return f"{label_studio.url}/projects/{project_id}/data?task={quote(str(task_id), safe='')}"
+    return f"{label_studio.public_url}/projects/{project_id}/data?task={quote(str(task_id), safe='')}"
 
 
 def send_to_labelling(label_studio: LabelStudio | None, project_id: int, task_ids: Iterable[str]) -> str:
@@ -38,4 +38,4 @@ def send_to_labelling(label_studio: LabelStudio | None, project_id: int, task_id
         raise BadInput("which Label Studio is not known: set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY")
     filters = [{"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": each} for each in ids]
     view = label_studio.save_view(project_id, TAB, ordering=["tasks:id"], filters=filters, conjunction="or")
-    return f"{label_studio.url}/projects/{project_id}/data?tab={view}"
+    return f"{label_studio.public_url}/projects/{project_id}/data?tab={view}"

@@ -55,7 +55,14 @@ def test_a_worker_of_its_own_refreshes(compose: dict) -> None:
 def test_the_backend_is_not_open_to_the_network_without_credentials(compose: dict) -> None:
     environment = compose["services"]["backend"]["environment"]
     assert environment["BASIC_AUTH_PASS"].startswith("${BASIC_AUTH_PASS:?")
-    assert "ports" not in compose["services"]["backend"]
+    assert compose["services"]["backend"]["ports"] == ["${SAMLOOP_PUBLISH:-127.0.0.1:9090}:9090"], "loopback alone"
+
+
+def test_browsers_are_sent_to_addresses_that_are_published(compose: dict) -> None:
+    """Names inside the network mean nothing outside: links between pages and Label Studio must not hold them."""
+    environment, studio = compose["services"]["backend"]["environment"], compose["services"]["label-studio"]
+    assert environment["SAMLOOP_PUBLIC_URL"] == "${SAMLOOP_PUBLIC_URL:-http://localhost:9090}"
+    assert environment["SAMLOOP_LABEL_STUDIO_PUBLIC_URL"] == studio["environment"]["LABEL_STUDIO_HOST"]
 
 
 def test_every_variable_of_the_compose_file_is_read_by_somebody(compose: dict) -> None:

@@ -171,7 +171,9 @@ def test_images_that_are_not_there_leave_nothing_to_learn(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("content", "told"), [("{", "is not JSON"), ("{}", "holds dict, not a list of tasks")])
+@pytest.mark.parametrize(
+    ("content", "told"), [("{", "is not JSON"), ("{}", "holds dict, not a list of tasks"), ("[]", "holds no task")]
+)
 def test_a_file_that_is_no_export_is_refused(content: str, told: str, tmp_path: Path, tiny_settings: Settings) -> None:
     file = tmp_path / "export.json"
     file.write_text(content)

@@ -18,8 +18,7 @@ function live(tiles) {
     put("phase", now.phase);
     put("queued", String(now.queue.queued));
     put("error", now.error || "");
-    const told = Object.entries(now.progress).filter(([, value]) => !String(value).includes("\n"));
-    put("progress", told.map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "number" && !Number.isInteger(value) ? value.toPrecision(3) : value}`).join(", "));
+    put("progress", now.said);
     const { epoch, epochs, done, total } = now.progress;
     const share = epochs ? epoch / epochs : total ? done / total : null;
     const bar = tiles.querySelector("[data-live=bar]");

@@ -16,7 +16,7 @@ def test_a_table_stands_on_its_own_below_the_line_of_its_phase(capsys: pytest.Ca
     print_progress("checking", images=40, table=TABLE)
     print_progress("training", loss=0.25)
     assert capsys.readouterr().err.splitlines() == [
-        "checking    images 40", "label    objects", "Nucleus      387", "training    loss 0.250",
+        "checking    40 images", "label    objects", "Nucleus      387", "training    loss 0.250",
     ]  # fmt: skip
 
 

@@ -30,3 +30,11 @@ def test_connecting_twice_leaves_one_backend_one_tab_and_one_line_in_the_descrip
             each for each in studio.requests if (each.method, each.path) == ("PATCH", f"/api/projects/{project}/")
         ]
         assert len(changes) == 1, "a description that is right already is not written again"
+
+        monkeypatch.setenv("SAMLOOP_PUBLIC_URL", "http://pages.example.com")
+        connect(project, url)
+        page = f"http://pages.example.com/review/{project}"
+        assert client.project(project)["description"] == f"Coins on a table.\n\nsamloop, what got tighter: {page}"
+        assert [each["url"].rstrip("/") for each in client.backends(project)] == [url], (
+            "Label Studio's own way to it stays"
+        )

@@ -4,8 +4,8 @@ import pytest
 
 from backend.review.page_route import ForeignPage, Gate
 
-OPEN = Gate(is_open=True, known_host="samloop.lab.example")
-LOCKED = Gate(is_open=False, known_host=None)
+OPEN = Gate(is_open=True, known_hosts=frozenset({"samloop.lab.example"}))
+LOCKED = Gate(is_open=False, known_hosts=frozenset())
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
     assert page.index(made.versions[1]) < page.index(made.versions[0]), "the newest first"
     assert f"{manifest.metrics['candidate']['box']['iou']:.3f}" in page
     mean, low, high = manifest.metrics["difference"]["box"]["over_area"]
-    shown = [f"{each:+.3f}".replace("0.", ".", 1).replace("-", "\N{MINUS SIGN}") for each in (mean, low, high)]
+    shown = [f"{each:+.3f}".replace("-", "\N{MINUS SIGN}") for each in (mean, low, high)]
     assert f"{shown[0]}<br>[{shown[1]}, {shown[2]}]" in page
     assert "6 objects on 3 images held out" in page
     assert client.get(f"{here}/report/{made.versions[1]}").text.startswith("<!doctype html>")

@@ -1,0 +1,46 @@
+"""How far a training is, in words: one wording for the terminal, the log of the demo, and the review page."""
+
+from collections.abc import Mapping
+
+_COUNTED = {"images", "objects", "tasks", "labels"}  # "14 images"; one of them loses its s
+_AFTER = {"small": "small", "medium": "medium", "large": "large", "left_out": "left out", "seconds": "s"}
+_OF = {"epoch": "epochs", "step": "steps", "done": "total", "training": "trainings"}
+_PLAIN = {"said", "model"}
+_SPELT = {"iou": "IoU"}
+
+
+def progress_line(figures: Mapping[str, object]) -> str:
+    """What a training tells of itself, on one line.
+
+    `figures` as a listener of `finetuner.progress.Progress` hears them: `{"phase": "training", "epoch": 2, "epochs":
+    30, "learning_rate": 3e-5}` gives "training: epoch 2 of 30, learning rate 3e-05". Texts of several lines are left
+    out, and so are figures that a broken training no longer has (None).
+    """
+    found = {name: value for name, value in figures.items() if value is not None and "\n" not in str(value)}
+    if phase := found.pop("phase", None):
+        rest = progress_line(found)
+        return f"{phase}: {rest}" if rest else str(phase)
+    totals = {total for name, total in _OF.items() if name in found and total in found}
+    return ", ".join(_words(name, value, found) for name, value in found.items() if name not in totals)
+
+
+def figure(value: object) -> str:
+    """A number short enough to read, and never a zero that is none: 3 decimals, or 2 significant digits below 0.01."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2g}"
+
+
+def _words(name: str, value: object, figures: Mapping[str, object]) -> str:
+    if name in _PLAIN:
+        return str(value)
+    if name in _COUNTED:
+        return f"{value} {name[:-1] if value == 1 else name}"
+    if name in _AFTER:
+        return f"{value:.0f} s" if name == "seconds" and isinstance(value, float) else f"{value} {_AFTER[name]}"
+    spelt = " ".join(_SPELT.get(word, word) for word in name.split("_"))
+    if (total := figures.get(_OF.get(name, ""))) is not None:
+        return f"{'' if name == 'done' else spelt + ' '}{value} of {total}"
+    if name.endswith("_gain") and isinstance(value, float):
+        return f"{spelt} {value:+.3f}"
+    return f"{spelt} {figure(value)}"
