@@ -13,7 +13,7 @@ from requests.auth import HTTPBasicAuth
 from backend.errors import BadInput, NotAuthorized, Unavailable, Upstream
 from backend.settings import Settings
 
-OUT_OF_TIME = "OutOfTime"  # the `why` of a task that came too late in its batch (backend.preannotation)
+OUT_OF_TIME = "OutOfTime"  # the `why` of a task whose turn did not come in its batch (backend.preannotation)
 _SILENCE_S = 120.0  # the backend answers a batch after SAMLOOP_BATCH_SECONDS at the latest
 Json = dict[str, Any]
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from redis import Redis
 
 from backend.app import create_app
-from backend.errors import BadInput, SamloopError
+from backend.errors import BadInput, SamloopError, Unavailable
 from backend.guard import MAX_BODY_BYTES, check_body_headers, check_credentials, credentials, read_json, refusal
 from backend.labelstudio.ml_base import IS_1X, SamBackend
 from backend.labelstudio.webhook import parse_event, project_id_of
@@ -73,12 +73,10 @@ class RoutedService:
                 return self._routes.versions()["versions"][0]
             return self._routes.setup(SetupBody(project=project))["model_version"]
 
-    def predict(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+    def predict(self, body: dict[str, Any]) -> list[Any]:
         """What POST /predict answers."""
         with _kept():
-            results: list[dict[str, Any]] = self._waited(self._routes.predict(PredictBody.model_validate(body)))[
-                "results"
-            ]
+            results: list[Any] = self._waited(self._routes.predict(PredictBody.model_validate(body)))["results"]
             return results
 
     def webhook(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -167,8 +165,8 @@ def _told_plainly(response: flask.Response) -> flask.Response:
 def _response(fault: SamloopError) -> flask.Response:
     ours = refusal(fault)
     headers = {name: value for name, value in ours.headers.items() if name != "connection"}  # is the WSGI server's
-    if ours.status_code == 503:
-        headers["Retry-After"] = "5"
+    if isinstance(fault, Unavailable):
+        headers["Retry-After"] = str(fault.retry_after_s)
     return flask.Response(bytes(ours.body), status=ours.status_code, headers=headers)
 
 

@@ -2,13 +2,14 @@
 
 Rectangles that stand on a task become masks under their labels. A task without gets the objects that the project's
 semantic head finds, where its version has one; else all that stands out in its image, where that is switched on. Every
-task gets one prediction, in order, an empty one with score 0 where there is nothing: with any other number of
-predictions Label Studio drops the whole batch.
+task gets one answer, in order, an empty prediction with score 0 where there is nothing: with any other number of
+answers Label Studio drops the whole batch.
 
 Label Studio sends as many tasks as the user selected in ONE request and gives up after 100 s: what it then drops it
 asks for again from the start, and a batch of 1,500 images would never be answered. So after `seconds` the tasks that
-are left get empty predictions too, and the log says how many: the user has the others now, and finds the rest by
-their score of 0. What was encoded stays in the cache, so that asking again for the rest goes on where this ended.
+are left, and those whose turn did not come, are answered with an empty list, which Label Studio takes for no
+prediction, and the log says how many. Not with an empty prediction: that it would store as this version's, and never
+ask for the task again. So whoever asks again gets the rest; what was encoded stays in the cache.
 """
 
 import logging
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from backend.backend_client import OUT_OF_TIME
-from backend.errors import SamloopError
+from backend.errors import Busy, SamloopError
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.outputs import Output, label_on, output_control, output_of, semantic_output
@@ -52,7 +53,7 @@ class Observer(Protocol):
     """Who listens: metrics, in production."""
 
     def failed(self, reason: str) -> None:
-        """A task of a batch was answered with an empty prediction."""
+        """A task of a batch was not looked at, or could not be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ class Preannotation:
         observer: hears of every task that came out empty for a reason.
         automatic: what to look for in tasks without rectangles, where there is no semantic head; None: nothing.
         semantic: what to keep of what a semantic head finds.
-        seconds: after so many the rest of a batch is answered empty.
+        seconds: after so many the rest of a batch is not looked at.
         polygon_tolerance_px: how far a polygon's outline may be from its mask's.
     """
 
@@ -83,37 +84,40 @@ class Preannotation:
         images: ImageSource,
         snapshot: Snapshot,
         tells_why: bool = False,
-    ) -> list[dict[str, Any]]:
-        """One prediction a task, in their order. What goes wrong with a task costs that task alone.
+        began_s: float | None = None,
+    ) -> list[Any]:
+        """One prediction a task, in their order, [] for those out of time. What goes wrong with a task costs it alone.
 
-        Without a labelling config nothing tells where the image is, and every prediction is empty. With `tells_why` one
-        that is empty because nothing was looked for says so in `why`: who stores predictions keeps those out.
+        Without a labelling config nothing tells where the image is, and every prediction is empty. With `tells_why` all
+        are predictions, and one that is empty because nothing was looked for says so in `why`: who stores predictions
+        keeps those out. `began_s` (monotonic) is when somebody began to wait; absent: now.
         """
         if config is None:
             return [prediction([], model_version=snapshot.version, score=0.0) for _ in tasks]
-        batch = _Batch(self, config, images, snapshot, until_s=time.monotonic() + self.seconds)
+        until_s = (time.monotonic() if began_s is None else began_s) + self.seconds
+        batch = _Batch(self, config, images, snapshot, until_s=until_s)
         answers = [batch.answer(task) for task in tasks]
-        if tells_why:
-            answers = [{**each, "why": why} if why else each for each, why in zip(answers, batch.whys, strict=True)]
-        if batch.late:
+        if late := batch.whys.count(OUT_OF_TIME):
             log.warning(
-                "%d of %d tasks were answered empty: the batch took over %.0f s (SAMLOOP_BATCH_SECONDS); "
-                "their images that were encoded stay cached, ask again for those with score 0",
-                batch.late, len(tasks), self.seconds, extra={"event": "batch.late", "tasks": batch.late},
+                "%d of %d tasks got no answer: the batch took over %.0f s (SAMLOOP_BATCH_SECONDS), or too many asked at "
+                "once; Label Studio keeps no prediction of them: retrieve predictions again for the rest",
+                late, len(tasks), self.seconds, extra={"event": "batch.late", "tasks": late},
             )  # fmt: skip
-        return answers
+        told = zip(answers, batch.whys, strict=True)
+        if tells_why:
+            return [{**each, "why": why} if why else each for each, why in told]
+        return [[] if why == OUT_OF_TIME else each for each, why in told]
 
 
 @dataclass(slots=True)
 class _Batch:
-    """One request: its deadline, and how many of its tasks came too late."""
+    """One request: its deadline, and why tasks of it were not looked at; None for those that were."""
 
     rules: Preannotation
     config: LabelConfig
     images: ImageSource
     snapshot: Snapshot
     until_s: float = field(kw_only=True)
-    late: int = field(default=0, kw_only=True)
     whys: list[str | None] = field(default_factory=list, kw_only=True)
 
     def answer(self, task: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,13 +139,12 @@ class _Batch:
             self.whys[-1] = NOTHING_TO_GO_BY
             return ()  # and its image is not even fetched
         if time.monotonic() >= self.until_s:
-            self.late += 1
-            self.whys[-1] = OUT_OF_TIME
-            self.rules.observer.failed(OUT_OF_TIME)
-            return ()
+            return self._out_of_time()
         task_id = str(task.get("id"))[:40]
         try:
             return self._from_rectangles(task) if boxed else self._from_nothing(task)
+        except Busy:
+            return self._out_of_time()
         except SamloopError as fault:
             self.whys[-1] = str(fault)[:300]
             self.rules.observer.failed(type(fault).__name__)
@@ -150,6 +153,11 @@ class _Batch:
             self.whys[-1] = "a bug; the server's log has the traceback"
             self.rules.observer.failed(type(fault).__name__)
             log.exception("task %s gets no masks", task_id, extra={"event": "batch.task_failed"})
+        return ()
+
+    def _out_of_time(self) -> tuple[()]:
+        self.whys[-1] = OUT_OF_TIME
+        self.rules.observer.failed(OUT_OF_TIME)
         return ()
 
     def _from_rectangles(self, task: Mapping[str, Any]) -> Sequence[tuple[Output, PredictedMask]]:

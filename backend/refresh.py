@@ -217,20 +217,25 @@ class Refresh:
 
     def _answers(self, tasks: list[Json], *, label_config: str) -> list[tuple[Json, Json]]:
         """Tasks with their predictions; what is too much for one request, or for its time, is asked for in parts."""
-        ask = partial(self._backend.predict, tasks, project_id=self._store.project_id, label_config=label_config)
+
+        def ask() -> list[tuple[Json, Json]]:
+            found = self._backend.predict(tasks, project_id=self._store.project_id, label_config=label_config)
+            if all(_is_late(each) for each in found):
+                # What was begun is encoded meanwhile: the next try gets further.
+                raise Unavailable("the backend came to none of a batch's tasks within SAMLOOP_BATCH_SECONDS")
+            return list(zip(tasks, found, strict=True))
+
         try:
-            pairs = list(zip(tasks, self._patiently(ask), strict=True))
+            pairs = self._patiently(ask)
         except TooMuch as fault:
             if len(tasks) == 1:
                 return [(tasks[0], {"model_version": self._tally.version, "why": str(fault)})]
             half = len(tasks) // 2
             parts = (tasks[:half], tasks[half:])
             return [pair for part in parts for pair in self._answers(part, label_config=label_config)]
-        late = [task for task, answer in pairs if answer.get("why") == OUT_OF_TIME]
-        if not late or len(late) == len(tasks):
-            return pairs
-        in_time = [pair for pair in pairs if pair[1].get("why") != OUT_OF_TIME]
-        return in_time + self._answers(late, label_config=label_config)
+        late = [task for task, answer in pairs if _is_late(answer)]
+        in_time = [pair for pair in pairs if not _is_late(pair[1])]
+        return in_time + (self._answers(late, label_config=label_config) if late else [])
 
     def _write(self, answers: dict[int, Json]) -> None:
         """Store what is lacking, after a look and before another, until nothing is lacking any more."""
@@ -332,6 +337,10 @@ class _Patience:
         log.info("waiting %.1f s: %s", wait_s, fault, extra={"event": "refresh.waiting"})
         self._sleep(wait_s)
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+
+def _is_late(answer: Json) -> bool:
+    return answer.get("why") == OUT_OF_TIME
 
 
 def _row(answer: Json) -> Json:

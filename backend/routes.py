@@ -111,23 +111,23 @@ class Routes:
         return {"model_version": self._engine.version(project_id)}
 
     async def predict(self, body: PredictBody) -> dict[str, Any]:
-        """One prediction a task, in the tasks' order; in threads of its own, so that /health never waits for it."""
+        """One prediction a task, in the tasks' order, [] for one out of time; in threads of its own, so that /health never waits for it."""
         return await self._admission.run(lambda: self._predict(body))
 
     def _predict(self, body: PredictBody) -> dict[str, Any]:
-        until_s = time.monotonic() + LONGEST_S
+        began_s = time.monotonic()
         project_id = project_id_of(body.project) if body.project is not None else None
         context = body.params.context if body.params else None
         try:
-            results = self._results(body, project_id, context, until_s=until_s)
+            results = self._results(body, project_id, context, began_s=began_s)
         except SamloopError as failure:
             self._metrics.failed(type(failure).__name__)
             raise
         return {"results": results}
 
     def _results(
-        self, body: PredictBody, project_id: int | None, context: dict[str, Any] | None, *, until_s: float
-    ) -> list[dict[str, Any]]:
+        self, body: PredictBody, project_id: int | None, context: dict[str, Any] | None, *, began_s: float
+    ) -> list[Any]:
         if context is not None and len(body.tasks) != 1:
             raise BadInput(
                 f"{len(body.tasks)} tasks came with one context: an interactive request has exactly one task"
@@ -143,6 +143,7 @@ class Routes:
                 images=self._connections.images(project_id),
                 snapshot=snapshot,
                 tells_why=body.params.why if body.params else False,
+                began_s=began_s,
             )
         else:
             one = loaded.serving.interactive(
@@ -151,7 +152,7 @@ class Routes:
                 config=parse_label_config(body.label_config or ""),
                 images=self._connections.images(project_id),
                 snapshot=snapshot,
-                until_s=until_s,
+                until_s=began_s + LONGEST_S,
             )
             results = [one]
             if project_id is not None:

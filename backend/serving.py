@@ -34,7 +34,7 @@ class Observer(Protocol):
         """A task was answered."""
 
     def failed(self, reason: str) -> None:
-        """A task of a batch was answered with an empty prediction."""
+        """A task of a batch was not looked at, or could not be."""
 
 
 class Serving:

@@ -267,7 +267,8 @@ class Settings:
         "SAMLOOP_BATCH_SECONDS",
         _number(1, 3600),
         80.0,
-        "after so many the rest of a batch is answered empty; Label Studio gives up after 100 (its ML_TIMEOUT_PREDICT)",
+        "after so many the rest of a batch gets no prediction, and can be asked for again; Label Studio gives up after 100 "
+        "(its ML_TIMEOUT_PREDICT)",
     )
     refresh: bool = _setting(
         "SAMLOOP_REFRESH",

@@ -28,8 +28,8 @@ class Service(Protocol):
     def version(self, project: str | None) -> str:
         """The `model_version` that predictions of a project ("1.1795418479") carry now."""
 
-    def predict(self, body: Json) -> list[Json]:
-        """One prediction a task of `{"tasks", "project", "label_config", "params": {"context"}}`."""
+    def predict(self, body: Json) -> list[Any]:
+        """One prediction, or [], a task of `{"tasks", "project", "label_config", "params": {"context"}}`."""
 
     def webhook(self, body: Json) -> Json:
         """START_TRAINING puts the project's training on the queue and tells its job; other events are thanked for."""
@@ -80,8 +80,10 @@ class SamBackend(harness.LabelStudioMLBase):  # type: ignore[misc]  # the harnes
         """What 2.x tells at /setup. Not from its SQLite, which each process caches: the version changes under it."""
         return self.serving.version(self._project) if key == "model_version" else super().get(key)
 
-    def predict(self, tasks: Sequence[Mapping[str, Any]], context: Json | None = None, **_: object) -> list[Json]:
+    def predict(self, tasks: Sequence[Mapping[str, Any]], context: Json | None = None, **_: object) -> list[Any]:
         """One prediction a task: a list of dicts with `result`, `score` and `model_version`, which both harnesses take.
+
+        An empty list in the place of one whose turn did not come: Label Studio stores nothing and asks again.
 
         Args:
             tasks: of one project.

@@ -44,7 +44,7 @@ class SamManager(LabelStudioMLManager):  # type: ignore[misc]  # the harness car
         """The predictions, and the model that made them."""
         model = cls.model_class(project_id=project, label_config=label_config)
         predictions = model.predict(tasks, **params)
-        version = predictions[0]["model_version"] if predictions else model.get("model_version")
+        version = next((each["model_version"] for each in predictions if each), None) or model.get("model_version")
         return predictions, ModelWrapper(model=model, model_version=version)
 
     @classmethod

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from backend import preannotation, refresh
-from backend.errors import BadImage, Upstream
+from backend.errors import BadImage, Busy, Upstream
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.preannotation import NOTHING_TO_GO_BY, OUT_OF_TIME, Preannotation
 from backend.sam.automatic import AutomaticRules
@@ -148,7 +148,7 @@ def test_a_broken_image_costs_its_own_task(
     assert "task 2 gets no masks" in caplog.text
 
 
-def test_a_batch_out_of_time_answers_what_it_has_and_the_rest_empty(
+def test_a_batch_out_of_time_answers_what_it_has_and_nothing_is_kept_of_the_rest(
     tiny_base: BaseModel, snapshot: Snapshot, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Machine):
@@ -165,11 +165,31 @@ def test_a_batch_out_of_time_answers_what_it_has_and_the_rest_empty(
     with caplog.at_level(logging.WARNING):
         got = asked.predict([task(n, "Cell") for n in range(4)], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
 
-    assert [len(each["result"]) for each in got] == [1, 0, 0, 0]
-    assert [each["score"] for each in got[1:]] == [0.0] * 3
+    assert len(got[0]["result"]) == 1
+    assert got[1:] == [[], [], []], "Label Studio stores an empty prediction, and never asks for its task again"
     assert machine.embedded == [0]
     assert heard.reasons == ["OutOfTime"] * 3
-    assert "3 of 4 tasks were answered empty" in caplog.text
+    assert "3 of 4 tasks got no answer" in caplog.text
+
+
+def test_a_task_whose_turn_did_not_come_can_be_asked_for_again(tiny_base: BaseModel, snapshot: Snapshot) -> None:
+    heard = Heard()
+    asked = Preannotation(machine=Machine(tiny_base, {2: Busy("too much to encode at once")}), observer=heard)
+    tasks = [task(1, "Cell"), task(2, "Cell")]
+    got = asked.predict(tasks, config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+    assert (len(got[0]["result"]), got[1], heard.reasons) == (1, [], ["OutOfTime"])
+    (_, told) = asked.predict(tasks, config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
+    assert told == {"result": [], "score": 0.0, "model_version": "ours-v2", "why": OUT_OF_TIME}
+
+
+def test_the_time_that_a_request_waited_for_the_model_is_time_that_label_studio_waited(
+    tiny_base: BaseModel, snapshot: Snapshot
+) -> None:
+    machine = Machine(tiny_base)
+    asked = Preannotation(machine=machine, observer=Heard(), seconds=60.0)
+    began_s = time.monotonic() - 61.0
+    got = asked.predict([task(1, "Cell")], config=CONFIG, images=NO_IMAGES, snapshot=snapshot, began_s=began_s)
+    assert (got, machine.embedded) == ([[]], [])
 
 
 def test_who_stores_predictions_is_told_which_are_empty_without_a_look(

@@ -298,6 +298,23 @@ def test_tasks_of_a_batch_that_ran_out_of_time_are_asked_for_again(lab: Lab) -> 
     assert lab.refresh(backend).written == 10
 
 
+def test_a_batch_of_which_no_task_had_its_turn_is_asked_for_again_and_none_is_missing(lab: Lab) -> None:
+    backend, busy = Played("v1"), iter([True, True, False])
+
+    def slow(ids: list[int]) -> None:
+        backend.why = dict.fromkeys(ids, module.OUT_OF_TIME) if next(busy, False) else {}
+
+    backend.before_answer = slow
+    assert lab.refresh(backend).written == 10
+
+
+def test_a_backend_that_never_has_time_fails_the_refresh_with_the_setting(lab: Lab) -> None:
+    backend = Played("v1")
+    backend.why = dict.fromkeys(lab.ids, module.OUT_OF_TIME)
+    with pytest.raises(Unavailable, match="SAMLOOP_BATCH_SECONDS"):
+        lab.refresh(backend, patience_s=0.0)
+
+
 def test_a_backend_that_loads_is_waited_for(lab: Lab) -> None:
     backend, busy = Played("v1"), iter([True, True])
 

@@ -249,6 +249,20 @@ def test_retrieving_predictions_stores_them_with_their_version(client: LabelStud
         assert [each["model_version"] for each in client.predictions(project_id=project_id)] == ["stub-v1"]
 
 
+@pytest.mark.parametrize(("answer", "asked"), [([], 2), ({"result": [], "score": 0.0, "model_version": "stub-v1"}, 1)])
+def test_a_task_answered_with_an_empty_list_is_asked_for_again_and_with_an_empty_prediction_never(
+    client: LabelStudio, project_id: int, answer: object, asked: int
+) -> None:
+    """Why a batch that is out of time answers []: see backend.preannotation."""
+    client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
+    with ml_backend(result=answer) as (url, calls):
+        client.connect_backend(project_id, url=url, title="samloop")
+        for _ in range(2):
+            client.retrieve_predictions(project_id)
+        assert len(client.predictions(project_id=project_id)) == 2 - asked
+        assert [path for path, _, _ in calls].count("/predict") == asked
+
+
 NOT_ANNOTATED = {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0}
 
 

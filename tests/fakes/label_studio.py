@@ -322,8 +322,12 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
             tasks = [task for task in tasks if task["id"] in chosen["included"]]
         for row in self._of("ml", project=request.number("project"))[:1]:
             with suppress(requests.RequestException, ValueError):  # it says success all the same
-                for task, found in zip(tasks, self._predicted(row, tasks, None), strict=True):
-                    self._predict(task, found)
+                served = _ask(row, "POST", "/setup", {"project": f"{row['project']}.1"})["model_version"]
+                having = {each["task"] for each in self._of("prediction") if each["model_version"] == served}
+                lacking = [task for task in tasks if task["id"] not in having]
+                for task, found in zip(lacking, self._predicted(row, lacking, None) if lacking else [], strict=True):
+                    for each in found if isinstance(found, list) else [found]:
+                        self._predict(task, each)
         return Answer(200, {"processed_items": len(tasks), "detail": f"Retrieved {len(tasks)} predictions"})
 
     def _predicted(self, row: Json, tasks: list[Json], context: Json | None) -> list[Json]:

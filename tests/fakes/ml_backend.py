@@ -1,5 +1,6 @@
 """The smallest ML backend that Label Studio accepts."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ class Backend(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     calls: list[tuple[str, dict[str, str], bytes]]
     predict_status = 200
+    result: object = {"result": [], "score": 0.5, "model_version": "stub-v1"}
 
     def log_message(self, *_: object) -> None:
         return
@@ -22,7 +24,7 @@ class Backend(BaseHTTPRequestHandler):
         self.calls.append((self.path, dict(self.headers), body))
         replies = {
             "/setup": b'{"model_version": "stub-v1"}',
-            "/predict": b'{"results": [{"result": [], "score": 0.5, "model_version": "stub-v1"}]}',
+            "/predict": json.dumps({"results": [self.result]}).encode(),
         }
         raw = replies.get(self.path, b'{"status": "UP"}')
         self.send_response(self.predict_status if self.path == "/predict" else 200)
@@ -35,10 +37,10 @@ class Backend(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def ml_backend(*, predict_status: int = 200) -> Iterator[tuple[str, list[Any]]]:
+def ml_backend(*, predict_status: int = 200, result: object = Backend.result) -> Iterator[tuple[str, list[Any]]]:
     """Run one; gives its URL and the growing list of (path, headers, body) that it was asked."""
     calls: list[Any] = []
-    handler = type("Handler", (Backend,), {"calls": calls, "predict_status": predict_status})
+    handler = type("Handler", (Backend,), {"calls": calls, "predict_status": predict_status, "result": result})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}", calls
