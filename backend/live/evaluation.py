@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +31,8 @@ _LOOK_S = 30.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _PATIENCE_S = 10.0  # a webhook may come before what it tells of can be read
 _MOST_WAITING = 64  # answers whose regions are still to be written
+_MOST_FAILURES = 2  # of a project's annotations in a row; a Label Studio that is away is asked no more
+_LONGEST_STOP_S = 5.0
 _FILE = "annotations.jsonl"
 
 
@@ -67,6 +70,8 @@ class LiveEvaluation:
         self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._ledgers: dict[int, Ledger] = {}
         self._sent: dict[int, SentRegions] = {}
+        self._failed: dict[int, set[int]] = {}  # by project: annotations that could not be compared at the last try
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._answers: queue.Queue[tuple[int, Sequence[Mapping[str, Any]]] | None] = queue.Queue(_MOST_WAITING)
         self._wake, self._stopping = threading.Event(), threading.Event()
@@ -75,18 +80,25 @@ class LiveEvaluation:
     def start(self) -> "LiveEvaluation":
         """Begin to compare; what was left over from before comes first."""
         self._stopping.clear()
-        threading.Thread(target=self._run, name="live-evaluation", daemon=True).start()
-        threading.Thread(target=self._write, name="live-sent", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._run, name="live-evaluation", daemon=True),
+            threading.Thread(target=self._write, name="live-sent", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
         return self
 
     def stop(self) -> None:
         """End; what is not compared yet waits in the file. Harmless when repeated."""
-        self._stopping.set()
-        self._wake.set()
-        try:
+        threads, self._threads = self._threads, []
+        if not threads:
+            return  # a None that nobody takes would end the next writer
+        with suppress(queue.Full):  # a writer with so much to do sees by itself that it is over
             self._answers.put_nowait(None)
-        except queue.Full:
-            log.info("answers are still being written", extra={"event": "live.stopping"})
+        self._stopping.set()  # afterwards, or the writer could be gone by then, and its successor find the None
+        self._wake.set()
+        for thread in threads:
+            thread.join(_LONGEST_STOP_S)
 
     def told(self, project_id: int, changes: Iterable[AnnotationChange]) -> None:
         """Take down what a webhook tells; takes less than a millisecond an annotation."""
@@ -140,17 +152,40 @@ class LiveEvaluation:
         """Compare what waits, and tell how many annotations still do; the thread calls it again and again.
 
         Raises:
-            SamloopError: Label Studio cannot be asked; what was not compared waits on.
+            SamloopError, OSError: a Label Studio cannot be asked, or a disk not be written; what was not compared waits
+                on, and all other projects had their turn.
         """
-        left = 0
+        left, away = 0, None
         for project_id in self.projects():
-            ledger = self._ledger(project_id)
-            for annotation_id, pending in ledger.pending().items():
-                if self._stopping.is_set():
-                    return left
-                mine = pending.process == self._process or time.time() - pending.seen_s >= self._adopt_after_s
-                if not mine or not self._compare(project_id, annotation_id, pending):
-                    left += 1
+            try:
+                left += self._compare_in(project_id)
+            except (SamloopError, OSError) as fault:
+                away = away or fault
+        if away is not None:
+            raise away
+        return left
+
+    def _compare_in(self, project_id: int) -> int:
+        """Compare what waits in one project; how many still do."""
+        ledger = self._ledger(project_id)
+        waiting, left = ledger.pending(), 0
+        faults: list[SamloopError] = []
+        # Last, those that failed before: a task that Label Studio cannot show must not keep all others waiting.
+        failed = self._failed.get(project_id, set()) & waiting.keys()
+        for annotation_id in sorted(waiting, key=failed.__contains__):
+            if self._stopping.is_set() or len(faults) == _MOST_FAILURES:
+                break
+            pending = waiting[annotation_id]
+            mine = pending.process == self._process or time.time() - pending.seen_s >= self._adopt_after_s
+            try:
+                left += not mine or not self._compare(project_id, annotation_id, pending)
+            except SamloopError as fault:
+                failed.add(annotation_id)
+                faults.append(fault)
+        self._failed[project_id] = failed
+        if faults:
+            raise faults[0]
+        ledger.compact()
         return left
 
     def _compare(self, project_id: int, annotation_id: int, pending: Pending) -> bool:
@@ -223,20 +258,27 @@ class LiveEvaluation:
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _write(self) -> None:
-        while (answer := self._answers.get()) is not None:
+        while not (self._stopping.is_set() and self._answers.empty()) and (answer := self._answers.get()) is not None:
             try:
                 self._make_folder(answer[0])
                 self._sent_in(answer[0]).keep(answer[1])
             except OSError as fault:
                 self.counts["unremembered"] += 1
                 log.warning("what was sent is not kept: %s", fault, extra={"event": "live.unremembered"})
+            except Exception:  # a bug costs this answer, and not all that come after it
+                self.counts["unremembered"] += 1
+                log.exception("what was sent is not kept", extra={"event": "live.unremembered"})
 
     def _make_folder(self, project_id: int) -> None:
         make_inside(self._root.parent, self._root / str(project_id))
 
     def _ledger(self, project_id: int) -> Ledger:
         with self._lock:
-            return self._ledgers.setdefault(project_id, Ledger(self._root / str(project_id) / _FILE))
+            path = self._root / str(project_id) / _FILE
+            ledger = self._ledgers.get(project_id) or Ledger(path)
+            if path.parent.is_dir():  # nothing is kept of a project of which nothing is known: anybody may ask for any
+                self._ledgers[project_id] = ledger
+            return ledger
 
     def _sent_in(self, project_id: int) -> SentRegions:
         with self._lock:

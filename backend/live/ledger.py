@@ -6,26 +6,30 @@
     {"k": "gone", "a": 5}                     deleted or skipped
 
 The last line of an annotation counts. So an annotation is counted once however often it is submitted, what was seen and
-not yet compared when a process died is found by the next one, and several processes may append and read at once.
+not yet compared when a process died is found by the next one, and several processes may append and read at once. Lines
+that no longer count are taken out now and then; such a file begins with {"k": "from", "id": what no other has}.
 """
 
 import json
 import logging
 import os
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from backend.registry.json_lines import append_line
+from backend.registry.json_lines import append_line, locked, replace_lines
 
 log = logging.getLogger(__name__)
 _SMOOTHING = 0.1  # of the moving mean: the last ten annotations make two thirds of it
 _RECENT = 100  # annotations that it is computed over; what is older weighs less than 1 in 30,000
 _MOST_LABELS = 200
 _OTHER = "(other)"
+_MOST_OUTDATED = 10_000  # lines that no longer count, at least, before they are taken out
+_HEAD_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +130,43 @@ class Ledger:
             self._read()
             return annotation_id in self._done_at
 
+    def compact(self, *, most_outdated: int = _MOST_OUTDATED) -> bool:
+        """Take out the lines that no longer count, where they are the most; tells whether it did.
+
+        Others may append and read meanwhile: writers wait, readers begin anew with the new file.
+
+        Raises:
+            OSError: as `append`; the file is as it was.
+        """
+        with self._lock:
+            self._read()
+            if not self._is_mostly_outdated(most_outdated):
+                return False
+            with locked(self._path) as file:
+                self._take_new(file)
+                if not self._is_mostly_outdated(most_outdated):
+                    return False  # another process has just done it
+                replace_lines(self._path, self._that_count(file))
+            return True
+
+    def _is_mostly_outdated(self, most: int) -> bool:
+        count = len(self._done_at) + len(self._pending)
+        return self._lines - count > max(most, count)
+
+    def _that_count(self, file: BinaryIO) -> Iterator[bytes]:
+        """In the order in which they were written: the moving mean is one of the latest."""
+        yield _line_of({"k": "from", "id": secrets.token_hex(16)})
+        for start in sorted(self._done_at.values()):
+            file.seek(start)
+            yield file.readline()
+        for annotation_id, pending in self._pending.items():
+            yield _line_of(
+                {"k": "seen", "a": annotation_id, "t": pending.task_id, "at": pending.at, "p": pending.process,
+                 "s": pending.seen_s}
+            )  # fmt: skip
+
     def _reset(self) -> None:
-        self._offset = 0
+        self._offset, self._lines, self._head = 0, 0, b""
         self._pending: dict[int, Pending] = {}
         self._done_at: dict[int, int] = {}  # where in the file its line begins
         self._versions: dict[str, _Version] = {}
@@ -140,27 +179,34 @@ class Ledger:
             self._reset()
             return
         with file:
-            if os.fstat(file.fileno()).st_size < self._offset:
-                self._reset()  # another file stands there
-            file.seek(self._offset)
-            while (data := file.readline()).endswith(b"\n"):
-                start, self._offset = self._offset, self._offset + len(data)
-                self._take(_parsed(data), at=start)
+            self._take_new(file)
 
-    def _take(self, line: Mapping[str, Any], *, at: int) -> None:
+    def _take_new(self, file: BinaryIO) -> None:
+        head = os.pread(file.fileno(), _HEAD_BYTES, 0)
+        if os.fstat(file.fileno()).st_size < self._offset or not head.startswith(self._head):
+            self._reset()  # another file stands there
+        self._head = head
+        file.seek(self._offset)
+        while (data := file.readline()).endswith(b"\n"):
+            start, self._offset = self._offset, self._offset + len(data)
+            self._lines += 1
+            self._take(_parsed(data), at=start, file=file)
+            file.seek(self._offset)
+
+    def _take(self, line: Mapping[str, Any], *, at: int, file: BinaryIO) -> None:
         match line:
             case {"k": "seen", "a": int(a), "t": int(task), "at": str(when), "p": str(process), "s": float(seen)}:
                 self._pending[a] = Pending(task, when, process, seen)
             case {"k": "done", "a": int(a), "at": str(when), "m": list()}:
                 self._settle(a, when)
-                self._forget(a)
+                self._forget(a, file)
                 self._count(line, sign=1)
                 self._done_at[a] = at
             case {"k": "kept", "a": int(a), "at": str(when)}:
                 self._settle(a, when)
             case {"k": "gone", "a": int(a)}:
                 self._pending.pop(a, None)
-                self._forget(a)
+                self._forget(a, file)
 
     def _settle(self, annotation_id: int, when: str) -> None:
         """Unless it was changed while it was compared."""
@@ -168,11 +214,9 @@ class Ledger:
         if pending is not None and pending.at <= when:
             del self._pending[annotation_id]
 
-    def _forget(self, annotation_id: int) -> None:
+    def _forget(self, annotation_id: int, file: BinaryIO) -> None:
         start = self._done_at.pop(annotation_id, None)
-        if start is None:
-            return
-        with self._path.open("rb") as file:
+        if start is not None:
             file.seek(start)
             self._count(_parsed(file.readline()), sign=-1)
 
@@ -198,6 +242,10 @@ def _masks(line: Mapping[str, Any]) -> Iterator[tuple[str, str, float, float, bo
         match each:
             case [str(version), str(label), float(iou), float(boundary_iou), bool(untouched)]:
                 yield version, label, iou, boundary_iou, untouched
+
+
+def _line_of(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line).encode() + b"\n"
 
 
 def _parsed(data: bytes) -> Mapping[str, Any]:

@@ -69,7 +69,7 @@ class SentRegions:
 
     def _path(self, region_id: str) -> Path:
         # Not the id itself: a region that was drawn elsewhere and refined here has an id of its maker's choice.
-        return self._folder / hashlib.sha256(region_id.encode()).hexdigest()[:32]
+        return self._folder / hashlib.sha256(region_id.encode(errors="surrogatepass")).hexdigest()[:32]
 
     def _sweep(self) -> None:
         """Down to seven eighths of what is allowed."""

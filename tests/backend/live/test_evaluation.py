@@ -17,6 +17,7 @@ from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.results import brush_region
 from backend.labelstudio.webhook import AnnotationChange, annotation_changes
 from backend.live.evaluation import LiveEvaluation
+from backend.live.sent import SentRegions
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -259,6 +260,85 @@ def test_a_registry_that_is_away_gets_no_empty_one_in_its_place(project: Project
     live.stop()
     assert live.count("unwritten") == 1
     assert not (tmp_path / "unmounted").exists()
+
+
+def test_a_task_that_label_studio_cannot_show_keeps_no_other_waiting(project: Project) -> None:
+    ours = region(0)
+    prediction = project.predict(ours)
+    changes = [project.submit(ours, parent_prediction=prediction) for _ in range(5)]
+    asked: list[int] = []
+
+    class Odd:
+        def task(self, task_id: int) -> Json:
+            asked.append(task_id)
+            if task_id < 0:
+                raise Upstream("Label Studio answered 500")
+            return project.client.task(task_id)
+
+    live = project.evaluation(lambda _: Odd())
+    odd = [AnnotationChange(10**6 + number, -1 - number) for number in range(3)]
+    live.told(project.project_id, [*odd, *changes])
+    for _ in range(3):
+        with pytest.raises(Upstream, match="answered 500"):
+            live.compare_waiting()
+    assert live.figures(project.project_id)["v1"]["annotations"] == 5
+    assert live.waiting() == 3
+    assert len(asked) <= 3 * 2 + 5, "a Label Studio that is away is not asked for every annotation"
+
+
+def test_a_project_whose_label_studio_is_not_known_keeps_no_other_project_waiting(project: Project) -> None:
+    ours, first = region(0), project.project_id - 1
+    live = project.evaluation(lambda project_id: None if project_id == first else project.client)
+    live.told(first, [AnnotationChange(1, 1)])
+    live.told(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
+    with pytest.raises(Unavailable, match="set LABEL_STUDIO_URL and _API_KEY"):
+        live.compare_waiting()
+    assert live.figures(project.project_id)["v1"]["n"] == 1
+
+
+def test_asking_for_projects_that_there_are_not_takes_no_memory(project: Project) -> None:
+    live = project.evaluation()
+    for number in range(1000, 1100):
+        assert live.figures(number) == {}
+    assert live._ledgers == {}
+    live.told(project.project_id, [AnnotationChange(1, 1)])
+    assert live.waiting() == 1
+    assert list(live._ledgers) == [project.project_id]
+
+
+def test_once_it_has_stopped_no_thread_of_it_is_left_and_it_can_begin_again(project: Project) -> None:
+    def threads() -> list[str]:
+        return [each.name for each in threading.enumerate() if each.name.startswith("live-")]
+
+    live = project.evaluation()
+    for count in (1, 2):
+        live.start()
+        live.sent(project.project_id, [region(number, region_id=f"{count}-{number}") for number in range(3)])
+        wait_until(lambda: len(list((project.root / str(project.project_id) / "sent").glob("*"))) == 3 * count)  # noqa: B023 - called at once
+        live.stop()
+        live.stop()
+        assert threads() == []
+
+
+def test_an_answer_that_cannot_be_kept_costs_none_of_those_after_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = project.evaluation()
+    kept: list[Any] = []
+
+    def keep(_: object, regions: Any) -> None:
+        if not kept:
+            kept.append("stumbled")
+            raise ZeroDivisionError
+        kept.append(len(regions))
+
+    monkeypatch.setattr(SentRegions, "keep", keep)
+    live.start()
+    live.sent(project.project_id, [region()])
+    live.sent(project.project_id, [region()])
+    wait_until(lambda: len(kept) == 2)
+    live.stop()
+    assert (kept, live.count("unremembered")) == (["stumbled", 1], 1)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -15,6 +15,7 @@ MASK = st.tuples(
     st.sampled_from(["v1", "v2"]), st.sampled_from(["Coin", "Key"]),
     st.floats(0, 1), st.floats(0, 1), st.booleans(),
 )  # fmt: skip
+SEEN = {"k": "seen", "p": "me", "s": 1.0}
 LINE = st.one_of(
     st.tuples(st.just("done"), st.integers(1, 4), st.lists(MASK, max_size=3), st.none() | st.floats(0, 100)),
     st.tuples(st.just("gone"), st.integers(1, 4), st.just([]), st.none()),
@@ -137,3 +138,62 @@ def test_a_thousand_names_of_labels_take_no_more_memory_than_two_hundred(tmp_pat
     labels = ledger.figures()["v1"]["labels"]
     assert len(labels) == 201
     assert labels["(other)"]["n"] == 800
+
+
+@settings(deadline=None, max_examples=60)
+@given(lines=st.lists(LINE, max_size=12), seen=st.lists(st.integers(1, 4), max_size=3), look=st.booleans())
+def test_taking_out_what_no_longer_counts_changes_no_figure_for_anybody(
+    lines: list[Any], seen: list[int], look: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("live") / "annotations.jsonl"
+    writer, follower = Ledger(path), Ledger(path)
+    for kind, number, masks, lead_s in lines:
+        done(writer, number, *masks, lead_s=lead_s) if kind == "done" else writer.append(k="gone", a=number)
+    for number in seen:
+        writer.append(**SEEN, a=number, t=7, at="2")
+    before = Ledger(path).figures(), Ledger(path).pending()
+    if look:
+        follower.figures()
+    standing = len({each[1] for each in lines if each[0] == "done"} | set(seen))
+    compacted = writer.compact(most_outdated=0)
+    if compacted:
+        assert len(path.read_bytes().splitlines()) <= 1 + standing + len(set(seen))
+    for ledger in (writer, follower, Ledger(path)):
+        assert ledger.figures() == before[0]
+        assert ledger.pending() == before[1]
+    done(Ledger(path), 9, ("v1", "Coin", 1.0, 1.0, True))
+    for ledger in (writer, follower):
+        assert ledger.figures()["v1"]["n"] == before[0].get("v1", {"n": 0})["n"] + 1
+
+
+def test_a_file_in_which_most_still_counts_stays_as_it_is(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "x.jsonl")
+    assert not ledger.compact(most_outdated=0), "there is none"
+    for number in (1, 2, 2):
+        done(ledger, number, ("v1", "Coin", 1.0, 1.0, True))
+    before = (tmp_path / "x.jsonl").read_bytes()
+    assert not ledger.compact(most_outdated=0)
+    assert (tmp_path / "x.jsonl").read_bytes() == before
+
+
+def update_one(path: Path, number: int) -> None:
+    ledger = Ledger(path)
+    for _ in range(200):
+        done(ledger, number, ("v1", "Coin", 1.0, 1.0, True))
+        ledger.append(**SEEN, a=number, t=7, at="9")
+
+
+def test_a_line_that_is_written_while_the_file_is_made_anew_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    done(Ledger(path), 99, ("v2", "Coin", 0.5, 0.5, False))
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=update_one, args=(path, number)) for number in (1, 2)]
+    for writer in writers:
+        writer.start()
+    ledger, count = Ledger(path), 0
+    while any(writer.is_alive() for writer in writers):
+        count += ledger.compact(most_outdated=5)
+    assert ledger.compact(most_outdated=0) or count, "nothing was ever taken out: this test proves nothing"
+    for reader in (ledger, Ledger(path)):
+        assert (reader.figures()["v1"]["n"], reader.figures()["v2"]["n"]) == (2, 1)
+        assert sorted(reader.pending()) == [1, 2]
