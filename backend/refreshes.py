@@ -5,7 +5,7 @@ import logging
 from redis import Redis
 from redis.exceptions import RedisError
 
-from backend.errors import Unavailable
+from backend.errors import BadCheckpoint, Unavailable
 from backend.jobs import REFRESH, REFRESH_QUEUE, Keys
 from backend.registry.store import Registry
 from backend.training import TrainingQueue, Work
@@ -38,17 +38,27 @@ class Follower:
         """Ask where there is a new decision.
 
         Raises:
-            Unavailable: Redis or the registry is away; the next look makes up for it.
+            Unavailable, BadCheckpoint: Redis is away, or what the registry says of a project cannot be read; all others
+                were looked at, and the next look makes up for it.
         """
+        away = None
         for project_id in self._registry.projects():
-            pointer = self._registry.champion(project_id)
-            if pointer is None or self._followed.get(project_id, 0) >= pointer.number:
-                continue
-            key = Keys(project_id, "refresh").followed
             try:
-                if int(self._connection.get(key) or 0) < pointer.number:
-                    self._queue.request(project_id)
-                    self._connection.set(key, pointer.number)
-            except RedisError as fault:
-                raise Unavailable(f"the queue is away; project {project_id} is refreshed later: {fault}") from fault
-            self._followed[project_id] = pointer.number
+                self._look_at(project_id)
+            except (Unavailable, BadCheckpoint) as fault:
+                away = fault
+        if away is not None:
+            raise away
+
+    def _look_at(self, project_id: int) -> None:
+        pointer = self._registry.champion(project_id)
+        if pointer is None or self._followed.get(project_id, 0) >= pointer.number:
+            return
+        key = Keys(project_id, "refresh").followed
+        try:
+            if int(self._connection.get(key) or 0) < pointer.number:
+                self._queue.request(project_id)
+                self._connection.set(key, pointer.number)
+        except RedisError as fault:
+            raise Unavailable(f"the queue is away; project {project_id} is refreshed later: {fault}") from fault
+        self._followed[project_id] = pointer.number

@@ -112,7 +112,10 @@ class Registry:
                 manifest = replace(manifest, version=f"{base}-p{project_id}-v{number}-{sha6}")
                 if self._commit(staging, manifest, pointers=pointers, number=number):
                     break
-        self.sweep()
+        try:
+            self.sweep()
+        except SamloopError as fault:  # another project's pointer that cannot be read takes nothing from this version
+            log.warning("what killed publishers left stays: %s", fault, extra={"event": "registry.unswept"})
         log.info(
             "published %s", manifest.version,
             extra={"event": "checkpoint.published", "version": manifest.version, "project_id": project_id},
@@ -169,8 +172,10 @@ class Registry:
                 f"the registry {self._root} has lost decision {self._highest[project_id]} of project {project_id}; "
                 "decisions are never deleted: is its disk mounted?"
             )
+        if not number:
+            return None  # and nothing is remembered: anybody may ask for any number of projects that there are not
         self._highest[project_id] = number
-        return self._pointer(project_id, number) if number else None
+        return self._pointer(project_id, number)
 
     def history(self, project_id: int) -> tuple[Pointer, ...]:
         """Every decision, oldest first.
@@ -339,6 +344,12 @@ class Registry:
                 raise Unavailable(
                     f"the registry {self._root} cannot be written: {said}; what is served stays; {step} (MODEL_DIR)"
                 ) from fault
+
+
+def is_version_of(version: str, project_id: int) -> bool:
+    """Whether a version's name says that it is this project's; by its end, for the base may have such a name itself."""
+    found = _VERSION.fullmatch(version)
+    return found is not None and int(found[1]) == project_id
 
 
 def _age_s(path: Path) -> float:

@@ -13,7 +13,7 @@ from backend.connections import Connections
 from backend.errors import BadCheckpoint, BadInput, NotFound, SamloopError
 from backend.registry.checkpoint import REPORT_FILE, Manifest
 from backend.registry.review_file import PROMPTS, ReviewedObject, read_review
-from backend.registry.store import Pointer, Registry
+from backend.registry.store import Pointer, Registry, is_version_of
 from backend.review.cards import SORTS, Card, cards, edge_window, ordered
 from backend.review.figures import compared, on_common, trend, version_rows
 from backend.review.flags import VERDICTS, Flag, Flags, counted
@@ -289,7 +289,7 @@ class Pages:
 
     def _check(self, project_id: int, version: str) -> None:
         """Raise NotFound unless the version is this project's: its id is in its name, which the registry parses."""
-        if f"-p{project_id}-v" not in version:
+        if not is_version_of(version, project_id):
             raise NotFound(f"{version[:120]!r} is no version of project {project_id}")
         self._registry.folder(version)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from backend.errors import BadCheckpoint, NotFound, Unavailable
 from backend.masks.prompt import Click, Prompt
-from backend.registry.store import Pointer, Registry
+from backend.registry.store import Pointer, Registry, is_version_of
 from backend.sam.canvas import CANVAS_PX
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, encode, predictor_of, prompt_tensors
@@ -55,6 +55,14 @@ class ModelSlot:
     def refused(self) -> Mapping[str, str]:
         """Versions that must not be served, each with the reason."""
         return self._refused
+
+    def refused_in(self, project_id: int) -> Mapping[str, str]:
+        """Those of one project."""
+        return {
+            name: why
+            for name, why in self._refused.items()
+            if name == f"project {project_id}" or is_version_of(name, project_id)
+        }
 
     def snapshot(self, project_id: int | None) -> Snapshot:
         """Return what is served now; the base for None and for a project without a champion. Never waits."""

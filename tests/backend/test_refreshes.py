@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from backend.errors import BadInput, Unavailable
+from backend.errors import BadCheckpoint, BadInput, Unavailable
 from backend.jobs import REFRESH_QUEUE, Keys, connect
 from backend.refreshes import Follower, refresh_queue
 from backend.registry.checkpoint import Manifest
@@ -90,3 +90,14 @@ def test_trainings_and_refreshes_of_a_project_know_nothing_of_each_other(redis: 
 def test_cancelling_at_a_queue_that_is_away_says_so() -> None:
     with pytest.raises(Unavailable, match="the queue does not answer"):
         refresh_queue(connect("redis://127.0.0.1:1")).cancel(7)
+
+
+def test_a_project_whose_decisions_cannot_be_read_keeps_no_other_from_its_refresh(
+    registry: Registry, redis: Redis
+) -> None:
+    for project_id in (6, 7):
+        registry.promote(project_id, publish(registry, project_id), reason="better")
+    (registry.root / "refs" / "6" / "champion" / "000000001.json").write_text("not ours")
+    with pytest.raises(BadCheckpoint, match="is not JSON"):
+        follower_of(registry, redis).look()
+    assert (wanted(redis, 6), wanted(redis, 7)) == (0, 1)

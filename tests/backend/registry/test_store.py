@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from backend.errors import BadCheckpoint, BadInput, NotFound, Unavailable
 from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, Manifest, verified_weights
-from backend.registry.store import ChampionMoved, Pointer, Registry
+from backend.registry.store import ChampionMoved, Pointer, Registry, is_version_of
 
 ROOT = Path(__file__).resolve().parents[3]
 MANIFEST = Manifest(
@@ -368,3 +368,29 @@ def test_the_sweep_leaves_alone_what_is_young(registry: Registry) -> None:
     (registry.root / "staging" / "young").mkdir()
     assert registry.sweep() == 0
     assert registry.sweep(older_than_s=0.0) == 1
+
+
+def test_another_projects_pointer_that_cannot_be_read_takes_nothing_from_a_new_version(registry: Registry) -> None:
+    """And no object is deleted while it is not known what all pointers name."""
+    version = publish(registry, project_id=1)
+    (registry.root / "refs" / "1" / "versions" / "000000001.json").write_text("not ours")
+    other = publish(registry, b"others", project_id=2)
+    assert [each.version for each in registry.versions(2)] == [other]
+    with pytest.raises(BadCheckpoint, match="is not JSON"):
+        registry.sweep(older_than_s=0.0)
+    assert len(list((registry.root / "objects").iterdir())) == 2, f"{version}'s object is still there"
+
+
+def test_asking_for_projects_that_there_are_not_takes_no_memory(registry: Registry) -> None:
+    for project_id in range(1, 100):
+        assert registry.champion(project_id) is None
+    assert registry._highest == {}
+
+
+def test_whose_a_version_is_stands_at_the_end_of_its_name(registry: Registry) -> None:
+    """The base may be a checkpoint of another project: SAMLOOP_MODEL takes one."""
+    base = replace(MANIFEST, base_model="mobile-sam-p2-v3-abcdef")
+    version = registry.publish(7, weights=b"weights", manifest=base).version
+    assert version.startswith("mobile-sam-p2-v3-abcdef-p7-v1-")
+    assert [project_id for project_id in (2, 3, 7) if is_version_of(version, project_id)] == [7]
+    assert not is_version_of("mobile-sam", 7)
