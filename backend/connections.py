@@ -1,5 +1,6 @@
 """Where each project's Label Studio is: what the environment says, else what its /setup told."""
 
+import logging
 import threading
 from typing import Any
 
@@ -8,7 +9,9 @@ from backend.labelstudio.client import LabelStudio
 from backend.labelstudio.images import ImageSource
 from backend.settings import Settings
 
+log = logging.getLogger(__name__)
 _MOST_KNOWN = 1000  # projects whose connections are kept; the oldest is made again when it is asked for
+_MOST_TOLD, _LONGEST = 10_000, 1000  # of what /setup says, whoever sends it
 
 
 class Connections:
@@ -19,6 +22,11 @@ class Connections:
         self._lock = threading.Lock()
         self._known: dict[int | None, tuple[ImageSource, LabelStudio | None]] = {}
         self._told: dict[int, tuple[str, str]] = {}
+        if settings.label_studio_api_key and not settings.label_studio_url:
+            log.warning(
+                "LABEL_STUDIO_API_KEY is not used: it goes to LABEL_STUDIO_URL alone, which is not set",
+                extra={"event": "labelstudio.key_unused"},
+            )
 
     def told(self, project_id: int, body: dict[str, Any]) -> None:
         """Remember what /setup says: `hostname` and `access_token`, the creator's legacy token.
@@ -29,8 +37,12 @@ class Connections:
         hostname, token = body.get("hostname"), body.get("access_token")
         if not (isinstance(hostname, str) and isinstance(token, str) and hostname and token):
             return
+        if max(len(hostname), len(token)) > _LONGEST:
+            return
         with self._lock:
             if self._told.get(project_id) != (hostname, token):
+                while project_id not in self._told and len(self._told) >= _MOST_TOLD:
+                    del self._told[next(iter(self._told))]
                 self._told[project_id] = (hostname, token)
                 self._known.pop(project_id, None)
 
@@ -53,7 +65,9 @@ class Connections:
 
     def _label_studio(self, project_id: int | None) -> LabelStudio | None:
         told_url, told_key = self._told.get(project_id, (None, None)) if project_id is not None else (None, None)
-        url, key = self._settings.label_studio_url or told_url, self._settings.label_studio_api_key or told_key
+        own_url, own_key = self._settings.label_studio_url, self._settings.label_studio_api_key
+        # Our key never goes to an address that a request names: whoever can send /setup would read it there.
+        url, key = (own_url, own_key or told_key) if own_url else (told_url, told_key)
         if not url or not key:
             return None
         try:

@@ -5,6 +5,7 @@ SamloopError                 500
 |  +- BadImage               422  bytes that are no image we read, or too many pixels
 |  +- ForbiddenUrl           403  an address that the URL policy refuses
 +- NotAuthorized             401  credentials are missing or wrong
+|  +- KeyRefused             424  Label Studio refuses our key; whoever asked us is welcome
 +- NotFound                  404  no such project, version or file
 +- Upstream                  424  Label Studio (or an image's host) failed us
 +- Unavailable               503  Redis, the registry or a model is away; try again
@@ -46,6 +47,13 @@ class NotAuthorized(SamloopError):
     """Credentials are missing or wrong."""
 
     status = 401
+
+
+class KeyRefused(NotAuthorized):
+    """Label Studio refuses our key, or does not allow it this."""
+
+    # Not 401: Label Studio would tell that the backend's own user and password are wrong, and people mend those.
+    status = 424
 
 
 class NotFound(SamloopError):

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from backend.errors import NotAuthorized, SamloopError
+from backend.errors import KeyRefused, SamloopError
 from backend.labelstudio.images import ImageSource
 from backend.labelstudio.label_config import LabelConfig
 from backend.lanes import Priority
@@ -31,7 +31,7 @@ def warm_tasks(
     """Embed task after task, and tell of each in their order; a task that cannot be embedded costs only itself.
 
     Raises:
-        NotAuthorized: an image is refused: the key is wrong for all.
+        KeyRefused: an image is refused: the key is wrong for all.
     """
 
     def warm(task: Mapping[str, Any]) -> Warmed:
@@ -39,7 +39,7 @@ def warm_tasks(
         try:
             # As urgent as a click: in this process nobody else waits.
             computed = embeddings.warm(task, config=config, images=images, priority=Priority.CLICK, until_s=math.inf)
-        except NotAuthorized:
+        except KeyRefused:
             raise
         except SamloopError as fault:
             return Warmed(task_id, why=str(fault))

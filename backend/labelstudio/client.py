@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from backend.errors import BadInput, ForbiddenUrl, NotAuthorized, NotFound, Upstream
+from backend.errors import BadInput, ForbiddenUrl, KeyRefused, NotFound, Upstream
 from backend.labelstudio.download import Reply, download
 from backend.labelstudio.session import Session
 from backend.labelstudio.url_policy import same_origin
@@ -32,7 +32,7 @@ class LabelStudio:
         timeout_s: longest silence of a connection.
         public_url: where browsers reach it; None: at `url`.
 
-    Every method raises NotAuthorized (401, 403), NotFound (404), BadInput (400: what Label Studio refuses) and Upstream
+    Every method raises KeyRefused (401, 403), NotFound (404), BadInput (400: what Label Studio refuses) and Upstream
     (it is away, fails, or is no Label Studio); reading is tried again while the failure may pass.
 
     Attributes:
@@ -349,7 +349,7 @@ class RedirectedElsewhere(ForbiddenUrl):
 def _image_bytes(reply: Reply, url: str) -> bytes:
     """The body, or the reason why there is none."""
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        raise NotAuthorized(
+        raise KeyRefused(
             f"Label Studio answered {reply.status} for {_shown(url)}: is LABEL_STUDIO_API_KEY right? "
             "(Local files also need LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED there.)"
         )

@@ -55,7 +55,7 @@ class ImageSource:
             ForbiddenUrl: an address that the policy refuses.
             NotFound: nothing there.
             BadInput: no address, or more bytes than SAMLOOP_IMAGE_MIB.
-            NotAuthorized, Upstream: Label Studio, or the host, refuses us, fails, or is too slow.
+            KeyRefused, Upstream: Label Studio, or the host, refuses us, fails, or is too slow.
         """
         scheme = uri[:12].partition(":")[0].lower() if ":" in uri[:12] else ""
         if scheme == "data":

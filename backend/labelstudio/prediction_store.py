@@ -39,7 +39,7 @@ class TaskState:
 class PredictionStore:
     """One project's predictions, seen with one API key.
 
-    Every method raises NotAuthorized, NotFound, BadInput (what Label Studio refuses) and Upstream (it is away, fails,
+    Every method raises KeyRefused, NotFound, BadInput (what Label Studio refuses) and Upstream (it is away, fails,
     or is no Label Studio; `retry_after_s` where it said when to come back).
     """
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from backend.errors import BadInput, NotAuthorized, NotFound, SamloopError, Upstream
+from backend.errors import BadInput, KeyRefused, NotFound, SamloopError, Upstream
 from backend.labelstudio.auth import Credentials
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ class Session:
             try:
                 return self.send("GET", path, query=query)
             except Upstream as fault:
-                wait_s = min(_FIRST_WAIT_S * 2**attempt, _LONGEST_WAIT_S)
+                wait_s = _FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, hides nothing
                 log.info("Label Studio failed, trying again: %s", fault, extra={"event": "labelstudio.retry"})
-                time.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads clients, hides nothing
+                time.sleep(min(max(wait_s, fault.retry_after_s or 0.0), _LONGEST_WAIT_S))
         return self.send("GET", path, query=query)
 
     def send(self, method: str, path: str, **content: object) -> object:
@@ -63,7 +63,7 @@ class Session:
             content: `query` (a mapping), `body` (JSON), `files` (as requests takes them).
 
         Raises:
-            NotAuthorized, NotFound: 401 and 403, 404.
+            KeyRefused, NotFound: 401 and 403, 404.
             BadInput: 400, 409 and 422, with what Label Studio says.
             Upstream: it cannot be reached, fails, or answers with something that is no JSON.
         """
@@ -128,7 +128,7 @@ class _Header(requests.auth.AuthBase):
 def _fault(reply: requests.Response, what: str, url: str) -> SamloopError:
     status = reply.status_code
     if status in {401, 403}:
-        return NotAuthorized(
+        return KeyRefused(
             f"{url} answered {status} to {what}: LABEL_STUDIO_API_KEY is not accepted or not allowed this; "
             "take a new one from Account & Settings (legacy tokens may be switched off for the organization)"
         )
