@@ -1,4 +1,4 @@
-"""How many requests for predictions are inside at once, in threads of their own."""
+"""How many slow requests are inside at once, in threads of their own."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,15 +11,17 @@ T = TypeVar("T")
 
 
 class Admission:
-    """Runs handlers in up to `most` threads. They mostly wait: for an image, or in a lane.
+    """Takes in up to `most` handlers, and runs them in so many `threads`. They mostly wait: for an image, or in a lane.
 
     Apart from the threads in which all other handlers run, of which a server has forty: sixty annotators who wait for
-    an encode would else take them all, and Label Studio, which gives /health one second, would call the backend dead.
+    an encode, or a few pages full of pictures, would else take them all, and Label Studio, which gives /health one
+    second, would call the backend dead.
     """
 
-    def __init__(self, *, most: int) -> None:
+    def __init__(self, *, most: int, threads: int | None = None) -> None:
         self._most, self._inside = most, 0
-        self._threads: CapacityLimiter | None = None
+        self._threads = threads or most
+        self._limiter: CapacityLimiter | None = None
 
     async def run(self, handler: Callable[[], T]) -> T:
         """Run a handler in a thread.
@@ -31,8 +33,8 @@ class Admission:
             raise Busy(f"{self._inside} requests are being answered already: try again", retry_after_s=5)
         self._inside += 1
         try:
-            if self._threads is None:  # anyio's limiters belong to the running loop
-                self._threads = CapacityLimiter(self._most)
-            return await to_thread.run_sync(handler, limiter=self._threads)
+            if self._limiter is None:  # anyio's limiters belong to the running loop
+                self._limiter = CapacityLimiter(self._threads)
+            return await to_thread.run_sync(handler, limiter=self._limiter)
         finally:
             self._inside -= 1

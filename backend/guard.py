@@ -5,16 +5,20 @@ import binascii
 import hmac
 import json
 import math
-from collections.abc import Callable, Coroutine, Mapping
+import re
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.errors import BadInput, NotAuthorized, SamloopError
 
 MAX_BODY_BYTES = 64 << 20  # a batch of 1,500 tasks with their predictions arrived as ONE request of 3.5 MB
+_ESCAPED_HALF = re.compile(rb"\\u[dD]")
 MAX_DEPTH = 64  # Label Studio's bodies are some ten levels deep
 
 
@@ -34,27 +38,37 @@ class Unsupported(BadInput):
     status = 415
 
 
+class ForeignPage(BadInput):
+    """A request that another site's page sent, or that came under another site's name."""
+
+    status = 403
+
+
 class Guard:
-    """ASGI middleware: refuses wrong credentials and bodies that are too large, before anything is read into memory.
+    """ASGI middleware: refuses wrong credentials, requests of other sites' pages, and bodies that are too large.
+
+    All of it before anything is read into memory.
 
     Args:
         app: what is guarded.
         user: basic auth user; None lets everybody in (the server then listens on loopback only).
         password: its password.
+        known_hosts: the names of SAMLOOP_BACKEND_URL and _PUBLIC_URL, which a proxy may have taken out of a request.
     """
 
-    def __init__(self, app: ASGIApp, *, user: str | None, password: str | None) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, *, user: str | None, password: str | None, known_hosts: Collection[str] = ()) -> None:
+        self._app, self._known_hosts = app, known_hosts
         self._expected = credentials(user, password)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401, 413 or 415."""
+        """Pass the request on, or answer 401, 403, 413 or 415."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
         try:
             check_credentials(headers.get(b"authorization", b""), expected=self._expected)
+            check_sender(scope["method"], Headers(scope=scope), known_hosts=self._known_hosts)
             check_body_headers(headers)
         except SamloopError as refused:
             await refusal(refused)(scope, receive, send)
@@ -90,6 +104,36 @@ def check_credentials(header: bytes, *, expected: bytes | None) -> None:
         )
 
 
+def check_sender(method: str, headers: Mapping[str, str], *, known_hosts: Collection[str]) -> None:
+    """Refuse what another site's page makes a browser send: it comes with what the browser knows, or needs nothing.
+
+    Programs, Label Studio among them, tell nothing of a page and pass.
+
+    Raises:
+        ForeignPage: another site's page sent a request that changes something.
+    """
+    if method not in {"GET", "HEAD", "OPTIONS"} and is_own_page(headers, known_hosts=known_hosts) is False:
+        raise ForeignPage("this request was not sent by one of these pages: open the page here, and send it again")
+
+
+def is_own_page(headers: Mapping[str, str], *, known_hosts: Collection[str]) -> bool | None:
+    """By what browsers tell of every form and script, and no page can change; None where no page is told of."""
+    if (site := headers.get("sec-fetch-site")) is not None:
+        return None if site == "none" else site == "same-origin"
+    if (origin := headers.get("origin")) is None:
+        return None
+    _, _, netloc = origin.partition("://")
+    return bool(netloc) and (netloc == headers.get("host", "") or host_name(netloc) in known_hosts)
+
+
+def host_name(host: str) -> str:
+    """A `Host` without its port, in small letters; "" for what is none."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
 def check_body_headers(headers: Mapping[bytes, bytes]) -> None:
     """Look at what a request says of its body, names in small letters, before any of it is read.
 
@@ -122,7 +166,7 @@ def _bounded(receive: Receive) -> Receive:
 
 def refusal(error: SamloopError) -> Response:
     """The answer to a request that goes no further."""
-    headers = {"WWW-Authenticate": 'Basic realm="samloop"'} if isinstance(error, NotAuthorized) else {}
+    headers = {"WWW-Authenticate": 'Basic realm="samloop"'} if error.status == NotAuthorized.status else {}
     return error_response(error, headers=headers | _CLOSE)
 
 
@@ -186,10 +230,14 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any
     """The value of a JSON text.
 
     Raises:
-        BadInput: no JSON, not UTF-8, NaN or an infinite number, an integer of thousands of digits, nested too deep.
+        BadInput: no JSON, not UTF-8, NaN or an infinite number, an integer of thousands of digits, half a character,
+            nested too deep.
     """
     try:
-        value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+        if _ESCAPED_HALF.search(body):
+            # Half of a pair is no character: neither an answer nor a file can hold it.
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as fault:
         raise BadInput(f"the body is no JSON that is read here: {str(fault)[:120]}") from fault
     _check_depth(value)

@@ -20,7 +20,15 @@ from redis import Redis
 
 from backend.app import create_app
 from backend.errors import BadInput, SamloopError, Unavailable
-from backend.guard import MAX_BODY_BYTES, check_body_headers, check_credentials, credentials, read_json, refusal
+from backend.guard import (
+    MAX_BODY_BYTES,
+    check_body_headers,
+    check_credentials,
+    check_sender,
+    credentials,
+    read_json,
+    refusal,
+)
 from backend.labelstudio.ml_base import IS_1X, SamBackend
 from backend.labelstudio.webhook import parse_event, project_id_of
 from backend.routes import PredictBody, ProjectBody, Routes, SetupBody
@@ -122,6 +130,7 @@ def _first(routes: Routes, *, expected: bytes | None) -> flask.Response | None:
     headers = {name.lower().encode(): value.encode("latin-1", "replace") for name, value in request.headers.items()}
     try:
         check_credentials(headers.get(b"authorization", b""), expected=expected)
+        check_sender(request.method, {name.lower(): value for name, value in request.headers.items()}, known_hosts=())
         check_body_headers(headers)
         if b"transfer-encoding" in headers:
             raise BadInput("a body without a Content-Length is not read here: say how long it is")

@@ -4,14 +4,14 @@ import ipaddress
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from backend.errors import BadInput, SamloopError, Unavailable
-from backend.guard import TooLarge
+from backend.guard import ForeignPage, TooLarge, host_name, is_own_page
 
 HEADERS = {
     # No script and no style but the two files beside the pages: what a label or a file name holds stays text.
@@ -30,12 +30,6 @@ _MAX_FIELDS = 20
 _LOCAL = frozenset({"localhost"})
 
 ErrorPage = Callable[[Request, SamloopError], Response]
-
-
-class ForeignPage(BadInput):
-    """A request that another site's page sent, or that came under another site's name."""
-
-    status = 403
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,21 +51,14 @@ class Gate:
             ForeignPage: it is none of our own pages' requests.
         """
         host = headers.get("host", "")
-        name = _name(host)
+        name = host_name(host)
         if self.is_open and not (name in _LOCAL or name in self.known_hosts or _is_address(name)):
             raise ForeignPage(
                 f"the host {host[:100]!r} is not known here: open the page by its IP address, set SAMLOOP_PUBLIC_URL "
                 "to this name, or set BASIC_AUTH_USER and BASIC_AUTH_PASS"
             )
-        if method not in {"GET", "HEAD"} and not self._is_ours(headers, host):
+        if method not in {"GET", "HEAD"} and not is_own_page(headers, known_hosts=self.known_hosts):
             raise ForeignPage("this request was not sent by one of these pages: open the page here, and send it again")
-
-    def _is_ours(self, headers: Mapping[str, str], host: str) -> bool:
-        """By what browsers tell of every form and script, and no page can change."""
-        if (site := headers.get("sec-fetch-site")) is not None:
-            return site == "same-origin"
-        origin = urlsplit(headers.get("origin", "")).netloc
-        return bool(origin) and (origin == host or _name(origin) in self.known_hosts)
 
 
 def page_route(gate: Gate, error_page: ErrorPage) -> type[APIRoute]:
@@ -122,14 +109,6 @@ async def read_form(request: Request) -> dict[str, str]:
     except (ValueError, UnicodeDecodeError) as fault:
         raise BadInput(f"the form cannot be read: {str(fault)[:100]}") from fault
     return dict(fields)
-
-
-def _name(host: str) -> str:
-    """The host without its port, in small letters."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
 
 
 def _is_address(name: str) -> bool:

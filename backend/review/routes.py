@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from backend.admission import Admission
 from backend.connections import Connections
 from backend.errors import BadInput, NotFound, SamloopError
 from backend.registry.review_file import PROMPTS
@@ -47,6 +48,7 @@ class ReviewRoutes:
     connections: Connections
     flags: Flags
     crops: Crops
+    admission: Admission
     gate: Gate
     refreshes: TrainingQueue
 
@@ -67,8 +69,11 @@ class ReviewRoutes:
         query = replace(_query(request), version=version)
         return HTMLResponse(self.pages.mask(project_id, _visitor(request), key, query))
 
-    def crop(self, project_id: ProjectId, version: Name, key: Name, size_px: int) -> Response:
-        """The picture below a mask."""
+    async def crop(self, project_id: ProjectId, version: Name, key: Name, size_px: int) -> Response:
+        """The picture below a mask; in threads of their own, for a page asks for hundreds, and images may be slow."""
+        return await self.admission.run(lambda: self._crop(project_id, version, key, size_px))
+
+    def _crop(self, project_id: int, version: str, key: str, size_px: int) -> Response:
         if size_px not in SIZES_PX:
             raise NotFound(f"pictures come in {', '.join(map(str, SIZES_PX))} px, not in {size_px}")
         item = self.pages.reviewed(project_id, version, key)
@@ -79,10 +84,13 @@ class ReviewRoutes:
         )  # fmt: skip
         return Response(data, media_type="image/webp", headers=_KEPT)
 
-    def edge(
+    async def edge(
         self, project_id: ProjectId, version: Name, key: Name, request: Request, prompt: Literal["box", "point"] = "box"
     ) -> Response:
         """The picture below the worst part of a mask's edge."""
+        return await self.admission.run(lambda: self._edge(project_id, version, key, request, prompt))
+
+    def _edge(self, project_id: int, version: str, key: str, request: Request, prompt: str) -> Response:
         query = MasksQuery(version=version, prompt=prompt)
         card = self.pages.card(project_id, _visitor(request), key, query)
         if (window := edge_window(card)) is None:

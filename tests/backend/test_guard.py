@@ -22,7 +22,7 @@ from backend.guard import Guard, StrictRoute, error_response, parse_json
 
 def _client(*, user: str | None = None, password: str | None = None) -> TestClient:
     app = FastAPI()
-    app.add_middleware(Guard, user=user, password=password)
+    app.add_middleware(Guard, user=user, password=password, known_hosts=("backend.example",))
 
     async def sentence(_: object, error: SamloopError) -> object:
         return error_response(error)
@@ -33,6 +33,11 @@ def _client(*, user: str | None = None, password: str | None = None) -> TestClie
     @router.post("/echo")
     def echo(body: dict[str, Any]) -> dict[str, Any]:
         return body
+
+    @router.post("/bare")
+    @router.delete("/bare")
+    def bare() -> dict[str, str]:
+        return {}
 
     @router.get("/open")
     def look() -> dict[str, str]:
@@ -63,6 +68,31 @@ def test_right_credentials_pass_and_no_others() -> None:
         assert answer.status_code == 401
         assert "BASIC_AUTH_USER" in answer.json()["error"]
         assert answer.headers["WWW-Authenticate"].startswith("Basic")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://testserver"}, 200),
+        ({"Origin": "https://backend.example"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://behind.a.proxy.example"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_another_sites_page_can_make_a_browser_change_nothing(headers: dict[str, str], status: int) -> None:
+    """A form without a body needs no leave of ours, and comes with the credentials that the browser knows."""
+    client = _client()
+    for method in ("POST", "DELETE"):
+        answer = client.request(method, "/bare", headers=headers)
+        assert answer.status_code == status
+        assert status == 200 or "was not sent by one of these pages" in answer.json()["error"]
+    assert client.get("/open", headers=headers).status_code == 200
 
 
 def test_a_chunked_body_is_counted_as_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,3 +126,20 @@ def test_every_plain_value_reads_as_json_reads_it(value: object) -> None:
 def test_arbitrary_bytes_are_a_value_or_bad_input_and_nothing_else(body: bytes) -> None:
     with contextlib.suppress(BadInput):
         parse_json(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"a": "\ud83d"}',
+        rb'{"\uDE00 \ud83d": 1}',
+        b'{"a": "\xed\xa0\xbd"}',
+        '{"a": 1}'.encode("utf-16"),
+        b"\xef\xbb\xbf{}",
+    ],
+)
+def test_a_body_that_no_answer_could_hold_is_refused(body: bytes) -> None:
+    """It would come back as an error of ours: half of a pair cannot be written as UTF-8."""
+    with pytest.raises(BadInput, match="is no JSON that is read here"):
+        parse_json(body)
+    assert parse_json(rb'{"a": "\ud83d\ude00 \\ud83d"}') == {"a": "\N{GRINNING FACE} \\ud83d"}

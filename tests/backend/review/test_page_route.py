@@ -2,7 +2,8 @@
 
 import pytest
 
-from backend.review.page_route import ForeignPage, Gate
+from backend.guard import ForeignPage
+from backend.review.page_route import Gate
 
 OPEN = Gate(is_open=True, known_hosts=frozenset({"samloop.lab.example"}))
 LOCKED = Gate(is_open=False, known_hosts=frozenset())

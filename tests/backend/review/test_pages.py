@@ -4,10 +4,13 @@ import csv
 import io
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +21,14 @@ from redis import Redis
 from starlette.testclient import TestClient
 
 from backend.app import create_app
+from backend.errors import NotFound
 from backend.jobs import Keys
 from backend.labelstudio.client import LabelStudio
+from backend.registry.checkpoint import Manifest
 from backend.registry.review_file import REVIEW_FILE, read_review
 from backend.registry.store import Registry
+from backend.review.crops import Crops
+from backend.review.pages import Pages
 from backend.review.tasks import TAB
 from backend.valkey import Valkey
 
@@ -405,3 +412,50 @@ def test_a_version_of_before_says_that_it_kept_no_masks(
     assert "kept no masks" in _page(client, "/review/78/data")
     assert manifest.version in _page(client, "/review/78/versions")
     assert client.get(f"{here}/masks?version={manifest.version}").status_code == 404
+
+
+def test_masks_of_another_project_are_not_shown_even_where_its_number_is_in_the_bases_name(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    manifest = Manifest(
+        version="", project_id=7, base_model="tiny-p2-v3-abcdef", base_fingerprint="0" * 64, method="decoder",
+        parent=None, data_digest="0" * 64, config={}, metrics={}, verdict={}, excluded=(),
+        created_at="2026-11-23T00:00:00+00:00", code_version="test",
+    )  # fmt: skip
+    version = registry.publish(7, weights=b"weights", manifest=manifest).version
+    nothing: Any = None
+    pages = Pages(
+        registry=registry, connections=nothing, flags=nothing, base_version=nothing, served_version=nothing,
+        status=nothing,
+    )  # fmt: skip
+    with pytest.raises(NotFound, match="is no version of project 2"):
+        pages.reviewed(2, version, "0" * 20)
+    with pytest.raises(NotFound, match="was not measured on an object"):
+        pages.reviewed(7, version, "0" * 20)
+
+
+def test_a_page_full_of_slow_pictures_takes_no_thread_from_label_studio(
+    client: TestClient, here: str, made: Reviewed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Label Studio waits three seconds for /setup; a server has forty threads for all that is short."""
+    arrived, may_go = threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> bytes:
+        arrived.set()
+        may_go.wait(120)
+        return b"RIFF"
+
+    monkeypatch.setattr(Crops, "crop", slow)
+    key = _keys(_page(client, f"{here}/masks"))[0]
+    with ThreadPoolExecutor(60) as browsers:
+        try:
+            asked = [
+                browsers.submit(client.get, f"{here}/crops/{made.versions[1]}/{key}/{size}")
+                for size in (160, 320, 640) * 20
+            ]
+            assert arrived.wait(120)
+            assert client.post("/setup", json={"project": f"{made.project_id}.1"}).status_code == 200
+            assert client.get("/health").status_code == 200
+            assert not any(each.done() for each in asked)
+        finally:
+            may_go.set()
+        assert {each.result().status_code for each in asked} == {200}
