@@ -34,6 +34,7 @@ from backend.training import TrainingQueue
 log = logging.getLogger(__name__)
 SWEEP_S = 5.0
 _CROPS_BYTES = 48 << 20
+_MOST_PICTURES, _PICTURES_AT_ONCE = 1000, 8  # that review pages wait for; of which so many are read and cut
 
 
 def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
@@ -69,7 +70,8 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     follow = Watch(Follower(registry, connection, queue=refreshes).look, poll_s=settings.poll_seconds)
     parts = (engine, live, _Sweeping((queue, refreshes)), *((follow,) if settings.refresh else ()))
     app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lambda _: _running(parts))
-    app.add_middleware(Guard, user=settings.basic_auth_user, password=settings.basic_auth_pass)
+    known_hosts = _known_hosts(settings)
+    app.add_middleware(Guard, user=settings.basic_auth_user, password=settings.basic_auth_pass, known_hosts=known_hosts)
     app.add_exception_handler(SamloopError, _sentence)
     app.add_exception_handler(RequestValidationError, _sentence)
     app.add_exception_handler(Exception, _sentence)
@@ -129,14 +131,18 @@ def _review_router(  # noqa: PLR0913 - all but one by name
         connections=connections,
         flags=flags,
         crops=Crops(max_bytes=_CROPS_BYTES, max_pixels=settings.image_megapixels * 1_000_000),
+        admission=Admission(most=_MOST_PICTURES, threads=_PICTURES_AT_ONCE),
         gate=Gate(
             is_open=settings.basic_auth_user is None,
-            known_hosts=frozenset(
-                str(urlsplit(url).hostname) for url in (settings.backend_url, settings.public_url) if url
-            ),
+            known_hosts=_known_hosts(settings),
         ),
         refreshes=refreshes,
     ).router()
+
+
+def _known_hosts(settings: Settings) -> frozenset[str]:
+    """The names that browsers know us by."""
+    return frozenset(str(urlsplit(url).hostname) for url in (settings.backend_url, settings.public_url) if url)
 
 
 class _Sweeping:

@@ -56,7 +56,9 @@ class Guard:
         known_hosts: the names of SAMLOOP_BACKEND_URL and _PUBLIC_URL, which a proxy may have taken out of a request.
     """
 
-    def __init__(self, app: ASGIApp, *, user: str | None, password: str | None, known_hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, *, user: str | None, password: str | None, known_hosts: Collection[str] = ()
+    ) -> None:
         self._app, self._known_hosts = app, known_hosts
         self._expected = credentials(user, password)
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue
 from rq.job import Job
@@ -20,7 +21,7 @@ from rq.rate_limit import RateLimitRegistry
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
 
-from backend.errors import SamloopError
+from backend.errors import SamloopError, SettingsError
 
 QUEUE, REFRESH_QUEUE = "samloop", "samloop-refresh"
 TRAIN, REFRESH = "finetuner.job.run", "finetuner.refreshing.run"
@@ -152,12 +153,19 @@ def connect(redis_url: str, *, patient: bool = False) -> Redis:
 
     Patient ones outlast a Redis that is away for a minute or two (workers: they have all the time); the others fail
     within seconds, so that whoever asked for a training is told that it was not queued.
+
+    Raises:
+        SettingsError: an option in the URL that there is not.
     """
     # Two tries at once: a connection that Redis closed while it was idle must not look like a Redis that is away.
     retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=2), 120) if patient else Retry(NoBackoff(), 1)
-    return Redis.from_url(
-        redis_url, retry=retry, socket_connect_timeout=2, socket_timeout=None if patient else _ANSWER_S, protocol=2
-    )
+    limits = {"socket_connect_timeout": 2, "socket_timeout": None if patient else _ANSWER_S}
+    try:
+        connection = Redis.from_url(redis_url, retry=retry, protocol=2, **limits)
+        connection.connection_pool.make_connection()  # tells of options that there are not; nothing is sent
+    except (ValueError, TypeError, RedisError) as fault:
+        raise SettingsError(f"REDIS_URL has an option that cannot be used: {fault}") from None
+    return connection
 
 
 def the_queue(connection: Redis, *, name: str = QUEUE, job_class: type[SafeJob] = SafeJob) -> Queue:

@@ -16,14 +16,23 @@ from backend.errors import SettingsError
 
 def _http_url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError("is not an http(s) URL; write for example http://localhost:8080")
+    if "@" in parts.netloc:
+        raise ValueError("carries a user name or password; leave them out")
     return text.rstrip("/")
 
 
 def _redis_url(text: str) -> str:
-    if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("is not a redis://, rediss:// or unix:// URL")
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0
+    except ValueError:  # its words may hold a piece of a password
+        usable = False
+    if not usable:
+        raise ValueError(
+            "is not a redis://, rediss:// or unix:// URL; a password's / # ? and @ must be encoded"
+        ) from None
     return text
 
 
@@ -65,9 +74,13 @@ def _flag(text: str) -> bool:
 
 
 def _path(text: str) -> Path:
+    text = text.removeprefix("file://") if text.startswith("file:///") else text
     if "://" in text:
-        raise ValueError("is a URL; this version keeps it in a folder: name a path")
-    return Path(text).expanduser().absolute()
+        raise ValueError("is a URL; this version keeps it in a folder: name a path, or a file:///folder")
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as fault:
+        raise ValueError("names the home of a user who has none here") from fault
 
 
 def _paths(text: str) -> tuple[Path, ...]:
@@ -97,7 +110,11 @@ class Settings:
         "LABEL_STUDIO_URL", _http_url, None, "where Label Studio answers; else what `/setup` told"
     )
     label_studio_api_key: str | None = _setting(
-        "LABEL_STUDIO_API_KEY", str, None, "legacy token or personal access token", secret=True
+        "LABEL_STUDIO_API_KEY",
+        str,
+        None,
+        "legacy token or personal access token; sent to LABEL_STUDIO_URL alone",
+        secret=True,
     )
     redis_url: str | None = _setting(
         "REDIS_URL", _redis_url, None, "the queue; absent: the embedded Valkey", secret=True
@@ -267,8 +284,8 @@ class Settings:
         "SAMLOOP_BATCH_SECONDS",
         _number(1, 3600),
         80.0,
-        "after so many the rest of a batch gets no prediction, and can be asked for again; Label Studio gives up after 100 "
-        "(its ML_TIMEOUT_PREDICT)",
+        "after so many the rest of a batch gets no prediction, and can be asked for again; Label Studio gives up after "
+        "100 (its ML_TIMEOUT_PREDICT)",
     )
     refresh: bool = _setting(
         "SAMLOOP_REFRESH",
@@ -338,7 +355,7 @@ class Settings:
             try:
                 values[each.name] = each.metadata["parse"](text)
             except ValueError as fault:
-                shown = "***" if each.metadata["secret"] else repr(text[:200])
+                shown = "***" if each.metadata["secret"] or "@" in text else repr(text[:200])
                 faults.append(f"{variable}={shown} {fault}")
         if bool(environ.get("BASIC_AUTH_USER")) != bool(environ.get("BASIC_AUTH_PASS")):
             faults.append("BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both or neither")

@@ -72,12 +72,13 @@ def rollback(
     if not history:
         raise BadInput(f"project {project} has served nothing but the base model: there is nothing to roll back to")
     before = history[-2].version if len(history) > 1 else None
-    _decide(project, before, reason=reason, as_json=as_json)
+    # What was looked at must still be the latest: a promotion in between would be what is gone back to.
+    _decide(project, before, reason=reason, as_json=as_json, expected=history[-1].number)
 
 
-def _decide(project: int, version: str | None, *, reason: str, as_json: bool) -> None:
+def _decide(project: int, version: str | None, *, reason: str, as_json: bool, expected: int | None = None) -> None:
     registry = Registry(settings_and_logging().model_dir)
-    pointer = registry.promote(project, version, reason=reason)
+    pointer = registry.promote(project, version, reason=reason, expected=expected)
     if as_json:
         print_json({"project": project, "number": pointer.number, "version": pointer.version, "at": pointer.at})
     else:

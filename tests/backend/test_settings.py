@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import SettingsError
+from backend.jobs import connect
 from backend.settings import Settings
 
 
@@ -49,3 +50,41 @@ def test_numbers_are_bounded(text: str) -> None:
 def test_a_registry_behind_a_url_is_refused_with_the_next_step() -> None:
     with pytest.raises(SettingsError, match="name a path"):
         Settings.from_env({"MODEL_DIR": "s3://bucket/models"})
+
+
+def test_a_home_that_there_is_not_is_told_as_every_other_fault() -> None:
+    with pytest.raises(SettingsError, match="MODEL_DIR='~nobody-here/x' names the home of a user who has none here"):
+        Settings.from_env({"MODEL_DIR": "~nobody-here/x"})
+
+
+@pytest.mark.parametrize("url", ["http://studio:99999", "http://studio:0", "http://[::1", "ftp://studio"])
+def test_an_address_that_nothing_can_listen_on_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="LABEL_STUDIO_URL="):
+        Settings.from_env({"LABEL_STUDIO_URL": url})
+
+
+def test_a_folder_may_be_named_by_its_url() -> None:
+    assert Settings.from_env({"MODEL_DIR": "file:///srv/models"}).model_dir == Path("/srv/models")
+    with pytest.raises(SettingsError, match="file:///folder"):
+        Settings.from_env({"MODEL_DIR": "file://elsewhere/models"})
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    with pytest.raises(SettingsError, match=r"LABEL_STUDIO_URL=\*\*\* carries a user name or password") as told:
+        Settings.from_env({"LABEL_STUDIO_URL": "http://me:s3cret@studio:8080"})
+    assert "s3cret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:s3cret/word@queue:6379", "redis://queue:s3cret", "http://queue", "redis://q:0"]
+)
+def test_an_address_of_the_queue_that_cannot_be_one_is_told_without_its_secret(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"REDIS_URL=\*\*\* is not a redis://") as told:
+        Settings.from_env({"REDIS_URL": url})
+    assert "s3cret" not in str(told.value)
+
+
+@pytest.mark.parametrize("option", ["socket_timeout=soon", "nonsense=1"])
+def test_an_option_that_the_queues_address_cannot_have_is_told(option: str) -> None:
+    with pytest.raises(SettingsError, match="REDIS_URL has an option that cannot be used"):
+        connect(f"redis://queue:6379/0?{option}")

@@ -83,3 +83,17 @@ def test_docker_compose_accepts_the_file() -> None:
         check=True,
         timeout=300,
     )
+
+
+def test_label_studio_which_may_fetch_any_address_cannot_reach_the_queue(compose: dict) -> None:
+    services = compose["services"]
+    reach = {name: set(each.get("networks", ["default"])) for name, each in services.items()}
+    assert not reach["label-studio"] & reach["queue"]
+    assert all(reach["queue"] & reach[name] for name in ("backend", "worker", "refresh-worker"))
+    assert all(reach["label-studio"] & reach[name] for name in ("backend", "worker", "refresh-worker"))
+
+
+def test_who_is_stopped_gets_the_time_that_stopping_takes(compose: dict) -> None:
+    for name in ("backend", "worker", "refresh-worker"):
+        seconds = int(compose["services"][name]["stop_grace_period"].removesuffix("s"))
+        assert seconds > 30, "backend.stack gives a worker 30 s, and the server ends its answers within 20"
