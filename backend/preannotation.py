@@ -76,7 +76,7 @@ class Preannotation:
     seconds: float = 80.0
     polygon_tolerance_px: float = POLYGON_TOLERANCE_PX
 
-    def predict(
+    def predict(  # noqa: PLR0913 - all by name
         self,
         tasks: Sequence[Mapping[str, Any]],
         *,
@@ -99,8 +99,8 @@ class Preannotation:
         answers = [batch.answer(task) for task in tasks]
         if late := batch.whys.count(OUT_OF_TIME):
             log.warning(
-                "%d of %d tasks got no answer: the batch took over %.0f s (SAMLOOP_BATCH_SECONDS), or too many asked at "
-                "once; Label Studio keeps no prediction of them: retrieve predictions again for the rest",
+                "%d of %d tasks got no answer: the batch took over %.0f s (SAMLOOP_BATCH_SECONDS), or too many asked "
+                "at once; Label Studio keeps no prediction of them: retrieve predictions again for the rest",
                 late, len(tasks), self.seconds, extra={"event": "batch.late", "tasks": late},
             )  # fmt: skip
         told = zip(answers, batch.whys, strict=True)

@@ -116,6 +116,8 @@ class Prewarm:
             try:
                 self._warm(opened)
             except SamloopError as fault:
+                if self._stopping:
+                    return  # what it needs is being closed under it, and so may be the log
                 log.info(
                     "project %d is not warmed up ahead: %s", opened.project_id, fault, extra={"event": "prewarm.failed"}
                 )

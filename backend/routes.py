@@ -25,6 +25,7 @@ from backend.registry.store import Registry
 from backend.training import TrainingQueue
 
 MAX_TASKS = 10_000
+_LOOK_S, _QUIET_S = 0.5, 15.0  # how often the status is looked at for events, and the longest silence
 ProjectId = Annotated[int, Path(ge=1, le=2**53)]
 
 
@@ -91,8 +92,11 @@ class Routes:
         self._connections, self._metrics, self._admission = connections, metrics, admission
         self._live = live
 
-    def health(self) -> dict[str, Any]:
-        """Answers at once, also while a model loads; a refused checkpoint shows here and the server stays up."""
+    async def health(self) -> dict[str, Any]:
+        """Answers at once, also while a model loads; a refused checkpoint shows here and the server stays up.
+
+        Without a thread: they may all be taken, and Label Studio waits a second.
+        """
         loaded, failure = self._engine.loaded, self._engine.failure
         state = "ready" if loaded else "failed" if failure else "loading"
         refused = dict(loaded.slot.refused) if loaded else {}
@@ -111,7 +115,7 @@ class Routes:
         return {"model_version": self._engine.version(project_id)}
 
     async def predict(self, body: PredictBody) -> dict[str, Any]:
-        """One prediction a task, in the tasks' order, [] for one out of time; in threads of its own, so that /health never waits for it."""
+        """One prediction a task, in their order, [] for one out of time; in own threads: /health never waits for it."""
         return await self._admission.run(lambda: self._predict(body))
 
     def _predict(self, body: PredictBody) -> dict[str, Any]:
@@ -249,25 +253,31 @@ class Routes:
                 "queued": refresh.queued,
                 "error": refresh.error,
             },
-            "refused": dict(loaded.slot.refused) if loaded else {},
+            "refused": dict(loaded.slot.refused_in(project_id)) if loaded else {},
             "live": self._live.figures(project_id),
         }
 
     async def events(self, project_id: ProjectId, request: Request) -> StreamingResponse:
-        """The status as server-sent events: one whenever it changes, a comment every 15 s to keep the line open."""
+        """The status as server-sent events: one whenever it changes, a comment every 15 s to keep the line open.
+
+        While the queue or the registry is away there are none.
+        """
 
         async def stream() -> AsyncIterator[str]:
             last, quiet_s = "", 0.0
             while not await request.is_disconnected():
-                now = json.dumps(await asyncio.to_thread(self.status, project_id))
+                try:
+                    now = json.dumps(await asyncio.to_thread(self.status, project_id))
+                except SamloopError:  # a queue or a registry that is away comes back: a browser's line must outlast it
+                    now = last
                 if now != last:
                     last, quiet_s = now, 0.0
                     yield f"event: status\ndata: {now}\n\n"
-                elif quiet_s >= 15:
+                elif quiet_s >= _QUIET_S:
                     quiet_s = 0.0
                     yield ": still here\n\n"
-                await asyncio.sleep(0.5)
-                quiet_s += 0.5
+                await asyncio.sleep(_LOOK_S)
+                quiet_s += _LOOK_S
 
         return StreamingResponse(
             stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

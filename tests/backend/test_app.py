@@ -296,3 +296,19 @@ def test_a_submitted_mask_is_compared_with_what_the_click_was_answered(
     assert f"samloop_live_masks{labels} 2.0" in told
     assert f"samloop_live_boundary_iou_ema{labels} {live['boundary_iou_ema']}" in told
     assert "samloop_live_waiting 0.0" in told
+
+
+def test_a_key_that_label_studio_refuses_is_not_told_as_the_callers_own(
+    tiny_sam_dir: Path, redis_url: str, studio: FakeLabelStudio, project: dict[str, Any], tmp_path: Path
+) -> None:
+    """Label Studio tells of a 401 that the backend's user and password are wrong, and those are right."""
+    settings = Settings(
+        model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache",
+        label_studio_url=studio.url, label_studio_api_key="0" * 40,
+    )  # fmt: skip
+    app = create_app(settings, connection=Redis.from_url(redis_url))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.post("/predict", json=interactive(project, project["tasks"][0], keypoint(50, 50)))
+    assert answer.status_code == 424
+    assert "WWW-Authenticate" not in answer.headers
+    assert "LABEL_STUDIO_API_KEY" in answer.json()["error"]
