@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable
 from threading import Event, Thread
 
+from backend.errors import SamloopError
+
 log = logging.getLogger(__name__)
 
 
@@ -46,6 +48,7 @@ class Watch:
                 said = None
             except Exception as fault:  # whatever it is, the next look may succeed
                 if said != str(fault):
-                    log.warning("looking failed: %s", fault, extra={"event": "watch.failed"}, exc_info=True)
+                    is_bug = not isinstance(fault, SamloopError)
+                    log.warning("looking failed: %s", fault, extra={"event": "watch.failed"}, exc_info=is_bug)
                 said = str(fault)
             self._stopped.wait(self._poll_s)

@@ -341,6 +341,18 @@ def test_an_answer_that_cannot_be_kept_costs_none_of_those_after_it(
     assert (kept, live.count("unremembered")) == (["stumbled", 1], 1)
 
 
+def test_what_no_longer_counts_is_taken_out_of_the_file_by_itself(project: Project) -> None:
+    live, ours = project.evaluation(), region(0)
+    live.told(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
+    live.compare_waiting()
+    before, path = live.figures(project.project_id), project.root / str(project.project_id) / "annotations.jsonl"
+    with path.open("a") as file:
+        file.write('{"k": "gone", "a": 1000000}\n' * 20_000)
+    assert live.compare_waiting() == 0
+    assert len(path.read_text().splitlines()) == 2
+    assert live.figures(project.project_id) == project.evaluation().figures(project.project_id) == before
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not condition():

@@ -7,6 +7,7 @@ from threading import Event
 
 import pytest
 
+from backend.errors import Unavailable
 from backend.registry.watch import Watch
 
 
@@ -45,6 +46,18 @@ def test_it_survives_what_looking_raises_and_tells_each_reason_once(caplog: pyte
         "looking failed: something else",
         "looking works again",
     ]
+
+
+@pytest.mark.parametrize(("fault", "is_bug"), [(Unavailable("its disk is away"), False), (KeyError("x"), True)])
+def test_a_fault_of_ours_is_one_sentence_and_a_bug_has_its_traceback(
+    fault: Exception, is_bug: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def look() -> None:
+        raise fault
+
+    with Watch(look, poll_s=60.0):
+        eventually(lambda: bool(caplog.records))
+    assert [bool(record.exc_info) for record in caplog.records] == [is_bug]
 
 
 def test_stopping_waits_for_the_look_under_way() -> None:
