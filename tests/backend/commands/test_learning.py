@@ -35,3 +35,16 @@ def test_whoever_follows_a_queued_training_sees_the_table_once(
     told = capsys.readouterr()
     assert told.err.count("Nucleus      387") == 1
     assert told.out == "it is better\n"
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, True), (1, False)])
+def test_whoever_queues_a_training_that_no_worker_will_take_is_told(
+    count: int, said: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://queue.example:6379/0")
+    monkeypatch.setattr(queue.TrainingQueue, "request", lambda _, project_id: f"train-{project_id}-1")
+    monkeypatch.setattr(queue, "workers", lambda _: count)
+    queue.train_project(7, wait=False)
+    told = capsys.readouterr()
+    assert "queued train-7-1" in told.out
+    assert ("no worker trains here yet" in told.err) == said
