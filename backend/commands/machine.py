@@ -74,6 +74,7 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
         return  # its line told why; nothing else can be looked at
     yield "label studio", lambda: _label_studio(settings)
     yield "queue", lambda: _queue(settings)
+    yield "refreshes", lambda: _refreshes(settings)
     yield "registry", lambda: _registry(settings)
     yield "weights", lambda: _weights(settings)
     yield "embeddings", lambda: _embeddings(settings)
@@ -103,6 +104,22 @@ def _queue(settings: Settings) -> str:
     if not count:
         raise Unavailable("the queue answers, but no worker listens: start `samloop worker` (or `samloop up`)")
     return f"it answers, {count} worker(s) listen"
+
+
+def _refreshes(settings: Settings) -> str:
+    from backend.commands.queue import queue_url
+    from backend.refreshes import REFRESHES
+    from backend.training import connect, workers
+
+    if not settings.refresh:
+        return "switched off (SAMLOOP_REFRESH)"
+    count = workers(connect(queue_url(settings)), work=REFRESHES)
+    if not count:
+        raise Unavailable(
+            "every promotion asks for fresh pre-annotations (SAMLOOP_REFRESH), and no worker makes them: start "
+            "`samloop worker --refresh` (or `samloop up`)"
+        )
+    return f"{count} worker(s) listen"
 
 
 def _registry(settings: Settings) -> str:
