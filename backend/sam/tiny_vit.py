@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisionNeck
 
-from backend.sam.pointwise import convolution, linear
+from backend.sam.pointwise import convolution, is_traced, linear
 
 WIDTHS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
@@ -47,6 +47,8 @@ def in_strips(strip: Callable[[Tensor, slice], Tensor], x: Map, *, stride: int, 
         stride: 1, or 2 for a map of even height.
         numbers_a_row: how many numbers a row that is made holds where it is widest; so the strips' heights are chosen.
     """
+    if is_traced():  # a graph's own program decides what it keeps in its cache
+        return strip(x, slice(None))
     height = x.shape[2]
     rows, out = -(-height // stride), []
     at_once = max(1, STRIP_NUMBERS // numbers_a_row)
@@ -88,7 +90,7 @@ class InvertedBottleneck(nn.Module):
             wide = convolution(self.conv2, convolution(self.conv1, seen, gelu=True), gelu=True)
             return F.gelu(seen[:, :, right] + convolution(self.conv3, wide[:, :, right]))
 
-        return in_strips(strip, x, stride=1, numbers_a_row=x.shape[3] * self.conv1.out_channels)
+        return in_strips(strip, x, stride=1, numbers_a_row=int(x.shape[3]) * self.conv1.out_channels)
 
 
 class Downsample(nn.Module):
@@ -108,7 +110,7 @@ class Downsample(nn.Module):
             return convolution(self.conv3, wide[:, :, right])
 
         stride = self.conv2.stride[0]
-        return in_strips(strip, x, stride=stride, numbers_a_row=stride * x.shape[3] * self.conv1.out_channels)
+        return in_strips(strip, x, stride=stride, numbers_a_row=stride * int(x.shape[3]) * self.conv1.out_channels)
 
 
 def offset_index(window: int, *, device: torch.device | None = None) -> Int[Tensor, "n n"]:
@@ -133,7 +135,7 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "windows n width"]) -> Float[Tensor, "windows n width"]:
         """Mix the n = window**2 tokens of each window; no residual."""
-        count, n, width = tokens.shape
+        count, n, width = map(int, tokens.shape)
         qkv = self.qkv(self.norm(tokens).to(self.qkv.weight.dtype)).view(count, n, self.heads, 3, width // self.heads)
         query, key, value = qkv.permute(3, 0, 2, 1, 4)
         # Built anew in each call: 0.2 % of the time, and a kept copy would go stale under training and `.to()`.
@@ -155,7 +157,7 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Rows) -> Rows:
         """Keep the shape; no residual."""
-        *_, width = tokens.shape
+        width = self.fc1.in_features
         parts = torch.split(tokens.reshape(-1, width), max(1, 2 * STRIP_NUMBERS // self.fc1.out_features))
         mixed = torch.cat([linear(self.fc2, linear(self.fc1, self.norm(part), gelu=True)) for part in parts])
         return mixed.view(tokens.shape)
@@ -163,9 +165,9 @@ class Mlp(nn.Module):
 
 def split_windows(rows: Rows, window: int) -> Float[Tensor, "windows n c"]:
     """Cut a map into windows of n = window**2 tokens, row by row; the far edges are filled up with zeros."""
-    b, h, w, c = rows.shape
+    b, h, w, c = map(int, rows.shape)  # while traced they are tensors, and ONNX rounds a negative quotient up
     rows = F.pad(rows, (0, 0, 0, -w % window, 0, -h % window))
-    down, across = rows.shape[1] // window, rows.shape[2] // window
+    down, across = -(-h // window), -(-w // window)
     rows = rows.view(b, down, window, across, window, c).transpose(2, 3)
     return rows.reshape(b * down * across, window**2, c)
 
@@ -189,7 +191,7 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Map) -> Map:
         """Keep the shape."""
         rows = x.permute(0, 2, 3, 1).to(self.local_conv.weight.dtype)
-        _, height, width, _ = rows.shape
+        _, height, width, _ = map(int, rows.shape)
         window = self.attn.window
         mixed = self.attn(split_windows(rows, window))
         rows = rows + join_windows(mixed, window, height=height, width=width)

@@ -3,10 +3,20 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import safetensors.torch
+from PIL import Image
 
 from backend.registry.checkpoint import WEIGHTS_FILE, read_manifest
+from backend.sam.canvas import pixels_on_canvas
+from backend.sam.exporting import Origin
+from backend.sam.exporting import export as export_model
+from backend.sam.loading import load_as_stored, load_base
+from backend.sam.onnx_card import ENCODER_FILE
+from backend.sam.onnx_encoder import PIXELS
+from backend.sam.predictor import encode
 from backend.settings import Settings
 from finetuner.offline import evaluate_export, train_export
 
@@ -16,7 +26,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(("method", "rank"), [("lora", 8), ("conv-lora", 3)])
-def test_a_training_that_is_broken_off_ends_as_an_unbroken_one_and_is_measured_again_as_it_was(
+def test_a_training_that_is_broken_off_ends_as_an_unbroken_one_is_measured_again_as_it_was_and_goes_out_whole(
     method: str, rank: int, export: Path, tmp_path: Path, tiny_settings: Settings
 ) -> None:
     """The kill comes after two thirds of the run: the adapter has joined. The method comes from the settings."""
@@ -41,3 +51,12 @@ def test_a_training_that_is_broken_off_ends_as_an_unbroken_one_and_is_measured_a
     for prompt in ("box", "point"):
         for metric, value in manifest.metrics["candidate"][prompt].items():
             assert told["candidate"][prompt][metric] == pytest.approx(value)
+
+    stored = load_as_stored(str(out), cache_dir=settings.cache_dir)
+    exported = export_model(Origin(stored, manifest), how="onnx", out=tmp_path / "exported")
+    base = load_base(str(out), cache_dir=settings.cache_dir, device="cpu", dtype="float32")
+    with Image.open(images / "disc 0.png") as image:
+        pixels, embedding = pixels_on_canvas(image), encode(base, image)
+    session = onnxruntime.InferenceSession(exported / ENCODER_FILE, providers=["CPUExecutionProvider"])
+    (seen,) = session.run(None, {PIXELS: pixels.numpy()})
+    np.testing.assert_allclose(seen, embedding.features.numpy(), atol=1e-4 * float(embedding.features.abs().max()))

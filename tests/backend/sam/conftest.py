@@ -13,9 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from backend.errors import BadWeights
-from backend.registry.checkpoint import Manifest
+from backend.registry.checkpoint import Manifest, write_checkpoint
 from backend.registry.store import Registry
 from backend.sam import weights
+from backend.sam.adapters import expected_shapes
 from backend.sam.loading import BaseModel, decoder_bytes, decoder_of, load_base
 from backend.sam.mobile_sam import MobileSamModel, mobile_sam_config
 
@@ -85,6 +86,24 @@ def publish(tmp_path: Path, nudged: Nudged, manifest: Manifest) -> Callable[...,
     def make(project_id: int, *, seed: int = 1, weights: bytes | None = None, **changes: str) -> str:
         fitting = dataclasses.replace(manifest, **changes)
         return registry.publish(project_id, weights=weights or nudged(seed), manifest=fitting).version
+
+    return make
+
+
+@pytest.fixture
+def adapted(tiny_base: BaseModel, lively_dir: Path, manifest: Manifest, tmp_path: Path) -> Callable[[str], Path]:
+    """`adapted("lora")`: a checkpoint of the tiny base with a random adapter of that method in the encoder."""
+
+    def make(method: str) -> Path:
+        generator = torch.Generator().manual_seed(7)
+        shapes = expected_shapes(tiny_base.model.vision_encoder, method=method, rank=2)
+        state = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+        told = dataclasses.replace(
+            manifest, method=method, base_model=str(lively_dir), config={"adapter": {"rank": 2, "alpha": 4.0}}
+        )
+        weights = decoder_bytes(decoder_of(tiny_base, None), state)
+        write_checkpoint(tmp_path / method, weights=weights, manifest=told)
+        return tmp_path / method
 
     return make
 

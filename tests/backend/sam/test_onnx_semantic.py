@@ -1,0 +1,39 @@
+"""The semantic head's graph gives the maps that pre-annotation is made of, and the card tells whose they are."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from backend.sam.exporting import Origin, export
+from backend.sam.loading import BaseModel, new_head
+from backend.sam.mask_decoder import cells_of
+from backend.sam.onnx_card import SEMANTIC_FILE
+from backend.sam.onnx_encoder import EMBEDDING
+from backend.sam.onnx_semantic import SEMANTIC_OUTPUT
+
+
+@pytest.mark.parametrize(("labels", "maps"), [(("Coin",), 1), (("Münze", None, "Pin"), 4)])
+def test_onnxruntime_gives_the_maps_that_are_served(
+    labels: tuple[str | None, ...], maps: int, tiny_base: BaseModel, tmp_path: Path
+) -> None:
+    head = new_head(tiny_base, labels=labels)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in head.parameters():  # a head that is new has zeros in its readout and offsets
+            weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+    head.requires_grad_(requires_grad=False).eval()
+    folder = export(Origin(dataclasses.replace(tiny_base, semantic=head)), how="onnx", out=tmp_path / "onnx")
+    features = torch.randn(1, 32, 64, 64, generator=generator)
+    session = onnxruntime.InferenceSession(folder / SEMANTIC_FILE, providers=["CPUExecutionProvider"])
+    (found,) = session.run([SEMANTIC_OUTPUT], {EMBEDDING: features.numpy()})
+    with torch.inference_mode():
+        expected = head(features, cells_of(tiny_base.image_positions, torch.float32)).numpy()
+    assert found.shape == (1, maps, 256, 256)
+    assert np.abs(found[0] - expected).max() < 1e-4 * np.abs(expected).max()
+    card = (folder / "README.md").read_text()
+    assert "semantic_head.onnx" in card
+    assert '["Münze", null, "Pin"]' in card or len(labels) == 1
