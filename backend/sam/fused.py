@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers.activations import GELUActivation
 from transformers.models.sam.modeling_sam import SamMLPBlock, SamVisionAttention, SamVisionEncoder
 
-from backend.sam.pointwise import linear
+from backend.sam.pointwise import is_traced, linear
 
 _SCORES_AT_ONCE = 1 << 23  # 16 MB in bfloat16: what stays in a processor's last cache, and bounds the memory
 
@@ -39,7 +39,7 @@ class FusedAttention(nn.Module):
         """Mix the tokens of each window (or of each image, which then is one window); transformers wants a pair."""
         batch, height, width, channels = hidden_states.shape
         qkv = linear(self.qkv, hidden_states).view(batch, height, width, 3, self.heads, channels // self.heads)
-        mix = self._one_by_one if hidden_states.device.type == "cpu" else self._together
+        mix = self._one_by_one if hidden_states.device.type == "cpu" and not is_traced() else self._together
         return linear(self.proj, mix(qkv).view(batch, height, width, channels)), None
 
     def _extended(
