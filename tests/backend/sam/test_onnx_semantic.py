@@ -13,7 +13,7 @@ from backend.sam.loading import BaseModel, new_head
 from backend.sam.mask_decoder import cells_of
 from backend.sam.onnx_card import SEMANTIC_FILE
 from backend.sam.onnx_encoder import EMBEDDING
-from backend.sam.onnx_semantic import SEMANTIC_OUTPUT
+from backend.sam.onnx_semantic import SEMANTIC_OUTPUT, write_semantic
 
 
 @pytest.mark.parametrize(("labels", "maps"), [(("Coin",), 1), (("Münze", None, "Pin"), 4)])
@@ -26,14 +26,22 @@ def test_onnxruntime_gives_the_maps_that_are_served(
         for weight in head.parameters():  # a head that is new has zeros in its readout and offsets
             weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
     head.requires_grad_(requires_grad=False).eval()
-    folder = export(Origin(dataclasses.replace(tiny_base, semantic=head)), how="onnx", out=tmp_path / "onnx")
+    write_semantic(tiny_base, head, tmp_path / SEMANTIC_FILE)
     features = torch.randn(1, 32, 64, 64, generator=generator)
-    session = onnxruntime.InferenceSession(folder / SEMANTIC_FILE, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(tmp_path / SEMANTIC_FILE, providers=["CPUExecutionProvider"])
     (found,) = session.run([SEMANTIC_OUTPUT], {EMBEDDING: features.numpy()})
     with torch.inference_mode():
         expected = head(features, cells_of(tiny_base.image_positions, torch.float32)).numpy()
     assert found.shape == (1, maps, 256, 256)
     assert np.abs(found[0] - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_a_checkpoint_with_a_head_goes_out_with_it_and_its_card_names_the_labels(
+    tiny_base: BaseModel, tmp_path: Path
+) -> None:
+    with_head = dataclasses.replace(tiny_base, semantic=new_head(tiny_base, labels=("Münze", None)))
+    folder = export(Origin(with_head), how="onnx", out=tmp_path / "onnx")
+    assert (folder / SEMANTIC_FILE).is_file()
     card = (folder / "README.md").read_text()
-    assert "semantic_head.onnx" in card
-    assert '["Münze", null, "Pin"]' in card or len(labels) == 1
+    assert "`semantic_logits` (1, 3, 256, 256)" in card
+    assert 'Labels, in order: ["Münze", null] (null:' in card
