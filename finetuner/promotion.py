@@ -55,8 +55,8 @@ def judge(served: Rival, *, base: Rival | None = None, faults: Sequence[str] = (
         against += _worse(base) + _fallen(base)
     gains = [prompt for prompt, found in served.by_prompt.items() if _is_gain(found)]
     if not gains:
-        against.insert(len(faults), f"no sure gain over {served.name}")
-    told = [f"against {served.name} {_told(served.by_prompt, metric)}" for metric in _JUDGED]
+        against.insert(len(faults), f"no certain gain over {served.name}")
+    told = [f"{_JUDGED[metric]} against {served.name}: {_told(served.by_prompt, metric)}" for metric in _JUDGED]
     # What moved is told either way: who reads why a candidate lost wants to know what it had gained.
     return Verdict(promote=not against, reasons=(*against, *told))
 
@@ -68,8 +68,8 @@ def _is_gain(found: Mapping[str, Interval]) -> bool:
 
 def _worse(rival: Rival) -> list[str]:
     return [
-        f"{prompt} prompts may lose too much against {rival.name}: {_JUDGED[name]} {_shown(each)}, where an interval "
-        f"may reach to {_number(-MARGIN)} and its mean to {_number(-MARGIN / 2)}"
+        f"{prompt} prompts may have become worse than {rival.name}'s: {_JUDGED[name]} {_shown(each)}; the interval has "
+        f"to stay above {_number(-MARGIN)}, the mean above {_number(-MARGIN / 2)}"
         for prompt, found in rival.by_prompt.items()
         for name, each in found.items()
         if name in _JUDGED and (each.mean < -MARGIN / 2 or each.low < -MARGIN)
@@ -78,7 +78,7 @@ def _worse(rival: Rival) -> list[str]:
 
 def _fallen(rival: Rival) -> list[str]:
     return [
-        f"label {label!r} falls through its floor, {_number(-LABEL_FALL)} IoU below {rival.name}: "
+        f"label {label!r} may lose {LABEL_FALL:.2f} IoU against {rival.name}, and lost more: "
         f"{before['iou']:.3f} -> {before['iou'] + moved.mean:.3f}, {_shown(moved)}"
         for label, before in rival.labels.items()
         if before["n"] >= LABEL_OBJECTS and (moved := rival.by_label[label]["iou"]).mean < -LABEL_FALL
@@ -86,17 +86,16 @@ def _fallen(rival: Rival) -> list[str]:
 
 
 def _told(differences: Differences, metric: str) -> str:
-    """As in: point prompts gained +.210 [+.170, +.250], box prompts lost -.030 [-.050, -.010] Boundary IoU."""
-    parts = [
-        f"{prompt} prompts {_verb(found[metric])} {_shown(found[metric])}" for prompt, found in differences.items()
-    ]
-    return f"{', '.join(parts)} {_JUDGED[metric]}"
+    """As in: point prompts +0.210 [+0.170, +0.250] (better), box prompts -0.030 [-0.050, -0.010] (worse)."""
+    return ", ".join(
+        f"{prompt} prompts {_shown(found[metric])} ({_word(found[metric])})" for prompt, found in differences.items()
+    )
 
 
-def _verb(each: Interval) -> str:
+def _word(each: Interval) -> str:
     if each.low <= 0 <= each.high:
-        return "perhaps gained" if each.mean > 0 else "perhaps lost" if each.mean < 0 else "stayed"
-    return "gained" if each.low > 0 else "lost"
+        return "perhaps better" if each.mean > 0 else "perhaps worse" if each.mean < 0 else "the same"
+    return "better" if each.low > 0 else "worse"
 
 
 def _shown(each: Interval) -> str:
@@ -104,5 +103,5 @@ def _shown(each: Interval) -> str:
 
 
 def _number(value: float) -> str:
-    """Signed, to three decimals, without the zero before the point."""
-    return f"{value:+.3f}".replace("0.", ".", 1)
+    """Signed, to three decimals."""
+    return f"{value:+.3f}"

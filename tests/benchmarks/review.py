@@ -55,7 +55,8 @@ def pages(here: Site) -> dict[str, str]:
     first, last = here.versions[0], here.versions[-1]
     return {
         "overview": here.review,
-        "versions": f"{here.review}/versions" + (f"?a={first}&b={last}" if first != last else ""),
+        "versions": f"{here.review}/versions",
+        "compare": f"{here.review}/versions" + (f"?a={first}&b={last}" if first != last else ""),
         "masks": f"{here.review}/masks?version={last}&prompt=point",
         "data": f"{here.review}/data?version={last}",
         "decide": f"{here.review}/decide?version={first}",
@@ -87,6 +88,10 @@ def take_pictures(here: Site, out: Path) -> None:
             for name in ("overview", "versions", "data", "masks"):
                 open_page(browser, addresses[name])
                 _save(browser, out / f"review-{name}")
+            if len(here.versions) > 1:
+                open_page(browser, addresses["compare"])
+                _save(browser, out / "review-compare", tallest_px=480, top="#compared")
+            open_page(browser, addresses["masks"])
             look_closer(browser)
             _save(browser, out / "review-mask")
             wear(browser, "dark")
@@ -97,15 +102,19 @@ def take_pictures(here: Site, out: Path) -> None:
             _save(browser, out / "review-masks-phone", tallest_px=900)
 
 
-def _save(browser: webdriver.Chrome, path: Path, *, tallest_px: int = _TALLEST_PX) -> None:
-    """A PNG of few colours, or a JPEG where that would be larger than 150 kB."""
+def _save(browser: webdriver.Chrome, path: Path, *, tallest_px: int = _TALLEST_PX, top: str = "html") -> None:
+    """A PNG of few colours, or a JPEG where that would be larger than 150 kB; from the element `top` downwards."""
     # Cards out of sight are not painted until somebody scrolls there; the picture reaches farther than the window.
     shown = "for (const each of document.querySelectorAll('.card')) each.style.contentVisibility = 'visible'"
     browser.execute_script(shown)
     browser.execute_script("for (const each of document.querySelectorAll('.card img')) each.loading = 'eager'")
     _wait_for_images(browser)
-    wide, tall = browser.execute_script("return [innerWidth, document.documentElement.scrollHeight]")
-    shot = {"clip": {"x": 0, "y": 0, "width": wide, "height": min(tall, tallest_px), "scale": 1}}
+    wide, tall, y = browser.execute_script(
+        "return [innerWidth, document.documentElement.scrollHeight,"
+        " document.querySelector(arguments[0]).getBoundingClientRect().top + scrollY]",
+        top,
+    )
+    shot = {"clip": {"x": 0, "y": y, "width": wide, "height": min(tall - y, tallest_px), "scale": 1}}
     data = browser.execute_cdp_cmd("Page.captureScreenshot", shot | {"captureBeyondViewport": True})["data"]
     image = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
     path.with_suffix(".jpg").unlink(missing_ok=True)

@@ -53,7 +53,7 @@ def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, image
         train_epochs=1, label_studio_url=studio.url, label_studio_api_key=studio.token, poll_seconds=0.1,
     )  # fmt: skip
     # A random SAM does not get better on discs at will; what is promoted here is what a test promotes.
-    verdict = Verdict(promote=False, reasons=("no sure gain over <i>tiny</i>",))
+    verdict = Verdict(promote=False, reasons=("no certain gain over <i>tiny</i>",))
     with patch("finetuner.outcome.judge", lambda *_, **__: verdict):
         found = [
             train_project(project_id, settings=replace(settings, train_epochs=epochs), progress=silent, fence=_ours)

@@ -136,7 +136,7 @@ def test_the_next_training_is_compared_with_what_is_served(
     # The same annotations and the same seed: the same weights, so nothing is gained, and the champion stays.
     assert manifest.data_digest == registry.manifest(first.version or "").data_digest
     assert not second.promoted
-    assert f"no sure gain over {first.version}" in second.reason
+    assert f"no certain gain over {first.version}" in second.reason
     assert manifest.parent == first.version
     assert manifest.metrics["difference_to_served"]["point"]["iou"] == [0.0, 0.0, 0.0]
     champion = registry.champion(project)

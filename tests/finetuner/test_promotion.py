@@ -37,9 +37,10 @@ def test_a_sure_gain_with_points_and_none_lost_with_boxes_is_promoted() -> None:
     verdict = judge(_rival(SAME, GAIN))
     assert verdict.promote
     assert _said(verdict) == (
-        "against mobile-sam box prompts stayed +.000 [-.010, +.010], point prompts gained +.100 [+.050, +.150] IoU; "
-        "against mobile-sam box prompts stayed +.000 [-.010, +.010], point prompts gained +.100 [+.050, +.150] "
-        "Boundary IoU"
+        "IoU against mobile-sam: box prompts +0.000 [-0.010, +0.010] (the same), "
+        "point prompts +0.100 [+0.050, +0.150] (better); "
+        "Boundary IoU against mobile-sam: box prompts +0.000 [-0.010, +0.010] (the same), "
+        "point prompts +0.100 [+0.050, +0.150] (better)"
     )
 
 
@@ -50,27 +51,28 @@ def test_a_sure_gain_with_boxes_alone_is_enough() -> None:
 def test_a_gain_that_may_be_chance_is_not_promoted() -> None:
     verdict = judge(_rival(SAME, UNSURE))
     assert not verdict.promote
-    assert verdict.reasons[0] == "no sure gain over mobile-sam"
-    assert "point prompts perhaps gained +.050 [-.010, +.120] IoU" in _said(verdict)
+    assert verdict.reasons[0] == "no certain gain over mobile-sam"
+    assert "point prompts +0.050 [-0.010, +0.120] (perhaps better)" in _said(verdict)
 
 
 def test_a_gain_with_points_does_not_pay_for_a_loss_with_boxes() -> None:
     verdict = judge(_rival(WORSE, GAIN))
     assert not verdict.promote
     assert verdict.reasons[0] == (
-        "box prompts may lose too much against mobile-sam: IoU -.050 [-.080, -.020], "
-        "where an interval may reach to -.020 and its mean to -.010"
+        "box prompts may have become worse than mobile-sam's: IoU -0.050 [-0.080, -0.020]; "
+        "the interval has to stay above -0.020, the mean above -0.010"
     )
     # What it had gained is told too: the annotator may want it all the same.
-    assert "box prompts lost -.050 [-.080, -.020], point prompts gained +.100 [+.050, +.150] Boundary IoU" in _said(
-        verdict
-    )
+    assert (
+        "Boundary IoU against mobile-sam: box prompts -0.050 [-0.080, -0.020] (worse), "
+        "point prompts +0.100 [+0.050, +0.150] (better)"
+    ) in _said(verdict)
 
 
 def test_an_interval_that_reaches_too_low_is_enough_to_refuse() -> None:
     verdict = judge(_rival(Interval(0.01, -0.021, 0.04), GAIN))
     assert not verdict.promote
-    assert "box prompts may lose too much" in _said(verdict)
+    assert "box prompts may have become worse" in _said(verdict)
 
 
 def test_iou_alone_is_not_enough_where_the_boundary_falls() -> None:
@@ -80,7 +82,7 @@ def test_iou_alone_is_not_enough_where_the_boundary_falls() -> None:
 def test_what_beats_a_bad_champion_must_still_not_be_worse_than_the_base() -> None:
     verdict = judge(_rival(SAME, GAIN, name="v3"), base=_rival(WORSE, GAIN, name="the base model"))
     assert not verdict.promote
-    assert "box prompts may lose too much against the base model" in _said(verdict)
+    assert "box prompts may have become worse than the base model's" in _said(verdict)
     assert "against v3 box" in _said(verdict)
 
 
@@ -90,7 +92,7 @@ def test_no_label_may_fall_through_its_floor(is_base: bool) -> None:
     verdict = judge(_rival(SAME, GAIN, name="v3"), base=fallen) if is_base else judge(fallen)
     assert not verdict.promote
     assert (
-        "label 'Disc' falls through its floor, -.050 IoU below mobile-sam: 0.800 -> 0.700, -.100 [-.140, -.020]"
+        "label 'Disc' may lose 0.05 IoU against mobile-sam, and lost more: 0.800 -> 0.700, -0.100 [-0.140, -0.020]"
         in verdict.reasons
     )
 

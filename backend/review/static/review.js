@@ -33,7 +33,7 @@ function refreshing(tiles, { phase, progress, last, error }, put) {
   const isBusy = phase !== "idle" && phase !== "failed", { done, total, version } = progress;
   put("refresh", phase);
   put("refresh-error", error || "");
-  if (isBusy) put("refresh-told", total ? `${done} of ${total} tasks, ${version}` : "Tasks that nobody touched get masks of what is served.");
+  if (isBusy) put("refresh-told", total ? `${done} of ${total} tasks, ${version}` : "A refresh gives tasks that nobody has touched masks from the served version.");
   else if (last) put("refresh-told", last.reason);
   const bar = tiles.querySelector("[data-live=refresh-bar]");
   bar.hidden = !isBusy || !total;

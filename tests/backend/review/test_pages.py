@@ -127,7 +127,7 @@ def test_the_overview_tells_what_is_served_the_verdict_and_the_trend(
     champion = Registry(made.settings.model_dir).champion(made.project_id)  # that of a test before, if any
     assert ("nothing was promoted yet" if champion is None else f"(decision {champion.number})") in page
     assert "Kept as a challenger" in page
-    assert "no sure gain over <i>tiny</i>" in page
+    assert "no certain gain over <i>tiny</i>" in page
     assert f'data-events="/projects/{made.project_id}/events"' in page
     assert page.count('class="dot ') == 8, "two versions, two prompts, the base beside each"
 
@@ -408,8 +408,8 @@ def test_a_version_of_before_says_that_it_kept_no_masks(
     old = registry.manifest(made.versions[0])
     weights = (registry.folder(made.versions[0]) / "model.safetensors").read_bytes()
     manifest = registry.publish(78, weights=weights, manifest=replace(old, project_id=78, metrics={}, excluded=()))
-    assert "kept no masks" in _page(client, "/review/78/masks")
-    assert "kept no masks" in _page(client, "/review/78/data")
+    assert "stored without its masks" in _page(client, "/review/78/masks")
+    assert "stored without its masks" in _page(client, "/review/78/data")
     assert manifest.version in _page(client, "/review/78/versions")
     assert client.get(f"{here}/masks?version={manifest.version}").status_code == 404
 
