@@ -83,7 +83,7 @@ def test_what_beats_a_bad_champion_must_still_not_be_worse_than_the_base() -> No
     verdict = judge(_rival(SAME, GAIN, name="v3"), base=_rival(WORSE, GAIN, name="the base model"))
     assert not verdict.promote
     assert "box prompts may have become worse than the base model's" in _said(verdict)
-    assert "against v3 box" in _said(verdict)
+    assert "against v3: box" in _said(verdict)
 
 
 @pytest.mark.parametrize("is_base", [False, True])
