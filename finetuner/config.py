@@ -34,10 +34,7 @@ class TrainConfig:
     decodes: int | None = 1200
     seconds: float = 600.0
     objects_per_step: int = 6  # of one image; FINETUNING's bound is 25, fewer give more steps for the same work
-
-    images_per_step: int = (
-        1  # whose prompts make a step together; more give steadier steps, and fewer for the same work
-    )
+    images_per_step: int = 1  # whose prompts make a step together; more give steadier steps, fewer for the same work
     accumulate: int = 1  # parts in which a step's images are done, one after the other: same gradient, less memory
 
     precision: str = "auto"  # of the forward pass: bfloat16 where the processor has it, else float32

@@ -68,11 +68,6 @@ def majority(drawings: Sequence[Drawing], *, min_object_px: int = 1) -> Consensu
     return Consensus(objects=tuple(objects), outvoted=outvoted)
 
 
-def mask_iou(a: LabelledMask, b: LabelledMask) -> float:
-    """Intersection over union of two masks of one image, in [0, 1]."""
-    return _iou(a, a.crop, b, b.crop)
-
-
 def _drawn(item: LabelledMask, *, of: Drawing) -> _Drawn:
     content = hashlib.sha256(item.packed.tobytes() + repr(item.crop_shape).encode()).hexdigest()
     return _Drawn(

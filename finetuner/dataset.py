@@ -182,15 +182,15 @@ class SampleReader:
         """Read one task after the other, so that no more than one image is held.
 
         Raises:
-            NotAuthorized: the first image already is refused: the key is wrong for all.
+            NotAuthorized: the first image already is refused: the key is wrong for all. A later one is left out.
         """
         found: list[Sample] = []
         for number, task in enumerate(tasks, start=1):
             try:
                 sample = self._sample(task)
-            except NotAuthorized:
-                raise
             except (SamloopError, OSError) as fault:
+                if number == 1 and isinstance(fault, NotAuthorized):
+                    raise
                 self.exclusions.add("its image cannot be used", task=task.task_id, why=str(fault)[:300])
                 continue
             if sample is not None:

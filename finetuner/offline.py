@@ -20,7 +20,7 @@ from finetuner.comparison import compared_json
 from finetuner.config import HEADS
 from finetuner.dataset import Sample, assemble
 from finetuner.evaluation import Measured, measure
-from finetuner.folds import fair_images
+from finetuner.folds import fair_images, unseen_images
 from finetuner.outcome import Compared
 from finetuner.presets import config_of
 from finetuner.processes import Processes
@@ -190,10 +190,10 @@ def _learnt(checkpoint: Path | None) -> frozenset[str]:
 
 
 def _unseen(held_out: tuple[Sample, ...], *, learnt: AbstractSet[str]) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
-    """The images that the checkpoint has not learnt from; all, and a sentence about it, where there are none."""
-    unseen = tuple(each for each in held_out if each.image_sha256 not in learnt)
+    """The images that are new to the checkpoint (folds.unseen_images); all, and a sentence about it, if none is."""
+    unseen = unseen_images(held_out, learnt=learnt)
     if unseen:
-        return unseen, ()
+        return tuple(each for each in held_out if each.image_sha256 in unseen), ()
     told = (
         "the checkpoint has learnt from every one of these images (it was cross-validated: its manifest holds the "
         "honest figures), so it looks better here than it is"

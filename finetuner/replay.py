@@ -26,12 +26,16 @@ def replayed_samples(
     return tuple(generic_samples(REPLAYED, plain=plain, embeddings=embeddings, folder=folder))
 
 
-def mixed(learnt: Sequence[Sample], replayed: Sequence[Sample], *, share: float) -> list[Sample]:
-    """The samples to learn from, and so many visits to replayed ones that those are `share` of an epoch's steps.
+def mixed(
+    learnt: Sequence[Sample], replayed: Sequence[Sample], *, share: float, ground_truth_weight: int = 1
+) -> list[Sample]:
+    """The samples to learn from, and so many visits to replayed ones that those are `share` of an epoch's visits.
 
     At least one, where anything is replayed at all; each is visited about as often as the others. `share` is in [0, 1).
+    `ground_truth_weight`: how often the trainer visits what is marked as ground truth.
     """
     if not replayed or not share:
         return list(learnt)
-    visits = max(1, round(len(learnt) * share / (1 - share)))
+    own = sum(ground_truth_weight if each.is_ground_truth else 1 for each in learnt)
+    visits = max(1, round(own * share / (1 - share)))
     return [*learnt, *islice(cycle(replayed), visits)]

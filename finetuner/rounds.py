@@ -147,10 +147,15 @@ def decode_losses(
     prompts: Sequence[Prompt],
     config: TrainConfig,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The masks' loss: the single mask's, and for an ambiguous prompt the best of three's too. The scores' over all."""
+    """The masks' loss: the single mask's, and for an ambiguous prompt the best of three's too. The scores' over all.
+
+    An object that covers no cell by half has no truth on this grid to be scored by: an empty mask would be right.
+    """
     single = mask_loss(logits[:, :1], target, losses=config.losses)[:, 0]
     ambiguous = _ambiguous(prompts).to(logits.device)
-    score = iou_loss(scores, logits.detach(), target).mean()
+    score = iou_loss(scores, logits.detach(), target)
+    there = (target > 0.5).flatten(1).any(1)
+    score = score.mean() if bool(there.all()) else (score * there[:, None]).sum() / (4 * there.sum().clamp(min=1))
     if not bool(ambiguous.any()):
         return single.mean(), score
     best = mask_loss(logits[ambiguous, 1:], target[ambiguous], losses=config.losses).amin(1)

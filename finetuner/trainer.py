@@ -94,6 +94,12 @@ class Trainer:
         digest = hashlib.sha256(" ".join(each.image_sha256 for each in self._visits).encode()).hexdigest()
         return f"step {self._at.step}, {len(self._visits)} images, {digest}"
 
+    @property
+    def ended_at(self) -> dict[str, int | float]:
+        """`{"epochs", "steps", "decodes", "seconds"}` so far, those before a kill among them."""
+        at = self._at
+        return {"epochs": at.epoch, "steps": at.step, "decodes": at.decodes, "seconds": round(at.seconds, 1)}
+
     def stop(self) -> None:
         """Let the step under way be the last."""
         self._is_stopped = True

@@ -47,10 +47,10 @@ class TrainingRun:
         config = training.config
         learning, looking = (partial(method.seen, embeddings=embeddings, learns=each) for each in (True, False))
         teaching, validating = validation_part(training.train, config=config)
-        self._trainer = Trainer(
-            method, mixed(teaching, training.replayed, share=config.replay), config=config, embedding=learning,
-            processes=processes,
-        )  # fmt: skip
+        visited = mixed(
+            teaching, training.replayed, share=config.replay, ground_truth_weight=config.ground_truth_weight
+        )
+        self._trainer = Trainer(method, visited, config=config, embedding=learning, processes=processes)
         self._processes = processes
         self._stopping = EarlyStopping(method, validating, config=config, embedding=looking)
         watched = training.held_out if processes.is_first else ()
@@ -77,7 +77,7 @@ class TrainingRun:
             return ended_at
         self._look(0, 0.0)
         self._stopping.look(self._trainer.weights, step=0, done=0.0)
-        told_s, losses, step = time.monotonic(), [], None
+        told_s, losses = time.monotonic(), []
         for step in self._trainer.steps():
             self._curves.add(step)
             if step.done < 1:
@@ -96,16 +96,12 @@ class TrainingRun:
                 told_s = now_s
             if step.is_last_of_epoch:
                 losses = []
-        return self._ended(step)
+        return self._ended()
 
-    def _ended(self, step: Step | None) -> Mapping[str, Any]:
-        ended_at: dict[str, Any] = {"epochs": 0, "steps": 0, "decodes": 0, "seconds": 0.0}
-        if step is not None:
-            self._look(step.step, 1.0)
-            ended_at = {
-                "epochs": step.epoch, "steps": step.step, "decodes": step.decodes, "seconds": round(step.seconds, 1),
-            }  # fmt: skip
-        ended_at |= {"resumed": self._resumed, "kept_step": self._stopping.kept_step}
+    def _ended(self) -> Mapping[str, Any]:
+        # The trainer's count, not this process's steps: a kill may come after the last of them.
+        ended_at = {**self._trainer.ended_at, "resumed": self._resumed, "kept_step": self._stopping.kept_step}
+        self._look(ended_at["steps"], 1.0)
         if self._unfinished is not None:
             # A kill while it is measured, or in a later training of a cross-validation, must not cost this one again.
             tensors = {**self._trainer.weights.finished(), **self._curves.tensors()}

@@ -23,7 +23,7 @@ class Calibration:
     """What a predicted IoU is worth: a rising curve through (x, y), flat beyond its ends.
 
     `x` are predicted IoUs, rising; `y` the IoUs that were measured there, in [0, 1], never falling: what an isotonic
-    regression on held-out objects gives. A checkpoint carries it as `manifest.metrics["calibration"]`, the object
+    regression gives (finetuner.calibration). A checkpoint carries it as `manifest.metrics["calibration"]`, the object
     `{"x": [...], "y": [...]}`; this class is the one place that knows this.
     """
 

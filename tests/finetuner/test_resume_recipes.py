@@ -1,0 +1,106 @@
+"""Whatever the recipe asks for, a training that was killed ends as an unbroken one of the same seed, bit for bit."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend.sam.embedding_files import DiskEmbeddings
+from backend.sam.loading import BaseModel
+from finetuner.config import TrainConfig
+from finetuner.dataset import Embeddings, Sample
+from finetuner.folds import Training
+from finetuner.methods import new_method
+from finetuner.objects import LabelledMask
+from finetuner.picture import picture_hash
+from finetuner.progress import Progress, silent
+from finetuner.training_run import TrainingRun, seed_all
+from finetuner.unfinished import Unfinished, run_key
+
+Discs = Callable[..., tuple[Image.Image, list[np.ndarray]]]
+PLAIN = TrainConfig(
+    epochs=4, decodes=None, seconds=3600.0, precision="float32", learning_rate=1e-3, rank=1, recompute=False
+)
+RECIPES: dict[str, dict[str, Any]] = {
+    "views": {"views": 4},
+    "replay": {"replay": 0.4},
+    "several images a step, in parts": {"images_per_step": 3, "accumulate": 2},
+    "masks to refine": {"mask_share": 0.7},
+    "lora": {"method": "lora", "adapter_joins": 0.3},
+    "conv-lora": {"method": "conv-lora", "adapter_joins": 0.3},
+    "early stopping": {"validation_from": 4, "validation_share": 0.9, "patience": 99, "held_out_share": 0.05},
+    "all at once": {
+        "method": "conv-lora", "adapter_joins": 0.3, "views": 4, "replay": 0.4, "images_per_step": 2, "accumulate": 2,
+        "validation_from": 4, "validation_share": 0.7, "patience": 99, "held_out_share": 0.05, "losses": (("focal", 20.0), ("dice", 1.0)),
+    },
+}  # fmt: skip
+
+
+class Killed(BaseException):
+    """As job.Interrupted: no Exception."""
+
+
+@pytest.fixture
+def train(
+    tiny_base: BaseModel, tmp_path: Path, discs: Discs, png: Callable[[Image.Image], bytes]
+) -> Callable[..., tuple[bytes, Mapping[str, Any]]]:
+    """`train(config)`: the weights of a training, what of it is in `runs` taken up, and how it ended."""
+    embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path / "cache", max_bytes=1 << 30), max_pixels=10**6)
+
+    def sample(seed: int, **more: Any) -> Sample:
+        image, masks = discs(seed)
+        data = png(image)
+        digest = hashlib.sha256(data).hexdigest()
+        embeddings.ensure(digest, data, again=lambda: data)
+        objects = tuple(LabelledMask.of(mask, label="Disc") for mask in masks)
+        return Sample(
+            image_sha256=digest, height_px=image.height, width_px=image.width, objects=objects,
+            picture=picture_hash(image), **more,
+        )  # fmt: skip
+
+    learnt = (*(sample(seed) for seed in range(8)), sample(8, is_ground_truth=True))
+    other, held_out = sample(20), sample(21)
+
+    def make(config: TrainConfig, *, runs: str, progress: Progress = silent) -> tuple[bytes, Mapping[str, Any]]:
+        seed_all(config.seed)
+        method = new_method(config.method, tiny_base, config=config)
+        training = Training(
+            number=1, count=1, train=learnt, held_out=(held_out,), config=config,
+            replayed=(other,) if config.replay else (),
+        )  # fmt: skip
+        unfinished = Unfinished(tmp_path / runs, key=run_key(config.to_json()), every_s=1e-6)
+        run = TrainingRun(method, training, embeddings=embeddings, unfinished=unfinished, progress=progress)
+        ended_at = run.train()
+        return method.weights(), {**ended_at, "curves": run.curves.to_json()}
+
+    return make
+
+
+@pytest.mark.parametrize("asked", RECIPES.values(), ids=RECIPES)
+def test_a_kill_changes_no_bit(
+    asked: dict[str, Any], train: Callable[..., tuple[bytes, Mapping[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kill comes between two epochs, after which adapters have joined."""
+    monkeypatch.setattr("finetuner.unfinished._COSTS_AT_MOST", 1e9)  # saves after every step, however slow the disk is
+    config = replace(PLAIN, **asked)
+    unbroken, expected = train(config, runs="unbroken")
+
+    def kill(phase: str, **figures: Any) -> None:
+        if figures["epoch"] == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(config, runs="killed", progress=kill)
+    weights, ended_at = train(config, runs="killed")
+    assert weights == unbroken
+    assert (ended_at["resumed"], expected["resumed"]) == (1, 0)
+    for name in ("steps", "epochs", "decodes", "kept_step", "curves"):
+        assert ended_at[name] == expected[name]
+    if "early stopping" in RECIPES and asked is RECIPES["early stopping"]:
+        assert ended_at["kept_step"] is not None
+    assert unbroken != train(PLAIN, runs="plain")[0]
