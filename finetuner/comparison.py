@@ -44,11 +44,11 @@ def differences(
 
 def label_differences(
     base: Sequence[Measured], candidate: Sequence[Measured], *, rounds: int = ROUNDS, seed: int = 0
-) -> dict[str, dict[str, Interval]]:
-    """As `differences`, by label and metric, over both kinds of prompt."""
+) -> dict[str, dict[str, dict[str, Interval]]]:
+    """As `differences`, label by label."""
     pairs = _paired(base, candidate)
     return {
-        label: _intervals([pair for pair in pairs if pair[0].label == label], rounds=rounds, seed=seed)
+        label: differences(*_sides(pairs, label=label), rounds=rounds, seed=seed)
         for label in sorted({each.label for each in base})
     }
 
@@ -83,6 +83,11 @@ def _paired(base: Sequence[Measured], candidate: Sequence[Measured]) -> list[tup
     if odd := next((before for before, after in pairs if _object(before) != _object(after)), None):
         raise ValueError(f"the two were not measured on the same objects in the same order, from {odd} on")
     return pairs
+
+
+def _sides(pairs: Sequence[tuple[Measured, Measured]], *, label: str) -> tuple[list[Measured], list[Measured]]:
+    found = [pair for pair in pairs if pair[0].label == label]
+    return [before for before, _ in found], [after for _, after in found]
 
 
 def _intervals(pairs: Sequence[tuple[Measured, Measured]], *, rounds: int, seed: int) -> dict[str, Interval]:

@@ -35,10 +35,14 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Filled in while a training goes on. `steps` are `(step, loss, mask loss, IoU loss)`."""
+    """Filled in while a training goes on. `steps` are `(step, loss, mask loss, IoU loss)`.
+
+    `looks` are at held-out objects, `validation` at those that choose the weights that are kept (early_stopping).
+    """
 
     steps: list[tuple[int, float, float, float]] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
+    validation: list[Look] = field(default_factory=list)
 
     def add(self, step: Step) -> None:
         """Note a step."""
@@ -50,7 +54,7 @@ class Curves:
 
     def values(self) -> dict[str, Any]:
         """The looks, for a state."""
-        return {"looks": [asdict(each) for each in self.looks]}
+        return {name: [asdict(each) for each in getattr(self, name)] for name in ("looks", "validation")}
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> "Curves":
@@ -60,14 +64,15 @@ class Curves:
             KeyError, TypeError, ValueError: nothing of this kind did.
         """
         steps = [(int(number), *rest) for number, *rest in tensors["curves.steps"].reshape(-1, 4).tolist()]
-        looks = [Look(**each) for each in values["looks"]]
-        if any(set(each.loss) != set(PROMPTS) or set(each.iou) != set(PROMPTS) for each in looks):
+        looks, validation = ([Look(**each) for each in values[name]] for name in ("looks", "validation"))
+        if any(set(each.loss) != set(PROMPTS) or set(each.iou) != set(PROMPTS) for each in (*looks, *validation)):
             raise ValueError(f"a look is not of {', '.join(PROMPTS)}")
-        return cls(steps=steps, looks=looks)
+        return cls(steps=steps, looks=looks, validation=validation)
 
     def to_json(self) -> dict[str, Any]:
         """`{"training": [[step, loss, mask loss, IoU loss], ...], "held_out": [{"step", "loss", "iou"}, ...]}`.
 
+        And "validation", as "held_out", where there is any.
         Of the training at most 60 points, each the mean of at least four steps if there are as many, at the last of
         them: single steps see one image each, and differ more than a training changes.
         """
@@ -75,7 +80,8 @@ class Curves:
         groups = np.array_split(np.array(self.steps, np.float64).reshape(-1, 4), points)
         return {
             "training": [[int(each[-1, 0]), *each[:, 1:].mean(0).round(5).tolist()] for each in groups if len(each)],
-            "held_out": [{"step": each.step, "loss": each.loss, "iou": each.iou} for each in self.looks],
+            "held_out": [asdict(each) for each in self.looks],
+            **({"validation": [asdict(each) for each in self.validation]} if self.validation else {}),
         }
 
 

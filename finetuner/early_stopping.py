@@ -6,14 +6,12 @@ teaches, and the averaged weights at the end of the schedule are kept.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
 from finetuner.curves import Look, Watcher
 from finetuner.dataset import Sample
-from finetuner.evaluation import PROMPTS
 from finetuner.methods.base import Method
 from finetuner.split import rank
 from finetuner.weights import TrainedWeights
@@ -41,6 +39,11 @@ class EarlyStopping:
         self._looks: list[Look] = []
 
     @property
+    def looks(self) -> tuple[Look, ...]:
+        """All of them so far."""
+        return tuple(self._looks)
+
+    @property
     def kept_step(self) -> int | None:
         """After which step the weights were as they are kept; None: there is nothing to choose by."""
         return self._looks[best_look(self._looks)].step if self._looks else None
@@ -56,19 +59,17 @@ class EarlyStopping:
         return not is_over(self._looks, patience=self._patience)
 
     def values(self) -> dict[str, Any]:
-        """For a state: JSON."""
-        return {"validation": [asdict(each) for each in self._looks], "next_validation": self._watcher.next_look}
+        """For a state, beside the looks: JSON."""
+        return {"next_validation": self._watcher.next_look}
 
-    def restore(self, values: Mapping[str, Any]) -> None:
-        """Take up what `values` told.
+    def restore(self, looks: Sequence[Look], values: Mapping[str, Any]) -> None:
+        """Take up these looks, and what `values` told.
 
         Raises:
             KeyError, TypeError, ValueError: that is not what was given.
         """
-        looks, next_look = [Look(**each) for each in values["validation"]], float(values["next_validation"])
-        if any(set(each.iou) != set(PROMPTS) for each in looks):
-            raise ValueError(f"a look is not of {', '.join(PROMPTS)}")
-        self._looks, self._watcher.next_look = looks, next_look
+        next_look = float(values["next_validation"])
+        self._looks, self._watcher.next_look = list(looks), next_look
 
 
 def best_look(looks: Sequence[Look]) -> int:

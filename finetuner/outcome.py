@@ -3,17 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from backend.sam.predictor import Decodes, Embedding
-from backend.sam.scoring import Calibration
+from backend.sam.scoring import Calibration, expected_iou
 from finetuner.calibration import Values, fit
 from finetuner.comparison import Differences, compared_json, differences, differences_json, label_differences
 from finetuner.config import TrainConfig
 from finetuner.dataset import Sample
-from finetuner.evaluation import Measured, measure, report
+from finetuner.evaluation import PROMPTS, Measured, measure, report
 from finetuner.promotion import Rival, Verdict, judge
 
 _CALIBRATED_ON = 64  # objects, with two prompts each: a few seconds, and a pool of predictions has ten of them
@@ -45,6 +46,12 @@ class Compared:
             served = _rival(*self._fair(self.served), name=self.served_name, config=config)
             verdict = judge(served, base=base(name=self.base_name), faults=self.faults)
         return replace(verdict, reasons=(*verdict.reasons, *self.notes))
+
+    def scored_by(self, calibration: Calibration | None) -> "Compared":
+        """The same, the candidate's scores as they are served: with the calibration that its checkpoint will carry."""
+        if calibration is None:
+            return self
+        return replace(self, candidate=tuple(_scored(each, calibration) for each in self.candidate))
 
     def figures(self, config: TrainConfig, *, calibration: Calibration | None) -> dict[str, Any]:
         """What `samloop evaluate --json` prints; `calibration`: the candidate's."""
@@ -90,8 +97,20 @@ def predictions(measured: Sequence[Measured]) -> tuple[Values, Values]:
     return pairs[:, 0], pairs[:, 1]
 
 
+def _scored(measured: Measured, calibration: Calibration) -> Measured:
+    """A score is the expected IoU times the mask's stability (Predictor.mask_of); that of a model without the map."""
+    expected = expected_iou(measured.predicted_iou)
+    stability = measured.score / expected if expected else 0.0
+    return replace(measured, score=calibration(measured.predicted_iou) * stability)
+
+
 def _rival(rival: Sequence[Measured], candidate: Sequence[Measured], *, name: str, config: TrainConfig) -> Rival:
     bounds = {"rounds": config.bootstrap_rounds, "seed": config.seed}
     by_prompt: Differences = differences(rival, candidate, **bounds)
-    by_label: Differences = label_differences(rival, candidate, **bounds)
-    return Rival(name=name, by_prompt=by_prompt, by_label=by_label, labels=report(rival)["labels"])
+    by_label: dict[str, dict[str, Any]] = {label: {} for label in sorted({each.label for each in rival})}
+    for label, prompt in product(by_label, PROMPTS):
+        ious = [each.values["iou"] for each in rival if (each.label, each.prompt) == (label, prompt)]
+        by_label[label][prompt] = {"iou": float(np.mean(ious)), "n": len(ious)}
+    return Rival(
+        name=name, by_prompt=by_prompt, by_label=label_differences(rival, candidate, **bounds), labels=by_label
+    )

@@ -9,7 +9,7 @@ from finetuner.comparison import Differences, Interval
 LEAST_GAIN = 0.002  # a mean gain below this is noise of the training itself
 MARGIN = 0.02  # how far below zero an interval may reach where the candidate is not to be worse
 LABEL_FALL = 0.05  # how far below what is served a label's floor is
-LABEL_OBJECTS = 5  # measured objects below which a label's figure says nothing
+LABEL_OBJECTS = 5  # held-out objects below which a label's figure says nothing
 _JUDGED = {"iou": "IoU", "boundary_iou": "Boundary IoU"}
 
 
@@ -34,13 +34,13 @@ class Verdict:
 class Rival:
     """What the candidate is compared with, on the same held-out objects; all differences are candidate minus rival.
 
-    `labels` are its own figures by label (`iou`, and `n` measured masks), `by_label` the differences.
+    `labels` are its own figures by label and prompt (`iou`, and `n` objects), `by_label` the differences.
     """
 
     name: str
     by_prompt: Differences
-    by_label: Differences
-    labels: Mapping[str, Mapping[str, float]]
+    by_label: Mapping[str, Differences]
+    labels: Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 def judge(served: Rival, *, base: Rival | None = None, faults: Sequence[str] = ()) -> Verdict:
@@ -48,7 +48,7 @@ def judge(served: Rival, *, base: Rival | None = None, faults: Sequence[str] = (
 
     Promoted if, with the box or the point, IoU and Boundary IoU both rise and the gain of at least one of them is sure
     (its interval lies above zero); if with neither prompt either falls by more than chance allows; if no label's IoU
-    falls through its floor; and if there are no `faults`, which finetuner.smoke finds.
+    falls through its floor with either; and if there are no `faults`, which finetuner.smoke finds.
     """
     against = [*faults, *_worse(served), *_fallen(served)]
     if base is not None:
@@ -78,10 +78,11 @@ def _worse(rival: Rival) -> list[str]:
 
 def _fallen(rival: Rival) -> list[str]:
     return [
-        f"label {label!r} may lose {LABEL_FALL:.2f} IoU against {rival.name}, and lost more: "
+        f"label {label!r} may lose {LABEL_FALL:.2f} IoU with {prompt} prompts against {rival.name}, and lost more: "
         f"{before['iou']:.3f} -> {before['iou'] + moved.mean:.3f}, {_shown(moved)}"
-        for label, before in rival.labels.items()
-        if before["n"] >= LABEL_OBJECTS and (moved := rival.by_label[label]["iou"]).mean < -LABEL_FALL
+        for label, by_prompt in rival.labels.items()
+        for prompt, before in by_prompt.items()
+        if before["n"] >= LABEL_OBJECTS and (moved := rival.by_label[label][prompt]["iou"]).mean < -LABEL_FALL
     ]
 
 

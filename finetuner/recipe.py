@@ -19,6 +19,7 @@ from finetuner.comparison import differences
 from finetuner.curves import Curves, mean_looks
 from finetuner.data_report import DataReport
 from finetuner.dataset import Dataset, Sample, assemble
+from finetuner.early_stopping import validation_part
 from finetuner.evaluation import Measured, measure
 from finetuner.folds import fair_images, trainings
 from finetuner.forgetting import forgetting_json
@@ -63,7 +64,9 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     trained = _train_all(dataset, start=start, workshop=workshop, unfinished=unfinished)
     compared = _compare(trained, dataset, served=served, workshop=workshop)
     kept = trained.predictor()
-    calibration = calibrate(kept, dataset.train, embedding=workshop.embeddings.by(kept.base))
+    _, validating = validation_part(dataset.train, config=config)
+    calibration = calibrate(kept, validating or dataset.train, embedding=workshop.embeddings.by(kept.base))
+    compared = compared.scored_by(calibration)
     semantic = train_beside(
         dataset, base=kept.base, embedding=workshop.embeddings.by(kept.base), config=config, unfinished=unfinished,
         progress=workshop.progress,
@@ -77,7 +80,7 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
         "memory_mib": peak_mib(),
         "processes": workshop.processes.count,
         "ended_at": trained.ended_at[-1],
-        "split": _split_json(dataset, trained, start=start),
+        "split": _split_json(dataset, trained, start=start, base_learnt=workshop.base_learnt),
         "start": start.to_json(),
         "curves": trained.curves.to_json(),
         "data": data.to_json(),
@@ -122,7 +125,7 @@ def _manifest(  # noqa: PLR0913 - all by name
 
 def base_predictor(base: BaseModel) -> Predictor:
     """The base model as it is served."""
-    return Predictor(base, decoder_of(base, None), version=base.name)
+    return Predictor(base, decoder_of(base, None), version=base.name, calibration=base.calibration)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +186,7 @@ def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished
         method=method,
         measured=tuple(measured),
         ended_at=tuple(ended_at),
-        curves=Curves(steps=run.curves.steps, looks=mean_looks(looks)),
+        curves=replace(run.curves, looks=mean_looks(looks)),
         seconds=sum(each["seconds"] for each in ended_at),
         here_s=here_s,
     )
@@ -211,6 +214,8 @@ def _compare(trained: _Trained, dataset: Dataset, *, served: Served, workshop: W
     measured = partial(_measured, samples=dataset.held_out, workshop=workshop)
     images, told = fair_images(dataset.held_out, served=served.version, learnt=served.learnt)
     crossed = (dataset.split.describe(),) if dataset.split.is_cross_validated else ()
+    known = len({each.image_sha256 for each in dataset.held_out} & workshop.base_learnt)
+    flattered = (f"the base has learnt from {known} of these images, which flatters it and the candidate",)
     compared = Compared(
         base_name="the base model",
         served_name=served.version,
@@ -219,7 +224,7 @@ def _compare(trained: _Trained, dataset: Dataset, *, served: Served, workshop: W
         served=None if served.predictor is None else measured(served.predictor, who="served"),
         faults=faults(trained.predictor(), base=plain, weights=trained.method.trainable()),
         fair_images=images,
-        notes=(*crossed, *told),
+        notes=(*crossed, *told, *(flattered if known else ())),
     )
     gains = differences(compared.base, compared.candidate, rounds=config.bootstrap_rounds, seed=config.seed)
     workshop.progress(
@@ -229,13 +234,13 @@ def _compare(trained: _Trained, dataset: Dataset, *, served: Served, workshop: W
     return compared
 
 
-def _split_json(dataset: Dataset, trained: _Trained, *, start: Start) -> dict[str, Any]:
+def _split_json(dataset: Dataset, trained: _Trained, *, start: Start, base_learnt: frozenset[str]) -> dict[str, Any]:
     split = dataset.split
     return {
         "said": split.describe(),
         "train_images": len({each.image_sha256 for each in dataset.train}),
         "train_objects": sum(len(each.objects) for each in dataset.train),
-        "learnt": sorted({*split.train, *start.learnt}),
+        "learnt": sorted({*split.train, *start.learnt, *base_learnt}),
         "held_out": list(split.held_out),
         "held_out_by_floor": list(split.floored),
         "near_duplicates": [list(group) for group in split.alike],

@@ -76,13 +76,13 @@ class TrainingRun:
         if ended_at is not None:
             return ended_at
         self._look(0, 0.0)
-        self._stopping.look(self._trainer.weights, step=0, done=0.0)
+        self._validate(0, 0.0)
         told_s, losses = time.monotonic(), []
         for step in self._trainer.steps():
             self._curves.add(step)
             if step.done < 1:
                 self._look(step.step, step.done)
-            goes_on = self._stopping.look(self._trainer.weights, step=step.step, done=step.done)
+            goes_on = self._validate(step.step, step.done)
             goes_on = bool(self._processes.agreed(float(goes_on)))
             if not goes_on:
                 self._trainer.stop()
@@ -132,7 +132,7 @@ class TrainingRun:
                 return dict(ended_at)
             next_look, resumed = float(kept.values["next_look"]), int(kept.values["resumed"]) + 1
             self._trainer.restore(kept)
-            self._stopping.restore(kept.values)
+            self._stopping.restore(curves.validation, kept.values)
         except (KeyError, TypeError, ValueError) as fault:
             self._unfinished.forget(self._training.number, why=str(fault))
             return None
@@ -145,6 +145,11 @@ class TrainingRun:
     def _look(self, number: int, done: float) -> None:
         if self._watcher.is_due(done):
             self._curves.looks.append(self._watcher.look(step=number, done=done))
+
+    def _validate(self, number: int, done: float) -> bool:
+        goes_on = self._stopping.look(self._trainer.weights, step=number, done=done)
+        self._curves.validation[:] = self._stopping.looks
+        return goes_on
 
     def _tell(self, step: Step, *, loss: float) -> None:
         self._progress(

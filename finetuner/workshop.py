@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from backend.registry.checkpoint import MANIFEST_FILE, read_manifest
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import BaseModel, load_base
+from backend.sam.weights import named_path
 from backend.settings import Settings
 from finetuner.annotations import AnnotatedTask, annotated_task
+from finetuner.candidate import learnt_images
 from finetuner.config import TrainConfig
 from finetuner.dataset import Embeddings, Sample, SampleReader, data_digest
 from finetuner.exclusions import Exclusions
@@ -17,12 +20,14 @@ from finetuner.progress import Progress
 from finetuner.report.pictures import ImagesAgain
 from finetuner.unfinished import Unfinished, run_key
 
-_LAYOUT = 2  # of a state: another number where another version of this program could not go on from it
+_LAYOUT = 3  # of a state: another number where another version of this program could not go on from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
     """What every step of a training uses. `generic_in`: the folder for the base's masks of other things (generic).
+
+    `base_learnt`: digests of the images that the base has learnt from, where it is a checkpoint itself.
 
     `unfinished_in`: the folder for what a killed training goes on from, saved every `save_every_s`; None: none is kept.
     `processes`: those that train together.
@@ -37,6 +42,7 @@ class Workshop:
     unfinished_in: Path | None = None
     save_every_s: float = 0.0
     generic_in: Path | None = None
+    base_learnt: frozenset[str] = frozenset()
     processes: Processes = field(default_factory=Processes)
 
     @classmethod
@@ -66,6 +72,7 @@ class Workshop:
             unfinished_in=unfinished_in,
             save_every_s=settings.save_seconds,
             generic_in=settings.cache_dir / "generic",
+            base_learnt=_learnt_by(settings.model),
             processes=processes or Processes(),
         )
 
@@ -116,3 +123,9 @@ class Workshop:
             exclusions=self.exclusions,
         )
         return reader.samples(tasks, progress=self.progress)
+
+
+def _learnt_by(model: str | None) -> frozenset[str]:
+    folder = named_path(model) if model else None
+    is_checkpoint = folder is not None and (folder / MANIFEST_FILE).is_file()
+    return learnt_images(read_manifest(folder)) if folder is not None and is_checkpoint else frozenset()

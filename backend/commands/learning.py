@@ -120,19 +120,29 @@ def evaluate(
 
 def _print_report(report: dict[str, Any]) -> None:
     table = Table(title=f"{report['objects']} held-out objects on {report['images']} images")
-    for heading in ("prompt", "metric", "base", "candidate", "difference [95 %]"):
+    models = [name for name in ("base", "served", "candidate") if report.get(name)]
+    compared = {"base": "difference", "served": "difference_to_served"} if "candidate" in models else {}
+    headings = {"base": "base", "served": "champion", "candidate": "candidate"}
+    for heading in ("prompt", "metric", *(headings[name] for name in models)):
         table.add_column(heading)
+    for name in compared:
+        if name in models:
+            table.add_column(f"to the {headings[name]} [95 %]")
     for prompt in ("box", "point"):
         for metric in ("iou", "boundary_iou", "over_area", "under_area", "hd95_px"):
-            candidate = report["candidate"] and report["candidate"][prompt][metric]
-            difference = (report["difference"] or {}).get(prompt, {}).get(metric)
             table.add_row(
                 prompt,
                 metric,
-                f"{report['base'][prompt][metric]:.3f}",
-                "" if candidate is None else f"{candidate:.3f}",
-                "" if difference is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference),
+                *(f"{report[name][prompt][metric]:.3f}" for name in models),
+                *(
+                    "{:+.3f} [{:+.3f}, {:+.3f}]".format(*report[difference][prompt][metric])
+                    for name, difference in compared.items()
+                    if name in models
+                ),
             )
     out.print(table)
+    for name in models:
+        if found := report[name].get("semantic"):
+            out.print(f"without a prompt, {headings[name]}: IoU {found['iou']:.3f} over labels")
     if report.get("note"):
         out.print(report["note"], soft_wrap=True)

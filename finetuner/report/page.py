@@ -196,16 +196,19 @@ def _group_tables(key: str, title: str, reports: Sequence[Mapping[str, Any]], he
 
 def _charts(metrics: Mapping[str, Any]) -> list[Chart | None]:
     curves = metrics.get("curves") or {}
-    training, looks = curves.get("training") or [], curves.get("held_out") or []
+    training = curves.get("training") or []
 
-    def held_out(figure: str) -> list[Series]:
+    def looked_at(which: str, figure: str, *, name: str) -> list[Series]:
         return [
             Series(
-                name=f"held out, {prompt}", style=prompt, has_dots=True,
-                points=tuple((float(each["step"]), float(each[figure][prompt])) for each in looks),
+                name=f"{name}, {prompt}", style=prompt, has_dots=True,
+                points=tuple((float(each["step"]), float(each[figure][prompt])) for each in curves.get(which) or []),
             )
             for prompt in PROMPTS
         ]  # fmt: skip
+
+    def held_out(figure: str) -> list[Series]:
+        return looked_at("held_out", figure, name="held out")
 
     learnt = Series(name="training", style="plain", points=tuple((float(each[0]), float(each[1])) for each in training))
     clicks = [
@@ -219,6 +222,11 @@ def _charts(metrics: Mapping[str, Any]) -> list[Chart | None]:
     return [
         chart("Loss", [learnt, *held_out("loss")], x_label="step"),
         chart("IoU of a few held-out objects", held_out("iou"), x_label="step"),
+        chart(
+            "IoU of validation objects, which chose the weights that are kept",
+            looked_at("validation", "iou", name="validation"),
+            x_label="step",
+        ),
         chart("IoU after corrective clicks", clicks, x_label="corrective clicks after the first one"),
         _reliability(metrics),
     ]

@@ -1,18 +1,26 @@
 """What is refused before training, and what the digest of the data tells apart."""
 
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from backend.errors import NothingToLearn
-from finetuner.dataset import Sample, assemble, data_digest
+from backend.errors import NotAuthorized, NothingToLearn
+from backend.sam.embedding_files import DiskEmbeddings
+from backend.sam.loading import BaseModel
+from finetuner.annotations import AnnotatedTask, Rules
+from finetuner.annotators import Annotation
+from finetuner.dataset import Embeddings, Sample, SampleReader, assemble, data_digest
 from finetuner.exclusions import Exclusions
 from finetuner.objects import LabelledMask
+from finetuner.progress import silent
 
 
 def _object(x: int = 2, *, label: str | None = "Disc", side: int = 5) -> LabelledMask:
@@ -90,3 +98,41 @@ def test_every_edit_and_deletion_gives_another_digest() -> None:
     samples = [_sample(0, _object(2), _object(20)), _sample(1), _sample(2)]
     digests = {data_digest(edit(samples)) for edit in EDITS.values()} | {data_digest(samples)}
     assert len(digests) == len(EDITS) + 1
+
+
+class _Refusing:
+    """Reads what one number names, and is refused another."""
+
+    def __init__(self, *refused: int) -> None:
+        self._refused = refused
+
+    def __call__(self, task: AnnotatedTask) -> bytes:
+        if task.task_id in self._refused:
+            raise NotAuthorized("403")
+        file = io.BytesIO()
+        Image.fromarray(np.full((48, 64), task.task_id, np.uint8)).save(file, "PNG")
+        return file.getvalue()
+
+
+def _read(read: Callable[[AnnotatedTask], bytes], base: BaseModel, folder: Path) -> tuple[list[Sample], Exclusions]:
+    exclusions = Exclusions()
+    embeddings = Embeddings(base, disk=DiskEmbeddings(folder, max_bytes=1 << 30), max_pixels=10**6)
+    reader = SampleReader(read=read, embeddings=embeddings, rules=Rules(), max_pixels=10**6, exclusions=exclusions)
+    ellipse = {
+        "type": "ellipselabels", "original_width": 64, "original_height": 48, "image_rotation": 0,
+        "value": {"x": 50, "y": 50, "radiusX": 20, "radiusY": 20, "rotation": 0, "ellipselabels": ["Disc"]},
+    }  # fmt: skip
+    annotation = Annotation(annotation_id=1, annotator="a", regions=(ellipse,))
+    tasks = [AnnotatedTask(number, f"{number}.png", (annotation,)) for number in (1, 2, 3)]
+    return reader.samples(tasks, progress=silent), exclusions
+
+
+def test_an_image_that_label_studio_refuses_is_left_out_unless_it_refuses_the_first(
+    tiny_base: BaseModel, tmp_path: Path
+) -> None:
+    """One forbidden file among many must not end a training; a key that is wrong for all must."""
+    samples, exclusions = _read(_Refusing(2), tiny_base, tmp_path)
+    assert [each.task_id for each in samples] == [1, 3]
+    assert exclusions.sentence() == "1 x its image cannot be used (403)"
+    with pytest.raises(NotAuthorized, match="403"):
+        _read(_Refusing(1, 2, 3), tiny_base, tmp_path)

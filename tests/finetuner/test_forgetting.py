@@ -173,6 +173,13 @@ def test_the_share_of_an_epochs_steps_is_what_was_asked_for(learnt: int, replaye
     assert mixed(learning, other, share=0.0) == mixed(learning, [], share=share) == learning
 
 
+def test_ground_truth_that_is_visited_twice_counts_twice_for_the_share() -> None:
+    learnt = [Sample(image_sha256=f"{n}", height_px=1, width_px=1, objects=(), is_ground_truth=n < 6) for n in range(9)]
+    other = Sample(image_sha256="other", height_px=1, width_px=1, objects=())
+    visits = mixed(learnt, [other], share=0.5, ground_truth_weight=2)
+    assert visits.count(other) == 6 * 2 + 3
+
+
 def test_a_share_that_leaves_nothing_to_learn_is_refused() -> None:
     with pytest.raises(ValueError, match=r"replay=1.0 is not a share in \[0, 1\)"):
         TrainConfig(replay=1.0)

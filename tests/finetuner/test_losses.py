@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from finetuner.config import LOSS_MIXES
+from backend.masks.prompt import Box, Prompt
+from finetuner.config import LOSS_MIXES, TrainConfig
 from finetuner.losses import bce, dice, focal, hard_iou, iou_loss, mask_loss, structure
+from finetuner.rounds import decode_losses
 
 LOGITS = torch.tensor([[[[0.0, 0.0], [0.0, 0.0]]]])
 TARGET = torch.tensor([[[1.0, 0.0], [0.5, 0.0]]])
@@ -82,3 +84,27 @@ def test_every_named_mix_is_least_for_the_truth(name: str) -> None:
     values = [mask_loss(each, target, losses=LOSS_MIXES[name]).item() for each in (truth, *worse)]
     assert values == sorted(values)
     assert values[0] < 0.01 < values[1]
+
+
+def test_an_object_that_is_on_no_cell_of_the_grid_teaches_no_score() -> None:
+    """Else an empty mask would be taught to be a perfect one. Its share of a cell still teaches the mask."""
+    logits, scores = torch.full((2, 4, 3, 3), -9.0), torch.full((2, 4), 0.25, requires_grad=True)
+    target = torch.zeros(2, 3, 3)
+    target[0, 1, 1], target[1, 1, 1] = 0.2, 0.9
+    box = (Prompt(box=Box(0.0, 0.0, 9.0, 9.0)),)
+
+    def losses(*which: int) -> tuple[float, float]:
+        chosen = list(which)
+        mask, score = decode_losses(
+            logits[chosen], scores[chosen], target[chosen], prompts=box * len(which), config=TrainConfig()
+        )
+        score.backward()
+        return mask.item(), score.item()
+
+    speck, whole, both = losses(0), losses(1), losses(0, 1)
+    assert speck[0] > 0.1
+    assert speck[1] == 0.0
+    assert whole[1] == pytest.approx(0.25**2)  # it was not found: IoU 0
+    assert both[1] == pytest.approx(whole[1])
+    assert scores.grad is not None
+    assert not scores.grad[0].any()

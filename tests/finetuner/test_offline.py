@@ -3,6 +3,7 @@
 import html
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,10 @@ def test_a_checkpoint_brings_the_map_of_its_scores_and_a_page_to_look_at(
     assert verified_weights(out) == out / WEIGHTS_FILE
 
     told = evaluate_export(export, images, checkpoint=out, champion=out, settings=tiny_settings, clicks=0)
-    assert told["candidate"]["calibration"]["calibrated"] == manifest.metrics["candidate"]["calibration"]["calibrated"]
+    # What was said of the scores when it was made is what they are when it is served: calibrated.
+    for name in ("predicted_iou", "calibrated", "score"):
+        made = manifest.metrics["candidate"]["calibration"][name]
+        assert told["candidate"]["calibration"][name]["ece"] == pytest.approx(made["ece"])
     assert told["difference_to_served"]["point"]["iou"] == [0.0, 0.0, 0.0]
     assert told["served"]["box"] == told["candidate"]["box"]
 
@@ -196,3 +200,24 @@ def test_a_file_that_is_not_in_the_folder_is_named(uri: str, tmp_path: Path) -> 
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(NotFound, match="no file"):
         image_path(tmp_path, uri)
+
+
+def test_what_a_checkpoint_that_is_the_base_has_learnt_from_is_not_forgotten(
+    export: Path, tmp_path: Path, tiny_settings: Settings
+) -> None:
+    """A project goes on from a checkpoint that was cross-validated on some of its images: all of that is told."""
+    all_tasks, images = json.loads(export.read_text()), tmp_path / "images"
+    few = tmp_path / "few.json"
+    few.write_text(json.dumps(all_tasks[:3]))
+    first = train_export(few, images, tmp_path / "base", settings=tiny_settings, epochs=1)
+    export.write_text(json.dumps(all_tasks[2:5]))
+    settings = replace(tiny_settings, model=str(tmp_path / "base"))
+    second = train_export(export, images, tmp_path / "out", settings=settings, epochs=1)
+    learnt = set(second.metrics["split"]["learnt"])
+    assert learnt > set(first.metrics["split"]["learnt"])
+    assert len(learnt) == 5
+    flattered = "the base has learnt from 1 of these images, which flatters it and the candidate"
+    assert flattered in second.verdict["reasons"]
+    told = evaluate_export(export, images, checkpoint=tmp_path / "out", settings=settings, clicks=0)
+    assert "has learnt from every one of these images" in told["note"]
+    assert flattered not in first.verdict["reasons"]

@@ -9,7 +9,7 @@ from finetuner.promotion import Rival, Verdict, judge
 
 GAIN, SAME, WORSE = Interval(0.1, 0.05, 0.15), Interval(0.0, -0.01, 0.01), Interval(-0.05, -0.08, -0.02)
 UNSURE = Interval(0.05, -0.01, 0.12)
-LABELS = {"Disc": {"iou": 0.8, "n": 20.0}}
+LABELS = {"Disc": {key: {"iou": 0.8, "n": 20.0} for key in ("box", "point")}}
 
 
 def _rival(
@@ -19,13 +19,15 @@ def _rival(
     name: str = "mobile-sam",
     boundary: Mapping[str, Interval] | None = None,
     disc: Interval = SAME,
-    labels: Mapping[str, Mapping[str, float]] = LABELS,
+    disc_point: Interval | None = None,
+    labels: Mapping[str, Mapping[str, Mapping[str, float]]] = LABELS,
 ) -> Rival:
     found = {"box": dict.fromkeys(("iou", "boundary_iou", "hd95_px"), box), "point": {"iou": point, "hd95_px": WORSE}}
     found["point"]["boundary_iou"] = point
     for prompt, interval in (boundary or {}).items():
         found[prompt]["boundary_iou"] = interval
-    return Rival(name=name, by_prompt=found, by_label={"Disc": {"iou": disc}}, labels=labels)
+    by_label = {"Disc": {"box": {"iou": disc}, "point": {"iou": disc_point or disc}}}
+    return Rival(name=name, by_prompt=found, by_label=by_label, labels=labels)
 
 
 def _said(verdict: Verdict) -> str:
@@ -92,9 +94,18 @@ def test_no_label_may_fall_through_its_floor(is_base: bool) -> None:
     verdict = judge(_rival(SAME, GAIN, name="v3"), base=fallen) if is_base else judge(fallen)
     assert not verdict.promote
     assert (
-        "label 'Disc' may lose 0.05 IoU against mobile-sam, and lost more: 0.800 -> 0.700, -0.100 [-0.140, -0.020]"
-        in verdict.reasons
+        "label 'Disc' may lose 0.05 IoU with box prompts against mobile-sam, and lost more: 0.800 -> 0.700, "
+        "-0.100 [-0.140, -0.020]"
+    ) in verdict.reasons
+
+
+def test_what_a_label_gains_with_points_does_not_pay_for_what_it_loses_with_boxes() -> None:
+    verdict = judge(_rival(SAME, GAIN, disc=Interval(-0.1, -0.14, -0.02), disc_point=Interval(0.2, 0.1, 0.3)))
+    assert not verdict.promote
+    assert next(each for each in verdict.reasons if each.startswith("label")).startswith(
+        "label 'Disc' may lose 0.05 IoU with box prompts against mobile-sam, and lost more: 0.800 -> 0.700"
     )
+    assert not any("IoU with point prompts" in each for each in verdict.reasons)
 
 
 def test_a_label_may_move_a_little() -> None:
@@ -102,7 +113,7 @@ def test_a_label_may_move_a_little() -> None:
 
 
 def test_a_label_with_few_objects_says_nothing() -> None:
-    rare = {"Disc": {"iou": 0.8, "n": 4.0}}
+    rare = {"Disc": {key: {"iou": 0.8, "n": 4.0} for key in ("box", "point")}}
     assert judge(_rival(SAME, GAIN, disc=Interval(-0.7, -0.7, -0.7), labels=rare)).promote
 
 

@@ -16,7 +16,7 @@ from backend.errors import NothingToLearn
 from backend.registry.checkpoint import Manifest
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import BaseModel
-from finetuner import outcome, training_run
+from finetuner import outcome, recipe, training_run
 from finetuner.candidate import Candidate, Served, learnt_images
 from finetuner.config import TrainConfig
 from finetuner.dataset import Embeddings, Sample
@@ -206,3 +206,24 @@ def test_a_manifest_that_does_not_tell_what_it_learnt_from_has_learnt_from_nothi
         config={}, metrics=metrics, verdict={}, excluded=(), created_at="", code_version="",
     )  # fmt: skip
     assert learnt_images(manifest) == frozenset()
+
+
+def test_scores_are_calibrated_on_validation_images_where_there_are_any(
+    workshop: Workshop, samples: Callable[..., list[Sample]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those neither taught nor judge; a project without them takes a few objects of what it has learnt from."""
+    asked: list[frozenset[str]] = []
+
+    def spy(predictor: Any, learnt: Sequence[Sample], **more: Any) -> None:
+        asked.append(frozenset(each.image_sha256 for each in learnt))
+
+    monkeypatch.setattr(recipe, "calibrate", spy)
+    given = samples(range(14))
+    config = replace(CONFIG, validation_from=4, validation_share=0.7, held_out_share=0.1)
+    chosen = _learn(replace(workshop, config=config), given).manifest.metrics
+    assert 4 <= len(asked[0]) < len(chosen["split"]["learnt"])
+    assert asked[0] < set(chosen["split"]["learnt"])
+    assert chosen["curves"]["validation"][0]["step"] == 0
+    plain = _learn(workshop, given).manifest.metrics
+    assert asked[1] == set(plain["split"]["learnt"])
+    assert "validation" not in plain["curves"]

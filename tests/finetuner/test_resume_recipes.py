@@ -12,7 +12,7 @@ from PIL import Image
 
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import BaseModel
-from finetuner.config import TrainConfig
+from finetuner.config import LOSS_MIXES, TrainConfig
 from finetuner.dataset import Embeddings, Sample
 from finetuner.folds import Training
 from finetuner.methods import new_method
@@ -36,7 +36,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "early stopping": {"validation_from": 4, "validation_share": 0.9, "patience": 99, "held_out_share": 0.05},
     "all at once": {
         "method": "conv-lora", "adapter_joins": 0.3, "views": 4, "replay": 0.4, "images_per_step": 2, "accumulate": 2,
-        "validation_from": 4, "validation_share": 0.7, "patience": 99, "held_out_share": 0.05, "losses": (("focal", 20.0), ("dice", 1.0)),
+        "validation_from": 4, "validation_share": 0.7, "patience": 99, "held_out_share": 0.05,
+        "losses": LOSS_MIXES["focal-dice"],
     },
 }  # fmt: skip
 
@@ -101,6 +102,24 @@ def test_a_kill_changes_no_bit(
     assert (ended_at["resumed"], expected["resumed"]) == (1, 0)
     for name in ("steps", "epochs", "decodes", "kept_step", "curves"):
         assert ended_at[name] == expected[name]
-    if "early stopping" in RECIPES and asked is RECIPES["early stopping"]:
-        assert ended_at["kept_step"] is not None
+    assert (ended_at["kept_step"] is not None) == ("validation" in ended_at["curves"]) == ("validation_from" in asked)
     assert unbroken != train(PLAIN, runs="plain")[0]
+
+
+def test_a_kill_after_the_last_step_costs_none_of_the_count(
+    train: Callable[..., tuple[bytes, Mapping[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left to train: what is told of it is what was trained before."""
+    monkeypatch.setattr("finetuner.unfinished._COSTS_AT_MOST", 1e9)
+    unbroken, expected = train(PLAIN, runs="unbroken")
+
+    def kill(phase: str, **figures: Any) -> None:
+        if figures["epoch"] == PLAIN.epochs:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(PLAIN, runs="killed", progress=kill)
+    weights, ended_at = train(PLAIN, runs="killed")
+    assert weights == unbroken
+    assert {**expected, "resumed": 1} == {**ended_at, "seconds": expected["seconds"]}
+    assert ended_at["steps"] == 4 * 10
