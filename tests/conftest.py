@@ -22,6 +22,12 @@ install_import_hook(
 )
 
 import pytest  # noqa: E402 - the hook comes before anything of ours is imported
+from hypothesis import HealthCheck  # noqa: E402 - after pytest, whose plugin of it then rewrites its asserts
+from hypothesis import settings as hypothesis_settings  # noqa: E402
+
+# No clock decides: a property that takes a millisecond takes 300 on a machine that is busy otherwise.
+hypothesis_settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("any-machine")
 
 pytest_plugins = ["fixtures_label_studio", "fixtures_review", "neighbours"]
 ROOT = Path(__file__).resolve().parents[1]
