@@ -81,12 +81,17 @@ class Trainer:
         self._weights = TrainedWeights(method.trainable(), config=config)
         self._rng = np.random.default_rng(config.seed)
         self._at = _Place()
-        self._is_stopped = False
+        self._is_stopped, self._is_moving = False, False
 
     @property
     def weights(self) -> TrainedWeights:
         """What moves."""
         return self._weights
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `state` tells all now: the weights belong to the step that was counted last, even within the next."""
+        return not self._is_moving
 
     @property
     def begins_at(self) -> str:
@@ -95,7 +100,7 @@ class Trainer:
         return f"step {self._at.step}, {len(self._visits)} images, {digest}"
 
     @property
-    def ended_at(self) -> dict[str, int | float]:
+    def ended_at(self) -> dict[str, Any]:
         """`{"epochs", "steps", "decodes", "seconds"}` so far, those before a kill among them."""
         at = self._at
         return {"epochs": at.epoch, "steps": at.step, "decodes": at.decodes, "seconds": round(at.seconds, 1)}
@@ -105,7 +110,7 @@ class Trainer:
         self._is_stopped = True
 
     def state(self) -> State:
-        """All that the next step depends on; between two steps."""
+        """All that the next step depends on; while it `is_whole`."""
         values = {"at": asdict(self._at), "rng": self._rng.bit_generator.state}
         return State(tensors={**self._weights.tensors(), **_torch_rng()}, values=values)
 
@@ -137,7 +142,9 @@ class Trainer:
             if at.next == len(at.order):
                 if at.epoch == epochs:
                     break
+                self._is_moving = True
                 at.epoch, at.next, at.order = at.epoch + 1, 0, self._rng.permutation(len(self._visits)).tolist()
+                self._is_moving = False
             seconds = self._processes.agreed(self._clock() - began)
             done = _share_done(at.decodes / most, seconds / config.promptable_seconds)
             if done >= 1:
@@ -149,12 +156,14 @@ class Trainer:
             at.next, at.decodes, at.step, at.seconds = (
                 at.next + len(images), at.decodes + learnt.decodes, at.step + 1, self._clock() - began
             )  # fmt: skip
+            self._is_moving = False
             yield Step(
                 epoch=at.epoch, epochs=epochs, step=at.step, decodes=at.decodes, seconds=at.seconds,
                 learning_rate=rate, loss=learnt.mask + config.iou_weight * learnt.iou, mask=learnt.mask, iou=learnt.iou,
                 is_last_of_epoch=at.next == len(at.order),
                 done=min(1.0, _share_done(at.decodes / most, at.seconds / config.promptable_seconds)),
             )  # fmt: skip
+        self._is_moving = True
         self._weights.finish()
 
     def _plan(self) -> tuple[int, int]:
@@ -179,6 +188,7 @@ class Trainer:
         )
         learnt = Learnt(mask / len(images), iou / len(images), round(decodes))
         norm = self._weights.clip()
+        self._is_moving = True  # from here on the step has happened, by half
         if math.isfinite(learnt.mask + learnt.iou) and bool(norm.isfinite()):
             self._at.bad_steps = 0
             self._weights.move(rate)

@@ -56,7 +56,7 @@ class TrainingRun:
         watched = training.held_out if processes.is_first else ()
         self._watcher = Watcher(method, watched, config=config, embedding=looking)
         self._curves = Curves()
-        self._resumed = 0
+        self._resumed, self._is_settled = 0, False
 
     @property
     def curves(self) -> Curves:
@@ -65,6 +65,8 @@ class TrainingRun:
 
     def train(self) -> Mapping[str, Any]:
         """Train to the end, or to where an earlier process ended it; how far that was.
+
+        Told to leave (by anything that is no Exception) in the midst of a step, it saves the one before at once.
 
         Raises:
             Diverged: the training went to numbers that are none.
@@ -75,10 +77,22 @@ class TrainingRun:
         self._processes.must_agree(self._trainer.begins_at if ended_at is None else "ended")
         if ended_at is not None:
             return ended_at
+        try:
+            self._steps()
+        except Exception:
+            raise
+        except BaseException:
+            self._save_at_once()
+            raise
+        return self._ended()
+
+    def _steps(self) -> None:
         self._look(0, 0.0)
         self._validate(0, 0.0)
         told_s, losses = time.monotonic(), []
+        self._is_settled = True
         for step in self._trainer.steps():
+            self._is_settled = False
             self._curves.add(step)
             if step.done < 1:
                 self._look(step.step, step.done)
@@ -96,11 +110,24 @@ class TrainingRun:
                 told_s = now_s
             if step.is_last_of_epoch:
                 losses = []
-        return self._ended()
+            self._is_settled = goes_on  # a training that is stopped has nothing to go on with
+
+    def _save_at_once(self) -> None:
+        """Unless the weights are half moved, or the looks at what they are now are not done: those decide what is kept.
+
+        Then what was saved last stands.
+        """
+        is_counted = self._trainer.ended_at["steps"] == len(self._curves.steps)
+        if self._unfinished is not None and self._is_settled and self._trainer.is_whole and is_counted:
+            self._unfinished.save(self._training.number, self._state())
 
     def _ended(self) -> Mapping[str, Any]:
         # The trainer's count, not this process's steps: a kill may come after the last of them.
-        ended_at = {**self._trainer.ended_at, "resumed": self._resumed, "kept_step": self._stopping.kept_step}
+        ended_at: dict[str, Any] = {
+            **self._trainer.ended_at,
+            "resumed": self._resumed,
+            "kept_step": self._stopping.kept_step,
+        }
         self._look(ended_at["steps"], 1.0)
         if self._unfinished is not None:
             # A kill while it is measured, or in a later training of a cross-validation, must not cost this one again.

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ from PIL import Image
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import BaseModel
 from finetuner.config import LOSS_MIXES, TrainConfig
+from finetuner.curves import Watcher
 from finetuner.dataset import Embeddings, Sample
 from finetuner.folds import Training
 from finetuner.methods import new_method
 from finetuner.objects import LabelledMask
 from finetuner.picture import picture_hash
 from finetuner.progress import Progress, silent
+from finetuner.rounds import Rounds
+from finetuner.trainer import Trainer
 from finetuner.training_run import TrainingRun, seed_all
-from finetuner.unfinished import Unfinished, run_key
+from finetuner.unfinished import State, Unfinished, run_key
+from finetuner.weights import TrainedWeights
 
 Discs = Callable[..., tuple[Image.Image, list[np.ndarray]]]
 PLAIN = TrainConfig(
@@ -67,14 +72,16 @@ def train(
     learnt = (*(sample(seed) for seed in range(8)), sample(8, is_ground_truth=True))
     other, held_out = sample(20), sample(21)
 
-    def make(config: TrainConfig, *, runs: str, progress: Progress = silent) -> tuple[bytes, Mapping[str, Any]]:
+    def make(
+        config: TrainConfig, *, runs: str, progress: Progress = silent, every_s: float = 1e-6
+    ) -> tuple[bytes, Mapping[str, Any]]:
         seed_all(config.seed)
         method = new_method(config.method, tiny_base, config=config)
         training = Training(
             number=1, count=1, train=learnt, held_out=(held_out,), config=config,
             replayed=(other,) if config.replay else (),
         )  # fmt: skip
-        unfinished = Unfinished(tmp_path / runs, key=run_key(config.to_json()), every_s=1e-6)
+        unfinished = Unfinished(tmp_path / runs, key=run_key(config.to_json()), every_s=every_s)
         run = TrainingRun(method, training, embeddings=embeddings, unfinished=unfinished, progress=progress)
         ended_at = run.train()
         return method.weights(), {**ended_at, "curves": run.curves.to_json()}
@@ -123,3 +130,56 @@ def test_a_kill_after_the_last_step_costs_none_of_the_count(
     assert weights == unbroken
     assert {**expected, "resumed": 1} == {**ended_at, "seconds": expected["seconds"]}
     assert ended_at["steps"] == 4 * 10
+
+
+class _Sudden:
+    """Kills at the call of that number."""
+
+    def __init__(self, real: Callable[..., Any], *, at: int) -> None:
+        self._real, self._left = real, at
+
+    def __call__(self, *given: Any, **more: Any) -> Any:
+        self._left -= 1
+        if not self._left:
+            raise Killed
+        return self._real(*given, **more)
+
+    def __get__(self, instance: object, owner: type) -> Callable[..., Any]:
+        return partial(self, instance)
+
+
+@pytest.mark.parametrize(
+    ("where", "at", "step"),
+    [
+        ((Rounds, "learn"), 8, 7),  # the eighth step is under way: the seventh is saved at once
+        ((TrainedWeights, "move"), 8, None),  # its weights are half moved
+        ((Watcher, "look"), 5, None),  # the looks that choose what is kept are not done
+    ],
+)
+def test_who_is_told_to_leave_saves_at_once_what_is_whole(
+    where: tuple[type, str],
+    at: int,
+    step: int | None,
+    train: Callable[..., tuple[bytes, Mapping[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is saved otherwise: it is not time to, by far."""
+    config = replace(PLAIN, **RECIPES["early stopping"])
+    unbroken, expected = train(config, runs="unbroken", every_s=3600.0)
+    steps: list[int] = []
+    restore = Trainer.restore
+
+    def spy(self: Trainer, state: State) -> None:
+        restore(self, state)
+        steps.append(self.ended_at["steps"])
+
+    monkeypatch.setattr(Trainer, "restore", spy)
+    with monkeypatch.context() as sudden:
+        owner, name = where
+        sudden.setattr(owner, name, _Sudden(getattr(owner, name), at=at))
+        with pytest.raises(Killed):
+            train(config, runs="killed", every_s=3600.0)
+    weights, ended_at = train(config, runs="killed", every_s=3600.0)
+    assert steps == ([] if step is None else [step])
+    assert weights == unbroken
+    assert (ended_at["steps"], ended_at["curves"]) == (expected["steps"], expected["curves"])
