@@ -12,9 +12,10 @@ class Progress(Protocol):
     def __call__(self, phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
         """Take notice.
 
-        `phase` is one of PHASES, for a training; a refresh has two of its own, "waiting" and "refreshing". `figures` are
-        JSON scalars: `epoch`, `epochs`, `loss`, `done`, `total`, a metric. A text of several lines, such as the `table`
-        of "checking", is for a page or a terminal of its own.
+        `phase` is one of PHASES, for a training; a refresh has two of its own, "waiting" and "refreshing".
+
+        `figures` are JSON scalars: `epoch`, `epochs`, `loss`, `done`, `total`, a metric. A text of several lines, such
+        as the `table` of "checking", is for a page or a terminal of its own.
         """
 
 

@@ -37,7 +37,6 @@ MIXED = {"views": 4, "replay": 0.4, "images_per_step": 2, "accumulate": 2}
 RECIPES: dict[str, dict[str, Any]] = {
     "views": {"views": 4},
     "decoder, mixed": {**MIXED, "mask_share": 0.7, "losses": LOSS_MIXES["focal-dice"]},
-    "lora, mixed": {**MIXED, "method": "lora"},
     "conv-lora, mixed, validated": {**MIXED, **VALIDATED, "method": "conv-lora"},
 }
 
@@ -46,12 +45,23 @@ class Killed(BaseException):
     """As job.Interrupted: no Exception."""
 
 
-@pytest.fixture
+Train = Callable[..., tuple[bytes, Mapping[str, Any]]]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image of those that validate is looked at, and saving may take however long the disk needs."""
+    monkeypatch.setattr("finetuner.early_stopping._MOST_IMAGES", 1)
+    monkeypatch.setattr("finetuner.unfinished._COSTS_AT_MOST", 1e9)
+
+
+@pytest.fixture(scope="module")
 def train(
-    tiny_base: BaseModel, tmp_path: Path, discs: Discs, png: Callable[[Image.Image], bytes]
-) -> Callable[..., tuple[bytes, Mapping[str, Any]]]:
-    """`train(config)`: the weights of a training, what of it is in `runs` taken up, and how it ended."""
-    embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path / "cache", max_bytes=1 << 30), max_pixels=10**6)
+    tiny_base: BaseModel, tmp_path_factory: pytest.TempPathFactory, discs: Discs, png: Callable[[Image.Image], bytes]
+) -> Train:
+    """`train(config, runs=folder)`: the weights of a training, what is in the folder taken up, and how it ended."""
+    disk = DiskEmbeddings(tmp_path_factory.mktemp("disk"), max_bytes=1 << 30)
+    embeddings = Embeddings(tiny_base, disk=disk, max_pixels=10**6)
 
     def sample(seed: int, **more: Any) -> Sample:
         image, masks = discs(seed)
@@ -69,7 +79,7 @@ def train(
     other, held_out = sample(20), sample(21)
 
     def make(
-        config: TrainConfig, *, runs: str, progress: Progress = silent, every_s: float = 1e-6
+        config: TrainConfig, *, runs: Path, progress: Progress = silent, every_s: float = 1e-6
     ) -> tuple[bytes, Mapping[str, Any]]:
         seed_all(config.seed)
         method = new_method(config.method, tiny_base, config=config)
@@ -77,7 +87,7 @@ def train(
             number=1, count=1, train=enough if config.validation_from < 60 else few, held_out=(held_out,),
             config=config, replayed=(other,) if config.replay else (),
         )  # fmt: skip
-        unfinished = Unfinished(tmp_path / runs, key=run_key(config.to_json()), every_s=every_s)
+        unfinished = Unfinished(runs, key=run_key(config.to_json()), every_s=every_s)
         run = TrainingRun(method, training, embeddings=embeddings, unfinished=unfinished, progress=progress)
         ended_at = run.train()
         return method.weights(), {**ended_at, "curves": run.curves.to_json()}
@@ -85,43 +95,48 @@ def train(
     return make
 
 
+@pytest.fixture(scope="module")
+def plain(train: Train, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Mapping[str, Any]]:
+    """A training by PLAIN that nobody broke off."""
+    return train(PLAIN, runs=tmp_path_factory.mktemp("plain"), every_s=3600.0)
+
+
 @pytest.mark.parametrize("asked", RECIPES.values(), ids=RECIPES)
 def test_a_kill_changes_no_bit(
-    asked: dict[str, Any], train: Callable[..., tuple[bytes, Mapping[str, Any]]], monkeypatch: pytest.MonkeyPatch
+    asked: dict[str, Any], train: Train, plain: tuple[bytes, Mapping[str, Any]], tmp_path: Path
 ) -> None:
     """The kill comes between two epochs. Adapters have joined, and what was asked for was done."""
-    monkeypatch.setattr("finetuner.unfinished._COSTS_AT_MOST", 1e9)  # saves after every step, however slow the disk is
     config = replace(PLAIN, **asked)
-    unbroken, expected = train(config, runs="unbroken")
+    unbroken, expected = train(config, runs=tmp_path / "unbroken")
 
     def kill(phase: str, **figures: Any) -> None:
         if figures["epoch"] == 1 and figures["step"] > 1:  # told at the first step too
             raise Killed
 
     with pytest.raises(Killed):
-        train(config, runs="killed", progress=kill)
-    weights, ended_at = train(config, runs="killed")
+        train(config, runs=tmp_path / "killed", progress=kill)
+    weights, ended_at = train(config, runs=tmp_path / "killed")
     assert weights == unbroken
     assert (ended_at["resumed"], expected["resumed"]) == (1, 0)
     for name in ("steps", "epochs", "decodes", "kept_step", "curves"):
         assert ended_at[name] == expected[name]
     assert (ended_at["kept_step"] is not None) == ("validation" in ended_at["curves"]) == ("validation_from" in asked)
+    assert unbroken != plain[0]
 
 
 def test_a_kill_after_the_last_step_costs_none_of_the_count(
-    train: Callable[..., tuple[bytes, Mapping[str, Any]]], monkeypatch: pytest.MonkeyPatch
+    train: Train, plain: tuple[bytes, Mapping[str, Any]], tmp_path: Path
 ) -> None:
     """Nothing is left to train: what is told of it is what was trained before."""
-    monkeypatch.setattr("finetuner.unfinished._COSTS_AT_MOST", 1e9)
-    unbroken, expected = train(PLAIN, runs="unbroken")
+    unbroken, expected = plain
 
     def kill(phase: str, **figures: Any) -> None:
         if figures["epoch"] == PLAIN.epochs:
             raise Killed
 
     with pytest.raises(Killed):
-        train(PLAIN, runs="killed", progress=kill)
-    weights, ended_at = train(PLAIN, runs="killed")
+        train(PLAIN, runs=tmp_path, progress=kill)
+    weights, ended_at = train(PLAIN, runs=tmp_path)
     assert weights == unbroken
     assert {**expected, "resumed": 1} == {**ended_at, "seconds": expected["seconds"]}
     assert ended_at["steps"] == PLAIN.epochs * 5
@@ -143,24 +158,9 @@ class _Sudden:
         return partial(self, instance)
 
 
-@pytest.mark.parametrize(
-    ("where", "at", "step"),
-    [
-        ((Rounds, "learn"), 4, 3),  # the fourth step is under way: the third is saved at once
-        ((TrainedWeights, "move"), 4, None),  # its weights are half moved
-        ((Watcher, "look"), 5, None),  # the looks that choose what is kept are not done
-    ],
-)
-def test_who_is_told_to_leave_saves_at_once_what_is_whole(
-    where: tuple[type, str],
-    at: int,
-    step: int | None,
-    train: Callable[..., tuple[bytes, Mapping[str, Any]]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Nothing is saved otherwise: it is not time to, by far."""
-    config = replace(PLAIN, **VALIDATED)
-    unbroken, expected = train(config, runs="unbroken", every_s=3600.0)
+@pytest.fixture
+def resumed_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps at which trainings went on."""
     steps: list[int] = []
     restore = Trainer.restore
 
@@ -169,12 +169,49 @@ def test_who_is_told_to_leave_saves_at_once_what_is_whole(
         steps.append(self.ended_at["steps"])
 
     monkeypatch.setattr(Trainer, "restore", spy)
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("where", "step"),
+    [
+        ((Rounds, "learn"), [3]),  # the fourth step is under way: the third is saved at once
+        ((TrainedWeights, "move"), []),  # its weights are half moved
+    ],
+)
+def test_who_is_told_to_leave_saves_at_once_what_is_whole(  # noqa: PLR0913, PLR0917 - what it stands on
+    where: tuple[type, str],
+    step: list[int],
+    train: Train,
+    plain: tuple[bytes, Mapping[str, Any]],
+    tmp_path: Path,
+    resumed_at: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is saved otherwise: it is not time to, by far."""
     with monkeypatch.context() as sudden:
-        owner, name = where
-        sudden.setattr(owner, name, _Sudden(getattr(owner, name), at=at))
+        sudden.setattr(*where, _Sudden(getattr(*where), at=4))
         with pytest.raises(Killed):
-            train(config, runs="killed", every_s=3600.0)
-    weights, ended_at = train(config, runs="killed", every_s=3600.0)
-    assert steps == ([] if step is None else [step])
-    assert weights == unbroken
-    assert (ended_at["steps"], ended_at["curves"]) == (expected["steps"], expected["curves"])
+            train(PLAIN, runs=tmp_path, every_s=3600.0)
+    weights, ended_at = train(PLAIN, runs=tmp_path, every_s=3600.0)
+    assert resumed_at == step
+    assert weights == plain[0]
+    assert (ended_at["steps"], ended_at["curves"]) == (plain[1]["steps"], plain[1]["curves"])
+
+
+def test_nothing_is_saved_before_the_looks_that_choose_what_is_kept_are_done(
+    train: Train, tmp_path: Path, resumed_at: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gone on with, it would look at other steps than an unbroken training."""
+    config = replace(PLAIN, **VALIDATED)
+    with monkeypatch.context() as sudden:
+        sudden.setattr(Watcher, "look", _Sudden(Watcher.look, at=4))
+        with pytest.raises(Killed):
+            train(config, runs=tmp_path, every_s=3600.0)
+    with pytest.raises(Killed):
+        train(config, runs=tmp_path, every_s=3600.0, progress=_killer)
+    assert resumed_at == []
+
+
+def _killer(phase: str, **_: Any) -> None:
+    raise Killed
