@@ -179,7 +179,7 @@ def resumed_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         ((TrainedWeights, "move"), []),  # its weights are half moved
     ],
 )
-def test_who_is_told_to_leave_saves_at_once_what_is_whole(  # noqa: PLR0913, PLR0917 - what it stands on
+def test_who_is_told_to_leave_saves_at_once_what_is_whole(  # noqa: PLR0917 - what it stands on
     where: tuple[type, str],
     step: list[int],
     train: Train,
