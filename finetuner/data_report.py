@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetuner.dataset import Sample
+from finetuner.evaluation import UNLABELLED
 from finetuner.exclusions import Exclusions
 from finetuner.objects import SIZES
 
-UNLABELLED = "(none)"
 _ALL = "all"
 _LONGEST_LABEL = 40
 _MOST_LABELS = 30  # rows of the table; the JSON has all

@@ -185,6 +185,11 @@ def _made(folder: Path) -> Path:
     return folder
 
 
+def _took(minutes: float) -> str:
+    """A part may have needed no training of its own."""
+    return f"{minutes:.0f} minutes in all" if minutes >= 0.5 else "By the trainings above,"
+
+
 def run(parts: Mapping[str, Callable[[], Iterator[str]]], *, told: Callable[[float], str]) -> list[str]:
     """Write every part's table into README as it grows; the names of those that failed, which end none but themselves.
 
@@ -227,7 +232,7 @@ def main() -> None:
         }
         failed = run(
             {name: parts[name] for name in given.only or parts},
-            told=lambda minutes: f"{minutes:.0f} minutes in all on {machine()}; commit {measured}.",
+            told=lambda minutes: f"{_took(minutes)} on {machine()}; commit {measured}.",
         )
     failed += nuclei.failed + photos.failed
     if failed:
