@@ -75,19 +75,19 @@ class Compared:
 
 
 def calibrate(
-    predictor: Decodes, learnt: Sequence[Sample], *, embedding: Callable[[Sample], Embedding]
+    predictor: Decodes, samples: Sequence[Sample], *, embedding: Callable[[Sample], Embedding]
 ) -> Calibration | None:
-    """The map for a checkpoint's scores, from a few objects of every image that it has learnt from, box and point.
+    """The map for a checkpoint's scores, from a few objects of each of these images, box and point.
 
-    Not from held-out objects: what the scores are worth is measured on those, and a map that has seen them could not
-    be. They are few, too: on 34 nuclei images learnt from and 6 held out, a map from the former brought the calibration
+    They validate, or in a small project have been learnt from. Never held-out objects: what the scores are worth is
+    measured on those, and a map that has seen them could not be. They are few, too: on 34 nuclei images learnt from and 6 held out, a map from the former brought the calibration
     error of the latter from .102 to .060, maps cross-fitted over the latter to .068, at a lower correlation.
     So it is after a cross-validation too, where all images were learnt from: what its scores are worth is measured on
     the predictions of the folds' models.
     None where there are too few objects.
     """
-    each_image = max(1, _CALIBRATED_ON // len(learnt)) if learnt else 0
-    few = [replace(sample, objects=sample.objects[:each_image]) for sample in learnt[:_CALIBRATED_ON]]
+    each_image = max(1, _CALIBRATED_ON // len(samples)) if samples else 0
+    few = [replace(sample, objects=sample.objects[:each_image]) for sample in samples[:_CALIBRATED_ON]]
     return fit(*predictions(measure(predictor, few, embedding=embedding, clicks=0)))
 
 

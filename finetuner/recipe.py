@@ -13,6 +13,7 @@ from backend.registry.checkpoint import REPORT_FILE, Manifest
 from backend.registry.review_file import REVIEW_FILE
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
+from backend.sam.scoring import Calibration
 from backend.sam.semantic import with_semantic
 from finetuner.candidate import Candidate, Served
 from finetuner.comparison import differences
@@ -64,8 +65,7 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     trained = _train_all(dataset, start=start, workshop=workshop, unfinished=unfinished)
     compared = _compare(trained, dataset, served=served, workshop=workshop)
     kept = trained.predictor()
-    _, validating = validation_part(dataset.train, config=config)
-    calibration = calibrate(kept, validating or dataset.train, embedding=workshop.embeddings.by(kept.base))
+    calibration = _calibration(kept, dataset, workshop=workshop)
     compared = compared.scored_by(calibration)
     semantic = train_beside(
         dataset, base=kept.base, embedding=workshop.embeddings.by(kept.base), config=config, unfinished=unfinished,
@@ -190,6 +190,14 @@ def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished
         seconds=sum(each["seconds"] for each in ended_at),
         here_s=here_s,
     )
+
+
+def _calibration(kept: Predictor, dataset: Dataset, *, workshop: Workshop) -> Calibration | None:
+    """From images that have not taught, where the project has some with enough objects; else from those that have."""
+    _, validating = validation_part(dataset.train, config=workshop.config)
+    embedding = workshop.embeddings.by(kept.base)
+    found = calibrate(kept, validating, embedding=embedding) if validating else None
+    return found or calibrate(kept, dataset.train, embedding=embedding)
 
 
 def _seconds(trained: _Trained, *, began_s: float) -> dict[str, float]:

@@ -16,6 +16,7 @@ from backend.errors import NothingToLearn
 from backend.registry.checkpoint import Manifest
 from backend.sam.embedding_files import DiskEmbeddings
 from backend.sam.loading import BaseModel
+from backend.sam.scoring import Calibration
 from finetuner import outcome, recipe, training_run
 from finetuner.candidate import Candidate, Served, learnt_images
 from finetuner.config import TrainConfig
@@ -213,17 +214,22 @@ def test_scores_are_calibrated_on_validation_images_where_there_are_any(
 ) -> None:
     """Those neither taught nor judge; a project without them takes a few objects of what it has learnt from."""
     asked: list[frozenset[str]] = []
+    calibration = Calibration((0.0, 1.0), (0.5, 0.6))
 
-    def spy(predictor: Any, learnt: Sequence[Sample], **more: Any) -> None:
-        asked.append(frozenset(each.image_sha256 for each in learnt))
+    def spy(predictor: Any, given: Sequence[Sample], **more: Any) -> Calibration | None:
+        asked.append(frozenset(each.image_sha256 for each in given))
+        return calibration if len(asked) > 1 else None
 
     monkeypatch.setattr(recipe, "calibrate", spy)
     given = samples(range(14))
     config = replace(CONFIG, validation_from=4, validation_share=0.7, held_out_share=0.1)
     chosen = _learn(replace(workshop, config=config), given).manifest.metrics
     assert 4 <= len(asked[0]) < len(chosen["split"]["learnt"])
-    assert asked[0] < set(chosen["split"]["learnt"])
+    assert (
+        asked[0] < asked[1] == set(chosen["split"]["learnt"])
+    )  # those were too few
+    assert chosen["calibration"] == calibration.to_json()
     assert chosen["curves"]["validation"][0]["step"] == 0
     plain = _learn(workshop, given).manifest.metrics
-    assert asked[1] == set(plain["split"]["learnt"])
+    assert asked[2] == set(plain["split"]["learnt"])
     assert "validation" not in plain["curves"]
