@@ -80,8 +80,9 @@ def calibrate(
     """The map for a checkpoint's scores, from a few objects of each of these images, box and point.
 
     They validate, or in a small project have been learnt from. Never held-out objects: what the scores are worth is
-    measured on those, and a map that has seen them could not be. They are few, too: on 34 nuclei images learnt from and 6 held out, a map from the former brought the calibration
-    error of the latter from .102 to .060, maps cross-fitted over the latter to .068, at a lower correlation.
+    measured on those, and a map that has seen them could not be. They are few, too: on 34 nuclei images learnt from
+    and 6 held out, a map from the former brought the calibration error of the latter from .102 to .060, maps
+    cross-fitted over the latter to .068, at a lower correlation.
     So it is after a cross-validation too, where all images were learnt from: what its scores are worth is measured on
     the predictions of the folds' models.
     None where there are too few objects.

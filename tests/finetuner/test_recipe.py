@@ -225,9 +225,7 @@ def test_scores_are_calibrated_on_validation_images_where_there_are_any(
     config = replace(CONFIG, validation_from=4, validation_share=0.7, held_out_share=0.1)
     chosen = _learn(replace(workshop, config=config), given).manifest.metrics
     assert 4 <= len(asked[0]) < len(chosen["split"]["learnt"])
-    assert (
-        asked[0] < asked[1] == set(chosen["split"]["learnt"])
-    )  # those were too few
+    assert asked[0] < asked[1] == set(chosen["split"]["learnt"])  # those were too few
     assert chosen["calibration"] == calibration.to_json()
     assert chosen["curves"]["validation"][0]["step"] == 0
     plain = _learn(workshop, given).manifest.metrics
