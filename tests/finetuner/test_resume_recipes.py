@@ -30,14 +30,13 @@ from finetuner.weights import TrainedWeights
 Discs = Callable[..., tuple[Image.Image, list[np.ndarray]]]
 PLAIN = TrainConfig(
     epochs=2, decodes=None, seconds=3600.0, precision="float32", learning_rate=1e-3, rank=1, recompute=False,
-    adapter_joins=0.2,
+    adapter_joins=0.6,
 )  # fmt: skip
 VALIDATED = {"validation_from": 4, "validation_share": 0.7, "patience": 99, "held_out_share": 0.05}
 MIXED = {"views": 4, "replay": 0.4, "images_per_step": 2, "accumulate": 2}
 RECIPES: dict[str, dict[str, Any]] = {
-    "views": {"views": 4},
-    "decoder, mixed": {**MIXED, "mask_share": 0.7, "losses": LOSS_MIXES["focal-dice"]},
-    "conv-lora, mixed, validated": {**MIXED, **VALIDATED, "method": "conv-lora"},
+    "decoder, validated": {**MIXED, **VALIDATED, "mask_share": 0.7, "losses": LOSS_MIXES["focal-dice"]},
+    "conv-lora": {**MIXED, "method": "conv-lora"},
 }
 
 
@@ -96,9 +95,19 @@ def train(
 
 
 @pytest.fixture(scope="module")
-def plain(train: Train, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Mapping[str, Any]]:
-    """A training by PLAIN that nobody broke off."""
-    return train(PLAIN, runs=tmp_path_factory.mktemp("plain"), every_s=3600.0)
+def done() -> dict[str, tuple[bytes, Mapping[str, Any]]]:
+    """What was trained once for all tests."""
+    return {}
+
+
+@pytest.fixture
+def plain(
+    train: Train, done: dict[str, tuple[bytes, Mapping[str, Any]]], tmp_path: Path
+) -> tuple[bytes, Mapping[str, Any]]:
+    """A training by PLAIN that nobody broke off, with as many threads as a test's own."""
+    if "plain" not in done:
+        done["plain"] = train(PLAIN, runs=tmp_path / "plain", every_s=3600.0)
+    return done["plain"]
 
 
 @pytest.mark.parametrize("asked", RECIPES.values(), ids=RECIPES)
@@ -135,8 +144,8 @@ def test_a_kill_after_the_last_step_costs_none_of_the_count(
             raise Killed
 
     with pytest.raises(Killed):
-        train(PLAIN, runs=tmp_path, progress=kill)
-    weights, ended_at = train(PLAIN, runs=tmp_path)
+        train(PLAIN, runs=tmp_path / "killed", progress=kill)
+    weights, ended_at = train(PLAIN, runs=tmp_path / "killed")
     assert weights == unbroken
     assert {**expected, "resumed": 1} == {**ended_at, "seconds": expected["seconds"]}
     assert ended_at["steps"] == PLAIN.epochs * 5
@@ -192,8 +201,8 @@ def test_who_is_told_to_leave_saves_at_once_what_is_whole(  # noqa: PLR0917 - wh
     with monkeypatch.context() as sudden:
         sudden.setattr(*where, _Sudden(getattr(*where), at=4))
         with pytest.raises(Killed):
-            train(PLAIN, runs=tmp_path, every_s=3600.0)
-    weights, ended_at = train(PLAIN, runs=tmp_path, every_s=3600.0)
+            train(PLAIN, runs=tmp_path / "killed", every_s=3600.0)
+    weights, ended_at = train(PLAIN, runs=tmp_path / "killed", every_s=3600.0)
     assert resumed_at == step
     assert weights == plain[0]
     assert (ended_at["steps"], ended_at["curves"]) == (plain[1]["steps"], plain[1]["curves"])
