@@ -206,6 +206,9 @@ def test_what_a_checkpoint_that_is_the_base_has_learnt_from_is_not_forgotten(
     export: Path, tmp_path: Path, tiny_settings: Settings
 ) -> None:
     """A project goes on from a checkpoint that was cross-validated on some of its images: all of that is told."""
+    weights = tiny_settings.cache_dir / "weights"  # where a checkpoint's base is looked up by its name
+    weights.mkdir(parents=True)
+    (weights / Path(str(tiny_settings.model)).name).symlink_to(str(tiny_settings.model))
     all_tasks, images = json.loads(export.read_text()), tmp_path / "images"
     few = tmp_path / "few.json"
     few.write_text(json.dumps(all_tasks[:3]))
