@@ -197,3 +197,14 @@ def test_a_line_that_is_written_while_the_file_is_made_anew_is_not_lost(tmp_path
     for reader in (ledger, Ledger(path)):
         assert (reader.figures()["v1"]["n"], reader.figures()["v2"]["n"]) == (2, 1)
         assert sorted(reader.pending()) == [1, 2]
+
+
+def test_a_longer_file_that_was_put_in_its_place_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path, other = tmp_path / "x.jsonl", tmp_path / "y.jsonl"
+    ledger = Ledger(path)
+    done(ledger, 1, ("v1", "Coin", 1.0, 1.0, True))
+    assert ledger.figures()["v1"]["n"] == 1
+    for number in (2, 3, 4):
+        done(Ledger(other), number, ("v2", "Coin", 1.0, 1.0, True))
+    other.replace(path)
+    assert {name: each["n"] for name, each in ledger.figures().items()} == {"v2": 3}
