@@ -31,6 +31,7 @@ from backend.sam.scoring import task_score
 from backend.sam.semantic import SemanticHead
 from backend.sam.semantic_objects import SemanticRules, semantic_maps, semantic_masks
 from backend.sam.slot import Snapshot
+from backend.sam.touching import asked
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -196,7 +197,10 @@ class _Batch:
         embedding, base = self._embedding(task), self.snapshot.predictor.base
         maps = self.rules.machine.decode(lambda: semantic_maps(head, embedding, base=base), until_s=self.until_s)
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
-        found = semantic_masks(maps, rules=self.rules.semantic, **size)
+        ask = asked(
+            self.snapshot.predictor, embedding, run=lambda work: self.rules.machine.decode(work, until_s=self.until_s)
+        )
+        found = semantic_masks(maps, rules=self.rules.semantic, ask=ask, **size)
         return [
             (output, mask) for label, mask in found if (output := semantic_output(self.config, label=label)) is not None
         ]

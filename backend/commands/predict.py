@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import quote
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,7 +23,7 @@ T = TypeVar("T")
 _SHOWN = 5
 
 
-def predict(
+def predict(  # noqa: PLR0913, PLR0917 - its options
     export: Annotated[
         Path, typer.Option(help="Label Studio's JSON export.", exists=True, dir_okay=False, readable=True)
     ],
@@ -43,11 +44,20 @@ def predict(
             dir_okay=False,
         ),
     ] = None,
+    image_root_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where the importing project finds the images by file name, such as /data/local-files/?d=folder; "
+            "absent: as the export has it, which only the Label Studio that it is from can show.",
+        ),
+    ] = None,
 ) -> None:
     """Pre-annotate every task of an export without a prompt, for Label Studio's import.
 
     A checkpoint with a semantic head gives one region for each object and label; any other model outlines everything
-    that stands out. Annotations in the export are ignored.
+    that stands out. Annotations in the export are ignored. Importing the file makes new tasks: choose a project that
+    has none of these.
     """
     from finetuner.offline import exported_tasks
 
@@ -60,6 +70,8 @@ def predict(
         _predicted(task, predictor, config=config, images=images, settings=settings, heard=heard)
         for task in _with_progress(tasks)
     ]
+    if image_root_url is not None:
+        predicted = [_moved(task, image_root_url, config=config, images=images) for task in predicted]
     out_file.write_text(json.dumps(predicted) + "\n")
     regions = sum(len(each["predictions"][0]["result"]) for each in predicted)
     how = "its semantic head" if predictor.semantic is not None else "automatic masks: it has no semantic head"
@@ -112,6 +124,19 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
     nowhere_else = ImageSource(settings=settings, label_studio=None)
     (prediction,) = batches.predict([bare], config=config, images=nowhere_else, snapshot=snapshot)
     return {**bare, "predictions": [prediction]}
+
+
+def _moved(task: Mapping[str, Any], root_url: str, *, config: LabelConfig, images: Path) -> dict[str, Any]:
+    """The task with its image below another root; as it was where the folder has no such file."""
+    from backend.task_embeddings import image_uri
+    from finetuner.offline import image_path
+
+    try:
+        name = quote(image_path(images, image_uri(task, config)).name)
+    except SamloopError:
+        return dict(task)  # told already: it came out empty
+    between = "" if root_url.endswith(("/", "=")) else "/"
+    return {**task, "data": {**task["data"], config.image_key: f"{root_url}{between}{name}"}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """The objects that a semantic head sees in an image: one for every connected patch of a label, without a prompt."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from backend.sam.canvas import CANVAS_PX, LOGITS_PX, mask_of_logits, size_on_canvas
@@ -15,16 +15,22 @@ from backend.sam.mask_decoder import cells_of
 from backend.sam.predictor import Embedding, PredictedMask
 from backend.sam.scoring import stability
 from backend.sam.semantic import SemanticHead, margins, probabilities
+from backend.sam.touching import Asked, told_apart
 
 _FAR = -32.0  # a logit that no enlargement brings above zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SemanticRules:
-    """What is kept: the best `most` objects of at least `least_area`, a share of the image."""
+    """What is kept: the best `most` objects of at least `least_area`, a share of the image.
+
+    `neck`: where a patch is that narrow, as a share of the width of the parts on either side, the decoder is asked
+    whether those are two objects (touching.told_apart); 0: never.
+    """
 
     most: int = 100
     least_area: float = 0.0002
+    neck: float = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +64,26 @@ def enlarged_margin(
 
 
 def semantic_masks(
-    maps: SemanticMaps, *, height_px: int, width_px: int, rules: SemanticRules
+    maps: SemanticMaps, *, height_px: int, width_px: int, rules: SemanticRules, ask: Asked | None = None
 ) -> tuple[tuple[str | None, PredictedMask], ...]:
     """The objects with their labels, the best first.
+
+    With `ask`, the promptable decoder on this image (touching.asked), patches of touching objects are told apart;
+    without it every connected patch is one object.
 
     A score is the mean probability of the object's cells times its stability (scoring.stability), in [0, 1]; the
     former stands as `predicted_iou` too.
     """
     size = {"height_px": height_px, "width_px": width_px}
-    patches = [
-        (label, patch)
-        for number, label in enumerate(maps.labels)
-        for patch in _patches(maps.margins[number], maps.probabilities[number], least_area=rules.least_area, **size)
-    ]
+    patches: list[tuple[str | None, _Patch]] = []
+    for number, label in enumerate(maps.labels):
+        numbers, _ = ndimage.label(maps.margins[number] > 0)
+        if ask is not None:
+            numbers = told_apart(numbers, neck=rules.neck, ask=ask)
+        found = _patches(
+            numbers, maps.margins[number], maps.probabilities[number], least_area=rules.least_area, size=size
+        )
+        patches += [(label, patch) for patch in found]
     best = sorted(patches, key=lambda each: each[1].score, reverse=True)[: rules.most]
     return tuple((label, patch.mask(**size)) for label, patch in best)
 
@@ -89,22 +102,21 @@ class _Patch:
 
 
 def _patches(
+    numbers: Int[np.ndarray, "rows cols"],
     margin: Float[np.ndarray, "rows cols"],
     probability: Float[np.ndarray, "rows cols"],
     *,
     least_area: float,
-    height_px: int,
-    width_px: int,
+    size: Mapping[str, int],
 ) -> Iterator[_Patch]:
-    numbers, count = ndimage.label(margin > 0)
-    areas = np.bincount(numbers.ravel(), minlength=count + 1)
+    areas = np.bincount(numbers.ravel())
     for number in np.flatnonzero(areas >= max(1.0, least_area * margin.size)):
         if number == 0:
             continue  # what is no patch
         inside = numbers == number
         logits = _on_canvas(_alone(margin, inside))
         sure = float(probability[inside].mean())
-        steady = stability(torch.from_numpy(logits), height_px=height_px, width_px=width_px)
+        steady = stability(torch.from_numpy(logits), **size)
         yield _Patch(logits, sure, min(1.0, max(0.0, sure * steady)))
 
 

@@ -3,10 +3,12 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,8 +18,9 @@ from backend.errors import BadImage, Busy, Upstream
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.preannotation import NOTHING_TO_GO_BY, OUT_OF_TIME, Preannotation
 from backend.sam.automatic import AutomaticRules
-from backend.sam.loading import BaseModel, decoder_of, load_base
+from backend.sam.loading import BaseModel, decoder_of, load_base, new_head
 from backend.sam.predictor import Embedding, Predictor, encode
+from backend.sam.semantic_objects import SemanticMaps
 from backend.sam.slot import Snapshot
 
 CONFIG = parse_label_config(
@@ -221,3 +224,25 @@ def test_a_config_without_anything_for_masks_gives_empty_predictions(tiny_base: 
     (got,) = asked.predict([task(1)], config=config, images=NO_IMAGES, snapshot=snapshot)
 
     assert got["result"] == []
+
+
+@pytest.mark.parametrize(("apart", "decodes"), [(70.0, 2), (20.0, 1)], ids=["a neck", "none"])
+def test_only_a_patch_with_a_neck_is_shown_to_the_decoder_after_the_head_has_looked(
+    tiny_base: BaseModel, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, apart: float, decodes: int
+) -> None:
+    rows, columns = np.mgrid[:192, :256].astype(np.float32)
+    distance = np.minimum(np.hypot(rows - 90, columns - 80), np.hypot(rows - 90, columns - 80 - apart))
+    margin = (40 - distance).clip(-8, 8)[None]
+    found = SemanticMaps(("Cell",), margin, 1 / (1 + np.exp(-margin)))
+    monkeypatch.setattr(preannotation, "semantic_maps", lambda *_, **__: found)
+    machine, works = Machine(tiny_base), []
+    monkeypatch.setattr(machine, "decode", lambda work, *, until_s: works.append(until_s) or work())
+    head = new_head(tiny_base, labels=("Cell",))
+    seeing = Snapshot("ours-v2", replace(snapshot.predictor, semantic=head), number=1)
+
+    (got,) = Preannotation(machine=machine, observer=Heard()).predict(
+        [task(1)], config=CONFIG, images=NO_IMAGES, snapshot=seeing
+    )
+
+    assert len(works) == decodes
+    assert {region["value"]["brushlabels"][0] for region in got["result"]} == {"Cell"}

@@ -1,6 +1,7 @@
 """`samloop predict`: pre-annotations without a prompt, in a file that Label Studio imports."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from backend.__main__ import app
 from backend.errors import BadCheckpoint
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.sam.loading import decoder_bytes, load_base, new_head
-from backend.sam.semantic import with_semantic
+from backend.sam.semantic import SemanticHead, with_semantic
 
 
 @pytest.fixture
@@ -36,19 +37,28 @@ def folder(tmp_path: Path, tiny_sam_dir: Path, monkeypatch: pytest.MonkeyPatch) 
         for n, name in enumerate(("a", "b", "gone"))
     ]
     (tmp_path / "export.json").write_text(json.dumps(tasks))
-    base = load_base(str(tiny_sam_dir), cache_dir=tmp_path / "cache", device="cpu")
-    head = new_head(base, labels=("Disc",))
+    write(tmp_path / "checkpoint", tiny_sam_dir, everywhere)
+    return tmp_path
+
+
+def everywhere(head: SemanticHead) -> None:
+    """A Disc in every cell."""
     head.last.data.zero_()
     head.last_bias.data.zero_()
     head.offset.data.fill_(5.0)
+
+
+def write(folder: Path, model: Path, make: Callable[[SemanticHead], None]) -> None:
+    """A checkpoint whose head is as `make` makes it."""
+    base = load_base(str(model), cache_dir=folder, device="cpu", dtype="float32")
+    head = new_head(base, labels=("Disc",))
+    make(head)
     manifest = Manifest(
         version="tiny-v1", project_id=None, base_model=base.name, base_fingerprint=base.fingerprint, method="decoder",
         parent=None, data_digest="0" * 64, config={}, metrics={"semantic": {"labels": ["Disc"], "served": True}},
         verdict={}, excluded=(), created_at="2026-11-23T00:00:00+00:00", code_version="test",
     )  # fmt: skip
-    weights = with_semantic(decoder_bytes(base.model.mask_decoder), head)
-    write_checkpoint(tmp_path / "checkpoint", weights=weights, manifest=manifest)
-    return tmp_path
+    write_checkpoint(folder, weights=with_semantic(decoder_bytes(base.model.mask_decoder), head), manifest=manifest)
 
 
 def predicted(folder: Path, *more: str) -> tuple[str, list[dict[str, Any]]]:
@@ -99,3 +109,16 @@ def test_a_head_that_is_damaged_is_refused_in_one_sentence_and_nothing_is_writte
     with pytest.raises(BadCheckpoint, match=f"^the weights of tiny-v1.*{told}$"):
         predicted(folder, "--checkpoint", str(path))
     assert not (folder / "predictions.json").exists()
+
+
+def test_images_get_the_root_where_the_importing_project_finds_them(folder: Path) -> None:
+    def addresses(root: str) -> list[str]:
+        return [task["data"]["image"] for task in predicted(folder, "--image-root-url", root)[1]]
+
+    (folder / "images" / "a.png").rename(folder / "images" / "a b.png")
+    tasks = json.loads((folder / "export.json").read_text())
+    tasks[0]["data"] = {"image": "/data/upload/1/0123abcd-a%20b.png"}
+    (folder / "export.json").write_text(json.dumps(tasks))
+    gone = "/data/upload/1/gone.png"
+    assert addresses("/data/local-files/?d=") == ["/data/local-files/?d=a%20b.png", "/data/local-files/?d=b.png", gone]
+    assert addresses("https://host/in") == ["https://host/in/a%20b.png", "https://host/in/b.png", gone]
