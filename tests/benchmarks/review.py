@@ -114,6 +114,7 @@ def _save(browser: webdriver.Chrome, path: Path, *, tallest_px: int = _TALLEST_P
         " document.querySelector(arguments[0]).getBoundingClientRect().top + scrollY]",
         top,
     )
+    y = max(0, y - 24)  # some air above it
     shot = {"clip": {"x": 0, "y": y, "width": wide, "height": min(tall - y, tallest_px), "scale": 1}}
     data = browser.execute_cdp_cmd("Page.captureScreenshot", shot | {"captureBeyondViewport": True})["data"]
     image = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
