@@ -52,6 +52,9 @@ def test_a_training_that_is_broken_off_ends_as_an_unbroken_one_is_measured_again
         for metric, value in manifest.metrics["candidate"][prompt].items():
             assert told["candidate"][prompt][metric] == pytest.approx(value)
 
+    # A manifest tells a base by its name: of a folder, that must be where weights are looked for.
+    (settings.cache_dir / "weights").mkdir(parents=True, exist_ok=True)
+    (settings.cache_dir / "weights" / manifest.base_model).symlink_to(str(settings.model))
     stored = load_as_stored(str(out), cache_dir=settings.cache_dir)
     exported = export_model(Origin(stored, manifest), how="onnx", out=tmp_path / "exported")
     base = load_base(str(out), cache_dir=settings.cache_dir, device="cpu", dtype="float32")
