@@ -189,7 +189,7 @@ def main() -> None:
     arguments.add_argument("--state", type=Path, required=True)
     arguments.add_argument("--trainings", type=int, default=1000, help="at most so many in this run")
     arguments.add_argument("--seeds", type=int, default=2)
-    arguments.add_argument("--decodes", type=int, default=120, help="of each training: object-prompts")
+    arguments.add_argument("--decodes", type=int, default=480, help="of each training: object-prompts")
     given = arguments.parse_args()
     measured = commit()
     part = Slice(state=given.state, seeds=given.seeds, decodes=given.decodes, trainings=given.trainings)
