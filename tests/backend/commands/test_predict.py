@@ -1,5 +1,6 @@
 """`samloop predict`: pre-annotations without a prompt, in a file that Label Studio imports."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,16 +8,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 import safetensors.torch
 import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from backend.__main__ import app
+from backend.demo.label_studio import LabelStudioProcess
 from backend.errors import BadCheckpoint
+from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.regions import mask_of_region
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.sam.loading import decoder_bytes, load_base, new_head
+from backend.sam.predictor import PredictedMask, encode, predictor_of
+from backend.sam.scoring import task_score
 from backend.sam.semantic import SemanticHead, with_semantic
+from backend.sam.semantic_objects import SemanticRules, semantic_maps, semantic_masks
+from backend.sam.touching import asked
+
+CONFIG = """<View><Image name="image" value="$image"/>
+<BrushLabels name="tag" toName="image"><Label value="Disc"/></BrushLabels></View>"""
 
 
 @pytest.fixture
@@ -122,3 +134,68 @@ def test_images_get_the_root_where_the_importing_project_finds_them(folder: Path
     gone = "/data/upload/1/gone.png"
     assert addresses("/data/local-files/?d=") == ["/data/local-files/?d=a%20b.png", "/data/local-files/?d=b.png", gone]
     assert addresses("https://host/in") == ["https://host/in/a%20b.png", "https://host/in/b.png", gone]
+
+
+@pytest.mark.label_studio
+def test_label_studio_imports_the_file_shows_its_images_and_keeps_version_score_and_masks(
+    folder: Path, tiny_sam_dir: Path, label_studio: LabelStudioProcess, local_files_root: Path
+) -> None:
+    """From one project's images to another's pre-annotations, by files alone, as people do it."""
+    write(folder / "checkpoint", tiny_sam_dir, in_parts)
+    here = local_files_root / "predicted"
+    here.mkdir()
+    pictures = {name: noise(here / name, seed) for seed, name in enumerate(("one.png", "two-three.png"))}
+    client = LabelStudio(label_studio.url, label_studio.token)
+    first, second = (int(client.create_project(title, CONFIG)["id"]) for title in ("drawn", "imported"))
+    client.import_images(first, pictures)
+    exported = client._session.get(f"/api/projects/{first}/export", exportType="JSON", download_all_tasks="true")
+    (folder / "export.json").write_text(json.dumps(exported))
+    (folder / "config.xml").write_text(CONFIG)
+    store = {"project": second, "path": str(here), "use_blob_urls": True}
+    header = {"Authorization": f"Token {label_studio.token}"}
+    made = requests.post(f"{label_studio.url}/api/storages/localfiles", json=store, headers=header, timeout=120)
+    assert made.status_code == 201, made.text
+
+    words = ["--images", str(here), "--label-config", str(folder / "config.xml")]
+    for more in ([], ["--image-root-url", "/data/local-files/?d=predicted"]):
+        predicted(folder, "--checkpoint", str(folder / "checkpoint"), *words, *more)
+        client.import_images(second, {"predictions.json": (folder / "predictions.json").read_bytes()})
+    tasks = list(client.tasks(second))
+
+    roots = [task["data"]["image"].rsplit("/", 1)[0] for task in tasks]
+    assert sorted(roots) == [*["/data/local-files/?d=predicted"] * 2, *[f"/data/upload/{first}"] * 2]
+    shown = [client.get_bytes(task["data"]["image"], max_bytes=10**6, deadline_s=120.0) for task in tasks]
+    assert sorted(shown) == sorted([*pictures.values()] * 2)
+    for task, data in zip(tasks, shown, strict=True):
+        (held,) = task["predictions"]
+        expected = seen(folder / "checkpoint", tiny_sam_dir, data)
+        assert held["model_version"] == "tiny-v1"
+        assert held["score"] == pytest.approx(task_score([each.score for each in expected]))
+        masks = [mask_of_region(each, height_px=48, width_px=64, rectangles_are_masks=False) for each in held["result"]]
+        assert len(masks) == len(expected) > 1
+        assert all(np.array_equal(mask, each.mask) for mask, each in zip(masks, expected, strict=True))
+    for project_id in (first, second):
+        client.delete_project(project_id)
+
+
+def in_parts(head: SemanticHead) -> None:
+    """Some cells a Disc and some none, as the encoder sees them."""
+    everywhere(head)
+    head.offset.data.zero_()
+    head.readout.data.normal_(generator=torch.Generator().manual_seed(1))
+
+
+def noise(path: Path, seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels.repeat(8, 0).repeat(8, 1)).save(path)
+    return path.read_bytes()
+
+
+def seen(checkpoint: Path, model: Path, data: bytes) -> list[PredictedMask]:
+    """The objects that the checkpoint's head finds, the best first."""
+    base = load_base(str(model), cache_dir=checkpoint, device="cpu")
+    predictor = predictor_of(base, checkpoint)
+    assert predictor.semantic is not None
+    embedding = encode(base, Image.open(io.BytesIO(data)).convert("RGB"))
+    maps, ask = semantic_maps(predictor.semantic, embedding, base=base), asked(predictor, embedding)
+    return [mask for _, mask in semantic_masks(maps, height_px=48, width_px=64, rules=SemanticRules(), ask=ask)]
