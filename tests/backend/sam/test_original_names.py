@@ -200,5 +200,5 @@ def test_a_batch_norm_behind_an_exported_convolution_changes_nothing_but_adds_th
 def test_conv_lora_has_no_names_there_and_says_what_to_do_instead(tiny_sam_dir: str) -> None:
     model = SamModel.from_pretrained(tiny_sam_dir)
     attach_conv_lora(model.vision_encoder)
-    with pytest.raises(BadInput, match=r"Conv-LoRA cannot be exported.*--method lora or decoder"):
+    with pytest.raises(BadInput, match=r"Conv-LoRA cannot be exported as hf or sam.*--format onnx.*--method lora"):
         original_state(model)
