@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _MOST_WEIGHT = 5.0
 _TIME_COUNTS_FROM = 0.25
 _KEPT = 0.95  # of the average, a step
+_TARGETS_BYTES = 1 << 30  # an image's takes 26 MB with a hundred labels; those beyond are made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class SemanticTrainer:
         self._positions = cells_of(base.image_positions, torch.float32)
         self.head = new_head(base, labels=labels_of(samples), seed=config.seed)
         self._targets: dict[int, Target] = {}
+        self._targets_left = _TARGETS_BYTES
         weights = class_weights((self._target(n) for n in range(len(samples))), most=_MOST_WEIGHT)
         self._weights = torch.from_numpy(weights).to(base.device)
         begin_readout(self.head, samples, embedding=embedding, target=self._target)
@@ -170,11 +172,12 @@ class SemanticTrainer:
         return loss.item()
 
     def _target(self, index: int) -> Target:
-        if index not in self._targets:
-            self._targets[index] = target_of(
-                self._samples[index], labels=self.head.labels, unlabelled=self._config.unlabelled
-            )
-        return self._targets[index]
+        if (kept := self._targets.get(index)) is not None:
+            return kept
+        made = target_of(self._samples[index], labels=self.head.labels, unlabelled=self._config.unlabelled)
+        if (size := made.shares.nbytes + made.known.nbytes) <= self._targets_left:
+            self._targets[index], self._targets_left = made, self._targets_left - size
+        return made
 
 
 @dataclass(frozen=True, slots=True)

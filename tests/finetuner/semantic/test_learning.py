@@ -16,7 +16,7 @@ from finetuner.dataset import Sample
 from finetuner.objects import LabelledMask
 from finetuner.semantic.learning import SemanticTrainer, semantic_loss
 from finetuner.semantic.measuring import measure_semantic
-from finetuner.semantic.targets import labels_of
+from finetuner.semantic.targets import Target, labels_of, target_of
 
 Discs = Callable[..., tuple[Image.Image, list[np.ndarray]]]
 ALL = torch.ones(2, 2, dtype=torch.bool)
@@ -94,6 +94,29 @@ def test_the_same_seed_gives_the_same_head_and_another_another(
         with_semantic(empty, learnt(tiny_base, *pictures, semantic_steps=4, seed=seed)[0]) for seed in (1, 1, 2)
     )
     assert first == again != other
+
+
+def test_targets_beyond_the_memory_they_may_take_are_made_again_to_the_same_head(
+    tiny_base: BaseModel,
+    pictures: tuple[list[Sample], Callable[[Sample], Embedding]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    samples, embedding = pictures
+    empty = decoder_bytes(tiny_base.model.mask_decoder)
+    kept, _ = learnt(tiny_base, samples, embedding, semantic_steps=4)
+    first = target_of(samples[0], labels=kept.labels)
+    monkeypatch.setattr("finetuner.semantic.learning._TARGETS_BYTES", first.shares.nbytes + first.known.nbytes)
+    made: list[str] = []
+
+    def counted(sample: Sample, **how: object) -> Target:
+        made.append(sample.image_sha256)
+        return target_of(sample, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("finetuner.semantic.learning.target_of", counted)
+    again, _ = learnt(tiny_base, samples, embedding, semantic_steps=4)
+    assert with_semantic(empty, again) == with_semantic(empty, kept)
+    assert made.count("0") == 1
+    assert min(made.count("1"), made.count("2")) >= 3
 
 
 def test_time_and_epochs_bound_the_steps(
