@@ -90,7 +90,7 @@ def take_pictures(here: Site, out: Path) -> None:
                 _save(browser, out / f"review-{name}")
             if len(here.versions) > 1:
                 open_page(browser, addresses["compare"])
-                _save(browser, out / "review-compare", tallest_px=560, top="#compared")
+                _save(browser, out / "review-compare", tallest_px=520, top="#compared")
             open_page(browser, addresses["masks"])
             look_closer(browser)
             _save(browser, out / "review-mask")
