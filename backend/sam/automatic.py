@@ -5,7 +5,7 @@ and of a part and its whole only one is kept, because an annotator wants each ob
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -69,7 +69,10 @@ def automatic_masks(
         rivals = run(partial(predictor.candidates, embedding, some, which=lambda _: (SINGLE, SMALL)))
         found += [one for each in rivals for one in each if _is_good(one, embedding, rules=rules)]
     best = sorted(found, key=lambda one: one.score, reverse=True)[:_MOST_COMPARED]
-    return tuple(predictor.mask_of(best[index], embedding) for index in _distinct(best, rules=rules))
+    if not best:
+        return ()
+    masks = torch.stack([candidate.logits > 0 for candidate in best]).flatten(1)
+    return tuple(predictor.mask_of(best[index], embedding) for index in distinct(masks, rules=rules))
 
 
 def grid(embedding: Embedding, *, points: int) -> Iterator[Click]:
@@ -90,14 +93,11 @@ def _is_good(candidate: Candidate, embedding: Embedding, *, rules: AutomaticRule
     return rules.least_area <= float(inside.float().mean()) <= rules.most_area
 
 
-def _distinct(best: Sequence[Candidate], *, rules: AutomaticRules) -> list[int]:
-    """Indices of those that are no double, part or whole of a better one."""
-    if not best:
-        return []
-    masks = torch.stack([candidate.logits > 0 for candidate in best]).flatten(1)
+def distinct(masks: Bool[Tensor, "n cells"], *, rules: AutomaticRules) -> list[int]:
+    """Of masks, the best first, the indices of those that are no double, part or whole of a better one."""
     double = _same(masks, rules=rules)
     kept: list[int] = []
-    for index in range(len(best)):
+    for index in range(len(masks)):
         if len(kept) < rules.most and not double[index, kept].any():
             kept.append(index)
     return kept

@@ -20,22 +20,23 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from backend.masks.prompt import Click, Prompt
+from backend.sam.automatic import AutomaticRules, Rivals, distinct
 from backend.sam.canvas import LOGITS_PX
 from backend.sam.policy import considered
 from backend.sam.predictor import Candidate, Embedding, Predictor
 
 Place = tuple[int, int]  # row and column of a cell of the canvas
 Asked = Callable[[Sequence[Place]], Sequence[Candidate]]  # what one click at each place shows
-Rivals = tuple[tuple[Candidate, ...], ...]
 
 _AT_ONCE = 16
 _MOST_CLICKS = 64  # of a label on an image; the decoder takes some 30 ms for each on a CPU
 _LEAST_RADIUS = 1.5  # cells, of a part: smaller ones are bumps of an outline
-_SAME_IOU, _SAME_INSIDE = 0.5, 0.8  # of two masks that show one object, as automatic.AutomaticRules has them
+_RULES = AutomaticRules()  # its shares tell whether two masks show one object
 _AROUND = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
 
 
@@ -143,17 +144,13 @@ def _different(
 ) -> list[Float[np.ndarray, "rows cols"]]:
     """Logits of those that show another object of the patch than every better one."""
     rows, columns = inside.shape
-    kept: list[Float[np.ndarray, "rows cols"]] = []
-    for candidate in sorted(candidates, key=lambda each: each.score, reverse=True):
-        logits = candidate.logits[:rows, :columns].numpy()
-        if (logits[inside] > 0).any() and not any(_same(logits[inside] > 0, each[inside] > 0) for each in kept):
-            kept.append(logits)
-    return kept
-
-
-def _same(first: Bool[np.ndarray, " cells"], second: Bool[np.ndarray, " cells"]) -> bool:
-    both, smaller = (first & second).sum(), min(first.sum(), second.sum())
-    return bool(both > _SAME_IOU * (first | second).sum() or both > _SAME_INSIDE * smaller)
+    found = [each.logits[:rows, :columns] for each in sorted(candidates, key=lambda each: each.score, reverse=True)]
+    within = torch.from_numpy(inside)
+    found = [logits for logits in found if (logits[within] > 0).any()]
+    if not found:
+        return []
+    masks = torch.stack([logits[within] > 0 for logits in found])
+    return [found[index].numpy() for index in distinct(masks, rules=_RULES)]
 
 
 def _shares(
