@@ -2,9 +2,10 @@
 
 import typer
 
-from backend.commands import demo, export, learning, machine, order, predict, project, refresh, registry, serving, warm
-from backend.commands.console import told_plainly
-from backend.processes import keep_freed_memory, share_cores
+from backend.cli import export, learning, machine, order, predict, project, refresh, registry, serving, warm
+from backend.cli.console import told_plainly
+from backend.cli.demo import command as demo
+from backend.files.children import keep_freed_memory, share_cores
 
 app = typer.Typer(
     name="samloop",

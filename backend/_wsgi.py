@@ -1,7 +1,7 @@
 """What `label-studio-ml start backend` runs: `python backend/_wsgi.py [-p PORT] [--host HOST]`.
 
 Also `_wsgi:app` for a WSGI server, one process of it, with backend/ as its folder. Needs REDIS_URL, as `samloop serve`
-does. `samloop serve` is the recommended server: backend/labelstudio/ml_base.py tells why.
+does. `samloop serve` is the recommended server: backend/server/label_studio_ml/model.py tells why.
 """
 
 import sys
@@ -16,8 +16,8 @@ import logging  # noqa: E402
 import os  # noqa: E402
 from typing import Any  # noqa: E402
 
-from backend.commands.console import settings_and_logging, told_plainly  # noqa: E402
-from backend.commands.serving import check_exposure  # noqa: E402
+from backend.cli.console import settings_and_logging, told_plainly  # noqa: E402
+from backend.cli.serving import check_exposure  # noqa: E402
 from backend.errors import SettingsError  # noqa: E402
 from backend.settings import Settings  # noqa: E402
 
@@ -33,12 +33,12 @@ def create(settings: Settings) -> Any:  # noqa: ANN401 - Flask is in the harness
     # 2.x opens an SQLite file in MODEL_DIR when it is imported: not in our registry of checkpoints.
     os.environ["MODEL_DIR"] = str(settings.cache_dir / "label-studio-ml")
     try:
-        from backend.harness import create_flask_app
+        from backend.server.label_studio_ml.flask_app import create_flask_app
     except ModuleNotFoundError as fault:
         raise SettingsError(
             f"{fault.name} is missing: `make label-studio-ml` makes an environment for the harness"
         ) from fault
-    from backend.training import connect
+    from backend.work.queue import connect
 
     # Their debug lines hold whole bodies, and /setup's holds a token.
     logging.getLogger("label_studio_ml").setLevel(logging.INFO)

@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from backend.processes import share_cores
+from backend.files.children import share_cores
 from backend.settings import Settings
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     given = parser.parse_args()
     share_cores()
     from finetuner.offline import train_export  # imports torch, which reads the environment once
-    from finetuner.processes import Dismissed, Processes
+    from finetuner.training.processes import Dismissed, Processes
 
     settings = Settings.from_env()
     processes = Processes.joined(device=settings.device)

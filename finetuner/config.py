@@ -4,10 +4,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from finetuner.annotations import Rules
-from finetuner.annotators import ANNOTATORS
-from finetuner.views import MOST_VIEWS
-
 LOSS_MIXES: dict[str, tuple[tuple[str, float], ...]] = {
     "bce-dice": (("bce", 1.0), ("dice", 1.0)),  # for few images
     "focal-dice": (("focal", 20.0), ("dice", 1.0)),  # with `iou_weight` 1 SAM's own (Kirillov et al. 2023, A)
@@ -15,6 +11,21 @@ LOSS_MIXES: dict[str, tuple[tuple[str, float], ...]] = {
 }
 HEADS = ("promptable", "semantic")  # the promptable decoder alone, or a semantic head beside it
 UNLABELLED = ("background", "unknown")
+ANNOTATORS = ("latest", "majority")  # whose annotation of a task counts
+MOST_VIEWS = 8  # of an image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Which regions are objects. `labels`: those of the labelling configuration; empty, every label will do.
+
+    `ground_truth_weight`: how many others an annotation that is marked as ground truth counts for in a vote.
+    """
+
+    labels: frozenset[str] = frozenset()
+    rectangles_are_masks: bool = False
+    min_object_px: int = 2
+    ground_truth_weight: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

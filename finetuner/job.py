@@ -20,8 +20,8 @@ from rq import Retry, get_current_job
 from rq.job import Job
 
 from backend.errors import BadInput, SamloopError, Unavailable, Upstream
-from backend.jobs import Keys, connect
 from backend.settings import Settings
+from backend.work.jobs import Keys, connect
 from finetuner.lease import Lease
 
 log = logging.getLogger(__name__)

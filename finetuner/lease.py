@@ -12,7 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from backend.errors import Unavailable
-from backend.jobs import Keys
+from backend.work.jobs import Keys
 
 log = logging.getLogger(__name__)
 

@@ -15,19 +15,19 @@ from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoin
 from backend.sam.loading import trained_of
 from backend.sam.predictor import Predictor, predictor_of
 from backend.settings import Settings
-from finetuner.candidate import Served, learnt_images
-from finetuner.comparison import compared_json
 from finetuner.config import HEADS
-from finetuner.dataset import Sample, assemble
-from finetuner.evaluation import Measured, measure
-from finetuner.folds import fair_images, unseen_images
-from finetuner.outcome import Compared
+from finetuner.context import Workshop
+from finetuner.data.dataset import Sample, assemble
+from finetuner.data.folds import fair_images, unseen_images
+from finetuner.deciding.candidate import Served, learnt_images
+from finetuner.deciding.outcome import Compared
+from finetuner.measuring.comparison import compared_json
+from finetuner.measuring.evaluation import Measured, measure
 from finetuner.presets import config_of
-from finetuner.processes import Processes
 from finetuner.progress import Progress, silent
 from finetuner.recipe import base_predictor, learn
 from finetuner.semantic.measuring import measure_semantic, semantic_report
-from finetuner.workshop import Workshop
+from finetuner.training.processes import Processes
 
 CLICKS = 7  # corrective clicks that `samloop evaluate` measures
 

@@ -6,21 +6,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.errors import BadCheckpoint, NotFound, SettingsError
-from backend.labelstudio.client import LabelStudio
-from backend.labelstudio.images import ImageSource
+from backend.images.source import ImageSource
+from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.label_config import parse_label_config
 from backend.registry.checkpoint import read_manifest
-from backend.registry.store import ChampionMoved, Pointer, Registry
+from backend.registry.local import ChampionMoved, Pointer, Registry
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import predictor_of
 from backend.settings import Settings
-from finetuner.annotations import AnnotatedTask
-from finetuner.candidate import Candidate, Served, learnt_images
-from finetuner.dataset import Sample
+from finetuner.context import Workshop
+from finetuner.data.annotations import AnnotatedTask
+from finetuner.data.dataset import Sample
+from finetuner.deciding.candidate import Candidate, Served, learnt_images
 from finetuner.presets import config_of
 from finetuner.progress import Progress
 from finetuner.recipe import learn
-from finetuner.workshop import Workshop
 
 log = logging.getLogger(__name__)
 

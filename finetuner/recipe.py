@@ -14,30 +14,30 @@ from backend.registry.review_file import REVIEW_FILE
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
 from backend.sam.scoring import Calibration
-from backend.sam.semantic import with_semantic
-from finetuner.candidate import Candidate, Served
-from finetuner.comparison import differences
-from finetuner.curves import Curves, mean_looks
-from finetuner.data_report import DataReport
-from finetuner.dataset import Dataset, Sample, assemble
-from finetuner.early_stopping import validation_part
-from finetuner.evaluation import Measured, measure
-from finetuner.folds import fair_images, trainings
-from finetuner.forgetting import forgetting_json
+from backend.sam.semantic.head import with_semantic
+from finetuner.context import Workshop
+from finetuner.data.dataset import Dataset, Sample, assemble
+from finetuner.data.folds import fair_images, trainings
+from finetuner.deciding.candidate import Candidate, Served
+from finetuner.deciding.outcome import Compared, calibrate
+from finetuner.deciding.promotion import Verdict
+from finetuner.deciding.smoke import faults
+from finetuner.measuring.comparison import differences
+from finetuner.measuring.evaluation import Measured, measure
+from finetuner.measuring.forgetting import forgetting_json
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
-from finetuner.outcome import Compared, calibrate
 from finetuner.presets import peak_mib
-from finetuner.promotion import Verdict
-from finetuner.replay import replayed_samples
 from finetuner.report import checkpoint_page
+from finetuner.report.data import DataReport
 from finetuner.report.review import review_file
 from finetuner.semantic.beside import train_beside
-from finetuner.smoke import faults
-from finetuner.start import Start, from_base
-from finetuner.training_run import TrainingRun, seed_all
+from finetuner.training.curves import Curves, mean_looks
+from finetuner.training.early_stopping import validation_part
+from finetuner.training.replay import replayed_samples
+from finetuner.training.run import TrainingRun, seed_all
+from finetuner.training.start import Start, from_base
 from finetuner.unfinished import Unfinished
-from finetuner.workshop import Workshop
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""A refresh as an RQ job: fresh pre-annotations for a project's untouched tasks. The walk itself is backend.refresh."""
+"""A refresh as an RQ job: fresh pre-annotations for a project's untouched tasks. The walk is backend.refresh.walk."""
 
 import logging
 import time
@@ -8,13 +8,13 @@ from typing import Any
 
 from rq import Retry
 
-from backend.backend_client import BackendClient
 from backend.errors import SettingsError, Unavailable
-from backend.jobs import Keys
-from backend.labelstudio.prediction_store import PredictionStore
-from backend.refresh import Refresh, Rules
-from backend.registry.store import Registry
+from backend.labelstudio.api.predictions import PredictionStore
+from backend.refresh.client import BackendClient
+from backend.refresh.walk import Refresh, Rules
+from backend.registry.local import Registry
 from backend.settings import Settings
+from backend.work.jobs import Keys
 from finetuner.job import Assignment, execute
 
 log = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from backend.errors import BadCheckpoint
-from backend.registry.checkpoint import open_plain, write_file
+from backend.files.durable import open_plain, write_file
 
 log = logging.getLogger(__name__)
 

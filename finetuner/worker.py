@@ -13,8 +13,8 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 from rq.utils import now
 
-from backend.jobs import HEARTBEAT_S, QUEUE, RUNNABLE, Keys, SafeJob, connect, sweep, the_queue
-from backend.processes import die_with_parent
+from backend.files.children import die_with_parent
+from backend.work.jobs import HEARTBEAT_S, QUEUE, RUNNABLE, Keys, SafeJob, connect, sweep, the_queue
 from finetuner.job import OutOfTime
 from finetuner.lease import release_of_dead
 

@@ -11,14 +11,23 @@ from jaxtyping import install_import_hook
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("SAMLOOP_FORGETTING", "false")  # the tests of it ask for it
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as backend.processes.share_cores, for what runs in this process
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as backend.files.children.share_cores, for what runs in this process
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 if "PYTEST_XDIST_WORKER" in os.environ:  # beside another worker: one core for torch, and in what the tests start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Shapes are checked while tests run, and cost nothing in production. The rim is left out: typer and FastAPI read
 # signatures themselves.
 install_import_hook(
-    ["backend.masks", "backend.sam", "backend.registry", "backend.labelstudio", "finetuner"], "beartype.beartype"
+    [
+        "backend.masks",
+        "backend.sam",
+        "backend.registry",
+        "backend.labelstudio",
+        "backend.images",
+        "backend.net",
+        "finetuner",
+    ],
+    "beartype.beartype",
 )
 
 import pytest  # noqa: E402 - the hook comes before anything of ours is imported

@@ -11,9 +11,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from backend.demo.label_studio import LabelStudioProcess
-from backend.demo.photographs import SampleObject
-from backend.demo.project import centre_px
+from backend.cli.demo.label_studio import LabelStudioProcess
+from backend.cli.demo.photographs import SampleObject
+from backend.cli.demo.project import centre_px
 
 WAIT_S = 120
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.demo.label_studio import LabelStudioProcess
+from backend.cli.demo.label_studio import LabelStudioProcess
 
 EXECUTABLE = Path(__file__).resolve().parents[1] / ".venv-label-studio" / "bin" / "label-studio"
 

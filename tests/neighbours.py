@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 
 # Whole machines, servers and browsers first; the many quick ones fill the gap at the end.
-ORDER = ("tests/e2e", "tests/docker", "tests/integration", "tests/contracts", "tests/finetuner", "tests/backend/demo")
+ORDER = (
+    "tests/e2e",
+    "tests/docker",
+    "tests/integration",
+    "tests/contracts",
+    "tests/finetuner",
+    "tests/backend/cli/demo",
+)
 _ROOM = pytest.StashKey[Path]()
 
 

@@ -50,7 +50,7 @@ def test_a_file_holds_one_noun(path: Path) -> None:
             assert not body or (body[-1].end_lineno or 0) - body[0].lineno < 50, f"{node.name} is too long"
 
 
-@pytest.mark.parametrize("module", ["backend.masks.prompt", "backend.registry.store", "backend.labelstudio.client"])
+@pytest.mark.parametrize("module", ["backend.masks.prompt", "backend.registry.local", "backend.labelstudio.api.client"])
 def test_the_library_below_sam_needs_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

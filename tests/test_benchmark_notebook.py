@@ -7,7 +7,7 @@ import torch
 from benchmarks.notebook import Lesson, Notebook, _dice_ce
 from transformers import SamModel
 
-from finetuner.objects import LabelledMask
+from finetuner.data.objects import LabelledMask
 
 
 def test_the_notebooks_loop_moves_the_decoder_alone_and_knows_its_lesson_better(tiny_sam_dir: Path) -> None:

@@ -16,8 +16,8 @@ from benchmarks.trainings import Bench, Trained
 from PIL import Image
 from safetensors.torch import save_file
 
-from backend.sam.semantic import PREFIX
-from finetuner.split import rank
+from backend.sam.semantic.head import PREFIX
+from finetuner.data.split import rank
 
 
 def _report(*, iou: float, over: float) -> dict:

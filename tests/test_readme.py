@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.__main__ import app
-from backend.commands.machine import settings_markdown
+from backend.cli.machine import settings_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import BadInput
-from backend.labelstudio.marks import label_of
-from backend.labelstudio.regions import mask_of_region
+from backend.labelstudio.controls.regions import mask_of_region
+from backend.labelstudio.prompts.marks import label_of
 from backend.masks.metrics import boundary_iou, iou
 
 Region = Mapping[str, Any]

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backend.errors import NotFound, SamloopError, Unavailable
+from backend.files.durable import make_inside
 from backend.labelstudio.webhook import AnnotationChange
 from backend.live.comparing import Given, compare, given_by_prediction, region_ids, version_of
 from backend.live.ledger import Ledger, Pending
 from backend.live.sent import SentRegions
-from backend.registry.refs import make_inside
 
 log = logging.getLogger(__name__)
 _ADOPT_AFTER_S = 60.0  # what another process was told of, and has not compared by then

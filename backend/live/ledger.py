@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from backend.registry.json_lines import append_line, locked, replace_lines
+from backend.files.json_lines import append_line, locked, replace_lines
 
 log = logging.getLogger(__name__)
 _SMOOTHING = 0.1  # of the moving mean: the last ten annotations make two thirds of it

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import BadCheckpoint
-from backend.registry.checkpoint import sync_folder, write_new
+from backend.files.durable import make_folder, sync_folder, write_new
 
 _NUMBERED = re.compile(r"([0-9]{9})\.json")
 
@@ -65,28 +65,6 @@ def read(folder: Path, number: int) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BadCheckpoint(f"{path} is no pointer of ours")
     return content
-
-
-def make_folder(path: Path) -> None:
-    """Create the folder where it is missing, and bring its name to the disk."""
-    if path.is_dir():
-        return
-    make_folder(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_folder(path.parent)
-
-
-def make_inside(root: Path, folder: Path) -> None:
-    """Create the folders from below `root` to `folder`; never the root itself.
-
-    The root may lie on a disk that is not mounted just now: an empty one in its place would hide every version.
-
-    Raises:
-        FileNotFoundError: the root is not there.
-    """
-    within = folder.relative_to(root)
-    for parent in (*reversed(within.parents[:-1]), within):
-        (root / parent).mkdir(exist_ok=True)
 
 
 def _file_name(number: int) -> str:

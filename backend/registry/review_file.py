@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import BadCheckpoint, NotFound
-from backend.masks.kept_mask import KeptMask
+from backend.masks.packed import KeptMask
 
 REVIEW_FILE = "review.json"
 PROMPTS = ("box", "point")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from backend.masks.kept_mask import KeptMask
-from backend.masks.outline import outline, resized
+from backend.masks.packed import KeptMask
+from backend.masks.svg import outline, resized
 from backend.registry.review_file import DrawnMask, ReviewedObject
 from backend.review.crops import Window, shown_size
 from backend.review.flags import Flag, counted

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from PIL import Image
 
 from backend.errors import NotFound
-from backend.labelstudio.images import open_image
+from backend.images.source import open_image
 
 Window = tuple[int, int, int, int]  # top, left, height and width in px of the image
 

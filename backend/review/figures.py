@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from backend.charts import Chart, Series, chart
+from backend.charts.chart import Chart, Series, chart
 from backend.registry.checkpoint import Manifest
 from backend.registry.review_file import PROMPTS, ReviewedObject
 

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from backend.errors import BadInput, Unavailable
-from backend.registry.json_lines import append_line
-from backend.registry.refs import make_inside
+from backend.files.durable import make_inside
+from backend.files.json_lines import append_line
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from backend.charts import with_charts
-from backend.connections import Connections
+from backend.charts.chart import with_charts
 from backend.errors import BadCheckpoint, BadInput, NotFound, SamloopError
+from backend.images.connections import Connections
 from backend.registry.checkpoint import REPORT_FILE, Manifest
+from backend.registry.local import Pointer, Registry, is_version_of
 from backend.registry.review_file import PROMPTS, ReviewedObject, read_review
-from backend.registry.store import Pointer, Registry, is_version_of
 from backend.review.cards import SORTS, Card, cards, edge_window, ordered
 from backend.review.figures import compared, on_common, trend, version_rows
 from backend.review.flags import VERDICTS, Flag, Flags, counted

@@ -14,18 +14,18 @@ from urllib.parse import quote, unquote
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from backend.admission import Admission
-from backend.connections import Connections
 from backend.errors import BadInput, NotFound, SamloopError
+from backend.http.admission import Admission
+from backend.images.connections import Connections
+from backend.registry.local import Registry
 from backend.registry.review_file import PROMPTS
-from backend.registry.store import Registry
 from backend.review.cards import edge_window
 from backend.review.crops import SIZES_PX, Crops
 from backend.review.flags import LABEL_AGAIN, LONGEST_ANALYST, Flag, Flags, as_csv, counted
 from backend.review.page_route import Gate, page_route, read_form
 from backend.review.pages import BASE, MasksQuery, Pages, Visitor
 from backend.review.tasks import send_to_labelling
-from backend.training import TrainingQueue
+from backend.work.queue import TrainingQueue
 
 ProjectId = Annotated[int, Path(ge=1, le=10**12 - 1)]
 Name = Annotated[str, Path(max_length=200)]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from backend.errors import BadInput, NotFound
-from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio
 
 TAB = "samloop: label again"
 _MOST = 500  # filters of one tab; Label Studio makes one query of them all

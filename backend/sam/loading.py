@@ -23,14 +23,22 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadCheckpoint, BadWeights, Unavailable
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest, verified_weights
-from backend.sam.adapters import CONV_LORA, LORA, Adapter, adapted_encoder, adapter_sizes, expected_shapes, sharing
-from backend.sam.arithmetic import chosen_dtype
+from backend.sam.adapters.served import (
+    CONV_LORA,
+    LORA,
+    Adapter,
+    adapted_encoder,
+    adapter_sizes,
+    expected_shapes,
+    sharing,
+)
 from backend.sam.canvas import CANVAS_PX
-from backend.sam.fused import fuse_attention
-from backend.sam.mobile_sam import MobileSamModel
+from backend.sam.families.mobile import MobileSamModel
+from backend.sam.layers.arithmetic import chosen_dtype
+from backend.sam.layers.fused_attention import fuse_attention
+from backend.sam.layers.tiny_vit import TinyVitEncoder
 from backend.sam.scoring import Calibration, calibration_of
-from backend.sam.semantic import PREFIX, SemanticHead, semantic_note
-from backend.sam.tiny_vit import TinyVitEncoder
+from backend.sam.semantic.head import PREFIX, SemanticHead, semantic_note
 from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, named_path, without_progress_bars
 
 _PREFIX, _ENCODER = "mask_decoder.", "vision_encoder."

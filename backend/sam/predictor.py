@@ -18,12 +18,12 @@ from backend.errors import BadInput
 from backend.masks.prompt import Prompt
 from backend.registry.checkpoint import read_manifest
 from backend.sam.canvas import PREPROCESSING, mask_of_logits, pixels_on_canvas, size_on_canvas
+from backend.sam.decoder import cells_of, decode_all
 from backend.sam.loading import BaseModel, trained_of, with_adapter
-from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.mask_prompt import logits_of_mask, with_box
 from backend.sam.policy import considered
 from backend.sam.scoring import Calibration, calibration_of, expected_iou, stability
-from backend.sam.semantic import SemanticHead
+from backend.sam.semantic.head import SemanticHead
 
 __all__ = [
     "PREPROCESSING", "Candidate", "Decodes", "Embedding", "PredictedMask", "Predictor", "PromptTensors", "encode",

@@ -23,8 +23,8 @@ class Calibration:
     """What a predicted IoU is worth: a rising curve through (x, y), flat beyond its ends.
 
     `x` are predicted IoUs, rising; `y` the IoUs that were measured there, in [0, 1], never falling: what an isotonic
-    regression gives (finetuner.calibration). A checkpoint carries it as `manifest.metrics["calibration"]`, the object
-    `{"x": [...], "y": [...]}`; this class is the one place that knows this.
+    regression gives (finetuner.measuring.calibration). A checkpoint carries it as `manifest.metrics["calibration"]`,
+    the object `{"x": [...], "y": [...]}`; this class is the one place that knows this.
     """
 
     x: tuple[float, ...]

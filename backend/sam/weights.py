@@ -21,8 +21,8 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from backend.errors import BadWeights
-from backend.sam import minisam
-from backend.sam.mobile_sam import MobileSamModel, mobile_sam_from, mobile_sam_from_pt
+from backend.sam.families import minisam
+from backend.sam.families.mobile import MobileSamModel, mobile_sam_from, mobile_sam_from_pt
 
 MOBILE_SAM = "mobile-sam"
 HUB_IDS = {

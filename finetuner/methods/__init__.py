@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from backend.errors import BadInput
-from backend.sam.adapters import CONV_LORA, LORA, qkv_layers
+from backend.sam.adapters.served import CONV_LORA, LORA, qkv_layers
 from backend.sam.loading import BaseModel
 from finetuner.config import TrainConfig
 from finetuner.methods.base import Method

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding, Predictor
-from finetuner.dataset import Sample
+from finetuner.data.dataset import Sample
 
 ENCODER = "vision_encoder."  # what names of weights in the encoder begin with, in `trainable` and in a checkpoint
 
 
 @runtime_checkable
 class Views(Protocol):
-    """The images to learn from: finetuner.dataset.Embeddings of the base."""
+    """The images to learn from: finetuner.data.dataset.Embeddings of the base."""
 
     def __call__(self, sample: Sample) -> Embedding:
         """What is kept of it: the base's."""

@@ -1,8 +1,9 @@
 """The method `conv-lora`: Conv-LoRA on the fused `qkv` of every block of the encoder, the mask decoder beside it.
 
-The layer, and where and why it differs from the authors' code, are in backend.sam.conv_lora: the router receives the
-task's gradient, one expert is chosen for an image and not for each window, padding has no vote, and the balance is that
-of probabilities. It cannot be merged, for it depends on the image: the encoder that serves has the layers too.
+The layer, and where and why it differs from the authors' code, are in backend.sam.adapters.conv_lora: the router
+receives the task's gradient, one expert is chosen for an image and not for each window, padding has no vote, and the
+balance is that of probabilities. It cannot be merged, for it depends on the image: the encoder that serves has the
+layers too.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,8 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from backend.sam.adapters import sharing
-from backend.sam.conv_lora import ALPHA, RANK, adapter_parameters, attach_conv_lora, balance_loss
+from backend.sam.adapters.conv_lora import ALPHA, RANK, adapter_parameters, attach_conv_lora, balance_loss
+from backend.sam.adapters.served import sharing
 
 
 class ConvLora:

@@ -16,11 +16,11 @@ from torch.func import functional_call
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.masks.prompt import Prompt
-from backend.sam.arithmetic import has_fast_bfloat16
+from backend.sam.decoder import cells_of, decode_all
+from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
-from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.predictor import Embedding, Predictor, prompt_tensors
-from finetuner.dataset import Sample
+from finetuner.data.dataset import Sample
 from finetuner.methods.base import Asked, Views
 
 

@@ -24,13 +24,13 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from backend.masks.prompt import Prompt
-from backend.sam.adapters import Adapter
+from backend.sam.adapters.served import Adapter
 from backend.sam.canvas import pixels_on_canvas
+from backend.sam.layers.tiny_vit import AttentionBlock, Downsample, TinyVitEncoder
 from backend.sam.loading import BaseModel, with_adapter
 from backend.sam.predictor import Embedding, Predictor
-from backend.sam.tiny_vit import AttentionBlock, Downsample, TinyVitEncoder
 from finetuner.config import TrainConfig
-from finetuner.dataset import Sample
+from finetuner.data.dataset import Sample
 from finetuner.methods.base import ENCODER, Asked, Views
 from finetuner.methods.decoder import DecoderMethod
 

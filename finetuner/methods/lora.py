@@ -1,7 +1,7 @@
 """The method `lora`: peft's LoRA on the fused `qkv` of every block of the encoder, the mask decoder beside it.
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022). What is served is the encoder with the sum
-of its weights and the update, which costs what the encoder alone costs (backend.sam.adapters).
+of its weights and the update, which costs what the encoder alone costs (backend.sam.adapters.served).
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from backend.sam.adapters import QKV, sharing
+from backend.sam.adapters.served import QKV, sharing
 
 RANK, ALPHA = 8, 16.0
 _ADAPTER = "default"  # peft's own name for an adapter that is the only one

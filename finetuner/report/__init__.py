@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 
 from backend.registry.checkpoint import Manifest
-from finetuner.dataset import Sample
-from finetuner.evaluation import Measured
+from finetuner.data.dataset import Sample
+from finetuner.measuring.evaluation import Measured
 from finetuner.report.overlays import Pictures, changes, overlay
 from finetuner.report.page import Shown, render
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from backend.masks.kept_mask import KeptMask
-from backend.masks.outline import outline, resized
+from backend.masks.packed import KeptMask
 from backend.masks.prompt import Box, Click
-from finetuner.dataset import Sample
-from finetuner.evaluation import Measured
-from finetuner.objects import LabelledMask
-from finetuner.prompting import farthest_inner_point
+from backend.masks.svg import outline, resized
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import LabelledMask
+from finetuner.data.prompting import farthest_inner_point
+from finetuner.measuring.evaluation import Measured
 
 CASES = 4  # of either kind
 LONGEST_PX = 256  # a crop's longer side, at most

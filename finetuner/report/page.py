@@ -6,10 +6,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from backend.charts import Chart, Series, chart, whisker, with_charts
+from backend.charts.chart import Chart, Series, chart, whisker, with_charts
 from backend.registry.checkpoint import Manifest
-from finetuner.evaluation import METRICS, PROMPTS
-from finetuner.objects import SIZES
+from finetuner.data.objects import SIZES
+from finetuner.measuring.evaluation import METRICS, PROMPTS
 from finetuner.report.overlays import Overlay
 
 TITLES = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from PIL import Image
 
 from backend.errors import SamloopError
-from backend.labelstudio.images import open_image
+from backend.images.source import open_image
 
 log = logging.getLogger(__name__)
 

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from backend.masks.kept_mask import KeptMask
+from backend.masks.packed import KeptMask
 from backend.registry.review_file import PROMPTS, DrawnMask, ReviewedObject, object_key, review_json
-from finetuner.dataset import Sample
-from finetuner.evaluation import UNLABELLED, Measured
-from finetuner.objects import LabelledMask
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import LabelledMask
+from finetuner.measuring.evaluation import UNLABELLED, Measured
 from finetuner.report.overlays import window_of
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
-from backend.sam.semantic import SEMANTIC, SemanticHead
+from backend.sam.semantic.head import SEMANTIC, SemanticHead
 from finetuner.config import TrainConfig
-from finetuner.dataset import Dataset, Sample
-from finetuner.folds import Training, trainings
+from finetuner.data.dataset import Dataset, Sample
+from finetuner.data.folds import Training, trainings
 from finetuner.progress import Progress
 from finetuner.semantic.learning import SemanticTrainer
 from finetuner.semantic.measuring import Found, measure_semantic, semantic_report
@@ -61,7 +61,7 @@ class Semantic:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What the manifest's metrics keep: backend.sam.semantic.SemanticNote, and the figures."""
+        """What the manifest's metrics keep: backend.sam.semantic.head.SemanticNote, and the figures."""
         return {
             SEMANTIC: {
                 "labels": list(self.head.labels), "served": self.is_served, "floor": FLOOR, "steps": self.steps,

@@ -12,16 +12,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from backend.sam.arithmetic import has_fast_bfloat16
+from backend.sam.decoder import cells_of
+from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, new_head
-from backend.sam.mask_decoder import cells_of
 from backend.sam.predictor import Embedding
-from backend.sam.semantic import probabilities
+from backend.sam.semantic.head import probabilities
 from finetuner.config import TrainConfig
-from finetuner.dataset import Sample
+from finetuner.data.dataset import Sample
 from finetuner.semantic.readout import begin_readout
 from finetuner.semantic.targets import Target, class_weights, labels_of, target_of
-from finetuner.trainer import schedule
+from finetuner.training.loop import schedule
 from finetuner.unfinished import State
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class SemanticTrainer:
         while self._done < most:
             self._order = self._order or self._rng.permutation(len(self._samples)).tolist()
             work, time_share = self._done / most, (self._clock() - began) / config.semantic_seconds
-            # As in finetuner.trainer: how busy the machine was must not decide a training that its work ends.
+            # As in finetuner.training.loop: how busy the machine was must not decide a training that its work ends.
             done = time_share if time_share >= max(work, _TIME_COUNTS_FROM) else work
             if done >= 1:
                 break

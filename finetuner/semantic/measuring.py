@@ -9,10 +9,10 @@ import numpy as np
 from backend.masks.metrics import boundary_iou, hd95_px
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
-from backend.sam.semantic import SemanticHead
-from backend.sam.semantic_objects import enlarged_margin, semantic_maps
-from finetuner.dataset import Sample
-from finetuner.evaluation import METRICS, UNLABELLED
+from backend.sam.semantic.head import SemanticHead
+from backend.sam.semantic.objects import enlarged_margin, semantic_maps
+from finetuner.data.dataset import Sample
+from finetuner.measuring.evaluation import METRICS, UNLABELLED
 from finetuner.semantic.targets import band_px, classes_of, near
 
 

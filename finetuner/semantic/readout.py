@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from backend.sam.predictor import Embedding
-from backend.sam.semantic import SemanticHead, seen_around
-from finetuner.dataset import Sample
+from backend.sam.semantic.head import SemanticHead, seen_around
+from finetuner.data.dataset import Sample
 from finetuner.semantic.targets import Target
 
 _RIDGE = 0.03  # of a feature's variance

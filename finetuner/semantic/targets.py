@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 from scipy import ndimage
 
-from backend.sam.semantic import MOST_LABELS
-from finetuner.dataset import Sample
-from finetuner.objects import GRID, LabelledMask, grid_coverage, grid_shape
+from backend.sam.semantic.head import MOST_LABELS
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import GRID, LabelledMask, grid_coverage, grid_shape
 
 _BAND_SHARE = 0.02  # of the image's longer side: as wide as the band of Boundary IoU, or a little wider
 

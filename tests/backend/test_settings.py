@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from backend.errors import SettingsError
-from backend.jobs import connect
 from backend.settings import Settings
+from backend.work.jobs import connect
 
 
 def test_an_empty_environment_gives_usable_defaults() -> None:

@@ -36,7 +36,7 @@ from benchmarks.readme import commit, machine, write_block
 from fakes.label_studio import FakeLabelStudio
 from fakes.serving import served
 
-from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.rle import decode_mask
 from backend.masks.metrics import iou
 from backend.settings import Settings

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from backend.demo.photographs import sample_photographs
+from backend.cli.demo.photographs import sample_photographs
 from backend.labelstudio.rle import encode_mask
 
 IDS = Path(__file__).resolve().parents[1] / "data" / "nuclei_images.json"

@@ -20,19 +20,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.readme import commit, machine, say, write_block
 
 from backend.settings import Settings
-from finetuner.comparison import compared_json, differences
-from finetuner.dataset import Dataset, assemble
-from finetuner.evaluation import Measured, measure
-from finetuner.forgetting import forgetting_json
+from finetuner.context import Workshop
+from finetuner.data.dataset import Dataset, assemble
+from finetuner.measuring.comparison import compared_json, differences
+from finetuner.measuring.evaluation import Measured, measure
+from finetuner.measuring.forgetting import forgetting_json
 from finetuner.methods import new_method
 from finetuner.offline import _samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
 from finetuner.recipe import base_predictor
-from finetuner.replay import mixed, replayed_samples
-from finetuner.trainer import Trainer
-from finetuner.training_run import seed_all
-from finetuner.workshop import Workshop
+from finetuner.training.loop import Trainer
+from finetuner.training.replay import mixed, replayed_samples
+from finetuner.training.run import seed_all
 
 ROWS: dict[str, dict[str, Any]] = {
     "plain": {"views": 1, "replay": 0.0},

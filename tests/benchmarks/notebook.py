@@ -42,10 +42,10 @@ from backend.registry.checkpoint import read_manifest, write_checkpoint
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.loading import decoder_bytes, load_base
 from backend.settings import Settings
-from finetuner.objects import LabelledMask, grid_coverage
+from finetuner.data.fingerprint import picture_hash
+from finetuner.data.objects import LabelledMask, grid_coverage
+from finetuner.data.split import split_images
 from finetuner.offline import image_path
-from finetuner.picture import picture_hash
-from finetuner.split import split_images
 
 TITLE = "The public notebook's way to fine-tune SAM, with the encoder in every step, against `samloop train`:"
 TOLD = "One box of one nucleus an image and epoch; ViT-B with random weights, and no more images than the row says."

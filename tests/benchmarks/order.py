@@ -26,19 +26,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.readme import commit, machine, say, write_block
 
 from backend.masks.prompt import Prompt
-from backend.order import at_random, diverse, mixed
+from backend.review.label_order import at_random, diverse, mixed
 from backend.sam.predictor import Predictor
 from backend.sam.scoring import task_score
 from backend.settings import Settings
-from finetuner.dataset import Sample, assemble
-from finetuner.evaluation import measure, report
+from finetuner.context import Workshop
+from finetuner.data.dataset import Sample, assemble
+from finetuner.measuring.evaluation import measure, report
 from finetuner.methods import new_method
 from finetuner.offline import _samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
 from finetuner.recipe import base_predictor
-from finetuner.trainer import Trainer
-from finetuner.workshop import Workshop
+from finetuner.training.loop import Trainer
 
 ROUNDS = (4, 8, 16)
 ORDERS = {"random": "at random", "score": "lowest score first", "diverse": "most different first"}

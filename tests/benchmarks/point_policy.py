@@ -22,11 +22,11 @@ from backend.sam.loading import decoder_of
 from backend.sam.predictor import Predictor
 from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.dataset import Embeddings, Sample, assemble
+from finetuner.context import Workshop
+from finetuner.data.dataset import Embeddings, Sample, assemble
+from finetuner.data.prompting import farthest_inner_point
 from finetuner.offline import _samples
 from finetuner.progress import silent
-from finetuner.prompting import farthest_inner_point
-from finetuner.workshop import Workshop
 
 NUCLEI = Path(__file__).resolve().parents[3] / "shared" / "data" / "nuclei"
 Table = Mapping[str, np.ndarray]

@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from backend.demo.photographs import sample_photographs
-from backend.labelstudio.regions import mask_of_region
+from backend.cli.demo.photographs import sample_photographs
+from backend.labelstudio.controls.regions import mask_of_region
 from backend.masks.metrics import boundary_iou, iou
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Embedding, Predictor, encode
 from backend.sam.refine import Crop, refined
 from backend.settings import Settings
+from finetuner.data.prompting import farthest_point
 from finetuner.offline import image_path
-from finetuner.prompting import farthest_point
 
 NUCLEI = Path(__file__).resolve().parents[3] / "shared" / "data" / "nuclei"
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.readme import commit, machine, say, write_block
 from fakes.many_tasks import TOUCHED_EVERY, ManyTasks
 
-from backend.labelstudio.prediction_store import PredictionStore
-from backend.refresh import Refresh, Rules
+from backend.labelstudio.api.predictions import PredictionStore
+from backend.refresh.walk import Refresh, Rules
 
 REGIONS = [{"id": "r", "value": {"rle": list(range(256))}} for _ in range(4)]
 

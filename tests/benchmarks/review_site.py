@@ -18,21 +18,21 @@ from benchmarks.readme import say
 from fakes.label_studio import FakeLabelStudio
 from fakes.serving import served
 
-from backend.labelstudio.client import LabelStudio
-from backend.labelstudio.regions import mask_of_region
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.controls.regions import mask_of_region
 from backend.masks.metrics import iou
 from backend.registry.checkpoint import WEIGHTS_FILE
+from backend.registry.local import Registry
 from backend.registry.review_file import REVIEW_FILE
-from backend.registry.store import Registry
 from backend.sam.predictor import predictor_of
 from backend.settings import Settings
-from finetuner.evaluation import measure
+from finetuner.context import Workshop
+from finetuner.measuring.evaluation import measure
 from finetuner.offline import exported_tasks, image_path
 from finetuner.pipeline import train_project
 from finetuner.presets import config_of
 from finetuner.recipe import base_predictor
 from finetuner.report.review import review_file
-from finetuner.workshop import Workshop
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <BrushLabels name="tag" toName="image"><Label value="Nucleus"/></BrushLabels>

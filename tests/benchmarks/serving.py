@@ -32,12 +32,12 @@ from skimage import data
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
+from backend.files.children import keep_freed_memory
 from backend.labelstudio.rle import decode_mask, encode_mask
-from backend.masks.contours import polygons_of_mask
+from backend.masks.polygons import polygons_of_mask
 from backend.masks.prompt import Box, Click, Prompt
-from backend.processes import keep_freed_memory
 from backend.sam.canvas import mask_of_logits, pixels_on_canvas
-from backend.sam.fused import fuse_attention
+from backend.sam.layers.fused_attention import fuse_attention
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode, prompt_tensors
 from backend.settings import Settings
@@ -81,7 +81,7 @@ def encoders(exact: BaseModel, base: BaseModel, peak: float) -> list[tuple[str, 
             ("ViT-B", VIT_B_GFLOP, plain_vit, lambda: fast_vit(half), 2),
         ):
             # TinyViT is ours alone, so its plain way is the paper's order: every map in one piece.
-            with mock.patch("backend.sam.tiny_vit.STRIP_NUMBERS", 1 << 40):
+            with mock.patch("backend.sam.layers.tiny_vit.STRIP_NUMBERS", 1 << 40):
                 slow_ms = ms(lambda plain=plain: plain(pixels.contiguous()), times=2)
             fast_ms = ms(fast, times=times)
             share, whose = gflop / fast_ms * 1e3 / peak, "plain" if name == "TinyViT" else "transformers"

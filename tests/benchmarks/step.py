@@ -24,20 +24,20 @@ from PIL import Image
 from skimage import data
 from torch.utils.flop_counter import FlopCounterMode
 
+from backend.files.children import keep_freed_memory
 from backend.masks.prompt import Prompt
-from backend.processes import keep_freed_memory
 from backend.sam.loading import BaseModel, load_base
 from backend.sam.predictor import Embedding, encode, prompt_tensors
 from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.dataset import Sample
-from finetuner.losses import mask_loss
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import LabelledMask, grid_coverage
+from finetuner.data.prompting import first_prompts
 from finetuner.methods.base import Asked
 from finetuner.methods.decoder import DecoderMethod
-from finetuner.objects import LabelledMask, grid_coverage
-from finetuner.prompting import first_prompts
-from finetuner.rounds import decode_losses
-from finetuner.weights import TrainedWeights
+from finetuner.training.losses import mask_loss
+from finetuner.training.rounds import decode_losses
+from finetuner.training.weights import TrainedWeights
 
 COFFEE = Image.fromarray(data.coffee())
 CONFIG = TrainConfig(background_share=0.0, box_share=0.5)
@@ -57,7 +57,7 @@ def sample() -> Sample:
 
 
 class Ours:
-    """A step part by part, as finetuner.trainer and finetuner.rounds take it."""
+    """A step part by part, as finetuner.training.loop and finetuner.training.rounds take it."""
 
     def __init__(self, base: BaseModel, seen: Embedding, prompts: tuple[Prompt, ...], target: torch.Tensor) -> None:
         self.method = DecoderMethod(base)

@@ -16,14 +16,14 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from backend.sam.predictor import predictor_of
-from backend.sam.semantic_objects import SemanticRules, semantic_maps, semantic_masks
-from backend.sam.touching import asked
+from backend.sam.semantic.objects import SemanticRules, semantic_maps, semantic_masks
+from backend.sam.semantic.touching import asked
 from backend.settings import Settings
-from finetuner.dataset import assemble
+from finetuner.context import Workshop
+from finetuner.data.dataset import assemble
 from finetuner.offline import _samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
-from finetuner.workshop import Workshop
 
 THRESHOLDS = np.arange(0.5, 0.96, 0.05)
 

@@ -16,7 +16,7 @@ from benchmarks.readme import say
 from safetensors import safe_open
 
 from backend.registry.checkpoint import MANIFEST_FILE
-from backend.sam.semantic import PREFIX
+from backend.sam.semantic.head import PREFIX
 from backend.settings import Settings
 from finetuner.offline import image_path
 

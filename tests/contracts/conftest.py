@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fakes.label_studio import FakeLabelStudio
 
-from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.label_studio)])

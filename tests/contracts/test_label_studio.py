@@ -15,17 +15,17 @@ import pytest
 from fakes.ml_backend import ml_backend
 from PIL import Image
 
-from backend.commands.project import SCORES_TAB, show_analysts
+from backend.cli.project import SCORES_TAB, show_analysts
 from backend.errors import BadInput, NotAuthorized, NotFound, Upstream
-from backend.labelstudio.client import LabelStudio
-from backend.labelstudio.images import ImageSource
+from backend.images.source import ImageSource
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.controls.regions import mask_of_region
+from backend.labelstudio.controls.results import brush_region, regions_of_mask
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.regions import mask_of_region
-from backend.labelstudio.results import brush_region, regions_of_mask
 from backend.labelstudio.webhook import annotation_changes
 from backend.live.evaluation import LiveEvaluation
 from backend.masks.metrics import iou
-from backend.masks.polygon import fill_ellipse
+from backend.masks.rasterize import fill_ellipse
 from backend.review.tasks import TAB, send_to_labelling
 from backend.settings import Settings
 
@@ -253,7 +253,7 @@ def test_retrieving_predictions_stores_them_with_their_version(client: LabelStud
 def test_a_task_answered_with_an_empty_list_is_asked_for_again_and_with_an_empty_prediction_never(
     client: LabelStudio, project_id: int, answer: object, asked: int
 ) -> None:
-    """Why a batch that is out of time answers []: see backend.preannotation."""
+    """Why a batch that is out of time answers []: see backend.serving.batches."""
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
     with ml_backend(result=answer) as (url, calls):
         client.connect_backend(project_id, url=url, title="samloop")

@@ -8,9 +8,9 @@ import requests
 from fakes.ml_backend import ml_backend
 
 from backend.errors import BadInput
-from backend.labelstudio.client import LabelStudio
-from backend.labelstudio.prediction_store import PredictionStore
-from backend.old_predictions import delete_version
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.predictions import PredictionStore
+from backend.refresh.old_predictions import delete_version
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'

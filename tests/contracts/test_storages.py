@@ -10,10 +10,10 @@ import requests
 from fakes.server import Answer, FakeServer, Request
 from PIL import Image
 
-from backend.demo.label_studio import LabelStudioProcess
+from backend.cli.demo.label_studio import LabelStudioProcess
 from backend.errors import ForbiddenUrl, NotFound
-from backend.labelstudio.client import LabelStudio
-from backend.labelstudio.images import ImageSource
+from backend.images.source import ImageSource
+from backend.labelstudio.api.client import LabelStudio
 from backend.settings import Settings
 
 pytestmark = pytest.mark.label_studio

@@ -96,4 +96,4 @@ def test_label_studio_which_may_fetch_any_address_cannot_reach_the_queue(compose
 def test_who_is_stopped_gets_the_time_that_stopping_takes(compose: dict) -> None:
     for name in ("backend", "worker", "refresh-worker"):
         seconds = int(compose["services"][name]["stop_grace_period"].removesuffix("s"))
-        assert seconds > 30, "backend.stack gives a worker 30 s, and the server ends its answers within 20"
+        assert seconds > 30, "backend.cli.stack gives a worker 30 s, and the server ends its answers within 20"

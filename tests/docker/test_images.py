@@ -15,8 +15,8 @@ import requests
 import yaml
 from docker_rehearsal import Image, environment, rehearse
 
-from backend.training import connect, workers
-from backend.valkey import Valkey
+from backend.work.embedded import Valkey
+from backend.work.queue import connect, workers
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(900)]

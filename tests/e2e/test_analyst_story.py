@@ -14,12 +14,12 @@ from editor import Editor
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from backend.commands.project import SCORES_TAB, show_analysts
-from backend.demo.label_studio import LabelStudioProcess, free_port
-from backend.demo.photographs import sample_photographs
-from backend.demo.project import SampleTask, ask_for_mask, create_project
-from backend.labelstudio.client import LabelStudio
-from backend.processes import end
+from backend.cli.demo.label_studio import LabelStudioProcess, free_port
+from backend.cli.demo.photographs import sample_photographs
+from backend.cli.demo.project import SampleTask, ask_for_mask, create_project
+from backend.cli.project import SCORES_TAB, show_analysts
+from backend.files.children import end
+from backend.labelstudio.api.client import LabelStudio
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.browser, pytest.mark.weights]
 BASE = "mobile-sam"

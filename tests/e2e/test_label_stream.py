@@ -5,10 +5,10 @@ from editor import Editor
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from backend.commands.order import NEXT_TAB
-from backend.commands.project import SCORES_TAB, UNTOUCHED
-from backend.demo.label_studio import LabelStudioProcess
-from backend.labelstudio.client import LabelStudio
+from backend.cli.demo.label_studio import LabelStudioProcess
+from backend.cli.order import NEXT_TAB
+from backend.cli.project import SCORES_TAB, UNTOUCHED
+from backend.labelstudio.api.client import LabelStudio
 from backend.review.tasks import send_to_labelling
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.browser]

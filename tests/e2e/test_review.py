@@ -17,10 +17,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from backend.app import create_app
-from backend.registry.store import Registry
+from backend.registry.local import Registry
 from backend.review.flags import Flags
-from backend.valkey import Valkey
+from backend.server.app import create_app
+from backend.work.embedded import Valkey
 
 pytestmark = pytest.mark.browser
 

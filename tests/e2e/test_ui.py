@@ -15,16 +15,16 @@ from editor import WAIT_S, Editor
 from scipy import ndimage
 from selenium import webdriver
 
-from backend.demo.label_studio import LabelStudioProcess, free_port
-from backend.demo.photographs import SampleObject, sample_photographs
-from backend.demo.project import LABEL_CONFIG, SampleTask, ask_for_mask, centre_px, create_project
-from backend.labelstudio.client import LabelStudio
+from backend.cli.demo.label_studio import LabelStudioProcess, free_port
+from backend.cli.demo.photographs import SampleObject, sample_photographs
+from backend.cli.demo.project import LABEL_CONFIG, SampleTask, ask_for_mask, centre_px, create_project
+from backend.files.children import end
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.controls.regions import mask_of_region
+from backend.labelstudio.controls.results import brush_region
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.regions import mask_of_region
-from backend.labelstudio.results import brush_region
 from backend.masks.metrics import iou
-from backend.processes import end
-from backend.valkey import Valkey
+from backend.work.embedded import Valkey
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.browser, pytest.mark.weights]
 

@@ -1,6 +1,6 @@
 """A Label Studio of any number of tasks that keeps one byte of each: for what a refresh costs in memory and time.
 
-Its answers have the shapes and filters of the endpoints that a refresh calls (backend.labelstudio.prediction_store),
+Its answers have the shapes and filters of the endpoints that a refresh calls (backend.labelstudio.api.predictions),
 recorded in tests/contracts/test_prediction_store.py; a task's data are made from its id when it is asked for.
 """
 

@@ -15,11 +15,11 @@ from fakes.server import Answer, FakeServer, Request
 from fakes.training import ROOT
 from redis import Redis
 
-from backend.jobs import connect
-from backend.labelstudio.client import LabelStudio
-from backend.refreshes import refresh_queue
-from backend.training import TrainingQueue
-from backend.valkey import Valkey
+from backend.labelstudio.api.client import LabelStudio
+from backend.work.embedded import Valkey
+from backend.work.follower import refresh_queue
+from backend.work.jobs import connect
+from backend.work.queue import TrainingQueue
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'

@@ -10,9 +10,9 @@ import numpy as np
 from fakes.label_studio import FakeLabelStudio
 from PIL import Image
 
-from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.controls.results import brush_region
 from backend.labelstudio.label_config import Control
-from backend.labelstudio.results import brush_region
 from backend.settings import Settings
 
 HOSTILE = "<script>alert(1)</script>&\"'=1+1"
@@ -33,9 +33,9 @@ class Reviewed:
 
 def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, images: int = 3) -> Reviewed:
     """Annotate `images` pictures of two discs, one of each under a hostile label, skip another, and train twice."""
+    from finetuner.deciding.promotion import Verdict
     from finetuner.pipeline import train_project
     from finetuner.progress import silent
-    from finetuner.promotion import Verdict
 
     client = LabelStudio(studio.url, studio.token)
     project_id = int(client.create_project("discs", CONFIG)["id"])
@@ -54,7 +54,7 @@ def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, image
     )  # fmt: skip
     # A random SAM does not get better on discs at will; what is promoted here is what a test promotes.
     verdict = Verdict(promote=False, reasons=("no certain gain over <i>tiny</i>",))
-    with patch("finetuner.outcome.judge", lambda *_, **__: verdict):
+    with patch("finetuner.deciding.outcome.judge", lambda *_, **__: verdict):
         found = [
             train_project(project_id, settings=replace(settings, train_epochs=epochs), progress=silent, fence=_ours)
             for epochs in (1, 2)

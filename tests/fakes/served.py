@@ -24,7 +24,7 @@ from fakes.label_studio import FakeLabelStudio
 from PIL import Image
 from redis import Redis
 
-from backend.app import create_app
+from backend.server.app import create_app
 from backend.settings import Settings
 
 CONFIG = """<View><Image name="image" value="$image"/>

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import requests
 
-from backend.valkey import Valkey
+from backend.work.embedded import Valkey
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -20,10 +20,10 @@ from typing import Any
 from redis import Redis
 
 from backend.errors import NothingToLearn, Upstream
-from backend.jobs import connect
 from backend.settings import Settings
-from backend.training import TrainingQueue
-from backend.valkey import Valkey
+from backend.work.embedded import Valkey
+from backend.work.jobs import connect
+from backend.work.queue import TrainingQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 UNLEARNABLE, BUGGY, ENDLESS, HEALING, STUBBORN = 101, 102, 103, 104, 105

@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from backend.labelstudio.controls.results import brush_region
 from backend.labelstudio.label_config import Control
-from backend.labelstudio.results import brush_region
 from backend.sam.loading import BaseModel, load_base
 from backend.settings import Settings
-from finetuner.dataset import Sample
-from finetuner.objects import LabelledMask
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import LabelledMask
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <BrushLabels name="tag" toName="image"><Label value="Disc"/><Label value="Ring"/></BrushLabels>

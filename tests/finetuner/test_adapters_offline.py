@@ -11,11 +11,11 @@ from PIL import Image
 
 from backend.registry.checkpoint import WEIGHTS_FILE, read_manifest
 from backend.sam.canvas import pixels_on_canvas
-from backend.sam.exporting import Origin
-from backend.sam.exporting import export as export_model
+from backend.sam.export.folder import Origin
+from backend.sam.export.folder import export as export_model
+from backend.sam.export.onnx_card import ENCODER_FILE
+from backend.sam.export.onnx_encoder import PIXELS
 from backend.sam.loading import load_as_stored, load_base
-from backend.sam.onnx_card import ENCODER_FILE
-from backend.sam.onnx_encoder import PIXELS
 from backend.sam.predictor import encode
 from backend.settings import Settings
 from finetuner.offline import evaluate_export, train_export

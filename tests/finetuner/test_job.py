@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from fakes.training import BUGGY, ENDLESS, HEALING, STUBBORN, UNLEARNABLE, Lab, lab
 
-from backend.jobs import Keys, SafeJob
-from backend.training import TrainingQueue
+from backend.work.jobs import Keys, SafeJob
+from backend.work.queue import TrainingQueue
 from finetuner import job
 from finetuner.lease import Lease
 

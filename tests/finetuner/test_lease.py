@@ -9,7 +9,7 @@ from threading import Event, Thread
 import pytest
 from fakes.training import Lab, kill, lab
 
-from backend.jobs import Keys, connect
+from backend.work.jobs import Keys, connect
 from finetuner import lease as lease_module
 from finetuner.lease import Lease, LeaseLost, release_of_dead
 

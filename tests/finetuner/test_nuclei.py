@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from backend.sam.embedding_files import DiskEmbeddings
+from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import load_base
 from backend.settings import Settings
-from finetuner.annotations import Exclusions, annotated_task
-from finetuner.comparison import differences
 from finetuner.config import TrainConfig
-from finetuner.dataset import Embeddings
-from finetuner.evaluation import measure
+from finetuner.context import Workshop
+from finetuner.data.annotations import Exclusions, annotated_task
+from finetuner.data.dataset import Embeddings
+from finetuner.measuring.comparison import differences
+from finetuner.measuring.evaluation import measure
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.offline import exported_tasks, image_path
 from finetuner.progress import silent
 from finetuner.recipe import base_predictor
-from finetuner.trainer import Trainer
-from finetuner.workshop import Workshop
+from finetuner.training.loop import Trainer
 
 # Of the 40 images: enough of either kind to show the gain within a minute and a half, on two idle cores.
 LEARNT, HELD_OUT = slice(0, 16), slice(16, 24)

@@ -50,7 +50,7 @@ def test_an_export_becomes_a_checkpoint_that_can_be_measured(
 def test_a_checkpoint_brings_the_map_of_its_scores_and_a_page_to_look_at(
     export: Path, tmp_path: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetuner.calibration.LEAST_PREDICTIONS", 4)  # two images have no more objects
+    monkeypatch.setattr("finetuner.measuring.calibration.LEAST_PREDICTIONS", 4)  # two images have no more objects
     out, images = tmp_path / "out", tmp_path / "images"
     manifest = train_export(export, images, out, settings=tiny_settings, epochs=2)
     assert calibration_of(manifest.metrics) is not None

@@ -13,18 +13,18 @@ from fakes.label_studio import FakeLabelStudio
 from PIL import Image
 
 from backend.errors import NotAuthorized, NothingToLearn, SettingsError, Unavailable
-from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio
 from backend.registry.checkpoint import REPORT_FILE
-from backend.registry.store import Registry
+from backend.registry.local import Registry
 from backend.sam.loading import decoder_of, load_base
 from backend.settings import Settings
 from finetuner import pipeline
-from finetuner.dataset import data_digest
+from finetuner.context import Workshop
+from finetuner.data.dataset import data_digest
+from finetuner.deciding.promotion import Verdict
 from finetuner.pipeline import Outcome, train_project
 from finetuner.presets import config_of
 from finetuner.progress import PHASES, silent
-from finetuner.promotion import Verdict
-from finetuner.workshop import Workshop
 
 Json = dict[str, Any]
 
@@ -83,7 +83,7 @@ def _train(project: int, settings: Settings, *, fence: Callable[[], None] = _no_
 def test_a_project_becomes_a_version_that_can_be_served(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetuner.outcome.judge", _verdict(promote=True))
+    monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
     outcome, told = _train(project, replace(settings, head="semantic"))
     assert outcome.promoted
     assert outcome.reason.startswith("as the test wants it; the semantic head is not served: mean IoU")
@@ -126,7 +126,7 @@ def test_a_project_becomes_a_version_that_can_be_served(
 def test_the_next_training_is_compared_with_what_is_served(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetuner.outcome.judge", _verdict(promote=True))
+    monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
     first, _ = _train(project, settings)
     monkeypatch.undo()
     second, _ = _train(project, settings)
@@ -199,7 +199,7 @@ def test_images_are_encoded_once_for_all_trainings(
     def encode(*_: object) -> None:
         raise AssertionError("an image was encoded again")
 
-    monkeypatch.setattr("finetuner.dataset.encode", encode)
+    monkeypatch.setattr("finetuner.data.dataset.encode", encode)
     _train(project, settings)
 
 
@@ -207,7 +207,7 @@ def test_images_are_encoded_once_for_all_trainings(
 def test_whoever_lost_the_lease_publishes_and_promotes_nothing(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch, lost_at: int, published: int
 ) -> None:
-    monkeypatch.setattr("finetuner.outcome.judge", _verdict(promote=True))
+    monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
     asked = iter(range(1, 10))
 
     def fence() -> None:
@@ -224,7 +224,7 @@ def test_whoever_lost_the_lease_publishes_and_promotes_nothing(
 def test_a_candidate_that_was_overtaken_stays_a_challenger(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetuner.outcome.judge", _verdict(promote=True))
+    monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
 
     def fence() -> None:
         Registry(settings.model_dir).promote(project, None, reason="somebody rolled back meanwhile")
@@ -264,7 +264,7 @@ def test_what_a_worker_lacks_is_named(project: int, settings: Settings) -> None:
 def test_a_champion_that_cannot_be_served_is_not_what_is_served(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetuner.outcome.judge", _verdict(promote=True))
+    monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
     first, _ = _train(project, settings)
     registry = Registry(settings.model_dir)
     assert first.version is not None

@@ -10,12 +10,12 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder, SamVisionEncode
 
 from backend.errors import SettingsError
 from backend.masks.prompt import Click, Prompt
-from backend.sam.mask_decoder import decode_all
+from backend.sam.decoder import decode_all
 from backend.settings import Settings
 from finetuner import presets
 from finetuner.config import TrainConfig
 from finetuner.presets import DECODE_MIB, ENCODERS, PRESETS, computed_mib, peak_mib, preset_for, with_preset
-from finetuner.rounds import decode_losses
+from finetuner.training.rounds import decode_losses
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,21 @@ from PIL import Image
 
 from backend.errors import NothingToLearn
 from backend.registry.checkpoint import Manifest
-from backend.sam.embedding_files import DiskEmbeddings
+from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
 from backend.sam.scoring import Calibration
-from finetuner import outcome, recipe, training_run
-from finetuner.candidate import Candidate, Served, learnt_images
+from finetuner import recipe
 from finetuner.config import TrainConfig
-from finetuner.dataset import Embeddings, Sample
-from finetuner.exclusions import Exclusions
-from finetuner.objects import LabelledMask
-from finetuner.picture import picture_hash
+from finetuner.context import Workshop
+from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data.exclusions import Exclusions
+from finetuner.data.fingerprint import picture_hash
+from finetuner.data.objects import LabelledMask
+from finetuner.deciding import outcome
+from finetuner.deciding.candidate import Candidate, Served, learnt_images
 from finetuner.recipe import base_predictor, learn
-from finetuner.trainer import Trainer
-from finetuner.workshop import Workshop
+from finetuner.training import run as training_run
+from finetuner.training.loop import Trainer
 
 Json = dict[str, Any]
 CONFIG = TrainConfig(epochs=50, decodes=24, seconds=300.0, precision="float32", bootstrap_rounds=50)

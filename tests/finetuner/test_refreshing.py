@@ -9,12 +9,12 @@ import pytest
 from fakes.refreshes import RefreshLab, refresh_lab
 from rq import Queue
 
-from backend.jobs import REFRESH_QUEUE, Keys, SafeJob
-from backend.refreshes import REFRESHES
 from backend.registry.checkpoint import Manifest
-from backend.registry.store import Registry
+from backend.registry.local import Registry
 from backend.settings import Settings
-from backend.training import TrainingQueue, workers
+from backend.work.follower import REFRESHES
+from backend.work.jobs import REFRESH_QUEUE, Keys, SafeJob
+from backend.work.queue import TrainingQueue, workers
 from finetuner import refreshing
 
 

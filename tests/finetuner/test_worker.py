@@ -15,8 +15,8 @@ from fakes.training import Lab, alive, kill, lab
 from rq import Queue
 from rq.job import Job
 
-from backend.jobs import QUEUE, SafeJob, the_queue
-from backend.training import workers
+from backend.work.jobs import QUEUE, SafeJob, the_queue
+from backend.work.queue import workers
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,11 +15,11 @@ from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
 
-from backend.app import create_app
 from backend.registry.checkpoint import WEIGHTS_FILE, Manifest
-from backend.registry.store import Registry
+from backend.registry.local import Registry
 from backend.sam.loading import decoder_bytes, decoder_of, load_base, new_head
-from backend.sam.semantic import with_semantic
+from backend.sam.semantic.head import with_semantic
+from backend.server.app import create_app
 from backend.settings import Settings
 
 Publish = Callable[[int, int], str]

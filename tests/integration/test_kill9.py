@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from fakes.training import Lab, alive, kill, lab
 
-from backend import jobs
 from backend.errors import Unavailable
-from backend.jobs import Keys, connect
-from backend.training import TrainingQueue
+from backend.work import jobs
+from backend.work.jobs import Keys, connect
+from backend.work.queue import TrainingQueue
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
 
-from backend.app import create_app
-from backend.demo.label_studio import free_port
+from backend.cli.demo.label_studio import free_port
+from backend.server.app import create_app
 from backend.settings import Settings
-from backend.valkey import Valkey
+from backend.work.embedded import Valkey
 
 ROOT = Path(__file__).resolve().parents[2]
 PAYLOADS = ROOT / "tests" / "data" / "payloads"
@@ -230,5 +230,5 @@ def test_it_listens_beyond_loopback_with_credentials_alone(tiny_sam_dir: Path) -
 
 def test_our_own_environment_does_without_the_harness() -> None:
     """So that its old Flask gets in nobody's way."""
-    code = "import sys, backend.app; sys.exit('flask' in sys.modules or 'label_studio_ml' in sys.modules)"
+    code = "import sys, backend.server.app; sys.exit('flask' in sys.modules or 'label_studio_ml' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -17,7 +17,7 @@ from fakes.serving import Served, served
 
 from backend.errors import Busy
 from backend.registry.checkpoint import Manifest
-from backend.registry.store import Registry
+from backend.registry.local import Registry
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
 
 IMAGES, CACHE_MIB = 24, 8

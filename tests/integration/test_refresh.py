@@ -17,13 +17,13 @@ from fakes.serving import ROOT, Served, served
 from fakes.training import alive, kill
 from PIL import Image
 
-from backend.demo.label_studio import LabelStudioProcess
-from backend.labelstudio.client import LabelStudio
-from backend.labelstudio.prediction_store import PredictionStore
+from backend.cli.demo.label_studio import LabelStudioProcess
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.predictions import PredictionStore
 from backend.registry.checkpoint import Manifest
-from backend.registry.store import Registry
+from backend.registry.local import Registry
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
-from backend.valkey import live_url
+from backend.work.embedded import live_url
 
 pytestmark = pytest.mark.label_studio
 CONFIG = """<View><Image name="image" value="$image"/>

@@ -20,21 +20,21 @@ from PIL import Image
 from starlette.testclient import TestClient
 from transformers import SamModel
 
-from backend.app import create_app
-from backend.labelstudio.client import LabelStudio
-from backend.labelstudio.images import open_image
+from backend.images.source import open_image
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.controls.regions import mask_of_region
+from backend.labelstudio.controls.results import brush_region
 from backend.labelstudio.label_config import Control
-from backend.labelstudio.regions import mask_of_region
-from backend.labelstudio.results import brush_region
 from backend.masks.prompt import Click, Prompt
 from backend.registry.checkpoint import WEIGHTS_FILE
-from backend.registry.store import Registry
-from backend.sam.embeddings import halved, widened
+from backend.registry.local import Registry
+from backend.sam.embeddings.memory import halved, widened
 from backend.sam.loading import load_base
 from backend.sam.predictor import encode, predictor_of
+from backend.server.app import create_app
 from backend.settings import Settings
-from backend.training import TrainingQueue, connect
-from backend.valkey import Valkey
+from backend.work.embedded import Valkey
+from backend.work.queue import TrainingQueue, connect
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <BrushLabels name="brush" toName="image"><Label value="Disc"/></BrushLabels></View>"""

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
+from backend.labelstudio.controls.results import prediction, regions_of_mask
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.results import prediction, regions_of_mask
 from backend.live.comparing import Compared, Given, compare, given_by_prediction, region_ids
 from backend.masks.metrics import boundary_iou, iou
 

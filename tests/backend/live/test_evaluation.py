@@ -12,9 +12,9 @@ import pytest
 from fakes.label_studio import FakeLabelStudio
 
 from backend.errors import Unavailable, Upstream
-from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.controls.results import brush_region
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.results import brush_region
 from backend.labelstudio.webhook import AnnotationChange, annotation_changes
 from backend.live.evaluation import LiveEvaluation
 from backend.live.sent import SentRegions

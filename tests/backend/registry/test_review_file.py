@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backend.errors import BadCheckpoint, NotFound
-from backend.masks.kept_mask import KeptMask
+from backend.masks.packed import KeptMask
 from backend.registry.review_file import (
     MODELS,
     PROMPTS,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from backend.masks.kept_mask import KeptMask
+from backend.masks.packed import KeptMask
 from backend.registry.review_file import DrawnMask, ReviewedObject
 from backend.review.cards import cards, edge_window, ordered
 from backend.review.flags import Flag

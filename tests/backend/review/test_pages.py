@@ -20,17 +20,17 @@ from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
 
-from backend.app import create_app
 from backend.errors import NotFound
-from backend.jobs import Keys
-from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio
 from backend.registry.checkpoint import Manifest
+from backend.registry.local import Registry
 from backend.registry.review_file import REVIEW_FILE, read_review
-from backend.registry.store import Registry
 from backend.review.crops import Crops
 from backend.review.pages import Pages
 from backend.review.tasks import TAB
-from backend.valkey import Valkey
+from backend.server.app import create_app
+from backend.work.embedded import Valkey
+from backend.work.jobs import Keys
 
 OURS = {"Origin": "http://127.0.0.1:9090"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.labelstudio.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio
 from backend.review.tasks import task_url
 
 

@@ -128,7 +128,7 @@ def test_after_the_deadline_what_was_found_comes_out(tiny_base: BaseModel) -> No
 def test_most_bricks_of_a_photograph_are_found_and_little_else(mobile_base: BaseModel) -> None:
     import io
 
-    from backend.demo.photographs import sample_photographs
+    from backend.cli.demo.photographs import sample_photographs
 
     photograph = next(each for each in sample_photographs() if each.name.startswith("bricks"))
     predictor = Predictor(mobile_base, decoder_of(mobile_base, None), version="mobile-sam")

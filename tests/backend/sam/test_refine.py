@@ -145,7 +145,7 @@ def test_nothing_is_encoded_where_a_crop_is_not_worth_it() -> None:
 
 @pytest.mark.weights
 def test_a_coin_on_a_4000_px_picture_gets_a_tighter_edge(mobile_base: BaseModel) -> None:
-    from backend.demo.photographs import sample_photographs
+    from backend.cli.demo.photographs import sample_photographs
 
     coins = sample_photographs()[0]
     canvas = Image.new("RGB", (4000, 3000), (20, 20, 20))

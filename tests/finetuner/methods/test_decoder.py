@@ -7,8 +7,8 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.decoder import cells_of, decode_all
 from backend.sam.loading import BaseModel
-from backend.sam.mask_decoder import cells_of, decode_all
 from backend.sam.predictor import Embedding, prompt_tensors
 from finetuner.methods import new_method
 from finetuner.methods.base import Asked

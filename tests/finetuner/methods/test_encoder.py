@@ -13,16 +13,16 @@ from transformers import SamVisionConfig
 
 from backend.errors import BadInput
 from backend.masks.prompt import Click, Prompt
-from backend.sam.adapters import LORA, Adapter, sharing
+from backend.sam.adapters.served import LORA, Adapter, sharing
+from backend.sam.layers.tiny_vit import TinyVitEncoder
 from backend.sam.loading import BaseModel, load_base, with_adapter
 from backend.sam.predictor import Embedding, encode
-from backend.sam.tiny_vit import TinyVitEncoder
 from finetuner.config import TrainConfig
-from finetuner.dataset import Sample
+from finetuner.data.dataset import Sample
 from finetuner.methods import new_method
 from finetuner.methods.base import ENCODER, Method
 from finetuner.methods.encoder import recomputes
-from finetuner.trainer import Trainer
+from finetuner.training.loop import Trainer
 
 ENCODERS = ("lora", "conv-lora")
 CONFIG = TrainConfig(
@@ -32,7 +32,7 @@ PROMPT = Prompt(clicks=(Click(x_px=18.0, y_px=24.0),))
 
 
 class Images:
-    """Stands where finetuner.dataset.Embeddings does, for one image."""
+    """Stands where finetuner.data.dataset.Embeddings does, for one image."""
 
     def __init__(self, base: BaseModel, image: Image.Image) -> None:
         self.base, self.image, self.kept = base, image, 0

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.masks.kept_mask import KeptMask
 from backend.masks.metrics import iou
-from finetuner.dataset import Sample
-from finetuner.evaluation import METRICS, Measured
-from finetuner.objects import LabelledMask
+from backend.masks.packed import KeptMask
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import LabelledMask
+from finetuner.measuring.evaluation import METRICS, Measured
 from finetuner.report.overlays import LONGEST_PX, changes, overlay
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from selenium import webdriver
 
 from backend.registry.checkpoint import Manifest
-from finetuner.objects import SIZES
+from finetuner.data.objects import SIZES
 from finetuner.report.overlays import Overlay
 from finetuner.report.page import Shown, render
 

@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.predictor import Embedding, encode
-from backend.sam.semantic import with_semantic
+from backend.sam.semantic.head import with_semantic
 from finetuner.config import TrainConfig
-from finetuner.dataset import Sample
-from finetuner.objects import LabelledMask
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import LabelledMask
 from finetuner.semantic.learning import SemanticTrainer, semantic_loss
 from finetuner.semantic.measuring import measure_semantic
 from finetuner.semantic.targets import Target, labels_of, target_of

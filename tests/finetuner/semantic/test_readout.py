@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from backend.sam.decoder import cells_of
 from backend.sam.loading import BaseModel, new_head
-from backend.sam.mask_decoder import cells_of
 from backend.sam.predictor import Embedding
-from backend.sam.semantic import SemanticHead, seen_around
-from finetuner.dataset import Sample
-from finetuner.objects import LabelledMask
+from backend.sam.semantic.head import SemanticHead, seen_around
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import LabelledMask
 from finetuner.semantic.readout import begin_readout
 from finetuner.semantic.targets import target_of
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from finetuner.dataset import Sample
-from finetuner.objects import LabelledMask
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import LabelledMask
 from finetuner.semantic.targets import class_weights, classes_of, labels_of, target_of
 
 

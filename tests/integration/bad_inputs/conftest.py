@@ -9,7 +9,7 @@ import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.served import Served, data_uri, picture, serving
 
-from backend.valkey import Valkey
+from backend.work.embedded import Valkey
 
 
 class Serve(Protocol):

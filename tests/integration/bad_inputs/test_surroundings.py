@@ -13,49 +13,49 @@ import requests
 from fakes.served import Served, data_uri, picture, refused
 
 from backend.registry.checkpoint import Manifest
-from backend.registry.store import Registry
+from backend.registry.local import Registry
 from backend.sam.loading import BaseModel, decoder_bytes, load_base
 
 ROOT = Path(__file__).resolve().parents[3]
 
 # Tests of the same cases where they do not come in through the door, or where a smaller test says more.
 ELSEWHERE = {
-    9: ["backend/labelstudio/test_images.py::test_a_name_that_turns_to_loopback_after_the_check_is_not_followed"],
-    10: ["backend/labelstudio/test_download.py::test_a_byte_now_and_then_runs_into_the_time_limit"],
+    9: ["backend/images/test_source.py::test_a_name_that_turns_to_loopback_after_the_check_is_not_followed"],
+    10: ["backend/net/test_download.py::test_a_byte_now_and_then_runs_into_the_time_limit"],
     16: [
-        "backend/labelstudio/test_regions.py::test_what_is_no_mask_of_this_image_is_refused_with_the_reason",
-        "finetuner/test_annotations.py::test_unusable_regions_are_left_out_each_with_its_reason",
+        "backend/labelstudio/controls/test_regions.py::test_what_is_no_mask_of_this_image_is_refused_with_the_reason",
+        "finetuner/data/test_annotations.py::test_unusable_regions_are_left_out_each_with_its_reason",
     ],
     21: [
         "backend/labelstudio/test_rle.py::test_a_bomb_of_half_a_megabyte_is_refused_at_once_and_in_little_memory",
         "backend/labelstudio/test_rle.py::test_nonsense_is_refused_with_the_reason",
     ],
-    25: ["backend/test_training.py::test_a_thousand_requests_in_a_second_are_one_training"],
+    25: ["backend/work/test_queue.py::test_a_thousand_requests_in_a_second_are_one_training"],
     27: [
         "backend/sam/test_loading.py::test_a_decoder_with_the_right_digest_and_wrong_content_is_refused",
         "backend/sam/test_loading.py::test_a_flipped_byte_is_refused",
         "backend/sam/test_loading.py::test_a_decoder_of_another_base_or_method_is_refused",
         "backend/registry/test_checkpoint.py::test_damaged_weights_are_refused",
         "backend/registry/test_checkpoint.py::test_a_manifest_that_is_none_of_ours_is_refused",
-        "backend/sam/test_slot.py::test_a_corrupt_champion_is_refused_once_and_the_old_one_goes_on",
+        "backend/serving/test_slot.py::test_a_corrupt_champion_is_refused_once_and_the_old_one_goes_on",
         "integration/test_hot_swap.py::test_a_corrupt_checkpoint_is_refused_and_told_and_the_old_one_goes_on",
     ],
     28: [
-        "finetuner/test_annotations.py::test_unusable_regions_are_left_out_each_with_its_reason",
-        "finetuner/test_annotations.py::test_a_task_without_a_usable_annotation_is_left_out_with_the_reason",
+        "finetuner/data/test_annotations.py::test_unusable_regions_are_left_out_each_with_its_reason",
+        "finetuner/data/test_annotations.py::test_a_task_without_a_usable_annotation_is_left_out_with_the_reason",
         "finetuner/test_pipeline.py::test_without_annotations_there_is_nothing_to_learn",
         "integration/test_training.py::test_a_project_without_annotations_is_refused_in_words_that_the_status_shows",
     ],
     29: [
-        "backend/labelstudio/test_client.py::test_every_failure_is_one_sentence",
-        "backend/labelstudio/test_client.py::test_half_a_page_is_read_again",
+        "backend/labelstudio/api/test_client.py::test_every_failure_is_one_sentence",
+        "backend/labelstudio/api/test_client.py::test_half_a_page_is_read_again",
         "finetuner/test_pipeline.py::test_an_image_that_is_gone_is_left_out",
     ],
     30: [
-        "backend/registry/test_store.py::test_a_full_disk_leaves_the_champion_as_it_was_and_says_so",
-        "backend/registry/test_store.py::test_a_read_only_folder_says_so_and_serves_on",
-        "backend/registry/test_store.py::test_a_registry_that_went_away_is_not_an_empty_one",
-        "backend/registry/test_watch.py::test_it_survives_what_looking_raises_and_tells_each_reason_once",
+        "backend/registry/test_local.py::test_a_full_disk_leaves_the_champion_as_it_was_and_says_so",
+        "backend/registry/test_local.py::test_a_read_only_folder_says_so_and_serves_on",
+        "backend/registry/test_local.py::test_a_registry_that_went_away_is_not_an_empty_one",
+        "backend/files/test_watch.py::test_it_survives_what_looking_raises_and_tells_each_reason_once",
     ],
 }
 

@@ -1,0 +1,1 @@
+"""Coordinates of small charts, and the template that draws them."""

@@ -1,0 +1,151 @@
+"""Figures to the coordinates of small charts; chart.html draws them, so that colours follow the reader's theme."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import BaseLoader, ChoiceLoader, PackageLoader
+
+Point = tuple[float, float]
+
+WIDTH, HEIGHT = 420.0, 240.0  # of the chart's own units; the page scales it
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 12.0, 34.0
+_TICKS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One line: `(x, y)` points in the units of what they show. `style` is a class of the template's style sheet."""
+
+    name: str
+    style: str
+    points: tuple[Point, ...]
+    has_dots: bool = False
+    counts: tuple[int, ...] | None = None  # what each point stands for, shown by the area of its dot
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A point of a line in the chart's units."""
+
+    x: float
+    y: float
+    radius: float = 3.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A series in the chart's units: an SVG path, and the dots on it."""
+
+    name: str
+    style: str
+    path: str
+    dots: tuple[Dot, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """A mark on an axis at `at` in the chart's units."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """All that the template needs to draw one chart of WIDTH x HEIGHT units."""
+
+    title: str
+    x_label: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    lines: tuple[Line, ...]
+    diagonal: str | None = None
+    left: float = _LEFT
+    right: float = WIDTH - _RIGHT
+    bottom: float = HEIGHT - _BOTTOM
+    top: float = _TOP
+
+
+def with_charts(templates: BaseLoader) -> BaseLoader:
+    """Templates that may `{% from "chart.html" import draw %}`."""
+    return ChoiceLoader([templates, PackageLoader("backend.charts", ".")])
+
+
+def chart(  # noqa: PLR0913 - all but two by name
+    title: str,
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_range: tuple[float, float] | None = None,
+    has_diagonal: bool = False,
+    has_whole_x: bool = False,
+) -> Chart | None:
+    """Scale the series to the chart; None where not one of them has a finite point.
+
+    The axes hold all points; `y_range` widens the vertical one. `has_diagonal` draws y = x.
+    `has_whole_x` marks whole numbers alone, where there is nothing between them.
+    """
+    kept = [(each, [p for p in each.points if math.isfinite(p[0]) and math.isfinite(p[1])]) for each in series]
+    points = [point for _, found in kept for point in found]
+    if not points:
+        return None
+    x_low, x_high = _widened(min(x for x, _ in points), max(x for x, _ in points))
+    ys = [y for _, y in points] + list(y_range or ())
+    y_low, y_high = _widened(min(ys), max(ys))
+    if has_diagonal:
+        x_low, x_high = min(x_low, 0.0), max(x_high, 1.0)
+
+    def place(point: Point) -> Point:
+        x = _LEFT + (point[0] - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT)
+        y = HEIGHT - _BOTTOM - (point[1] - y_low) / (y_high - y_low) * (HEIGHT - _TOP - _BOTTOM)
+        return round(x, 2), round(y, 2)
+
+    x_ticks = [x for x in ticks(x_low, x_high) if not has_whole_x or x.is_integer()]
+    ends = max(x_low, y_low), min(x_high, y_high)
+    return Chart(
+        title=title,
+        x_label=x_label,
+        x_ticks=tuple(Tick(at=place((x, y_low))[0], text=_number(x)) for x in x_ticks),
+        y_ticks=tuple(Tick(at=place((x_low, y))[1], text=_number(y)) for y in ticks(y_low, y_high)),
+        lines=tuple(_line(each, [place(point) for point in found]) for each, found in kept if found),
+        diagonal=_path([place((end, end)) for end in ends]) if has_diagonal else None,
+    )
+
+
+def ticks(low: float, high: float) -> tuple[float, ...]:
+    """Three to seven round numbers within the range, rising; the range must not be empty."""
+    step = 10.0 ** math.floor(math.log10((high - low) / _TICKS))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= _TICKS + 1)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return tuple(round(index * step, 12) for index in range(first, last + 1))
+
+
+def whisker(interval: Sequence[float], *, reach: float) -> tuple[float, float, float]:
+    """Mean, low and high of an interval as places from 0 to 100 of a bar from -reach to +reach; beyond it they stop."""
+    mean, low, high = (50 + 50 * max(-1.0, min(1.0, value / reach)) for value in interval)
+    return round(mean, 2), round(low, 2), round(high, 2)
+
+
+def _line(series: Series, placed: Sequence[Point]) -> Line:
+    dots = tuple(Dot(x, y) for x, y in placed) if series.has_dots or len(placed) == 1 else ()
+    if series.counts is not None and len(series.counts) == len(dots):
+        most = max(series.counts)
+        dots = tuple(
+            Dot(dot.x, dot.y, round(1.5 + 6 * math.sqrt(count / most), 2))
+            for dot, count in zip(dots, series.counts, strict=True)
+        )
+    return Line(name=series.name, style=series.style, path=_path(placed), dots=dots)
+
+
+def _path(points: Sequence[Point]) -> str:
+    return "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    """A range that is not empty."""
+    return (low, high) if high - low > 1e-9 else (low - 0.5, high + 0.5)
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"

@@ -1,0 +1,32 @@
+"""`samloop demo`: the whole thing on this machine, to click through or unattended."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend.cli.console import print_json, setup_logging
+from backend.settings import Settings
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="The whole loop unattended, then stop.")] = False,  # noqa: FBT002 - typer's flags
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The backend's port; 0: any that is free.")] = 9090,
+    label_studio_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Label Studio's port; 0: any that is free.")
+    ] = 8080,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", help="Folder that keeps everything; a later demo in it goes on. Absent: a new one."),
+    ] = None,
+) -> None:
+    """Start a real Label Studio with a sample project, the backend, a worker and the embedded Valkey."""
+    from backend.cli.demo.story import run_demo
+
+    settings = Settings.from_env()
+    setup_logging(settings.log_level)
+    outcome = run_demo(settings, once=once, port=port, label_studio_port=label_studio_port, directory=directory)
+    if outcome is not None:
+        print_json(outcome.to_json())
+        if not outcome.promoted:
+            raise SystemExit(1)

@@ -1,0 +1,222 @@
+"""What the demo runs: Label Studio and `samloop up`, each a child process with all its data in one folder."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+import requests
+
+from backend.cli.demo.label_studio import LabelStudioProcess, free_port
+from backend.errors import Unavailable
+from backend.files.children import bound_to_parent, end
+from backend.labelstudio.api.client import LabelStudio
+from backend.settings import Settings
+
+_CHECKOUT = Path(__file__).resolve().parents[3]
+_STOP_STACK_S = 75.0  # a training under way is put down first
+_AWAY_S = 60.0
+# Where nobody says otherwise: most of what there is to gain here, and still worth waiting for; and masks on the
+# photographs that nobody has labelled, which have no rectangles to go by.
+_DEFAULTS = {"SAMLOOP_TRAIN_SECONDS": "150", "SAMLOOP_AUTOMATIC": "true", "SAMLOOP_AUTOMATIC_POINTS": "8"}
+_PATIENCE_S = 60.0
+_MODEL_S = 600.0  # the first start fetches the weights and converts them
+
+
+class House:
+    """Label Studio, backend, worker and Valkey, up as long as the context is open. Ends them by process id.
+
+    Args:
+        settings: credentials, and what the backend's own environment decides; where its registry and its queue are is
+            decided here, so that a demo touches nobody's.
+        directory: keeps everything; the next demo in it goes on with it.
+        port: the backend's; 0: any free one.
+        label_studio_port: Label Studio's; 0: any free one.
+    """
+
+    def __init__(self, settings: Settings, *, directory: Path, port: int, label_studio_port: int) -> None:
+        directory = directory.absolute()
+        user, password = settings.basic_auth_user, settings.basic_auth_pass
+        self.basic_auth = (user, password) if user and password else None
+        self.directory, self.port = directory, port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log_path = directory / "samloop.log"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        password, token = _login(directory / "login.json")
+        self.label_studio = LabelStudioProcess(
+            find_label_studio(),
+            data_dir=directory / "label-studio",
+            port=label_studio_port,
+            password=password,
+            token=token,
+        )
+        self.client = LabelStudio(self.label_studio.url, self.label_studio.token)
+        self._stack: subprocess.Popen[bytes] | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._open.enter_context(_stopped_by_signals())
+        try:
+            self._open.callback(self._stop_stack)
+            self._start_stack()  # loads its model while Label Studio makes its tables
+            self._open.callback(self.label_studio.stop)
+            self.label_studio.start()
+            self._wait_for_model()
+        except BaseException:
+            self._open.close()
+            raise
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        # The backend first: a training that is put down still reads from Label Studio.
+        self._stop_stack()
+        self._open.close()
+
+    def status(self, project_id: int) -> dict[str, Any]:
+        """What `GET /projects/{id}/status` of the backend tells.
+
+        Raises:
+            Unavailable: a process ended, or the backend does not answer.
+        """
+        return self._get(f"/projects/{project_id}/status")
+
+    def _get(self, path: str) -> dict[str, Any]:
+        # `samloop up` starts again what died, and a busy disk holds the queue up: an answer may be late.
+        deadline = time.monotonic() + _AWAY_S
+        while True:
+            self._check_alive()
+            try:
+                return self._got(path)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(1.0)
+
+    def _got(self, path: str) -> dict[str, Any]:
+        try:
+            reply = requests.get(self.url + path, auth=self.basic_auth, timeout=10)
+            reply.raise_for_status()
+            found: dict[str, Any] = reply.json()
+        except (requests.RequestException, ValueError) as fault:
+            raise Unavailable(
+                f"the backend does not answer on {self.url}{path}: {fault}; see {self.log_path}"
+            ) from fault
+        return found
+
+    def _check_alive(self) -> None:
+        for name, status, log_path in (
+            ("samloop up", self._stack.poll() if self._stack else None, self.log_path),
+            ("Label Studio", self.label_studio.poll(), self.label_studio.log_path),
+        ):
+            if status is not None:
+                raise Unavailable(
+                    f"{name} ended by itself with status {status}; the end of {log_path}:\n{_tail(log_path)}"
+                )
+
+    def _start_stack(self) -> None:
+        _check_free(self.port)
+        with self.log_path.open("ab") as log:
+            self._stack = subprocess.Popen(  # noqa: S603 - our own program and options
+                # -P: not what lies in the folder that we happen to be in.
+                [sys.executable, "-P", "-m", "backend", "up", "--port", str(self.port)],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is ours to pass on, in the right order
+                preexec_fn=bound_to_parent(),  # noqa: PLW1509 - a single system call, looked up before the fork
+            )
+
+    def _environment(self) -> dict[str, str]:
+        """Ours, with the demo's own Label Studio, registry and queue: its worker must not take others' trainings."""
+        kept = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+        return (
+            _DEFAULTS
+            | kept
+            | {
+                "LABEL_STUDIO_URL": self.label_studio.url,
+                "LABEL_STUDIO_API_KEY": self.label_studio.token,
+                "MODEL_DIR": str(self.directory / "models"),
+                "SAMLOOP_QUEUE_DIR": str(self.directory / "queue"),
+                "SAMLOOP_BACKEND_URL": self.url,
+            }
+        )
+
+    def _wait_for_model(self) -> None:
+        deadline = time.monotonic() + _MODEL_S
+        while time.monotonic() < deadline:
+            self._check_alive()
+            try:
+                health = requests.get(f"{self.url}/health", auth=self.basic_auth, timeout=5).json()
+            except (requests.RequestException, ValueError):
+                health = {}
+            if health.get("error"):
+                raise Unavailable(f"the backend has no model: {health['error']}")
+            if health.get("model") == "ready":
+                return
+            time.sleep(0.2)
+        raise Unavailable(f"the backend's model was not loaded within {_MODEL_S:.0f} s; see {self.log_path}")
+
+    def _stop_stack(self) -> None:
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            end(stack, grace_s=_STOP_STACK_S)
+
+
+def find_label_studio() -> Path:
+    """The executable that `make label-studio` installs: in the checkout, or in the folder one stands in.
+
+    Raises:
+        Unavailable: it is in neither.
+    """
+    for root in (_CHECKOUT, Path.cwd()):
+        if (found := root / ".venv-label-studio" / "bin" / "label-studio").is_file():
+            return found
+    raise Unavailable(
+        f"no Label Studio in {_CHECKOUT / '.venv-label-studio'}: run `make label-studio` in a checkout of samloop "
+        "(an environment of its own: its pins do not fit samloop's)"
+    )
+
+
+def _login(path: Path) -> tuple[str, str]:
+    """The administrator's password and token: a folder's Label Studio keeps those it was made with."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({"password": secrets.token_urlsafe(9), "token": secrets.token_hex(20)}))
+    kept = json.loads(path.read_text())
+    return str(kept["password"]), str(kept["token"])
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise Unavailable(f"port {port} is taken: name another with --port, or any free one with --port 0")
+
+
+def _tail(path: Path) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-15:])
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP leave through every `finally`, as Ctrl-C does."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # one is enough: a second must not cut the stopping short
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

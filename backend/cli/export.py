@@ -1,0 +1,47 @@
+"""`samloop export`: a served version, or a checkpoint, as a folder that other programs load."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from backend.cli.console import out, settings_and_logging
+from backend.errors import BadInput
+
+
+def export(
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to make; it must be new or empty.")],
+    how: Annotated[
+        Literal["hf", "sam", "onnx"],
+        typer.Option(
+            "--format",
+            help="hf: transformers' save_pretrained; sam: segment-anything's (MobileSAM's) state dict; "
+            "onnx: the image encoder, and the prompt encoder with the mask decoder.",
+        ),
+    ],
+    project: Annotated[
+        int | None, typer.Option("--project", "-p", min=1, help="Export the version that this project is served by.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Export the checkpoint in this folder.", exists=True, file_okay=False)
+    ] = None,
+) -> None:
+    """Write a fine-tuned model for other programs, with a model card."""
+    if (project is None) == (checkpoint is None):
+        raise BadInput("give --project N or --checkpoint DIR, one of the two")
+    from backend.registry.checkpoint import read_manifest
+    from backend.registry.local import Registry
+    from backend.sam.export import folder as exporting
+    from backend.sam.loading import base_name, load_as_stored
+
+    settings = settings_and_logging()
+    if checkpoint is None and project is not None:
+        registry = Registry(settings.model_dir)
+        champion = registry.champion(project)
+        if champion is not None and champion.version is not None:
+            checkpoint = registry.folder(champion.version)
+    name = str(checkpoint) if checkpoint else base_name(settings.model, device=settings.device)
+    manifest = read_manifest(checkpoint) if checkpoint else None
+    origin = exporting.Origin(load_as_stored(name, cache_dir=settings.cache_dir), manifest)
+    folder = exporting.export(origin, how=how, out=out_dir)
+    out.print(f"{origin.version} is in {folder}: {exporting.CARD_FILE} in it says how to load it", soft_wrap=True)

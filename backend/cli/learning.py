@@ -1,0 +1,148 @@
+"""`samloop train` and `samloop evaluate`: with Label Studio and a queue, or offline on an export."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from backend.cli.console import AsJson, err, out, print_json, settings_and_logging
+from backend.errors import BadInput
+from backend.registry.checkpoint import REPORT_FILE
+from backend.work.progress import progress_line
+
+Export = Annotated[
+    Path | None, typer.Option(help="Label Studio's JSON export.", exists=True, dir_okay=False, readable=True)
+]
+Images = Annotated[
+    Path | None, typer.Option(help="Folder with the images, looked up by file name.", exists=True, file_okay=False)
+]
+
+
+def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
+    project: Annotated[
+        int | None, typer.Option("--project", "-p", min=1, help="Queue a training of this project.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it ends.")] = False,  # noqa: FBT002 - typer's flags
+    export: Export = None,
+    images: Images = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the checkpoint.", file_okay=False)] = None,
+    method: Annotated[
+        Literal["decoder", "lora", "conv-lora"] | None,
+        typer.Option(help="What training changes; absent: SAMLOOP_METHOD.", show_default=False),
+    ] = None,
+    head: Annotated[
+        Literal["promptable", "semantic"],
+        typer.Option(help="semantic: also train a head that pre-annotates without prompts."),
+    ] = "promptable",
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Epochs, as long as --seconds allow; absent: as many as the recipe finds worth it."
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Stop training after so many seconds; absent: SAMLOOP_TRAIN_SECONDS.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random draw: the same seed, the same weights.")] = 0,
+) -> None:
+    """Train on a project (--project, queued) or on an export (--export, without Label Studio)."""
+    if project is not None:
+        if export or images or out_dir:
+            raise BadInput("--project trains in the queue and --export offline: give one of the two")
+        from backend.cli.queue import train_project
+
+        train_project(project, wait=wait)
+        return
+    if not (export and images and out_dir):
+        raise BadInput("give --project N, or --export FILE --images DIR --out DIR")
+    from finetuner.offline import train_export
+
+    manifest = train_export(
+        export,
+        images,
+        out_dir,
+        settings=settings_and_logging(),
+        method=method,
+        head=head,
+        epochs=epochs,
+        seconds=seconds,
+        seed=seed,
+        progress=print_progress,
+    )
+    out.print(f"{manifest.version} is in {out_dir}: `samloop evaluate --checkpoint {out_dir}` measures it again")
+    if forgetting := manifest.metrics.get("forgetting"):
+        out.print(forgetting["said"], soft_wrap=True, highlight=False)
+    out.print(f"the report: {(out_dir / REPORT_FILE).absolute()}", soft_wrap=True)
+
+
+def print_progress(phase: str, **figures: float | str) -> None:
+    """One line a step on stderr; a text of several lines stands on its own below."""
+    tables = [value for value in figures.values() if isinstance(value, str) and "\n" in value]
+    for text in (f"{phase:<11} {progress_line(figures)}", *tables):
+        err.print(text, markup=False, highlight=False, soft_wrap=True)
+    sys.stderr.flush()
+
+
+def evaluate(
+    export: Export = None,
+    images: Images = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the checkpoint to measure; absent: the base model alone.", exists=True, file_okay=False
+        ),
+    ] = None,
+    champion: Annotated[
+        Path | None, typer.Option(help="Folder of the checkpoint that it should beat.", exists=True, file_okay=False)
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - typer's flags
+) -> None:
+    """Measure the base model, and a checkpoint against it, on the held-out images of an export."""
+    if not (export and images):
+        raise BadInput("give --export FILE and --images DIR (and --checkpoint DIR to compare with the base model)")
+    from finetuner.offline import evaluate_export
+
+    report = evaluate_export(
+        export,
+        images,
+        checkpoint=checkpoint,
+        champion=champion,
+        settings=settings_and_logging(),
+        progress=print_progress,
+    )
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    table = Table(title=f"{report['objects']} held-out objects on {report['images']} images")
+    models = [name for name in ("base", "served", "candidate") if report.get(name)]
+    compared = {"base": "difference", "served": "difference_to_served"} if "candidate" in models else {}
+    headings = {"base": "base", "served": "champion", "candidate": "candidate"}
+    for heading in ("prompt", "metric", *(headings[name] for name in models)):
+        table.add_column(heading)
+    for name in compared:
+        if name in models:
+            table.add_column(f"to the {headings[name]} [95 %]")
+    for prompt in ("box", "point"):
+        for metric in ("iou", "boundary_iou", "over_area", "under_area", "hd95_px"):
+            table.add_row(
+                prompt,
+                metric,
+                *(f"{report[name][prompt][metric]:.3f}" for name in models),
+                *(
+                    "{:+.3f} [{:+.3f}, {:+.3f}]".format(*report[difference][prompt][metric])
+                    for name, difference in compared.items()
+                    if name in models
+                ),
+            )
+    out.print(table)
+    for name in models:
+        if found := report[name].get("semantic"):
+            out.print(f"without a prompt, {headings[name]}: IoU {found['iou']:.3f} over labels")
+    if report.get("note"):
+        out.print(report["note"], soft_wrap=True)

@@ -1,0 +1,152 @@
+"""`samloop weights`, `settings` and `doctor`: what this machine has, and what it lacks."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from backend.cli.console import out, settings_and_logging
+from backend.errors import SamloopError, Unavailable
+from backend.settings import Settings, settings_fields
+
+_LITTLE_MIB = 512  # less free space than this, and other programs suffer too
+
+
+def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and convert this model.")] = None) -> None:
+    """Fetch and verify a base model's weights; without a name, list what is known."""
+    from backend.sam.weights import base_weights, known_weights
+
+    settings = settings_and_logging()
+    if name is not None:
+        out.print(f"{name}: {base_weights(name, cache_dir=settings.cache_dir)}", soft_wrap=True)
+        return
+    table = Table("model", "here", "where")
+    for known in known_weights(cache_dir=settings.cache_dir):
+        table.add_row(known.name, "yes" if known.folder else "no", str(known.folder or known.source))
+    out.print(table)
+
+
+def settings_table() -> None:
+    """Every environment variable, its default and what it decides, as README shows them."""
+    sys.stdout.write(settings_markdown())
+
+
+def settings_markdown() -> str:
+    """Every setting as a Markdown table: variable, default, what it decides."""
+    lines = ["| Variable | Default | What it decides |", "| --- | --- | --- |"]
+    for each in settings_fields():
+        default = "" if each.default in (None, (), MISSING) else str(each.default)
+        if each.default_factory is not MISSING:
+            default = {
+                "model_dir": "~/.local/share/samloop/models",
+                "queue_dir": "~/.local/share/samloop/queue",
+                "cache_dir": "~/.cache/samloop",
+            }[each.name]
+        text = each.metadata["text"].replace("|", "\\|")
+        lines.append(f"| `{each.metadata['variable']}` | {f'`{default}`' if default else ''} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def doctor() -> None:
+    """Check settings, Label Studio, queue, registry and weights; tell how to mend what is wrong.
+
+    One line a check; exit status 1 if anything is wrong.
+    """
+    healthy = True
+    for name, check in _checks():
+        try:
+            out.print(f"ok    {name}: {check()}", markup=False, highlight=False, soft_wrap=True)
+        except SamloopError as fault:
+            healthy = False
+            out.print(f"WRONG {name}: {fault}", markup=False, highlight=False, soft_wrap=True)
+    if not healthy:
+        raise SystemExit(1)
+
+
+def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "settings", _settings
+    try:
+        settings = Settings.from_env()
+    except SamloopError:
+        return  # its line told why; nothing else can be looked at
+    yield "label studio", lambda: _label_studio(settings)
+    yield "queue", lambda: _queue(settings)
+    yield "refreshes", lambda: _refreshes(settings)
+    yield "registry", lambda: _registry(settings)
+    yield "weights", lambda: _weights(settings)
+    yield "embeddings", lambda: _embeddings(settings)
+
+
+def _settings() -> str:
+    Settings.from_env()
+    return "every variable can be used"
+
+
+def _label_studio(settings: Settings) -> str:
+    from backend.labelstudio.api.client import LabelStudio
+
+    if not settings.label_studio_url or not settings.label_studio_api_key:
+        raise Unavailable(
+            "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set: trainings pull annotations with them"
+        )
+    user = LabelStudio(settings.label_studio_url, settings.label_studio_api_key).whoami()
+    return f"{settings.label_studio_url} knows us as {user}"
+
+
+def _queue(settings: Settings) -> str:
+    from backend.cli.queue import queue_url
+    from backend.work.queue import connect, workers
+
+    count = workers(connect(queue_url(settings)))
+    if not count:
+        raise Unavailable("the queue answers, but no worker listens: start `samloop worker` (or `samloop up`)")
+    return f"it answers, {count} worker(s) listen"
+
+
+def _refreshes(settings: Settings) -> str:
+    from backend.cli.queue import queue_url
+    from backend.work.follower import REFRESHES
+    from backend.work.queue import connect, workers
+
+    if not settings.refresh:
+        return "switched off (SAMLOOP_REFRESH)"
+    count = workers(connect(queue_url(settings)), work=REFRESHES)
+    if not count:
+        raise Unavailable(
+            "every promotion asks for fresh pre-annotations (SAMLOOP_REFRESH), and no worker makes them: start "
+            "`samloop worker --refresh` (or `samloop up`)"
+        )
+    return f"{count} worker(s) listen"
+
+
+def _registry(settings: Settings) -> str:
+    from backend.registry.local import Registry
+
+    registry = Registry(settings.model_dir)
+    registry.sweep()
+    return f"{settings.model_dir} is writable and holds {len(registry.projects())} project(s)"
+
+
+def _embeddings(settings: Settings) -> str:
+    from backend.sam.embeddings.files import DiskEmbeddings
+
+    disk = DiskEmbeddings.of(settings)
+    free_mib = disk.free_bytes() >> 20  # before its files are counted: it tells what is wrong with the folder
+    used_mib = disk.usage_bytes() >> 20
+    if free_mib < min(_LITTLE_MIB, settings.disk_mib - used_mib):
+        raise Unavailable(
+            f"{disk.folder} holds {used_mib} of SAMLOOP_DISK_MIB={settings.disk_mib} MiB, and the disk has only "
+            f"{free_mib} MiB left: free some space, or set SAMLOOP_DISK_MIB lower"
+        )
+    return f"{disk.folder} is writable and holds {used_mib} of {settings.disk_mib} MiB"
+
+
+def _weights(settings: Settings) -> str:
+    from backend.sam.loading import base_name
+    from backend.sam.weights import base_weights
+
+    name = base_name(settings.model, device=settings.device)
+    return f"{name} in {base_weights(settings.model or name, cache_dir=settings.cache_dir)}"

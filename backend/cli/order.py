@@ -1,0 +1,134 @@
+"""`samloop order`: which tasks to label first, and Label Studio set up so that it brings them."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from backend.cli.console import ProjectOption, err, out, settings_and_logging
+from backend.cli.project import SCORES_TAB, UNTOUCHED, label_studio
+from backend.errors import BadInput, SamloopError
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.predictions import PredictionStore, TaskState
+from backend.review.label_order import ENOUGH, at_random, diverse, mixed
+from backend.settings import Settings
+
+NEXT_TAB = "samloop: label next"
+_MOST_LOOKED_AT = 300  # images whose embeddings are compared; one that no tier has takes a second on a CPU
+_MOST_LISTED = 5_000
+_PAGE = 500
+
+
+def order(
+    project: ProjectOption,
+    tasks: Annotated[int, typer.Option("--tasks", "-n", min=1, max=200, help="How many tasks the tab holds.")] = 50,
+) -> None:
+    """Fill a data-manager tab with the tasks to label next; safe to repeat.
+
+    While fewer than 20 tasks are annotated: those whose images differ most from each other (k-means on mean
+    embeddings). From then on: those with the lowest scores, and the label stream goes by score too. Every tenth task is
+    drawn at random, so that the images held out stay unbiased.
+    """
+    settings = settings_and_logging()
+    client = label_studio(settings)
+    store = PredictionStore(client.url, str(settings.label_studio_api_key), project_id=project)
+    listed = list(islice(_untouched(store), _MOST_LISTED))
+    if not listed:
+        raise BadInput(f"project {project} has no task left that nobody has annotated, skipped or begun")
+    annotated = store.annotated()
+    if annotated < ENOUGH:
+        out.print(f"{annotated} of {ENOUGH} tasks are annotated: those that differ most from each other come first")
+        first = _different(listed, client, settings=settings, project=project, count=tasks)
+    else:
+        out.print(f"{annotated} tasks are annotated: those with the lowest scores come first")
+        first = _uncertain(client, store, listed, count=tasks)
+    drawn = at_random((each.task_id for each in listed), project_id=project, count=tasks)
+    chosen = mixed(first, drawn, count=tasks)
+    filters = [{"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": each} for each in chosen]
+    tab = client.save_view(project, NEXT_TAB, ordering=["tasks:id"], filters=filters, conjunction="or")
+    out.print(f'tab "{NEXT_TAB}" holds {len(chosen)} task(s), every tenth drawn at random:', soft_wrap=True)
+    out.print(f"{client.public_url}/projects/{project}/data?tab={tab}", soft_wrap=True)
+    out.print('"Label Tasks As Displayed" goes through it; run this again when it is done', soft_wrap=True)
+
+
+def _untouched(store: PredictionStore) -> Iterator[TaskState]:
+    after = 0
+    while states := store.untouched(after=after, limit=_PAGE)[0]:
+        yield from states
+        after = states[-1].task_id
+
+
+def _uncertain(client: LabelStudio, store: PredictionStore, listed: list[TaskState], *, count: int) -> list[int]:
+    """The lowest scores first, where Label Studio can tell; and its own two ways of going by them."""
+    shown = str(store.project().get("model_version") or "")
+    if not store.counts().get(shown):
+        raise BadInput(
+            f"project {store.project_id} shows {shown or 'no version'}, of which no prediction is stored: Label Studio "
+            "orders by the stored scores of the version in the project's model_version, and by nothing while that is a "
+            f"live backend. Store and show some: `samloop refresh --project {store.project_id}` (with SAMLOOP_FLIP)"
+        )
+    client.update_project(store.project_id, sampling="Uncertainty sampling")
+    client.save_view(
+        store.project_id, SCORES_TAB, ordering=["tasks:predictions_score"], filters=UNTOUCHED,
+        shown=["predictions_score"],
+    )  # fmt: skip
+    out.print(
+        f'the label stream brings the lowest scores of {shown} first ("Uncertainty sampling"), and so does the tab '
+        f'"{SCORES_TAB}"',
+        soft_wrap=True,
+    )
+    untouched = {each.task_id for each in listed}
+    return [each for each in store.lowest_scores(limit=2 * count) if each in untouched]
+
+
+def _different(
+    listed: list[TaskState], client: LabelStudio, *, settings: Settings, project: int, count: int
+) -> list[int]:
+    """Those that stand for all, of 300 drawn at random at most."""
+    looked_at = set(at_random((each.task_id for each in listed), project_id=project, count=_MOST_LOOKED_AT))
+    ids, features = [], []
+    for task_id, mean in _mean_embeddings(
+        [each for each in listed if each.task_id in looked_at], client, settings=settings, project=project
+    ):
+        ids.append(task_id)
+        features.append(mean)
+    if not ids:
+        raise BadInput(f"no image of project {project} could be read: `samloop warm --project {project}` tells why")
+    return [ids[row] for row in diverse(np.stack(features), count=count)]
+
+
+def _mean_embeddings(
+    tasks: list[TaskState], client: LabelStudio, *, settings: Settings, project: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Of each task whose image can be read; from the tiers, or computed into them."""
+    import math
+
+    from backend.images.source import ImageSource
+    from backend.labelstudio.label_config import parse_label_config
+    from backend.sam.loading import load_base
+    from backend.serving.engine import open_lanes, open_store
+    from backend.serving.lanes import Priority
+    from backend.serving.task_embeddings import TaskEmbeddings
+
+    config = parse_label_config(str(client.project(project)["label_config"]))
+    images = ImageSource(settings=settings, label_studio=client)
+    base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
+    lanes = open_lanes(base, settings)
+    embeddings = TaskEmbeddings(
+        base=base, store=open_store(settings, lane=lanes.encode), max_pixels=settings.image_megapixels * 1_000_000
+    )
+    try:
+        for task in tasks:
+            try:
+                found = embeddings.of(
+                    {"id": task.task_id, "data": task.data}, config=config, images=images, priority=Priority.CLICK,
+                    until_s=math.inf,
+                )  # fmt: skip
+            except SamloopError as fault:
+                err.print(f"task {task.task_id} is left out: {fault}", markup=False, highlight=False, soft_wrap=True)
+                continue
+            yield task.task_id, found.features.float().mean((0, 2, 3)).cpu().numpy()
+    finally:
+        lanes.close()

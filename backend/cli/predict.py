@@ -1,0 +1,186 @@
+"""`samloop predict`: prompt-free pre-annotations of a folder of images, as a file that Label Studio imports."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import quote
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from backend.cli.console import err, out, settings_and_logging
+from backend.errors import SamloopError
+from backend.labelstudio.export import exported_config
+from backend.labelstudio.label_config import LabelConfig, parse_label_config
+
+if TYPE_CHECKING:  # they import torch
+    from backend.sam.predictor import Embedding, Predictor
+    from backend.settings import Settings
+
+T = TypeVar("T")
+_SHOWN = 5
+
+
+def predict(  # noqa: PLR0913, PLR0917 - its options
+    export: Annotated[
+        Path, typer.Option(help="Label Studio's JSON export.", exists=True, dir_okay=False, readable=True)
+    ],
+    images: Annotated[
+        Path, typer.Option(help="Folder with the images, looked up by file name.", exists=True, file_okay=False)
+    ],
+    out_file: Annotated[
+        Path, typer.Option("--out", help="JSON file to write, for Label Studio's import.", dir_okay=False)
+    ],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of a checkpoint; absent: SAMLOOP_MODEL.", exists=True, file_okay=False)
+    ] = None,
+    label_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="The project's labelling configuration (XML); absent: guessed from the export's regions.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    image_root_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where the importing project finds the images by file name, such as /data/local-files/?d=folder; "
+            "absent: as the export has it, which only the Label Studio that it is from can show.",
+        ),
+    ] = None,
+) -> None:
+    """Pre-annotate every task of an export without a prompt, for Label Studio's import.
+
+    A checkpoint with a semantic head gives one region for each object and label; any other model outlines everything
+    that stands out. Annotations in the export are ignored. Importing the file makes new tasks: choose a project that
+    has none of these.
+    """
+    from finetuner.offline import exported_tasks
+
+    settings = settings_and_logging()
+    tasks = [each for each in exported_tasks(export) if isinstance(each, dict) and isinstance(each.get("data"), dict)]
+    config = parse_label_config(label_config.read_text()) if label_config else exported_config(tasks)
+    predictor = _predictor(settings, checkpoint)
+    heard = _Heard()
+    predicted = [
+        _predicted(task, predictor, config=config, images=images, settings=settings, heard=heard)
+        for task in _with_progress(tasks)
+    ]
+    if image_root_url is not None:
+        predicted = [_moved(task, image_root_url, config=config, images=images) for task in predicted]
+    out_file.write_text(json.dumps(predicted) + "\n")
+    regions = sum(len(each["predictions"][0]["result"]) for each in predicted)
+    how = "its semantic head" if predictor.semantic is not None else "automatic masks: it has no semantic head"
+    out.print(f"{regions} regions on {len(predicted)} tasks by {predictor.version} ({how}) are in {out_file}: ", end="")
+    out.print("import that file into a project", soft_wrap=True)
+    for sentence in heard.sentences[:_SHOWN]:
+        out.print(f"empty: {sentence}", markup=False, highlight=False, soft_wrap=True)
+    if len(heard.sentences) > _SHOWN:
+        out.print(f"empty: {len(heard.sentences) - _SHOWN} more tasks")
+
+
+def _predictor(settings: "Settings", checkpoint: Path | None) -> "Predictor":
+    from backend.sam.loading import decoder_of, load_base
+    from backend.sam.predictor import Predictor, predictor_of
+
+    base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
+    if checkpoint is not None:
+        return predictor_of(base, checkpoint)
+    return Predictor(
+        base, decoder_of(base, None), version=base.name, calibration=base.calibration, semantic=base.semantic
+    )
+
+
+def _predicted(  # noqa: PLR0913 - all that one task takes
+    task: Mapping[str, Any],
+    predictor: "Predictor",
+    *,
+    config: LabelConfig,
+    images: Path,
+    settings: "Settings",
+    heard: "_Heard",
+) -> dict[str, Any]:
+    from backend.images.source import ImageSource
+    from backend.sam.automatic import AutomaticRules
+    from backend.sam.semantic.objects import SemanticRules
+    from backend.serving.batches import Preannotation
+    from backend.serving.slot import Snapshot
+
+    machine = _Folder(predictor, images, max_pixels=settings.image_megapixels * 1_000_000, heard=heard)
+    batches = Preannotation(
+        machine=machine,
+        observer=heard,
+        automatic=AutomaticRules(points=settings.automatic_points, most=settings.automatic_regions),
+        semantic=SemanticRules(most=settings.automatic_regions),
+        seconds=float("inf"),
+        polygon_tolerance_px=settings.polygon_tolerance_px,
+    )
+    bare = {"id": task.get("id"), "data": task["data"]}
+    snapshot = Snapshot(version=predictor.version, predictor=predictor, number=0)
+    nowhere_else = ImageSource(settings=settings, label_studio=None)
+    (prediction,) = batches.predict([bare], config=config, images=nowhere_else, snapshot=snapshot)
+    return {**bare, "predictions": [prediction]}
+
+
+def _moved(task: Mapping[str, Any], root_url: str, *, config: LabelConfig, images: Path) -> dict[str, Any]:
+    """The task with its image below another root; as it was where the folder has no such file."""
+    from backend.serving.task_embeddings import image_uri
+    from finetuner.offline import image_path
+
+    try:
+        name = quote(image_path(images, image_uri(task, config)).name)
+    except SamloopError:
+        return dict(task)  # told already: it came out empty
+    between = "" if root_url.endswith(("/", "=")) else "/"
+    return {**task, "data": {**task["data"], config.image_key: f"{root_url}{between}{name}"}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """Why tasks came out empty."""
+
+    sentences: list[str] = field(default_factory=list)
+
+    def failed(self, reason: str) -> None:
+        """Told by _Folder already, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """Images of a folder instead of a Label Studio, encoded and decoded here and now."""
+
+    predictor: "Predictor"
+    folder: Path
+    max_pixels: int
+    heard: _Heard
+
+    def embedding(self, task: Mapping[str, Any], *, config: LabelConfig, **_: object) -> "Embedding":
+        """The embedding of the task's image in the folder."""
+        from backend.images.source import open_image
+        from backend.sam.predictor import encode
+        from backend.serving.task_embeddings import image_uri
+        from finetuner.offline import image_path
+
+        try:
+            data = image_path(self.folder, image_uri(task, config)).read_bytes()
+            return encode(self.predictor.base, open_image(data, max_pixels=self.max_pixels))
+        except SamloopError as fault:
+            self.heard.sentences.append(f"task {task.get('id')}: {fault}")
+            raise
+
+    def decode(self, work: Callable[[], T], **_: object) -> T:
+        """What the work returns."""
+        return work()
+
+
+def _with_progress(tasks: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        line = progress.add_task("predicting", total=len(tasks))
+        for task in tasks:
+            yield task
+            progress.advance(line)

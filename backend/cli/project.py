@@ -1,0 +1,69 @@
+"""`samloop connect`: makes a Label Studio project and this backend know each other."""
+
+from typing import Annotated
+
+import typer
+
+from backend.cli.console import ProjectOption, out, settings_and_logging
+from backend.errors import SettingsError
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.description import with_review_link
+from backend.settings import Settings
+
+SCORES_TAB = "samloop: lowest scores first"
+UNTOUCHED = (
+    {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0},
+    {"filter": "filter:tasks:cancelled_annotations", "operator": "equal", "type": "Number", "value": 0},
+)
+
+
+def connect(
+    project: ProjectOption,
+    url: Annotated[
+        str | None, typer.Option(help="The backend's address as Label Studio reaches it; absent: SAMLOOP_BACKEND_URL.")
+    ] = None,
+) -> None:
+    """Register the backend and its webhook (with its credentials) in a project; safe to repeat.
+
+    It also makes a data-manager tab with the tasks that nobody has annotated, lowest score first, and links the review
+    page in the project's description.
+    """
+    settings = settings_and_logging()
+    client = label_studio(settings)
+    user, password = settings.basic_auth_user, settings.basic_auth_pass
+    url = (url or settings.backend_url).rstrip("/")
+    backend = client.connect_backend(
+        project, url=url, title="samloop", basic_auth=(user, password) if user and password else None
+    )
+    out.print(f"project {project} predicts with {url} (model {backend}): open a task and switch on Auto-Annotation")
+    review_url = f"{settings.public_url or url}/review/{project}"
+    show_analysts(client, project, review_url=review_url)
+    out.print(f'for analysts: {review_url}, and the data manager\'s tab "{SCORES_TAB}"', soft_wrap=True)
+
+
+def show_analysts(client: LabelStudio, project_id: int, *, review_url: str) -> None:
+    """Make the tab of untouched tasks by score, and name the review page in the description; safe to repeat."""
+    client.save_view(
+        project_id, SCORES_TAB, ordering=["tasks:predictions_score"], filters=UNTOUCHED,
+        shown=["predictions_score", "predictions_model_versions"],
+    )  # fmt: skip
+    before = client.project(project_id).get("description")
+    after = with_review_link(before, review_url)
+    if after != before:
+        client.update_project(project_id, description=after)
+
+
+def label_studio(settings: Settings) -> LabelStudio:
+    """The Label Studio that the environment names.
+
+    Raises:
+        SettingsError: it names none, or no key.
+    """
+    if not settings.label_studio_url or not settings.label_studio_api_key:
+        raise SettingsError(
+            "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY must both be set "
+            "(Label Studio shows the key under Account & Settings -> Access Token)"
+        )
+    return LabelStudio(
+        settings.label_studio_url, settings.label_studio_api_key, public_url=settings.label_studio_public_url
+    )

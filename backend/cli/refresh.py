@@ -1,0 +1,51 @@
+"""`samloop refresh`: fresh pre-annotations for the tasks of a project that nobody has touched."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from backend.cli.console import ProjectOption, err, out, settings_and_logging
+from backend.cli.queue import queue_url
+from backend.errors import SamloopError
+from backend.work.follower import REFRESHES, refresh_queue
+from backend.work.queue import TrainingQueue, connect, workers
+
+
+def refresh(
+    project: ProjectOption,
+    cancel: Annotated[bool, typer.Option("--cancel", help="End the refresh that runs, and those that wait.")] = False,  # noqa: FBT002 - typer's flags
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch it until it ends.")] = True,  # noqa: FBT002
+) -> None:
+    """Pre-annotate every task without annotation or draft with the served version.
+
+    The same job runs by itself after every promotion. Ctrl-C stops watching; the refresh goes on (--cancel ends it).
+    """
+    connection = connect(queue_url(settings_and_logging()))
+    queue = refresh_queue(connection)
+    if cancel:
+        told = "is ending" if queue.cancel(project) else "was neither waiting nor running"
+        out.print(f"the refresh of project {project} {told}")
+        return
+    job_id = queue.request(project)
+    if not workers(connection, work=REFRESHES):
+        err.print("no worker refreshes here yet: `samloop worker --refresh` (`samloop up` brings one)", soft_wrap=True)
+    if wait:
+        _follow(queue, project)
+    else:
+        out.print(f"queued {job_id}; its progress: GET /projects/{project}/status")
+
+
+def _follow(queue: TrainingQueue, project_id: int) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        line = progress.add_task("queued", total=None)
+        while (status := queue.status(project_id)).phase in {"queued", "refreshing"}:
+            figures = status.progress
+            words = f"{figures.get('phase', status.phase)} {figures.get('version', '')}"
+            progress.update(line, description=words, total=figures.get("total"), completed=figures.get("done", 0))
+            time.sleep(0.5)
+    if status.error:
+        raise SamloopError(f"the refresh of project {project_id} failed: {status.error}")
+    out.print(str((status.verdict or {}).get("reason", "it ended without a word")), soft_wrap=True)

@@ -1,0 +1,87 @@
+"""`samloop versions`, `promote` and `rollback`: which version of a project is served."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from backend.cli.console import AsJson, ProjectOption, out, print_json, settings_and_logging, show
+from backend.errors import BadInput
+from backend.registry.checkpoint import Manifest
+from backend.registry.local import Registry
+
+Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
+
+
+def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
+    """List a project's versions, oldest first, and mark the one that is served."""
+    registry = Registry(settings_and_logging().model_dir)
+    champion = registry.champion(project)
+    served = champion.version if champion else None
+    manifests = registry.versions(project)
+    rows = [_row(manifest, served=served) for manifest in manifests]
+
+    def table() -> None:
+        grid = Table("version", "when", "method", "parent", "served", title=f"Project {project}")
+        grid.add_row("(base model)", "", "", "", "yes" if served is None else "")
+        for row in rows:
+            served_mark = "yes" if row["served"] else ""
+            grid.add_row(
+                str(row["version"]), str(row["created_at"]), str(row["method"]), str(row["parent"] or ""), served_mark
+            )
+        out.print(grid)
+
+    show({"project": project, "served": served, "versions": rows}, as_json=as_json, table=table)
+
+
+def _row(manifest: Manifest, *, served: str | None) -> dict[str, object]:
+    return {
+        "version": manifest.version,
+        "created_at": manifest.created_at,
+        "method": manifest.method,
+        "parent": manifest.parent,
+        "served": manifest.version == served,
+        "verdict": manifest.verdict,
+    }
+
+
+def promote(
+    version: Annotated[str, typer.Argument(help="As `samloop versions` lists it; `base` for the base model.")],
+    project: ProjectOption,
+    reason: Reason = "promoted by hand",
+    as_json: AsJson = False,  # noqa: FBT002 - typer's flags
+) -> None:
+    """Serve this version from now on; running servers switch within two seconds."""
+    _decide(project, None if version == "base" else version, reason=reason, as_json=as_json)
+
+
+def rollback(
+    project: ProjectOption,
+    version: Annotated[
+        str | None, typer.Argument(help="As `samloop versions` lists it, or `base`; absent: what was served before.")
+    ] = None,
+    reason: Reason = "rolled back by hand",
+    as_json: AsJson = False,  # noqa: FBT002 - typer's flags
+) -> None:
+    """Serve an earlier version again."""
+    if version is not None:
+        _decide(project, None if version == "base" else version, reason=reason, as_json=as_json)
+        return
+    registry = Registry(settings_and_logging().model_dir)
+    history = registry.history(project)
+    if not history:
+        raise BadInput(f"project {project} has served nothing but the base model: there is nothing to roll back to")
+    before = history[-2].version if len(history) > 1 else None
+    # What was looked at must still be the latest: a promotion in between would be what is gone back to.
+    _decide(project, before, reason=reason, as_json=as_json, expected=history[-1].number)
+
+
+def _decide(project: int, version: str | None, *, reason: str, as_json: bool, expected: int | None = None) -> None:
+    registry = Registry(settings_and_logging().model_dir)
+    pointer = registry.promote(project, version, reason=reason, expected=expected)
+    if as_json:
+        print_json({"project": project, "number": pointer.number, "version": pointer.version, "at": pointer.at})
+    else:
+        out.print(
+            f"project {project} is served by {pointer.version or 'the base model'} from decision {pointer.number} on"
+        )

@@ -1,0 +1,84 @@
+"""`samloop serve`, `worker` and `up`: what runs for as long as people label."""
+
+import ipaddress
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from backend.cli.console import settings_and_logging
+from backend.errors import SettingsError
+from backend.settings import Settings
+
+Host = Annotated[
+    str, typer.Option(help="Address to listen on; any but loopback needs BASIC_AUTH_USER and BASIC_AUTH_PASS.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback even without credentials.")]
+
+
+def serve(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) -> None:  # noqa: FBT002 - typer's flags
+    """The backend alone; needs REDIS_URL."""
+    import uvicorn
+
+    from backend.server.app import create_app
+    from backend.work.queue import connect
+
+    settings = settings_and_logging()
+    check_exposure(settings, host=host, insecure=insecure)
+    app = create_app(settings, connection=connect(_redis_url(settings)))
+    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=20)
+
+
+def worker(
+    refresh: Annotated[bool, typer.Option("--refresh", help="Refresh pre-annotations instead of training.")] = False,  # noqa: FBT002 - typer's flags
+) -> None:
+    """One worker: it trains, or with --refresh it refreshes pre-annotations; needs REDIS_URL.
+
+    Start one for each project that should train at the same time, and one with --refresh.
+    """
+    from backend.work.jobs import QUEUE, REFRESH_QUEUE, REFRESHING, RUNNABLE
+    from finetuner.worker import run_worker
+
+    settings = settings_and_logging()
+    run_worker(
+        _redis_url(settings),
+        allowed=REFRESHING if refresh else RUNNABLE,
+        queue=REFRESH_QUEUE if refresh else QUEUE,
+    )
+
+
+def up(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) -> None:  # noqa: FBT002 - typer's flags
+    """Everything on one machine: the embedded Valkey (or REDIS_URL), two workers and the backend."""
+    from backend.cli.stack import run_stack
+
+    settings = settings_and_logging()
+    check_exposure(settings, host=host, insecure=insecure)
+    run_stack(replace(settings, insecure=insecure or settings.insecure), host=host, port=port)
+
+
+def check_exposure(settings: Settings, *, host: str, insecure: bool) -> None:
+    """Refuse to open an unguarded backend to a network.
+
+    Raises:
+        SettingsError: `host` is not loopback, and there are no credentials.
+    """
+    if settings.basic_auth_user or insecure or settings.insecure or _is_loopback(host):
+        return
+    raise SettingsError(
+        f"--host {host} would let anybody on that network predict and train: set BASIC_AUTH_USER and BASIC_AUTH_PASS, "
+        "or say --insecure"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _redis_url(settings: Settings) -> str:
+    if not settings.redis_url:
+        raise SettingsError("REDIS_URL is not set: start `samloop up`, which brings a queue of its own, or name one")
+    return settings.redis_url

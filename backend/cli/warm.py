@@ -1,0 +1,95 @@
+"""`samloop warm`: the embeddings of a whole project, before anybody opens it."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from backend.cli.console import ProjectOption, err, out, settings_and_logging
+from backend.cli.project import label_studio
+from backend.errors import NotFound, Unavailable
+from backend.images.source import ImageSource
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.label_config import parse_label_config
+from backend.settings import Settings
+
+if TYPE_CHECKING:  # it imports torch
+    from backend.serving.warming import Warmed
+
+_SHOWN = 5
+
+
+def warm(project: ProjectOption) -> None:
+    """Encode every image of a project ahead, so that no first click waits; safe to stop and repeat."""
+    settings = settings_and_logging()
+    client = label_studio(settings)
+    described = client.project(project)
+    total, fitting = int(described.get("task_number") or 0), _fitting(settings)
+    results = _results(client, described, settings=settings, most=fitting)
+    count: Counter[str] = Counter()
+    left_out: list["Warmed"] = []
+    for each in _with_progress(results, total=min(total, fitting)):
+        count["computed" if each.computed else "left out" if each.why else "there before"] += 1
+        if each.why:
+            left_out.append(each)
+    out.print(f"project {project}: {count['computed']} embedded, {count['there before']} were there before")
+    _tell(left_out, beyond=max(0, total - fitting), settings=settings)
+
+
+def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings, most: int) -> Iterator["Warmed"]:
+    from backend.registry.local import Registry
+    from backend.sam.loading import load_base
+    from backend.serving.engine import open_lanes, open_store
+    from backend.serving.slot import ModelSlot
+    from backend.serving.task_embeddings import TaskEmbeddings
+    from backend.serving.warming import warm_tasks
+
+    os.nice(10)  # a server or a training beside it goes first
+    config = parse_label_config(str(project["label_config"]))
+    base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
+    slot = ModelSlot(base, Registry(settings.model_dir))
+    with suppress(NotFound, Unavailable):  # a registry that is away costs the adapter, not the command
+        slot.look()
+    base = slot.snapshot(int(project["id"])).predictor.base  # its encoder has an adapter, where the champion does
+    lanes = open_lanes(base, settings)
+    store = open_store(settings, lane=lanes.encode)
+    embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image_megapixels * 1_000_000)
+    images = ImageSource(settings=settings, label_studio=client)
+    try:
+        yield from warm_tasks(
+            islice(client.tasks(int(project["id"])), most), embeddings=embeddings, config=config, images=images
+        )
+    finally:
+        lanes.close()
+
+
+def _fitting(settings: Settings) -> int:
+    """How many embeddings the disk tier holds; more would push out those that were made first."""
+    return (settings.disk_mib << 20) // ((2 << 20) + 1024)
+
+
+def _with_progress(results: Iterable["Warmed"], *, total: int) -> Iterator["Warmed"]:
+    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        line = progress.add_task("embedding", total=total)
+        for each in results:
+            yield each
+            progress.advance(line)
+
+
+def _tell(left_out: list["Warmed"], *, beyond: int, settings: Settings) -> None:
+    for each in left_out[:_SHOWN]:
+        out.print(f"left out: task {each.task_id}: {each.why}", markup=False, highlight=False, soft_wrap=True)
+    if len(left_out) > _SHOWN:
+        out.print(f"left out: {len(left_out) - _SHOWN} more tasks")
+    if beyond:
+        needed_mib = settings.disk_mib + 2 * beyond + 1
+        out.print(
+            f"left out: {beyond} more tasks for which SAMLOOP_DISK_MIB={settings.disk_mib} has no room: "
+            f"set it to {needed_mib} or more",
+            soft_wrap=True,
+        )

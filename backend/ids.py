@@ -1,0 +1,1 @@
+"""Ids that come from outside, parsed in one place."""

@@ -1,0 +1,1 @@
+"""From a task's URL to the picture that the annotator sees."""

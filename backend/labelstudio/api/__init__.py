@@ -1,0 +1,1 @@
+"""Label Studio's HTTP API: a session, and the calls that samloop needs."""

@@ -1,0 +1,171 @@
+"""One conversation with one Label Studio: credentials, retries, and its failures as ours."""
+
+import hashlib
+import logging
+import random
+import re
+import time
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from backend.errors import BadInput, KeyRefused, NotFound, SamloopError, Upstream
+from backend.labelstudio.api.auth import Credentials
+
+log = logging.getLogger(__name__)
+
+_TRIES = 4
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 5.0
+
+
+class Session:
+    """Sends requests to one Label Studio and to nothing else: no redirect is followed, no cookie is kept.
+
+    Args:
+        url: where it answers, such as "http://localhost:8080" or with a path.
+        api_key: legacy token or personal access token.
+        timeout_s: longest silence of the connection.
+    """
+
+    def __init__(self, url: str, api_key: str, *, timeout_s: float) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+            raise BadInput(f"{url[:200]!r} is not the address of a Label Studio, such as http://localhost:8080")
+        self.url = url.rstrip("/")
+        self.name = f"{self.url}#{hashlib.sha256(api_key.encode()).hexdigest()[:12]}"
+        self.credentials = Credentials(api_key, exchange=self._access_token)
+        self._timeout_s = timeout_s
+        self._http = requests.Session()
+        # A session cookie would make Django ask for a CSRF token, and would outlive a change of the key.
+        self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def get(self, path: str, **query: object) -> object:
+        """Return the JSON at `path`; tried again, with growing pauses, while the failure may pass."""
+        for attempt in range(_TRIES - 1):
+            try:
+                return self.send("GET", path, query=query)
+            except Upstream as fault:
+                wait_s = _FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, hides nothing
+                log.info("Label Studio failed, trying again: %s", fault, extra={"event": "labelstudio.retry"})
+                time.sleep(min(max(wait_s, fault.retry_after_s or 0.0), _LONGEST_WAIT_S))
+        return self.send("GET", path, query=query)
+
+    def send(self, method: str, path: str, **content: object) -> object:
+        """Send one request, once; return its JSON, None where the answer is empty.
+
+        Args:
+            method: of HTTP.
+            path: below the address.
+            content: `query` (a mapping), `body` (JSON), `files` (as requests takes them).
+
+        Raises:
+            KeyRefused, NotFound: 401 and 403, 404.
+            BadInput: 400, 409 and 422, with what Label Studio says.
+            Upstream: it cannot be reached, fails, or answers with something that is no JSON.
+        """
+        what = f"{method} {path}"
+        header = self.credentials.header()
+        reply = self._once(method, path, header=header, **content)
+        if reply.status_code == HTTPStatus.UNAUTHORIZED and self.credentials.refused(header):
+            reply = self._once(method, path, header=self.credentials.header(), **content)
+        if reply.status_code >= HTTPStatus.MULTIPLE_CHOICES:
+            raise _fault(reply, what, self.url)
+        if not reply.content:
+            return None
+        try:
+            answer: object = reply.json()
+        except ValueError as fault:
+            raise Upstream(
+                f"{self.url} answered {what} with {_kind(reply)} that is no JSON: is LABEL_STUDIO_URL a Label Studio?"
+            ) from fault
+        return answer
+
+    def _once(self, method: str, path: str, *, header: str | None, **content: object) -> requests.Response:
+        names = {"query": "params", "body": "json", "files": "files"}
+        arguments: dict[str, Any] = {names[name]: value for name, value in content.items()}
+        try:
+            return self._http.request(
+                method,
+                self.url + path,
+                auth=_Header(header),
+                timeout=self._timeout_s,
+                allow_redirects=False,
+                **arguments,
+            )
+        except requests.RequestException as fault:
+            reason = type(fault).__name__
+            raise Upstream(f"{self.url} did not answer {method} {path} ({reason}): is Label Studio up?") from fault
+
+    def _access_token(self, personal: str) -> str:
+        """A new access token for a personal access token, valid 300 s."""
+        path = "/api/token/refresh/"
+        reply = self._once("POST", path, header=None, body={"refresh": personal})
+        if reply.status_code >= 300:
+            raise _fault(reply, f"POST {path}", self.url)
+        try:
+            access = reply.json()["access"]
+        except (ValueError, KeyError, TypeError) as fault:
+            raise Upstream(f"{self.url} gave no access token for the personal access token") from fault
+        return str(access)
+
+
+class _Header(requests.auth.AuthBase):
+    """Sets `Authorization`, or makes sure that there is none: without it requests would look into ~/.netrc."""
+
+    def __init__(self, value: str | None) -> None:
+        self._value = value
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._value is not None:
+            request.headers["Authorization"] = self._value
+        return request
+
+
+def _fault(reply: requests.Response, what: str, url: str) -> SamloopError:
+    status = reply.status_code
+    if status in {401, 403}:
+        return KeyRefused(
+            f"{url} answered {status} to {what}: LABEL_STUDIO_API_KEY is not accepted or not allowed this; "
+            "take a new one from Account & Settings (legacy tokens may be switched off for the organization)"
+        )
+    if status == 404:
+        return NotFound(f"{url} has nothing at {what}")
+    if status < 400:
+        return Upstream(f"{url} redirects {what} elsewhere: set LABEL_STUDIO_URL to where it really is")
+    if status in {400, 409, 422}:
+        return BadInput(f"{url} refused {what}: {_detail(reply)}")
+    after = reply.headers.get("Retry-After", "")
+    asked_s = float(after) if after.isascii() and after.isdecimal() and len(after) < 6 else None
+    return Upstream(f"{url} answered {status} to {what}: {_detail(reply)}", retry_after_s=asked_s)
+
+
+def _detail(reply: requests.Response) -> str:
+    """What Label Studio says, short and without markup."""
+    try:
+        said = reply.json()
+    except ValueError:
+        return f"({_kind(reply)})"
+    if isinstance(said, dict):
+        said = said.get("validation_errors") or said.get("detail") or said
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", "; ".join(_sentences(said))))[:300]
+
+
+def _sentences(said: object) -> Iterator[str]:
+    """`{"score": ["A valid number is required."]}` as "score: A valid number is required."."""
+    if isinstance(said, dict):
+        for name, below in said.items():
+            told = "; ".join(_sentences(below))
+            yield told if name == "non_field_errors" else f"{name}: {told}"
+    elif isinstance(said, list):
+        for below in said:
+            yield from _sentences(below)
+    else:
+        yield str(said)
+
+
+def _kind(reply: requests.Response) -> str:
+    return reply.headers.get("Content-Type", "something").split(";")[0][:40]

@@ -1,0 +1,1 @@
+"""Label Studio's controls: from a drawn region to a mask, and from a mask to a region."""

@@ -1,0 +1,50 @@
+"""The labelling configuration as an export tells it: by the regions that people drew, since it does not hold itself."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from backend.labelstudio.controls.choice import SHAPES
+from backend.labelstudio.label_config import Control, LabelConfig
+
+_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+_DEFAULT = Control(kind="brushlabels", from_name="label", to_name="image")
+
+
+def exported_config(tasks: Iterable[object]) -> LabelConfig:
+    """Return the controls whose regions stand on the tasks, with the labels that were used with each, in order of name.
+
+    The image is the first value in a task's data that looks like one. Where nothing is drawn, there is one control,
+    `<BrushLabels name="label" toName="image">`, which takes every label.
+    """
+    found, image_key = list(tasks), "image"
+    for task in found:
+        data = task.get("data") if isinstance(task, Mapping) else None
+        if isinstance(data, Mapping) and (key := next((k for k, v in data.items() if _is_image(v)), None)):
+            image_key = str(key)
+            break
+    controls: dict[tuple[str, str, str], set[str]] = {}
+    for region in _regions(found):
+        kind = region.get("type")
+        names = region.get("from_name"), region.get("to_name")
+        if isinstance(kind, str) and kind.removesuffix("labels") in SHAPES and all(isinstance(n, str) for n in names):
+            value = region.get("value")
+            labels = value.get(kind) if isinstance(value, Mapping) else None
+            used = controls.setdefault((kind, str(names[0]), str(names[1])), set())
+            used |= {each for each in labels if isinstance(each, str)} if isinstance(labels, Sequence) else set()
+    made = tuple(
+        Control(kind=kind, from_name=from_name, to_name=to_name, labels=tuple(sorted(labels)))
+        for (kind, from_name, to_name), labels in controls.items()
+    )
+    return LabelConfig(made[0].to_name if made else _DEFAULT.to_name, image_key, made or (_DEFAULT,))
+
+
+def _regions(tasks: Iterable[object]) -> Iterator[Mapping[str, Any]]:
+    for task in tasks:
+        annotations = task.get("annotations") if isinstance(task, Mapping) else None
+        for annotation in annotations if isinstance(annotations, list) else ():
+            result = annotation.get("result") if isinstance(annotation, Mapping) else None
+            yield from (each for each in (result if isinstance(result, list) else ()) if isinstance(each, Mapping))
+
+
+def _is_image(value: object) -> bool:
+    return isinstance(value, str) and value.lower().split("?d=")[-1].split("?")[0].endswith(_IMAGE_ENDINGS)

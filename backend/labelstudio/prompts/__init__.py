@@ -1,0 +1,1 @@
+"""What an annotator points at, read from Label Studio's JSON."""

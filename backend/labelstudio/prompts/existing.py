@@ -1,0 +1,58 @@
+"""The region of a task, drawn or predicted, that a click lies in.
+
+Label Studio's editor sends the prompts only, not what stands on the canvas already. Its server sends the task along,
+with the drafts, annotations and predictions.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from backend.errors import BadInput
+from backend.labelstudio.prompts.marks import Drawn, Size, draws_a_mask, label_of
+from backend.masks.prompt import Click
+
+MOST_REGIONS = 256
+_MOST_PIXELS = 1 << 30
+
+
+def existing_under(task: Mapping[str, Any], *, click: Click, label: str | None, size: Size) -> Drawn | None:
+    """Return the newest brush, bitmask or polygon region of this label (of any, for None) that the click lies in.
+
+    The newest draft is what stands on the canvas; without one it is the newest annotation, else the newest prediction.
+    At most 256 regions are looked at, fewer on large images; one that cannot be read is passed over.
+    """
+    most = max(1, min(MOST_REGIONS, _MOST_PIXELS // (size.height_px * size.width_px)))
+    candidates = [region for region in _standing(task) if draws_a_mask(region) and _is_of(region, label)]
+    row, column = min(int(click.y_px), size.height_px - 1), min(int(click.x_px), size.width_px - 1)
+    for region in candidates[: -most - 1 : -1]:
+        existing = Drawn(region, size)
+        try:
+            if existing.mask()[row, column]:
+                return existing
+        except BadInput:
+            continue
+    return None
+
+
+def _standing(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    for source in ("drafts", "annotations", "predictions"):
+        told = task.get(source)
+        holders = [each for each in told if isinstance(each, Mapping)] if isinstance(told, list) else []
+        if holders:
+            newest = max(holders, key=lambda each: str(each.get("updated_at") or each.get("created_at") or ""))
+            return list(_mappings(newest.get("result")))
+    return []
+
+
+def _mappings(result: object) -> Iterable[Mapping[str, Any]]:
+    return (each for each in result if isinstance(each, Mapping)) if isinstance(result, list) else ()
+
+
+def _is_of(region: Mapping[str, Any], label: str | None) -> bool:
+    value = region.get("value")
+    if not isinstance(value, Mapping):
+        return False
+    try:
+        return label is None or label_of(value, kind=str(region.get("type"))) == label
+    except BadInput:
+        return False

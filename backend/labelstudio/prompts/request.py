@@ -1,0 +1,167 @@
+"""What an annotator points at: from an interactive request to one prompt for each object, in pixels."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from backend.errors import BadInput
+from backend.labelstudio.label_config import LabelConfig
+from backend.labelstudio.prompts.existing import existing_under
+from backend.labelstudio.prompts.marks import Drawn, Mark, Size, draws_a_mask, mark_of_region
+from backend.masks.points import points_along
+from backend.masks.prompt import Click, Prompt
+
+MOST_REGIONS = 2000
+# Each mask in a prompt takes a byte a pixel of the image.
+MOST_MASKS = 64
+_MOST_MASK_BYTES = 1 << 29
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPrompt:
+    """A prompt for one object, and the label that its region will carry; None where the annotator chose none.
+
+    `drawn_with` names the control of the newest region in it. `refines` is the region whose mask the prompt refines:
+    what comes out takes its place.
+    """
+
+    label: str | None
+    prompt: Prompt
+    drawn_with: str | None = field(default=None, compare=False)
+    refines: Drawn | None = field(default=None, compare=False)
+
+
+def prompts_from_context(
+    context: object,
+    *,
+    height_px: int,
+    width_px: int,
+    config: LabelConfig | None = None,
+    task: Mapping[str, Any] | None = None,
+) -> tuple[LabelledPrompt, ...]:
+    """Group an interactive request's regions by label, in the order in which the labels first appear.
+
+    Clicks, and brush strokes as clicks along them, point at one object a label; every box and ellipse is an object of
+    its own. Regions without a label go with the newest label. All clicks of a label go with the existing mask that the
+    oldest click on any of them lies in (`is_positive: false` is a background click), else with the newest box, else
+    with the newest existing mask, and refine it. Existing masks without a click are left as they are.
+
+    A label with nothing but background clicks is about the region of the `task`, drawn or predicted, that the first of
+    them lies in; where there is none it points at nothing. Frame: pixels of the upright image.
+
+    Raises:
+        BadInput: no list of regions, too many, numbers that are not finite or outside of the image, an empty shape, or
+            a mask that cannot be read.
+    """
+    size = Size(height_px=height_px, width_px=width_px)
+    most = _most_masks(size)
+    regions = _regions(context, most_masks=most)
+    marks = [mark for region in regions if (mark := mark_of_region(region, size=size, config=config)) is not None]
+    # Beyond the limit an outline is taken for its box.
+    spare = most - sum(mark.existing is not None for mark in marks)
+    for number in [number for number, mark in enumerate(marks) if mark.outline is not None][max(0, spare) :]:
+        marks[number] = replace(marks[number], outline=None)
+    newest = next((mark.label for mark in reversed(marks) if mark.label is not None), None)
+    groups: dict[str | None, list[Mark]] = {}
+    for mark in marks:
+        groups.setdefault(mark.label or newest, []).append(mark)
+    return tuple(
+        LabelledPrompt(label, prompt, drawn_with=group[-1].from_name, refines=refines)
+        for label, group in groups.items()
+        for prompt, refines in _objects(group, label=label, task=task or {}, size=size)
+    )
+
+
+def _most_masks(size: Size) -> int:
+    return max(1, min(MOST_MASKS, _MOST_MASK_BYTES // (size.height_px * size.width_px)))
+
+
+def _objects(
+    group: list[Mark], *, label: str | None, task: Mapping[str, Any], size: Size
+) -> Iterable[tuple[Prompt, Drawn | None]]:
+    """Every object of one label."""
+    clicks = tuple(click for mark in group for click in mark.clicks)
+    boxes = [_boxed(mark) for mark in group if mark.box is not None]
+    under = _under(group, clicks, label=label, task=task, size=size)
+    if under is not None:
+        yield from ((box, None) for box in boxes)
+        yield _refining(under, clicks), under
+        return
+    yield from ((box, None) for box in boxes[:-1])
+    if boxes:
+        yield replace(boxes[-1], clicks=clicks), None
+    elif any(click.is_foreground for click in clicks):
+        yield Prompt(clicks=clicks), None
+
+
+def _boxed(mark: Mark) -> Prompt:
+    try:
+        inside = mark.outline.mask() if mark.outline is not None else None
+    except BadInput:
+        # Drawn on a picture of another size: its box is in per cent, and holds all the same.
+        inside = None
+    return Prompt(box=mark.box, mask=inside if inside is not None and inside.any() else None)
+
+
+def _under(
+    group: list[Mark], clicks: tuple[Click, ...], *, label: str | None, task: Mapping[str, Any], size: Size
+) -> Drawn | None:
+    """The mask that the clicks of a label refine, if they refine one."""
+    standing = [mark.existing for mark in group if mark.existing is not None]
+    clicked = _clicked(standing, clicks)
+    if clicked is not None or not clicks or any(mark.box is not None for mark in group):
+        return clicked
+    if standing:
+        return standing[-1]
+    return None if clicks[0].is_foreground else existing_under(task, click=clicks[0], label=label, size=size)
+
+
+def _refining(existing: Drawn, clicks: tuple[Click, ...]) -> Prompt:
+    """The mask with its clicks, and a click inside of it where none of them is one.
+
+    SAM learnt to refine a mask together with the clicks that made it. Without one of them it loses the object: a
+    background click alone on a mask of a coin gave all but the coin.
+    """
+    mask = existing.mask()
+    if not any(click.is_foreground and _holds(mask, click) for click in clicks):
+        background = [click for click in clicks if not click.is_foreground]
+        clicks = (*points_along(mask, most=1, apart_from=background), *clicks)
+    return Prompt(clicks=clicks, mask=mask)
+
+
+def _clicked(standing: list[Drawn], clicks: tuple[Click, ...]) -> Drawn | None:
+    """The mask that the oldest click on any of them lies in, the newest where they overlap."""
+    hits: list[tuple[int, int]] = []
+    for number, existing in enumerate(standing if clicks else ()):
+        mask = existing.mask()
+        first = next((index for index, click in enumerate(clicks) if _holds(mask, click)), None)
+        if first is not None:
+            hits.append((first, -number))
+    return standing[-min(hits)[1]] if hits else None
+
+
+def _holds(mask: Bool[np.ndarray, "h w"], click: Click) -> bool:
+    return bool(mask[min(int(click.y_px), mask.shape[0] - 1), min(int(click.x_px), mask.shape[1] - 1)])
+
+
+def _regions(context: object, *, most_masks: int) -> list[Mapping[str, Any]]:
+    if context is None:
+        return []
+    if not isinstance(context, Mapping):
+        raise BadInput(f"params.context is {type(context).__name__}, not an object")
+    regions = context.get("result") or []
+    if not isinstance(regions, list):
+        raise BadInput(f"params.context.result is {type(regions).__name__}, not a list of regions")
+    if len(regions) > MOST_REGIONS:
+        raise BadInput(f"params.context.result has {len(regions)} regions, and {MOST_REGIONS} are the most")
+    if not all(isinstance(region, Mapping) for region in regions):
+        raise BadInput("params.context.result holds something that is not a region")
+    masks = sum(draws_a_mask(region) for region in regions)
+    if masks > most_masks:
+        raise BadInput(
+            f"params.context.result has {masks} masks, and {most_masks} are the most on an image of this size"
+        )
+    return regions

@@ -1,0 +1,1 @@
+"""Fresh pre-annotations: the backend computes them, Label Studio stores them."""

@@ -1,0 +1,91 @@
+"""Asks the running backend for masks over HTTP, as Label Studio does: so that no second process loads the model.
+
+One model in memory, one warm cache of embeddings, one version at a time, and batches that make way for clicks there.
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import requests
+from requests.auth import HTTPBasicAuth
+
+from backend.errors import BadInput, NotAuthorized, Unavailable, Upstream
+from backend.settings import Settings
+
+_SILENCE_S = 120.0  # the backend answers a batch after SAMLOOP_BATCH_SECONDS at the latest
+Json = dict[str, Any]
+
+
+class TooMuch(BadInput):
+    """More than the backend takes in one request."""
+
+    status = 413
+
+
+class BackendClient:
+    """The backend at SAMLOOP_BACKEND_URL, with its credentials.
+
+    Every method raises Unavailable (it is away, loads or is busy), NotAuthorized, BadInput (it refuses what was sent)
+    and Upstream (it fails otherwise).
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.backend_url
+        self._silence_s = max(_SILENCE_S, settings.batch_seconds + 40)
+        self._http = requests.Session()
+        self._http.trust_env = False  # neither a proxy nor ~/.netrc
+        if settings.basic_auth_user and settings.basic_auth_pass:
+            # As bytes: requests would send text as Latin-1, and Label Studio sends UTF-8.
+            self._http.auth = HTTPBasicAuth(settings.basic_auth_user.encode(), settings.basic_auth_pass.encode())
+
+    def served(self, project_id: int) -> str:
+        """The version that serves the project."""
+        return str(self._post("/versions", {"project": project_id}).get("served"))
+
+    def predict(self, tasks: Sequence[Json], *, project_id: int, label_config: str) -> list[Json]:
+        """One prediction a task, in their order; `why` in one tells why nothing was looked for in its task.
+
+        Raises:
+            Upstream: another number of them came back.
+        """
+        body = {
+            "tasks": list(tasks), "project": project_id, "label_config": label_config,
+            "params": {"context": None, "why": True},
+        }  # fmt: skip
+        results = self._post("/predict", body).get("results")
+        if not isinstance(results, list) or len(results) != len(tasks):
+            raise Upstream(f"{self.url} answered {len(tasks)} tasks with something else than as many predictions")
+        return results
+
+    def _post(self, path: str, body: Json) -> Json:
+        try:
+            reply = self._http.post(self.url + path, json=body, timeout=(5, self._silence_s), allow_redirects=False)
+        except requests.RequestException as fault:
+            raise Unavailable(
+                f"the backend does not answer on {self.url} ({type(fault).__name__}): is `samloop serve` up there, and "
+                "SAMLOOP_BACKEND_URL right where the worker runs?"
+            ) from fault
+        status = reply.status_code
+        told = _object(reply)
+        said = str(next(iter(told.values()), ""))[:300] if status >= HTTPStatus.BAD_REQUEST else ""
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise NotAuthorized(f"{self.url} refuses the worker: give it the same BASIC_AUTH_USER and BASIC_AUTH_PASS")
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            after = reply.headers.get("Retry-After", "5")
+            raise Unavailable(f"{self.url}: {said}", retry_after_s=int(after) if after.isdecimal() else 5)
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            raise TooMuch(f"{self.url}: {said}")
+        if 400 <= status < 500 and status not in {HTTPStatus.FAILED_DEPENDENCY, HTTPStatus.TOO_MANY_REQUESTS}:
+            raise BadInput(f"{self.url} refused {path}: {said}")
+        if status != HTTPStatus.OK or not told:
+            raise Upstream(f"{self.url} answered {status} to {path}: {said}")
+        return told
+
+
+def _object(reply: requests.Response) -> Json:
+    try:
+        told: object = reply.json()
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}

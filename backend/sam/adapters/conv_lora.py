@@ -1,0 +1,200 @@
+"""Conv-LoRA: a low-rank update of the encoder's `qkv` layers with a convolution at a scale that a router chooses.
+
+Zhong et al., "Convolution Meets LoRA: Parameter Efficient Finetuning for Segment Anything Model" (ICLR 2024),
+section 3.2. Where this differs from the authors' code (AutoGluon, `adaptation_layers.py`), and why:
+- the chosen expert is multiplied by its gate divided by itself: one in value, so the forward pass is the paper's, but
+  the router receives the task's gradient. With one expert and a gate that is multiplied by nothing it never would.
+- one choice for an image, not one for each window: windows of one object would otherwise be treated by different
+  scales, and windows of padding would vote.
+- the balance looks at the gates' probabilities, not at the choices: of a single image the choices cannot be balanced.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backend.sam.layers.pointwise import is_traced
+
+RANK = 3
+ALPHA = 32.0
+EXPERTS = 8
+_BALANCE_WEIGHT = 1e-2
+_LEAST_NOISE = 1e-2
+_QKV = "qkv"
+
+Grid = Float[Tensor, "windows h w r"]
+
+
+class Router(nn.Module):
+    """Noisy top-1 gates (Shazeer et al., 2017, section 2.1 and appendix A) over one image at a time."""
+
+    def __init__(self, rank: int, experts: int) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.zeros(rank, experts))
+        self.noise = nn.Parameter(torch.zeros(rank, experts))
+
+    def forward(self, mean: Float[Tensor, " r"]) -> tuple[Int[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+        """Return the expert's number, its gate (one in value, with gradient) and the balance loss, 0 in evaluation."""
+        clean = mean @ self.gate
+        if not self.training:
+            return clean.argmax(), clean.new_ones(()), clean.new_zeros(())
+        spread = functional.softplus(mean @ self.noise) + _LEAST_NOISE
+        noisy = clean + torch.randn_like(clean) * spread
+        shares = noisy.softmax(0)
+        chosen = noisy.argmax()
+        balance = _BALANCE_WEIGHT * (_variation(shares) + _variation(_load(clean, noisy, spread)))
+        return chosen, shares[chosen] / shares[chosen].detach(), balance
+
+
+class ConvLoraLinear(nn.Module):
+    """A frozen linear layer y = W x + b, and beside it (z + e_k(z)) B^T alpha / r with z = x A^T.
+
+    The expert e_k enlarges z by k, convolves it 3x3, and brings it back. B is zero at first: it starts as the layer
+    alone. It takes the tokens of ONE image: (windows, h, w, in), or (windows, n, in) where a window is a square of n.
+
+    Args:
+        frozen: the layer.
+        rank: r.
+        experts: how many there are.
+        alpha: `alpha / rank` scales the update.
+        padding: what a token of padding looks like, which has no vote for an expert; None: zeros.
+
+    Attributes:
+        balance: the router's loss of the last forward pass; 0 in evaluation.
+        chosen: the expert's number in the last forward pass.
+    """
+
+    def __init__(
+        self,
+        frozen: nn.Linear,
+        *,
+        rank: int = RANK,
+        experts: int = EXPERTS,
+        alpha: float = ALPHA,
+        padding: Float[Tensor, " in"] | None = None,
+    ) -> None:
+        super().__init__()
+        self.frozen = frozen.requires_grad_(requires_grad=False)
+        self.down = nn.Parameter(torch.empty(rank, frozen.in_features))
+        self.up = nn.Parameter(torch.zeros(frozen.out_features, rank))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        self.experts = nn.ModuleList(nn.Conv2d(rank, rank, 3, padding=1) for _ in range(experts))
+        self.router = Router(rank, experts)
+        self.scale = alpha / rank
+        self._padding = (padding,)  # in a tuple: it belongs to another module
+        self.balance: Tensor = torch.zeros(())
+        self.chosen = 0
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen layer's: who stands in for a linear layer is asked for its dtype."""
+        return self.frozen.weight
+
+    def forward(self, tokens: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
+        """Apply both, in the dtype of the tokens; what has only r channels, in that of the adapter's weights."""
+        low = functional.linear(tokens, self.down.to(tokens.dtype)).to(self.down.dtype)
+        padding = self._padding[0]
+        real = tokens.ne(0 if padding is None else padding.to(tokens.dtype)).any(-1, keepdim=True)
+        mean = (low * real).flatten(0, -2).sum(0) / real.sum().clamp(min=1)
+        chosen, gate, self.balance = self.router(mean)
+        grid = low.view(_grid(low))
+        if is_traced():  # a number would stay that of the one image that the graph is made with
+            seen = self._expert_of_graph(grid, chosen)
+        else:
+            self.chosen = number = int(chosen)  # two threads may be in here: none reads what the other wrote
+            seen = self._expert(grid, number)
+        low = low + gate * seen.reshape(low.shape)
+        update = functional.linear(low.to(tokens.dtype), (self.up * self.scale).to(tokens.dtype))
+        out: Tensor = self.frozen(tokens) + update
+        return out
+
+    def _expert(self, low: Grid, number: int) -> Grid:
+        maps, factor = low.permute(0, 3, 1, 2), number + 1
+        if factor > 1:
+            maps = functional.interpolate(maps, scale_factor=float(factor), mode="bicubic", align_corners=False)
+        maps = functional.gelu(self.experts[number](maps))
+        if factor > 1:
+            maps = functional.interpolate(maps, size=low.shape[1:3], mode="bicubic", align_corners=False)
+        return maps.permute(0, 2, 3, 1)
+
+    def _expert_of_graph(self, low: Grid, chosen: Int[Tensor, ""]) -> Grid:
+        """As `_expert`, whichever is chosen: its weights are taken out of all experts', its sizes computed.
+
+        Scale 1 is interpolated too, and changes nothing: a bicubic kernel at its own points is 1 and zeros.
+        """
+        convolutions = cast("list[nn.Conv2d]", list(self.experts))
+        weight = torch.stack([each.weight for each in convolutions])[chosen]
+        bias = torch.stack([cast("Tensor", each.bias) for each in convolutions])[chosen]
+        _, height, width, _ = _grid(low)
+        larger = cast("list[int]", [height * (chosen + 1), width * (chosen + 1)])
+        maps = functional.interpolate(low.permute(0, 3, 1, 2), size=larger, mode="bicubic", align_corners=False)
+        maps = functional.gelu(functional.conv2d(maps, weight, bias, padding=1))
+        maps = functional.interpolate(maps, size=(height, width), mode="bicubic", align_corners=False)
+        return maps.permute(0, 2, 3, 1)
+
+
+def attach_conv_lora(
+    encoder: nn.Module, *, rank: int = RANK, experts: int = EXPERTS, alpha: float = ALPHA
+) -> tuple[ConvLoraLinear, ...]:
+    """Put an adapter around every fused `qkv` layer of an encoder; everything else is frozen. In the blocks' order.
+
+    Raises:
+        ValueError: the encoder has no layer of that name.
+    """
+    encoder.requires_grad_(requires_grad=False)
+    found = []
+    for parent in list(encoder.modules()):
+        layer = getattr(parent, _QKV, None)
+        if isinstance(layer, nn.Linear):
+            # ViT pads its windows after its LayerNorm, with zeros; TinyViT before, which makes them the norm's bias.
+            norm = getattr(parent, "norm", None)
+            padding = norm.bias if isinstance(norm, nn.LayerNorm) else None
+            adapter = ConvLoraLinear(layer, rank=rank, experts=experts, alpha=alpha, padding=padding)
+            setattr(parent, _QKV, adapter)
+            found.append(adapter)
+    if not found:
+        raise ValueError(f"{type(encoder).__name__} has no fused qkv layer for an adapter to sit on")
+    return tuple(found)
+
+
+def adapter_parameters(encoder: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """What an adapter checkpoint holds: every weight that was added, by its name in the encoder."""
+    for name, module in encoder.named_modules():
+        if isinstance(module, ConvLoraLinear):
+            for own, weight in module.named_parameters(prefix=name):
+                if not own.startswith(f"{name}.frozen."):
+                    yield own, weight
+
+
+def balance_loss(encoder: nn.Module) -> Float[Tensor, ""]:
+    """The routers' loss of the last forward pass, summed over the layers."""
+    found = [module.balance for module in encoder.modules() if isinstance(module, ConvLoraLinear)]
+    return torch.stack(found).sum() if found else torch.zeros(())
+
+
+def _grid(low: Float[Tensor, "windows *places r"]) -> tuple[int, int, int, int]:
+    if low.ndim == 4:
+        return cast("tuple[int, int, int, int]", tuple(map(int, low.shape)))
+    windows, places, rank = map(int, low.shape)
+    side = math.isqrt(places)
+    if side * side != places:
+        raise ValueError(f"a window of {places} tokens is no square: an adapter needs to know where its tokens lie")
+    return windows, side, side, rank
+
+
+def _variation(values: Float[Tensor, " m"]) -> Float[Tensor, ""]:
+    """The squared coefficient of variation: 0 where all are equal (Shazeer et al., equation 7)."""
+    return values.var() / (values.mean().square() + 1e-10)
+
+
+def _load(clean: Float[Tensor, " m"], noisy: Float[Tensor, " m"], spread: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+    """How likely each expert would be the first if its noise alone were drawn again (equations 8 and 9)."""
+    best, second = noisy.topk(2).values
+    others = torch.where(noisy == best, second, best)
+    found: Float[Tensor, " m"] = torch.special.ndtr((clean - others) / spread)
+    return found

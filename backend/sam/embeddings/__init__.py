@@ -1,0 +1,1 @@
+"""Embeddings, by what they are kept, in memory and on disk."""

@@ -1,0 +1,212 @@
+"""Embeddings on disk: one safetensors file each, in a folder that the server, trainings and `samloop warm` share."""
+
+import fcntl
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from backend.errors import Unavailable
+from backend.sam.embeddings.memory import EmbeddingKey, halved
+from backend.sam.predictor import Embedding
+from backend.settings import Settings
+
+log = logging.getLogger(__name__)
+_ABANDONED_S = 600.0  # a temporary file this old belongs to a process that was killed; writing one takes milliseconds
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    size_bytes: int
+    used_s: float
+
+
+class DiskEmbeddings:
+    """At most `max_bytes` of embeddings, those used least recently go first. For any number of threads and processes.
+
+    A file's time of modification is when it was used last; time of access would be, but most machines do not keep it.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self.folder, self._max_bytes = folder, max_bytes
+
+    @classmethod
+    def of(cls, settings: Settings) -> "DiskEmbeddings":
+        """The tier that this machine's server, trainings and commands share."""
+        return cls(settings.cache_dir / "embeddings", max_bytes=settings.disk_mib << 20)
+
+    def __contains__(self, key: EmbeddingKey) -> bool:
+        """Whether there is a file; it may still turn out to be damaged."""
+        return self._path(key).is_file()
+
+    def get(self, key: EmbeddingKey) -> Embedding | None:
+        """Return what was put, halved; None if nothing was. A damaged file is removed and counts as absent."""
+        path = self._path(key)
+        try:
+            # Read, not mapped: another process may clear the folder while this one trains.
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as fault:
+            log.warning("the embedding %s cannot be read: %s", path, fault, extra={"event": "embedding.unreadable"})
+            return None
+        try:
+            found = _parsed(data)
+        except (SafetensorError, KeyError, ValueError) as fault:
+            log.warning(
+                "the embedding %s is damaged, or of another version, and was removed: %s", path, str(fault)[:200],
+                extra={"event": "embedding.damaged"},
+            )  # fmt: skip
+            with suppress(OSError):
+                path.unlink()
+            return None
+        with suppress(OSError):
+            os.utime(path)
+        return found
+
+    def put(self, key: EmbeddingKey, embedding: Embedding) -> None:
+        """Keep an embedding, halved; a reader sees all of it or nothing. One that alone is over the bound is not kept.
+
+        Raises:
+            OSError: the folder cannot be written, or the disk is full.
+        """
+        data = _file_of(halved(embedding))
+        if len(data) > self._max_bytes:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(key)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        # One writer at a time: two that each saw room for one more would together pass the bound.
+        with self._locked(self.folder / ".lock"):
+            self._make_room(len(data), besides=path)
+            try:
+                temporary.write_bytes(data)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """What the file system has left.
+
+        Raises:
+            Unavailable: the folder cannot be made, or not be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".probe.{os.getpid()}.{secrets.token_hex(4)}"
+            probe.touch()
+            probe.unlink()
+            return shutil.disk_usage(self.folder).free
+        except OSError as fault:
+            raise Unavailable(
+                f"{self.folder} cannot be written ({fault}): set SAMLOOP_CACHE_DIR to a folder that can"
+            ) from fault
+
+    def usage_bytes(self) -> int:
+        """What all files take together, as the folder tells now."""
+        return sum(each.size_bytes for each in self._files())
+
+    @contextmanager
+    def alone(self, key: EmbeddingKey, *, longest_s: float) -> Iterator[None]:
+        """Keeps other processes from computing the same embedding; look whether it is there once inside.
+
+        Who waited `longest_s` goes on all the same: computing twice is a waste and no error. So is it where a folder
+        knows no locks.
+        """
+        path = self._path(key)
+        path = path.with_name(f".{path.name}.computing")
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with self._locked(path, longest_s=longest_s):
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    path.unlink()
+
+    @contextmanager
+    def _locked(self, path: Path, *, longest_s: float = 10.0) -> Iterator[None]:
+        descriptor = None
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            _lock(descriptor, longest_s=longest_s)
+        except OSError:
+            log.debug("no lock on %s", path, exc_info=True)
+        try:
+            yield
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _make_room(self, size_bytes: int, *, besides: Path) -> None:
+        """Remove what was used least recently until a file of this size fits; `besides` is about to be replaced."""
+        files = sorted((each for each in self._files() if each.path != besides), key=lambda each: each.used_s)
+        total = size_bytes + sum(each.size_bytes for each in files)
+        for each in files:
+            abandoned = each.path.name.startswith(".") and time.time() - each.used_s > _ABANDONED_S
+            if total > self._max_bytes or abandoned:
+                each.path.unlink(missing_ok=True)
+                total -= each.size_bytes
+
+    def _files(self) -> Iterator[_File]:
+        with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                if ".safetensors" not in entry.name:
+                    continue
+                with suppress(FileNotFoundError):  # another process may remove it meanwhile
+                    stat = entry.stat()
+                    yield _File(Path(entry.path), stat.st_size, stat.st_mtime)
+
+    def _path(self, key: EmbeddingKey) -> Path:
+        named = f"{key.image_sha256}\n{key.encoder_fingerprint}\n{key.preprocessing}"
+        return self.folder / f"{hashlib.sha256(named.encode()).hexdigest()}.safetensors"
+
+
+def _lock(descriptor: int, *, longest_s: float) -> None:
+    """Lock exclusively, waiting at most so long; then go on without."""
+    until_s = time.monotonic() + longest_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                return
+            time.sleep(_POLL_S)
+        else:
+            return
+
+
+def _file_of(embedding: Embedding) -> bytes:
+    size_px = torch.tensor([embedding.height_px, embedding.width_px])
+    checksum = torch.tensor(_checksum(embedding.features, size_px))
+    return safetensors.torch.save({"features": embedding.features.contiguous(), "size_px": size_px, "crc32": checksum})
+
+
+def _parsed(data: bytes) -> Embedding:
+    """Raises KeyError, ValueError or SafetensorError for anything but the bytes that `_file_of` wrote."""
+    kept = safetensors.torch.load(data)
+    features, size_px = kept["features"], kept["size_px"]
+    # A file is renamed into place without waiting for the disk: after a power cut it may have its length, and zeros.
+    if int(kept["crc32"]) != _checksum(features, size_px):
+        raise ValueError("its checksum is wrong")
+    height, width = size_px.tolist()
+    # A file's numbers lie channel after channel, whatever wrote it; in memory they lie as `halved` has them.
+    return Embedding(features=features.contiguous(memory_format=torch.channels_last), height_px=height, width_px=width)
+
+
+def _checksum(features: Tensor, size_px: Tensor) -> int:
+    return zlib.crc32(size_px.numpy().tobytes(), zlib.crc32(features.contiguous().numpy().tobytes()))

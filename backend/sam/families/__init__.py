@@ -1,0 +1,1 @@
+"""The kinds of model that can be a base."""

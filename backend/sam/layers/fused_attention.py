@@ -1,0 +1,99 @@
+"""The attention of transformers' SAM encoder with its relative positions inside the product of queries and keys.
+
+SAM's ViT adds `q . Rh[dy] + q . Rw[dx]` to each score (Li et al. 2022, "MViTv2", equation 4). transformers makes that a
+tensor of the scores' size; here it is part of the dot product: a query is followed by its products with the rows'
+positions and with the columns', a key by ones at its own row and column and zeros elsewhere.
+"""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.activations import GELUActivation
+from transformers.models.sam.modeling_sam import SamMLPBlock, SamVisionAttention, SamVisionEncoder
+
+from backend.sam.layers.pointwise import is_traced, linear
+
+_SCORES_AT_ONCE = 1 << 23  # 16 MB in bfloat16: what stays in a processor's last cache, and bounds the memory
+
+
+class FusedAttention(nn.Module):
+    """Stands where `SamVisionAttention` was, with its weights by their names: the same sums, for inference."""
+
+    def __init__(self, attention: SamVisionAttention) -> None:
+        super().__init__()
+        self.qkv, self.proj = attention.qkv, attention.proj
+        self.heads, self.scale = attention.num_attention_heads, attention.scale
+        self.rel_pos_h, self.rel_pos_w = attention.rel_pos_h, attention.rel_pos_w
+        height, width = ((len(each) + 1) // 2 for each in (self.rel_pos_h, self.rel_pos_w))
+        # By the place of the query and that of the key, and laid out for the product; made once, as weights are fixed.
+        for name, side, table in (("rows", height, self.rel_pos_h), ("columns", width, self.rel_pos_w)):
+            apart = torch.arange(side)[:, None] - torch.arange(side)[None] + side - 1
+            self.register_buffer(name, table.detach()[apart].mT.contiguous(), persistent=False)
+        down = torch.eye(height).repeat_interleave(width, dim=0)
+        self.register_buffer("places", torch.cat([down, torch.eye(width).repeat(height, 1)], dim=1), persistent=False)
+
+    def forward(self, hidden_states: Float[Tensor, "b h w c"]) -> tuple[Float[Tensor, "b h w c"], None]:
+        """Mix the tokens of each window (or of each image, which then is one window); transformers wants a pair."""
+        batch, height, width, channels = hidden_states.shape
+        qkv = linear(self.qkv, hidden_states).view(batch, height, width, 3, self.heads, channels // self.heads)
+        mix = self._one_by_one if hidden_states.device.type == "cpu" and not is_traced() else self._together
+        return linear(self.proj, mix(qkv).view(batch, height, width, channels)), None
+
+    def _extended(
+        self, qkv: Float[Tensor, "b h w 3 heads d"]
+    ) -> tuple[Float[Tensor, "b heads n e"], Float[Tensor, "b heads n e"], Float[Tensor, "b heads n d"]]:
+        """Queries and keys of e = d + h + w numbers, and values; n = h w."""
+        query, key, value = (each.flatten(1, 2).transpose(1, 2) for each in qkv.unbind(3))
+        rows, columns = cast("Tensor", self.rows), cast("Tensor", self.columns)
+        asking = qkv[:, :, :, 0].permute(0, 3, 1, 2, 4)
+        products = (asking @ rows, (asking.transpose(2, 3) @ columns).transpose(2, 3))
+        long_query = torch.cat([query * self.scale, *(each.flatten(2, 3) for each in products)], dim=-1)
+        places = cast("Tensor", self.places).expand(*key.shape[:2], -1, -1)
+        return long_query, torch.cat([key, places], dim=-1), value
+
+    def _together(self, qkv: Float[Tensor, "b h w 3 heads d"]) -> Float[Tensor, "b n c"]:
+        return functional.scaled_dot_product_attention(*self._extended(qkv), scale=1.0).transpose(1, 2).flatten(2)
+
+    def _one_by_one(self, qkv: Float[Tensor, "b h w 3 heads d"]) -> Float[Tensor, "b n c"]:
+        """One window after the other, and boundedly many queries."""
+        # PyTorch's kernel for processors takes three times as long here, and all scores of 4096 tokens are 400 MB.
+        out = []
+        for window in torch.split(qkv, 1):
+            query, key, value = (each[0].contiguous() for each in self._extended(window))
+            some = max(1, _SCORES_AT_ONCE // (self.heads * key.shape[1]))
+            mixed = [
+                torch.bmm(torch.softmax(torch.bmm(q, key.mT), dim=-1), value) for q in torch.split(query, some, dim=1)
+            ]
+            out.append(torch.cat(mixed, dim=1).transpose(0, 1).flatten(1))
+        return torch.stack(out)
+
+
+class FusedMlp(nn.Module):
+    """Stands where `SamMLPBlock` was, with its weights by their names: the same sums, its GELU where they are made."""
+
+    def __init__(self, mlp: SamMLPBlock) -> None:
+        super().__init__()
+        self.lin1, self.lin2 = mlp.lin1, mlp.lin2
+
+    def forward(self, hidden_states: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch c"]:
+        """Mix the numbers of each token."""
+        return linear(self.lin2, linear(self.lin1, hidden_states, gelu=True))
+
+
+def fuse_attention(encoder: nn.Module) -> None:
+    """Put `FusedAttention` and `FusedMlp` into the layers of transformers' SAM encoder; any other encoder stays so.
+
+    The names and values of its weights stay too. To be called before its dtype is changed.
+    """
+    if not isinstance(encoder, SamVisionEncoder):
+        return
+    for layer in encoder.layers:
+        attention = getattr(layer, "attn", None)
+        if isinstance(attention, SamVisionAttention) and attention.use_rel_pos:
+            layer.attn = FusedAttention(attention)
+        mlp = getattr(layer, "mlp", None)
+        if isinstance(mlp, SamMLPBlock) and isinstance(mlp.act, GELUActivation):
+            layer.mlp = FusedMlp(mlp)

@@ -1,0 +1,262 @@
+"""TinyViT-5M as SAM's image encoder: convolutions first, then attention in windows; 1024x1024 in, 64x64 out.
+
+Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Transformers" (ECCV 2022), table 6, with the strides
+that Zhang et al., "Faster Segment Anything" (2023, MobileSAM) gave it: the last stage keeps 64x64.
+
+Every map is (batch, channels, height, width) to the outside and lies in memory channels last, so that the linear
+layers' (batch, height, width, channels) is a view of it. BatchNorms are folded into their convolutions (mobile_sam.py).
+What is four times as wide in between is made strip by strip, to the bit the same: a strip stays in the processor's
+cache, and the allocator need not fetch 33 MB from the kernel for each layer and give them back (a quarter of the time).
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
+from transformers import SamVisionConfig
+from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisionNeck
+
+from backend.sam.layers.pointwise import convolution, is_traced, linear
+
+WIDTHS = (64, 128, 160, 320)
+DEPTHS = (2, 2, 6, 2)
+HEADS = (None, 4, 5, 10)  # stage 0 is convolutions only
+WINDOWS = (None, 7, 14, 7)
+STRIDES = (2, 2, 1)  # between the stages
+EXPANSION = 4  # of the MBConvs and of the MLPs
+STRIP_NUMBERS = 1 << 20  # of one channel-rich strip: 2 MB in bfloat16, a core's share of the cache
+
+Map = Float[Tensor, "b c h w"]
+NextMap = Float[Tensor, "b c2 h2 w2"]  # of another width and size
+Rows = Float[Tensor, "b h w c"]
+
+
+def _depthwise(channels: int, *, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, 3, stride, 1, groups=channels)
+
+
+def in_strips(strip: Callable[[Tensor, slice], Tensor], x: Map, *, stride: int, numbers_a_row: int) -> NextMap:
+    """What `strip` makes of a map, a strip of rows at a time.
+
+    Args:
+        strip: is given rows of the map, with those around that a 3x3 convolution of this stride looks at, and which
+            of the rows that such a convolution makes of them are right: the others saw the zeros around the strip.
+        x: the whole map.
+        stride: 1, or 2 for a map of even height.
+        numbers_a_row: how many numbers a row that is made holds where it is widest; so the strips' heights are chosen.
+    """
+    if is_traced():  # a graph's own program decides what it keeps in its cache
+        return strip(x, slice(None))
+    height = x.shape[2]
+    rows, out = -(-height // stride), []
+    at_once = max(1, STRIP_NUMBERS // numbers_a_row)
+    for first in range(0, rows, at_once):
+        end = min(rows, first + at_once)
+        above = int(first > 0)
+        seen = x[:, :, stride * (first - above) : stride * end + int(stride == 1)]
+        out.append(strip(seen, slice(above, above + end - first)))
+    return torch.cat(out, dim=2)
+
+
+class PatchEmbed(nn.Module):
+    """Two convolutions of stride 2: an image (b, 3, h, w) becomes (b, 64, h/4, w/4)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width // 2, 3, 2, 1)
+        self.conv2 = nn.Conv2d(width // 2, width, 3, 2, 1)
+
+    def forward(self, pixels: Map) -> NextMap:
+        """Embed pixels, normalised as segment-anything does."""
+        # In one piece: strips of what is only twice as wide cost more in rows computed twice than they save.
+        return convolution(self.conv2, convolution(self.conv1, pixels, gelu=True))
+
+
+class InvertedBottleneck(nn.Module):
+    """MBConv: 1x1 to four times the width, 3x3 depthwise, 1x1 back, added to the input, GELU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, EXPANSION * width, 1)
+        self.conv2 = _depthwise(EXPANSION * width)
+        self.conv3 = nn.Conv2d(EXPANSION * width, width, 1)
+
+    def forward(self, x: Map) -> Map:
+        """Keep the shape."""
+
+        def strip(seen: Tensor, right: slice) -> Tensor:
+            wide = convolution(self.conv2, convolution(self.conv1, seen, gelu=True), gelu=True)
+            return F.gelu(seen[:, :, right] + convolution(self.conv3, wide[:, :, right]))
+
+        return in_strips(strip, x, stride=1, numbers_a_row=int(x.shape[3]) * self.conv1.out_channels)
+
+
+class Downsample(nn.Module):
+    """To the next stage's width: 1x1, then 3x3 depthwise with the stride, then 1x1."""
+
+    def __init__(self, width: int, wider: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, wider, 1)
+        self.conv2 = _depthwise(wider, stride=stride)
+        self.conv3 = nn.Conv2d(wider, wider, 1)
+
+    def forward(self, x: Map) -> NextMap:
+        """Widen, and divide height and width by the stride."""
+
+        def strip(seen: Tensor, right: slice) -> Tensor:
+            wide = convolution(self.conv2, convolution(self.conv1, seen, gelu=True), gelu=True)
+            return convolution(self.conv3, wide[:, :, right])
+
+        stride = self.conv2.stride[0]
+        return in_strips(strip, x, stride=stride, numbers_a_row=stride * int(x.shape[3]) * self.conv1.out_channels)
+
+
+def offset_index(window: int, *, device: torch.device | None = None) -> Int[Tensor, "n n"]:
+    """Which bias two tokens of a window share: `|dy| * window + |dx|`, for n = window**2 tokens in row-major order."""
+    steps = torch.arange(window, device=device)
+    apart = (steps[:, None] - steps[None, :]).abs()
+    index = apart[:, None, :, None] * window + apart[None, :, None, :]
+    return index.reshape(window**2, window**2)
+
+
+class WindowAttention(nn.Module):
+    """LayerNorm, then multi-head attention among the tokens of one window, biased by how far apart they lie."""
+
+    def __init__(self, width: int, *, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.norm = nn.LayerNorm(width)
+        # One head after another, each as query, key, value: (heads, 3, width / heads) rows.
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.biases = nn.Parameter(torch.zeros(heads, window**2))
+
+    def forward(self, tokens: Float[Tensor, "windows n width"]) -> Float[Tensor, "windows n width"]:
+        """Mix the n = window**2 tokens of each window; no residual."""
+        count, n, width = map(int, tokens.shape)
+        qkv = self.qkv(self.norm(tokens).to(self.qkv.weight.dtype)).view(count, n, self.heads, 3, width // self.heads)
+        query, key, value = qkv.permute(3, 0, 2, 1, 4)
+        # Built anew in each call: 0.2 % of the time, and a kept copy would go stale under training and `.to()`.
+        # Four dimensions: with three, PyTorch leaves its fused CPU kernel for one that takes twice as long.
+        bias = self.biases[None, :, offset_index(self.window, device=tokens.device)].to(query.dtype)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(count, n, width))
+        return projected
+
+
+class Mlp(nn.Module):
+    """LayerNorm, then two linear layers with GELU between, on every token alone."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, EXPANSION * width)
+        self.fc2 = nn.Linear(EXPANSION * width, width)
+
+    def forward(self, tokens: Rows) -> Rows:
+        """Keep the shape; no residual."""
+        width = self.fc1.in_features
+        parts = torch.split(tokens.reshape(-1, width), max(1, 2 * STRIP_NUMBERS // self.fc1.out_features))
+        mixed = torch.cat([linear(self.fc2, linear(self.fc1, self.norm(part), gelu=True)) for part in parts])
+        return mixed.view(tokens.shape)
+
+
+def split_windows(rows: Rows, window: int) -> Float[Tensor, "windows n c"]:
+    """Cut a map into windows of n = window**2 tokens, row by row; the far edges are filled up with zeros."""
+    b, h, w, c = map(int, rows.shape)  # while traced they are tensors, and ONNX rounds a negative quotient up
+    rows = F.pad(rows, (0, 0, 0, -w % window, 0, -h % window))
+    down, across = -(-h // window), -(-w // window)
+    rows = rows.view(b, down, window, across, window, c).transpose(2, 3)
+    return rows.reshape(b * down * across, window**2, c)
+
+
+def join_windows(tokens: Float[Tensor, "windows n c"], window: int, *, height: int, width: int) -> Rows:
+    """Undo `split_windows` for maps of this height and width."""
+    down, across = -(-height // window), -(-width // window)
+    rows = tokens.view(-1, down, across, window, window, tokens.shape[-1]).transpose(2, 3)
+    return rows.reshape(-1, down * window, across * window, tokens.shape[-1])[:, :height, :width]
+
+
+class AttentionBlock(nn.Module):
+    """Attention in windows with a residual, a 3x3 depthwise convolution without one, an MLP with one."""
+
+    def __init__(self, width: int, *, heads: int, window: int) -> None:
+        super().__init__()
+        self.attn = WindowAttention(width, heads=heads, window=window)
+        self.local_conv = _depthwise(width)
+        self.mlp = Mlp(width)
+
+    def forward(self, x: Map) -> Map:
+        """Keep the shape."""
+        rows = x.permute(0, 2, 3, 1).to(self.local_conv.weight.dtype)
+        _, height, width, _ = map(int, rows.shape)
+        window = self.attn.window
+        mixed = self.attn(split_windows(rows, window))
+        rows = rows + join_windows(mixed, window, height=height, width=width)
+        rows = self.local_conv(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        out: Tensor = rows + self.mlp(rows)
+        return out.permute(0, 3, 1, 2)
+
+
+class Stage(nn.Module):
+    """The blocks of one width, and what leads to the next."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        width, heads, window = WIDTHS[index], HEADS[index], WINDOWS[index]
+        self.blocks = nn.Sequential(
+            *(
+                InvertedBottleneck(width)
+                if heads is None or window is None
+                else AttentionBlock(width, heads=heads, window=window)
+                for _ in range(DEPTHS[index])
+            )
+        )
+        self.downsample = (
+            Downsample(width, WIDTHS[index + 1], stride=STRIDES[index]) if index < len(STRIDES) else nn.Identity()
+        )
+
+    def forward(self, x: Map) -> NextMap:
+        """To the next stage's width and size."""
+        passed: Tensor = self.downsample(self.blocks(x))
+        return passed
+
+
+class TinyVitEncoder(nn.Module):
+    """Stands where `transformers.SamModel` has its ViT: (b, 3, 1024, 1024) pixels to (b, 256, 64, 64) features.
+
+    The neck is SAM's own, so `config.hidden_size` must be 320 and `config.output_channels` 256.
+    """
+
+    def __init__(self, config: SamVisionConfig) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(WIDTHS[0])
+        self.stages = nn.Sequential(*(Stage(index) for index in range(len(WIDTHS))))
+        self.neck = SamVisionNeck(config)
+
+    def forward(self, pixel_values: Float[Tensor, "b 3 h w"], **_: object) -> SamVisionEncoderOutput:
+        """Encode; further arguments of transformers (what to record) are taken and unused."""
+        x = self.stages(self.patch_embed(pixel_values.contiguous(memory_format=torch.channels_last)))
+        neck = self.neck
+        rows = x.permute(0, 2, 3, 1).to(neck.conv1.weight.dtype)
+        # No convolution: oneDNN's float32 1x1 adds up in another order with another number of threads, and a click
+        # on a busy server would get another edge than one on an idle server.
+        narrow = F.linear(rows, neck.conv1.weight[:, :, 0, 0]).permute(0, 3, 1, 2)
+        return SamVisionEncoderOutput(last_hidden_state=neck.layer_norm2(neck.conv2(neck.layer_norm1(narrow))))
+
+    def compute_in(self, dtype: torch.dtype) -> "TinyVitEncoder":
+        """Cast the weights of what is costly. What they add to is not cast, nor what first sees the pixels.
+
+        Pixels rounded to bfloat16 lose half a grey level where an image is dark. With everything in bfloat16 masks
+        agree with float32's by 0.993 of IoU, with the pixels' convolutions in float32 by 0.995, and so by 0.996.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and not _stays_exact(name)):
+                module.to(dtype)
+        return self
+
+
+def _stays_exact(convolution: str) -> bool:
+    return convolution.startswith(("patch_embed.", "neck.")) or convolution.endswith(".local_conv")

@@ -1,0 +1,1 @@
+"""Objects without a prompt: the semantic head, and the objects in its maps."""

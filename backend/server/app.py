@@ -1,0 +1,183 @@
+"""Composition root of the server: Settings -> every object, wired once."""
+
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from redis import Redis
+
+from backend.errors import BadInput, SamloopError, Unavailable
+from backend.files.watch import Watch
+from backend.http.admission import Admission
+from backend.http.guard import Guard, error_response
+from backend.http.metrics import Metrics
+from backend.images.connections import Connections
+from backend.live.evaluation import LiveEvaluation
+from backend.registry.local import Registry
+from backend.review.crops import Crops
+from backend.review.flags import Flags
+from backend.review.page_route import Gate
+from backend.review.pages import Pages
+from backend.review.routes import ReviewRoutes
+from backend.server.gauges import engine_gauges, live_gauges
+from backend.server.routes import Routes
+from backend.serving.engine import Engine
+from backend.settings import Settings
+from backend.work.follower import Follower, refresh_queue
+from backend.work.queue import TrainingQueue
+
+log = logging.getLogger(__name__)
+SWEEP_S = 5.0
+_CROPS_BYTES = 48 << 20
+_MOST_PICTURES, _PICTURES_AT_ONCE = 1000, 8  # that review pages wait for; of which so many are read and cut
+
+
+def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
+    """The server, with nothing started yet: models load and the registry is watched from its lifespan on.
+
+    Args:
+        settings: all that the environment decides.
+        connection: the queue's Redis.
+    """
+    metrics = Metrics()
+    registry = Registry(settings.model_dir)
+    queue, refreshes = TrainingQueue(connection, job_seconds=settings.job_seconds), refresh_queue(connection)
+    engine = Engine(settings, registry=registry, observer=metrics)
+    connections = Connections(settings)
+    live = LiveEvaluation(
+        settings.model_dir / "live",
+        label_studio=connections.label_studio,
+        max_pixels=settings.image_megapixels * 1_000_000,
+    )
+    routes = Routes(
+        engine=engine,
+        registry=registry,
+        queue=queue,
+        refreshes=refreshes,
+        connections=connections,
+        metrics=metrics,
+        admission=Admission(most=2 * settings.waiting),
+        live=live,
+    )
+    engine_gauges(metrics, engine)
+    live_gauges(metrics, live)
+
+    follow = Watch(Follower(registry, connection, queue=refreshes).look, poll_s=settings.poll_seconds)
+    parts = (engine, live, _Sweeping((queue, refreshes)), *((follow,) if settings.refresh else ()))
+    app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lambda _: _running(parts))
+    known_hosts = _known_hosts(settings)
+    app.add_middleware(Guard, user=settings.basic_auth_user, password=settings.basic_auth_pass, known_hosts=known_hosts)
+    app.add_exception_handler(SamloopError, _sentence)
+    app.add_exception_handler(RequestValidationError, _sentence)
+    app.add_exception_handler(Exception, _sentence)
+    app.include_router(routes.router())
+    app.include_router(
+        _review_router(
+            settings,
+            engine=engine,
+            registry=registry,
+            connections=connections,
+            status=routes.status,
+            refreshes=refreshes,
+        )
+    )
+    app.state.routes = (
+        routes  # label-studio-ml's harness calls the same handlers (backend/server/label_studio_ml/flask_app.py)
+    )
+    return app
+
+
+class _Part(Protocol):
+    """What runs while the server does."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@asynccontextmanager
+async def _running(parts: Sequence[_Part]) -> AsyncIterator[None]:
+    """Start all, in order; stop what was started, the last first."""
+    with ExitStack() as started:
+        for part in parts:
+            part.start()
+            started.callback(part.stop)
+        yield
+
+
+def _review_router(  # noqa: PLR0913 - all but one by name
+    settings: Settings,
+    *,
+    engine: Engine,
+    registry: Registry,
+    connections: Connections,
+    status: Callable[[int], dict[str, Any]],
+    refreshes: TrainingQueue,
+) -> APIRouter:
+    flags = Flags(settings.model_dir)
+    pages = Pages(
+        registry=registry,
+        connections=connections,
+        flags=flags,
+        base_version=lambda: engine.version(None),
+        served_version=engine.version,
+        status=status,
+    )
+    return ReviewRoutes(
+        pages=pages,
+        registry=registry,
+        connections=connections,
+        flags=flags,
+        crops=Crops(max_bytes=_CROPS_BYTES, max_pixels=settings.image_megapixels * 1_000_000),
+        admission=Admission(most=_MOST_PICTURES, threads=_PICTURES_AT_ONCE),
+        gate=Gate(
+            is_open=settings.basic_auth_user is None,
+            known_hosts=_known_hosts(settings),
+        ),
+        refreshes=refreshes,
+    ).router()
+
+
+def _known_hosts(settings: Settings) -> frozenset[str]:
+    """The names that browsers know us by."""
+    return frozenset(str(urlsplit(url).hostname) for url in (settings.backend_url, settings.public_url) if url)
+
+
+class _Sweeping:
+    """RQ cleans its registries only between dequeues; a job that lost its worker must not wait for that."""
+
+    def __init__(self, queues: Sequence[TrainingQueue]) -> None:
+        self._queues, self._stopping = queues, threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._sweep, name="sweep-queue", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _sweep(self) -> None:
+        while not self._stopping.wait(SWEEP_S):
+            try:
+                for queue in self._queues:
+                    queue.sweep()
+            except SamloopError as fault:
+                log.warning("the queue cannot be swept: %s", fault, extra={"event": "queue.away"})
+            except Exception:
+                log.exception("the queue cannot be swept", extra={"event": "queue.sweep_failed"})
+
+
+async def _sentence(request: Request, error: Exception) -> Response:
+    """Every error as one sentence; a traceback goes to the log only."""
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        error = BadInput(f"{where}: {first['msg']}")
+    if not isinstance(error, SamloopError):
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error, extra={"event": "request.failed"})
+        error = SamloopError("something went wrong here: the server's log has the traceback")
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
+    return error_response(error, headers=headers)

@@ -1,0 +1,75 @@
+"""What /metrics tells besides counting requests: embeddings, lanes, and how good the masks are in people's hands."""
+
+import functools
+import operator
+from collections.abc import Callable
+
+from backend.http.metrics import Metrics
+from backend.live.evaluation import LiveEvaluation
+from backend.serving.engine import Engine
+
+_FIGURES = (
+    ("samloop_embeddings_bytes", "Bytes of embeddings in memory.", "store.memory.bytes"),
+    ("samloop_embeddings_disk_bytes", "Bytes of embeddings on disk.", "store.disk_bytes"),
+    ("samloop_embeddings_from_memory", "Embeddings found in memory.", "store.counts.memory"),
+    ("samloop_embeddings_from_disk", "Embeddings found on disk.", "store.counts.disk"),
+    ("samloop_embeddings_computed", "Embeddings that the encoder computed.", "store.counts.computed"),
+    ("samloop_embeddings_joined", "Requests that joined a computation on its way.", "store.counts.joined"),
+    ("samloop_embeddings_unwritten", "Embeddings that the disk did not take.", "store.counts.unwritten"),
+    ("samloop_prewarmed", "Tasks embedded ahead of those that are labelled.", "prewarm.embedded"),
+    ("samloop_encode_waiting", "Images that wait for the encoder.", "lanes.encode.waiting"),
+    ("samloop_encode_running", "Images that are being encoded.", "lanes.encode.running"),
+    ("samloop_encode_refused", "Images that could not be encoded in time.", "lanes.encode.refused"),
+    ("samloop_decode_waiting", "Prompts that wait for the decoder.", "lanes.decode.waiting"),
+    ("samloop_decode_running", "Prompts that are being decoded.", "lanes.decode.running"),
+    ("samloop_decode_refused", "Prompts that could not be decoded in time.", "lanes.decode.refused"),
+)
+_LIVE_FIGURES = {
+    "n": "Masks of ours that people submitted, changed or not.",
+    "iou": "Mean IoU of what was submitted with what we had given.",
+    "boundary_iou": "Mean Boundary IoU of the same.",
+    "boundary_iou_ema": "Its moving mean over the latest annotations.",
+    "untouched": "Share of masks that were submitted as they were given.",
+}
+_LIVE_COUNTS = {
+    "compared": "Masks that were compared with what we had given.",
+    "unknown": "Submitted masks of ours of which it is not known any more what we had given.",
+    "failed": "Annotations that could not be compared.",
+    "unwritten": "Annotations that the disk did not take, so that they are not compared.",
+    "unremembered": "Answers to clicks that were not kept to compare with.",
+}
+
+
+def engine_gauges(metrics: Metrics, engine: Engine) -> None:
+    """Show what the engine's parts tell; 0 while no model is loaded."""
+
+    def reader(path: str) -> Callable[[], float]:
+        read = operator.attrgetter(path)
+        return lambda: float(read(engine.loaded)) if engine.loaded else 0.0
+
+    for name, text, path in _FIGURES:
+        metrics.gauge(name, text, reader(path))
+    metrics.gauge(
+        "samloop_refused_checkpoints",
+        "Checkpoints that were refused; the version before goes on serving.",
+        lambda: float(len(engine.loaded.slot.refused)) if engine.loaded else 0.0,
+    )
+
+
+def live_gauges(metrics: Metrics, live: LiveEvaluation) -> None:
+    """Show the live evaluation's means, by project and version, and what it could not compare."""
+
+    def reader(figure: str) -> Callable[[], dict[tuple[str, ...], float]]:
+        return lambda: {
+            (str(project_id), version): float(figures[figure])
+            for project_id in live.projects()
+            for version, figures in live.figures(project_id).items()
+        }
+
+    for figure, text in _LIVE_FIGURES.items():
+        metrics.gauges(
+            f"samloop_live_{'masks' if figure == 'n' else figure}", text, ("project", "version"), reader(figure)
+        )
+    metrics.gauge("samloop_live_waiting", "Annotations that are still to be compared.", lambda: float(live.waiting()))
+    for name, text in _LIVE_COUNTS.items():
+        metrics.gauge(f"samloop_live_{name}", text, functools.partial(live.count, name))

@@ -1,0 +1,195 @@
+"""Our service in label-studio-ml's Flask: what every request passes first, and how every error is told.
+
+The same objects as our own server's, wired by the same `create_app`: the harness's routes end in the handlers that ours
+end in, so that both answer alike.
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+import flask
+from fastapi import FastAPI
+from label_studio_ml import api
+from pydantic import ValidationError
+from redis import Redis
+
+from backend.errors import BadInput, SamloopError, Unavailable
+from backend.http.guard import (
+    MAX_BODY_BYTES,
+    check_body_headers,
+    check_credentials,
+    check_sender,
+    credentials,
+    read_json,
+    refusal,
+)
+from backend.labelstudio.webhook import parse_event, project_id_of
+from backend.server.app import create_app
+from backend.server.label_studio_ml.model import IS_1X, SamBackend
+from backend.server.routes import PredictBody, ProjectBody, Routes, SetupBody
+from backend.settings import Settings
+
+_START_S = 60.0
+_BODIES: dict[str, type[PredictBody | SetupBody | ProjectBody]] = {
+    "/predict": PredictBody,
+    "/setup": SetupBody,
+    "/train": ProjectBody,
+    "/versions": ProjectBody,
+}
+
+
+def create_flask_app(settings: Settings, *, connection: Redis) -> flask.Flask:
+    """The harness's own application, answering with our service; the models begin to load.
+
+    Args:
+        settings: all that the environment decides.
+        connection: the queue's Redis.
+    """
+    ours = create_app(settings, connection=connection)
+    loop = _live(ours)
+    routes: Routes = ours.state.routes
+    expected = credentials(settings.basic_auth_user, settings.basic_auth_pass)
+    if IS_1X:
+        from backend.server.label_studio_ml.manager import SamManager
+
+        api._manager = SamManager()  # noqa: SLF001 - its routes look there; 1.0.9 is the last that has it
+    app: flask.Flask = api.init_app(SamBackend.over(RoutedService(routes, loop=loop)))
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    # Ours before theirs, which write bodies into the log; and 2.x compares credentials as text that must be ASCII.
+    api.BASIC_AUTH = None
+    app.before_request_funcs.setdefault(None, []).insert(0, lambda: _first(routes, expected=expected))
+    app.after_request_funcs.setdefault(None, []).append(_told_plainly)
+    app.register_error_handler(SamloopError, _response)
+    return app
+
+
+class RoutedService:
+    """The `Service` of SamBackend over our own handlers; those that are coroutines run on `loop`."""
+
+    def __init__(self, routes: Routes, *, loop: asyncio.AbstractEventLoop) -> None:
+        self._routes, self._loop = routes, loop
+
+    def version(self, project: str | None) -> str:
+        """What POST /setup tells; the base's where no project is told."""
+        with _kept():
+            if project is None:
+                return self._routes.versions()["versions"][0]
+            return self._routes.setup(SetupBody(project=project))["model_version"]
+
+    def predict(self, body: dict[str, Any]) -> list[Any]:
+        """What POST /predict answers."""
+        with _kept():
+            results: list[Any] = self._waited(self._routes.predict(PredictBody.model_validate(body)))["results"]
+            return results
+
+    def webhook(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What POST /webhook answers."""
+        with _kept():
+            answer: dict[str, Any] = json.loads(bytes(self._routes.webhook(body).body))
+            return answer
+
+    def versions(self, project: str) -> list[str]:
+        """What POST /versions lists."""
+        with _kept():
+            versions: list[str] = self._routes.project_versions(ProjectBody(project=project))["versions"]
+            return versions
+
+    def is_training(self, project: str) -> bool:
+        """Whether GET /projects/{id}/status says so."""
+        with _kept():
+            return bool(self._routes.status(project_id_of(project))["phase"] == "training")
+
+    def _waited(self, answer: Any) -> Any:  # noqa: ANN401 - what a handler gives, or a coroutine that will
+        """Which of our handlers are coroutines is for our server's sake, and may change."""
+        if asyncio.iscoroutine(answer):
+            return asyncio.run_coroutine_threadsafe(answer, self._loop).result()
+        return answer
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Leaves an error of ours where `_told_plainly` finds it: the harness makes a 500 with a traceback of any."""
+    try:
+        yield
+    except ValidationError as fault:
+        flask.g.samloop_fault = _sentence(fault)
+        raise flask.g.samloop_fault from fault
+    except SamloopError as fault:
+        flask.g.samloop_fault = fault
+        raise
+
+
+def _first(routes: Routes, *, expected: bytes | None) -> flask.Response | None:
+    """What our own server asks of every request; the harness asks for nothing."""
+    request = flask.request
+    headers = {name.lower().encode(): value.encode("latin-1", "replace") for name, value in request.headers.items()}
+    try:
+        check_credentials(headers.get(b"authorization", b""), expected=expected)
+        check_sender(request.method, {name.lower(): value for name, value in request.headers.items()}, known_hosts=())
+        check_body_headers(headers)
+        if b"transfer-encoding" in headers:
+            raise BadInput("a body without a Content-Length is not read here: say how long it is")
+        if request.method == "POST":
+            _check(request.path, read_json(request.get_data(), kind=request.content_type or ""), routes)
+    except SamloopError as fault:
+        return _response(fault)
+    return None
+
+
+def _check(path: str, body: object, routes: Routes) -> None:
+    """Refuse what the harness would stumble over, and keep what it would drop: who /setup says that it is."""
+    try:
+        if path == "/webhook":
+            event = parse_event(body)
+            if event.starts_training and event.project_id is None:
+                raise BadInput("START_TRAINING came without project.id: nothing tells which project to train")
+        elif path in _BODIES:
+            told = _BODIES[path].model_validate(body)
+            if told.project is not None:
+                project_id_of(told.project)
+            if isinstance(told, SetupBody):
+                routes.setup(told)
+    except ValidationError as fault:
+        raise _sentence(fault) from fault
+
+
+def _sentence(fault: ValidationError) -> BadInput:
+    first = fault.errors()[0]
+    return BadInput(f"{'.'.join(['body', *map(str, first['loc'])])}: {first['msg']}")
+
+
+def _told_plainly(response: flask.Response) -> flask.Response:
+    """One sentence for every failure; the harness's answer holds the traceback, which belongs into the log alone."""
+    fault: SamloopError | None = flask.g.pop("samloop_fault", None)
+    if fault is None and response.status_code >= 500:
+        fault = SamloopError("something went wrong here: the server's log has the traceback")
+    return response if fault is None else _response(fault)
+
+
+def _response(fault: SamloopError) -> flask.Response:
+    ours = refusal(fault)
+    headers = {name: value for name, value in ours.headers.items() if name != "connection"}  # is the WSGI server's
+    if isinstance(fault, Unavailable):
+        headers["Retry-After"] = str(fault.retry_after_s)
+    return flask.Response(bytes(ours.body), status=ours.status_code, headers=headers)
+
+
+def _live(app: FastAPI) -> asyncio.AbstractEventLoop:
+    """Begin what the application's lifespan begins, on a loop of its own that lasts as long as the process."""
+    begun: Future[asyncio.AbstractEventLoop] = Future()
+
+    async def live() -> None:
+        async with app.router.lifespan_context(app):
+            begun.set_result(asyncio.get_running_loop())
+            await asyncio.Event().wait()
+
+    threading.Thread(target=lambda: asyncio.run(live()), name="lifespan", daemon=True).start()
+    try:
+        return begun.result(_START_S)
+    except TimeoutError as fault:
+        raise SamloopError("the server did not begin: the log tells why") from fault

@@ -1,0 +1,59 @@
+"""Embeds many tasks in a row, side by side; `samloop warm` shows it."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from backend.errors import KeyRefused, SamloopError
+from backend.images.source import ImageSource
+from backend.labelstudio.label_config import LabelConfig
+from backend.serving.lanes import Priority
+from backend.serving.task_embeddings import TaskEmbeddings
+
+_SIDE_BY_SIDE = 4  # tasks whose images are read while others are encoded; each may hold an image
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """What became of one task: `computed` now, there before, or left out for the reason `why`."""
+
+    task_id: object
+    computed: bool = False
+    why: str | None = None
+
+
+def warm_tasks(
+    tasks: Iterable[Mapping[str, Any]], *, embeddings: TaskEmbeddings, config: LabelConfig, images: ImageSource
+) -> Iterator[Warmed]:
+    """Embed task after task, and tell of each in their order; a task that cannot be embedded costs only itself.
+
+    Raises:
+        KeyRefused: an image is refused: the key is wrong for all.
+    """
+
+    def warm(task: Mapping[str, Any]) -> Warmed:
+        task_id = task.get("id")
+        try:
+            # As urgent as a click: in this process nobody else waits.
+            computed = embeddings.warm(task, config=config, images=images, priority=Priority.CLICK, until_s=math.inf)
+        except KeyRefused:
+            raise
+        except SamloopError as fault:
+            return Warmed(task_id, why=str(fault))
+        return Warmed(task_id, computed=computed)
+
+    under_way: deque[Future[Warmed]] = deque()
+    with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="warm") as pool:
+        try:
+            for task in tasks:
+                under_way.append(pool.submit(warm, task))
+                if len(under_way) >= 2 * _SIDE_BY_SIDE:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for each in under_way:
+                each.cancel()

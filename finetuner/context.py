@@ -1,0 +1,131 @@
+"""What every step of a training uses: the base model, embeddings, the recipe, and where states are kept."""
+
+import importlib.metadata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from backend.registry.checkpoint import MANIFEST_FILE, read_manifest
+from backend.sam.embeddings.files import DiskEmbeddings
+from backend.sam.loading import BaseModel, load_base
+from backend.sam.weights import named_path
+from backend.settings import Settings
+from finetuner.config import TrainConfig
+from finetuner.data.annotations import AnnotatedTask, annotated_task
+from finetuner.data.dataset import Embeddings, Sample, SampleReader, data_digest
+from finetuner.data.exclusions import Exclusions
+from finetuner.deciding.candidate import learnt_images
+from finetuner.progress import Progress
+from finetuner.report.pictures import ImagesAgain
+from finetuner.training.processes import Processes
+from finetuner.unfinished import Unfinished, run_key
+
+_LAYOUT = 3  # of a state: another number where another version of this program could not go on from it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What every step of a training uses. `generic_in`: the folder for the base's masks of other things (generic).
+
+    `base_learnt`: digests of the images that the base has learnt from, where it is a checkpoint itself.
+
+    `unfinished_in`: the folder for what a killed training goes on from, saved every `save_every_s`; None: none is kept.
+    `processes`: those that train together.
+    """
+
+    base: BaseModel
+    embeddings: Embeddings
+    config: TrainConfig
+    exclusions: Exclusions
+    progress: Progress
+    images_again: ImagesAgain = field(default_factory=ImagesAgain)
+    unfinished_in: Path | None = None
+    save_every_s: float = 0.0
+    generic_in: Path | None = None
+    base_learnt: frozenset[str] = frozenset()
+    processes: Processes = field(default_factory=Processes)
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings,
+        *,
+        config: TrainConfig,
+        progress: Progress,
+        unfinished_in: Path | None = None,
+        processes: Processes | None = None,
+    ) -> "Workshop":
+        """Load the base model.
+
+        Raises:
+            BadWeights: its weights cannot be had.
+        """
+        base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
+        return cls(
+            base=base,
+            embeddings=Embeddings(
+                base, disk=DiskEmbeddings.of(settings), max_pixels=settings.image_megapixels * 1_000_000
+            ),
+            config=config,
+            exclusions=Exclusions(),
+            progress=progress,
+            unfinished_in=unfinished_in,
+            save_every_s=settings.save_seconds,
+            generic_in=settings.cache_dir / "generic",
+            base_learnt=_learnt_by(settings.model),
+            processes=processes or Processes(),
+        )
+
+    def unfinished(self, samples: Sequence[Sample], *, served: str) -> Unfinished | None:
+        """The states of a training on these samples, of an earlier process or of this one; None where none are kept.
+
+        Keyed by all that decides what comes of it: a state of anything else is never taken up.
+        """
+        if self.unfinished_in is None or not self.save_every_s:
+            return None
+        facts = {
+            "config": self.config.to_json(), "data": data_digest(samples), "base": self.base.fingerprint,
+            "encoder": self.base.encoder_fingerprint, "device": self.base.device.type, "served": served,
+            "processes": self.processes.count,
+            "code": [importlib.metadata.version(name) for name in ("samloop", "torch", "numpy")], "layout": _LAYOUT,
+            # The digest of the data knows no order, and the trainer's draws do.
+            "order": [[each.image_sha256, *((item.y0_px, item.x0_px) for item in each.objects)] for each in samples],
+        }  # fmt: skip
+        return Unfinished(
+            self.unfinished_in, key=run_key(facts), every_s=self.save_every_s, writes=self.processes.is_first
+        )
+
+    def annotated(self, task: object, *, image_key: str | None) -> AnnotatedTask | None:
+        """Read one task as annotations.annotated_task does; None if there is nothing in it to learn from."""
+        return annotated_task(task, image_key=image_key, exclusions=self.exclusions, annotators=self.config.annotators)
+
+    def samples(
+        self,
+        tasks: Iterable[AnnotatedTask],
+        *,
+        read: Callable[[AnnotatedTask], bytes],
+        labels: Iterable[str] = (),
+        max_pixels: int,
+    ) -> list[Sample]:
+        """Read the tasks' images and objects; `labels` as Rules has them."""
+
+        def remembered(task: AnnotatedTask) -> bytes:
+            data = read(task)
+            bare = replace(task, annotations=())  # what was drawn is in the samples already
+            self.images_again.remember(data, read=lambda: read(bare), max_pixels=max_pixels)
+            return data
+
+        reader = SampleReader(
+            read=remembered,
+            embeddings=self.embeddings,
+            rules=self.config.rules(labels),
+            max_pixels=max_pixels,
+            exclusions=self.exclusions,
+        )
+        return reader.samples(tasks, progress=self.progress)
+
+
+def _learnt_by(model: str | None) -> frozenset[str]:
+    folder = named_path(model) if model else None
+    is_checkpoint = folder is not None and (folder / MANIFEST_FILE).is_file()
+    return learnt_images(read_manifest(folder)) if folder is not None and is_checkpoint else frozenset()

@@ -1,0 +1,1 @@
+"""From Label Studio's tasks to samples: objects, images, splits, and prompts to learn from."""

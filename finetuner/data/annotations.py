@@ -1,0 +1,148 @@
+"""Label Studio's tasks to objects. What cannot be learnt from is left out, its reason logged and counted."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from backend.labelstudio.controls.regions import UnusableRegion, mask_of_region
+from finetuner.config import Rules
+from finetuner.data.annotators import Annotation, counting_annotations
+from finetuner.data.consensus import Drawing, majority
+from finetuner.data.exclusions import Exclusions
+from finetuner.data.objects import LabelledMask
+
+_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+_NOT_DRAWN = frozenset({"labels", "choices", "textarea", "rating", "number", "taxonomy"})
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedTask:
+    """A task with the annotations that count: one, or one of each annotator where they vote."""
+
+    task_id: int | str
+    image_uri: str
+    annotations: tuple[Annotation, ...] = field(repr=False)
+
+    @property
+    def is_ground_truth(self) -> bool:
+        """Whether one of them is marked as ground truth."""
+        return any(each.is_ground_truth for each in self.annotations)
+
+
+def annotated_task(
+    task: object, *, image_key: str | None, exclusions: Exclusions, annotators: str = "latest"
+) -> AnnotatedTask | None:
+    """Read one task; None if there is nothing in it to learn from.
+
+    `image_key` names the image in the task's `data`; None: the first value there that looks like an image.
+    `annotators`: as annotators.counting_annotations has it.
+    """
+    if not isinstance(task, Mapping) or not isinstance(task.get("id"), int | str):
+        exclusions.add("a task that is no object with an id", task=None)
+        return None
+    uri = _image_uri(task.get("data"), image_key=image_key)
+    if uri is None:
+        exclusions.add("the task names no image", task=task["id"])
+        return None
+    annotations = counting_annotations(task, annotators=annotators, exclusions=exclusions)
+    return AnnotatedTask(task["id"], uri, annotations) if annotations else None
+
+
+def objects_of(
+    task: AnnotatedTask,
+    *,
+    height_px: int,
+    width_px: int,
+    rules: Rules,
+    exclusions: Exclusions,
+) -> tuple[LabelledMask, ...]:
+    """Every mask of the annotation on its upright image of this size; of several annotations what their majority drew.
+
+    An annotator none of whose regions can be used has no vote.
+    """
+    drawings = []
+    for each in task.annotations:
+        objects = tuple(
+            _drawn(each, task=task, height_px=height_px, width_px=width_px, rules=rules, exclusions=exclusions)
+        )
+        if objects or not each.regions:
+            votes = rules.ground_truth_weight if each.is_ground_truth else 1
+            drawings.append(Drawing(annotator=each.annotator, objects=objects, votes=votes))
+    if len(drawings) < 2:
+        return drawings[0].objects if drawings else ()
+    agreed = majority(drawings, min_object_px=rules.min_object_px)
+    if agreed.outvoted:
+        exclusions.add("no majority of the annotators drew it so", count=agreed.outvoted, task=task.task_id)
+    return agreed.objects
+
+
+def _drawn(  # noqa: PLR0913 - all by name
+    annotation: Annotation,
+    *,
+    task: AnnotatedTask,
+    height_px: int,
+    width_px: int,
+    rules: Rules,
+    exclusions: Exclusions,
+) -> Iterator[LabelledMask]:
+    named = _labels_by_region(annotation.regions)
+    for region in annotation.regions:
+        if isinstance(region, Mapping) and region.get("type") in _NOT_DRAWN:
+            continue  # says something of the image or of another region; draws nothing itself
+        place = region.get("id") if isinstance(region, Mapping) else None
+        try:
+            label = _label(region, named=named, labels=rules.labels)
+            mask = mask_of_region(
+                region, height_px=height_px, width_px=width_px, rectangles_are_masks=rules.rectangles_are_masks
+            )
+            _check_area(mask, min_object_px=rules.min_object_px)
+        except UnusableRegion as fault:
+            exclusions.add(fault.reason, task=task.task_id, annotation=annotation.annotation_id, region=place)
+        else:
+            yield LabelledMask.of(mask, label=label)
+
+
+def _image_uri(data: object, *, image_key: str | None) -> str | None:
+    if not isinstance(data, Mapping):
+        return None
+    if image_key is not None:
+        uri = data.get(image_key)
+        return uri if isinstance(uri, str) and uri else None
+    texts = [value for value in data.values() if isinstance(value, str)]
+    return next((text for text in texts if text.lower().split("?d=")[-1].split("?")[0].endswith(_IMAGE_ENDINGS)), None)
+
+
+def _labels_by_region(regions: Sequence[Any]) -> dict[object, str]:
+    """Labels that stand in a region of their own (a `Labels` tag beside a `Brush`), by the id that both share."""
+    found: dict[object, str] = {}
+    for region in regions:
+        if not isinstance(region, Mapping) or region.get("type") != "labels":
+            continue
+        if (label := _first_label(region)) and isinstance(region.get("id"), str):
+            found.setdefault(region["id"], label)
+    return found
+
+
+def _label(region: object, *, named: Mapping[object, str], labels: frozenset[str]) -> str | None:
+    if not isinstance(region, Mapping):
+        raise UnusableRegion("a region that is no object")
+    place = region.get("id")
+    label = _first_label(region) or (named.get(place) if isinstance(place, str) else None)
+    if label is not None and labels and label not in labels:
+        raise UnusableRegion(f"its label {label[:40]!r} is not in the labelling configuration")
+    return label
+
+
+def _first_label(region: Mapping[str, Any]) -> str | None:
+    value = region.get("value")
+    given = value.get(str(region.get("type"))) if isinstance(value, Mapping) else None
+    return given[0] if isinstance(given, list) and given and isinstance(given[0], str) else None
+
+
+def _check_area(mask: Bool[np.ndarray, "h w"], *, min_object_px: int) -> None:
+    area_px = int(np.count_nonzero(mask))
+    if area_px < min_object_px:
+        raise UnusableRegion("an empty mask" if not area_px else f"a mask of less than {min_object_px} pixels")

@@ -1,0 +1,84 @@
+"""Whose annotation of a task counts, where there are several: the latest one, or everybody's, for a vote."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from finetuner.data.exclusions import Exclusions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """One submitted annotation. `annotator` tells people apart; `regions` are its result as it stands."""
+
+    annotation_id: object
+    annotator: str
+    is_ground_truth: bool = False
+    regions: tuple[Any, ...] = field(repr=False)
+
+
+def counting_annotations(task: Mapping[str, Any], *, annotators: str, exclusions: Exclusions) -> tuple[Annotation, ...]:
+    """The annotations of the task that are learnt from, the latest one first; none: there is nothing.
+
+    `annotators` is one of config.ANNOTATORS. "latest": the one that was changed last; where the project marks ground
+    truth, that among it. "majority": of each annotator that one; an annotation without a region is a vote for no
+    object, as long as somebody drew one. Skipped ones and drafts never count.
+    """
+    submitted = list(_submitted(task, exclusions=exclusions))
+    # ISO 8601 in UTC sorts as text; ids settle what an import has written in one instant.
+    submitted.sort(key=lambda each: (str(each.get("updated_at") or ""), str(each.get("id")).zfill(20)), reverse=True)
+    submitted.sort(key=lambda each: not _is_ground_truth(each))
+    counting: dict[str, Mapping[str, Any]] = {}
+    for each in submitted:
+        who = "" if annotators == "latest" else _annotator(each)
+        if (better := counting.setdefault(who, each)) is not each:
+            exclusions.add(_reason(each, better, annotators=annotators), task=task["id"], annotation=each.get("id"))
+    found = tuple(_annotation(each) for each in counting.values())
+    empty = [each for each in found if not each.regions]
+    if annotators == "majority" and len(empty) < len(found):
+        return found
+    for blank in empty:
+        exclusions.add("an annotation without any region", task=task["id"], annotation=blank.annotation_id)
+    return tuple(each for each in found if each.regions)
+
+
+def _submitted(task: Mapping[str, Any], *, exclusions: Exclusions) -> Iterator[Mapping[str, Any]]:
+    given = task.get("annotations")
+    annotations = [each for each in given if isinstance(each, Mapping)] if isinstance(given, Sequence) else []
+    if not annotations:
+        exclusions.add("only a draft" if task.get("drafts") else "no annotation yet", task=task["id"])
+    for each in annotations:
+        if each.get("was_cancelled"):
+            exclusions.add("the annotator skipped the task", task=task["id"], annotation=each.get("id"))
+        else:
+            yield each
+
+
+def _reason(left_out: Mapping[str, Any], better: Mapping[str, Any], *, annotators: str) -> str:
+    if _is_ground_truth(better) and not _is_ground_truth(left_out):
+        return "a ground-truth annotation of the same task counts"
+    if annotators == "majority":
+        return "a later annotation of the same task by the same annotator counts"
+    return "a later annotation of the same task counts"
+
+
+def _annotation(given: Mapping[str, Any]) -> Annotation:
+    result = given.get("result")
+    return Annotation(
+        annotation_id=given.get("id"),
+        annotator=_annotator(given),
+        is_ground_truth=_is_ground_truth(given),
+        regions=tuple(result) if isinstance(result, list) else (),
+    )
+
+
+def _is_ground_truth(given: Mapping[str, Any]) -> bool:
+    return given.get("ground_truth") is True
+
+
+def _annotator(given: Mapping[str, Any]) -> str:
+    """Label Studio's user id, which some exports wrap in an object; without one, the annotation stands for itself."""
+    told = given.get("completed_by")
+    if isinstance(told, Mapping):
+        told = told.get("id") or told.get("email")
+    return f"annotator {told}" if isinstance(told, int | str) else f"annotation {given.get('id')}"

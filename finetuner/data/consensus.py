@@ -1,0 +1,134 @@
+"""One set of masks from several annotators' drawings of an image: a majority vote, pixel by pixel.
+
+Objects of different annotators are taken for the same one if they have the same label and overlap by more than half
+(IoU). The best pairs are matched first, and of each annotator an object has one drawing at most. A pixel belongs to the
+object if more than half of all votes have it there: those of annotators who did not draw the object count against it.
+Two annotators leave what both have drawn; one annotator's drawing comes out as it went in.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from finetuner.data.objects import LabelledMask
+
+SAME_IOU = 0.5  # above one half, no mask matches two that do not overlap each other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """What one annotator drew on an image, who is unlike every other, and how many votes that has."""
+
+    annotator: str
+    objects: tuple[LabelledMask, ...]
+    votes: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consensus:
+    """The agreed objects, from the top left on; `outvoted` counts those that kept too few pixels to be one."""
+
+    objects: tuple[LabelledMask, ...]
+    outvoted: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """One object of one annotator; `key` orders them whatever the order in which they came."""
+
+    key: tuple[int, int, str, str, str]
+    annotator: str
+    votes: int
+    item: LabelledMask
+    crop: Bool[np.ndarray, "ch cw"]
+
+
+def majority(drawings: Sequence[Drawing], *, min_object_px: int = 1) -> Consensus:
+    """The objects that more than half of all votes have, each with the pixels that more than half have.
+
+    All drawings are of one image. The result does not depend on the order of drawings nor of objects in them.
+
+    Raises:
+        ValueError: two drawings are of the same annotator.
+    """
+    if len({each.annotator for each in drawings}) < len(drawings):
+        raise ValueError(f"{len(drawings)} drawings of fewer annotators: each votes with one drawing")
+    votes = sum(each.votes for each in drawings)
+    drawn = sorted((_drawn(item, of=each) for each in drawings for item in each.objects), key=lambda each: each.key)
+    objects, outvoted = [], 0
+    for group in _groups(drawn):
+        agreed = _agreed([drawn[index] for index in group], votes=votes, min_object_px=min_object_px)
+        if agreed is None:
+            outvoted += 1
+        else:
+            objects.append(agreed)
+    return Consensus(objects=tuple(objects), outvoted=outvoted)
+
+
+def _drawn(item: LabelledMask, *, of: Drawing) -> _Drawn:
+    content = hashlib.sha256(item.packed.tobytes() + repr(item.crop_shape).encode()).hexdigest()
+    return _Drawn(
+        (item.y0_px, item.x0_px, repr(item.label), content, of.annotator), of.annotator, of.votes, item, item.crop
+    )
+
+
+def _groups(drawn: Sequence[_Drawn]) -> list[list[int]]:
+    """Indices of the drawings of each object, by the first of them."""
+    group_of = {index: [index] for index in range(len(drawn))}
+    pairs = sorted((-_iou(drawn[a].item, drawn[a].crop, drawn[b].item, drawn[b].crop), a, b) for a, b in _near(drawn))
+    for minus_iou, a, b in pairs:
+        if -minus_iou <= SAME_IOU:
+            break
+        first, second = group_of[a], group_of[b]
+        annotators = [drawn[index].annotator for index in (*first, *second)]
+        if first is not second and len(set(annotators)) == len(annotators):
+            merged = sorted(first + second)
+            group_of.update(dict.fromkeys(merged, merged))
+    return [group for index, group in group_of.items() if group[0] == index]
+
+
+def _near(drawn: Sequence[_Drawn]) -> list[tuple[int, int]]:
+    """Pairs of different annotators with the same label whose boxes meet."""
+    by_label: dict[str | None, list[int]] = {}
+    for index, each in enumerate(drawn):
+        by_label.setdefault(each.item.label, []).append(index)
+    found: list[tuple[int, int]] = []
+    for indices in by_label.values():
+        edges = np.array([_edges(drawn[index].item) for index in indices])
+        for place, a in enumerate(indices):
+            rest = edges[place + 1 :]
+            y0, x0, y1, x1 = edges[place]
+            meets = (rest[:, 0] < y1) & (rest[:, 1] < x1) & (rest[:, 2] > y0) & (rest[:, 3] > x0)
+            others = (indices[place + 1 + int(step)] for step in np.flatnonzero(meets))
+            found += [(a, b) for b in others if drawn[a].annotator != drawn[b].annotator]
+    return found
+
+
+def _edges(item: LabelledMask) -> tuple[int, int, int, int]:
+    return item.y0_px, item.x0_px, item.y0_px + item.crop_shape[0], item.x0_px + item.crop_shape[1]
+
+
+def _iou(
+    a: LabelledMask, crop_a: Bool[np.ndarray, "ah aw"], b: LabelledMask, crop_b: Bool[np.ndarray, "bh bw"]
+) -> float:
+    (ay0, ax0, ay1, ax1), (by0, bx0, by1, bx1) = _edges(a), _edges(b)
+    y0, x0, y1, x1 = max(ay0, by0), max(ax0, bx0), min(ay1, by1), min(ax1, bx1)
+    if y0 >= y1 or x0 >= x1:
+        return 0.0
+    shared = crop_a[y0 - ay0 : y1 - ay0, x0 - ax0 : x1 - ax0] & crop_b[y0 - by0 : y1 - by0, x0 - bx0 : x1 - bx0]
+    both = int(np.count_nonzero(shared))
+    return both / (int(np.count_nonzero(crop_a)) + int(np.count_nonzero(crop_b)) - both)
+
+
+def _agreed(group: Sequence[_Drawn], *, votes: int, min_object_px: int) -> LabelledMask | None:
+    """The pixels of one object that more than half of `votes` have; None if those are too few."""
+    first = group[0].item
+    counted: Int[np.ndarray, "h w"] = np.zeros((first.height_px, first.width_px), np.int32)
+    for each in group:
+        y0, x0, y1, x1 = _edges(each.item)
+        counted[y0:y1, x0:x1] += each.crop * np.int32(each.votes)
+    mask = counted * 2 > votes
+    return LabelledMask.of(mask, label=first.label) if np.count_nonzero(mask) >= max(1, min_object_px) else None

@@ -1,0 +1,106 @@
+"""Photographs of other things than a project's, with the masks that the base draws there by itself.
+
+They come with scikit-image, so nothing is fetched. One half stands for the rest of the world when what a training
+forgot is measured (forgetting); the other half may be replayed while it learns (replay), and measures nothing.
+coins.png and brick.png are in neither: the demo's projects consist of them.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+from backend.errors import Unavailable
+from backend.images.source import open_image
+from backend.masks.packed import KeptMask
+from backend.sam.automatic import AutomaticRules, automatic_masks
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import Predictor
+from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data.objects import LabelledMask
+
+log = logging.getLogger(__name__)
+
+MEASURED = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+REPLAYED = ("clock_motion.png", "gravel.png", "horse.png", "hubble_deep_field.jpg", "moon.png", "page.png")
+# 144 clicks a photograph, 2 s on two cores, once for every base; eight objects are what tells most for the time.
+RULES = AutomaticRules(points=12, most=8, least_area=0.001)
+_MOST_PIXELS = 10_000_000
+_LAYOUT = 1
+
+
+def photograph(name: str) -> bytes:
+    """The file of one of the photographs.
+
+    Raises:
+        Unavailable: scikit-image, which carries it, is not installed, or lacks it.
+    """
+    try:
+        return (resources.files("skimage") / "data" / name).read_bytes()
+    except (ModuleNotFoundError, FileNotFoundError) as fault:
+        raise Unavailable(
+            f"the photographs of other things come with scikit-image, which lacks {name} here: "
+            "pip install 'samloop[demo]'"
+        ) from fault
+
+
+def generic_samples(names: Sequence[str], *, plain: Predictor, embeddings: Embeddings, folder: Path) -> list[Sample]:
+    """Photographs with at most eight objects each, as `plain`, the base, finds them from a grid of clicks.
+
+    What it found is kept in `folder`, by its weights and arithmetic: it costs seconds once. Where nothing stands out
+    the photograph is left out.
+
+    Raises:
+        Unavailable: scikit-image is not installed.
+        OSError: the folder cannot be written.
+    """
+    found = (_sample(name, plain=plain, embeddings=embeddings, folder=folder) for name in names)
+    return [each for each in found if each.objects]
+
+
+def _sample(name: str, *, plain: Predictor, embeddings: Embeddings, folder: Path) -> Sample:
+    data = photograph(name)
+    digest, image = hashlib.sha256(data).hexdigest(), open_image(data, max_pixels=_MOST_PIXELS)
+    embeddings.ensure(digest, data, again=partial(photograph, name))
+    sample = Sample(image_sha256=digest, height_px=image.height, width_px=image.width, objects=(), image_uri=name)
+    path = folder / f"{_key(digest, plain.base)}.json"
+    masks = _kept(path)
+    if masks is None:
+        found = automatic_masks(plain, embeddings(sample), rules=RULES)
+        masks = [KeptMask.of(each.mask) for each in found if each.mask.any()]
+        _keep(masks, path)
+    whole = (each.window(0, 0, height_px=image.height, width_px=image.width) for each in masks)
+    return replace(sample, objects=tuple(LabelledMask.of(each, label=None) for each in whole))
+
+
+def _key(image_sha256: str, base: BaseModel) -> str:
+    facts = [_LAYOUT, image_sha256, base.fingerprint, base.encoder_fingerprint, asdict(RULES)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _kept(path: Path) -> list[KeptMask] | None:
+    """What was kept there; None if nothing was, or it is damaged."""
+    try:
+        masks = [KeptMask.of_json(each) for each in json.loads(path.read_bytes())]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as fault:
+        log.warning("%s is damaged: %s", path, fault, extra={"event": "generic.damaged"})
+        return None
+    return masks if all(each.area_px for each in masks) else None
+
+
+def _keep(masks: Sequence[KeptMask], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(json.dumps([each.to_json() for each in masks]))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

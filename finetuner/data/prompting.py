@@ -1,0 +1,192 @@
+"""Prompts as people give them: boxes a little off, points anywhere inside, and clicks where the mask is wrong.
+
+All in pixels of the upright image. Training draws with a generator; evaluation's prompts are fixed by the mask.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from scipy import ndimage
+
+from backend.masks.prompt import Box, Click, Prompt
+from finetuner.config import TrainConfig
+from finetuner.data.objects import GRID, LabelledMask, grid_coverage
+
+_CANVAS_PX = 1024
+_SURE = 10.0  # logits of a mask that is shown, as serving shows one (backend.sam.mask_prompt)
+_THINNED_PX = 256  # distances are only weights while training: a large object is looked at every k-th pixel
+
+
+def first_prompts(
+    objects: Sequence[LabelledMask], *, config: TrainConfig, rng: np.random.Generator
+) -> tuple[Prompt, ...]:
+    """One prompt an object: `box_share` of them a jittered box, the others one point, evenly over the objects."""
+    boxes = int(np.floor(config.box_share * len(objects) + rng.random()))
+    is_box = rng.permutation(np.arange(len(objects)) < boxes)
+    return tuple(
+        Prompt(box=jittered_box(each, config=config, rng=rng)) if box else _point_prompt(each, config=config, rng=rng)
+        for each, box in zip(objects, is_box, strict=True)
+    )
+
+
+def mask_prompts(
+    objects: Sequence[LabelledMask], *, config: TrainConfig, rng: np.random.Generator
+) -> tuple[tuple[Prompt, ...], Float32[np.ndarray, "n g g"]]:
+    """A mask to refine, as serving gives it: a jittered box, clicks where the mask is wrong, and the mask's logits.
+
+    The masks are the truth smoothed, shifted by up to 2 % of the object's box and cut at another level, on the
+    decoder's grid: sides of 256, padding is background.
+    """
+    prompts, shown = [], np.full((len(objects), GRID, GRID), -_SURE, np.float32)
+    for logits, item in zip(shown, objects, strict=True):
+        truth = grid_coverage(item)
+        rows, columns = truth.shape
+        side = max(item.crop_shape) * GRID / max(item.height_px, item.width_px)
+        reach = 0.02 * side + 1
+        moved = ndimage.shift(truth, rng.uniform(-reach, reach, 2), order=1)
+        level = rng.uniform(0.3, 0.7)
+        wrong = ndimage.gaussian_filter(moved, rng.uniform(0.5, 1 + 0.05 * side)) > level
+        logits[:rows, :columns] = np.where(wrong, _SURE, -_SURE)
+        box = Prompt(box=jittered_box(item, config=config, rng=rng))
+        size_px = (item.height_px, item.width_px)
+        prompts.append(corrected(box, predicted=wrong, truth=truth > 0.5, size_px=size_px, rng=rng))
+    return tuple(prompts), shown
+
+
+def jittered_box(item: LabelledMask, *, config: TrainConfig, rng: np.random.Generator) -> Box:
+    """The object's box, each edge moved either way by at most 10 % of the side and 20 canvas px; within the image."""
+    box, px_per_canvas = item.box, max(item.height_px, item.width_px) / _CANVAS_PX
+    width, height = box.x1_px - box.x0_px, box.y1_px - box.y0_px
+    most = config.box_jitter_max_px * px_per_canvas
+    reach_x, reach_y = min(config.box_jitter * width, most), min(config.box_jitter * height, most)
+    left, right = rng.uniform(-reach_x, reach_x, 2)
+    top, bottom = rng.uniform(-reach_y, reach_y, 2)
+    x0, x1 = _ordered(box.x0_px + left, box.x1_px + right, item.width_px)
+    y0, y1 = _ordered(box.y0_px + top, box.y1_px + bottom, item.height_px)
+    return Box(x0, y0, x1, y1)
+
+
+def inner_point(item: LabelledMask, *, prefers_centre: bool, rng: np.random.Generator) -> Click:
+    """A pixel's centre inside the object: uniform, or with probability as the square of the distance to the edge."""
+    crop = item.crop
+    step = max(1, -(-max(crop.shape) // _THINNED_PX))
+    inside = crop[::step, ::step]
+    if not inside.any():  # an object thinner than the step
+        step, inside = 1, crop
+    weights = np.square(_depth(inside)) if prefers_centre else inside.astype(float)
+    flat = weights.ravel()
+    row, column = divmod(int(rng.choice(flat.size, p=flat / flat.sum())), inside.shape[1])
+    return Click(item.x0_px + column * step + 0.5, item.y0_px + row * step + 0.5)
+
+
+def background_click(item: LabelledMask, *, rng: np.random.Generator) -> Click | None:
+    """A negative click outside the object, within its box widened by half its side; None where none was found."""
+    height, width = item.crop_shape
+    y0, x0 = max(0, item.y0_px - height // 2 - 1), max(0, item.x0_px - width // 2 - 1)
+    y1 = min(item.height_px, item.y0_px + height + height // 2 + 1)
+    x1 = min(item.width_px, item.x0_px + width + width // 2 + 1)
+    for _ in range(8):  # an object that fills its surroundings has none; then the click is simply left out
+        y, x = int(rng.integers(y0, y1)), int(rng.integers(x0, x1))
+        if not _covers(item, y=y, x=x):
+            return Click(x + 0.5, y + 0.5, is_foreground=False)
+    return None
+
+
+def farthest_point(mask: Bool[np.ndarray, "h w"]) -> Click:
+    """The pixel's centre farthest from the mask's edge (the image's border is an edge); the first of equals.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    if not mask.any():
+        raise ValueError(f"an empty mask of {mask.shape} has no inner point")
+    row, column = np.unravel_index(int(_depth(mask).argmax()), mask.shape)
+    return Click(float(column) + 0.5, float(row) + 0.5)
+
+
+def farthest_inner_point(item: LabelledMask) -> Click:
+    """`farthest_point` of the object, found within its box."""
+    click = farthest_point(item.crop)
+    return Click(click.x_px + item.x0_px, click.y_px + item.y0_px)
+
+
+def corrective_click(predicted: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> Click | None:
+    """The click that a careful annotator would make next: the middle of the deepest wrong region; None if all is right.
+
+    Positive where something is missing, negative where there is too much (RITM, Sofiiuk et al. 2021).
+    """
+    missing, excess = truth & ~predicted, predicted & ~truth
+    if not missing.any() and not excess.any():
+        return None
+    (depth_px, *place), (excess_px, *excess_place) = _deepest(missing), _deepest(excess)
+    is_foreground = depth_px >= excess_px
+    row, column = place if is_foreground else excess_place
+    return Click(column + 0.5, row + 0.5, is_foreground=is_foreground)
+
+
+def corrected(
+    prompt: Prompt,
+    *,
+    predicted: Bool[np.ndarray, "rows cols"],
+    truth: Bool[np.ndarray, "rows cols"],
+    size_px: tuple[int, int],
+    rng: np.random.Generator,
+) -> Prompt:
+    """The prompt with one positive click more where something is missing, one negative where there is too much.
+
+    The masks are on the decoder's grid (objects.grid_shape) over an image of `size_px`, height and width.
+    """
+    height_px, width_px = size_px
+    clicks, cell_px = list(prompt.clicks), max(size_px) / GRID
+    for wrong, is_foreground in ((truth & ~predicted, True), (predicted & ~truth, False)):
+        places = np.flatnonzero(wrong)
+        if places.size:
+            row, column = divmod(int(rng.choice(places)), wrong.shape[1])
+            x_px, y_px = min((column + 0.5) * cell_px, float(width_px)), min((row + 0.5) * cell_px, float(height_px))
+            clicks.append(Click(x_px, y_px, is_foreground=is_foreground))
+    return replace(prompt, clicks=tuple(clicks))
+
+
+def _point_prompt(item: LabelledMask, *, config: TrainConfig, rng: np.random.Generator) -> Prompt:
+    clicks = [inner_point(item, prefers_centre=bool(rng.random() < config.centre_share), rng=rng)]
+    if rng.random() < config.background_share and (outside := background_click(item, rng=rng)):
+        clicks.append(outside)
+    return Prompt(clicks=tuple(clicks))
+
+
+def _deepest(mask: Bool[np.ndarray, "h w"]) -> tuple[float, int, int]:
+    """The greatest depth, and the row and column of the first pixel that has it; (0, 0, 0) for an empty mask.
+
+    Looked for within the mask's bounding box: nothing of the mask is beyond, so that a pixel's nearest outsider is at
+    most one pixel beyond it too.
+    """
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return 0.0, 0, 0
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(mask[top:bottom].any(axis=0))
+    left = int(columns[0])
+    depth = _depth(mask[top:bottom, left : int(columns[-1]) + 1])
+    row, column = divmod(int(depth.argmax()), depth.shape[1])
+    return float(depth[row, column]), top + row, left + column
+
+
+def _depth(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Distance of each pixel of the mask to the nearest one outside it, in px; the array's border counts as outside."""
+    depth: Float[np.ndarray, "h w"] = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    return depth
+
+
+def _covers(item: LabelledMask, *, y: int, x: int) -> bool:
+    row, column = y - item.y0_px, x - item.x0_px
+    if not (0 <= row < item.crop_shape[0] and 0 <= column < item.crop_shape[1]):
+        return False
+    bit = row * item.crop_shape[1] + column
+    return bool(item.packed[bit >> 3] >> (7 - (bit & 7)) & 1)
+
+
+def _ordered(low_px: float, high_px: float, extent_px: int) -> tuple[float, float]:
+    low_px = min(max(low_px, 0.0), extent_px - 1.0)
+    return low_px, max(min(high_px, float(extent_px)), low_px + 1.0)

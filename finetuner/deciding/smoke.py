@@ -1,0 +1,67 @@
+"""What no candidate may fail at, however good its figures: finite weights, and plain shapes on a drawn picture."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from PIL import Image
+from torch import Tensor
+
+from backend.masks.metrics import iou
+from backend.masks.prompt import Prompt
+from backend.sam.predictor import Embedding, Predictor, encode, prompt_tensors
+from finetuner.data.objects import LabelledMask
+
+FALL = 0.25  # IoU that a plain shape may lose; a tuned decoder draws other edges, a broken one none
+_HEIGHT_PX, _WIDTH_PX = 192, 288
+
+
+def faults(candidate: Predictor, *, base: Predictor, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Sentences about what is broken; none: the candidate may be judged by its figures.
+
+    Args:
+        candidate: as it would be served.
+        base: as it is served; what it draws badly itself is not asked of the candidate.
+        weights: what was trained.
+    """
+    broken = [name for name, weight in weights.items() if not bool(torch.isfinite(weight).all())]
+    if broken:
+        return (f"{len(broken)} of {len(weights)} trained weights hold numbers that are not finite, {broken[0]} first",)
+    picture, shapes = smoke_picture()
+    embedding = encode(base.base, picture)
+    tuned_embedding = embedding if candidate.base is base.base else encode(candidate.base, picture)
+    objects = {name: LabelledMask.of(mask, label=None) for name, mask in shapes.items()}
+    prompts = [Prompt(box=each.box) for each in objects.values()]
+    if not _is_finite(candidate, tuned_embedding, prompts):
+        return ("its decoder predicts numbers that are not finite on the smoke picture",)
+    drawn = zip(
+        shapes.items(), base.decode(embedding, prompts), candidate.decode(tuned_embedding, prompts), strict=True
+    )
+    return tuple(
+        f"on the smoke picture the {name} with its box falls from IoU {before:.2f} to {after:.2f}"
+        for name, before, after in (
+            (name, iou(plain.mask, truth), iou(tuned.mask, truth)) for (name, truth), plain, tuned in drawn
+        )
+        if after < before - FALL
+    )
+
+
+def smoke_picture() -> tuple[Image.Image, dict[str, Bool[np.ndarray, "192 288"]]]:
+    """A bright disc, a dark square and a coloured bar on a grey slope, and their masks by name."""
+    rows, columns = np.mgrid[:_HEIGHT_PX, :_WIDTH_PX]
+    shapes = {
+        "disc": (rows - 60) ** 2 + (columns - 64) ** 2 < 40**2,
+        "square": (abs(rows - 64) < 32) & (abs(columns - 212) < 32),
+        "bar": (abs(rows - 154) < 14) & (abs(columns - 144) < 110),
+    }
+    pixels = np.repeat((90 + columns * 60 // _WIDTH_PX)[..., None], 3, axis=2).astype(np.uint8)
+    for name, colour in {"disc": (235, 235, 230), "square": (25, 25, 30), "bar": (200, 60, 40)}.items():
+        pixels[shapes[name]] = colour
+    return Image.fromarray(pixels), shapes
+
+
+def _is_finite(predictor: Predictor, embedding: Embedding, prompts: list[Prompt]) -> bool:
+    with torch.inference_mode():
+        logits, ious = predictor.four_masks(embedding, prompt_tensors(prompts, embedding))
+    return bool(torch.isfinite(logits).all() and torch.isfinite(ious).all())

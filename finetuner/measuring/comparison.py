@@ -1,0 +1,111 @@
+"""Whether another model's masks are better on the same objects and prompts, and how sure that is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from finetuner.measuring.evaluation import METRICS, PROMPTS, Measured, report
+
+ROUNDS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean difference with its 95 % bootstrap interval. Of IoUs, above zero: the candidate is better."""
+
+    mean: float
+    low: float
+    high: float
+
+    def to_json(self) -> list[float]:
+        """`[mean, low, high]`."""
+        return [self.mean, self.low, self.high]
+
+
+Differences = Mapping[str, Mapping[str, Interval]]
+
+
+def differences(
+    base: Sequence[Measured], candidate: Sequence[Measured], *, rounds: int = ROUNDS, seed: int = 0
+) -> dict[str, dict[str, Interval]]:
+    """Candidate minus base by prompt and metric, paired by object, with a bootstrap over IMAGES.
+
+    Objects of one image are alike, so images are drawn with replacement, not objects; the mean is over the drawn
+    objects. With a single image the interval is a point.
+    """
+    pairs = _paired(base, candidate)
+    return {
+        prompt: _intervals([pair for pair in pairs if pair[0].prompt == prompt], rounds=rounds, seed=seed)
+        for prompt in PROMPTS
+    }
+
+
+def label_differences(
+    base: Sequence[Measured], candidate: Sequence[Measured], *, rounds: int = ROUNDS, seed: int = 0
+) -> dict[str, dict[str, dict[str, Interval]]]:
+    """As `differences`, label by label."""
+    pairs = _paired(base, candidate)
+    return {
+        label: differences(*_sides(pairs, label=label), rounds=rounds, seed=seed)
+        for label in sorted({each.label for each in base})
+    }
+
+
+def differences_json(found: Differences) -> dict[str, dict[str, list[float]]]:
+    """`{"box": {"iou": [mean, low, high], ...}, "point": ...}`."""
+    return {prompt: {name: each.to_json() for name, each in metrics.items()} for prompt, metrics in found.items()}
+
+
+def compared_json(
+    base: Sequence[Measured],
+    candidate: Sequence[Measured] | None,
+    *,
+    found: Differences | None,
+    calibrated: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """What `samloop evaluate --json` prints; `candidate` and `difference` are null where only the base was measured.
+
+    `calibrated`: the candidate's, as evaluation.report takes it.
+    """
+    return {
+        "images": len({each.image_sha256 for each in base}),
+        "objects": sum(each.prompt == "box" for each in base),
+        "base": report(base),
+        "candidate": None if candidate is None else report(candidate, calibrated=calibrated),
+        "difference": None if found is None else differences_json(found),
+    }
+
+
+def _paired(base: Sequence[Measured], candidate: Sequence[Measured]) -> list[tuple[Measured, Measured]]:
+    pairs = list(zip(base, candidate, strict=True))
+    if odd := next((before for before, after in pairs if _object(before) != _object(after)), None):
+        raise ValueError(f"the two were not measured on the same objects in the same order, from {odd} on")
+    return pairs
+
+
+def _sides(pairs: Sequence[tuple[Measured, Measured]], *, label: str) -> tuple[list[Measured], list[Measured]]:
+    found = [pair for pair in pairs if pair[0].label == label]
+    return [before for before, _ in found], [after for _, after in found]
+
+
+def _intervals(pairs: Sequence[tuple[Measured, Measured]], *, rounds: int, seed: int) -> dict[str, Interval]:
+    return {metric: _bootstrap(pairs, metric=metric, rounds=rounds, seed=seed) for metric in METRICS}
+
+
+def _object(measured: Measured) -> tuple[str, str, str]:
+    return measured.image_sha256, measured.label, measured.prompt
+
+
+def _bootstrap(pairs: Sequence[tuple[Measured, Measured]], *, metric: str, rounds: int, seed: int) -> Interval:
+    images = sorted({before.image_sha256 for before, _ in pairs})
+    place = {image: index for index, image in enumerate(images)}
+    total, count = np.zeros(len(images)), np.zeros(len(images))
+    for before, after in pairs:
+        total[place[before.image_sha256]] += after.values[metric] - before.values[metric]
+        count[place[before.image_sha256]] += 1
+    drawn = np.random.default_rng(seed).integers(len(images), size=(rounds, len(images)))
+    means = total[drawn].sum(1) / count[drawn].sum(1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return Interval(float(total.sum() / count.sum()), float(low), float(high))

@@ -1,0 +1,157 @@
+"""How good masks are on held-out objects, as they would be served."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from backend.masks.metrics import boundary_iou, dice, hd95_px, iou, over_area, under_area
+from backend.masks.packed import KeptMask
+from backend.masks.prompt import Prompt
+from backend.sam.predictor import Decodes, Embedding, PredictedMask
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import SIZES
+from finetuner.data.prompting import corrective_click, farthest_inner_point
+from finetuner.measuring.calibration import believability
+
+METRICS = ("iou", "dice", "boundary_iou", "hd95_px", "over_area", "under_area")
+PROMPTS = ("box", "point")
+GOALS = ("0.85", "0.90")  # IoUs to reach with clicks
+UNLABELLED = "(none)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One object with one kind of prompt.
+
+    `score` and `predicted_iou` are PredictedMask's; `size` is one of objects.SIZES. `clicks_iou[k]`: IoU after k
+    corrective clicks, of the point prompt only.
+    """
+
+    image_sha256: str
+    label: str
+    size: str
+    prompt: str
+    values: Mapping[str, float]
+    score: float
+    predicted_iou: float
+    mask: KeptMask = field(repr=False)
+    clicks_iou: tuple[float, ...] = ()
+
+
+def measure(
+    predictor: Decodes,
+    samples: Sequence[Sample],
+    *,
+    embedding: Callable[[Sample], Embedding],
+    clicks: int,
+    on_image: Callable[[int], None] = lambda _: None,
+) -> tuple[Measured, ...]:
+    """Measure every object twice: with its true box, and with one click at its point farthest from its edge.
+
+    From the point on, `clicks` corrective clicks follow, each in the middle of the deepest wrong region. `on_image`
+    hears how many images are done. Order: as the samples and their objects, the box before the point; the same for
+    every predictor, so that two of them pair.
+    """
+    found: list[Measured] = []
+    for number, sample in enumerate(samples, start=1):
+        found += _measure_image(predictor, sample, embedding(sample), clicks=clicks)
+        on_image(number)
+    return tuple(found)
+
+
+def report(measured: Sequence[Measured], *, calibrated: Sequence[float] | None = None) -> dict[str, Any]:
+    """What `samloop evaluate --json` prints for one model.
+
+    Args:
+        measured: every object with every kind of prompt.
+        calibrated: the IoU that a calibration expects of each; None: this model has none.
+
+    Returns:
+        `{"box", "point", "clicks", "clicks_to", "labels", "sizes", "calibration", "semantic"}`: means over objects. A
+        label's and a size's figures are over both kinds of prompt; an object without a label counts under "(none)".
+        "clicks": IoU after 0, 1, ... corrective clicks. "clicks_to": for each of GOALS the mean number of clicks (the
+        first one counts; where the last does not get there, all that were made) and the share of objects that "reached"
+        it; empty where no corrective click was measured. "calibration": calibration.believability of "predicted_iou" as
+        the decoder says it, of the "score" that this model would serve, and of the "calibrated" IoU, or None.
+    """
+    labels = sorted({each.label for each in measured})
+    curves = [each.clicks_iou for each in measured if each.prompt == "point"]
+    rounds = list(zip(*curves, strict=True))
+    truth = np.array([each.values["iou"] for each in measured])
+    said = {
+        "predicted_iou": [each.predicted_iou for each in measured],
+        "score": [each.score for each in measured],
+        "calibrated": calibrated,
+    }
+    return {
+        **{prompt: _means([each for each in measured if each.prompt == prompt]) for prompt in PROMPTS},
+        "clicks": {str(k): float(np.mean(column)) for k, column in enumerate(rounds)},
+        "clicks_to": {goal: _clicks_to(curves, float(goal)) for goal in GOALS} if len(rounds) > 1 else {},
+        "labels": {label: _means([each for each in measured if each.label == label]) for label in labels},
+        "sizes": {size: _means(found) for size in SIZES if (found := [each for each in measured if each.size == size])},
+        "calibration": {
+            name: None if each is None else believability(np.array(each, np.float64), truth)
+            for name, each in said.items()
+        },
+        "semantic": None,
+    }
+
+
+def _measure_image(predictor: Decodes, sample: Sample, embedding: Embedding, *, clicks: int) -> Iterator[Measured]:
+    boxes = predictor.decode(embedding, [Prompt(box=each.box) for each in sample.objects])
+    truths = [each.mask for each in sample.objects]
+    points, curves = _clicked(predictor, sample, embedding, truths=truths, clicks=clicks)
+    for index, item in enumerate(sample.objects):
+        for prompt, found, curve in (("box", boxes[index], ()), ("point", points[index], tuple(curves[index]))):
+            yield Measured(
+                image_sha256=sample.image_sha256,
+                label=item.label if item.label is not None else UNLABELLED,
+                size=item.size,
+                prompt=prompt,
+                values=_values(found.mask, truths[index]),
+                score=found.score,
+                predicted_iou=found.predicted_iou,
+                mask=KeptMask.of(found.mask),
+                clicks_iou=curve,
+            )
+
+
+def _clicked(
+    predictor: Decodes, sample: Sample, embedding: Embedding, *, truths: Sequence[Bool[np.ndarray, "h w"]], clicks: int
+) -> tuple[tuple[PredictedMask, ...], list[list[float]]]:
+    """What one point gives, and the IoUs after 0, 1, ... corrective clicks; an image's objects are decoded together."""
+    prompts = [Prompt(clicks=(farthest_inner_point(each),)) for each in sample.objects]
+    first = predictor.decode(embedding, prompts)
+    masks = [each.mask for each in first]
+    curves = [[iou(mask, truth)] for mask, truth in zip(masks, truths, strict=True)]
+    for _ in range(clicks):
+        wrong = []
+        for index, truth in enumerate(truths):
+            if (click := corrective_click(masks[index], truth)) is not None:
+                prompts[index] = Prompt(clicks=(*prompts[index].clicks, click))
+                wrong.append(index)
+        for index, found in zip(wrong, predictor.decode(embedding, [prompts[i] for i in wrong]), strict=True):
+            masks[index] = found.mask
+        for curve, mask, truth in zip(curves, masks, truths, strict=True):
+            curve.append(iou(mask, truth))
+    return first, curves
+
+
+def _values(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> dict[str, float]:
+    measures = (iou, dice, boundary_iou, hd95_px, over_area, under_area)
+    return {name: float(measure(mask, truth)) for name, measure in zip(METRICS, measures, strict=True)}
+
+
+def _means(measured: Sequence[Measured]) -> dict[str, float]:
+    means = {name: float(np.mean([each.values[name] for each in measured])) for name in METRICS}
+    return {**means, "n": len(measured)}
+
+
+def _clicks_to(curves: Sequence[Sequence[float]], goal: float) -> dict[str, float]:
+    """The first click counts; who never gets there counts with all the clicks there were, so the mean is a bound."""
+    there = [next((k for k, each in enumerate(curve) if each >= goal), None) for curve in curves]
+    clicks = [len(curve) if k is None else k + 1 for k, curve in zip(there, curves, strict=True)]
+    return {"clicks": float(np.mean(clicks)), "reached": float(np.mean([k is not None for k in there]))}

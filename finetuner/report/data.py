@@ -1,0 +1,123 @@
+"""What a training is about to see: images, objects by label and size, and what was left out and why."""
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finetuner.data.dataset import Sample
+from finetuner.data.exclusions import Exclusions
+from finetuner.data.objects import SIZES
+from finetuner.measuring.evaluation import UNLABELLED
+
+_ALL = "all"
+_LONGEST_LABEL = 40
+_MOST_LABELS = 30  # rows of the table; the JSON has all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelCount:
+    """The objects of one label. `sizes` counts them by SIZES, COCO's small, medium and large; areas in px."""
+
+    label: str
+    objects: int
+    images: int
+    sizes: Mapping[str, int]
+    median_area_px: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataReport:
+    """All usable images and objects. `labels`: the most frequent first; `all_labels` is their sum.
+
+    `left_out`: `{"reason", "count", "examples"}`, the most frequent first, as Exclusions has them.
+    """
+
+    images: int
+    ground_truth_images: int
+    labels: tuple[LabelCount, ...]
+    all_labels: LabelCount
+    left_out: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], exclusions: Exclusions) -> "DataReport":
+        """Count. An image that two tasks share counts once, the objects of both count."""
+        labels = {each.label for sample in samples for each in sample.objects}
+        counts = [_count(samples, label, name=UNLABELLED if label is None else label) for label in labels]
+        return cls(
+            images=len({each.image_sha256 for each in samples}),
+            ground_truth_images=len({each.image_sha256 for each in samples if each.is_ground_truth}),
+            labels=tuple(sorted(counts, key=lambda each: (-each.objects, each.label))),
+            all_labels=_count(samples, *labels, name=_ALL),
+            left_out=exclusions.to_json(),
+        )
+
+    def figures(self) -> dict[str, int]:
+        """The report's totals, for whoever listens to the progress."""
+        return {
+            "images": self.images,
+            "objects": self.all_labels.objects,
+            "labels": len(self.labels),
+            **self.all_labels.sizes,
+            "left_out": sum(int(each["count"]) for each in self.left_out),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a manifest keeps it, under `metrics["data"]`."""
+        return {
+            "images": self.images,
+            "objects": self.all_labels.objects,
+            "ground_truth_images": self.ground_truth_images,
+            "sizes": dict(self.all_labels.sizes),
+            "labels": {
+                each.label: {
+                    "objects": each.objects,
+                    "images": each.images,
+                    "median_area_px": each.median_area_px,
+                    **each.sizes,
+                }
+                for each in self.labels
+            },
+            "left_out": [{"reason": each["reason"], "count": each["count"]} for each in self.left_out],
+        }
+
+    def table(self) -> str:
+        """The report for a terminal or a log: a row a label, then what was left out."""
+        heading = ("label", "objects", "images", *SIZES, "median px")
+        shown = [*self.labels[:_MOST_LABELS], *([] if len(self.labels) == 1 else [self.all_labels])]
+        rows = [heading, *(_cells(each) for each in shown)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+            for row in rows
+        ]
+        if (more := len(self.labels) - _MOST_LABELS) > 0:
+            lines.insert(-1, f"... and {more} more labels")
+        if self.ground_truth_images:
+            lines.append(f"ground truth on {self.ground_truth_images} of {self.images} images")
+        counts = [str(each["count"]) for each in self.left_out]
+        lines += [
+            f"left out  {count.rjust(max(map(len, counts)))} x {each['reason']}"
+            for count, each in zip(counts, self.left_out, strict=True)
+        ]
+        return "\n".join(lines if self.left_out else [*lines, "left out  nothing"])
+
+
+def _count(samples: Sequence[Sample], *labels: str | None, name: str) -> LabelCount:
+    objects = [each for sample in samples for each in sample.objects if each.label in labels]
+    sizes = Counter(each.size for each in objects)
+    return LabelCount(
+        label=name,
+        objects=len(objects),
+        images=len({sample.image_sha256 for sample in samples if any(each.label in labels for each in sample.objects)}),
+        sizes={size: sizes[size] for size in SIZES},
+        median_area_px=round(statistics.median(each.area_px for each in objects)) if objects else 0,
+    )
+
+
+def _cells(count: LabelCount) -> tuple[str, ...]:
+    label = count.label if len(count.label) <= _LONGEST_LABEL else f"{count.label[: _LONGEST_LABEL - 3]}..."
+    printable = "".join(each if each.isprintable() else "?" for each in label)
+    numbers = (count.objects, count.images, *count.sizes.values(), count.median_area_px)
+    return printable, *(str(number) for number in numbers)

@@ -1,0 +1,1 @@
+"""The training itself: steps, losses, weights, and when it ends."""

@@ -1,0 +1,41 @@
+"""Replay: steps on photographs of other things, with the base's own masks as the truth, against forgetting.
+
+Other photographs than those on which forgetting is measured: what is won there is not learnt by heart.
+"""
+
+from collections.abc import Sequence
+from itertools import cycle, islice
+from pathlib import Path
+
+from backend.sam.predictor import Predictor
+from finetuner.config import TrainConfig
+from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data.generic import REPLAYED, generic_samples
+
+
+def replayed_samples(
+    *, config: TrainConfig, plain: Predictor, embeddings: Embeddings, folder: Path | None
+) -> tuple[Sample, ...]:
+    """The photographs to replay, as generic.generic_samples has them; none where the config asks for none.
+
+    Raises:
+        Unavailable: scikit-image, which carries them, is not installed.
+    """
+    if not config.replay or folder is None:
+        return ()
+    return tuple(generic_samples(REPLAYED, plain=plain, embeddings=embeddings, folder=folder))
+
+
+def mixed(
+    learnt: Sequence[Sample], replayed: Sequence[Sample], *, share: float, ground_truth_weight: int = 1
+) -> list[Sample]:
+    """The samples to learn from, and so many visits to replayed ones that those are `share` of an epoch's visits.
+
+    At least one, where anything is replayed at all; each is visited about as often as the others. `share` is in [0, 1).
+    `ground_truth_weight`: how often the trainer visits what is marked as ground truth.
+    """
+    if not replayed or not share:
+        return list(learnt)
+    own = sum(ground_truth_weight if each.is_ground_truth else 1 for each in learnt)
+    visits = max(1, round(own * share / (1 - share)))
+    return [*learnt, *islice(cycle(replayed), visits)]

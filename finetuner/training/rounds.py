@@ -1,0 +1,162 @@
+"""What one step asks of its images, and what it learns from the answers: prompts, at times a corrective round, losses.
+
+All that is drawn for an image comes from a generator of its own: the same whether its step is done in one part or in
+several, in one process or in many.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from backend.masks.prompt import Prompt
+from backend.sam.predictor import Embedding
+from finetuner.config import TrainConfig
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import LabelledMask, grid_coverage
+from finetuner.data.prompting import corrected, first_prompts, mask_prompts
+from finetuner.data.views import VIEWS
+from finetuner.methods.base import Asked, Method
+from finetuner.training.losses import iou_loss, mask_loss
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """Sums over images: of the masks' loss, of the scores', and how many object-prompts were decoded."""
+
+    mask: float = 0.0
+    iou: float = 0.0
+    decodes: int = 0
+
+    def __add__(self, other: "Learnt") -> "Learnt":
+        return Learnt(self.mask + other.mask, self.iou + other.iou, self.decodes + other.decodes)
+
+
+@dataclass(slots=True)
+class _Lesson:
+    """One image under way: what is asked of it next, and how many rounds are left."""
+
+    sample: Sample
+    embedding: Embedding
+    rng: np.random.Generator
+    target: Float[Tensor, "n rows cols"]
+    prompts: tuple[Prompt, ...]
+    previous: Float[Tensor, "n g g"] | None
+    rounds: int
+    left: int
+
+
+class Rounds:
+    """Back-propagates what images teach.
+
+    Args:
+        method: decodes.
+        config: the recipe.
+        embedding: of a sample, as the method sees it.
+    """
+
+    def __init__(self, method: Method, *, config: TrainConfig, embedding: Callable[[Sample], Embedding]) -> None:
+        self._method, self._config, self._embedding = method, config, embedding
+
+    def learn(self, images: Sequence[tuple[Sample, np.random.Generator]], *, of: int) -> Learnt:
+        """Leave on the weights the gradients of these images' loss, which is one part in `of` of the step's, each.
+
+        The prompts of all of them are decoded at once; every round is back-propagated at once, to keep memory low.
+        """
+        lessons = [self._begun(sample, rng) for sample, rng in images]
+        learnt = Learnt()
+        while lessons:
+            logits, scores = self._method.decode_several(
+                [Asked(each.embedding, each.prompts, each.previous) for each in lessons]
+            )
+            counts = [len(each.prompts) for each in lessons]
+            loss = logits.new_zeros(())
+            for lesson, some, told in zip(
+                lessons, torch.split(logits, counts), torch.split(scores, counts), strict=True
+            ):
+                mask, iou = self._losses(lesson, some, told)
+                loss = loss + (mask + self._config.iou_weight * iou) / lesson.rounds
+                learnt += Learnt(mask.item() / lesson.rounds, iou.item() / lesson.rounds, len(lesson.prompts))
+            torch.autograd.backward(loss / of)
+            singles = torch.split(logits[:, 0].detach(), counts)
+            lessons = [
+                self._corrected(lesson, single) for lesson, single in zip(lessons, singles, strict=True) if lesson.left
+            ]
+        self._method.carry_back(of=of)
+        return learnt
+
+    def _begun(self, sample: Sample, rng: np.random.Generator) -> _Lesson:
+        config = self._config
+        if config.views > 1:
+            sample = sample.viewed(VIEWS[rng.integers(config.views)])
+        count = min(len(sample.objects), config.objects_per_step)
+        objects = tuple(sample.objects[int(i)] for i in rng.choice(len(sample.objects), size=count, replace=False))
+        embedding = self._embedding(sample)
+        device = embedding.features.device
+        prompts, previous = self._first(objects, rng=rng, device=device)
+        rounds = 2 if rng.random() < config.corrective_share else 1
+        target = torch.from_numpy(np.stack([grid_coverage(each) for each in objects])).to(device)
+        return _Lesson(sample, embedding, rng, target, prompts, previous, rounds, rounds - 1)
+
+    def _first(
+        self, objects: tuple[LabelledMask, ...], *, rng: np.random.Generator, device: torch.device
+    ) -> tuple[tuple[Prompt, ...], Float[Tensor, "n g g"] | None]:
+        """First prompts, and the logits of a mask to refine where these begin with one."""
+        config = self._config
+        # No draw without a share: a recipe that never shows masks gives the weights that it always gave.
+        if config.mask_share and rng.random() < config.mask_share:
+            prompts, shown = mask_prompts(objects, config=config, rng=rng)
+            return prompts, torch.from_numpy(shown).to(device)
+        return first_prompts(objects, config=config, rng=rng), None
+
+    def _losses(
+        self, lesson: _Lesson, logits: Float[Tensor, "n 4 g g"], scores: Float[Tensor, "n 4"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        lesson.target = target = lesson.target.to(logits.device)
+        shown = logits[..., : target.shape[1], : target.shape[2]]
+        return decode_losses(shown, scores, target, prompts=lesson.prompts, config=self._config)
+
+    def _corrected(self, lesson: _Lesson, single: Float[Tensor, "n g g"]) -> _Lesson:
+        """The same image with a click more where the mask is wrong; at times the mask is shown too."""
+        sample, target, rng = lesson.sample, lesson.target, lesson.rng
+        predicted = (single[:, : target.shape[1], : target.shape[2]] > 0).cpu().numpy()
+        truth = (target > 0.5).cpu().numpy()
+        size_px = (sample.height_px, sample.width_px)
+        lesson.prompts = tuple(
+            corrected(prompt, predicted=predicted[i], truth=truth[i], size_px=size_px, rng=rng)
+            for i, prompt in enumerate(lesson.prompts)
+        )
+        lesson.previous = single if rng.random() < self._config.feedback_share else None
+        lesson.left -= 1
+        return lesson
+
+
+def _ambiguous(prompts: Sequence[Prompt]) -> Bool[Tensor, " n"]:
+    """One point and nothing else may mean a part, the object or a group: there the three masks learn too."""
+    return torch.tensor([each.box is None and len(each.clicks) == 1 for each in prompts])
+
+
+def decode_losses(
+    logits: Float[Tensor, "n 4 rows cols"],
+    scores: Float[Tensor, "n 4"],
+    target: Float[Tensor, "n rows cols"],
+    *,
+    prompts: Sequence[Prompt],
+    config: TrainConfig,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The masks' loss: the single mask's, and for an ambiguous prompt the best of three's too. The scores' over all.
+
+    An object that covers no cell by half has no truth on this grid to be scored by: an empty mask would be right.
+    """
+    single = mask_loss(logits[:, :1], target, losses=config.losses)[:, 0]
+    ambiguous = _ambiguous(prompts).to(logits.device)
+    score = iou_loss(scores, logits.detach(), target)
+    there = (target > 0.5).flatten(1).any(1)
+    score = score.mean() if bool(there.all()) else (score * there[:, None]).sum() / (4 * there.sum().clamp(min=1))
+    if not bool(ambiguous.any()):
+        return single.mean(), score
+    best = mask_loss(logits[ambiguous, 1:], target[ambiguous], losses=config.losses).amin(1)
+    return (single.sum() + best.sum()) / (len(single) + len(best)), score

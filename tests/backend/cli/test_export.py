@@ -1,0 +1,78 @@
+"""`samloop export`: which model goes out, and sentences where none can."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import SamModel
+
+from backend.cli.export import export
+from backend.errors import BadInput, NotFound
+from backend.registry.checkpoint import Manifest
+from backend.registry.local import Registry
+from backend.sam.loading import decoder_bytes, decoder_of, load_as_stored
+
+Exported = Callable[..., str]
+
+
+@pytest.fixture
+def exported(
+    tmp_path: Path, tiny_sam_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Exported:
+    """`exported("hf", project=3, out_dir=...)` is what the command prints."""
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("SAMLOOP_MODEL", str(tiny_sam_dir))
+    monkeypatch.setenv("SAMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+
+    def run(how: str, *, out_dir: Path, project: int | None = None, checkpoint: Path | None = None) -> str:
+        export(out_dir, how, project, checkpoint)
+        return capsys.readouterr().out.replace("\n", "")
+
+    return run
+
+
+@pytest.fixture
+def version(tmp_path: Path, tiny_sam_dir: Path) -> str:
+    """Promoted in project 3: the base's decoder, one of its weights doubled."""
+    base = load_as_stored(str(tiny_sam_dir), cache_dir=tmp_path / "cache")
+    decoder = decoder_of(base, None)
+    decoder.iou_token.weight.mul_(2)
+    manifest = Manifest(
+        version="", project_id=3, base_model=str(tiny_sam_dir), base_fingerprint=base.fingerprint, method="decoder",
+        parent=None, data_digest="d" * 64, config={}, metrics={}, verdict={}, excluded=(),
+        created_at="2026-11-23T00:00:00+00:00", code_version="test",
+    )  # fmt: skip
+    registry = Registry(tmp_path / "models")
+    made = registry.publish(3, weights=decoder_bytes(decoder), manifest=manifest).version
+    registry.promote(3, made, reason="test")
+    return made
+
+
+def test_a_project_exports_what_serves_it_and_a_project_without_a_version_its_base(
+    exported: Exported, version: str, tmp_path: Path, tiny_sam_dir: Path
+) -> None:
+    base = SamModel.from_pretrained(tiny_sam_dir).mask_decoder.iou_token.weight
+    for project, expected, named in ((3, 2 * base, version), (4, base, tiny_sam_dir.name)):
+        folder = tmp_path / str(project)
+        assert exported("hf", project=project, out_dir=folder).startswith(f"{named} is in {folder}")
+        assert torch.equal(SamModel.from_pretrained(folder).mask_decoder.iou_token.weight, expected)
+        assert json.loads((folder / "export.json").read_text())["version"] == named
+
+
+def test_a_checkpoint_folder_exports_too(exported: Exported, version: str, tmp_path: Path) -> None:
+    folder = Registry(tmp_path / "models").folder(version)
+    exported("sam", checkpoint=folder, out_dir=tmp_path / "sam")
+    assert json.loads((tmp_path / "sam" / "export.json").read_text())["version"] == version
+
+
+def test_what_cannot_be_exported_is_told_in_one_sentence(exported: Exported, tmp_path: Path) -> None:
+    out_dir = tmp_path / "out"
+    with pytest.raises(BadInput, match="give --project N or --checkpoint DIR, one of the two"):
+        exported("hf", out_dir=out_dir)
+    with pytest.raises(BadInput, match="one of the two"):
+        exported("hf", project=3, checkpoint=tmp_path, out_dir=out_dir)
+    with pytest.raises(NotFound, match=r"is no checkpoint: it holds no manifest\.json"):
+        exported("hf", checkpoint=tmp_path, out_dir=out_dir)
+    assert not out_dir.exists()

@@ -1,0 +1,90 @@
+"""What a person reads on the terminal while a training runs."""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from backend.cli import learning, queue
+from backend.cli.learning import print_progress
+
+TABLE = "label    objects\nNucleus      387"
+
+
+def test_a_table_stands_on_its_own_below_the_line_of_its_phase(capsys: pytest.CaptureFixture[str]) -> None:
+    print_progress("checking", images=40, table=TABLE)
+    print_progress("training", loss=0.25)
+    assert capsys.readouterr().err.splitlines() == [
+        "checking    40 images", "label    objects", "Nucleus      387", "training    loss 0.250",
+    ]  # fmt: skip
+
+
+def test_whoever_follows_a_queued_training_sees_the_table_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def status(phase: str, progress: Mapping[str, Any]) -> Any:
+        return SimpleNamespace(phase=phase, progress=progress, error=None, verdict={"reason": "it is better"})
+
+    seen = iter(
+        [status("queued", {}), *(status("training", {"epoch": epoch, "table": TABLE}) for epoch in (1, 2)),
+         status("idle", {})]
+    )  # fmt: skip
+    monkeypatch.setattr(queue.time, "sleep", lambda _: None)
+    queue._follow(SimpleNamespace(status=lambda _: next(seen)), 7)
+    told = capsys.readouterr()
+    assert told.err.count("Nucleus      387") == 1
+    assert told.out == "it is better\n"
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, True), (1, False)])
+def test_whoever_queues_a_training_that_no_worker_will_take_is_told(
+    count: int, said: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://queue.example:6379/0")
+    monkeypatch.setattr(queue.TrainingQueue, "request", lambda _, project_id: f"train-{project_id}-1")
+    monkeypatch.setattr(queue, "workers", lambda _: count)
+    queue.train_project(7, wait=False)
+    told = capsys.readouterr()
+    assert "queued train-7-1" in told.out
+    assert ("no worker trains here yet" in told.err) == said
+
+
+def _report(iou: float, **more: object) -> dict[str, Any]:
+    measures = dict.fromkeys(("iou", "boundary_iou", "over_area", "under_area", "hd95_px"), iou)
+    return {"box": measures, "point": measures, **more}
+
+
+def _differences(mean: float) -> dict[str, Any]:
+    interval = [mean, mean - 0.01, mean + 0.01]
+    names = ("iou", "boundary_iou", "over_area", "under_area", "hd95_px")
+    return {prompt: dict.fromkeys(names, interval) for prompt in ("box", "point")}
+
+
+@pytest.mark.parametrize("champion", [False, True])
+def test_the_table_of_evaluate_compares_with_the_champion_too(
+    champion: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "out", Console(width=160))
+    told = {
+        "images": 9, "objects": 90, "base": _report(0.5), "candidate": _report(0.7, semantic={"iou": 0.61}),
+        "difference": _differences(0.2), "note": "as told",
+        **({"served": _report(0.6), "difference_to_served": _differences(0.1)} if champion else {"served": None}),
+    }  # fmt: skip
+    learning._print_report(told)
+    shown = capsys.readouterr().out
+    assert "90 held-out objects on 9 images" in shown
+    assert "+0.200 [+0.190, +0.210]" in shown
+    assert ("champion" in shown) == ("+0.100 [+0.090, +0.110]" in shown) == ("0.600" in shown) == champion
+    assert "without a prompt, candidate: IoU 0.610 over labels" in shown
+    assert "as told" in shown
+
+
+def test_the_table_of_the_base_alone_has_no_difference(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "out", Console(width=160))
+    told = {"images": 2, "objects": 4, "base": _report(0.5), "candidate": None, "difference": None, "note": None}
+    learning._print_report(told)
+    assert "95 %" not in capsys.readouterr().out

@@ -1,0 +1,28 @@
+"""What `samloop doctor` finds, beside what tests of other commands see of it."""
+
+import pytest
+
+from backend.cli import machine
+from backend.errors import Unavailable
+from backend.settings import Settings
+from backend.work import queue as training
+
+QUEUE = Settings(redis_url="redis://queue.example:6379/0")
+
+
+@pytest.mark.parametrize("kind", ["refreshes", "queue"])
+def test_a_queue_without_a_worker_of_either_kind_is_told_with_the_command(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = {"refreshes": machine._refreshes, "queue": machine._queue}[kind]
+    listening = {"refresh": 2, "train": 1}
+    monkeypatch.setattr(training, "workers", lambda _, work=training.TRAINING: listening[work.kind])
+    assert f"{2 if kind == 'refreshes' else 1} worker(s) listen" in check(QUEUE)
+    listening["refresh" if kind == "refreshes" else "train"] = 0
+    command = "samloop worker --refresh" if kind == "refreshes" else "samloop worker"
+    with pytest.raises(Unavailable, match=f"start `{command}`"):
+        check(QUEUE)
+
+
+def test_no_worker_is_missed_where_nothing_is_refreshed() -> None:
+    assert machine._refreshes(Settings(refresh=False)) == "switched off (SAMLOOP_REFRESH)"

@@ -1,0 +1,201 @@
+"""`samloop predict`: pre-annotations without a prompt, in a file that Label Studio imports."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+import safetensors.torch
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from backend.__main__ import app
+from backend.cli.demo.label_studio import LabelStudioProcess
+from backend.errors import BadCheckpoint
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.controls.regions import mask_of_region
+from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
+from backend.sam.loading import decoder_bytes, load_base, new_head
+from backend.sam.predictor import PredictedMask, encode, predictor_of
+from backend.sam.scoring import task_score
+from backend.sam.semantic.head import SemanticHead, with_semantic
+from backend.sam.semantic.objects import SemanticRules, semantic_maps, semantic_masks
+from backend.sam.semantic.touching import asked
+
+CONFIG = """<View><Image name="image" value="$image"/>
+<BrushLabels name="tag" toName="image"><Label value="Disc"/></BrushLabels></View>"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_sam_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two pictures, an export that names three, and a checkpoint whose head sees a Disc everywhere."""
+    monkeypatch.setenv("SAMLOOP_MODEL", str(tiny_sam_dir))
+    monkeypatch.setenv("SAMLOOP_DEVICE", "cpu")
+    monkeypatch.setenv("SAMLOOP_AUTOMATIC_POINTS", "2")
+    monkeypatch.setenv("SAMLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / "images" / f"{name}.png")
+    region = {
+        "type": "brushlabels", "from_name": "tag", "to_name": "image", "value": {"brushlabels": ["Disc"]},
+    }  # fmt: skip
+    tasks = [
+        {"id": n, "data": {"image": f"/data/upload/1/{name}.png"}, "annotations": [{"result": [region]}]}
+        for n, name in enumerate(("a", "b", "gone"))
+    ]
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    write(tmp_path / "checkpoint", tiny_sam_dir, everywhere)
+    return tmp_path
+
+
+def everywhere(head: SemanticHead) -> None:
+    """A Disc in every cell."""
+    head.last.data.zero_()
+    head.last_bias.data.zero_()
+    head.offset.data.fill_(5.0)
+
+
+def write(folder: Path, model: Path, make: Callable[[SemanticHead], None]) -> None:
+    """A checkpoint whose head is as `make` makes it."""
+    base = load_base(str(model), cache_dir=folder, device="cpu", dtype="float32")
+    head = new_head(base, labels=("Disc",))
+    make(head)
+    manifest = Manifest(
+        version="tiny-v1", project_id=None, base_model=base.name, base_fingerprint=base.fingerprint, method="decoder",
+        parent=None, data_digest="0" * 64, config={}, metrics={"semantic": {"labels": ["Disc"], "served": True}},
+        verdict={}, excluded=(), created_at="2026-11-23T00:00:00+00:00", code_version="test",
+    )  # fmt: skip
+    write_checkpoint(folder, weights=with_semantic(decoder_bytes(base.model.mask_decoder), head), manifest=manifest)
+
+
+def predicted(folder: Path, *more: str) -> tuple[str, list[dict[str, Any]]]:
+    out = folder / "predictions.json"
+    words = ["predict", "--export", str(folder / "export.json"), "--images", str(folder / "images"), "--out", str(out)]
+    result = CliRunner().invoke(app, [*words, *more], env={"COLUMNS": "300"}, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output, json.loads(out.read_text())
+
+
+def test_a_semantic_head_gives_every_task_its_labels_and_a_task_without_its_image_an_empty_prediction(
+    folder: Path,
+) -> None:
+    said, tasks = predicted(folder, "--checkpoint", str(folder / "checkpoint"))
+    assert [task["id"] for task in tasks] == [0, 1, 2]
+    assert [len(task["predictions"][0]["result"]) for task in tasks] == [1, 1, 0]
+    (region,) = tasks[0]["predictions"][0]["result"]
+    assert (region["from_name"], region["value"]["brushlabels"]) == ("tag", ["Disc"])
+    assert 0 < region["score"] <= 1
+    assert tasks[0]["predictions"][0]["model_version"] == region["meta"]["model_version"] == "tiny-v1"
+    assert "2 regions on 3 tasks by tiny-v1 (its semantic head)" in said
+    assert "empty: task 2: no file 'gone.png'" in said
+
+
+def test_without_a_semantic_head_all_that_stands_out_is_predicted_and_that_is_said(folder: Path) -> None:
+    said, tasks = predicted(folder)
+    assert len(tasks) == 3
+    assert "automatic masks: it has no semantic head" in said
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (None, "do not fit: missing or unknown semantic.tokens"),
+        (torch.full((1, 32), float("nan")), "semantic.tokens holds numbers that are not finite"),
+        (torch.zeros(2, 32), r"semantic.tokens has shape \(2, 32\), not \(1, 32\)"),
+    ],
+)
+def test_a_head_that_is_damaged_is_refused_in_one_sentence_and_nothing_is_written(
+    folder: Path, damage: torch.Tensor | None, told: str
+) -> None:
+    path = folder / "checkpoint"
+    state = safetensors.torch.load_file(path / "model.safetensors")
+    del state["semantic.tokens"]
+    if damage is not None:
+        state["semantic.tokens"] = damage
+    write_checkpoint(path, weights=safetensors.torch.save(state), manifest=read_manifest(path))
+    with pytest.raises(BadCheckpoint, match=f"^the weights of tiny-v1.*{told}$"):
+        predicted(folder, "--checkpoint", str(path))
+    assert not (folder / "predictions.json").exists()
+
+
+def test_images_get_the_root_where_the_importing_project_finds_them(folder: Path) -> None:
+    def addresses(root: str) -> list[str]:
+        return [task["data"]["image"] for task in predicted(folder, "--image-root-url", root)[1]]
+
+    (folder / "images" / "a.png").rename(folder / "images" / "a b.png")
+    tasks = json.loads((folder / "export.json").read_text())
+    tasks[0]["data"] = {"image": "/data/upload/1/0123abcd-a%20b.png"}
+    (folder / "export.json").write_text(json.dumps(tasks))
+    gone = "/data/upload/1/gone.png"
+    assert addresses("/data/local-files/?d=") == ["/data/local-files/?d=a%20b.png", "/data/local-files/?d=b.png", gone]
+    assert addresses("https://host/in") == ["https://host/in/a%20b.png", "https://host/in/b.png", gone]
+
+
+@pytest.mark.label_studio
+def test_label_studio_imports_the_file_shows_its_images_and_keeps_version_score_and_masks(
+    folder: Path, tiny_sam_dir: Path, label_studio: LabelStudioProcess, local_files_root: Path
+) -> None:
+    """From one project's images to another's pre-annotations, by files alone, as people do it."""
+    write(folder / "checkpoint", tiny_sam_dir, in_parts)
+    here = local_files_root / "predicted"
+    here.mkdir()
+    pictures = {name: noise(here / name, seed) for seed, name in enumerate(("one.png", "two-three.png"))}
+    client = LabelStudio(label_studio.url, label_studio.token)
+    first, second = (int(client.create_project(title, CONFIG)["id"]) for title in ("drawn", "imported"))
+    client.import_images(first, pictures)
+    exported = client._session.get(f"/api/projects/{first}/export", exportType="JSON", download_all_tasks="true")
+    (folder / "export.json").write_text(json.dumps(exported))
+    (folder / "config.xml").write_text(CONFIG)
+    store = {"project": second, "path": str(here), "use_blob_urls": True}
+    header = {"Authorization": f"Token {label_studio.token}"}
+    made = requests.post(f"{label_studio.url}/api/storages/localfiles", json=store, headers=header, timeout=120)
+    assert made.status_code == 201, made.text
+
+    words = ["--images", str(here), "--label-config", str(folder / "config.xml")]
+    for more in ([], ["--image-root-url", "/data/local-files/?d=predicted"]):
+        predicted(folder, "--checkpoint", str(folder / "checkpoint"), *words, *more)
+        client.import_images(second, {"predictions.json": (folder / "predictions.json").read_bytes()})
+    tasks = list(client.tasks(second))
+
+    roots = [task["data"]["image"].rsplit("/", 1)[0] for task in tasks]
+    assert sorted(roots) == [*["/data/local-files/?d=predicted"] * 2, *[f"/data/upload/{first}"] * 2]
+    shown = [client.get_bytes(task["data"]["image"], max_bytes=10**6, deadline_s=120.0) for task in tasks]
+    assert sorted(shown) == sorted([*pictures.values()] * 2)
+    for task, data in zip(tasks, shown, strict=True):
+        (held,) = task["predictions"]
+        expected = seen(folder / "checkpoint", tiny_sam_dir, data)
+        assert held["model_version"] == "tiny-v1"
+        assert held["score"] == pytest.approx(task_score([each.score for each in expected]))
+        masks = [mask_of_region(each, height_px=48, width_px=64, rectangles_are_masks=False) for each in held["result"]]
+        assert len(masks) == len(expected) > 1
+        assert all(np.array_equal(mask, each.mask) for mask, each in zip(masks, expected, strict=True))
+    for project_id in (first, second):
+        client.delete_project(project_id)
+
+
+def in_parts(head: SemanticHead) -> None:
+    """Some cells a Disc and some none, as the encoder sees them."""
+    everywhere(head)
+    head.offset.data.zero_()
+    head.readout.data.normal_(generator=torch.Generator().manual_seed(1))
+
+
+def noise(path: Path, seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels.repeat(8, 0).repeat(8, 1)).save(path)
+    return path.read_bytes()
+
+
+def seen(checkpoint: Path, model: Path, data: bytes) -> list[PredictedMask]:
+    """The objects that the checkpoint's head finds, the best first."""
+    base = load_base(str(model), cache_dir=checkpoint, device="cpu")
+    predictor = predictor_of(base, checkpoint)
+    assert predictor.semantic is not None
+    embedding = encode(base, Image.open(io.BytesIO(data)).convert("RGB"))
+    maps, ask = semantic_maps(predictor.semantic, embedding, base=base), asked(predictor, embedding)
+    return [mask for _, mask in semantic_masks(maps, height_px=48, width_px=64, rules=SemanticRules(), ask=ask)]

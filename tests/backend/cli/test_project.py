@@ -1,0 +1,40 @@
+"""`samloop connect` sets a project up for annotators and analysts, and may be repeated."""
+
+import pytest
+from fakes.label_studio import FakeLabelStudio
+from fakes.ml_backend import ml_backend
+
+from backend.cli.project import SCORES_TAB, connect
+from backend.labelstudio.api.client import LabelStudio
+
+
+def test_connecting_twice_leaves_one_backend_one_tab_and_one_line_in_the_description(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeLabelStudio() as studio, ml_backend() as (url, _):
+        client = LabelStudio(studio.url, studio.token)
+        config = '<View><Image name="image" value="$image"/><BrushLabels name="b" toName="image"/></View>'
+        project = int(client.create_project("coins", config, description="Coins on a table.")["id"])
+        monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", studio.token)
+
+        for written in (url, url + "/"):
+            connect(project, written)
+
+        assert len(client.backends(project)) == 1
+        assert [view["data"]["title"] for view in client.views(project)] == ["Default", SCORES_TAB]
+        page = f"{url}/review/{project}"
+        assert client.project(project)["description"] == f"Coins on a table.\n\nsamloop, what got tighter: {page}"
+        assert page in capsys.readouterr().out
+        changes = [
+            each for each in studio.requests if (each.method, each.path) == ("PATCH", f"/api/projects/{project}/")
+        ]
+        assert len(changes) == 1, "a description that is right already is not written again"
+
+        monkeypatch.setenv("SAMLOOP_PUBLIC_URL", "http://pages.example.com")
+        connect(project, url)
+        page = f"http://pages.example.com/review/{project}"
+        assert client.project(project)["description"] == f"Coins on a table.\n\nsamloop, what got tighter: {page}"
+        assert [each["url"].rstrip("/") for each in client.backends(project)] == [url], (
+            "Label Studio's own way to it stays"
+        )

@@ -1,0 +1,129 @@
+"""`samloop up` with real processes: all of it comes up, what dies comes back, and nothing is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from backend.cli import stack
+from backend.cli.demo.label_studio import free_port
+from backend.work.embedded import live_url
+from backend.work.queue import connect, workers
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+def wait_for(condition: Callable[[], Any], *, seconds: float = 120.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+    return found
+
+
+def children(pid: int) -> dict[str, int]:
+    """Name -> process id of the direct children: worker, --refresh (the other worker), serve, valkey."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        try:
+            words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        name = next((word for word in ("--refresh", "worker", "serve") if word in words), "valkey")
+        found[name] = int(child)
+    return found
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+class Up:
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.queue_dir, self.url = folder / "queue", f"http://127.0.0.1:{free_port()}"
+        environ = {name: value for name, value in os.environ.items() if name != "REDIS_URL"} | {
+            "SAMLOOP_MODEL": str(model),
+            "SAMLOOP_QUEUE_DIR": str(self.queue_dir),
+            "MODEL_DIR": str(folder / "models"),
+            "SAMLOOP_CACHE_DIR": str(folder / "cache"),
+        }
+        port = self.url.rpartition(":")[2]
+        self.process = subprocess.Popen([sys.executable, "-m", "backend", "up", "--port", port], env=environ)
+
+    def healthy(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/health", timeout=30).json()["model"] == "ready"
+        except requests.RequestException:
+            return False
+
+    def worker_count(self) -> int:
+        url = live_url(self.queue_dir)
+        return workers(connect(url)) if url else 0
+
+
+@pytest.fixture
+def up(tmp_path: Path, tiny_sam_dir: Path) -> Iterator[Up]:
+    up = Up(tmp_path, tiny_sam_dir)
+    try:
+        yield up
+    finally:
+        if up.process.poll() is None:
+            up.process.terminate()
+        up.process.wait(120)
+
+
+def test_all_of_it_comes_up_and_what_is_killed_comes_back(up: Up) -> None:
+    wait_for(up.healthy)
+    wait_for(lambda: up.worker_count() == 1)
+    refresher = wait_for(lambda: children(up.process.pid).get("--refresh"))
+    environ = Path(f"/proc/{refresher}/environ").read_bytes().decode().split("\0")
+    assert f"SAMLOOP_BACKEND_URL={up.url}" in environ, "its own server, wherever that listens"
+    before = children(up.process.pid)
+    assert set(before) == {"worker", "--refresh", "serve", "valkey"}
+    job = requests.post(f"{up.url}/train", json={"project": 5}, timeout=120)
+    assert job.status_code == 201
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    after = wait_for(lambda: (now := children(up.process.pid)).keys() == before.keys() and now != before and now)
+    assert not set(after.values()) & set(before.values())
+    wait_for(up.healthy)
+    # Nothing queued is lost: the job is known to the new server, out of the new Valkey.
+    known = requests.post(f"{up.url}/job_status", json={"job": job.json()["job"]}, timeout=120)
+    assert known.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:9"), ("0.0.0.0", "http://127.0.0.1:9"), ("::", "http://[::1]:9"),
+        ("10.1.2.3", "http://10.1.2.3:9"), ("localhost", "http://localhost:9"),
+    ],
+)  # fmt: skip
+def test_the_server_is_asked_where_it_listens(host: str, url: str) -> None:
+    assert stack._own_url(host, 9) == url
+
+
+def test_sigterm_ends_every_process_and_no_other_way_leaves_one(up: Up) -> None:
+    wait_for(up.healthy)
+    before = children(up.process.pid)
+    up.process.terminate()
+    assert up.process.wait(120) == 0
+    assert all(gone(pid) for pid in before.values())
+
+
+def test_killing_the_parent_leaves_no_orphan(up: Up) -> None:
+    wait_for(up.healthy)
+    before = children(up.process.pid)
+    up.process.kill()
+    up.process.wait(120)
+    wait_for(lambda: all(gone(pid) for pid in before.values()))

@@ -1,0 +1,77 @@
+"""A watch looks again, whatever looking did."""
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Event
+
+import pytest
+
+from backend.errors import Unavailable
+from backend.files.watch import Watch
+
+
+def eventually(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.005)
+
+
+def test_it_looks_until_it_is_stopped() -> None:
+    """And not once more."""
+    looks: list[int] = []
+    with Watch(lambda: looks.append(1), poll_s=0.005):
+        eventually(lambda: len(looks) >= 3)
+    count = len(looks)
+    time.sleep(0.03)
+    assert len(looks) == count
+
+
+def test_it_survives_what_looking_raises_and_tells_each_reason_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A disk that is away for ten minutes is one line in the log, not six hundred."""
+    caplog.set_level(logging.INFO)
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) <= 5:
+            raise OSError("the disk is away" if len(looks) < 5 else "something else")
+
+    with Watch(look, poll_s=0.001):
+        eventually(lambda: len(looks) >= 8)
+    assert [record.message for record in caplog.records] == [
+        "looking failed: the disk is away",
+        "looking failed: something else",
+        "looking works again",
+    ]
+
+
+@pytest.mark.parametrize(("fault", "is_bug"), [(Unavailable("its disk is away"), False), (KeyError("x"), True)])
+def test_a_fault_of_ours_is_one_sentence_and_a_bug_has_its_traceback(
+    fault: Exception, is_bug: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def look() -> None:
+        raise fault
+
+    with Watch(look, poll_s=60.0):
+        eventually(lambda: bool(caplog.records))
+    assert [bool(record.exc_info) for record in caplog.records] == [is_bug]
+
+
+def test_stopping_waits_for_the_look_under_way() -> None:
+    """So that what it uses can be closed afterwards; stopping twice, or before the start, is harmless."""
+    started, done = Event(), Event()
+
+    def look() -> None:
+        started.set()
+        time.sleep(0.05)
+        done.set()
+
+    watch = Watch(look, poll_s=60.0).start()
+    started.wait()
+    watch.stop()
+    assert done.is_set()
+    watch.stop()
+    Watch(look, poll_s=1.0).stop()

@@ -1,0 +1,59 @@
+"""Which Label Studio a project's images and tasks come from, and whose key goes there."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.images import connections
+from backend.images.connections import Connections
+from backend.settings import Settings
+
+OURS = {"label_studio_url": "http://ours.example:8080", "label_studio_api_key": "our-key"}
+TOLD = {"hostname": "http://told.example", "access_token": "told-key"}
+
+
+def known(tmp_path: Path, body: dict[str, Any] | None = None, **settings: Any) -> Connections:
+    found = Connections(Settings(model_dir=tmp_path, **settings))
+    if body is not None:
+        found.told(1, body)
+    return found
+
+
+def header(found: Connections) -> tuple[str, str] | None:
+    """Where the project's Label Studio is, and what is sent there."""
+    studio = found.label_studio(1)
+    return studio and (studio.url, studio._session.credentials.header())
+
+
+def test_the_environment_goes_before_what_setup_tells(tmp_path: Path) -> None:
+    assert header(known(tmp_path, TOLD, **OURS)) == ("http://ours.example:8080", "Token our-key")
+
+
+def test_what_setup_tells_serves_where_the_environment_says_nothing(tmp_path: Path) -> None:
+    assert header(known(tmp_path)) is None
+    assert header(known(tmp_path, TOLD)) == ("http://told.example", "Token told-key")
+    address = {"label_studio_url": OURS["label_studio_url"]}
+    assert header(known(tmp_path, TOLD, **address)) == ("http://ours.example:8080", "Token told-key")
+
+
+def test_our_key_goes_to_no_address_that_a_request_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever can send /setup could else read the key on a server of his."""
+    with caplog.at_level(logging.WARNING):
+        found = known(tmp_path, TOLD, label_studio_api_key="our-key")
+    assert header(found) == ("http://told.example", "Token told-key")
+    assert "LABEL_STUDIO_URL alone, which is not set" in caplog.text
+    assert "our-key" not in caplog.text
+
+
+def test_what_setup_tells_takes_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_MOST_TOLD", 3)
+    found = known(tmp_path, {**TOLD, "access_token": "x" * 100_000})
+    assert header(found) is None
+    for project_id in range(1, 6):
+        found.told(project_id, TOLD)
+    assert [project_id for project_id in range(1, 6) if found.label_studio(project_id)] == [3, 4, 5]
+    found.told(5, {"hostname": "http://newer.example", "access_token": "k"})
+    assert found.label_studio(3) is not None, "a project that is told of again takes no other's place"
+    assert getattr(found.label_studio(5), "url", None) == "http://newer.example"

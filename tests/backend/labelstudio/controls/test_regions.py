@@ -1,0 +1,140 @@
+"""Every kind of region becomes the mask that Label Studio shows, or is refused with a reason."""
+
+import base64
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend.labelstudio.controls.regions import UnusableRegion, mask_of_region
+from backend.labelstudio.controls.results import brush_region
+from backend.labelstudio.label_config import Control
+
+PAYLOADS = Path(__file__).resolve().parents[3] / "data" / "payloads"
+
+
+def region(kind: str, value: Any, **more: Any) -> dict[str, Any]:
+    frame = {"original_width": 16, "original_height": 12, "image_rotation": 0}
+    return {"type": kind, "value": value} | frame | more
+
+
+def mask(of: Any, *, rectangles_are_masks: bool = False) -> np.ndarray:
+    return mask_of_region(of, height_px=12, width_px=16, rectangles_are_masks=rectangles_are_masks)
+
+
+def data_url(image: Image.Image, *, form: str = "PNG") -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, form)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_recorded_regions_of_every_geometry_are_read_or_refused() -> None:
+    body = json.loads((PAYLOADS / "41-webhook-ANNOTATION_CREATED.json").read_text())["body"]
+    by_type = {each["type"]: each for each in body["annotation"]["result"]}
+    assert mask(by_type["brushlabels"]).any()
+    assert mask(by_type["polygonlabels"]).any()
+    assert mask(by_type["ellipselabels"]).any()
+    box = mask(by_type["rectanglelabels"], rectangles_are_masks=True)
+    # 10 %, 20 %, 30 %, 40 % of 16x12: columns with centres in 1.6..6.4, rows with centres in 2.4..7.2.
+    assert np.array_equal(np.argwhere(box).min(axis=0), (2, 2))
+    assert np.array_equal(np.argwhere(box).max(axis=0), (6, 5))
+    assert box.sum() == 5 * 4
+    for kind in ("keypointlabels", "vectorlabels", "choices"):
+        with pytest.raises(UnusableRegion, match=f"type {kind} is no mask"):
+            mask(by_type[kind])
+
+
+@pytest.mark.nuclei
+def test_every_region_of_a_real_export_is_a_mask_of_its_image(nuclei_dir: Path) -> None:
+    tasks = json.loads((nuclei_dir / "export.json").read_text())
+    regions = [each for task in tasks for annotation in task["annotations"] for each in annotation["result"]]
+    assert len(regions) > 300
+    for each in regions:
+        found = mask_of_region(each, height_px=each["original_height"], width_px=each["original_width"])
+        again = brush_region(found, control=Control("brushlabels", "b", "i"), label="A", score=1.0, model_version="v")
+        assert found.any()
+        assert again["value"]["rle"] == each["value"]["rle"]
+
+
+def test_our_own_brush_region_comes_back() -> None:
+    drawn = np.random.default_rng(0).random((12, 16)) > 0.5
+    ours = brush_region(drawn, control=Control("brushlabels", "b", "i"), label="A", score=1.0, model_version="v")
+    assert np.array_equal(mask(ours), drawn)
+
+
+def test_a_polygon_is_in_per_cent_of_the_image() -> None:
+    square = mask(region("polygonlabels", {"points": [[25, 0], [75, 0], [75, 50], [25, 50]], "closed": True}))
+    expected = np.zeros((12, 16), bool)
+    expected[:6, 4:12] = True
+    assert np.array_equal(square, expected)
+
+
+def test_an_ellipse_as_wide_as_the_image_covers_about_pi_quarters() -> None:
+    whole = mask(region("ellipse", {"x": 50, "y": 50, "radiusX": 50, "radiusY": 50, "rotation": 0}))
+    assert whole.mean() == pytest.approx(math.pi / 4, abs=0.03)
+
+
+def test_a_bitmask_is_the_alpha_of_its_png() -> None:
+    drawn = np.random.default_rng(1).random((12, 16)) > 0.5
+    rgba = np.zeros((12, 16, 4), np.uint8)
+    rgba[..., 3] = np.where(drawn, 255, 100)
+    assert np.array_equal(mask(region("bitmasklabels", {"imageDataURL": data_url(Image.fromarray(rgba))})), drawn)
+
+
+def test_a_mask_may_be_empty_and_a_frame_may_be_untold() -> None:
+    assert not mask({"type": "ellipse", "value": {"x": 5, "y": 5, "radiusX": 0, "radiusY": 3}}).any()
+
+
+def test_a_rectangle_is_a_mask_only_when_asked() -> None:
+    box = region("rectanglelabels", {"x": 0, "y": 0, "width": 50, "height": 100, "rotation": 0})
+    assert mask(box, rectangles_are_masks=True).sum() == 8 * 12
+    with pytest.raises(UnusableRegion, match="a box, not a mask"):
+        mask(box)
+
+
+POLYGON = {"points": [[0, 0], [9, 0], [9, 9]]}
+BITMASK = "data:image/png;base64,"
+
+
+@pytest.mark.parametrize(
+    ("unusable", "reason"),
+    [
+        (None, "no value"),
+        ({"type": "brushlabels"}, "no value"),
+        (region("brushlabels", []), "no value"),
+        (region("keypointlabels", {"x": 1, "y": 1}), "type keypointlabels is no mask"),
+        (region("x" * 9999, {}), "type x{40} is no mask"),
+        (region("polygonlabels", POLYGON, original_width=12, original_height=16), "12x16 pixels, and .* has 16x12"),
+        (region("polygonlabels", POLYGON, original_width="16"), "drawn on strx12"),
+        (region("polygonlabels", POLYGON, image_rotation=90), "rotated"),
+        (region("polygonlabels", POLYGON | {"closed": False}), "not closed"),
+        (region("polygonlabels", {"points": [[0, 0], [9, 9]]}), "3 to 100000 points"),
+        (region("polygonlabels", {"points": [[0, 0]] * 100_001}), "3 to 100000 points"),
+        (region("polygonlabels", {"points": [[0, 0], [1, 1], [1]]}), "not a pair"),
+        (region("polygonlabels", {"points": [[0, 0], [1, 1], [math.nan, 1]]}), "x is not a finite number"),
+        (region("polygonlabels", {"points": [[0, 0], [1, 1], [1, 10**500]]}), "y is not a finite number"),
+        (region("polygonlabels", {"points": [[0, 0], [1, 1], [1, "1"]]}), "y is str"),
+        (region("ellipse", {"x": 5, "y": 5, "radiusX": math.inf, "radiusY": 3}), "radiusX is not a finite"),
+        (region("brushlabels", {"format": "png", "rle": []}), "rle format"),
+        (region("brushlabels", {"points": []}), "rle format"),
+        (region("brushlabels", {"rle": [0, 0, 0, 4, 57, 27, 0]}), "holds 4 values"),
+        (region("bitmask", {"imageDataURL": None}), "PNG as a data: URL"),
+        (region("bitmask", {"imageDataURL": "http://127.0.0.1/x.png"}), "PNG as a data: URL"),
+        (region("bitmask", {"imageDataURL": BITMASK + "!!!"}), "not a PNG that can be read"),
+        (region("bitmask", {"imageDataURL": BITMASK + "AAAA"}), "not a PNG that can be read"),
+        (region("bitmask", {"imageDataURL": BITMASK + "A" * 100_000}), "too many for 16x12"),
+        (region("bitmask", {"imageDataURL": data_url(Image.new("RGBA", (13000, 2)))}), "13000x2 pixels, not 16x12"),
+        (region("bitmask", {"imageDataURL": data_url(Image.new("RGB", (16, 12)))}), "no transparency"),
+        (region("bitmask", {"imageDataURL": data_url(Image.new("RGB", (16, 12)), form="GIF")}), "not a PNG that"),
+        (region("bitmask", {"imageDataURL": data_url(Image.new("RGBA", (16, 12)))[:-40]}), "not a PNG that can be"),
+    ],
+)
+def test_what_is_no_mask_of_this_image_is_refused_with_the_reason(unusable: Any, reason: str) -> None:
+    with pytest.raises(UnusableRegion, match=reason) as caught:
+        mask(unusable)
+    assert caught.value.reason == str(caught.value)

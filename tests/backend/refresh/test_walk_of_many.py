@@ -1,0 +1,51 @@
+"""A refresh keeps a page of a project, however large that is."""
+
+import tracemalloc
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from fakes.many_tasks import TOUCHED_EVERY, ManyTasks
+
+from backend.labelstudio.api.predictions import PredictionStore
+from backend.refresh import walk as refresh
+from backend.refresh.walk import Refresh, Rules, Tally
+
+REGIONS = [{"id": "r", "value": {"rle": list(range(64))}}]
+
+
+class Instant:
+    """A backend that takes no time; a small mask a task."""
+
+    def served(self, project_id: int) -> str:
+        return "v1"
+
+    def predict(self, tasks: Sequence[Any], *, project_id: int, label_config: str) -> list[dict[str, Any]]:
+        return [{"result": REGIONS, "score": 0.5, "model_version": "v1"} for _ in tasks]
+
+
+def refreshed(count: int) -> tuple[Tally, int, ManyTasks]:
+    """What came of it, and the most bytes that Python held meanwhile."""
+    with ManyTasks(count, version="v1") as studio:
+        store = PredictionStore(studio.url, "0" * 40, project_id=1)
+        walk = Refresh(
+            store=store, backend=Instant(), rules=Rules(), progress=lambda *_, **__: None, check=lambda: None
+        )
+        tracemalloc.start()
+        try:
+            tally = walk.run()
+            return tally, tracemalloc.get_traced_memory()[1], studio
+        finally:
+            tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten small pages or thirty: the same. What is kept of a task would be a kilobyte."""
+    monkeypatch.setattr(refresh, "_PAGE", 30)
+    monkeypatch.setattr(refresh, "_LARGEST_BATCH", 15)
+    few, few_bytes, _ = refreshed(300)
+    many, many_bytes, studio = refreshed(900)
+    assert (few.written, many.written) == (270, 810)
+    assert [studio.held[each] for each in range(1, 901)] == [int(each % TOUCHED_EVERY != 0) for each in range(1, 901)]
+    assert studio.shown == "v1"
+    assert many_bytes < few_bytes + (192 << 10)

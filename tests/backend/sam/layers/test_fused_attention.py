@@ -1,0 +1,56 @@
+"""The fused attention of SAM's ViT is transformers', in windows and over the whole image."""
+
+import copy
+
+import pytest
+import torch
+from transformers import SamVisionConfig
+from transformers.models.sam.modeling_sam import SamVisionEncoder
+
+from backend.sam.layers import fused_attention as fused
+from backend.sam.layers.fused_attention import FusedAttention, fuse_attention
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SamVisionEncoder:
+    """Two layers in windows over the edge, one over all; relative positions as large as trained ones."""
+    torch.manual_seed(0)
+    config = SamVisionConfig(
+        hidden_size=24, output_channels=16, num_hidden_layers=3, num_attention_heads=3, image_size=160, mlp_dim=32,
+        window_size=4, global_attn_indexes=[1],
+    )  # fmt: skip
+    encoder = SamVisionEncoder(config).eval().requires_grad_(requires_grad=False)
+    for name, weight in encoder.named_parameters():
+        if "rel_pos" in name or "pos_embed" in name:
+            weight.normal_()
+    return encoder
+
+
+@pytest.mark.parametrize("scores_at_once", [fused._SCORES_AT_ONCE, 700])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_encoder_with_fused_attention_computes_what_transformers_computes(
+    encoder: SamVisionEncoder, monkeypatch: pytest.MonkeyPatch, batch: int, scores_at_once: int
+) -> None:
+    monkeypatch.setattr(fused, "_SCORES_AT_ONCE", scores_at_once)
+    pixels = torch.randn(batch, 3, 160, 160)
+    ours = copy.deepcopy(encoder)
+
+    fuse_attention(ours)
+
+    assert all(isinstance(layer.attn, FusedAttention) for layer in ours.layers)
+    torch.testing.assert_close(ours(pixels).last_hidden_state, encoder(pixels).last_hidden_state, atol=2e-5, rtol=1e-4)
+
+
+def test_what_a_gpu_runs_computes_the_same(encoder: SamVisionEncoder) -> None:
+    attention = FusedAttention(encoder.layers[0].attn)
+    qkv = torch.randn(5, 4, 4, 3, 3, 8)
+
+    torch.testing.assert_close(attention._together(qkv), attention._one_by_one(qkv))
+
+
+def test_the_weights_keep_their_names(encoder: SamVisionEncoder) -> None:
+    ours = copy.deepcopy(encoder)
+
+    fuse_attention(ours)
+
+    assert ours.state_dict().keys() == encoder.state_dict().keys()

@@ -1,0 +1,98 @@
+"""TinyViT cuts windows, shares biases and attends as its paper says."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from transformers import SamVisionConfig
+
+from backend.sam.families.mobile import mobile_sam_config
+from backend.sam.layers.tiny_vit import TinyVitEncoder, WindowAttention, join_windows, offset_index, split_windows
+
+sizes = st.integers(1, 15)
+
+
+@given(batch=st.integers(1, 3), height=sizes, width=sizes, window=st.integers(1, 7))
+def test_windows_joined_again_are_the_map_they_were_cut_from(batch: int, height: int, width: int, window: int) -> None:
+    rows = torch.arange(batch * height * width * 2.0).view(batch, height, width, 2)
+
+    tokens = split_windows(rows, window)
+
+    assert len(tokens) == batch * math.ceil(height / window) * math.ceil(width / window)
+    assert torch.equal(join_windows(tokens, window, height=height, width=width), rows)
+
+
+@given(height=sizes, width=sizes)
+def test_a_window_over_the_edge_is_filled_up_with_zeros(height: int, width: int) -> None:
+    tokens = split_windows(torch.ones(1, height, width, 1), 4)
+
+    assert int(tokens.sum()) == height * width
+
+
+@given(window=st.integers(1, 14))
+def test_two_pairs_of_tokens_share_a_bias_exactly_if_they_are_as_far_apart(window: int) -> None:
+    index = offset_index(window)
+
+    for one in range(0, window**2, 3):
+        for other in range(0, window**2, 5):
+            dy, dx = abs(one // window - other // window), abs(one % window - other % window)
+            assert index[one, other] == dy * window + dx
+
+
+def test_attention_is_a_softmax_of_scaled_products_plus_bias_head_by_head() -> None:
+    torch.manual_seed(0)
+    attention = WindowAttention(12, heads=3, window=2).eval()
+    nn.init.normal_(attention.biases)
+    tokens = torch.randn(5, 4, 12)
+
+    with torch.no_grad():
+        got = attention(tokens)
+        normed = nn.functional.layer_norm(tokens, (12,), attention.norm.weight, attention.norm.bias)
+        qkv = nn.functional.linear(normed, attention.qkv.weight, attention.qkv.bias)
+        heads = []
+        for head in range(3):
+            query, key, value = qkv[..., 12 * head : 12 * (head + 1)].split(4, dim=-1)
+            scores = query @ key.transpose(1, 2) / 2.0 + attention.biases[head][offset_index(2)]
+            heads.append(scores.softmax(-1) @ value)
+        expected = nn.functional.linear(torch.cat(heads, -1), attention.proj.weight, attention.proj.bias)
+
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TinyVitEncoder:
+    torch.manual_seed(0)
+    config = mobile_sam_config().vision_config
+    assert isinstance(config, SamVisionConfig)
+    return TinyVitEncoder(config).eval()
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 160)])
+def test_the_encoder_divides_by_sixteen_into_256_channels(encoder: TinyVitEncoder, height: int, width: int) -> None:
+    with torch.no_grad():
+        features = encoder(torch.randn(2, 3, height, width)).last_hidden_state
+
+    assert features.shape == (2, 256, height // 16, width // 16)
+
+
+def test_an_image_is_encoded_alike_alone_and_in_a_batch(encoder: TinyVitEncoder) -> None:
+    images = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        together = encoder(images).last_hidden_state
+        alone = torch.cat([encoder(image[None]).last_hidden_state for image in images])
+
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_it_has_the_five_million_encoder_weights_that_mobilesam_names(encoder: TinyVitEncoder) -> None:
+    assert 5.5e6 < sum(weight.numel() for weight in encoder.parameters()) < 6.5e6
+
+
+def test_gradients_reach_every_weight(encoder: TinyVitEncoder) -> None:
+    encoder(torch.randn(1, 3, 64, 64)).last_hidden_state.square().sum().backward()
+
+    assert [name for name, weight in encoder.named_parameters() if weight.grad is None] == []
+    encoder.zero_grad()

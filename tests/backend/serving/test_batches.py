@@ -1,0 +1,249 @@
+"""Batches: one prediction a task, whatever happens."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from backend.errors import BadImage, Busy, Upstream
+from backend.labelstudio.label_config import LabelConfig, parse_label_config
+from backend.refresh import walk as refresh
+from backend.sam.automatic import AutomaticRules
+from backend.sam.loading import BaseModel, decoder_of, load_base, new_head
+from backend.sam.predictor import Embedding, Predictor, encode
+from backend.sam.semantic.objects import SemanticMaps
+from backend.serving import batches as preannotation
+from backend.serving.batches import NOTHING_TO_GO_BY, OUT_OF_TIME, Preannotation
+from backend.serving.slot import Snapshot
+
+CONFIG = parse_label_config(
+    '<View><Image name="image" value="$image"/>'
+    '<BrushLabels name="brush" toName="image"><Label value="Cell"/><Label value="Dirt"/></BrushLabels>'
+    '<RectangleLabels name="box" toName="image"><Label value="Cell"/><Label value="Bus"/></RectangleLabels></View>'
+)
+NO_IMAGES: Any = None
+EAGER = AutomaticRules(points=3, least_score=0.0, least_area=0.0, most_area=1.0, most=5)
+
+
+@pytest.fixture(scope="module")
+def tiny_base(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """The tiny random SAM with larger weights: as it is born, its masks are empty."""
+    base = load_base(str(tiny_sam_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in base.model.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
+    return base
+
+
+@pytest.fixture(scope="module")
+def snapshot(tiny_base: BaseModel) -> Snapshot:
+    return Snapshot("ours-v2", Predictor(tiny_base, decoder_of(tiny_base, None), version="ours-v2"), number=1)
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def failed(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+class Machine:
+    """The tiny base on a plain picture; tasks named in `broken` fail as told."""
+
+    def __init__(self, base: BaseModel, broken: Mapping[int, Exception] | None = None) -> None:
+        self.embedded: list[int] = []
+        self._base, self._broken = base, broken or {}
+
+    def embedding(
+        self, task: Mapping[str, Any], *, config: LabelConfig, images: Any, snapshot: Snapshot, until_s: float
+    ) -> Embedding:
+        assert snapshot.predictor.base is self._base
+        self.embedded.append(task["id"])
+        if fault := self._broken.get(task["id"]):
+            raise fault
+        return encode(self._base, Image.effect_noise((64, 48), 80).convert("RGB"))
+
+    def decode(self, work: Callable[[], Any], *, until_s: float) -> Any:
+        return work()
+
+
+def task(number: int, *labels: str) -> dict[str, Any]:
+    """A task whose annotation holds a rectangle for each label."""
+    regions = [
+        {
+            "type": "rectanglelabels", "from_name": "box", "to_name": "image",
+            "value": {"x": 10.0 + n, "y": 10.0, "width": 60.0, "height": 70.0, "rectanglelabels": [label]},
+        }
+        for n, label in enumerate(labels)
+    ]  # fmt: skip
+    return {"id": number, "data": {"image": "x"}, "annotations": [{"result": regions}] if regions else []}
+
+
+def test_rectangles_become_masks_under_their_labels(tiny_base: BaseModel, snapshot: Snapshot) -> None:
+    asked = Preannotation(machine=Machine(tiny_base), observer=Heard())
+
+    (got,) = asked.predict([task(1, "Cell", "Dirt")], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+
+    assert got["model_version"] == "ours-v2"
+    assert {region["type"] for region in got["result"]} == {"brushlabels"}
+    assert [region["value"]["brushlabels"] for region in got["result"]] == [["Cell"], ["Dirt"]]
+    assert len({region["id"] for region in got["result"]}) == 2
+    assert all(region["meta"] == {"model_version": "ours-v2"} for region in got["result"])
+    assert all(region["original_width"] == 64 and region["original_height"] == 48 for region in got["result"])
+    scores = [region["score"] for region in got["result"]]
+    assert min(scores) <= got["score"] <= sum(scores) / len(scores)
+
+
+def test_a_label_that_the_masks_control_lacks_is_not_guessed(tiny_base: BaseModel, snapshot: Snapshot) -> None:
+    asked = Preannotation(machine=Machine(tiny_base), observer=Heard())
+
+    (got,) = asked.predict([task(1, "Bus")], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+
+    assert not any("Cell" in str(region["value"]) for region in got["result"])
+
+
+def test_without_anything_to_go_by_a_task_is_empty_and_its_image_is_not_fetched(
+    tiny_base: BaseModel, snapshot: Snapshot
+) -> None:
+    machine = Machine(tiny_base)
+    asked = Preannotation(machine=machine, observer=Heard())
+
+    got = asked.predict([task(1), task(2)], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+
+    assert got == [{"result": [], "score": 0.0, "model_version": "ours-v2"}] * 2
+    assert not machine.embedded
+
+
+def test_switched_on_tasks_without_rectangles_get_what_stands_out(tiny_base: BaseModel, snapshot: Snapshot) -> None:
+    asked = Preannotation(machine=Machine(tiny_base), observer=Heard(), automatic=EAGER)
+
+    (got,) = asked.predict([task(1)], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+
+    assert 1 <= len(got["result"]) <= 5
+    assert all(region["value"]["brushlabels"] == ["Cell"] for region in got["result"])
+
+
+@pytest.mark.parametrize(
+    "fault", [BadImage("no image that we read"), Upstream("the host is away"), ZeroDivisionError("a bug of ours")]
+)
+def test_a_broken_image_costs_its_own_task(
+    tiny_base: BaseModel, snapshot: Snapshot, fault: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard = Heard()
+    asked = Preannotation(machine=Machine(tiny_base, {2: fault}), observer=heard)
+    tasks = [task(1, "Cell"), task(2, "Cell"), task(3, "Cell")]
+
+    with caplog.at_level(logging.WARNING):
+        got = asked.predict(tasks, config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+
+    assert [len(each["result"]) for each in got] == [1, 0, 1]
+    assert got[1] == {"result": [], "score": 0.0, "model_version": "ours-v2"}
+    assert heard.reasons == [type(fault).__name__]
+    assert "task 2 gets no masks" in caplog.text
+
+
+def test_a_batch_out_of_time_answers_what_it_has_and_nothing_is_kept_of_the_rest(
+    tiny_base: BaseModel, snapshot: Snapshot, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Machine):
+        def decode(self, work: Callable[[], Any], *, until_s: float) -> Any:
+            later.append(until_s)
+            return work()
+
+    later: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: later[-1] if later else time.monotonic())
+    monkeypatch.setattr(preannotation, "time", clock)
+    heard, machine = Heard(), Slow(tiny_base)
+    asked = Preannotation(machine=machine, observer=heard, seconds=60.0)
+
+    with caplog.at_level(logging.WARNING):
+        got = asked.predict([task(n, "Cell") for n in range(4)], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+
+    assert len(got[0]["result"]) == 1
+    assert got[1:] == [[], [], []], "Label Studio stores an empty prediction, and never asks for its task again"
+    assert machine.embedded == [0]
+    assert heard.reasons == ["OutOfTime"] * 3
+    assert "3 of 4 tasks got no answer" in caplog.text
+
+
+def test_a_task_whose_turn_did_not_come_can_be_asked_for_again(tiny_base: BaseModel, snapshot: Snapshot) -> None:
+    heard = Heard()
+    asked = Preannotation(machine=Machine(tiny_base, {2: Busy("too much to encode at once")}), observer=heard)
+    tasks = [task(1, "Cell"), task(2, "Cell")]
+    got = asked.predict(tasks, config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+    assert (len(got[0]["result"]), got[1], heard.reasons) == (1, [], ["OutOfTime"])
+    (_, told) = asked.predict(tasks, config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
+    assert told == {"result": [], "score": 0.0, "model_version": "ours-v2", "why": OUT_OF_TIME}
+
+
+def test_the_time_that_a_request_waited_for_the_model_is_time_that_label_studio_waited(
+    tiny_base: BaseModel, snapshot: Snapshot
+) -> None:
+    machine = Machine(tiny_base)
+    asked = Preannotation(machine=machine, observer=Heard(), seconds=60.0)
+    began_s = time.monotonic() - 61.0
+    got = asked.predict([task(1, "Cell")], config=CONFIG, images=NO_IMAGES, snapshot=snapshot, began_s=began_s)
+    assert (got, machine.embedded) == ([[]], [])
+
+
+def test_who_stores_predictions_is_told_which_are_empty_without_a_look(
+    tiny_base: BaseModel, snapshot: Snapshot
+) -> None:
+    """A task that cannot be looked at, or has nothing to go by, is not one in which nothing was found."""
+    asked = Preannotation(machine=Machine(tiny_base, {2: Upstream("the host is away")}), observer=Heard())
+    tasks = [task(1, "Cell"), task(2, "Cell"), {"id": 3, "data": {"image": "x"}}]
+    got = asked.predict(tasks, config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
+    assert [each.get("why") for each in got] == [None, "the host is away", NOTHING_TO_GO_BY]
+
+    late = Preannotation(machine=Machine(tiny_base), observer=Heard(), seconds=-1)
+    (answer,) = late.predict(tasks[:1], config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
+    assert answer["why"] == OUT_OF_TIME == refresh.OUT_OF_TIME
+
+    found_nothing = AutomaticRules(points=3, least_score=1.1)
+    eager = Preannotation(machine=Machine(tiny_base), observer=Heard(), automatic=found_nothing)
+    (answer,) = eager.predict(tasks[2:], config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
+    assert answer == {"result": [], "score": 0.0, "model_version": "ours-v2"}, "it was looked at"
+
+
+def test_a_config_without_anything_for_masks_gives_empty_predictions(tiny_base: BaseModel, snapshot: Snapshot) -> None:
+    config = parse_label_config(
+        '<View><Image name="image" value="$image"/><Choices name="c" toName="image"><Choice value="a"/></Choices>'
+        "</View>"
+    )
+    asked = Preannotation(machine=Machine(tiny_base), observer=Heard(), automatic=EAGER)
+
+    (got,) = asked.predict([task(1)], config=config, images=NO_IMAGES, snapshot=snapshot)
+
+    assert got["result"] == []
+
+
+@pytest.mark.parametrize(("apart", "decodes"), [(70.0, 2), (20.0, 1)], ids=["a neck", "none"])
+def test_only_a_patch_with_a_neck_is_shown_to_the_decoder_after_the_head_has_looked(
+    tiny_base: BaseModel, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, apart: float, decodes: int
+) -> None:
+    rows, columns = np.mgrid[:192, :256].astype(np.float32)
+    distance = np.minimum(np.hypot(rows - 90, columns - 80), np.hypot(rows - 90, columns - 80 - apart))
+    margin = (40 - distance).clip(-8, 8)[None]
+    found = SemanticMaps(("Cell",), margin, 1 / (1 + np.exp(-margin)))
+    monkeypatch.setattr(preannotation, "semantic_maps", lambda *_, **__: found)
+    machine, works = Machine(tiny_base), []
+    monkeypatch.setattr(machine, "decode", lambda work, *, until_s: works.append(until_s) or work())
+    head = new_head(tiny_base, labels=("Cell",))
+    seeing = Snapshot("ours-v2", replace(snapshot.predictor, semantic=head), number=1)
+
+    (got,) = Preannotation(machine=machine, observer=Heard()).predict(
+        [task(1)], config=CONFIG, images=NO_IMAGES, snapshot=seeing
+    )
+
+    assert len(works) == decodes
+    assert {region["value"]["brushlabels"][0] for region in got["result"]} == {"Cell"}

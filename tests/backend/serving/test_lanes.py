@@ -1,0 +1,259 @@
+"""The hurried first, nobody endlessly, and never more than the lane bears."""
+
+import functools
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.errors import Busy
+from backend.serving.lanes import Job, Lane, Priority, Traffic
+
+Opened = Callable[..., Lane]
+SOON = 120.0
+
+
+def soon() -> float:
+    return time.monotonic() + SOON
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    until_s = soon()
+    while not condition():
+        assert time.monotonic() < until_s, "waited in vain"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def opened() -> Iterator[Opened]:
+    lanes = []
+
+    def make(**changes: Any) -> Lane:
+        lanes.append(Lane("encode", **({"workers": 2, "waiting": 100, "cores": 4, "traffic": Traffic()} | changes)))
+        return lanes[-1]
+
+    yield make
+    for lane in lanes:
+        lane.close()
+
+
+@contextmanager
+def busy(lane: Lane, *, workers: int = 2) -> Iterator[None]:
+    """All workers are at something until the block ends."""
+    done = threading.Event()
+    jobs = [lane.submit(lambda: done.wait(SOON), priority=Priority.CLICK) for _ in range(workers)]
+    wait_until(lambda: lane.running == workers)
+    try:
+        yield
+    finally:
+        done.set()
+        for job in jobs:
+            job.result(until_s=soon())
+
+
+def test_what_the_work_returns_or_raises_comes_back(opened: Opened) -> None:
+    lane = opened()
+    assert lane.run(lambda: 7, priority=Priority.CLICK, until_s=soon()) == 7
+    with pytest.raises(ZeroDivisionError, match="division"):
+        lane.run(lambda: 1 / 0, priority=Priority.CLICK, until_s=soon())
+    with pytest.raises(TimeoutError, match="the work's own"):
+        lane.run(lambda: _raise(TimeoutError("the work's own")), priority=Priority.CLICK, until_s=soon())
+    assert (lane.running, lane.waiting, lane.refused) == (0, 0, 0)
+
+
+def _raise(fault: Exception) -> None:
+    raise fault
+
+
+@settings(max_examples=30, deadline=None)
+@given(asked=st.lists(st.sampled_from(list(Priority)), min_size=1, max_size=12))
+def test_the_most_urgent_goes_first_and_among_equals_the_oldest(asked: list[Priority]) -> None:
+    lane = Lane("encode", workers=2, waiting=100, cores=1, traffic=Traffic())
+    order: list[int] = []
+    try:
+        with busy(lane, workers=2):
+            jobs = [
+                lane.submit(lambda number=number: order.append(number), priority=priority)
+                for number, priority in enumerate(asked)
+            ]
+            # One worker stays busy, so that the others come one after the other.
+            holding = threading.Event()
+            held = lane.submit(lambda: holding.wait(SOON), priority=Priority.CLICK)
+            lane._waiting.insert(0, lane._waiting.pop())
+        for job in jobs:
+            job.result(until_s=soon())
+        holding.set()
+        held.result(until_s=soon())
+    finally:
+        lane.close()
+    assert order == sorted(range(len(asked)), key=lambda number: (asked[number], number))
+
+
+def test_a_job_that_a_click_joins_overtakes(opened: Opened) -> None:
+    lane, order = opened(), []
+    with busy(lane):
+        first = lane.submit(lambda: order.append("batch"), priority=Priority.BATCH)
+        second = lane.submit(lambda: order.append("joined"), priority=Priority.PREWARM)
+        second.hasten(Priority.CLICK, until_s=soon())
+    for job in (first, second):
+        job.result(until_s=soon())
+    assert order == ["joined", "batch"]
+
+
+def test_jobs_run_side_by_side_up_to_the_workers_and_share_the_cores(opened: Opened) -> None:
+    cores: list[int] = []
+
+    @contextmanager
+    def noting(job: Job[Any]) -> Iterator[None]:
+        cores.append(job.cores)
+        yield
+
+    lane, together = opened(during=noting), threading.Barrier(2, timeout=SOON)
+    lane.run(lambda: None, priority=Priority.CLICK, until_s=soon())
+    jobs = [lane.submit(together.wait, priority=Priority.CLICK) for _ in range(2)]
+    for job in jobs:
+        job.result(until_s=soon())  # breaks, if one waits for the other
+    assert cores[0] == 4
+    assert cores[-1] == 2
+
+
+def test_what_is_no_click_leaves_a_worker_free(opened: Opened) -> None:
+    lane, done = opened(), threading.Event()
+    batches = [lane.submit(lambda: done.wait(SOON), priority=Priority.BATCH) for _ in range(3)]
+    wait_until(lambda: lane.running)
+
+    assert lane.run(lambda: "clicked", priority=Priority.CLICK, until_s=soon()) == "clicked"
+
+    assert (lane.running, lane.waiting) == (1, 2)
+    done.set()
+    for batch in batches:
+        batch.result(until_s=soon())
+
+
+def test_a_full_lane_refuses_with_the_time_after_which_to_ask_again(opened: Opened) -> None:
+    lane = opened(waiting=3)
+    with busy(lane):
+        kept = [lane.submit(lambda: None, priority=Priority.BATCH) for _ in range(3)]
+        with pytest.raises(Busy, match="3 requests wait already") as refused:
+            lane.submit(lambda: None, priority=Priority.BATCH)
+        assert 1 <= refused.value.retry_after_s <= 60
+        assert refused.value.status == 503
+        clicked = lane.submit(lambda: None, priority=Priority.CLICK)  # what is less urgent is not in its way
+        with pytest.raises(Busy, match="wait already"):
+            lane.submit(lambda: None, priority=Priority.PREWARM)
+    for job in (*kept, clicked):
+        job.result(until_s=soon())
+    assert lane.refused == 2
+
+
+def test_nobody_waits_beyond_the_deadline_and_work_that_nobody_waits_for_is_not_begun(opened: Opened) -> None:
+    lane, done = opened(), []
+    with busy(lane), pytest.raises(Busy, match="in time"):
+        lane.run(lambda: done.append("late"), priority=Priority.CLICK, until_s=time.monotonic() + 0.05)
+    lane.run(lambda: None, priority=Priority.CLICK, until_s=soon())
+    wait_until(lambda: not lane.waiting and not lane.running)
+    assert not done
+
+
+def test_who_joins_later_extends_the_deadline(opened: Opened) -> None:
+    lane = opened()
+    with busy(lane):
+        job = lane.submit(lambda: "done", priority=Priority.CLICK, until_s=time.monotonic() + 0.05)
+        job.hasten(Priority.CLICK, until_s=soon())
+        time.sleep(0.1)
+    assert job.result(until_s=soon()) == "done"
+
+
+def test_what_warms_up_pauses_while_a_click_is_answered_and_then_goes_on(opened: Opened) -> None:
+    traffic, steps = Traffic(), []
+    lane = opened(traffic=traffic)
+    box: list[Job[Any]] = []
+
+    def work() -> None:
+        for step in range(100_000):
+            if steps and steps[-1] < 0:
+                return
+            box[0].make_way()
+            steps.append(step)
+            time.sleep(0.001)
+
+    with traffic.click():
+        box.append(lane.submit(work, priority=Priority.PREWARM))
+        time.sleep(0.1)
+        assert not steps, "it must not begin while a click waits"
+    wait_until(lambda: len(steps) > 3)
+    with traffic.click():
+        time.sleep(0.05)
+        seen = len(steps)
+        time.sleep(0.1)
+        assert len(steps) <= seen + 1
+        box[0].hasten(Priority.CLICK, until_s=soon())  # now the click waits for this very job
+        wait_until(lambda: len(steps) > seen + 3)
+    steps.append(-1)
+    box[0].result(until_s=soon())
+
+
+def test_a_batch_makes_way_for_a_while_and_not_for_ever(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.serving.lanes._BATCH_PATIENCE_S", 0.1)
+    traffic, box = Traffic(), []
+    lane = opened(traffic=traffic)
+    ready = threading.Event()
+
+    def work() -> None:
+        ready.wait(SOON)
+        for _ in range(50):
+            box[0].make_way()
+
+    with traffic.click():
+        box.append(lane.submit(work, priority=Priority.BATCH))
+        ready.set()
+        box[0].result(until_s=soon())
+
+
+def test_paused_work_that_nobody_waits_for_any_more_ends(opened: Opened) -> None:
+    traffic, box, ready = Traffic(), [], threading.Event()
+    lane = opened(traffic=traffic)
+
+    def work() -> None:
+        ready.wait(SOON)
+        box[0].make_way()
+
+    with traffic.click():
+        box.append(lane.submit(work, priority=Priority.PREWARM, until_s=time.monotonic() + 1.0))
+        ready.set()
+        with pytest.raises(Busy, match="annotators came first"):
+            box[0].result(until_s=soon())
+
+
+def test_a_closed_lane_refuses_what_waits_and_leaves_no_thread(opened: Opened) -> None:
+    before = set(threading.enumerate())
+    lane = opened()
+    with busy(lane):
+        waiting = lane.submit(lambda: None, priority=Priority.CLICK)
+        closing = threading.Thread(target=lane.close)
+        closing.start()
+        with pytest.raises(Busy, match="stopping"):
+            waiting.result(until_s=soon())
+    closing.join(SOON)
+    with pytest.raises(Busy, match="stopping"):
+        lane.submit(lambda: None, priority=Priority.CLICK)
+    assert not set(threading.enumerate()) - before
+
+
+def test_a_worker_keeps_nothing_of_what_it_did(opened: Opened) -> None:
+    import weakref
+
+    class Image:
+        pass
+
+    lane, image = opened(), Image()
+    gone = weakref.ref(image)
+    lane.run(functools.partial(id, image), priority=Priority.CLICK, until_s=math.inf)
+    del image
+    wait_until(lambda: gone() is None)

@@ -1,0 +1,242 @@
+"""The hot swap: beside, warm, by one assignment, with a real registry; what is bad never replaces what is good."""
+
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from backend.errors import Unavailable
+from backend.masks.prompt import Click, Prompt
+from backend.registry.checkpoint import WEIGHTS_FILE
+from backend.registry.local import Registry
+from backend.sam.loading import BaseModel, decoder_bytes
+from backend.sam.predictor import Embedding
+from backend.serving.slot import ModelSlot
+
+Publish = Callable[..., str]
+Nudged = Callable[[int], bytes]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "models")
+
+
+@pytest.fixture
+def slot(tiny_base: BaseModel, registry: Registry) -> ModelSlot:
+    return ModelSlot(tiny_base, registry)
+
+
+def break_weights(registry: Registry, version: str) -> None:
+    path = registry.folder(version) / WEIGHTS_FILE
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_before_the_first_promotion_the_base_is_served(slot: ModelSlot, publish: Publish) -> None:
+    publish(1)
+
+    assert slot.look() == ()
+    assert slot.snapshot(1).version == slot.snapshot(None).version == "tiny-sam"
+    assert slot.snapshot(1).number == 0
+
+
+def test_a_promoted_version_is_served_after_a_look(
+    slot: ModelSlot, registry: Registry, publish: Publish, nudged: Nudged
+) -> None:
+    version = publish(1, seed=5)
+    registry.promote(1, version, reason="better")
+
+    assert slot.look() == (1,)
+
+    served = slot.snapshot(1)
+    assert (served.version, served.number, served.predictor.version) == (version, 1, version)
+    assert decoder_bytes(served.predictor.decoder) == nudged(5)
+    assert slot.look() == ()
+
+
+def test_projects_have_their_own_lines_over_one_encoder(slot: ModelSlot, registry: Registry, publish: Publish) -> None:
+    first, second = publish(1, seed=1), publish(2, seed=2)
+    registry.promote(1, first, reason="")
+    registry.promote(2, second, reason="")
+
+    assert slot.look() == (1, 2)
+    assert [slot.snapshot(project).version for project in (1, 2, 3)] == [first, second, "tiny-sam"]
+    assert slot.snapshot(1).predictor.base is slot.snapshot(2).predictor.base is slot.base
+
+
+def test_a_rollback_to_the_base_and_to_a_version_is_a_swap_too(
+    slot: ModelSlot, registry: Registry, publish: Publish
+) -> None:
+    version = publish(1)
+    seen = []
+    for target in (version, None, version):
+        registry.promote(1, target, reason="")
+        slot.look()
+        seen.append((slot.snapshot(1).version, slot.snapshot(1).number))
+
+    assert seen == [(version, 1), ("tiny-sam", 2), (version, 3)]
+
+
+def test_the_same_version_promoted_again_is_not_loaded_again(
+    slot: ModelSlot, registry: Registry, publish: Publish
+) -> None:
+    version = publish(1)
+    registry.promote(1, version, reason="")
+    slot.look()
+    predictor = slot.snapshot(1).predictor
+
+    registry.promote(1, version, reason="again")
+    slot.look()
+
+    assert slot.snapshot(1).predictor is predictor
+    assert slot.snapshot(1).number == 2
+
+
+def test_a_corrupt_champion_is_refused_once_and_the_old_one_goes_on(
+    slot: ModelSlot, registry: Registry, publish: Publish, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = publish(1, seed=1), publish(1, seed=2)
+    registry.promote(1, good, reason="")
+    slot.look()
+    registry.promote(1, bad, reason="")
+    break_weights(registry, bad)
+
+    assert slot.look() == slot.look() == ()
+
+    assert slot.snapshot(1).version == good
+    assert list(slot.refused) == [bad]
+    assert "sha256" in slot.refused[bad]
+    assert (slot.refused_in(1), slot.refused_in(11)) == (slot.refused, {})
+    assert sum(record.levelname == "ERROR" for record in caplog.records) == 1
+
+
+def test_after_a_refused_one_the_next_is_served(slot: ModelSlot, registry: Registry, publish: Publish) -> None:
+    bad, good = publish(1, seed=1), publish(1, seed=2)
+    registry.promote(1, bad, reason="")
+    break_weights(registry, bad)
+    slot.look()
+
+    registry.promote(1, good, reason="")
+
+    assert slot.look() == (1,)
+    assert slot.snapshot(1).version == good
+
+
+def test_a_server_that_starts_under_a_corrupt_champion_serves_the_one_before(
+    tiny_base: BaseModel, registry: Registry, publish: Publish
+) -> None:
+    good, bad = publish(1, seed=1), publish(1, seed=2)
+    for version in (good, bad):
+        registry.promote(1, version, reason="")
+    break_weights(registry, bad)
+
+    started = ModelSlot(tiny_base, Registry(registry.root))
+    started.look()
+
+    assert (started.snapshot(1).version, started.snapshot(1).number) == (good, 1)
+    assert list(started.refused) == [bad]
+    assert started.look() == ()
+
+
+def test_weights_of_another_base_are_refused(slot: ModelSlot, registry: Registry, publish: Publish) -> None:
+    version = publish(1, base_fingerprint="0" * 64)
+    registry.promote(1, version, reason="")
+
+    slot.look()
+
+    assert "set SAMLOOP_MODEL to its base" in slot.refused[version]
+    assert slot.snapshot(1).version == "tiny-sam"
+
+
+def test_finite_weights_that_overflow_are_refused_before_anyone_sees_them(
+    slot: ModelSlot, registry: Registry, publish: Publish, nudged: Nudged
+) -> None:
+    state = {name: torch.full_like(value, 1e30) for name, value in safetensors.torch.load(nudged(1)).items()}
+    version = publish(1, weights=safetensors.torch.save(state))
+    registry.promote(1, version, reason="")
+
+    slot.look()
+
+    assert "not finite" in slot.refused[version]
+    assert slot.snapshot(1).version == "tiny-sam"
+
+
+def test_one_projects_bad_checkpoint_does_not_stop_another(
+    slot: ModelSlot, registry: Registry, publish: Publish
+) -> None:
+    bad, good = publish(1, seed=1), publish(2, seed=2)
+    registry.promote(1, bad, reason="")
+    registry.promote(2, good, reason="")
+    break_weights(registry, bad)
+
+    assert slot.look() == (2,)
+
+
+def test_a_registry_that_is_away_changes_nothing(slot: ModelSlot, registry: Registry, publish: Publish) -> None:
+    version = publish(1)
+    registry.promote(1, version, reason="")
+    slot.look()
+    shutil.move(registry.root, away := registry.root.with_name("away"))
+
+    with pytest.raises(Unavailable, match="is its disk mounted"):
+        slot.look()
+
+    assert slot.snapshot(1).version == version
+    shutil.move(away, registry.root)
+    assert slot.look() == ()
+
+
+def test_a_snapshot_taken_before_a_swap_stays_what_it_was(
+    slot: ModelSlot, registry: Registry, publish: Publish, nudged: Nudged
+) -> None:
+    registry.promote(1, publish(1, seed=1), reason="")
+    slot.look()
+    taken = slot.snapshot(1)
+
+    registry.promote(1, publish(1, seed=2), reason="")
+    slot.look()
+
+    assert decoder_bytes(taken.predictor.decoder) == nudged(1)
+    assert slot.snapshot(1) is not taken
+
+
+def test_no_reader_ever_sees_a_version_with_anothers_masks(
+    slot: ModelSlot, registry: Registry, publish: Publish, tiny_base: BaseModel
+) -> None:
+    """Readers decode all the time while versions are swapped; each reply is that of the version it names."""
+    versions = [publish(1, seed=seed) for seed in range(3)]
+    embedding = Embedding(features=torch.ones_like(tiny_base.image_positions), height_px=64, width_px=64)
+    prompts = (Prompt(clicks=(Click(32.0, 32.0),)),)
+    expected = {"tiny-sam": slot.snapshot(1).predictor.decode(embedding, prompts)[0].low_res_logits}
+    for version in versions:
+        registry.promote(1, version, reason="")
+        slot.look()
+        expected[version] = slot.snapshot(1).predictor.decode(embedding, prompts)[0].low_res_logits
+    wrong, seen, stop = [], set(), threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            snapshot = slot.snapshot(1)
+            (got,) = snapshot.predictor.decode(embedding, prompts)
+            seen.add(snapshot.version)
+            if abs(got.low_res_logits - expected[snapshot.version]).max() > 1e-3:
+                wrong.append(snapshot.version)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for turn in range(12):
+        registry.promote(1, versions[turn % 3], reason="")
+        slot.look()
+    stop.set()
+    for reader in readers:
+        reader.join()
+
+    assert wrong == []
+    assert len(seen) > 1

@@ -1,0 +1,28 @@
+"""A training tells how far it is in words that people can read."""
+
+import pytest
+
+from backend.work.progress import figure, progress_line
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({"epoch": 2, "epochs": 30, "step": 41, "loss": 0.0531}, "epoch 2 of 30, step 41, loss 0.053"),
+        ({"iou_loss": 0.02, "learning_rate": 3e-05, "seconds": 48.3}, "IoU loss 0.020, learning rate 3e-05, 48 s"),
+        ({"images": 14, "labels": 1, "left_out": 26, "table": "a\nb"}, "14 images, 1 label, 26 left out"),
+        ({"model": "mobile-sam", "done": 3, "total": 8}, "mobile-sam, 3 of 8"),
+        ({"said": "12 images to learn from", "start": "mobile-sam"}, "12 images to learn from, start mobile-sam"),
+        ({"box_boundary_iou_gain": -0.0123}, "box boundary IoU gain -0.012"),
+        ({"loss": None}, ""),
+        ({"phase": "embedding", "images": 3}, "embedding: 3 images"),
+        ({"phase": "publishing"}, "publishing"),
+    ],
+)
+def test_figures_become_words(figures: dict[str, object], words: str) -> None:
+    assert progress_line(figures) == words
+
+
+@pytest.mark.parametrize("value", [3e-05, -2.4e-4, 0.00999])
+def test_no_figure_is_rounded_to_nothing(value: float) -> None:
+    assert float(figure(value)) == pytest.approx(value, rel=0.05)

@@ -1,0 +1,69 @@
+"""Whose annotation of a task counts."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from finetuner.data.annotators import counting_annotations
+from finetuner.data.exclusions import Exclusions
+
+Json = dict[str, Any]
+DRAWN = [{"id": "r"}]
+
+
+def _annotation(number: int, *, by: object = None, **fields: Any) -> Json:
+    """Annotations with higher numbers are later."""
+    return {"id": number, "completed_by": by, "result": DRAWN, "updated_at": f"2026-01-{number:02}T00:00:00Z", **fields}
+
+
+def _counting(annotations: list[Json], annotators: str) -> tuple[list[object], dict[str, int]]:
+    exclusions = Exclusions()
+    found = counting_annotations({"id": 7, "annotations": annotations}, annotators=annotators, exclusions=exclusions)
+    return [each.annotation_id for each in found], {each["reason"]: each["count"] for each in exclusions.to_json()}
+
+
+def test_the_latest_counts_alone_whoever_drew_it() -> None:
+    given = [_annotation(1, by=1), _annotation(3, by=2), _annotation(2, by=1)]
+    assert _counting(given, "latest") == ([3], {"a later annotation of the same task counts": 2})
+
+
+def test_of_every_annotator_the_latest_votes() -> None:
+    given = [_annotation(1, by=1), _annotation(3, by={"id": 2, "email": "x"}), _annotation(2, by=1), _annotation(4)]
+    found, reasons = _counting(given, "majority")
+    assert sorted(map(str, found)) == ["2", "3", "4"]
+    assert reasons == {"a later annotation of the same task by the same annotator counts": 1}
+
+
+@pytest.mark.parametrize("annotators", ["latest", "majority"])
+def test_the_order_of_annotations_in_the_answer_is_nothing(annotators: str) -> None:
+    given = [_annotation(1, by=1), _annotation(2, by=2, ground_truth=True), _annotation(3, by=2), _annotation(4, by=3)]
+    results = {str(_counting(list(order), annotators)) for order in itertools.permutations(given)}
+    assert len(results) == 1
+
+
+def test_ground_truth_comes_before_what_is_later() -> None:
+    given = [_annotation(1, ground_truth=True), _annotation(2, ground_truth=True), _annotation(3)]
+    found, reasons = _counting(given, "latest")
+    assert found == [2]
+    assert reasons == {
+        "a later annotation of the same task counts": 1,
+        "a ground-truth annotation of the same task counts": 1,
+    }
+
+
+def test_who_submitted_nothing_votes_only_where_somebody_drew() -> None:
+    nothing = _annotation(2, by=2, result=[])
+    assert _counting([_annotation(1, by=1), nothing], "majority") == ([2, 1], {})
+    assert _counting([nothing], "majority") == ([], {"an annotation without any region": 1})
+    assert _counting([_annotation(1, by=1), nothing], "latest")[0] == []
+
+
+def test_skipped_ones_and_drafts_never_count() -> None:
+    given = [_annotation(1, by=1), _annotation(2, by=2, was_cancelled=True)]
+    for annotators in ("latest", "majority"):
+        assert _counting(given, annotators) == ([1], {"the annotator skipped the task": 1})
+    exclusions = Exclusions()
+    task = {"id": 7, "annotations": [], "drafts": [{"id": 1}]}
+    assert counting_annotations(task, annotators="majority", exclusions=exclusions) == ()
+    assert exclusions.sentence() == "1 x only a draft"

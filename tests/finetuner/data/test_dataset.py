@@ -1,0 +1,139 @@
+"""What is refused before training, and what the digest of the data tells apart."""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from backend.errors import NotAuthorized, NothingToLearn
+from backend.sam.embeddings.files import DiskEmbeddings
+from backend.sam.loading import BaseModel
+from finetuner.config import Rules
+from finetuner.data.annotations import AnnotatedTask
+from finetuner.data.annotators import Annotation
+from finetuner.data.dataset import Embeddings, Sample, SampleReader, assemble, data_digest
+from finetuner.data.exclusions import Exclusions
+from finetuner.data.objects import LabelledMask
+from finetuner.progress import silent
+
+
+def _object(x: int = 2, *, label: str | None = "Disc", side: int = 5) -> LabelledMask:
+    mask = np.zeros((48, 64), bool)
+    mask[4 : 4 + side, x : x + side] = True
+    return LabelledMask.of(mask, label=label)
+
+
+def _sample(number: int, *objects: LabelledMask) -> Sample:
+    digest = hashlib.sha256(bytes([number])).hexdigest()
+    return Sample(
+        image_sha256=digest, height_px=48, width_px=64, objects=objects or (_object(),), picture=f"{number:016x}"
+    )
+
+
+def _refusal(samples: Sequence[Sample]) -> str:
+    exclusions = Exclusions()
+    exclusions.add("a mask of less than 2 pixels", task=1)
+    with pytest.raises(NothingToLearn, match=r"left out: 1 x a mask of less than 2 pixels") as told:
+        assemble(samples, share=0.2, exclusions=exclusions)
+    return str(told.value)
+
+
+def test_too_little_is_refused_in_a_sentence_that_says_what_is_missing() -> None:
+    assert _refusal([]).startswith("no usable image: a training needs at least two different images with a brush")
+    assert _refusal([_sample(1)]).startswith("1 usable image: ")
+    assert "annotate another" in _refusal([_sample(1)])
+    assert _refusal([_sample(1)] * 3).startswith("all 3 usable images are the same file")
+
+
+def test_two_different_images_are_enough() -> None:
+    dataset = assemble([_sample(1), _sample(2)], share=0.2, exclusions=Exclusions())
+    assert [(len(train), len(held_out)) for train, held_out in dataset.folds] == [(1, 1), (1, 1)]
+    assert len(dataset.train) == len(dataset.held_out) == 2
+
+
+def test_from_eight_images_on_the_sides_are_apart() -> None:
+    samples = [_sample(number) for number in range(20)]
+    dataset = assemble(samples, share=0.2, exclusions=Exclusions())
+    assert dataset.folds == ((dataset.train, dataset.held_out),)
+    assert {each.image_sha256 for each in dataset.held_out} == set(dataset.split.held_out)
+    assert len(dataset.train) + len(dataset.held_out) == 20
+
+
+def test_samples_whose_picture_is_not_known_are_unlike_any_other() -> None:
+    samples = [replace(_sample(number), picture="") for number in range(5)]
+    assert assemble(samples, share=0.2, exclusions=Exclusions()).split.alike == ()
+
+
+@given(st.permutations(range(5)), st.permutations(range(3)))
+def test_the_digest_does_not_hang_on_any_order(order: list[int], inner: list[int]) -> None:
+    objects = [_object(2), _object(20), _object(40, label=None)]
+    samples = [_sample(number, *objects) for number in range(5)]
+    shuffled = [_sample(number, *(objects[place] for place in inner)) for number in order]
+    assert data_digest(samples) == data_digest(shuffled)
+
+
+EDITS: dict[str, Callable[[list[Sample]], list[Sample]]] = {
+    "a task was deleted": lambda samples: samples[1:],
+    "a task was added": lambda samples: [*samples, _sample(9)],
+    "a second annotation of the same image": lambda samples: [*samples, samples[0]],
+    "an object was deleted": lambda samples: [_sample(0, _object(2)), *samples[1:]],
+    "an object was added": lambda samples: [_sample(0, _object(2), _object(20), _object(40)), *samples[1:]],
+    "an object was moved by a pixel": lambda samples: [_sample(0, _object(3), _object(20)), *samples[1:]],
+    "a mask was made larger": lambda samples: [_sample(0, _object(2, side=6), _object(20)), *samples[1:]],
+    "a label was changed": lambda samples: [_sample(0, _object(2, label="Ring"), _object(20)), *samples[1:]],
+    "a label was taken away": lambda samples: [_sample(0, _object(2, label=None), _object(20)), *samples[1:]],
+    "a label named None": lambda samples: [_sample(0, _object(2, label="None"), _object(20)), *samples[1:]],
+    "an image was replaced": lambda samples: [_sample(9, _object(2), _object(20)), *samples[1:]],
+    "it became ground truth": lambda samples: [replace(samples[0], is_ground_truth=True), *samples[1:]],
+}
+
+
+def test_every_edit_and_deletion_gives_another_digest() -> None:
+    samples = [_sample(0, _object(2), _object(20)), _sample(1), _sample(2)]
+    digests = {data_digest(edit(samples)) for edit in EDITS.values()} | {data_digest(samples)}
+    assert len(digests) == len(EDITS) + 1
+
+
+class _Refusing:
+    """Reads what one number names, and is refused another."""
+
+    def __init__(self, *refused: int) -> None:
+        self._refused = refused
+
+    def __call__(self, task: AnnotatedTask) -> bytes:
+        if task.task_id in self._refused:
+            raise NotAuthorized("403")
+        file = io.BytesIO()
+        Image.fromarray(np.full((48, 64), task.task_id, np.uint8)).save(file, "PNG")
+        return file.getvalue()
+
+
+def _read(read: Callable[[AnnotatedTask], bytes], base: BaseModel, folder: Path) -> tuple[list[Sample], Exclusions]:
+    exclusions = Exclusions()
+    embeddings = Embeddings(base, disk=DiskEmbeddings(folder, max_bytes=1 << 30), max_pixels=10**6)
+    reader = SampleReader(read=read, embeddings=embeddings, rules=Rules(), max_pixels=10**6, exclusions=exclusions)
+    ellipse = {
+        "type": "ellipselabels", "original_width": 64, "original_height": 48, "image_rotation": 0,
+        "value": {"x": 50, "y": 50, "radiusX": 20, "radiusY": 20, "rotation": 0, "ellipselabels": ["Disc"]},
+    }  # fmt: skip
+    annotation = Annotation(annotation_id=1, annotator="a", regions=(ellipse,))
+    tasks = [AnnotatedTask(number, f"{number}.png", (annotation,)) for number in (1, 2, 3)]
+    return reader.samples(tasks, progress=silent), exclusions
+
+
+def test_an_image_that_label_studio_refuses_is_left_out_unless_it_refuses_the_first(
+    tiny_base: BaseModel, tmp_path: Path
+) -> None:
+    """One forbidden file among many must not end a training; a key that is wrong for all must."""
+    samples, exclusions = _read(_Refusing(2), tiny_base, tmp_path)
+    assert [each.task_id for each in samples] == [1, 3]
+    assert exclusions.sentence() == "1 x its image cannot be used (403)"
+    with pytest.raises(NotAuthorized, match="403"):
+        _read(_Refusing(1, 2, 3), tiny_base, tmp_path)

@@ -1,0 +1,30 @@
+"""On which held-out images a comparison with what is served is fair."""
+
+from finetuner.data.dataset import Sample
+from finetuner.data.folds import fair_images, unseen_images
+
+
+def _samples(*pictures: str) -> list[Sample]:
+    """An image for each, named by its place."""
+    return [
+        Sample(image_sha256=str(place), height_px=1, width_px=1, objects=(), picture=picture)
+        for place, picture in enumerate(pictures)
+    ]
+
+
+def test_a_near_duplicate_of_what_was_learnt_is_not_unseen() -> None:
+    """A project of three was cross-validated; then a copy of one of them came, and it outgrew that."""
+    samples = _samples("lake", "lake", "hill", "wood")
+    assert unseen_images(samples, learnt={"0", "gone"}) == {"2", "3"}
+    assert fair_images(samples, served="v1", learnt={"0"}) == (
+        frozenset({"2", "3"}), ("compared with v1 on the 2 images that it has not learnt from",),
+    )  # fmt: skip
+    images, (told,) = fair_images(samples[:3], served="v1", learnt={"0"})
+    assert len(images) == 3
+    assert told == "v1 has learnt from the images of this comparison, which favours it"
+
+
+def test_pictures_that_are_not_known_are_unlike_any_other() -> None:
+    samples = _samples("", "", "")
+    assert unseen_images(samples, learnt={"1"}) == {"0", "2"}
+    assert fair_images(samples, served="v1", learnt=frozenset()) == (frozenset("012"), ())

@@ -1,0 +1,124 @@
+"""A training takes embeddings from the tier that the server fills, and makes again what was pushed out of it."""
+
+import hashlib
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from backend.errors import NothingToLearn
+from backend.sam.embeddings.files import DiskEmbeddings
+from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import PREPROCESSING, encode
+from backend.serving.embedding_store import EmbeddingStore
+from backend.serving.lanes import Lane, Priority, Traffic
+from finetuner.data import dataset
+from finetuner.data.dataset import Embeddings, Sample
+
+MAX_PIXELS = 1_000_000
+
+
+def picture(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+DATA = picture(0)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+SAMPLE = Sample(image_sha256=SHA256, height_px=24, width_px=32, objects=())
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> DiskEmbeddings:
+    return DiskEmbeddings(tmp_path / "embeddings", max_bytes=1 << 30)
+
+
+@pytest.fixture
+def server(disk: DiskEmbeddings) -> Iterator[EmbeddingStore]:
+    lane = Lane("encode", workers=2, waiting=9, cores=1, traffic=Traffic())
+    yield EmbeddingStore(memory=MemoryEmbeddings(1 << 30), disk=disk, lane=lane)
+    lane.close()
+
+
+def test_what_a_click_encoded_a_training_does_not_and_it_sees_the_same(
+    tiny_base: BaseModel, disk: DiskEmbeddings, server: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = EmbeddingKey(SHA256, tiny_base.encoder_fingerprint, PREPROCESSING)
+    image = Image.open(io.BytesIO(DATA)).convert("RGB")
+    clicked = server.get(key, lambda: encode(tiny_base, image), priority=Priority.CLICK, until_s=math.inf)
+
+    monkeypatch.setattr(dataset, "encode", lambda *_: pytest.fail("encoded again"))
+    embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
+    embeddings.ensure(SHA256, DATA, again=lambda: DATA)
+
+    learnt = embeddings(SAMPLE)
+    assert torch.equal(learnt.features, clicked.features)
+    assert learnt.features.dtype == torch.float32
+
+
+def test_what_a_training_encoded_a_click_finds(
+    tiny_base: BaseModel, disk: DiskEmbeddings, server: EmbeddingStore
+) -> None:
+    embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
+    embeddings.ensure(SHA256, DATA, again=lambda: DATA)
+
+    found = server.peek(EmbeddingKey(SHA256, tiny_base.encoder_fingerprint, PREPROCESSING))
+
+    assert found is not None
+    assert torch.equal(found.features, embeddings(SAMPLE).features)
+
+
+def test_an_embedding_that_others_pushed_out_is_made_again_and_is_the_same(
+    tiny_base: BaseModel, disk: DiskEmbeddings
+) -> None:
+    embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
+    embeddings.ensure(SHA256, DATA, again=lambda: DATA)
+    before = embeddings(SAMPLE)
+    for file in disk.folder.glob("*.safetensors"):
+        file.unlink()
+
+    assert torch.equal(embeddings(SAMPLE).features, before.features)
+    assert disk.usage_bytes() > 0, "and it is kept again"
+
+
+def _no_longer() -> bytes:
+    raise OSError("no such file")
+
+
+@pytest.mark.parametrize("again", [lambda: picture(1), _no_longer], ids=["another image", "no image"])
+def test_one_whose_image_is_gone_too_is_told(tiny_base: BaseModel, disk: DiskEmbeddings, again: object) -> None:
+    embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
+    embeddings.ensure(SHA256, DATA, again=again)
+    for file in disk.folder.glob("*.safetensors"):
+        file.unlink()
+
+    with pytest.raises(NothingToLearn, match="is gone from the cache folder"):
+        embeddings(SAMPLE)
+
+
+def test_pictures_to_train_an_encoder_with_are_read_again_and_boundedly_many_kept(
+    tiny_base: BaseModel, disk: DiskEmbeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "_MOST_PICTURES", 2)
+    embeddings, read = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS), []
+    samples = []
+    for seed in range(3):
+        data = picture(seed)
+        digest = hashlib.sha256(data).hexdigest()
+        embeddings.ensure(digest, data, again=lambda seed=seed, data=data: read.append(seed) or data)
+        samples.append(Sample(image_sha256=digest, height_px=24, width_px=32, objects=()))
+    for index in (0, 1, 0, 2, 0, 1):
+        assert embeddings.picture(samples[index]).size == (1024, 768)
+    assert read == [0, 1, 2, 1]  # the one used least recently goes
+    other = replace(tiny_base, encoder_fingerprint="another")
+    assert embeddings.by(tiny_base) is embeddings
+    assert embeddings.by(other).picture(samples[1]) is embeddings.picture(samples[1])

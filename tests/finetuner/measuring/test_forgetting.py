@@ -1,0 +1,212 @@
+"""What a training forgot is measured on other things, told in a sentence, and less where those are replayed."""
+
+import importlib.resources
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from backend.errors import Unavailable
+from backend.registry.checkpoint import REPORT_FILE
+from backend.sam.automatic import AutomaticRules
+from backend.sam.embeddings.files import DiskEmbeddings
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import Predictor
+from backend.settings import Settings
+from finetuner.config import TrainConfig
+from finetuner.data import generic
+from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data.generic import MEASURED, REPLAYED, generic_samples
+from finetuner.measuring import forgetting
+from finetuner.measuring.forgetting import forgetting_json
+from finetuner.methods.decoder import DecoderMethod
+from finetuner.offline import train_export
+from finetuner.presets import config_of
+from finetuner.recipe import base_predictor
+from finetuner.training import replay
+from finetuner.training import run as training_run
+from finetuner.training.loop import Trainer
+from finetuner.training.replay import mixed, replayed_samples
+
+CONFIG = TrainConfig(forgetting=True, replay=0.5, bootstrap_rounds=50)
+# Random weights are sure of nothing: whatever they draw counts.
+ANYTHING = AutomaticRules(points=2, most=2, least_score=0.0, most_area=1.0)
+
+
+@pytest.fixture
+def photographs(monkeypatch: pytest.MonkeyPatch, discs: Callable[..., Any]) -> list[str]:
+    """Which photographs were read: drawn ones, of the same names."""
+    read: list[str] = []
+
+    def drawn(name: str) -> bytes:
+        read.append(name)
+        file = io.BytesIO()
+        discs(len(name))[0].save(file, "PNG")
+        return file.getvalue()
+
+    monkeypatch.setattr(generic, "photograph", drawn)
+    monkeypatch.setattr(generic, "RULES", ANYTHING)
+    monkeypatch.setattr(forgetting, "MEASURED", ("astronaut.png", "cat.png"))
+    monkeypatch.setattr(replay, "REPLAYED", ("moon.png",))
+    return read
+
+
+@pytest.fixture
+def embeddings(tiny_base: BaseModel, tmp_path: Path) -> Embeddings:
+    return Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path / "disk", max_bytes=1 << 30), max_pixels=10**6)
+
+
+def test_what_measures_is_not_replayed_and_all_of_it_is_in_the_wheel() -> None:
+    assert not set(MEASURED) & set(REPLAYED)
+    assert not {"coins.png", "brick.png"} & {*MEASURED, *REPLAYED}  # of which the demo's projects are made
+    for name in (*MEASURED, *REPLAYED):
+        with Image.open(io.BytesIO(generic.photograph(name))) as image:
+            assert min(image.size) >= 191
+
+
+@pytest.mark.usefixtures("photographs")
+def test_what_the_base_finds_is_looked_for_once_for_each_base(
+    tiny_base: BaseModel, embeddings: Embeddings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    real = generic.automatic_masks
+
+    def spy(predictor: Predictor, *args: Any, **more: Any) -> Any:
+        looked.append(predictor.base.fingerprint)
+        return real(predictor, *args, **more)
+
+    monkeypatch.setattr(generic, "automatic_masks", spy)
+
+    def found(base: BaseModel) -> list[tuple[int, int, bytes]]:
+        (sample,) = generic_samples(
+            ("cat.png",), plain=base_predictor(base), embeddings=embeddings, folder=tmp_path / "generic"
+        )
+        return [(each.y0_px, each.x0_px, each.packed.tobytes()) for each in sample.objects]
+
+    first = found(tiny_base)
+    assert 1 <= len(first) <= ANYTHING.most
+    assert found(tiny_base) == first
+    assert len(looked) == 1
+    (file,) = (tmp_path / "generic").glob("*.json")
+    file.write_text(file.read_text()[:-20])  # as a full disk leaves it
+    assert found(tiny_base) == first
+    assert len(looked) == 2
+    found(replace(tiny_base, fingerprint="another"))
+    assert looked[2:] == ["another"]
+
+
+@pytest.mark.usefixtures("photographs")
+def test_the_base_forgets_nothing_and_a_broken_decoder_is_seen(
+    tiny_base: BaseModel, embeddings: Embeddings, tmp_path: Path
+) -> None:
+    plain, method = base_predictor(tiny_base), DecoderMethod(tiny_base, precision="float32")
+
+    def told(candidate: Predictor) -> dict[str, Any]:
+        found = forgetting_json(
+            candidate, plain=plain, embeddings=embeddings, folder=tmp_path / "generic", config=CONFIG
+        )
+        return dict(json.loads(json.dumps(found))["forgetting"])
+
+    same = told(method.predictor(version="same"))
+    assert same["difference"]["box"]["iou"] == same["difference"]["point"]["iou"] == [0.0, 0.0, 0.0]
+    assert same["base"] == same["candidate"]
+    assert same["images"] == 2
+    assert same["said"].startswith(
+        f"On 2 photographs of other things, IoU with {same['objects']} masks that the base finds there by itself: "
+    )
+    with torch.no_grad():  # the other way round: what was object is background
+        for name, weight in method.trainable().items():
+            if "output_hypernetworks" in name and "proj_out" in name:
+                weight.neg_()
+    broken = told(method.predictor(version="broken"))
+    assert broken["base"] == same["base"]
+    assert broken["difference"]["box"]["iou"][0] == pytest.approx(
+        broken["candidate"]["box"]["iou"] - broken["base"]["box"]["iou"]
+    )
+    assert broken["difference"]["box"]["iou"][2] < -0.1
+    assert f"{broken['candidate']['point']['iou']:.3f} now with one click" in broken["said"]
+
+
+def test_without_scikit_image_the_sentence_says_how_to_get_it_and_replay_does_not_start(
+    tiny_base: BaseModel, embeddings: Embeddings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(package: str) -> Any:
+        raise ModuleNotFoundError(package)
+
+    monkeypatch.setattr(resources, "files", gone)
+    plain = base_predictor(tiny_base)
+    found = forgetting_json(plain, plain=plain, embeddings=embeddings, folder=tmp_path, config=CONFIG)
+    assert found["forgetting"].keys() == {"said"}
+    assert "lacks astronaut.png here: pip install 'samloop[demo]'" in found["forgetting"]["said"]
+    with pytest.raises(Unavailable, match=r"lacks clock_motion.png here: pip install 'samloop\[demo\]'"):
+        replayed_samples(config=CONFIG, plain=plain, embeddings=embeddings, folder=tmp_path)
+
+
+def test_nothing_is_looked_at_where_nobody_asks(tiny_base: BaseModel, embeddings: Embeddings, tmp_path: Path) -> None:
+    assert importlib.resources is resources
+    plain, config = base_predictor(tiny_base), TrainConfig()
+    assert forgetting_json(plain, plain=plain, embeddings=embeddings, folder=tmp_path, config=config) == {}
+    assert replayed_samples(config=config, plain=plain, embeddings=embeddings, folder=tmp_path) == ()
+    assert config_of(Settings()).forgetting
+    assert config_of(Settings()).replay == 0
+
+
+@given(st.integers(1, 200), st.integers(1, 12), st.floats(0.01, 0.9))
+def test_the_share_of_an_epochs_steps_is_what_was_asked_for(learnt: int, replayed: int, share: float) -> None:
+    learning, other = (
+        [Sample(image_sha256=f"{kind}{n}", height_px=1, width_px=1, objects=()) for n in range(count)]
+        for kind, count in (("learnt", learnt), ("other", replayed))
+    )
+    visits = mixed(learning, other, share=share)
+    assert visits[:learnt] == learning
+    extra = [each.image_sha256 for each in visits[learnt:]]
+    assert len(extra) == max(1, round(learnt * share / (1 - share)))
+    counts = [extra.count(each.image_sha256) for each in other]
+    assert max(counts) - min(counts) <= 1
+    assert mixed(learning, other, share=0.0) == mixed(learning, [], share=share) == learning
+
+
+def test_ground_truth_that_is_visited_twice_counts_twice_for_the_share() -> None:
+    learnt = [Sample(image_sha256=f"{n}", height_px=1, width_px=1, objects=(), is_ground_truth=n < 6) for n in range(9)]
+    other = Sample(image_sha256="other", height_px=1, width_px=1, objects=())
+    visits = mixed(learnt, [other], share=0.5, ground_truth_weight=2)
+    assert visits.count(other) == 6 * 2 + 3
+
+
+def test_a_share_that_leaves_nothing_to_learn_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"replay=1.0 is not a share in \[0, 1\)"):
+        TrainConfig(replay=1.0)
+
+
+def test_a_training_replays_and_tells_what_it_forgot_on_its_report(
+    export: Path, tmp_path: Path, tiny_settings: Settings, photographs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt: list[str | None] = []
+
+    class Spy(Trainer):
+        def __init__(self, method: Any, samples: Sequence[Sample], **more: Any) -> None:
+            learnt.extend(each.image_uri for each in samples)
+            super().__init__(method, samples, **more)
+
+    monkeypatch.setattr(training_run, "Trainer", Spy)
+    settings = replace(tiny_settings, forgetting=True, replay=0.25, train_seconds=3600.0)
+    manifest = train_export(export, tmp_path / "images", tmp_path / "out", settings=settings, epochs=1)
+    assert learnt.count("moon.png") == round((len(learnt) - learnt.count("moon.png")) / 3)
+    assert {"astronaut.png", "cat.png", "moon.png"} == set(photographs)
+    assert manifest.config["replay"] == 0.25
+    assert manifest.metrics["forgetting"]["images"] == 2
+    assert not any("other things" in each for each in manifest.verdict["reasons"])
+    page = (tmp_path / "out" / REPORT_FILE).read_text()
+    assert "Forgetting: other things than those learnt" in page
+    assert manifest.metrics["forgetting"]["said"] in page
+    assert np.isfinite(manifest.metrics["forgetting"]["difference"]["box"]["iou"]).all()

@@ -1,0 +1,246 @@
+"""The loop learns, stops where it should, gives the same for the same seed, and survives numbers that are none."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from backend.errors import NothingToLearn
+from backend.masks.prompt import Box, Prompt
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import Embedding, encode
+from finetuner.config import TrainConfig
+from finetuner.data.dataset import Sample
+from finetuner.data.objects import LabelledMask
+from finetuner.methods.base import Asked
+from finetuner.methods.decoder import DecoderMethod
+from finetuner.training.loop import Diverged, Step, Trainer, schedule
+
+QUICK = TrainConfig(epochs=3, decodes=None, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def embedding(tiny_base: BaseModel, discs: Callable[..., tuple[Image.Image, list[object]]]) -> Embedding:
+    return encode(tiny_base, discs(0)[0])
+
+
+def _train(base: BaseModel, sample: Sample, embedding: Embedding, config: TrainConfig) -> tuple[bytes, list[Step]]:
+    method = DecoderMethod(base, precision=config.precision)
+    steps = list(Trainer(method, [sample], config=config, embedding=lambda _: embedding).steps())
+    return method.weights(), steps
+
+
+def test_it_learns_one_image(tiny_base: BaseModel, sample: Sample, embedding: Embedding) -> None:
+    config = replace(QUICK, epochs=40, learning_rate=1e-2, corrective_share=0.0)
+    weights, steps = _train(tiny_base, sample, embedding, config)
+    first, last = steps[:5], steps[-5:]
+    # 96,000 random weights: far from a good mask, but far from chance.
+    assert sum(step.mask for step in last) < 0.8 * sum(step.mask for step in first)
+    assert len(weights) > 1000
+
+
+def test_the_same_seed_gives_the_same_weights(tiny_base: BaseModel, sample: Sample, embedding: Embedding) -> None:
+    first, steps = _train(tiny_base, sample, embedding, QUICK)
+    again, same_steps = _train(tiny_base, sample, embedding, QUICK)
+    other, _ = _train(tiny_base, sample, embedding, replace(QUICK, seed=1))
+    assert first == again != other
+    assert [step.loss for step in steps] == [step.loss for step in same_steps]
+    assert [step.is_last_of_epoch for step in steps] == [True] * 3
+
+
+def test_what_is_served_is_the_average_of_the_weights(
+    tiny_base: BaseModel, sample: Sample, embedding: Embedding
+) -> None:
+    method = DecoderMethod(tiny_base, precision="float32")
+    steps = Trainer(method, [sample], config=QUICK, embedding=lambda _: embedding).steps()
+    for _ in range(3):
+        next(steps)
+    last = {name: weight.detach().clone() for name, weight in method.trainable().items()}
+    assert list(steps) == []
+    start = dict(tiny_base.model.mask_decoder.named_parameters())
+    name = "output_hypernetworks_mlps.0.proj_out.weight"
+    served = method.trainable()[name]
+    moved, averaged = (last[name] - start[name]).abs().sum(), (served - start[name]).abs().sum()
+    assert 0 < averaged < moved
+
+
+def test_an_image_with_ground_truth_is_visited_more_often(
+    tiny_base: BaseModel, sample: Sample, embedding: Embedding
+) -> None:
+    visited: list[str] = []
+
+    def look(at: Sample) -> Embedding:
+        visited.append(at.image_sha256)
+        return embedding
+
+    samples = [sample, replace(sample, image_sha256="1" * 64, is_ground_truth=True)]
+    config = replace(QUICK, epochs=2, ground_truth_weight=3, corrective_share=0.0)
+    method = DecoderMethod(tiny_base, precision="float32")
+    steps = list(Trainer(method, samples, config=config, embedding=look).steps())
+    assert [step.is_last_of_epoch for step in steps] == [False, False, False, True] * 2
+    assert (visited.count("0" * 64), visited.count("1" * 64)) == (2, 6)
+
+
+@pytest.fixture
+def several(
+    tiny_base: BaseModel, discs: Callable[..., tuple[Image.Image, list[np.ndarray]]]
+) -> dict[str, tuple[Sample, Embedding]]:
+    """Three pictures of different shapes, by digest, with what the encoder sees in each."""
+    found = {}
+    for seed, size in enumerate(((48, 64), (64, 40), (50, 50))):
+        image, masks = discs(seed, height_px=size[0], width_px=size[1])
+        objects = tuple(LabelledMask.of(mask, label="Disc") for mask in masks)
+        one = Sample(image_sha256=str(seed) * 64, height_px=size[0], width_px=size[1], objects=objects)
+        found[one.image_sha256] = one, encode(tiny_base, image)
+    return found
+
+
+def _gradients(
+    base: BaseModel, several: dict[str, tuple[Sample, Embedding]], **config: int
+) -> tuple[dict[str, torch.Tensor], Step]:
+    """Those of the first step over all of them, before they are clipped."""
+    recipe = replace(QUICK, images_per_step=3, corrective_share=0.7, mask_share=0.5, clip_norm=1e9, **config)
+    method = DecoderMethod(base, precision="float32")
+    samples = [sample for sample, _ in several.values()]
+    trainer = Trainer(method, samples, config=recipe, embedding=lambda one: several[one.image_sha256][1])
+    step = next(trainer.steps())
+    return {name: weight.grad for name, weight in method.trainable().items() if weight.grad is not None}, step
+
+
+def test_a_step_in_parts_has_the_gradients_of_the_whole(
+    tiny_base: BaseModel, several: dict[str, tuple[Sample, Embedding]]
+) -> None:
+    """Images of three shapes, some with a mask to refine, some with a corrective round: together, or one by one."""
+    (whole, step), (parts, in_parts) = (_gradients(tiny_base, several, accumulate=parts) for parts in (1, 3))
+    assert step.is_last_of_epoch
+    assert step.decodes == in_parts.decodes > 6  # two objects each, and some twice
+    assert in_parts.loss == pytest.approx(step.loss, rel=1e-5)
+    assert whole.keys() == parts.keys()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max()) + 1e-7)
+    assert sum(float(each.norm()) for each in whole.values()) > 0.1
+
+
+def test_a_step_over_several_images_is_the_mean_of_theirs(
+    tiny_base: BaseModel, several: dict[str, tuple[Sample, Embedding]]
+) -> None:
+    """Epochs have fewer steps, and the last of them takes what is left."""
+    config = replace(QUICK, images_per_step=2, epochs=2)
+    method = DecoderMethod(tiny_base, precision="float32")
+    samples = [sample for sample, _ in several.values()]
+    looked: list[str] = []
+
+    def look(one: Sample) -> Embedding:
+        looked.append(one.image_sha256)
+        return several[one.image_sha256][1]
+
+    steps = list(Trainer(method, samples, config=config, embedding=look).steps())
+    assert [step.is_last_of_epoch for step in steps] == [False, True] * 2
+    assert sorted(looked[:3]) == sorted(looked[3:]) == sorted(several)
+
+
+def test_masks_to_refine_are_first_prompts_too(
+    tiny_base: BaseModel, sample: Sample, embedding: Embedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share of the steps begins with one; without a share nothing is drawn, and the weights are what they were."""
+    decode, shown = DecoderMethod.decode_several, []
+
+    def spy(self: DecoderMethod, images: list[Asked]) -> object:
+        shown.extend(one.previous is not None and all(each.box for each in one.prompts) for one in images)
+        return decode(self, images)
+
+    monkeypatch.setattr(DecoderMethod, "decode_several", spy)
+    config = replace(QUICK, epochs=24, corrective_share=0.0)
+    _train(tiny_base, sample, embedding, replace(config, mask_share=0.5))
+    assert 4 < sum(shown) < 20
+    shown.clear()
+    _train(tiny_base, sample, embedding, replace(config, epochs=3))
+    assert shown == [False] * 3
+
+
+def test_it_ends_at_the_bound_on_work(tiny_base: BaseModel, sample: Sample, embedding: Embedding) -> None:
+    _, steps = _train(tiny_base, sample, embedding, replace(QUICK, epochs=100, decodes=10))
+    assert 10 <= steps[-1].decodes <= 13
+    assert steps[-1].epochs == 4
+
+
+def test_it_ends_when_its_time_is_over(tiny_base: BaseModel, sample: Sample, embedding: Embedding) -> None:
+    now = iter(range(1000))
+    trainer = Trainer(
+        DecoderMethod(tiny_base, precision="float32"),
+        [sample],
+        config=replace(QUICK, epochs=500, seconds=12.0),
+        embedding=lambda _: embedding,
+        clock=lambda: float(next(now)),
+    )
+    assert len(list(trainer.steps())) == 6  # two looks at the clock a step
+
+
+def test_steps_whose_loss_is_no_number_are_skipped_and_enough_of_them_end_it(
+    tiny_base: BaseModel, sample: Sample, embedding: Embedding
+) -> None:
+    method = DecoderMethod(tiny_base, precision="float32")
+    broken = replace(embedding, features=embedding.features * float("nan"))
+    before = method.weights()
+    given = iter([broken] * 3 + [embedding] * 2 + [broken] * 50)
+    steps = Trainer(method, [sample], config=replace(QUICK, epochs=50), embedding=lambda _: next(given)).steps()
+    for _ in range(3):
+        next(steps)
+    assert method.weights() == before
+    next(steps)
+    assert method.weights() != before
+    with pytest.raises(Diverged, match="not a number in 6 steps in a row"):
+        list(steps)
+    assert all(torch.isfinite(weight).all() for weight in method.trainable().values())
+
+
+def test_without_samples_there_is_nothing_to_learn(tiny_base: BaseModel, embedding: Embedding) -> None:
+    with pytest.raises(NothingToLearn, match="annotate at least two images"):
+        Trainer(DecoderMethod(tiny_base), [], config=QUICK, embedding=lambda _: embedding)
+
+
+def test_the_learning_rate_warms_up_and_comes_down() -> None:
+    config = TrainConfig()
+    rates = [schedule(done / 100, config=config) for done in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(config.final_lr_share)
+    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
+
+
+def test_training_leaves_the_base_as_it_was(tiny_base: BaseModel, sample: Sample, embedding: Embedding) -> None:
+    method = DecoderMethod(tiny_base, precision="float32")
+    prompt = [Prompt(box=Box(5.0, 5.0, 30.0, 30.0))]
+    with torch.no_grad():
+        before, _ = DecoderMethod(tiny_base, precision="float32").decode(embedding, prompt)
+    list(Trainer(method, [sample], config=QUICK, embedding=lambda _: embedding).steps())
+    with torch.no_grad():
+        after, _ = DecoderMethod(tiny_base, precision="float32").decode(embedding, prompt)
+        trained, _ = method.decode(embedding, prompt)
+    assert torch.equal(before, after)
+    assert not torch.equal(before, trained)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"epochs": 0}, "epochs=0"),
+        ({"held_out_share": 1.0}, "held_out_share=1.0"),
+        ({"objects_per_step": 26}, "objects_per_step=26"),
+        ({"precision": "float16"}, "precision='float16'"),
+        ({"most_folds": 1}, "most_folds=1"),
+        ({"validation_share": 1.0}, "validation_share=1.0"),
+        ({"images_per_step": 0}, "images_per_step=0"),
+        ({"images_per_step": 2, "accumulate": 3}, "accumulate=3: the former is from 1 to 1024, the latter from 1 to"),
+        ({"patience": 0}, "patience=0: shares are from 0 to 1"),
+        ({"ground_truth_weight": 0}, "ground_truth_weight=0"),
+        ({"annotators": "all"}, "annotators='all' is none of latest, majority"),
+    ],
+)
+def test_a_config_that_no_training_can_run_with_is_refused(wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        TrainConfig(**wrong)
