@@ -20,10 +20,15 @@ _PANELS = {
     "Run it": (demo.demo, serving.up, serving.serve, serving.worker, project.connect, machine.doctor),
     "Train and measure": (learning.train, learning.evaluate, predict.predict, export.export),
     "Look after a project": (
-        registry.versions, registry.promote, registry.rollback, refresh.refresh, order.order, warm.warm,
+        registry.versions,
+        registry.promote,
+        registry.rollback,
+        refresh.refresh,
+        order.order,
+        warm.warm,
     ),
     "Look up": (machine.weights,),
-}  # fmt: skip
+}
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)

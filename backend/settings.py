@@ -123,13 +123,17 @@ class Settings:
         "SAMLOOP_BACKEND_URL", _http_url, "http://127.0.0.1:9090", "where Label Studio reaches the backend"
     )
     public_url: str | None = _setting(
-        "SAMLOOP_PUBLIC_URL", _http_url, None,
+        "SAMLOOP_PUBLIC_URL",
+        _http_url,
+        None,
         "where browsers reach the backend, for links to the review pages; absent: SAMLOOP_BACKEND_URL",
-    )  # fmt: skip
+    )
     label_studio_public_url: str | None = _setting(
-        "SAMLOOP_LABEL_STUDIO_PUBLIC_URL", _http_url, None,
+        "SAMLOOP_LABEL_STUDIO_PUBLIC_URL",
+        _http_url,
+        None,
         "where browsers reach Label Studio, for links into it; absent: LABEL_STUDIO_URL",
-    )  # fmt: skip
+    )
     model_dir: Path = _setting(
         "MODEL_DIR", _path, lambda: _xdg("XDG_DATA_HOME", ".local/share") / "models", "the registry of checkpoints"
     )
@@ -142,10 +146,12 @@ class Settings:
     basic_auth_user: str | None = _setting("BASIC_AUTH_USER", str, None, "user that Label Studio must name")
     basic_auth_pass: str | None = _setting("BASIC_AUTH_PASS", str, None, "its password", secret=True)
     model: str | None = _setting(
-        "SAMLOOP_MODEL", str, None,
+        "SAMLOOP_MODEL",
+        str,
+        None,
         "`mobile-sam`, `sam-vit-base|large|huge`, a Hugging Face id, a `save_pretrained` or a checkpoint folder; "
         "absent: `mobile-sam` on a CPU, `sam-vit-base` on a GPU",
-    )  # fmt: skip
+    )
     annotators: str = _setting(
         "SAMLOOP_ANNOTATORS",
         _one_of("latest", "majority"),
@@ -309,9 +315,11 @@ class Settings:
         text="a refresh ends with Label Studio showing the new version's predictions (the project's `model_version`)",
     )
     local_files_root: tuple[Path, ...] = _setting(
-        "SAMLOOP_LOCAL_FILES_ROOT", _paths, (),
+        "SAMLOOP_LOCAL_FILES_ROOT",
+        _paths,
+        (),
         "folders from which `/data/local-files/?d=` is read directly; absent: through Label Studio",
-    )  # fmt: skip
+    )
     image_hosts: tuple[str, ...] = _setting(
         "SAMLOOP_IMAGE_HOSTS",
         _hosts,

@@ -30,9 +30,17 @@ def main() -> None:
     processes = Processes.joined(device=settings.device)
     try:
         manifest = train_export(
-            given.export, given.images, given.out, settings=settings, method=given.method, head=given.head,
-            epochs=given.epochs, seconds=given.seconds, seed=given.seed, processes=processes,
-        )  # fmt: skip
+            given.export,
+            given.images,
+            given.out,
+            settings=settings,
+            method=given.method,
+            head=given.head,
+            epochs=given.epochs,
+            seconds=given.seconds,
+            seed=given.seed,
+            processes=processes,
+        )
     except Dismissed:
         return
     print(json.dumps({"version": manifest.version, **manifest.verdict}))  # noqa: T201 - its output

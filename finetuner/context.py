@@ -84,13 +84,18 @@ class Workshop:
         if self.unfinished_in is None or not self.save_every_s:
             return None
         facts = {
-            "config": self.config.to_json(), "data": data_digest(samples), "base": self.base.fingerprint,
-            "encoder": self.base.encoder_fingerprint, "device": self.base.device.type, "served": served,
+            "config": self.config.to_json(),
+            "data": data_digest(samples),
+            "base": self.base.fingerprint,
+            "encoder": self.base.encoder_fingerprint,
+            "device": self.base.device.type,
+            "served": served,
             "processes": self.processes.count,
-            "code": [importlib.metadata.version(name) for name in ("samloop", "torch", "numpy")], "layout": _LAYOUT,
+            "code": [importlib.metadata.version(name) for name in ("samloop", "torch", "numpy")],
+            "layout": _LAYOUT,
             # The digest of the data knows no order, and the trainer's draws do.
             "order": [[each.image_sha256, *((item.y0_px, item.x0_px) for item in each.objects)] for each in samples],
-        }  # fmt: skip
+        }
         return Unfinished(
             self.unfinished_in, key=run_key(facts), every_s=self.save_every_s, writes=self.processes.is_first
         )

@@ -123,9 +123,12 @@ class _Run:
         settings = Settings.from_env()
         quick = connect(settings.redis_url) if settings.redis_url else self._patient
         with quick, self._lease(quick) as lease:
-            wanted, served = (int(value or 0) for value in self._patient.eval(
-                _BEGIN, 3, self._keys.wanted, self._keys.waiting, self._keys.served, self._job.id
-            ))  # fmt: skip
+            wanted, served = (
+                int(value or 0)
+                for value in self._patient.eval(
+                    _BEGIN, 3, self._keys.wanted, self._keys.waiting, self._keys.served, self._job.id
+                )
+            )
             # Not `served >= generation`: requests that came after this job was queued count on it too.
             target = max(wanted, self._generation)
             if served >= target:
@@ -155,9 +158,11 @@ class _Run:
 
     def record_failure(self, sentence: str) -> None:
         log.error(
-            "%s failed: %s", self._job.id, sentence,
+            "%s failed: %s",
+            self._job.id,
+            sentence,
             extra={"event": f"{self._noun}.failed", "project_id": self._keys.project_id, "job_id": self._job.id},
-        )  # fmt: skip
+        )
         with suppress(RedisError):
             self._patient.hset(self._keys.last, mapping={"error": sentence[:1000], "failed": self._job.id})
 
@@ -183,9 +188,11 @@ class _Run:
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         log.info(
-            "%s ended: %s", self._job.id, told["reason"],
+            "%s ended: %s",
+            self._job.id,
+            told["reason"],
             extra={"event": f"{self._noun}.ended", "project_id": self._keys.project_id, "version": told["version"]},
-        )  # fmt: skip
+        )
         return verdict
 
 
@@ -233,9 +240,12 @@ class JobProgress:
         self._phase, self._next_s = phase, now + _PROGRESS_S
         told = {"phase": phase, **_plain({name: value for name, value in figures.items() if name not in tables})}
         log.log(
-            level, "%s %s", self._job.id, " ".join(f"{name}={value}" for name, value in told.items()),
+            level,
+            "%s %s",
+            self._job.id,
+            " ".join(f"{name}={value}" for name, value in told.items()),
             extra={"event": "training.progress", "project_id": self._lease.project_id, "progress": told},
-        )  # fmt: skip
+        )
         for line in (line for table in tables.values() for line in str(table).splitlines()):
             log.info("%s %s", self._job.id, line, extra={"event": "training.table"})
         told |= self._tables

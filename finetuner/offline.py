@@ -74,9 +74,12 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
         config = replace(config, seconds=seconds)
     unfinished = out.with_name(f"{out.name}.unfinished")
     workshop = Workshop.open(
-        settings, config=config, progress=progress if processes.is_first else silent, unfinished_in=unfinished,
+        settings,
+        config=config,
+        progress=progress if processes.is_first else silent,
+        unfinished_in=unfinished,
         processes=processes,
-    )  # fmt: skip
+    )
     samples = _samples(export, images, settings=settings, workshop=workshop)
     candidate = learn(samples, served=Served(version=workshop.base.name), workshop=workshop)
     progress("publishing", folder=str(out))
@@ -133,18 +136,25 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
 
     def measured(predictor: Predictor) -> tuple[Measured, ...]:
         return measure(
-            predictor, held_out, embedding=workshop.embeddings.by(predictor.base), clicks=clicks,
+            predictor,
+            held_out,
+            embedding=workshop.embeddings.by(predictor.base),
+            clicks=clicks,
             on_image=lambda done: progress("evaluating", model=predictor.version, done=done, total=len(held_out)),
-        )  # fmt: skip
+        )
 
     plain = measured(base_predictor(base))
     if checkpoint is None:
         return {**compared_json(plain, None, found=None), "note": None}
     found = {name: measured(predictor) for name, predictor in tuned.items()}
     compared = Compared(
-        base_name=base.name, served_name="champion",
-        base=plain, candidate=found["candidate"], served=found.get("served"), fair_images=fair,
-    )  # fmt: skip
+        base_name=base.name,
+        served_name="champion",
+        base=plain,
+        candidate=found["candidate"],
+        served=found.get("served"),
+        fair_images=fair,
+    )
     figures = compared.figures(config, calibration=tuned["candidate"].calibration)
     for name, folder in (("candidate", checkpoint), ("served", champion)):
         if folder is not None:
@@ -163,9 +173,12 @@ def _semantic(
     if head is None:
         return None
     found = measure_semantic(
-        head, samples, base=predictor.base, embedding=workshop.embeddings.by(predictor.base),
+        head,
+        samples,
+        base=predictor.base,
+        embedding=workshop.embeddings.by(predictor.base),
         unlabelled=workshop.config.unlabelled,
-    )  # fmt: skip
+    )
     report = semantic_report(found)
     return None if report is None else report["mean"]
 

@@ -111,9 +111,11 @@ def _served(base: BaseModel, registry: Registry, champion: Pointer | None) -> Se
         predictor, learnt = predictor_of(base, folder), learnt_images(read_manifest(folder))
     except (BadCheckpoint, NotFound) as fault:
         log.warning(
-            "comparing with the base: %s cannot be served: %s", champion.version, fault,
+            "comparing with the base: %s cannot be served: %s",
+            champion.version,
+            fault,
             extra={"event": "checkpoint.refused", "version": champion.version},
-        )  # fmt: skip
+        )
         return Served(version=base.name)
     return Served(version=champion.version, predictor=predictor, learnt=learnt, folder=folder)
 
@@ -137,8 +139,10 @@ def _promote(  # noqa: PLR0913 - all by name
             verdict = replace(verdict, promote=False, reasons=moved)
     if not verdict.promote:
         log.info(
-            "kept %s as a challenger: %s", version, verdict.sentence,
+            "kept %s as a challenger: %s",
+            version,
+            verdict.sentence,
             extra={"event": "checkpoint.challenger", "version": version, "project_id": project_id},
-        )  # fmt: skip
+        )
     told = {**verdict.to_json(), "version": version, "evaluation": dict(candidate.manifest.metrics)}
     return Outcome(version=version, promoted=verdict.promote, verdict=told, reason=verdict.sentence)

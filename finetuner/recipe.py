@@ -31,7 +31,7 @@ from finetuner.presets import peak_mib
 from finetuner.report import checkpoint_page
 from finetuner.report.data import DataReport
 from finetuner.report.review import review_file
-from finetuner.semantic.beside import train_beside
+from finetuner.semantic.beside import Semantic, train_beside
 from finetuner.training.curves import Curves, mean_looks
 from finetuner.training.early_stopping import validation_part
 from finetuner.training.replay import replayed_samples
@@ -67,10 +67,7 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     kept = trained.predictor()
     calibration = _calibration(kept, dataset, workshop=workshop)
     compared = compared.scored_by(calibration)
-    semantic = train_beside(
-        dataset, base=kept.base, embedding=workshop.embeddings.by(kept.base), config=config, unfinished=unfinished,
-        progress=workshop.progress,
-    ) if config.head == "semantic" else None  # fmt: skip
+    semantic = _semantic(kept, dataset, unfinished=unfinished, workshop=workshop)
     verdict = compared.verdict(config)
     if semantic is not None:
         verdict = replace(verdict, reasons=(*verdict.reasons, semantic.sentence))
@@ -94,14 +91,37 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     if semantic is not None:
         weights = with_semantic(weights, semantic.head)
     page = checkpoint_page(
-        manifest, weights=weights, samples=dataset.held_out, base=compared.base, candidate=compared.candidate,
+        manifest,
+        weights=weights,
+        samples=dataset.held_out,
+        base=compared.base,
+        candidate=compared.candidate,
         pictures=workshop.images_again,
-    )  # fmt: skip
+    )
     masks = review_file(dataset.held_out, base=compared.base, candidate=compared.candidate)
     return Candidate(
-        weights=weights, manifest=manifest, verdict=verdict, others={REPORT_FILE: page, REVIEW_FILE: masks},
+        weights=weights,
+        manifest=manifest,
+        verdict=verdict,
+        others={REPORT_FILE: page, REVIEW_FILE: masks},
         unfinished=unfinished,
-    )  # fmt: skip
+    )
+
+
+def _semantic(
+    kept: Predictor, dataset: Dataset, *, unfinished: Unfinished | None, workshop: Workshop
+) -> Semantic | None:
+    """The semantic head that is trained beside the decoder, where the config asks for one."""
+    if workshop.config.head != "semantic":
+        return None
+    return train_beside(
+        dataset,
+        base=kept.base,
+        embedding=workshop.embeddings.by(kept.base),
+        config=workshop.config,
+        unfinished=unfinished,
+        progress=workshop.progress,
+    )
 
 
 def _manifest(  # noqa: PLR0913 - all by name
@@ -115,12 +135,20 @@ def _manifest(  # noqa: PLR0913 - all by name
 ) -> Manifest:
     base = workshop.base
     return Manifest(
-        version="", project_id=None, base_model=base.name, base_fingerprint=base.fingerprint, method=method.name,
-        parent=served.version if served.predictor is not None else None, data_digest=dataset.digest,
-        config={**workshop.config.to_json(), **method.sizes}, metrics=metrics, verdict=verdict.to_json(),
-        excluded=workshop.exclusions.to_json(), created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        version="",
+        project_id=None,
+        base_model=base.name,
+        base_fingerprint=base.fingerprint,
+        method=method.name,
+        parent=served.version if served.predictor is not None else None,
+        data_digest=dataset.digest,
+        config={**workshop.config.to_json(), **method.sizes},
+        metrics=metrics,
+        verdict=verdict.to_json(),
+        excluded=workshop.exclusions.to_json(),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         code_version=importlib.metadata.version("samloop"),
-    )  # fmt: skip
+    )
 
 
 def base_predictor(base: BaseModel) -> Predictor:
@@ -159,9 +187,11 @@ def _start(dataset: Dataset, *, served: Served, workshop: Workshop) -> Start:
 
 def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished: Unfinished | None) -> _Trained:
     replayed = replayed_samples(
-        config=workshop.config, plain=base_predictor(workshop.base), embeddings=workshop.embeddings,
+        config=workshop.config,
+        plain=base_predictor(workshop.base),
+        embeddings=workshop.embeddings,
         folder=workshop.generic_in,
-    )  # fmt: skip
+    )
     measured: list[Measured] = []
     processes = workshop.processes
     ended_at, looks, here_s = [], [], 0.0
@@ -171,9 +201,13 @@ def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished
         method = new_method(workshop.config.method, workshop.base, config=workshop.config)
         start.put_into(method)
         run = TrainingRun(
-            method, training, embeddings=workshop.embeddings, unfinished=unfinished, progress=workshop.progress,
+            method,
+            training,
+            embeddings=workshop.embeddings,
+            unfinished=unfinished,
+            progress=workshop.progress,
             processes=processes,
-        )  # fmt: skip
+        )
         ended_at.append(run.train())
         if training.number == training.count:
             processes.part()
@@ -212,9 +246,12 @@ def _forgetting(kept: Predictor, *, workshop: Workshop) -> dict[str, Any]:
 
 def _measured(predictor: Predictor, samples: Sequence[Sample], *, who: str, workshop: Workshop) -> tuple[Measured, ...]:
     return measure(
-        predictor, samples, embedding=workshop.embeddings.by(predictor.base), clicks=workshop.config.evaluation_clicks,
+        predictor,
+        samples,
+        embedding=workshop.embeddings.by(predictor.base),
+        clicks=workshop.config.evaluation_clicks,
         on_image=lambda done: workshop.progress("evaluating", model=who, done=done, total=len(samples)),
-    )  # fmt: skip
+    )
 
 
 def _compare(trained: _Trained, dataset: Dataset, *, served: Served, workshop: Workshop) -> Compared:

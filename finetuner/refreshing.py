@@ -108,6 +108,7 @@ def _await_adoption(
     else:
         return
     log.warning(
-        "the backend does not serve %s, which was promoted: refreshing with what it serves", champion.version,
+        "the backend does not serve %s, which was promoted: refreshing with what it serves",
+        champion.version,
         extra={"event": "refresh.not_adopted"},
-    )  # fmt: skip
+    )

@@ -95,18 +95,22 @@ class Unfinished:
             self._make_room()
         except OSError as fault:
             log.warning(
-                "the training goes on, but a kill would set it back: %s cannot be written: %s", self._folder, fault,
+                "the training goes on, but a kill would set it back: %s cannot be written: %s",
+                self._folder,
+                fault,
                 extra={"event": "training.not_saved"},
-            )  # fmt: skip
+            )
         ended_s = time.monotonic()
         self._next_s = ended_s + max(self._every_s, (ended_s - began_s) / _COSTS_AT_MOST)
 
     def forget(self, number: int, *, why: str) -> None:
         """Drop a state that cannot be used."""
         log.warning(
-            "%s cannot be used, so the training begins again: %s", self._path(number), why[:200],
+            "%s cannot be used, so the training begins again: %s",
+            self._path(number),
+            why[:200],
             extra={"event": "training.state_refused"},
-        )  # fmt: skip
+        )
         if not self._writes:
             return
         with suppress(OSError):
@@ -120,9 +124,10 @@ class Unfinished:
 
     def _make_room(self) -> None:
         others = sorted(
-            (_changed_s(each), each) for each in self._root.iterdir()
+            (_changed_s(each), each)
+            for each in self._root.iterdir()
             if _KEY.fullmatch(each.name) and each != self._folder
-        )  # fmt: skip
+        )
         for place, (changed_s, path) in enumerate(reversed(others), start=1):
             if place >= _RUNS_KEPT or time.time() - changed_s > _OLD_S:
                 shutil.rmtree(path, ignore_errors=True)

@@ -71,9 +71,7 @@ class TrainingWorker(Worker):
             timer.daemon = True
             timer.start()
 
-    def handle_work_horse_killed(
-        self, job: Job, retpid: int, ret_val: int, rusage: "resource.struct_rusage"
-    ) -> None:  # fmt: skip
+    def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: "resource.struct_rusage") -> None:
         """Free the dead training's lease, so that the next need not wait until it runs out."""
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)  # type: ignore[no-untyped-call]  # RQ's
         project_id = job.args[0] if job.args else None

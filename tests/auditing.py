@@ -15,9 +15,20 @@ from selenium.webdriver.common.keys import Keys
 
 LEAST_CONTRAST = 4.5
 _NAMED = {
-    "button", "checkbox", "combobox", "image", "link", "listbox", "meter", "progressbar", "radio", "region", "slider",
-    "spinbutton", "textbox",
-}  # fmt: skip
+    "button",
+    "checkbox",
+    "combobox",
+    "image",
+    "link",
+    "listbox",
+    "meter",
+    "progressbar",
+    "radio",
+    "region",
+    "slider",
+    "spinbutton",
+    "textbox",
+}
 _SCRIPT = Path(__file__).with_suffix(".js").read_text()
 _WIDE = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 

@@ -7,9 +7,16 @@ from benchmarks.order import ROUNDS, complete, table
 
 def _simulated(order: str, seed: int, images: int, iou: float) -> dict[str, Any]:
     return {
-        "order": order, "seed": seed, "images": images, "decodes": 120, "objects": 40, "measured_on": [9, 90],
-        "base": {"point_iou": 0.5, "box_iou": 0.8}, "point_iou": iou, "box_iou": 0.9,
-    }  # fmt: skip
+        "order": order,
+        "seed": seed,
+        "images": images,
+        "decodes": 120,
+        "objects": 40,
+        "measured_on": [9, 90],
+        "base": {"point_iou": 0.5, "box_iou": 0.8},
+        "point_iou": iou,
+        "box_iou": 0.9,
+    }
 
 
 def test_the_orders_table_holds_complete_seeds_alone_and_says_also_what_does_not_gain() -> None:

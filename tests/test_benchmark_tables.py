@@ -24,9 +24,12 @@ def _report(*, iou: float, over: float) -> dict:
     values = {"iou": iou, "dice": iou, "boundary_iou": iou / 2, "hd95_px": 3.0, "over_area": over, "under_area": 0.1}
     clicks = {str(count): iou + count / 100 for count in range(8)}
     return {
-        "box": values, "point": values, "clicks": clicks, "semantic": None,
+        "box": values,
+        "point": values,
+        "clicks": clicks,
+        "semantic": None,
         "clicks_to": {"0.85": {"clicks": 2.5, "reached": 0.75}},
-    }  # fmt: skip
+    }
 
 
 def _trained(folder: Path, method: str, *, iou: float, promote: bool) -> Trained:
@@ -46,10 +49,7 @@ def test_every_method_stands_beside_the_base_with_its_intervals(tmp_path: Path) 
     lines = comparison(trained).splitlines()
     assert lines[0] == "|  | mobile-sam | decoder | lora |"
     assert len({line.count("|") for line in lines}) == 1
-    assert (
-        "| one click, IoU | 0.600 | 0.700 (+0.100 [+0.010, +0.200]) | 0.650 (+0.050 [+0.010, +0.200]) |"
-        in lines
-    )  # fmt: skip
+    assert "| one click, IoU | 0.600 | 0.700 (+0.100 [+0.010, +0.200]) | 0.650 (+0.050 [+0.010, +0.200]) |" in lines
     assert "| clicks to IoU .85 (at most 8) | 2.50 | 2.50 | 2.50 |" in lines
     assert "| parameters trained |  | 17 | 17 |" in lines
     assert "| seconds of training, all in |  | 123 | 123 |" in lines

@@ -71,9 +71,12 @@ def _uncertain(client: LabelStudio, store: PredictionStore, listed: list[TaskSta
         )
     client.update_project(store.project_id, sampling="Uncertainty sampling")
     client.save_view(
-        store.project_id, SCORES_TAB, ordering=["tasks:predictions_score"], filters=UNTOUCHED,
+        store.project_id,
+        SCORES_TAB,
+        ordering=["tasks:predictions_score"],
+        filters=UNTOUCHED,
         shown=["predictions_score"],
-    )  # fmt: skip
+    )
     out.print(
         f'the label stream brings the lowest scores of {shown} first ("Uncertainty sampling"), and so does the tab '
         f'"{SCORES_TAB}"',
@@ -123,9 +126,12 @@ def _mean_embeddings(
         for task in tasks:
             try:
                 found = embeddings.of(
-                    {"id": task.task_id, "data": task.data}, config=config, images=images, priority=Priority.CLICK,
+                    {"id": task.task_id, "data": task.data},
+                    config=config,
+                    images=images,
+                    priority=Priority.CLICK,
                     until_s=math.inf,
-                )  # fmt: skip
+                )
             except SamloopError as fault:
                 err.print(f"task {task.task_id} is left out: {fault}", markup=False, highlight=False, soft_wrap=True)
                 continue

@@ -44,9 +44,12 @@ def connect(
 def show_analysts(client: LabelStudio, project_id: int, *, review_url: str) -> None:
     """Make the tab of untouched tasks by score, and name the review page in the description; safe to repeat."""
     client.save_view(
-        project_id, SCORES_TAB, ordering=["tasks:predictions_score"], filters=UNTOUCHED,
+        project_id,
+        SCORES_TAB,
+        ordering=["tasks:predictions_score"],
+        filters=UNTOUCHED,
         shown=["predictions_score", "predictions_model_versions"],
-    )  # fmt: skip
+    )
     before = client.project(project_id).get("description")
     after = with_review_link(before, review_url)
     if after != before:

@@ -43,8 +43,9 @@ def train_project(project_id: int, *, wait: bool) -> None:
         out.print(
             f"queued {job_id}: --wait follows it, and so do /review/{project_id} and /projects/{project_id}/status on "
             "the backend",
-            soft_wrap=True, highlight=False,
-        )  # fmt: skip
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _follow(queue: TrainingQueue, project_id: int) -> None:

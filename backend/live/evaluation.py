@@ -111,7 +111,7 @@ class LiveEvaluation:
                 else:
                     ledger.append(
                         k="seen", a=change.annotation_id, t=change.task_id, at=change.at, p=self._process, s=time.time()
-                    )  # fmt: skip
+                    )
             except OSError as fault:
                 self.counts["unwritten"] += 1
                 log.warning("an annotation will not be compared: %s", fault, extra={"event": "live.unwritten"})
@@ -208,10 +208,12 @@ class LiveEvaluation:
                 return True
             lead_s = annotation.get("lead_time")
             ledger.append(
-                k="done", a=annotation_id, at=at,
+                k="done",
+                a=annotation_id,
+                at=at,
                 lead_s=float(lead_s) if isinstance(lead_s, int | float) and not isinstance(lead_s, bool) else None,
                 m=[[each.version, each.label, each.iou, each.boundary_iou, each.untouched] for each in compared],
-            )  # fmt: skip
+            )
         except (SamloopError, OSError):
             raise
         except Exception:

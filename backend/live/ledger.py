@@ -161,9 +161,15 @@ class Ledger:
             yield file.readline()
         for annotation_id, pending in self._pending.items():
             yield _line_of(
-                {"k": "seen", "a": annotation_id, "t": pending.task_id, "at": pending.at, "p": pending.process,
-                 "s": pending.seen_s}
-            )  # fmt: skip
+                {
+                    "k": "seen",
+                    "a": annotation_id,
+                    "t": pending.task_id,
+                    "at": pending.at,
+                    "p": pending.process,
+                    "s": pending.seen_s,
+                }
+            )
 
     def _reset(self) -> None:
         self._offset, self._lines, self._head = 0, 0, b""

@@ -41,26 +41,43 @@ def _passages(inside: Bool[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "n 2"]
     # By the way of walking: the pixels ahead at the left and at the right, and the passages at the left, straight on
     # and at the right. Between columns a passage is named by its left pixel, between rows by its upper one and size.
     size = flat.size
-    ahead_left = np.concatenate([
-        np.where(down, beside + width + 1, beside - width), np.where(right, below + 1, below + width - 1),
-    ])  # fmt: skip
-    ahead_right = np.concatenate([
-        np.where(down, beside + width, beside - width + 1), np.where(right, below + width + 1, below - 1),
-    ])  # fmt: skip
-    turn_left = np.concatenate([
-        size + np.where(down, beside + 1, beside - width), np.where(right, below, below + width - 1),
-    ])  # fmt: skip
-    straight = np.concatenate([
-        np.where(down, beside + width, beside - width), size + np.where(right, below + 1, below - 1),
-    ])  # fmt: skip
-    turn_right = np.concatenate([
-        size + np.where(down, beside, beside - width + 1), np.where(right, below + width, below - 1),
-    ])  # fmt: skip
+    ahead_left = np.concatenate(
+        [
+            np.where(down, beside + width + 1, beside - width),
+            np.where(right, below + 1, below + width - 1),
+        ]
+    )
+    ahead_right = np.concatenate(
+        [
+            np.where(down, beside + width, beside - width + 1),
+            np.where(right, below + width + 1, below - 1),
+        ]
+    )
+    turn_left = np.concatenate(
+        [
+            size + np.where(down, beside + 1, beside - width),
+            np.where(right, below, below + width - 1),
+        ]
+    )
+    straight = np.concatenate(
+        [
+            np.where(down, beside + width, beside - width),
+            size + np.where(right, below + 1, below - 1),
+        ]
+    )
+    turn_right = np.concatenate(
+        [
+            size + np.where(down, beside, beside - width + 1),
+            np.where(right, below + width, below - 1),
+        ]
+    )
     going = np.where(~flat[ahead_left], turn_left, np.where(~flat[ahead_right], straight, turn_right))
-    places = np.concatenate([
-        np.stack([beside % width + 1.0, beside // width + 0.5], axis=1),
-        np.stack([below % width + 0.5, below // width + 1.0], axis=1),
-    ])  # fmt: skip
+    places = np.concatenate(
+        [
+            np.stack([beside % width + 1.0, beside // width + 0.5], axis=1),
+            np.stack([below % width + 0.5, below // width + 1.0], axis=1),
+        ]
+    )
     return places, np.searchsorted(numbers, going)
 
 

@@ -50,9 +50,11 @@ class BackendClient:
             Upstream: another number of them came back.
         """
         body = {
-            "tasks": list(tasks), "project": project_id, "label_config": label_config,
+            "tasks": list(tasks),
+            "project": project_id,
+            "label_config": label_config,
             "params": {"context": None, "why": True},
-        }  # fmt: skip
+        }
         results = self._post("/predict", body).get("results")
         if not isinstance(results, list) or len(results) != len(tasks):
             raise Upstream(f"{self.url} answered {len(tasks)} tasks with something else than as many predictions")

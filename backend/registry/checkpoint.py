@@ -84,10 +84,21 @@ class Manifest:
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    "version": (str,), "project_id": (int, type(None)), "base_model": (str,), "base_fingerprint": (str,),
-    "method": (str,), "parent": (str, type(None)), "data_digest": (str,), "config": (dict,), "metrics": (dict,),
-    "verdict": (dict,), "excluded": (list,), "created_at": (str,), "code_version": (str,), "files": (dict,),
-}  # fmt: skip
+    "version": (str,),
+    "project_id": (int, type(None)),
+    "base_model": (str,),
+    "base_fingerprint": (str,),
+    "method": (str,),
+    "parent": (str, type(None)),
+    "data_digest": (str,),
+    "config": (dict,),
+    "metrics": (dict,),
+    "verdict": (dict,),
+    "excluded": (list,),
+    "created_at": (str,),
+    "code_version": (str,),
+    "files": (dict,),
+}
 
 
 def write_checkpoint(

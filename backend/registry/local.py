@@ -116,9 +116,10 @@ class Registry:
         except SamloopError as fault:  # another project's pointer that cannot be read takes nothing from this version
             log.warning("what killed publishers left stays: %s", fault, extra={"event": "registry.unswept"})
         log.info(
-            "published %s", manifest.version,
+            "published %s",
+            manifest.version,
             extra={"event": "checkpoint.published", "version": manifest.version, "project_id": project_id},
-        )  # fmt: skip
+        )
         return manifest
 
     def folder(self, version: str) -> Path:
@@ -152,9 +153,12 @@ class Registry:
                 found.append(self.manifest(self._entry(project_id, "versions", number)["version"]))
             except (BadCheckpoint, BadInput, NotFound) as fault:
                 log.warning(
-                    "version %d of project %d cannot be read: %s", number, project_id, fault,
+                    "version %d of project %d cannot be read: %s",
+                    number,
+                    project_id,
+                    fault,
                     extra={"event": "checkpoint.unreadable", "project_id": project_id},
-                )  # fmt: skip
+                )
         return tuple(found)
 
     def champion(self, project_id: int) -> Pointer | None:
@@ -214,9 +218,12 @@ class Registry:
                         "another promotion came between; compare again with what is served now"
                     )
         log.info(
-            "promoted %s in project %d: %s", version or "the base model", project_id, reason,
+            "promoted %s in project %d: %s",
+            version or "the base model",
+            project_id,
+            reason,
             extra={"event": "checkpoint.promoted", "version": version, "project_id": project_id, "number": number},
-        )  # fmt: skip
+        )
         return pointer
 
     def projects(self) -> tuple[int, ...]:

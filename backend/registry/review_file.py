@@ -132,10 +132,15 @@ def _object(value: object) -> ReviewedObject:
             "drawn": dict(drawn),
         } if key.isalnum() and min(y0, x0) >= 0 and min(height, width) > 0:
             return ReviewedObject(
-                key=key, task_id=task, image_uri=uri, image_sha256=sha256, label=label,
-                window=(y0, x0, height, width), human=KeptMask.of_json(human),
+                key=key,
+                task_id=task,
+                image_uri=uri,
+                image_sha256=sha256,
+                label=label,
+                window=(y0, x0, height, width),
+                human=KeptMask.of_json(human),
                 drawn={(prompt, model): _drawn(drawn[prompt][model]) for prompt in PROMPTS for model in MODELS},
-            )  # fmt: skip
+            )
         case _:
             raise ValueError("an object lacks a field, or has one of the wrong type")
 
@@ -148,6 +153,11 @@ def _drawn(value: object) -> DrawnMask:
         raise ValueError("a figure is no finite number")
     iou, boundary_iou, over_px, under_px, score, predicted_iou = figures
     return DrawnMask(
-        iou=float(iou), boundary_iou=float(boundary_iou), over_px=int(over_px), under_px=int(under_px),
-        score=float(score), predicted_iou=float(predicted_iou), mask=KeptMask.of_json(mask),
-    )  # fmt: skip
+        iou=float(iou),
+        boundary_iou=float(boundary_iou),
+        over_px=int(over_px),
+        under_px=int(under_px),
+        score=float(score),
+        predicted_iou=float(predicted_iou),
+        mask=KeptMask.of_json(mask),
+    )

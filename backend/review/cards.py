@@ -91,10 +91,13 @@ def cards(
         mine = next((flag.verdict for flag in said.get(item.key, ()) if flag.analyst == analyst), None)
         found.append(
             Card(
-                item=item, drawn=item.drawn[prompt, "candidate"], against=other,
-                flags=tuple(said.get(item.key, ())), mine=mine,
+                item=item,
+                drawn=item.drawn[prompt, "candidate"],
+                against=other,
+                flags=tuple(said.get(item.key, ())),
+                mine=mine,
             )
-        )  # fmt: skip
+        )
     return found
 
 

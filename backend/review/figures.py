@@ -76,11 +76,13 @@ def on_common(first: Sequence[ReviewedObject], second: Sequence[ReviewedObject])
     known = {each.key: each for each in first}
     found = []
     for prompt in PROMPTS:
-        gains = np.array([
-            each.drawn[prompt, "candidate"].boundary_iou - known[each.key].drawn[prompt, "candidate"].boundary_iou
-            for each in second
-            if each.key in known
-        ])  # fmt: skip
+        gains = np.array(
+            [
+                each.drawn[prompt, "candidate"].boundary_iou - known[each.key].drawn[prompt, "candidate"].boundary_iou
+                for each in second
+                if each.key in known
+            ]
+        )
         if len(gains):
             better, worse = (int(np.count_nonzero(each)) for each in (gains > 1e-9, gains < -1e-9))
             found.append(
@@ -93,7 +95,9 @@ def trend(manifests: Sequence[Manifest]) -> Chart | None:
     """Boundary IoU by the version's number, oldest first; the base model's on the same images beside it."""
     series = [
         Series(
-            name=f"{prompt}, {name}", style=f"{prompt} {model}", has_dots=True,
+            name=f"{prompt}, {name}",
+            style=f"{prompt} {model}",
+            has_dots=True,
             points=tuple(
                 (float(number_of(each)), value)
                 for each in manifests
@@ -102,7 +106,7 @@ def trend(manifests: Sequence[Manifest]) -> Chart | None:
         )
         for prompt in PROMPTS
         for model, name in (("candidate", "trained"), ("base", "base model"))
-    ]  # fmt: skip
+    ]
     return chart("Boundary IoU of held-out objects, by version", series, x_label="version", has_whole_x=True)
 
 

@@ -80,9 +80,12 @@ class Pages:
         # A version never changes: what was read of one stays true.
         self._review = functools.lru_cache(maxsize=_OPENED)(lambda version: read_review(registry.folder(version)))
         self._templates = Environment(
-            loader=with_charts(PackageLoader("backend.review", "templates")), autoescape=True,
-            undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
+            loader=with_charts(PackageLoader("backend.review", "templates")),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
         self._templates.filters |= {"figure": _figure, "signed": _signed, "short": short_version}
 
     def overview(self, project_id: int, visitor: Visitor) -> str:
@@ -90,9 +93,15 @@ class Pages:
         manifests, status = self._registry.versions(project_id), self._status(project_id)
         verdict = status.get("verdict") or (_verdict(manifests[-1]) if manifests else None)
         return self._render(
-            "overview.html", project_id, visitor,
-            status=status, verdict=verdict, live=status.get("live"), chart=trend(manifests), versions=len(manifests),
-        )  # fmt: skip
+            "overview.html",
+            project_id,
+            visitor,
+            status=status,
+            verdict=verdict,
+            live=status.get("live"),
+            chart=trend(manifests),
+            versions=len(manifests),
+        )
 
     def versions(self, project_id: int, visitor: Visitor, *, first: str, second: str) -> str:
         """All versions, the decisions, and two of them compared.
@@ -111,16 +120,23 @@ class Pages:
         pair = None
         if one and other:
             pair = {
-                "first": one, "second": other, "rows": compared(one, other),
+                "first": one,
+                "second": other,
+                "rows": compared(one, other),
                 "common": on_common(self._objects(one.version), self._objects(other.version)),
                 "same_data": one.data_digest == other.data_digest,
-            }  # fmt: skip
+            }
         return self._render(
-            "versions.html", project_id, visitor,
-            rows=version_rows(manifests, served=self._served_version(project_id)), pair=pair,
-            served=self._served_version(project_id), first=first, second=second,
+            "versions.html",
+            project_id,
+            visitor,
+            rows=version_rows(manifests, served=self._served_version(project_id)),
+            pair=pair,
+            served=self._served_version(project_id),
+            first=first,
+            second=second,
             history=tuple(reversed(self._registry.history(project_id))),
-        )  # fmt: skip
+        )
 
     def decision(self, project_id: int, visitor: Visitor, *, version: str) -> str:
         """Asks for a reason before another version is served.
@@ -131,11 +147,16 @@ class Pages:
         champion = self._registry.champion(project_id)
         manifest = None if version == BASE else self._manifest(project_id, version)
         return self._render(
-            "decide.html", project_id, visitor,
-            version=version, manifest=manifest, verdict=manifest and _verdict(manifest),
-            is_back=_is_back(champion, manifest), number=champion.number if champion else 0,
+            "decide.html",
+            project_id,
+            visitor,
+            version=version,
+            manifest=manifest,
+            verdict=manifest and _verdict(manifest),
+            is_back=_is_back(champion, manifest),
+            number=champion.number if champion else 0,
             now=self._served_version(project_id),
-        )  # fmt: skip
+        )
 
     def masks(self, project_id: int, visitor: Visitor, query: MasksQuery) -> str:
         """Held-out masks of a version against another's, in the order asked for.
@@ -158,12 +179,21 @@ class Pages:
             wanted = [card for card in wanted if any(each.verdict == query.flag for each in card.flags)]
         first = (query.page - 1) * A_PAGE
         return self._render(
-            "masks.html", project_id, visitor,
-            query=query, chosen=chosen, manifests=manifests, labels=labels, sorts=SORTS, total=len(wanted),
-            shown=ordered(wanted, sort=query.sort)[first : first + A_PAGE], last_page=-(-len(wanted) // A_PAGE),
+            "masks.html",
+            project_id,
+            visitor,
+            query=query,
+            chosen=chosen,
+            manifests=manifests,
+            labels=labels,
+            sorts=SORTS,
+            total=len(wanted),
+            shown=ordered(wanted, sort=query.sort)[first : first + A_PAGE],
+            last_page=-(-len(wanted) // A_PAGE),
             flags=counted(each for each in flags if each.prompt == query.prompt),
-            opposite=query.against or self._base_version(), kept=self._has_masks(chosen),
-        )  # fmt: skip
+            opposite=query.against or self._base_version(),
+            kept=self._has_masks(chosen),
+        )
 
     def mask(self, project_id: int, visitor: Visitor, key: str, query: MasksQuery) -> str:
         """One object as large as it is, and its edge where it is worst.
@@ -181,13 +211,20 @@ class Pages:
         place = next(index for index, each in enumerate(around) if each.item.key == key)
         edge = edge_window(card)
         return self._render(
-            "mask.html", project_id, visitor,
-            card=card, query=query, outlines=card.outlines(longest_px=_DETAIL_PX),
-            edge=edge, edge_outlines=edge and card.outlines(longest_px=_DETAIL_PX, window=edge),
-            before=around[place - 1].item.key if place else None, place=place + 1, total=len(around),
+            "mask.html",
+            project_id,
+            visitor,
+            card=card,
+            query=query,
+            outlines=card.outlines(longest_px=_DETAIL_PX),
+            edge=edge,
+            edge_outlines=edge and card.outlines(longest_px=_DETAIL_PX, window=edge),
+            before=around[place - 1].item.key if place else None,
+            place=place + 1,
+            total=len(around),
             after=around[place + 1].item.key if place + 1 < len(around) else None,
             opposite=query.against or self._base_version(),
-        )  # fmt: skip
+        )
 
     def card(self, project_id: int, visitor: Visitor, key: str, query: MasksQuery) -> Card:
         """One object of a version.
@@ -196,9 +233,7 @@ class Pages:
             NotFound: no such version, or it was not measured on this object.
         """
         flags = self._flags_of(project_id, query.version)
-        found = self._cards(
-            project_id, query.version, visitor, prompt=query.prompt, against=query.against, flags=flags
-        )  # fmt: skip
+        found = self._cards(project_id, query.version, visitor, prompt=query.prompt, against=query.against, flags=flags)
         if (card := next((each for each in found if each.item.key == key), None)) is None:
             raise NotFound(f"{query.version[:120]} was not measured on an object {key[:40]!r}")
         return card
@@ -216,11 +251,15 @@ class Pages:
         found = self._cards(project_id, manifest.version, visitor, prompt="box", against="", flags=())
         data = manifest.metrics.get("data")
         return self._render(
-            "data.html", project_id, visitor,
-            manifest=manifest, manifests=manifests, data=data if isinstance(data, Mapping) else {},
+            "data.html",
+            project_id,
+            visitor,
+            manifest=manifest,
+            manifests=manifests,
+            data=data if isinstance(data, Mapping) else {},
             kept=self._has_masks(manifest.version),
             suspicious=[card for card in ordered(found, sort="disagreeing") if card.conviction > 0][:_SUSPICIOUS],
-        )  # fmt: skip
+        )
 
     def report(self, project_id: int, version: str) -> bytes:
         """The page that the training wrote beside the checkpoint.

@@ -79,9 +79,12 @@ class ReviewRoutes:
         item = self.pages.reviewed(project_id, version, key)
         fetch = self._fetch(project_id, item.image_uri, item.task_id)
         data = self.crops.crop(
-            item.image_sha256, item.window, size_px=size_px, fetch=fetch,
+            item.image_sha256,
+            item.window,
+            size_px=size_px,
+            fetch=fetch,
             beside=[each.window for each in self.pages.objects_beside(project_id, version, item)[:64]],
-        )  # fmt: skip
+        )
         return Response(data, media_type="image/webp", headers=_KEPT)
 
     async def edge(
@@ -115,9 +118,10 @@ class ReviewRoutes:
         """Every flag that counts."""
         name = f"samloop-flags-{project_id}.csv"
         return Response(
-            as_csv(self.flags.current(project_id)), media_type="text/csv; charset=utf-8",
+            as_csv(self.flags.current(project_id)),
+            media_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )  # fmt: skip
+        )
 
     def static(self, name: Name) -> Response:
         """Style, script and icon."""
@@ -137,9 +141,12 @@ class ReviewRoutes:
         if not (number.isascii() and number.isdecimal() and len(number) < 10):
             raise BadInput("the form does not say which decision it was made after: open it again")
         await asyncio.to_thread(
-            self.registry.promote, project_id, None if version == BASE else version,
-            reason=f"{reason} ({visitor.analyst}, on the review page)", expected=int(number),
-        )  # fmt: skip
+            self.registry.promote,
+            project_id,
+            None if version == BASE else version,
+            reason=f"{reason} ({visitor.analyst}, on the review page)",
+            expected=int(number),
+        )
         return _to(request, project_id, "/versions")
 
     async def refresh(self, project_id: ProjectId, request: Request) -> Response:
@@ -160,11 +167,16 @@ class ReviewRoutes:
             self.flags.add(
                 project_id,
                 Flag(
-                    at=datetime.now(UTC).isoformat(timespec="milliseconds"), version=query.version, key=item.key,
-                    prompt=query.prompt, task_id="" if item.task_id is None else str(item.task_id), label=item.label,
-                    analyst=visitor.analyst, verdict=form.get("verdict", ""),
+                    at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    version=query.version,
+                    key=item.key,
+                    prompt=query.prompt,
+                    task_id="" if item.task_id is None else str(item.task_id),
+                    label=item.label,
+                    analyst=visitor.analyst,
+                    verdict=form.get("verdict", ""),
                 ),
-            )  # fmt: skip
+            )
             mine = [each for each in self.flags.current(project_id) if each.version == query.version]
             mine = [each for each in mine if each.prompt == query.prompt]
             said = counted(each for each in mine if each.key == item.key)
@@ -194,9 +206,13 @@ class ReviewRoutes:
         name = _plain((await read_form(request)).get("analyst", ""), longest=LONGEST_ANALYST) or _NOBODY
         response = _back(request, project_id, "")
         response.set_cookie(
-            _ANALYST, quote(name), max_age=365 * 86400, httponly=True, samesite="strict",
+            _ANALYST,
+            quote(name),
+            max_age=365 * 86400,
+            httponly=True,
+            samesite="strict",
             secure=request.url.scheme == "https",
-        )  # fmt: skip
+        )
         return response
 
     def router(self) -> APIRouter:
@@ -205,16 +221,25 @@ class ReviewRoutes:
         router.get("/review/static/{name}")(self.static)
         here = "/review/{project_id}"
         for path, handler in (
-            ("", self.overview), ("/versions", self.versions), ("/masks", self.masks),
-            ("/masks/{version}/{key}", self.mask), ("/crops/{version}/{key}/edge", self.edge),
-            ("/crops/{version}/{key}/{size_px}", self.crop), ("/data", self.data), ("/report/{version}", self.report),
-            ("/decide", self.decision), ("/flags.csv", self.flags_csv),
-        ):  # fmt: skip
+            ("", self.overview),
+            ("/versions", self.versions),
+            ("/masks", self.masks),
+            ("/masks/{version}/{key}", self.mask),
+            ("/crops/{version}/{key}/edge", self.edge),
+            ("/crops/{version}/{key}/{size_px}", self.crop),
+            ("/data", self.data),
+            ("/report/{version}", self.report),
+            ("/decide", self.decision),
+            ("/flags.csv", self.flags_csv),
+        ):
             router.get(here + path, response_model=None)(handler)
         for path, answer in (
-            ("/decide", self.decide), ("/flags", self.flag), ("/queue", self.queue), ("/analyst", self.analyst),
+            ("/decide", self.decide),
+            ("/flags", self.flag),
+            ("/queue", self.queue),
+            ("/analyst", self.analyst),
             ("/refresh", self.refresh),
-        ):  # fmt: skip
+        ):
             router.post(here + path, response_model=None)(answer)
         return router
 

@@ -237,9 +237,12 @@ def _with_checkpoint(folder: Path, *, cache_dir: Path) -> tuple[BaseModel, Adapt
     if trained.adapter is not None:
         fingerprint = hashlib.sha256(f"{fingerprint}+{trained.adapter.digest}".encode()).hexdigest()
     served = replace(
-        base, name=manifest.version, fingerprint=fingerprint, calibration=calibration_of(manifest.metrics),
+        base,
+        name=manifest.version,
+        fingerprint=fingerprint,
+        calibration=calibration_of(manifest.metrics),
         semantic=trained.semantic if trained.serves_semantic else None,
-    )  # fmt: skip
+    )
     return served, trained.adapter
 
 

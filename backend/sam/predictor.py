@@ -26,9 +26,17 @@ from backend.sam.scoring import Calibration, calibration_of, expected_iou, stabi
 from backend.sam.semantic.head import SemanticHead
 
 __all__ = [
-    "PREPROCESSING", "Candidate", "Decodes", "Embedding", "PredictedMask", "Predictor", "PromptTensors", "encode",
-    "predictor_of", "prompt_tensors",
-]  # fmt: skip
+    "PREPROCESSING",
+    "Candidate",
+    "Decodes",
+    "Embedding",
+    "PredictedMask",
+    "Predictor",
+    "PromptTensors",
+    "encode",
+    "predictor_of",
+    "prompt_tensors",
+]
 
 # The decoder takes about 40 MB a prompt. On a CPU four are a quarter faster a prompt than sixteen, whose maps are large
 # enough for malloc to fetch them from the kernel and give them back each time.

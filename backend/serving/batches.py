@@ -102,8 +102,11 @@ class Preannotation:
             log.warning(
                 "%d of %d tasks got no answer: the batch took over %.0f s (SAMLOOP_BATCH_SECONDS), or too many asked "
                 "at once; Label Studio keeps no prediction of them: retrieve predictions again for the rest",
-                late, len(tasks), self.seconds, extra={"event": "batch.late", "tasks": late},
-            )  # fmt: skip
+                late,
+                len(tasks),
+                self.seconds,
+                extra={"event": "batch.late", "tasks": late},
+            )
         told = zip(answers, batch.whys, strict=True)
         if tells_why:
             return [{**each, "why": why} if why else each for each, why in told]
@@ -127,9 +130,13 @@ class _Batch:
         scores: list[float] = []
         for output, mask in self._masks_or_none(task):
             drawn = regions_of_mask(
-                mask.mask, control=output.control, label=output.label, score=mask.score,
-                model_version=self.snapshot.version, polygon_tolerance_px=self.rules.polygon_tolerance_px,
-            )  # fmt: skip
+                mask.mask,
+                control=output.control,
+                label=output.label,
+                score=mask.score,
+                model_version=self.snapshot.version,
+                polygon_tolerance_px=self.rules.polygon_tolerance_px,
+            )
             regions += drawn
             scores += [mask.score] if drawn else []
         return prediction(regions, model_version=self.snapshot.version, score=task_score(scores))

@@ -113,9 +113,10 @@ class EmbeddingStore:
         except OSError as fault:
             self._count("unwritten")
             log.warning(
-                "an embedding could not be kept on disk (%s): free some space, or set SAMLOOP_DISK_MIB lower", fault,
+                "an embedding could not be kept on disk (%s): free some space, or set SAMLOOP_DISK_MIB lower",
+                fault,
                 extra={"event": "embedding.unwritten"},
-            )  # fmt: skip
+            )
 
     def _count(self, tier: str) -> None:
         with self._lock:

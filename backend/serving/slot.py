@@ -104,9 +104,11 @@ class ModelSlot:
             if snapshot is not None:
                 self._served = {**self._served, project_id: snapshot}
                 log.info(
-                    "project %d is served by %s", project_id, snapshot.version,
+                    "project %d is served by %s",
+                    project_id,
+                    snapshot.version,
                     extra={"event": "model.swapped", "project_id": project_id, "version": snapshot.version},
-                )  # fmt: skip
+                )
                 return True
         return False
 
@@ -130,9 +132,11 @@ class ModelSlot:
     def _refuse(self, version: str, fault: Exception) -> None:
         if version not in self._refused:
             log.error(
-                "%s must not be served: %s", version, fault,
+                "%s must not be served: %s",
+                version,
+                fault,
                 extra={"event": "checkpoint.refused", "version": version},
-            )  # fmt: skip
+            )
         self._refused = {**self._refused, version: str(fault)}
 
 

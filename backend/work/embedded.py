@@ -107,10 +107,13 @@ class Valkey:
             with (self._data_dir / "valkey.log").open("wb") as output:
                 self._process = subprocess.Popen(  # noqa: S603 - our own program and options
                     [binary, *_options(self._data_dir, socket_path)],
-                    stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
                     start_new_session=True,  # Ctrl+C in the terminal must not end it before the workers
-                    pass_fds=[lock], preexec_fn=bound_to_parent(),  # noqa: PLW1509 - a single system call, nothing else
-                )  # fmt: skip
+                    pass_fds=[lock],
+                    preexec_fn=bound_to_parent(),  # noqa: PLW1509 - a single system call, nothing else
+                )
         finally:
             os.close(lock)  # from here on the server's own copy holds it
         log.info("started Valkey on %s", self._data_dir, extra={"event": "valkey.started", "pid": self.pid})
@@ -158,10 +161,17 @@ def find_server() -> Path:
 
 def _options(data_dir: Path, socket_path: Path) -> list[str]:
     options = {
-        "dir": str(data_dir), "unixsocket": str(socket_path), "unixsocketperm": "700", "port": "0",
-        "appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction",
-        "daemonize": "no", "loglevel": "warning",
-    }  # fmt: skip
+        "dir": str(data_dir),
+        "unixsocket": str(socket_path),
+        "unixsocketperm": "700",
+        "port": "0",
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "loglevel": "warning",
+    }
     return [part for name, value in options.items() for part in (f"--{name}", value)]
 
 

@@ -113,9 +113,12 @@ class TrainingQueue:
             if job_id == keys.job_id(generation):
                 self._enqueue(project_id, generation)
         log.info(
-            "a %s of project %d is wanted: %s", self._work.noun, project_id, job_id,
+            "a %s of project %d is wanted: %s",
+            self._work.noun,
+            project_id,
+            job_id,
             extra={"event": f"{self._work.noun}.requested", "project_id": project_id, "job_id": job_id},
-        )  # fmt: skip
+        )
         return job_id
 
     def _ask(self, keys: Keys) -> tuple[int, str]:
@@ -123,9 +126,16 @@ class TrainingQueue:
         generation = 0
         for patience in (*["patient"] * _LOOKS, "enough"):  # its writer may have died: nobody waits for ever
             generation, waiting = self._connection.eval(
-                _ASK, 3, keys.wanted, keys.waiting, keys.latest,
-                SafeJob.key_for(""), keys.job_id(0)[:-1], patience, generation,
-            )  # fmt: skip
+                _ASK,
+                3,
+                keys.wanted,
+                keys.waiting,
+                keys.latest,
+                SafeJob.key_for(""),
+                keys.job_id(0)[:-1],
+                patience,
+                generation,
+            )
             if waiting:
                 return int(generation), _text(waiting)
             time.sleep(_LOOK_S)
@@ -153,9 +163,12 @@ class TrainingQueue:
             ]
             if running:
                 return TrainingStatus(
-                    phase=self._work.under_way, job_id=running[0].id, progress=_progress(running[0]), verdict=verdict,
+                    phase=self._work.under_way,
+                    job_id=running[0].id,
+                    progress=_progress(running[0]),
+                    verdict=verdict,
                     queued=len(queued),
-                )  # fmt: skip
+                )
             if queued:
                 return TrainingStatus(phase="queued", job_id=queued[0].id, verdict=verdict, queued=len(queued))
             return self._at_rest(keys, last=last, verdict=verdict)
@@ -229,9 +242,7 @@ class TrainingQueue:
         )
         return jobs
 
-    def _at_rest(
-        self, keys: Keys, *, last: Mapping[str, str], verdict: Mapping[str, Any] | None
-    ) -> TrainingStatus:  # fmt: skip
+    def _at_rest(self, keys: Keys, *, last: Mapping[str, str], verdict: Mapping[str, Any] | None) -> TrainingStatus:
         latest = self._connection.get(keys.latest)
         job = self._fetch(_text(latest))[0] if latest else None
         if job is None or job.get_status(refresh=False) != JobStatus.FAILED:

@@ -263,13 +263,18 @@ def data_digest(samples: Sequence[Sample]) -> str:
     lines = sorted(
         json.dumps(
             [
-                sample.image_sha256, sample.is_ground_truth, each.label, each.y0_px, each.x0_px, *each.crop_shape,
+                sample.image_sha256,
+                sample.is_ground_truth,
+                each.label,
+                each.y0_px,
+                each.x0_px,
+                *each.crop_shape,
                 hashlib.sha256(each.packed.tobytes()).hexdigest(),
             ]
         )
         for sample in samples
         for each in sample.objects
-    )  # fmt: skip
+    )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -72,7 +72,9 @@ class DecoderMethod:
             # autocast would widen again after each product.
             weights = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
         logits, scores = functional_call(
-            self._pass, {f"decoder.{name}": weight for name, weight in weights.items()}, kwargs={
+            self._pass,
+            {f"decoder.{name}": weight for name, weight in weights.items()},
+            kwargs={
                 "image": torch.cat([each.embedding.features.to(device) for each in images]),
                 "positions": self._positions,
                 "sparse": sparse,
@@ -80,7 +82,7 @@ class DecoderMethod:
                 "absent": absent,
                 "image_of": None if len(images) == 1 else whose,
             },
-        )  # fmt: skip
+        )
         return logits.float(), scores.float()
 
     def predictor(self, *, version: str, base: BaseModel | None = None) -> Predictor:

@@ -96,17 +96,24 @@ def overlay(change: Change, *, pictures: Pictures) -> Overlay:
     box, click = truth.box, farthest_inner_point(truth)
     is_box = before.prompt == "box"
     return Overlay(
-        label=before.label, prompt=before.prompt, image=before.image_sha256[:12],
-        iou_before=before.values["iou"], iou_after=after.values["iou"],
-        boundary_iou_before=before.values["boundary_iou"], boundary_iou_after=after.values["boundary_iou"],
-        width_px=size[0], height_px=size[1],
+        label=before.label,
+        prompt=before.prompt,
+        image=before.image_sha256[:12],
+        iou_before=before.values["iou"],
+        iou_after=after.values["iou"],
+        boundary_iou_before=before.values["boundary_iou"],
+        boundary_iou_after=after.values["boundary_iou"],
+        width_px=size[0],
+        height_px=size[1],
         picture=_picture(pictures(before.image_sha256), (x0, y0, x0 + width, y0 + height), size),
-        human=human, base=base, candidate=candidate,
-        box=Box(
-            (box.x0_px - x0) * across, (box.y0_px - y0) * down, (box.x1_px - x0) * across, (box.y1_px - y0) * down
-        ) if is_box else None,
+        human=human,
+        base=base,
+        candidate=candidate,
+        box=Box((box.x0_px - x0) * across, (box.y0_px - y0) * down, (box.x1_px - x0) * across, (box.y1_px - y0) * down)
+        if is_box
+        else None,
         click=None if is_box else Click((click.x_px - x0) * across, (click.y_px - y0) * down),
-    )  # fmt: skip
+    )
 
 
 def window_of(truth: LabelledMask, *masks: KeptMask) -> tuple[int, int, int, int]:

@@ -60,9 +60,12 @@ def render(manifest: Manifest, shown: Shown) -> bytes:
     """The page for a checkpoint; of its metrics whatever is there."""
     metrics = manifest.metrics
     environment = Environment(
-        loader=with_charts(PackageLoader("finetuner.report", ".")), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=with_charts(PackageLoader("finetuner.report", ".")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["figure"] = _figure
     page = environment.get_template("page.html").render(
         manifest=manifest,
@@ -131,11 +134,14 @@ def _forgetting_table(forgetting: Mapping[str, Any]) -> list[Table]:
             rows.append(replace(row, title=f"{row.title} {asked}"))
     return [
         Table(
-            title="Forgetting: other things than those learnt", first="measure" if rows else "",
-            headings=("base", "this checkpoint") if rows else (), rows=tuple(rows),
-            has_differences=bool(rows), note=forgetting["said"],
+            title="Forgetting: other things than those learnt",
+            first="measure" if rows else "",
+            headings=("base", "this checkpoint") if rows else (),
+            rows=tuple(rows),
+            has_differences=bool(rows),
+            note=forgetting["said"],
         )
-    ]  # fmt: skip
+    ]
 
 
 def _prompt_table(
@@ -151,9 +157,12 @@ def _prompt_table(
         for name in METRICS
     ]
     return Table(
-        title={"box": "With the object's box", "point": "With one click"}[prompt], first="measure", headings=headings,
-        rows=tuple(rows), has_differences=bool(intervals),
-    )  # fmt: skip
+        title={"box": "With the object's box", "point": "With one click"}[prompt],
+        first="measure",
+        headings=headings,
+        rows=tuple(rows),
+        has_differences=bool(intervals),
+    )
 
 
 def _metric_row(
@@ -183,7 +192,9 @@ def _group_tables(key: str, title: str, reports: Sequence[Mapping[str, Any]], he
     }
     return [
         Table(
-            title=f"{title}: {TITLES[name]}", first="", headings=("masks", *headings),
+            title=f"{title}: {TITLES[name]}",
+            first="",
+            headings=("masks", *headings),
             rows=tuple(
                 Row(title=group, figures=(str(count["n"]), *(_figure(each[key][group][name]) for each in reports)))
                 for group, count in groups.items()
@@ -191,7 +202,7 @@ def _group_tables(key: str, title: str, reports: Sequence[Mapping[str, Any]], he
             note="Over both kinds of prompt." if name == "boundary_iou" else "",
         )
         for name in ("iou", "boundary_iou")
-    ]  # fmt: skip
+    ]
 
 
 def _charts(metrics: Mapping[str, Any]) -> list[Chart | None]:
@@ -201,11 +212,13 @@ def _charts(metrics: Mapping[str, Any]) -> list[Chart | None]:
     def looked_at(which: str, figure: str, *, name: str) -> list[Series]:
         return [
             Series(
-                name=f"{name}, {prompt}", style=prompt, has_dots=True,
+                name=f"{name}, {prompt}",
+                style=prompt,
+                has_dots=True,
                 points=tuple((float(each["step"]), float(each[figure][prompt])) for each in curves.get(which) or []),
             )
             for prompt in PROMPTS
-        ]  # fmt: skip
+        ]
 
     def held_out(figure: str) -> list[Series]:
         return looked_at("held_out", figure, name="held out")
@@ -213,12 +226,14 @@ def _charts(metrics: Mapping[str, Any]) -> list[Chart | None]:
     learnt = Series(name="training", style="plain", points=tuple((float(each[0]), float(each[1])) for each in training))
     clicks = [
         Series(
-            name=heading, style=key, has_dots=True,
+            name=heading,
+            style=key,
+            has_dots=True,
             points=tuple((float(k), float(value)) for k, value in metrics[key]["clicks"].items()),
         )
         for key, heading in _MODELS
         if metrics.get(key) and len(metrics[key]["clicks"]) > 1
-    ]  # fmt: skip
+    ]
     return [
         chart("Loss", [learnt, *held_out("loss")], x_label="step"),
         chart("IoU of a few held-out objects", held_out("iou"), x_label="step"),
@@ -236,19 +251,25 @@ def _reliability(metrics: Mapping[str, Any]) -> Chart | None:
     told = (metrics.get("candidate") or {}).get("calibration") or {}
     series = [
         Series(
-            name=name, style=style, has_dots=True,
+            name=name,
+            style=style,
+            has_dots=True,
             points=tuple((said, had) for _, said, had in told[key]["bins"]),
             counts=tuple(count for count, _, _ in told[key]["bins"]),
         )
         for key, name, style in (
-            ("predicted_iou", "as the decoder says", "base"), ("calibrated", "calibrated", "candidate")
+            ("predicted_iou", "as the decoder says", "base"),
+            ("calibrated", "calibrated", "candidate"),
         )
         if told.get(key)
-    ]  # fmt: skip
+    ]
     return chart(
-        "IoU that was had, by the IoU that was expected", series, x_label="expected IoU", y_range=(0.0, 1.0),
+        "IoU that was had, by the IoU that was expected",
+        series,
+        x_label="expected IoU",
+        y_range=(0.0, 1.0),
         has_diagonal=True,
-    )  # fmt: skip
+    )
 
 
 def _believable(metrics: Mapping[str, Any]) -> Table | None:

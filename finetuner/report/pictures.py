@@ -35,7 +35,9 @@ class ImagesAgain:
             return open_image(data, max_pixels=max_pixels)
         except (SamloopError, OSError) as fault:
             log.info(
-                "the report goes without image %s: %s", image_sha256[:12], fault,
+                "the report goes without image %s: %s",
+                image_sha256[:12],
+                fault,
                 extra={"event": "report.image_missing", "image_sha256": image_sha256},
-            )  # fmt: skip
+            )
             return None

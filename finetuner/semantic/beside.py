@@ -64,10 +64,14 @@ class Semantic:
         """What the manifest's metrics keep: backend.sam.semantic.head.SemanticNote, and the figures."""
         return {
             SEMANTIC: {
-                "labels": list(self.head.labels), "served": self.is_served, "floor": FLOOR, "steps": self.steps,
-                "seconds": round(self.seconds, 1), "held_out": self.report,
+                "labels": list(self.head.labels),
+                "served": self.is_served,
+                "floor": FLOOR,
+                "steps": self.steps,
+                "seconds": round(self.seconds, 1),
+                "held_out": self.report,
             }
-        }  # fmt: skip
+        }
 
 
 def train_beside(  # noqa: PLR0913 - what a training has, by name
@@ -115,9 +119,14 @@ def _train(
             unfinished.save(number, trainer.state())
         if (now := time.monotonic()) - told_s >= _TELL_S or step.done == 1:
             progress(
-                "training", head=SEMANTIC, step=step.step, steps=round(step.step / step.done),
-                loss=sum(losses) / len(losses), seconds=step.seconds, **training.figures(),
-            )  # fmt: skip
+                "training",
+                head=SEMANTIC,
+                step=step.step,
+                steps=round(step.step / step.done),
+                loss=sum(losses) / len(losses),
+                seconds=step.seconds,
+                **training.figures(),
+            )
             told_s, losses = now, []
     return trainer.head, trainer.step
 

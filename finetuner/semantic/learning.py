@@ -78,9 +78,12 @@ class SemanticTrainer:
         known = {id(each) for each in new}
         old = [each for each in self.head.parameters() if id(each) not in known]
         self._optimizer = torch.optim.AdamW(
-            [{"params": old, "scale": 1.0}, {"params": new, "scale": 10.0}], lr=config.semantic_rate,
-            weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=base.device.type in {"cpu", "cuda"},
-        )  # fmt: skip
+            [{"params": old, "scale": 1.0}, {"params": new, "scale": 10.0}],
+            lr=config.semantic_rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.99),
+            fused=base.device.type in {"cpu", "cuda"},
+        )
         self._average = [each.detach().clone() for each in self.head.parameters()]
         self._rng = np.random.default_rng(config.seed)
         self._done, self._order, self._seconds = 0, list[int](), 0.0
@@ -158,9 +161,11 @@ class SemanticTrainer:
             logits = self.head(image, self._positions).float()
         rows, columns = target.known.shape
         loss = semantic_loss(
-            logits[:, :rows, :columns], torch.from_numpy(target.shares).to(logits.device),
-            known=torch.from_numpy(target.known).to(logits.device), weights=self._weights,
-        )  # fmt: skip
+            logits[:, :rows, :columns],
+            torch.from_numpy(target.shares).to(logits.device),
+            known=torch.from_numpy(target.known).to(logits.device),
+            weights=self._weights,
+        )
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self.head.parameters(), self._config.clip_norm)
         if not (math.isfinite(loss.item()) and bool(norm.isfinite())):

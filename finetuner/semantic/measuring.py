@@ -83,11 +83,14 @@ def _found(
         seen, drawn = enlarged_margin(maps.margins[number], **size) & known, (classes == number + 1) & known
         if seen.any() or drawn.any():
             yield Found(
-                image_sha256=sample.image_sha256, label=UNLABELLED if label is None else label,
-                both_px=int((seen & drawn).sum()), over_px=int((seen & ~drawn).sum()),
-                under_px=int((drawn & ~seen).sum()), boundary_iou=boundary_iou(seen, drawn),
+                image_sha256=sample.image_sha256,
+                label=UNLABELLED if label is None else label,
+                both_px=int((seen & drawn).sum()),
+                over_px=int((seen & ~drawn).sum()),
+                under_px=int((drawn & ~seen).sum()),
+                boundary_iou=boundary_iou(seen, drawn),
                 hd95_px=hd95_px(seen, drawn),
-            )  # fmt: skip
+            )
 
 
 def _measures(found: Sequence[Found]) -> Mapping[str, float]:

@@ -154,15 +154,25 @@ class Trainer:
             images = self._next_images()
             learnt = self._step(images, rate)
             at.next, at.decodes, at.step, at.seconds = (
-                at.next + len(images), at.decodes + learnt.decodes, at.step + 1, self._clock() - began
-            )  # fmt: skip
+                at.next + len(images),
+                at.decodes + learnt.decodes,
+                at.step + 1,
+                self._clock() - began,
+            )
             self._is_moving = False
             yield Step(
-                epoch=at.epoch, epochs=epochs, step=at.step, decodes=at.decodes, seconds=at.seconds,
-                learning_rate=rate, loss=learnt.mask + config.iou_weight * learnt.iou, mask=learnt.mask, iou=learnt.iou,
+                epoch=at.epoch,
+                epochs=epochs,
+                step=at.step,
+                decodes=at.decodes,
+                seconds=at.seconds,
+                learning_rate=rate,
+                loss=learnt.mask + config.iou_weight * learnt.iou,
+                mask=learnt.mask,
+                iou=learnt.iou,
                 is_last_of_epoch=at.next == len(at.order),
                 done=min(1.0, _share_done(at.decodes / most, at.seconds / config.promptable_seconds)),
-            )  # fmt: skip
+            )
         self._is_moving = True
         self._weights.finish()
 
@@ -196,9 +206,12 @@ class Trainer:
         self._at.bad_steps += 1
         digests = " ".join(sample.image_sha256[:12] for sample, _ in images)
         log.warning(
-            "skipped a step on image %s: loss %s, gradient norm %s", digests, learnt.mask + learnt.iou, float(norm),
+            "skipped a step on image %s: loss %s, gradient norm %s",
+            digests,
+            learnt.mask + learnt.iou,
+            float(norm),
             extra={"event": "training.skipped_step", "image_sha256": images[0][0].image_sha256},
-        )  # fmt: skip
+        )
         if self._at.bad_steps > _MOST_BAD_STEPS:
             raise Diverged(
                 f"the loss was not a number in {self._at.bad_steps} steps in a row (learning rate {rate:g}); "

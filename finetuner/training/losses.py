@@ -56,8 +56,11 @@ def structure(logits: Logits, target: Soft) -> PerMask:
 
 
 LOSSES: dict[str, Callable[[Logits, Soft], PerMask]] = {
-    "bce": bce, "dice": dice, "focal": focal, "structure": structure,
-}  # fmt: skip
+    "bce": bce,
+    "dice": dice,
+    "focal": focal,
+    "structure": structure,
+}
 
 
 def mask_loss(logits: Logits, target: Soft, *, losses: Sequence[tuple[str, float]]) -> PerMask:

@@ -141,10 +141,13 @@ class TrainingRun:
         return State(
             tensors={**state.tensors, **self._curves.tensors()},
             values={
-                **state.values, **self._curves.values(), "next_look": self._watcher.next_look, "resumed": self._resumed,
+                **state.values,
+                **self._curves.values(),
+                "next_look": self._watcher.next_look,
+                "resumed": self._resumed,
                 **self._stopping.values(),
             },
-        )  # fmt: skip
+        )
 
     def _taken_up(self) -> Mapping[str, Any] | None:
         """Go on from what was kept, if anything was; how the training ended, if it had."""
@@ -164,9 +167,7 @@ class TrainingRun:
             self._unfinished.forget(self._training.number, why=str(fault))
             return None
         self._curves, self._watcher.next_look, self._resumed = curves, next_look, resumed
-        log.info(
-            "a killed training goes on after step %d", len(curves.steps), extra={"event": "training.resumed"}
-        )  # fmt: skip
+        log.info("a killed training goes on after step %d", len(curves.steps), extra={"event": "training.resumed"})
         return None
 
     def _look(self, number: int, done: float) -> None:
@@ -180,10 +181,18 @@ class TrainingRun:
 
     def _tell(self, step: Step, *, loss: float) -> None:
         self._progress(
-            "training", epoch=step.epoch, epochs=step.epochs, step=step.step, loss=loss,
-            mask_loss=step.mask, iou_loss=step.iou, learning_rate=step.learning_rate, seconds=step.seconds,
-            **({"resumed": self._resumed} if self._resumed else {}), **self._training.figures(),
-        )  # fmt: skip
+            "training",
+            epoch=step.epoch,
+            epochs=step.epochs,
+            step=step.step,
+            loss=loss,
+            mask_loss=step.mask,
+            iou_loss=step.iou,
+            learning_rate=step.learning_rate,
+            seconds=step.seconds,
+            **({"resumed": self._resumed} if self._resumed else {}),
+            **self._training.figures(),
+        )
 
 
 def seed_all(seed: int) -> None:

@@ -53,9 +53,12 @@ class Start:
         if trained.adapter is not None:
             weights |= {f"{ENCODER}{name}": value for name, value in trained.adapter.state.items()}
         return cls(
-            version=served, why="the setting asks for what is served", weights=weights, learnt=learnt,
+            version=served,
+            why="the setting asks for what is served",
+            weights=weights,
+            learnt=learnt,
             alpha=None if trained.adapter is None else trained.adapter.alpha,
-        )  # fmt: skip
+        )
 
     def fitting(self, method: Method, *, base: BaseModel) -> "Start":
         """This, or the base where the method does not move all of these weights: of another adapter, say."""

@@ -26,10 +26,12 @@ class TrainedWeights:
         self._average = [weight.detach().clone() for weight in self._weights]
         self._kept: list[Tensor] = []
         self._adam = torch.optim.AdamW(
-            _groups(named, config=config), weight_decay=config.weight_decay, betas=(0.9, 0.99),
+            _groups(named, config=config),
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.99),
             # One pass over the weights. Elsewhere not: there it would count its steps beside the weights.
             fused=all(weight.device.type == "cpu" for weight in self._weights) or None,
-        )  # fmt: skip
+        )
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:

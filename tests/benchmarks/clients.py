@@ -43,9 +43,17 @@ from backend.settings import Settings
 
 NUCLEI = Path(__file__).resolve().parents[3] / "shared" / "data" / "nuclei" / "images"
 PHOTOGRAPHS = (
-    "astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "ihc.png", "retina.jpg",
-    "coins.png", "brick.png", "hubble_deep_field.jpg",
-)  # fmt: skip
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "rocket.jpg",
+    "motorcycle_left.png",
+    "ihc.png",
+    "retina.jpg",
+    "coins.png",
+    "brick.png",
+    "hubble_deep_field.jpg",
+)
 CLICKS = ((50.0, 50.0), (25.0, 30.0), (70.0, 60.0))
 SAME_IOU = 0.99  # in float32 other cores add in another order, and a pixel on the edge may turn; in bfloat16 none does
 CONFIG = """<View><Image name="image" value="$image"/>

@@ -85,10 +85,16 @@ def _mask_file(folder: Path, name: str) -> Path:
 def _region(label: str, mask: np.ndarray, name: str) -> dict[str, object]:
     height, width = mask.shape
     return {
-        "id": name, "type": "brushlabels", "from_name": "brush", "to_name": "image", "origin": "manual",
-        "original_width": width, "original_height": height, "image_rotation": 0,
+        "id": name,
+        "type": "brushlabels",
+        "from_name": "brush",
+        "to_name": "image",
+        "origin": "manual",
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
         "value": {"format": "rle", "rle": encode_mask(mask), "brushlabels": [label]},
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

@@ -40,9 +40,16 @@ ROWS: dict[str, dict[str, Any]] = {
     "views": {"views": 4, "replay": 0.0},
 }
 HEADINGS = (
-    "`SAMLOOP_VIEWS`", "`SAMLOOP_REPLAY`", "seed", "steps", "nuclei, one click", "nuclei, box",
-    "other things, one click", "other things, box", "core-seconds",
-)  # fmt: skip
+    "`SAMLOOP_VIEWS`",
+    "`SAMLOOP_REPLAY`",
+    "seed",
+    "steps",
+    "nuclei, one click",
+    "nuclei, box",
+    "other things, one click",
+    "other things, box",
+    "core-seconds",
+)
 
 
 def trained_row(workshop: Workshop, dataset: Dataset, before: tuple[Measured, ...]) -> tuple[str, ...]:
@@ -61,8 +68,13 @@ def trained_row(workshop: Workshop, dataset: Dataset, before: tuple[Measured, ..
     forgot = forgetting_json(candidate, **others)["forgetting"]
     cells = [_cell(told, prompt) for told in (learnt, forgot) for prompt in ("point", "box")]
     return (
-        str(config.views), f"{config.replay:g}", str(config.seed), str(last.step), *cells, f"{took_s:.0f}",
-    )  # fmt: skip
+        str(config.views),
+        f"{config.replay:g}",
+        str(config.seed),
+        str(last.step),
+        *cells,
+        f"{took_s:.0f}",
+    )
 
 
 def _cell(told: dict[str, Any], prompt: str) -> str:

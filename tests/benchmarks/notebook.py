@@ -90,9 +90,11 @@ class Notebook:
         """Each edge 0 to 20 px outwards, as its `get_bounding_box` does; in px of the canvas."""
         out, box = self._rng.integers(0, 20, 4), item.box
         edges = [
-            max(0.0, box.x0_px - out[0]), max(0.0, box.y0_px - out[1]),
-            min(float(item.width_px), box.x1_px + out[2]), min(float(item.height_px), box.y1_px + out[3]),
-        ]  # fmt: skip
+            max(0.0, box.x0_px - out[0]),
+            max(0.0, box.y0_px - out[1]),
+            min(float(item.width_px), box.x1_px + out[2]),
+            min(float(item.height_px), box.y1_px + out[3]),
+        ]
         return torch.tensor([[edges]], dtype=torch.float32) * (1024 / max(item.height_px, item.width_px))
 
 

@@ -129,11 +129,16 @@ class Slice:
             chosen = simulation.order(kind, seed, count=count, before=before, model=model)
             models[kind, seed] = simulation.train(chosen, seed)
             known[kind, seed, count] = found = {
-                "order": kind, "seed": seed, "images": count, "decodes": self.decodes, "chosen": chosen,
+                "order": kind,
+                "seed": seed,
+                "images": count,
+                "decodes": self.decodes,
+                "chosen": chosen,
                 "objects": sum(len(simulation.pool[each].objects) for each in chosen),
                 "measured_on": [len(simulation.held_out), sum(len(each.objects) for each in simulation.held_out)],
-                "base": simulation.base, **simulation.measured(models[kind, seed]),
-            }  # fmt: skip
+                "base": simulation.base,
+                **simulation.measured(models[kind, seed]),
+            }
             with self.state.open("a") as file:
                 file.write(json.dumps(found) + "\n")
             say(f"seed {seed}, {kind}, {count} images: {', '.join(f'{name} {found[name]:.3f}' for name in METRICS)}")

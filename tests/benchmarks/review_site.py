@@ -70,18 +70,26 @@ def site(nuclei: Path, folder: Path, *, epochs: int, objects: int = 0) -> Iterat
     with FakeLabelStudio() as studio:
         client = LabelStudio(studio.url, studio.token)
         settings = replace(
-            Settings.from_env(), label_studio_url=studio.url, label_studio_api_key=studio.token,
-            model_dir=folder / "models", train_seconds=86_400.0, head="promptable", prewarm=0,
-        )  # fmt: skip
+            Settings.from_env(),
+            label_studio_url=studio.url,
+            label_studio_api_key=studio.token,
+            model_dir=folder / "models",
+            train_seconds=86_400.0,
+            head="promptable",
+            prewarm=0,
+        )
         tasks = _imported(studio, client, nuclei)
         drawn, waiting = tasks[:-_WAITING], tasks[-_WAITING:]
         versions = tuple(_versions(client, settings, drawn, epochs=(1, epochs)))
         many = _many(studio, client, nuclei, objects, settings=settings) if objects else None
         environ = {
-            "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token,
-            "SAMLOOP_PREWARM": "0", "SAMLOOP_REFRESH": "0",
-            "MODEL_DIR": str(settings.model_dir), "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
-        }  # fmt: skip
+            "LABEL_STUDIO_URL": studio.url,
+            "LABEL_STUDIO_API_KEY": studio.token,
+            "SAMLOOP_PREWARM": "0",
+            "SAMLOOP_REFRESH": "0",
+            "MODEL_DIR": str(settings.model_dir),
+            "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
+        }
         with tempfile.TemporaryDirectory() as temporary, served(Path(temporary) / "server", environ=environ) as server:
             _annotate_with(client, server.url, waiting[:_LIVE])
             yield Site(server.url, settings, 1, versions, many)
@@ -109,9 +117,7 @@ def _versions(
         for task in part:
             client.create_annotation(task["id"], task["annotations"][0]["result"], lead_time=40.0)
         if number >= len(known):
-            found = train_project(
-                1, settings=replace(settings, train_epochs=most), progress=_told, fence=lambda: None
-            )  # fmt: skip
+            found = train_project(1, settings=replace(settings, train_epochs=most), progress=_told, fence=lambda: None)
             say(f"{found.version}: {found.reason}")
             yield str(found.version)
 
@@ -172,14 +178,23 @@ def _boxed(region: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
     height_px, width_px = mask.shape
     x, y, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     value = {
-        "x": 100 * float(x) / width_px, "y": 100 * float(y) / height_px, "rotation": 0,
-        "width": 100 * float(right - x) / width_px, "height": 100 * float(bottom - y) / height_px,
+        "x": 100 * float(x) / width_px,
+        "y": 100 * float(y) / height_px,
+        "rotation": 0,
+        "width": 100 * float(right - x) / width_px,
+        "height": 100 * float(bottom - y) / height_px,
         "rectanglelabels": ["Nucleus"],
-    }  # fmt: skip
+    }
     return {
-        "id": f"box-{region['id']}", "type": "rectanglelabels", "from_name": "box", "to_name": "image",
-        "original_width": width_px, "original_height": height_px, "image_rotation": 0, "value": value,
-    }  # fmt: skip
+        "id": f"box-{region['id']}",
+        "type": "rectanglelabels",
+        "from_name": "box",
+        "to_name": "image",
+        "original_width": width_px,
+        "original_height": height_px,
+        "image_rotation": 0,
+        "value": value,
+    }
 
 
 def _wait(condition: Any, *, what: str, seconds: float = 300.0) -> None:

@@ -102,10 +102,14 @@ def decoder(exact: BaseModel, base: BaseModel, peak: float) -> list[tuple[str, s
             sparse, dense = encoder(input_points=None, input_labels=None, input_boxes=tensors.boxes, input_masks=None)
             slow_ms = ms(
                 lambda sparse=sparse, dense=dense: theirs(
-                    image_embeddings=seen.features, image_positional_embeddings=exact.image_positions,
-                    sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense[:1], multimask_output=True,
-                ), times=2,
-            )  # fmt: skip
+                    image_embeddings=seen.features,
+                    image_positional_embeddings=exact.image_positions,
+                    sparse_prompt_embeddings=sparse,
+                    dense_prompt_embeddings=dense[:1],
+                    multimask_output=True,
+                ),
+                times=2,
+            )
             parts = [prompt_tensors(PROMPTS[first : first + 4], seen) for first in range(0, count, 4)]
             if count == 1:
                 parts = [tensors]

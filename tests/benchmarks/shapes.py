@@ -54,9 +54,11 @@ def _pattern(label: str, rng: np.random.Generator) -> np.ndarray:
     along = np.sin(columns * np.cos(angle) + rows * np.sin(angle))
     across = np.sin(rows * np.cos(angle) - columns * np.sin(angle))
     patterns = {
-        "Disc": np.zeros_like(along), "Square": np.sign(along), "Star": np.sign(along * across),
+        "Disc": np.zeros_like(along),
+        "Square": np.sign(along),
+        "Star": np.sign(along * across),
         "Triangle": np.where(along * across > 0.5, 1.0, -1.0),
-    }  # fmt: skip
+    }
     return patterns[label]
 
 

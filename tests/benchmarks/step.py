@@ -111,9 +111,12 @@ class Theirs:
                     input_masks=None,
                 )
             masks, _ = self.model.mask_decoder(
-                image_embeddings=self.seen.features, image_positional_embeddings=self.base.image_positions,
-                sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense[:1], multimask_output=True,
-            )[:2]  # fmt: skip
+                image_embeddings=self.seen.features,
+                image_positional_embeddings=self.base.image_positions,
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense[:1],
+                multimask_output=True,
+            )[:2]
             loss = loss + mask_loss(masks[0][:, :1, :rows, :columns], self.target[kind], losses=CONFIG.losses).mean()
         torch.autograd.backward(loss)
         self.adam.step()

@@ -156,9 +156,14 @@ def test_regions_of_every_kind_come_back_unchanged(client: LabelStudio, kind: st
     control = parse_label_config(config).control(f"{kind.lower()}labels")
     assert control is not None
     mask = fill_ellipse(
-        center_x_px=30.0, center_y_px=20.0, radius_x_px=20.0, radius_y_px=10.0, rotation_deg=30.0, height_px=40,
+        center_x_px=30.0,
+        center_y_px=20.0,
+        radius_x_px=20.0,
+        radius_y_px=10.0,
+        rotation_deg=30.0,
+        height_px=40,
         width_px=60,
-    )  # fmt: skip
+    )
     regions = regions_of_mask(mask, control=control, label="Coin", score=0.75, model_version="v1")
     client.create_prediction(task["id"], result=regions, score=0.75, model_version="v1")
     client.create_annotation(task["id"], regions)

@@ -34,18 +34,27 @@ def ids(store: PredictionStore) -> list[int]:
 def row(task_id: int, version: str, *, label: str = "Coin") -> dict[str, Any]:
     value = {"format": "rle", "rle": [0, 0, 0, 64, 1, 2, 3], "brushlabels": [label]}
     region = {
-        "id": "r1", "from_name": "brush", "to_name": "image", "type": "brushlabels", "value": value,
-        "original_width": 4, "original_height": 4, "image_rotation": 0, "meta": {"model_version": version},
-    }  # fmt: skip
+        "id": "r1",
+        "from_name": "brush",
+        "to_name": "image",
+        "type": "brushlabels",
+        "value": value,
+        "original_width": 4,
+        "original_height": 4,
+        "image_rotation": 0,
+        "meta": {"model_version": version},
+    }
     return {"task": task_id, "result": [region], "score": 0.25, "model_version": version}
 
 
 def draft(studio: Any, task_id: int) -> None:
     """What the editor saves by itself while somebody draws."""
     requests.post(
-        f"{studio.url}/api/tasks/{task_id}/drafts", headers={"Authorization": f"Token {studio.token}"},
-        json={"result": row(task_id, "person")["result"], "lead_time": 1}, timeout=30,
-    ).raise_for_status()  # fmt: skip
+        f"{studio.url}/api/tasks/{task_id}/drafts",
+        headers={"Authorization": f"Token {studio.token}"},
+        json={"result": row(task_id, "person")["result"], "lead_time": 1},
+        timeout=30,
+    ).raise_for_status()
 
 
 def test_untouched_tasks_come_by_id_with_their_versions(
@@ -60,8 +69,10 @@ def test_untouched_tasks_come_by_id_with_their_versions(
     rest, left = store.untouched(after=found[-1].task_id, limit=2)
 
     assert [(each.task_id, each.versions, each.stored) for each in (*found, *rest)] == [
-        (ids[3], {"v1", "v2"}, 2), (ids[4], frozenset(), 0), (ids[5], {"v1"}, 1),
-    ]  # fmt: skip
+        (ids[3], {"v1", "v2"}, 2),
+        (ids[4], frozenset(), 0),
+        (ids[5], {"v1"}, 1),
+    ]
     assert (total, left) == (3, 1)
     assert found[0].data == {"image": "http://127.0.0.1:9/3.png"}
     assert store.untouched(after=ids[-1], limit=2)[0] == []

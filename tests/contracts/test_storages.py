@@ -99,9 +99,17 @@ def test_an_object_of_a_bucket_comes_by_the_tasks_resolving_address(
 ) -> None:
     """A 303 to a signed URL, or the bytes themselves, as the storage says."""
     connect(
-        label_studio, "s3", project=project_id, bucket="bucket", s3_endpoint=bucket.url, region_name="us-east-1",
-        aws_access_key_id="key", aws_secret_access_key="secret", presign=presign, use_blob_urls=True,
-    )  # fmt: skip
+        label_studio,
+        "s3",
+        project=project_id,
+        bucket="bucket",
+        s3_endpoint=bucket.url,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        presign=presign,
+        use_blob_urls=True,
+    )
     task = task_with(client, project_id, "s3://bucket/a b.png")
     allowed = ImageSource(settings=Settings(image_hosts=(f"127.0.0.1:{bucket.port}",)), label_studio=client)
     assert allowed.fetch("s3://bucket/a b.png", task_id=task["id"]) == png()

@@ -64,17 +64,26 @@ def story(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempPathFac
     folder, port = tmp_path_factory.mktemp("samloop"), free_port()
     url = f"http://127.0.0.1:{port}"
     environ = os.environ | {
-        "MODEL_DIR": str(folder / "models"), "SAMLOOP_QUEUE_DIR": str(folder / "queue"), "SAMLOOP_BACKEND_URL": url,
-        "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.token,
-        "SAMLOOP_AUTOMATIC": "1", "SAMLOOP_AUTOMATIC_POINTS": "4", "SAMLOOP_AUTOMATIC_REGIONS": "8",
-        "SAMLOOP_PREWARM": "0", "SAMLOOP_EPOCHS": "2", "SAMLOOP_TRAIN_SECONDS": "20",
-    }  # fmt: skip
+        "MODEL_DIR": str(folder / "models"),
+        "SAMLOOP_QUEUE_DIR": str(folder / "queue"),
+        "SAMLOOP_BACKEND_URL": url,
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.token,
+        "SAMLOOP_AUTOMATIC": "1",
+        "SAMLOOP_AUTOMATIC_POINTS": "4",
+        "SAMLOOP_AUTOMATIC_REGIONS": "8",
+        "SAMLOOP_PREWARM": "0",
+        "SAMLOOP_EPOCHS": "2",
+        "SAMLOOP_TRAIN_SECONDS": "20",
+    }
     environ.pop("REDIS_URL", None)
     with (folder / "up.log").open("wb") as log:
         up = subprocess.Popen(
             [sys.executable, "-P", "-m", "backend", "up", "--port", str(port)],
-            env=environ, stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            env=environ,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
         try:
             client = LabelStudio(label_studio.url, label_studio.token)
             project_id, tasks = create_project(client, sample_photographs()[: CORRECTED + WAITING])

@@ -30,9 +30,13 @@ def _left_running(folder: Path) -> list[str]:
 @pytest.mark.timeout(900)
 def test_once_swaps_a_better_checkpoint_in_and_leaves_nothing_running(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [*DEMO, "--once", "--dir", str(tmp_path)], env=os.environ | {"SAMLOOP_TRAIN_SECONDS": "120"},
-        capture_output=True, text=True, timeout=840, check=False,
-    )  # fmt: skip
+        [*DEMO, "--once", "--dir", str(tmp_path)],
+        env=os.environ | {"SAMLOOP_TRAIN_SECONDS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=840,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stderr[-4000:]
     told = json.loads(ended.stdout.splitlines()[-1])
     assert set(told) == {"project", "base_version", "version", "promoted", "evaluation", "seconds"}
@@ -100,8 +104,12 @@ def test_a_taken_port_ends_it_with_one_sentence_that_names_the_option(tmp_path: 
         port = str(taken.getsockname()[1])
         ended = subprocess.run(
             [sys.executable, "-P", "-m", "backend", "demo", "--once", "--dir", str(tmp_path), "--port", port],
-            capture_output=True, text=True, timeout=300, check=False, env=os.environ,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            env=os.environ,
+        )
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == (
         f"samloop: port {port} is taken: name another with --port, or any free one with --port 0"

@@ -44,13 +44,17 @@ def backend_url(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempP
     folder, port = tmp_path_factory.mktemp("samloop"), free_port()
     with Valkey(folder / "queue") as valkey, (folder / "serve.log").open("wb") as log:
         environment = os.environ | {
-            "REDIS_URL": valkey.start(), "MODEL_DIR": str(folder / "models"),
-            "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.token,
-        }  # fmt: skip
+            "REDIS_URL": valkey.start(),
+            "MODEL_DIR": str(folder / "models"),
+            "LABEL_STUDIO_URL": label_studio.url,
+            "LABEL_STUDIO_API_KEY": label_studio.token,
+        }
         server = subprocess.Popen(
             [sys.executable, "-P", "-m", "backend", "serve", "--port", str(port)],
-            env=environment, stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
         try:
             _wait_for_model(f"http://127.0.0.1:{port}", server=server, log_path=folder / "serve.log")
             yield f"http://127.0.0.1:{port}"

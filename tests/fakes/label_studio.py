@@ -195,11 +195,16 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
         done = [each for each in annotations if not each["was_cancelled"]]
         versions = dict.fromkeys(each["model_version"] for each in predictions)
         return task | {
-            "annotations": annotations, "predictions": predictions, "drafts": drafts, "is_labeled": bool(done),
-            "total_annotations": len(done), "cancelled_annotations": len(annotations) - len(done),
-            "total_predictions": len(predictions), "draft_exists": bool(drafts),
+            "annotations": annotations,
+            "predictions": predictions,
+            "drafts": drafts,
+            "is_labeled": bool(done),
+            "total_annotations": len(done),
+            "cancelled_annotations": len(annotations) - len(done),
+            "total_predictions": len(predictions),
+            "draft_exists": bool(drafts),
             "predictions_model_versions": ",".join(versions),
-        }  # fmt: skip
+        }
 
     # Annotations and predictions
 
@@ -211,9 +216,14 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
 
     def _annotate(self, task: Json, fields: Json) -> Json:
         known = {
-            "completed_by": 1, "was_cancelled": False, "ground_truth": False, "lead_time": None,
-            "parent_prediction": None, "parent_annotation": None, "result": [],
-        }  # fmt: skip
+            "completed_by": 1,
+            "was_cancelled": False,
+            "ground_truth": False,
+            "lead_time": None,
+            "parent_prediction": None,
+            "parent_annotation": None,
+            "result": [],
+        }
         row = self._new("annotation", known | fields | {"task": task["id"], "project": task["project"]})
         return row | {"result_count": len(row["result"])}
 
@@ -271,9 +281,12 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
     def _save_backend(self, row: Json, backend: int | None) -> Answer:
         project = self._rows["project"][row["project"]]
         setup = {
-            "project": f"{project['id']}.1795418479", "schema": project["label_config"], "hostname": self.url,
-            "access_token": self.token, "extra_params": {},
-        }  # fmt: skip
+            "project": f"{project['id']}.1795418479",
+            "schema": project["label_config"],
+            "hostname": self.url,
+            "access_token": self.token,
+            "extra_params": {},
+        }
         try:
             _ask(row, "GET", "/health")
             row["model_version"] = _ask(row, "POST", "/setup", setup)["model_version"]
@@ -333,10 +346,11 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
     def _predicted(self, row: Json, tasks: list[Json], context: Json | None) -> list[Json]:
         project = self._rows["project"][row["project"]]
         body = {
-            "tasks": [self._full(task) for task in tasks], "project": f"{project['id']}.1795418479",
+            "tasks": [self._full(task) for task in tasks],
+            "project": f"{project['id']}.1795418479",
             "label_config": project["label_config"],
             "params": {"login": None, "password": None, "context": context},
-        }  # fmt: skip
+        }
         results: list[Json] = _ask(row, "POST", "/predict", body)["results"]
         return results
 

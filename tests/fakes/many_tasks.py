@@ -52,7 +52,11 @@ class ManyTasks(FakeServer):
     def _task(self, task_id: int) -> dict[str, Any]:
         held = self.held[task_id]
         return {
-            "id": task_id, "data": {"image": f"/data/upload/1/{task_id:08d}.png"}, "total_predictions": held,
-            "predictions_model_versions": self.version if held else "", "draft_exists": False,
-            "total_annotations": int(task_id % TOUCHED_EVERY == 0), "cancelled_annotations": 0,
-        }  # fmt: skip
+            "id": task_id,
+            "data": {"image": f"/data/upload/1/{task_id:08d}.png"},
+            "total_predictions": held,
+            "predictions_model_versions": self.version if held else "",
+            "draft_exists": False,
+            "total_annotations": int(task_id % TOUCHED_EVERY == 0),
+            "cancelled_annotations": 0,
+        }

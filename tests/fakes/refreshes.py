@@ -70,10 +70,16 @@ class RefreshLab:
     def worker(self) -> Iterator["subprocess.Popen[bytes]"]:
         """A worker that refreshes, killed at the end if it still runs."""
         environ = {
-            **os.environ, "REDIS_URL": self.url, "MODEL_DIR": str(self.folder / "models"), "PYTHONPATH": str(ROOT),
-            "LABEL_STUDIO_URL": self.studio.url, "LABEL_STUDIO_API_KEY": self.studio.token,
-            "SAMLOOP_BACKEND_URL": self.backend.url, "SAMLOOP_REFRESH_RATE": "0", **self.settings,
-        }  # fmt: skip
+            **os.environ,
+            "REDIS_URL": self.url,
+            "MODEL_DIR": str(self.folder / "models"),
+            "PYTHONPATH": str(ROOT),
+            "LABEL_STUDIO_URL": self.studio.url,
+            "LABEL_STUDIO_API_KEY": self.studio.token,
+            "SAMLOOP_BACKEND_URL": self.backend.url,
+            "SAMLOOP_REFRESH_RATE": "0",
+            **self.settings,
+        }
         with (
             (self.folder / "worker.log").open("ab") as log,
             subprocess.Popen(

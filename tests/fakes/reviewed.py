@@ -49,9 +49,15 @@ def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, image
         ]
         client.create_annotation(task["id"], regions, was_cancelled=number == images)
     settings = Settings(
-        model=str(tiny_sam_dir), device="cpu", model_dir=folder / "models", cache_dir=folder / "cache",
-        train_epochs=1, label_studio_url=studio.url, label_studio_api_key=studio.token, poll_seconds=0.1,
-    )  # fmt: skip
+        model=str(tiny_sam_dir),
+        device="cpu",
+        model_dir=folder / "models",
+        cache_dir=folder / "cache",
+        train_epochs=1,
+        label_studio_url=studio.url,
+        label_studio_api_key=studio.token,
+        poll_seconds=0.1,
+    )
     # A random SAM does not get better on discs at will; what is promoted here is what a test promotes.
     verdict = Verdict(promote=False, reasons=("no certain gain over <i>tiny</i>",))
     with patch("finetuner.deciding.outcome.judge", lambda *_, **__: verdict):

@@ -36,8 +36,13 @@ CONFIG = """<View><Image name="image" value="$image"/>
 def keypoint(x: Any = 50, y: Any = 50) -> dict[str, Any]:
     value = {"x": x, "y": y, "width": 0.3, "keypointlabels": ["Coin"]}
     return {
-        "id": "k", "type": "keypointlabels", "from_name": "kp", "to_name": "image", "is_positive": True, "value": value,
-    }  # fmt: skip
+        "id": "k",
+        "type": "keypointlabels",
+        "from_name": "kp",
+        "to_name": "image",
+        "is_positive": True,
+        "value": value,
+    }
 
 
 def picture(*, width_px: int = 96, height_px: int = 64, form: str = "PNG", **options: Any) -> bytes:
@@ -157,9 +162,13 @@ def serving(folder: Path, *, model: Path, redis_url: str, studio: FakeLabelStudi
         settings: further settings.
     """
     known = dict(
-        model=str(model), model_dir=folder / "models", cache_dir=folder / "cache", poll_seconds=0.2,
-        label_studio_url=studio.url, label_studio_api_key=studio.token,
-    )  # fmt: skip
+        model=str(model),
+        model_dir=folder / "models",
+        cache_dir=folder / "cache",
+        poll_seconds=0.2,
+        label_studio_url=studio.url,
+        label_studio_api_key=studio.token,
+    )
     redis = Redis.from_url(redis_url)
     app = create_app(Settings(**(known | settings)), connection=redis)
     # With its protocol named: asyncio sets TCP_NODELAY on such sockets alone, and without it each answer takes 40 ms.

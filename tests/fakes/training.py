@@ -90,10 +90,13 @@ class Lab:
     def worker(self, *, seconds: float = 0.1, burst: bool = False) -> Iterator[subprocess.Popen[bytes]]:
         """A worker process, killed at the end if it still runs."""
         environment = {
-            **os.environ, "REDIS_URL": self.url, "JOURNAL": str(self.folder / "journal"),
+            **os.environ,
+            "REDIS_URL": self.url,
+            "JOURNAL": str(self.folder / "journal"),
             "PYTHONPATH": str(ROOT / "tests"),
-            "SECONDS_PLAYED": str(seconds), "BURST": "1" if burst else "",
-        }  # fmt: skip
+            "SECONDS_PLAYED": str(seconds),
+            "BURST": "1" if burst else "",
+        }
         with (
             (self.folder / f"worker-{time.monotonic_ns()}.log").open("wb") as log,
             subprocess.Popen([sys.executable, __file__], cwd=ROOT, env=environment, stdout=log, stderr=log) as process,

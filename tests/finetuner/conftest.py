@@ -49,9 +49,15 @@ def tiny_base(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> B
 def tiny_settings(tiny_sam_dir: Path, tmp_path: Path) -> Settings:
     """Settings with that model and no semantic head, everything else below `tmp_path`."""
     return Settings(
-        model=str(tiny_sam_dir), device="cpu", model_dir=tmp_path / "models", cache_dir=tmp_path / "cache",
-        train_epochs=2, train_seconds=60.0, head="promptable", forgetting=False,
-    )  # fmt: skip
+        model=str(tiny_sam_dir),
+        device="cpu",
+        model_dir=tmp_path / "models",
+        cache_dir=tmp_path / "cache",
+        train_epochs=2,
+        train_seconds=60.0,
+        head="promptable",
+        forgetting=False,
+    )
 
 
 def _discs(seed: int, *, height_px: int = 48, width_px: int = 64) -> tuple[Image.Image, list[np.ndarray]]:

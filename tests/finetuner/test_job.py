@@ -32,9 +32,13 @@ def test_a_training_runs_and_leaves_its_verdict(played: Lab) -> None:
     assert (status.phase, status.queued, status.error) == ("idle", 0, None)
     assert status.verdict is not None
     assert {name: status.verdict[name] for name in ("version", "promoted", "reason", "gain", "hd95_px", "job")} == {
-        "version": "tiny-p7-v1-000000", "promoted": True, "reason": "it is better", "gain": 0.5, "hd95_px": None,
+        "version": "tiny-p7-v1-000000",
+        "promoted": True,
+        "reason": "it is better",
+        "gain": 0.5,
+        "hd95_px": None,
         "job": job_id,
-    }  # fmt: skip
+    }
     told = played.queue.job(job_id)
     assert told is not None
     assert told["job_status"] == "finished"

@@ -119,9 +119,7 @@ def test_images_that_a_checkpoint_has_learnt_from_are_not_what_it_is_measured_on
     few.write_text(json.dumps(all_tasks[:3]))
     manifest = train_export(few, tmp_path / "images", tmp_path / "out", settings=tiny_settings, epochs=1)
     export.write_text(json.dumps(all_tasks[:6]))
-    told = evaluate_export(
-        export, tmp_path / "images", checkpoint=tmp_path / "out", settings=tiny_settings, clicks=0
-    )  # fmt: skip
+    told = evaluate_export(export, tmp_path / "images", checkpoint=tmp_path / "out", settings=tiny_settings, clicks=0)
     assert (told["images"], told["note"]) == (3, None)
     assert len(manifest.metrics["split"]["learnt"]) == 3
 
@@ -139,7 +137,7 @@ def test_a_champion_is_compared_on_images_that_it_has_not_learnt_from(
     def measured(checkpoint: Path, champion: Path) -> Json:
         return evaluate_export(
             export, images, checkpoint=checkpoint, champion=champion, settings=tiny_settings, clicks=0
-        )  # fmt: skip
+        )
 
     two, three = folders
     told = measured(two, three)
@@ -187,9 +185,16 @@ def test_a_file_that_is_no_export_is_refused(content: str, told: str, tmp_path: 
 
 @pytest.mark.parametrize(
     "uri",
-    ["/data/upload/1/0123abcd-a.png", "a.png", "/data/local-files/?d=x/y/a.png", "https://h/p/a.png?token=1",
-     "s3://bucket/k/a.png", "/data/local-files/?d=..%2F..%2Fa.png", "x\\a.png"],
-)  # fmt: skip
+    [
+        "/data/upload/1/0123abcd-a.png",
+        "a.png",
+        "/data/local-files/?d=x/y/a.png",
+        "https://h/p/a.png?token=1",
+        "s3://bucket/k/a.png",
+        "/data/local-files/?d=..%2F..%2Fa.png",
+        "x\\a.png",
+    ],
+)
 def test_images_are_looked_up_by_their_file_name_alone(uri: str, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     assert image_path(tmp_path, uri) == tmp_path / "a.png"

@@ -88,9 +88,12 @@ def _saved_mib(prompts: int, *, dtype: torch.dtype) -> float:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
         logits, scores = decode_all(
-            decoder, image=torch.randn(1, 256, 64, 64), positions=torch.randn(1, 4096, 256),
-            sparse=torch.randn(prompts, 2, 256), dense=torch.randn(1, 256, 1, 1),
-        )  # fmt: skip
+            decoder,
+            image=torch.randn(1, 256, 64, 64),
+            positions=torch.randn(1, 4096, 256),
+            sparse=torch.randn(prompts, 2, 256),
+            dense=torch.randn(1, 256, 1, 1),
+        )
         asked = [Prompt(clicks=(Click(1.0, 1.0),))] * prompts
         losses = decode_losses(
             logits.float(), scores.float(), torch.rand(prompts, 256, 256), prompts=asked, config=TrainConfig()

@@ -63,9 +63,12 @@ def told() -> list[Json]:
 def workshop(tiny_base: BaseModel, tmp_path: Path, told: list[Json]) -> Workshop:
     embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path, max_bytes=1 << 30), max_pixels=10**6)
     return Workshop(
-        base=tiny_base, embeddings=embeddings, config=CONFIG, exclusions=Exclusions(),
+        base=tiny_base,
+        embeddings=embeddings,
+        config=CONFIG,
+        exclusions=Exclusions(),
         progress=lambda phase, **figures: told.append({"phase": phase, **figures}),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -205,9 +208,20 @@ def test_what_is_served_is_compared_on_images_that_it_has_not_learnt_from(
 @pytest.mark.parametrize("metrics", [{}, {"split": None}, {"split": {"learnt": None}}, {"split": {"learnt": [1]}}])
 def test_a_manifest_that_does_not_tell_what_it_learnt_from_has_learnt_from_nothing_known(metrics: Json) -> None:
     manifest = Manifest(
-        version="", project_id=None, base_model="", base_fingerprint="", method="", parent=None, data_digest="",
-        config={}, metrics=metrics, verdict={}, excluded=(), created_at="", code_version="",
-    )  # fmt: skip
+        version="",
+        project_id=None,
+        base_model="",
+        base_fingerprint="",
+        method="",
+        parent=None,
+        data_digest="",
+        config={},
+        metrics=metrics,
+        verdict={},
+        excluded=(),
+        created_at="",
+        code_version="",
+    )
     assert learnt_images(manifest) == frozenset()
 
 

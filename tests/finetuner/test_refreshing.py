@@ -111,10 +111,20 @@ def test_what_is_promoted_while_it_waits_for_the_backend_is_what_it_waits_for(la
     """The backend goes from the first to the third at once: nobody ever serves the second."""
     registry = Registry(lab.folder / "models")
     manifest = Manifest(
-        version="", project_id=None, base_model="tiny", base_fingerprint="f" * 64, method="decoder", parent=None,
-        data_digest="d" * 64, config={}, metrics={}, verdict={}, excluded=(), created_at="2026-01-01T00:00:00+00:00",
+        version="",
+        project_id=None,
+        base_model="tiny",
+        base_fingerprint="f" * 64,
+        method="decoder",
+        parent=None,
+        data_digest="d" * 64,
+        config={},
+        metrics={},
+        verdict={},
+        excluded=(),
+        created_at="2026-01-01T00:00:00+00:00",
         code_version="0.1.0",
-    )  # fmt: skip
+    )
     first, second, third = (
         registry.publish(lab.project_id, weights=bytes([number]), manifest=manifest).version for number in range(3)
     )

@@ -88,10 +88,12 @@ def test_callbacks_and_webhooks_of_a_job_are_not_called(played: Lab, tmp_path: P
     played.connection.hset(
         "rq:job:train-7-1",
         mapping={
-            "success_callback_name": "os.system", "failure_callback_name": "os.system",
-            "stopped_callback_name": "os.system", "webhooks": '[{"url": "http://127.0.0.1:9/", "status": "finished"}]',
+            "success_callback_name": "os.system",
+            "failure_callback_name": "os.system",
+            "stopped_callback_name": "os.system",
+            "webhooks": '[{"url": "http://127.0.0.1:9/", "status": "finished"}]',
         },
-    )  # fmt: skip
+    )
     job = SafeJob.fetch("train-7-1", connection=played.connection, serializer="json")
     assert (job.success_callback, job.failure_callback, job.stopped_callback) == (None, None, None)
     with played.worker(burst=True) as worker:

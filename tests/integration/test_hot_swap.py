@@ -51,11 +51,20 @@ def publish(settings: Settings, registry: Registry) -> Publish:
         for weight in decoder.parameters():
             weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
         manifest = Manifest(
-            version="", project_id=project_id, base_model=base.name, base_fingerprint=base.fingerprint,
+            version="",
+            project_id=project_id,
+            base_model=base.name,
+            base_fingerprint=base.fingerprint,
             method="decoder",
-            parent=None, data_digest="0" * 64, config={}, metrics={}, verdict={}, excluded=(),
-            created_at="2026-11-23T00:00:00+00:00", code_version="test",
-        )  # fmt: skip
+            parent=None,
+            data_digest="0" * 64,
+            config={},
+            metrics={},
+            verdict={},
+            excluded=(),
+            created_at="2026-11-23T00:00:00+00:00",
+            code_version="test",
+        )
         return registry.publish(project_id, weights=decoder_bytes(decoder), manifest=manifest).version
 
     return make
@@ -126,11 +135,20 @@ def test_after_a_swap_to_a_version_with_a_semantic_head_batches_come_back_labell
         weight.data.zero_()
     head.offset.data.copy_(torch.tensor([0.0, 5.0, 0.0]))  # a Coin everywhere
     manifest = Manifest(
-        version="", project_id=1, base_model=base.name, base_fingerprint=base.fingerprint, method="decoder",
-        parent=None, data_digest="0" * 64, config={},
-        metrics={"semantic": {"labels": list(head.labels), "served": True}}, verdict={}, excluded=(),
-        created_at="2026-11-23T00:00:00+00:00", code_version="test",
-    )  # fmt: skip
+        version="",
+        project_id=1,
+        base_model=base.name,
+        base_fingerprint=base.fingerprint,
+        method="decoder",
+        parent=None,
+        data_digest="0" * 64,
+        config={},
+        metrics={"semantic": {"labels": list(head.labels), "served": True}},
+        verdict={},
+        excluded=(),
+        created_at="2026-11-23T00:00:00+00:00",
+        code_version="test",
+    )
     weights = with_semantic(decoder_bytes(base.model.mask_decoder), head)
     version = registry.publish(1, weights=weights, manifest=manifest).version
     batch = {name: value for name, value in click().items() if name != "params"}

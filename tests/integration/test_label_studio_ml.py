@@ -75,16 +75,27 @@ def harness(
     folder = tmp_path_factory.mktemp("harness")
     command, path = start_command(kind, folder / "python")
     settings = Settings(
-        model=str(tiny_sam_dir), model_dir=folder / "models", cache_dir=folder / "cache",
-        basic_auth_user=AUTH[0], basic_auth_pass=AUTH[1],
-    )  # fmt: skip
+        model=str(tiny_sam_dir),
+        model_dir=folder / "models",
+        cache_dir=folder / "cache",
+        basic_auth_user=AUTH[0],
+        basic_auth_pass=AUTH[1],
+    )
     port = free_port()
     with Valkey(folder / "queue") as valkey:
         redis_url = valkey.start()
-        environ = os.environ | path | {
-            "REDIS_URL": redis_url, "MODEL_DIR": str(settings.model_dir), "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
-            "SAMLOOP_MODEL": str(tiny_sam_dir), "BASIC_AUTH_USER": AUTH[0], "BASIC_AUTH_PASS": AUTH[1],
-        }  # fmt: skip
+        environ = (
+            os.environ
+            | path
+            | {
+                "REDIS_URL": redis_url,
+                "MODEL_DIR": str(settings.model_dir),
+                "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
+                "SAMLOOP_MODEL": str(tiny_sam_dir),
+                "BASIC_AUTH_USER": AUTH[0],
+                "BASIC_AUTH_PASS": AUTH[1],
+            }
+        )
         # It starts Python through a shell and outlives nobody by itself: a session of its own is ended as a whole.
         process = subprocess.Popen([*command, "--port", str(port)], cwd=ROOT, env=environ, start_new_session=True)
         try:
@@ -220,9 +231,13 @@ def test_it_listens_beyond_loopback_with_credentials_alone(tiny_sam_dir: Path) -
     environ = {name: value for name, value in os.environ.items() if not name.startswith("BASIC_AUTH")}
     done = subprocess.run(
         [COMMANDS / "python", "backend/_wsgi.py", "--host", "0.0.0.0"],
-        cwd=ROOT, env=environ | {"REDIS_URL": "redis://127.0.0.1:9"}, capture_output=True, text=True, timeout=300,
+        cwd=ROOT,
+        env=environ | {"REDIS_URL": "redis://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        timeout=300,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     assert "set BASIC_AUTH_USER and BASIC_AUTH_PASS" in done.stderr
     assert "Traceback" not in done.stderr

@@ -31,9 +31,13 @@ def house() -> Iterator[tuple[FakeLabelStudio, int, list[dict[str, Any]]]]:
 
 def environ(studio: FakeLabelStudio, model: Path, **more: str) -> dict[str, str]:
     known = {
-        "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token, "SAMLOOP_MODEL": str(model),
-        "SAMLOOP_CACHE_MIB": str(CACHE_MIB), "SAMLOOP_DISK_MIB": "64", "SAMLOOP_POLL_SECONDS": "0.2",
-    }  # fmt: skip
+        "LABEL_STUDIO_URL": studio.url,
+        "LABEL_STUDIO_API_KEY": studio.token,
+        "SAMLOOP_MODEL": str(model),
+        "SAMLOOP_CACHE_MIB": str(CACHE_MIB),
+        "SAMLOOP_DISK_MIB": "64",
+        "SAMLOOP_POLL_SECONDS": "0.2",
+    }
     return known | more
 
 
@@ -71,10 +75,20 @@ class Day:
 
     def publish(self, project_id: int) -> str:
         manifest = Manifest(
-            version="", project_id=project_id, base_model=self.base.name, base_fingerprint=self.base.fingerprint,
-            method="decoder", parent=None, data_digest="0" * 64, config={}, metrics={}, verdict={}, excluded=(),
-            created_at="2026-11-23T00:00:00+00:00", code_version="test",
-        )  # fmt: skip
+            version="",
+            project_id=project_id,
+            base_model=self.base.name,
+            base_fingerprint=self.base.fingerprint,
+            method="decoder",
+            parent=None,
+            data_digest="0" * 64,
+            config={},
+            metrics={},
+            verdict={},
+            excluded=(),
+            created_at="2026-11-23T00:00:00+00:00",
+            code_version="test",
+        )
         weights = decoder_bytes(decoder_of(self.base, None))
         return self.registry.publish(project_id, weights=weights, manifest=manifest).version
 

@@ -70,9 +70,15 @@ def _png(pixels: Any) -> bytes:
 def _box() -> dict[str, Any]:
     value = {"x": 20, "y": 20, "width": 50, "height": 50, "rotation": 0, "rectanglelabels": ["Disc"]}
     return {
-        "id": "b", "type": "rectanglelabels", "from_name": "box", "to_name": "image", "value": value,
-        "original_width": 48, "original_height": 32, "image_rotation": 0,
-    }  # fmt: skip
+        "id": "b",
+        "type": "rectanglelabels",
+        "from_name": "box",
+        "to_name": "image",
+        "value": value,
+        "original_width": 48,
+        "original_height": 32,
+        "image_rotation": 0,
+    }
 
 
 def _publish(registry: Registry, project_id: int, *, model: Path, cache: Path, seed: int) -> str:
@@ -81,10 +87,20 @@ def _publish(registry: Registry, project_id: int, *, model: Path, cache: Path, s
     for weight in decoder.parameters():
         weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
     manifest = Manifest(
-        version="", project_id=project_id, base_model=base.name, base_fingerprint=base.fingerprint, method="decoder",
-        parent=None, data_digest="0" * 64, config={}, metrics={}, verdict={}, excluded=(),
-        created_at="2026-11-23T00:00:00+00:00", code_version="test",
-    )  # fmt: skip
+        version="",
+        project_id=project_id,
+        base_model=base.name,
+        base_fingerprint=base.fingerprint,
+        method="decoder",
+        parent=None,
+        data_digest="0" * 64,
+        config={},
+        metrics={},
+        verdict={},
+        excluded=(),
+        created_at="2026-11-23T00:00:00+00:00",
+        code_version="test",
+    )
     return registry.publish(project_id, weights=decoder_bytes(decoder), manifest=manifest).version
 
 
@@ -96,10 +112,13 @@ def story(label_studio: LabelStudioProcess) -> Story:
 @pytest.fixture
 def environ(story: Story, tiny_sam_dir: Path) -> dict[str, str]:
     return {
-        "LABEL_STUDIO_URL": story.studio.url, "LABEL_STUDIO_API_KEY": story.studio.token,
-        "SAMLOOP_MODEL": str(tiny_sam_dir), "SAMLOOP_POLL_SECONDS": "0.2", "SAMLOOP_REFRESH_RATE": str(RATE),
+        "LABEL_STUDIO_URL": story.studio.url,
+        "LABEL_STUDIO_API_KEY": story.studio.token,
+        "SAMLOOP_MODEL": str(tiny_sam_dir),
+        "SAMLOOP_POLL_SECONDS": "0.2",
+        "SAMLOOP_REFRESH_RATE": str(RATE),
         "SAMLOOP_KEEP_PREDICTIONS": "2",
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -111,14 +130,18 @@ def backend(environ: dict[str, str], tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture
 def worker(backend: Served, environ: dict[str, str], tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     own = {
-        "REDIS_URL": live_url(tmp_path / "server" / "queue") or "", "SAMLOOP_BACKEND_URL": backend.url,
-        "MODEL_DIR": str(tmp_path / "server" / "models"), "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
+        "REDIS_URL": live_url(tmp_path / "server" / "queue") or "",
+        "SAMLOOP_BACKEND_URL": backend.url,
+        "MODEL_DIR": str(tmp_path / "server" / "models"),
+        "PYTHONPATH": str(ROOT),
+    }
     with (tmp_path / "worker.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "backend", "worker", "--refresh"], env={**os.environ, **environ, **own}, stdout=log,
+            [sys.executable, "-m", "backend", "worker", "--refresh"],
+            env={**os.environ, **environ, **own},
+            stdout=log,
             stderr=log,
-        )  # fmt: skip
+        )
         yield process
         process.terminate()
         process.wait(120)

@@ -178,9 +178,14 @@ def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_h
     """From Label Studio's webhook over the queue and the registry to the mask that a click gets."""
     project_id = annotated_project(studio, images=3)
     settings = Settings(
-        model=str(lively_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache", poll_seconds=0.1,
-        label_studio_url=studio.url, label_studio_api_key=studio.token, refresh=False,
-    )  # fmt: skip
+        model=str(lively_dir),
+        model_dir=tmp_path / "models",
+        cache_dir=tmp_path / "cache",
+        poll_seconds=0.1,
+        label_studio_url=studio.url,
+        label_studio_api_key=studio.token,
+        refresh=False,
+    )
     registry = Registry(settings.model_dir)
     with TestClient(create_app(settings, connection=connect(redis_url))) as client:
         wait_for(lambda: client.get("/health").json()["model"] == "ready")
@@ -215,9 +220,11 @@ def clicked(client: TestClient, project_id: int, picture: str) -> tuple[str, np.
     value = {"x": 75.0, "y": 50.0, "width": 0.3, "keypointlabels": ["Disc"]}
     point = {"type": "keypointlabels", "from_name": "kp", "is_positive": True, "value": value}
     body = {
-        "tasks": [{"id": 1, "data": {"image": picture}}], "project": f"{project_id}.1", "label_config": CLICKABLE,
+        "tasks": [{"id": 1, "data": {"image": picture}}],
+        "project": f"{project_id}.1",
+        "label_config": CLICKABLE,
         "params": {"context": {"result": [point]}},
-    }  # fmt: skip
+    }
     answer = client.post("/predict", json=body)
     assert answer.status_code == 200, answer.text
     (prediction,) = answer.json()["results"]

@@ -90,7 +90,7 @@ class LabelStudioProcess:
             "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
             "PYTHONUNBUFFERED": "1",
             **self._extra,
-        }  # fmt: skip
+        }
 
     def start(self) -> Self:
         """Start it and come back when `/health` answers; 35 s in a new folder, 5 s later.

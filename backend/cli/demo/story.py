@@ -298,10 +298,16 @@ def _stay(house: House, narrator: _Narrator) -> None:
     else:
         project_id, _, _ = _set_up(house, narrator, waiting=_WAITING)
         kept.write_text(json.dumps({"project": project_id}))
-    sys.stderr.write(_GUIDE.format(
-        url=house.label_studio.url, project=project_id, user=house.label_studio.user,
-        password=house.label_studio.password, waiting=_WAITING, backend=house.url,
-    ))  # fmt: skip
+    sys.stderr.write(
+        _GUIDE.format(
+            url=house.label_studio.url,
+            project=project_id,
+            user=house.label_studio.user,
+            password=house.label_studio.password,
+            waiting=_WAITING,
+            backend=house.url,
+        )
+    )
     told, served = _Told(narrator.say), house.status(project_id)["served"]["version"]
     verdict = None
     while True:

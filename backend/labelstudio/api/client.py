@@ -205,9 +205,10 @@ class LabelStudio:
         """
         views = self.views(project_id)
         wanted = {
-            "title": title, "ordering": list(ordering),
+            "title": title,
+            "ordering": list(ordering),
             "filters": {"conjunction": conjunction, "items": list(filters)},
-        }  # fmt: skip
+        }
         for view in views:
             if _object(view.get("data") or {}).get("title") == title:
                 body = {"project": project_id, "data": _object(view["data"]) | wanted}
@@ -229,9 +230,10 @@ class LabelStudio:
             return [
                 f"tasks:{each['id']}"
                 for each in columns
-                if each.get("target", "tasks") == "tasks" and each["id"] not in but
+                if each.get("target", "tasks") == "tasks"
+                and each["id"] not in but
                 and not (each.get("visibility_defaults") or {}).get(where, True)
-            ]  # fmt: skip
+            ]
 
         return {"explore": hidden("explore", but=shown), "labeling": hidden("labeling", but=())}
 
@@ -276,9 +278,13 @@ class LabelStudio:
         if basic_auth:
             headers["Authorization"] = "Basic " + base64.b64encode(":".join(basic_auth).encode()).decode()
         body = {
-            "project": project_id, "url": url, "headers": headers, "is_active": True, "send_payload": True,
+            "project": project_id,
+            "url": url,
+            "headers": headers,
+            "is_active": True,
+            "send_payload": True,
             "send_for_all_actions": True,
-        }  # fmt: skip
+        }
         known = [each for each in self.webhooks(project_id) if each["url"] == url]
         if not known:
             try:

@@ -100,9 +100,11 @@ class PredictionStore:
 
     def _states(self, items: list[Json], *, limit: int) -> tuple[list[TaskState], int]:
         versions = {
-            "filter": "filter:tasks:predictions_model_versions", "operator": "not_contains", "type": "List",
+            "filter": "filter:tasks:predictions_model_versions",
+            "operator": "not_contains",
+            "type": "List",
             "value": ["samloop: no version is called so"],
-        }  # fmt: skip
+        }
         found, total = self._tasks([*items, versions], limit=limit)
         return [_state(task) for task in found], total
 
@@ -165,9 +167,11 @@ class PredictionStore:
     def on_touched_tasks(self, version: str) -> bool:
         """Whether a task that somebody annotated, skipped or drafted may hold a prediction of this version."""
         held = {
-            "filter": "filter:tasks:predictions_model_versions", "operator": "contains", "type": "List",
+            "filter": "filter:tasks:predictions_model_versions",
+            "operator": "contains",
+            "type": "List",
             "value": [version],
-        }  # fmt: skip
+        }
         drafted = {"filter": "filter:tasks:draft_exists", "operator": "equal", "type": "Boolean", "value": True}
         kinds = (_item("total_annotations", "greater", 0), _item("cancelled_annotations", "greater", 0), drafted)
         return any(self._tasks([held, kind], limit=1)[1] for kind in kinds)
@@ -188,9 +192,12 @@ def _state(task: Json) -> TaskState:
     touched = bool(task.get("total_annotations") or task.get("cancelled_annotations") or task.get("draft_exists"))
     data = task.get("data")
     return TaskState(
-        int(task["id"]), frozenset(str(each or "") for each in versions), stored, touched,
+        int(task["id"]),
+        frozenset(str(each or "") for each in versions),
+        stored,
+        touched,
         data if isinstance(data, dict) else {},
-    )  # fmt: skip
+    )
 
 
 def _object(reply: object) -> Json:

@@ -64,9 +64,15 @@ def brush_region(  # noqa: PLR0913 - a region has that many fields, each by its 
     """Return a `brushlabels` region (`brush` without labels), as `regions_of_mask` does; of an empty mask too."""
     height_px, width_px = mask.shape
     return _region(
-        _brush(mask, 0.0)[0], control=control, label=label, score=score, model_version=model_version,
-        region_id=region_id, height_px=height_px, width_px=width_px,
-    )  # fmt: skip
+        _brush(mask, 0.0)[0],
+        control=control,
+        label=label,
+        score=score,
+        model_version=model_version,
+        region_id=region_id,
+        height_px=height_px,
+        width_px=width_px,
+    )
 
 
 def prediction(regions: Sequence[dict[str, Any]], *, model_version: str, score: float | None = None) -> dict[str, Any]:

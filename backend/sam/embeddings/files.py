@@ -68,9 +68,11 @@ class DiskEmbeddings:
             found = _parsed(data)
         except (SafetensorError, KeyError, ValueError) as fault:
             log.warning(
-                "the embedding %s is damaged, or of another version, and was removed: %s", path, str(fault)[:200],
+                "the embedding %s is damaged, or of another version, and was removed: %s",
+                path,
+                str(fault)[:200],
                 extra={"event": "embedding.damaged"},
-            )  # fmt: skip
+            )
             with suppress(OSError):
                 path.unlink()
             return None

@@ -110,8 +110,10 @@ def _write_onnx(base: BaseModel, folder: Path) -> None:
 
 
 _WRITERS: Mapping[Format, Callable[[BaseModel, Path], None]] = {
-    "hf": _write_hf, "sam": _write_sam, "onnx": _write_onnx,
-}  # fmt: skip
+    "hf": _write_hf,
+    "sam": _write_sam,
+    "onnx": _write_onnx,
+}
 
 
 def _describe(origin: Origin, *, how: Format, folder: Path) -> None:

@@ -44,7 +44,7 @@ _RENAMES = tuple(
         (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.1\.", r"\1.layers.0."),
         (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.2\.", r"\1.proj_out."),
     )
-)  # fmt: skip
+)
 _BATCH_NORM_EPS = 1e-5
 
 

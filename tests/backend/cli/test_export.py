@@ -40,10 +40,20 @@ def version(tmp_path: Path, tiny_sam_dir: Path) -> str:
     decoder = decoder_of(base, None)
     decoder.iou_token.weight.mul_(2)
     manifest = Manifest(
-        version="", project_id=3, base_model=str(tiny_sam_dir), base_fingerprint=base.fingerprint, method="decoder",
-        parent=None, data_digest="d" * 64, config={}, metrics={}, verdict={}, excluded=(),
-        created_at="2026-11-23T00:00:00+00:00", code_version="test",
-    )  # fmt: skip
+        version="",
+        project_id=3,
+        base_model=str(tiny_sam_dir),
+        base_fingerprint=base.fingerprint,
+        method="decoder",
+        parent=None,
+        data_digest="d" * 64,
+        config={},
+        metrics={},
+        verdict={},
+        excluded=(),
+        created_at="2026-11-23T00:00:00+00:00",
+        code_version="test",
+    )
     registry = Registry(tmp_path / "models")
     made = registry.publish(3, weights=decoder_bytes(decoder), manifest=manifest).version
     registry.promote(3, made, reason="test")

@@ -17,8 +17,11 @@ def test_a_table_stands_on_its_own_below_the_line_of_its_phase(capsys: pytest.Ca
     print_progress("checking", images=40, table=TABLE)
     print_progress("training", loss=0.25)
     assert capsys.readouterr().err.splitlines() == [
-        "checking    40 images", "label    objects", "Nucleus      387", "training    loss 0.250",
-    ]  # fmt: skip
+        "checking    40 images",
+        "label    objects",
+        "Nucleus      387",
+        "training    loss 0.250",
+    ]
 
 
 def test_whoever_follows_a_queued_training_sees_the_table_once(
@@ -28,9 +31,12 @@ def test_whoever_follows_a_queued_training_sees_the_table_once(
         return SimpleNamespace(phase=phase, progress=progress, error=None, verdict={"reason": "it is better"})
 
     seen = iter(
-        [status("queued", {}), *(status("training", {"epoch": epoch, "table": TABLE}) for epoch in (1, 2)),
-         status("idle", {})]
-    )  # fmt: skip
+        [
+            status("queued", {}),
+            *(status("training", {"epoch": epoch, "table": TABLE}) for epoch in (1, 2)),
+            status("idle", {}),
+        ]
+    )
     monkeypatch.setattr(queue.time, "sleep", lambda _: None)
     queue._follow(SimpleNamespace(status=lambda _: next(seen)), 7)
     told = capsys.readouterr()
@@ -68,10 +74,14 @@ def test_the_table_of_evaluate_compares_with_the_champion_too(
 ) -> None:
     monkeypatch.setattr(learning, "out", Console(width=160))
     told = {
-        "images": 9, "objects": 90, "base": _report(0.5), "candidate": _report(0.7, semantic={"iou": 0.61}),
-        "difference": _differences(0.2), "note": "as told",
+        "images": 9,
+        "objects": 90,
+        "base": _report(0.5),
+        "candidate": _report(0.7, semantic={"iou": 0.61}),
+        "difference": _differences(0.2),
+        "note": "as told",
         **({"served": _report(0.6), "difference_to_served": _differences(0.1)} if champion else {"served": None}),
-    }  # fmt: skip
+    }
     learning._print_report(told)
     shown = capsys.readouterr().out
     assert "90 held-out objects on 9 images" in shown

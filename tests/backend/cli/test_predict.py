@@ -42,8 +42,11 @@ def folder(tmp_path: Path, tiny_sam_dir: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in "ab":
         Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / "images" / f"{name}.png")
     region = {
-        "type": "brushlabels", "from_name": "tag", "to_name": "image", "value": {"brushlabels": ["Disc"]},
-    }  # fmt: skip
+        "type": "brushlabels",
+        "from_name": "tag",
+        "to_name": "image",
+        "value": {"brushlabels": ["Disc"]},
+    }
     tasks = [
         {"id": n, "data": {"image": f"/data/upload/1/{name}.png"}, "annotations": [{"result": [region]}]}
         for n, name in enumerate(("a", "b", "gone"))
@@ -66,10 +69,20 @@ def write(folder: Path, model: Path, make: Callable[[SemanticHead], None]) -> No
     head = new_head(base, labels=("Disc",))
     make(head)
     manifest = Manifest(
-        version="tiny-v1", project_id=None, base_model=base.name, base_fingerprint=base.fingerprint, method="decoder",
-        parent=None, data_digest="0" * 64, config={}, metrics={"semantic": {"labels": ["Disc"], "served": True}},
-        verdict={}, excluded=(), created_at="2026-11-23T00:00:00+00:00", code_version="test",
-    )  # fmt: skip
+        version="tiny-v1",
+        project_id=None,
+        base_model=base.name,
+        base_fingerprint=base.fingerprint,
+        method="decoder",
+        parent=None,
+        data_digest="0" * 64,
+        config={},
+        metrics={"semantic": {"labels": ["Disc"], "served": True}},
+        verdict={},
+        excluded=(),
+        created_at="2026-11-23T00:00:00+00:00",
+        code_version="test",
+    )
     write_checkpoint(folder, weights=with_semantic(decoder_bytes(base.model.mask_decoder), head), manifest=manifest)
 
 

@@ -28,10 +28,20 @@ def samloop(tmp_path: Path) -> Samloop:
 def published(tmp_path: Path) -> list[str]:
     registry = Registry(tmp_path / "models")
     manifest = Manifest(
-        version="", project_id=3, base_model="mobile-sam", base_fingerprint="0" * 64, method="decoder", parent=None,
-        data_digest="0" * 64, config={}, metrics={}, verdict={}, excluded=(),
-        created_at="2026-11-23T00:00:00+00:00", code_version="test",
-    )  # fmt: skip
+        version="",
+        project_id=3,
+        base_model="mobile-sam",
+        base_fingerprint="0" * 64,
+        method="decoder",
+        parent=None,
+        data_digest="0" * 64,
+        config={},
+        metrics={},
+        verdict={},
+        excluded=(),
+        created_at="2026-11-23T00:00:00+00:00",
+        code_version="test",
+    )
     return [registry.publish(3, weights=bytes([n]) * 64, manifest=manifest).version for n in range(2)]
 
 

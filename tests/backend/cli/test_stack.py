@@ -105,10 +105,13 @@ def test_all_of_it_comes_up_and_what_is_killed_comes_back(up: Up) -> None:
 @pytest.mark.parametrize(
     ("host", "url"),
     [
-        ("127.0.0.1", "http://127.0.0.1:9"), ("0.0.0.0", "http://127.0.0.1:9"), ("::", "http://[::1]:9"),
-        ("10.1.2.3", "http://10.1.2.3:9"), ("localhost", "http://localhost:9"),
+        ("127.0.0.1", "http://127.0.0.1:9"),
+        ("0.0.0.0", "http://127.0.0.1:9"),
+        ("::", "http://[::1]:9"),
+        ("10.1.2.3", "http://10.1.2.3:9"),
+        ("localhost", "http://localhost:9"),
     ],
-)  # fmt: skip
+)
 def test_the_server_is_asked_where_it_listens(host: str, url: str) -> None:
     assert stack._own_url(host, 9) == url
 

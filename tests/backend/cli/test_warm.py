@@ -47,10 +47,15 @@ def project_id(studio: FakeLabelStudio) -> int:
 def samloop(studio: FakeLabelStudio, tiny_sam_dir: Path, tmp_path: Path) -> Samloop:
     def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
         environ = {
-            "PATH": os.environ["PATH"], "HOME": str(tmp_path), "COLUMNS": "200",
-            "PYTHONPATH": str(Path(__file__).parents[3]), "SAMLOOP_CACHE_DIR": str(tmp_path / "cache"),
-            "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token, "SAMLOOP_MODEL": str(tiny_sam_dir),
-        }  # fmt: skip
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "COLUMNS": "200",
+            "PYTHONPATH": str(Path(__file__).parents[3]),
+            "SAMLOOP_CACHE_DIR": str(tmp_path / "cache"),
+            "LABEL_STUDIO_URL": studio.url,
+            "LABEL_STUDIO_API_KEY": studio.token,
+            "SAMLOOP_MODEL": str(tiny_sam_dir),
+        }
         command = [sys.executable, "-m", "backend", *words]
         return subprocess.run(command, env=environ | more, capture_output=True, text=True, check=False, timeout=300)
 

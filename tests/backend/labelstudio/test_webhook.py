@@ -41,9 +41,29 @@ def test_a_project_is_named_in_three_ways(told: Any, project_id: int) -> None:
 
 @pytest.mark.parametrize(
     "told",
-    [None, "", "../../x", "1.1\n", "1\n", " 1", "1.", ".1", "-1", 0, "0", -1, 1.5, True, [], {}, "\u0661", "1e3",
-     "1" * 13, 10**12],
-)  # fmt: skip
+    [
+        None,
+        "",
+        "../../x",
+        "1.1\n",
+        "1\n",
+        " 1",
+        "1.",
+        ".1",
+        "-1",
+        0,
+        "0",
+        -1,
+        1.5,
+        True,
+        [],
+        {},
+        "\u0661",
+        "1e3",
+        "1" * 13,
+        10**12,
+    ],
+)
 def test_anything_else_is_no_project(told: Any) -> None:
     with pytest.raises(BadInput, match="not the number of a project"):
         project_id_of(told)

@@ -95,11 +95,17 @@ def test_the_prediction_of_another_model_is_not_ours() -> None:
 @pytest.mark.parametrize(
     "broken",
     [
-        {"original_width": 59}, {"original_width": True}, {"original_height": -40}, {"original_height": "40"},
-        {"value": None}, {"value": {"format": "rle", "rle": [1, 2, 3]}}, {"original_width": 10**9},
-        {"type": "vectorlabels"}, {"value": {"format": "rle", "brushlabels": [7]}},
+        {"original_width": 59},
+        {"original_width": True},
+        {"original_height": -40},
+        {"original_height": "40"},
+        {"value": None},
+        {"value": {"format": "rle", "rle": [1, 2, 3]}},
+        {"original_width": 10**9},
+        {"type": "vectorlabels"},
+        {"value": {"format": "rle", "brushlabels": [7]}},
     ],
-)  # fmt: skip
+)
 def test_regions_that_cannot_be_read_are_unknown_on_either_side(broken: dict[str, Any]) -> None:
     ours = region(square())
     odd = ours | broken

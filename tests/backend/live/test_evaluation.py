@@ -100,9 +100,15 @@ def test_an_update_replaces_and_a_deletion_or_a_skip_removes(project: Project) -
     live.told(project.project_id, [project.change(first.annotation_id, result=[region(10, region_id=ours["id"])])])
     live.compare_waiting()
     assert live.figures(project.project_id)["v1"] | {"labels": {}} == {
-        "n": 2, "iou": pytest.approx((1 + 1 / 3) / 2), "boundary_iou": pytest.approx(0.5, abs=0.3), "untouched": 0.5,
-        "annotations": 2, "lead_time_s": None, "boundary_iou_ema": pytest.approx(0.9, abs=0.1), "labels": {},
-    }  # fmt: skip
+        "n": 2,
+        "iou": pytest.approx((1 + 1 / 3) / 2),
+        "boundary_iou": pytest.approx(0.5, abs=0.3),
+        "untouched": 0.5,
+        "annotations": 2,
+        "lead_time_s": None,
+        "boundary_iou_ema": pytest.approx(0.9, abs=0.1),
+        "labels": {},
+    }
     gone = annotation_changes({"action": "ANNOTATIONS_DELETED", "annotations": [{"id": other.annotation_id}]})
     live.told(project.project_id, gone)
     live.compare_waiting()

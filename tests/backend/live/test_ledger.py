@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from backend.live.ledger import Ledger
 
 MASK = st.tuples(
-    st.sampled_from(["v1", "v2"]), st.sampled_from(["Coin", "Key"]),
-    st.floats(0, 1), st.floats(0, 1), st.booleans(),
-)  # fmt: skip
+    st.sampled_from(["v1", "v2"]),
+    st.sampled_from(["Coin", "Key"]),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.booleans(),
+)
 SEEN = {"k": "seen", "p": "me", "s": 1.0}
 LINE = st.one_of(
     st.tuples(st.just("done"), st.integers(1, 4), st.lists(MASK, max_size=3), st.none() | st.floats(0, 100)),

@@ -15,22 +15,34 @@ def again(mask: np.ndarray) -> np.ndarray:
     ellipse = ellipse_of_mask(mask)
     assert ellipse is not None
     return fill_ellipse(
-        center_x_px=ellipse.center_x_px, center_y_px=ellipse.center_y_px, radius_x_px=ellipse.radius_x_px,
-        radius_y_px=ellipse.radius_y_px, rotation_deg=ellipse.rotation_deg, height_px=mask.shape[0],
+        center_x_px=ellipse.center_x_px,
+        center_y_px=ellipse.center_y_px,
+        radius_x_px=ellipse.radius_x_px,
+        radius_y_px=ellipse.radius_y_px,
+        rotation_deg=ellipse.rotation_deg,
+        height_px=mask.shape[0],
         width_px=mask.shape[1],
-    )  # fmt: skip
+    )
 
 
 @settings(deadline=None)
 @given(
-    x=st.floats(60, 90), y=st.floats(60, 90), along=st.floats(8, 55), across=st.floats(8, 55),
+    x=st.floats(60, 90),
+    y=st.floats(60, 90),
+    along=st.floats(8, 55),
+    across=st.floats(8, 55),
     rotation=st.floats(-720, 720),
-)  # fmt: skip
+)
 def test_a_true_ellipse_comes_back(x: float, y: float, along: float, across: float, rotation: float) -> None:
     mask = fill_ellipse(
-        center_x_px=x, center_y_px=y, radius_x_px=along, radius_y_px=across, rotation_deg=rotation,
-        height_px=150, width_px=160,
-    )  # fmt: skip
+        center_x_px=x,
+        center_y_px=y,
+        radius_x_px=along,
+        radius_y_px=across,
+        rotation_deg=rotation,
+        height_px=150,
+        width_px=160,
+    )
     ellipse = ellipse_of_mask(mask)
     assert ellipse is not None
     assert iou(again(mask), mask) > 0.97

@@ -21,9 +21,13 @@ def filled(polygons: tuple[np.ndarray, ...], shape: tuple[int, int]) -> np.ndarr
 
 def disc(side_px: int, radius_px: float, *, x: float = 0.5, y: float = 0.5) -> np.ndarray:
     return fill_ellipse(
-        center_x_px=x * side_px, center_y_px=y * side_px, radius_x_px=float(radius_px), radius_y_px=float(radius_px),
-        height_px=side_px, width_px=side_px,
-    )  # fmt: skip
+        center_x_px=x * side_px,
+        center_y_px=y * side_px,
+        radius_x_px=float(radius_px),
+        radius_y_px=float(radius_px),
+        height_px=side_px,
+        width_px=side_px,
+    )
 
 
 @st.composite

@@ -61,9 +61,14 @@ def test_a_polygon_worked_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch)
 @given(rotation=st.floats(-720, 720), rx=st.floats(0.5, 12), ry=st.floats(0.5, 12))
 def test_an_ellipse_holds_the_centres_that_its_equation_holds(rotation: float, rx: float, ry: float) -> None:
     mask = fill_ellipse(
-        center_x_px=14.2, center_y_px=9.7, radius_x_px=rx, radius_y_px=ry, rotation_deg=rotation,
-        height_px=HEIGHT, width_px=WIDTH,
-    )  # fmt: skip
+        center_x_px=14.2,
+        center_y_px=9.7,
+        radius_x_px=rx,
+        radius_y_px=ry,
+        rotation_deg=rotation,
+        height_px=HEIGHT,
+        width_px=WIDTH,
+    )
     turn = np.radians(rotation)
     x, y = np.meshgrid(np.arange(WIDTH) + 0.5 - 14.2, np.arange(HEIGHT) + 0.5 - 9.7)
     value = ((x * np.cos(turn) + y * np.sin(turn)) / rx) ** 2 + ((y * np.cos(turn) - x * np.sin(turn)) / ry) ** 2
@@ -79,9 +84,14 @@ def test_an_ellipse_without_a_radius_or_outside_is_empty() -> None:
 
 def test_a_rectangle_turns_clockwise_about_its_top_left_corner() -> None:
     turned = fill_rectangle(
-        x_px=10.0, y_px=5.0, rectangle_width_px=8.0, rectangle_height_px=3.0, rotation_deg=90.0,
-        height_px=HEIGHT, width_px=WIDTH,
-    )  # fmt: skip
+        x_px=10.0,
+        y_px=5.0,
+        rectangle_width_px=8.0,
+        rectangle_height_px=3.0,
+        rotation_deg=90.0,
+        height_px=HEIGHT,
+        width_px=WIDTH,
+    )
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[5:13, 7:10] = True
     assert np.array_equal(turned, expected)

@@ -21,11 +21,33 @@ def test_a_public_host_is_allowed_at_the_address_that_was_checked() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "127.8.8.8", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
-     "224.0.0.1", "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1",
-     "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1", "fd00:ec2::254",
-     "nonsense"],
-)  # fmt: skip
+    [
+        "127.0.0.1",
+        "127.8.8.8",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "100.64.0.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fc00::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "::127.0.0.1",
+        "fd00:ec2::254",
+        "nonsense",
+    ],
+)
 def test_an_address_that_is_not_public_is_refused_and_told_how_to_allow(address: str) -> None:
     with pytest.raises(ForbiddenUrl, match=r"name images\.example:80 in SAMLOOP_IMAGE_HOSTS"):
         check("http://images.example/a.png", resolver=names(address))  # type: ignore[arg-type]
@@ -35,10 +57,19 @@ def test_an_address_that_is_not_public_is_refused_and_told_how_to_allow(address:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://169.254.169.254/latest/meta-data", "http://[::ffff:127.0.0.1]/", "http://2130706433/", "http://0/",
-     "http://127.1/", "http://0x7f.0.0.1/", "http://localhost/", "http://LOCALHOST./", "http://[::1]:8080/",
-     "http://017700000001/"],
-)  # fmt: skip
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::ffff:127.0.0.1]/",
+        "http://2130706433/",
+        "http://0/",
+        "http://127.1/",
+        "http://0x7f.0.0.1/",
+        "http://localhost/",
+        "http://LOCALHOST./",
+        "http://[::1]:8080/",
+        "http://017700000001/",
+    ],
+)
 def test_loopback_and_metadata_are_refused_as_the_system_resolves_them(url: str) -> None:
     with pytest.raises((ForbiddenUrl, Upstream), match=r"not a public address|there is no host"):
         check(url, resolver=resolve)

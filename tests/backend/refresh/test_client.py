@@ -27,9 +27,11 @@ def test_a_batch_goes_with_the_credentials_and_asks_why(backend: PlayedBackend, 
     assert answer["model_version"] == "v1"
     request = backend.requests[-1]
     assert request.json() == {
-        "tasks": [{"id": 3, "data": {}}], "project": 7, "label_config": "<View/>",
+        "tasks": [{"id": 3, "data": {}}],
+        "project": 7,
+        "label_config": "<View/>",
         "params": {"context": None, "why": True},
-    }  # fmt: skip
+    }
     assert request.headers["authorization"] == "Basic dXNlcjpww6Rzc3dvcmQ="
 
 

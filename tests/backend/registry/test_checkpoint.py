@@ -54,9 +54,7 @@ def test_a_manifest_reads_back_as_it_was_written(
     metrics: dict[str, Any], excluded: list[dict[str, Any]], project_id: int | None, parent: str | None
 ) -> None:
     """Whatever JSON the trainer puts in."""
-    manifest = replace(
-        MANIFEST, metrics=metrics, excluded=tuple(excluded), project_id=project_id, parent=parent
-    )  # fmt: skip
+    manifest = replace(MANIFEST, metrics=metrics, excluded=tuple(excluded), project_id=project_id, parent=parent)
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 

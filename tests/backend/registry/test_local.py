@@ -121,8 +121,11 @@ def test_the_champion_is_the_latest_decision_and_rollback_is_a_new_one(registry:
     for version in (first, second, first, None):
         registry.promote(1, version, reason="because")
     assert [(each.number, each.version) for each in registry.history(1)] == [
-        (1, first), (2, second), (3, first), (4, None),
-    ]  # fmt: skip
+        (1, first),
+        (2, second),
+        (3, first),
+        (4, None),
+    ]
     assert registry.champion(1) == registry.history(1)[-1]
 
 
@@ -204,8 +207,12 @@ def test_a_full_disk_leaves_the_champion_as_it_was_and_says_so(tmp_path: Path) -
 
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path), "weights!", "100000"],
-        cwd=ROOT, capture_output=True, text=True, preexec_fn=limit, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        check=False,
+    )
     assert done.returncode == 1
     assert re.search(r"Unavailable: the registry .* File too large; what is served stays; free some space", done.stderr)
     assert registry.champion(1) == before
@@ -292,9 +299,18 @@ def test_a_registry_can_be_opened_where_nothing_can_be_made(tmp_path: Path, capl
 
 @pytest.mark.parametrize(
     "version",
-    ["", "../../etc/passwd", "mobile-sam-p1-v1-0a1b2c/..", "/etc-p1-v1-0a1b2c", "mobile-sam-p0-v1-0a1b2c",
-     "mobile-sam-p1-v1-0a1b2c\n", "mobile-sam-p1-v1-0A1B2C", "x" * 5000, "mobile-sam-p\u0661-v1-0a1b2c"],
-)  # fmt: skip
+    [
+        "",
+        "../../etc/passwd",
+        "mobile-sam-p1-v1-0a1b2c/..",
+        "/etc-p1-v1-0a1b2c",
+        "mobile-sam-p0-v1-0a1b2c",
+        "mobile-sam-p1-v1-0a1b2c\n",
+        "mobile-sam-p1-v1-0A1B2C",
+        "x" * 5000,
+        "mobile-sam-p\u0661-v1-0a1b2c",
+    ],
+)
 def test_a_version_that_is_no_name_is_refused_before_any_path_is_made(registry: Registry, version: str) -> None:
     """Versions come from clients."""
     for ask in (registry.folder, registry.manifest, lambda version: registry.promote(1, version, reason="x")):

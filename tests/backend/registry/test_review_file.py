@@ -34,9 +34,15 @@ def _object(**changed: object) -> ReviewedObject:
         for n, (prompt, model) in enumerate((p, m) for p in PROMPTS for m in MODELS)
     }
     fields = {
-        "key": object_key("a" * 64, "<b>", human), "task_id": 7, "image_uri": "/data/upload/1/a.png",
-        "image_sha256": "a" * 64, "label": "<b>", "window": (0, 1, 15, 20), "human": human, "drawn": drawn,
-    }  # fmt: skip
+        "key": object_key("a" * 64, "<b>", human),
+        "task_id": 7,
+        "image_uri": "/data/upload/1/a.png",
+        "image_sha256": "a" * 64,
+        "label": "<b>",
+        "window": (0, 1, 15, 20),
+        "human": human,
+        "drawn": drawn,
+    }
     return ReviewedObject(**(fields | changed))  # type: ignore[arg-type]
 
 

@@ -22,17 +22,27 @@ def _object(
     masks = {"base": human, "candidate": human if drawn is None else KeptMask.of(drawn)}
     values = {"base": base, "candidate": candidate}
     return ReviewedObject(
-        key=key, task_id=1, image_uri="/data/upload/1/a.png", image_sha256="a" * 64, label="Disc",
-        window=(80, 80, 140, 140), human=human,
+        key=key,
+        task_id=1,
+        image_uri="/data/upload/1/a.png",
+        image_sha256="a" * 64,
+        label="Disc",
+        window=(80, 80, 140, 140),
+        human=human,
         drawn={
             (prompt, model): DrawnMask(
-                iou=values[model], boundary_iou=values[model], over_px=0, under_px=0, score=score, predicted_iou=0.9,
+                iou=values[model],
+                boundary_iou=values[model],
+                over_px=0,
+                under_px=0,
+                score=score,
+                predicted_iou=0.9,
                 mask=masks[model],
             )
             for prompt in ("box", "point")
             for model in ("base", "candidate")
         },
-    )  # fmt: skip
+    )
 
 
 OBJECTS = [
@@ -60,8 +70,10 @@ def test_another_version_is_paired_by_object_and_what_it_did_not_draw_comes_last
     other = {"down": _object("down", base=0.0, candidate=0.1), "same": _object("same", base=0.0, candidate=0.9)}
     found = ordered(cards(OBJECTS, prompt="point", against=other, flags=(), analyst="Ada"), sort="tightened")
     assert [(card.item.key, card.gain and round(card.gain, 3)) for card in found] == [
-        ("down", 0.2), ("same", -0.4), ("up", None),
-    ]  # fmt: skip
+        ("down", 0.2),
+        ("same", -0.4),
+        ("up", None),
+    ]
     assert found[-1].outlines().base == ""
 
 

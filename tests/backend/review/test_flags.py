@@ -18,23 +18,33 @@ from backend.review.flags import Flag, Flags, as_csv, counted
 
 def _flag(**changed: str) -> Flag:
     told = {
-        "at": "2026-11-23T12:00:00.000+00:00", "version": "tiny-p1-v1-0a1b2c", "key": "k", "prompt": "box",
-        "task_id": "7", "label": "Disc", "analyst": "Ada", "verdict": "wrong",
-    }  # fmt: skip
+        "at": "2026-11-23T12:00:00.000+00:00",
+        "version": "tiny-p1-v1-0a1b2c",
+        "key": "k",
+        "prompt": "box",
+        "task_id": "7",
+        "label": "Disc",
+        "analyst": "Ada",
+        "verdict": "wrong",
+    }
     return Flag(**(told | changed))
 
 
 def test_the_latest_word_of_each_analyst_on_a_mask_counts_and_can_be_taken_back(tmp_path: Path) -> None:
     flags = Flags(tmp_path)
     for verdict, analyst, prompt in [
-        ("accept", "Ada", "box"), ("wrong", "Ada", "box"), ("accept", "Bo", "box"), ("too tight", "Ada", "point"),
+        ("accept", "Ada", "box"),
+        ("wrong", "Ada", "box"),
+        ("accept", "Bo", "box"),
+        ("too tight", "Ada", "point"),
         ("none", "Bo", "box"),
-    ]:  # fmt: skip
+    ]:
         flags.add(1, _flag(verdict=verdict, analyst=analyst, prompt=prompt))
     again = Flags(tmp_path).current(1)
     assert [(each.analyst, each.prompt, each.verdict) for each in again] == [
-        ("Ada", "box", "wrong"), ("Ada", "point", "too tight"),
-    ]  # fmt: skip
+        ("Ada", "box", "wrong"),
+        ("Ada", "point", "too tight"),
+    ]
     assert counted(again) == {"accept": 0, "too loose": 0, "too tight": 1, "wrong": 1}
     assert flags.current(2) == ()
 

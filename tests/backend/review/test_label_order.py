@@ -51,9 +51,10 @@ def test_every_tenth_place_is_drawn_at_random() -> None:
 
 
 @given(
-    first=st.lists(st.integers(0, 40), unique=True), random=st.lists(st.integers(0, 40), unique=True),
+    first=st.lists(st.integers(0, 40), unique=True),
+    random=st.lists(st.integers(0, 40), unique=True),
     count=st.integers(1, 60),
-)  # fmt: skip
+)
 def test_the_mix_holds_each_task_once_and_all_where_there_is_room(
     first: list[int], random: list[int], count: int
 ) -> None:

@@ -99,9 +99,13 @@ def test_no_page_takes_anything_from_elsewhere_or_lets_a_label_be_more_than_text
 ) -> None:
     key = _keys(_page(client, f"{here}/masks"))[0]
     addresses = [
-        here, f"{here}/versions?a={made.versions[0]}&b={made.versions[1]}", f"{here}/masks",
-        f"{here}/masks/{made.versions[1]}/{key}", f"{here}/data", f"{here}/decide?version={made.versions[0]}",
-    ]  # fmt: skip
+        here,
+        f"{here}/versions?a={made.versions[0]}&b={made.versions[1]}",
+        f"{here}/masks",
+        f"{here}/masks/{made.versions[1]}/{key}",
+        f"{here}/data",
+        f"{here}/decide?version={made.versions[0]}",
+    ]
     for address in addresses:
         answer = client.get(address)
         assert answer.status_code == 200, (address, answer.text)
@@ -249,8 +253,10 @@ def test_flags_are_kept_counted_by_analyst_and_exported(client: TestClient, here
 
     table = list(csv.DictReader(io.StringIO(client.get(f"{here}/flags.csv").content.decode("utf-8-sig"))))
     assert [(row["analyst"], row["verdict"]) for row in table] == [
-        ("'=Ada", "wrong"), ("'=Ada", "too loose"), ("analyst", "accept"),
-    ]  # fmt: skip
+        ("'=Ada", "wrong"),
+        ("'=Ada", "too loose"),
+        ("analyst", "accept"),
+    ]
     assert {row["version"] for row in table} == {version}
 
 
@@ -343,9 +349,14 @@ def _number(registry: Registry, made: Reviewed) -> int:
 def test_another_sites_page_changes_nothing(client: TestClient, here: str, made: Reviewed, path: str) -> None:
     key = _keys(_page(client, f"{here}/masks"))[0]
     fields = {
-        "version": made.versions[1], "prompt": "box", "key": key, "verdict": "wrong", "analyst": "Eve", "reason": "x",
+        "version": made.versions[1],
+        "prompt": "box",
+        "key": key,
+        "verdict": "wrong",
+        "analyst": "Eve",
+        "reason": "x",
         "number": str(_number(Registry(made.settings.model_dir), made)),
-    }  # fmt: skip
+    }
     for headers in ({}, {"Origin": "http://evil.example"}, {**OURS, "Sec-Fetch-Site": "cross-site"}):
         answer = client.post(f"{here}/{path}", data=fields, headers=headers, follow_redirects=False)
         assert answer.status_code == 403
@@ -417,16 +428,30 @@ def test_a_version_of_before_says_that_it_kept_no_masks(
 def test_masks_of_another_project_are_not_shown_even_where_its_number_is_in_the_bases_name(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     manifest = Manifest(
-        version="", project_id=7, base_model="tiny-p2-v3-abcdef", base_fingerprint="0" * 64, method="decoder",
-        parent=None, data_digest="0" * 64, config={}, metrics={}, verdict={}, excluded=(),
-        created_at="2026-11-23T00:00:00+00:00", code_version="test",
-    )  # fmt: skip
+        version="",
+        project_id=7,
+        base_model="tiny-p2-v3-abcdef",
+        base_fingerprint="0" * 64,
+        method="decoder",
+        parent=None,
+        data_digest="0" * 64,
+        config={},
+        metrics={},
+        verdict={},
+        excluded=(),
+        created_at="2026-11-23T00:00:00+00:00",
+        code_version="test",
+    )
     version = registry.publish(7, weights=b"weights", manifest=manifest).version
     nothing: Any = None
     pages = Pages(
-        registry=registry, connections=nothing, flags=nothing, base_version=nothing, served_version=nothing,
+        registry=registry,
+        connections=nothing,
+        flags=nothing,
+        base_version=nothing,
+        served_version=nothing,
         status=nothing,
-    )  # fmt: skip
+    )
     with pytest.raises(NotFound, match="is no version of project 2"):
         pages.reviewed(2, version, "0" * 20)
     with pytest.raises(NotFound, match="was not measured on an object"):

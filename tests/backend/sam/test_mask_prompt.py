@@ -12,9 +12,11 @@ from backend.sam.mask_prompt import logits_of_mask, with_box
 
 @settings(max_examples=30, deadline=None)
 @given(
-    height=st.integers(40, 1500), width=st.integers(40, 1500),
-    middle=st.tuples(st.floats(0.2, 0.8), st.floats(0.2, 0.8)), radius=st.floats(0.1, 0.5),
-)  # fmt: skip
+    height=st.integers(40, 1500),
+    width=st.integers(40, 1500),
+    middle=st.tuples(st.floats(0.2, 0.8), st.floats(0.2, 0.8)),
+    radius=st.floats(0.1, 0.5),
+)
 def test_a_mask_comes_back_from_its_logits(height: int, width: int, middle: tuple[float, float], radius: float) -> None:
     rows, columns = np.mgrid[:height, :width]
     reach = max(radius * min(height, width), max(height, width) / 20)

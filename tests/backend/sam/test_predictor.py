@@ -245,8 +245,10 @@ def test_fewer_clicks_are_padded_with_the_label_that_sam_ignores(embedding: Embe
 
 
 @given(
-    height=st.integers(1, 5000), width=st.integers(1, 5000), at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
-)  # fmt: skip
+    height=st.integers(1, 5000),
+    width=st.integers(1, 5000),
+    at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
 def test_a_click_lies_at_the_same_share_of_the_canvas(height: int, width: int, at: tuple[float, float]) -> None:
     embedding = Embedding(features=torch.zeros(1, 1, 1, 1), height_px=height, width_px=width)
 

@@ -22,9 +22,11 @@ def disc(*, height: int, width: int, y: float, x: float, radius: float) -> np.nd
 
 @settings(max_examples=60, deadline=None)
 @given(
-    height=st.integers(1, 1800), width=st.integers(1025, 1800),
-    at=st.tuples(st.floats(0, 1), st.floats(0, 1)), radius=st.floats(1, 300),
-)  # fmt: skip
+    height=st.integers(1, 1800),
+    width=st.integers(1025, 1800),
+    at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    radius=st.floats(1, 300),
+)
 def test_a_crop_holds_the_whole_mask_and_lies_in_the_image(
     height: int, width: int, at: tuple[float, float], radius: float
 ) -> None:

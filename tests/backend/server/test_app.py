@@ -211,8 +211,12 @@ def test_a_refresh_is_queued_by_name_shown_and_cancelled(client: TestClient, red
     status = client.get("/projects/9/status").json()
     assert status["phase"] == "idle", "it is no training"
     assert {name: status["refresh"][name] for name in ("phase", "job", "queued", "error", "last")} == {
-        "phase": "queued", "job": "refresh-9-1", "queued": 1, "error": None, "last": None,
-    }  # fmt: skip
+        "phase": "queued",
+        "job": "refresh-9-1",
+        "queued": 1,
+        "error": None,
+        "last": None,
+    }
     assert client.post("/projects/9/refresh").json()["job"] == "refresh-9-1", "two requests are one refresh"
     assert client.delete("/projects/9/refresh").json() == {"status": "cancelling"}
     assert client.delete("/projects/10/refresh").json() == {"status": "none"}
@@ -303,9 +307,12 @@ def test_a_key_that_label_studio_refuses_is_not_told_as_the_callers_own(
 ) -> None:
     """Label Studio tells of a 401 that the backend's user and password are wrong, and those are right."""
     settings = Settings(
-        model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache",
-        label_studio_url=studio.url, label_studio_api_key="0" * 40,
-    )  # fmt: skip
+        model=str(tiny_sam_dir),
+        model_dir=tmp_path / "models",
+        cache_dir=tmp_path / "cache",
+        label_studio_url=studio.url,
+        label_studio_api_key="0" * 40,
+    )
     app = create_app(settings, connection=Redis.from_url(redis_url))
     with TestClient(app, raise_server_exceptions=False) as client:
         answer = client.post("/predict", json=interactive(project, project["tasks"][0], keypoint(50, 50)))

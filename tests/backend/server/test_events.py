@@ -50,9 +50,10 @@ def test_an_event_comes_with_every_change_and_a_comment_while_there_is_none(
     told: Iterator[dict[str, Any]] = iter([{"phase": "idle"}] * 4 + [{"phase": "training"}])
     monkeypatch.setattr(handlers, "status", lambda _: next(told))
     assert heard(handlers, looks=5) == [
-        'event: status\ndata: {"phase": "idle"}\n\n', ": still here\n\n",
+        'event: status\ndata: {"phase": "idle"}\n\n',
+        ": still here\n\n",
         'event: status\ndata: {"phase": "training"}\n\n',
-    ]  # fmt: skip
+    ]
 
 
 def test_a_queue_that_is_away_ends_no_browsers_line(handlers: Routes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,11 +81,13 @@ def task(number: int, *labels: str) -> dict[str, Any]:
     """A task whose annotation holds a rectangle for each label."""
     regions = [
         {
-            "type": "rectanglelabels", "from_name": "box", "to_name": "image",
+            "type": "rectanglelabels",
+            "from_name": "box",
+            "to_name": "image",
             "value": {"x": 10.0 + n, "y": 10.0, "width": 60.0, "height": 70.0, "rectanglelabels": [label]},
         }
         for n, label in enumerate(labels)
-    ]  # fmt: skip
+    ]
     return {"id": number, "data": {"image": "x"}, "annotations": [{"result": regions}] if regions else []}
 
 

@@ -132,9 +132,13 @@ def standing(kind: str = "brushlabels") -> dict[str, Any]:
     mask = np.zeros((HEIGHT_PX, WIDTH_PX), bool)
     mask[10:50, 20:70] = True
     (region,) = regions_of_mask(
-        mask, control=Control(kind, "out", "image", ("Coin",)), label="Coin", score=0.5, model_version="v0",
+        mask,
+        control=Control(kind, "out", "image", ("Coin",)),
+        label="Coin",
+        score=0.5,
+        model_version="v0",
         region_id="standing",
-    )  # fmt: skip
+    )
     return region
 
 
@@ -164,9 +168,13 @@ def test_strokes_boxes_clicks_and_ellipses_come_together(client: TestClient) -> 
     stroke = standing() | {"origin": "manual", "meta": {}}
     tags = control("BrushLabels") + KEYPOINTS + BOXES
     found = regions_for(
-        client, tags, stroke, {"type": "ellipselabels", "from_name": "e", "value": value}, keypoint(60, 60),
+        client,
+        tags,
+        stroke,
+        {"type": "ellipselabels", "from_name": "e", "value": value},
+        keypoint(60, 60),
         rectangle(50, 50, 20, 20, label="Brick"),
-    )  # fmt: skip
+    )
     assert [each["value"]["brushlabels"] for each in found] == [["Coin"], ["Brick"], ["Brick"]]
     assert len({each["id"] for each in found}) == 3
 

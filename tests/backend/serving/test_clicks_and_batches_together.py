@@ -80,9 +80,11 @@ def test_the_second_look_encodes_a_part_of_a_large_image_where_it_is_switched_on
 
     monkeypatch.setattr("backend.serving.clicks.refined", second_look)
     prompt = {
-        "type": "rectanglelabels", "from_name": "box", "to_name": "image",
+        "type": "rectanglelabels",
+        "from_name": "box",
+        "to_name": "image",
         "value": {"x": 20.0, "y": 20.0, "width": 10.0, "height": 10.0, "rectanglelabels": ["Cell"]},
-    }  # fmt: skip
+    }
     body = {
         "tasks": [task(1, image_url(height=600, width=1200), boxed=False)],
         "project": 1,

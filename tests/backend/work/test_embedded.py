@@ -65,8 +65,12 @@ def test_it_is_configured_to_lose_nothing_and_listens_to_us_alone(server: Valkey
     """On no port; the socket lies in a folder of mode 0700."""
     with connected(tmp_path / "queue") as redis:
         wanted = {
-            "appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction", "port": "0",
-        }  # fmt: skip
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "port": "0",
+        }
         assert {name: redis.config_get(name)[name] for name in wanted} == wanted
     assert stat.S_IMODE((tmp_path / "queue").stat().st_mode) == 0o700
     assert os.getsid(server.pid or 0) == server.pid

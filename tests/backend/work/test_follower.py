@@ -28,10 +28,20 @@ def registry(tmp_path: Path) -> Registry:
 
 def publish(registry: Registry, project_id: int) -> str:
     manifest = Manifest(
-        version="", project_id=project_id, base_model="tiny", base_fingerprint="0" * 64, method="decoder", parent=None,
-        data_digest="0" * 64, config={}, metrics={}, verdict={}, excluded=(), created_at="2026-11-23T00:00:00+00:00",
+        version="",
+        project_id=project_id,
+        base_model="tiny",
+        base_fingerprint="0" * 64,
+        method="decoder",
+        parent=None,
+        data_digest="0" * 64,
+        config={},
+        metrics={},
+        verdict={},
+        excluded=(),
+        created_at="2026-11-23T00:00:00+00:00",
         code_version="test",
-    )  # fmt: skip
+    )
     return registry.publish(project_id, weights=b"weights", manifest=manifest).version
 
 

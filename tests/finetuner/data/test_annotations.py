@@ -107,9 +107,12 @@ def test_brushes_and_polygons_become_masks_with_their_labels(
     brush: Brush, square: np.ndarray, exclusions: Exclusions
 ) -> None:
     polygon = {
-        "id": "p", "type": "polygonlabels", "original_width": WIDTH, "original_height": HEIGHT,
+        "id": "p",
+        "type": "polygonlabels",
+        "original_width": WIDTH,
+        "original_height": HEIGHT,
         "value": {"points": [[25, 25], [75, 25], [75, 75], [25, 75]], "polygonlabels": ["Ring"]},
-    }  # fmt: skip
+    }
     found = _objects([brush(square), polygon], exclusions)
     assert [each.label for each in found] == ["Disc", "Ring"]
     assert np.array_equal(found[0].mask, square)
@@ -121,9 +124,12 @@ def test_a_mask_beside_its_rectangle_prompt_is_the_object(
     brush: Brush, square: np.ndarray, exclusions: Exclusions
 ) -> None:
     rectangle = {
-        "id": "r", "type": "rectanglelabels", "original_width": WIDTH, "original_height": HEIGHT,
+        "id": "r",
+        "type": "rectanglelabels",
+        "original_width": WIDTH,
+        "original_height": HEIGHT,
         "value": {"x": 25, "y": 25, "width": 50, "height": 50, "rotation": 0, "rectanglelabels": ["Disc"]},
-    }  # fmt: skip
+    }
     assert [each.crop_shape for each in _objects([rectangle, brush(square)], exclusions)] == [(10, 10)]
     assert _reasons(exclusions) == {"a rectangle is a box, not a mask": 1}
     both = _objects([rectangle, brush(square)], exclusions, rectangles_are_masks=True)

@@ -63,11 +63,9 @@ def test_the_order_of_annotators_and_of_objects_is_nothing(
 ) -> None:
     given_ = _drawings(voted)
     shuffled = [
-        Drawing(
-            annotator=each.annotator, votes=each.votes, objects=tuple(data.draw(st.permutations(each.objects)))
-        )
+        Drawing(annotator=each.annotator, votes=each.votes, objects=tuple(data.draw(st.permutations(each.objects))))
         for each in data.draw(st.permutations(given_))
-    ]  # fmt: skip
+    ]
     first, again = majority(given_), majority(shuffled)
     assert _told(first.objects) == _told(again.objects)
     assert first.outvoted == again.outvoted

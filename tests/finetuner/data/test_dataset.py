@@ -120,9 +120,12 @@ def _read(read: Callable[[AnnotatedTask], bytes], base: BaseModel, folder: Path)
     embeddings = Embeddings(base, disk=DiskEmbeddings(folder, max_bytes=1 << 30), max_pixels=10**6)
     reader = SampleReader(read=read, embeddings=embeddings, rules=Rules(), max_pixels=10**6, exclusions=exclusions)
     ellipse = {
-        "type": "ellipselabels", "original_width": 64, "original_height": 48, "image_rotation": 0,
+        "type": "ellipselabels",
+        "original_width": 64,
+        "original_height": 48,
+        "image_rotation": 0,
         "value": {"x": 50, "y": 50, "radiusX": 20, "radiusY": 20, "rotation": 0, "ellipselabels": ["Disc"]},
-    }  # fmt: skip
+    }
     annotation = Annotation(annotation_id=1, annotator="a", regions=(ellipse,))
     tasks = [AnnotatedTask(number, f"{number}.png", (annotation,)) for number in (1, 2, 3)]
     return reader.samples(tasks, progress=silent), exclusions

@@ -17,8 +17,9 @@ def test_a_near_duplicate_of_what_was_learnt_is_not_unseen() -> None:
     samples = _samples("lake", "lake", "hill", "wood")
     assert unseen_images(samples, learnt={"0", "gone"}) == {"2", "3"}
     assert fair_images(samples, served="v1", learnt={"0"}) == (
-        frozenset({"2", "3"}), ("compared with v1 on the 2 images that it has not learnt from",),
-    )  # fmt: skip
+        frozenset({"2", "3"}),
+        ("compared with v1 on the 2 images that it has not learnt from",),
+    )
     images, (told,) = fair_images(samples[:3], served="v1", learnt={"0"})
     assert len(images) == 3
     assert told == "v1 has learnt from the images of this comparison, which favours it"

@@ -126,9 +126,12 @@ def test_corrections_add_a_click_where_something_is_missing_and_where_there_is_t
     predicted[data.draw(st.integers(0, 200)) :, :90] = True
     truth[data.draw(st.integers(0, 200)) :, 40:150] = True
     prompt = corrected(
-        Prompt(clicks=(Click(1.0, 1.0),)), predicted=predicted, truth=truth, size_px=(512, 384),
+        Prompt(clicks=(Click(1.0, 1.0),)),
+        predicted=predicted,
+        truth=truth,
+        size_px=(512, 384),
         rng=np.random.default_rng(seed),
-    )  # fmt: skip
+    )
     first, *added = prompt.clicks
     assert first == Click(1.0, 1.0)
     assert len(added) == 2

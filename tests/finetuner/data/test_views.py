@@ -133,9 +133,17 @@ def test_the_same_seed_gives_the_same_weights_and_learns_from_every_view(
 
     def trained(views: int) -> tuple[bytes, set[View]]:
         config = TrainConfig(
-            method=method, views=views, epochs=6, decodes=None, seconds=3600.0, precision="float32",
-            corrective_share=0.0, adapter_joins=0.5, rank=1, recompute=False,
-        )  # fmt: skip
+            method=method,
+            views=views,
+            epochs=6,
+            decodes=None,
+            seconds=3600.0,
+            precision="float32",
+            corrective_share=0.0,
+            adapter_joins=0.5,
+            rank=1,
+            recompute=False,
+        )
         torch.manual_seed(0)
         learner, seen = new_method(method, tiny_base, config=config), set()
 

@@ -98,5 +98,9 @@ def test_a_constant_score_has_no_correlation() -> None:
     found = believability(np.full(5, 0.5), np.linspace(0, 1, 5))
     assert (found["correlation"], found["rank_correlation"]) == (None, None)
     assert believability(np.zeros(0), np.zeros(0)) == {
-        "n": 0, "ece": None, "correlation": None, "rank_correlation": None, "bins": [],
-    }  # fmt: skip
+        "n": 0,
+        "ece": None,
+        "correlation": None,
+        "rank_correlation": None,
+        "bins": [],
+    }

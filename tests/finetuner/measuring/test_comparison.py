@@ -13,11 +13,18 @@ NOTHING = KeptMask.of(np.zeros((1, 1), bool))
 def _measured(image: str, value: float, *, label: str = "A") -> list[Measured]:
     return [
         Measured(
-            image_sha256=image, label=label, size="small", prompt=prompt, values=dict.fromkeys(METRICS, value),
-            score=0.5, predicted_iou=0.5, mask=NOTHING, clicks_iou=(value,),
+            image_sha256=image,
+            label=label,
+            size="small",
+            prompt=prompt,
+            values=dict.fromkeys(METRICS, value),
+            score=0.5,
+            predicted_iou=0.5,
+            mask=NOTHING,
+            clicks_iou=(value,),
         )
         for prompt in ("box", "point")
-    ]  # fmt: skip
+    ]
 
 
 def test_the_bootstrap_draws_images_and_weighs_them_by_their_objects() -> None:

@@ -63,8 +63,14 @@ def test_known_masks_have_known_measures(truths: list[np.ndarray], square_sample
     found = report(measured)
     assert done == [1]
     assert found["box"] == {
-        "iou": 1.0, "dice": 1.0, "boundary_iou": 1.0, "hd95_px": 0.0, "over_area": 0.0, "under_area": 0.0, "n": 2,
-    }  # fmt: skip
+        "iou": 1.0,
+        "dice": 1.0,
+        "boundary_iou": 1.0,
+        "hd95_px": 0.0,
+        "over_area": 0.0,
+        "under_area": 0.0,
+        "n": 2,
+    }
     assert found["point"]["iou"] == 0.5
     assert found["point"]["under_area"] == 0.5
     assert found["point"]["over_area"] == 0.0
@@ -115,8 +121,15 @@ def test_the_comparison_has_the_shape_that_is_promised(truths: list[np.ndarray],
     assert (told["images"], told["objects"]) == (1, 2)
     for side in ("base", "candidate"):
         assert set(told[side]) == {
-            "box", "point", "clicks", "clicks_to", "labels", "sizes", "calibration", "semantic",
-        }  # fmt: skip
+            "box",
+            "point",
+            "clicks",
+            "clicks_to",
+            "labels",
+            "sizes",
+            "calibration",
+            "semantic",
+        }
         assert set(told[side]["box"]) == {*METRICS, "n"}
         assert list(told[side]["clicks"]) == [str(k) for k in range(8)]
     assert told["difference"]["point"]["iou"] == [0.5, 0.5, 0.5]

@@ -55,8 +55,14 @@ def test_objects_are_counted_by_label_and_by_size(report: DataReport) -> None:
     }
     json.dumps(report.to_json(), allow_nan=False)
     assert report.figures() == {
-        "images": 2, "objects": 5, "labels": 3, "small": 2, "medium": 2, "large": 1, "left_out": 13,
-    }  # fmt: skip
+        "images": 2,
+        "objects": 5,
+        "labels": 3,
+        "small": 2,
+        "medium": 2,
+        "large": 1,
+        "left_out": 13,
+    }
 
 
 def test_the_table_is_read_at_a_glance(report: DataReport) -> None:

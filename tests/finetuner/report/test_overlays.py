@@ -18,9 +18,15 @@ from finetuner.report.overlays import LONGEST_PX, changes, overlay
 
 def _measured(prompt: str, mask: np.ndarray, truth: np.ndarray) -> Measured:
     return Measured(
-        image_sha256="a" * 64, label="<b>", size="small", prompt=prompt, score=0.5, predicted_iou=0.5,
-        values={**dict.fromkeys(METRICS, 0.5), "iou": iou(mask, truth)}, mask=KeptMask.of(mask),
-    )  # fmt: skip
+        image_sha256="a" * 64,
+        label="<b>",
+        size="small",
+        prompt=prompt,
+        score=0.5,
+        predicted_iou=0.5,
+        values={**dict.fromkeys(METRICS, 0.5), "iou": iou(mask, truth)},
+        mask=KeptMask.of(mask),
+    )
 
 
 def _square(y: int, x: int, side: int, *, shape: tuple[int, int] = (300, 400)) -> np.ndarray:

@@ -22,23 +22,38 @@ from finetuner.report.page import Shown, render
 M = {"iou": 0.7, "dice": 0.8, "boundary_iou": 0.6, "hd95_px": 3.0, "over_area": 0.1, "under_area": 0.2, "n": 20}
 SCORES = {"n": 40, "ece": 0.1, "correlation": None, "rank_correlation": 0.25, "bins": [[10, 0.5, 0.6], [30, 0.9, 0.7]]}
 REPORT = {
-    "box": M, "point": M, "clicks": {str(k): 0.5 + k / 20 for k in range(8)},
+    "box": M,
+    "point": M,
+    "clicks": {str(k): 0.5 + k / 20 for k in range(8)},
     "clicks_to": {"0.85": {"clicks": 3.25, "reached": 0.5}, "0.90": {"clicks": 5.5, "reached": 0.25}},
-    "labels": {"A&B": M, "<script>alert(1)</script>": M}, "sizes": {"small": M, "large": M},
-    "calibration": {"predicted_iou": SCORES, "score": SCORES, "calibrated": SCORES}, "semantic": None,
-}  # fmt: skip
+    "labels": {"A&B": M, "<script>alert(1)</script>": M},
+    "sizes": {"small": M, "large": M},
+    "calibration": {"predicted_iou": SCORES, "score": SCORES, "calibrated": SCORES},
+    "semantic": None,
+}
 INTERVALS = {
-    "iou": [0.1, 0.05, 0.15], "dice": [0.0, -0.1, 0.1], "boundary_iou": [-0.1, -0.2, -0.05],
-    "hd95_px": [-3.0, -5.0, -1.0], "over_area": [0.2, 0.1, 0.3], "under_area": [0.0, 0.0, 0.0],
-}  # fmt: skip
+    "iou": [0.1, 0.05, 0.15],
+    "dice": [0.0, -0.1, 0.1],
+    "boundary_iou": [-0.1, -0.2, -0.05],
+    "hd95_px": [-3.0, -5.0, -1.0],
+    "over_area": [0.2, 0.1, 0.3],
+    "under_area": [0.0, 0.0, 0.0],
+}
 FORGETTING = {
-    "images": 6, "objects": 46, "base": {"box": M, "point": M}, "candidate": {"box": M, "point": M},
+    "images": 6,
+    "objects": 46,
+    "base": {"box": M, "point": M},
+    "candidate": {"box": M, "point": M},
     "difference": {"box": INTERVALS, "point": INTERVALS | {"iou": [-0.07, -0.11, -0.04]}},
     "said": "On 6 photographs of other things, IoU with 46 masks that the base finds there by itself: as told.",
-}  # fmt: skip
+}
 METRICS: dict[str, Any] = {
     "forgetting": FORGETTING,
-    "images": 6, "objects": 60, "base": REPORT, "candidate": REPORT, "served": REPORT,
+    "images": 6,
+    "objects": 60,
+    "base": REPORT,
+    "candidate": REPORT,
+    "served": REPORT,
     "difference": {"box": INTERVALS, "point": INTERVALS},
     "curves": {
         "training": [[4, 0.9, 0.8, 0.1], [8, 0.5, 0.4, 0.1]],
@@ -50,31 +65,54 @@ METRICS: dict[str, Any] = {
     "split": {"said": "34 images to learn from, 6 held out"},
     "ended_at": {"epochs": 1, "steps": 8, "seconds": 3.0},
     "data": {
-        "images": 40, "objects": 387, "ground_truth_images": 2, "sizes": {"small": 300, "medium": 80, "large": 7},
-        "labels": {"A&B": {"objects": 387, "images": 40, "median_area_px": 400, "small": 300}}, "left_out": [],
+        "images": 40,
+        "objects": 387,
+        "ground_truth_images": 2,
+        "sizes": {"small": 300, "medium": 80, "large": 7},
+        "labels": {"A&B": {"objects": 387, "images": 40, "median_area_px": 400, "small": 300}},
+        "left_out": [],
     },
-}  # fmt: skip
+}
 
 
 def _manifest(metrics: dict[str, Any], *, promote: bool = False) -> Manifest:
     return Manifest(
-        version="", project_id=7, base_model="mobile-sam", base_fingerprint="f" * 64, method="decoder", parent="v1",
-        data_digest="d" * 64, config={"seed": 0}, metrics=metrics,
+        version="",
+        project_id=7,
+        base_model="mobile-sam",
+        base_fingerprint="f" * 64,
+        method="decoder",
+        parent="v1",
+        data_digest="d" * 64,
+        config={"seed": 0},
+        metrics=metrics,
         verdict={"promote": promote, "reasons": ["box prompts lost -.018 [-.030, -.002] IoU"]},
-        excluded=({"reason": "an unknown label", "count": 3, "examples": []},), created_at="2026-01-01T00:00:00+00:00",
+        excluded=({"reason": "an unknown label", "count": 3, "examples": []},),
+        created_at="2026-01-01T00:00:00+00:00",
         code_version="0.1.0",
-    )  # fmt: skip
+    )
 
 
 def _overlay() -> Overlay:
     file = io.BytesIO()
     Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(file, "PNG")
     return Overlay(
-        label="<i>Disc</i>", prompt="point", image="abcdef", iou_before=0.2, iou_after=0.9, boundary_iou_before=0.1,
-        boundary_iou_after=0.8, width_px=30, height_px=20,
-        picture=f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}", human="M8 8H20", base="M2 2H9",
-        candidate="", box=None, click=None,
-    )  # fmt: skip
+        label="<i>Disc</i>",
+        prompt="point",
+        image="abcdef",
+        iou_before=0.2,
+        iou_after=0.9,
+        boundary_iou_before=0.1,
+        boundary_iou_after=0.8,
+        width_px=30,
+        height_px=20,
+        picture=f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}",
+        human="M8 8H20",
+        base="M2 2H9",
+        candidate="",
+        box=None,
+        click=None,
+    )
 
 
 class _Page(HTMLParser):
@@ -101,12 +139,23 @@ def page() -> bytes:
 def test_the_page_tells_the_verdict_and_the_figures_of_all_three(page: bytes) -> None:
     text = re.sub(r"\s+", " ", _Page(page).text)
     for told in (
-        "Kept as a challenger", "box prompts lost -.018", "34 images to learn from", "60 objects on 6 images",
-        "this checkpoint", "served", "+0.100 [+0.050, +0.150] better", "-0.100 [-0.200, -0.050] worse",
-        "-3.000 [-5.000, -1.000] better", "+0.200 [+0.100, +0.300] worse", "3.25 (50% there)",
-        "387 objects", "3 \N{MULTIPLICATION SIGN} an unknown label", "IoU 0.200 → 0.900",
-        "No object got worse", "calibration error",
-    ):  # fmt: skip
+        "Kept as a challenger",
+        "box prompts lost -.018",
+        "34 images to learn from",
+        "60 objects on 6 images",
+        "this checkpoint",
+        "served",
+        "+0.100 [+0.050, +0.150] better",
+        "-0.100 [-0.200, -0.050] worse",
+        "-3.000 [-5.000, -1.000] better",
+        "+0.200 [+0.100, +0.300] worse",
+        "3.25 (50% there)",
+        "387 objects",
+        "3 \N{MULTIPLICATION SIGN} an unknown label",
+        "IoU 0.200 → 0.900",
+        "No object got worse",
+        "calibration error",
+    ):
         assert told in text
     assert b"Better than what was served" in render(_manifest(METRICS, promote=True), Shown(weights_sha256="0" * 64))
 

@@ -38,10 +38,11 @@ def _begun(base: BaseModel, *, scale: float = 1.0, labels: tuple[str, ...] = LAB
     samples = [sample for sample, _ in scenes.values()]
     head = new_head(base, labels=labels)
     begin_readout(
-        head, samples,
+        head,
+        samples,
         embedding=lambda each: Embedding(scenes[each.image_sha256][1].features * scale, 1024, 1024),
         target=lambda number: target_of(samples[number], labels=labels),
-    )  # fmt: skip
+    )
     return head
 
 

@@ -107,9 +107,12 @@ def test_a_training_killed_in_its_head_changes_no_bit_of_what_comes_of_it(
     with pytest.raises(Killed):
         train_export(export, tmp_path / "images", tmp_path / "out", **how, progress=kill)
     train_export(
-        export, tmp_path / "images", tmp_path / "out", **how,
+        export,
+        tmp_path / "images",
+        tmp_path / "out",
+        **how,
         progress=lambda phase, **figures: phase == "training" and told.append(figures["step"]),
-    )  # fmt: skip
+    )
     assert told[0] == 4  # neither the decoder's steps nor the head's first three
     digests = [hashlib.sha256((tmp_path / out / WEIGHTS_FILE).read_bytes()).hexdigest() for out in ("unbroken", "out")]
     assert digests[0] == digests[1]

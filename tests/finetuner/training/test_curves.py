@@ -19,9 +19,18 @@ def embedding(tiny_base: BaseModel, discs: object) -> Embedding:
 
 def _step(number: int, loss: float) -> Step:
     return Step(
-        epoch=1, epochs=1, step=number, decodes=number, seconds=1.0, learning_rate=1e-4, loss=loss, mask=loss, iou=0.0,
-        is_last_of_epoch=False, done=0.5,
-    )  # fmt: skip
+        epoch=1,
+        epochs=1,
+        step=number,
+        decodes=number,
+        seconds=1.0,
+        learning_rate=1e-4,
+        loss=loss,
+        mask=loss,
+        iou=0.0,
+        is_last_of_epoch=False,
+        done=0.5,
+    )
 
 
 def test_a_long_training_is_told_in_sixty_means() -> None:

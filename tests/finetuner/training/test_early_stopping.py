@@ -102,9 +102,14 @@ def run(
 
 
 HARMFUL = TrainConfig(
-    epochs=20, decodes=None, precision="float32", learning_rate=3.0,
-    validation_from=8, validation_share=0.5, patience=2,
-)  # fmt: skip
+    epochs=20,
+    decodes=None,
+    precision="float32",
+    learning_rate=3.0,
+    validation_from=8,
+    validation_share=0.5,
+    patience=2,
+)
 
 
 def test_a_training_that_only_harms_is_stopped_and_its_beginning_is_kept(

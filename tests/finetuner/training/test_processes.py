@@ -55,19 +55,38 @@ def _launched(export: Path, out: Path, *, settings: Settings, **environ: str) ->
     """Two processes on the processor, which exchange by gloo; the launcher finds a free port."""
     program = out.with_name("program.py")
     program.write_text(PROGRAM)
-    environ = os.environ | environ | {
-        "SAMLOOP_MODEL": settings.model, "SAMLOOP_CACHE_DIR": str(settings.cache_dir), "SAMLOOP_DEVICE": "cpu",
-        "SAMLOOP_TRAIN_SECONDS": "3600", "SAMLOOP_FORGETTING": "0", "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
-    }  # fmt: skip
+    environ = (
+        os.environ
+        | environ
+        | {
+            "SAMLOOP_MODEL": settings.model,
+            "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
+            "SAMLOOP_DEVICE": "cpu",
+            "SAMLOOP_TRAIN_SECONDS": "3600",
+            "SAMLOOP_FORGETTING": "0",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
+        }
+    )
     options = ["--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
     return subprocess.run(
         [
-            sys.executable, "-m", "accelerate.commands.launch", *options, "--main_process_port=0",
-            str(program), str(export), str(export.parent / "images"), str(out), "--epochs=2",
+            sys.executable,
+            "-m",
+            "accelerate.commands.launch",
+            *options,
+            "--main_process_port=0",
+            str(program),
+            str(export),
+            str(export.parent / "images"),
+            str(out),
+            "--epochs=2",
         ],
-        env=environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _weights(folder: Path) -> torch.Tensor:
@@ -134,9 +153,14 @@ def test_one_of_several_keeps_states_which_are_nothing_to_another_number_of_them
 ) -> None:
     embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path, max_bytes=1 << 20), max_pixels=1_000_000)
     alone = Workshop(
-        base=tiny_base, embeddings=embeddings, config=TrainConfig(), exclusions=Exclusions(), progress=silent,
-        unfinished_in=tmp_path, save_every_s=1.0,
-    )  # fmt: skip
+        base=tiny_base,
+        embeddings=embeddings,
+        config=TrainConfig(),
+        exclusions=Exclusions(),
+        progress=silent,
+        unfinished_in=tmp_path,
+        save_every_s=1.0,
+    )
     one, first, second = (
         replace(alone, processes=each).unfinished([sample], served="base")
         for each in (Processes(), Processes(rank=0, count=2), Processes(rank=1, count=2))

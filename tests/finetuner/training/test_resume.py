@@ -38,9 +38,13 @@ def settings(tiny_settings: Settings) -> Settings:
 
 def _start(export: Path, out: Path, settings: Settings) -> subprocess.Popen[bytes]:
     environ = os.environ | {
-        "SAMLOOP_MODEL": str(settings.model), "SAMLOOP_CACHE_DIR": str(settings.cache_dir), "SAMLOOP_DEVICE": "cpu",
-        "SAMLOOP_TRAIN_SECONDS": "3600", "SAMLOOP_SAVE_SECONDS": "0.000001", "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+        "SAMLOOP_MODEL": str(settings.model),
+        "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
+        "SAMLOOP_DEVICE": "cpu",
+        "SAMLOOP_TRAIN_SECONDS": "3600",
+        "SAMLOOP_SAVE_SECONDS": "0.000001",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-c", TRAIN, "train", "--export", export, "--images", export.with_name("images")]
     return subprocess.Popen([*command, "--out", out, "--epochs", str(EPOCHS)], env=environ)
 
@@ -93,9 +97,12 @@ def test_a_cross_validation_goes_on_in_the_fold_it_had(export: Path, tmp_path: P
     with pytest.raises(Killed):
         train_export(export, images, tmp_path / "out", settings=settings, progress=kill)
     manifest = train_export(
-        export, images, tmp_path / "out", settings=settings,
+        export,
+        images,
+        tmp_path / "out",
+        settings=settings,
         progress=lambda phase, **figures: phase == "training" and told.append(figures["training"]),
-    )  # fmt: skip
+    )
     assert _digest(tmp_path / "out") == _digest(tmp_path / "unbroken")
     assert manifest.metrics["candidate"] == read_manifest(tmp_path / "unbroken").metrics["candidate"]
     assert set(told) == {2, 3}
@@ -120,9 +127,13 @@ def test_time_that_was_spent_before_the_kill_counts(
     told: list[tuple[int, float]] = []
     monkeypatch.setattr("finetuner.training.run.Trainer", _slow_trainer())
     manifest = train_export(
-        export, tmp_path / "images", tmp_path / "out", settings=settings, epochs=500,
+        export,
+        tmp_path / "images",
+        tmp_path / "out",
+        settings=settings,
+        epochs=500,
         progress=lambda phase, **figures: phase == "training" and told.append((figures["step"], figures["seconds"])),
-    )  # fmt: skip
+    )
     assert told[0] > (6, 12.0)
     assert 30 <= manifest.metrics["ended_at"]["seconds"] < 33
     assert manifest.metrics["ended_at"]["steps"] <= 15  # two looks at the clock a step, the kill's not counted

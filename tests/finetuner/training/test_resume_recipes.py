@@ -29,9 +29,15 @@ from finetuner.unfinished import State, Unfinished, run_key
 
 Discs = Callable[..., tuple[Image.Image, list[np.ndarray]]]
 PLAIN = TrainConfig(
-    epochs=2, decodes=None, seconds=3600.0, precision="float32", learning_rate=1e-3, rank=1, recompute=False,
+    epochs=2,
+    decodes=None,
+    seconds=3600.0,
+    precision="float32",
+    learning_rate=1e-3,
+    rank=1,
+    recompute=False,
     adapter_joins=0.6,
-)  # fmt: skip
+)
 VALIDATED = {"validation_from": 4, "validation_share": 0.7, "patience": 99, "held_out_share": 0.05}
 MIXED = {"views": 4, "replay": 0.4, "images_per_step": 2, "accumulate": 2}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -69,9 +75,13 @@ def train(
         embeddings.ensure(digest, data, again=lambda: data)
         objects = tuple(LabelledMask.of(mask, label="Disc") for mask in masks)
         return Sample(
-            image_sha256=digest, height_px=image.height, width_px=image.width, objects=objects,
-            picture=picture_hash(image), **more,
-        )  # fmt: skip
+            image_sha256=digest,
+            height_px=image.height,
+            width_px=image.width,
+            objects=objects,
+            picture=picture_hash(image),
+            **more,
+        )
 
     few = (*(sample(seed) for seed in range(3)), sample(3, is_ground_truth=True))
     enough = (*few, *(sample(seed) for seed in range(4, 8)))
@@ -83,9 +93,13 @@ def train(
         seed_all(config.seed)
         method = new_method(config.method, tiny_base, config=config)
         training = Training(
-            number=1, count=1, train=enough if config.validation_from < 60 else few, held_out=(held_out,),
-            config=config, replayed=(other,) if config.replay else (),
-        )  # fmt: skip
+            number=1,
+            count=1,
+            train=enough if config.validation_from < 60 else few,
+            held_out=(held_out,),
+            config=config,
+            replayed=(other,) if config.replay else (),
+        )
         unfinished = Unfinished(runs, key=run_key(config.to_json()), every_s=every_s)
         run = TrainingRun(method, training, embeddings=embeddings, unfinished=unfinished, progress=progress)
         ended_at = run.train()

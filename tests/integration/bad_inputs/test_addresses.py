@@ -102,10 +102,19 @@ def test_06_a_data_uri_of_a_gigabyte(server: Served) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://169.254.169.254/latest/meta-data", "http://[::ffff:127.0.0.1]/a", "http://2130706433/a", "http://0/a",
-     "http://127.0.0.1:1/a", "http://[::1]/a", "http://0x7f.1/a", "http://10.0.0.1/a", "http://localhost/a",
-     "//169.254.169.254/a"],
-)  # fmt: skip
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::ffff:127.0.0.1]/a",
+        "http://2130706433/a",
+        "http://0/a",
+        "http://127.0.0.1:1/a",
+        "http://[::1]/a",
+        "http://0x7f.1/a",
+        "http://10.0.0.1/a",
+        "http://localhost/a",
+        "//169.254.169.254/a",
+    ],
+)
 def test_07_private_addresses_however_written(server: Served, url: str) -> None:
     with server.unharmed(seconds=5):
         answer = server.click(url)

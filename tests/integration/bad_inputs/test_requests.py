@@ -107,9 +107,14 @@ def test_20_a_rounding_beyond_the_edge_works(server: Served) -> None:
 
 def brush(rle: Any, *, width: Any = 96, height: Any = 64) -> dict[str, Any]:
     return {
-        "id": "b", "type": "brushlabels", "from_name": "brush", "to_name": "image", "original_width": width,
-        "original_height": height, "value": {"format": "rle", "rle": rle, "brushlabels": ["Coin"]},
-    }  # fmt: skip
+        "id": "b",
+        "type": "brushlabels",
+        "from_name": "brush",
+        "to_name": "image",
+        "original_width": width,
+        "original_height": height,
+        "value": {"format": "rle", "rle": rle, "brushlabels": ["Coin"]},
+    }
 
 
 @pytest.mark.parametrize(
@@ -180,9 +185,12 @@ def test_23_projects_that_are_none(server: Served, project: Any) -> None:
     assert server.post("/setup", {"project": 5}).status_code == 200, "a number is what Label Studio calls it"
 
 
-LAUGHS = "<!DOCTYPE l [" + '<!ENTITY a "ha">' + "".join(
-    f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefghi", "bcdefghij", strict=True)
-) + "]><View>&j;</View>"  # fmt: skip
+LAUGHS = (
+    "<!DOCTYPE l ["
+    '<!ENTITY a "ha">'
+    + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefghi", "bcdefghij", strict=True))
+    + "]><View>&j;</View>"
+)
 IMAGE = '<Image name="image" value="$image"/>'
 
 

@@ -126,10 +126,20 @@ def test_27_hostile_checkpoints_are_refused_versions_and_the_base_serves_on(
     with serve(tmp_path / "s") as served:
         registry, before = Registry(tmp_path / "s" / "models"), version_of(served)
         manifest = Manifest(
-            version="", project_id=1, base_model=base.name, base_fingerprint=base.fingerprint, method="decoder",
-            parent=None, data_digest="0" * 64, config={}, metrics={}, verdict={}, excluded=(),
-            created_at="2026-11-23T00:00:00+00:00", code_version="test",
-        )  # fmt: skip
+            version="",
+            project_id=1,
+            base_model=base.name,
+            base_fingerprint=base.fingerprint,
+            method="decoder",
+            parent=None,
+            data_digest="0" * 64,
+            config={},
+            metrics={},
+            verdict={},
+            excluded=(),
+            created_at="2026-11-23T00:00:00+00:00",
+            code_version="test",
+        )
         for make in HOSTILE.values():
             weights = make(decoder_bytes(base.model.mask_decoder))
             version = registry.publish(1, weights=weights, manifest=manifest).version

@@ -27,9 +27,13 @@ class House:
 
 def _status(**changes: object) -> dict:
     return {
-        "served": {"version": "base", "number": 0, "since": None}, "phase": "training", "progress": {},
-        "verdict": None, "error": None, "refused": {},
-    } | changes  # fmt: skip
+        "served": {"version": "base", "number": 0, "since": None},
+        "phase": "training",
+        "progress": {},
+        "verdict": None,
+        "error": None,
+        "refused": {},
+    } | changes
 
 
 @pytest.fixture(autouse=True)
@@ -132,13 +136,21 @@ def test_a_refresh_that_did_not_reach_label_studio_is_an_error() -> None:
 
 def test_the_outcome_is_the_line_that_scripts_read() -> None:
     outcome = story.DemoOutcome(
-        project=3, base_version="base", version="v1", promoted=True, evaluation={"base": REPORT},
+        project=3,
+        base_version="base",
+        version="v1",
+        promoted=True,
+        evaluation={"base": REPORT},
         seconds={"train": 1.234, "swap": 0.5, "total": 9.99},
-    )  # fmt: skip
+    )
     assert outcome.to_json() == {
-        "project": 3, "base_version": "base", "version": "v1", "promoted": True, "evaluation": {"base": REPORT},
+        "project": 3,
+        "base_version": "base",
+        "version": "v1",
+        "promoted": True,
+        "evaluation": {"base": REPORT},
         "seconds": {"train": 1.2, "swap": 0.5, "total": 10.0},
-    }  # fmt: skip
+    }
 
 
 def test_a_candidate_that_was_not_promoted_is_told_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:

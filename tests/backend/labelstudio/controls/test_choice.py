@@ -26,9 +26,13 @@ def chosen(*tags: str, label: str | None = "Coin", drawn_with: str | None = None
 
 
 ALL = [
-    tag("RectangleLabels", "rectangle"), tag("EllipseLabels", "ellipse"), tag("PolygonLabels", "polygon"),
-    tag("BitmaskLabels", "bitmask"), tag("BrushLabels", "brush"), tag("KeyPointLabels", "keypoint"),
-]  # fmt: skip
+    tag("RectangleLabels", "rectangle"),
+    tag("EllipseLabels", "ellipse"),
+    tag("PolygonLabels", "polygon"),
+    tag("BitmaskLabels", "bitmask"),
+    tag("BrushLabels", "brush"),
+    tag("KeyPointLabels", "keypoint"),
+]
 
 
 @pytest.mark.parametrize(

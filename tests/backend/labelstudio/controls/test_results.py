@@ -23,8 +23,12 @@ MASK = np.eye(3, 5, dtype=bool)
 def test_a_region_has_the_recorded_shape_and_its_mask_comes_back() -> None:
     region = brush_region(MASK, control=BRUSH, label="Coin", score=0.9, model_version="v1")
     assert {key: region[key] for key in ("from_name", "to_name", "type", "original_width", "original_height")} == {
-        "from_name": "brush", "to_name": "image", "type": "brushlabels", "original_width": 5, "original_height": 3,
-    }  # fmt: skip
+        "from_name": "brush",
+        "to_name": "image",
+        "type": "brushlabels",
+        "original_width": 5,
+        "original_height": 3,
+    }
     assert region["meta"] == {"model_version": "v1"}
     assert region["value"]["brushlabels"] == ["Coin"]
     assert np.array_equal(decode_mask(region["value"]["rle"], height_px=3, width_px=5), MASK)
@@ -93,10 +97,14 @@ def test_brushes_and_bitmasks_give_the_mask_back_exactly(mask: np.ndarray, kind:
 @st.composite
 def ellipses(draw: st.DrawFn) -> np.ndarray:
     return fill_ellipse(
-        center_x_px=draw(st.floats(80.0, 120.0)), center_y_px=draw(st.floats(60.0, 90.0)),
-        radius_x_px=draw(st.floats(10.0, 50.0)), radius_y_px=draw(st.floats(10.0, 50.0)),
-        rotation_deg=draw(st.floats(-360.0, 360.0)), height_px=150, width_px=200,
-    )  # fmt: skip
+        center_x_px=draw(st.floats(80.0, 120.0)),
+        center_y_px=draw(st.floats(60.0, 90.0)),
+        radius_x_px=draw(st.floats(10.0, 50.0)),
+        radius_y_px=draw(st.floats(10.0, 50.0)),
+        rotation_deg=draw(st.floats(-360.0, 360.0)),
+        height_px=150,
+        width_px=200,
+    )
 
 
 @settings(deadline=None)
@@ -162,9 +170,14 @@ def test_an_empty_mask_and_one_below_the_threshold_give_no_region() -> None:
 
 def test_an_ellipse_on_a_flat_image_is_in_per_cent_of_the_sides_it_lies_along() -> None:
     mask = fill_ellipse(
-        center_x_px=100.0, center_y_px=20.0, radius_x_px=40.0, radius_y_px=10.0, rotation_deg=20.0,
-        height_px=40, width_px=400,
-    )  # fmt: skip
+        center_x_px=100.0,
+        center_y_px=20.0,
+        radius_x_px=40.0,
+        radius_y_px=10.0,
+        rotation_deg=20.0,
+        height_px=40,
+        width_px=400,
+    )
     (region,) = regions(mask, "ellipselabels")
     value = region["value"]
     assert (value["x"], value["y"]) == pytest.approx((25, 50), abs=0.5)

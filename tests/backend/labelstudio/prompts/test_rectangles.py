@@ -69,10 +69,18 @@ def test_two_labels_at_one_place_are_two_objects() -> None:
         {"annotations": [{"result": [rectangle() | {"value": None}]}]},
     ],
     ids=[
-        "nothing", "nonsense", "no regions", "cancelled", "other kinds", "our own version", "another version of ours",
-        "not a number", "outside", "no value",
+        "nothing",
+        "nonsense",
+        "no regions",
+        "cancelled",
+        "other kinds",
+        "our own version",
+        "another version of ours",
+        "not a number",
+        "outside",
+        "no value",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_rectangle_of_somebody_else_is_left_out(task: dict[str, Any]) -> None:
     assert boxes(task) == []
 

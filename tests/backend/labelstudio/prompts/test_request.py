@@ -112,9 +112,13 @@ def empty_stroke() -> dict[str, Any]:
 
 def disc(*, x: float = 0.5, y: float = 0.5, radius_px: float = 20.0) -> np.ndarray:
     return fill_ellipse(
-        center_x_px=200 * x, center_y_px=100 * y, radius_x_px=radius_px, radius_y_px=radius_px, height_px=100,
+        center_x_px=200 * x,
+        center_y_px=100 * y,
+        radius_x_px=radius_px,
+        radius_y_px=radius_px,
+        height_px=100,
         width_px=200,
-    )  # fmt: skip
+    )
 
 
 def drawn(mask: np.ndarray, kind: str = "brushlabels", *, label: str = "Coin", **more: Any) -> dict[str, Any]:
@@ -268,19 +272,24 @@ def test_a_background_click_refines_the_region_of_the_task_that_it_lies_in() -> 
 @pytest.mark.parametrize(
     "task",
     [
-        {"drafts": "x"}, {"drafts": [None, {"result": 5}]}, {"drafts": [{"result": [None, {"type": "brushlabels"}]}]},
+        {"drafts": "x"},
+        {"drafts": [None, {"result": 5}]},
+        {"drafts": [{"result": [None, {"type": "brushlabels"}]}]},
         {"drafts": [{"result": [{"type": "brushlabels", "value": {"brushlabels": [{}]}}]}]},
         task_of(drafts={"type": "brushlabels", "id": "b", "value": {"rle": [1], "brushlabels": ["Coin"]}}),
     ],
-)  # fmt: skip
+)
 def test_a_task_that_cannot_be_read_is_passed_over(task: dict[str, Any]) -> None:
     assert refined_id(task, keypoint(50, 50, is_positive=False)) is None
 
 
 @given(
-    x=st.floats(0, 100), y=st.floats(0, 100), w=st.floats(0.01, 100), h=st.floats(0.01, 100),
+    x=st.floats(0, 100),
+    y=st.floats(0, 100),
+    w=st.floats(0.01, 100),
+    h=st.floats(0.01, 100),
     rotation=st.floats(-1e6, 1e6),
-)  # fmt: skip
+)
 def test_a_box_is_ordered_and_inside_the_image_or_refused(
     x: float, y: float, w: float, h: float, rotation: float
 ) -> None:

@@ -133,8 +133,10 @@ def test_after_training_on_images_of_two_kinds_more_than_one_expert_is_used() ->
     with torch.no_grad():
         for teacher, expert in zip(teachers, (0, 5), strict=True):
             teacher.router.forward = lambda mean, expert=expert: (  # type: ignore[method-assign]
-                torch.tensor(expert), mean.new_ones(()), mean.new_zeros(())
-            )  # fmt: skip
+                torch.tensor(expert),
+                mean.new_ones(()),
+                mean.new_zeros(()),
+            )
     images = [
         torch.randn(1, 8, 8, 12) + 1,
         torch.randn(1, 2, 2, 12).repeat_interleave(4, 1).repeat_interleave(4, 2) - 1,

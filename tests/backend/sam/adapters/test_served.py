@@ -98,22 +98,30 @@ def first(end: str) -> Callable[[dict[str, Tensor]], str]:
 BAD = {
     "a weight missing": (lambda s: s.pop(first("lora_A.weight")(s)), {}, r"unknown vision_encoder\..*lora_A"),
     "no adapter at all": (
-        lambda s: [s.pop(name) for name in list(s) if name.startswith("vision_encoder.")], {}, "missing or unknown",
+        lambda s: [s.pop(name) for name in list(s) if name.startswith("vision_encoder.")],
+        {},
+        "missing or unknown",
     ),
     "a weight of the encoder": (
-        lambda s: s.update({"vision_encoder.neck.conv1.weight": torch.zeros(1)}), {}, "unknown vision_encoder.neck",
+        lambda s: s.update({"vision_encoder.neck.conv1.weight": torch.zeros(1)}),
+        {},
+        "unknown vision_encoder.neck",
     ),
     "a wrong shape": (
-        lambda s: s.update({first("lora_B.weight")(s): torch.zeros(48, 3)}), {}, r"has shape \(48, 3\), not \(48, 2\)",
+        lambda s: s.update({first("lora_B.weight")(s): torch.zeros(48, 3)}),
+        {},
+        r"has shape \(48, 3\), not \(48, 2\)",
     ),
     "not a number": (
-        lambda s: s[first("lora_A.weight")(s)].fill_(math.nan), {}, "holds numbers that are not finite",
+        lambda s: s[first("lora_A.weight")(s)].fill_(math.nan),
+        {},
+        "holds numbers that are not finite",
     ),
     "another rank": (lambda _: None, {"config": {"adapter": {"rank": 4, "alpha": 4.0}}}, "has shape"),
     "no rank": (lambda _: None, {"config": {}}, "says adapter='None'"),
     "a rank that is none": (lambda _: None, {"config": {"adapter": {"rank": 10**9, "alpha": 1.0}}}, "a rank from 1 to"),
     "another base": (lambda _: None, {"base_fingerprint": "0" * 64}, "set SAMLOOP_MODEL to its base"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("attack", BAD)
@@ -174,9 +182,13 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
     lively_dir: Path, tiny_base: BaseModel, manifest: Manifest, tmp_path: Path
 ) -> None:
     settings = Settings(
-        model=str(lively_dir), device="cpu", dtype="float32", model_dir=tmp_path / "models",
-        cache_dir=tmp_path / "cache", poll_seconds=0.1,
-    )  # fmt: skip
+        model=str(lively_dir),
+        device="cpu",
+        dtype="float32",
+        model_dir=tmp_path / "models",
+        cache_dir=tmp_path / "cache",
+        poll_seconds=0.1,
+    )
     registry, task = Registry(settings.model_dir), {"id": 1, "data": {"image": picture()}}
     prompt = Prompt(clicks=(Click(x_px=38.4, y_px=32.0),))
     base = Predictor(tiny_base, decoder_of(tiny_base, None), version="base")

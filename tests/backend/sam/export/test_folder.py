@@ -172,8 +172,9 @@ def test_the_card_shows_what_was_measured_before_and_after(
     tiny_base: BaseModel, manifest: Manifest, tmp_path: Path
 ) -> None:
     metrics = {
-        "base": {"box": {"iou": 0.5, "boundary_iou": 0.25}}, "candidate": {"box": {"iou": 0.75, "boundary_iou": 0.5}},
-    }  # fmt: skip
+        "base": {"box": {"iou": 0.5, "boundary_iou": 0.25}},
+        "candidate": {"box": {"iou": 0.75, "boundary_iou": 0.5}},
+    }
     origin = Origin(tiny_base, dataclasses.replace(manifest, metrics=metrics))
     card = (export(origin, how="onnx", out=tmp_path / "onnx") / "README.md").read_text()
     assert "| box | iou | 0.500 | 0.750 |\n| box | boundary iou | 0.250 | 0.500 |" in card

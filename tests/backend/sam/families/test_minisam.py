@@ -63,9 +63,13 @@ def test_the_embedding_of_a_photograph_is_that_of_the_packages_encoder(
     ids=["three clicks", "one click", "a box"],
 )
 def test_the_logits_are_those_of_the_packages_decoder(  # noqa: PLR0917 - fixtures
-    mobile_base: BaseModel, onnx_dir: Path, reference: np.ndarray, points: list[list[float]], labels: list[int],
+    mobile_base: BaseModel,
+    onnx_dir: Path,
+    reference: np.ndarray,
+    points: list[list[float]],
+    labels: list[int],
     record_property: Record,
-) -> None:  # fmt: skip
+) -> None:
     import onnxruntime
 
     inputs = {

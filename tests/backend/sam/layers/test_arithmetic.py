@@ -77,9 +77,13 @@ def of_photographs() -> Iterator[tuple[Image.Image, list[Prompt]]]:
 
     yield (
         Image.fromarray(data.astronaut()),
-        [Prompt(box=Box(170.0, 60.0, 290.0, 210.0)), Prompt(box=Box(60.0, 60.0, 470.0, 500.0)),
-         Prompt(clicks=(Click(225.0, 120.0),)), Prompt(clicks=(Click(225.0, 120.0), Click(400.0, 50.0)))],
-    )  # fmt: skip
+        [
+            Prompt(box=Box(170.0, 60.0, 290.0, 210.0)),
+            Prompt(box=Box(60.0, 60.0, 470.0, 500.0)),
+            Prompt(clicks=(Click(225.0, 120.0),)),
+            Prompt(clicks=(Click(225.0, 120.0), Click(400.0, 50.0))),
+        ],
+    )
     yield (
         Image.fromarray(data.coffee()),
         [Prompt(box=Box(150.0, 60.0, 460.0, 330.0)), Prompt(clicks=(Click(300.0, 170.0),))],

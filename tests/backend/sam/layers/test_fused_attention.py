@@ -16,9 +16,15 @@ def encoder() -> SamVisionEncoder:
     """Two layers in windows over the edge, one over all; relative positions as large as trained ones."""
     torch.manual_seed(0)
     config = SamVisionConfig(
-        hidden_size=24, output_channels=16, num_hidden_layers=3, num_attention_heads=3, image_size=160, mlp_dim=32,
-        window_size=4, global_attn_indexes=[1],
-    )  # fmt: skip
+        hidden_size=24,
+        output_channels=16,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        image_size=160,
+        mlp_dim=32,
+        window_size=4,
+        global_attn_indexes=[1],
+    )
     encoder = SamVisionEncoder(config).eval().requires_grad_(requires_grad=False)
     for name, weight in encoder.named_parameters():
         if "rel_pos" in name or "pos_embed" in name:
