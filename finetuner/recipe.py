@@ -68,9 +68,7 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     calibration = _calibration(kept, dataset, workshop=workshop)
     compared = compared.scored_by(calibration)
     semantic = _semantic(kept, dataset, unfinished=unfinished, workshop=workshop)
-    verdict = compared.verdict(config)
-    if semantic is not None:
-        verdict = replace(verdict, reasons=(*verdict.reasons, semantic.sentence))
+    verdict = _verdict(compared, semantic, workshop=workshop)
     metrics = compared.figures(config, calibration=calibration) | {
         **({} if calibration is None else {"calibration": calibration.to_json()}),
         "seconds": _seconds(trained, began_s=began),
@@ -87,9 +85,7 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     if semantic is not None:
         metrics["candidate"]["semantic"] = semantic.mean
     manifest = _manifest(dataset, trained.method, metrics=metrics, verdict=verdict, served=served, workshop=workshop)
-    weights = trained.method.weights()
-    if semantic is not None:
-        weights = with_semantic(weights, semantic.head)
+    weights = _weights(trained.method, semantic)
     page = checkpoint_page(
         manifest,
         weights=weights,
@@ -122,6 +118,16 @@ def _semantic(
         unfinished=unfinished,
         progress=workshop.progress,
     )
+
+
+def _verdict(compared: Compared, semantic: Semantic | None, *, workshop: Workshop) -> Verdict:
+    verdict = compared.verdict(workshop.config)
+    return verdict if semantic is None else replace(verdict, reasons=(*verdict.reasons, semantic.sentence))
+
+
+def _weights(method: Method, semantic: Semantic | None) -> bytes:
+    weights = method.weights()
+    return weights if semantic is None else with_semantic(weights, semantic.head)
 
 
 def _manifest(  # noqa: PLR0913 - all by name
