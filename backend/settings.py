@@ -346,6 +346,11 @@ class Settings:
         "SAMLOOP_LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "how much is logged"
     )
 
+    @property
+    def image_pixels(self) -> int:
+        """The most pixels that an image may have: `image_megapixels` as a count."""
+        return self.image_megapixels * 1_000_000
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """Read the environment; an empty variable counts as absent.

@@ -63,9 +63,7 @@ class Workshop:
         base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
         return cls(
             base=base,
-            embeddings=Embeddings(
-                base, disk=DiskEmbeddings.of(settings), max_pixels=settings.image_megapixels * 1_000_000
-            ),
+            embeddings=Embeddings(base, disk=DiskEmbeddings.of(settings), max_pixels=settings.image_pixels),
             config=config,
             exclusions=Exclusions(),
             progress=progress,

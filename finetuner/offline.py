@@ -221,7 +221,7 @@ def _samples(export: Path, images: Path, *, settings: Settings, workshop: Worksh
     return workshop.samples(
         (task for task in annotated if task is not None),
         read=lambda task: image_path(images, task.image_uri).read_bytes(),
-        max_pixels=settings.image_megapixels * 1_000_000,
+        max_pixels=settings.image_pixels,
     )
 
 

@@ -94,7 +94,7 @@ def _samples(project_id: int, *, settings: Settings, label_studio: LabelStudio, 
         annotated(),
         read=lambda task: _fetch(images, task),
         labels=(label for control in label_config.controls for label in control.labels),
-        max_pixels=settings.image_megapixels * 1_000_000,
+        max_pixels=settings.image_pixels,
     )
 
 

@@ -120,7 +120,7 @@ def _mean_embeddings(
     base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
     lanes = open_lanes(base, settings)
     embeddings = TaskEmbeddings(
-        base=base, store=open_store(settings, lane=lanes.encode), max_pixels=settings.image_megapixels * 1_000_000
+        base=base, store=open_store(settings, lane=lanes.encode), max_pixels=settings.image_pixels
     )
     try:
         for task in tasks:

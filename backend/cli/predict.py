@@ -110,7 +110,7 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
     from backend.serving.batches import Preannotation
     from backend.serving.slot import Snapshot
 
-    machine = _Folder(predictor, images, max_pixels=settings.image_megapixels * 1_000_000, heard=heard)
+    machine = _Folder(predictor, images, max_pixels=settings.image_pixels, heard=heard)
     batches = Preannotation(
         machine=machine,
         observer=heard,

@@ -57,7 +57,7 @@ def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings
     base = slot.snapshot(int(project["id"])).predictor.base  # its encoder has an adapter, where the champion does
     lanes = open_lanes(base, settings)
     store = open_store(settings, lane=lanes.encode)
-    embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image_megapixels * 1_000_000)
+    embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image_pixels)
     images = ImageSource(settings=settings, label_studio=client)
     try:
         yield from warm_tasks(

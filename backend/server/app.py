@@ -52,7 +52,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     live = LiveEvaluation(
         settings.model_dir / "live",
         label_studio=connections.label_studio,
-        max_pixels=settings.image_megapixels * 1_000_000,
+        max_pixels=settings.image_pixels,
     )
     routes = Routes(
         engine=engine,
@@ -132,7 +132,7 @@ def _review_router(  # noqa: PLR0913 - all but one by name
         registry=registry,
         connections=connections,
         flags=flags,
-        crops=Crops(max_bytes=_CROPS_BYTES, max_pixels=settings.image_megapixels * 1_000_000),
+        crops=Crops(max_bytes=_CROPS_BYTES, max_pixels=settings.image_pixels),
         admission=Admission(most=_MOST_PICTURES, threads=_PICTURES_AT_ONCE),
         gate=Gate(
             is_open=settings.basic_auth_user is None,

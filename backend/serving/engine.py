@@ -94,7 +94,7 @@ class Engine:
         settings = self._settings
         lanes = open_lanes(base, settings)
         store = open_store(settings, lane=lanes.encode)
-        embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image_megapixels * 1_000_000)
+        embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image_pixels)
         serving = Serving(
             embeddings=embeddings,
             lanes=lanes,

@@ -47,6 +47,10 @@ def test_numbers_are_bounded(text: str) -> None:
         Settings.from_env({"SAMLOOP_POLL_SECONDS": text})
 
 
+def test_the_largest_image_is_counted_in_pixels() -> None:
+    assert Settings.from_env({"SAMLOOP_IMAGE_MEGAPIXELS": "12"}).image_pixels == 12_000_000
+
+
 def test_a_registry_behind_a_url_is_refused_with_the_next_step() -> None:
     with pytest.raises(SettingsError, match="name a path"):
         Settings.from_env({"MODEL_DIR": "s3://bucket/models"})
