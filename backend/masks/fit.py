@@ -1,4 +1,7 @@
-"""The box and the ellipse of a mask. Frame: pixels of the upright image, pixel centres at half pixels."""
+"""The ellipse of a mask, and a mask without its specks.
+
+Frame: pixels of the upright image; pixel (row, column) has its centre at (column + 0.5, row + 0.5).
+"""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 from scipy import ndimage
 
-from backend.masks.prompt import Box
+from backend.masks.bounds import find_bounds
 
 _SMALLEST_SHARE = 0.01
 
@@ -28,26 +31,17 @@ def without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
     A box and an ellipse reach as far as the farthest pixel does, and a decoder leaves a few where nobody sees them.
     """
-    box = box_of_mask(mask)
-    if box is None:
+    bounds = find_bounds(mask)
+    if bounds is None:
         return mask
-    inside = slice(int(box.y0_px), int(box.y1_px)), slice(int(box.x0_px), int(box.x1_px))
-    parts, count = ndimage.label(mask[inside], np.ones((3, 3)))
+    parts, count = ndimage.label(mask[bounds.slices], np.ones((3, 3)))
     if count == 1:
         return mask
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     sizes[0] = 0
     kept = np.zeros_like(mask)
-    kept[inside] = (sizes >= _SMALLEST_SHARE * sizes.max())[parts] & mask[inside]
+    kept[bounds.slices] = (sizes >= _SMALLEST_SHARE * sizes.max())[parts] & mask[bounds.slices]
     return kept
-
-
-def box_of_mask(mask: Bool[np.ndarray, "h w"]) -> Box | None:
-    """Return the smallest box around all of the mask's pixels, edges included; None for an empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return None
-    return Box(float(columns[0]), float(rows[0]), float(columns[-1]) + 1.0, float(rows[-1]) + 1.0)
 
 
 def ellipse_of_mask(mask: Bool[np.ndarray, "h w"]) -> Ellipse | None:
@@ -56,11 +50,10 @@ def ellipse_of_mask(mask: Bool[np.ndarray, "h w"]) -> Ellipse | None:
     The second moments of an ellipse are a quarter of its squared radii; for a mask of another shape the radii are
     scaled, so that the areas are equal. Of the two ways to name its axes the one nearer to upright is taken.
     """
-    box = box_of_mask(mask)
-    if box is None:
+    bounds = find_bounds(mask)
+    if bounds is None:
         return None
-    left, top = int(box.x0_px), int(box.y0_px)
-    crop = mask[top : int(box.y1_px), left : int(box.x1_px)]
+    crop = mask[bounds.slices]
     in_row, in_column = crop.sum(axis=1), crop.sum(axis=0)
     area_px = int(in_row.sum())
     x, y = np.arange(crop.shape[1], dtype=np.float64), np.arange(crop.shape[0], dtype=np.float64)
@@ -77,8 +70,8 @@ def ellipse_of_mask(mask: Bool[np.ndarray, "h w"]) -> Ellipse | None:
     # In (-90, 90]: an axis has no direction.
     rotation_deg = math.degrees(math.atan(along_x[1] / along_x[0]))
     return Ellipse(
-        center_x_px=mean_x + left + 0.5,
-        center_y_px=mean_y + top + 0.5,
+        center_x_px=mean_x + bounds.x0_px + 0.5,
+        center_y_px=mean_y + bounds.y0_px + 0.5,
         radius_x_px=float(radii[nearer_x]),
         radius_y_px=float(radii[1 - nearer_x]),
         rotation_deg=rotation_deg,

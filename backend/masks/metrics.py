@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
+from backend.masks.bounds import find_bounds
+
 _Crop = tuple[slice, slice]
 
 
@@ -84,12 +86,11 @@ def _crop(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> _Cro
     Nothing is lost: no mask reaches beyond it, so that its border is an edge of whatever touches it, be it the image's
     border or the first row that neither mask fills.
     """
-    rows = np.flatnonzero(pred.any(axis=1) | truth.any(axis=1))
-    if not len(rows):
-        return None
-    tall = slice(int(rows[0]), int(rows[-1]) + 1)
-    columns = np.flatnonzero(pred[tall].any(axis=0) | truth[tall].any(axis=0))
-    return tall, slice(int(columns[0]), int(columns[-1]) + 1)
+    ours, theirs = find_bounds(pred), find_bounds(truth)
+    if ours is not None and theirs is not None:
+        return ours.join(theirs).slices
+    either = ours or theirs
+    return None if either is None else either.slices
 
 
 def _inner_band(mask: Bool[np.ndarray, "h w"], width_px: int) -> Bool[np.ndarray, "h w"]:

@@ -1,4 +1,7 @@
-"""Masks that are kept, in memory or in a file: cut out, packed and compressed, thousands in a few megabytes."""
+"""Masks that are kept, in memory or in a file: cut out, packed and compressed, thousands in a few megabytes.
+
+Frame: pixels of the upright image, rows from the top and columns from the left.
+"""
 
 import base64
 import binascii
@@ -8,12 +11,74 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool
 
+from backend.masks.bounds import Bounds, find_bounds
+
 _MOST_PIXELS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackedMask:
+    """A mask's bounding box, which begins at `y0_px, x0_px` of its image, packed eight pixels a byte, row after row.
+
+    An empty mask has a bounding box of 0 x 0 px at 0, 0.
+    """
+
+    y0_px: int
+    x0_px: int
+    height_px: int
+    width_px: int
+    bits: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, mask: Bool[np.ndarray, "h w"], *, at: tuple[int, int] = (0, 0)) -> "PackedMask":
+        """Cut the mask out; it may be a part of an image that begins `at` row and column."""
+        bounds = find_bounds(mask)
+        if bounds is None:
+            return cls(y0_px=0, x0_px=0, height_px=0, width_px=0, bits=b"")
+        return cls(
+            y0_px=at[0] + bounds.y0_px,
+            x0_px=at[1] + bounds.x0_px,
+            height_px=bounds.height_px,
+            width_px=bounds.width_px,
+            bits=np.packbits(mask[bounds.slices]).tobytes(),
+        )
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """The bounding box in the image; None for an empty mask."""
+        if not self.bits:
+            return None
+        y1_px, x1_px = self.y0_px + self.height_px, self.x0_px + self.width_px
+        return Bounds(y0_px=self.y0_px, x0_px=self.x0_px, y1_px=y1_px, x1_px=x1_px)
+
+    @property
+    def area_px(self) -> int:
+        """How many pixels the mask covers."""
+        return int.from_bytes(self.bits).bit_count()
+
+    @property
+    def crop(self) -> Bool[np.ndarray, "ch cw"]:
+        """The mask within its bounding box, `height_px` x `width_px`."""
+        bits = np.frombuffer(self.bits, np.uint8)
+        shape = self.height_px, self.width_px
+        return np.unpackbits(bits, count=self.height_px * self.width_px).reshape(shape).astype(bool)
+
+    def window(self, y0_px: int, x0_px: int, *, height_px: int, width_px: int) -> Bool[np.ndarray, "h w"]:
+        """Return the part of the mask in this window of its image; the window may reach beyond the image."""
+        part = np.zeros((height_px, width_px), bool)
+        top, left = max(y0_px, self.y0_px), max(x0_px, self.x0_px)
+        bottom = min(y0_px + height_px, self.y0_px + self.height_px)
+        right = min(x0_px + width_px, self.x0_px + self.width_px)
+        if top < bottom and left < right:
+            part[top - y0_px : bottom - y0_px, left - x0_px : right - x0_px] = self.crop[
+                top - self.y0_px : bottom - self.y0_px, left - self.x0_px : right - self.x0_px
+            ]
+        return part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeptMask:
-    """The rows and columns from `y0_px, x0_px` on that a mask reaches, eight pixels a bit string's byte, deflated."""
+    """A PackedMask whose bits are deflated: the form in which masks are held by the thousand and written to files."""
 
     y0_px: int
     x0_px: int
@@ -23,22 +88,20 @@ class KeptMask:
 
     @classmethod
     def of(cls, mask: Bool[np.ndarray, "h w"]) -> "KeptMask":
-        """Keep a mask; an empty one too."""
-        rows = np.flatnonzero(mask.any(axis=1))
-        if not len(rows):
-            return cls(y0_px=0, x0_px=0, height_px=0, width_px=0, deflated=b"")
-        top, bottom = int(rows[0]), int(rows[-1]) + 1
-        columns = np.flatnonzero(mask[top:bottom].any(axis=0))
-        left, right = int(columns[0]), int(columns[-1]) + 1
-        packed = np.packbits(mask[top:bottom, left:right]).tobytes()
+        """Keep a mask of an image; an empty one too."""
+        packed = PackedMask.of(mask)
         return cls(
-            y0_px=top, x0_px=left, height_px=bottom - top, width_px=right - left, deflated=zlib.compress(packed, 1)
+            y0_px=packed.y0_px,
+            x0_px=packed.x0_px,
+            height_px=packed.height_px,
+            width_px=packed.width_px,
+            deflated=zlib.compress(packed.bits, 1) if packed.bits else b"",
         )
 
     @property
     def area_px(self) -> int:
-        """How many pixels it covers."""
-        return int(np.count_nonzero(self._crop())) if self.deflated else 0
+        """How many pixels the mask covers."""
+        return self.inflate().area_px
 
     def to_json(self) -> list[int | str]:
         """`[y0_px, x0_px, height_px, width_px, deflated bits in base64]`."""
@@ -47,10 +110,10 @@ class KeptMask:
 
     @classmethod
     def of_json(cls, value: object) -> "KeptMask":
-        """Read what `to_json` wrote; the bits are inflated here once, so that a mask that is held can be drawn.
+        """Read what `to_json` wrote. The bits are inflated here once, so that every KeptMask can be drawn.
 
         Raises:
-            ValueError: it is none of ours.
+            ValueError: `to_json` wrote no such value.
         """
         match value:
             case [int(y0), int(x0), int(height), int(width), str(bits)] if (
@@ -67,26 +130,23 @@ class KeptMask:
         try:
             deflated = base64.b64decode(bits, validate=True)
             # One byte more than there may be: a few bytes can inflate to gigabytes.
-            found = len(zlib.decompressobj().decompress(deflated, expected + 1)) if deflated else 0
+            inflated = len(zlib.decompressobj().decompress(deflated, expected + 1)) if deflated else 0
         except (binascii.Error, zlib.error) as fault:
             raise ValueError(f"a kept mask cannot be inflated: {fault}") from fault
-        if found != expected:
-            raise ValueError(f"a kept mask of {height_px} x {width_px} px holds {found} bytes, not {expected}")
+        if inflated != expected:
+            raise ValueError(f"a kept mask of {height_px} x {width_px} px holds {inflated} bytes, not {expected}")
         return cls(y0_px=y0_px, x0_px=x0_px, height_px=height_px, width_px=width_px, deflated=deflated)
 
-    def window(self, y0_px: int, x0_px: int, *, height_px: int, width_px: int) -> Bool[np.ndarray, "h w"]:
-        """The part of the mask that lies in this window of its image, which may reach beyond the image."""
-        found = np.zeros((height_px, width_px), bool)
-        top, left = max(y0_px, self.y0_px), max(x0_px, self.x0_px)
-        bottom = min(y0_px + height_px, self.y0_px + self.height_px)
-        right = min(x0_px + width_px, self.x0_px + self.width_px)
-        if top < bottom and left < right:
-            found[top - y0_px : bottom - y0_px, left - x0_px : right - x0_px] = self._crop()[
-                top - self.y0_px : bottom - self.y0_px, left - self.x0_px : right - self.x0_px
-            ]
-        return found
+    def inflate(self) -> PackedMask:
+        """Return the mask with its bits as they were before they were deflated."""
+        return PackedMask(
+            y0_px=self.y0_px,
+            x0_px=self.x0_px,
+            height_px=self.height_px,
+            width_px=self.width_px,
+            bits=zlib.decompress(self.deflated) if self.deflated else b"",
+        )
 
-    def _crop(self) -> Bool[np.ndarray, "h w"]:
-        bits = np.frombuffer(zlib.decompress(self.deflated), np.uint8)
-        count = self.height_px * self.width_px
-        return np.unpackbits(bits, count=count).reshape(self.height_px, self.width_px).astype(bool)
+    def window(self, y0_px: int, x0_px: int, *, height_px: int, width_px: int) -> Bool[np.ndarray, "h w"]:
+        """Return the part of the mask in this window of its image; the window may reach beyond the image."""
+        return self.inflate().window(y0_px, x0_px, height_px=height_px, width_px=width_px)

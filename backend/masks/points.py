@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool
-from scipy import ndimage
 
-from backend.masks.fit import box_of_mask
+from backend.masks.bounds import find_bounds, measure_depth
 from backend.masks.prompt import Click
 
 # A mask is looked at in at most about this many pixels: its points need no finer place.
@@ -24,11 +23,11 @@ def points_along(
     The first is the deepest; each further one is, of the pixels at least half as deep, the farthest from all before.
     A click in `apart_from` counts as an edge. Frame: pixels of the image that the stroke was drawn on.
     """
-    box = box_of_mask(stroke)
-    if box is None:
+    bounds = find_bounds(stroke)
+    if bounds is None:
         return ()
-    left, top = int(box.x0_px), int(box.y0_px)
-    crop = stroke[top : int(box.y1_px), left : int(box.x1_px)]
+    left, top = bounds.x0_px, bounds.y0_px
+    crop = stroke[bounds.slices]
     stride = max(1, math.ceil(math.sqrt(crop.size / _MOST_PIXELS)))
     # A pixel of the coarse picture is a point of the stroke if any of the pixels that it stands for is.
     rows, columns = np.arange(0, crop.shape[0], stride), np.arange(0, crop.shape[1], stride)
@@ -45,7 +44,7 @@ def points_along(
 
 def _spread(seen: Bool[np.ndarray, "h w"], most: int) -> list[tuple[int, int]]:
     """Rows and columns of deep pixels, each as far as can be from those before."""
-    depth = ndimage.distance_transform_edt(np.pad(seen, 1))[1:-1, 1:-1]
+    depth = measure_depth(seen)
     core = np.argwhere(depth >= _CORE * depth.max())
     chosen = [int(depth[tuple(core.T)].argmax())]
     distance = np.hypot(*(core - core[chosen[0]]).T)

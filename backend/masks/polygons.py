@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float
 
+from backend.masks.bounds import find_bounds
 from backend.masks.tracing import traced
 
 MOST_PARTS = 16
@@ -45,15 +46,14 @@ def polygons_of_mask(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> t
 
 def _parts(mask: Bool[np.ndarray, "h w"]) -> list[shapely.Polygon]:
     """Every connected part with its holes; outlines go half-way between the centres of pixels inside and outside."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    bounds = find_bounds(mask)
+    if bounds is None:
         return []
-    top, left = int(rows[0]), int(columns[0])
-    crop = mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    crop = mask[bounds.slices]
     stride = max(1, math.ceil(math.sqrt(crop.size / _MOST_PIXELS)))
     # One empty row and column all round, so that a mask at the image's border is outlined too.
     parts = traced(np.pad(crop[::stride, ::stride], 1))
-    shift = np.array([left, top]) - stride
+    shift = np.array([bounds.x0_px, bounds.y0_px]) - stride
     return list(shapely.transform(parts, lambda points: points * stride + shift))
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from backend.labelstudio.label_config import Control
 from backend.labelstudio.rle import encode_mask
-from backend.masks.fit import box_of_mask, ellipse_of_mask, without_specks
+from backend.masks.bounds import find_bounds
+from backend.masks.fit import ellipse_of_mask, without_specks
 from backend.masks.polygons import polygons_of_mask
 
 POLYGON_TOLERANCE_PX = 0.5
@@ -147,15 +148,15 @@ def _ellipse(mask: Bool[np.ndarray, "h w"], _: float) -> _Values:
 
 def _rectangle(mask: Bool[np.ndarray, "h w"], _: float) -> _Values:
     height_px, width_px = mask.shape
-    box = box_of_mask(without_specks(mask))
-    if box is None:
+    bounds = find_bounds(without_specks(mask))
+    if bounds is None:
         return []
     return [
         {
-            "x": box.x0_px * 100 / width_px,
-            "y": box.y0_px * 100 / height_px,
-            "width": (box.x1_px - box.x0_px) * 100 / width_px,
-            "height": (box.y1_px - box.y0_px) * 100 / height_px,
+            "x": bounds.x0_px * 100 / width_px,
+            "y": bounds.y0_px * 100 / height_px,
+            "width": bounds.width_px * 100 / width_px,
+            "height": bounds.height_px * 100 / height_px,
             "rotation": 0,
         }
     ]

@@ -1,13 +1,12 @@
-"""Ellipses and boxes of masks: a true ellipse comes back, whatever its turn."""
+"""Ellipses of masks: a true ellipse comes back, whatever its turn."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.masks.fit import box_of_mask, ellipse_of_mask, without_specks
+from backend.masks.fit import ellipse_of_mask, without_specks
 from backend.masks.metrics import iou
-from backend.masks.prompt import Box
 from backend.masks.rasterize import fill_ellipse
 
 
@@ -65,7 +64,6 @@ def test_one_pixel_is_a_disc_of_its_area() -> None:
     mask = np.zeros((5, 7), bool)
     mask[2, 4] = True
     assert np.array_equal(again(mask), mask)
-    assert box_of_mask(mask) == Box(4.0, 2.0, 5.0, 3.0)
 
 
 def test_the_fill_of_a_large_mask_does_not_overflow() -> None:
@@ -90,7 +88,6 @@ def test_parts_that_touch_at_a_corner_are_one() -> None:
     assert np.array_equal(without_specks(mask), mask)
 
 
-def test_an_empty_mask_has_neither() -> None:
+def test_an_empty_mask_has_no_ellipse_and_no_specks() -> None:
     assert ellipse_of_mask(np.zeros((3, 3), bool)) is None
-    assert box_of_mask(np.zeros((3, 3), bool)) is None
     assert not without_specks(np.zeros((3, 3), bool)).any()

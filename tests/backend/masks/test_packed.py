@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from backend.masks.packed import KeptMask
+from backend.masks.bounds import find_bounds
+from backend.masks.packed import KeptMask, PackedMask
 
 masks = hnp.arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
@@ -25,6 +26,22 @@ def test_a_window_may_reach_beyond_the_image(mask: np.ndarray, y0: int, x0: int,
     around = np.pad(mask, 100)
     expected = around[100 + y0 : 100 + y0 + height, 100 + x0 : 100 + x0 + width]
     assert (KeptMask.of(mask).window(y0, x0, height_px=height, width_px=width) == expected).all()
+
+
+@given(mask=masks, row=st.integers(0, 9), column=st.integers(0, 9))
+def test_a_part_of_an_image_is_packed_where_it_lies(mask: np.ndarray, row: int, column: int) -> None:
+    image = np.pad(mask, ((row, 0), (column, 0)))
+    packed = PackedMask.of(mask, at=(row, column))
+    assert packed == PackedMask.of(image)
+    assert packed.bounds == find_bounds(image)
+    assert packed.area_px == np.count_nonzero(mask)
+    if packed.bounds is not None:
+        assert (packed.crop == image[packed.bounds.slices]).all()
+
+
+@given(mask=masks)
+def test_deflating_loses_nothing(mask: np.ndarray) -> None:
+    assert KeptMask.of(mask).inflate() == PackedMask.of(mask)
 
 
 def test_a_mask_of_a_large_image_takes_hardly_any_room() -> None:

@@ -16,7 +16,7 @@ from backend.labelstudio.controls.results import regions_of_mask
 from backend.labelstudio.label_config import Control, LabelConfig, parse_label_config
 from backend.labelstudio.prompts.request import LabelledPrompt, prompts_from_context
 from backend.labelstudio.rle import encode_mask
-from backend.masks.fit import box_of_mask
+from backend.masks.bounds import find_bounds
 from backend.masks.metrics import iou
 from backend.masks.prompt import Box, Click, Prompt
 from backend.masks.rasterize import fill_ellipse
@@ -144,9 +144,9 @@ def test_a_rotated_rectangle_is_the_box_around_it_and_its_inside() -> None:
     assert mask is not None
     assert box is not None
     assert mask.sum() == pytest.approx(60 * 20, rel=0.03)
-    hull = box_of_mask(mask)
+    hull = find_bounds(mask)
     assert hull is not None
-    assert dataclasses.astuple(hull) == pytest.approx(dataclasses.astuple(box), abs=1.0)
+    assert dataclasses.astuple(hull.box) == pytest.approx(dataclasses.astuple(box), abs=1.0)
     (plain,) = prompts(rectangle(40, 20, 30, 20, rotation=-180))
     assert plain.prompt.mask is None
 
@@ -158,9 +158,9 @@ def test_an_ellipse_is_the_box_around_it_and_its_inside() -> None:
     assert mask is not None
     assert box is not None
     assert mask.sum() == pytest.approx(math.pi * 20 * 10, rel=0.03)
-    hull = box_of_mask(mask)
+    hull = find_bounds(mask)
     assert hull is not None
-    assert dataclasses.astuple(hull) == pytest.approx(dataclasses.astuple(box), abs=1.0)
+    assert dataclasses.astuple(hull.box) == pytest.approx(dataclasses.astuple(box), abs=1.0)
     assert labelled.prompt.clicks == (Click(100.0, 50.0),)
 
 
