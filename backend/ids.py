@@ -1,1 +1,136 @@
-"""Ids that come from outside, parsed in one place."""
+"""Ids that come from outside, parsed in one place: a project's number, a version's name, a job's id.
+
+All of them become parts of paths, of Redis' keys and of addresses, so only what these rules accept gets that far.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal, NewType, get_args
+
+from backend.errors import BadInput
+
+ProjectId = NewType("ProjectId", int)
+JobKind = Literal["train", "refresh"]
+
+# Six zeros more than any project of Label Studio has, and short enough for a folder, a key and the name of a job.
+LARGEST_PROJECT_ID: Final = 10**12 - 1
+_LONGEST_BASE = 80
+
+_PROJECT = "[1-9][0-9]{0,11}"
+_NUMBER = "[1-9][0-9]{0,8}"
+_SHA6 = "[0-9a-f]{6}"
+_PROJECT_ID = re.compile(_PROJECT)
+_PROJECT_AND_TIME = re.compile(rf"({_PROJECT})\.[0-9]{{1,20}}")
+_VERSION = re.compile(rf"([A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST_BASE - 1}}})-p({_PROJECT})-v({_NUMBER})-({_SHA6})")
+_JOB = re.compile(rf"({'|'.join(get_args(JobKind))})-({_PROJECT})-({_PROJECT})")
+
+
+def parse_project_id(value: object) -> ProjectId:
+    """The id of a project, from a number or from its decimal digits: `7`, `"7"`.
+
+    Raises:
+        BadInput: anything else, such as `0`, `"07"`, `True` or a number above LARGEST_PROJECT_ID.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_PROJECT_ID:
+        return ProjectId(value)
+    if isinstance(value, str) and (project_id := find_project_id(value)) is not None:
+        return project_id
+    raise BadInput(f"project is {_shown(value)}, not the number of a project such as 1")
+
+
+def parse_label_studio_project(value: object) -> ProjectId:
+    """The id as Label Studio sends it: `7`, `"7"`, or `"7.1795418479"`, which is the id and when it was created.
+
+    Raises:
+        BadInput: anything else.
+    """
+    match = _PROJECT_AND_TIME.fullmatch(value) if isinstance(value, str) else None
+    return parse_project_id(match[1] if match else value)
+
+
+def find_project_id(name: str) -> ProjectId | None:
+    """The project that a folder, a file or a part of an address is named after; None if it is named otherwise."""
+    return ProjectId(int(name)) if _PROJECT_ID.fullmatch(name) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionName:
+    """The name of a published version: `mobile-sam-p1-v3-0a1b2c`, in short `v3-0a1b2c`.
+
+    Attributes:
+        base: the base model's name as a file may have it, at most 80 characters. It may look like a version itself.
+        project_id: the project whose annotations it learned from.
+        number: 1 for the project's first version.
+        sha6: the first six hexadecimal digits of the weights' SHA-256.
+    """
+
+    base: str
+    project_id: ProjectId
+    number: int
+    sha6: str
+
+    @classmethod
+    def parse(cls, text: str) -> "VersionName":
+        """Read a long name.
+
+        Raises:
+            BadInput: the text is no version's name.
+        """
+        if (name := cls.find(text)) is None:
+            raise BadInput(f"{text[:100]!r} is not the name of a version, such as mobile-sam-p1-v3-0a1b2c")
+        return name
+
+    @classmethod
+    def find(cls, text: str) -> "VersionName | None":
+        """Read a long name; None for a base model's name, an offline checkpoint's, or any other text."""
+        match = _VERSION.fullmatch(text)
+        if match is None:
+            return None
+        base, project, number, sha6 = match.groups()
+        return cls(base=base, project_id=ProjectId(int(project)), number=int(number), sha6=sha6)
+
+    @property
+    def short(self) -> str:
+        """The name that pages show: unique within a project."""
+        return f"v{self.number}-{self.sha6}"
+
+    def __str__(self) -> str:
+        return f"{self.base}-p{self.project_id}-{self.short}"
+
+
+def is_version_of(version: str, project_id: int) -> bool:
+    """Whether the version's name says that it is this project's."""
+    name = VersionName.find(version)
+    return name is not None and name.project_id == project_id
+
+
+def shorten_version(version: str) -> str:
+    """`mobile-sam-p1-v3-0a1b2c` -> `v3-0a1b2c`; the name of anything but a published version stays as it is."""
+    name = VersionName.find(version)
+    return version if name is None else name.short
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobId:
+    """The id of a job on the queue: `train-7-12` is the training that the twelfth request of project 7 asked for."""
+
+    kind: JobKind
+    project_id: ProjectId
+    generation: int
+
+    @classmethod
+    def find(cls, text: str) -> "JobId | None":
+        """Read an id; None for any other text."""
+        match = _JOB.fullmatch(text)
+        if match is None:
+            return None
+        kind: JobKind = "train" if match[1] == "train" else "refresh"
+        return cls(kind=kind, project_id=ProjectId(int(match[2])), generation=int(match[3]))
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.project_id}-{self.generation}"
+
+
+def _shown(value: object) -> str:
+    """What was met, short enough for an error, and never the digits of a number without end."""
+    return repr(value[:40]) if isinstance(value, str) else type(value).__name__

@@ -20,6 +20,7 @@ from rq import Retry, get_current_job
 from rq.job import Job
 
 from backend.errors import BadInput, SamloopError, Unavailable, Upstream
+from backend.ids import JobKind, parse_project_id
 from backend.settings import Settings
 from backend.work.jobs import Keys, connect
 from finetuner.lease import Lease
@@ -81,7 +82,7 @@ def run(project_id: int, generation: int) -> dict[str, Any] | Retry:
     return execute(project_id, generation, kind="train", work=_train)
 
 
-def execute(project_id: int, generation: int, *, kind: str, work: Work) -> dict[str, Any] | Retry:
+def execute(project_id: int, generation: int, *, kind: JobKind, work: Work) -> dict[str, Any] | Retry:
     """Do the work for every request up to now, alone among those of its kind and project.
 
     Returns:
@@ -94,9 +95,9 @@ def execute(project_id: int, generation: int, *, kind: str, work: Work) -> dict[
     job = get_current_job()
     if job is None:
         raise RuntimeError(f"this is a job: queue it with `samloop {kind} --project N`")
-    if not all(type(each) is int and each > 0 for each in (project_id, generation)):
-        raise BadInput(f"a {_NOUNS[kind]} needs two positive whole numbers, not {str((project_id, generation))[:100]}")
-    run_ = _Run(job, Keys(project_id, kind), generation, work)
+    if type(generation) is not int or generation < 1:
+        raise BadInput(f"a {_NOUNS[kind]} needs the number of a request, from 1, not {str(generation)[:100]}")
+    run_ = _Run(job, Keys(parse_project_id(project_id), kind), generation, work)
     try:
         with _interruptible():
             return run_.execute()

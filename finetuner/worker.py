@@ -14,6 +14,7 @@ from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 from rq.utils import now
 
 from backend.files.children import die_with_parent
+from backend.ids import JobId
 from backend.work.jobs import HEARTBEAT_S, QUEUE, RUNNABLE, Keys, SafeJob, connect, sweep, the_queue
 from finetuner.job import OutOfTime
 from finetuner.lease import release_of_dead
@@ -74,10 +75,8 @@ class TrainingWorker(Worker):
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: "resource.struct_rusage") -> None:
         """Free the dead training's lease, so that the next need not wait until it runs out."""
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)  # type: ignore[no-untyped-call]  # RQ's
-        project_id = job.args[0] if job.args else None
-        if isinstance(project_id, int):
-            kind = "refresh" if job.id.startswith("refresh-") else "train"
-            release_of_dead(self.connection, Keys(project_id, kind), holder=self.name)
+        if (dead := JobId.find(job.id)) is not None:
+            release_of_dead(self.connection, Keys(dead.project_id, dead.kind), holder=self.name)
 
     def set_shutdown_requested_date(self) -> None:
         """Nobody reads it, and a signal handler should not wait for Redis."""

@@ -9,14 +9,24 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from typer.models import OptionInfo
 
 from backend.errors import SamloopError
+from backend.ids import LARGEST_PROJECT_ID
 from backend.settings import Settings
 
 out = Console()
 err = Console(stderr=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-ProjectOption = Annotated[int, typer.Option("--project", "-p", min=1, help="Id of the Label Studio project.")]
+
+
+def project_option(says: str) -> OptionInfo:
+    """The option `--project`, whose help `says` what the command does with the project."""
+    option: OptionInfo = typer.Option("--project", "-p", min=1, max=LARGEST_PROJECT_ID, help=says)
+    return option
+
+
+ProjectOption = Annotated[int, project_option("Id of the Label Studio project.")]
 
 
 def setup_logging(level: str) -> None:

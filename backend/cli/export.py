@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from backend.cli.console import out, settings_and_logging
+from backend.cli.console import out, project_option, settings_and_logging
 from backend.errors import BadInput
 
 
@@ -19,9 +19,7 @@ def export(
             "onnx: the image encoder, and the prompt encoder with the mask decoder.",
         ),
     ],
-    project: Annotated[
-        int | None, typer.Option("--project", "-p", min=1, help="Export the version that this project is served by.")
-    ] = None,
+    project: Annotated[int | None, project_option("Export the version that this project is served by.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Export the checkpoint in this folder.", exists=True, file_okay=False)
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from backend.cli.console import AsJson, err, out, print_json, settings_and_logging
+from backend.cli.console import AsJson, err, out, print_json, project_option, settings_and_logging
 from backend.errors import BadInput
 from backend.registry.checkpoint import REPORT_FILE
 from backend.work.progress import progress_line
@@ -21,9 +21,7 @@ Images = Annotated[
 
 
 def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
-    project: Annotated[
-        int | None, typer.Option("--project", "-p", min=1, help="Queue a training of this project.")
-    ] = None,
+    project: Annotated[int | None, project_option("Queue a training of this project.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it ends.")] = False,  # noqa: FBT002 - typer's flags
     export: Export = None,
     images: Images = None,

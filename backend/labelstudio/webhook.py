@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import BadInput
+from backend.ids import parse_label_studio_project
 
 _ACTION = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
-# Six zeros more than any project has; and a safe name for a folder, a key and a job.
-_PROJECT = re.compile(r"([0-9]{1,12})(?:\.[0-9]{1,20})?", re.ASCII)
 
 TRAINING_ACTIONS = frozenset({"START_TRAINING"})
 ANNOTATION_ACTIONS = frozenset(
@@ -49,7 +48,7 @@ def parse_event(body: object) -> Event:
     project = body.get("project")
     if isinstance(project, Mapping):
         project = project.get("id")
-    return Event(action, None if project is None else project_id_of(project))
+    return Event(action, None if project is None else parse_label_studio_project(project))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +81,6 @@ def annotation_changes(body: Mapping[str, Any]) -> tuple[AnnotationChange, ...]:
 def _number(row: object, key: str) -> int | None:
     value = row.get(key) if isinstance(row, Mapping) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53 else None
-
-
-def project_id_of(text: object) -> int:
-    """Return the id in `1`, `"1"` and `"1.1795418479"` (id and creation time, as `/setup` and `/predict` carry it).
-
-    Raises:
-        BadInput: anything else: only digits may reach a path, a key of Redis or the name of a job.
-    """
-    if isinstance(text, int) and not isinstance(text, bool) and 0 < text < 10**12:
-        return text
-    match = _PROJECT.fullmatch(text) if isinstance(text, str) else None
-    if match is None or int(match[1]) == 0:
-        raise BadInput(f"project is {_shown(text)}, not the number of a project such as 1")
-    return int(match[1])
 
 
 def _shown(value: object) -> str:

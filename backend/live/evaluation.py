@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from backend.errors import NotFound, SamloopError, Unavailable
 from backend.files.durable import make_inside
+from backend.ids import find_project_id
 from backend.labelstudio.webhook import AnnotationChange
 from backend.live.comparing import Given, compare, given_by_prediction, region_ids, version_of
 from backend.live.ledger import Ledger, Pending
@@ -142,7 +143,8 @@ class LiveEvaluation:
         """Ids of the projects in which something was submitted."""
         if not self._root.is_dir():
             return ()
-        return tuple(sorted(int(path.name) for path in self._root.iterdir() if path.name.isdecimal()))
+        names = (find_project_id(path.name) for path in self._root.iterdir())
+        return tuple(sorted(project_id for project_id in names if project_id is not None))
 
     def waiting(self) -> int:
         """Annotations that are still to be compared."""

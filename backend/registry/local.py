@@ -28,6 +28,7 @@ from typing import Any
 
 from backend.errors import BadCheckpoint, BadInput, NotFound, SamloopError, Unavailable
 from backend.files.durable import make_folder, sync_folder, write_file
+from backend.ids import VersionName, find_project_id, parse_project_id
 from backend.registry import refs
 from backend.registry.checkpoint import (
     MANIFEST_FILE,
@@ -41,7 +42,6 @@ from backend.registry.checkpoint import (
 
 log = logging.getLogger(__name__)
 
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}-p([1-9][0-9]{0,11})-v([1-9][0-9]{0,8})-[0-9a-f]{6}")
 _OBJECT = re.compile(r"[0-9a-f]{64}")
 _ABANDONED_S = 86400.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -99,7 +99,11 @@ class Registry:
         `<base model>-p<project>-v<number>-<first six of the weights' sha256>`.
         """
         pointers = self._pointers(project_id, "versions")
-        base, sha6 = _file_safe(manifest.base_model), hashlib.sha256(weights).hexdigest()[:6]
+        owner, base, sha6 = (
+            parse_project_id(project_id),
+            _file_safe(manifest.base_model),
+            hashlib.sha256(weights).hexdigest()[:6],
+        )
         with self._writing(), self._staged() as staging:
             # The weights are written once; a number lost to another publisher costs a manifest.
             manifest = write_checkpoint(
@@ -108,7 +112,8 @@ class Registry:
             make_folder(pointers)
             while True:
                 number = refs.highest(pointers) + 1
-                manifest = replace(manifest, version=f"{base}-p{project_id}-v{number}-{sha6}")
+                version = VersionName(base=base, project_id=owner, number=number, sha6=sha6)
+                manifest = replace(manifest, version=str(version))
                 if self._commit(staging, manifest, pointers=pointers, number=number):
                     break
         try:
@@ -231,7 +236,8 @@ class Registry:
         with self._reading():
             folder = self._root / "refs"
             names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        return tuple(sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,11}", name)))
+        found = (find_project_id(name) for name in names)
+        return tuple(sorted(project_id for project_id in found if project_id is not None))
 
     def sweep(self, *, older_than_s: float = _ABANDONED_S) -> int:
         """Delete what killed publishers left: staging folders, and objects that no pointer names; tells how many.
@@ -278,18 +284,18 @@ class Registry:
         return refs.create(pointers, number, content, staging=self._root / "staging")
 
     def _verify(self, project_id: int, version: str) -> None:
-        if _parts(version)[0] != project_id:
+        if VersionName.parse(version).project_id != project_id:
             raise BadInput(f"{version} is not a version of project {project_id}")
         self.manifest(version)
         verified_weights(self.folder(version))
 
     def _object(self, version: str) -> str:
-        project_id, number = _parts(version)
+        name = VersionName.parse(version)  # nothing of it but two numbers ever becomes part of a path
         entry: dict[str, Any] = {}
         with suppress(NotFound):
-            entry = self._entry(project_id, "versions", number)
+            entry = self._entry(name.project_id, "versions", name.number)
         if entry.get("version") != version:
-            raise NotFound(f"there is no version {version}; `samloop versions --project {project_id}` lists them")
+            raise NotFound(f"there is no version {version}; `samloop versions --project {name.project_id}` lists them")
         return str(entry["object"])
 
     def _pointer(self, project_id: int, number: int) -> Pointer:
@@ -316,9 +322,7 @@ class Registry:
             return refs.numbers(self._pointers(project_id, kind))
 
     def _pointers(self, project_id: int, kind: str) -> Path:
-        if isinstance(project_id, bool) or project_id < 1:
-            raise BadInput(f"project id {project_id} is not a positive whole number")
-        return self._root / "refs" / str(project_id) / kind
+        return self._root / "refs" / str(parse_project_id(project_id)) / kind
 
     @contextmanager
     def _staged(self) -> Iterator[Path]:
@@ -352,26 +356,12 @@ class Registry:
                 ) from fault
 
 
-def is_version_of(version: str, project_id: int) -> bool:
-    """Whether a version's name says that it is this project's; by its end, for the base may have such a name itself."""
-    found = _VERSION.fullmatch(version)
-    return found is not None and int(found[1]) == project_id
-
-
 def _age_s(path: Path) -> float:
     """Seconds since it was changed; below zero once it is gone."""
     try:
         return max(0.0, time.time() - path.lstat().st_mtime)
     except FileNotFoundError:
         return -1.0
-
-
-def _parts(version: str) -> tuple[int, int]:
-    """Project id and number in a version's name: nothing else of the name ever becomes part of a path."""
-    found = _VERSION.fullmatch(version)
-    if not found:
-        raise BadInput(f"{version[:100]!r} is not the name of a version, such as mobile-sam-p1-v3-0a1b2c")
-    return int(found[1]), int(found[2])
 
 
 def _file_safe(base_model: str) -> str:

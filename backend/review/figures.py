@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from backend.charts.chart import Chart, Series, chart
+from backend.ids import VersionName
 from backend.registry.checkpoint import Manifest
 from backend.registry.review_file import PROMPTS, ReviewedObject
 
@@ -112,7 +113,7 @@ def trend(manifests: Sequence[Manifest]) -> Chart | None:
 
 def number_of(manifest: Manifest) -> int:
     """The 3 of mobile-sam-p1-v3-0a1b2c."""
-    return int(manifest.version.rpartition("-v")[2].partition("-")[0])
+    return VersionName.parse(manifest.version).number
 
 
 def _row(manifest: Manifest, *, served: str) -> VersionRow:

@@ -10,9 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from backend.charts.chart import with_charts
 from backend.errors import BadCheckpoint, BadInput, NotFound, SamloopError
+from backend.ids import VersionName, is_version_of, shorten_version
 from backend.images.connections import Connections
 from backend.registry.checkpoint import REPORT_FILE, Manifest
-from backend.registry.local import Pointer, Registry, is_version_of
+from backend.registry.local import Pointer, Registry
 from backend.registry.review_file import PROMPTS, ReviewedObject, read_review
 from backend.review.cards import SORTS, Card, cards, edge_window, ordered
 from backend.review.figures import compared, on_common, trend, version_rows
@@ -86,7 +87,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {"figure": _figure, "signed": _signed, "short": short_version}
+        self._templates.filters |= {"figure": _figure, "signed": _signed, "short": shorten_version}
 
     def overview(self, project_id: int, visitor: Visitor) -> str:
         """What is served, what is training, and where it leads."""
@@ -355,22 +356,12 @@ class Pages:
         )
 
 
-def short_version(version: str) -> str:
-    """`mobile-sam-p1-v3-0a1b2c` -> `v3-0a1b2c`; any other name as it is."""
-    _, mark, rest = version.rpartition("-v")
-    return f"v{rest}" if mark and rest[:1].isdecimal() else version
-
-
 def _is_back(champion: Pointer | None, manifest: Manifest | None) -> bool:
     """Whether serving this would be going back: to the base, or to a version made before."""
     if manifest is None:
         return True
     served = champion.version if champion else None
-    return served is not None and _number(manifest.version) < _number(served)
-
-
-def _number(version: str) -> int:
-    return int(version.rpartition("-v")[2].partition("-")[0])
+    return served is not None and VersionName.parse(manifest.version).number < VersionName.parse(served).number
 
 
 def _verdict(manifest: Manifest) -> dict[str, Any]:

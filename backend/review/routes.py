@@ -16,6 +16,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 
 from backend.errors import BadInput, NotFound, SamloopError
 from backend.http.admission import Admission
+from backend.http.path_ids import ProjectId
+from backend.ids import find_project_id
 from backend.images.connections import Connections
 from backend.registry.local import Registry
 from backend.registry.review_file import PROMPTS
@@ -27,7 +29,6 @@ from backend.review.pages import BASE, MasksQuery, Pages, Visitor
 from backend.review.tasks import send_to_labelling
 from backend.work.queue import TrainingQueue
 
-ProjectId = Annotated[int, Path(ge=1, le=10**12 - 1)]
 Name = Annotated[str, Path(max_length=200)]
 Text = Annotated[str, Query(max_length=200)]
 _ANALYST = "samloop_analyst"
@@ -252,8 +253,7 @@ class ReviewRoutes:
     def _failure(self, request: Request, fault: SamloopError) -> Response:
         if request.method == "GET" and "/crops/" in request.url.path:
             return Response(str(fault), status_code=fault.status, media_type="text/plain")
-        found = str(request.path_params.get("project_id"))
-        project_id = int(found) if re.fullmatch("[1-9][0-9]{0,11}", found) else None
+        project_id = find_project_id(str(request.path_params.get("project_id")))
         return HTMLResponse(self.pages.failure(project_id, _visitor(request), fault), status_code=fault.status)
 
 

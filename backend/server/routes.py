@@ -4,9 +4,9 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,9 +14,11 @@ from backend.errors import BadInput, NotFound, SamloopError
 from backend.http.admission import Admission
 from backend.http.guard import StrictRoute
 from backend.http.metrics import CONTENT_TYPE, Metrics
+from backend.http.path_ids import ProjectId
+from backend.ids import parse_label_studio_project
 from backend.images.connections import Connections
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.webhook import annotation_changes, parse_event, project_id_of
+from backend.labelstudio.webhook import annotation_changes, parse_event
 from backend.live.evaluation import LiveEvaluation
 from backend.registry.local import Registry
 from backend.serving.engine import Engine, Loaded
@@ -26,7 +28,6 @@ from backend.work.queue import TrainingQueue
 
 MAX_TASKS = 10_000
 _LOOK_S, _QUIET_S = 0.5, 15.0  # how often the status is looked at for events, and the longest silence
-ProjectId = Annotated[int, Path(ge=1, le=2**53)]
 
 
 class _Body(BaseModel):
@@ -110,7 +111,7 @@ class Routes:
 
     def setup(self, body: SetupBody) -> dict[str, str]:
         """The version that predictions carry now."""
-        project_id = project_id_of(body.project)
+        project_id = parse_label_studio_project(body.project)
         self._connections.told(project_id, body.model_dump())
         return {"model_version": self._engine.version(project_id)}
 
@@ -120,7 +121,7 @@ class Routes:
 
     def _predict(self, body: PredictBody) -> dict[str, Any]:
         began_s = time.monotonic()
-        project_id = project_id_of(body.project) if body.project is not None else None
+        project_id = parse_label_studio_project(body.project) if body.project is not None else None
         context = body.params.context if body.params else None
         try:
             results = self._results(body, project_id, context, began_s=began_s)
@@ -189,7 +190,7 @@ class Routes:
 
     def train(self, body: ProjectBody) -> JSONResponse:
         """The same job that the webhook queues."""
-        return self._queued(project_id_of(body.project))
+        return self._queued(parse_label_studio_project(body.project))
 
     def _queued(self, project_id: int) -> JSONResponse:
         job_id = self._queue.request(project_id)
@@ -220,7 +221,7 @@ class Routes:
 
     def project_versions(self, body: ProjectBody) -> dict[str, Any]:
         """One project's versions, the served one marked."""
-        project_id = project_id_of(body.project)
+        project_id = parse_label_studio_project(body.project)
         published = [manifest.version for manifest in self._registry.versions(project_id)]
         return {
             "versions": [self._engine.version(None), *published],

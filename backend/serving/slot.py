@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from backend.errors import BadCheckpoint, NotFound, Unavailable
+from backend.ids import is_version_of
 from backend.masks.prompt import Click, Prompt
-from backend.registry.local import Pointer, Registry, is_version_of
+from backend.registry.local import Pointer, Registry
 from backend.sam.canvas import CANVAS_PX
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, encode, predictor_of, prompt_tensors

@@ -22,6 +22,7 @@ from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegist
 from rq.serializers import JSONSerializer
 
 from backend.errors import SamloopError, SettingsError
+from backend.ids import JobId, JobKind, parse_project_id
 
 QUEUE, REFRESH_QUEUE = "samloop", "samloop-refresh"
 TRAIN, REFRESH = "finetuner.job.run", "finetuner.refreshing.run"
@@ -85,7 +86,7 @@ class Keys:
     """Where Redis keeps what is known of one project's trainings, or of its refreshes (`kind`: train or refresh)."""
 
     project_id: int
-    kind: str = "train"
+    kind: JobKind = "train"
 
     def _key(self, name: str) -> str:
         return (
@@ -141,7 +142,7 @@ class Keys:
 
     def job_id(self, generation: int) -> str:
         """Id of the job that was queued for this generation."""
-        return f"{self.kind}-{self.project_id}-{generation}"
+        return str(JobId(kind=self.kind, project_id=parse_project_id(self.project_id), generation=generation))
 
 
 # A Redis that is away refuses at once; one whose disk is busy (every write is synced) answers after seconds.

@@ -7,7 +7,6 @@ trainings, and none is forgotten; a rate limit of one job a project keeps two tr
 
 import json
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,8 @@ from rq.rate_limit import RateLimit, RateLimitRegistry
 from rq.serializers import JSONSerializer
 from rq.worker_registration import get_keys
 
-from backend.errors import BadInput, Unavailable
+from backend.errors import Unavailable
+from backend.ids import JobId, JobKind, parse_project_id
 from backend.work.jobs import QUEUE, TRAIN, Keys, SafeJob, connect, sweep, the_queue
 
 __all__ = ["TRAINING", "TrainingQueue", "TrainingStatus", "Work", "connect", "workers"]
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 _RETRIES = 10  # of a training whose worker was killed; one that fails by itself is tried less often
 _KEEP_S = 86_400
 _KEEP_FAILED_S = 7 * 86_400
-_JOB_ID = re.compile(r"(?:train|refresh)-[1-9][0-9]{0,11}-[1-9][0-9]{0,11}")
 
 # -> {generation, id of the job that will serve it}. A waiting job counts only while it can still be seen to wait: its
 # hash may not be written yet, or a worker may have it already. While it is not written, who is patient gets no id and
@@ -79,7 +78,7 @@ class TrainingStatus:
 class Work:
     """A kind of work that is asked for by project: how it is called, and which function does it on which queue."""
 
-    kind: Literal["train", "refresh"]
+    kind: JobKind
     noun: str
     under_way: Literal["training", "refreshing"]
     function: str
@@ -194,7 +193,8 @@ class TrainingQueue:
         Raises:
             Unavailable: Redis is away.
         """
-        if not _JOB_ID.fullmatch(job_id):
+        known = JobId.find(job_id)
+        if known is None:
             return None
         with _redis("the job is not known"):
             (job,) = self._fetch(job_id)
@@ -203,7 +203,7 @@ class TrainingQueue:
             status = job.get_status(refresh=False)
             return {
                 "job": job_id,
-                "project": int(job_id.split("-")[1]),
+                "project": known.project_id,
                 "job_status": str(status.value) if status else None,
                 "created_at": _iso(job.created_at),
                 "started_at": _iso(job.started_at),
@@ -272,9 +272,7 @@ def _redis(consequence: str) -> Iterator[None]:
 
 
 def _keys(project_id: int, work: Work) -> Keys:
-    if type(project_id) is not int or not 1 <= project_id < 10**12:
-        raise BadInput(f"project id {str(project_id)[:100]!r} is not a positive whole number")
-    return Keys(project_id, work.kind)
+    return Keys(parse_project_id(project_id), work.kind)
 
 
 def _limit(keys: Keys) -> str:

@@ -28,7 +28,8 @@ from backend.http.guard import (
     read_json,
     refusal,
 )
-from backend.labelstudio.webhook import parse_event, project_id_of
+from backend.ids import parse_label_studio_project
+from backend.labelstudio.webhook import parse_event
 from backend.server.app import create_app
 from backend.server.label_studio_ml.model import IS_1X, SamBackend
 from backend.server.routes import PredictBody, ProjectBody, Routes, SetupBody
@@ -102,7 +103,7 @@ class RoutedService:
     def is_training(self, project: str) -> bool:
         """Whether GET /projects/{id}/status says so."""
         with _kept():
-            return bool(self._routes.status(project_id_of(project))["phase"] == "training")
+            return bool(self._routes.status(parse_label_studio_project(project))["phase"] == "training")
 
     def _waited(self, answer: Any) -> Any:  # noqa: ANN401 - what a handler gives, or a coroutine that will
         """Which of our handlers are coroutines is for our server's sake, and may change."""
@@ -151,7 +152,7 @@ def _check(path: str, body: object, routes: Routes) -> None:
         elif path in _BODIES:
             told = _BODIES[path].model_validate(body)
             if told.project is not None:
-                project_id_of(told.project)
+                parse_label_studio_project(told.project)
             if isinstance(told, SetupBody):
                 routes.setup(told)
     except ValidationError as fault:

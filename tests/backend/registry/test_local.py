@@ -22,8 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.errors import BadCheckpoint, BadInput, NotFound, Unavailable
+from backend.ids import is_version_of
 from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, Manifest, verified_weights
-from backend.registry.local import ChampionMoved, Pointer, Registry, is_version_of
+from backend.registry.local import ChampionMoved, Pointer, Registry
 
 ROOT = Path(__file__).resolve().parents[3]
 MANIFEST = Manifest(
@@ -321,7 +322,7 @@ def test_a_version_that_is_no_name_is_refused_before_any_path_is_made(registry: 
 @pytest.mark.parametrize("project_id", [0, -1, True])
 def test_a_project_id_that_is_none_is_refused(registry: Registry, project_id: int) -> None:
     """Ids are Label Studio's: from 1."""
-    with pytest.raises(BadInput, match="is not a positive whole number"):
+    with pytest.raises(BadInput, match="not the number of a project"):
         registry.champion(project_id)
 
 
