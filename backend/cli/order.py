@@ -112,8 +112,8 @@ def _mean_embeddings(
     from backend.labelstudio.label_config import parse_label_config
     from backend.sam.loading import load_base
     from backend.serving.engine import open_lanes, open_store
-    from backend.serving.lanes import Priority
     from backend.serving.task_embeddings import TaskEmbeddings
+    from backend.serving.traffic import Priority
 
     config = parse_label_config(str(client.project(project)["label_config"]))
     images = ImageSource(settings=settings, label_studio=client)

@@ -13,8 +13,8 @@ from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.sam.loading import BaseModel
-from backend.serving.lanes import Priority, Traffic
 from backend.serving.task_embeddings import TaskEmbeddings, image_uri
+from backend.serving.traffic import Priority, Traffic
 
 log = logging.getLogger(__name__)
 _MOST_REMEMBERED = 10_000

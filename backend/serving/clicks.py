@@ -19,9 +19,10 @@ from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding, PredictedMask, Predictor
 from backend.sam.refine import Crop, refined
 from backend.sam.scoring import task_score
-from backend.serving.lanes import LONGEST_S, Lane, Lanes, Priority
+from backend.serving.lanes import LONGEST_S, Lane, Lanes
 from backend.serving.slot import Snapshot
 from backend.serving.task_embeddings import TaskEmbeddings
+from backend.serving.traffic import Priority
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

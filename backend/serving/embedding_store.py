@@ -8,7 +8,9 @@ from threading import Lock
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halved, widened
 from backend.sam.predictor import Embedding
-from backend.serving.lanes import Job, Lane, Priority
+from backend.serving.job import Job
+from backend.serving.lanes import Lane
+from backend.serving.traffic import Priority
 
 log = logging.getLogger(__name__)
 _OTHER_PROCESS_S = 20.0

@@ -15,10 +15,11 @@ from backend.serving.ahead import Prewarm
 from backend.serving.batches import Machine, Preannotation
 from backend.serving.clicks import Observer, Serving
 from backend.serving.embedding_store import EmbeddingStore
-from backend.serving.lanes import Lane, Lanes, Traffic
+from backend.serving.lanes import Lane, Lanes
 from backend.serving.machine_share import share_of_machine, torch_threads
 from backend.serving.slot import ModelSlot
 from backend.serving.task_embeddings import TaskEmbeddings
+from backend.serving.traffic import Traffic
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)

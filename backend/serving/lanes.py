@@ -1,135 +1,24 @@
 """Lanes: work of one kind in a few threads of its own, the hurried first, and no endless queue.
 
 Decodes and encodes run in lanes apart, so that a click on a known image never stands behind an image that is new. The
-threads are few and stay: each thread that ever ran an operation of torch keeps its own team of threads and memory.
+threads are few and stay: every thread that ever ran an operation of torch keeps its own team of threads and memory.
 """
 
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from backend.errors import Busy
+from backend.serving.job import Job
+from backend.serving.traffic import Priority, Traffic
 
 LONGEST_S = 90.0  # Label Studio gives up after 100 s; an answer after that is work for nobody
-_BATCH_PATIENCE_S = 2.0
-_POLL_S = 0.02
 
 T = TypeVar("T")
-
-
-class Priority(IntEnum):
-    """Who goes first: an annotator who waits, then a batch that Label Studio waits for, then what nobody asked for."""
-
-    CLICK = 0
-    BATCH = 1
-    PREWARM = 2
-
-
-class Traffic:
-    """Knows whether an annotator waits just now, so that others can make way."""
-
-    def __init__(self) -> None:
-        self._clicks = 0
-        self._changed = threading.Condition()
-
-    @property
-    def clicks(self) -> int:
-        """How many interactive requests are being answered."""
-        return self._clicks
-
-    @contextmanager
-    def click(self) -> Iterator[None]:
-        """Spans one interactive request."""
-        with self._changed:
-            self._clicks += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._clicks -= 1
-                self._changed.notify_all()
-
-    def wait_until_clear(self, *, longest_s: float) -> bool:
-        """Wait until no click is being answered; tells whether that is so."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._clicks, timeout=min(longest_s, threading.TIMEOUT_MAX))
-
-
-class Job(Generic[T]):
-    """Work in a lane. Made by `Lane.submit`."""
-
-    def __init__(self, lane: "Lane", work: Callable[[], T], *, priority: Priority, until_s: float) -> None:
-        self._lane, self._work = lane, work
-        self.priority, self.until_s = priority, until_s
-        self.cores = 1
-        self._paused_s = 0.0
-        self._future: Future[T] = Future()
-
-    def result(self, *, until_s: float) -> T:
-        """Wait for what the work returns.
-
-        Raises:
-            Busy: `until_s` (monotonic) passed, or all who asked for the work gave up before it began.
-            Exception: what the work raised.
-        """
-        left_s = min(max(0.0, until_s - time.monotonic()), threading.TIMEOUT_MAX)
-        try:
-            return self._future.result(timeout=left_s)
-        except TimeoutError:
-            if self._future.done():  # the work itself raised it
-                raise
-            raise self._lane.busy("it was not this request's turn in time") from None
-
-    def hasten(self, priority: Priority, *, until_s: float) -> None:
-        """Somebody more waits for this job: it takes the more urgent priority and the later deadline of the two."""
-        with self._lane.changing():
-            self.priority = min(self.priority, priority)
-            self.until_s = max(self.until_s, until_s)
-
-    @property
-    def done(self) -> bool:
-        """Whether the work is done, failed or refused."""
-        return self._future.done()
-
-    def when_done(self, call: Callable[[], None]) -> None:
-        """Call once the work is done, failed or refused: at once, if that is so already."""
-        self._future.add_done_callback(lambda _: call())
-
-    def make_way(self) -> None:
-        """Called by the work between its steps: returns at once for a click, else when no click is being answered.
-
-        A batch waits 2 s in all, for annotators may click without end. What warms up waits as long as it takes.
-
-        Raises:
-            Busy: nobody waits for this job any more.
-        """
-        while self.priority is not Priority.CLICK and self._lane.traffic.clicks:
-            if self.priority is Priority.BATCH and self._paused_s >= _BATCH_PATIENCE_S:
-                return
-            self._lane.check_open()
-            began_s = time.monotonic()
-            if began_s >= self.until_s:
-                raise self._lane.busy("annotators came first for too long")
-            # Short waits: the job may be hastened, or the lane closed, while it pauses.
-            self._lane.traffic.wait_until_clear(longest_s=_POLL_S)
-            self._paused_s += time.monotonic() - began_s
-
-    def run(self) -> None:
-        """Do the work, for all who wait; called by the lane."""
-        try:
-            self._future.set_result(self._work())
-        except BaseException as fault:  # noqa: BLE001 - all who wait must hear of it
-            self._future.set_exception(fault)
-
-    def refuse(self, fault: Busy) -> None:
-        """Tell all who wait that the work is not done; called by the lane."""
-        self._future.set_exception(fault)
 
 
 class Lane:
@@ -141,7 +30,9 @@ class Lane:
         waiting: most jobs of a priority, with those more urgent, that may wait for their turn.
         cores: those to be shared among the jobs that run.
         traffic: the clicks to make way for.
-        during: a context in which a worker runs each job, such as one that pauses it between steps.
+        during: a context in which a worker runs a job, such as one that pauses it between steps.
+        batch_patience_s: how long a batch makes way for clicks in all, s.
+        clock: tells the time by which `until_s` is set, s.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -153,8 +44,11 @@ class Lane:
         cores: int,
         traffic: Traffic,
         during: Callable[[Job[Any]], AbstractContextManager[object]] = nullcontext,
+        batch_patience_s: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.traffic = name, traffic
+        self.batch_patience_s, self.clock = batch_patience_s, clock
         self._workers, self._most, self._cores, self._during = max(2, workers), waiting, cores, during
         self._changed = threading.Condition()
         self._waiting: list[Job[Any]] = []
@@ -180,7 +74,7 @@ class Lane:
         return self._refused
 
     def submit(self, work: Callable[[], T], *, priority: Priority, until_s: float = math.inf) -> Job[T]:
-        """Put work in line; wait for it with `result`.
+        """Put work in line; `Job.result` waits for it. `until_s`: when nobody waits any more (the lane's clock).
 
         Raises:
             Busy: too many wait already.
@@ -188,7 +82,7 @@ class Lane:
         job = Job(self, work, priority=priority, until_s=until_s)
         with self._changed:
             self.check_open()
-            if sum(each.priority <= priority for each in self._waiting) >= self._most:
+            if sum(job.priority <= priority for job in self._waiting) >= self._most:
                 raise self.busy(f"{self._most} requests wait already")
             self._waiting.append(job)
             if not self._threads:
@@ -200,7 +94,7 @@ class Lane:
         """Do the work in the lane and wait for it.
 
         Raises:
-            Busy: too many wait, or it was not done by `until_s` (monotonic).
+            Busy: too many wait, or it was not done by `until_s` (the lane's clock).
             Exception: what the work raised.
         """
         return self.submit(work, priority=priority, until_s=until_s).result(until_s=until_s)
@@ -250,14 +144,14 @@ class Lane:
         """Run one job; False when the lane is closed. A function of its own, so that no worker holds on to its last."""
         if (job := self._next()) is None:
             return False
-        began_s = time.monotonic()
+        began_s = self.clock()
         if job.until_s <= began_s:
             # Not under the lock: who waits for the job may call the lane from there.
             job.refuse(self.busy("it was not this request's turn in time"))
         else:
             with self._during(job):
                 job.run()
-            self._mean_s += 0.1 * (time.monotonic() - began_s - self._mean_s)
+            self._mean_s += 0.1 * (self.clock() - began_s - self._mean_s)
         with self.changing():
             self._running.remove(job)
         return True
@@ -277,14 +171,14 @@ class Lane:
     def _share(self, job: Job[Any]) -> int:
         """The cores for a job: all for one alone. Among many, images side by side are faster than shared cores."""
         is_click = job.priority is Priority.CLICK
-        alike = sum((each.priority is Priority.CLICK) == is_click for each in (*self._running, *self._waiting))
+        alike = sum((other.priority is Priority.CLICK) == is_click for other in (*self._running, *self._waiting))
         return max(1, self._cores // min(alike, self._workers if is_click else self._workers - 1))
 
     def _choose(self) -> Job[Any] | None:
-        job = min(self._waiting, key=lambda each: each.priority, default=None)  # min gives the first of equals
+        job = min(self._waiting, key=lambda waiting: waiting.priority, default=None)  # min gives the first of equals
         if job is None or job.priority is Priority.CLICK:
             return job
-        unhurried = sum(each.priority is not Priority.CLICK for each in self._running)
+        unhurried = sum(running.priority is not Priority.CLICK for running in self._running)
         return job if unhurried < self._workers - 1 else None
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from backend.serving.lanes import Job, Priority
+from backend.serving.job import Job
+from backend.serving.traffic import Priority
 
 
 class _MakingWay(TorchFunctionMode):

@@ -14,7 +14,7 @@ from backend.sam.embeddings.memory import EmbeddingKey
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import PREPROCESSING, Embedding, encode
 from backend.serving.embedding_store import EmbeddingStore
-from backend.serving.lanes import Priority
+from backend.serving.traffic import Priority
 
 _MOST_HELD_BYTES = 512 << 20
 

@@ -10,8 +10,8 @@ from typing import Any
 from backend.errors import KeyRefused, SamloopError
 from backend.images.source import ImageSource
 from backend.labelstudio.label_config import LabelConfig
-from backend.serving.lanes import Priority
 from backend.serving.task_embeddings import TaskEmbeddings
+from backend.serving.traffic import Priority
 
 _SIDE_BY_SIDE = 4  # tasks whose images are read while others are encoded; each may hold an image
 

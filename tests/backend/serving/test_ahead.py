@@ -24,8 +24,9 @@ from backend.serving import task_embeddings
 from backend.serving.ahead import Prewarm
 from backend.serving.embedding_store import EmbeddingStore
 from backend.serving.engine import open_lanes, open_store
-from backend.serving.lanes import Lanes, Priority
+from backend.serving.lanes import Lanes
 from backend.serving.task_embeddings import HeldImages, TaskEmbeddings
+from backend.serving.traffic import Priority
 from backend.serving.warming import warm_tasks
 from backend.settings import Settings
 

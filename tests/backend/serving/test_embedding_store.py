@@ -21,7 +21,8 @@ from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halved
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, encode
 from backend.serving.embedding_store import EmbeddingStore
-from backend.serving.lanes import Lane, Priority, Traffic
+from backend.serving.lanes import Lane
+from backend.serving.traffic import Priority, Traffic
 
 EACH = 8 * 4 * 4 * 2
 Opened = Callable[..., EmbeddingStore]

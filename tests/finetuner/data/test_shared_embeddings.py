@@ -18,7 +18,8 @@ from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import PREPROCESSING, encode
 from backend.serving.embedding_store import EmbeddingStore
-from backend.serving.lanes import Lane, Priority, Traffic
+from backend.serving.lanes import Lane
+from backend.serving.traffic import Priority, Traffic
 from finetuner.data import dataset
 from finetuner.data.dataset import Embeddings, Sample
 

@@ -1,0 +1,117 @@
+"""One piece of work in a lane: who waits for it, until when, and how it makes way for clicks."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from typing import Generic, Protocol, TypeVar
+
+from backend.errors import Busy
+from backend.serving.traffic import Priority, Traffic
+
+_POLL_S = 0.02
+
+T = TypeVar("T")
+
+
+class Place(Protocol):
+    """What a job needs of the lane that it stands in."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """The clicks to make way for."""
+
+    @property
+    def batch_patience_s(self) -> float:
+        """How long a batch makes way in all, s."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Tells the time by which deadlines are set, s."""
+
+    def busy(self, why: str) -> Busy:
+        """The refusal of a job."""
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Spans a change to a job."""
+
+    def check_open(self) -> None:
+        """Raises Busy once the lane is closed."""
+
+
+class Job(Generic[T]):
+    """Work in a lane. Made by `Lane.submit`.
+
+    Attributes:
+        priority: that of the most urgent caller who waits for it.
+        until_s: the latest deadline of all callers (the lane's clock).
+        cores: how many cores it may use; the lane sets it when the job begins.
+    """
+
+    def __init__(self, place: Place, work: Callable[[], T], *, priority: Priority, until_s: float) -> None:
+        self._place, self._work = place, work
+        self.priority, self.until_s = priority, until_s
+        self.cores = 1
+        self._paused_s = 0.0
+        self._future: Future[T] = Future()
+
+    def result(self, *, until_s: float) -> T:
+        """Wait for what the work returns.
+
+        Raises:
+            Busy: `until_s` passed, or all who asked for the work gave up before it began.
+            Exception: what the work raised.
+        """
+        left_s = min(max(0.0, until_s - self._place.clock()), threading.TIMEOUT_MAX)
+        try:
+            return self._future.result(timeout=left_s)
+        except TimeoutError:
+            if self._future.done():  # the work itself raised it
+                raise
+            raise self._place.busy("it was not this request's turn in time") from None
+
+    def hasten(self, priority: Priority, *, until_s: float) -> None:
+        """One more caller waits: the job takes the more urgent priority and the later deadline of the two."""
+        with self._place.changing():
+            self.priority = min(self.priority, priority)
+            self.until_s = max(self.until_s, until_s)
+
+    @property
+    def done(self) -> bool:
+        """Whether the work is done, failed or refused."""
+        return self._future.done()
+
+    def when_done(self, call: Callable[[], None]) -> None:
+        """Call once the work is done, failed or refused: at once, if it already is."""
+        self._future.add_done_callback(lambda _: call())
+
+    def make_way(self) -> None:
+        """Called by the work between its steps: returns at once for a click, else when no click is being answered.
+
+        A batch waits `batch_patience_s` in all, for annotators may click without end. What warms up waits for ever.
+
+        Raises:
+            Busy: nobody waits for this job any more.
+        """
+        place = self._place
+        while self.priority is not Priority.CLICK and place.traffic.clicks:
+            if self.priority is Priority.BATCH and self._paused_s >= place.batch_patience_s:
+                return
+            place.check_open()
+            began_s = place.clock()
+            if began_s >= self.until_s:
+                raise place.busy("annotators came first for too long")
+            # Short waits: the job may be hastened, or the lane closed, while it pauses.
+            place.traffic.wait_until_clear(longest_s=_POLL_S)
+            self._paused_s += place.clock() - began_s
+
+    def run(self) -> None:
+        """Do the work, for all who wait; called by the lane."""
+        try:
+            self._future.set_result(self._work())
+        except BaseException as fault:  # noqa: BLE001 - all who wait must hear of it
+            self._future.set_exception(fault)
+
+    def refuse(self, fault: Busy) -> None:
+        """Raise the fault for all who wait; called by the lane instead of `run`."""
+        self._future.set_exception(fault)
