@@ -1,13 +1,13 @@
 # make demo   the whole thing, running: Label Studio, the backend, a worker, the embedded Valkey
 # make test   every test, on real collaborators
-# Each does all the set-up on a machine with Python >= 3.11 and npm; nothing is installed outside this folder.
+# Both do all the set-up on a machine with Python >= 3.11 and npm; nothing is installed outside this folder.
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export HF_HUB_OFFLINE ?= $(if $(CI),1,)
 
-.PHONY: setup label-studio label-studio-ml demo test check results notebook bench clean
+.PHONY: setup label-studio label-studio-ml demo test check docs results notebook bench clean
 
 setup: .venv/.ready
 .venv/.ready: pyproject.toml docker/constraints.txt
@@ -25,8 +25,8 @@ label-studio: .venv-label-studio/.ready
 	.venv-label-studio/bin/pip install $(PIP_FLAGS) -c docker/constraints-label-studio.txt label-studio
 	@touch $@
 
-# label-studio-ml 1.0.9 pins Flask 1.1.2, Werkzeug 2.0.2 and Jinja2 3.0.3: an environment of its own, which finds all
-# else (torch too) in ours, behind its own. Without resolving: the file lists all that comes in.
+# label-studio-ml 1.0.9 pins Flask 1.1.2, Werkzeug 2.0.2 and Jinja2 3.0.3. So it has an environment of its own, which
+# finds everything else (torch too) in ours. --no-deps: the file lists every package that is installed.
 label-studio-ml: .venv-label-studio-ml/.ready
 .venv-label-studio-ml/.ready: docker/constraints-label-studio-ml.txt .venv/.ready
 	$(PYTHON) -m venv --clear .venv-label-studio-ml
@@ -47,16 +47,20 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Runs what README's results name, and writes them there. NUCLEI holds export.json and images/.
+# Writes docs/settings.md from the program, and README's summary from docs/results.md.
+docs: setup
+	$(BIN)/python tests/benchmarks/pages.py
+
+# Measures quality and writes docs/results.md. NUCLEI holds export.json and images/ (tests/benchmarks/exports.py).
 NUCLEI ?= ../shared/data/nuclei
 results: setup
 	$(BIN)/python tests/benchmarks/results.py $(NUCLEI) $(ARGS)
 
-# The public notebook's way of fine-tuning against ours: ten minutes.
+# Compares with the public notebook's way of fine-tuning, in ten minutes, and writes docs/results.md.
 notebook: setup
 	$(BIN)/python tests/benchmarks/notebook.py $(NUCLEI) $(ARGS)
 
-# What a click and a step of a training cost; writes README's tables of it where README has its marks.
+# Measures a click and a step of a training, and writes docs/results.md.
 bench: setup
 	$(BIN)/python tests/benchmarks/serving.py
 	$(BIN)/python tests/benchmarks/step.py

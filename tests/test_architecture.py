@@ -29,6 +29,7 @@ def test_nothing_but_the_agreed_names_stands_at_the_top_level() -> None:
         "finetuner",
         "tests",
         "docker",
+        "docs",
         "Makefile",
         "CHANGELOG.md",
         "LICENSE",

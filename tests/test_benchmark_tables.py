@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import readme, trainings
+from benchmarks import pages, trainings
 from benchmarks.exports import Picture, write
-from benchmarks.results import comparison, run
+from benchmarks.results import PARTS, comparison, run
+from benchmarks.summary import LINES, block, summary
 from benchmarks.trainings import Bench, Trained
 from PIL import Image
 from safetensors.torch import save_file
@@ -57,24 +59,63 @@ def test_every_method_stands_beside_the_base_with_its_intervals(tmp_path: Path) 
     assert trained[0].head_parameters == 7, "the semantic head's are no part of those for prompts"
 
 
-def test_a_block_is_written_between_its_marks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = tmp_path / "README.md"
+def test_a_block_is_written_between_its_marks_alone(tmp_path: Path) -> None:
+    page = tmp_path / "results.md"
     page.write_text("a\n<!-- x: by hand -->\nold\n<!-- /x -->\nb\n<!-- y: by hand -->\n<!-- /y -->\n")
-    monkeypatch.setattr(readme, "README", page)
-    readme.write_block("y", "new y")
-    readme.write_block("x", "new x")
-    readme.write_block("x", "newer x")
+    pages.write_block(page, "y", "new y")
+    pages.write_block(page, "x", "new x")
+    pages.write_block(page, "x", "newer x")
     assert page.read_text() == (
         "a\n<!-- x: by hand -->\nnewer x\n<!-- /x -->\nb\n<!-- y: by hand -->\nnew y\n<!-- /y -->\n"
     )
-    with pytest.raises(SystemExit, match="README has no marks <!-- z"):
-        readme.write_block("z", "text")
+    with pytest.raises(SystemExit, match=r"results\.md lacks the marks <!-- z"):
+        pages.write_block(page, "z", "text")
 
 
-@pytest.mark.parametrize("name", ["methods", "semantic", "synthetic", "curve", "photographs", "notebook"])
-def test_readme_has_the_marks_of_every_table(name: str) -> None:
-    text = readme.README.read_text()
+WRITTEN = sorted(
+    {
+        name
+        for path in Path(pages.__file__).parent.glob("*.py")
+        for name in re.findall(r'write_result\("([a-z]+)"', path.read_text())
+    }
+    | set(PARTS)
+)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_results_have_the_marks_of_every_block_that_a_benchmark_writes(name: str) -> None:
+    text = pages.RESULTS.read_text()
     assert text.count(f"<!-- {name}: ") == text.count(f"<!-- /{name} -->") == 1
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A docs/results.md with the blocks `methods` and `y`, and beside it a README with a summary."""
+    results, page = tmp_path / "results.md", tmp_path / "README.md"
+    results.write_text("<!-- methods: by hand -->\n<!-- /methods -->\n<!-- y: by hand -->\n<!-- /y -->\n")
+    page.write_text("top\n<!-- summary: by hand -->\n<!-- /summary -->\nbottom\n")
+    monkeypatch.setattr(pages, "RESULTS", results)
+    monkeypatch.setattr(pages, "README", page)
+    return results
+
+
+def test_a_result_that_is_written_changes_the_summary_in_readme_too(written: Path) -> None:
+    table = "|  | mobile-sam | decoder |\n| --- | --- | --- |\n| box, IoU | 0.500 | 0.600 (+0.100 [+0.010, +0.200]) |"
+    pages.write_result("methods", f"{table}\n\n3 minutes in all on 2 cores (some), 4 GiB, no GPU; commit abc1234+.")
+    assert written.with_name("README.md").read_text() == (
+        "top\n<!-- summary: by hand -->\n"
+        "| What | Before | samloop | Difference [95 %] | Commit |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| nuclei, a box: IoU | 0.500 | 0.600 | +0.100 [+0.010, +0.200] | abc1234+ |\n"
+        "\nMeasured on 2 cores (some), 4 GiB, no GPU.\n"
+        "<!-- /summary -->\nbottom\n"
+    )
+
+
+def test_the_summary_in_readme_says_what_the_results_say() -> None:
+    told = block(pages.README.read_text(), "summary")
+    assert told == summary(pages.RESULTS.read_text())
+    assert told.count("\n| ") == 1 + len(LINES), "a line lacks its figure"
 
 
 def test_a_smaller_training_learns_from_some_of_the_images_and_holds_out_the_same(
@@ -112,24 +153,22 @@ def test_a_smaller_training_learns_from_some_of_the_images_and_holds_out_the_sam
 
 
 def test_a_table_is_written_as_it_grows_and_a_part_that_fails_ends_none_but_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    written: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = tmp_path / "README.md"
-    page.write_text("<!-- x: by hand -->\n<!-- /x -->\n<!-- y: by hand -->\n<!-- /y -->\n")
-    monkeypatch.setattr(readme, "README", page)
-
     def breaks() -> Iterator[str]:
         yield "one row"
-        assert "one row\n\nmeasured" in page.read_text()
+        assert "one row\n\nmeasured" in written.read_text()
         yield "two rows"
         raise subprocess.CalledProcessError(3, ["samloop", "train"])
 
     def holds() -> Iterator[str]:
         yield "all of y"
 
-    assert run({"x": breaks, "y": holds}, told=lambda minutes: f"measured in {minutes:.0f} minutes") == ["x"]
-    assert page.read_text() == (
-        "<!-- x: by hand -->\ntwo rows\n\nmeasured in 0 minutes\n<!-- /x -->\n"
+    assert run({"methods": breaks, "y": holds}, told=lambda minutes: f"measured in {minutes:.0f} minutes") == [
+        "methods"
+    ]
+    assert written.read_text() == (
+        "<!-- methods: by hand -->\ntwo rows\n\nmeasured in 0 minutes\n<!-- /methods -->\n"
         "<!-- y: by hand -->\nall of y\n\nmeasured in 0 minutes\n<!-- /y -->\n"
     )
     assert "returned non-zero exit status 3" in capsys.readouterr().err
@@ -155,11 +194,11 @@ def test_a_method_that_fails_is_told_and_left_out_and_one_that_is_done_is_not_do
     bench = Bench(tmp_path / "set" / "export.json", tmp_path / "out", 60.0)
     options = {"head": "semantic", "SAMLOOP_UNLABELLED": "unknown"}
     found = list(bench.several(("decoder", "lora", "conv-lora"), evaluated=True, **options))
-    assert [(each.method, each.train_s) for each in found] == [("decoder", 2.0), ("conv-lora", 2.0)]
+    assert [(trained.method, trained.train_s) for trained in found] == [("decoder", 2.0), ("conv-lora", 2.0)]
     assert found[0].report == {"of": str(found[0].folder)}
     assert bench.failed == ["set by lora"]
     assert commands[0][1] == {"SAMLOOP_UNLABELLED": "unknown"}
     done = len(commands)
     again = bench.several(("decoder", "lora", "conv-lora"), **options)
-    assert [each.method for each in again] == ["decoder", "conv-lora"]
+    assert [trained.method for trained in again] == ["decoder", "conv-lora"]
     assert len(commands) == done

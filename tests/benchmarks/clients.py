@@ -32,7 +32,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.readme import commit, machine, write_block
+from benchmarks.pages import commit, machine, write_result
 from fakes.label_studio import FakeLabelStudio
 from fakes.serving import served
 
@@ -257,7 +257,7 @@ def main() -> None:
     found = report(answers, right, seconds=given.seconds) | figures
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
     if not given.print:
-        write_block("clients", told(found, given=given) + f" On {machine()}; commit {measured}.")
+        write_result("clients", told(found, given=given) + f" On {machine()}; commit {measured}.")
 
 
 def _kept(path: Path | None) -> dict[Place, Answer] | None:

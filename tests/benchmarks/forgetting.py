@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.readme import commit, machine, say, write_block
+from benchmarks.pages import commit, machine, say, write_result
 
 from backend.settings import Settings
 from finetuner.context import Workshop
@@ -119,7 +119,7 @@ def main() -> None:
     where = f"{given.decodes} decodes a training, on {machine()}; commit {measured}."
     for text in table(given.nuclei, rows=given.rows, seeds=given.seeds, decodes=given.decodes):
         say(text)
-        write_block("forgetting", f"{told}\n\n{text}\n\n{where}")
+        write_result("forgetting", f"{told}\n\n{text}\n\n{where}")
 
 
 if __name__ == "__main__":

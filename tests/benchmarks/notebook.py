@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from benchmarks.readme import commit, machine, say, write_block
+from benchmarks.pages import commit, machine, say, write_result
 from benchmarks.trainings import cache_without_embeddings, samloop
 from PIL import Image
 from torch.nn import functional
@@ -272,7 +272,7 @@ def main() -> None:
             text = "\n".join([TITLE, "", *rows, "", f"{TOLD} On {machine()}; commit {measured}."])
             say(f"\n{text}")
             if not (given.print or given.only):
-                write_block("notebook", text)
+                write_result("notebook", text)
     if failed:
         raise SystemExit(f"failed, and not in README: {', '.join(failed)}")
 

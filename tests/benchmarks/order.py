@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.readme import commit, machine, say, write_block
+from benchmarks.pages import commit, machine, say, write_result
 
 from backend.masks.prompt import Prompt
 from backend.review.label_order import at_random, diverse, mixed
@@ -204,7 +204,7 @@ def main() -> None:
     if found := complete(lines):
         text = f"{table(found)} On {machine()}; commit {measured}."
         say(text)
-        write_block("order", text)
+        write_result("order", text)
 
 
 if __name__ == "__main__":

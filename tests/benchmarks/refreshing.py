@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.readme import commit, machine, say, write_block
+from benchmarks.pages import commit, machine, say, write_result
 from fakes.many_tasks import TOUCHED_EVERY, ManyTasks
 
 from backend.labelstudio.api.predictions import PredictionStore
@@ -77,7 +77,7 @@ def main() -> None:
         f" takes the time. `python tests/benchmarks/refreshing.py`, on {machine()}; commit {measured}."
     )
     say(text)
-    write_block("refreshing", text)
+    write_result("refreshing", text)
 
 
 if __name__ == "__main__":

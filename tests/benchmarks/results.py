@@ -23,8 +23,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.exports import photographs, write
+from benchmarks.pages import commit, machine, say, write_result
 from benchmarks.point_policy import base_by_policy
-from benchmarks.readme import commit, machine, say, write_block
 from benchmarks.synthetic import synthetic
 from benchmarks.trainings import Bench, Trained
 
@@ -201,7 +201,7 @@ def run(parts: Mapping[str, Callable[[], Iterator[str]]], *, told: Callable[[flo
         try:
             for table in part():
                 text = f"{table}\n\n{told((time.monotonic() - began) / 60)}"
-                write_block(name, text)
+                write_result(name, text)
         except (Exception, SystemExit):  # noqa: BLE001 - the next part is measured whatever this one met
             traceback.print_exc()
             failed.append(name)

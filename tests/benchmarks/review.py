@@ -24,7 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from auditing import faults, tabbed, wear
-from benchmarks.readme import ROOT, commit, machine, say, write_block
+from benchmarks.pages import ROOT, commit, machine, say, write_result
 from benchmarks.review_site import Site, site
 from chromium import chromium
 
@@ -201,7 +201,7 @@ def main() -> None:
         if "paint" in given.only:
             text = f"{paint(here)} `python tests/benchmarks/review.py`, on {machine()}; commit {measured}."
             say(text)
-            write_block("paint", text)
+            write_result("paint", text)
         if "pictures" in given.only:
             take_pictures(here, ROOT / ".github")
         if "checks" in given.only:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import requests
-from benchmarks.readme import say
+from benchmarks.pages import say
 from fakes.label_studio import FakeLabelStudio
 from fakes.serving import served
 

@@ -25,7 +25,7 @@ import numpy as np
 import requests
 import torch
 from benchmarks.clients import CONFIG, Clients, project
-from benchmarks.readme import commit, machine, write_block
+from benchmarks.pages import commit, machine, write_result
 from fakes.serving import Served, served
 from PIL import Image
 from skimage import data
@@ -282,7 +282,7 @@ def main() -> None:
 run: {peak32:.0f} GFLOP/s in float32, {peak:.0f} in {name}. On {machine()}; commit {measured}."""
     sys.stdout.write(text + "\n")
     if "--print" not in sys.argv:
-        write_block("bench", text)
+        write_result("bench", text)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from benchmarks.readme import commit, machine, say, write_block
+from benchmarks.pages import commit, machine, say, write_result
 from PIL import Image
 from skimage import data
 from torch.utils.flop_counter import FlopCounterMode
@@ -181,7 +181,7 @@ tests/benchmarks/step.py`). Where ours goes: {shares}. Peak of a multiplication 
 {name}, {peaks[1]:.0f} in float32. On {machine()}; commit {measured}."""
     say(text)
     if "--print" not in sys.argv:
-        write_block("step", text)
+        write_result("step", text)
 
 
 if __name__ == "__main__":

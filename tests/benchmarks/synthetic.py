@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.readme import commit, machine, say, write_block
+from benchmarks.pages import commit, machine, say, write_result
 from benchmarks.shapes import shapes
 
 from backend.sam.loading import load_base
@@ -76,7 +76,7 @@ def main() -> None:
     at = commit()  # now: the working tree may move on while this runs
     text = f"{synthetic(given.images, steps=given.steps)}\n\nOn {machine()}; commit {at}."
     say(text)
-    write_block("synthetic", text)
+    write_result("synthetic", text)
 
 
 if __name__ == "__main__":

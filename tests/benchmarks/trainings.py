@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.readme import say
+from benchmarks.pages import say
 from safetensors import safe_open
 
 from backend.registry.checkpoint import MANIFEST_FILE

@@ -1,0 +1,81 @@
+"""README's few rows of results, read out of the tables in docs/results.md: no figure is typed twice."""
+
+import re
+from dataclasses import dataclass
+
+_GAIN = re.compile(r"(?P<value>\S+) \((?P<gain>.+)\)")
+_MEASURED = re.compile(r"[Oo]n (?P<machine>\d+ cores[^;]*); commit (?P<commit>[0-9a-f]+\+?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Where a figure stands in docs/results.md: its block, the beginning of its row's title, its column's heading."""
+
+    block: str
+    row: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row of the summary; `before` is what `after` is compared with, if anything."""
+
+    title: str
+    after: Cell
+    before: Cell | None = None
+
+
+def _method(title: str, row: str, *, is_compared: bool = True) -> Line:
+    base = Cell("methods", row, "mobile-sam") if is_compared else None
+    return Line(title, Cell("methods", row, "decoder"), base)
+
+
+LINES = (
+    _method("nuclei, one click: IoU", "one click, IoU"),
+    _method("nuclei, one click: Boundary IoU", "one click, Boundary IoU"),
+    _method("nuclei, a box: IoU", "box, IoU"),
+    _method("nuclei: clicks to IoU .85, at most 8", "clicks to IoU .85"),
+    Line("nuclei, no prompt: mean IoU of the semantic head", Cell("semantic", "decoder", "mean IoU")),
+    _method("nuclei: seconds of the whole training", "seconds of training", is_compared=False),
+    Line("first click on an image, over HTTP", Cell("bench", "cold click over HTTP, 1024x768", "Time")),
+    Line("next click on that image", Cell("bench", "warm click over HTTP, 1024x768", "Time")),
+    Line(
+        "a step of the decoder's training, against transformers",
+        Cell("step", "samloop", "A step"),
+        Cell("step", "transformers", "A step"),
+    ),
+)
+
+
+def summary(results: str) -> str:
+    """README's table of the results in `results`, the text of docs/results.md.
+
+    A line whose figure is absent is left out: a benchmark may have run for some methods only.
+    """
+    rows = ["| What | Before | samloop | Difference [95 %] | Commit |", "| --- | --- | --- | --- | --- |"]
+    machines: dict[str, None] = {}
+    for line in LINES:
+        after, before = _cell(results, line.after), line.before and _cell(results, line.before)
+        measured = _MEASURED.search(block(results, line.after.block))
+        if after is None or measured is None:
+            continue
+        compared = _GAIN.fullmatch(after)
+        value, gain = (compared["value"], compared["gain"]) if compared else (after, "")
+        rows.append(f"| {line.title} | {before or ''} | {value} | {gain} | {measured['commit']} |")
+        machines[measured["machine"]] = None
+    return "\n".join(rows) + f"\n\nMeasured on {'; on '.join(machines)}."
+
+
+def block(page: str, name: str) -> str:
+    """What stands between the marks of this name; empty where there are none."""
+    return page.partition(f"<!-- {name}: ")[2].partition(" -->")[2].partition(f"<!-- /{name} -->")[0].strip("\n")
+
+
+def _cell(results: str, wanted: Cell) -> str | None:
+    """The text of one cell of the first table in a block, or None."""
+    lines = [line for line in block(results, wanted.block).splitlines() if line.startswith("|")]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    if not table or wanted.column not in table[0]:
+        return None
+    column = table[0].index(wanted.column)
+    return next((row[column] for row in table[1:] if row[0].startswith(wanted.row)), None)
