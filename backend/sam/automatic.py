@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from backend.masks.prompt import Click, Prompt
-from backend.sam.canvas import CANVAS_PX, LOGITS_PX, size_on_canvas
+from backend.sam.frame import Frame
 from backend.sam.policy import SINGLE, SMALL
 from backend.sam.predictor import Candidate, Embedding, PredictedMask, Predictor
 
@@ -67,7 +67,9 @@ def automatic_masks(
             break
         some = prompts[first : first + _CLICKS_AT_ONCE]
         rivals = run(partial(predictor.candidates, embedding, some, which=lambda _: (SINGLE, SMALL)))
-        found += [one for each in rivals for one in each if _is_good(one, embedding, rules=rules)]
+        found += [
+            one for each in rivals for one in each if _is_good(one, embedding, frame=predictor.base.frame, rules=rules)
+        ]
     best = sorted(found, key=lambda one: one.score, reverse=True)[:_MOST_COMPARED]
     if not best:
         return ()
@@ -84,12 +86,11 @@ def grid(embedding: Embedding, *, points: int) -> Iterator[Click]:
             yield Click((column + 0.5) * embedding.width_px / columns, (row + 0.5) * embedding.height_px / rows)
 
 
-def _is_good(candidate: Candidate, embedding: Embedding, *, rules: AutomaticRules) -> bool:
+def _is_good(candidate: Candidate, embedding: Embedding, *, frame: Frame, rules: AutomaticRules) -> bool:
     if candidate.score < rules.least_score:
         return False
-    height, width = size_on_canvas(embedding.height_px, embedding.width_px)
-    cells = CANVAS_PX // LOGITS_PX
-    inside = candidate.logits[: -(-height // cells), : -(-width // cells)] > 0
+    rows, columns = frame.grid_reached(embedding.height_px, embedding.width_px)
+    inside = candidate.logits[:rows, :columns] > 0
     return rules.least_area <= float(inside.float().mean()) <= rules.most_area
 
 

@@ -32,8 +32,8 @@ from backend.sam.adapters.served import (
     expected_shapes,
     sharing,
 )
-from backend.sam.canvas import CANVAS_PX
 from backend.sam.families.mobile import MobileSamModel
+from backend.sam.frame import SAM_FRAME, Frame
 from backend.sam.layers.arithmetic import chosen_dtype
 from backend.sam.layers.fused_attention import fuse_attention
 from backend.sam.layers.tiny_vit import TinyVitEncoder
@@ -65,6 +65,11 @@ class BaseModel:
     image_positions: Float[Tensor, "1 c gh gw"] = field(repr=False)
     calibration: Calibration | None = field(default=None, repr=False)
     semantic: SemanticHead | None = field(default=None, repr=False)
+
+    @property
+    def frame(self) -> Frame:
+        """How images are laid out for its encoder."""
+        return SAM_FRAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +272,9 @@ def _pretrained(folder: Path) -> SamModel:
     # transformers fills a weight that is missing with random numbers, and only logs it.
     if lacking := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
         raise BadWeights(f"{folder} lacks weights of a SAM, or has them in other shapes: {', '.join(lacking[:5])}")
-    if config.vision_config.image_size != CANVAS_PX:
+    if config.vision_config.image_size != SAM_FRAME.canvas_px:
         raise BadWeights(
-            f"{folder} is a SAM for {config.vision_config.image_size} px; only {CANVAS_PX} px are supported"
+            f"{folder} is a SAM for {config.vision_config.image_size} px; only {SAM_FRAME.canvas_px} px are supported"
         )
     return cast("SamModel", model)
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from backend.masks.prompt import Box, Prompt
-from backend.sam.canvas import CANVAS_PX, LOGITS_PX, size_on_canvas
+from backend.sam.frame import Frame
 
 # What SAM itself is sure of is about 10 too. Measured with a bite taken out of a true mask, or a blob added, and one
 # click in the middle of that: IoU .86 as it stood, .81 by the click and the mask's box alone; with the mask .88, .894
@@ -17,17 +17,16 @@ from backend.sam.canvas import CANVAS_PX, LOGITS_PX, size_on_canvas
 _SURE = 10.0
 
 
-def logits_of_mask(mask: Bool[np.ndarray, "h w"]) -> Float[Tensor, "256 256"]:
+def logits_of_mask(mask: Bool[np.ndarray, "h w"], *, frame: Frame) -> Float[Tensor, "g g"]:
     """Bring a mask of the upright image to the canvas: +10 inside, -10 outside, between on the edge.
 
-    One logit stands for 4x4 px of the canvas, and is the share of them that the mask covers, from -10 to 10.
+    A logit is the share of its grid cell that the mask covers, from -10 to 10.
     """
-    height, width = size_on_canvas(*mask.shape)
+    height, width = frame.size_on_canvas(*mask.shape)
     picture = Image.fromarray(mask.view(np.uint8) * np.uint8(255))
-    canvas = np.zeros((CANVAS_PX, CANVAS_PX), np.float32)
+    canvas = np.zeros((frame.canvas_px, frame.canvas_px), np.float32)
     canvas[:height, :width] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-    cell_px = CANVAS_PX // LOGITS_PX
-    covered = canvas.reshape(LOGITS_PX, cell_px, LOGITS_PX, cell_px).mean((1, 3)) / 255
+    covered = canvas.reshape(frame.grid, frame.cell_px, frame.grid, frame.cell_px).mean((1, 3)) / 255
     return torch.from_numpy((2 * covered - 1) * _SURE)
 
 

@@ -17,8 +17,9 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 from backend.errors import BadInput
 from backend.masks.prompt import Prompt
 from backend.registry.checkpoint import read_manifest
-from backend.sam.canvas import PREPROCESSING, mask_of_logits, pixels_on_canvas, size_on_canvas
+from backend.sam.canvas import mask_of_logits, pixels_on_canvas
 from backend.sam.decoder import cells_of, decode_all
+from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel, trained_of, with_adapter
 from backend.sam.mask_prompt import logits_of_mask, with_box
 from backend.sam.policy import considered
@@ -26,7 +27,6 @@ from backend.sam.scoring import Calibration, calibration_of, expected_iou, stabi
 from backend.sam.semantic.head import SemanticHead
 
 __all__ = [
-    "PREPROCESSING",
     "Candidate",
     "Decodes",
     "Embedding",
@@ -63,7 +63,7 @@ class PredictedMask:
 
     mask: Bool[np.ndarray, "h w"] = field(repr=False)
     score: float
-    low_res_logits: Float[np.ndarray, "256 256"] = field(repr=False)
+    low_res_logits: Float[np.ndarray, "g g"] = field(repr=False)
     predicted_iou: float
 
 
@@ -71,7 +71,7 @@ class PredictedMask:
 class Candidate:
     """A mask on the canvas, one logit for 4x4 px of it; the IoU that the decoder predicts for it, and its stability."""
 
-    logits: Float[Tensor, "256 256"] = field(repr=False)
+    logits: Float[Tensor, "g g"] = field(repr=False)
     predicted_iou: float
     stability: float
 
@@ -91,7 +91,7 @@ class PromptTensors:
     points: Float[Tensor, "1 n p 2"] | None
     labels: Int[Tensor, "1 n p"] | None
     boxes: Float[Tensor, "1 n 4"] | None
-    masks: Float[Tensor, "n 1 256 256"] | None
+    masks: Float[Tensor, "n 1 g g"] | None
 
     def to(self, device: torch.device) -> "PromptTensors":
         """Move to a device."""
@@ -129,7 +129,9 @@ def predictor_of(base: BaseModel, folder: Path, *, version: str | None = None) -
 def encode(base: BaseModel, image: Image.Image) -> Embedding:
     """Run the encoder on an upright RGB image. The features are float32, and may be trained with."""
     # In the dtype of the layer that sees them, which may be finer than the others'.
-    pixels = pixels_on_canvas(image).to(base.device, next(base.model.vision_encoder.parameters()).dtype)
+    pixels = pixels_on_canvas(image, frame=base.frame).to(
+        base.device, next(base.model.vision_encoder.parameters()).dtype
+    )
     # Not inference_mode: its tensors may not enter a training step, and these are cached for one.
     with torch.no_grad():
         features = base.model.vision_encoder(pixels).last_hidden_state
@@ -138,7 +140,7 @@ def encode(base: BaseModel, image: Image.Image) -> Embedding:
     return Embedding(features=features, height_px=image.height, width_px=image.width)
 
 
-def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding) -> PromptTensors:
+def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding, *, frame: Frame) -> PromptTensors:
     """Bring prompts for one image to SAM's frame; where they differ in clicks, the fewer are padded with label -10.
 
     SAM has no padding for boxes and masks: either all of the prompts have one or none has.
@@ -157,7 +159,7 @@ def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding) -> PromptTen
     size_px = embedding.height_px, embedding.width_px
     if odd := [mask.shape for mask in masks if mask.shape != size_px]:
         raise BadInput(f"a mask to refine has {odd[0][1]}x{odd[0][0]} px, and the image {size_px[1]}x{size_px[0]}")
-    height, width = size_on_canvas(embedding.height_px, embedding.width_px)
+    height, width = frame.size_on_canvas(embedding.height_px, embedding.width_px)
     scale = torch.tensor([width / embedding.width_px, height / embedding.height_px])
     most = max(len(prompt.clicks) for prompt in prompts)
     points, labels = torch.zeros(1, len(prompts), most, 2), torch.full((1, len(prompts), most), PAD_LABEL)
@@ -170,7 +172,7 @@ def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding) -> PromptTen
         points=points * scale if most else None,
         labels=labels if most else None,
         boxes=corners * scale.repeat(2) if boxes else None,
-        masks=torch.stack([logits_of_mask(mask) for mask in masks])[:, None] if masks else None,
+        masks=torch.stack([logits_of_mask(mask, frame=frame) for mask in masks])[:, None] if masks else None,
     )
 
 
@@ -217,17 +219,18 @@ class Predictor:
         Raises:
             BadInput: as `decode`.
         """
-        size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
+        frame, size = self.base.frame, {"height_px": embedding.height_px, "width_px": embedding.width_px}
         complete = [with_box(prompt) for prompt in prompts]
         found: dict[int, tuple[Candidate, ...]] = {}
         at_once = _PROMPTS_AT_ONCE.get(self.base.device.type, _PROMPTS_AT_ONCE_ELSEWHERE)
         with torch.inference_mode():
             for indices in _chunks(complete, at_once=at_once):
-                logits, ious = self.four_masks(embedding, prompt_tensors([complete[i] for i in indices], embedding))
+                tensors = prompt_tensors([complete[i] for i in indices], embedding, frame=frame)
+                logits, ious = self.four_masks(embedding, tensors)
                 for index, four, predicted in zip(indices, logits.cpu(), ious.tolist(), strict=True):
                     # Cloned: a view of one mask would keep those of the whole chunk in memory.
                     found[index] = tuple(
-                        Candidate(four[number].clone(), predicted[number], stability(four[number], **size))
+                        Candidate(four[number].clone(), predicted[number], stability(four[number], frame=frame, **size))
                         for number in which(prompts[index])
                     )
         return tuple(found[index] for index in range(len(prompts)))
@@ -236,7 +239,7 @@ class Predictor:
         """Bring a candidate to the image. Its score: predicted IoU, calibrated where that can be, times stability."""
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         with torch.inference_mode():
-            mask = mask_of_logits(candidate.logits, **size)
+            mask = mask_of_logits(candidate.logits, frame=self.base.frame, **size)
         score = expected_iou(candidate.predicted_iou, self.calibration) * candidate.stability
         return PredictedMask(
             mask=mask, score=score, low_res_logits=candidate.logits.numpy(), predicted_iou=candidate.predicted_iou
@@ -244,7 +247,7 @@ class Predictor:
 
     def four_masks(
         self, embedding: Embedding, prompts: PromptTensors
-    ) -> tuple[Float[Tensor, "n 4 256 256"], Float[Tensor, "n 4"]]:
+    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """Low-resolution logits and predicted IoUs (raw, may exceed 1) of n prompts: the single mask, then three."""
         moved = prompts.to(self.base.device)
         sparse, dense = self.base.model.prompt_encoder(

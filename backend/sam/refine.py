@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from backend.masks.prompt import Box, Click, Prompt
-from backend.sam.canvas import CANVAS_PX
+from backend.sam.frame import Frame
 from backend.sam.predictor import Decodes, Embedding, PredictedMask
 
 _MARGIN = 0.4
@@ -52,7 +52,7 @@ class Crop:
         return Prompt(clicks=clicks, box=inside, mask=None if prompt.mask is None else self.cut(prompt.mask))
 
 
-def crop_worth_taking(mask: Bool[np.ndarray, "h w"]) -> Crop | None:
+def crop_worth_taking(mask: Bool[np.ndarray, "h w"], *, frame: Frame) -> Crop | None:
     """A square around a mask with a quarter of its longer side or more left free all round, cut to the image.
 
     None where it is not worth an encoding: an empty mask, an image that the canvas holds whole, or a crop that is not
@@ -62,7 +62,7 @@ def crop_worth_taking(mask: Bool[np.ndarray, "h w"]) -> Crop | None:
     """
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size or max(height, width) <= CANVAS_PX:
+    if not rows.size or max(height, width) <= frame.canvas_px:
         return None
     longer = max(rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0])
     octaves = max(0.0, math.log2(longer * (1 + 2 * _MARGIN) / _LEAST_SIDE_PX))
@@ -74,7 +74,7 @@ def crop_worth_taking(mask: Bool[np.ndarray, "h w"]) -> Crop | None:
 
 
 def refined(
-    first: PredictedMask, prompt: Prompt, *, predictor: Decodes, encode_crop: Callable[[Crop], Embedding]
+    first: PredictedMask, prompt: Prompt, *, predictor: Decodes, frame: Frame, encode_crop: Callable[[Crop], Embedding]
 ) -> PredictedMask:
     """Decode an object once more on a crop around its first mask, and put the result back into the whole image.
 
@@ -92,9 +92,10 @@ def refined(
         first: what `decode` gave for the prompt.
         prompt: the prompt, in the whole image's pixels.
         predictor: who decodes.
+        frame: how its base lays images out.
         encode_crop: gives the embedding of a part of the upright image; the caller may keep what it computed.
     """
-    crop = crop_worth_taking(first.mask)
+    crop = crop_worth_taking(first.mask, frame=frame)
     if crop is None:
         return first
     known, inside = crop.cut(first.mask), crop.prompt(prompt)

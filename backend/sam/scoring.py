@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backend.errors import BadCheckpoint
-from backend.sam.canvas import CANVAS_PX, LOGITS_PX, size_on_canvas
+from backend.sam.frame import Frame
 
 CALIBRATION = "calibration"
 _MOST_STEPS = 10_000
@@ -68,14 +68,13 @@ def expected_iou(predicted_iou: float, calibration: Calibration | None = None) -
     return min(1.0, max(0.0, predicted_iou)) if calibration is None else calibration(predicted_iou)
 
 
-def stability(logits: Float[Tensor, "256 256"], *, height_px: int, width_px: int) -> float:
+def stability(logits: Float[Tensor, "g g"], *, frame: Frame, height_px: int, width_px: int) -> float:
     """IoU of the masks at thresholds +1 and -1 within the image, in [0, 1]; 0 if both are empty.
 
     segment-anything's `calculate_stability_score`.
     """
-    height, width = size_on_canvas(height_px, width_px)
-    logits_px = CANVAS_PX // LOGITS_PX
-    inside = logits[: -(-height // logits_px), : -(-width // logits_px)]
+    rows, columns = frame.grid_reached(height_px, width_px)
+    inside = logits[:rows, :columns]
     inner = int((inside > _STABILITY_OFFSET).sum())
     outer = int((inside > -_STABILITY_OFFSET).sum())
     return inner / outer if outer else 0.0

@@ -107,9 +107,10 @@ class Serving:
         decoder = _InLane(snapshot.predictor, self._lanes.decode, until_s=until_s)
         masks = decoder.decode(embedding, [each.prompt for each in prompts]) if prompts else ()
         if self._refines:
+            frame = snapshot.predictor.base.frame
             encode_crop = _crops(embeddings, task, config=config, images=images, until_s=until_s)
             masks = tuple(
-                refined(mask, each.prompt, predictor=decoder, encode_crop=encode_crop)
+                refined(mask, each.prompt, predictor=decoder, frame=frame, encode_crop=encode_crop)
                 for mask, each in zip(masks, prompts, strict=True)
             )
         regions = [

@@ -15,7 +15,6 @@ from backend.errors import BadCheckpoint, NotFound, Unavailable
 from backend.ids import is_version_of
 from backend.masks.prompt import Click, Prompt
 from backend.registry.local import Pointer, Registry
-from backend.sam.canvas import CANVAS_PX
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, encode, predictor_of, prompt_tensors
 from backend.sam.semantic.objects import semantic_maps
@@ -150,13 +149,14 @@ def _warm(predictor: Predictor, *, shared: BaseModel) -> None:
         BadCheckpoint: what comes out is not finite.
     """
     base = predictor.base
+    side = base.frame.canvas_px
     if base is shared:
-        empty = Embedding(features=torch.zeros_like(base.image_positions), height_px=CANVAS_PX, width_px=CANVAS_PX)
+        empty = Embedding(features=torch.zeros_like(base.image_positions), height_px=side, width_px=side)
     else:
-        empty = encode(base, Image.new("RGB", (CANVAS_PX, CANVAS_PX)))
-    middle = Prompt(clicks=(Click(x_px=CANVAS_PX / 2, y_px=CANVAS_PX / 2),))
+        empty = encode(base, Image.new("RGB", (side, side)))
+    middle = Prompt(clicks=(Click(x_px=side / 2, y_px=side / 2),))
     with torch.inference_mode():
-        found = [*predictor.four_masks(empty, prompt_tensors((middle,), empty))]
+        found = [*predictor.four_masks(empty, prompt_tensors((middle,), empty, frame=base.frame))]
         if predictor.semantic is not None:
             found.append(torch.from_numpy(semantic_maps(predictor.semantic, empty, base=base).margins))
     if not all(bool(torch.isfinite(each).all()) for each in found):

@@ -12,7 +12,7 @@ from backend.images.source import ImageSource, open_image
 from backend.labelstudio.label_config import LabelConfig
 from backend.sam.embeddings.memory import EmbeddingKey
 from backend.sam.loading import BaseModel
-from backend.sam.predictor import PREPROCESSING, Embedding, encode
+from backend.sam.predictor import Embedding, encode
 from backend.serving.embedding_store import EmbeddingStore
 from backend.serving.traffic import Priority
 
@@ -140,7 +140,9 @@ class TaskEmbeddings:
         return sha256, data
 
     def _key(self, sha256: str, crop_px: tuple[int, int, int, int] | None = None) -> EmbeddingKey:
-        preprocessing = PREPROCESSING if crop_px is None else f"{PREPROCESSING} of {crop_px}"
+        preprocessing = self._base.frame.preprocessing
+        if crop_px is not None:
+            preprocessing = f"{preprocessing} of {crop_px}"
         return EmbeddingKey(sha256, self._base.encoder_fingerprint, preprocessing)
 
     def _encoder(self, data: bytes, crop_px: tuple[int, int, int, int] | None = None) -> Callable[[], Embedding]:

@@ -13,11 +13,10 @@ from PIL import Image
 
 from backend.errors import NotAuthorized, NothingToLearn, SamloopError
 from backend.images.source import open_image
-from backend.sam.canvas import size_on_canvas
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, halved, widened
 from backend.sam.loading import BaseModel
-from backend.sam.predictor import PREPROCESSING, Embedding, encode
+from backend.sam.predictor import Embedding, encode
 from finetuner.config import Rules
 from finetuner.data.annotations import AnnotatedTask, objects_of
 from finetuner.data.exclusions import Exclusions
@@ -117,7 +116,7 @@ class Embeddings:
         key = sample.image_sha256, sample.view
         if (picture := self._pictures.pop(key, None)) is None:
             image = self._image(self._data(sample.image_sha256), sample.view)
-            height, width = size_on_canvas(image.height, image.width)
+            height, width = self._base.frame.size_on_canvas(image.height, image.width)
             picture = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
         self._pictures[key] = picture
         if len(self._pictures) > _MOST_PICTURES:
@@ -162,10 +161,14 @@ class Embeddings:
 
     def _image(self, data: bytes, view: View) -> Image.Image:
         image = open_image(data, max_pixels=self._max_pixels)
-        return image if view.is_identity else view.image(image.convert("RGB"))
+        if view.is_identity:
+            return image
+        return view.image(image.convert("RGB"), beyond=self._base.frame.mean_colour)
 
     def _key(self, image_sha256: str, view: View = _AS_IT_IS) -> EmbeddingKey:
-        seen = PREPROCESSING if view.is_identity else f"{PREPROCESSING}/{view.name}"
+        seen = self._base.frame.preprocessing
+        if not view.is_identity:
+            seen = f"{seen}/{view.name}"
         return EmbeddingKey(image_sha256, self._base.encoder_fingerprint, seen)
 
 

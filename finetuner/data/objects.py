@@ -1,4 +1,4 @@
-"""One annotated object: its mask, cut out and packed, and its coverage of the decoder's 256 grid."""
+"""One annotated object: its mask, cut out and packed, and its coverage of the decoder's grid."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from backend.masks.prompt import Box
+from backend.sam.frame import Frame
 
 SIZES = ("small", "medium", "large")
 _MEDIUM_FROM_PX, _LARGE_FROM_PX = 32**2, 96**2  # COCO's (Lin et al. 2014): by area in px of the image as it is
-
-GRID = 256  # cells of the decoder's low-resolution mask, along the longer side of the image
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -91,23 +90,17 @@ class LabelledMask:
         return Box(float(self.x0_px), float(self.y0_px), float(self.x0_px + width), float(self.y0_px + height))
 
 
-def grid_shape(height_px: int, width_px: int) -> tuple[int, int]:
-    """Rows and columns of the grid that the image reaches; the rest of the 256 is padding."""
-    cell_px = max(height_px, width_px) / GRID
-    return min(GRID, int(np.ceil(height_px / cell_px - 1e-6))), min(GRID, int(np.ceil(width_px / cell_px - 1e-6)))
+def grid_coverage(item: LabelledMask, *, frame: Frame) -> Float32[np.ndarray, "rows cols"]:
+    """The share of each grid cell's image area that the mask covers, in [0, 1], exactly.
 
-
-def grid_coverage(item: LabelledMask) -> Float32[np.ndarray, "rows cols"]:
-    """The share of each cell's image area that the mask covers, in [0, 1], exactly.
-
-    A cell is `max(height, width) / 256` pixels wide, wherever pixel borders fall: the grid of the decoder's logits on
-    the 1024 canvas. Averaged, not sampled, so that an edge between two cells can be learnt to less than a cell.
+    One number for each cell that the image reaches (`Frame.grid_reached`), wherever pixel borders fall. Averaged, not
+    sampled, so that an edge between two cells can be learnt to less than a cell.
     """
-    cell_px = max(item.height_px, item.width_px) / GRID
-    rows, columns = grid_shape(item.height_px, item.width_px)
+    cell_height_px, cell_width_px = frame.image_px_per_cell(item.height_px, item.width_px)
+    rows, columns = frame.grid_reached(item.height_px, item.width_px)
     height, width = item.crop_shape
-    top, down = _overlap(rows, cell_px, first_px=item.y0_px, count_px=height, extent_px=item.height_px)
-    left, right = _overlap(columns, cell_px, first_px=item.x0_px, count_px=width, extent_px=item.width_px)
+    top, down = _overlap(rows, cell_height_px, first_px=item.y0_px, count_px=height, extent_px=item.height_px)
+    left, right = _overlap(columns, cell_width_px, first_px=item.x0_px, count_px=width, extent_px=item.width_px)
     coverage: Float32[np.ndarray, "rows cols"] = np.zeros((rows, columns), np.float32)
     touched = coverage[top : top + len(down), left : left + len(right)]
     np.clip(down @ item.crop.astype(np.float32) @ right.T, 0, 1, out=touched)

@@ -11,56 +11,59 @@ from jaxtyping import Bool, Float, Float32
 from scipy import ndimage
 
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.frame import Frame
 from finetuner.config import TrainConfig
-from finetuner.data.objects import GRID, LabelledMask, grid_coverage
+from finetuner.data.objects import LabelledMask, grid_coverage
 
-_CANVAS_PX = 1024
 _SURE = 10.0  # logits of a mask that is shown, as serving shows one (backend.sam.mask_prompt)
 _THINNED_PX = 256  # distances are only weights while training: a large object is looked at every k-th pixel
 
 
 def first_prompts(
-    objects: Sequence[LabelledMask], *, config: TrainConfig, rng: np.random.Generator
+    objects: Sequence[LabelledMask], *, config: TrainConfig, frame: Frame, rng: np.random.Generator
 ) -> tuple[Prompt, ...]:
     """One prompt an object: `box_share` of them a jittered box, the others one point, evenly over the objects."""
     boxes = int(np.floor(config.box_share * len(objects) + rng.random()))
     is_box = rng.permutation(np.arange(len(objects)) < boxes)
     return tuple(
-        Prompt(box=jittered_box(each, config=config, rng=rng)) if box else _point_prompt(each, config=config, rng=rng)
-        for each, box in zip(objects, is_box, strict=True)
+        Prompt(box=jittered_box(item, config=config, frame=frame, rng=rng))
+        if box
+        else _point_prompt(item, config=config, rng=rng)
+        for item, box in zip(objects, is_box, strict=True)
     )
 
 
 def mask_prompts(
-    objects: Sequence[LabelledMask], *, config: TrainConfig, rng: np.random.Generator
+    objects: Sequence[LabelledMask], *, config: TrainConfig, frame: Frame, rng: np.random.Generator
 ) -> tuple[tuple[Prompt, ...], Float32[np.ndarray, "n g g"]]:
     """A mask to refine, as serving gives it: a jittered box, clicks where the mask is wrong, and the mask's logits.
 
     The masks are the truth smoothed, shifted by up to 2 % of the object's box and cut at another level, on the
-    decoder's grid: sides of 256, padding is background.
+    whole of the decoder's grid: what the image does not reach is background.
     """
-    prompts, shown = [], np.full((len(objects), GRID, GRID), -_SURE, np.float32)
+    prompts, shown = [], np.full((len(objects), frame.grid, frame.grid), -_SURE, np.float32)
     for logits, item in zip(shown, objects, strict=True):
-        truth = grid_coverage(item)
+        truth = grid_coverage(item, frame=frame)
         rows, columns = truth.shape
-        side = max(item.crop_shape) * GRID / max(item.height_px, item.width_px)
+        size_px = {"height_px": item.height_px, "width_px": item.width_px}
+        side = float(np.max(np.divide(item.crop_shape, frame.image_px_per_cell(**size_px))))
         reach = 0.02 * side + 1
         moved = ndimage.shift(truth, rng.uniform(-reach, reach, 2), order=1)
         level = rng.uniform(0.3, 0.7)
         wrong = ndimage.gaussian_filter(moved, rng.uniform(0.5, 1 + 0.05 * side)) > level
         logits[:rows, :columns] = np.where(wrong, _SURE, -_SURE)
-        box = Prompt(box=jittered_box(item, config=config, rng=rng))
-        size_px = (item.height_px, item.width_px)
-        prompts.append(corrected(box, predicted=wrong, truth=truth > 0.5, size_px=size_px, rng=rng))
+        box = Prompt(box=jittered_box(item, config=config, frame=frame, rng=rng))
+        prompts.append(corrected(box, predicted=wrong, truth=truth > 0.5, frame=frame, rng=rng, **size_px))
     return tuple(prompts), shown
 
 
-def jittered_box(item: LabelledMask, *, config: TrainConfig, rng: np.random.Generator) -> Box:
+def jittered_box(item: LabelledMask, *, config: TrainConfig, frame: Frame, rng: np.random.Generator) -> Box:
     """The object's box, each edge moved either way by at most 10 % of the side and 20 canvas px; within the image."""
-    box, px_per_canvas = item.box, max(item.height_px, item.width_px) / _CANVAS_PX
+    box = item.box
     width, height = box.x1_px - box.x0_px, box.y1_px - box.y0_px
-    most = config.box_jitter_max_px * px_per_canvas
-    reach_x, reach_y = min(config.box_jitter * width, most), min(config.box_jitter * height, most)
+    down, across = frame.image_px_per_canvas_px(item.height_px, item.width_px)
+    reach_x = min(config.box_jitter * width, config.box_jitter_max_px * across)
+    reach_y = min(config.box_jitter * height, config.box_jitter_max_px * down)
     left, right = rng.uniform(-reach_x, reach_x, 2)
     top, bottom = rng.uniform(-reach_y, reach_y, 2)
     x0, x1 = _ordered(box.x0_px + left, box.x1_px + right, item.width_px)
@@ -126,25 +129,27 @@ def corrective_click(predicted: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray,
     return Click(column + 0.5, row + 0.5, is_foreground=is_foreground)
 
 
-def corrected(
+def corrected(  # noqa: PLR0913 - all by name
     prompt: Prompt,
     *,
     predicted: Bool[np.ndarray, "rows cols"],
     truth: Bool[np.ndarray, "rows cols"],
-    size_px: tuple[int, int],
+    frame: Frame,
+    height_px: int,
+    width_px: int,
     rng: np.random.Generator,
 ) -> Prompt:
     """The prompt with one positive click more where something is missing, one negative where there is too much.
 
-    The masks are on the decoder's grid (objects.grid_shape) over an image of `size_px`, height and width.
+    The masks have one value for each cell of the decoder's grid that the image of this size reaches
+    (`Frame.grid_reached`).
     """
-    height_px, width_px = size_px
-    clicks, cell_px = list(prompt.clicks), max(size_px) / GRID
+    clicks = list(prompt.clicks)
     for wrong, is_foreground in ((truth & ~predicted, True), (predicted & ~truth, False)):
         places = np.flatnonzero(wrong)
         if places.size:
             row, column = divmod(int(rng.choice(places)), wrong.shape[1])
-            x_px, y_px = min((column + 0.5) * cell_px, float(width_px)), min((row + 0.5) * cell_px, float(height_px))
+            x_px, y_px = frame.middle_of_cell(row, column, height_px=height_px, width_px=width_px)
             clicks.append(Click(x_px, y_px, is_foreground=is_foreground))
     return replace(prompt, clicks=tuple(clicks))
 

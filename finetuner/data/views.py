@@ -13,7 +13,6 @@ from PIL import Image
 
 from finetuner.data.objects import LabelledMask
 
-_MEAN_COLOUR = (124, 116, 104)  # what the encoder is shown beyond an image's edge (backend.sam.canvas), as a colour
 _LEAST_LEFT = 0.5  # of an object's area; of one that is cut off by more, people would not know what it is
 
 
@@ -49,14 +48,14 @@ class View:
         height, width = (width_px, height_px) if self.quarter_turns % 2 else (height_px, width_px)
         return max(1, round(height * self.extent)), max(1, round(width * self.extent))
 
-    def image(self, image: Image.Image) -> Image.Image:
-        """The view of an upright RGB image."""
+    def image(self, image: Image.Image, *, beyond: tuple[int, int, int]) -> Image.Image:
+        """The view of an upright RGB image; `beyond` is the colour, from 0 to 255, of what lies past its edge."""
         height, width = self.size_px(image.height, image.width)
         if self.is_mirrored:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.quarter_turns:
             image = image.transpose(_TURNS[self.quarter_turns])
-        seen = Image.new("RGB", (width, height), _MEAN_COLOUR)
+        seen = Image.new("RGB", (width, height), beyond)
         seen.paste(image, (0, 0))
         return seen
 

@@ -63,5 +63,5 @@ def smoke_picture() -> tuple[Image.Image, dict[str, Bool[np.ndarray, "192 288"]]
 
 def _is_finite(predictor: Predictor, embedding: Embedding, prompts: list[Prompt]) -> bool:
     with torch.inference_mode():
-        logits, ious = predictor.four_masks(embedding, prompt_tensors(prompts, embedding))
+        logits, ious = predictor.four_masks(embedding, prompt_tensors(prompts, embedding, frame=predictor.base.frame))
     return bool(torch.isfinite(logits).all() and torch.isfinite(ious).all())

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from backend.masks.prompt import Prompt
+from backend.sam.frame import Frame
 from backend.sam.predictor import Embedding, Predictor
 from finetuner.data.dataset import Sample
 
@@ -40,6 +41,10 @@ class Method(Protocol):
     """A way to change a base model. The trainer knows no more of it than this."""
 
     name: str
+
+    @property
+    def frame(self) -> Frame:
+        """How the base lays images out: on which grid its logits are."""
 
     @property
     def sizes(self) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.masks.prompt import Prompt
 from backend.sam.decoder import cells_of, decode_all
+from backend.sam.frame import Frame
 from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.predictor import Embedding, Predictor, prompt_tensors
@@ -34,6 +35,11 @@ class DecoderMethod:
         self._decoder = copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=True)
         self._pass = _Pass(self._decoder)
         self._positions = cells_of(base.image_positions, torch.bfloat16 if self.is_half else torch.float32)
+
+    @property
+    def frame(self) -> Frame:
+        """The base's."""
+        return self._base.frame
 
     @property
     def sizes(self) -> Mapping[str, Any]:
@@ -133,7 +139,7 @@ class DecoderMethod:
 
     def _told(self, prompts: Sequence[Prompt], seen: Embedding) -> Float[Tensor, "n k c"]:
         """What SAM's prompt encoder makes of clicks and boxes, of one kind."""
-        tensors = prompt_tensors(prompts, seen).to(self._base.device)
+        tensors = prompt_tensors(prompts, seen, frame=self.frame).to(self._base.device)
         sparse, _ = self._base.model.prompt_encoder(
             input_points=tensors.points, input_labels=tensors.labels, input_boxes=tensors.boxes, input_masks=None
         )

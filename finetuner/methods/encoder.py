@@ -26,6 +26,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from backend.masks.prompt import Prompt
 from backend.sam.adapters.served import Adapter
 from backend.sam.canvas import pixels_on_canvas
+from backend.sam.frame import Frame
 from backend.sam.layers.tiny_vit import AttentionBlock, Downsample, TinyVitEncoder
 from backend.sam.loading import BaseModel, with_adapter
 from backend.sam.predictor import Embedding, Predictor
@@ -75,6 +76,11 @@ class EncoderMethod:
             _recompute_blocks(attached.encoder)
 
     @property
+    def frame(self) -> Frame:
+        """The base's."""
+        return self._base.frame
+
+    @property
     def sizes(self) -> Mapping[str, Any]:
         """Rank and alpha, which the manifest tells."""
         return {"adapter": {"rank": self._attached.rank, "alpha": self._attached.alpha}}
@@ -96,7 +102,7 @@ class EncoderMethod:
         if not (learns and self._joined) and self._attached.is_zero():
             return embeddings(sample)
         self._attached.encoder.train(learns)
-        pixels = pixels_on_canvas(embeddings.picture(sample))
+        pixels = pixels_on_canvas(embeddings.picture(sample), frame=self.frame)
         # A router's noise follows from the seed and the step alone: a training that was broken off goes on alike.
         with torch.random.fork_rng(_devices(self._base.device)), torch.set_grad_enabled(learns):
             torch.manual_seed((self._config.seed * 1_000_003 + self._number) % (1 << 63))

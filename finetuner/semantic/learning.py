@@ -179,7 +179,12 @@ class SemanticTrainer:
     def _target(self, index: int) -> Target:
         if (kept := self._targets.get(index)) is not None:
             return kept
-        made = target_of(self._samples[index], labels=self.head.labels, unlabelled=self._config.unlabelled)
+        made = target_of(
+            self._samples[index],
+            labels=self.head.labels,
+            frame=self._base.frame,
+            unlabelled=self._config.unlabelled,
+        )
         if (size := made.shares.nbytes + made.known.nbytes) <= self._targets_left:
             self._targets[index], self._targets_left = made, self._targets_left - size
         return made

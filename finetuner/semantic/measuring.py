@@ -80,7 +80,10 @@ def _found(
         known &= near(classes > 0, reach=band_px(sample))
     for number, label in enumerate(head.labels):
         size = {"height_px": sample.height_px, "width_px": sample.width_px}
-        seen, drawn = enlarged_margin(maps.margins[number], **size) & known, (classes == number + 1) & known
+        seen, drawn = (
+            enlarged_margin(maps.margins[number], frame=maps.frame, **size) & known,
+            (classes == number + 1) & known,
+        )
         if seen.any() or drawn.any():
             yield Found(
                 image_sha256=sample.image_sha256,

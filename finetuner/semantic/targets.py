@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 from scipy import ndimage
 
+from backend.sam.frame import Frame
 from backend.sam.semantic.head import MOST_LABELS
 from finetuner.data.dataset import Sample
-from finetuner.data.objects import GRID, LabelledMask, grid_coverage, grid_shape
+from finetuner.data.objects import LabelledMask, grid_coverage
 
 _BAND_SHARE = 0.02  # of the image's longer side: as wide as the band of Boundary IoU, or a little wider
 
@@ -38,16 +39,16 @@ def labels_of(samples: Sequence[Sample]) -> tuple[str | None, ...]:
     return tuple(sorted(named)) or ((None,) if count else ())
 
 
-def target_of(sample: Sample, *, labels: Sequence[str | None], unlabelled: str = "background") -> Target:
+def target_of(sample: Sample, *, labels: Sequence[str | None], frame: Frame, unlabelled: str = "background") -> Target:
     """The sample's cells on the decoder's grid, as far as the image reaches."""
-    rows, columns = grid_shape(sample.height_px, sample.width_px)
+    rows, columns = frame.grid_reached(sample.height_px, sample.width_px)
     shares = np.zeros((1 + len(labels), rows, columns), np.float32)
     shares[0] = 1
     place = {label: number for number, label in enumerate(labels, start=1)}
     unclassed = np.zeros((rows, columns), bool)
-    for each in _smallest_last(sample.objects):
-        cover = grid_coverage(each)
-        if (number := place.get(each.label)) is None:
+    for item in _smallest_last(sample.objects):
+        cover = grid_coverage(item, frame=frame)
+        if (number := place.get(item.label)) is None:
             unclassed |= cover > 0
             continue
         shares *= 1 - cover
@@ -55,7 +56,7 @@ def target_of(sample: Sample, *, labels: Sequence[str | None], unlabelled: str =
         unclassed &= cover < 1
     known = ~unclassed
     if unlabelled == "unknown":
-        known &= near(shares[0] < 1, reach=max(1, round(_BAND_SHARE * GRID)))
+        known &= near(shares[0] < 1, reach=max(1, round(_BAND_SHARE * frame.grid)))
     return Target(shares=shares, known=known)
 
 

@@ -118,7 +118,7 @@ class Watcher:
         ious: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
         for sample in self._samples:
             objects = sample.objects[:_OBJECTS_AN_IMAGE]
-            target = torch.from_numpy(np.stack([grid_coverage(each) for each in objects]))
+            target = torch.from_numpy(np.stack([grid_coverage(item, frame=self._method.frame) for item in objects]))
             boxes = [Prompt(box=each.box) for each in objects]
             points = [Prompt(clicks=(farthest_inner_point(each),)) for each in objects]
             for prompt, prompts in (("box", boxes), ("point", points)):

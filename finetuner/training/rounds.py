@@ -98,19 +98,20 @@ class Rounds:
         device = embedding.features.device
         prompts, previous = self._first(objects, rng=rng, device=device)
         rounds = 2 if rng.random() < config.corrective_share else 1
-        target = torch.from_numpy(np.stack([grid_coverage(each) for each in objects])).to(device)
+        covered = np.stack([grid_coverage(item, frame=self._method.frame) for item in objects])
+        target = torch.from_numpy(covered).to(device)
         return _Lesson(sample, embedding, rng, target, prompts, previous, rounds, rounds - 1)
 
     def _first(
         self, objects: tuple[LabelledMask, ...], *, rng: np.random.Generator, device: torch.device
     ) -> tuple[tuple[Prompt, ...], Float[Tensor, "n g g"] | None]:
         """First prompts, and the logits of a mask to refine where these begin with one."""
-        config = self._config
+        config, frame = self._config, self._method.frame
         # No draw without a share: a recipe that never shows masks gives the weights that it always gave.
         if config.mask_share and rng.random() < config.mask_share:
-            prompts, shown = mask_prompts(objects, config=config, rng=rng)
+            prompts, shown = mask_prompts(objects, config=config, frame=frame, rng=rng)
             return prompts, torch.from_numpy(shown).to(device)
-        return first_prompts(objects, config=config, rng=rng), None
+        return first_prompts(objects, config=config, frame=frame, rng=rng), None
 
     def _losses(
         self, lesson: _Lesson, logits: Float[Tensor, "n 4 g g"], scores: Float[Tensor, "n 4"]
@@ -124,9 +125,9 @@ class Rounds:
         sample, target, rng = lesson.sample, lesson.target, lesson.rng
         predicted = (single[:, : target.shape[1], : target.shape[2]] > 0).cpu().numpy()
         truth = (target > 0.5).cpu().numpy()
-        size_px = (sample.height_px, sample.width_px)
+        image = {"height_px": sample.height_px, "width_px": sample.width_px}
         lesson.prompts = tuple(
-            corrected(prompt, predicted=predicted[i], truth=truth[i], size_px=size_px, rng=rng)
+            corrected(prompt, predicted=predicted[i], truth=truth[i], frame=self._method.frame, rng=rng, **image)
             for i, prompt in enumerate(lesson.prompts)
         )
         lesson.previous = single if rng.random() < self._config.feedback_share else None

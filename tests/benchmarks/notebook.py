@@ -40,6 +40,7 @@ from transformers import SamConfig, SamModel
 from backend.labelstudio.rle import decode_mask
 from backend.registry.checkpoint import read_manifest, write_checkpoint
 from backend.sam.canvas import pixels_on_canvas
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import decoder_bytes, load_base
 from backend.settings import Settings
 from finetuner.data.fingerprint import picture_hash
@@ -78,7 +79,7 @@ class Notebook:
         return time.perf_counter() - began
 
     def _step(self, lesson: Lesson) -> None:
-        target = torch.from_numpy(grid_coverage(lesson.nucleus) > 0.5).float()
+        target = torch.from_numpy(grid_coverage(lesson.nucleus, frame=SAM_FRAME) > 0.5).float()
         box = self._widened(lesson.nucleus)
         found = self.model(pixel_values=lesson.pixels, input_boxes=box, multimask_output=False)
         loss = _dice_ce(found.pred_masks[0, 0, 0, : target.shape[0], : target.shape[1]], target)
@@ -130,7 +131,7 @@ class Task:
         region = self.task["annotations"][0]["result"][0]
         size = {"height_px": region["original_height"], "width_px": region["original_width"]}
         mask = decode_mask(region["value"]["rle"], **size)
-        return Lesson(pixels_on_canvas(self.image), LabelledMask.of(mask, label=None))
+        return Lesson(pixels_on_canvas(self.image, frame=SAM_FRAME), LabelledMask.of(mask, label=None))
 
 
 def sides(nuclei: Path, most: int) -> tuple[list[Task], list[Task]]:

@@ -18,6 +18,7 @@ from backend.cli.demo.photographs import sample_photographs
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.masks.metrics import boundary_iou, iou
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Embedding, Predictor, encode
 from backend.sam.refine import Crop, refined
@@ -86,7 +87,7 @@ def measure(base: BaseModel, parts: list[Part], *, objects: int) -> dict[str, li
         click = Click(middle.x_px + x, middle.y_px + y)
         for kind, prompt in (("box", Prompt(box=box)), ("click", Prompt(clicks=(click,)))):
             (first,) = predictor.decode(embedding, (prompt,))
-            second = refined(first, prompt, predictor=predictor, encode_crop=encode_crop)
+            second = refined(first, prompt, predictor=predictor, frame=SAM_FRAME, encode_crop=encode_crop)
             found[kind].append(
                 tuple(
                     measure(each.mask, truth)

@@ -37,6 +37,7 @@ from backend.labelstudio.rle import decode_mask, encode_mask
 from backend.masks.polygons import polygons_of_mask
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.canvas import mask_of_logits, pixels_on_canvas
+from backend.sam.frame import SAM_FRAME
 from backend.sam.layers.fused_attention import fuse_attention
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode, prompt_tensors
@@ -69,7 +70,7 @@ def peak_gflops(dtype: torch.dtype) -> float:
 def encoders(exact: BaseModel, base: BaseModel, peak: float) -> list[tuple[str, str, str]]:
     """TinyViT with its weights, ViT-B with random ones: time does not depend on them."""
     rows = []
-    pixels = pixels_on_canvas(COFFEE)
+    pixels = pixels_on_canvas(COFFEE, frame=SAM_FRAME)
     plain_vit = SamVisionEncoder(SamVisionConfig()).eval().requires_grad_(requires_grad=False)
     fast_vit = copy.deepcopy(plain_vit)
     fuse_attention(fast_vit)
@@ -98,7 +99,7 @@ def decoder(exact: BaseModel, base: BaseModel, peak: float) -> list[tuple[str, s
     theirs, encoder = exact.model.mask_decoder, exact.model.prompt_encoder
     for count in (1, 16):
         with torch.inference_mode():
-            tensors = prompt_tensors(PROMPTS[:count], seen)
+            tensors = prompt_tensors(PROMPTS[:count], seen, frame=SAM_FRAME)
             sparse, dense = encoder(input_points=None, input_labels=None, input_boxes=tensors.boxes, input_masks=None)
             slow_ms = ms(
                 lambda sparse=sparse, dense=dense: theirs(
@@ -110,7 +111,7 @@ def decoder(exact: BaseModel, base: BaseModel, peak: float) -> list[tuple[str, s
                 ),
                 times=2,
             )
-            parts = [prompt_tensors(PROMPTS[first : first + 4], seen) for first in range(0, count, 4)]
+            parts = [prompt_tensors(PROMPTS[first : first + 4], seen, frame=SAM_FRAME) for first in range(0, count, 4)]
             if count == 1:
                 parts = [tensors]
             fast_ms = ms(lambda parts=parts: [predictor.four_masks(seen, part) for part in parts])
@@ -128,10 +129,10 @@ def around(base: BaseModel) -> list[tuple[str, str, str]]:
     logits, rows = torch.from_numpy(found.low_res_logits), []
     for height, width in ((768, 1024), (3000, 4000)):
         size = {"height_px": height, "width_px": width}
-        mask = mask_of_logits(logits, **size)
+        mask = mask_of_logits(logits, frame=SAM_FRAME, **size)
         rle = encode_mask(mask)
         enlarge, encoded, text = (
-            ms(lambda size=size: mask_of_logits(logits, **size)),
+            ms(lambda size=size: mask_of_logits(logits, frame=SAM_FRAME, **size)),
             ms(lambda mask=mask: encode_mask(mask)),
             ms(lambda rle=rle: json.dumps(rle)),
         )
@@ -201,7 +202,8 @@ def over_http(base: BaseModel, settings: Settings) -> list[tuple[str, str, str]]
     """Clicks and a batch as Label Studio posts them."""
     predictor, seen = Predictor(base, decoder_of(base, None), version="bench"), encode(base, COFFEE)
     decode_ms = ms(
-        lambda: predictor.four_masks(seen, prompt_tensors([Prompt(clicks=(Click(9.0, 9.0),))], seen)), times=15
+        lambda: predictor.four_masks(seen, prompt_tensors([Prompt(clicks=(Click(9.0, 9.0),))], seen, frame=SAM_FRAME)),
+        times=15,
     )
     encode_ms = ms(lambda: encode(base, COFFEE))
     images = [jpeg(1024, 768), jpeg(4000, 3000), *(jpeg(600, 400, tint=number) for number in range(1, 9))]

@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from backend.files.children import keep_freed_memory
 from backend.masks.prompt import Prompt
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, load_base
 from backend.sam.predictor import Embedding, encode, prompt_tensors
 from backend.settings import Settings
@@ -94,7 +95,7 @@ class Theirs:
         self.kinds = [
             [i for i, each in enumerate(prompts) if (each.box is None) == is_point] for is_point in (False, True)
         ]
-        self.tensors = [prompt_tensors([prompts[i] for i in kind], seen) for kind in self.kinds]
+        self.tensors = [prompt_tensors([prompts[i] for i in kind], seen, frame=SAM_FRAME) for kind in self.kinds]
 
     def step(self) -> list[float]:
         """Seconds of it."""
@@ -148,8 +149,8 @@ def main() -> None:
         load_base("mobile-sam", cache_dir=settings.cache_dir, device="cpu", dtype=d) for d in ("float32", "auto")
     )
     seen = encode(exact, COFFEE)
-    prompts = first_prompts(one.objects, config=CONFIG, rng=np.random.default_rng(0))
-    target = torch.from_numpy(np.stack([grid_coverage(each) for each in one.objects]))
+    prompts = first_prompts(one.objects, config=CONFIG, frame=SAM_FRAME, rng=np.random.default_rng(0))
+    target = torch.from_numpy(np.stack([grid_coverage(each, frame=SAM_FRAME) for each in one.objects]))
     ours, theirs = Ours(base, seen, prompts, target), Theirs(exact, seen, prompts, target)
     counts = gflop(ours.step), gflop(theirs.step)
     half = torch.bfloat16 if ours.method.is_half else torch.float32

@@ -15,6 +15,7 @@ from backend.sam.export.folder import Origin
 from backend.sam.export.folder import export as export_model
 from backend.sam.export.onnx_card import ENCODER_FILE
 from backend.sam.export.onnx_encoder import PIXELS
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import load_as_stored, load_base
 from backend.sam.predictor import encode
 from backend.settings import Settings
@@ -59,7 +60,7 @@ def test_a_training_that_is_broken_off_ends_as_an_unbroken_one_is_measured_again
     exported = export_model(Origin(stored, manifest), how="onnx", out=tmp_path / "exported")
     base = load_base(str(out), cache_dir=settings.cache_dir, device="cpu", dtype="float32")
     with Image.open(images / "disc 0.png") as image:
-        pixels, embedding = pixels_on_canvas(image), encode(base, image)
+        pixels, embedding = pixels_on_canvas(image, frame=SAM_FRAME), encode(base, image)
     session = onnxruntime.InferenceSession(exported / ENCODER_FILE, providers=["CPUExecutionProvider"])
     (seen,) = session.run(None, {PIXELS: pixels.numpy()})
     np.testing.assert_allclose(seen, embedding.features.numpy(), atol=1e-4 * float(embedding.features.abs().max()))

@@ -98,8 +98,8 @@ def _write_sam(base: BaseModel, folder: Path) -> None:
 
 def _write_onnx(base: BaseModel, folder: Path) -> None:
     try:
-        write_encoder(base.model, folder / ENCODER_FILE)
-        write_decoder(base.model, folder / DECODER_FILE)
+        write_encoder(base.model, folder / ENCODER_FILE, frame=base.frame)
+        write_decoder(base.model, folder / DECODER_FILE, frame=base.frame)
         if base.semantic is not None:
             write_semantic(base, base.semantic, folder / SEMANTIC_FILE)
     except (ImportError, TypeError) as fault:  # the exporter is gone from this version of PyTorch

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SamModel
 
-from backend.sam.canvas import CANVAS_PX, LOGITS_PX
+from backend.sam.frame import Frame
 
 OPSET = 17
 INPUTS = ("image_embeddings", "point_coords", "point_labels", "mask_input", "has_mask_input", "orig_im_size")
@@ -26,8 +26,9 @@ _KINDS = 4  # background and object point, top left and bottom right corner of a
 class PromptedDecoder(nn.Module):
     """One prompt of points and corners, and a mask of an earlier round, to four masks."""
 
-    def __init__(self, model: SamModel) -> None:
+    def __init__(self, model: SamModel, *, frame: Frame) -> None:
         super().__init__()
+        self.frame = frame
         # Any: transformers' annotations hold for few of its own attributes.
         self.prompts: Any = model.prompt_encoder
         self.decoder: Any = model.mask_decoder
@@ -58,12 +59,12 @@ class PromptedDecoder(nn.Module):
         dense = has_mask_input * self.prompts.mask_embed(mask_input)
         dense = dense + (1 - has_mask_input) * self.prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
         low_res, ious = self._decoded(image_embeddings + dense, tokens)
-        return _enlarged(low_res, orig_im_size), ious, low_res
+        return _enlarged(low_res, orig_im_size, side=self.frame.canvas_px), ious, low_res
 
     def _tokens(self, coords: Tensor, labels: Tensor) -> Tensor:
         """As segment-anything: a padding point has no place, only what it is."""
         kinds = labels[..., None]
-        placed: Tensor = self.prompts.shared_embedding((coords[:, None] + 0.5) / CANVAS_PX)[:, 0]
+        placed: Tensor = self.prompts.shared_embedding((coords[:, None] + 0.5) / self.frame.canvas_px)[:, 0]
         placed = placed * (kinds != _PADDING) + self.prompts.not_a_point_embed.weight * (kinds == _PADDING)
         for kind in range(_KINDS):
             placed = placed + self.prompts.point_embed[kind].weight * (kinds == kind)
@@ -83,11 +84,11 @@ class PromptedDecoder(nn.Module):
         wide = functional.gelu(decoder.upscale_layer_norm(decoder.upscale_conv1(wide)))
         wide = functional.gelu(decoder.upscale_conv2(wide))
         each = [mlp(queries[:, 0, 1 + number]) for number, mlp in enumerate(decoder.output_hypernetworks_mlps)]
-        low_res = (torch.stack(each, dim=1) @ wide.flatten(2)).reshape(1, len(each), LOGITS_PX, LOGITS_PX)
+        low_res = (torch.stack(each, dim=1) @ wide.flatten(2)).reshape(1, len(each), self.frame.grid, self.frame.grid)
         return low_res, decoder.iou_prediction_head(queries[:, 0, 0])
 
 
-def write_decoder(model: SamModel, path: Path) -> None:
+def write_decoder(model: SamModel, path: Path, *, frame: Frame) -> None:
     """Write the graph; nothing of it depends on the number of points or the image's size."""
     sizes: Any = model.config.prompt_encoder_config  # transformers types it as anything
     width, side = sizes.hidden_size, sizes.image_embedding_size
@@ -95,7 +96,7 @@ def write_decoder(model: SamModel, path: Path) -> None:
         "image_embeddings": torch.zeros(1, width, side, side),
         "point_coords": torch.tensor([[[100.0, 100.0], [0.0, 0.0]]]),
         "point_labels": torch.tensor([[1.0, _PADDING]]),
-        "mask_input": torch.zeros(1, 1, LOGITS_PX, LOGITS_PX),
+        "mask_input": torch.zeros(1, 1, frame.grid, frame.grid),
         "has_mask_input": torch.zeros(1),
         "orig_im_size": torch.tensor([768.0, 1024.0]),
     }
@@ -108,7 +109,7 @@ def write_decoder(model: SamModel, path: Path) -> None:
         # PyTorch's new exporter needs another package (onnxscript); this one it announces to remove some day.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            PromptedDecoder(model).eval(),
+            PromptedDecoder(model, frame=frame).eval(),
             tuple(example[name] for name in INPUTS),
             str(path),
             input_names=list(INPUTS),
@@ -119,11 +120,11 @@ def write_decoder(model: SamModel, path: Path) -> None:
         )
 
 
-def _enlarged(low_res: Tensor, orig_im_size: Tensor) -> Tensor:
+def _enlarged(low_res: Tensor, orig_im_size: Tensor, *, side: int) -> Tensor:
     """In segment-anything's two steps: to the canvas, cut to the image, to the image's size."""
-    canvas = functional.interpolate(low_res, size=(CANVAS_PX, CANVAS_PX), mode="bilinear", align_corners=False)
+    canvas = functional.interpolate(low_res, size=(side, side), mode="bilinear", align_corners=False)
     size = orig_im_size.to(torch.float32)
-    on_canvas = torch.floor(size * (CANVAS_PX / torch.max(size)) + 0.5).to(torch.int64).clamp(min=1)
+    on_canvas = torch.floor(size * (side / torch.max(size)) + 0.5).to(torch.int64).clamp(min=1)
     inside = canvas[..., : on_canvas[0], : on_canvas[1]]
     whole = size.to(torch.int64)
     # Numbers of the graph, not of this call.

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import SamModel
 
-from backend.sam.canvas import CANVAS_PX
 from backend.sam.export.onnx_decoder import OPSET
+from backend.sam.frame import Frame
 
 PIXELS, EMBEDDING = "pixel_values", "image_embeddings"
 
@@ -31,7 +31,7 @@ class _Encoder(nn.Module):
         return features
 
 
-def write_encoder(model: SamModel, path: Path) -> None:
+def write_encoder(model: SamModel, path: Path, *, frame: Frame) -> None:
     """Write the graph of a model in float32 on the CPU. Above 2 GB, which ONNX sets, weights lie in files beside it."""
     with warnings.catch_warnings(), torch.no_grad():
         # As in write_decoder; and shapes become constants, which the tracer warns of and which is intended: a canvas
@@ -39,7 +39,7 @@ def write_encoder(model: SamModel, path: Path) -> None:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _Encoder(model).eval(),
-            (torch.zeros(1, 3, CANVAS_PX, CANVAS_PX),),
+            (torch.zeros(1, 3, frame.canvas_px, frame.canvas_px),),
             str(path),
             input_names=[PIXELS],
             output_names=[EMBEDDING],

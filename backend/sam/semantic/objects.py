@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
-from backend.sam.canvas import CANVAS_PX, LOGITS_PX, mask_of_logits, size_on_canvas
+from backend.sam.canvas import mask_of_logits
 from backend.sam.decoder import cells_of
+from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, PredictedMask
 from backend.sam.scoring import stability
@@ -43,24 +44,25 @@ class SemanticMaps:
     labels: tuple[str | None, ...]
     margins: Float[np.ndarray, "labels rows cols"] = field(repr=False)
     probabilities: Float[np.ndarray, "labels rows cols"] = field(repr=False)
+    frame: Frame = field(kw_only=True)
 
 
 def semantic_maps(head: SemanticHead, embedding: Embedding, *, base: BaseModel) -> SemanticMaps:
     """Look at an image; `base` is the one whose encoder the embedding and the head are of."""
-    height, width = size_on_canvas(embedding.height_px, embedding.width_px)
-    cell = CANVAS_PX // LOGITS_PX
-    reach = slice(None), slice(-(-height // cell)), slice(-(-width // cell))
+    rows, columns = base.frame.grid_reached(embedding.height_px, embedding.width_px)
     with torch.inference_mode():
         positions = cells_of(base.image_positions, torch.float32)
-        logits = head(embedding.features.to(base.device), positions).float().cpu()[reach]
-        return SemanticMaps(head.labels, margins(logits).numpy(), probabilities(logits).numpy())
+        logits = head(embedding.features.to(base.device), positions).float().cpu()[:, :rows, :columns]
+        return SemanticMaps(head.labels, margins(logits).numpy(), probabilities(logits).numpy(), frame=base.frame)
 
 
 def enlarged_margin(
-    margin: Float[np.ndarray, "rows cols"], *, height_px: int, width_px: int
+    margin: Float[np.ndarray, "rows cols"], *, frame: Frame, height_px: int, width_px: int
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
     """Where a margin is above zero, at the image's own resolution."""
-    return mask_of_logits(torch.from_numpy(_on_canvas(margin)), height_px=height_px, width_px=width_px)
+    return mask_of_logits(
+        torch.from_numpy(_on_canvas(margin, frame)), frame=frame, height_px=height_px, width_px=width_px
+    )
 
 
 def semantic_masks(
@@ -80,43 +82,43 @@ def semantic_masks(
         numbers, _ = ndimage.label(maps.margins[number] > 0)
         if ask is not None:
             numbers = told_apart(numbers, neck=rules.neck, ask=ask)
-        found = _patches(
-            numbers, maps.margins[number], maps.probabilities[number], least_area=rules.least_area, size=size
-        )
+        found = _patches(maps, numbers, label=number, least_area=rules.least_area, size=size)
         patches += [(label, patch) for patch in found]
     best = sorted(patches, key=lambda each: each[1].score, reverse=True)[: rules.most]
-    return tuple((label, patch.mask(**size)) for label, patch in best)
+    return tuple((label, patch.mask(frame=maps.frame, **size)) for label, patch in best)
 
 
 @dataclass(frozen=True, slots=True)
 class _Patch:
     """A connected patch alone on the canvas."""
 
-    logits: Float[np.ndarray, "256 256"]
+    logits: Float[np.ndarray, "g g"]
     probability: float
     score: float
 
-    def mask(self, *, height_px: int, width_px: int) -> PredictedMask:
-        mask = mask_of_logits(torch.from_numpy(self.logits), height_px=height_px, width_px=width_px)
+    def mask(self, *, frame: Frame, height_px: int, width_px: int) -> PredictedMask:
+        mask = mask_of_logits(torch.from_numpy(self.logits), frame=frame, height_px=height_px, width_px=width_px)
         return PredictedMask(mask=mask, score=self.score, low_res_logits=self.logits, predicted_iou=self.probability)
 
 
 def _patches(
+    maps: SemanticMaps,
     numbers: Int[np.ndarray, "rows cols"],
-    margin: Float[np.ndarray, "rows cols"],
-    probability: Float[np.ndarray, "rows cols"],
     *,
+    label: int,
     least_area: float,
     size: Mapping[str, int],
 ) -> Iterator[_Patch]:
+    """The patches that `numbers` counts, of the label of that place in the maps; at least that share of the image."""
+    margin, probability, frame = maps.margins[label], maps.probabilities[label], maps.frame
     areas = np.bincount(numbers.ravel())
     for number in np.flatnonzero(areas >= max(1.0, least_area * margin.size)):
         if number == 0:
             continue  # what is no patch
         inside = numbers == number
-        logits = _on_canvas(_alone(margin, inside))
+        logits = _on_canvas(_alone(margin, inside), frame)
         sure = float(probability[inside].mean())
-        steady = stability(torch.from_numpy(logits), **size)
+        steady = stability(torch.from_numpy(logits), frame=frame, **size)
         yield _Patch(logits, sure, min(1.0, max(0.0, sure * steady)))
 
 
@@ -132,7 +134,7 @@ def _alone(
     return np.where(near, np.where(inside, margin, -np.abs(margin)), np.float32(_FAR))
 
 
-def _on_canvas(margin: Float[np.ndarray, "rows cols"]) -> Float[np.ndarray, "256 256"]:
+def _on_canvas(margin: Float[np.ndarray, "rows cols"], frame: Frame) -> Float[np.ndarray, "g g"]:
     """Continued beyond the image as it ends there, so that an object at its border is not drawn back from it."""
     rows, columns = margin.shape
-    return np.pad(margin.astype(np.float32), ((0, LOGITS_PX - rows), (0, LOGITS_PX - columns)), mode="edge")
+    return np.pad(margin.astype(np.float32), ((0, frame.grid - rows), (0, frame.grid - columns)), mode="edge")

@@ -26,7 +26,6 @@ from scipy import ndimage
 
 from backend.masks.prompt import Click, Prompt
 from backend.sam.automatic import AutomaticRules, Rivals, distinct
-from backend.sam.canvas import LOGITS_PX
 from backend.sam.policy import considered
 from backend.sam.predictor import Candidate, Embedding, Predictor
 
@@ -47,10 +46,17 @@ def asked(
     run: Callable[[Callable[[], Rivals]], Rivals] = lambda work: work(),
 ) -> Asked:
     """The predictor on this image. `run` does its work, 16 clicks at a time: a caller may put other work between."""
-    cell_px = max(embedding.height_px, embedding.width_px) / LOGITS_PX
+    frame = predictor.base.frame
+
+    def clicked(row: int, column: int) -> Prompt:
+        return Prompt(
+            clicks=(
+                Click(*frame.middle_of_cell(row, column, height_px=embedding.height_px, width_px=embedding.width_px)),
+            )
+        )
 
     def shown(places: Sequence[Place]) -> list[Candidate]:
-        prompts = [Prompt(clicks=(Click((column + 0.5) * cell_px, (row + 0.5) * cell_px),)) for row, column in places]
+        prompts = [clicked(row, column) for row, column in places]
         found: list[Candidate] = []
         for first in range(0, len(prompts), _AT_ONCE):
             some = prompts[first : first + _AT_ONCE]

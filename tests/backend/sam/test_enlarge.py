@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from backend.sam.canvas import CANVAS_PX, mask_of_logits, size_on_canvas
+from backend.sam.canvas import mask_of_logits
 from backend.sam.enlarge import enlarged_above_zero
+from backend.sam.frame import SAM_FRAME
 
 sizes = st.integers(1, 60)
 
@@ -44,9 +45,9 @@ def test_any_size_to_any_size(seed: int, level: float, h: int, w: int, height: i
 def test_a_mask_is_segment_anythings_two_steps(seed: int, level: float, height: int, width: int) -> None:
     logits = torch.from_numpy(smooth(seed, height=256, width=256, level=level))
 
-    mask = mask_of_logits(logits, height_px=height, width_px=width)
+    mask = mask_of_logits(logits, frame=SAM_FRAME, height_px=height, width_px=width)
 
-    inside = size_on_canvas(height, width)
-    canvas = functional.interpolate(logits[None, None], (CANVAS_PX, CANVAS_PX), mode="bilinear")
+    inside = SAM_FRAME.size_on_canvas(height, width)
+    canvas = functional.interpolate(logits[None, None], (SAM_FRAME.canvas_px, SAM_FRAME.canvas_px), mode="bilinear")
     canvas = canvas[..., : inside[0], : inside[1]]
     assert_above_zero_alike(mask, functional.interpolate(canvas, (height, width), mode="bilinear")[0, 0])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from backend.masks.metrics import iou
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.canvas import mask_of_logits
+from backend.sam.frame import SAM_FRAME
 from backend.sam.mask_prompt import logits_of_mask, with_box
 
 
@@ -22,7 +23,7 @@ def test_a_mask_comes_back_from_its_logits(height: int, width: int, middle: tupl
     reach = max(radius * min(height, width), max(height, width) / 20)
     mask = np.hypot(rows - middle[0] * height, columns - middle[1] * width) < reach
 
-    back = mask_of_logits(logits_of_mask(mask), height_px=height, width_px=width)
+    back = mask_of_logits(logits_of_mask(mask, frame=SAM_FRAME), frame=SAM_FRAME, height_px=height, width_px=width)
 
     assert iou(back, mask) > 0.9
 
@@ -30,14 +31,14 @@ def test_a_mask_comes_back_from_its_logits(height: int, width: int, middle: tupl
 @settings(max_examples=30, deadline=None)
 @given(height=st.integers(1, 1500), width=st.integers(1, 1500), full=st.booleans())
 def test_logits_are_sure_of_full_and_empty_masks_and_stay_within_ten(height: int, width: int, full: bool) -> None:
-    logits = logits_of_mask(np.full((height, width), full))
+    logits = logits_of_mask(np.full((height, width), full), frame=SAM_FRAME)
 
     assert -10.0 <= float(logits.min()) <= float(logits.max()) <= 10.0
     assert (float(logits[0, 0]) > 0) is full or min(height, width) / max(height, width) < 1 / 512
 
 
 def test_beyond_the_image_there_is_no_object() -> None:
-    logits = logits_of_mask(np.ones((300, 600), np.bool_))
+    logits = logits_of_mask(np.ones((300, 600), np.bool_), frame=SAM_FRAME)
 
     assert (logits[:128] == 10.0).all()
     assert (logits[128:] == -10.0).all()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.mask_prompt import with_box
 from backend.sam.policy import SINGLE, SMALL
@@ -112,7 +113,7 @@ def test_a_calibration_changes_the_score_and_not_the_mask(predictor: Predictor, 
     for plain, calibrated in zip(predictor.decode(embedding, KINDS), sober.decode(embedding, KINDS), strict=True):
         np.testing.assert_array_equal(calibrated.low_res_logits, plain.low_res_logits)
         height, width = plain.mask.shape
-        stable = stability(torch.from_numpy(plain.low_res_logits), height_px=height, width_px=width)
+        stable = stability(torch.from_numpy(plain.low_res_logits), frame=SAM_FRAME, height_px=height, width_px=width)
         assert calibrated.score == pytest.approx(0.25 * stable)
 
 
@@ -224,7 +225,7 @@ def test_an_empty_mask_alone_is_an_empty_prompt(predictor: Predictor, embedding:
 
 def test_prompts_with_and_without_a_mask_do_not_fit_into_one_batch(embedding: Embedding) -> None:
     with pytest.raises(BadInput, match="1 of 2 prompts have a mask"):
-        prompt_tensors((CLICK, replace(CLICK, mask=DISC)), embedding)
+        prompt_tensors((CLICK, replace(CLICK, mask=DISC)), embedding, frame=SAM_FRAME)
 
 
 def test_no_prompts_give_no_masks(predictor: Predictor, embedding: Embedding) -> None:
@@ -233,11 +234,11 @@ def test_no_prompts_give_no_masks(predictor: Predictor, embedding: Embedding) ->
 
 def test_prompts_with_and_without_a_box_do_not_fit_into_one_batch(embedding: Embedding) -> None:
     with pytest.raises(BadInput, match="1 of 2 prompts have a box"):
-        prompt_tensors((CLICK, BOX), embedding)
+        prompt_tensors((CLICK, BOX), embedding, frame=SAM_FRAME)
 
 
 def test_fewer_clicks_are_padded_with_the_label_that_sam_ignores(embedding: Embedding) -> None:
-    tensors = prompt_tensors((CLICK, CLICKS), embedding)
+    tensors = prompt_tensors((CLICK, CLICKS), embedding, frame=SAM_FRAME)
 
     assert tensors.labels is not None
     assert tensors.labels.tolist() == [[[1, -10, -10], [1, 1, 0]]]
@@ -252,7 +253,7 @@ def test_fewer_clicks_are_padded_with_the_label_that_sam_ignores(embedding: Embe
 def test_a_click_lies_at_the_same_share_of_the_canvas(height: int, width: int, at: tuple[float, float]) -> None:
     embedding = Embedding(features=torch.zeros(1, 1, 1, 1), height_px=height, width_px=width)
 
-    tensors = prompt_tensors((Prompt(clicks=(Click(at[0] * width, at[1] * height),)),), embedding)
+    tensors = prompt_tensors((Prompt(clicks=(Click(at[0] * width, at[1] * height),)),), embedding, frame=SAM_FRAME)
 
     assert tensors.points is not None
     x, y = tensors.points[0, 0, 0].tolist()

@@ -11,6 +11,7 @@ from PIL import Image
 
 from backend.masks.metrics import boundary_iou, iou
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, PredictedMask, Predictor, encode
 from backend.sam.refine import Crop, crop_worth_taking, refined
@@ -32,7 +33,7 @@ def test_a_crop_holds_the_whole_mask_and_lies_in_the_image(
 ) -> None:
     mask = disc(height=height, width=width, y=at[0] * height, x=at[1] * width, radius=radius)
 
-    crop = crop_worth_taking(mask)
+    crop = crop_worth_taking(mask, frame=SAM_FRAME)
 
     if crop is not None:
         assert 0 <= crop.x0_px < crop.x1_px <= width
@@ -42,7 +43,7 @@ def test_a_crop_holds_the_whole_mask_and_lies_in_the_image(
 
 
 def test_a_small_object_on_a_large_image_is_worth_a_crop_with_room_around_it() -> None:
-    crop = crop_worth_taking(disc(height=3000, width=4000, y=1500, x=2000, radius=150))
+    crop = crop_worth_taking(disc(height=3000, width=4000, y=1500, x=2000, radius=150), frame=SAM_FRAME)
 
     assert crop is not None
     assert 480 <= crop.x1_px - crop.x0_px <= 800
@@ -51,7 +52,10 @@ def test_a_small_object_on_a_large_image_is_worth_a_crop_with_room_around_it() -
 
 
 def test_a_corrected_mask_mostly_gets_the_same_crop() -> None:
-    crops = {crop_worth_taking(disc(height=3000, width=4000, y=1500, x=2000, radius=140 + n)) for n in range(8)}
+    crops = {
+        crop_worth_taking(disc(height=3000, width=4000, y=1500, x=2000, radius=140 + n), frame=SAM_FRAME)
+        for n in range(8)
+    }
 
     assert len(crops) <= 2
 
@@ -66,7 +70,7 @@ def test_a_corrected_mask_mostly_gets_the_same_crop() -> None:
     ids=["an empty mask", "an image that the canvas holds whole", "an object that fills the image"],
 )
 def test_what_a_crop_would_not_show_finer_is_not_worth_one(mask: np.ndarray) -> None:
-    assert crop_worth_taking(mask) is None
+    assert crop_worth_taking(mask, frame=SAM_FRAME) is None
 
 
 def test_a_prompt_moves_into_the_crop() -> None:
@@ -102,7 +106,7 @@ class Answers:
 
 
 FIRST = disc(height=1500, width=2000, y=700, x=900, radius=80)
-CROP = crop_worth_taking(FIRST)
+CROP = crop_worth_taking(FIRST, frame=SAM_FRAME)
 
 
 def seen(crop: Crop) -> Embedding:
@@ -115,7 +119,9 @@ def test_what_the_second_pass_finds_is_put_back_where_it_was_seen() -> None:
     truth = disc(height=1500, width=2000, y=702, x=903, radius=76)
     second = Answers(CROP.cut(truth))
 
-    got = refined(plain(FIRST), Prompt(box=Box(820.0, 620.0, 980.0, 780.0)), predictor=second, encode_crop=seen)
+    got = refined(
+        plain(FIRST), Prompt(box=Box(820.0, 620.0, 980.0, 780.0)), predictor=second, frame=SAM_FRAME, encode_crop=seen
+    )
 
     np.testing.assert_array_equal(got.mask, truth)
     assert got.score == 0.9
@@ -126,14 +132,19 @@ def test_the_first_mask_stays_where_the_second_pass_finds_something_else() -> No
     first = plain(FIRST)
     second = Answers(CROP.cut(disc(height=1500, width=2000, y=700, x=900, radius=30)))
 
-    assert refined(first, Prompt(box=Box(820.0, 620.0, 980.0, 780.0)), predictor=second, encode_crop=seen) is first
+    assert (
+        refined(first, Prompt(box=Box(820.0, 620.0, 980.0, 780.0)), predictor=second, frame=SAM_FRAME, encode_crop=seen)
+        is first
+    )
 
 
 def test_clicks_alone_are_not_held_to_the_first_mask() -> None:
     other = disc(height=1500, width=2000, y=700, x=900, radius=30)
     second = Answers(CROP.cut(other))
 
-    got = refined(plain(FIRST), Prompt(clicks=(Click(900.0, 700.0),)), predictor=second, encode_crop=seen)
+    got = refined(
+        plain(FIRST), Prompt(clicks=(Click(900.0, 700.0),)), predictor=second, frame=SAM_FRAME, encode_crop=seen
+    )
 
     np.testing.assert_array_equal(got.mask, other)
     assert second.prompts[0].mask is None
@@ -142,7 +153,12 @@ def test_clicks_alone_are_not_held_to_the_first_mask() -> None:
 def test_nothing_is_encoded_where_a_crop_is_not_worth_it() -> None:
     first = plain(np.zeros((3000, 4000), np.bool_))
 
-    assert refined(first, Prompt(clicks=(Click(1.0, 1.0),)), predictor=Answers(FIRST), encode_crop=pytest.fail) is first
+    assert (
+        refined(
+            first, Prompt(clicks=(Click(1.0, 1.0),)), predictor=Answers(FIRST), frame=SAM_FRAME, encode_crop=pytest.fail
+        )
+        is first
+    )
 
 
 @pytest.mark.weights
@@ -163,7 +179,7 @@ def test_a_coin_on_a_4000_px_picture_gets_a_tighter_edge(mobile_base: BaseModel)
     def encode_crop(crop: Crop) -> Embedding:
         return encode(mobile_base, canvas.crop((crop.x0_px, crop.y0_px, crop.x1_px, crop.y1_px)))
 
-    got = refined(first, prompt, predictor=predictor, encode_crop=encode_crop)
+    got = refined(first, prompt, predictor=predictor, frame=SAM_FRAME, encode_crop=encode_crop)
 
     assert iou(got.mask, truth) > iou(first.mask, truth)
     assert boundary_iou(got.mask, truth, band=0.002) > boundary_iou(first.mask, truth, band=0.002) + 0.05

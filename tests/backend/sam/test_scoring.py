@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backend.errors import BadCheckpoint
+from backend.sam.frame import SAM_FRAME
 from backend.sam.scoring import Calibration, calibration_of, expected_iou, stability, task_score
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=50)
@@ -99,7 +100,7 @@ def test_stability_is_the_iou_of_the_masks_at_plus_and_minus_one() -> None:
     logits[10:20, 10:20] = 9.0
     logits[20:22, 10:20] = 0.5
 
-    assert stability(logits, height_px=1024, width_px=1024) == pytest.approx(100 / 120)
+    assert stability(logits, frame=SAM_FRAME, height_px=1024, width_px=1024) == pytest.approx(100 / 120)
 
 
 def test_what_lies_outside_of_the_image_does_not_count_for_stability() -> None:
@@ -107,11 +108,11 @@ def test_what_lies_outside_of_the_image_does_not_count_for_stability() -> None:
     logits[:10] = 9.0
     logits[128:] = 0.0
 
-    assert stability(logits, height_px=512, width_px=1024) == 1.0
+    assert stability(logits, frame=SAM_FRAME, height_px=512, width_px=1024) == 1.0
 
 
 def test_a_mask_that_is_empty_at_both_thresholds_is_not_stable() -> None:
-    assert stability(torch.full((256, 256), -9.0), height_px=10, width_px=10) == 0.0
+    assert stability(torch.full((256, 256), -9.0), frame=SAM_FRAME, height_px=10, width_px=10) == 0.0
 
 
 @given(predicted=st.floats(-2, 3))

@@ -17,6 +17,7 @@ from backend.errors import BadImage, Busy, Upstream
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.refresh import walk as refresh
 from backend.sam.automatic import AutomaticRules
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of, load_base, new_head
 from backend.sam.predictor import Embedding, Predictor, encode
 from backend.sam.semantic.objects import SemanticMaps
@@ -236,7 +237,7 @@ def test_only_a_patch_with_a_neck_is_shown_to_the_decoder_after_the_head_has_loo
     rows, columns = np.mgrid[:192, :256].astype(np.float32)
     distance = np.minimum(np.hypot(rows - 90, columns - 80), np.hypot(rows - 90, columns - 80 - apart))
     margin = (40 - distance).clip(-8, 8)[None]
-    found = SemanticMaps(("Cell",), margin, 1 / (1 + np.exp(-margin)))
+    found = SemanticMaps(("Cell",), margin, 1 / (1 + np.exp(-margin)), frame=SAM_FRAME)
     monkeypatch.setattr(preannotation, "semantic_maps", lambda *_, **__: found)
     machine, works = Machine(tiny_base), []
     monkeypatch.setattr(machine, "decode", lambda work, *, until_s: works.append(until_s) or work())

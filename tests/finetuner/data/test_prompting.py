@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from backend.masks.prompt import Click, Prompt
+from backend.sam.frame import SAM_FRAME
 from finetuner.config import TrainConfig
 from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask, grid_coverage
@@ -57,7 +58,7 @@ def test_an_object_that_fills_the_image_has_no_background() -> None:
 def test_boxes_are_off_by_a_tenth_of_the_side_and_stay_on_the_image(mask: np.ndarray, seed: int) -> None:
     item = LabelledMask.of(mask, label=None)
     height_px, width_px = mask.shape
-    true, box = item.box, jittered_box(item, config=TrainConfig(), rng=np.random.default_rng(seed))
+    true, box = item.box, jittered_box(item, config=TrainConfig(), frame=SAM_FRAME, rng=np.random.default_rng(seed))
     assert 0 <= box.x0_px < box.x1_px <= width_px
     assert 0 <= box.y0_px < box.y1_px <= height_px
     # One pixel is the least that a box is wide; there alone it may be moved further.
@@ -73,7 +74,9 @@ def test_boxes_are_off_by_a_tenth_of_the_side_and_stay_on_the_image(mask: np.nda
 def test_a_large_boxs_edges_move_by_at_most_20_pixels_of_the_canvas() -> None:
     item = LabelledMask.of(np.pad(np.ones((800, 1600), bool), 200), label=None)
     rng = np.random.default_rng(0)
-    moved = [jittered_box(item, config=TrainConfig(), rng=rng).x0_px - item.box.x0_px for _ in range(300)]
+    moved = [
+        jittered_box(item, config=TrainConfig(), frame=SAM_FRAME, rng=rng).x0_px - item.box.x0_px for _ in range(300)
+    ]
     assert 35 < max(map(abs, moved)) <= 20 * 2000 / 1024
     assert min(moved) < 0 < max(moved)
 
@@ -81,7 +84,7 @@ def test_a_large_boxs_edges_move_by_at_most_20_pixels_of_the_canvas() -> None:
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_the_config_says_how_many_boxes_there_are(share: float) -> None:
     items = [LabelledMask.of(np.ones((9, 9), bool), label=None)] * 4
-    prompts = first_prompts(items, config=TrainConfig(box_share=share), rng=np.random.default_rng(0))
+    prompts = first_prompts(items, config=TrainConfig(box_share=share), frame=SAM_FRAME, rng=np.random.default_rng(0))
     assert [each.box is not None for each in prompts] == [bool(share)] * 4
 
 
@@ -129,7 +132,9 @@ def test_corrections_add_a_click_where_something_is_missing_and_where_there_is_t
         Prompt(clicks=(Click(1.0, 1.0),)),
         predicted=predicted,
         truth=truth,
-        size_px=(512, 384),
+        frame=SAM_FRAME,
+        height_px=512,
+        width_px=384,
         rng=np.random.default_rng(seed),
     )
     first, *added = prompt.clicks
@@ -145,18 +150,22 @@ def test_a_right_mask_gets_no_correction() -> None:
     truth = np.ones((256, 256), bool)
     prompt = Prompt(clicks=(Click(1.0, 1.0),))
     rng = np.random.default_rng(0)
-    assert corrected(prompt, predicted=truth, truth=truth, size_px=(256, 256), rng=rng) == prompt
+    assert (
+        corrected(prompt, predicted=truth, truth=truth, frame=SAM_FRAME, height_px=256, width_px=256, rng=rng) == prompt
+    )
 
 
 @settings(deadline=None, max_examples=20)
 @given(seed=seeds)
 def test_a_mask_to_refine_is_wrong_a_little_and_its_clicks_say_where(sample: Sample, seed: int) -> None:
     """As serving shows one: +10 and -10 on the decoder's grid, nothing in the padding, with a box."""
-    prompts, shown = mask_prompts(sample.objects, config=TrainConfig(), rng=np.random.default_rng(seed))
+    prompts, shown = mask_prompts(
+        sample.objects, config=TrainConfig(), frame=SAM_FRAME, rng=np.random.default_rng(seed)
+    )
     assert shown.shape == (len(sample.objects), 256, 256)
     assert set(np.unique(shown)) == {-10.0, 10.0}
     for prompt, logits, item in zip(prompts, shown, sample.objects, strict=True):
-        truth = grid_coverage(item) > 0.5
+        truth = grid_coverage(item, frame=SAM_FRAME) > 0.5
         rows, columns = truth.shape
         assert (logits[rows:] < 0).all()
         assert (logits[:, columns:] < 0).all()

@@ -15,8 +15,9 @@ from PIL import Image
 from backend.errors import NothingToLearn
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel
-from backend.sam.predictor import PREPROCESSING, encode
+from backend.sam.predictor import encode
 from backend.serving.embedding_store import EmbeddingStore
 from backend.serving.lanes import Lane
 from backend.serving.traffic import Priority, Traffic
@@ -53,7 +54,7 @@ def server(disk: DiskEmbeddings) -> Iterator[EmbeddingStore]:
 def test_what_a_click_encoded_a_training_does_not_and_it_sees_the_same(
     tiny_base: BaseModel, disk: DiskEmbeddings, server: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = EmbeddingKey(SHA256, tiny_base.encoder_fingerprint, PREPROCESSING)
+    key = EmbeddingKey(SHA256, tiny_base.encoder_fingerprint, SAM_FRAME.preprocessing)
     image = Image.open(io.BytesIO(DATA)).convert("RGB")
     clicked = server.get(key, lambda: encode(tiny_base, image), priority=Priority.CLICK, until_s=math.inf)
 
@@ -72,7 +73,7 @@ def test_what_a_training_encoded_a_click_finds(
     embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
     embeddings.ensure(SHA256, DATA, again=lambda: DATA)
 
-    found = server.peek(EmbeddingKey(SHA256, tiny_base.encoder_fingerprint, PREPROCESSING))
+    found = server.peek(EmbeddingKey(SHA256, tiny_base.encoder_fingerprint, SAM_FRAME.preprocessing))
 
     assert found is not None
     assert torch.equal(found.features, embeddings(SAMPLE).features)

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from backend.sam.embeddings.files import DiskEmbeddings
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
 from finetuner.config import MOST_VIEWS, TrainConfig
@@ -35,7 +36,7 @@ views = st.builds(
 def test_a_mask_moves_with_the_picture_to_the_pixel(mask: np.ndarray, view: View) -> None:
     """The picture is the mask, painted."""
     painted = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255
-    seen = np.asarray(view.image(Image.fromarray(painted)))
+    seen = np.asarray(view.image(Image.fromarray(painted), beyond=SAM_FRAME.mean_colour))
     assert seen.shape[:2] == view.size_px(*mask.shape)
     assert np.array_equal(view.mask(mask), (seen == 255).all(2))
 
@@ -118,7 +119,7 @@ def test_a_view_is_encoded_once_and_never_taken_for_another(
         first, again = embeddings(seen), embeddings(seen)
         assert (first.height_px, first.width_px) == (seen.height_px, seen.width_px)
         assert bool((first.features == again.features).all())
-        assert np.array_equal(np.asarray(encoded[-1]), np.asarray(view.image(image)))
+        assert np.array_equal(np.asarray(encoded[-1]), np.asarray(view.image(image, beyond=SAM_FRAME.mean_colour)))
     embeddings(sample)
     assert len(encoded) == len(VIEWS) - 1
     # An adapter is shown the same pixels: here they are only resized.

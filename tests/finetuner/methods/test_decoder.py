@@ -8,6 +8,7 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.decoder import cells_of, decode_all
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, prompt_tensors
 from finetuner.methods import new_method
@@ -53,7 +54,9 @@ def test_it_computes_what_transformers_computes(shared_mask: bool) -> None:
 def test_the_four_masks_are_those_that_are_served(tiny_base: BaseModel, embedding: Embedding) -> None:
     method = DecoderMethod(tiny_base, precision="float32")
     logits, scores = method.decode(embedding, PROMPTS[:1])
-    served, score = method.predictor(version="x").four_masks(embedding, prompt_tensors(PROMPTS[:1], embedding))
+    served, score = method.predictor(version="x").four_masks(
+        embedding, prompt_tensors(PROMPTS[:1], embedding, frame=SAM_FRAME)
+    )
     torch.testing.assert_close(logits, served, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(scores, score, atol=1e-5, rtol=1e-4)
 

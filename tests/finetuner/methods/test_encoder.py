@@ -14,6 +14,7 @@ from transformers import SamVisionConfig
 from backend.errors import BadInput
 from backend.masks.prompt import Click, Prompt
 from backend.sam.adapters.served import LORA, Adapter, sharing
+from backend.sam.frame import SAM_FRAME
 from backend.sam.layers.tiny_vit import TinyVitEncoder
 from backend.sam.loading import BaseModel, load_base, with_adapter
 from backend.sam.predictor import Embedding, encode
@@ -167,7 +168,7 @@ def test_the_gradients_of_all_rounds_go_back_at_once_and_are_those_of_the_whole(
 def _pixels(images: Images) -> torch.Tensor:
     from backend.sam.canvas import pixels_on_canvas
 
-    return pixels_on_canvas(images.image)
+    return pixels_on_canvas(images.image, frame=SAM_FRAME)
 
 
 def test_at_first_the_decoder_learns_alone_on_what_is_kept(

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.predictor import Embedding, encode
 from backend.sam.semantic.head import with_semantic
@@ -104,7 +105,7 @@ def test_targets_beyond_the_memory_they_may_take_are_made_again_to_the_same_head
     samples, embedding = pictures
     empty = decoder_bytes(tiny_base.model.mask_decoder)
     kept, _ = learnt(tiny_base, samples, embedding, semantic_steps=4)
-    first = target_of(samples[0], labels=kept.labels)
+    first = target_of(samples[0], labels=kept.labels, frame=SAM_FRAME)
     monkeypatch.setattr("finetuner.semantic.learning._TARGETS_BYTES", first.shares.nbytes + first.known.nbytes)
     made: list[str] = []
 

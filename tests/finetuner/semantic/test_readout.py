@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from backend.sam.decoder import cells_of
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, new_head
 from backend.sam.predictor import Embedding
 from backend.sam.semantic.head import SemanticHead, seen_around
@@ -41,7 +42,7 @@ def _begun(base: BaseModel, *, scale: float = 1.0, labels: tuple[str, ...] = LAB
         head,
         samples,
         embedding=lambda each: Embedding(scenes[each.image_sha256][1].features * scale, 1024, 1024),
-        target=lambda number: target_of(samples[number], labels=labels),
+        target=lambda number: target_of(samples[number], labels=labels, frame=SAM_FRAME),
     )
     return head
 

@@ -19,11 +19,11 @@ from backend.masks.prompt import Box, Click, Prompt
 from backend.registry.checkpoint import Manifest, read_manifest
 from backend.registry.local import Registry
 from backend.sam.adapters.served import CONV_LORA, LORA
-from backend.sam.canvas import size_on_canvas
 from backend.sam.export.folder import MANIFEST_FILE, Format, Origin, export
 from backend.sam.export.onnx_card import DECODER_FILE
 from backend.sam.export.onnx_decoder import INPUTS
 from backend.sam.export.original_names import original_state
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, load_as_stored, load_base
 from backend.sam.mask_prompt import logits_of_mask
 from backend.sam.predictor import Embedding, Predictor, encode, prompt_tensors
@@ -84,7 +84,7 @@ def test_the_original_folder_holds_the_checkpoints_weights_under_metas_names(che
 
 def onnx_masks(folder: Path, embedding: Embedding, prompt: Prompt) -> list[np.ndarray]:
     """What onnxruntime makes of a prompt, given as segment-anything's README says."""
-    height, width = size_on_canvas(embedding.height_px, embedding.width_px)
+    height, width = SAM_FRAME.size_on_canvas(embedding.height_px, embedding.width_px)
     scale = width / embedding.width_px, height / embedding.height_px
     points = [(c.x_px, c.y_px, float(c.is_foreground)) for c in prompt.clicks]
     if prompt.box:
@@ -94,7 +94,11 @@ def onnx_masks(folder: Path, embedding: Embedding, prompt: Prompt) -> list[np.nd
     if not prompt.box:
         coords, labels = np.pad(coords, ((0, 0), (0, 1), (0, 0))), np.pad(labels, ((0, 0), (0, 1)), constant_values=-1)
     has_mask = prompt.mask is not None
-    mask = logits_of_mask(prompt.mask)[None, None].numpy() if has_mask else np.zeros((1, 1, 256, 256), np.float32)
+    mask = (
+        logits_of_mask(prompt.mask, frame=SAM_FRAME)[None, None].numpy()
+        if has_mask
+        else np.zeros((1, 1, 256, 256), np.float32)
+    )
     size = np.array([embedding.height_px, embedding.width_px], np.float32)
     given = (embedding.features.numpy(), coords, labels, mask, np.array([has_mask], np.float32), size)
     session = onnxruntime.InferenceSession(folder / DECODER_FILE, providers=["CPUExecutionProvider"])
@@ -105,7 +109,7 @@ def assert_onnx_agrees(folder: Path, predictor: Predictor, embedding: Embedding,
     """Against the predictor that serves, which computes in another order."""
     masks, ious, low_res = onnx_masks(folder, embedding, prompt)
     with torch.inference_mode():
-        logits, predicted = predictor.four_masks(embedding, prompt_tensors([prompt], embedding))
+        logits, predicted = predictor.four_masks(embedding, prompt_tensors([prompt], embedding, frame=SAM_FRAME))
     assert np.abs(low_res[0] - logits[0].numpy()).max() < ONNX_TOLERANCE
     assert np.abs(ious[0] - predicted[0].numpy()).max() < ONNX_TOLERANCE
     (served,) = predictor.decode(embedding, [prompt])

@@ -13,6 +13,7 @@ from PIL import Image
 from backend.errors import BadWeights
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.families import minisam
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import encode
 
@@ -39,7 +40,7 @@ def reference(onnx_dir: Path, astronaut: Image.Image) -> np.ndarray:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx_dir / "encoder.onnx")
-    return session.run(None, {"input": pixels_on_canvas(astronaut).numpy()})[0]
+    return session.run(None, {"input": pixels_on_canvas(astronaut, frame=SAM_FRAME).numpy()})[0]
 
 
 def test_the_embedding_of_a_photograph_is_that_of_the_packages_encoder(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from backend.masks.metrics import iou
+from backend.sam.frame import SAM_FRAME
 from backend.sam.semantic.objects import SemanticMaps, SemanticRules, semantic_masks
 
 RULES = SemanticRules(most=10, least_area=0.001)
@@ -17,7 +18,7 @@ def disc(row: float, column: float, radius: float) -> np.ndarray:
 
 def maps(**margins: np.ndarray) -> SemanticMaps:
     stacked = np.stack(list(margins.values())).astype(np.float32)
-    return SemanticMaps(tuple(margins), stacked, 1 / (1 + np.exp(-stacked)))
+    return SemanticMaps(tuple(margins), stacked, 1 / (1 + np.exp(-stacked)), frame=SAM_FRAME)
 
 
 def on_image(margin: np.ndarray, height_px: int, width_px: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from backend.masks.metrics import iou
 from backend.masks.prompt import Click, Prompt
+from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Candidate, Predictor, encode
 from backend.sam.semantic.objects import SemanticMaps, SemanticRules, semantic_masks
@@ -111,7 +112,7 @@ def test_whatever_the_decoder_shows_no_cell_is_lost_won_or_given_to_another_patc
 
 def test_divided_objects_share_no_pixel_of_the_image_and_leave_none_between_them() -> None:
     margin = np.maximum(disc(*LEFT), disc(*RIGHT)).astype(np.float32)
-    maps = SemanticMaps(("a",), margin[None], 1 / (1 + np.exp(-margin[None])))
+    maps = SemanticMaps(("a",), margin[None], 1 / (1 + np.exp(-margin[None])), frame=SAM_FRAME)
     size = {"height_px": 768, "width_px": 1024}
     ((_, melted),) = semantic_masks(maps, rules=SemanticRules(), **size)
     (_, one), (_, other) = semantic_masks(maps, rules=SemanticRules(), ask=Sees(disc(*LEFT), disc(*RIGHT)), **size)
