@@ -1,9 +1,8 @@
 """The labelling configuration as an export tells it: by the regions that people drew, since it does not hold itself."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
-from backend.labelstudio.controls.choice import SHAPES
+from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.label_config import Control, LabelConfig
 
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -24,13 +23,12 @@ def exported_config(tasks: Iterable[object]) -> LabelConfig:
             break
     controls: dict[tuple[str, str, str], set[str]] = {}
     for region in _regions(found):
-        kind = region.get("type")
-        names = region.get("from_name"), region.get("to_name")
-        if isinstance(kind, str) and kind.removesuffix("labels") in SHAPES and all(isinstance(n, str) for n in names):
-            value = region.get("value")
-            labels = value.get(kind) if isinstance(value, Mapping) else None
-            used = controls.setdefault((kind, str(names[0]), str(names[1])), set())
-            used |= {each for each in labels if isinstance(each, str)} if isinstance(labels, Sequence) else set()
+        to_name = region.json.get("to_name")
+        if region.shape is None or region.shape.write is None or not isinstance(to_name, str):
+            continue
+        if region.from_name is not None:
+            used = controls.setdefault((region.kind, region.from_name, to_name), set())
+            used |= _labels(region)
     made = tuple(
         Control(kind=kind, from_name=from_name, to_name=to_name, labels=tuple(sorted(labels)))
         for (kind, from_name, to_name), labels in controls.items()
@@ -38,12 +36,18 @@ def exported_config(tasks: Iterable[object]) -> LabelConfig:
     return LabelConfig(made[0].to_name if made else _DEFAULT.to_name, image_key, made or (_DEFAULT,))
 
 
-def _regions(tasks: Iterable[object]) -> Iterator[Mapping[str, Any]]:
+def _labels(region: Region) -> set[str]:
+    value = region.json.get("value")
+    labels = value.get(region.kind) if isinstance(value, Mapping) else None
+    return {label for label in labels if isinstance(label, str)} if isinstance(labels, list) else set()
+
+
+def _regions(tasks: Iterable[object]) -> Iterator[Region]:
     for task in tasks:
         annotations = task.get("annotations") if isinstance(task, Mapping) else None
         for annotation in annotations if isinstance(annotations, list) else ():
-            result = annotation.get("result") if isinstance(annotation, Mapping) else None
-            yield from (each for each in (result if isinstance(result, list) else ()) if isinstance(each, Mapping))
+            if isinstance(annotation, Mapping):
+                yield from regions_of(annotation.get("result"))
 
 
 def _is_image(value: object) -> bool:

@@ -8,6 +8,8 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from backend.errors import BadInput
+from backend.labelstudio.controls.shape import Shape
+from backend.labelstudio.controls.shapes import SHAPES, is_drawing
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -16,11 +18,6 @@ MOST_BYTES = 1 << 20
 MOST_CONTROLS = 256
 MOST_TOLERANCE_PX = 100.0
 _TRUE = frozenset({"1", "true", "yes"})
-_KINDS = frozenset(
-    f"{shape}{suffix}"
-    for shape in ("brush", "polygon", "rectangle", "ellipse", "keypoint", "bitmask", "vector")
-    for suffix in ("labels", "")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +41,9 @@ class Control:
     predicted: tuple[tuple[str, str], ...] = ()
 
     @property
-    def shape(self) -> str:
-        """What it draws: `kind` without the "labels"."""
-        return self.kind.removesuffix("labels")
+    def shape(self) -> Shape:
+        """What it draws."""
+        return SHAPES[self.kind.removesuffix("labels")]
 
     @property
     def has_labels(self) -> bool:
@@ -73,10 +70,6 @@ class LabelConfig:
     image_key: str
     controls: tuple[Control, ...]
 
-    def control(self, kind: str) -> Control | None:
-        """Return the first control of this kind, such as "brushlabels"; None where the project has none."""
-        return next((control for control in self.controls if control.kind == kind), None)
-
 
 def parse_label_config(xml: str) -> LabelConfig:
     """Read a project's `label_config`.
@@ -87,7 +80,7 @@ def parse_label_config(xml: str) -> LabelConfig:
     """
     root = _parse(xml)
     image_name, image_key = _image(root)
-    drawing = [tag for tag in root.iter() if _kind(tag) in _KINDS]
+    drawing = [tag for tag in root.iter() if is_drawing(_kind(tag))]
     if len(drawing) > MOST_CONTROLS:
         raise BadInput(f"the label config has {len(drawing)} controls, and {MOST_CONTROLS} are the most")
     controls = tuple(

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import BadInput
-from backend.labelstudio.controls.regions import mask_of_region
-from backend.labelstudio.prompts.marks import label_of
+from backend.labelstudio.controls.regions import mask_of_region, region_of
 from backend.masks.metrics import boundary_iou, iou
 
 Region = Mapping[str, Any]
@@ -112,10 +111,7 @@ def _size(region: Region, *, max_pixels: int) -> tuple[int, int]:
 
 
 def _label(region: Region) -> str:
-    value = region.get("value")
-    if not isinstance(value, Mapping):
-        raise BadInput("a region has no value")
-    return (label_of(value, kind=str(region.get("type"))) or UNLABELLED)[:_LONGEST_NAME]
+    return (region_of(region).label or UNLABELLED)[:_LONGEST_NAME]
 
 
 def _by_id(result: object) -> Iterator[tuple[str, Region]]:

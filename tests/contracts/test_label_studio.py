@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 from fakes.ml_backend import ml_backend
+from fakes.regions import brush_region, control_of
 from PIL import Image
 
 from backend.cli.project import SCORES_TAB, show_analysts
@@ -20,8 +21,7 @@ from backend.errors import BadInput, NotAuthorized, NotFound, Upstream
 from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
-from backend.labelstudio.controls.results import brush_region, regions_of_mask
-from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.controls.results import regions_of_mask
 from backend.labelstudio.webhook import annotation_changes
 from backend.live.evaluation import LiveEvaluation
 from backend.masks.metrics import iou
@@ -69,7 +69,7 @@ def test_a_wrong_key_is_refused_with_the_next_step(studio: Studio, key: str) -> 
 
 def test_a_project_comes_back_with_its_label_config(client: LabelStudio, project_id: int) -> None:
     project = client.project(project_id)
-    assert parse_label_config(project["label_config"]).control("brushlabels") is not None
+    assert control_of(project["label_config"], "brushlabels") is not None
     assert client.update_project(project_id, title="another")["title"] == "another"
     with pytest.raises(NotFound, match="/api/projects/999999/"):
         client.project(999_999)
@@ -153,7 +153,7 @@ def test_regions_of_every_kind_come_back_unchanged(client: LabelStudio, kind: st
     project_id = int(client.create_project("shapes", config)["id"])
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
     (task,) = client.tasks(project_id)
-    control = parse_label_config(config).control(f"{kind.lower()}labels")
+    control = control_of(config, f"{kind.lower()}labels")
     assert control is not None
     mask = fill_ellipse(
         center_x_px=30.0,
@@ -333,7 +333,7 @@ def test_what_its_webhooks_tell_is_compared_with_the_prediction_it_began_as(
     live = LiveEvaluation(tmp_path, label_studio=lambda _: client, max_pixels=10**6)
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
     (task,) = client.tasks(project_id)
-    control = parse_label_config(CONFIG).control("brushlabels")
+    control = control_of(CONFIG, "brushlabels")
     assert control is not None
     mask = np.zeros((40, 60), np.bool_)
     mask[10:30, 10:30] = True

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import requests
 from editor import WAIT_S, Editor
+from fakes.regions import brush_region, control_of
 from scipy import ndimage
 from selenium import webdriver
 
@@ -21,8 +22,6 @@ from backend.cli.demo.project import LABEL_CONFIG, SampleTask, ask_for_mask, cen
 from backend.files.children import end
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
-from backend.labelstudio.controls.results import brush_region
-from backend.labelstudio.label_config import parse_label_config
 from backend.masks.metrics import iou
 from backend.work.embedded import Valkey
 
@@ -196,7 +195,7 @@ def test_a_click_with_alt_on_a_mask_that_stands_already_replaces_it_with_less(
     project_id, (task,) = create_project(client, [photograph])
     client.connect_backend(project_id, url=outlined.backend_url, title="samloop")
     coin = photograph.objects[1]
-    control = parse_label_config(LABEL_CONFIG).control("brushlabels")
+    control = control_of(LABEL_CONFIG, "brushlabels")
     assert control is not None
     wide = ndimage.binary_dilation(coin.mask, iterations=20)
     given = brush_region(wide, control=control, label=coin.label, score=0.5, model_version="mobile-sam")

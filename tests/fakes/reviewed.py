@@ -8,10 +8,10 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from fakes.label_studio import FakeLabelStudio
+from fakes.regions import brush_region
 from PIL import Image
 
 from backend.labelstudio.api.client import LabelStudio
-from backend.labelstudio.controls.results import brush_region
 from backend.labelstudio.label_config import Control
 from backend.settings import Settings
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fakes.regions import brush_region
 from PIL import Image
 
-from backend.labelstudio.controls.results import brush_region
 from backend.labelstudio.label_config import Control
 from backend.sam.loading import BaseModel, load_base
 from backend.settings import Settings

@@ -16,6 +16,7 @@ import requests
 import safetensors.torch
 import torch
 from fakes.label_studio import FakeLabelStudio
+from fakes.regions import brush_region
 from PIL import Image
 from starlette.testclient import TestClient
 from transformers import SamModel
@@ -23,7 +24,6 @@ from transformers import SamModel
 from backend.images.source import open_image
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
-from backend.labelstudio.controls.results import brush_region
 from backend.labelstudio.label_config import Control
 from backend.masks.prompt import Click, Prompt
 from backend.registry.checkpoint import WEIGHTS_FILE

@@ -6,9 +6,6 @@ from backend.errors import BadInput
 from backend.labelstudio.label_config import Control, LabelConfig
 from backend.labelstudio.prompts.request import LabelledPrompt
 
-# From the most faithful to the coarsest: a brush and a bitmask hold every pixel, a rectangle only the extent.
-SHAPES = ("brush", "bitmask", "polygon", "ellipse", "rectangle")
-
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -28,7 +25,7 @@ def output_of(prompt: LabelledPrompt, config: LabelConfig) -> Output:
     refined = prompt.refines
     if refined is not None:
         for control in config.controls:
-            if control.from_name == refined.from_name and control.shape in SHAPES:
+            if control.from_name == refined.from_name and control.shape.write is not None:
                 return Output(control, label_on(control, prompt.label), refined.region_id)
     control = output_control(config, label=prompt.label, drawn_with=prompt.drawn_with)
     return Output(control, label_on(control, prompt.label), refined.region_id if refined is not None else None)
@@ -37,15 +34,15 @@ def output_of(prompt: LabelledPrompt, config: LabelConfig) -> Output:
 def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | None = None) -> Control:
     """Return the control that a mask with this label is sent to.
 
-    Of all brush, bitmask, polygon, ellipse and rectangle controls without `model_skip`: those that know the label come
-    first, then those that list none (<Brush>), then the rest. Among equals, the control `drawn_with`, the one that the
-    prompt came from, is the last: a box is drawn to get something better than a box. Then the most faithful shape is
-    taken, in the order above, and of two of one shape the first in the config.
+    Of all controls whose shape can be written (a brush, a polygon, ...), without `model_skip`: those that know the
+    label come first, then those that list none (<Brush>), then the rest. Among equals, the control `drawn_with`, the
+    one that the prompt came from, is the last: a box is drawn to get something better than a box. Then the most
+    faithful shape is taken (`Shape.detail_rank`), and of two of one shape the first in the config.
 
     Raises:
         BadInput: there is none.
     """
-    able = [control for control in config.controls if control.shape in SHAPES and not control.is_skipped]
+    able = [control for control in config.controls if control.shape.write is not None and not control.is_skipped]
     if not able:
         raise BadInput(
             "the labelling config has nothing that a mask can be sent to: add <BrushLabels>, <BitmaskLabels>, "
@@ -54,7 +51,7 @@ def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | 
 
     def rank(control: Control) -> tuple[int, bool, int]:
         knows = 0 if control.label_for(label) is not None else 1 if not control.labels else 2
-        return knows, control.from_name == drawn_with, SHAPES.index(control.shape)
+        return knows, control.from_name == drawn_with, control.shape.detail_rank
 
     return min(able, key=rank)
 

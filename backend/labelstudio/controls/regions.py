@@ -1,31 +1,123 @@
-"""What annotators drew: from a region of an annotation to a mask."""
+"""What stands on an image, whatever drew it: from Label Studio's JSON to a region's shape, label and mask."""
 
-import base64
-import binascii
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
-from PIL import Image
+from jaxtyping import Bool
 
 from backend.errors import BadInput
-from backend.labelstudio.rle import decode_mask
-from backend.labelstudio.values import finite_number
-from backend.masks.rasterize import fill_ellipse, fill_polygon, fill_rectangle
+from backend.labelstudio.controls.shape import Shape, Size, UnusableRegion, Value
+from backend.labelstudio.controls.shapes import shape_of_kind
 
-MOST_POINTS = 100_000
-_DATA_URL = "data:image/png;base64,"
+__all__ = ["Region", "UnusableRegion", "mask_of_region", "region_of", "regions_of"]
+
+_LONGEST_ID = 200
 
 
-class UnusableRegion(BadInput):
-    """A region that is no mask of this image; `reason` says why, fit for a report of what was left out."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """One region of an annotation, a prediction or an interactive request.
+
+    Attributes:
+        kind: its `type`, such as "brushlabels".
+        shape: what it draws; None for a kind that draws nothing samloop knows.
+        json: as Label Studio wrote it.
+    """
+
+    kind: str
+    shape: Shape | None
+    json: Mapping[str, Any] = field(repr=False)
 
     @property
-    def reason(self) -> str:
-        """Why, in one clause."""
-        return str(self)
+    def value(self) -> Value:
+        """Its geometry and labels.
+
+        Raises:
+            UnusableRegion: it has none.
+        """
+        value = self.json.get("value")
+        if not isinstance(value, Mapping):
+            raise UnusableRegion(f"a {self.kind[:40]} region's value is {type(value).__name__}, not an object")
+        return value
+
+    @property
+    def region_id(self) -> str | None:
+        """Its id, where it has one of at most 200 characters."""
+        region_id = self.json.get("id")
+        return region_id if isinstance(region_id, str) and 0 < len(region_id) <= _LONGEST_ID else None
+
+    @property
+    def from_name(self) -> str | None:
+        """The control that it says it was drawn with."""
+        name = self.json.get("from_name")
+        return name if isinstance(name, str) else None
+
+    @property
+    def label(self) -> str | None:
+        """Its first label; None where it carries none.
+
+        Raises:
+            UnusableRegion: it has no value, or its label is not text.
+        """
+        labels = self.value.get(self.kind) or self.value.get("labels")
+        if not isinstance(labels, list) or not labels:
+            return None
+        if not isinstance(labels[0], str):
+            raise UnusableRegion(f"a region's label is {type(labels[0]).__name__}, not text")
+        return labels[0]
+
+    @property
+    def is_foreground(self) -> bool:
+        """False for what was drawn with the background tool; older front ends write "0" and 0."""
+        return self.json.get("is_positive", True) not in (False, 0, "0", "false")
+
+    @property
+    def model_version(self) -> str | None:
+        """The version in `meta.model_version`, which every region of ours carries; None in those of people."""
+        meta = self.json.get("meta")
+        version = meta.get("model_version") if isinstance(meta, Mapping) else None
+        return version if isinstance(version, str) and version else None
+
+    @property
+    def is_from_model(self) -> bool:
+        """Whether a model made it: `origin` says so, or `meta.model_version` does."""
+        return self.model_version is not None or str(self.json.get("origin")).startswith("prediction")
+
+    def mask(self, size: Size, *, rectangles_are_masks: bool = True) -> Bool[np.ndarray, "h w"]:
+        """Return its mask over the upright image of `size`; it may be empty.
+
+        Raises:
+            UnusableRegion: another kind (keypoints are prompts), a size that is not the image's, a rotated canvas, or
+                values that cannot be read.
+        """
+        if not isinstance(self.json.get("value"), Mapping):
+            raise UnusableRegion("it has no value")
+        if self.shape is not None and self.shape.is_box and not rectangles_are_masks:
+            raise UnusableRegion("a rectangle is a box, not a mask")
+        if self.shape is None or self.shape.read is None:
+            raise UnusableRegion(f"a region of type {self.kind[:40]} is no mask")
+        _check_frame(self.json, size)
+        try:
+            return self.shape.read(self.value, size)
+        except UnusableRegion:
+            raise
+        except BadInput as fault:
+            raise UnusableRegion(str(fault)) from fault
+
+
+def region_of(result: Mapping[str, Any]) -> Region:
+    """Return one result of Label Studio's as a region."""
+    kind = str(result.get("type"))
+    return Region(kind=kind, shape=shape_of_kind(kind), json=result)
+
+
+def regions_of(results: object) -> Iterator[Region]:
+    """Yield the regions of a `result`; what is no object in it is passed over."""
+    for result in results if isinstance(results, list | tuple) else ():
+        if isinstance(result, Mapping):
+            yield region_of(result)
 
 
 def mask_of_region(
@@ -36,108 +128,20 @@ def mask_of_region(
     Frame: the upright image of `height_px` by `width_px`.
 
     Raises:
-        UnusableRegion: another kind (keypoints were prompts), a size that is not the image's, a rotated canvas, or
-            values that cannot be read.
+        UnusableRegion: as `Region.mask` does, and for what is no object.
     """
-    if not isinstance(region, Mapping) or not isinstance(region.get("value"), Mapping):
+    if not isinstance(region, Mapping):
         raise UnusableRegion("it has no value")
-    kind = str(region.get("type")).removesuffix("labels")
-    if kind == "rectangle" and not rectangles_are_masks:
-        raise UnusableRegion("a rectangle is a box, not a mask")
-    reader = _READERS.get(kind)
-    if reader is None:
-        raise UnusableRegion(f"a region of type {str(region.get('type'))[:40]} is no mask")
-    _check_frame(region, height_px=height_px, width_px=width_px)
-    try:
-        return reader(region["value"], height_px, width_px)
-    except UnusableRegion:
-        raise
-    except BadInput as fault:
-        raise UnusableRegion(str(fault)) from fault
+    return region_of(region).mask(Size(height_px, width_px), rectangles_are_masks=rectangles_are_masks)
 
 
-def _check_frame(region: Mapping[str, Any], *, height_px: int, width_px: int) -> None:
+def _check_frame(region: Mapping[str, Any], size: Size) -> None:
     """A wrong size scrambles a brush mask; a size from before EXIF rotation turns it."""
-    told = region.get("original_width"), region.get("original_height")
-    if told not in ((None, None), (width_px, height_px)):
-        shown = "x".join(str(side)[:12] if isinstance(side, int | float) else type(side).__name__ for side in told)
-        raise UnusableRegion(f"it was drawn on {shown} pixels, and the upright image has {width_px}x{height_px}")
+    drawn_on = region.get("original_width"), region.get("original_height")
+    if drawn_on not in ((None, None), (size.width_px, size.height_px)):
+        shown = "x".join(str(side)[:12] if isinstance(side, int | float) else type(side).__name__ for side in drawn_on)
+        raise UnusableRegion(
+            f"it was drawn on {shown} pixels, and the upright image has {size.width_px}x{size.height_px}"
+        )
     if region.get("image_rotation") not in (None, 0):
         raise UnusableRegion("it was drawn on a canvas that the annotator had rotated")
-
-
-def _brush(value: Mapping[str, Any], height_px: int, width_px: int) -> Bool[np.ndarray, "h w"]:
-    if value.get("format") not in (None, "rle") or "rle" not in value:
-        raise UnusableRegion("its brush mask is not in Label Studio's rle format")
-    return decode_mask(value["rle"], height_px=height_px, width_px=width_px)
-
-
-def _polygon(value: Mapping[str, Any], height_px: int, width_px: int) -> Bool[np.ndarray, "h w"]:
-    points = value.get("points")
-    if value.get("closed") is False:
-        raise UnusableRegion("its polygon is not closed")
-    if not isinstance(points, list) or not 3 <= len(points) <= MOST_POINTS:
-        raise UnusableRegion(f"its polygon is not a list of 3 to {MOST_POINTS} points")
-    return fill_polygon(_points(points) * (width_px / 100, height_px / 100), height_px=height_px, width_px=width_px)
-
-
-def _points(points: list[Any]) -> Float[np.ndarray, "n 2"]:
-    """Per cent, as they stand in the JSON."""
-    for point in points:
-        if not isinstance(point, list) or len(point) != 2:
-            raise UnusableRegion("its polygon holds something that is not a pair of numbers")
-    pairs = (finite_number({"x": x, "y": y}, axis) for x, y in points for axis in ("x", "y"))
-    return np.fromiter(pairs, np.float64, 2 * len(points)).reshape(-1, 2)
-
-
-def _ellipse(value: Mapping[str, Any], height_px: int, width_px: int) -> Bool[np.ndarray, "h w"]:
-    return fill_ellipse(
-        center_x_px=finite_number(value, "x") * width_px / 100,
-        center_y_px=finite_number(value, "y") * height_px / 100,
-        radius_x_px=finite_number(value, "radiusX") * width_px / 100,
-        radius_y_px=finite_number(value, "radiusY") * height_px / 100,
-        rotation_deg=finite_number(value, "rotation", default=0.0),
-        height_px=height_px,
-        width_px=width_px,
-    )
-
-
-def _rectangle(value: Mapping[str, Any], height_px: int, width_px: int) -> Bool[np.ndarray, "h w"]:
-    return fill_rectangle(
-        x_px=finite_number(value, "x") * width_px / 100,
-        y_px=finite_number(value, "y") * height_px / 100,
-        rectangle_width_px=finite_number(value, "width") * width_px / 100,
-        rectangle_height_px=finite_number(value, "height") * height_px / 100,
-        rotation_deg=finite_number(value, "rotation", default=0.0),
-        height_px=height_px,
-        width_px=width_px,
-    )
-
-
-def _bitmask(value: Mapping[str, Any], height_px: int, width_px: int) -> Bool[np.ndarray, "h w"]:
-    """The alpha of the front end's canvas: black and opaque inside, transparent outside."""
-    url = value.get("imageDataURL")
-    if not isinstance(url, str) or not url.startswith(_DATA_URL):
-        raise UnusableRegion("its bitmask is not a PNG as a data: URL")
-    # 4 bytes a pixel before compression, 4/3 for base64: a longer one is no mask of this image.
-    if len(url) > height_px * width_px * 6 + 65_536:
-        raise UnusableRegion(f"its bitmask has {len(url)} characters, too many for {width_px}x{height_px} pixels")
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(url[len(_DATA_URL) :], validate=True)), formats=["PNG"]) as png:
-            # Before anything is decoded: the header's size is the image's, so that memory is bounded by it.
-            if png.size != (width_px, height_px):
-                raise UnusableRegion(f"its bitmask has {png.width}x{png.height} pixels, not {width_px}x{height_px}")
-            if not png.has_transparency_data:
-                raise UnusableRegion("its bitmask has no transparency, and the mask is what is opaque")
-            return np.asarray(png.convert("RGBA").getchannel("A")) > 127
-    except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
-        raise UnusableRegion("its bitmask is not a PNG that can be read") from fault
-
-
-_READERS: Mapping[str, Callable[[Mapping[str, Any], int, int], Bool[np.ndarray, "h w"]]] = {
-    "brush": _brush,
-    "polygon": _polygon,
-    "ellipse": _ellipse,
-    "rectangle": _rectangle,
-    "bitmask": _bitmask,
-}

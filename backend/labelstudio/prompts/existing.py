@@ -4,11 +4,13 @@ Label Studio's editor sends the prompts only, not what stands on the canvas alre
 with the drafts, annotations and predictions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from backend.errors import BadInput
-from backend.labelstudio.prompts.marks import Drawn, Size, draws_a_mask, label_of
+from backend.labelstudio.controls.regions import Region, regions_of
+from backend.labelstudio.controls.shape import Size
+from backend.labelstudio.prompts.marks import Drawn, draws_a_mask
 from backend.masks.prompt import Click
 
 MOST_REGIONS = 256
@@ -34,25 +36,18 @@ def existing_under(task: Mapping[str, Any], *, click: Click, label: str | None, 
     return None
 
 
-def _standing(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _standing(task: Mapping[str, Any]) -> list[Region]:
     for source in ("drafts", "annotations", "predictions"):
-        told = task.get(source)
-        holders = [each for each in told if isinstance(each, Mapping)] if isinstance(told, list) else []
+        rows = task.get(source)
+        holders = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
         if holders:
-            newest = max(holders, key=lambda each: str(each.get("updated_at") or each.get("created_at") or ""))
-            return list(_mappings(newest.get("result")))
+            newest = max(holders, key=lambda row: str(row.get("updated_at") or row.get("created_at") or ""))
+            return list(regions_of(newest.get("result")))
     return []
 
 
-def _mappings(result: object) -> Iterable[Mapping[str, Any]]:
-    return (each for each in result if isinstance(each, Mapping)) if isinstance(result, list) else ()
-
-
-def _is_of(region: Mapping[str, Any], label: str | None) -> bool:
-    value = region.get("value")
-    if not isinstance(value, Mapping):
-        return False
+def _is_of(region: Region, label: str | None) -> bool:
     try:
-        return label is None or label_of(value, kind=str(region.get("type"))) == label
+        return region.label == label or label is None
     except BadInput:
         return False

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from backend.errors import BadInput
+from backend.labelstudio.controls.regions import Region, regions_of
+from backend.labelstudio.controls.shape import Size
 from backend.labelstudio.label_config import LabelConfig
-from backend.labelstudio.prompts.request import LabelledPrompt, prompts_from_context
+from backend.labelstudio.prompts.request import LabelledPrompt, prompts_from_regions
 from backend.masks.prompt import Box
 
 log = logging.getLogger(__name__)
@@ -24,14 +26,15 @@ def rectangles_of_task(
     regions in predictions that any version of ours made (`meta.model_version` tells), and rectangles that cannot be
     read.
     """
+    size = Size(height_px, width_px)
     found: list[LabelledPrompt] = []
     for region in _rectangles(task, model_version=model_version):
         try:
-            prompts = prompts_from_context({"result": [region]}, height_px=height_px, width_px=width_px, config=config)
+            prompts = prompts_from_regions([region], size=size, config=config)
         except BadInput as fault:
             log.warning("a rectangle of task %s is left out: %s", str(task.get("id"))[:40], fault)
             continue
-        found += [each for each in prompts if not any(_is_same(each, other) for other in found)]
+        found += [prompt for prompt in prompts if not any(_is_same(prompt, other) for other in found)]
         if len(found) >= MOST_RECTANGLES:
             log.warning("task %s has over %d rectangles; the rest is left out", str(task.get("id"))[:40], len(found))
             break
@@ -43,25 +46,18 @@ def has_rectangles(task: Mapping[str, Any], *, model_version: str) -> bool:
     return next(_rectangles(task, model_version=model_version), None) is not None
 
 
-def _rectangles(task: Mapping[str, Any], *, model_version: str) -> Iterator[Mapping[str, Any]]:
+def _rectangles(task: Mapping[str, Any], *, model_version: str) -> Iterator[Region]:
     for source in ("drafts", "annotations", "predictions"):
-        for holder in _mappings(task.get(source)):
-            if holder.get("was_cancelled") or (
-                source == "predictions" and holder.get("model_version") == model_version
-            ):
+        rows = task.get(source)
+        for holder in rows if isinstance(rows, list) else ():
+            if not isinstance(holder, Mapping) or holder.get("was_cancelled"):
                 continue
-            for region in _mappings(holder.get("result")):
-                is_ours = source == "predictions" and "model_version" in _mapping(region.get("meta"))
-                if str(region.get("type")) in {"rectanglelabels", "rectangle"} and not is_ours:
+            if source == "predictions" and holder.get("model_version") == model_version:
+                continue
+            for region in regions_of(holder.get("result")):
+                is_ours = source == "predictions" and region.model_version is not None
+                if region.shape is not None and region.shape.is_box and not is_ours:
                     yield region
-
-
-def _mappings(told: object) -> Iterator[Mapping[str, Any]]:
-    return (each for each in told if isinstance(each, Mapping)) if isinstance(told, list) else iter(())
-
-
-def _mapping(told: object) -> Mapping[str, Any]:
-    return told if isinstance(told, Mapping) else {}
 
 
 def _is_same(one: LabelledPrompt, other: LabelledPrompt) -> bool:
@@ -73,5 +69,5 @@ def _iou(a: Box, b: Box) -> float:
     across = min(a.x1_px, b.x1_px) - max(a.x0_px, b.x0_px)
     down = min(a.y1_px, b.y1_px) - max(a.y0_px, b.y0_px)
     both = max(0.0, across) * max(0.0, down)
-    areas = ((each.x1_px - each.x0_px) * (each.y1_px - each.y0_px) for each in (a, b))
+    areas = ((box.x1_px - box.x0_px) * (box.y1_px - box.y0_px) for box in (a, b))
     return both / max(sum(areas) - both, 1e-9)

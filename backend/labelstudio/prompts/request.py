@@ -1,6 +1,6 @@
 """What an annotator points at: from an interactive request to one prompt for each object, in pixels."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,9 +8,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from backend.errors import BadInput
+from backend.labelstudio.controls.regions import Region, regions_of
+from backend.labelstudio.controls.shape import Size
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.prompts.existing import existing_under
-from backend.labelstudio.prompts.marks import Drawn, Mark, Size, draws_a_mask, mark_of_region
+from backend.labelstudio.prompts.marks import Drawn, Mark, draws_a_mask, mark_of_region
 from backend.masks.points import points_along
 from backend.masks.prompt import Click, Prompt
 
@@ -57,8 +59,15 @@ def prompts_from_context(
             a mask that cannot be read.
     """
     size = Size(height_px=height_px, width_px=width_px)
+    regions = _regions(context, most_masks=_most_masks(size))
+    return prompts_from_regions(regions, size=size, config=config, task=task)
+
+
+def prompts_from_regions(
+    regions: Sequence[Region], *, size: Size, config: LabelConfig | None, task: Mapping[str, Any] | None = None
+) -> tuple[LabelledPrompt, ...]:
+    """Group regions by label, as `prompts_from_context` does. Raises as it does, but for the number of regions."""
     most = _most_masks(size)
-    regions = _regions(context, most_masks=most)
     marks = [mark for region in regions if (mark := mark_of_region(region, size=size, config=config)) is not None]
     # Beyond the limit an outline is taken for its box.
     spare = most - sum(mark.existing is not None for mark in marks)
@@ -147,18 +156,19 @@ def _holds(mask: Bool[np.ndarray, "h w"], click: Click) -> bool:
     return bool(mask[min(int(click.y_px), mask.shape[0] - 1), min(int(click.x_px), mask.shape[1] - 1)])
 
 
-def _regions(context: object, *, most_masks: int) -> list[Mapping[str, Any]]:
+def _regions(context: object, *, most_masks: int) -> list[Region]:
     if context is None:
         return []
     if not isinstance(context, Mapping):
         raise BadInput(f"params.context is {type(context).__name__}, not an object")
-    regions = context.get("result") or []
-    if not isinstance(regions, list):
-        raise BadInput(f"params.context.result is {type(regions).__name__}, not a list of regions")
-    if len(regions) > MOST_REGIONS:
-        raise BadInput(f"params.context.result has {len(regions)} regions, and {MOST_REGIONS} are the most")
-    if not all(isinstance(region, Mapping) for region in regions):
+    results = context.get("result") or []
+    if not isinstance(results, list):
+        raise BadInput(f"params.context.result is {type(results).__name__}, not a list of regions")
+    if len(results) > MOST_REGIONS:
+        raise BadInput(f"params.context.result has {len(results)} regions, and {MOST_REGIONS} are the most")
+    if not all(isinstance(result, Mapping) for result in results):
         raise BadInput("params.context.result holds something that is not a region")
+    regions = list(regions_of(results))
     masks = sum(draws_a_mask(region) for region in regions)
     if masks > most_masks:
         raise BadInput(

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes.regions import control_of
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from backend.labelstudio.controls.results import prediction, regions_of_mask
-from backend.labelstudio.label_config import parse_label_config
 from backend.live.comparing import Compared, Given, compare, given_by_prediction, region_ids
 from backend.masks.metrics import boundary_iou, iou
 
@@ -27,7 +27,7 @@ def square(x_px: int = 10, *, side_px: int = 20) -> np.ndarray:
 
 
 def region(mask: np.ndarray, *, kind: str = "Brush", label: str = "Coin", version: str = "v1") -> dict[str, Any]:
-    control = parse_label_config(CONFIG.format(kind)).control(f"{kind.lower()}labels")
+    control = control_of(CONFIG.format(kind), f"{kind.lower()}labels")
     assert control is not None
     (made,) = regions_of_mask(mask, control=control, label=label, score=0.9, model_version=version)
     return made

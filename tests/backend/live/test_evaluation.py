@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
+from fakes.regions import brush_region, control_of
 
 from backend.errors import Unavailable, Upstream
 from backend.labelstudio.api.client import LabelStudio
-from backend.labelstudio.controls.results import brush_region
-from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.webhook import AnnotationChange, annotation_changes
 from backend.live.evaluation import LiveEvaluation
 from backend.live.sent import SentRegions
@@ -29,7 +28,7 @@ Json = dict[str, Any]
 def region(x_px: int = 10, *, version: str = "v1", region_id: str | None = None) -> Json:
     mask = np.zeros((40, 60), np.bool_)
     mask[10:30, x_px : x_px + 20] = True
-    control = parse_label_config(CONFIG).control("brushlabels")
+    control = control_of(CONFIG, "brushlabels")
     assert control is not None
     return brush_region(mask, control=control, label="Coin", score=0.9, model_version=version, region_id=region_id)
 

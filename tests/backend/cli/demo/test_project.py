@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from fakes.regions import brush_region, control_of
 
 from backend.cli.demo.photographs import SampleObject, sample_photographs
 from backend.cli.demo.project import LABEL_CONFIG, SampleTask, annotate, ask_for_mask, centre_px, create_project
 from backend.errors import Upstream
 from backend.labelstudio.controls.regions import mask_of_region
-from backend.labelstudio.controls.results import brush_region, prediction
+from backend.labelstudio.controls.results import prediction
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.prompts.request import prompts_from_context
 
@@ -92,7 +93,7 @@ def test_an_annotation_holds_every_object_as_a_brush_mask_that_reads_back_bit_fo
 def test_a_click_is_asked_as_the_editor_asks_and_the_answer_is_measured(task: SampleTask) -> None:
     item = task.photograph.objects[1]
     height_px, width_px = item.mask.shape
-    control = parse_label_config(LABEL_CONFIG).control("brushlabels")
+    control = control_of(LABEL_CONFIG, "brushlabels")
     backend = Backend([brush_region(item.mask, control=control, label="Coin", score=0.9, model_version="v7")])
     asked = ask_for_mask(backend, 1, task, number=1)
     assert (asked.version, asked.iou, asked.boundary_iou) == ("v7", 1.0, 1.0)

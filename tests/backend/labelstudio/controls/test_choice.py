@@ -4,8 +4,10 @@ import pytest
 
 from backend.errors import BadInput
 from backend.labelstudio.controls.choice import label_on, output_control, output_of
+from backend.labelstudio.controls.regions import region_of
+from backend.labelstudio.controls.shape import Size
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
-from backend.labelstudio.prompts.marks import Drawn, Size
+from backend.labelstudio.prompts.marks import Drawn
 from backend.labelstudio.prompts.request import LabelledPrompt
 from backend.masks.prompt import Box, Prompt
 
@@ -95,9 +97,9 @@ def test_labels_that_come_from_the_tasks_data_are_taken_from_the_prompt() -> Non
 def test_what_refines_a_region_stays_on_its_control_under_its_id() -> None:
     project = config(tag("BrushLabels", "brush"), tag("PolygonLabels", "polygon"))
     size = Size(height_px=10, width_px=10)
-    old = Drawn({"id": "old", "from_name": "polygon", "type": "polygonlabels"}, size)
+    old = Drawn(region_of({"id": "old", "from_name": "polygon", "type": "polygonlabels"}), size)
     output = output_of(LabelledPrompt("Coin", Prompt(box=Box(0.0, 0.0, 1.0, 1.0)), refines=old), project)
     assert (output.control.from_name, output.label, output.region_id) == ("polygon", "Coin", "old")
-    gone = Drawn({"id": "old", "from_name": "renamed", "type": "polygonlabels"}, size)
+    gone = Drawn(region_of({"id": "old", "from_name": "renamed", "type": "polygonlabels"}), size)
     output = output_of(LabelledPrompt("Coin", Prompt(box=Box(0.0, 0.0, 1.0, 1.0)), refines=gone), project)
     assert (output.control.from_name, output.region_id) == ("brush", "old")

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes.regions import brush_region
 from PIL import Image
 
 from backend.labelstudio.controls.regions import UnusableRegion, mask_of_region
-from backend.labelstudio.controls.results import brush_region
 from backend.labelstudio.label_config import Control
 
 PAYLOADS = Path(__file__).resolve().parents[3] / "data" / "payloads"

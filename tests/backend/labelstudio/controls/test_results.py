@@ -5,12 +5,13 @@ import math
 
 import numpy as np
 import pytest
+from fakes.regions import brush_region
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
 from backend.labelstudio.controls.regions import mask_of_region
-from backend.labelstudio.controls.results import brush_region, prediction, regions_of_mask
+from backend.labelstudio.controls.results import prediction, regions_of_mask
 from backend.labelstudio.label_config import Control
 from backend.labelstudio.rle import decode_mask
 from backend.masks.metrics import iou

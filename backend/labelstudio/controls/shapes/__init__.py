@@ -1,0 +1,31 @@
+"""One file a shape. A file put here is a shape that samloop knows: nothing else has to be told."""
+
+import pkgutil
+from importlib import import_module
+
+from backend.labelstudio.controls.shape import Shape
+
+
+def load_shapes() -> dict[str, Shape]:
+    """Return the `SHAPE` of every module in this folder, by name; written ones first, the most faithful at their head.
+
+    The folder is the table: label configs, prompts, batches, exports and trainings ask the shapes themselves.
+    """
+    modules = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    shapes: list[Shape] = [module.SHAPE for module in modules]
+    shapes.sort(key=lambda shape: (shape.write is None, shape.detail_rank, shape.name))
+    return {shape.name: shape for shape in shapes}
+
+
+SHAPES = load_shapes()
+
+
+def shape_of_kind(kind: object) -> Shape | None:
+    """Return the shape of a tag's name in small letters, or of a region's type; None for what draws nothing."""
+    return SHAPES.get(kind.removesuffix("labels")) if isinstance(kind, str) else None
+
+
+def is_drawing(kind: str) -> bool:
+    """Whether a tag of this name, in small letters, draws on the image."""
+    shape = shape_of_kind(kind)
+    return shape is not None and kind in shape.kinds

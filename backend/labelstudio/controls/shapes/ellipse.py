@@ -1,0 +1,60 @@
+"""<Ellipse>, <EllipseLabels>: centre and radii in per cent of the image, turned about the centre."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from backend.labelstudio.controls.frame import box_in_image, lengths_px, place_px
+from backend.labelstudio.controls.shape import Pointing, Shape, Size, Value
+from backend.labelstudio.values import finite_number
+from backend.masks.fit import ellipse_of_mask, without_specks
+from backend.masks.rasterize import fill_ellipse
+
+
+def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
+    return fill_ellipse(
+        center_x_px=finite_number(value, "x") * size.width_px / 100,
+        center_y_px=finite_number(value, "y") * size.height_px / 100,
+        radius_x_px=finite_number(value, "radiusX") * size.width_px / 100,
+        radius_y_px=finite_number(value, "radiusY") * size.height_px / 100,
+        rotation_deg=finite_number(value, "rotation", default=0.0),
+        height_px=size.height_px,
+        width_px=size.width_px,
+    )
+
+
+def _point(value: Value, size: Size, *, is_foreground: bool) -> Pointing:
+    """The box around it, and its inside: with both, masks of real objects are better than with the box alone."""
+    del is_foreground  # a box is always about what is in it
+    x_px, y_px = place_px(value, size)
+    along_px, across_px = lengths_px(value, "radiusX", "radiusY", size=size, what="ellipse")
+    turn = math.radians(math.fmod(finite_number(value, "rotation", default=0.0), 360.0))
+    reach_x_px = math.hypot(along_px * math.cos(turn), across_px * math.sin(turn))
+    reach_y_px = math.hypot(along_px * math.sin(turn), across_px * math.cos(turn))
+    hull = x_px - reach_x_px, y_px - reach_y_px, x_px + reach_x_px, y_px + reach_y_px
+    return Pointing(box=box_in_image(hull, size=size, what="an ellipse"), has_outline=True)
+
+
+def _write(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> Sequence[dict[str, Any]]:
+    """The ellipse of the mask's area and spread, without specks."""
+    del tolerance_px  # has no outline of its own
+    height_px, width_px = mask.shape
+    ellipse = ellipse_of_mask(without_specks(mask))
+    if ellipse is None:
+        return []
+    # Each radius in per cent of the side that it lies along at rotation 0, however far it is turned.
+    return [
+        {
+            "x": ellipse.center_x_px * 100 / width_px,
+            "y": ellipse.center_y_px * 100 / height_px,
+            "radiusX": ellipse.radius_x_px * 100 / width_px,
+            "radiusY": ellipse.radius_y_px * 100 / height_px,
+            "rotation": ellipse.rotation_deg % 360.0,
+        }
+    ]
+
+
+SHAPE = Shape(name="ellipse", field="radiusX", read=_read, write=_write, point=_point, detail_rank=4)
