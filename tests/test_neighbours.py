@@ -6,9 +6,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from neighbours import _beside
-
-SOON_S = 120
+from support.neighbours import _beside
+from support.waiting import SOON_S
 
 
 def test_tests_run_side_by_side(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from auditing import faults, tabbed, wear
 from benchmarks.pages import ROOT, commit, machine, say, write_result
 from benchmarks.review_site import Site, site
-from chromium import chromium
+from support.auditing import faults, tabbed, wear
+from support.browser import chromium
 
 OBJECTS = 200
 _DESK_PX, _PHONE_PX = 1280, 390

@@ -5,7 +5,6 @@ Whatever holds here for the real one holds for the fake, so that a test on the f
 
 import io
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ import pytest
 from fakes.ml_backend import ml_backend
 from fakes.regions import brush_region, control_of
 from PIL import Image
+from support.waiting import wait_until
 
 from backend.cli.project import SCORES_TAB, show_analysts
 from backend.errors import BadInput, NotAuthorized, NotFound, Upstream
@@ -352,9 +352,7 @@ def test_what_its_webhooks_tell_is_compared_with_the_prediction_it_began_as(
             changes = [change for event in events for change in annotation_changes(event)]
             assert changes
             live.told(project_id, changes)
-            deadline = time.monotonic() + 120
-            while live.compare_waiting() and time.monotonic() < deadline:
-                time.sleep(0.2)
+            wait_until(lambda: not live.compare_waiting(), every_s=0.2)
             return live.figures(project_id)
 
         made = client.create_prediction(task["id"], result=[ours], score=0.5, model_version="v1")

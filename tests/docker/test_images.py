@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
-from docker_rehearsal import Image, environment, rehearse
+from support.docker_rehearsal import Image, environment, rehearse
+from support.waiting import wait_until
 
 from backend.work.embedded import Valkey
 from backend.work.queue import connect, workers
@@ -69,22 +69,20 @@ def test_the_backend_comes_up_guarded_with_the_weights_that_the_build_converted(
     # No npm on PATH and no hub: what it serves can only come out of the image.
     with running(image, command, REDIS_URL=redis_url, HF_HUB_OFFLINE="1", **credentials):
         url = f"http://127.0.0.1:{port}/health"
-        deadline = time.monotonic() + 300
-        state = None
-        while state != "ready" and time.monotonic() < deadline:
-            time.sleep(0.3)
+
+        def is_ready() -> bool:
             try:
-                state = requests.get(url, auth=("label-studio", "secret"), timeout=30).json()["model"]
+                answer = requests.get(url, auth=("label-studio", "secret"), timeout=30)
             except requests.ConnectionError:
-                continue
-        assert state == "ready"
+                return False
+            return bool(answer.json()["model"] == "ready")
+
+        wait_until(is_ready, seconds=300, every_s=0.3)
         assert requests.get(url, timeout=30).status_code == 401
 
 
 def test_the_worker_listens_on_the_queue(image: Image, redis_url: str) -> None:
     with running(image, compose_command("worker"), REDIS_URL=redis_url):
         connection = connect(redis_url)
-        deadline = time.monotonic() + 300
-        while not workers(connection) and time.monotonic() < deadline:
-            time.sleep(0.3)
+        wait_until(lambda: workers(connection), seconds=300)
         assert workers(connection) == 1

@@ -3,16 +3,15 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import requests
-from editor import Editor
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from support.editor import Editor
+from support.waiting import wait_for_model, wait_until
 
 from backend.cli.demo.label_studio import LabelStudioProcess, free_port
 from backend.cli.demo.photographs import sample_photographs
@@ -39,13 +38,13 @@ class Story(NamedTuple):
         return requests.get(f"{self.url}/projects/{self.project_id}/status", timeout=30).json()
 
     def wait(self, condition: Callable[[dict[str, Any]], bool], *, what: str, seconds: float = 150.0) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while not condition(status := self.status()):
+        def met() -> dict[str, Any] | None:
+            status = self.status()
             assert not status["error"], status["error"]
             assert not status["refresh"]["error"], status["refresh"]["error"]
-            assert time.monotonic() < deadline, f"no {what}: {status}"
-            time.sleep(0.3)
-        return status
+            return status if condition(status) else None
+
+        return wait_until(met, seconds=seconds, every_s=0.3, explain=lambda: f"no {what}: {self.status()}")
 
     def refreshed(self, version: str) -> None:
         """Wait until Label Studio has masks of this version on the tasks that nobody touched."""
@@ -87,24 +86,12 @@ def story(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempPathFac
         try:
             client = LabelStudio(label_studio.url, label_studio.token)
             project_id, tasks = create_project(client, sample_photographs()[: CORRECTED + WAITING])
-            _wait_for_model(url, up=up, log_path=folder / "up.log")
+            wait_for_model(url, process=up, log=folder / "up.log")
             backend_id = client.connect_backend(project_id, url=url, title="samloop")
             show_analysts(client, project_id, review_url=f"{url}/review/{project_id}")
             yield Story(client, url, project_id, backend_id, tasks)
         finally:
             end(up, grace_s=40)
-
-
-def _wait_for_model(url: str, *, up: subprocess.Popen[bytes], log_path: Path) -> None:
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and up.poll() is None:
-        try:
-            if requests.get(f"{url}/health", timeout=30).json()["model"] == "ready":
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(0.3)
-    pytest.fail(f"samloop up has no model: {log_path.read_text()[-3000:]}")
 
 
 def test_from_pre_annotation_to_roll_back(
@@ -176,16 +163,15 @@ def test_from_pre_annotation_to_roll_back(
     assert "one mask is too loose" in browser.page_source
 
 
-def _await_annotation(story: Story, task: SampleTask) -> None:
-    deadline = time.monotonic() + 120
-    while not story.client.task(task.task_id)["annotations"]:
-        assert time.monotonic() < deadline, "nothing was submitted"
-        time.sleep(0.3)
-
-
 def _decide(editor: Editor, story: Story, version: str, *, reason: str) -> None:
     """On the review page: the question, a reason, and the button."""
     editor.browser.get(f"{story.url}/review/{story.project_id}/decide?version={version}")
     editor.find("#reason").send_keys(reason)
     editor.find("form.decide button.primary").click()
     editor.wait.until(lambda browser: browser.current_url.endswith("/versions"))
+
+
+def _await_annotation(story: Story, task: SampleTask) -> None:
+    wait_until(
+        lambda: story.client.task(task.task_id)["annotations"], every_s=0.3, explain=lambda: "nothing was submitted"
+    )

@@ -6,10 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.weights]
 DEMO = [sys.executable, "-P", "-m", "backend", "demo", "--port", "0", "--label-studio-port", "0"]
@@ -86,17 +86,13 @@ def test_killed_outright_it_takes_its_processes_along(tmp_path: Path) -> None:
         demo = subprocess.Popen([*DEMO, "--once", "--dir", str(tmp_path)], stderr=told, start_new_session=True)
         try:
             _wait_for("starting Label Studio", tmp_path / "told", demo=demo)
-            deadline = time.monotonic() + 120
-            while len(_left_running(tmp_path)) < 2:
-                assert time.monotonic() < deadline, "it started nothing"
-                time.sleep(0.2)
+            wait_until(
+                lambda: len(_left_running(tmp_path)) >= 2, every_s=0.2, explain=lambda: "the demo started nothing"
+            )
         finally:
             demo.kill()
             demo.wait()
-    deadline = time.monotonic() + 120
-    while _left_running(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert _left_running(tmp_path) == []
+    wait_until(lambda: not _left_running(tmp_path), every_s=0.2, explain=lambda: _left_running(tmp_path))
 
 
 def test_a_taken_port_ends_it_with_one_sentence_that_names_the_option(tmp_path: Path) -> None:
@@ -119,9 +115,11 @@ def test_a_taken_port_ends_it_with_one_sentence_that_names_the_option(tmp_path: 
 
 
 def _wait_for(sentence: str, path: Path, *, demo: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and demo.poll() is None:
-        if sentence in (text := path.read_text()):
-            return text
-        time.sleep(0.2)
-    pytest.fail(f"the demo did not tell {sentence!r}: {path.read_text()}")
+    def told() -> str | None:
+        text = path.read_text()
+        assert demo.poll() is None or sentence in text, f"the demo ended without {sentence!r}: {text}"
+        return text if sentence in text else None
+
+    return wait_until(
+        told, seconds=300, every_s=0.2, explain=lambda: f"the demo did not say {sentence!r}: {path.read_text()}"
+    )

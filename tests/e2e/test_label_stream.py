@@ -1,9 +1,9 @@
 """Label Studio's stream of a tab in a real browser: what "Label Tasks As Displayed" brings of the tabs that we make."""
 
 import pytest
-from editor import Editor
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from support.editor import Editor
 
 from backend.cli.demo.label_studio import LabelStudioProcess
 from backend.cli.order import NEXT_TAB

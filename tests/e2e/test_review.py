@@ -2,20 +2,20 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import uvicorn
-from auditing import faults
-from chromium import chromium
 from fakes.reviewed import Reviewed
 from redis import Redis
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
+from support.auditing import faults
+from support.browser import chromium
+from support.waiting import wait_until
 
 from backend.registry.local import Registry
 from backend.review.flags import Flags
@@ -110,7 +110,4 @@ def _roll_back(browser: webdriver.Chrome, wait: WebDriverWait, made: Reviewed) -
 
 def _is_for_everybody(browser: webdriver.Chrome) -> None:
     """Nothing but tables is wider than the screen, all is named and readable: once the page is laid out."""
-    until_s = time.monotonic() + 120
-    while (found := faults(browser)) and time.monotonic() < until_s:
-        time.sleep(0.2)
-    assert found == []
+    wait_until(lambda: not faults(browser), every_s=0.2, explain=lambda: faults(browser))

@@ -3,18 +3,17 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import requests
-from editor import WAIT_S, Editor
 from fakes.regions import brush_region, control_of
 from scipy import ndimage
 from selenium import webdriver
+from support.editor import Editor
+from support.waiting import wait_for_model, wait_until
 
 from backend.cli.demo.label_studio import LabelStudioProcess, free_port
 from backend.cli.demo.photographs import SampleObject, sample_photographs
@@ -55,22 +54,10 @@ def backend_url(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempP
             stderr=subprocess.STDOUT,
         )
         try:
-            _wait_for_model(f"http://127.0.0.1:{port}", server=server, log_path=folder / "serve.log")
+            wait_for_model(f"http://127.0.0.1:{port}", process=server, log=folder / "serve.log")
             yield f"http://127.0.0.1:{port}"
         finally:
             end(server, grace_s=20)
-
-
-def _wait_for_model(url: str, *, server: subprocess.Popen[bytes], log_path: Path) -> None:
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if requests.get(f"{url}/health", timeout=30).json()["model"] == "ready":
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(0.2)
-    pytest.fail(f"samloop serve has no model: {log_path.read_text()[-3000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -227,10 +214,8 @@ def test_start_training_in_the_settings_queues_a_training(
     editor = Editor(browser, label_studio)
     editor.log_in()
     editor.start_training(wired.project_id)
-    deadline = time.monotonic() + WAIT_S
-    while (status := _status(wired))["phase"] != "queued" and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert status["phase"] == "queued"
+    wait_until(lambda: _status(wired)["phase"] == "queued", every_s=0.2)
+    status = _status(wired)
     assert status["job"] == f"train-{wired.project_id}-1"
 
 
@@ -249,12 +234,10 @@ def _mask(region: dict, item: SampleObject) -> np.ndarray:
 
 
 def _submitted(wired: Wired, task: SampleTask, *, kind: str) -> dict:
-    deadline = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline:
-        annotations = wired.client.task(task.task_id)["annotations"]
-        if annotations:
-            (annotation,) = annotations
-            (region,) = [each for each in annotation["result"] if each["type"] == kind]
-            return region
-        time.sleep(0.3)
-    pytest.fail("no annotation was submitted")
+    (annotation,) = wait_until(
+        lambda: wired.client.task(task.task_id)["annotations"],
+        every_s=0.3,
+        explain=lambda: "no annotation was submitted",
+    )
+    (region,) = [region for region in annotation["result"] if region["type"] == kind]
+    return region

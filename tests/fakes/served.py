@@ -23,6 +23,7 @@ import uvicorn
 from fakes.label_studio import FakeLabelStudio
 from PIL import Image
 from redis import Redis
+from support.waiting import wait_until
 
 from backend.server.app import create_app
 from backend.settings import Settings
@@ -185,10 +186,7 @@ def serving(folder: Path, *, model: Path, redis_url: str, studio: FakeLabelStudi
     auth = (user.encode(), password.encode()) if user and password else None
     served = Served(f"http://127.0.0.1:{listener.getsockname()[1]}", folder, studio, redis, auth)
     try:
-        deadline = time.monotonic() + 120
-        while not (server.started and served.is_up()):
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.05)
+        wait_until(lambda: server.started and served.is_up(), explain=lambda: "the server did not start")
         yield served
     finally:
         tempfile.tempdir = kept

@@ -5,13 +5,13 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+from support.waiting import wait_for_model
 
 from backend.work.embedded import Valkey
 
@@ -72,7 +72,7 @@ def served(folder: Path, *, environ: Mapping[str, str], weights: Path | None = N
         )
         running = Served(f"http://127.0.0.1:{port}", process.pid, log)
         try:
-            _wait_until_ready(running, process)
+            wait_for_model(running.url, process=process, log=log)
             yield running
         finally:
             process.terminate()
@@ -81,15 +81,3 @@ def served(folder: Path, *, environ: Mapping[str, str], weights: Path | None = N
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _wait_until_ready(running: Served, process: "subprocess.Popen[bytes]", *, seconds: float = 300.0) -> None:
-    until_s = time.monotonic() + seconds
-    while time.monotonic() < until_s and process.poll() is None:
-        try:
-            if requests.get(f"{running.url}/health", timeout=30).json()["model"] == "ready":
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(0.1)
-    raise AssertionError(f"the server did not get ready: {running.log.read_text()[-2000:]}")

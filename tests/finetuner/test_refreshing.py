@@ -1,6 +1,5 @@
 """A refresh as a job: real worker, real Valkey, a fake Label Studio and a played backend."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 from fakes.refreshes import RefreshLab, refresh_lab
 from rq import Queue
+from support.waiting import wait_until
 
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import Registry
@@ -24,12 +24,8 @@ def lab(tmp_path: Path) -> Iterator[RefreshLab]:
         yield lab
 
 
-def until(lab: RefreshLab, condition: Callable[[], Any], *, seconds: float = 120.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, (lab.folder / "worker.log").read_text()[-3000:]
-        time.sleep(0.05)
-    return found
+def until(lab: RefreshLab, condition: Callable[[], Any]) -> Any:
+    return wait_until(condition, explain=lambda: (lab.folder / "worker.log").read_text()[-3000:])
 
 
 def idle(lab: RefreshLab) -> bool:

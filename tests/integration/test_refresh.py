@@ -4,7 +4,6 @@ import io
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from fakes.serving import ROOT, Served, served
 from fakes.training import alive, kill
 from PIL import Image
+from support.waiting import wait_until
 
 from backend.cli.demo.label_studio import LabelStudioProcess
 from backend.labelstudio.api.client import LabelStudio
@@ -148,11 +148,7 @@ def worker(backend: Served, environ: dict[str, str], tmp_path: Path) -> Iterator
 
 
 def wait_for(condition: Callable[[], Any], *, log: Path, seconds: float = 180.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
-        time.sleep(0.1)
-    return found
+    return wait_until(condition, seconds=seconds, every_s=0.1, explain=lambda: log.read_text()[-3000:])
 
 
 def test_a_promotion_refreshes_what_nobody_touched_once_though_the_refresh_is_killed(

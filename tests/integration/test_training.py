@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from fakes.label_studio import FakeLabelStudio
 from fakes.regions import brush_region
 from PIL import Image
 from starlette.testclient import TestClient
+from support.waiting import wait_until
 from transformers import SamModel
 
 from backend.images.source import open_image
@@ -108,14 +108,6 @@ def work(tmp_path: Path, tiny_sam_dir: Path, studio: FakeLabelStudio, redis_url:
         process.wait(120)
 
 
-def wait_for(condition: Callable[[], Any], *, seconds: float = 120.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return found
-
-
 def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_step(
     work: Callable[[], Any], studio: FakeLabelStudio, redis_url: str, tmp_path: Path
 ) -> None:
@@ -123,7 +115,7 @@ def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_
     queue = TrainingQueue(connect(redis_url), job_seconds=600)
     job_id = queue.request(project_id)
     first = work()
-    wait_for(lambda: list((tmp_path / "models" / "unfinished").rglob("*.state")))
+    wait_until(lambda: list((tmp_path / "models" / "unfinished").rglob("*.state")))
     first.send_signal(signal.SIGKILL)
     first.wait(120)
     assert queue.status(project_id).verdict is None, "it was done before it could be killed"
@@ -134,7 +126,7 @@ def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_
         status = queue.status(project_id)
         return status.verdict is not None and status.phase == "idle"
 
-    wait_for(ended)
+    wait_until(ended)
     job = queue.job(job_id)
     assert job is not None
     registry = Registry(tmp_path / "models")
@@ -155,7 +147,7 @@ def test_a_project_without_annotations_is_refused_in_words_that_the_status_shows
     queue = TrainingQueue(connect(redis_url), job_seconds=600)
     queue.request(project_id)
     work()
-    status = wait_for(lambda: (now := queue.status(project_id)).phase == "failed" and now)
+    status = wait_until(lambda: (now := queue.status(project_id)).phase == "failed" and now)
     assert "image" in status.error
     assert "Traceback" not in status.error
 
@@ -188,20 +180,20 @@ def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_h
     )
     registry = Registry(settings.model_dir)
     with TestClient(create_app(settings, connection=connect(redis_url))) as client:
-        wait_for(lambda: client.get("/health").json()["model"] == "ready")
+        wait_until(lambda: client.get("/health").json()["model"] == "ready")
         picture = next(iter(LabelStudio(studio.url, studio.token).tasks(project_id)))["data"]["image"]
         assert clicked(client, project_id, picture)[0] == lively_dir.name
         event = client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": project_id}})
         assert event.json()["status"] == "queued"
         work(SAMLOOP_METHOD="lora", SAMLOOP_HEAD="promptable", SAMLOOP_MODEL=str(lively_dir))
-        wait_for(lambda: client.get(f"/projects/{project_id}/status").json()["verdict"], seconds=300.0)
+        wait_until(lambda: client.get(f"/projects/{project_id}/status").json()["verdict"], seconds=300.0)
         (manifest,) = registry.versions(project_id)
         assert manifest.method == "lora"
         learnt = safetensors.torch.load_file(registry.folder(manifest.version) / WEIGHTS_FILE)
         assert any(bool(value.any()) for name, value in learnt.items() if name.endswith("lora_B.weight"))
         if registry.champion(project_id) is None:  # a random SAM need not get better in two epochs
             registry.promote(project_id, manifest.version, reason="to look at what is served")
-        wait_for(lambda: clicked(client, project_id, picture)[0] == manifest.version)
+        wait_until(lambda: clicked(client, project_id, picture)[0] == manifest.version)
         _, served = clicked(client, project_id, picture)
     base = load_base(settings.model, cache_dir=settings.cache_dir, device="cpu")
     tuned = predictor_of(base, registry.folder(manifest.version))

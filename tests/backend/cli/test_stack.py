@@ -4,13 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
+from support.waiting import wait_until
 
 from backend.cli import stack
 from backend.cli.demo.label_studio import free_port
@@ -18,14 +17,6 @@ from backend.work.embedded import live_url
 from backend.work.queue import connect, workers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-
-
-def wait_for(condition: Callable[[], Any], *, seconds: float = 120.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-    return found
 
 
 def children(pid: int) -> dict[str, int]:
@@ -83,9 +74,9 @@ def up(tmp_path: Path, tiny_sam_dir: Path) -> Iterator[Up]:
 
 
 def test_all_of_it_comes_up_and_what_is_killed_comes_back(up: Up) -> None:
-    wait_for(up.healthy)
-    wait_for(lambda: up.worker_count() == 1)
-    refresher = wait_for(lambda: children(up.process.pid).get("--refresh"))
+    wait_until(up.healthy)
+    wait_until(lambda: up.worker_count() == 1)
+    refresher = wait_until(lambda: children(up.process.pid).get("--refresh"))
     environ = Path(f"/proc/{refresher}/environ").read_bytes().decode().split("\0")
     assert f"SAMLOOP_BACKEND_URL={up.url}" in environ, "its own server, wherever that listens"
     before = children(up.process.pid)
@@ -94,9 +85,9 @@ def test_all_of_it_comes_up_and_what_is_killed_comes_back(up: Up) -> None:
     assert job.status_code == 201
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
-    after = wait_for(lambda: (now := children(up.process.pid)).keys() == before.keys() and now != before and now)
+    after = wait_until(lambda: (now := children(up.process.pid)).keys() == before.keys() and now != before and now)
     assert not set(after.values()) & set(before.values())
-    wait_for(up.healthy)
+    wait_until(up.healthy)
     # Nothing queued is lost: the job is known to the new server, out of the new Valkey.
     known = requests.post(f"{up.url}/job_status", json={"job": job.json()["job"]}, timeout=120)
     assert known.status_code == 200
@@ -117,7 +108,7 @@ def test_the_server_is_asked_where_it_listens(host: str, url: str) -> None:
 
 
 def test_sigterm_ends_every_process_and_no_other_way_leaves_one(up: Up) -> None:
-    wait_for(up.healthy)
+    wait_until(up.healthy)
     before = children(up.process.pid)
     up.process.terminate()
     assert up.process.wait(120) == 0
@@ -125,8 +116,8 @@ def test_sigterm_ends_every_process_and_no_other_way_leaves_one(up: Up) -> None:
 
 
 def test_killing_the_parent_leaves_no_orphan(up: Up) -> None:
-    wait_for(up.healthy)
+    wait_until(up.healthy)
     before = children(up.process.pid)
     up.process.kill()
     up.process.wait(120)
-    wait_for(lambda: all(gone(pid) for pid in before.values()))
+    wait_until(lambda: all(gone(pid) for pid in before.values()))

@@ -2,28 +2,20 @@
 
 import logging
 import time
-from collections.abc import Callable
 from threading import Event
 
 import pytest
+from support.waiting import wait_until
 
 from backend.errors import Unavailable
 from backend.files.watch import Watch
-
-
-def eventually(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
-    """Wait for it."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.005)
 
 
 def test_it_looks_until_it_is_stopped() -> None:
     """And not once more."""
     looks: list[int] = []
     with Watch(lambda: looks.append(1), poll_s=0.005):
-        eventually(lambda: len(looks) >= 3)
+        wait_until(lambda: len(looks) >= 3)
     count = len(looks)
     time.sleep(0.03)
     assert len(looks) == count
@@ -40,7 +32,7 @@ def test_it_survives_what_looking_raises_and_tells_each_reason_once(caplog: pyte
             raise OSError("the disk is away" if len(looks) < 5 else "something else")
 
     with Watch(look, poll_s=0.001):
-        eventually(lambda: len(looks) >= 8)
+        wait_until(lambda: len(looks) >= 8)
     assert [record.message for record in caplog.records] == [
         "looking failed: the disk is away",
         "looking failed: something else",
@@ -56,7 +48,7 @@ def test_a_fault_of_ours_is_one_sentence_and_a_bug_has_its_traceback(
         raise fault
 
     with Watch(look, poll_s=60.0):
-        eventually(lambda: bool(caplog.records))
+        wait_until(lambda: bool(caplog.records))
     assert [bool(record.exc_info) for record in caplog.records] == [is_bug]
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.regions import brush_region, control_of
+from support.waiting import wait_until
 
 from backend.errors import Unavailable, Upstream
 from backend.labelstudio.api.client import LabelStudio
@@ -356,10 +356,3 @@ def test_what_no_longer_counts_is_taken_out_of_the_file_by_itself(project: Proje
     assert live.compare_waiting() == 0
     assert len(path.read_text().splitlines()) == 2
     assert live.figures(project.project_id) == project.evaluation().figures(project.project_id) == before
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

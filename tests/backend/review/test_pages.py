@@ -5,8 +5,7 @@ import io
 import json
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html import unescape
@@ -19,6 +18,7 @@ from fakes.reviewed import HOSTILE, Reviewed
 from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
+from support.waiting import wait_until
 
 from backend.errors import NotFound
 from backend.labelstudio.api.client import LabelStudio
@@ -46,7 +46,7 @@ def client(made: Reviewed, redis: Redis) -> Iterator[TestClient]:
     with TestClient(
         create_app(made.settings, connection=redis), base_url="http://127.0.0.1:9090", raise_server_exceptions=False
     ) as client:
-        until(lambda: client.get("/health").json()["model"] == "ready")
+        wait_until(lambda: client.get("/health").json()["model"] == "ready")
         yield client
 
 
@@ -65,14 +65,7 @@ def _as_at_first(made: Reviewed, client: TestClient) -> Iterator[None]:
     champion = registry.champion(made.project_id)
     if champion is not None and champion.version is not None:
         registry.promote(made.project_id, None, reason="the test is over")
-    until(lambda: _served(client, made) == made.base)
-
-
-def until(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+    wait_until(lambda: _served(client, made) == made.base)
 
 
 def _served(client: TestClient, made: Reviewed) -> str:
@@ -325,7 +318,7 @@ def test_promoting_and_rolling_back_on_the_page_changes_what_is_served(
     form = {"version": version, "number": str(number), "reason": reason}
     done = client.post(f"{here}/decide", data=form, headers=OURS, follow_redirects=False)
     assert (done.status_code, done.headers["location"]) == (303, f"{here}/versions")
-    until(lambda: _served(client, made) == version)
+    wait_until(lambda: _served(client, made) == version)
     champion = registry.champion(made.project_id)
     assert champion is not None
     assert champion.reason == "<b>tighter</b> on nuclei (analyst, on the review page)"
@@ -337,7 +330,7 @@ def test_promoting_and_rolling_back_on_the_page_changes_what_is_served(
     back = {"version": "base", "number": str(number + 1), "reason": "too tight after all"}
     assert client.post(f"{here}/decide", data={**back, "reason": " "}, headers=OURS).status_code == 400
     assert client.post(f"{here}/decide", data=back, headers=OURS).status_code == 200
-    until(lambda: _served(client, made) == made.base)
+    wait_until(lambda: _served(client, made) == made.base)
 
 
 def _number(registry: Registry, made: Reviewed) -> int:

@@ -4,7 +4,6 @@ import io
 import json
 import re
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from fakes.label_studio import FakeLabelStudio
 from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
+from support.waiting import wait_until
 
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.rle import decode_mask, encode_mask
@@ -73,13 +73,6 @@ def client(
     ) as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         yield client
-
-
-def wait_until(condition: Any, *, seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from PIL import Image
+from support.waiting import wait_until
 
 from backend.errors import BadInput, Busy
 from backend.images.source import ImageSource
@@ -41,13 +42,6 @@ def picture(seed: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
-
-
-def wait_until(condition: Callable[[], object], *, seconds: float = 120.0) -> None:
-    until_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until_s, "waited in vain"
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")

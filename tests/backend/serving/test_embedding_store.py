@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.waiting import soon
 
 from backend.errors import Busy
 from backend.masks.metrics import iou
@@ -34,10 +35,6 @@ def embedding(value: float = 0.0) -> Embedding:
 
 def key(image: int | str) -> EmbeddingKey:
     return EmbeddingKey(image_sha256=str(image), encoder_fingerprint="encoder", preprocessing="plain")
-
-
-def soon() -> float:
-    return time.monotonic() + 120
 
 
 @pytest.fixture

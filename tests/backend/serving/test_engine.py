@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import SOON_S
 
 from backend.http.metrics import Metrics
 from backend.registry.local import Registry
@@ -12,8 +13,6 @@ from backend.sam.loading import BaseModel, load_base
 from backend.serving import engine
 from backend.serving.engine import Engine
 from backend.settings import Settings
-
-SOON_S = 120
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clock import HandClock
+from support.waiting import SOON_S, soon, wait_until
 
 from backend.errors import Busy
 from backend.serving.job import Job
@@ -19,18 +20,6 @@ from backend.serving.lanes import Lane
 from backend.serving.traffic import Priority, Traffic
 
 Opened = Callable[..., Lane]
-SOON = 120.0
-
-
-def soon() -> float:
-    return time.monotonic() + SOON
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    until_s = soon()
-    while not condition():
-        assert time.monotonic() < until_s, "waited in vain"
-        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -50,7 +39,7 @@ def opened() -> Iterator[Opened]:
 def busy(lane: Lane, *, workers: int = 2) -> Iterator[None]:
     """All workers are at something until the block ends."""
     done = threading.Event()
-    jobs = [lane.submit(lambda: done.wait(SOON), priority=Priority.CLICK) for _ in range(workers)]
+    jobs = [lane.submit(lambda: done.wait(SOON_S), priority=Priority.CLICK) for _ in range(workers)]
     wait_until(lambda: lane.running == workers)
     try:
         yield
@@ -87,7 +76,7 @@ def test_the_most_urgent_goes_first_and_among_equals_the_oldest(asked: list[Prio
             ]
             # One worker stays busy, so that the others come one after the other.
             holding = threading.Event()
-            held = lane.submit(lambda: holding.wait(SOON), priority=Priority.CLICK)
+            held = lane.submit(lambda: holding.wait(SOON_S), priority=Priority.CLICK)
             lane._waiting.insert(0, lane._waiting.pop())
         for job in jobs:
             job.result(until_s=soon())
@@ -117,7 +106,7 @@ def test_jobs_run_side_by_side_up_to_the_workers_and_share_the_cores(opened: Ope
         cores.append(job.cores)
         yield
 
-    lane, together = opened(during=noting), threading.Barrier(2, timeout=SOON)
+    lane, together = opened(during=noting), threading.Barrier(2, timeout=SOON_S)
     lane.run(lambda: None, priority=Priority.CLICK, until_s=soon())
     jobs = [lane.submit(together.wait, priority=Priority.CLICK) for _ in range(2)]
     for job in jobs:
@@ -128,7 +117,7 @@ def test_jobs_run_side_by_side_up_to_the_workers_and_share_the_cores(opened: Ope
 
 def test_what_is_no_click_leaves_a_worker_free(opened: Opened) -> None:
     lane, done = opened(), threading.Event()
-    batches = [lane.submit(lambda: done.wait(SOON), priority=Priority.BATCH) for _ in range(3)]
+    batches = [lane.submit(lambda: done.wait(SOON_S), priority=Priority.BATCH) for _ in range(3)]
     wait_until(lambda: lane.running)
 
     assert lane.run(lambda: "clicked", priority=Priority.CLICK, until_s=soon()) == "clicked"
@@ -168,9 +157,9 @@ def test_who_joins_later_extends_the_deadline(opened: Opened) -> None:
     clock = HandClock()
     lane = opened(clock=clock)
     began, done = threading.Semaphore(0), threading.Event()
-    running = [lane.submit(lambda: began.release() or done.wait(SOON), priority=Priority.CLICK) for _ in range(2)]
+    running = [lane.submit(lambda: began.release() or done.wait(SOON_S), priority=Priority.CLICK) for _ in range(2)]
     for _ in running:
-        assert began.acquire(timeout=SOON)
+        assert began.acquire(timeout=SOON_S)
     forgotten = lane.submit(lambda: "done", priority=Priority.CLICK, until_s=clock.now_s + 5)
     joined = lane.submit(lambda: "done", priority=Priority.CLICK, until_s=clock.now_s + 5)
     joined.hasten(Priority.CLICK, until_s=math.inf)
@@ -190,7 +179,7 @@ def test_a_closed_lane_refuses_what_waits_and_leaves_no_thread(opened: Opened) -
         closing.start()
         with pytest.raises(Busy, match="stopping"):
             waiting.result(until_s=soon())
-    closing.join(SOON)
+    closing.join(SOON_S)
     with pytest.raises(Busy, match="stopping"):
         lane.submit(lambda: None, priority=Priority.CLICK)
     assert not set(threading.enumerate()) - before

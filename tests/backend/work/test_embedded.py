@@ -6,13 +6,13 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from redis import Redis
+from support.waiting import wait_until
 
 from backend.errors import Unavailable
 from backend.work import embedded as valkey
@@ -27,14 +27,6 @@ server = Valkey(Path(sys.argv[1]))
 print(server.start(), server.pid, flush=True)
 time.sleep(600)
 """
-
-
-def eventually(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
-    """Wait for it."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.01)
 
 
 def gone(pid: int) -> bool:
@@ -86,7 +78,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(server: Valkey, tmp_path: Pa
         pid = server.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not server.alive())
+        wait_until(lambda: not server.alive())
         server.start()
         assert server.pid != pid
     with connected(tmp_path / "queue") as redis:
@@ -100,7 +92,7 @@ def test_a_server_that_is_still_ending_is_waited_for(
     pid = server.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not server.alive() and gone(pid))
+    wait_until(lambda: not server.alive() and gone(pid))
     with monkeypatch.context() as moment:
         moment.setattr(subprocess.Popen, "poll", lambda _: None)
         server.start()
@@ -142,7 +134,7 @@ def test_kill_9_of_the_parent_leaves_no_orphan(tmp_path: Path) -> None:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline().split()[1])
         parent.kill()
-    eventually(lambda: gone(pid))
+    wait_until(lambda: gone(pid))
     with Valkey(tmp_path / "queue") as server:
         assert server.pid is not None
 

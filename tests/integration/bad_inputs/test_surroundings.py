@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 from fakes.served import Served, data_uri, picture, refused
+from support.waiting import wait_until
 
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import Registry
@@ -98,13 +99,6 @@ def test_refusals_leave_no_memory_behind(server: Served) -> None:
 
 def version_of(served: Served) -> str:
     return str(served.post("/setup", {"project": "1.1"}).json()["model_version"])
-
-
-def wait_until(condition: Callable[[], object], *, seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import io
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
+from support.waiting import wait_until
 from torch import Tensor
 
 from backend.errors import BadCheckpoint
@@ -194,16 +194,14 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
     base = Predictor(tiny_base, decoder_of(tiny_base, None), version="base")
     away = Redis(unix_socket_path=str(tmp_path / "nobody.sock"))
     with TestClient(create_app(settings, connection=away)) as client:
-        while client.get("/health").json()["model"] != "ready":
-            time.sleep(0.05)
+        wait_until(lambda: client.get("/health").json()["model"] == "ready")
         _, plain = clicked(client, task)
         assert np.array_equal(plain, expected_mask(base, task, prompt))
         for method in METHODS:
             told = dataclasses.replace(manifest, method=method, config=SIZES)
             version = registry.publish(1, weights=adapter_weights(tiny_base, method), manifest=told).version
             registry.promote(1, version, reason="")
-            found, mask = _until(client, task, version)
-            assert found == version
+            _, mask = _until(client, task, version)
             tuned = predictor_of(tiny_base, registry.folder(version))
             assert np.array_equal(mask, expected_mask(tuned, task, prompt))
             assert not np.array_equal(mask, plain)
@@ -213,8 +211,4 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
 
 
 def _until(client: TestClient, task: dict[str, Any], version: str) -> tuple[str, np.ndarray]:
-    until_s = time.monotonic() + 120
-    while (found := clicked(client, task))[0] != version:
-        assert time.monotonic() < until_s, f"{found[0]} is served, not {version}"
-        time.sleep(0.1)
-    return found
+    return wait_until(lambda: (now := clicked(client, task))[0] == version and now)

@@ -10,7 +10,7 @@ import pytest
 
 from backend.cli.demo.label_studio import LabelStudioProcess
 
-EXECUTABLE = Path(__file__).resolve().parents[1] / ".venv-label-studio" / "bin" / "label-studio"
+EXECUTABLE = Path(__file__).resolve().parents[2] / ".venv-label-studio" / "bin" / "label-studio"
 
 
 @pytest.fixture(scope="session")
