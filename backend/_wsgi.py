@@ -28,10 +28,10 @@ def create(settings: Settings) -> Any:  # noqa: ANN401 - Flask is in the harness
     Raises:
         SettingsError: REDIS_URL is not set, or label-studio-ml is not installed.
     """
-    if not settings.redis_url:
+    if not settings.queue.redis_url:
         raise SettingsError("REDIS_URL is not set: the harness brings no queue; `samloop up` does")
     # 2.x opens an SQLite file in MODEL_DIR when it is imported: not in our registry of checkpoints.
-    os.environ["MODEL_DIR"] = str(settings.cache_dir / "label-studio-ml")
+    os.environ["MODEL_DIR"] = str(settings.cache.dir / "label-studio-ml")
     try:
         from backend.server.label_studio_ml.flask_app import create_flask_app
     except ModuleNotFoundError as fault:
@@ -42,7 +42,7 @@ def create(settings: Settings) -> Any:  # noqa: ANN401 - Flask is in the harness
 
     # Their debug lines hold whole bodies, and /setup's holds a token.
     logging.getLogger("label_studio_ml").setLevel(logging.INFO)
-    return create_flask_app(settings, connection=connect(settings.redis_url))
+    return create_flask_app(settings, connection=connect(settings.queue.redis_url))
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ def main() -> None:
     from finetuner.training.processes import Dismissed, Processes
 
     settings = Settings.from_env()
-    processes = Processes.joined(device=settings.device)
+    processes = Processes.joined(device=settings.sam.device)
     try:
         manifest = train_export(
             given.export,

@@ -4,15 +4,23 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from backend.settings.bounds import (
+    ANNOTATORS,
+    HEADS,
+    IMAGES_PER_STEP,
+    OBJECTS_PER_STEP,
+    PRECISIONS,
+    REPLAY,
+    STARTS,
+    UNLABELLED,
+    VIEWS,
+)
+
 LOSS_MIXES: dict[str, tuple[tuple[str, float], ...]] = {
     "bce-dice": (("bce", 1.0), ("dice", 1.0)),  # for few images
     "focal-dice": (("focal", 20.0), ("dice", 1.0)),  # with `iou_weight` 1 SAM's own (Kirillov et al. 2023, A)
     "structure": (("structure", 1.0),),
 }
-HEADS = ("promptable", "semantic")  # the promptable decoder alone, or a semantic head beside it
-UNLABELLED = ("background", "unknown")
-ANNOTATORS = ("latest", "majority")  # whose annotation of a task counts
-MOST_VIEWS = 8  # of an image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,26 +117,26 @@ class TrainConfig:
             )
         if (self.rank is not None and not 1 <= self.rank <= 64) or not 0 <= self.adapter_joins < 1:
             raise ValueError(f"rank={self.rank}, adapter_joins={self.adapter_joins}: from 1 to 64, and in [0, 1)")
-        if self.start not in {"base", "served"}:
-            raise ValueError(f"start={self.start!r} is none of base, served")
+        if self.start not in STARTS:
+            raise ValueError(f"start={self.start!r} is none of {', '.join(STARTS)}")
         if self.annotators not in ANNOTATORS:
             raise ValueError(f"annotators={self.annotators!r} is none of {', '.join(ANNOTATORS)}")
         self._check_semantic()
         self._check_images()
-        if self.precision not in {"auto", "float32", "bfloat16"}:
-            raise ValueError(f"precision={self.precision!r} is none of auto, float32, bfloat16")
-        if not 1 <= self.objects_per_step <= 25:
-            raise ValueError(f"objects_per_step={self.objects_per_step} is not from 1 to 25")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r} is none of {', '.join(PRECISIONS)}")
+        if self.objects_per_step not in OBJECTS_PER_STEP:
+            raise ValueError(f"objects_per_step={self.objects_per_step} is not {OBJECTS_PER_STEP}")
 
     def _check_images(self) -> None:
-        if not 1 <= self.views <= MOST_VIEWS:
-            raise ValueError(f"views={self.views} is not from 1 to {MOST_VIEWS}")
-        if not 0 <= self.replay < 1:
-            raise ValueError(f"replay={self.replay} is not a share in [0, 1)")
-        if not 1 <= self.images_per_step <= 1024 or not 1 <= self.accumulate <= self.images_per_step:
+        if self.views not in VIEWS:
+            raise ValueError(f"views={self.views} is not {VIEWS}")
+        if self.replay not in REPLAY:
+            raise ValueError(f"replay={self.replay} is not a share {REPLAY}")
+        if self.images_per_step not in IMAGES_PER_STEP or not 1 <= self.accumulate <= self.images_per_step:
             raise ValueError(
-                f"images_per_step={self.images_per_step}, accumulate={self.accumulate}: the former is from 1 to 1024, "
-                "the latter from 1 to as many images"
+                f"images_per_step={self.images_per_step}, accumulate={self.accumulate}: the former is "
+                f"{IMAGES_PER_STEP}, the latter from 1 to as many images"
             )
 
     def _check_semantic(self) -> None:

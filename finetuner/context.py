@@ -60,17 +60,19 @@ class Workshop:
         Raises:
             BadWeights: its weights cannot be had.
         """
-        base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
+        base = load_base(
+            settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
+        )
         return cls(
             base=base,
-            embeddings=Embeddings(base, disk=DiskEmbeddings.of(settings), max_pixels=settings.image_pixels),
+            embeddings=Embeddings(base, disk=DiskEmbeddings.of(settings), max_pixels=settings.image.pixels),
             config=config,
             exclusions=Exclusions(),
             progress=progress,
             unfinished_in=unfinished_in,
-            save_every_s=settings.save_seconds,
-            generic_in=settings.cache_dir / "generic",
-            base_learnt=_learnt_by(settings.model),
+            save_every_s=settings.training.save_seconds,
+            generic_in=settings.cache.dir / "generic",
+            base_learnt=_learnt_by(settings.sam.model),
             processes=processes or Processes(),
         )
 

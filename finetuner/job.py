@@ -122,7 +122,7 @@ class _Run:
 
     def execute(self) -> dict[str, Any]:
         settings = Settings.from_env()
-        quick = connect(settings.redis_url) if settings.redis_url else self._patient
+        quick = connect(settings.queue.redis_url) if settings.queue.redis_url else self._patient
         with quick, self._lease(quick) as lease:
             wanted, served = (
                 int(value or 0)

@@ -15,7 +15,7 @@ from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoin
 from backend.sam.loading import trained_of
 from backend.sam.predictor import Predictor, predictor_of
 from backend.settings import Settings
-from finetuner.config import HEADS
+from backend.settings.bounds import HEADS
 from finetuner.context import Workshop
 from finetuner.data.dataset import Sample, assemble
 from finetuner.data.folds import fair_images, unseen_images
@@ -64,7 +64,7 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     processes = processes or Processes()
     if head not in HEADS:
         raise BadInput(f"head {head[:40]!r} is none of {', '.join(HEADS)}")
-    config = processes.scaled(config_of(settings), is_fixed=bool(settings.images_per_step))
+    config = processes.scaled(config_of(settings), is_fixed=bool(settings.training.images_per_step))
     config = replace(config, head=head, seed=seed)
     if method is not None:
         config = replace(config, method=method)
@@ -221,7 +221,7 @@ def _samples(export: Path, images: Path, *, settings: Settings, workshop: Worksh
     return workshop.samples(
         (task for task in annotated if task is not None),
         read=lambda task: image_path(images, task.image_uri).read_bytes(),
-        max_pixels=settings.image_pixels,
+        max_pixels=settings.image.pixels,
     )
 
 

@@ -52,10 +52,10 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
         NothingToLearn: too few usable images.
         SamloopError: Label Studio, the base model or the registry fail; whatever `fence` raises.
     """
-    label_studio, registry = _label_studio(settings), Registry(settings.model_dir)
+    label_studio, registry = _label_studio(settings), Registry(settings.registry.model_dir)
     progress("pulling", project=project_id)
     workshop = Workshop.open(
-        settings, config=config_of(settings), progress=progress, unfinished_in=settings.model_dir / UNFINISHED
+        settings, config=config_of(settings), progress=progress, unfinished_in=settings.registry.model_dir / UNFINISHED
     )
     samples = _samples(project_id, settings=settings, label_studio=label_studio, workshop=workshop)
     champion = registry.champion(project_id)
@@ -70,12 +70,12 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
 
 
 def _label_studio(settings: Settings) -> LabelStudio:
-    if not settings.label_studio_url or not settings.label_studio_api_key:
+    if not settings.label_studio.url or not settings.label_studio.api_key:
         raise SettingsError(
             "LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set where the worker runs, and a training pulls its "
             "annotations from there: set both and start the worker again"
         )
-    return LabelStudio(settings.label_studio_url, settings.label_studio_api_key)
+    return LabelStudio(settings.label_studio.url, settings.label_studio.api_key)
 
 
 def _samples(project_id: int, *, settings: Settings, label_studio: LabelStudio, workshop: Workshop) -> list[Sample]:
@@ -94,7 +94,7 @@ def _samples(project_id: int, *, settings: Settings, label_studio: LabelStudio, 
         annotated(),
         read=lambda task: _fetch(images, task),
         labels=(label for control in label_config.controls for label in control.labels),
-        max_pixels=settings.image_pixels,
+        max_pixels=settings.image.pixels,
     )
 
 

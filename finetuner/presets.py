@@ -82,18 +82,18 @@ def config_of(settings: Settings) -> TrainConfig:
         SettingsError: their step cannot be done in so many parts.
     """
     recipe = TrainConfig(
-        method=settings.method,
-        start=settings.start,
-        losses=LOSS_MIXES[settings.losses],
-        head=settings.head,
-        unlabelled=settings.unlabelled,
-        epochs=settings.train_epochs,
-        seconds=settings.train_seconds,
-        views=settings.views,
-        replay=settings.replay,
-        forgetting=settings.forgetting,
-        annotators=settings.annotators,
-        rectangles_are_masks=settings.rectangle_masks,
+        method=settings.training.method,
+        start=settings.training.start,
+        losses=LOSS_MIXES[settings.training.losses],
+        head=settings.training.head,
+        unlabelled=settings.training.unlabelled,
+        epochs=settings.training.epochs,
+        seconds=settings.training.seconds,
+        views=settings.training.views,
+        replay=settings.training.replay,
+        forgetting=settings.training.forgetting,
+        annotators=settings.training.annotators,
+        rectangles_are_masks=settings.training.rectangle_masks,
     )
     return with_preset(recipe, settings)
 
@@ -104,20 +104,20 @@ def with_preset(config: TrainConfig, settings: Settings) -> TrainConfig:
     Raises:
         SettingsError: a step of so many images cannot be done in so many parts.
     """
-    device = resolved_device(settings.device)
+    device = resolved_device(settings.sam.device)
     gib = torch.cuda.get_device_properties(device).total_memory / 2**30 if device.type == "cuda" else None
-    preset = preset_for(settings.preset, device_gib=gib)
-    images = settings.images_per_step or preset.images_per_step
-    if settings.accumulate and settings.accumulate > images:
+    preset = preset_for(settings.training.preset, device_gib=gib)
+    images = settings.training.images_per_step or preset.images_per_step
+    if settings.training.accumulate and settings.training.accumulate > images:
         raise SettingsError(
-            f"SAMLOOP_ACCUMULATE={settings.accumulate} parts are more than the {images} image(s) of a step "
+            f"SAMLOOP_ACCUMULATE={settings.training.accumulate} parts are more than the {images} image(s) of a step "
             f"(SAMLOOP_IMAGES_PER_STEP, or the preset {preset.name}): set it to at most {images}"
         )
     return replace(
         config,
-        objects_per_step=settings.objects_per_step or preset.objects_per_step,
+        objects_per_step=settings.training.objects_per_step or preset.objects_per_step,
         images_per_step=images,
-        accumulate=settings.accumulate or min(preset.accumulate, images),
+        accumulate=settings.training.accumulate or min(preset.accumulate, images),
         recompute=config.recompute if preset.recompute is None else preset.recompute,
     )
 

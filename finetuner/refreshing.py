@@ -33,7 +33,7 @@ def run(project_id: int, generation: int) -> dict[str, Any] | Retry:
 def _refresh(assignment: Assignment) -> dict[str, Any]:
     settings, project_id = assignment.settings, assignment.project_id
     check = _check_of(assignment)
-    registry, backend = Registry(settings.model_dir), BackendClient(settings)
+    registry, backend = Registry(settings.registry.model_dir), BackendClient(settings)
     try:
         _await_adoption(backend, registry, assignment, check=check)
         tally = Refresh(
@@ -54,19 +54,19 @@ def rules_of(settings: Settings, registry: Registry, project_id: int) -> Rules:
     bases = dict.fromkeys(manifest.base_model for manifest in made)
     return Rules(
         ours=(*bases, *(manifest.version for manifest in made)),
-        per_second=settings.refresh_rate,
-        keep=settings.keep_predictions,
-        flip=settings.flip,
+        per_second=settings.predictions.refresh_rate,
+        keep=settings.predictions.keep_predictions,
+        flip=settings.predictions.flip,
     )
 
 
 def _store(settings: Settings, project_id: int) -> PredictionStore:
-    if not settings.label_studio_url or not settings.label_studio_api_key:
+    if not settings.label_studio.url or not settings.label_studio.api_key:
         raise SettingsError(
             "LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set where the worker runs, and a refresh pushes its "
             "predictions there: set both and start the worker again"
         )
-    return PredictionStore(settings.label_studio_url, settings.label_studio_api_key, project_id=project_id)
+    return PredictionStore(settings.label_studio.url, settings.label_studio.api_key, project_id=project_id)
 
 
 def _check_of(assignment: Assignment) -> Callable[[], None]:

@@ -42,7 +42,7 @@ def setup_logging(level: str) -> None:
 def settings_and_logging() -> Settings:
     """The environment's settings; logging is set up by them."""
     settings = Settings.from_env()
-    setup_logging(settings.log_level)
+    setup_logging(settings.backend.log_level)
     return settings
 
 

@@ -34,12 +34,12 @@ def export(
 
     settings = settings_and_logging()
     if checkpoint is None and project is not None:
-        registry = Registry(settings.model_dir)
+        registry = Registry(settings.registry.model_dir)
         champion = registry.champion(project)
         if champion is not None and champion.version is not None:
             checkpoint = registry.folder(champion.version)
-    name = str(checkpoint) if checkpoint else base_name(settings.model, device=settings.device)
+    name = str(checkpoint) if checkpoint else base_name(settings.sam.model, device=settings.sam.device)
     manifest = read_manifest(checkpoint) if checkpoint else None
-    origin = exporting.Origin(load_as_stored(name, cache_dir=settings.cache_dir), manifest)
+    origin = exporting.Origin(load_as_stored(name, cache_dir=settings.cache.dir), manifest)
     folder = exporting.export(origin, how=how, out=out_dir)
     out.print(f"{origin.version} is in {folder}: {exporting.CARD_FILE} in it says how to load it", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -10,6 +10,7 @@ from rich.table import Table
 from backend.cli.console import AsJson, err, out, print_json, project_option, settings_and_logging
 from backend.errors import BadInput
 from backend.registry.checkpoint import REPORT_FILE
+from backend.settings.bounds import EPOCHS, TRAINING_SECONDS, Head, Method
 from backend.work.progress import progress_line
 
 Export = Annotated[
@@ -27,21 +28,26 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     images: Images = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the checkpoint.", file_okay=False)] = None,
     method: Annotated[
-        Literal["decoder", "lora", "conv-lora"] | None,
+        Method | None,
         typer.Option(help="What training changes; absent: SAMLOOP_METHOD.", show_default=False),
     ] = None,
     head: Annotated[
-        Literal["promptable", "semantic"],
+        Head,
         typer.Option(help="semantic: also train a head that pre-annotates without prompts."),
     ] = "promptable",
     epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1000, help="Epochs, as long as --seconds allow; absent: as many as the recipe finds worth it."
+            min=int(EPOCHS.lowest),
+            max=int(EPOCHS.highest),
+            help="Epochs, as long as --seconds allow; absent: as many as the recipe finds worth it.",
         ),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="Stop training after so many seconds; absent: SAMLOOP_TRAIN_SECONDS.")
+        float | None,
+        typer.Option(
+            min=TRAINING_SECONDS.lowest, help="Stop training after so many seconds; absent: SAMLOOP_TRAIN_SECONDS."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw: the same seed, the same weights.")] = 0,
 ) -> None:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ from rich.table import Table
 
 from backend.cli.console import out, settings_and_logging
 from backend.errors import SamloopError, Unavailable
-from backend.settings import Settings, settings_fields
+from backend.settings import Settings, settings_rows
 
 _LITTLE_MIB = 512  # less free space than this, and other programs suffer too
 
@@ -21,10 +20,10 @@ def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and c
 
     settings = settings_and_logging()
     if name is not None:
-        out.print(f"{name}: {base_weights(name, cache_dir=settings.cache_dir)}", soft_wrap=True)
+        out.print(f"{name}: {base_weights(name, cache_dir=settings.cache.dir)}", soft_wrap=True)
         return
     table = Table("model", "here", "where")
-    for known in known_weights(cache_dir=settings.cache_dir):
+    for known in known_weights(cache_dir=settings.cache.dir):
         table.add_row(known.name, "yes" if known.folder else "no", str(known.folder or known.source))
     out.print(table)
 
@@ -37,16 +36,10 @@ def settings_table() -> None:
 def settings_markdown() -> str:
     """Every setting as a Markdown table: variable, default, what it decides."""
     lines = ["| Variable | Default | What it decides |", "| --- | --- | --- |"]
-    for each in settings_fields():
-        default = "" if each.default in (None, (), MISSING) else str(each.default)
-        if each.default_factory is not MISSING:
-            default = {
-                "model_dir": "~/.local/share/samloop/models",
-                "queue_dir": "~/.local/share/samloop/queue",
-                "cache_dir": "~/.cache/samloop",
-            }[each.name]
-        text = each.metadata["text"].replace("|", "\\|")
-        lines.append(f"| `{each.metadata['variable']}` | {f'`{default}`' if default else ''} | {text} |")
+    for row in settings_rows():
+        default = f"`{row.default}`" if row.default else ""
+        text = row.text.replace("|", "\\|")
+        lines.append(f"| `{row.variable}` | {default} | {text} |")
     return "\n".join(lines) + "\n"
 
 
@@ -88,12 +81,12 @@ def _settings() -> str:
 def _label_studio(settings: Settings) -> str:
     from backend.labelstudio.api.client import LabelStudio
 
-    if not settings.label_studio_url or not settings.label_studio_api_key:
+    if not settings.label_studio.url or not settings.label_studio.api_key:
         raise Unavailable(
             "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set: trainings pull annotations with them"
         )
-    user = LabelStudio(settings.label_studio_url, settings.label_studio_api_key).whoami()
-    return f"{settings.label_studio_url} knows us as {user}"
+    user = LabelStudio(settings.label_studio.url, settings.label_studio.api_key).whoami()
+    return f"{settings.label_studio.url} knows us as {user}"
 
 
 def _queue(settings: Settings) -> str:
@@ -111,7 +104,7 @@ def _refreshes(settings: Settings) -> str:
     from backend.work.follower import REFRESHES
     from backend.work.queue import connect, workers
 
-    if not settings.refresh:
+    if not settings.predictions.refresh:
         return "switched off (SAMLOOP_REFRESH)"
     count = workers(connect(queue_url(settings)), work=REFRESHES)
     if not count:
@@ -125,9 +118,9 @@ def _refreshes(settings: Settings) -> str:
 def _registry(settings: Settings) -> str:
     from backend.registry.local import Registry
 
-    registry = Registry(settings.model_dir)
+    registry = Registry(settings.registry.model_dir)
     registry.sweep()
-    return f"{settings.model_dir} is writable and holds {len(registry.projects())} project(s)"
+    return f"{settings.registry.model_dir} is writable and holds {len(registry.projects())} project(s)"
 
 
 def _embeddings(settings: Settings) -> str:
@@ -136,17 +129,17 @@ def _embeddings(settings: Settings) -> str:
     disk = DiskEmbeddings.of(settings)
     free_mib = disk.free_bytes() >> 20  # before its files are counted: it tells what is wrong with the folder
     used_mib = disk.usage_bytes() >> 20
-    if free_mib < min(_LITTLE_MIB, settings.disk_mib - used_mib):
+    if free_mib < min(_LITTLE_MIB, settings.cache.disk_mib - used_mib):
         raise Unavailable(
-            f"{disk.folder} holds {used_mib} of SAMLOOP_DISK_MIB={settings.disk_mib} MiB, and the disk has only "
+            f"{disk.folder} holds {used_mib} of SAMLOOP_DISK_MIB={settings.cache.disk_mib} MiB, and the disk has only "
             f"{free_mib} MiB left: free some space, or set SAMLOOP_DISK_MIB lower"
         )
-    return f"{disk.folder} is writable and holds {used_mib} of {settings.disk_mib} MiB"
+    return f"{disk.folder} is writable and holds {used_mib} of {settings.cache.disk_mib} MiB"
 
 
 def _weights(settings: Settings) -> str:
     from backend.sam.loading import base_name
     from backend.sam.weights import base_weights
 
-    name = base_name(settings.model, device=settings.device)
-    return f"{name} in {base_weights(settings.model or name, cache_dir=settings.cache_dir)}"
+    name = base_name(settings.sam.model, device=settings.sam.device)
+    return f"{name} in {base_weights(settings.sam.model or name, cache_dir=settings.cache.dir)}"

@@ -33,7 +33,7 @@ def order(
     """
     settings = settings_and_logging()
     client = label_studio(settings)
-    store = PredictionStore(client.url, str(settings.label_studio_api_key), project_id=project)
+    store = PredictionStore(client.url, str(settings.label_studio.api_key), project_id=project)
     listed = list(islice(_untouched(store), _MOST_LISTED))
     if not listed:
         raise BadInput(f"project {project} has no task left that nobody has annotated, skipped or begun")
@@ -117,10 +117,12 @@ def _mean_embeddings(
 
     config = parse_label_config(str(client.project(project)["label_config"]))
     images = ImageSource(settings=settings, label_studio=client)
-    base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
+    base = load_base(
+        settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
+    )
     lanes = open_lanes(base, settings)
     embeddings = TaskEmbeddings(
-        base=base, store=open_store(settings, lane=lanes.encode), max_pixels=settings.image_pixels
+        base=base, store=open_store(settings, lane=lanes.encode), max_pixels=settings.image.pixels
     )
     try:
         for task in tasks:

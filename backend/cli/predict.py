@@ -87,7 +87,9 @@ def _predictor(settings: "Settings", checkpoint: Path | None) -> "Predictor":
     from backend.sam.loading import decoder_of, load_base
     from backend.sam.predictor import Predictor, predictor_of
 
-    base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
+    base = load_base(
+        settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
+    )
     if checkpoint is not None:
         return predictor_of(base, checkpoint)
     return Predictor(
@@ -110,14 +112,14 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
     from backend.serving.batches import Preannotation
     from backend.serving.slot import Snapshot
 
-    machine = _Folder(predictor, images, max_pixels=settings.image_pixels, heard=heard)
+    machine = _Folder(predictor, images, max_pixels=settings.image.pixels, heard=heard)
     batches = Preannotation(
         machine=machine,
         observer=heard,
-        automatic=AutomaticRules(points=settings.automatic_points, most=settings.automatic_regions),
-        semantic=SemanticRules(most=settings.automatic_regions),
+        automatic=AutomaticRules(points=settings.serving.automatic_points, most=settings.serving.automatic_regions),
+        semantic=SemanticRules(most=settings.serving.automatic_regions),
         seconds=float("inf"),
-        polygon_tolerance_px=settings.polygon_tolerance_px,
+        polygon_tolerance_px=settings.serving.polygon_tolerance_px,
     )
     bare = {"id": task.get("id"), "data": task["data"]}
     snapshot = Snapshot(version=predictor.version, predictor=predictor, number=0)

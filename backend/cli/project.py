@@ -30,13 +30,13 @@ def connect(
     """
     settings = settings_and_logging()
     client = label_studio(settings)
-    user, password = settings.basic_auth_user, settings.basic_auth_pass
-    url = (url or settings.backend_url).rstrip("/")
+    user, password = settings.backend.basic_auth_user, settings.backend.basic_auth_pass
+    url = (url or settings.backend.url).rstrip("/")
     backend = client.connect_backend(
         project, url=url, title="samloop", basic_auth=(user, password) if user and password else None
     )
     out.print(f"project {project} predicts with {url} (model {backend}): open a task and switch on Auto-Annotation")
-    review_url = f"{settings.public_url or url}/review/{project}"
+    review_url = f"{settings.backend.public_url or url}/review/{project}"
     show_analysts(client, project, review_url=review_url)
     out.print(f'for analysts: {review_url}, and the data manager\'s tab "{SCORES_TAB}"', soft_wrap=True)
 
@@ -62,11 +62,11 @@ def label_studio(settings: Settings) -> LabelStudio:
     Raises:
         SettingsError: it names none, or no key.
     """
-    if not settings.label_studio_url or not settings.label_studio_api_key:
+    if not settings.label_studio.url or not settings.label_studio.api_key:
         raise SettingsError(
             "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY must both be set "
             "(Label Studio shows the key under Account & Settings -> Access Token)"
         )
     return LabelStudio(
-        settings.label_studio_url, settings.label_studio_api_key, public_url=settings.label_studio_public_url
+        settings.label_studio.url, settings.label_studio.api_key, public_url=settings.label_studio.public_url
     )

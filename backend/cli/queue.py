@@ -18,7 +18,7 @@ def queue_url(settings: Settings) -> str:
     Raises:
         Unavailable: neither is there.
     """
-    url = settings.redis_url or live_url(settings.queue_dir)
+    url = settings.queue.redis_url or live_url(settings.queue.dir)
     if url is None:
         raise Unavailable("no queue: REDIS_URL is not set and no embedded one runs here; start `samloop up`")
     return url
@@ -33,7 +33,7 @@ def train_project(project_id: int, *, wait: bool) -> None:
     """
     settings = settings_and_logging()
     connection = connect(queue_url(settings))
-    queue = TrainingQueue(connection, job_seconds=settings.job_seconds)
+    queue = TrainingQueue(connection, job_seconds=settings.queue.job_seconds)
     job_id = queue.request(project_id)
     if not workers(connection):
         err.print("no worker trains here yet: start `samloop worker` (`samloop up` brings one)", soft_wrap=True)

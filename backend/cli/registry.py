@@ -15,7 +15,7 @@ Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
 
 def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
     """List a project's versions, oldest first, and mark the one that is served."""
-    registry = Registry(settings_and_logging().model_dir)
+    registry = Registry(settings_and_logging().registry.model_dir)
     champion = registry.champion(project)
     served = champion.version if champion else None
     manifests = registry.versions(project)
@@ -67,7 +67,7 @@ def rollback(
     if version is not None:
         _decide(project, None if version == "base" else version, reason=reason, as_json=as_json)
         return
-    registry = Registry(settings_and_logging().model_dir)
+    registry = Registry(settings_and_logging().registry.model_dir)
     history = registry.history(project)
     if not history:
         raise BadInput(f"project {project} has served nothing but the base model: there is nothing to roll back to")
@@ -77,7 +77,7 @@ def rollback(
 
 
 def _decide(project: int, version: str | None, *, reason: str, as_json: bool, expected: int | None = None) -> None:
-    registry = Registry(settings_and_logging().model_dir)
+    registry = Registry(settings_and_logging().registry.model_dir)
     pointer = registry.promote(project, version, reason=reason, expected=expected)
     if as_json:
         print_json({"project": project, "number": pointer.number, "version": pointer.version, "at": pointer.at})

@@ -1,7 +1,6 @@
 """`samloop serve`, `worker` and `up`: what runs for as long as people label."""
 
 import ipaddress
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -54,7 +53,7 @@ def up(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) 
 
     settings = settings_and_logging()
     check_exposure(settings, host=host, insecure=insecure)
-    run_stack(replace(settings, insecure=insecure or settings.insecure), host=host, port=port)
+    run_stack(settings.changed(insecure=insecure or settings.backend.insecure), host=host, port=port)
 
 
 def check_exposure(settings: Settings, *, host: str, insecure: bool) -> None:
@@ -63,7 +62,7 @@ def check_exposure(settings: Settings, *, host: str, insecure: bool) -> None:
     Raises:
         SettingsError: `host` is not loopback, and there are no credentials.
     """
-    if settings.basic_auth_user or insecure or settings.insecure or _is_loopback(host):
+    if settings.backend.basic_auth_user or insecure or settings.backend.insecure or _is_loopback(host):
         return
     raise SettingsError(
         f"--host {host} would let anybody on that network predict and train: set BASIC_AUTH_USER and BASIC_AUTH_PASS, "
@@ -79,6 +78,6 @@ def _is_loopback(host: str) -> bool:
 
 
 def _redis_url(settings: Settings) -> str:
-    if not settings.redis_url:
+    if not settings.queue.redis_url:
         raise SettingsError("REDIS_URL is not set: start `samloop up`, which brings a queue of its own, or name one")
-    return settings.redis_url
+    return settings.queue.redis_url

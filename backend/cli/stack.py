@@ -75,10 +75,10 @@ def run_stack(settings: Settings, *, host: str, port: int) -> None:
     """
     stopping = threading.Event()
     with _stopped_by_signals(stopping), ExitStack() as opened:
-        valkey = None if settings.redis_url else opened.enter_context(Valkey(settings.queue_dir))
-        redis_url = settings.redis_url or (valkey.start() if valkey else "")
+        valkey = None if settings.queue.redis_url else opened.enter_context(Valkey(settings.queue.dir))
+        redis_url = settings.queue.redis_url or (valkey.start() if valkey else "")
         environ = os.environ | {"REDIS_URL": redis_url}
-        serve = ["serve", "--host", host, "--port", str(port), *(["--insecure"] if settings.insecure else [])]
+        serve = ["serve", "--host", host, "--port", str(port), *(["--insecure"] if settings.backend.insecure else [])]
         # Its own address, not SAMLOOP_BACKEND_URL, which is Label Studio's way to here and may lead through a proxy.
         refreshing = environ | {"SAMLOOP_BACKEND_URL": _own_url(host, port)}
         children = [

@@ -50,14 +50,16 @@ def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings
 
     os.nice(10)  # a server or a training beside it goes first
     config = parse_label_config(str(project["label_config"]))
-    base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
-    slot = ModelSlot(base, Registry(settings.model_dir))
+    base = load_base(
+        settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
+    )
+    slot = ModelSlot(base, Registry(settings.registry.model_dir))
     with suppress(NotFound, Unavailable):  # a registry that is away costs the adapter, not the command
         slot.look()
     base = slot.snapshot(int(project["id"])).predictor.base  # its encoder has an adapter, where the champion does
     lanes = open_lanes(base, settings)
     store = open_store(settings, lane=lanes.encode)
-    embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image_pixels)
+    embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image.pixels)
     images = ImageSource(settings=settings, label_studio=client)
     try:
         yield from warm_tasks(
@@ -69,7 +71,7 @@ def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings
 
 def _fitting(settings: Settings) -> int:
     """How many embeddings the disk tier holds; more would push out those that were made first."""
-    return (settings.disk_mib << 20) // ((2 << 20) + 1024)
+    return (settings.cache.disk_mib << 20) // ((2 << 20) + 1024)
 
 
 def _with_progress(results: Iterable["Warmed"], *, total: int) -> Iterator["Warmed"]:
@@ -87,9 +89,9 @@ def _tell(left_out: list["Warmed"], *, beyond: int, settings: Settings) -> None:
     if len(left_out) > _SHOWN:
         out.print(f"left out: {len(left_out) - _SHOWN} more tasks")
     if beyond:
-        needed_mib = settings.disk_mib + 2 * beyond + 1
+        needed_mib = settings.cache.disk_mib + 2 * beyond + 1
         out.print(
-            f"left out: {beyond} more tasks for which SAMLOOP_DISK_MIB={settings.disk_mib} has no room: "
+            f"left out: {beyond} more tasks for which SAMLOOP_DISK_MIB={settings.cache.disk_mib} has no room: "
             f"set it to {needed_mib} or more",
             soft_wrap=True,
         )

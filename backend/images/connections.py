@@ -22,7 +22,7 @@ class Connections:
         self._lock = threading.Lock()
         self._known: dict[int | None, tuple[ImageSource, LabelStudio | None]] = {}
         self._told: dict[int, tuple[str, str]] = {}
-        if settings.label_studio_api_key and not settings.label_studio_url:
+        if settings.label_studio.api_key and not settings.label_studio.url:
             log.warning(
                 "LABEL_STUDIO_API_KEY is not used: it goes to LABEL_STUDIO_URL alone, which is not set",
                 extra={"event": "labelstudio.key_unused"},
@@ -65,12 +65,12 @@ class Connections:
 
     def _label_studio(self, project_id: int | None) -> LabelStudio | None:
         told_url, told_key = self._told.get(project_id, (None, None)) if project_id is not None else (None, None)
-        own_url, own_key = self._settings.label_studio_url, self._settings.label_studio_api_key
+        own_url, own_key = self._settings.label_studio.url, self._settings.label_studio.api_key
         # Our key never goes to an address that a request names: whoever can send /setup would read it there.
         url, key = (own_url, own_key or told_key) if own_url else (told_url, told_key)
         if not url or not key:
             return None
         try:
-            return LabelStudio(url, key, public_url=self._settings.label_studio_public_url)
+            return LabelStudio(url, key, public_url=self._settings.label_studio.public_url)
         except BadInput:
             return None  # a hostname from /setup that is no URL: images by http still work

@@ -38,10 +38,10 @@ class ImageSource:
     def __init__(self, *, settings: Settings, label_studio: LabelStudio | None, resolver: Resolver = resolve) -> None:
         self.name = label_studio.name if label_studio else "no Label Studio"
         self._label_studio, self._resolver = label_studio, resolver
-        self._max_bytes = settings.image_mib << 20
-        self._seconds = settings.image_seconds
-        self._roots = settings.local_files_root
-        self._hosts = settings.image_hosts
+        self._max_bytes = settings.image.mib << 20
+        self._seconds = settings.image.seconds
+        self._roots = settings.image.local_files_root
+        self._hosts = settings.image.hosts
 
     def fetch(self, uri: str, *, task_id: int | None = None) -> bytes:
         """Return the bytes at the address that a task holds; they need not be an image yet.

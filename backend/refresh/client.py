@@ -31,13 +31,15 @@ class BackendClient:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.url = settings.backend_url
-        self._silence_s = max(_SILENCE_S, settings.batch_seconds + 40)
+        self.url = settings.backend.url
+        self._silence_s = max(_SILENCE_S, settings.serving.batch_seconds + 40)
         self._http = requests.Session()
         self._http.trust_env = False  # neither a proxy nor ~/.netrc
-        if settings.basic_auth_user and settings.basic_auth_pass:
+        if settings.backend.basic_auth_user and settings.backend.basic_auth_pass:
             # As bytes: requests would send text as Latin-1, and Label Studio sends UTF-8.
-            self._http.auth = HTTPBasicAuth(settings.basic_auth_user.encode(), settings.basic_auth_pass.encode())
+            self._http.auth = HTTPBasicAuth(
+                settings.backend.basic_auth_user.encode(), settings.backend.basic_auth_pass.encode()
+            )
 
     def served(self, project_id: int) -> str:
         """The version that serves the project."""

@@ -45,14 +45,14 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         connection: the queue's Redis.
     """
     metrics = Metrics()
-    registry = Registry(settings.model_dir)
-    queue, refreshes = TrainingQueue(connection, job_seconds=settings.job_seconds), refresh_queue(connection)
+    registry = Registry(settings.registry.model_dir)
+    queue, refreshes = TrainingQueue(connection, job_seconds=settings.queue.job_seconds), refresh_queue(connection)
     engine = Engine(settings, registry=registry, observer=metrics)
     connections = Connections(settings)
     live = LiveEvaluation(
-        settings.model_dir / "live",
+        settings.registry.model_dir / "live",
         label_studio=connections.label_studio,
-        max_pixels=settings.image_pixels,
+        max_pixels=settings.image.pixels,
     )
     routes = Routes(
         engine=engine,
@@ -61,17 +61,19 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         refreshes=refreshes,
         connections=connections,
         metrics=metrics,
-        admission=Admission(most=2 * settings.waiting),
+        admission=Admission(most=2 * settings.serving.waiting),
         live=live,
     )
     engine_gauges(metrics, engine)
     live_gauges(metrics, live)
 
-    follow = Watch(Follower(registry, connection, queue=refreshes).look, poll_s=settings.poll_seconds)
-    parts = (engine, live, _Sweeping((queue, refreshes)), *((follow,) if settings.refresh else ()))
+    follow = Watch(Follower(registry, connection, queue=refreshes).look, poll_s=settings.registry.poll_seconds)
+    parts = (engine, live, _Sweeping((queue, refreshes)), *((follow,) if settings.predictions.refresh else ()))
     app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lambda _: _running(parts))
     known_hosts = _known_hosts(settings)
-    app.add_middleware(Guard, user=settings.basic_auth_user, password=settings.basic_auth_pass, known_hosts=known_hosts)
+    app.add_middleware(
+        Guard, user=settings.backend.basic_auth_user, password=settings.backend.basic_auth_pass, known_hosts=known_hosts
+    )
     app.add_exception_handler(SamloopError, _sentence)
     app.add_exception_handler(RequestValidationError, _sentence)
     app.add_exception_handler(Exception, _sentence)
@@ -118,7 +120,7 @@ def _review_router(  # noqa: PLR0913 - all but one by name
     status: Callable[[int], dict[str, Any]],
     refreshes: TrainingQueue,
 ) -> APIRouter:
-    flags = Flags(settings.model_dir)
+    flags = Flags(settings.registry.model_dir)
     pages = Pages(
         registry=registry,
         connections=connections,
@@ -132,10 +134,10 @@ def _review_router(  # noqa: PLR0913 - all but one by name
         registry=registry,
         connections=connections,
         flags=flags,
-        crops=Crops(max_bytes=_CROPS_BYTES, max_pixels=settings.image_pixels),
+        crops=Crops(max_bytes=_CROPS_BYTES, max_pixels=settings.image.pixels),
         admission=Admission(most=_MOST_PICTURES, threads=_PICTURES_AT_ONCE),
         gate=Gate(
-            is_open=settings.basic_auth_user is None,
+            is_open=settings.backend.basic_auth_user is None,
             known_hosts=_known_hosts(settings),
         ),
         refreshes=refreshes,
@@ -144,7 +146,7 @@ def _review_router(  # noqa: PLR0913 - all but one by name
 
 def _known_hosts(settings: Settings) -> frozenset[str]:
     """The names that browsers know us by."""
-    return frozenset(str(urlsplit(url).hostname) for url in (settings.backend_url, settings.public_url) if url)
+    return frozenset(str(urlsplit(url).hostname) for url in (settings.backend.url, settings.backend.public_url) if url)
 
 
 class _Sweeping:

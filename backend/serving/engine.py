@@ -73,14 +73,16 @@ class Engine:
     def _load(self) -> None:
         settings = self._settings
         try:
-            base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
+            base = load_base(
+                settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
+            )
             slot = ModelSlot(base, self._registry)
             slot.look()
             with self._opening:
                 if self._stopped:
                     return
                 self._loaded = self._open(base, slot)
-                self._watch = Watch(slot.look, poll_s=settings.poll_seconds).start()
+                self._watch = Watch(slot.look, poll_s=settings.registry.poll_seconds).start()
             log.info("serving %s on %s", base.name, base.device, extra={"event": "base.loaded"})
         except SamloopError as failure:
             self._failure = failure
@@ -95,19 +97,20 @@ class Engine:
         settings = self._settings
         lanes = open_lanes(base, settings)
         store = open_store(settings, lane=lanes.encode)
-        embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image_pixels)
+        embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image.pixels)
         serving = Serving(
             embeddings=embeddings,
             lanes=lanes,
             observer=self._observer,
-            polygon_tolerance_px=settings.polygon_tolerance_px,
+            polygon_tolerance_px=settings.serving.polygon_tolerance_px,
             # On a CPU a click must not wait a second more for it unless somebody says so.
-            refines=settings.refine == "on" or (settings.refine == "auto" and base.device.type != "cpu"),
+            refines=settings.serving.refine == "on"
+            or (settings.serving.refine == "auto" and base.device.type != "cpu"),
         )
         prewarm = Prewarm(
             embeddings,
             traffic=lanes.traffic,
-            ahead=settings.prewarm,
+            ahead=settings.serving.prewarm,
             served=lambda project_id: slot.snapshot(project_id).predictor.base,
         ).start()
         batches = preannotation_of(settings, machine=serving, observer=self._observer)
@@ -140,7 +143,9 @@ class Engine:
         if self._loaded is not None:
             return self._loaded.slot.snapshot(project_id).version
         champion = self._registry.champion(project_id) if project_id is not None else None
-        return (champion and champion.version) or base_version(self._settings.model, device=self._settings.device)
+        return (champion and champion.version) or base_version(
+            self._settings.sam.model, device=self._settings.sam.device
+        )
 
 
 def open_lanes(base: BaseModel, settings: Settings) -> Lanes:
@@ -153,25 +158,25 @@ def open_lanes(base: BaseModel, settings: Settings) -> Lanes:
         return Lane(name, workers=workers, waiting=waiting, cores=cores, traffic=traffic, during=share_of_machine)
 
     return Lanes(
-        encode=lane("encode", waiting=settings.waiting),
-        decode=lane("decode", waiting=4 * settings.waiting),
+        encode=lane("encode", waiting=settings.serving.waiting),
+        decode=lane("decode", waiting=4 * settings.serving.waiting),
         traffic=traffic,
     )
 
 
 def open_store(settings: Settings, *, lane: Lane) -> EmbeddingStore:
     """Embeddings in the tiers that the settings describe."""
-    memory, disk = MemoryEmbeddings(settings.cache_mib << 20), DiskEmbeddings.of(settings)
+    memory, disk = MemoryEmbeddings(settings.cache.mib << 20), DiskEmbeddings.of(settings)
     return EmbeddingStore(memory=memory, disk=disk, lane=lane)
 
 
 def preannotation_of(settings: Settings, *, machine: Machine, observer: Observer) -> Preannotation:
     """What answers batches, as the settings have it."""
-    rules = AutomaticRules(points=settings.automatic_points, most=settings.automatic_regions)
+    rules = AutomaticRules(points=settings.serving.automatic_points, most=settings.serving.automatic_regions)
     return Preannotation(
         machine=machine,
         observer=observer,
-        automatic=rules if settings.automatic else None,
-        seconds=settings.batch_seconds,
-        polygon_tolerance_px=settings.polygon_tolerance_px,
+        automatic=rules if settings.serving.automatic else None,
+        seconds=settings.serving.batch_seconds,
+        polygon_tolerance_px=settings.serving.polygon_tolerance_px,
     )

@@ -20,9 +20,9 @@ class Annotation:
 def counting_annotations(task: Mapping[str, Any], *, annotators: str, exclusions: Exclusions) -> tuple[Annotation, ...]:
     """The annotations of the task that are learnt from, the latest one first; none: there is nothing.
 
-    `annotators` is one of config.ANNOTATORS. "latest": the one that was changed last; where the project marks ground
-    truth, that among it. "majority": of each annotator that one; an annotation without a region is a vote for no
-    object, as long as somebody drew one. Skipped ones and drafts never count.
+    `annotators` is one of backend.settings.bounds.ANNOTATORS. "latest": the one that was changed last; where the
+    project marks ground truth, that among it. "majority": of each annotator that one; an annotation without a
+    region is a vote for no object, as long as somebody drew one. Skipped ones and drafts never count.
     """
     submitted = list(_submitted(task, exclusions=exclusions))
     # ISO 8601 in UTC sorts as text; ids settle what an import has written in one instant.

@@ -237,9 +237,9 @@ def main() -> None:
         environ = {
             "LABEL_STUDIO_URL": studio.url,
             "LABEL_STUDIO_API_KEY": studio.token,
-            "SAMLOOP_MODEL": given.model or settings.model or "",
+            "SAMLOOP_MODEL": given.model or settings.sam.model or "",
         }
-        weights = settings.cache_dir / "weights"
+        weights = settings.cache.dir / "weights"
 
         def server(name: str) -> Any:
             return served(Path(work) / name, environ=environ, weights=weights)

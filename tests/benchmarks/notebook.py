@@ -217,7 +217,7 @@ def vit_b(nuclei: Path, folder: Path, *, images: int, epochs: int) -> list[str]:
 
 def mobile_sam(nuclei: Path, folder: Path, *, images: int, epochs: int) -> list[str]:
     """Seconds an epoch, and to the held-out IoU of the notebook's schedule."""
-    model = load_base("mobile-sam", cache_dir=Settings.from_env().cache_dir, device="cpu", dtype="float32").model
+    model = load_base("mobile-sam", cache_dir=Settings.from_env().cache.dir, device="cpu", dtype="float32").model
     race = Race(folder, nuclei / "images", "mobile-sam", *sides(nuclei, images))
     loop, seconds = race.notebook(epochs, model)
     ours: dict[int, float] = {}

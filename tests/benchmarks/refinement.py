@@ -102,7 +102,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, default=12, help="of each set")
     settings, objects = Settings.from_env(), parser.parse_args().objects
-    base = load_base(settings.model, cache_dir=settings.cache_dir, device=settings.device, dtype=settings.dtype)
+    base = load_base(
+        settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
+    )
     say("| set, prompt | n | IoU before | after | Boundary IoU before | after |\n| --- | --- | --- | --- | --- | --- |")
     for name, parts in (("coins and bricks", photographs()), ("nuclei", nuclei())):
         for kind, rows in measure(base, parts, objects=objects).items():

@@ -74,7 +74,7 @@ def site(nuclei: Path, folder: Path, *, epochs: int, objects: int = 0) -> Iterat
             label_studio_url=studio.url,
             label_studio_api_key=studio.token,
             model_dir=folder / "models",
-            train_seconds=86_400.0,
+            training_seconds=86_400.0,
             head="promptable",
             prewarm=0,
         )
@@ -87,8 +87,8 @@ def site(nuclei: Path, folder: Path, *, epochs: int, objects: int = 0) -> Iterat
             "LABEL_STUDIO_API_KEY": studio.token,
             "SAMLOOP_PREWARM": "0",
             "SAMLOOP_REFRESH": "0",
-            "MODEL_DIR": str(settings.model_dir),
-            "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
+            "MODEL_DIR": str(settings.registry.model_dir),
+            "SAMLOOP_CACHE_DIR": str(settings.cache.dir),
         }
         with tempfile.TemporaryDirectory() as temporary, served(Path(temporary) / "server", environ=environ) as server:
             _annotate_with(client, server.url, waiting[:_LIVE])
@@ -109,7 +109,7 @@ def _imported(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path) -> lis
 def _versions(
     client: LabelStudio, settings: Settings, tasks: Sequence[dict[str, Any]], *, epochs: tuple[int, int]
 ) -> Iterator[str]:
-    known = [each.version for each in Registry(settings.model_dir).versions(1)]
+    known = [each.version for each in Registry(settings.registry.model_dir).versions(1)]
     yield from known
     for number, (part, most) in enumerate(zip((tasks[:_FEW], tasks[_FEW:]), epochs, strict=True)):
         if not most:
@@ -117,7 +117,9 @@ def _versions(
         for task in part:
             client.create_annotation(task["id"], task["annotations"][0]["result"], lead_time=40.0)
         if number >= len(known):
-            found = train_project(1, settings=replace(settings, train_epochs=most), progress=_told, fence=lambda: None)
+            found = train_project(
+                1, settings=settings.changed(training_epochs=most), progress=_told, fence=lambda: None
+            )
             say(f"{found.version}: {found.reason}")
             yield str(found.version)
 
@@ -129,7 +131,7 @@ def _told(phase: str, **figures: object) -> None:
 
 def _many(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path, objects: int, *, settings: Settings) -> int:
     """A project with the last version as measured on so many objects, whether it learnt from their images or not."""
-    registry, project_id = Registry(settings.model_dir), int(client.create_project("many", CONFIG)["id"])
+    registry, project_id = Registry(settings.registry.model_dir), int(client.create_project("many", CONFIG)["id"])
     if registry.versions(project_id):
         return project_id
     workshop = Workshop.open(settings, config=config_of(settings), progress=_told)

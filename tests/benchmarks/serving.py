@@ -213,7 +213,7 @@ def over_http(base: BaseModel, settings: Settings) -> list[tuple[str, str, str]]
         served(
             Path(folder),
             environ={"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token, "SAMLOOP_PREWARM": "0"},
-            weights=settings.cache_dir / "weights",
+            weights=settings.cache.dir / "weights",
         ) as server,
         requests.Session() as session,
     ):
@@ -264,7 +264,7 @@ def main() -> None:
     keep_freed_memory()  # as `samloop` does
     measured, settings = commit(), Settings()
     exact, base = (
-        load_base("mobile-sam", cache_dir=settings.cache_dir, device="cpu", dtype=d) for d in ("float32", "auto")
+        load_base("mobile-sam", cache_dir=settings.cache.dir, device="cpu", dtype=d) for d in ("float32", "auto")
     )
     peak32, peak = peak_gflops(torch.float32), peak_gflops(base.encoder_dtype)
     rows = [

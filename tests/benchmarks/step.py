@@ -146,7 +146,7 @@ def main() -> None:
     keep_freed_memory()  # as `samloop` does
     measured, settings, one = commit(), Settings(), sample()
     exact, base = (
-        load_base("mobile-sam", cache_dir=settings.cache_dir, device="cpu", dtype=d) for d in ("float32", "auto")
+        load_base("mobile-sam", cache_dir=settings.cache.dir, device="cpu", dtype=d) for d in ("float32", "auto")
     )
     seen = encode(exact, COFFEE)
     prompts = first_prompts(one.objects, config=CONFIG, frame=SAM_FRAME, rng=np.random.default_rng(0))

@@ -32,7 +32,7 @@ _HELD_OUT = 5  # the last of so many
 
 def measured(images: int, *, steps: int) -> dict[str, Any]:
     """semantic_report of the last fifth of so many pictures, after so many steps on the others."""
-    base = load_base("mobile-sam", cache_dir=Settings.from_env().cache_dir, device="cpu")
+    base = load_base("mobile-sam", cache_dir=Settings.from_env().cache.dir, device="cpu")
     samples, embeddings = [], {}
     for picture in shapes(images):
         objects = tuple(LabelledMask.of(mask, label=label) for label, mask in picture.objects)

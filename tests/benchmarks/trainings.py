@@ -136,7 +136,7 @@ class Bench:
 def cache_without_embeddings(folder: Path) -> Path:
     """A cache folder that has the converted weights and nothing else: every image is encoded."""
     folder.mkdir(parents=True)
-    weights = Settings.from_env().cache_dir / "weights"
+    weights = Settings.from_env().cache.dir / "weights"
     weights.mkdir(parents=True, exist_ok=True)
     (folder / "weights").symlink_to(weights)
     return folder

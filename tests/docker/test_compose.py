@@ -66,9 +66,9 @@ def test_browsers_are_sent_to_addresses_that_are_published(compose: dict) -> Non
 
 
 def test_every_variable_of_the_compose_file_is_read_by_somebody(compose: dict) -> None:
-    from backend.settings import settings_fields
+    from backend.settings import settings_rows
 
-    known = {each.metadata["variable"] for each in settings_fields()}
+    known = {row.variable for row in settings_rows()}
     assert set(compose["services"]["backend"]["environment"]) <= known
 
 

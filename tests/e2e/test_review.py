@@ -43,7 +43,7 @@ def here(made: Reviewed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 def test_an_analyst_finds_what_got_tighter_flags_it_by_a_key_and_rolls_back(
     here: str, made: Reviewed, tmp_path: Path, width_px: int
 ) -> None:
-    registry, (_, version) = Registry(made.settings.model_dir), made.versions
+    registry, (_, version) = Registry(made.settings.registry.model_dir), made.versions
     registry.promote(made.project_id, version, reason="as the test wants it")
     with chromium(tmp_path / "profile", width_px=width_px) as browser:
         wait = WebDriverWait(browser, 30, poll_frequency=0.1)
@@ -70,12 +70,12 @@ def test_an_analyst_finds_what_got_tighter_flags_it_by_a_key_and_rolls_back(
         wait.until(lambda _: pressed.get_attribute("aria-pressed") == "true")
         assert "1 wrong" in browser.find_element(By.ID, "counts").text
         key = str(card.get_attribute("id")).removeprefix("m-")
-        assert [(each.key, each.verdict) for each in Flags(made.settings.model_dir).current(made.project_id)] == [
-            (key, "wrong")
-        ]
+        assert [
+            (each.key, each.verdict) for each in Flags(made.settings.registry.model_dir).current(made.project_id)
+        ] == [(key, "wrong")]
         browser.switch_to.active_element.send_keys("4")
         wait.until(lambda _: pressed.get_attribute("aria-pressed") == "false")
-        assert Flags(made.settings.model_dir).current(made.project_id) == ()
+        assert Flags(made.settings.registry.model_dir).current(made.project_id) == ()
 
         browser.switch_to.active_element.send_keys(Keys.ENTER)
         wait.until(lambda it: key in it.current_url and it.find_elements(By.ID, "wipe"))

@@ -1,7 +1,7 @@
 """A project with two published versions, made by real trainings of a tiny SAM on a Label Studio's annotations."""
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 from xml.sax.saxutils import quoteattr
@@ -53,7 +53,7 @@ def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, image
         device="cpu",
         model_dir=folder / "models",
         cache_dir=folder / "cache",
-        train_epochs=1,
+        training_epochs=1,
         label_studio_url=studio.url,
         label_studio_api_key=studio.token,
         poll_seconds=0.1,
@@ -62,7 +62,7 @@ def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, image
     verdict = Verdict(promote=False, reasons=("no certain gain over <i>tiny</i>",))
     with patch("finetuner.deciding.outcome.judge", lambda *_, **__: verdict):
         found = [
-            train_project(project_id, settings=replace(settings, train_epochs=epochs), progress=silent, fence=_ours)
+            train_project(project_id, settings=settings.changed(training_epochs=epochs), progress=silent, fence=_ours)
             for epochs in (1, 2)
         ]
     return Reviewed(project_id, settings, (str(found[0].version), str(found[1].version)), tiny_sam_dir.name)

@@ -50,7 +50,7 @@ def train_project(
     project_id: int, *, settings: Settings, progress: Callable[..., None], fence: Callable[[], None]
 ) -> Outcome:
     """Play a training of SECONDS_PLAYED seconds, or until all are told to finish, or what the project's id says."""
-    assert settings.redis_url == os.environ["REDIS_URL"]
+    assert settings.queue.redis_url == os.environ["REDIS_URL"]
     note("begin", project_id)
     if project_id == UNLEARNABLE:
         raise NothingToLearn("project 101 has 1 usable image; a training needs 2: annotate more")

@@ -53,8 +53,8 @@ def tiny_settings(tiny_sam_dir: Path, tmp_path: Path) -> Settings:
         device="cpu",
         model_dir=tmp_path / "models",
         cache_dir=tmp_path / "cache",
-        train_epochs=2,
-        train_seconds=60.0,
+        training_epochs=2,
+        training_seconds=60.0,
         head="promptable",
         forgetting=False,
     )

@@ -1,6 +1,5 @@
 """Adapters from an export to a checkpoint and back, by the functions that `samloop train` and `evaluate` call."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ def test_a_training_that_is_broken_off_ends_as_an_unbroken_one_is_measured_again
     method: str, rank: int, export: Path, tmp_path: Path, tiny_settings: Settings
 ) -> None:
     """The kill comes after two thirds of the run: the adapter has joined. The method comes from the settings."""
-    settings = replace(tiny_settings, save_seconds=1e-6, train_seconds=3600.0, method=method)
+    settings = tiny_settings.changed(save_seconds=1e-6, training_seconds=3600.0, method=method)
     images, out = tmp_path / "images", tmp_path / "out"
     unbroken = train_export(export, images, tmp_path / "unbroken", settings=settings, epochs=3)
 
@@ -54,11 +53,11 @@ def test_a_training_that_is_broken_off_ends_as_an_unbroken_one_is_measured_again
             assert told["candidate"][prompt][metric] == pytest.approx(value)
 
     # A manifest tells a base by its name: of a folder, that must be where weights are looked for.
-    (settings.cache_dir / "weights").mkdir(parents=True, exist_ok=True)
-    (settings.cache_dir / "weights" / manifest.base_model).symlink_to(str(settings.model))
-    stored = load_as_stored(str(out), cache_dir=settings.cache_dir)
+    (settings.cache.dir / "weights").mkdir(parents=True, exist_ok=True)
+    (settings.cache.dir / "weights" / manifest.base_model).symlink_to(str(settings.sam.model))
+    stored = load_as_stored(str(out), cache_dir=settings.cache.dir)
     exported = export_model(Origin(stored, manifest), how="onnx", out=tmp_path / "exported")
-    base = load_base(str(out), cache_dir=settings.cache_dir, device="cpu", dtype="float32")
+    base = load_base(str(out), cache_dir=settings.cache.dir, device="cpu", dtype="float32")
     with Image.open(images / "disc 0.png") as image:
         pixels, embedding = pixels_on_canvas(image, frame=SAM_FRAME), encode(base, image)
     session = onnxruntime.InferenceSession(exported / ENCODER_FILE, providers=["CPUExecutionProvider"])

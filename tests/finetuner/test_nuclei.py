@@ -28,7 +28,7 @@ LEARNT, HELD_OUT = slice(0, 16), slice(16, 24)
 def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir: Path) -> None:
     settings = Settings()  # the machine's own cache: weights are converted and images encoded once
     config = TrainConfig(decodes=300)
-    base = load_base("mobile-sam", cache_dir=settings.cache_dir, device="cpu")
+    base = load_base("mobile-sam", cache_dir=settings.cache.dir, device="cpu")
     embeddings = Embeddings(base, disk=DiskEmbeddings.of(settings), max_pixels=10_000_000)
     workshop = Workshop(base=base, embeddings=embeddings, config=config, exclusions=Exclusions(), progress=silent)
     tasks = [

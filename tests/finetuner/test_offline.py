@@ -3,7 +3,6 @@
 import html
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,15 +210,15 @@ def test_what_a_checkpoint_that_is_the_base_has_learnt_from_is_not_forgotten(
     export: Path, tmp_path: Path, tiny_settings: Settings
 ) -> None:
     """A project goes on from a checkpoint that was cross-validated on some of its images: all of that is told."""
-    weights = tiny_settings.cache_dir / "weights"  # where a checkpoint's base is looked up by its name
+    weights = tiny_settings.cache.dir / "weights"  # where a checkpoint's base is looked up by its name
     weights.mkdir(parents=True)
-    (weights / Path(str(tiny_settings.model)).name).symlink_to(str(tiny_settings.model))
+    (weights / Path(str(tiny_settings.sam.model)).name).symlink_to(str(tiny_settings.sam.model))
     all_tasks, images = json.loads(export.read_text()), tmp_path / "images"
     few = tmp_path / "few.json"
     few.write_text(json.dumps(all_tasks[:3]))
     first = train_export(few, images, tmp_path / "base", settings=tiny_settings, epochs=1)
     export.write_text(json.dumps(all_tasks[2:5]))
-    settings = replace(tiny_settings, model=str(tmp_path / "base"))
+    settings = tiny_settings.changed(model=str(tmp_path / "base"))
     second = train_export(export, images, tmp_path / "out", settings=settings, epochs=1)
     learnt = set(second.metrics["split"]["learnt"])
     assert learnt > set(first.metrics["split"]["learnt"])

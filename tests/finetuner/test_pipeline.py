@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def studio() -> Iterator[FakeLabelStudio]:
 
 @pytest.fixture
 def settings(studio: FakeLabelStudio, tiny_settings: Settings) -> Settings:
-    return replace(tiny_settings, label_studio_url=studio.url, label_studio_api_key=studio.token)
+    return tiny_settings.changed(label_studio_url=studio.url, label_studio_api_key=studio.token)
 
 
 @pytest.fixture
@@ -84,15 +83,15 @@ def test_a_project_becomes_a_version_that_can_be_served(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
-    outcome, told = _train(project, replace(settings, head="semantic"))
+    outcome, told = _train(project, settings.changed(head="semantic"))
     assert outcome.promoted
     assert outcome.reason.startswith("as the test wants it; the semantic head is not served: mean IoU")
-    registry = Registry(settings.model_dir)
+    registry = Registry(settings.registry.model_dir)
     champion = registry.champion(project)
     assert champion is not None
     assert champion.version == outcome.version
     manifest = registry.manifest(champion.version)
-    decoder_of(load_base(settings.model, cache_dir=settings.cache_dir), registry.folder(champion.version))
+    decoder_of(load_base(settings.sam.model, cache_dir=settings.cache.dir), registry.folder(champion.version))
 
     assert (manifest.project_id, manifest.parent, manifest.method) == (project, None, "decoder")
     assert {each["reason"]: each["count"] for each in manifest.excluded} == {
@@ -130,7 +129,7 @@ def test_the_next_training_is_compared_with_what_is_served(
     first, _ = _train(project, settings)
     monkeypatch.undo()
     second, _ = _train(project, settings)
-    registry = Registry(settings.model_dir)
+    registry = Registry(settings.registry.model_dir)
     assert second.version is not None
     manifest = registry.manifest(second.version)
     # The same annotations and the same seed: the same weights, so nothing is gained, and the champion stays.
@@ -181,8 +180,8 @@ def test_annotators_vote_where_the_settings_say_so(
             mask[2:12, x : x + 10] = True
         for who, mask in enumerate(masks, start=2):
             client.create_annotation(task["id"], [brush(mask, "Ring")], completed_by=who)
-    outcome, _ = _train(project, replace(settings, annotators="majority"))
-    manifest = Registry(settings.model_dir).manifest(outcome.version or "")
+    outcome, _ = _train(project, settings.changed(annotators="majority"))
+    manifest = Registry(settings.registry.model_dir).manifest(outcome.version or "")
     assert manifest.config["annotators"] == "majority"
     # Discs were drawn by one of three, rings by two of three; of the skipped task's image by both who count.
     assert {label: each["objects"] for label, each in manifest.metrics["data"]["labels"].items()} == {"Ring": 9}
@@ -216,7 +215,7 @@ def test_whoever_lost_the_lease_publishes_and_promotes_nothing(
 
     with pytest.raises(Unavailable, match="another worker"):
         _train(project, settings, fence=fence)
-    registry = Registry(settings.model_dir)
+    registry = Registry(settings.registry.model_dir)
     assert len(registry.versions(project)) == published
     assert registry.champion(project) is None
 
@@ -227,7 +226,7 @@ def test_a_candidate_that_was_overtaken_stays_a_challenger(
     monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
 
     def fence() -> None:
-        Registry(settings.model_dir).promote(project, None, reason="somebody rolled back meanwhile")
+        Registry(settings.registry.model_dir).promote(project, None, reason="somebody rolled back meanwhile")
 
     outcome, _ = _train(project, settings, fence=fence)
     assert not outcome.promoted
@@ -238,7 +237,7 @@ def test_an_image_that_is_gone_is_left_out(project: int, settings: Settings, stu
     studio._uploads.pop(next(path for path in studio._uploads if path.endswith("0.png")))
     outcome, _ = _train(project, settings)
     assert outcome.version is not None
-    excluded = Registry(settings.model_dir).manifest(outcome.version).excluded
+    excluded = Registry(settings.registry.model_dir).manifest(outcome.version).excluded
     assert any(each["reason"] == "its image cannot be used" and each["examples"][0]["why"] for each in excluded)
 
 
@@ -249,16 +248,16 @@ def test_without_annotations_there_is_nothing_to_learn(
     empty = int(client.create_project("empty", label_config)["id"])
     with pytest.raises(NothingToLearn, match="no usable image: a training needs at least two different"):
         _train(empty, settings)
-    assert Registry(settings.model_dir).versions(empty) == ()
+    assert Registry(settings.registry.model_dir).versions(empty) == ()
 
 
 def test_what_a_worker_lacks_is_named(project: int, settings: Settings) -> None:
     with pytest.raises(
         SettingsError, match="LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set where the worker runs"
     ):
-        _train(project, replace(settings, label_studio_api_key=None))
+        _train(project, settings.changed(label_studio_api_key=None))
     with pytest.raises(NotAuthorized, match=r"."):
-        _train(project, replace(settings, label_studio_api_key="wrong"))
+        _train(project, settings.changed(label_studio_api_key="wrong"))
 
 
 def test_a_champion_that_cannot_be_served_is_not_what_is_served(
@@ -266,10 +265,10 @@ def test_a_champion_that_cannot_be_served_is_not_what_is_served(
 ) -> None:
     monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
     first, _ = _train(project, settings)
-    registry = Registry(settings.model_dir)
+    registry = Registry(settings.registry.model_dir)
     assert first.version is not None
     weights: Path = registry.folder(first.version) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    base = load_base(settings.model, cache_dir=settings.cache_dir)
+    base = load_base(settings.sam.model, cache_dir=settings.cache.dir)
     served = pipeline._served(base, registry, registry.champion(project))
     assert (served.version, served.predictor) == (base.name, None)

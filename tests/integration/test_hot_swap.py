@@ -38,13 +38,13 @@ def settings(tiny_sam_dir: Path, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def registry(settings: Settings) -> Registry:
-    return Registry(settings.model_dir)
+    return Registry(settings.registry.model_dir)
 
 
 @pytest.fixture
 def publish(settings: Settings, registry: Registry) -> Publish:
     """`publish(project, seed)`: a new version of the project, its decoder a little other than the base's."""
-    base = load_base(settings.model, cache_dir=settings.cache_dir, device="cpu")
+    base = load_base(settings.sam.model, cache_dir=settings.cache.dir, device="cpu")
 
     def make(project_id: int, seed: int) -> str:
         generator = torch.Generator().manual_seed(seed)
@@ -124,7 +124,7 @@ def test_a_promotion_is_served_within_two_seconds_and_a_rollback_too(
 def test_after_a_swap_to_a_version_with_a_semantic_head_batches_come_back_labelled_without_a_prompt(
     client: TestClient, registry: Registry, settings: Settings
 ) -> None:
-    base = load_base(settings.model, cache_dir=settings.cache_dir, device="cpu")
+    base = load_base(settings.sam.model, cache_dir=settings.cache.dir, device="cpu")
     head = new_head(base, labels=("Coin", "Dropped from the config"))
     for weight in (head.last, head.last_bias):
         weight.data.zero_()

@@ -89,8 +89,8 @@ def harness(
             | path
             | {
                 "REDIS_URL": redis_url,
-                "MODEL_DIR": str(settings.model_dir),
-                "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
+                "MODEL_DIR": str(settings.registry.model_dir),
+                "SAMLOOP_CACHE_DIR": str(settings.cache.dir),
                 "SAMLOOP_MODEL": str(tiny_sam_dir),
                 "BASIC_AUTH_USER": AUTH[0],
                 "BASIC_AUTH_PASS": AUTH[1],

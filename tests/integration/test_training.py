@@ -178,7 +178,7 @@ def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_h
         label_studio_api_key=studio.token,
         refresh=False,
     )
-    registry = Registry(settings.model_dir)
+    registry = Registry(settings.registry.model_dir)
     with TestClient(create_app(settings, connection=connect(redis_url))) as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         picture = next(iter(LabelStudio(studio.url, studio.token).tasks(project_id)))["data"]["image"]
@@ -195,7 +195,7 @@ def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_h
             registry.promote(project_id, manifest.version, reason="to look at what is served")
         wait_until(lambda: clicked(client, project_id, picture)[0] == manifest.version)
         _, served = clicked(client, project_id, picture)
-    base = load_base(settings.model, cache_dir=settings.cache_dir, device="cpu")
+    base = load_base(settings.sam.model, cache_dir=settings.cache.dir, device="cpu")
     tuned = predictor_of(base, registry.folder(manifest.version))
     data = requests.get(
         f"{studio.url}{picture}", headers={"Authorization": f"Token {studio.token}"}, timeout=60

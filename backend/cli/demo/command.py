@@ -24,7 +24,7 @@ def demo(
     from backend.cli.demo.story import run_demo
 
     settings = Settings.from_env()
-    setup_logging(settings.log_level)
+    setup_logging(settings.backend.log_level)
     outcome = run_demo(settings, once=once, port=port, label_studio_port=label_studio_port, directory=directory)
     if outcome is not None:
         print_json(outcome.to_json())

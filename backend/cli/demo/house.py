@@ -45,7 +45,7 @@ class House:
 
     def __init__(self, settings: Settings, *, directory: Path, port: int, label_studio_port: int) -> None:
         directory = directory.absolute()
-        user, password = settings.basic_auth_user, settings.basic_auth_pass
+        user, password = settings.backend.basic_auth_user, settings.backend.basic_auth_pass
         self.basic_auth = (user, password) if user and password else None
         self.directory, self.port = directory, port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"

@@ -47,7 +47,7 @@ class DiskEmbeddings:
     @classmethod
     def of(cls, settings: Settings) -> "DiskEmbeddings":
         """The tier that this machine's server, trainings and commands share."""
-        return cls(settings.cache_dir / "embeddings", max_bytes=settings.disk_mib << 20)
+        return cls(settings.cache.dir / "embeddings", max_bytes=settings.cache.disk_mib << 20)
 
     def __contains__(self, key: EmbeddingKey) -> bool:
         """Whether there is a file; it may still turn out to be damaged."""

@@ -54,7 +54,7 @@ def create_flask_app(settings: Settings, *, connection: Redis) -> flask.Flask:
     ours = create_app(settings, connection=connection)
     loop = _live(ours)
     routes: Routes = ours.state.routes
-    expected = credentials(settings.basic_auth_user, settings.basic_auth_pass)
+    expected = credentials(settings.backend.basic_auth_user, settings.backend.basic_auth_pass)
     if IS_1X:
         from backend.server.label_studio_ml.manager import SamManager
 

@@ -60,8 +60,8 @@ def _as_at_first(made: Reviewed, client: TestClient) -> Iterator[None]:
     """No flags, the base model served, an analyst without a name."""
     yield
     client.cookies.clear()
-    (made.settings.model_dir / "review" / str(made.project_id) / "flags.jsonl").unlink(missing_ok=True)
-    registry = Registry(made.settings.model_dir)
+    (made.settings.registry.model_dir / "review" / str(made.project_id) / "flags.jsonl").unlink(missing_ok=True)
+    registry = Registry(made.settings.registry.model_dir)
     champion = registry.champion(made.project_id)
     if champion is not None and champion.version is not None:
         registry.promote(made.project_id, None, reason="the test is over")
@@ -121,7 +121,7 @@ def test_the_overview_tells_what_is_served_the_verdict_and_the_trend(
     client: TestClient, here: str, made: Reviewed
 ) -> None:
     page = unescape(_page(client, here))
-    champion = Registry(made.settings.model_dir).champion(made.project_id)  # that of a test before, if any
+    champion = Registry(made.settings.registry.model_dir).champion(made.project_id)  # that of a test before, if any
     assert ("nothing was promoted yet" if champion is None else f"(decision {champion.number})") in page
     assert "Kept as a challenger" in page
     assert "no certain gain over <i>tiny</i>" in page
@@ -134,7 +134,7 @@ def test_the_overview_tells_how_good_the_masks_are_in_peoples_hands(
 ) -> None:
     assert "Live evaluation" not in _page(client, here)
     masks = [[made.versions[1], HOSTILE, 0.875, 0.625, True], [made.versions[1], "Disc", 0.5, 0.25, False]]
-    ledger = made.settings.model_dir / "live" / str(made.project_id) / "annotations.jsonl"
+    ledger = made.settings.registry.model_dir / "live" / str(made.project_id) / "annotations.jsonl"
     ledger.parent.mkdir(parents=True, exist_ok=True)
     told = {"k": "done", "a": 5, "at": "2026-11-23T12:00:00Z", "lead_s": 3.25, "m": masks}
     ledger.write_text(json.dumps(told) + "\n")
@@ -151,7 +151,7 @@ def test_the_overview_tells_how_good_the_masks_are_in_peoples_hands(
 def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
     client: TestClient, here: str, made: Reviewed
 ) -> None:
-    manifest = Registry(made.settings.model_dir).manifest(made.versions[1])
+    manifest = Registry(made.settings.registry.model_dir).manifest(made.versions[1])
     page = unescape(_page(client, f"{here}/versions"))
     assert page.index(made.versions[1]) < page.index(made.versions[0]), "the newest first"
     assert f"{manifest.metrics['candidate']['box']['iou']:.3f}" in page
@@ -170,9 +170,9 @@ def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
 def test_masks_come_with_outlines_figures_and_links_in_the_order_asked_for(
     client: TestClient, here: str, made: Reviewed, review_studio: FakeLabelStudio
 ) -> None:
-    folder = Registry(made.settings.model_dir).folder(made.versions[1])
+    folder = Registry(made.settings.registry.model_dir).folder(made.versions[1])
     objects = {each.key: each for each in read_review(folder)}
-    assert Registry(made.settings.model_dir).manifest(made.versions[1]).files[REVIEW_FILE]
+    assert Registry(made.settings.registry.model_dir).manifest(made.versions[1]).files[REVIEW_FILE]
     for sort, figure in [
         ("tightened", lambda o: o.drawn["box", "base"].boundary_iou - o.drawn["box", "candidate"].boundary_iou),
         ("worsened", lambda o: o.drawn["box", "candidate"].boundary_iou - o.drawn["box", "base"].boundary_iou),
@@ -201,7 +201,7 @@ def test_a_picture_is_sent_at_the_size_it_is_shown_and_only_once_in_sight(
 ) -> None:
     page = _page(client, f"{here}/masks")
     assert page.count("<img ") == page.count('loading="lazy"') == 6
-    folder = Registry(made.settings.model_dir).folder(made.versions[1])
+    folder = Registry(made.settings.registry.model_dir).folder(made.versions[1])
     item = next(each for each in read_review(folder) if each.key == _keys(page)[0])
     crop = client.get(f"{here}/crops/{made.versions[1]}/{item.key}/160")
     assert crop.headers["content-type"] == "image/webp"
@@ -277,7 +277,7 @@ def test_what_is_loose_or_wrong_goes_to_a_tab_of_label_studio(
     client: TestClient, here: str, made: Reviewed, review_studio: FakeLabelStudio
 ) -> None:
     assert client.post(f"{here}/queue", data={"version": made.versions[1]}, headers=OURS).status_code == 404
-    folder = Registry(made.settings.model_dir).folder(made.versions[1])
+    folder = Registry(made.settings.registry.model_dir).folder(made.versions[1])
     chosen = {each.task_id: each.key for each in read_review(folder)}
     verdicts = dict(zip(sorted(chosen), ["wrong", "accept", "too loose", "too tight"], strict=False))
     for task_id, verdict in verdicts.items():
@@ -299,7 +299,7 @@ def test_the_data_page_shows_what_was_left_out_and_where_a_model_and_a_person_di
     assert "the annotator skipped the task" in page
     assert "6 objects" in page
     assert HOSTILE in page
-    folder = Registry(made.settings.model_dir).folder(made.versions[1])
+    folder = Registry(made.settings.registry.model_dir).folder(made.versions[1])
     doubt = {each.key: each.drawn["box", "candidate"] for each in read_review(folder)}
     shown = re.findall(r"masks/[^/]+/([0-9a-f]+)\?prompt=box&sort=disagreeing", page)
     conviction = [doubt[key].predicted_iou - doubt[key].iou for key in shown]
@@ -310,7 +310,7 @@ def test_the_data_page_shows_what_was_left_out_and_where_a_model_and_a_person_di
 def test_promoting_and_rolling_back_on_the_page_changes_what_is_served(
     client: TestClient, here: str, made: Reviewed
 ) -> None:
-    registry, version = Registry(made.settings.model_dir), made.versions[1]
+    registry, version = Registry(made.settings.registry.model_dir), made.versions[1]
     number = _number(registry, made)
     asked = unescape(_page(client, f"{here}/decide?version={version}"))
     assert "Promote v2" in asked
@@ -348,7 +348,7 @@ def test_another_sites_page_changes_nothing(client: TestClient, here: str, made:
         "verdict": "wrong",
         "analyst": "Eve",
         "reason": "x",
-        "number": str(_number(Registry(made.settings.model_dir), made)),
+        "number": str(_number(Registry(made.settings.registry.model_dir), made)),
     }
     for headers in ({}, {"Origin": "http://evil.example"}, {**OURS, "Sec-Fetch-Site": "cross-site"}):
         answer = client.post(f"{here}/{path}", data=fields, headers=headers, follow_redirects=False)
@@ -389,7 +389,7 @@ def test_a_body_that_is_no_form_is_refused(client: TestClient, here: str) -> Non
 
 def test_with_credentials_nobody_sees_a_page_without_them(made: Reviewed, redis: Redis, here: str) -> None:
     settings = replace(
-        made.settings, basic_auth_user="ada", basic_auth_pass="secret", model_dir=made.settings.model_dir
+        made.settings, basic_auth_user="ada", basic_auth_pass="secret", model_dir=made.settings.registry.model_dir
     )
     client = TestClient(create_app(settings, connection=redis), base_url="http://127.0.0.1:9090")
     assert client.get(here).status_code == 401
@@ -408,7 +408,7 @@ def test_a_version_of_before_says_that_it_kept_no_masks(
     made: Reviewed, client: TestClient, here: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As every version is that was published before masks were kept."""
-    registry = Registry(made.settings.model_dir)
+    registry = Registry(made.settings.registry.model_dir)
     old = registry.manifest(made.versions[0])
     weights = (registry.folder(made.versions[0]) / "model.safetensors").read_bytes()
     manifest = registry.publish(78, weights=weights, manifest=replace(old, project_id=78, metrics={}, excluded=()))

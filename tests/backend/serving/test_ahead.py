@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,8 +255,8 @@ def test_a_whole_project_is_embedded_and_what_is_left_out_says_why(house: House)
 
 
 def test_the_settings_decide_how_many(settings: Settings) -> None:
-    assert Settings.from_env({"SAMLOOP_PREWARM": "0"}).prewarm == 0
-    assert replace(settings, prewarm=5).prewarm == 5
+    assert Settings.from_env({"SAMLOOP_PREWARM": "0"}).serving.prewarm == 0
+    assert settings.changed(prewarm=5).serving.prewarm == 5
 
 
 def test_images_that_wait_for_the_encoder_are_bounded_in_bytes(house: House, base: BaseModel) -> None:

@@ -18,7 +18,7 @@ from backend.settings import Settings
 @pytest.fixture
 def made(tiny_sam_dir: Path, tmp_path: Path) -> Engine:
     settings = Settings(model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
-    return Engine(settings, registry=Registry(settings.model_dir), observer=Metrics())
+    return Engine(settings, registry=Registry(settings.registry.model_dir), observer=Metrics())
 
 
 def running() -> set[threading.Thread]:

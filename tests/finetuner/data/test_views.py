@@ -17,7 +17,8 @@ from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
-from finetuner.config import MOST_VIEWS, TrainConfig
+from backend.settings.bounds import VIEWS as VIEWS_BOUNDS
+from finetuner.config import TrainConfig
 from finetuner.data import dataset
 from finetuner.data.dataset import Embeddings, Sample
 from finetuner.data.objects import LabelledMask
@@ -72,7 +73,7 @@ def test_a_margin_only_adds_background(mask: np.ndarray) -> None:
 
 def test_the_views_differ_and_the_first_is_the_image_itself() -> None:
     assert VIEWS[0].is_identity
-    assert len({each.name for each in VIEWS}) == len(VIEWS) == MOST_VIEWS
+    assert len({each.name for each in VIEWS}) == len(VIEWS) == VIEWS_BOUNDS.highest
 
 
 def test_a_window_that_shows_no_object_is_not_looked_through() -> None:
@@ -83,9 +84,9 @@ def test_a_window_that_shows_no_object_is_not_looked_through() -> None:
     assert sample.viewed(View(is_mirrored=True, extent=0.8)).view == View(is_mirrored=True)
 
 
-@pytest.mark.parametrize("views", [0, MOST_VIEWS + 1])
+@pytest.mark.parametrize("views", [0, 9])
 def test_as_many_views_as_there_are(views: int) -> None:
-    with pytest.raises(ValueError, match=rf"views={views} is not from 1 to {MOST_VIEWS}"):
+    with pytest.raises(ValueError, match=rf"views={views} is not from 1 to 8"):
         TrainConfig(views=views)
 
 

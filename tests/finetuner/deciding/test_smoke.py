@@ -52,7 +52,7 @@ def test_a_decoder_that_forgot_what_a_plain_shape_is_has_faults() -> None:
     from backend.sam.loading import load_base
     from backend.settings import Settings
 
-    base = load_base("mobile-sam", cache_dir=Settings().cache_dir, device="cpu")
+    base = load_base("mobile-sam", cache_dir=Settings().cache.dir, device="cpu")
     plain = base_predictor(base)
     broken = Predictor(base, copy.deepcopy(plain.decoder), version="candidate")
     with torch.no_grad():

@@ -59,8 +59,8 @@ def _launched(export: Path, out: Path, *, settings: Settings, **environ: str) ->
         os.environ
         | environ
         | {
-            "SAMLOOP_MODEL": settings.model,
-            "SAMLOOP_CACHE_DIR": str(settings.cache_dir),
+            "SAMLOOP_MODEL": settings.sam.model,
+            "SAMLOOP_CACHE_DIR": str(settings.cache.dir),
             "SAMLOOP_DEVICE": "cpu",
             "SAMLOOP_TRAIN_SECONDS": "3600",
             "SAMLOOP_FORGETTING": "0",
@@ -98,7 +98,7 @@ def _weights(folder: Path) -> torch.Tensor:
 def test_two_processes_train_as_one_although_one_of_them_was_killed(
     export: Path, tmp_path: Path, tiny_base: BaseModel, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = replace(tiny_settings, train_seconds=3600.0, images_per_step=2)
+    settings = tiny_settings.changed(training_seconds=3600.0, images_per_step=2)
     in_float32 = replace(config_of(settings), precision="float32")
     monkeypatch.setattr("finetuner.offline.config_of", lambda _: in_float32)
     one, two = tmp_path / "one", tmp_path / "two"

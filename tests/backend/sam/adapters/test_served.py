@@ -189,7 +189,7 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
         cache_dir=tmp_path / "cache",
         poll_seconds=0.1,
     )
-    registry, task = Registry(settings.model_dir), {"id": 1, "data": {"image": picture()}}
+    registry, task = Registry(settings.registry.model_dir), {"id": 1, "data": {"image": picture()}}
     prompt = Prompt(clicks=(Click(x_px=38.4, y_px=32.0),))
     base = Predictor(tiny_base, decoder_of(tiny_base, None), version="base")
     away = Redis(unix_socket_path=str(tmp_path / "nobody.sock"))

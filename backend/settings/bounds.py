@@ -1,0 +1,40 @@
+"""The values that a setting may have: one source for the settings, the command line and the trainings."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A range of numbers, both ends included."""
+
+    lowest: float
+    highest: float
+
+    def __contains__(self, value: float) -> bool:
+        """Whether the value lies in the range; NaN lies in none."""
+        return self.lowest <= value <= self.highest
+
+    def __str__(self) -> str:
+        """Both ends, as a sentence about a value ends: "from 1 to 25"."""
+        return f"from {self.lowest} to {self.highest}"
+
+
+OBJECTS_PER_STEP = Bounds(1, 25)
+IMAGES_PER_STEP = Bounds(1, 1024)
+EPOCHS = Bounds(1, 1000)
+TRAINING_SECONDS = Bounds(1, 86400)
+VIEWS = Bounds(1, 8)
+REPLAY = Bounds(0, 0.9)  # at 1 a training would never see the project's own images
+
+Method = Literal["decoder", "lora", "conv-lora"]
+Head = Literal["semantic", "promptable"]
+METHODS: tuple[str, ...] = get_args(Method)
+HEADS: tuple[str, ...] = get_args(Head)
+STARTS = ("base", "served")
+LOSSES = ("bce-dice", "focal-dice", "structure")
+UNLABELLED = ("background", "unknown")
+ANNOTATORS = ("latest", "majority")
+PRESETS = ("auto", "cpu", "8gb", "24gb", "80gb")
+PRECISIONS = ("auto", "float32", "bfloat16")
+DEVICES = ("auto", "cpu", "cuda", "mps")

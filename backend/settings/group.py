@@ -1,0 +1,98 @@
+"""What a group of settings is: frozen values, each with its variable, its text and whether it is a secret."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class Row(NamedTuple):
+    """A setting as the settings table shows it."""
+
+    variable: str
+    default: str
+    text: str
+
+
+class SettingsGroup(BaseSettings):
+    """A part of the settings. Constructed directly it reads no variable; `read` does, from the mapping it is given."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=False,
+        validate_by_name=True,
+        validate_by_alias=True,
+        hide_input_in_errors=True,  # it may be a secret
+        case_sensitive=True,
+        env_ignore_empty=True,  # as compose files write an absent variable
+        enable_decoding=False,  # lists are separated as `parsing` says, not written as JSON
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Code that constructs a group means its defaults, whatever the environment holds."""
+        return (init_settings,)
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> tuple[Self | None, list[str]]:
+        """The group as the variables decide it, or None and every fault of it, as sentences that hide secrets."""
+        texts = _Variables(cls, environ)()
+        try:
+            return cls(**texts), []
+        except ValidationError as fault:
+            return None, [
+                cls._sentence(str(error["loc"][0]), texts, error.get("ctx", {}).get("error", error["msg"]))
+                for error in fault.errors(include_url=False)
+            ]
+
+    @classmethod
+    def rows(cls) -> list[Row]:
+        """The settings of the group as the table shows them, in the order of the fields."""
+        return [Row(_variable(field), _default(field), field.description or "") for field in cls.model_fields.values()]
+
+    @classmethod
+    def _sentence(cls, variable: str, texts: Mapping[str, str], why: object) -> str:
+        secrets = {_variable(field) for field in cls.model_fields.values() if not field.repr}
+        text = texts[variable]
+        shown = "***" if variable in secrets or "@" in text else repr(text[:200])
+        return f"{variable}={shown} {why}"
+
+
+def setting(variable: str, text: str, *, default: Any, secret: bool = False, shown: str | None = None) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """A field of a group: its variable, what it decides, and its default.
+
+    A function may make the default; `shown` is then what the table shows for it.
+    """
+    more: dict[str, Any] = {"validation_alias": variable, "description": text, "repr": not secret}
+    if shown is not None:
+        more["json_schema_extra"] = {"shown": shown}
+    return Field(default_factory=default, **more) if callable(default) else Field(default, **more)
+
+
+class _Variables(EnvSettingsSource):
+    """The environment that is given, not the process's."""
+
+    def __init__(self, group: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        super().__init__(group)
+        self.env_vars = {name: text for name, text in environ.items() if text}
+
+
+def _variable(field: FieldInfo) -> str:
+    return str(field.validation_alias)
+
+
+def _default(field: FieldInfo) -> str:
+    if isinstance(field.json_schema_extra, dict):
+        return str(field.json_schema_extra["shown"])
+    return "" if field.default in (None, (), PydanticUndefined) else str(field.default)

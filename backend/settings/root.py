@@ -1,0 +1,99 @@
+"""One frozen Settings, read from the environment once; every fault is told at once.
+
+The settings table is made from the fields of the groups (`samloop settings`; a test holds the documentation to it).
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.errors import SettingsError
+from backend.settings.answering import CacheSettings, ImageSettings, SamSettings, ServingSettings
+from backend.settings.group import Row, SettingsGroup
+from backend.settings.learning import PredictionsSettings, TrainingSettings
+from backend.settings.outside import BackendSettings, LabelStudioSettings, QueueSettings, RegistrySettings
+
+
+class Settings(BaseModel):
+    """All that the environment decides. Secrets are not in its repr.
+
+    `Settings(sam_model="mobile-sam", disk_mib=64)` names single settings: by group and field, or by the field alone
+    where no other group has such a field. What is not named has its default: only `from_env` reads the environment.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    label_studio: LabelStudioSettings = Field(default_factory=LabelStudioSettings)
+    backend: BackendSettings = Field(default_factory=BackendSettings)
+    queue: QueueSettings = Field(default_factory=QueueSettings)
+    registry: RegistrySettings = Field(default_factory=RegistrySettings)
+    sam: SamSettings = Field(default_factory=SamSettings)
+    cache: CacheSettings = Field(default_factory=CacheSettings)
+    serving: ServingSettings = Field(default_factory=ServingSettings)
+    image: ImageSettings = Field(default_factory=ImageSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    predictions: PredictionsSettings = Field(default_factory=PredictionsSettings)
+
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401 - the fields of the groups check their types
+        super().__init__(**_in_groups(values))
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read the environment; an empty variable counts as absent.
+
+        Raises:
+            SettingsError: naming every value that cannot be used.
+        """
+        environ = os.environ if environ is None else environ
+        groups: dict[str, SettingsGroup | None] = {}
+        faults: list[str] = []
+        for name, group in _groups().items():
+            groups[name], group_faults = group.read(environ)
+            faults += group_faults
+        if bool(environ.get("BASIC_AUTH_USER")) != bool(environ.get("BASIC_AUTH_PASS")):
+            faults.append("BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both or neither")
+        if faults:
+            raise SettingsError("; ".join(faults))
+        return cls(**groups)
+
+    def changed(self, **values: Any) -> Self:  # noqa: ANN401 - as the constructor
+        """The same settings but for these values, which are named and checked as the constructor's."""
+        groups = {name: dict(getattr(self, name)) for name in _groups()}
+        for name, fields in _in_groups(values).items():
+            groups[name] |= dict(fields)
+        return type(self)(**groups)
+
+
+def settings_rows() -> list[Row]:
+    """Every setting as the settings table shows it."""
+    return [row for group in _groups().values() for row in group.rows()]
+
+
+def setting_names() -> dict[str, tuple[str, str]]:
+    """Every name that the constructor knows for a setting, with the group and the field that it means."""
+    pairs = [(name, field) for name, group in _groups().items() for field in group.model_fields]
+    alone = [field for _, field in pairs]
+    return {f"{group}_{field}": (group, field) for group, field in pairs} | {
+        field: (group, field) for group, field in pairs if alone.count(field) == 1
+    }
+
+
+def _groups() -> dict[str, type[SettingsGroup]]:
+    return {
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, SettingsGroup)
+    }
+
+
+def _in_groups(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the name of their group; whole groups stay what they are."""
+    names = setting_names()
+    sorted_values: dict[str, Any] = {name: value for name, value in values.items() if name not in names}
+    for name, value in values.items():
+        if name in names:
+            group, field = names[name]
+            sorted_values.setdefault(group, {})[field] = value
+    return sorted_values

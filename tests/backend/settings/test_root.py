@@ -1,0 +1,81 @@
+"""One frozen Settings, every fault told at once."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from backend.errors import SettingsError
+from backend.settings import Settings, settings_rows
+from backend.settings.root import setting_names
+
+
+def test_an_empty_environment_gives_usable_defaults() -> None:
+    settings = Settings.from_env({})
+    assert settings.registry.model_dir.is_absolute()
+    assert settings.queue.redis_url is None
+    assert settings.sam.device == "auto"
+
+
+def test_an_empty_variable_counts_as_absent_as_compose_files_write_them() -> None:
+    assert Settings.from_env({"LABEL_STUDIO_API_KEY": "", "SAMLOOP_CACHE_MIB": ""}) == Settings.from_env({})
+
+
+def test_every_fault_of_every_group_is_told_at_once_with_the_value_met() -> None:
+    with pytest.raises(SettingsError) as fault:
+        Settings.from_env({"LABEL_STUDIO_URL": "studio", "SAMLOOP_CACHE_MIB": "lots", "SAMLOOP_DEVICE": "tpu"})
+    for part in ("LABEL_STUDIO_URL='studio'", "SAMLOOP_CACHE_MIB='lots'", "SAMLOOP_DEVICE='tpu'", "auto, cpu"):
+        assert part in str(fault.value)
+
+
+def test_secrets_show_neither_in_the_repr_nor_in_a_fault() -> None:
+    environ = {"LABEL_STUDIO_API_KEY": "s3cret", "REDIS_URL": "redis://:s3cret@host", "BASIC_AUTH_USER": "u"}
+    with pytest.raises(SettingsError, match="go together") as fault:
+        Settings.from_env(environ | {"REDIS_URL": "http://:s3cret@host"})
+    assert "s3cret" not in str(fault.value)
+    assert "s3cret" not in repr(Settings.from_env(environ | {"BASIC_AUTH_PASS": "s3cret"}))
+
+
+def test_code_names_settings_without_their_groups() -> None:
+    settings = Settings(disk_mib=64, label_studio_url="http://studio:8080/", cache_dir="/cache")
+    assert (settings.cache.disk_mib, settings.cache.dir) == (64, Path("/cache"))
+    assert settings.label_studio.url == "http://studio:8080"
+
+
+def test_code_that_makes_settings_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMLOOP_VIEWS", "3")
+    assert Settings().training.views == 1
+    assert Settings.from_env().training.views == 3
+
+
+def test_a_change_keeps_the_other_settings_of_its_group_and_is_checked() -> None:
+    settings = Settings(views=2, api_key="k").changed(replay=0.5)
+    assert (settings.training.views, settings.training.replay, settings.label_studio.api_key) == (2, 0.5, "k")
+    with pytest.raises(ValidationError, match="from 1 to 8"):
+        settings.changed(views=9)
+
+
+def test_a_name_that_is_no_setting_is_refused() -> None:
+    with pytest.raises(ValidationError, match="vews"):
+        Settings(vews=2)
+
+
+def test_a_refused_value_is_not_shown_since_it_may_be_a_secret() -> None:
+    with pytest.raises(ValidationError) as fault:
+        Settings(redis_url="http://:s3cret@queue", api_key=["s3cret"])
+    assert "s3cret" not in str(fault.value)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().training.views = 2
+
+
+def test_no_short_name_of_a_setting_is_a_groups_name() -> None:
+    assert not set(setting_names()) & set(Settings.model_fields)
+
+
+def test_the_table_holds_every_setting_once_and_shows_no_folder_of_this_machine() -> None:
+    rows = settings_rows()
+    assert len({row.variable for row in rows}) == len(rows) == 54
+    assert all(row.text and not row.default.startswith("/") for row in rows)
