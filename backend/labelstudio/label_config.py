@@ -1,5 +1,6 @@
 """The labelling interface of a project: which image it shows, and which controls draw on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 20
 MOST_CONTROLS = 256
 MOST_TOLERANCE_PX = 100.0
+_LABELS = "labels"
 _TRUE = frozenset({"1", "true", "yes"})
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsTag:
+    """A <Labels> tag: its labels go to regions of controls that have none of their own, as a result of the same id."""
+
+    from_name: str
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +37,8 @@ class Control:
     `is_smart`: the editor has a tool of it whose regions are prompts; so it has unless the tag says `smart="false"`.
     `is_skipped`, `score_threshold`, `polygon_tolerance_px`: its attributes `model_skip`, `model_score_threshold` (in
     [0, 1]; regions that score less are left out) and `model_polygon_tolerance_px`. `predicted`: for each name in a
-    label's `predicted_values`, that label.
+    label's `predicted_values`, that label. `labels_beside`: the <Labels> tags that name its regions, where it has no
+    labels of its own; `labels` then holds theirs.
     """
 
     kind: str
@@ -39,6 +50,7 @@ class Control:
     score_threshold: float = 0.0
     polygon_tolerance_px: float | None = None
     predicted: tuple[tuple[str, str], ...] = ()
+    labels_beside: tuple[LabelsTag, ...] = ()
 
     @property
     def shape(self) -> Shape:
@@ -47,8 +59,12 @@ class Control:
 
     @property
     def has_labels(self) -> bool:
-        """Whether its regions carry a label: <BrushLabels> as against <Brush>."""
+        """Whether its regions carry a label themselves: <BrushLabels> as against <Brush>."""
         return self.kind.endswith("labels")
+
+    def labels_tag(self, label: str | None) -> LabelsTag | None:
+        """Return the <Labels> tag beside it that has this label; None where there is none."""
+        return next((tag for tag in self.labels_beside if label in tag.labels), None)
 
     def label_for(self, name: str | None) -> str | None:
         """Return the label of this control that a prompt's label, or a class of a model, is called by here.
@@ -83,16 +99,22 @@ def parse_label_config(xml: str) -> LabelConfig:
     drawing = [tag for tag in root.iter() if is_drawing(_kind(tag))]
     if len(drawing) > MOST_CONTROLS:
         raise BadInput(f"the label config has {len(drawing)} controls, and {MOST_CONTROLS} are the most")
+    beside = [tag for tag in root.iter() if _kind(tag) == _LABELS and _is_on(tag, image_name)]
     controls = tuple(
-        _control(tag, image_name)
+        _control(tag, image_name, beside=() if _kind(tag).endswith(_LABELS) else beside)
         for tag in drawing
-        if tag.get("name") and image_name in tag.get("toName", "").split(",")
+        if _is_on(tag, image_name)
     )
     return LabelConfig(image_name, image_key, controls)
 
 
-def _control(tag: "Element", image_name: str) -> Control:
-    labels = [(label, child) for child in tag.iter("Label") if (label := _label(child))]
+def _is_on(tag: "Element", image_name: str) -> bool:
+    return bool(tag.get("name")) and image_name in tag.get("toName", "").split(",")
+
+
+def _control(tag: "Element", image_name: str, *, beside: Sequence["Element"]) -> Control:
+    tags = [LabelsTag(other.get("name", ""), tuple(label for label, _ in _labels(other))) for other in beside]
+    labels = [pair for source in (tag, *beside) for pair in _labels(source)]
     predicted = [
         (name.strip(), label)
         for label, child in labels
@@ -110,7 +132,13 @@ def _control(tag: "Element", image_name: str) -> Control:
         score_threshold=_number(tag, "model_score_threshold", "score_threshold", most=1.0) or 0.0,
         polygon_tolerance_px=_number(tag, "model_polygon_tolerance_px", most=MOST_TOLERANCE_PX),
         predicted=tuple(predicted),
+        labels_beside=tuple(tags),
     )
+
+
+def _labels(tag: "Element") -> list[tuple[str, "Element"]]:
+    """The names of its labels in results, with their tags."""
+    return [(label, child) for child in tag.iter("Label") if (label := _label(child))]
 
 
 def _number(tag: "Element", *names: str, most: float) -> float | None:

@@ -4,15 +4,15 @@ Regions are known again by their ids: Label Studio's editor keeps the id of a re
 suggestion or the prediction that it came from.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import BadInput
-from backend.labelstudio.controls.regions import mask_of_region, region_of
+from backend.labelstudio.controls.regions import Region, regions_of
+from backend.labelstudio.controls.shape import Size
 from backend.masks.metrics import boundary_iou, iou
 
-Region = Mapping[str, Any]
 UNLABELLED = "(none)"
 _LONGEST_NAME = 100
 
@@ -49,15 +49,13 @@ def given_by_prediction(prediction: Mapping[str, Any]) -> dict[str, Given]:
     return {
         region_id: Given(region=region, version=version, shown=True)
         for region_id, region in _by_id(prediction.get("result"))
-        if version_of(region)
+        if region.model_version
     }
 
 
 def version_of(region: Region) -> str | None:
     """The version in `meta.model_version`, which every region of ours carries."""
-    meta = region.get("meta")
-    told = meta.get("model_version") if isinstance(meta, Mapping) else None
-    return told[:_LONGEST_NAME] if isinstance(told, str) and told else None
+    return region.model_version[:_LONGEST_NAME] if region.model_version else None
 
 
 def region_ids(annotation: Mapping[str, Any]) -> list[str]:
@@ -86,10 +84,8 @@ def _pair(given: Given, submitted: Region | None, *, max_pixels: int) -> Compare
         if submitted is None:
             return Compared(version=given.version, label=label, iou=0.0, boundary_iou=0.0, untouched=False)
         height_px, width_px = _size(given.region, max_pixels=max_pixels)
-        ours, theirs = (
-            mask_of_region(each, height_px=height_px, width_px=width_px, rectangles_are_masks=True)
-            for each in (given.region, submitted)
-        )
+        size = Size(height_px, width_px)
+        ours, theirs = given.region.mask(size), submitted.mask(size)
         submitted_label = _label(submitted)
         return Compared(
             version=given.version,
@@ -103,7 +99,7 @@ def _pair(given: Given, submitted: Region | None, *, max_pixels: int) -> Compare
 
 
 def _size(region: Region, *, max_pixels: int) -> tuple[int, int]:
-    sides = region.get("original_height"), region.get("original_width")
+    sides = region.json.get("original_height"), region.json.get("original_width")
     match sides:
         case (int(height_px), int(width_px)) if min(sides) > 0 and height_px * width_px <= max_pixels:
             return height_px, width_px
@@ -111,11 +107,11 @@ def _size(region: Region, *, max_pixels: int) -> tuple[int, int]:
 
 
 def _label(region: Region) -> str:
-    return (region_of(region).label or UNLABELLED)[:_LONGEST_NAME]
+    return (region.label or UNLABELLED)[:_LONGEST_NAME]
 
 
 def _by_id(result: object) -> Iterator[tuple[str, Region]]:
-    regions: Sequence[object] = result if isinstance(result, list) else ()
-    for region in regions:
-        if isinstance(region, Mapping) and isinstance(region.get("id"), str):
-            yield region["id"], region
+    for region in regions_of(result):
+        region_id = region.json.get("id")
+        if isinstance(region_id, str):
+            yield region_id, region

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from backend.errors import NotFound, SamloopError, Unavailable
 from backend.files.durable import make_inside
 from backend.ids import find_project_id
+from backend.labelstudio.controls.regions import region_of
 from backend.labelstudio.webhook import AnnotationChange
 from backend.live.comparing import Given, compare, given_by_prediction, region_ids, version_of
 from backend.live.ledger import Ledger, Pending
@@ -120,7 +121,7 @@ class LiveEvaluation:
 
     def sent(self, project_id: int, regions: Sequence[Mapping[str, Any]]) -> None:
         """Remember the regions of an answer, without holding it up."""
-        ours = [region for region in regions if version_of(region)]
+        ours = [region for region in regions if region_of(region).model_version]
         try:
             if ours:
                 self._answers.put_nowait((project_id, ours))
@@ -231,7 +232,8 @@ class LiveEvaluation:
         prediction = _by_number(task.get("predictions"), annotation.get("parent_prediction"))
         given = given_by_prediction(prediction) if prediction is not None else {}
         # What a click made of a predicted mask was given later than the prediction, under the same id.
-        for region_id, region in self._sent_in(project_id).recall(region_ids(annotation)).items():
+        for region_id, sent in self._sent_in(project_id).recall(region_ids(annotation)).items():
+            region = region_of(sent)
             given[region_id] = Given(region=region, version=version_of(region) or "", shown=region_id in given)
         return compare(annotation, given, max_pixels=self._max_pixels)
 

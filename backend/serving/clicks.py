@@ -124,6 +124,7 @@ class Serving:
                 model_version=snapshot.version,
                 polygon_tolerance_px=self._polygon_tolerance_px,
                 region_id=output.region_id,
+                is_interactive=True,
             )
         ]
         score = task_score([mask.score for mask in masks])

@@ -1,13 +1,13 @@
 """Label Studio's tasks to objects. What cannot be learnt from is left out, its reason logged and counted."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
-from backend.labelstudio.controls.regions import UnusableRegion, mask_of_region
+from backend.labelstudio.controls.regions import Region, UnusableRegion, regions_of
+from backend.labelstudio.controls.shape import Size
 from finetuner.config import Rules
 from finetuner.data.annotators import Annotation, counting_annotations
 from finetuner.data.consensus import Drawing, majority
@@ -15,7 +15,7 @@ from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
 
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-_NOT_DRAWN = frozenset({"labels", "choices", "textarea", "rating", "number", "taxonomy"})
+_NOT_DRAWN = frozenset({"choices", "textarea", "rating", "number", "taxonomy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +88,21 @@ def _drawn(  # noqa: PLR0913 - all by name
     rules: Rules,
     exclusions: Exclusions,
 ) -> Iterator[LabelledMask]:
-    named = _labels_by_region(annotation.regions)
-    for region in annotation.regions:
-        if isinstance(region, Mapping) and region.get("type") in _NOT_DRAWN:
+    for result in annotation.regions:
+        if not isinstance(result, Mapping):
+            exclusions.add("a region that is no object", task=task.task_id, annotation=annotation.annotation_id)
+    size = Size(height_px, width_px)
+    for region in regions_of(annotation.regions):
+        if region.kind in _NOT_DRAWN:
             continue  # says something of the image or of another region; draws nothing itself
-        place = region.get("id") if isinstance(region, Mapping) else None
         try:
-            label = _label(region, named=named, labels=rules.labels)
-            mask = mask_of_region(
-                region, height_px=height_px, width_px=width_px, rectangles_are_masks=rules.rectangles_are_masks
-            )
+            mask = region.mask(size, rectangles_are_masks=rules.rectangles_are_masks)
+            label = _label(region, labels=rules.labels)
             _check_area(mask, min_object_px=rules.min_object_px)
         except UnusableRegion as fault:
-            exclusions.add(fault.reason, task=task.task_id, annotation=annotation.annotation_id, region=place)
+            exclusions.add(
+                fault.reason, task=task.task_id, annotation=annotation.annotation_id, region=region.json.get("id")
+            )
         else:
             yield LabelledMask.of(mask, label=label)
 
@@ -115,31 +117,11 @@ def _image_uri(data: object, *, image_key: str | None) -> str | None:
     return next((text for text in texts if text.lower().split("?d=")[-1].split("?")[0].endswith(_IMAGE_ENDINGS)), None)
 
 
-def _labels_by_region(regions: Sequence[Any]) -> dict[object, str]:
-    """Labels that stand in a region of their own (a `Labels` tag beside a `Brush`), by the id that both share."""
-    found: dict[object, str] = {}
-    for region in regions:
-        if not isinstance(region, Mapping) or region.get("type") != "labels":
-            continue
-        if (label := _first_label(region)) and isinstance(region.get("id"), str):
-            found.setdefault(region["id"], label)
-    return found
-
-
-def _label(region: object, *, named: Mapping[object, str], labels: frozenset[str]) -> str | None:
-    if not isinstance(region, Mapping):
-        raise UnusableRegion("a region that is no object")
-    place = region.get("id")
-    label = _first_label(region) or (named.get(place) if isinstance(place, str) else None)
+def _label(region: Region, *, labels: frozenset[str]) -> str | None:
+    label = region.label
     if label is not None and labels and label not in labels:
         raise UnusableRegion(f"its label {label[:40]!r} is not in the labelling configuration")
     return label
-
-
-def _first_label(region: Mapping[str, Any]) -> str | None:
-    value = region.get("value")
-    given = value.get(str(region.get("type"))) if isinstance(value, Mapping) else None
-    return given[0] if isinstance(given, list) and given and isinstance(given[0], str) else None
 
 
 def _check_area(mask: Bool[np.ndarray, "h w"], *, min_object_px: int) -> None:

@@ -66,7 +66,8 @@ def semantic_output(config: LabelConfig, *, label: str | None) -> Output | None:
         BadInput: no control can take a mask.
     """
     control = output_control(config, label=label)
-    if label is not None and control.has_labels and control.labels and control.label_for(label) is None:
+    is_labelled = control.has_labels or bool(control.labels_beside)
+    if label is not None and is_labelled and control.labels and control.label_for(label) is None:
         return None
     return Output(control, label_on(control, label))
 
@@ -76,8 +77,10 @@ def label_on(control: Control, label: str | None) -> str | None:
 
     A label that the control does not know gives the control's first: the annotator sees it and can change it, while the
     editor does not show a region of such a control without a label at all. Where the config lists no labels, they come
-    from the task's data, and the prompt's is one of them.
+    from the task's data, and the prompt's is one of them. A control without labels of its own takes those of the
+    <Labels> tags beside it.
     """
     if not control.has_labels:
-        return None
+        # Of a <Labels> tag beside the control, which a region may do without.
+        return control.label_for(label)
     return control.label_for(label) or (control.labels[0] if control.labels else label)

@@ -1,7 +1,7 @@
 """What stands on an image, whatever drew it: from Label Studio's JSON to a region's shape, label and mask."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,12 @@ from jaxtyping import Bool
 
 from backend.errors import BadInput
 from backend.labelstudio.controls.shape import Shape, Size, UnusableRegion, Value
-from backend.labelstudio.controls.shapes import shape_of_kind
+from backend.labelstudio.controls.shapes import SHAPES, shape_of_kind
 
 __all__ = ["Region", "UnusableRegion", "mask_of_region", "region_of", "regions_of"]
 
 _LONGEST_ID = 200
+_LABELS = "labels"  # the type of what a <Labels> tag says of a region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +25,13 @@ class Region:
         kind: its `type`, such as "brushlabels".
         shape: what it draws; None for a kind that draws nothing samloop knows.
         json: as Label Studio wrote it.
+        beside: a further result of the same id, which carries its label.
     """
 
     kind: str
     shape: Shape | None
     json: Mapping[str, Any] = field(repr=False)
+    beside: "Region | None" = None
 
     @property
     def value(self) -> Value:
@@ -56,14 +59,14 @@ class Region:
 
     @property
     def label(self) -> str | None:
-        """Its first label; None where it carries none.
+        """Its first label, its own or the one beside it; None where it carries none.
 
         Raises:
             UnusableRegion: it has no value, or its label is not text.
         """
         labels = self.value.get(self.kind) or self.value.get("labels")
         if not isinstance(labels, list) or not labels:
-            return None
+            return self.beside.label if self.beside is not None else None
         if not isinstance(labels[0], str):
             raise UnusableRegion(f"a region's label is {type(labels[0]).__name__}, not text")
         return labels[0]
@@ -108,16 +111,51 @@ class Region:
 
 
 def region_of(result: Mapping[str, Any]) -> Region:
-    """Return one result of Label Studio's as a region."""
-    kind = str(result.get("type"))
-    return Region(kind=kind, shape=shape_of_kind(kind), json=result)
+    """Return one result of Label Studio's as a region.
+
+    A value that holds a mask is that mask's, whatever its `type` says: with "Keep label selected" the editor saves an
+    accepted mask under the type of the prompt as well.
+    """
+    kind, shape = str(result.get("type")), shape_of_kind(result.get("type"))
+    value = result.get("value")
+    if shape is not None and shape.point is not None and isinstance(value, Mapping):
+        shape = next((mask for mask in SHAPES.values() if mask.is_mask and mask.field in value), shape)
+    return Region(kind=kind, shape=shape, json=result)
 
 
 def regions_of(results: object) -> Iterator[Region]:
-    """Yield the regions of a `result`; what is no object in it is passed over."""
-    for result in results if isinstance(results, list | tuple) else ():
-        if isinstance(result, Mapping):
-            yield region_of(result)
+    """Yield the regions of a `result`, each once; what is no object in it is passed over.
+
+    Label Studio writes a region as several results of one id: what is drawn, and a `labels` result where a <Labels> tag
+    stands beside the control, or the same mask again under a second control. They are one region with one label.
+    """
+    rows = [row for row in results if isinstance(row, Mapping)] if isinstance(results, list | tuple) else []
+    groups: dict[object, list[Region]] = {}
+    for number, row in enumerate(rows):
+        # Without an id a result is a region of its own.
+        groups.setdefault(row["id"] if isinstance(row.get("id"), str) else number, []).append(region_of(row))
+    for group in groups.values():
+        drawn = [region for region in group if not _is_beside(region, group)]
+        beside = next((region for region in group if region not in drawn and _is_labelled(region)), None)
+        for region in drawn:
+            yield replace(region, beside=beside)
+
+
+def _is_beside(region: Region, group: Sequence[Region]) -> bool:
+    """Whether this result says something of another one of its id, and draws nothing itself."""
+    if region.kind == _LABELS:
+        return True
+    is_misnamed = region.shape is not None and region.shape is not shape_of_kind(region.kind)
+    return is_misnamed and any(
+        other.shape is region.shape and shape_of_kind(other.kind) is other.shape for other in group
+    )
+
+
+def _is_labelled(region: Region) -> bool:
+    try:
+        return region.label is not None
+    except UnusableRegion:
+        return False
 
 
 def mask_of_region(

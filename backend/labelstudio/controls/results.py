@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from backend.labelstudio.label_config import Control
+from backend.labelstudio.label_config import Control, LabelsTag
 
 POLYGON_TOLERANCE_PX = 0.5
 
@@ -22,6 +22,7 @@ def regions_of_mask(  # noqa: PLR0913 - a region has that many fields, each by i
     model_version: str,
     polygon_tolerance_px: float = POLYGON_TOLERANCE_PX,
     region_id: str | None = None,
+    is_interactive: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the regions of one mask over the upright image, as `control` draws them.
 
@@ -32,6 +33,9 @@ def regions_of_mask(  # noqa: PLR0913 - a region has that many fields, each by i
     Each `id` is unique; `region_id`, where given, is the first region's, which in Label Studio's editor takes the place
     of the region of that id. `meta.model_version` names the model: both survive to the annotation that is submitted,
     and nothing else that tells an interactive mask's origin does. `score` is cut to [0, 1].
+
+    Where the label is that of a <Labels> tag beside the control, a `labels` result of the same id follows each region,
+    as Label Studio stores it; not if `is_interactive`, for then the editor adds it by itself.
     """
     write = control.shape.write
     if write is None or not mask.any() or _score(score) < control.score_threshold:
@@ -39,10 +43,18 @@ def regions_of_mask(  # noqa: PLR0913 - a region has that many fields, each by i
     own = control.polygon_tolerance_px
     values = write(mask, tolerance_px=polygon_tolerance_px if own is None else own)
     more = {"score": score, "model_version": model_version, "height_px": mask.shape[0], "width_px": mask.shape[1]}
-    return [
+    regions = [
         _region(value, control=control, label=label, region_id=None if number else region_id, **more)
         for number, value in enumerate(values)
     ]
+    tag = None if is_interactive or control.has_labels else control.labels_tag(label)
+    if tag is None:
+        return regions
+    return [result for region in regions for result in (region, _label_result(region, tag, label=label))]
+
+
+def _label_result(region: dict[str, Any], tag: LabelsTag, *, label: str | None) -> dict[str, Any]:
+    return region | {"from_name": tag.from_name, "type": "labels", "value": region["value"] | {"labels": [label]}}
 
 
 def prediction(regions: Sequence[dict[str, Any]], *, model_version: str, score: float | None = None) -> dict[str, Any]:

@@ -49,6 +49,19 @@ def test_a_mask_that_is_submitted_as_it_was_given_is_untouched(kind: str) -> Non
     assert unknown == 0
 
 
+def test_an_accepted_mask_that_is_saved_again_under_its_prompts_type_is_untouched() -> None:
+    """With "Keep label selected" the editor adds this second result of the same id."""
+    given = region(square())
+    again = given | {
+        "type": "keypointlabels",
+        "from_name": "kp",
+        "value": {**given["value"], "keypointlabels": ["Coin"]},
+    }
+    for results in ([given, again], [again, given]):
+        (found,), unknown = compare(annotation(*results), shown(given), max_pixels=MOST)
+        assert (found.untouched, unknown) == (True, 0)
+
+
 @drawn(dx=st.integers(0, 30), side=st.integers(1, 25))
 def test_a_changed_mask_has_the_two_masks_iou_and_boundary_iou(dx: int, side: int) -> None:
     given, changed = region(square()), square(dx, side_px=side)

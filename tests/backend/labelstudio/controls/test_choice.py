@@ -3,7 +3,7 @@
 import pytest
 
 from backend.errors import BadInput
-from backend.labelstudio.controls.choice import label_on, output_control, output_of
+from backend.labelstudio.controls.choice import Output, label_on, output_control, output_of, semantic_output
 from backend.labelstudio.controls.regions import region_of
 from backend.labelstudio.controls.shape import Size
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
@@ -103,3 +103,17 @@ def test_what_refines_a_region_stays_on_its_control_under_its_id() -> None:
     gone = Drawn(region_of({"id": "old", "from_name": "renamed", "type": "polygonlabels"}), size)
     output = output_of(LabelledPrompt("Coin", Prompt(box=Box(0.0, 0.0, 1.0, 1.0)), refines=gone), project)
     assert (output.control.from_name, output.region_id) == ("brush", "old")
+
+
+def test_a_label_of_a_labels_tag_goes_to_the_controls_beside_it() -> None:
+    project = config(
+        '<Labels name="kind" toName="image"><Label value="Cell"/></Labels>',
+        tag("Brush", "paint", labels=""),
+        tag("BrushLabels", "tag", labels='<Label value="Vessel"/>'),
+    )
+    for label, name in (("Cell", "paint"), ("Vessel", "tag")):
+        control = output_control(project, label=label)
+        assert (control.from_name, label_on(control, label)) == (name, label)
+        assert semantic_output(project, label=label) == Output(control, label)
+    assert label_on(output_control(project, label="Cell"), "Gone") is None
+    assert semantic_output(project, label="Gone") is None

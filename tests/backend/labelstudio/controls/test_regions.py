@@ -12,7 +12,8 @@ import pytest
 from fakes.regions import brush_region
 from PIL import Image
 
-from backend.labelstudio.controls.regions import UnusableRegion, mask_of_region
+from backend.labelstudio.controls.regions import UnusableRegion, mask_of_region, regions_of
+from backend.labelstudio.controls.shape import Size
 from backend.labelstudio.label_config import Control
 
 PAYLOADS = Path(__file__).resolve().parents[3] / "data" / "payloads"
@@ -138,3 +139,49 @@ def test_what_is_no_mask_of_this_image_is_refused_with_the_reason(unusable: Any,
     with pytest.raises(UnusableRegion, match=reason) as caught:
         mask(unusable)
     assert caught.value.reason == str(caught.value)
+
+
+CELL = {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0}
+
+
+def test_a_label_of_a_labels_tag_is_that_of_the_region_with_its_id() -> None:
+    drawn = region("rectangle", CELL, id="d1", from_name="box")
+    named = region("labels", CELL | {"labels": ["Cell"]}, id="d1", from_name="kind")
+    for results in ([drawn, named], [named, drawn]):
+        (found,) = regions_of(results)
+        assert (found.shape.name, found.label, found.from_name) == ("rectangle", "Cell", "box")
+        assert found.beside.from_name == "kind"
+
+
+def test_a_regions_own_label_goes_before_the_one_beside_it() -> None:
+    drawn = region("rectanglelabels", CELL | {"rectanglelabels": ["Own"]}, id="d1")
+    (found,) = regions_of([region("labels", CELL | {"labels": ["Beside"]}, id="d1"), drawn])
+    assert found.label == "Own"
+
+
+def test_labels_of_other_ids_say_nothing_of_a_region() -> None:
+    (found,) = regions_of([region("brush", {"rle": []}, id="a"), region("labels", {"labels": ["Cell"]}, id="b")])
+    assert found.label is None
+
+
+@pytest.mark.parametrize("prompt", ["keypointlabels", "rectanglelabels"])
+def test_a_mask_saved_again_under_the_type_of_its_prompt_is_one_region(prompt: str) -> None:
+    """With "Keep label selected" Label Studio's editor adds such a result when a mask is accepted."""
+    drawn = np.random.default_rng(0).random((12, 16)) > 0.5
+    ours = brush_region(
+        drawn, control=Control("brush", "b", "i"), label=None, score=1.0, model_version="v", region_id="r"
+    )
+    again = ours | {"type": prompt, "from_name": "kp", "value": ours["value"] | {prompt: ["Coin"]}}
+    for results in ([ours, again], [again, ours]):
+        (found,) = regions_of(results)
+        assert (found.kind, found.label) == ("brush", "Coin")
+    (alone,) = regions_of([again])
+    assert alone.label == "Coin"
+    assert np.array_equal(alone.mask(Size(height_px=12, width_px=16)), drawn)
+
+
+def test_regions_without_an_id_and_shapes_of_one_id_stay_apart() -> None:
+    brush, box = region("brush", {"rle": []}), region("rectangle", CELL)
+    assert len(list(regions_of([brush, brush]))) == 2
+    assert len(list(regions_of([brush | {"id": "a"}, box | {"id": "a"}, None, 5]))) == 2
+    assert list(regions_of("no list")) == []

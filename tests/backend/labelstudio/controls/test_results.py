@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pytest
-from fakes.regions import brush_region
+from fakes.regions import brush_region, control_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from backend.labelstudio.controls.regions import mask_of_region
+from backend.labelstudio.controls.regions import mask_of_region, regions_of
 from backend.labelstudio.controls.results import prediction, regions_of_mask
 from backend.labelstudio.label_config import Control
 from backend.labelstudio.rle import decode_mask
@@ -184,3 +184,33 @@ def test_an_ellipse_on_a_flat_image_is_in_per_cent_of_the_sides_it_lies_along() 
     assert (value["x"], value["y"]) == pytest.approx((25, 50), abs=0.5)
     assert (value["radiusX"], value["radiusY"]) == pytest.approx((10, 25), rel=0.05)
     assert value["rotation"] == pytest.approx(20, abs=2)
+
+
+LABELS_TAG = (
+    '<View><Labels name="kind" toName="image"><Label value="Cell"/><Label value="Other"/></Labels>'
+    '<Image name="image" value="$image"/><Brush name="paint" toName="image"/>'
+    '<BrushLabels name="tag" toName="image"><Label value="Vessel"/></BrushLabels></View>'
+)
+
+
+def test_a_label_of_a_labels_tag_follows_its_mask_under_the_same_id() -> None:
+    control = control_of(LABELS_TAG, "brush")
+    drawn, named = regions_of_mask(MASK, control=control, label="Cell", score=0.9, model_version="v1")
+    assert (drawn["type"], drawn["from_name"]) == ("brush", "paint")
+    assert (named["id"], named["type"], named["from_name"]) == (drawn["id"], "labels", "kind")
+    assert named["value"]["labels"] == ["Cell"]
+    (read,) = regions_of([drawn, named])
+    assert (read.label, read.model_version) == ("Cell", "v1")
+
+
+def test_an_interactive_answer_leaves_that_result_to_the_editor() -> None:
+    control = control_of(LABELS_TAG, "brush")
+    told = {"control": control, "label": "Cell", "score": 0.9, "model_version": "v1"}
+    assert [result["type"] for result in regions_of_mask(MASK, is_interactive=True, **told)] == ["brush"]
+
+
+@pytest.mark.parametrize("label", ["Vessel", None])
+def test_a_label_that_no_labels_tag_has_is_not_written_beside(label: str | None) -> None:
+    control = control_of(LABELS_TAG, "brush")
+    found = regions_of_mask(MASK, control=control, label=label, score=0.9, model_version="v1")
+    assert [result["type"] for result in found] == ["brush"]
