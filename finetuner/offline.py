@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from backend.errors import BadInput, NotFound
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
+from backend.registry.figures import Evaluation, MaskFigures
 from backend.sam.loading import trained_of
 from backend.sam.predictor import Predictor, predictor_of
 from backend.settings import Settings
@@ -21,7 +21,7 @@ from finetuner.data.dataset import Sample, assemble
 from finetuner.data.folds import fair_images, unseen_images
 from finetuner.deciding.candidate import Served, learnt_images
 from finetuner.deciding.outcome import Compared
-from finetuner.measuring.comparison import compared_json
+from finetuner.measuring.comparison import comparison
 from finetuner.measuring.evaluation import Measured, measure
 from finetuner.presets import config_of
 from finetuner.progress import Progress, silent
@@ -104,14 +104,14 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
     champion: Path | None = None,
     clicks: int = CLICKS,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Measure the base model, and the checkpoint beside it, on the export's held-out images.
 
     Returns:
-        What `samloop evaluate --json` prints; "candidate" and "difference" are None without a checkpoint. With a
-        champion, the checkpoint that it should beat, "served" and "difference_to_served" are its figures. Images that
-        the checkpoint has learnt from are left out, and from the comparison with the champion those that it has learnt
-        from; where that would leave too few they are measured, and "note" says what that is worth.
+        `candidate` and `difference` are None without a checkpoint. With a champion, the checkpoint that it should beat,
+        `served` and `difference_to_served` are its figures. Images that the checkpoint has learnt from are left out,
+        and from the comparison with the champion those that the champion has learnt from. Where that would leave too
+        few they are measured, and `note` says what that is worth.
 
     Raises:
         BadInput: the export is none.
@@ -145,7 +145,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
 
     plain = measured(base_predictor(base))
     if checkpoint is None:
-        return {**compared_json(plain, None, found=None), "note": None}
+        return Evaluation(**dict(comparison(plain, None, intervals=None)))
     found = {name: measured(predictor) for name, predictor in tuned.items()}
     compared = Compared(
         base_name=base.name,
@@ -155,19 +155,18 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
         served=found.get("served"),
         fair_images=fair,
     )
-    figures = compared.figures(config, calibration=tuned["candidate"].calibration)
-    for name, folder in (("candidate", checkpoint), ("served", champion)):
-        if folder is not None:
-            figures[name]["semantic"] = _semantic(folder, held_out, predictor=tuned[name], workshop=workshop)
-    return {
-        **figures,
-        "note": "; ".join((*note, *told)) or None,
+    semantic = {
+        name: _semantic(folder, held_out, predictor=tuned[name], workshop=workshop)
+        for name, folder in (("candidate", checkpoint), ("served", champion))
+        if folder is not None
     }
+    figures = compared.figures(config, calibration=tuned["candidate"].calibration).with_semantic(**semantic)
+    return Evaluation(**dict(figures), note="; ".join((*note, *told)) or None)
 
 
 def _semantic(
     folder: Path, samples: Sequence[Sample], *, predictor: Predictor, workshop: Workshop
-) -> dict[str, float] | None:
+) -> MaskFigures | None:
     """How well the checkpoint's head finds labels, whether it is served or not; None where it has none."""
     head = trained_of(workshop.base, folder).semantic
     if head is None:
@@ -180,7 +179,7 @@ def _semantic(
         unlabelled=workshop.config.unlabelled,
     )
     report = semantic_report(found)
-    return None if report is None else report["mean"]
+    return None if report is None else report.mean
 
 
 def image_path(images: Path, uri: str) -> Path:

@@ -144,5 +144,5 @@ def _promote(  # noqa: PLR0913 - all by name
             verdict.sentence,
             extra={"event": "checkpoint.challenger", "version": version, "project_id": project_id},
         )
-    told = {**verdict.to_json(), "version": version, "evaluation": dict(candidate.manifest.metrics)}
+    told = {**verdict.to_json(), "version": version, "evaluation": candidate.manifest.metrics.to_json()}
     return Outcome(version=version, promoted=verdict.promote, verdict=told, reason=verdict.sentence)

@@ -3,17 +3,24 @@
 import importlib.metadata
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
+from backend.registry.calibration import Calibration
 from backend.registry.checkpoint import REPORT_FILE, Manifest
+from backend.registry.metrics import (
+    CheckpointMetrics,
+    EndedAt,
+    Fold,
+    ForgettingMetrics,
+    SplitMetrics,
+    TrainingSeconds,
+)
 from backend.registry.review_file import REVIEW_FILE
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
-from backend.sam.scoring import Calibration
 from backend.sam.semantic.head import with_semantic
 from finetuner.context import Workshop
 from finetuner.data.dataset import Dataset, Sample, assemble
@@ -24,7 +31,7 @@ from finetuner.deciding.promotion import Verdict
 from finetuner.deciding.smoke import faults
 from finetuner.measuring.comparison import differences
 from finetuner.measuring.evaluation import Measured, measure
-from finetuner.measuring.forgetting import forgetting_json
+from finetuner.measuring.forgetting import measure_forgetting
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
 from finetuner.presets import peak_mib
@@ -69,21 +76,21 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
     compared = compared.scored_by(calibration)
     semantic = _semantic(kept, dataset, unfinished=unfinished, workshop=workshop)
     verdict = _verdict(compared, semantic, workshop=workshop)
-    metrics = compared.figures(config, calibration=calibration) | {
-        **({} if calibration is None else {"calibration": calibration.to_json()}),
-        "seconds": _seconds(trained, began_s=began),
-        "memory_mib": peak_mib(),
-        "processes": workshop.processes.count,
-        "ended_at": trained.ended_at[-1],
-        "split": _split_json(dataset, trained, start=start, base_learnt=workshop.base_learnt),
-        "start": start.to_json(),
-        "curves": trained.curves.to_json(),
-        "data": data.to_json(),
-        **({} if semantic is None else semantic.to_json()),
-        **_forgetting(kept, workshop=workshop),
-    }
-    if semantic is not None:
-        metrics["candidate"]["semantic"] = semantic.mean
+    figures = compared.figures(config, calibration=calibration)
+    metrics = CheckpointMetrics(
+        **dict(figures if semantic is None else figures.with_semantic(candidate=semantic.mean)),
+        calibration=calibration,
+        seconds=_seconds(trained, began_s=began),
+        memory_mib=peak_mib(),
+        processes=workshop.processes.count,
+        ended_at=trained.ended_at[-1],
+        split=_split_metrics(dataset, trained, start=start, base_learnt=workshop.base_learnt),
+        start=start.metrics(),
+        curves=trained.curves.metrics(),
+        data=data.metrics(),
+        semantic=None if semantic is None else semantic.metrics(),
+        forgetting=_forgetting(kept, workshop=workshop),
+    )
     manifest = _manifest(dataset, trained.method, metrics=metrics, verdict=verdict, served=served, workshop=workshop)
     weights = _weights(trained.method, semantic)
     page = checkpoint_page(
@@ -134,7 +141,7 @@ def _manifest(  # noqa: PLR0913 - all by name
     dataset: Dataset,
     method: Method,
     *,
-    metrics: Mapping[str, Any],
+    metrics: CheckpointMetrics,
     verdict: Verdict,
     served: Served,
     workshop: Workshop,
@@ -173,7 +180,7 @@ class _Trained:
 
     method: Method
     measured: tuple[Measured, ...]
-    ended_at: tuple[Mapping[str, Any], ...]
+    ended_at: tuple[EndedAt, ...]
     curves: Curves
     seconds: float
     here_s: float
@@ -227,7 +234,7 @@ def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished
         measured=tuple(measured),
         ended_at=tuple(ended_at),
         curves=replace(run.curves, looks=mean_looks(looks)),
-        seconds=sum(each["seconds"] for each in ended_at),
+        seconds=sum(end.seconds for end in ended_at),
         here_s=here_s,
     )
 
@@ -240,14 +247,16 @@ def _calibration(kept: Predictor, dataset: Dataset, *, workshop: Workshop) -> Ca
     return found or calibrate(kept, dataset.train, embedding=embedding)
 
 
-def _seconds(trained: _Trained, *, began_s: float) -> dict[str, float]:
+def _seconds(trained: _Trained, *, began_s: float) -> TrainingSeconds:
     evaluating_s = time.monotonic() - began_s - trained.here_s
-    return {"training": round(trained.seconds, 1), "evaluating": round(evaluating_s, 1)}
+    return TrainingSeconds(training=round(trained.seconds, 1), evaluating=round(evaluating_s, 1))
 
 
-def _forgetting(kept: Predictor, *, workshop: Workshop) -> dict[str, Any]:
+def _forgetting(kept: Predictor, *, workshop: Workshop) -> ForgettingMetrics | None:
     plain, config = base_predictor(workshop.base), workshop.config
-    return forgetting_json(kept, plain=plain, embeddings=workshop.embeddings, folder=workshop.generic_in, config=config)
+    return measure_forgetting(
+        kept, plain=plain, embeddings=workshop.embeddings, folder=workshop.generic_in, config=config
+    )
 
 
 def _measured(predictor: Predictor, samples: Sequence[Sample], *, who: str, workshop: Workshop) -> tuple[Measured, ...]:
@@ -285,18 +294,18 @@ def _compare(trained: _Trained, dataset: Dataset, *, served: Served, workshop: W
     return compared
 
 
-def _split_json(dataset: Dataset, trained: _Trained, *, start: Start, base_learnt: frozenset[str]) -> dict[str, Any]:
+def _split_metrics(dataset: Dataset, trained: _Trained, *, start: Start, base_learnt: frozenset[str]) -> SplitMetrics:
     split = dataset.split
-    return {
-        "said": split.describe(),
-        "train_images": len({each.image_sha256 for each in dataset.train}),
-        "train_objects": sum(len(each.objects) for each in dataset.train),
-        "learnt": sorted({*split.train, *start.learnt, *base_learnt}),
-        "held_out": list(split.held_out),
-        "held_out_by_floor": list(split.floored),
-        "near_duplicates": [list(group) for group in split.alike],
-        "folds": [
-            {"held_out": list(fold.held_out), "ended_at": ended_at}
+    return SplitMetrics(
+        sentence=split.describe(),
+        train_images=len({sample.image_sha256 for sample in dataset.train}),
+        train_objects=sum(len(sample.objects) for sample in dataset.train),
+        learnt=tuple(sorted({*split.train, *start.learnt, *base_learnt})),
+        held_out=tuple(split.held_out),
+        held_out_by_floor=tuple(split.floored),
+        near_duplicates=tuple(tuple(group) for group in split.alike),
+        folds=tuple(
+            Fold(held_out=tuple(fold.held_out), ended_at=ended_at)
             for fold, ended_at in zip(split.folds, trained.ended_at, strict=False)
-        ],
-    }
+        ),
+    )

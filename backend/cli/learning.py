@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -10,6 +10,7 @@ from rich.table import Table
 from backend.cli.console import AsJson, err, out, print_json, project_option, settings_and_logging
 from backend.errors import BadInput
 from backend.registry.checkpoint import REPORT_FILE
+from backend.registry.figures import Evaluation
 from backend.settings.bounds import EPOCHS, TRAINING_SECONDS, Head, Method
 from backend.work.progress import progress_line
 
@@ -76,8 +77,8 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         progress=print_progress,
     )
     out.print(f"{manifest.version} is in {out_dir}: `samloop evaluate --checkpoint {out_dir}` measures it again")
-    if forgetting := manifest.metrics.get("forgetting"):
-        out.print(forgetting["said"], soft_wrap=True, highlight=False)
+    if forgetting := manifest.metrics.forgetting:
+        out.print(forgetting.sentence, soft_wrap=True, highlight=False)
     out.print(f"the report: {(out_dir / REPORT_FILE).absolute()}", soft_wrap=True)
 
 
@@ -117,36 +118,39 @@ def evaluate(
         progress=print_progress,
     )
     if as_json:
-        print_json(report)
+        print_json(report.to_json())
     else:
         _print_report(report)
 
 
-def _print_report(report: dict[str, Any]) -> None:
-    table = Table(title=f"{report['objects']} held-out objects on {report['images']} images")
-    models = [name for name in ("base", "served", "candidate") if report.get(name)]
-    compared = {"base": "difference", "served": "difference_to_served"} if "candidate" in models else {}
+def _print_report(report: Evaluation) -> None:
+    table = Table(title=f"{report.objects} held-out objects on {report.images} images")
+    models = {name: figures for name in ("base", "served", "candidate") if (figures := report.model(name))}
+    compared = {"base": report.difference, "served": report.difference_to_served}
+    differences = {name: difference for name, difference in compared.items() if difference is not None}
     headings = {"base": "base", "served": "champion", "candidate": "candidate"}
     for heading in ("prompt", "metric", *(headings[name] for name in models)):
         table.add_column(heading)
-    for name in compared:
-        if name in models:
-            table.add_column(f"to the {headings[name]} [95 %]")
+    for name in differences:
+        table.add_column(f"to the {headings[name]} [95 %]")
     for prompt in ("box", "point"):
         for metric in ("iou", "boundary_iou", "over_area", "under_area", "hd95_px"):
             table.add_row(
                 prompt,
                 metric,
-                *(f"{report[name][prompt][metric]:.3f}" for name in models),
+                *(_figure(figures.with_prompt(prompt).figure(metric)) for figures in models.values()),
                 *(
-                    "{:+.3f} [{:+.3f}, {:+.3f}]".format(*report[difference][prompt][metric])
-                    for name, difference in compared.items()
-                    if name in models
+                    "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference[prompt][metric])
+                    for difference in differences.values()
                 ),
             )
     out.print(table)
-    for name in models:
-        if found := report[name].get("semantic"):
-            out.print(f"without a prompt, {headings[name]}: IoU {found['iou']:.3f} over labels")
-    if report.get("note"):
-        out.print(report["note"], soft_wrap=True)
+    for name, figures in models.items():
+        if figures.semantic is not None:
+            out.print(f"without a prompt, {headings[name]}: IoU {_figure(figures.semantic.iou)} over labels")
+    if report.note:
+        out.print(report.note, soft_wrap=True)
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"

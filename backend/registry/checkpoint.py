@@ -16,6 +16,7 @@ from typing import Any
 
 from backend.errors import BadCheckpoint, NotFound
 from backend.files.durable import open_plain, write_file
+from backend.registry.metrics import CheckpointMetrics
 
 WEIGHTS_FILE = "model.safetensors"
 MANIFEST_FILE = "manifest.json"
@@ -35,7 +36,7 @@ class FileDigest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """All that is known of a checkpoint. `config`, `metrics`, `verdict` and `excluded` are JSON.
+    """All that is known of a checkpoint. `config`, `verdict` and `excluded` are JSON.
 
     `project_id` None: trained offline. `parent` None: trained from the base. `base_fingerprint` is that of the whole
     base model whose decoder these weights replace. `created_at` is ISO 8601 in UTC. `files` is filled in when the
@@ -50,7 +51,7 @@ class Manifest:
     parent: str | None
     data_digest: str
     config: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+    metrics: CheckpointMetrics
     verdict: Mapping[str, Any]
     excluded: tuple[Mapping[str, Any], ...]
     created_at: str
@@ -59,14 +60,18 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as JSON text; a number that is not finite becomes null."""
-        return json.dumps(_finite(asdict(self)), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        return json.dumps(_finite(self._values()), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    def _values(self) -> dict[str, Any]:
+        return {**asdict(replace(self, metrics=CheckpointMetrics())), "metrics": self.metrics.to_json()}
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
         """Read what `to_json` wrote.
 
         Raises:
-            BadCheckpoint: the text is no JSON, or a field is missing, unknown or of the wrong type.
+            BadCheckpoint: the text is no JSON, or a field is missing, unknown or of the wrong type, or the metrics are
+                of a later version.
         """
         try:
             values = json.loads(text, parse_constant=_refuse_constant)
@@ -80,7 +85,8 @@ class Manifest:
         if not all(isinstance(each, dict) for each in values["excluded"]):
             raise BadCheckpoint(f"{MANIFEST_FILE}: excluded must be a list of objects")
         files = {str(name): _digest(str(name), entry) for name, entry in values["files"].items()}
-        return cls(**{**values, "excluded": tuple(values["excluded"]), "files": files})
+        metrics = CheckpointMetrics.from_json(values["metrics"])
+        return cls(**{**values, "excluded": tuple(values["excluded"]), "files": files, "metrics": metrics})
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from backend.charts.chart import Chart, Series, chart
 from backend.ids import VersionName
 from backend.registry.checkpoint import Manifest
+from backend.registry.figures import Interval
 from backend.registry.review_file import PROMPTS, ReviewedObject
 
 _TITLES = {"iou": "IoU", "boundary_iou": "Boundary IoU", "over_area": "over-area", "under_area": "under-area"}
@@ -20,7 +20,7 @@ class Figure:
     """A mean over held-out objects, and its difference to the base model with a 95 % interval; None: not measured."""
 
     value: float | None
-    difference: tuple[float, float, float] | None
+    difference: Interval | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +117,8 @@ def number_of(manifest: Manifest) -> int:
 
 
 def _row(manifest: Manifest, *, served: str) -> VersionRow:
-    differences = _mapping(manifest.metrics.get("difference"))
+    differences = manifest.metrics.difference or {}
     reasons = manifest.verdict.get("reasons")
-    images, objects = (_whole(manifest.metrics.get(name)) for name in ("images", "objects"))
     return VersionRow(
         manifest=manifest,
         number=number_of(manifest),
@@ -130,14 +129,14 @@ def _row(manifest: Manifest, *, served: str) -> VersionRow:
             prompt: {
                 name: Figure(
                     value=_value(manifest, prompt, name),
-                    difference=_interval(_mapping(differences.get(prompt)).get(name)),
+                    difference=differences.get(prompt, {}).get(name),
                 )
                 for name in _TITLES
             }
             for prompt in PROMPTS
         },
-        images=images,
-        objects=objects,
+        images=manifest.metrics.images,
+        objects=manifest.metrics.objects,
     )
 
 
@@ -149,21 +148,5 @@ def _compared(prompt: str, name: str, *, before: float | None, after: float | No
 
 
 def _value(manifest: Manifest, prompt: str, name: str, *, model: str = "candidate") -> float | None:
-    found = _mapping(_mapping(manifest.metrics.get(model)).get(prompt)).get(name)
-    return float(found) if isinstance(found, int | float) else None
-
-
-def _interval(value: object) -> tuple[float, float, float] | None:
-    match value:
-        case [float() | int() as mean, float() | int() as low, float() | int() as high]:
-            return float(mean), float(low), float(high)
-        case _:
-            return None
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - a manifest's metrics are JSON
-    return value if isinstance(value, Mapping) else {}
+    figures = manifest.metrics.model(model)
+    return None if figures is None else figures.with_prompt(prompt).figure(name)

@@ -2,7 +2,7 @@
 
 import functools
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -250,14 +250,13 @@ class Pages:
             return self._render("data.html", project_id, visitor, manifest=None, manifests=())
         manifest = self._manifest(project_id, version) if version else manifests[-1]
         found = self._cards(project_id, manifest.version, visitor, prompt="box", against="", flags=())
-        data = manifest.metrics.get("data")
         return self._render(
             "data.html",
             project_id,
             visitor,
             manifest=manifest,
             manifests=manifests,
-            data=data if isinstance(data, Mapping) else {},
+            data=manifest.metrics.data,
             kept=self._has_masks(manifest.version),
             suspicious=[card for card in ordered(found, sort="disagreeing") if card.conviction > 0][:_SUSPICIOUS],
         )

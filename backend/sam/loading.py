@@ -22,6 +22,7 @@ from transformers import SamConfig, SamModel
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadCheckpoint, BadWeights, Unavailable
+from backend.registry.calibration import Calibration
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest, verified_weights
 from backend.sam.adapters.served import (
     CONV_LORA,
@@ -37,8 +38,7 @@ from backend.sam.frame import SAM_FRAME, Frame
 from backend.sam.layers.arithmetic import chosen_dtype
 from backend.sam.layers.fused_attention import fuse_attention
 from backend.sam.layers.tiny_vit import TinyVitEncoder
-from backend.sam.scoring import Calibration, calibration_of
-from backend.sam.semantic.head import PREFIX, SemanticHead, semantic_note
+from backend.sam.semantic.head import PREFIX, SemanticHead
 from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, named_path, without_progress_bars
 
 _PREFIX, _ENCODER = "mask_decoder.", "vision_encoder."
@@ -177,9 +177,9 @@ def trained_of(base: BaseModel, folder: Path) -> Trained:
         rank, alpha = adapter_sizes(manifest.config, version=manifest.version)
         found = expected_shapes(base.model.vision_encoder, method=manifest.method, rank=rank)
         shapes |= {f"{_ENCODER}{name}": shape for name, shape in found.items()}
-    note, head = semantic_note(manifest.metrics), None
-    if note is not None:
-        head = new_head(base, labels=note.labels)
+    semantic, head = manifest.metrics.semantic, None
+    if semantic is not None:
+        head = new_head(base, labels=semantic.labels)
         shapes |= {f"{PREFIX}{name}": tuple(value.shape) for name, value in head.state_dict().items()}
     state = _state(verified_weights(folder), shapes=shapes, version=manifest.version)
     if head is not None:
@@ -191,7 +191,7 @@ def trained_of(base: BaseModel, folder: Path) -> Trained:
         decoder.requires_grad_(requires_grad=False).eval(),
         adapter,
         head,
-        serves_semantic=note is not None and note.is_served,
+        serves_semantic=semantic is not None and semantic.is_served,
     )
 
 
@@ -245,7 +245,7 @@ def _with_checkpoint(folder: Path, *, cache_dir: Path) -> tuple[BaseModel, Adapt
         base,
         name=manifest.version,
         fingerprint=fingerprint,
-        calibration=calibration_of(manifest.metrics),
+        calibration=manifest.metrics.calibration,
         semantic=trained.semantic if trained.serves_semantic else None,
     )
     return served, trained.adapter

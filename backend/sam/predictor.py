@@ -16,6 +16,7 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadInput
 from backend.masks.prompt import Prompt
+from backend.registry.calibration import Calibration
 from backend.registry.checkpoint import read_manifest
 from backend.sam.canvas import mask_of_logits, pixels_on_canvas
 from backend.sam.decoder import cells_of, decode_all
@@ -23,7 +24,7 @@ from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel, trained_of, with_adapter
 from backend.sam.mask_prompt import logits_of_mask, with_box
 from backend.sam.policy import considered
-from backend.sam.scoring import Calibration, calibration_of, expected_iou, stability
+from backend.sam.scoring import expected_iou, stability
 from backend.sam.semantic.head import SemanticHead
 
 __all__ = [
@@ -121,7 +122,7 @@ def predictor_of(base: BaseModel, folder: Path, *, version: str | None = None) -
         base if trained.adapter is None else with_adapter(base, trained.adapter),
         trained.decoder,
         version=version or manifest.version,
-        calibration=calibration_of(manifest.metrics),
+        calibration=manifest.metrics.calibration,
         semantic=trained.semantic if trained.serves_semantic else None,
     )
 

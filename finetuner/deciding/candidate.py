@@ -47,6 +47,5 @@ class Candidate:
 
 def learnt_images(manifest: Manifest) -> frozenset[str]:
     """Digests of the images that a checkpoint has learnt from, as far as its manifest tells."""
-    split = manifest.metrics.get("split")
-    learnt = split.get("learnt") if isinstance(split, Mapping) else None
-    return frozenset(each for each in learnt if isinstance(each, str)) if isinstance(learnt, list) else frozenset()
+    split = manifest.metrics.split
+    return frozenset() if split is None else frozenset(split.learnt)

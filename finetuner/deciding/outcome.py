@@ -4,18 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 
+from backend.registry.calibration import Calibration
+from backend.registry.figures import PROMPTS, Comparison, Differences
 from backend.sam.predictor import Decodes, Embedding
-from backend.sam.scoring import Calibration, expected_iou
+from backend.sam.scoring import expected_iou
 from finetuner.config import TrainConfig
 from finetuner.data.dataset import Sample
 from finetuner.deciding.promotion import Rival, Verdict, judge
 from finetuner.measuring.calibration import Values, fit
-from finetuner.measuring.comparison import Differences, compared_json, differences, differences_json, label_differences
-from finetuner.measuring.evaluation import PROMPTS, Measured, measure, report
+from finetuner.measuring.comparison import comparison, differences, label_differences
+from finetuner.measuring.evaluation import Measured, measure, report
 
 _CALIBRATED_ON = 64  # objects, with two prompts each: a few seconds, and a pool of predictions has ten of them
 
@@ -53,17 +54,16 @@ class Compared:
             return self
         return replace(self, candidate=tuple(_scored(each, calibration) for each in self.candidate))
 
-    def figures(self, config: TrainConfig, *, calibration: Calibration | None) -> dict[str, Any]:
-        """What `samloop evaluate --json` prints; `calibration`: the candidate's."""
-        bounds = {"rounds": config.bootstrap_rounds, "seed": config.seed}
-        found = differences(self.base, self.candidate, **bounds)
+    def figures(self, config: TrainConfig, *, calibration: Calibration | None) -> Comparison:
+        """All models' figures and their differences; `calibration`: the candidate's."""
+        rounds, seed = config.bootstrap_rounds, config.seed
+        intervals = differences(self.base, self.candidate, rounds=rounds, seed=seed)
         calibrated = None if calibration is None else [calibration(each.predicted_iou) for each in self.candidate]
-        told = compared_json(self.base, self.candidate, found=found, calibrated=calibrated)
+        figures = comparison(self.base, self.candidate, intervals=intervals, calibrated=calibrated)
         if self.served is None:
-            return {**told, "served": None, "difference_to_served": None}
-        served, candidate = self._fair(self.served)
-        to_served = differences_json(differences(served, candidate, **bounds))
-        return {**told, "served": report(self.served), "difference_to_served": to_served}
+            return figures
+        to_served = differences(*self._fair(self.served), rounds=rounds, seed=seed)
+        return figures.model_copy(update={"served": report(self.served), "difference_to_served": to_served})
 
     def _fair(self, served: Sequence[Measured]) -> tuple[list[Measured], list[Measured]]:
         """What is served and the candidate, on the images where that comparison is fair."""
@@ -108,7 +108,7 @@ def _scored(measured: Measured, calibration: Calibration) -> Measured:
 def _rival(rival: Sequence[Measured], candidate: Sequence[Measured], *, name: str, config: TrainConfig) -> Rival:
     bounds = {"rounds": config.bootstrap_rounds, "seed": config.seed}
     by_prompt: Differences = differences(rival, candidate, **bounds)
-    by_label: dict[str, dict[str, Any]] = {label: {} for label in sorted({each.label for each in rival})}
+    by_label: dict[str, dict[str, dict[str, float]]] = {label: {} for label in sorted({each.label for each in rival})}
     for label, prompt in product(by_label, PROMPTS):
         ious = [each.values["iou"] for each in rival if (each.label, each.prompt) == (label, prompt)]
         by_label[label][prompt] = {"iou": float(np.mean(ious)), "n": len(ious)}

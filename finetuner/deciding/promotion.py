@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetuner.measuring.comparison import Differences, Interval
+from backend.registry.figures import Differences, Interval
 
 LEAST_GAIN = 0.002  # a mean gain below this is noise of the training itself
 MARGIN = 0.02  # how far below zero an interval may reach where the candidate is not to be worse

@@ -1,12 +1,11 @@
 """Whether a predicted IoU can be believed, and the isotonic map that makes it more believable."""
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
 from scipy import optimize
 
-from backend.sam.scoring import Calibration
+from backend.registry.calibration import Calibration
+from backend.registry.figures import Believability, Bin
 
 BINS = 10
 LEAST_PREDICTIONS = 20  # fewer say nothing about any part of the range
@@ -35,29 +34,31 @@ def fit(predicted_iou: Values, true_iou: Values) -> Calibration | None:
     return Calibration(tuple(middles.tolist()), tuple(expected.tolist()))
 
 
-def believability(score: Values, true_iou: Values) -> dict[str, Any]:
+def believability(score: Values, true_iou: Values) -> Believability:
     """How far scores are from the IoU that the masks have.
 
     Returns:
-        `{"n", "ece", "correlation", "rank_correlation", "bins"}`. "ece": the expected calibration error, the mean
-        distance of a bin's mean score from its mean IoU, weighted by the bin's count, in [0, 1] (Guo et al. 2017; ten
-        bins of equal width; scores are clamped to [0, 1]). "correlation" and "rank_correlation": Pearson's and
-        Spearman's, None where one side is constant. "bins": `[count, mean score, mean IoU]` of each that has any.
+        `ece` is the expected calibration error: the mean distance of a bin's mean score from its mean IoU, weighted by
+        the bin's count, in [0, 1] (Guo et al. 2017, equation 5; ten bins of equal width; scores are clamped to [0, 1]).
+        `correlation` and `rank_correlation` are Pearson's and Spearman's, None where one side is constant. `bins` holds
+        the bins that are not empty.
     """
     usable = np.isfinite(score) & np.isfinite(true_iou)
     score, true_iou = np.clip(score[usable], 0.0, 1.0), true_iou[usable]
     places = np.minimum((score * BINS).astype(np.int64), BINS - 1)
-    bins = [
-        [int(inside.sum()), float(score[inside].mean()), float(true_iou[inside].mean())]
+    bins = tuple(
+        Bin(int(inside.sum()), float(score[inside].mean()), float(true_iou[inside].mean()))
         for inside in (places == place for place in np.unique(places))
-    ]
-    return {
-        "n": len(score),
-        "ece": sum(count * abs(said - had) for count, said, had in bins) / len(score) if bins else None,
-        "correlation": _pearson(score, true_iou),
-        "rank_correlation": _pearson(_ranks(score), _ranks(true_iou)),
-        "bins": bins,
-    }
+    )
+    return Believability(
+        n=len(score),
+        ece=sum(bin_.predictions * abs(bin_.mean_score - bin_.mean_iou) for bin_ in bins) / len(score)
+        if bins
+        else None,
+        correlation=_pearson(score, true_iou),
+        rank_correlation=_pearson(_ranks(score), _ranks(true_iou)),
+        bins=bins,
+    )
 
 
 def _pearson(a: Values, b: Values) -> float | None:

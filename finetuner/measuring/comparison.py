@@ -1,30 +1,13 @@
 """Whether another model's masks are better on the same objects and prompts, and how sure that is."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from finetuner.measuring.evaluation import METRICS, PROMPTS, Measured, report
+from backend.registry.figures import METRICS, PROMPTS, Comparison, Differences, Interval
+from finetuner.measuring.evaluation import Measured, report
 
 ROUNDS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean difference with its 95 % bootstrap interval. Of IoUs, above zero: the candidate is better."""
-
-    mean: float
-    low: float
-    high: float
-
-    def to_json(self) -> list[float]:
-        """`[mean, low, high]`."""
-        return [self.mean, self.low, self.high]
-
-
-Differences = Mapping[str, Mapping[str, Interval]]
 
 
 def differences(
@@ -53,29 +36,24 @@ def label_differences(
     }
 
 
-def differences_json(found: Differences) -> dict[str, dict[str, list[float]]]:
-    """`{"box": {"iou": [mean, low, high], ...}, "point": ...}`."""
-    return {prompt: {name: each.to_json() for name, each in metrics.items()} for prompt, metrics in found.items()}
-
-
-def compared_json(
+def comparison(
     base: Sequence[Measured],
     candidate: Sequence[Measured] | None,
     *,
-    found: Differences | None,
+    intervals: Differences | None,
     calibrated: Sequence[float] | None = None,
-) -> dict[str, Any]:
-    """What `samloop evaluate --json` prints; `candidate` and `difference` are null where only the base was measured.
+) -> Comparison:
+    """Base and candidate; without a candidate only the base was measured.
 
-    `calibrated`: the candidate's, as evaluation.report takes it.
+    `intervals` are `differences` of the two. `calibrated`: the candidate's, as evaluation.report takes it.
     """
-    return {
-        "images": len({each.image_sha256 for each in base}),
-        "objects": sum(each.prompt == "box" for each in base),
-        "base": report(base),
-        "candidate": None if candidate is None else report(candidate, calibrated=calibrated),
-        "difference": None if found is None else differences_json(found),
-    }
+    return Comparison(
+        images=len({each.image_sha256 for each in base}),
+        objects=sum(each.prompt == "box" for each in base),
+        base=report(base),
+        candidate=None if candidate is None else report(candidate, calibrated=calibrated),
+        difference=intervals,
+    )
 
 
 def _paired(base: Sequence[Measured], candidate: Sequence[Measured]) -> list[tuple[Measured, Measured]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -10,14 +9,13 @@ from jaxtyping import Bool
 from backend.masks.metrics import boundary_iou, dice, hd95_px, iou, over_area, under_area
 from backend.masks.packed import KeptMask
 from backend.masks.prompt import Prompt
+from backend.registry.figures import METRICS, PROMPTS, ClicksToGoal, MaskFigures, ModelFigures, ScoreFigures
 from backend.sam.predictor import Decodes, Embedding, PredictedMask
 from finetuner.data.dataset import Sample
 from finetuner.data.objects import SIZES
 from finetuner.data.prompting import corrective_click, farthest_inner_point
 from finetuner.measuring.calibration import believability
 
-METRICS = ("iou", "dice", "boundary_iou", "hd95_px", "over_area", "under_area")
-PROMPTS = ("box", "point")
 GOALS = ("0.85", "0.90")  # IoUs to reach with clicks
 UNLABELLED = "(none)"
 
@@ -62,42 +60,38 @@ def measure(
     return tuple(found)
 
 
-def report(measured: Sequence[Measured], *, calibrated: Sequence[float] | None = None) -> dict[str, Any]:
-    """What `samloop evaluate --json` prints for one model.
+def report(measured: Sequence[Measured], *, calibrated: Sequence[float] | None = None) -> ModelFigures:
+    """The figures of one model.
 
     Args:
         measured: every object with every kind of prompt.
-        calibrated: the IoU that a calibration expects of each; None: this model has none.
+        calibrated: the IoU that a calibration expects of every mask, in their order; None: this model has no
+            calibration.
 
     Returns:
-        `{"box", "point", "clicks", "clicks_to", "labels", "sizes", "calibration", "semantic"}`: means over objects. A
-        label's and a size's figures are over both kinds of prompt; an object without a label counts under "(none)".
-        "clicks": IoU after 0, 1, ... corrective clicks. "clicks_to": for each of GOALS the mean number of clicks (the
-        first one counts; where the last does not get there, all that were made) and the share of objects that "reached"
-        it; empty where no corrective click was measured. "calibration": calibration.believability of "predicted_iou" as
-        the decoder says it, of the "score" that this model would serve, and of the "calibrated" IoU, or None.
+        Means over objects; an object without a label counts under "(none)". `clicks_to` is by GOALS: where the last
+        click does not reach the goal, all clicks count. It is empty where no corrective click was measured. `semantic`
+        is None.
     """
     labels = sorted({each.label for each in measured})
     curves = [each.clicks_iou for each in measured if each.prompt == "point"]
     rounds = list(zip(*curves, strict=True))
     truth = np.array([each.values["iou"] for each in measured])
-    said = {
-        "predicted_iou": [each.predicted_iou for each in measured],
-        "score": [each.score for each in measured],
-        "calibrated": calibrated,
-    }
-    return {
-        **{prompt: _means([each for each in measured if each.prompt == prompt]) for prompt in PROMPTS},
-        "clicks": {str(k): float(np.mean(column)) for k, column in enumerate(rounds)},
-        "clicks_to": {goal: _clicks_to(curves, float(goal)) for goal in GOALS} if len(rounds) > 1 else {},
-        "labels": {label: _means([each for each in measured if each.label == label]) for label in labels},
-        "sizes": {size: _means(found) for size in SIZES if (found := [each for each in measured if each.size == size])},
-        "calibration": {
-            name: None if each is None else believability(np.array(each, np.float64), truth)
-            for name, each in said.items()
-        },
-        "semantic": None,
-    }
+    box, point = (_means([mask for mask in measured if mask.prompt == prompt]) for prompt in PROMPTS)
+    by_size = {size: [mask for mask in measured if mask.size == size] for size in SIZES}
+    return ModelFigures(
+        box=box,
+        point=point,
+        clicks={k: float(np.mean(column)) for k, column in enumerate(rounds)},
+        clicks_to={goal: _clicks_to(curves, float(goal)) for goal in GOALS} if len(rounds) > 1 else {},
+        labels={label: _means([mask for mask in measured if mask.label == label]) for label in labels},
+        sizes={size: _means(masks) for size, masks in by_size.items() if masks},
+        calibration=ScoreFigures(
+            predicted_iou=believability(np.array([mask.predicted_iou for mask in measured], np.float64), truth),
+            score=believability(np.array([mask.score for mask in measured], np.float64), truth),
+            calibrated=None if calibrated is None else believability(np.array(calibrated, np.float64), truth),
+        ),
+    )
 
 
 def _measure_image(predictor: Decodes, sample: Sample, embedding: Embedding, *, clicks: int) -> Iterator[Measured]:
@@ -145,13 +139,13 @@ def _values(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> di
     return {name: float(measure(mask, truth)) for name, measure in zip(METRICS, measures, strict=True)}
 
 
-def _means(measured: Sequence[Measured]) -> dict[str, float]:
-    means = {name: float(np.mean([each.values[name] for each in measured])) for name in METRICS}
-    return {**means, "n": len(measured)}
+def _means(measured: Sequence[Measured]) -> MaskFigures:
+    means = {name: float(np.mean([mask.values[name] for mask in measured])) for name in METRICS}
+    return MaskFigures(**means, n=len(measured))
 
 
-def _clicks_to(curves: Sequence[Sequence[float]], goal: float) -> dict[str, float]:
+def _clicks_to(curves: Sequence[Sequence[float]], goal: float) -> ClicksToGoal:
     """The first click counts; who never gets there counts with all the clicks there were, so the mean is a bound."""
     there = [next((k for k, each in enumerate(curve) if each >= goal), None) for curve in curves]
     clicks = [len(curve) if k is None else k + 1 for k, curve in zip(there, curves, strict=True)]
-    return {"clicks": float(np.mean(clicks)), "reached": float(np.mean([k is not None for k in there]))}
+    return ClicksToGoal(clicks=float(np.mean(clicks)), reached=float(np.mean([k is not None for k in there])))

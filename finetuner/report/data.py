@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.registry.metrics import DataMetrics, LabelMetrics, LeftOut
 from finetuner.data.dataset import Sample
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import SIZES
@@ -63,24 +64,21 @@ class DataReport:
             "left_out": sum(int(each["count"]) for each in self.left_out),
         }
 
-    def to_json(self) -> dict[str, Any]:
-        """The report as a manifest keeps it, under `metrics["data"]`."""
-        return {
-            "images": self.images,
-            "objects": self.all_labels.objects,
-            "ground_truth_images": self.ground_truth_images,
-            "sizes": dict(self.all_labels.sizes),
-            "labels": {
-                each.label: {
-                    "objects": each.objects,
-                    "images": each.images,
-                    "median_area_px": each.median_area_px,
-                    **each.sizes,
-                }
-                for each in self.labels
+    def metrics(self) -> DataMetrics:
+        """The report as a manifest keeps it."""
+        return DataMetrics(
+            images=self.images,
+            objects=self.all_labels.objects,
+            ground_truth_images=self.ground_truth_images,
+            sizes=self.all_labels.sizes,
+            labels={
+                count.label: LabelMetrics(
+                    objects=count.objects, images=count.images, median_area_px=count.median_area_px, **count.sizes
+                )
+                for count in self.labels
             },
-            "left_out": [{"reason": each["reason"], "count": each["count"]} for each in self.left_out],
-        }
+            left_out=tuple(LeftOut(reason=reason["reason"], count=reason["count"]) for reason in self.left_out),
+        )
 
     def table(self) -> str:
         """The report for a terminal or a log: a row a label, then what was left out."""

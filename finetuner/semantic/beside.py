@@ -8,11 +8,12 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from backend.registry.figures import MaskFigures
+from backend.registry.metrics import SemanticMetrics, SemanticReport
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
-from backend.sam.semantic.head import SEMANTIC, SemanticHead
+from backend.sam.semantic.head import SemanticHead
 from finetuner.config import TrainConfig
 from finetuner.data.dataset import Dataset, Sample
 from finetuner.data.folds import Training, trainings
@@ -32,26 +33,26 @@ class Semantic:
     """A head and what it is worth: `report` is measuring.semantic_report's; `steps` are those of what is kept."""
 
     head: SemanticHead
-    report: dict[str, Any] | None
+    report: SemanticReport | None
     steps: int
     seconds: float
 
     @property
-    def mean(self) -> dict[str, float] | None:
-        """Its figures over all labels, as `samloop evaluate --json` prints them."""
-        return None if self.report is None else self.report["mean"]
+    def mean(self) -> MaskFigures | None:
+        """Its figures over all labels."""
+        return None if self.report is None else self.report.mean
 
     @property
     def is_served(self) -> bool:
         """Whether batches may be pre-annotated with it."""
-        return self.report is not None and self.report["mean"]["iou"] >= FLOOR
+        return self.report is not None and (self.report.mean.iou or 0.0) >= FLOOR
 
     @property
     def sentence(self) -> str:
         """For who reads the verdict."""
         if self.report is None:
             return "the semantic head is not served: none of its labels is drawn on a held-out image"
-        iou, count = self.report["mean"]["iou"], len(self.report["labels"])
+        iou, count = self.report.mean.iou, len(self.report.labels)
         found = f"mean IoU {iou:.3f} over {count} label{'s' * (count != 1)} on held-out images without a prompt"
         if self.is_served:
             return f"the semantic head has {found}: it goes with this version, for batches"
@@ -60,18 +61,16 @@ class Semantic:
             "SAMLOOP_UNLABELLED=unknown)"
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """What the manifest's metrics keep: backend.sam.semantic.head.SemanticNote, and the figures."""
-        return {
-            SEMANTIC: {
-                "labels": list(self.head.labels),
-                "served": self.is_served,
-                "floor": FLOOR,
-                "steps": self.steps,
-                "seconds": round(self.seconds, 1),
-                "held_out": self.report,
-            }
-        }
+    def metrics(self) -> SemanticMetrics:
+        """What the manifest keeps of it."""
+        return SemanticMetrics(
+            labels=self.head.labels,
+            is_served=self.is_served,
+            floor=FLOOR,
+            steps=self.steps,
+            seconds=round(self.seconds, 1),
+            held_out=self.report,
+        )
 
 
 def train_beside(  # noqa: PLR0913 - what a training has, by name
@@ -120,7 +119,7 @@ def _train(
         if (now := time.monotonic()) - told_s >= _TELL_S or step.done == 1:
             progress(
                 "training",
-                head=SEMANTIC,
+                head="semantic",
                 step=step.step,
                 steps=round(step.step / step.done),
                 loss=sum(losses) / len(losses),

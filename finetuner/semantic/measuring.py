@@ -1,18 +1,19 @@
 """How well a head finds the labels of held-out images: pixel by pixel, prompt-free, as it would be served."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from backend.masks.metrics import boundary_iou, hd95_px
+from backend.registry.figures import METRICS, MaskFigures
+from backend.registry.metrics import SemanticReport
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
 from backend.sam.semantic.head import SemanticHead
 from backend.sam.semantic.objects import enlarged_margin, semantic_maps
 from finetuner.data.dataset import Sample
-from finetuner.measuring.evaluation import METRICS, UNLABELLED
+from finetuner.measuring.evaluation import UNLABELLED
 from finetuner.semantic.targets import band_px, classes_of, near
 
 
@@ -54,8 +55,8 @@ def measure_semantic(
     )
 
 
-def semantic_report(found: Sequence[Found]) -> dict[str, Any] | None:
-    """`{"mean": M, "labels": {label: M}}` over the labels that people drew on these images; None where none was drawn.
+def semantic_report(found: Sequence[Found]) -> SemanticReport | None:
+    """Figures over the labels that people drew on these images; None where none was drawn.
 
     Of a label, "iou", "dice", "over_area" and "under_area" are those of all its pixels on all images together, as
     Pascal VOC counts; "boundary_iou" and "hd95_px" means over the `n` images where people or the head see it. "mean" is
@@ -67,8 +68,11 @@ def semantic_report(found: Sequence[Found]) -> dict[str, Any] | None:
     labels = {label: _measures(each) for label, each in sorted(by_label.items()) if any(one.truth_px for one in each)}
     if not labels:
         return None
-    mean = {name: float(np.mean([each[name] for each in labels.values()])) for name in METRICS}
-    return {"mean": {**mean, "n": sum(int(each["n"]) for each in labels.values())}, "labels": labels}
+    mean = {name: float(np.mean([figures.figure(name) for figures in labels.values()])) for name in METRICS}
+    return SemanticReport(
+        mean=MaskFigures(**mean, n=sum(figures.n for figures in labels.values())),
+        labels=labels,
+    )
 
 
 def _found(
@@ -96,15 +100,15 @@ def _found(
             )
 
 
-def _measures(found: Sequence[Found]) -> Mapping[str, float]:
+def _measures(found: Sequence[Found]) -> MaskFigures:
     both, over, under = (sum(each) for each in zip(*((f.both_px, f.over_px, f.under_px) for f in found), strict=True))
     truth = both + under
-    return {
-        "iou": both / (truth + over),
-        "dice": 2 * both / (2 * both + over + under),
-        "boundary_iou": float(np.mean([each.boundary_iou for each in found])),
-        "hd95_px": float(np.mean([each.hd95_px for each in found])),
-        "over_area": over / truth,
-        "under_area": under / truth,
-        "n": len(found),
-    }
+    return MaskFigures(
+        iou=both / (truth + over),
+        dice=2 * both / (2 * both + over + under),
+        boundary_iou=float(np.mean([each.boundary_iou for each in found])),
+        hd95_px=float(np.mean([each.hd95_px for each in found])),
+        over_area=over / truth,
+        under_area=under / truth,
+        n=len(found),
+    )

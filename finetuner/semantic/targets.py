@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 from scipy import ndimage
 
+from backend.registry.metrics import MOST_LABELS
 from backend.sam.frame import Frame
-from backend.sam.semantic.head import MOST_LABELS
 from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask, grid_coverage
 

@@ -1,7 +1,7 @@
 """How a training went: its loss as it learnt, and what held-out objects said now and then."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from backend.masks.prompt import Prompt
+from backend.registry.figures import PROMPTS
+from backend.registry.metrics import CurvesMetrics, Look, TrainingPoint
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
 from finetuner.data.dataset import Sample
 from finetuner.data.objects import grid_coverage
 from finetuner.data.prompting import farthest_inner_point
-from finetuner.measuring.evaluation import PROMPTS
 from finetuner.methods.base import Method
 from finetuner.training.loop import Step
 from finetuner.training.losses import hard_iou, mask_loss
@@ -22,15 +23,6 @@ from finetuner.training.losses import hard_iou, mask_loss
 _MOST_POINTS, _LEAST_STEPS = 60, 4
 _MOST_IMAGES, _OBJECTS_AN_IMAGE = 8, 3
 _LOOKS = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """Held-out objects after `step` steps, by kind of prompt: mean loss, and mean IoU on the decoder's grid."""
-
-    step: int
-    loss: dict[str, float]
-    iou: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +46,7 @@ class Curves:
 
     def values(self) -> dict[str, Any]:
         """The looks, for a state."""
-        return {name: [asdict(each) for each in getattr(self, name)] for name in ("looks", "validation")}
+        return {name: [look.to_json() for look in getattr(self, name)] for name in ("looks", "validation")}
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> "Curves":
@@ -64,25 +56,28 @@ class Curves:
             KeyError, TypeError, ValueError: nothing of this kind did.
         """
         steps = [(int(number), *rest) for number, *rest in tensors["curves.steps"].reshape(-1, 4).tolist()]
-        looks, validation = ([Look(**each) for each in values[name]] for name in ("looks", "validation"))
+        looks, validation = ([Look.model_validate(look) for look in values[name]] for name in ("looks", "validation"))
         if any(set(each.loss) != set(PROMPTS) or set(each.iou) != set(PROMPTS) for each in (*looks, *validation)):
             raise ValueError(f"a look is not of {', '.join(PROMPTS)}")
         return cls(steps=steps, looks=looks, validation=validation)
 
-    def to_json(self) -> dict[str, Any]:
-        """`{"training": [[step, loss, mask loss, IoU loss], ...], "held_out": [{"step", "loss", "iou"}, ...]}`.
+    def metrics(self) -> CurvesMetrics:
+        """The curves as a manifest keeps them.
 
-        And "validation", as "held_out", where there is any.
-        Of the training at most 60 points, each the mean of at least four steps if there are as many, at the last of
-        them: single steps see one image each, and differ more than a training changes.
+        Of the training at most 60 points. A point is the mean of at least four steps if there are as many, and stands
+        at the last of them: a single step sees one image, and steps differ more than a training changes.
         """
         points = min(_MOST_POINTS, max(1, len(self.steps) // _LEAST_STEPS))
         groups = np.array_split(np.array(self.steps, np.float64).reshape(-1, 4), points)
-        return {
-            "training": [[int(each[-1, 0]), *each[:, 1:].mean(0).round(5).tolist()] for each in groups if len(each)],
-            "held_out": [asdict(each) for each in self.looks],
-            **({"validation": [asdict(each) for each in self.validation]} if self.validation else {}),
-        }
+        return CurvesMetrics(
+            training=tuple(
+                TrainingPoint(int(steps[-1, 0]), *steps[:, 1:].mean(0).round(5).tolist())
+                for steps in groups
+                if len(steps)
+            ),
+            held_out=tuple(self.looks),
+            validation=tuple(self.validation),
+        )
 
 
 class Watcher:
@@ -146,5 +141,6 @@ def mean_looks(trainings: Sequence[Sequence[Look]]) -> list[Look]:
     ]
 
 
-def _rounded(values: dict[str, list[float]]) -> dict[str, float]:
-    return {name: round(float(np.mean(each)), 5) for name, each in values.items()}
+def _rounded(values: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
+    """Means, to five decimals. A loss that is None was no number, and its mean is none either."""
+    return {name: round(float(np.mean(np.array(column, np.float64))), 5) for name, column in values.items()}

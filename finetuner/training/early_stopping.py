@@ -8,12 +8,13 @@ teaches, and the averaged weights at the end of the schedule are kept.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from backend.registry.metrics import Look
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
 from finetuner.data.dataset import Sample
 from finetuner.data.split import rank
 from finetuner.methods.base import Method
-from finetuner.training.curves import Look, Watcher
+from finetuner.training.curves import Watcher
 from finetuner.training.weights import TrainedWeights
 
 LOOKS = 12  # of a training that is not stopped

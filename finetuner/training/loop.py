@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from backend.errors import NothingToLearn, SamloopError
+from backend.registry.metrics import EndedAt
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
 from finetuner.data.dataset import Sample
@@ -100,10 +101,10 @@ class Trainer:
         return f"step {self._at.step}, {len(self._visits)} images, {digest}"
 
     @property
-    def ended_at(self) -> dict[str, Any]:
-        """`{"epochs", "steps", "decodes", "seconds"}` so far, those before a kill among them."""
+    def ended_at(self) -> EndedAt:
+        """How far it is; what was done before a kill counts."""
         at = self._at
-        return {"epochs": at.epoch, "steps": at.step, "decodes": at.decodes, "seconds": round(at.seconds, 1)}
+        return EndedAt(epochs=at.epoch, steps=at.step, decodes=at.decodes, seconds=round(at.seconds, 1))
 
     def stop(self) -> None:
         """Let the step under way be the last."""

@@ -2,12 +2,11 @@
 
 import logging
 import time
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import torch
 
+from backend.registry.metrics import EndedAt
 from finetuner.data.dataset import Embeddings
 from finetuner.data.folds import Training
 from finetuner.methods.base import Method
@@ -63,7 +62,7 @@ class TrainingRun:
         """How it went."""
         return self._curves
 
-    def train(self) -> Mapping[str, Any]:
+    def train(self) -> EndedAt:
         """Train to the end, or to where an earlier process ended it; how far that was.
 
         Told to leave (by anything that is no Exception) in the midst of a step, it saves the one before at once.
@@ -117,22 +116,20 @@ class TrainingRun:
 
         Then what was saved last stands.
         """
-        is_counted = self._trainer.ended_at["steps"] == len(self._curves.steps)
+        is_counted = self._trainer.ended_at.steps == len(self._curves.steps)
         if self._unfinished is not None and self._is_settled and self._trainer.is_whole and is_counted:
             self._unfinished.save(self._training.number, self._state())
 
-    def _ended(self) -> Mapping[str, Any]:
+    def _ended(self) -> EndedAt:
         # The trainer's count, not this process's steps: a kill may come after the last of them.
-        ended_at: dict[str, Any] = {
-            **self._trainer.ended_at,
-            "resumed": self._resumed,
-            "kept_step": self._stopping.kept_step,
-        }
-        self._look(ended_at["steps"], 1.0)
+        ended_at = self._trainer.ended_at.model_copy(
+            update={"resumed": self._resumed, "kept_step": self._stopping.kept_step}
+        )
+        self._look(ended_at.steps, 1.0)
         if self._unfinished is not None:
             # A kill while it is measured, or in a later training of a cross-validation, must not cost this one again.
             tensors = {**self._trainer.weights.finished(), **self._curves.tensors()}
-            values = {"ended_at": ended_at, **self._curves.values()}
+            values = {"ended_at": ended_at.to_json(), **self._curves.values()}
             self._unfinished.save(self._training.number, State(tensors=tensors, values=values))
         return ended_at
 
@@ -149,17 +146,18 @@ class TrainingRun:
             },
         )
 
-    def _taken_up(self) -> Mapping[str, Any] | None:
+    def _taken_up(self) -> EndedAt | None:
         """Go on from what was kept, if anything was; how the training ended, if it had."""
         kept = None if self._unfinished is None else self._unfinished.load(self._training.number)
         if kept is None or self._unfinished is None:
             return None
         try:
             curves = Curves.restored(kept.tensors, kept.values)
-            if ended_at := kept.values.get("ended_at"):
+            if told := kept.values.get("ended_at"):
+                ended_at = EndedAt.model_validate(told)
                 self._trainer.weights.restore(kept.tensors)
                 self._curves = curves
-                return dict(ended_at)
+                return ended_at
             next_look, resumed = float(kept.values["next_look"]), int(kept.values["resumed"]) + 1
             self._trainer.restore(kept)
             self._stopping.restore(curves.validation, kept.values)

@@ -10,12 +10,12 @@ to pass once: after the first training from the base.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from backend.errors import BadCheckpoint, NotFound
+from backend.registry.metrics import StartMetrics
 from backend.sam.loading import BaseModel, trained_of
 from finetuner.data.dataset import Dataset
 from finetuner.methods.base import ENCODER, Method
@@ -77,9 +77,9 @@ class Start:
             for name, value in (self.weights or {}).items():
                 moved[name].copy_(value)
 
-    def to_json(self) -> dict[str, Any]:
-        """For the manifest."""
-        return {"from": self.version, "why": self.why}
+    def metrics(self) -> StartMetrics:
+        """What the manifest keeps of it."""
+        return StartMetrics(version=self.version, why=self.why)
 
 
 def from_base(base: BaseModel) -> Start:

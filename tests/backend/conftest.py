@@ -15,6 +15,7 @@ from torch import Tensor
 from backend.errors import BadWeights
 from backend.registry.checkpoint import Manifest, write_checkpoint
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics
 from backend.sam import weights
 from backend.sam.adapters.served import expected_shapes
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_config
@@ -70,7 +71,7 @@ def manifest(tiny_base: BaseModel) -> Manifest:
         parent=None,
         data_digest="d" * 64,
         config={},
-        metrics={},
+        metrics=CheckpointMetrics(),
         verdict={},
         excluded=(),
         created_at="2026-01-01T00:00:00+00:00",

@@ -22,9 +22,9 @@ from benchmarks.pages import commit, machine, say, write_result
 from backend.settings import Settings
 from finetuner.context import Workshop
 from finetuner.data.dataset import Dataset, assemble
-from finetuner.measuring.comparison import compared_json, differences
+from finetuner.measuring.comparison import comparison, differences
 from finetuner.measuring.evaluation import Measured, measure
-from finetuner.measuring.forgetting import forgetting_json
+from finetuner.measuring.forgetting import measure_forgetting
 from finetuner.methods import new_method
 from finetuner.offline import _samples
 from finetuner.presets import config_of
@@ -64,8 +64,10 @@ def trained_row(workshop: Workshop, dataset: Dataset, before: tuple[Measured, ..
     *_, last = Trainer(method, visited, config=config, embedding=seen).steps()
     took_s, candidate = time.process_time() - began_s, method.predictor(version="candidate")
     after = measure(candidate, dataset.held_out, embedding=workshop.embeddings.by(candidate.base), clicks=0)
-    learnt = compared_json(before, after, found=differences(before, after))
-    forgot = forgetting_json(candidate, **others)["forgetting"]
+    learnt = comparison(before, after, intervals=differences(before, after)).to_json()
+    measured = measure_forgetting(candidate, **others)
+    assert measured is not None, "the config asks for it"
+    forgot = measured.to_json()
     cells = [_cell(told, prompt) for told in (learnt, forgot) for prompt in ("point", "box")]
     return (
         str(config.views),

@@ -176,7 +176,7 @@ class Race:
         cache = cache or cache_without_embeddings(self.folder / f"cache-{epochs}")
         words = ("train", "--export", self.export, "--images", self.images, "--out", out, "--epochs", str(epochs))
         _, wall_s = samloop(*words, cache=cache, SAMLOOP_MODEL=self.model)
-        metrics = dict(read_manifest(out).metrics)
+        metrics = read_manifest(out).metrics.to_json()
         return out, metrics, wall_s - metrics["seconds"]["evaluating"]
 
     def iou_of(self, loop: Notebook, like: Path) -> float:

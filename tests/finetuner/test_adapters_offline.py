@@ -41,15 +41,17 @@ def test_a_training_that_is_broken_off_ends_as_an_unbroken_one_is_measured_again
     with pytest.raises(Killed):
         train_export(export, images, out, settings=settings, epochs=3, progress=kill)
     manifest = train_export(export, images, out, settings=settings, epochs=3)
-    assert manifest.metrics["ended_at"]["resumed"] == 1
+    assert manifest.metrics.ended_at is not None
+    assert manifest.metrics.ended_at.resumed == 1
     weights = (out / WEIGHTS_FILE).read_bytes()
     assert weights == (tmp_path / "unbroken" / WEIGHTS_FILE).read_bytes()
     assert any(name.startswith("vision_encoder.") for name in safetensors.torch.load(weights))
     assert (unbroken.method, read_manifest(out).config["adapter"]["rank"]) == (method, rank)
 
-    told = evaluate_export(export, images, checkpoint=out, settings=settings, clicks=0)
+    told = evaluate_export(export, images, checkpoint=out, settings=settings, clicks=0).to_json()
+    metrics = manifest.metrics.to_json()
     for prompt in ("box", "point"):
-        for metric, value in manifest.metrics["candidate"][prompt].items():
+        for metric, value in metrics["candidate"][prompt].items():
             assert told["candidate"][prompt][metric] == pytest.approx(value)
 
     # A manifest tells a base by its name: of a folder, that must be where weights are looked for.

@@ -12,7 +12,6 @@ from PIL import Image
 from backend.errors import BadCheckpoint, BadInput, NotFound, NothingToLearn
 from backend.registry.checkpoint import REPORT_FILE, WEIGHTS_FILE, read_manifest, verified_weights
 from backend.registry.review_file import REVIEW_FILE
-from backend.sam.scoring import calibration_of
 from backend.settings import Settings
 from finetuner.offline import evaluate_export, image_path, train_export
 
@@ -32,16 +31,17 @@ def test_an_export_becomes_a_checkpoint_that_can_be_measured(
     assert manifest.version.endswith(f"-offline-{manifest.data_digest[:6]}")
     assert phases[-1] == "publishing"
 
-    told = evaluate_export(export, images, checkpoint=out, settings=tiny_settings)
+    told = evaluate_export(export, images, checkpoint=out, settings=tiny_settings).to_json()
     json.dumps(told, allow_nan=False)
-    held_out = len(manifest.metrics["split"]["held_out"])
+    metrics = manifest.metrics.to_json()
+    held_out = len(metrics["split"]["held_out"])
     assert (told["images"], told["objects"]) == (held_out, 2 * held_out)
     assert list(told["candidate"]["clicks"]) == [str(k) for k in range(8)]
     # Measured again, the checkpoint is what it was when it was made.
     for prompt in ("box", "point"):
-        for metric, value in manifest.metrics["candidate"][prompt].items():
+        for metric, value in metrics["candidate"][prompt].items():
             assert told["candidate"][prompt][metric] == pytest.approx(value)
-    assert told["difference"]["box"] == manifest.metrics["difference"]["box"]
+    assert told["difference"]["box"] == metrics["difference"]["box"]
     assert told["candidate"]["clicks_to"].keys() == {"0.85", "0.90"}
     assert told["served"] is None
 
@@ -52,20 +52,21 @@ def test_a_checkpoint_brings_the_map_of_its_scores_and_a_page_to_look_at(
     monkeypatch.setattr("finetuner.measuring.calibration.LEAST_PREDICTIONS", 4)  # two images have no more objects
     out, images = tmp_path / "out", tmp_path / "images"
     manifest = train_export(export, images, out, settings=tiny_settings, epochs=2)
-    assert calibration_of(manifest.metrics) is not None
+    assert manifest.metrics.calibration is not None
+    metrics = manifest.metrics.to_json()
     assert set(manifest.files) == {WEIGHTS_FILE, REPORT_FILE, REVIEW_FILE}
-    assert manifest.metrics["curves"]["held_out"][0]["step"] == 0
-    assert 100 < manifest.metrics["memory_mib"] < 100_000  # PyTorch alone takes the former
-    assert manifest.metrics["curves"]["training"][-1][0] == manifest.metrics["ended_at"]["steps"]
+    assert metrics["curves"]["held_out"][0]["step"] == 0
+    assert 100 < metrics["memory_mib"] < 100_000  # PyTorch alone takes the former
+    assert metrics["curves"]["training"][-1][0] == metrics["ended_at"]["steps"]
     page = (out / REPORT_FILE).read_text()
     for reason in manifest.verdict["reasons"]:
         assert html.escape(reason).replace("&#x27;", "&#39;") in page
     assert verified_weights(out) == out / WEIGHTS_FILE
 
-    told = evaluate_export(export, images, checkpoint=out, champion=out, settings=tiny_settings, clicks=0)
+    told = evaluate_export(export, images, checkpoint=out, champion=out, settings=tiny_settings, clicks=0).to_json()
     # What was said of the scores when it was made is what they are when it is served: calibrated.
     for name in ("predicted_iou", "calibrated", "score"):
-        made = manifest.metrics["candidate"]["calibration"][name]
+        made = metrics["candidate"]["calibration"][name]
         assert told["candidate"]["calibration"][name]["ece"] == pytest.approx(made["ece"])
     assert told["difference_to_served"]["point"]["iou"] == [0.0, 0.0, 0.0]
     assert told["served"]["box"] == told["candidate"]["box"]
@@ -102,12 +103,12 @@ def test_a_small_export_is_cross_validated_and_measuring_it_again_says_what_that
     export.write_text(json.dumps(json.loads(export.read_text())[:3]))
     out, images = tmp_path / "out", tmp_path / "images"
     manifest = train_export(export, images, out, settings=tiny_settings, epochs=1)
-    assert (manifest.metrics["images"], manifest.metrics["objects"]) == (3, 6)
+    assert (manifest.metrics.images, manifest.metrics.objects) == (3, 6)
     assert "cross-validated in 3 folds" in manifest.verdict["reasons"][-1]
     told = evaluate_export(export, images, checkpoint=out, settings=tiny_settings, clicks=0)
-    assert told["images"] == 3
-    assert "has learnt from every one of these images" in told["note"]
-    assert evaluate_export(export, images, settings=tiny_settings, clicks=0)["note"] is None
+    assert told.images == 3
+    assert "has learnt from every one of these images" in (told.note or "")
+    assert evaluate_export(export, images, settings=tiny_settings, clicks=0).note is None
 
 
 def test_images_that_a_checkpoint_has_learnt_from_are_not_what_it_is_measured_on(
@@ -119,8 +120,9 @@ def test_images_that_a_checkpoint_has_learnt_from_are_not_what_it_is_measured_on
     manifest = train_export(few, tmp_path / "images", tmp_path / "out", settings=tiny_settings, epochs=1)
     export.write_text(json.dumps(all_tasks[:6]))
     told = evaluate_export(export, tmp_path / "images", checkpoint=tmp_path / "out", settings=tiny_settings, clicks=0)
-    assert (told["images"], told["note"]) == (3, None)
-    assert len(manifest.metrics["split"]["learnt"]) == 3
+    assert (told.images, told.note) == (3, None)
+    assert manifest.metrics.split is not None
+    assert len(manifest.metrics.split.learnt) == 3
 
 
 def test_a_champion_is_compared_on_images_that_it_has_not_learnt_from(
@@ -140,18 +142,20 @@ def test_a_champion_is_compared_on_images_that_it_has_not_learnt_from(
 
     two, three = folders
     told = measured(two, three)
-    assert (told["images"], told["served"]["box"]["n"]) == (4, 8)
-    assert told["note"] == "compared with the champion on the 3 images that it has not learnt from"
+    assert told.served is not None
+    assert (told.images, told.served.with_prompt("box").n) == (4, 8)
+    assert told.note == "compared with the champion on the 3 images that it has not learnt from"
     export.write_text(json.dumps(all_tasks[:3]))
     told = measured(two, three)
-    assert told["images"] == 1
-    assert told["note"] == "the champion has learnt from the images of this comparison, which favours it"
+    assert told.images == 1
+    assert told.note == "the champion has learnt from the images of this comparison, which favours it"
 
 
 def test_the_base_can_be_measured_alone(export: Path, tmp_path: Path, tiny_settings: Settings) -> None:
     told = evaluate_export(export, tmp_path / "images", settings=tiny_settings, clicks=0)
-    assert (told["candidate"], told["difference"]) == (None, None)
-    assert list(told["base"]["clicks"]) == ["0"]
+    assert (told.candidate, told.difference) == (None, None)
+    assert told.base is not None
+    assert list(told.base.clicks) == [0]
 
 
 def test_a_checkpoint_of_another_base_is_refused(export: Path, tmp_path: Path, tiny_settings: Settings) -> None:
@@ -220,11 +224,13 @@ def test_what_a_checkpoint_that_is_the_base_has_learnt_from_is_not_forgotten(
     export.write_text(json.dumps(all_tasks[2:5]))
     settings = tiny_settings.changed(model=str(tmp_path / "base"))
     second = train_export(export, images, tmp_path / "out", settings=settings, epochs=1)
-    learnt = set(second.metrics["split"]["learnt"])
-    assert learnt > set(first.metrics["split"]["learnt"])
+    assert first.metrics.split is not None
+    assert second.metrics.split is not None
+    learnt = set(second.metrics.split.learnt)
+    assert learnt > set(first.metrics.split.learnt)
     assert len(learnt) == 5
     flattered = "the base has learnt from 1 of these images, which flatters it and the candidate"
     assert flattered in second.verdict["reasons"]
     told = evaluate_export(export, images, checkpoint=tmp_path / "out", settings=settings, clicks=0)
-    assert "has learnt from every one of these images" in told["note"]
+    assert "has learnt from every one of these images" in (told.note or "")
     assert flattered not in first.verdict["reasons"]

@@ -102,12 +102,18 @@ def test_a_project_becomes_a_version_that_can_be_served(
     page = (registry.folder(champion.version) / REPORT_FILE).read_bytes()
     assert manifest.files[REPORT_FILE].sha256 == hashlib.sha256(page).hexdigest()
     assert b"data:image/png;base64," in page
-    split = manifest.metrics["split"]
-    assert (split["train_images"] + len(split["held_out"]), split["train_objects"]) == (8, 2 * split["train_images"])
-    assert len(split["learnt"]) == split["train_images"]
-    assert manifest.metrics["data"]["labels"]["Disc"]["objects"] == 16
-    assert manifest.metrics["data"]["left_out"][0]["count"] == 8
-    assert set(manifest.metrics["candidate"]["box"]) >= {"iou", "boundary_iou", "n"}
+    metrics = manifest.metrics
+    assert metrics.split is not None
+    assert metrics.data is not None
+    assert metrics.candidate is not None
+    split = metrics.split
+    assert (split.train_images + len(split.held_out), split.train_objects) == (8, 2 * split.train_images)
+    assert len(split.learnt) == split.train_images
+    assert metrics.data.labels["Disc"].objects == 16
+    assert metrics.data.left_out[0].count == 8
+    box = metrics.candidate.with_prompt("box")
+    assert None not in {box.iou, box.boundary_iou}
+    assert box.n == 2 * len(split.held_out)
     assert manifest.config["epochs"] == 2
     assert len(manifest.data_digest) == 64
 
@@ -137,7 +143,8 @@ def test_the_next_training_is_compared_with_what_is_served(
     assert not second.promoted
     assert f"no certain gain over {first.version}" in second.reason
     assert manifest.parent == first.version
-    assert manifest.metrics["difference_to_served"]["point"]["iou"] == [0.0, 0.0, 0.0]
+    assert manifest.metrics.difference_to_served is not None
+    assert manifest.metrics.difference_to_served["point"]["iou"] == (0.0, 0.0, 0.0)
     champion = registry.champion(project)
     assert champion is not None
     assert champion.version == first.version
@@ -184,7 +191,8 @@ def test_annotators_vote_where_the_settings_say_so(
     manifest = Registry(settings.registry.model_dir).manifest(outcome.version or "")
     assert manifest.config["annotators"] == "majority"
     # Discs were drawn by one of three, rings by two of three; of the skipped task's image by both who count.
-    assert {label: each["objects"] for label, each in manifest.metrics["data"]["labels"].items()} == {"Ring": 9}
+    assert manifest.metrics.data is not None
+    assert {label: count.objects for label, count in manifest.metrics.data.labels.items()} == {"Ring": 9}
     assert {each["reason"]: each["count"] for each in manifest.excluded}[
         "no majority of the annotators drew it so"
     ] == 16

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from backend.errors import NothingToLearn
+from backend.registry.calibration import Calibration
 from backend.registry.checkpoint import Manifest
+from backend.registry.metrics import CheckpointMetrics, SplitMetrics
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
-from backend.sam.scoring import Calibration
 from finetuner import recipe
 from finetuner.config import TrainConfig
 from finetuner.context import Workshop
@@ -121,15 +122,19 @@ def test_a_small_project_is_judged_by_models_that_had_not_seen_the_image(
     assert last == everything
 
     metrics = candidate.manifest.metrics
-    assert (metrics["images"], metrics["objects"], metrics["candidate"]["box"]["n"]) == (3, 6, 6)
-    assert [len(fold["held_out"]) for fold in metrics["split"]["folds"]] == [1, 1, 1]
-    assert metrics["split"]["said"] in candidate.verdict.sentence
-    assert "cross-validated in 3 folds" in metrics["split"]["said"]
+    assert metrics.candidate is not None
+    assert metrics.split is not None
+    assert metrics.curves is not None
+    assert metrics.ended_at is not None
+    assert (metrics.images, metrics.objects, metrics.candidate.with_prompt("box").n) == (3, 6, 6)
+    assert [len(fold.held_out) for fold in metrics.split.folds] == [1, 1, 1]
+    assert metrics.split.sentence in candidate.verdict.sentence
+    assert "cross-validated in 3 folds" in metrics.split.sentence
     assert learnt_images(candidate.manifest) == everything
-    looks, ended_at = metrics["curves"]["held_out"], metrics["ended_at"]
-    assert looks[0]["step"] == 0 < looks[-1]["step"]
-    assert metrics["curves"]["training"][-1][0] == ended_at["steps"]
-    json.dumps(metrics, allow_nan=False)
+    looks = metrics.curves.held_out
+    assert looks[0].step == 0 < looks[-1].step
+    assert metrics.curves.training[-1].step == metrics.ended_at.steps
+    json.dumps(metrics.to_json(), allow_nan=False)
 
 
 def test_the_trainings_of_a_cross_validation_cost_what_one_does(
@@ -148,7 +153,8 @@ def test_from_eight_pictures_on_there_is_one_training_with_all_of_the_budget(
     candidate = _learn(workshop, samples(range(8)))
     ((images, config),) = trainings
     assert config == CONFIG
-    held_out = frozenset(candidate.manifest.metrics["split"]["held_out"])
+    assert candidate.manifest.metrics.split is not None
+    held_out = frozenset(candidate.manifest.metrics.split.held_out)
     assert held_out
     assert not held_out & images
     assert learnt_images(candidate.manifest) == images
@@ -165,8 +171,9 @@ def test_the_data_are_reported_before_the_training_and_kept(
     (checked,) = [each for each in told if each["phase"] == "checking"]
     assert (checked["images"], checked["objects"], checked["left_out"]) == (2, 4, 1)
     assert "left out  1 x only a draft" in checked["table"]
-    data = candidate.manifest.metrics["data"]
-    assert (data["objects"], data["labels"]["Disc"]["images"]) == (4, 2)
+    data = candidate.manifest.metrics.data
+    assert data is not None
+    assert (data.objects, data.labels["Disc"].images) == (4, 2)
     assert [each["training"] for each in told if each["phase"] == "training"][-1] == 3
 
 
@@ -205,8 +212,10 @@ def test_what_is_served_is_compared_on_images_that_it_has_not_learnt_from(
     assert "learnt from the images" not in _learn(workshop, given, _served(workshop)).verdict.sentence
 
 
-@pytest.mark.parametrize("metrics", [{}, {"split": None}, {"split": {"learnt": None}}, {"split": {"learnt": [1]}}])
-def test_a_manifest_that_does_not_tell_what_it_learnt_from_has_learnt_from_nothing_known(metrics: Json) -> None:
+@pytest.mark.parametrize("metrics", [CheckpointMetrics(), CheckpointMetrics(split=SplitMetrics())])
+def test_a_manifest_that_does_not_tell_what_it_learnt_from_has_learnt_from_nothing_known(
+    metrics: CheckpointMetrics,
+) -> None:
     manifest = Manifest(
         version="",
         project_id=None,
@@ -240,10 +249,14 @@ def test_scores_are_calibrated_on_validation_images_where_there_are_any(
     given = samples(range(14))
     config = replace(CONFIG, validation_from=4, validation_share=0.7, held_out_share=0.1)
     chosen = _learn(replace(workshop, config=config), given).manifest.metrics
-    assert 4 <= len(asked[0]) < len(chosen["split"]["learnt"])
-    assert asked[0] < asked[1] == set(chosen["split"]["learnt"])  # those were too few
-    assert chosen["calibration"] == calibration.to_json()
-    assert chosen["curves"]["validation"][0]["step"] == 0
+    assert chosen.split is not None
+    assert chosen.curves is not None
+    assert 4 <= len(asked[0]) < len(chosen.split.learnt)
+    assert asked[0] < asked[1] == set(chosen.split.learnt)  # those were too few
+    assert chosen.calibration == calibration
+    assert chosen.curves.validation[0].step == 0
     plain = _learn(workshop, given).manifest.metrics
-    assert asked[2] == set(plain["split"]["learnt"])
-    assert "validation" not in plain["curves"]
+    assert plain.split is not None
+    assert plain.curves is not None
+    assert asked[2] == set(plain.split.learnt)
+    assert plain.curves.validation == ()

@@ -11,6 +11,7 @@ from support.waiting import wait_until
 
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics
 from backend.settings import Settings
 from backend.work.follower import REFRESHES
 from backend.work.jobs import REFRESH_QUEUE, Keys, SafeJob
@@ -115,7 +116,7 @@ def test_what_is_promoted_while_it_waits_for_the_backend_is_what_it_waits_for(la
         parent=None,
         data_digest="d" * 64,
         config={},
-        metrics={},
+        metrics=CheckpointMetrics(),
         verdict={},
         excluded=(),
         created_at="2026-01-01T00:00:00+00:00",

@@ -18,6 +18,7 @@ from support.waiting import wait_until
 
 from backend.registry.checkpoint import WEIGHTS_FILE, Manifest
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics, SemanticMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_base, new_head
 from backend.sam.semantic.head import with_semantic
 from backend.server.app import create_app
@@ -60,7 +61,7 @@ def publish(settings: Settings, registry: Registry) -> Publish:
             parent=None,
             data_digest="0" * 64,
             config={},
-            metrics={},
+            metrics=CheckpointMetrics(),
             verdict={},
             excluded=(),
             created_at="2026-11-23T00:00:00+00:00",
@@ -138,7 +139,7 @@ def test_after_a_swap_to_a_version_with_a_semantic_head_batches_come_back_labell
         parent=None,
         data_digest="0" * 64,
         config={},
-        metrics={"semantic": {"labels": list(head.labels), "served": True}},
+        metrics=CheckpointMetrics(semantic=SemanticMetrics(labels=head.labels, is_served=True)),
         verdict={},
         excluded=(),
         created_at="2026-11-23T00:00:00+00:00",

@@ -18,6 +18,7 @@ from fakes.serving import Served, served
 from backend.errors import Busy
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
 
 IMAGES, CACHE_MIB = 24, 8
@@ -83,7 +84,7 @@ class Day:
             parent=None,
             data_digest="0" * 64,
             config={},
-            metrics={},
+            metrics=CheckpointMetrics(),
             verdict={},
             excluded=(),
             created_at="2026-11-23T00:00:00+00:00",

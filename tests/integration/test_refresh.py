@@ -22,6 +22,7 @@ from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.api.predictions import PredictionStore
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
 from backend.work.embedded import live_url
 
@@ -95,7 +96,7 @@ def _publish(registry: Registry, project_id: int, *, model: Path, cache: Path, s
         parent=None,
         data_digest="0" * 64,
         config={},
-        metrics={},
+        metrics=CheckpointMetrics(),
         verdict={},
         excluded=(),
         created_at="2026-11-23T00:00:00+00:00",

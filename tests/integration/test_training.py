@@ -132,7 +132,8 @@ def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_
     registry = Registry(tmp_path / "models")
     (manifest,) = registry.versions(project_id)
     assert manifest.project_id == project_id
-    assert manifest.metrics["split"]["folds"][0]["ended_at"]["resumed"] == 1
+    assert manifest.metrics.split is not None
+    assert manifest.metrics.split.folds[0].ended_at.resumed == 1
     assert not (tmp_path / "models" / "unfinished").exists()
     verdict = queue.status(project_id).verdict
     assert verdict is not None

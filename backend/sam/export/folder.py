@@ -170,20 +170,14 @@ def _figures(manifest: Manifest | None) -> list[str]:
     rows = []
     for prompt in ("box", "point"):
         for metric in ("iou", "boundary_iou"):
-            found = [_number(manifest.metrics, side, prompt, metric) for side in ("base", "candidate")]
-            shown = [f"{each:.3f}" for each in found if each is not None]
-            if len(shown) == len(found):
+            sides = (manifest.metrics.base, manifest.metrics.candidate)
+            figures = [side.with_prompt(prompt).figure(metric) for side in sides if side is not None]
+            shown = [f"{figure:.3f}" for figure in figures if figure is not None]
+            if len(shown) == len(sides):
                 rows.append(f"| {prompt} | {metric.replace('_', ' ')} | {' | '.join(shown)} |")
     if not rows:
         return []
     return ["\n".join(["| Prompt | Held-out | base | this |", "| --- | --- | --- | --- |", *rows])]
-
-
-def _number(metrics: Mapping[str, Any], *path: str) -> float | None:
-    value: object = metrics
-    for step in path:
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _load_hf(base: BaseModel) -> str:

@@ -15,8 +15,7 @@ in batches alone, one more decode an image.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import safetensors.torch
@@ -26,12 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
-from backend.errors import BadCheckpoint
+from backend.registry.metrics import MOST_LABELS
 from backend.sam.decoder import cells_of, two_way, upscaled
 
-SEMANTIC = "semantic"
 PREFIX = "semantic."
-MOST_LABELS = 100
 AROUND = 5  # cells of the embedding, either way 2, that the readout takes the mean of
 _SPREAD = 0.02  # of the noise that tells new tokens apart: their own is about 0.1
 
@@ -104,36 +101,6 @@ def margins(logits: Float[Tensor, "maps rows cols"]) -> Float[Tensor, "labels ro
 def probabilities(logits: Float[Tensor, "maps rows cols"]) -> Float[Tensor, "labels rows cols"]:
     """Of each label in each cell, in [0, 1]."""
     return logits.sigmoid() if len(logits) == 1 else logits.softmax(0)[1:]
-
-
-@dataclass(frozen=True, slots=True)
-class SemanticNote:
-    """What a manifest says of its head, as `metrics["semantic"]`: this class is the one place that reads it.
-
-    `is_served` False: it was measured and found too bad to be served.
-    """
-
-    labels: tuple[str | None, ...]
-    is_served: bool
-
-
-def semantic_note(metrics: Mapping[str, Any]) -> SemanticNote | None:
-    """Read it; None where a checkpoint has no head, as those of earlier versions.
-
-    Raises:
-        BadCheckpoint: there is something, and no 1 to 100 different labels.
-    """
-    told = metrics.get(SEMANTIC)
-    if told is None:
-        return None
-    labels = told.get("labels") if isinstance(told, Mapping) else None
-    if not isinstance(labels, list) or not all(each is None or isinstance(each, str) for each in labels):
-        raise BadCheckpoint('metrics["semantic"] of a manifest holds "labels", a list of names; this one does not')
-    if not 1 <= len(labels) <= MOST_LABELS or len(set(labels)) != len(labels):
-        raise BadCheckpoint(
-            f"a semantic head has 1 to {MOST_LABELS} labels, each once; this manifest names {len(labels)}"
-        )
-    return SemanticNote(labels=tuple(labels), is_served=told.get("served") is True)
 
 
 def with_semantic(weights: bytes, head: SemanticHead) -> bytes:

@@ -12,6 +12,7 @@ from backend.cli.export import export
 from backend.errors import BadInput, NotFound
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_as_stored
 
 Exported = Callable[..., str]
@@ -48,7 +49,7 @@ def version(tmp_path: Path, tiny_sam_dir: Path) -> str:
         parent=None,
         data_digest="d" * 64,
         config={},
-        metrics={},
+        metrics=CheckpointMetrics(),
         verdict={},
         excluded=(),
         created_at="2026-11-23T00:00:00+00:00",

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from backend.cli import learning, queue
 from backend.cli.learning import print_progress
+from backend.registry.figures import Evaluation
 
 TABLE = "label    objects\nNucleus      387"
 
@@ -82,7 +83,7 @@ def test_the_table_of_evaluate_compares_with_the_champion_too(
         "note": "as told",
         **({"served": _report(0.6), "difference_to_served": _differences(0.1)} if champion else {"served": None}),
     }
-    learning._print_report(told)
+    learning._print_report(Evaluation.model_validate(told))
     shown = capsys.readouterr().out
     assert "90 held-out objects on 9 images" in shown
     assert "+0.200 [+0.190, +0.210]" in shown
@@ -96,5 +97,5 @@ def test_the_table_of_the_base_alone_has_no_difference(
 ) -> None:
     monkeypatch.setattr(learning, "out", Console(width=160))
     told = {"images": 2, "objects": 4, "base": _report(0.5), "candidate": None, "difference": None, "note": None}
-    learning._print_report(told)
+    learning._print_report(Evaluation.model_validate(told))
     assert "95 %" not in capsys.readouterr().out

@@ -20,6 +20,7 @@ from backend.errors import BadCheckpoint
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
+from backend.registry.metrics import CheckpointMetrics, SemanticMetrics
 from backend.sam.loading import decoder_bytes, load_base, new_head
 from backend.sam.predictor import PredictedMask, encode, predictor_of
 from backend.sam.scoring import task_score
@@ -77,7 +78,7 @@ def write(folder: Path, model: Path, make: Callable[[SemanticHead], None]) -> No
         parent=None,
         data_digest="0" * 64,
         config={},
-        metrics={"semantic": {"labels": ["Disc"], "served": True}},
+        metrics=CheckpointMetrics(semantic=SemanticMetrics(labels=("Disc",), is_served=True)),
         verdict={},
         excluded=(),
         created_at="2026-11-23T00:00:00+00:00",

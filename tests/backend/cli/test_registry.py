@@ -10,6 +10,7 @@ import pytest
 
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics
 
 Samloop = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -36,7 +37,7 @@ def published(tmp_path: Path) -> list[str]:
         parent=None,
         data_digest="0" * 64,
         config={},
-        metrics={},
+        metrics=CheckpointMetrics(),
         verdict={},
         excluded=(),
         created_at="2026-11-23T00:00:00+00:00",

@@ -20,6 +20,8 @@ from backend.registry.checkpoint import (
     verified_weights,
     write_checkpoint,
 )
+from backend.registry.figures import MaskFigures, ModelFigures
+from backend.registry.metrics import CheckpointMetrics
 
 MANIFEST = Manifest(
     version="mobile-sam-p1-v1-0a1b2c",
@@ -30,7 +32,7 @@ MANIFEST = Manifest(
     parent=None,
     data_digest="d" * 64,
     config={"epochs": 3},
-    metrics={"box": {"iou": 0.9}},
+    metrics=CheckpointMetrics(candidate=ModelFigures(box=MaskFigures(iou=0.9, n=3))),
     verdict={"promoted": True},
     excluded=({"task": 7, "reason": "skipped"},),
     created_at="2026-01-01T00:00:00+00:00",
@@ -45,23 +47,23 @@ json_values = st.recursive(
 
 
 @given(
-    metrics=st.dictionaries(st.text(), json_values, max_size=4),
+    config=st.dictionaries(st.text(), json_values, max_size=4),
     excluded=st.lists(st.dictionaries(st.text(), json_values, max_size=2), max_size=3),
     project_id=st.none() | st.integers(min_value=1),
     parent=st.none() | st.text(),
 )
 def test_a_manifest_reads_back_as_it_was_written(
-    metrics: dict[str, Any], excluded: list[dict[str, Any]], project_id: int | None, parent: str | None
+    config: dict[str, Any], excluded: list[dict[str, Any]], project_id: int | None, parent: str | None
 ) -> None:
     """Whatever JSON the trainer puts in."""
-    manifest = replace(MANIFEST, metrics=metrics, excluded=tuple(excluded), project_id=project_id, parent=parent)
+    manifest = replace(MANIFEST, config=config, excluded=tuple(excluded), project_id=project_id, parent=parent)
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
 def test_figures_that_are_not_finite_become_null() -> None:
     """JSON has no NaN, and a reader in another language would refuse the file."""
-    manifest = replace(MANIFEST, metrics={"hd95_px": float("nan"), "all": [float("inf"), 1.0]})
-    assert Manifest.from_json(manifest.to_json()).metrics == {"hd95_px": None, "all": [None, 1.0]}
+    manifest = replace(MANIFEST, config={"hd95_px": float("nan"), "all": [float("inf"), 1.0]})
+    assert Manifest.from_json(manifest.to_json()).config == {"hd95_px": None, "all": [None, 1.0]}
 
 
 def test_a_written_checkpoint_verifies(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from backend.errors import BadCheckpoint, BadInput, NotFound, Unavailable
 from backend.ids import is_version_of
 from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, Manifest, verified_weights
 from backend.registry.local import ChampionMoved, Pointer, Registry
+from backend.registry.metrics import CheckpointMetrics
 
 ROOT = Path(__file__).resolve().parents[3]
 MANIFEST = Manifest(
@@ -36,7 +37,7 @@ MANIFEST = Manifest(
     parent=None,
     data_digest="d" * 64,
     config={},
-    metrics={},
+    metrics=CheckpointMetrics(),
     verdict={},
     excluded=(),
     created_at="2026-01-01T00:00:00+00:00",
@@ -47,10 +48,12 @@ import sys
 from pathlib import Path
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics
 registry = Registry(Path(sys.argv[1]))
 manifest = Manifest(
     version="", project_id=None, base_model="mobile-sam", base_fingerprint="f", method="decoder", parent=None,
-    data_digest="d", config={}, metrics={}, verdict={}, excluded=(), created_at=sys.argv[2], code_version="0",
+    data_digest="d", config={}, metrics=CheckpointMetrics(), verdict={}, excluded=(),
+    created_at=sys.argv[2], code_version="0",
 )
 weights = sys.argv[2].encode() * int(sys.argv[3])
 print("ready", flush=True)

@@ -24,6 +24,7 @@ from backend.errors import NotFound
 from backend.labelstudio.api.client import LabelStudio
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics
 from backend.registry.review_file import REVIEW_FILE, read_review
 from backend.review.crops import Crops
 from backend.review.pages import Pages
@@ -152,10 +153,13 @@ def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
     client: TestClient, here: str, made: Reviewed
 ) -> None:
     manifest = Registry(made.settings.registry.model_dir).manifest(made.versions[1])
+    figures, difference = manifest.metrics.candidate, manifest.metrics.difference
+    assert figures is not None
+    assert difference is not None
     page = unescape(_page(client, f"{here}/versions"))
     assert page.index(made.versions[1]) < page.index(made.versions[0]), "the newest first"
-    assert f"{manifest.metrics['candidate']['box']['iou']:.3f}" in page
-    mean, low, high = manifest.metrics["difference"]["box"]["over_area"]
+    assert f"{figures.with_prompt('box').iou:.3f}" in page
+    mean, low, high = difference["box"]["over_area"]
     shown = [f"{each:+.3f}".replace("-", "\N{MINUS SIGN}") for each in (mean, low, high)]
     assert f"{shown[0]}<br>[{shown[1]}, {shown[2]}]" in page
     assert "6 objects on 3 images held out" in page
@@ -411,7 +415,9 @@ def test_a_version_of_before_says_that_it_kept_no_masks(
     registry = Registry(made.settings.registry.model_dir)
     old = registry.manifest(made.versions[0])
     weights = (registry.folder(made.versions[0]) / "model.safetensors").read_bytes()
-    manifest = registry.publish(78, weights=weights, manifest=replace(old, project_id=78, metrics={}, excluded=()))
+    manifest = registry.publish(
+        78, weights=weights, manifest=replace(old, project_id=78, metrics=CheckpointMetrics(), excluded=())
+    )
     assert "stored without its masks" in _page(client, "/review/78/masks")
     assert "stored without its masks" in _page(client, "/review/78/data")
     assert manifest.version in _page(client, "/review/78/versions")
@@ -429,7 +435,7 @@ def test_masks_of_another_project_are_not_shown_even_where_its_number_is_in_the_
         parent=None,
         data_digest="0" * 64,
         config={},
-        metrics={},
+        metrics=CheckpointMetrics(),
         verdict={},
         excluded=(),
         created_at="2026-11-23T00:00:00+00:00",

@@ -1,17 +1,14 @@
 """Scores: low means look here first."""
 
-import json
-import math
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backend.errors import BadCheckpoint
+from backend.registry.calibration import Calibration
 from backend.sam.frame import SAM_FRAME
-from backend.sam.scoring import Calibration, calibration_of, expected_iou, stability, task_score
+from backend.sam.scoring import expected_iou, stability, task_score
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=50)
 SLACK = 1e-9
@@ -46,53 +43,6 @@ def test_one_bad_region_among_many_good_ones_comes_before_a_mediocre_task() -> N
 
 def test_of_two_tasks_with_equally_bad_worst_regions_the_one_with_more_of_them_comes_first() -> None:
     assert task_score([0.2, 0.2, 0.9]) < task_score([0.2, 0.9, 0.9])
-
-
-CURVES = st.lists(st.tuples(st.floats(-1, 2), st.floats(0, 1)), min_size=1, max_size=20, unique_by=lambda pair: pair[0])
-
-
-def rising(pairs: list[tuple[float, float]]) -> Calibration:
-    return Calibration(tuple(sorted(x for x, _ in pairs)), tuple(sorted(y for _, y in pairs)))
-
-
-@given(pairs=CURVES, ious=st.tuples(st.floats(-5, 5), st.floats(-5, 5)))
-def test_a_calibrated_iou_lies_in_0_to_1_and_rises_with_the_predicted_one(
-    pairs: list[tuple[float, float]], ious: tuple[float, float]
-) -> None:
-    curve, (low, high) = rising(pairs), sorted(ious)
-
-    assert 0.0 <= curve(low) <= curve(high) + SLACK <= 1.0 + SLACK
-
-
-@given(pairs=CURVES)
-def test_a_calibration_survives_a_manifest(pairs: list[tuple[float, float]]) -> None:
-    curve = rising(pairs)
-
-    assert calibration_of(json.loads(json.dumps({"calibration": curve.to_json()}))) == curve
-
-
-def test_a_manifest_without_a_calibration_has_none() -> None:
-    assert calibration_of({"iou": 0.8}) is None
-
-
-@pytest.mark.parametrize(
-    ("told", "why"),
-    [
-        ([], "this one is not"),
-        ({"x": [0.1]}, "this one is not"),
-        ({"x": [0.1], "y": ["a"]}, "this one is not"),
-        ({"x": [0.1], "y": [True]}, "this one is not"),
-        ({"x": [], "y": []}, "0 x and 0 y"),
-        ({"x": [0.1, 0.2], "y": [0.1]}, "2 x and 1 y"),
-        ({"x": [0.1, 0.1], "y": [0.1, 0.2]}, "x must rise"),
-        ({"x": [0.1, 0.2], "y": [0.2, 0.1]}, "y must not fall"),
-        ({"x": [0.1, math.nan], "y": [0.1, 0.2]}, "finite"),
-        ({"x": [0.1, 0.2], "y": [0.1, 1.2]}, r"y in \[0, 1\]"),
-    ],
-)
-def test_a_calibration_that_is_no_rising_curve_is_refused(told: object, why: str) -> None:
-    with pytest.raises(BadCheckpoint, match=why):
-        calibration_of({"calibration": told})
 
 
 def test_stability_is_the_iou_of_the_masks_at_plus_and_minus_one() -> None:

@@ -9,6 +9,7 @@ from redis import Redis
 from backend.errors import BadCheckpoint, BadInput, Unavailable
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics
 from backend.work.embedded import Valkey
 from backend.work.follower import Follower, refresh_queue
 from backend.work.jobs import REFRESH_QUEUE, Keys, connect
@@ -36,7 +37,7 @@ def publish(registry: Registry, project_id: int) -> str:
         parent=None,
         data_digest="0" * 64,
         config={},
-        metrics={},
+        metrics=CheckpointMetrics(),
         verdict={},
         excluded=(),
         created_at="2026-11-23T00:00:00+00:00",

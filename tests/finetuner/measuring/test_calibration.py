@@ -1,12 +1,15 @@
 """Isotonic maps against pooling written out by hand, and calibration errors made by hand."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from backend.sam.scoring import calibration_of
+from backend.registry.figures import Believability
+from backend.registry.metrics import CheckpointMetrics
 from finetuner.measuring.calibration import LEAST_PREDICTIONS, believability, fit
 
 pairs = st.lists(
@@ -52,7 +55,8 @@ def test_a_map_rises_stays_within_zero_and_one_and_survives_the_manifest(found: 
     expected = [calibration(each) for each in np.linspace(-1.0, 2.0, 50).tolist()]
     assert 0 <= min(expected) <= max(expected) <= 1
     assert (np.diff(expected) >= 0).all()
-    assert calibration_of({"calibration": calibration.to_json()}) == calibration
+    written = CheckpointMetrics(calibration=calibration).to_json()
+    assert CheckpointMetrics.from_json(json.loads(json.dumps(written))).calibration == calibration
 
 
 def test_an_overconfident_head_is_brought_down() -> None:
@@ -63,9 +67,11 @@ def test_an_overconfident_head_is_brought_down() -> None:
     assert calibration is not None
     expected = np.array([calibration(each) for each in said[2000:].tolist()])
     before, after = believability(said[2000:], true[2000:]), believability(expected, true[2000:])
-    assert before["ece"] > 0.1
-    assert after["ece"] < 0.02
-    assert after["rank_correlation"] == pytest.approx(before["rank_correlation"], abs=0.05)
+    assert before.ece is not None
+    assert after.ece is not None
+    assert before.ece > 0.1
+    assert after.ece < 0.02
+    assert after.rank_correlation == pytest.approx(before.rank_correlation, abs=0.05)
 
 
 def test_too_few_predictions_or_none_that_are_numbers_make_no_map() -> None:
@@ -77,11 +83,11 @@ def test_too_few_predictions_or_none_that_are_numbers_make_no_map() -> None:
 def test_the_calibration_error_of_two_bins_by_hand() -> None:
     """Three say .95 and have .55; one says .15 and has .25: (3 * .4 + .1) / 4."""
     found = believability(np.array([0.95, 0.95, 0.95, 0.15]), np.array([0.5, 0.55, 0.6, 0.25]))
-    assert found["ece"] == pytest.approx((3 * 0.4 + 0.1) / 4)
-    assert found["bins"] == [
-        [1, pytest.approx(0.15), pytest.approx(0.25)],
-        [3, pytest.approx(0.95), pytest.approx(0.55)],
-    ]
+    assert found.ece == pytest.approx((3 * 0.4 + 0.1) / 4)
+    assert found.bins == (
+        (1, pytest.approx(0.15), pytest.approx(0.25)),
+        (3, pytest.approx(0.95), pytest.approx(0.55)),
+    )
 
 
 @given(found=pairs)
@@ -90,17 +96,11 @@ def test_correlations_are_scipys(found: list[tuple[float, float]]) -> None:
     told = believability(score, true)
     if min(np.ptp(score), np.ptp(true)) < 1e-3:
         return
-    assert told["correlation"] == pytest.approx(stats.pearsonr(score, true).statistic, abs=1e-6)
-    assert told["rank_correlation"] == pytest.approx(stats.spearmanr(score, true).statistic, abs=1e-6)
+    assert told.correlation == pytest.approx(stats.pearsonr(score, true).statistic, abs=1e-6)
+    assert told.rank_correlation == pytest.approx(stats.spearmanr(score, true).statistic, abs=1e-6)
 
 
 def test_a_constant_score_has_no_correlation() -> None:
     found = believability(np.full(5, 0.5), np.linspace(0, 1, 5))
-    assert (found["correlation"], found["rank_correlation"]) == (None, None)
-    assert believability(np.zeros(0), np.zeros(0)) == {
-        "n": 0,
-        "ece": None,
-        "correlation": None,
-        "rank_correlation": None,
-        "bins": [],
-    }
+    assert (found.correlation, found.rank_correlation) == (None, None)
+    assert believability(np.zeros(0), np.zeros(0)) == Believability()

@@ -56,8 +56,8 @@ def test_every_label_has_its_own_interval() -> None:
         for each in _measured(str(n), iou, label=label)
     ]
     found = label_differences(base, candidate)
-    assert found["A"]["box"]["iou"].to_json() == pytest.approx([0.2, 0.2, 0.2])
-    assert found["B"]["point"]["boundary_iou"].to_json() == pytest.approx([-0.1, -0.1, -0.1])
+    assert found["A"]["box"]["iou"] == pytest.approx((0.2, 0.2, 0.2))
+    assert found["B"]["point"]["boundary_iou"] == pytest.approx((-0.1, -0.1, -0.1))
 
 
 def test_what_was_measured_on_other_objects_cannot_be_compared() -> None:

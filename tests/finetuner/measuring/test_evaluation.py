@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from backend.masks.prompt import Prompt
+from backend.registry.figures import METRICS, ClicksToGoal, MaskFigures
 from backend.sam.predictor import Embedding, PredictedMask
 from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
-from finetuner.measuring.comparison import compared_json, differences
-from finetuner.measuring.evaluation import METRICS, measure, report
+from finetuner.measuring.comparison import comparison, differences
+from finetuner.measuring.evaluation import measure, report
 
 
 class Painter:
@@ -62,35 +63,28 @@ def test_known_masks_have_known_measures(truths: list[np.ndarray], square_sample
     measured = measure(Painter(truths, needed=3), [square_sample], embedding=_embedding, clicks=3, on_image=done.append)
     found = report(measured)
     assert done == [1]
-    assert found["box"] == {
-        "iou": 1.0,
-        "dice": 1.0,
-        "boundary_iou": 1.0,
-        "hd95_px": 0.0,
-        "over_area": 0.0,
-        "under_area": 0.0,
-        "n": 2,
-    }
-    assert found["point"]["iou"] == 0.5
-    assert found["point"]["under_area"] == 0.5
-    assert found["point"]["over_area"] == 0.0
-    assert found["point"]["hd95_px"] == 10.0
+    assert found.box == MaskFigures(
+        iou=1.0, dice=1.0, boundary_iou=1.0, hd95_px=0.0, over_area=0.0, under_area=0.0, n=2
+    )
+    assert found.point is not None
+    assert found.point.iou == 0.5
+    assert found.point.under_area == 0.5
+    assert found.point.over_area == 0.0
+    assert found.point.hd95_px == 10.0
     # The first correction is not enough, the second is; then nothing is wrong any more and nobody clicks.
-    assert found["clicks"] == {"0": 0.5, "1": 0.5, "2": 1.0, "3": 1.0}
-    assert set(found["labels"]) == {"A", "(none)"}
-    assert found["labels"]["A"]["iou"] == 0.75
+    assert found.clicks == {0: 0.5, 1: 0.5, 2: 1.0, 3: 1.0}
+    assert set(found.labels) == {"A", "(none)"}
+    assert found.labels["A"].iou == 0.75
     # The third click of all is the one that gets there, and the first one counts.
-    assert found["clicks_to"] == {goal: {"clicks": 3.0, "reached": 1.0} for goal in ("0.85", "0.90")}
-    assert {size: each["n"] for size, each in found["sizes"].items()} == {"small": 4}
-    assert found["semantic"] is None
+    assert found.clicks_to == {goal: ClicksToGoal(clicks=3.0, reached=1.0) for goal in ("0.85", "0.90")}
+    assert {size: figures.n for size, figures in found.sizes.items()} == {"small": 4}
+    assert found.semantic is None
 
 
 def test_who_never_reaches_the_goal_counts_with_all_clicks(truths: list[np.ndarray], square_sample: Sample) -> None:
     found = report(measure(Painter(truths, needed=9), [square_sample], embedding=_embedding, clicks=2))
-    assert found["clicks_to"]["0.85"] == {"clicks": 3.0, "reached": 0.0}
-    assert (
-        report(measure(Painter(truths, needed=9), [square_sample], embedding=_embedding, clicks=0))["clicks_to"] == {}
-    )
+    assert found.clicks_to["0.85"] == ClicksToGoal(clicks=3.0, reached=0.0)
+    assert report(measure(Painter(truths, needed=9), [square_sample], embedding=_embedding, clicks=0)).clicks_to == {}
 
 
 def test_what_the_scores_said_is_compared_with_what_the_masks_had(
@@ -98,13 +92,17 @@ def test_what_the_scores_said_is_compared_with_what_the_masks_had(
 ) -> None:
     """Boxes: said .5, had 1. Points: said 1.2, which counts as 1, and had .5."""
     measured = measure(Painter(truths, needed=3), [square_sample], embedding=_embedding, clicks=0)
-    found = report(measured, calibrated=[each.values["iou"] for each in measured])["calibration"]
-    assert found["predicted_iou"]["ece"] == pytest.approx(0.5)
-    assert found["predicted_iou"]["correlation"] == pytest.approx(-1.0)
-    assert found["score"]["ece"] == pytest.approx(abs(0.9 - 0.75))
-    assert found["score"]["correlation"] is None
-    assert found["calibrated"]["ece"] == 0.0
-    assert report(measured)["calibration"]["calibrated"] is None
+    found = report(measured, calibrated=[each.values["iou"] for each in measured]).calibration
+    assert found is not None
+    assert found.predicted_iou is not None
+    assert found.predicted_iou.ece == pytest.approx(0.5)
+    assert found.predicted_iou.correlation == pytest.approx(-1.0)
+    assert found.score is not None
+    assert found.score.ece == pytest.approx(abs(0.9 - 0.75))
+    assert found.score.correlation is None
+    assert found.calibrated is not None
+    assert found.calibrated.ece == 0.0
+    assert report(measured).calibration == found.model_copy(update={"calibrated": None})
 
 
 def test_the_masks_are_kept_for_the_report(truths: list[np.ndarray], square_sample: Sample) -> None:
@@ -117,7 +115,7 @@ def test_the_comparison_has_the_shape_that_is_promised(truths: list[np.ndarray],
     base, candidate = (
         measure(Painter(truths, needed=needed), [square_sample], embedding=_embedding, clicks=7) for needed in (3, 1)
     )
-    told = compared_json(base, candidate, found=differences(base, candidate))
+    told = comparison(base, candidate, intervals=differences(base, candidate)).to_json()
     assert (told["images"], told["objects"]) == (1, 2)
     for side in ("base", "candidate"):
         assert set(told[side]) == {
@@ -134,5 +132,5 @@ def test_the_comparison_has_the_shape_that_is_promised(truths: list[np.ndarray],
         assert list(told[side]["clicks"]) == [str(k) for k in range(8)]
     assert told["difference"]["point"]["iou"] == [0.5, 0.5, 0.5]
     assert told["difference"]["box"]["boundary_iou"] == [0.0, 0.0, 0.0]
-    alone = compared_json(base, None, found=None)
-    assert (alone["candidate"], alone["difference"]) == (None, None)
+    alone = comparison(base, None, intervals=None)
+    assert (alone.candidate, alone.difference) == (None, None)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from backend.errors import Unavailable
 from backend.registry.checkpoint import REPORT_FILE
+from backend.registry.metrics import ForgettingMetrics
 from backend.sam.automatic import AutomaticRules
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
@@ -28,7 +29,7 @@ from finetuner.data import generic
 from finetuner.data.dataset import Embeddings, Sample
 from finetuner.data.generic import MEASURED, REPLAYED, generic_samples
 from finetuner.measuring import forgetting
-from finetuner.measuring.forgetting import forgetting_json
+from finetuner.measuring.forgetting import measure_forgetting
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.offline import train_export
 from finetuner.presets import config_of
@@ -112,10 +113,11 @@ def test_the_base_forgets_nothing_and_a_broken_decoder_is_seen(
     plain, method = base_predictor(tiny_base), DecoderMethod(tiny_base, precision="float32")
 
     def told(candidate: Predictor) -> dict[str, Any]:
-        found = forgetting_json(
+        measured = measure_forgetting(
             candidate, plain=plain, embeddings=embeddings, folder=tmp_path / "generic", config=CONFIG
         )
-        return dict(json.loads(json.dumps(found))["forgetting"])
+        assert measured is not None
+        return dict(json.loads(json.dumps(measured.to_json())))
 
     same = told(method.predictor(version="same"))
     assert same["difference"]["box"]["iou"] == same["difference"]["point"]["iou"] == [0.0, 0.0, 0.0]
@@ -145,9 +147,10 @@ def test_without_scikit_image_the_sentence_says_how_to_get_it_and_replay_does_no
 
     monkeypatch.setattr(resources, "files", gone)
     plain = base_predictor(tiny_base)
-    found = forgetting_json(plain, plain=plain, embeddings=embeddings, folder=tmp_path, config=CONFIG)
-    assert found["forgetting"].keys() == {"said"}
-    assert "lacks astronaut.png here: pip install 'samloop[demo]'" in found["forgetting"]["said"]
+    unmeasured = measure_forgetting(plain, plain=plain, embeddings=embeddings, folder=tmp_path, config=CONFIG)
+    assert unmeasured is not None
+    assert unmeasured == ForgettingMetrics(sentence=unmeasured.sentence)
+    assert "lacks astronaut.png here: pip install 'samloop[demo]'" in unmeasured.sentence
     with pytest.raises(Unavailable, match=r"lacks clock_motion.png here: pip install 'samloop\[demo\]'"):
         replayed_samples(config=CONFIG, plain=plain, embeddings=embeddings, folder=tmp_path)
 
@@ -155,7 +158,7 @@ def test_without_scikit_image_the_sentence_says_how_to_get_it_and_replay_does_no
 def test_nothing_is_looked_at_where_nobody_asks(tiny_base: BaseModel, embeddings: Embeddings, tmp_path: Path) -> None:
     assert importlib.resources is resources
     plain, config = base_predictor(tiny_base), TrainConfig()
-    assert forgetting_json(plain, plain=plain, embeddings=embeddings, folder=tmp_path, config=config) == {}
+    assert measure_forgetting(plain, plain=plain, embeddings=embeddings, folder=tmp_path, config=config) is None
     assert replayed_samples(config=config, plain=plain, embeddings=embeddings, folder=tmp_path) == ()
     assert config_of(Settings()).forgetting
     assert config_of(Settings()).replay == 0
@@ -204,9 +207,12 @@ def test_a_training_replays_and_tells_what_it_forgot_on_its_report(
     assert learnt.count("moon.png") == round((len(learnt) - learnt.count("moon.png")) / 3)
     assert {"astronaut.png", "cat.png", "moon.png"} == set(photographs)
     assert manifest.config["replay"] == 0.25
-    assert manifest.metrics["forgetting"]["images"] == 2
+    forgotten = manifest.metrics.forgetting
+    assert forgotten is not None
+    assert forgotten.difference is not None
+    assert forgotten.images == 2
     assert not any("other things" in each for each in manifest.verdict["reasons"])
     page = (tmp_path / "out" / REPORT_FILE).read_text()
     assert "Forgetting: other things than those learnt" in page
-    assert manifest.metrics["forgetting"]["said"] in page
-    assert np.isfinite(manifest.metrics["forgetting"]["difference"]["box"]["iou"]).all()
+    assert forgotten.sentence in page
+    assert np.isfinite(forgotten.difference["box"]["iou"]).all()

@@ -38,7 +38,7 @@ def report() -> DataReport:
 
 
 def test_objects_are_counted_by_label_and_by_size(report: DataReport) -> None:
-    assert report.to_json() == {
+    assert report.metrics().to_json() == {
         "images": 2,
         "objects": 5,
         "ground_truth_images": 1,
@@ -53,7 +53,7 @@ def test_objects_are_counted_by_label_and_by_size(report: DataReport) -> None:
             {"reason": "the annotator skipped the task", "count": 1},
         ],
     }
-    json.dumps(report.to_json(), allow_nan=False)
+    json.dumps(report.metrics().to_json(), allow_nan=False)
     assert report.figures() == {
         "images": 2,
         "objects": 5,
@@ -93,7 +93,7 @@ def test_a_project_of_many_and_long_labels_keeps_the_table_short() -> None:
     assert lines[-3] == "... and 20 more labels"
     assert lines[-2].startswith("all ")
     assert max(map(len, lines)) < 100
-    assert len(report.to_json()["labels"]) == 50
+    assert len(report.metrics().to_json()["labels"]) == 50
 
 
 def test_the_borders_between_sizes_are_cocos() -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from selenium import webdriver
 
 from backend.registry.checkpoint import Manifest
+from backend.registry.metrics import CheckpointMetrics
 from finetuner.data.objects import SIZES
 from finetuner.report.overlays import Overlay
 from finetuner.report.page import Shown, render
@@ -85,7 +86,7 @@ def _manifest(metrics: dict[str, Any], *, promote: bool = False) -> Manifest:
         parent="v1",
         data_digest="d" * 64,
         config={"seed": 0},
-        metrics=metrics,
+        metrics=CheckpointMetrics.from_json(metrics),
         verdict={"promote": promote, "reasons": ["box prompts lost -.018 [-.030, -.002] IoU"]},
         excluded=({"reason": "an unknown label", "count": 3, "examples": []},),
         created_at="2026-01-01T00:00:00+00:00",

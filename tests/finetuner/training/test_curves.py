@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from backend.registry.metrics import CurvesMetrics, Look
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
 from finetuner.config import TrainConfig
 from finetuner.data.dataset import Sample
 from finetuner.methods.decoder import DecoderMethod
-from finetuner.training.curves import Curves, Look, Watcher, mean_looks
+from finetuner.training.curves import Curves, Watcher, mean_looks
 from finetuner.training.loop import Step, Trainer
 
 
@@ -37,18 +38,18 @@ def test_a_long_training_is_told_in_sixty_means() -> None:
     curves = Curves()
     for number in range(1, 1201):
         curves.add(_step(number, float(number)))
-    told = curves.to_json()["training"]
+    told = curves.metrics().training
     assert len(told) == 60
-    assert told[0] == [20, 10.5, 10.5, 0.0]
-    assert told[-1][0] == 1200
+    assert told[0] == (20, 10.5, 10.5, 0.0)
+    assert told[-1].step == 1200
 
 
 def test_a_short_training_is_told_in_means_of_four_steps() -> None:
     curves = Curves()
-    assert curves.to_json() == {"training": [], "held_out": []}
+    assert curves.metrics() == CurvesMetrics()
     for number in range(1, 10):
         curves.add(_step(number, 1.0))
-    assert [each[0] for each in curves.to_json()["training"]] == [5, 9]
+    assert [point.step for point in curves.metrics().training] == [5, 9]
 
 
 def test_looks_are_spread_over_the_training(tiny_base: BaseModel, sample: Sample, embedding: Embedding) -> None:

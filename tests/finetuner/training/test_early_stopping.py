@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from backend.registry.metrics import Look
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
 from finetuner.config import TrainConfig
@@ -19,7 +20,6 @@ from finetuner.data.folds import Training
 from finetuner.data.split import rank
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.progress import Progress, silent
-from finetuner.training.curves import Look
 from finetuner.training.early_stopping import best_look, is_over, validation_part
 from finetuner.training.run import TrainingRun
 from finetuner.unfinished import Unfinished, run_key
@@ -117,12 +117,12 @@ def test_a_training_that_only_harms_is_stopped_and_its_beginning_is_kept(
 ) -> None:
     method, training = run(HARMFUL)
     ended_at = training.train()
-    assert ended_at["kept_step"] == 0
-    assert ended_at["epochs"] < 20
+    assert ended_at.kept_step == 0
+    assert ended_at.epochs < 20
     before = dict(tiny_base.model.mask_decoder.named_parameters())
     assert all(torch.equal(value, before[name]) for name, value in method.trainable().items())
     method, training = run(replace(HARMFUL, validation_share=0.0, epochs=2))
-    assert training.train()["kept_step"] is None
+    assert training.train().kept_step is None
     assert not all(torch.equal(value, before[name]) for name, value in method.trainable().items())
 
 
@@ -141,6 +141,6 @@ def test_what_was_chosen_so_far_survives_a_kill(run: Callable[..., tuple[Decoder
         run(config, progress=kill)[1].train()
     method, again = run(config)
     ended_at = again.train()
-    assert ended_at["resumed"] == 1
-    assert ended_at["kept_step"] == expected["kept_step"]
+    assert ended_at.resumed == 1
+    assert ended_at.kept_step == expected.kept_step
     assert method.weights() == unbroken.weights()

@@ -116,10 +116,12 @@ def test_two_processes_train_as_one_although_one_of_them_was_killed(
     (line,) = done.stdout.splitlines()  # of one process
     alone, together = read_manifest(one), read_manifest(two)
     assert json.loads(line)["version"] == together.version == alone.version
-    assert (alone.metrics["processes"], together.metrics["processes"]) == (1, 2)
+    assert (alone.metrics.processes, together.metrics.processes) == (1, 2)
     assert together.config == alone.config
-    assert together.metrics["ended_at"]["steps"] == alone.metrics["ended_at"]["steps"]
-    assert together.metrics["ended_at"]["resumed"] == 1
+    assert alone.metrics.ended_at is not None
+    assert together.metrics.ended_at is not None
+    assert together.metrics.ended_at.steps == alone.metrics.ended_at.steps
+    assert together.metrics.ended_at.resumed == 1
     assert not list(tmp_path.glob("two.unfinished*"))
 
     plain = tmp_path / "plain"

@@ -63,9 +63,10 @@ def test_kill_9_in_the_midst_of_a_training_changes_no_bit_of_what_comes_of_it(
     assert state.name == "training-1.state"
     assert _start(export, tmp_path / "out", settings).wait(300) == 0
     manifest = read_manifest(tmp_path / "out")
-    assert manifest.metrics["ended_at"]["resumed"] == 1
+    assert manifest.metrics.ended_at is not None
+    assert manifest.metrics.ended_at.resumed == 1
     assert _digest(tmp_path / "out") == _digest(tmp_path / "unbroken")
-    assert manifest.metrics["curves"] == unbroken.metrics["curves"]
+    assert manifest.metrics.curves == unbroken.metrics.curves
     assert not unfinished.exists()
 
 
@@ -103,9 +104,10 @@ def test_a_cross_validation_goes_on_in_the_fold_it_had(export: Path, tmp_path: P
         progress=lambda phase, **figures: phase == "training" and told.append(figures["training"]),
     )
     assert _digest(tmp_path / "out") == _digest(tmp_path / "unbroken")
-    assert manifest.metrics["candidate"] == read_manifest(tmp_path / "unbroken").metrics["candidate"]
+    assert manifest.metrics.candidate == read_manifest(tmp_path / "unbroken").metrics.candidate
     assert set(told) == {2, 3}
-    assert len(manifest.metrics["split"]["folds"]) == 2
+    assert manifest.metrics.split is not None
+    assert len(manifest.metrics.split.folds) == 2
     assert not (tmp_path / "out.unfinished").exists()
 
 
@@ -134,8 +136,9 @@ def test_time_that_was_spent_before_the_kill_counts(
         progress=lambda phase, **figures: phase == "training" and told.append((figures["step"], figures["seconds"])),
     )
     assert told[0] > (6, 12.0)
-    assert 30 <= manifest.metrics["ended_at"]["seconds"] < 33
-    assert manifest.metrics["ended_at"]["steps"] <= 15  # two looks at the clock a step, the kill's not counted
+    assert manifest.metrics.ended_at is not None
+    assert 30 <= manifest.metrics.ended_at.seconds < 33
+    assert manifest.metrics.ended_at.steps <= 15  # two looks at the clock a step, the kill's not counted
 
 
 def _slow_trainer() -> Callable[..., Any]:
@@ -166,7 +169,8 @@ def test_other_annotations_begin_another_training(export: Path, tmp_path: Path, 
     export.write_text(json.dumps(tasks))
     manifest = train_export(export, tmp_path / "images", tmp_path / "out", settings=settings, epochs=3)
     fresh = train_export(export, tmp_path / "images", tmp_path / "fresh", settings=settings, epochs=3)
-    assert manifest.metrics["ended_at"]["resumed"] == 0
+    assert manifest.metrics.ended_at is not None
+    assert manifest.metrics.ended_at.resumed == 0
     assert _digest(tmp_path / "out") == _digest(tmp_path / "fresh")
     assert manifest.data_digest == fresh.data_digest
     assert not (tmp_path / "out.unfinished").exists()

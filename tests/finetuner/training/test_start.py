@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from backend.registry.checkpoint import write_checkpoint
+from backend.registry.metrics import StartMetrics
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel, decoder_of
 from finetuner.config import TrainConfig
@@ -62,7 +63,8 @@ def test_the_second_training_begins_where_the_first_ended_and_owns_up_to_what_th
     workshop: Workshop, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = learn(samples, served=Served(version="the base"), workshop=workshop)
-    assert first.manifest.metrics["start"]["why"] == "nothing but the base is served"
+    assert first.manifest.metrics.start is not None
+    assert first.manifest.metrics.start.why == "nothing but the base is served"
     served, began_with = _published(first, tmp_path / "v1"), []
     put_into = Start.put_into
 
@@ -73,12 +75,13 @@ def test_the_second_training_begins_where_the_first_ended_and_owns_up_to_what_th
     monkeypatch.setattr(Start, "put_into", spy)
     forgotten = min(served.learnt)
     second = learn([each for each in samples if each.image_sha256 != forgotten], served=served, workshop=workshop)
-    assert second.manifest.metrics["start"] == {"from": "v1", "why": "the setting asks for what is served"}
+    assert second.manifest.metrics.start == StartMetrics(version="v1", why="the setting asks for what is served")
+    assert second.manifest.metrics.split is not None
     trained = decoder_of(workshop.base, tmp_path / "v1").state_dict()
     assert all(torch.equal(value, trained[name]) for name, value in began_with[0].items())
     # Deleted since, but its weights have seen it: nobody may be measured on it as if they had not.
     assert forgotten in learnt_images(second.manifest)
-    assert not learnt_images(second.manifest) & set(second.manifest.metrics["split"]["held_out"])
+    assert not learnt_images(second.manifest) & set(second.manifest.metrics.split.held_out)
 
 
 def _start(workshop: Workshop, samples: list[Sample], **changed: Any) -> Start:

@@ -15,6 +15,7 @@ from support.waiting import wait_until
 
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import BaseModel, decoder_bytes, load_base
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -128,7 +129,7 @@ def test_27_hostile_checkpoints_are_refused_versions_and_the_base_serves_on(
             parent=None,
             data_digest="0" * 64,
             config={},
-            metrics={},
+            metrics=CheckpointMetrics(),
             verdict={},
             excluded=(),
             created_at="2026-11-23T00:00:00+00:00",

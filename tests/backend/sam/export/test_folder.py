@@ -17,7 +17,9 @@ from transformers import SamModel
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
 from backend.registry.checkpoint import Manifest, read_manifest
+from backend.registry.figures import MaskFigures, ModelFigures
 from backend.registry.local import Registry
+from backend.registry.metrics import CheckpointMetrics
 from backend.sam.adapters.served import CONV_LORA, LORA
 from backend.sam.export.folder import MANIFEST_FILE, Format, Origin, export
 from backend.sam.export.onnx_card import DECODER_FILE
@@ -175,10 +177,10 @@ def test_every_folder_tells_what_it_is_and_vouches_for_its_files(checkpoint: Pat
 def test_the_card_shows_what_was_measured_before_and_after(
     tiny_base: BaseModel, manifest: Manifest, tmp_path: Path
 ) -> None:
-    metrics = {
-        "base": {"box": {"iou": 0.5, "boundary_iou": 0.25}},
-        "candidate": {"box": {"iou": 0.75, "boundary_iou": 0.5}},
-    }
+    metrics = CheckpointMetrics(
+        base=ModelFigures(box=MaskFigures(iou=0.5, boundary_iou=0.25)),
+        candidate=ModelFigures(box=MaskFigures(iou=0.75, boundary_iou=0.5)),
+    )
     origin = Origin(tiny_base, dataclasses.replace(manifest, metrics=metrics))
     card = (export(origin, how="onnx", out=tmp_path / "onnx") / "README.md").read_text()
     assert "| box | iou | 0.500 | 0.750 |\n| box | boundary iou | 0.250 | 0.500 |" in card

@@ -9,10 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.errors import BadCheckpoint
 from backend.sam.decoder import cells_of
 from backend.sam.loading import BaseModel, decoder_bytes
-from backend.sam.semantic.head import SemanticHead, margins, probabilities, semantic_note
+from backend.sam.semantic.head import SemanticHead, margins, probabilities
 
 HUNDRED = tuple(f"label {number}" for number in range(100))
 LOGITS = arrays.arrays(np.float32, (4, 3, 3), elements=st.floats(-20, 20, width=32))
@@ -76,16 +75,3 @@ def test_probabilities_of_the_labels_and_the_ground_sum_to_one(values: np.ndarra
 
 def test_of_one_label_the_probability_is_the_logistic_function() -> None:
     assert probabilities(torch.full((1, 1, 1), 2.0)).item() == pytest.approx(1 / (1 + math.exp(-2)))
-
-
-@pytest.mark.parametrize(
-    "told",
-    [7, {"labels": "Cell"}, {"labels": [1]}, {"labels": []}, {"labels": ["a", "a"]}, {"labels": [*HUNDRED, "x"]}],
-)
-def test_a_manifest_that_names_no_labels_is_refused(told: object) -> None:
-    with pytest.raises(BadCheckpoint, match=r"list of names|1 to 100 labels"):
-        semantic_note({"semantic": told})
-
-
-def test_a_checkpoint_without_a_head_has_no_note() -> None:
-    assert semantic_note({}) is None
