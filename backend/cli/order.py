@@ -111,8 +111,8 @@ def _mean_embeddings(
     from backend.images.source import ImageSource
     from backend.labelstudio.label_config import parse_label_config
     from backend.sam.loading import load_base
-    from backend.serving.engine import open_lanes, open_store
-    from backend.serving.task_embeddings import TaskEmbeddings
+    from backend.serving.machine import open_machine
+    from backend.serving.task_image import TaskImage
     from backend.serving.traffic import Priority
 
     config = parse_label_config(str(client.project(project)["label_config"]))
@@ -120,23 +120,15 @@ def _mean_embeddings(
     base = load_base(
         settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
     )
-    lanes = open_lanes(base, settings)
-    embeddings = TaskEmbeddings(
-        base=base, store=open_store(settings, lane=lanes.encode), max_pixels=settings.image.pixels
-    )
+    machine = open_machine(base, settings)
     try:
         for task in tasks:
+            image = TaskImage(task={"id": task.task_id, "data": task.data}, config=config, images=images)
             try:
-                found = embeddings.of(
-                    {"id": task.task_id, "data": task.data},
-                    config=config,
-                    images=images,
-                    priority=Priority.CLICK,
-                    until_s=math.inf,
-                )
+                found = machine.embeddings.of(image, priority=Priority.CLICK, until_s=math.inf)
             except SamloopError as fault:
                 err.print(f"task {task.task_id} is left out: {fault}", markup=False, highlight=False, soft_wrap=True)
                 continue
             yield task.task_id, found.features.float().mean((0, 2, 3)).cpu().numpy()
     finally:
-        lanes.close()
+        machine.close()

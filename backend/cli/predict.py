@@ -17,6 +17,7 @@ from backend.labelstudio.label_config import LabelConfig, parse_label_config
 
 if TYPE_CHECKING:  # they import torch
     from backend.sam.predictor import Embedding, Predictor
+    from backend.serving.task_image import TaskImage
     from backend.settings import Settings
 
 T = TypeVar("T")
@@ -109,11 +110,12 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
     from backend.images.source import ImageSource
     from backend.sam.automatic import AutomaticRules
     from backend.sam.semantic.objects import SemanticRules
-    from backend.serving.batches import Preannotation
+    from backend.serving.batches import Batches
     from backend.serving.slot import Snapshot
+    from backend.serving.task_image import TaskImage
 
     machine = _Folder(predictor, images, max_pixels=settings.image.pixels, heard=heard)
-    batches = Preannotation(
+    batches = Batches(
         machine=machine,
         observer=heard,
         automatic=AutomaticRules(points=settings.serving.automatic_points, most=settings.serving.automatic_regions),
@@ -124,13 +126,13 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
     bare = {"id": task.get("id"), "data": task["data"]}
     snapshot = Snapshot(version=predictor.version, predictor=predictor, number=0)
     nowhere_else = ImageSource(settings=settings, label_studio=None)
-    (prediction,) = batches.predict([bare], config=config, images=nowhere_else, snapshot=snapshot)
-    return {**bare, "predictions": [prediction]}
+    (answer,) = batches.answer([TaskImage(task=bare, config=config, images=nowhere_else)], snapshot=snapshot)
+    return {**bare, "predictions": [answer.prediction]}
 
 
 def _moved(task: Mapping[str, Any], root_url: str, *, config: LabelConfig, images: Path) -> dict[str, Any]:
     """The task with its image below another root; as it was where the folder has no such file."""
-    from backend.serving.task_embeddings import image_uri
+    from backend.serving.task_image import image_uri
     from finetuner.offline import image_path
 
     try:
@@ -160,18 +162,17 @@ class _Folder:
     max_pixels: int
     heard: _Heard
 
-    def embedding(self, task: Mapping[str, Any], *, config: LabelConfig, **_: object) -> "Embedding":
+    def embed(self, image: "TaskImage", **_: object) -> "Embedding":
         """The embedding of the task's image in the folder."""
         from backend.images.source import open_image
         from backend.sam.predictor import encode
-        from backend.serving.task_embeddings import image_uri
         from finetuner.offline import image_path
 
         try:
-            data = image_path(self.folder, image_uri(task, config)).read_bytes()
+            data = image_path(self.folder, image.uri).read_bytes()
             return encode(self.predictor.base, open_image(data, max_pixels=self.max_pixels))
         except SamloopError as fault:
-            self.heard.sentences.append(f"task {task.get('id')}: {fault}")
+            self.heard.sentences.append(f"task {image.name}: {fault}")
             raise
 
     def decode(self, work: Callable[[], T], **_: object) -> T:

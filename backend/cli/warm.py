@@ -43,9 +43,9 @@ def warm(project: ProjectOption) -> None:
 def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings, most: int) -> Iterator["Warmed"]:
     from backend.registry.local import Registry
     from backend.sam.loading import load_base
-    from backend.serving.engine import open_lanes, open_store
+    from backend.serving.machine import open_machine
     from backend.serving.slot import ModelSlot
-    from backend.serving.task_embeddings import TaskEmbeddings
+    from backend.serving.task_image import TaskImage
     from backend.serving.warming import warm_tasks
 
     os.nice(10)  # a server or a training beside it goes first
@@ -57,16 +57,15 @@ def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings
     with suppress(NotFound, Unavailable):  # a registry that is away costs the adapter, not the command
         slot.look()
     base = slot.snapshot(int(project["id"])).predictor.base  # its encoder has an adapter, where the champion does
-    lanes = open_lanes(base, settings)
-    store = open_store(settings, lane=lanes.encode)
-    embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image.pixels)
-    images = ImageSource(settings=settings, label_studio=client)
+    machine = open_machine(base, settings)
+    source = ImageSource(settings=settings, label_studio=client)
+    tasks = islice(client.tasks(int(project["id"])), most)
     try:
         yield from warm_tasks(
-            islice(client.tasks(int(project["id"])), most), embeddings=embeddings, config=config, images=images
+            (TaskImage(task=task, config=config, images=source) for task in tasks), embeddings=machine.embeddings
         )
     finally:
-        lanes.close()
+        machine.close()
 
 
 def _fitting(settings: Settings) -> int:

@@ -21,8 +21,10 @@ from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.webhook import annotation_changes, parse_event
 from backend.live.evaluation import LiveEvaluation
 from backend.registry.local import Registry
-from backend.serving.engine import Engine, Loaded
+from backend.serving.answers import empty_prediction
+from backend.serving.engine import Engine
 from backend.serving.lanes import LONGEST_S
+from backend.serving.task_image import TaskImage
 from backend.work.progress import progress_line
 from backend.work.queue import TrainingQueue
 
@@ -141,40 +143,24 @@ class Routes:
             raise BadInput("label_config is missing: the masks' control tag is read from it")
         loaded = self._engine.wait()
         snapshot = loaded.slot.snapshot(project_id)
+        if not body.label_config:  # nothing tells where the images are
+            return [empty_prediction(snapshot.version) for _ in body.tasks]
+        config, source = parse_label_config(body.label_config), self._connections.images(project_id)
+        images = [TaskImage(task=task, config=config, images=source, project_id=project_id) for task in body.tasks]
+        results: list[Any]
         if context is None:
-            results = loaded.preannotation.predict(
-                body.tasks,
-                config=parse_label_config(body.label_config) if body.label_config else None,
-                images=self._connections.images(project_id),
-                snapshot=snapshot,
-                tells_why=body.params.why if body.params else False,
-                began_s=began_s,
-            )
+            answers = loaded.batches.answer(images, snapshot=snapshot, began_s=began_s)
+            tells_why = body.params is not None and body.params.why
+            results = [answer.with_reason() if tells_why else answer.for_label_studio() for answer in answers]
         else:
-            one = loaded.serving.interactive(
-                body.tasks[0],
-                context,
-                config=parse_label_config(body.label_config or ""),
-                images=self._connections.images(project_id),
-                snapshot=snapshot,
-                until_s=began_s + LONGEST_S,
-            )
-            results = [one]
+            clicked = loaded.clicks.answer(images[0], context, snapshot=snapshot, until_s=began_s + LONGEST_S)
+            results = [clicked]
             if project_id is not None:
-                self._live.sent(project_id, one["result"])
-        self._opened(body, project_id, loaded)
+                self._live.sent(project_id, clicked["result"])
+        # One task alone is one that somebody opened, or clicks on: what comes next can be made ready.
+        if len(images) == 1 and project_id is not None:
+            loaded.prewarm.note_opened_task(images[0], label_studio=self._connections.label_studio(project_id))
         return results
-
-    def _opened(self, body: PredictBody, project_id: int | None, loaded: Loaded) -> None:
-        """One task alone is one that somebody opened, or clicks on: what comes next can be made ready."""
-        if len(body.tasks) == 1 and project_id is not None and body.label_config:
-            loaded.prewarm.opened(
-                body.tasks[0],
-                project_id=project_id,
-                label_config=body.label_config,
-                images=self._connections.images(project_id),
-                label_studio=self._connections.label_studio(project_id),
-            )
 
     def webhook(self, body: dict[str, Any]) -> JSONResponse:
         """START_TRAINING puts a job on the queue; annotations are taken down; every other event is thanked for."""

@@ -3,34 +3,32 @@
 import logging
 import math
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
 
-from backend.errors import Busy, SamloopError
-from backend.images.source import ImageSource
+from cachetools import LRUCache
+
+from backend.errors import BadInput, Busy, SamloopError
 from backend.labelstudio.api.client import LabelStudio
-from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.sam.loading import BaseModel
-from backend.serving.task_embeddings import TaskEmbeddings, image_uri
+from backend.serving.task_embeddings import TaskEmbeddings
+from backend.serving.task_image import TaskImage
 from backend.serving.traffic import Priority, Traffic
 
 log = logging.getLogger(__name__)
-_MOST_REMEMBERED = 10_000
-_MOST_PROJECTS = 64
-_POLL_S = 0.5
-
-K = TypeVar("K")
-V = TypeVar("V")
+_MOST_REMEMBERED: Final = 10_000
+_MOST_PROJECTS: Final = 64
+_POLL_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
-    task: Mapping[str, Any] = field(repr=False)
+class _OpenedTask:
+    """A task on somebody's screen, and the Label Studio that tells which tasks come next."""
+
+    image: TaskImage
     project_id: int
-    label_config: str = field(repr=False)
-    images: ImageSource
+    task_id: int
     label_studio: LabelStudio | None
 
 
@@ -56,9 +54,9 @@ class Prewarm:
     ) -> None:
         self._embeddings, self._traffic, self._ahead, self._served = embeddings, traffic, ahead, served
         self._changed = threading.Condition()
-        self._opened: OrderedDict[int, _Opened] = OrderedDict()
-        self._known: OrderedDict[tuple[int, int, str], None] = OrderedDict()
-        self._done: OrderedDict[int, None] = OrderedDict()
+        self._opened: dict[int, _OpenedTask] = {}  # by project, the newest last
+        self._known: LRUCache[tuple[int, int, str], None] = LRUCache(_MOST_REMEMBERED)
+        self._done: LRUCache[int, None] = LRUCache(_MOST_REMEMBERED)
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="prewarm", daemon=True)
         self._embedded = 0
@@ -85,26 +83,25 @@ class Prewarm:
         if self._thread.is_alive():
             self._thread.join(longest_s)
 
-    def opened(
-        self,
-        task: Mapping[str, Any],
-        *,
-        project_id: int,
-        label_config: str,
-        images: ImageSource,
-        label_studio: LabelStudio | None,
-    ) -> None:
-        """A task is on somebody's screen. Returns at once; further clicks on the same task change nothing."""
-        task_id = task.get("id")
-        if not self._ahead or not isinstance(task_id, int):
+    def note_opened_task(self, image: TaskImage, *, label_studio: LabelStudio | None) -> None:
+        """A task is on somebody's screen. Returns at once; further clicks on the same task change nothing.
+
+        Args:
+            image: the task; one without a project or a number is let be.
+            label_studio: tells which tasks come next; None where none is known: the opened task alone is embedded.
+        """
+        project_id, task_id = image.project_id, image.task_id
+        if not self._ahead or project_id is None or task_id is None:
             return
         with self._changed:
             known = project_id, task_id, self._of(project_id).encoder_fingerprint
             if self._stopping or known in self._known:
                 return
-            _remember(self._known, known, None, most=_MOST_REMEMBERED)
-            found = _Opened(task, project_id, label_config, images, label_studio)
-            _remember(self._opened, project_id, found, most=_MOST_PROJECTS)
+            self._known[known] = None
+            self._opened.pop(project_id, None)
+            self._opened[project_id] = _OpenedTask(image, project_id, task_id, label_studio)
+            if len(self._opened) > _MOST_PROJECTS:
+                del self._opened[next(iter(self._opened))]
             self._changed.notify_all()
 
     def _of(self, project_id: int) -> TaskEmbeddings:
@@ -124,49 +121,43 @@ class Prewarm:
             except Exception:
                 log.exception("project %d is not warmed up ahead", opened.project_id, extra={"event": "prewarm.failed"})
 
-    def _next(self) -> _Opened | None:
+    def _next(self) -> _OpenedTask | None:
         with self._changed:
             self._changed.wait_for(lambda: self._opened or self._stopping)
             return None if self._stopping else self._opened.popitem()[1]
 
-    def _warm(self, opened: _Opened) -> None:
-        config = parse_label_config(opened.label_config)
-        self._embed(opened.task, opened=opened, config=config)
-        task_id = opened.task.get("id")
-        if opened.label_studio is None or not isinstance(task_id, int) or not self._clear(opened):
+    def _warm(self, opened: _OpenedTask) -> None:
+        self._embed(opened.image, project_id=opened.project_id)
+        if opened.label_studio is None or not self._wait_for_clicks(opened):
             return
-        for task in opened.label_studio.upcoming_tasks(opened.project_id, after=task_id, limit=self._ahead):
-            if not self._clear(opened):
+        upcoming = opened.label_studio.upcoming_tasks(opened.project_id, after=opened.task_id, limit=self._ahead)
+        for task in upcoming:
+            if not self._wait_for_clicks(opened):
                 return
-            self._embed(task, opened=opened, config=config)
+            self._embed(replace(opened.image, task=task), project_id=opened.project_id)
 
-    def _clear(self, opened: _Opened) -> bool:
-        """Wait for the clicks; False if the work is no longer wanted."""
+    def _wait_for_clicks(self, opened: _OpenedTask) -> bool:
+        """Wait until no click is being answered; False if the work is no longer wanted."""
         while not self._stopping and not self._traffic.wait_until_clear(longest_s=_POLL_S):
             pass
         return not self._stopping and opened.project_id not in self._opened
 
-    def _embed(self, task: Mapping[str, Any], *, opened: _Opened, config: LabelConfig) -> None:
+    def _embed(self, image: TaskImage, *, project_id: int) -> None:
         """Embed one image, once; an image that cannot be used is the matter of whoever clicks on it."""
-        embeddings = self._of(opened.project_id)
+        embeddings = self._of(project_id)
         try:
-            place = hash((opened.images.name, image_uri(task, config), embeddings.encoder_fingerprint))
-            if place in self._done:
-                return
-            computed = embeddings.warm(
-                task, config=config, images=opened.images, priority=Priority.PREWARM, until_s=math.inf
-            )
+            place = hash((image.images.name, image.uri, embeddings.encoder_fingerprint))
+        except BadInput as fault:
+            log.debug("task %s is not warmed up: %s", image.name, fault)
+            return
+        if place in self._done:
+            return
+        try:
+            computed = embeddings.warm(image, priority=Priority.PREWARM, until_s=math.inf)
         except Busy:
             return  # it comes when it is clicked on
         except SamloopError as fault:
-            log.debug("task %s is not warmed up: %s", task.get("id"), fault)
+            log.debug("task %s is not warmed up: %s", image.name, fault)
             computed = False
-        _remember(self._done, place, None, most=_MOST_REMEMBERED)
+        self._done[place] = None
         self._embedded += computed
-
-
-def _remember(kept: OrderedDict[K, V], key: K, value: V, *, most: int) -> None:
-    kept[key] = value
-    kept.move_to_end(key)
-    while len(kept) > most:
-        kept.popitem(last=False)

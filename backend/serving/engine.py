@@ -3,41 +3,51 @@
 import logging
 import threading
 from dataclasses import dataclass
+from typing import Protocol
 
 from backend.errors import SamloopError, Unavailable
 from backend.files.watch import Watch
 from backend.registry.local import Registry
 from backend.sam.automatic import AutomaticRules
-from backend.sam.embeddings.files import DiskEmbeddings
-from backend.sam.embeddings.memory import MemoryEmbeddings
 from backend.sam.loading import BaseModel, base_version, load_base
 from backend.serving.ahead import Prewarm
-from backend.serving.batches import Machine, Preannotation
-from backend.serving.clicks import Observer, Serving
+from backend.serving.batches import Batches
+from backend.serving.batches import Observer as BatchObserver
+from backend.serving.clicks import Clicks
+from backend.serving.clicks import Observer as ClickObserver
 from backend.serving.embedding_store import EmbeddingStore
-from backend.serving.lanes import Lane, Lanes
-from backend.serving.machine_share import share_of_machine, torch_threads
+from backend.serving.lanes import Lanes
+from backend.serving.machine import Machine, ServerMachine, open_machine
 from backend.serving.slot import ModelSlot
-from backend.serving.task_embeddings import TaskEmbeddings
-from backend.serving.traffic import Traffic
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)
 _LONGEST_STOP_S = 5.0  # a Label Studio that does not answer is waited for no longer
-_MOST_WORKERS = 8  # an encode takes up to 1 GB while it runs
 
 
-@dataclass(frozen=True, slots=True)
+class Observer(ClickObserver, BatchObserver, Protocol):
+    """Hears of clicks and of batches: metrics, in production."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """What stands once the base model is there."""
 
-    serving: Serving
+    clicks: Clicks
+    batches: Batches
     slot: ModelSlot
-    store: EmbeddingStore
-    embeddings: TaskEmbeddings
-    lanes: Lanes
+    machine: ServerMachine
     prewarm: Prewarm
-    preannotation: Preannotation
+
+    @property
+    def lanes(self) -> Lanes:
+        """Where encoder and decoder run."""
+        return self.machine.lanes
+
+    @property
+    def store(self) -> EmbeddingStore:
+        """Embeddings in their tiers."""
+        return self.machine.store
 
 
 class Engine:
@@ -67,7 +77,7 @@ class Engine:
             self._watch.stop()
         if self._loaded is not None:
             self._loaded.prewarm.stop()
-            self._loaded.lanes.close()
+            self._loaded.machine.close()
             self._loaded.prewarm.join(longest_s=_LONGEST_STOP_S)
 
     def _load(self) -> None:
@@ -95,12 +105,10 @@ class Engine:
 
     def _open(self, base: BaseModel, slot: ModelSlot) -> Loaded:
         settings = self._settings
-        lanes = open_lanes(base, settings)
-        store = open_store(settings, lane=lanes.encode)
-        embeddings = TaskEmbeddings(base=base, store=store, max_pixels=settings.image.pixels)
-        serving = Serving(
-            embeddings=embeddings,
-            lanes=lanes,
+        machine = open_machine(base, settings)
+        clicks = Clicks(
+            machine=machine,
+            traffic=machine.lanes.traffic,
             observer=self._observer,
             polygon_tolerance_px=settings.serving.polygon_tolerance_px,
             # On a CPU a click must not wait a second more for it unless somebody says so.
@@ -108,13 +116,13 @@ class Engine:
             or (settings.serving.refine == "auto" and base.device.type != "cpu"),
         )
         prewarm = Prewarm(
-            embeddings,
-            traffic=lanes.traffic,
+            machine.embeddings,
+            traffic=machine.lanes.traffic,
             ahead=settings.serving.prewarm,
             served=lambda project_id: slot.snapshot(project_id).predictor.base,
         ).start()
-        batches = preannotation_of(settings, machine=serving, observer=self._observer)
-        return Loaded(serving, slot, store, embeddings, lanes, prewarm, batches)
+        batches = _open_batches(settings, machine=machine, observer=self._observer)
+        return Loaded(clicks=clicks, batches=batches, slot=slot, machine=machine, prewarm=prewarm)
 
     @property
     def loaded(self) -> Loaded | None:
@@ -148,32 +156,10 @@ class Engine:
         )
 
 
-def open_lanes(base: BaseModel, settings: Settings) -> Lanes:
-    """The lanes that this machine can bear: on a CPU a worker a core, on a GPU two, since its kernels queue anyway."""
-    traffic = Traffic()
-    cores = torch_threads()
-    workers = min(_MOST_WORKERS, cores) if base.device.type == "cpu" else 2
-
-    def lane(name: str, *, waiting: int) -> Lane:
-        return Lane(name, workers=workers, waiting=waiting, cores=cores, traffic=traffic, during=share_of_machine)
-
-    return Lanes(
-        encode=lane("encode", waiting=settings.serving.waiting),
-        decode=lane("decode", waiting=4 * settings.serving.waiting),
-        traffic=traffic,
-    )
-
-
-def open_store(settings: Settings, *, lane: Lane) -> EmbeddingStore:
-    """Embeddings in the tiers that the settings describe."""
-    memory, disk = MemoryEmbeddings(settings.cache.mib << 20), DiskEmbeddings.of(settings)
-    return EmbeddingStore(memory=memory, disk=disk, lane=lane)
-
-
-def preannotation_of(settings: Settings, *, machine: Machine, observer: Observer) -> Preannotation:
+def _open_batches(settings: Settings, *, machine: Machine, observer: Observer) -> Batches:
     """What answers batches, as the settings have it."""
     rules = AutomaticRules(points=settings.serving.automatic_points, most=settings.serving.automatic_regions)
-    return Preannotation(
+    return Batches(
         machine=machine,
         observer=observer,
         automatic=rules if settings.serving.automatic else None,

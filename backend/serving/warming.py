@@ -2,18 +2,16 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from backend.errors import KeyRefused, SamloopError
-from backend.images.source import ImageSource
-from backend.labelstudio.label_config import LabelConfig
 from backend.serving.task_embeddings import TaskEmbeddings
+from backend.serving.task_image import TaskImage
 from backend.serving.traffic import Priority
 
-_SIDE_BY_SIDE = 4  # tasks whose images are read while others are encoded; each may hold an image
+_SIDE_BY_SIDE = 4  # tasks whose images are read, and held, while another is encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +23,18 @@ class Warmed:
     why: str | None = None
 
 
-def warm_tasks(
-    tasks: Iterable[Mapping[str, Any]], *, embeddings: TaskEmbeddings, config: LabelConfig, images: ImageSource
-) -> Iterator[Warmed]:
-    """Embed task after task, and tell of each in their order; a task that cannot be embedded costs only itself.
+def warm_tasks(images: Iterable[TaskImage], *, embeddings: TaskEmbeddings) -> Iterator[Warmed]:
+    """Embed task after task, and tell of every task in their order; one that cannot be embedded costs only itself.
 
     Raises:
         KeyRefused: an image is refused: the key is wrong for all.
     """
 
-    def warm(task: Mapping[str, Any]) -> Warmed:
-        task_id = task.get("id")
+    def warm(image: TaskImage) -> Warmed:
+        task_id = image.task.get("id")
         try:
             # As urgent as a click: in this process nobody else waits.
-            computed = embeddings.warm(task, config=config, images=images, priority=Priority.CLICK, until_s=math.inf)
+            computed = embeddings.warm(image, priority=Priority.CLICK, until_s=math.inf)
         except KeyRefused:
             raise
         except SamloopError as fault:
@@ -48,12 +44,12 @@ def warm_tasks(
     under_way: deque[Future[Warmed]] = deque()
     with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="warm") as pool:
         try:
-            for task in tasks:
-                under_way.append(pool.submit(warm, task))
+            for image in images:
+                under_way.append(pool.submit(warm, image))
                 if len(under_way) >= 2 * _SIDE_BY_SIDE:
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
         finally:
-            for each in under_way:
-                each.cancel()
+            for future in under_way:
+                future.cancel()

@@ -1,29 +1,31 @@
 """Batches: one prediction a task, whatever happens."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.clock import HandClock
 
 from backend.errors import BadImage, Busy, Upstream
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
-from backend.refresh import walk as refresh
+from backend.refresh.protocol import OUT_OF_TIME
 from backend.sam.automatic import AutomaticRules
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of, load_base, new_head
 from backend.sam.predictor import Embedding, Predictor, encode
+from backend.sam.refine import Crop
 from backend.sam.semantic.objects import SemanticMaps
-from backend.serving import batches as preannotation
-from backend.serving.batches import NOTHING_TO_GO_BY, OUT_OF_TIME, Preannotation
+from backend.serving import batch_masks
+from backend.serving.batches import NOTHING_TO_GO_BY, Batches, TaskAnswer
 from backend.serving.slot import Snapshot
+from backend.serving.task_image import TaskImage
+from backend.serving.traffic import Priority
 
 CONFIG = parse_label_config(
     '<View><Image name="image" value="$image"/>'
@@ -61,25 +63,29 @@ class Heard:
 class Machine:
     """The tiny base on a plain picture; tasks named in `broken` fail as told."""
 
-    def __init__(self, base: BaseModel, broken: Mapping[int, Exception] | None = None) -> None:
-        self.embedded: list[int] = []
+    def __init__(self, base: BaseModel, broken: Mapping[int | None, Exception] | None = None) -> None:
+        self.embedded: list[int | None] = []
+        self.decodes = 0
         self._base, self._broken = base, broken or {}
 
-    def embedding(
-        self, task: Mapping[str, Any], *, config: LabelConfig, images: Any, snapshot: Snapshot, until_s: float
+    def embed(
+        self, image: TaskImage, *, snapshot: Snapshot, priority: Priority, until_s: float, crop: Crop | None = None
     ) -> Embedding:
         assert snapshot.predictor.base is self._base
-        self.embedded.append(task["id"])
-        if fault := self._broken.get(task["id"]):
+        assert priority is Priority.BATCH
+        self.embedded.append(image.task_id)
+        if fault := self._broken.get(image.task_id):
             raise fault
         return encode(self._base, Image.effect_noise((64, 48), 80).convert("RGB"))
 
-    def decode(self, work: Callable[[], Any], *, until_s: float) -> Any:
+    def decode(self, work: Callable[[], Any], *, priority: Priority, until_s: float) -> Any:
+        assert priority is Priority.BATCH
+        self.decodes += 1
         return work()
 
 
 def task(number: int, *labels: str) -> dict[str, Any]:
-    """A task whose annotation holds a rectangle for each label."""
+    """A task whose annotation holds a rectangle a label."""
     regions = [
         {
             "type": "rectanglelabels",
@@ -92,10 +98,24 @@ def task(number: int, *labels: str) -> dict[str, Any]:
     return {"id": number, "data": {"image": "x"}, "annotations": [{"result": regions}] if regions else []}
 
 
-def test_rectangles_become_masks_under_their_labels(tiny_base: BaseModel, snapshot: Snapshot) -> None:
-    asked = Preannotation(machine=Machine(tiny_base), observer=Heard())
+def images(*tasks: dict[str, Any], config: LabelConfig = CONFIG) -> list[TaskImage]:
+    return [TaskImage(task=task, config=config, images=NO_IMAGES) for task in tasks]
 
-    (got,) = asked.predict([task(1, "Cell", "Dirt")], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+
+def predictions(answers: list[TaskAnswer]) -> list[Any]:
+    """What Label Studio gets."""
+    return [answer.for_label_studio() for answer in answers]
+
+
+def told(answers: list[TaskAnswer]) -> list[dict[str, Any]]:
+    """What a refresh gets."""
+    return [answer.with_reason() for answer in answers]
+
+
+def test_rectangles_become_masks_under_their_labels(tiny_base: BaseModel, snapshot: Snapshot) -> None:
+    asked = Batches(machine=Machine(tiny_base), observer=Heard())
+
+    (got,) = predictions(asked.answer(images(task(1, "Cell", "Dirt")), snapshot=snapshot))
 
     assert got["model_version"] == "ours-v2"
     assert {region["type"] for region in got["result"]} == {"brushlabels"}
@@ -108,9 +128,9 @@ def test_rectangles_become_masks_under_their_labels(tiny_base: BaseModel, snapsh
 
 
 def test_a_label_that_the_masks_control_lacks_is_not_guessed(tiny_base: BaseModel, snapshot: Snapshot) -> None:
-    asked = Preannotation(machine=Machine(tiny_base), observer=Heard())
+    asked = Batches(machine=Machine(tiny_base), observer=Heard())
 
-    (got,) = asked.predict([task(1, "Bus")], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+    (got,) = predictions(asked.answer(images(task(1, "Bus")), snapshot=snapshot))
 
     assert not any("Cell" in str(region["value"]) for region in got["result"])
 
@@ -119,18 +139,18 @@ def test_without_anything_to_go_by_a_task_is_empty_and_its_image_is_not_fetched(
     tiny_base: BaseModel, snapshot: Snapshot
 ) -> None:
     machine = Machine(tiny_base)
-    asked = Preannotation(machine=machine, observer=Heard())
+    asked = Batches(machine=machine, observer=Heard())
 
-    got = asked.predict([task(1), task(2)], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+    got = predictions(asked.answer(images(task(1), task(2)), snapshot=snapshot))
 
     assert got == [{"result": [], "score": 0.0, "model_version": "ours-v2"}] * 2
     assert not machine.embedded
 
 
 def test_switched_on_tasks_without_rectangles_get_what_stands_out(tiny_base: BaseModel, snapshot: Snapshot) -> None:
-    asked = Preannotation(machine=Machine(tiny_base), observer=Heard(), automatic=EAGER)
+    asked = Batches(machine=Machine(tiny_base), observer=Heard(), automatic=EAGER)
 
-    (got,) = asked.predict([task(1)], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+    (got,) = predictions(asked.answer(images(task(1)), snapshot=snapshot))
 
     assert 1 <= len(got["result"]) <= 5
     assert all(region["value"]["brushlabels"] == ["Cell"] for region in got["result"])
@@ -143,34 +163,32 @@ def test_a_broken_image_costs_its_own_task(
     tiny_base: BaseModel, snapshot: Snapshot, fault: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard = Heard()
-    asked = Preannotation(machine=Machine(tiny_base, {2: fault}), observer=heard)
+    asked = Batches(machine=Machine(tiny_base, {2: fault}), observer=heard)
     tasks = [task(1, "Cell"), task(2, "Cell"), task(3, "Cell")]
 
     with caplog.at_level(logging.WARNING):
-        got = asked.predict(tasks, config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+        got = predictions(asked.answer(images(*tasks), snapshot=snapshot))
 
-    assert [len(each["result"]) for each in got] == [1, 0, 1]
+    assert [len(answer["result"]) for answer in got] == [1, 0, 1]
     assert got[1] == {"result": [], "score": 0.0, "model_version": "ours-v2"}
     assert heard.reasons == [type(fault).__name__]
     assert "task 2 gets no masks" in caplog.text
 
 
 def test_a_batch_out_of_time_answers_what_it_has_and_nothing_is_kept_of_the_rest(
-    tiny_base: BaseModel, snapshot: Snapshot, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tiny_base: BaseModel, snapshot: Snapshot, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Slow(Machine):
-        def decode(self, work: Callable[[], Any], *, until_s: float) -> Any:
-            later.append(until_s)
+        def decode(self, work: Callable[[], Any], *, priority: Priority, until_s: float) -> Any:
+            clock.now_s = until_s
             return work()
 
-    later: list[float] = []
-    clock = SimpleNamespace(monotonic=lambda: later[-1] if later else time.monotonic())
-    monkeypatch.setattr(preannotation, "time", clock)
+    clock = HandClock()
     heard, machine = Heard(), Slow(tiny_base)
-    asked = Preannotation(machine=machine, observer=heard, seconds=60.0)
+    asked = Batches(machine=machine, observer=heard, seconds=60.0, clock=clock)
 
     with caplog.at_level(logging.WARNING):
-        got = asked.predict([task(n, "Cell") for n in range(4)], config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+        got = predictions(asked.answer(images(*[task(n, "Cell") for n in range(4)]), snapshot=snapshot))
 
     assert len(got[0]["result"]) == 1
     assert got[1:] == [[], [], []], "Label Studio stores an empty prediction, and never asks for its task again"
@@ -181,21 +199,22 @@ def test_a_batch_out_of_time_answers_what_it_has_and_nothing_is_kept_of_the_rest
 
 def test_a_task_whose_turn_did_not_come_can_be_asked_for_again(tiny_base: BaseModel, snapshot: Snapshot) -> None:
     heard = Heard()
-    asked = Preannotation(machine=Machine(tiny_base, {2: Busy("too much to encode at once")}), observer=heard)
+    asked = Batches(machine=Machine(tiny_base, {2: Busy("too much to encode at once")}), observer=heard)
     tasks = [task(1, "Cell"), task(2, "Cell")]
-    got = asked.predict(tasks, config=CONFIG, images=NO_IMAGES, snapshot=snapshot)
+    got = predictions(asked.answer(images(*tasks), snapshot=snapshot))
     assert (len(got[0]["result"]), got[1], heard.reasons) == (1, [], ["OutOfTime"])
-    (_, told) = asked.predict(tasks, config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
-    assert told == {"result": [], "score": 0.0, "model_version": "ours-v2", "why": OUT_OF_TIME}
+    (_, late) = told(asked.answer(images(*tasks), snapshot=snapshot))
+    assert late == {"result": [], "score": 0.0, "model_version": "ours-v2", "why": OUT_OF_TIME}
 
 
 def test_the_time_that_a_request_waited_for_the_model_is_time_that_label_studio_waited(
     tiny_base: BaseModel, snapshot: Snapshot
 ) -> None:
     machine = Machine(tiny_base)
-    asked = Preannotation(machine=machine, observer=Heard(), seconds=60.0)
-    began_s = time.monotonic() - 61.0
-    got = asked.predict([task(1, "Cell")], config=CONFIG, images=NO_IMAGES, snapshot=snapshot, began_s=began_s)
+    clock = HandClock()
+    asked = Batches(machine=machine, observer=Heard(), seconds=60.0, clock=clock)
+    began_s = clock.now_s - 61.0
+    got = predictions(asked.answer(images(task(1, "Cell")), snapshot=snapshot, began_s=began_s))
     assert (got, machine.embedded) == ([[]], [])
 
 
@@ -203,18 +222,18 @@ def test_who_stores_predictions_is_told_which_are_empty_without_a_look(
     tiny_base: BaseModel, snapshot: Snapshot
 ) -> None:
     """A task that cannot be looked at, or has nothing to go by, is not one in which nothing was found."""
-    asked = Preannotation(machine=Machine(tiny_base, {2: Upstream("the host is away")}), observer=Heard())
+    asked = Batches(machine=Machine(tiny_base, {2: Upstream("the host is away")}), observer=Heard())
     tasks = [task(1, "Cell"), task(2, "Cell"), {"id": 3, "data": {"image": "x"}}]
-    got = asked.predict(tasks, config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
-    assert [each.get("why") for each in got] == [None, "the host is away", NOTHING_TO_GO_BY]
+    got = told(asked.answer(images(*tasks), snapshot=snapshot))
+    assert [answer.get("why") for answer in got] == [None, "the host is away", NOTHING_TO_GO_BY]
 
-    late = Preannotation(machine=Machine(tiny_base), observer=Heard(), seconds=-1)
-    (answer,) = late.predict(tasks[:1], config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
-    assert answer["why"] == OUT_OF_TIME == refresh.OUT_OF_TIME
+    late = Batches(machine=Machine(tiny_base), observer=Heard(), seconds=-1)
+    (answer,) = told(late.answer(images(*tasks[:1]), snapshot=snapshot))
+    assert answer["why"] == OUT_OF_TIME
 
     found_nothing = AutomaticRules(points=3, least_score=1.1)
-    eager = Preannotation(machine=Machine(tiny_base), observer=Heard(), automatic=found_nothing)
-    (answer,) = eager.predict(tasks[2:], config=CONFIG, images=NO_IMAGES, snapshot=snapshot, tells_why=True)
+    eager = Batches(machine=Machine(tiny_base), observer=Heard(), automatic=found_nothing)
+    (answer,) = told(eager.answer(images(*tasks[2:]), snapshot=snapshot))
     assert answer == {"result": [], "score": 0.0, "model_version": "ours-v2"}, "it was looked at"
 
 
@@ -223,9 +242,9 @@ def test_a_config_without_anything_for_masks_gives_empty_predictions(tiny_base: 
         '<View><Image name="image" value="$image"/><Choices name="c" toName="image"><Choice value="a"/></Choices>'
         "</View>"
     )
-    asked = Preannotation(machine=Machine(tiny_base), observer=Heard(), automatic=EAGER)
+    asked = Batches(machine=Machine(tiny_base), observer=Heard(), automatic=EAGER)
 
-    (got,) = asked.predict([task(1)], config=config, images=NO_IMAGES, snapshot=snapshot)
+    (got,) = predictions(asked.answer(images(task(1), config=config), snapshot=snapshot))
 
     assert got["result"] == []
 
@@ -238,15 +257,12 @@ def test_only_a_patch_with_a_neck_is_shown_to_the_decoder_after_the_head_has_loo
     distance = np.minimum(np.hypot(rows - 90, columns - 80), np.hypot(rows - 90, columns - 80 - apart))
     margin = (40 - distance).clip(-8, 8)[None]
     found = SemanticMaps(("Cell",), margin, 1 / (1 + np.exp(-margin)), frame=SAM_FRAME)
-    monkeypatch.setattr(preannotation, "semantic_maps", lambda *_, **__: found)
-    machine, works = Machine(tiny_base), []
-    monkeypatch.setattr(machine, "decode", lambda work, *, until_s: works.append(until_s) or work())
+    monkeypatch.setattr(batch_masks, "semantic_maps", lambda *_, **__: found)
+    machine = Machine(tiny_base)
     head = new_head(tiny_base, labels=("Cell",))
     seeing = Snapshot("ours-v2", replace(snapshot.predictor, semantic=head), number=1)
 
-    (got,) = Preannotation(machine=machine, observer=Heard()).predict(
-        [task(1)], config=CONFIG, images=NO_IMAGES, snapshot=seeing
-    )
+    (got,) = predictions(Batches(machine=machine, observer=Heard()).answer(images(task(1)), snapshot=seeing))
 
-    assert len(works) == decodes
+    assert machine.decodes == decodes
     assert {region["value"]["brushlabels"][0] for region in got["result"]} == {"Cell"}

@@ -1,0 +1,55 @@
+"""From masks to the prediction that Label Studio shows or stores: the same for clicks and for batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backend.labelstudio.controls.choice import Output
+from backend.labelstudio.controls.results import prediction, regions_of_mask
+from backend.labelstudio.payloads import Prediction, Region
+from backend.sam.predictor import PredictedMask
+from backend.sam.scoring import task_score
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedMask:
+    """A mask over the upright image, and the control and label that it goes to."""
+
+    output: Output
+    mask: PredictedMask
+
+
+def draw_prediction(
+    placed: Sequence[PlacedMask], *, model_version: str, polygon_tolerance_px: float, is_interactive: bool = False
+) -> Prediction:
+    """The prediction that shows the masks as their controls draw them.
+
+    Its score, in [0, 1], is that of the masks that are shown: an empty mask, and one below its control's threshold,
+    does not count. Without regions it is 0.
+
+    Args:
+        placed: the masks, in the order of their regions.
+        model_version: the version that made them.
+        polygon_tolerance_px: how far a polygon's outline may be from its mask's (image px).
+        is_interactive: whether the editor gets it for a click: then it adds the label of a <Labels> tag by itself.
+    """
+    regions: list[Region] = []
+    scores: list[float] = []
+    for place in placed:
+        drawn = regions_of_mask(
+            place.mask.mask,
+            control=place.output.control,
+            label=place.output.label,
+            score=place.mask.score,
+            model_version=model_version,
+            polygon_tolerance_px=polygon_tolerance_px,
+            region_id=place.output.region_id,
+            is_interactive=is_interactive,
+        )
+        regions += drawn
+        scores += [place.mask.score] if drawn else []
+    return prediction(regions, model_version=model_version, score=task_score(scores))
+
+
+def empty_prediction(model_version: str) -> Prediction:
+    """A prediction without regions, of score 0."""
+    return prediction([], model_version=model_version, score=0.0)

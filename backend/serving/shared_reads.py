@@ -1,0 +1,59 @@
+"""Reads an image once, however many ask for it at the same moment."""
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import Lock
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBytes:
+    """An image file, and the sha256 of its bytes."""
+
+    sha256: str
+    data: bytes
+
+
+class SharedReads:
+    """Lets a request join a read of the same image that another request began; nothing is kept after its end.
+
+    An annotator's click and the work that warms up ask for the same image within milliseconds, and the click must not
+    wait for a second copy of it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._under_way: dict[Hashable, Future[ImageBytes]] = {}
+        self._joined = 0
+
+    @property
+    def joined(self) -> int:
+        """How many calls joined the read of another call."""
+        return self._joined
+
+    def read(self, place: Hashable, read: Callable[[], ImageBytes]) -> ImageBytes:
+        """Return what `read` returns, or what the read of this place that is under way returns.
+
+        Raises:
+            Exception: what the read raised, in all who wait for it; the next call reads again.
+        """
+        with self._lock:
+            if (under_way := self._under_way.get(place)) is None:
+                own = self._under_way[place] = Future[ImageBytes]()
+            else:
+                self._joined += 1
+        if under_way is not None:
+            return under_way.result()
+        try:
+            image = read()
+        except BaseException as fault:
+            self._forget(place)
+            own.set_exception(fault)
+            raise
+        self._forget(place)
+        own.set_result(image)
+        return image
+
+    def _forget(self, place: Hashable) -> None:
+        with self._lock:
+            del self._under_way[place]

@@ -1,0 +1,71 @@
+"""A task, and how to get at its image: the one value that clicks, batches and what warms up pass on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from backend.errors import BadInput
+from backend.images.source import ImageSource
+from backend.labelstudio.label_config import LabelConfig
+from backend.labelstudio.payloads import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskImage:
+    """A task of one project, and where its image comes from.
+
+    Attributes:
+        task: as Label Studio sends it.
+        config: the project's labelling config; tells where in the task the image is.
+        images: where the project's images come from.
+        project_id: None where a request names no project.
+    """
+
+    task: Task = field(repr=False)
+    config: LabelConfig = field(repr=False)
+    images: ImageSource
+    project_id: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The task's id as logs show it: whatever a client sent, 40 characters at most."""
+        return str(self.task.get("id"))[:40]
+
+    @property
+    def task_id(self) -> int | None:
+        """The task's id; None where the task carries no number."""
+        task_id = self.task.get("id")
+        return task_id if isinstance(task_id, int) else None
+
+    @property
+    def uri(self) -> str:
+        """Where the image is.
+
+        Raises:
+            BadInput: not where the labelling config reads it.
+        """
+        return image_uri(self.task, self.config)
+
+    def fetch(self) -> bytes:
+        """Return the bytes at the image's address; they need not be an image yet.
+
+        Raises:
+            BadInput: the task has no image where the labelling config reads it, or no address that can be used.
+            Upstream, NotFound, ForbiddenUrl, KeyRefused: the image cannot be had.
+        """
+        return self.images.fetch(self.uri, task_id=self.task_id)
+
+
+def image_uri(task: Task, config: LabelConfig) -> str:
+    """Where the task's image is.
+
+    Raises:
+        BadInput: not where the labelling config reads it.
+    """
+    data = task.get("data")
+    uri = data.get(config.image_key) if isinstance(data, Mapping) else None
+    if not isinstance(uri, str) or not uri:
+        raise BadInput(
+            f"task {str(task.get('id'))[:40]} has no image in data[{config.image_key[:80]!r}], "
+            "where the labelling config reads it"
+        )
+    return uri

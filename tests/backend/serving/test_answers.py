@@ -1,0 +1,48 @@
+"""Masks become the prediction that shows them, for clicks and batches alike."""
+
+import numpy as np
+import pytest
+
+from backend.labelstudio.controls.choice import Output
+from backend.labelstudio.label_config import Control
+from backend.sam.predictor import PredictedMask
+from backend.serving.answers import PlacedMask, draw_prediction, empty_prediction
+
+BRUSH = Control("brushlabels", "brush", "image", ("Coin",))
+STRICT = Control("brushlabels", "strict", "image", ("Coin",), score_threshold=0.9)
+
+
+def placed(score: float, *, control: Control = BRUSH, empty: bool = False, region_id: str | None = None) -> PlacedMask:
+    mask = np.zeros((20, 30), bool)
+    mask[5:10, 5:10] = not empty
+    predicted = PredictedMask(
+        mask=mask, score=score, low_res_logits=np.zeros((256, 256), np.float32), predicted_iou=score
+    )
+    return PlacedMask(Output(control, "Coin", region_id), predicted)
+
+
+def test_every_mask_is_drawn_on_its_control_in_order_with_the_version() -> None:
+    drawn = draw_prediction(
+        [placed(0.5, region_id="standing"), placed(0.95, control=STRICT)], model_version="v1", polygon_tolerance_px=0.5
+    )
+    assert drawn["model_version"] == "v1"
+    assert [region["from_name"] for region in drawn["result"]] == ["brush", "strict"]
+    assert [region["score"] for region in drawn["result"]] == [0.5, 0.95]
+    assert drawn["result"][0]["id"] == "standing", "it takes the place of the region that it refines"
+    assert all(region["meta"] == {"model_version": "v1"} for region in drawn["result"])
+    assert 0.5 <= drawn["score"] <= 0.725
+
+
+@pytest.mark.parametrize("hidden", [placed(0.1, empty=True), placed(0.1, control=STRICT)])
+def test_a_mask_that_is_not_shown_does_not_count_in_the_score(hidden: PlacedMask) -> None:
+    """Clicks counted it, batches did not."""
+    alone = draw_prediction([placed(0.8)], model_version="v1", polygon_tolerance_px=0.5)
+    both = draw_prediction([placed(0.8), hidden], model_version="v1", polygon_tolerance_px=0.5)
+    assert both["score"] == alone["score"] == pytest.approx(0.8)
+    assert len(both["result"]) == 1
+
+
+def test_without_anything_to_show_the_prediction_is_empty_and_scores_nothing() -> None:
+    nothing = {"result": [], "score": 0.0, "model_version": "v1"}
+    assert empty_prediction("v1") == nothing
+    assert draw_prediction([placed(0.9, empty=True)], model_version="v1", polygon_tolerance_px=0.5) == nothing
