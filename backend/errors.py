@@ -1,18 +1,28 @@
-"""One tree of errors. Every message tells the value met, the rule and the next step.
+"""The tree of errors. A message says which value was met, which rule it breaks, and what to do next.
 
 SamloopError                 500
 +- BadInput                  400  what a client sent cannot be used
 |  +- BadImage               422  bytes that are no image we read, or too many pixels
+|  +- UnusableRegion         400  a region that is no mask of its image
 |  +- ForbiddenUrl           403  an address that the URL policy refuses
+|  |  +- RedirectedElsewhere 403  Label Studio sends us to another host, where its key must not go
+|  +- ForeignPage            403  another site's page sent this request
+|  +- TooLarge               413  a body above the limit
+|  +- TooMuch                413  more than the backend takes in one request
+|  +- Unsupported            415  an encoding or a type of body that is not read
 +- NotAuthorized             401  credentials are missing or wrong
 |  +- KeyRefused             424  Label Studio refuses our key; whoever asked us is welcome
++- RefusedJob                403  a job that asks for a function which is not on the list
 +- NotFound                  404  no such project, version or file
-+- Upstream                  424  Label Studio (or an image's host) failed us
++- ChampionMoved             409  another promotion came first
++- NothingToLearn            409  annotations from which nothing can be trained
++- Upstream                  424  Label Studio or an image's host failed us
 +- Unavailable               503  Redis, the registry or a model is away; try again
 |  +- Busy                   503  more requests than this machine can answer in time; try again
+|  +- LeaseLost              503  another run may train this project now
 +- BadCheckpoint             500  a checkpoint that must not be served
-+- BadWeights                500  base weights that cannot be had or do not verify
-+- NothingToLearn            409  annotations from which nothing can be trained
++- BadWeights                500  base weights that cannot be had, or whose digest is wrong
++- Diverged                  500  a training whose loss is no longer a number
 +- SettingsError             500  the environment holds values that cannot be used
 """
 
@@ -37,10 +47,52 @@ class BadImage(BadInput):
     status = 422
 
 
+class UnusableRegion(BadInput):
+    """A region that is no mask of this image; `reason` says why, fit for a report of what was left out."""
+
+    @property
+    def reason(self) -> str:
+        """Why, in one clause."""
+        return str(self)
+
+
 class ForbiddenUrl(BadInput):
     """An address that the URL policy refuses."""
 
     status = 403
+
+
+class RedirectedElsewhere(ForbiddenUrl):
+    """Label Studio sends us to another host, such as a bucket, where its key must not go."""
+
+    @property
+    def location(self) -> str:
+        """The URL that it sends us to."""
+        return str(self)
+
+
+class ForeignPage(BadInput):
+    """Another site's page sent this request, or it came under another site's name."""
+
+    status = 403
+
+
+class TooLarge(BadInput):
+    """A body above the limit."""
+
+    status = 413
+
+
+class TooMuch(BadInput):
+    """More than the backend takes in one request."""
+
+    status = 413
+
+
+class Unsupported(BadInput):
+    """A body in an encoding or of a type that is not read here."""
+
+    status = 415
 
 
 class NotAuthorized(SamloopError):
@@ -56,10 +108,28 @@ class KeyRefused(NotAuthorized):
     status = 424
 
 
+class RefusedJob(SamloopError):
+    """A job that asks for a function which is not on the list."""
+
+    status = 403
+
+
 class NotFound(SamloopError):
     """No such project, version or file."""
 
     status = 404
+
+
+class ChampionMoved(SamloopError):
+    """Another promotion came first: what the promoter compared with is no longer served."""
+
+    status = 409
+
+
+class NothingToLearn(SamloopError):
+    """Annotations from which nothing can be trained."""
+
+    status = 409
 
 
 class Upstream(SamloopError):
@@ -87,6 +157,10 @@ class Busy(Unavailable):
     """More requests than this machine can answer in time; the same request may succeed later."""
 
 
+class LeaseLost(Unavailable):
+    """Another run may be training this project: this one must neither publish nor promote."""
+
+
 class BadCheckpoint(SamloopError):
     """A checkpoint that must not be served: wrong digest, shape, base, or weights that are not finite."""
 
@@ -95,10 +169,8 @@ class BadWeights(SamloopError):
     """Base weights that cannot be had, or do not verify."""
 
 
-class NothingToLearn(SamloopError):
-    """Annotations from which nothing can be trained."""
-
-    status = 409
+class Diverged(SamloopError):
+    """The loss stopped being a number, step after step; nothing of this training can be used."""
 
 
 class SettingsError(SamloopError):

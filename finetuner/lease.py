@@ -11,7 +11,7 @@ from threading import Event, Thread
 from redis import Redis
 from redis.exceptions import RedisError
 
-from backend.errors import Unavailable
+from backend.errors import LeaseLost
 from backend.work.jobs import Keys
 
 log = logging.getLogger(__name__)
@@ -39,10 +39,6 @@ _RELEASE_OF_DEAD = """
 local held = redis.call('GET', KEYS[1])
 if held and string.match(held, '^%d+:(.*)$') == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
-
-
-class LeaseLost(Unavailable):
-    """Another run may be training this project: this one must neither publish nor promote."""
 
 
 class Lease:

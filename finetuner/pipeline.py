@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backend.errors import BadCheckpoint, NotFound, SettingsError
+from backend.errors import BadCheckpoint, ChampionMoved, NotFound, SettingsError
 from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.label_config import parse_label_config
 from backend.registry.checkpoint import read_manifest
-from backend.registry.local import ChampionMoved, Pointer, Registry
+from backend.registry.local import Pointer, Registry
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import predictor_of
 from backend.settings import Settings

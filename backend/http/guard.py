@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.errors import BadInput, NotAuthorized, SamloopError
+from backend.errors import BadInput, ForeignPage, NotAuthorized, SamloopError, TooLarge, Unsupported
 
 MAX_BODY_BYTES = 64 << 20  # a batch of 1,500 tasks with their predictions arrived as ONE request of 3.5 MB
 _ESCAPED_HALF = re.compile(rb"\\u[dD]")
@@ -24,24 +24,6 @@ MAX_DEPTH = 64  # Label Studio's bodies are some ten levels deep
 
 # The rest of a body that is not read would else be received, and thrown away, for as long as somebody sends.
 _CLOSE = {"Connection": "close"}
-
-
-class TooLarge(BadInput):
-    """A body above the limit."""
-
-    status = 413
-
-
-class Unsupported(BadInput):
-    """A body in an encoding or a type that is not read here."""
-
-    status = 415
-
-
-class ForeignPage(BadInput):
-    """A request that another site's page sent, or that came under another site's name."""
-
-    status = 403
 
 
 class Guard:

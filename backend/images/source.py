@@ -7,11 +7,11 @@ import time
 from http import HTTPStatus
 from urllib.parse import quote, urljoin, urlsplit
 
-from backend.errors import BadInput, ForbiddenUrl, NotFound, Upstream
+from backend.errors import BadInput, ForbiddenUrl, NotFound, RedirectedElsewhere, Upstream
 from backend.images.local_files import PATH as LOCAL_FILES
 from backend.images.local_files import read_file, relative_path
 from backend.images.picture import open_image
-from backend.labelstudio.api.client import LabelStudio, RedirectedElsewhere
+from backend.labelstudio.api.client import LabelStudio
 from backend.net.download import download
 from backend.net.url_policy import LONGEST_URL, Resolver, check, check_path, resolve, same_origin
 from backend.settings import Settings

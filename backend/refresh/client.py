@@ -10,17 +10,11 @@ from typing import Any
 import requests
 from requests.auth import HTTPBasicAuth
 
-from backend.errors import BadInput, NotAuthorized, Unavailable, Upstream
+from backend.errors import BadInput, NotAuthorized, TooMuch, Unavailable, Upstream
 from backend.settings import Settings
 
 _SILENCE_S = 120.0  # the backend answers a batch after SAMLOOP_BATCH_SECONDS at the latest
 Json = dict[str, Any]
-
-
-class TooMuch(BadInput):
-    """More than the backend takes in one request."""
-
-    status = 413
 
 
 class BackendClient:

@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from backend.errors import BadInput, Unavailable, Upstream
+from backend.errors import BadInput, TooMuch, Unavailable, Upstream
 from backend.labelstudio.api.predictions import PredictionStore, TaskState
-from backend.refresh.client import TooMuch
 from backend.refresh.old_predictions import delete_version
 from backend.refresh.protocol import OUT_OF_TIME
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from backend.errors import BadCheckpoint, BadInput, NotFound, SamloopError, Unavailable
+from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound, SamloopError, Unavailable
 from backend.files.durable import make_folder, sync_folder, write_file
 from backend.ids import VersionName, find_project_id, parse_project_id
 from backend.registry import refs
@@ -45,12 +45,6 @@ log = logging.getLogger(__name__)
 _OBJECT = re.compile(r"[0-9a-f]{64}")
 _ABANDONED_S = 86400.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-class ChampionMoved(SamloopError):
-    """Another promotion came first: what the promoter compared with is no longer what is served."""
-
-    status = 409
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from backend.errors import BadInput, SamloopError, Unavailable
-from backend.http.guard import ForeignPage, TooLarge, host_name, is_own_page
+from backend.errors import BadInput, ForeignPage, SamloopError, TooLarge, Unavailable
+from backend.http.guard import host_name, is_own_page
 
 HEADERS = {
     # No script and no style but the two files beside the pages: what a label or a file name holds stays text.

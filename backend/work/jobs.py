@@ -21,7 +21,7 @@ from rq.rate_limit import RateLimitRegistry
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
 
-from backend.errors import SamloopError, SettingsError
+from backend.errors import RefusedJob, SettingsError
 from backend.ids import JobId, JobKind, parse_project_id
 
 QUEUE, REFRESH_QUEUE = "samloop", "samloop-refresh"
@@ -39,12 +39,6 @@ if redis.call('LREM', KEYS[1], 1, ARGV[1]) > 0 and redis.call('EXISTS', KEYS[3])
 end
 redis.call('DEL', KEYS[4])
 """
-
-
-class RefusedJob(SamloopError):
-    """A job that asks for a function which is not on the list."""
-
-    status = 403
 
 
 class SafeJob(Job):

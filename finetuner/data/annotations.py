@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool
 
-from backend.labelstudio.controls.regions import Region, UnusableRegion, regions_of
+from backend.errors import UnusableRegion
+from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.controls.shape import Size
 from finetuner.config import Rules
 from finetuner.data.annotators import Annotation, counting_annotations

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.errors import NothingToLearn, SamloopError
+from backend.errors import Diverged, NothingToLearn
 from backend.registry.metrics import EndedAt
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
@@ -28,10 +28,6 @@ log = logging.getLogger(__name__)
 _MOST_BAD_STEPS = 5
 _TIME_COUNTS_FROM = 0.25
 _ALONE = Processes()
-
-
-class Diverged(SamloopError):
-    """The loss stopped being a number, step after step; nothing of this training can be used."""
 
 
 @dataclass(frozen=True, slots=True)

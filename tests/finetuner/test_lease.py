@@ -9,9 +9,10 @@ from threading import Event, Thread
 import pytest
 from fakes.training import Lab, kill, lab
 
+from backend.errors import LeaseLost
 from backend.work.jobs import Keys, connect
 from finetuner import lease as lease_module
-from finetuner.lease import Lease, LeaseLost, release_of_dead
+from finetuner.lease import Lease, release_of_dead
 
 KEYS = Keys(7)
 

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from backend.errors import BadInput, ForbiddenUrl, KeyRefused, NotFound, Upstream
+from backend.errors import BadInput, KeyRefused, NotFound, RedirectedElsewhere, Upstream
 from backend.labelstudio.api.session import Session
 from backend.net.download import Reply, download
 from backend.net.url_policy import same_origin
@@ -341,15 +341,6 @@ class LabelStudio:
                 return _image_bytes(reply, url)
             url = urljoin(url, reply.location)
         raise Upstream(f"{self.url} redirects {path_or_url[:80]!r} in circles")
-
-
-class RedirectedElsewhere(ForbiddenUrl):
-    """Label Studio sends us to another host, such as a bucket, where its key must not go. `location` is the URL."""
-
-    @property
-    def location(self) -> str:
-        """Where to."""
-        return str(self)
 
 
 def _image_bytes(reply: Reply, url: str) -> bytes:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from backend.errors import BadInput
-from backend.labelstudio.controls.shape import Shape, Size, UnusableRegion, Value
+from backend.errors import BadInput, UnusableRegion
+from backend.labelstudio.controls.shape import Shape, Size, Value
 from backend.labelstudio.controls.shapes import SHAPES, shape_of_kind
 
-__all__ = ["Region", "UnusableRegion", "mask_of_region", "region_of", "regions_of"]
+__all__ = ["Region", "mask_of_region", "region_of", "regions_of"]
 
 _LONGEST_ID = 200
 _LABELS = "labels"  # the type of what a <Labels> tag says of a region

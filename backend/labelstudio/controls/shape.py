@@ -7,19 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool
 
-from backend.errors import BadInput
 from backend.masks.prompt import Box, Click
 
 Value = Mapping[str, Any]
-
-
-class UnusableRegion(BadInput):
-    """A region that is no mask of this image; `reason` says why, fit for a report of what was left out."""
-
-    @property
-    def reason(self) -> str:
-        """Why, in one clause."""
-        return str(self)
 
 
 @dataclass(frozen=True, slots=True)

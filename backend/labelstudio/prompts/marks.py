@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool
 
-from backend.errors import BadInput
+from backend.errors import BadInput, UnusableRegion
 from backend.labelstudio.controls.regions import Region
-from backend.labelstudio.controls.shape import Size, UnusableRegion
+from backend.labelstudio.controls.shape import Size
 from backend.labelstudio.label_config import LabelConfig
 from backend.masks.points import points_along
 from backend.masks.prompt import Box, Click

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from fakes.refreshes import PlayedBackend
 
-from backend.errors import BadInput, NotAuthorized, SamloopError, Unavailable, Upstream
-from backend.refresh.client import BackendClient, TooMuch
+from backend.errors import BadInput, NotAuthorized, SamloopError, TooMuch, Unavailable, Upstream
+from backend.refresh.client import BackendClient
 from backend.settings import Settings
 
 

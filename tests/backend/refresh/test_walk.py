@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from fakes.label_studio import FakeLabelStudio
 
-from backend.errors import BadInput, SamloopError, Unavailable, Upstream
+from backend.errors import BadInput, SamloopError, TooMuch, Unavailable, Upstream
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.api.predictions import PredictionStore
 from backend.refresh import walk as module
-from backend.refresh.client import TooMuch
 from backend.refresh.walk import Refresh, Rules, Tally
 
 CONFIG = (

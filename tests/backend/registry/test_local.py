@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.errors import BadCheckpoint, BadInput, NotFound, Unavailable
+from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound, Unavailable
 from backend.ids import is_version_of
 from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, Manifest, verified_weights
-from backend.registry.local import ChampionMoved, Pointer, Registry
+from backend.registry.local import Pointer, Registry
 from backend.registry.metrics import CheckpointMetrics
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.http.guard import ForeignPage
+from backend.errors import ForeignPage
 from backend.review.page_route import Gate
 
 OPEN = Gate(is_open=True, known_hosts=frozenset({"samloop.lab.example"}))

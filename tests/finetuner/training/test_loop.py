@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from backend.errors import NothingToLearn
+from backend.errors import Diverged, NothingToLearn
 from backend.masks.prompt import Box, Prompt
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
@@ -18,7 +18,7 @@ from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
 from finetuner.methods.base import Asked
 from finetuner.methods.decoder import DecoderMethod
-from finetuner.training.loop import Diverged, Step, Trainer, schedule
+from finetuner.training.loop import Step, Trainer, schedule
 
 QUICK = TrainConfig(epochs=3, decodes=None, precision="float32")
 

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from backend.labelstudio.controls.shape import Shape, Size, UnusableRegion, Value
+from backend.errors import UnusableRegion
+from backend.labelstudio.controls.shape import Shape, Size, Value
 
 _DATA_URL = "data:image/png;base64,"
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from backend.labelstudio.controls.shape import Shape, Size, UnusableRegion, Value
+from backend.errors import UnusableRegion
+from backend.labelstudio.controls.shape import Shape, Size, Value
 from backend.labelstudio.rle import decode_mask, encode_mask
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from backend.labelstudio.controls.shape import Shape, Size, UnusableRegion, Value
+from backend.errors import UnusableRegion
+from backend.labelstudio.controls.shape import Shape, Size, Value
 from backend.labelstudio.values import finite_number
 from backend.masks.polygons import polygons_of_mask
 from backend.masks.rasterize import fill_polygon

@@ -8,8 +8,8 @@ import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.ml_backend import ml_backend
 
-from backend.errors import BadInput, NotAuthorized, NotFound, SamloopError, Upstream
-from backend.labelstudio.api.client import LabelStudio, RedirectedElsewhere
+from backend.errors import BadInput, NotAuthorized, NotFound, RedirectedElsewhere, SamloopError, Upstream
+from backend.labelstudio.api.client import LabelStudio
 
 
 @pytest.fixture

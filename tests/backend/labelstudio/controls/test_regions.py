@@ -12,7 +12,8 @@ import pytest
 from fakes.regions import brush_region
 from PIL import Image
 
-from backend.labelstudio.controls.regions import UnusableRegion, mask_of_region, regions_of
+from backend.errors import UnusableRegion
+from backend.labelstudio.controls.regions import mask_of_region, regions_of
 from backend.labelstudio.controls.shape import Size
 from backend.labelstudio.label_config import Control
 
