@@ -24,7 +24,7 @@ _LAYOUT = 3  # of a state: another number where another version of this program 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
+class TrainingContext:
     """What every step of a training uses. `generic_in`: the folder for the base's masks of other things (generic).
 
     `base_learnt`: digests of the images that the base has learnt from, where it is a checkpoint itself.
@@ -54,7 +54,7 @@ class Workshop:
         progress: Progress,
         unfinished_in: Path | None = None,
         processes: Processes | None = None,
-    ) -> "Workshop":
+    ) -> "TrainingContext":
         """Load the base model.
 
         Raises:

@@ -16,7 +16,7 @@ from backend.sam.loading import trained_of
 from backend.sam.predictor import Predictor, predictor_of
 from backend.settings import Settings
 from backend.settings.bounds import HEADS
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.dataset import Sample, assemble
 from finetuner.data.folds import fair_images, unseen_images
 from finetuner.deciding.candidate import Served, learnt_images
@@ -73,18 +73,18 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     if seconds is not None:
         config = replace(config, seconds=seconds)
     unfinished = out.with_name(f"{out.name}.unfinished")
-    workshop = Workshop.open(
+    context = TrainingContext.open(
         settings,
         config=config,
         progress=progress if processes.is_first else silent,
         unfinished_in=unfinished,
         processes=processes,
     )
-    samples = _samples(export, images, settings=settings, workshop=workshop)
-    candidate = learn(samples, served=Served(version=workshop.base.name), workshop=workshop)
+    samples = _samples(export, images, settings=settings, context=context)
+    candidate = learn(samples, served=Served(version=context.base.name), context=context)
     progress("publishing", folder=str(out))
     # The digest of the data, not of the weights: the folder is a checkpoint like any other, but in no project's line.
-    version = f"{re.sub(r'[^A-Za-z0-9._-]', '-', workshop.base.name)}-offline-{candidate.manifest.data_digest[:6]}"
+    version = f"{re.sub(r'[^A-Za-z0-9._-]', '-', context.base.name)}-offline-{candidate.manifest.data_digest[:6]}"
     written = write_checkpoint(
         out,
         weights=candidate.weights,
@@ -121,16 +121,16 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
     """
     if champion is not None and checkpoint is None:
         raise BadInput(f"--champion {champion} is to be compared with a checkpoint: give --checkpoint DIR too")
-    workshop = Workshop.open(settings, config=config_of(settings), progress=progress)
-    base, config = workshop.base, workshop.config
+    context = TrainingContext.open(settings, config=config_of(settings), progress=progress)
+    base, config = context.base, context.config
     # Before the images are read: a checkpoint that cannot be used should be told at once.
     tuned = {
         name: predictor_of(base, folder, version=name)
         for name, folder in (("candidate", checkpoint), ("served", champion))
         if folder is not None
     }
-    samples = _samples(export, images, settings=settings, workshop=workshop)
-    held_out = assemble(samples, share=config.held_out_share, exclusions=workshop.exclusions).held_out
+    samples = _samples(export, images, settings=settings, context=context)
+    held_out = assemble(samples, share=config.held_out_share, exclusions=context.exclusions).held_out
     held_out, note = _unseen(held_out, learnt=_learnt(checkpoint))
     fair, told = fair_images(held_out, served="the champion", learnt=_learnt(champion))
 
@@ -138,7 +138,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
         return measure(
             predictor,
             held_out,
-            embedding=workshop.embeddings.by(predictor.base),
+            embedding=context.embeddings.by(predictor.base),
             clicks=clicks,
             on_image=lambda done: progress("evaluating", model=predictor.version, done=done, total=len(held_out)),
         )
@@ -156,7 +156,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
         fair_images=fair,
     )
     semantic = {
-        name: _semantic(folder, held_out, predictor=tuned[name], workshop=workshop)
+        name: _semantic(folder, held_out, predictor=tuned[name], context=context)
         for name, folder in (("candidate", checkpoint), ("served", champion))
         if folder is not None
     }
@@ -165,18 +165,18 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
 
 
 def _semantic(
-    folder: Path, samples: Sequence[Sample], *, predictor: Predictor, workshop: Workshop
+    folder: Path, samples: Sequence[Sample], *, predictor: Predictor, context: TrainingContext
 ) -> MaskFigures | None:
     """How well the checkpoint's head finds labels, whether it is served or not; None where it has none."""
-    head = trained_of(workshop.base, folder).semantic
+    head = trained_of(context.base, folder).semantic
     if head is None:
         return None
     found = measure_semantic(
         head,
         samples,
         base=predictor.base,
-        embedding=workshop.embeddings.by(predictor.base),
-        unlabelled=workshop.config.unlabelled,
+        embedding=context.embeddings.by(predictor.base),
+        unlabelled=context.config.unlabelled,
     )
     report = semantic_report(found)
     return None if report is None else report.mean
@@ -213,11 +213,11 @@ def _unseen(held_out: tuple[Sample, ...], *, learnt: AbstractSet[str]) -> tuple[
     return held_out, (told,)
 
 
-def _samples(export: Path, images: Path, *, settings: Settings, workshop: Workshop) -> list[Sample]:
+def _samples(export: Path, images: Path, *, settings: Settings, context: TrainingContext) -> list[Sample]:
     tasks = exported_tasks(export)
-    workshop.progress("pulling", tasks=len(tasks))
-    annotated = (workshop.annotated(task, image_key=None) for task in tasks)
-    return workshop.samples(
+    context.progress("pulling", tasks=len(tasks))
+    annotated = (context.annotated(task, image_key=None) for task in tasks)
+    return context.samples(
         (task for task in annotated if task is not None),
         read=lambda task: image_path(images, task.image_uri).read_bytes(),
         max_pixels=settings.image.pixels,

@@ -14,7 +14,7 @@ from backend.registry.local import Pointer, Registry
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import predictor_of
 from backend.settings import Settings
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.annotations import AnnotatedTask
 from finetuner.data.dataset import Sample
 from finetuner.deciding.candidate import Candidate, Served, learnt_images
@@ -54,12 +54,12 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
     """
     label_studio, registry = _label_studio(settings), Registry(settings.registry.model_dir)
     progress("pulling", project=project_id)
-    workshop = Workshop.open(
+    context = TrainingContext.open(
         settings, config=config_of(settings), progress=progress, unfinished_in=settings.registry.model_dir / UNFINISHED
     )
-    samples = _samples(project_id, settings=settings, label_studio=label_studio, workshop=workshop)
+    samples = _samples(project_id, settings=settings, label_studio=label_studio, context=context)
     champion = registry.champion(project_id)
-    candidate = learn(samples, served=_served(workshop.base, registry, champion), workshop=workshop)
+    candidate = learn(samples, served=_served(context.base, registry, champion), context=context)
     progress("publishing")
     fence()
     manifest = registry.publish(
@@ -78,19 +78,21 @@ def _label_studio(settings: Settings) -> LabelStudio:
     return LabelStudio(settings.label_studio.url, settings.label_studio.api_key)
 
 
-def _samples(project_id: int, *, settings: Settings, label_studio: LabelStudio, workshop: Workshop) -> list[Sample]:
+def _samples(
+    project_id: int, *, settings: Settings, label_studio: LabelStudio, context: TrainingContext
+) -> list[Sample]:
     label_config = parse_label_config(str(label_studio.project(project_id).get("label_config")))
     images = ImageSource(settings=settings, label_studio=label_studio)
 
     def annotated() -> Iterator[AnnotatedTask]:
         for number, task in enumerate(label_studio.tasks(project_id, page_size=_TASKS_A_PAGE), start=1):
             if number % _TASKS_A_PAGE == 1:
-                workshop.progress("pulling", tasks=number)
-            found = workshop.annotated(task, image_key=label_config.image_key)
+                context.progress("pulling", tasks=number)
+            found = context.annotated(task, image_key=label_config.image_key)
             if found is not None:
                 yield found
 
-    return workshop.samples(
+    return context.samples(
         annotated(),
         read=lambda task: _fetch(images, task),
         labels=(label for control in label_config.controls for label in control.labels),

@@ -22,7 +22,7 @@ from backend.registry.review_file import REVIEW_FILE
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
 from backend.sam.semantic.head import with_semantic
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset, Sample, assemble
 from finetuner.data.folds import fair_images, trainings
 from finetuner.deciding.candidate import Candidate, Served
@@ -49,7 +49,7 @@ from finetuner.unfinished import Unfinished
 log = logging.getLogger(__name__)
 
 
-def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> Candidate:
+def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext) -> Candidate:
     """Train, measure on held-out images, and judge.
 
     Always on all annotations, old and new: nothing is forgotten. From the base, or (`start` of the config) from what is
@@ -60,38 +60,38 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
         Diverged: the training went to numbers that are none.
         Dismissed: of several processes this is another than the first, which alone measures and judges.
     """
-    began, config = time.monotonic(), workshop.config
-    data = DataReport.of(samples, workshop.exclusions)
-    workshop.progress("checking", **data.figures(), table=data.table())
+    began, config = time.monotonic(), context.config
+    data = DataReport.of(samples, context.exclusions)
+    context.progress("checking", **data.figures(), table=data.table())
     dataset = assemble(
-        samples, share=config.held_out_share, exclusions=workshop.exclusions, most_folds=config.most_folds
+        samples, share=config.held_out_share, exclusions=context.exclusions, most_folds=config.most_folds
     )
-    start = _start(dataset, served=served, workshop=workshop)
-    workshop.progress("splitting", said=dataset.split.describe(), start=start.version)
-    unfinished = workshop.unfinished(samples, served=served.version)
-    trained = _train_all(dataset, start=start, workshop=workshop, unfinished=unfinished)
-    compared = _compare(trained, dataset, served=served, workshop=workshop)
+    start = _start(dataset, served=served, context=context)
+    context.progress("splitting", said=dataset.split.describe(), start=start.version)
+    unfinished = context.unfinished(samples, served=served.version)
+    trained = _train_all(dataset, start=start, context=context, unfinished=unfinished)
+    compared = _compare(trained, dataset, served=served, context=context)
     kept = trained.predictor()
-    calibration = _calibration(kept, dataset, workshop=workshop)
+    calibration = _calibration(kept, dataset, context=context)
     compared = compared.scored_by(calibration)
-    semantic = _semantic(kept, dataset, unfinished=unfinished, workshop=workshop)
-    verdict = _verdict(compared, semantic, workshop=workshop)
+    semantic = _semantic(kept, dataset, unfinished=unfinished, context=context)
+    verdict = _verdict(compared, semantic, context=context)
     figures = compared.figures(config, calibration=calibration)
     metrics = CheckpointMetrics(
         **dict(figures if semantic is None else figures.with_semantic(candidate=semantic.mean)),
         calibration=calibration,
         seconds=_seconds(trained, began_s=began),
         memory_mib=peak_mib(),
-        processes=workshop.processes.count,
+        processes=context.processes.count,
         ended_at=trained.ended_at[-1],
-        split=_split_metrics(dataset, trained, start=start, base_learnt=workshop.base_learnt),
+        split=_split_metrics(dataset, trained, start=start, base_learnt=context.base_learnt),
         start=start.metrics(),
         curves=trained.curves.metrics(),
         data=data.metrics(),
         semantic=None if semantic is None else semantic.metrics(),
-        forgetting=_forgetting(kept, workshop=workshop),
+        forgetting=_forgetting(kept, context=context),
     )
-    manifest = _manifest(dataset, trained.method, metrics=metrics, verdict=verdict, served=served, workshop=workshop)
+    manifest = _manifest(dataset, trained.method, metrics=metrics, verdict=verdict, served=served, context=context)
     weights = _weights(trained.method, semantic)
     page = checkpoint_page(
         manifest,
@@ -99,7 +99,7 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
         samples=dataset.held_out,
         base=compared.base,
         candidate=compared.candidate,
-        pictures=workshop.images_again,
+        pictures=context.images_again,
     )
     masks = review_file(dataset.held_out, base=compared.base, candidate=compared.candidate)
     return Candidate(
@@ -112,23 +112,23 @@ def learn(samples: Sequence[Sample], *, served: Served, workshop: Workshop) -> C
 
 
 def _semantic(
-    kept: Predictor, dataset: Dataset, *, unfinished: Unfinished | None, workshop: Workshop
+    kept: Predictor, dataset: Dataset, *, unfinished: Unfinished | None, context: TrainingContext
 ) -> Semantic | None:
     """The semantic head that is trained beside the decoder, where the config asks for one."""
-    if workshop.config.head != "semantic":
+    if context.config.head != "semantic":
         return None
     return train_beside(
         dataset,
         base=kept.base,
-        embedding=workshop.embeddings.by(kept.base),
-        config=workshop.config,
+        embedding=context.embeddings.by(kept.base),
+        config=context.config,
         unfinished=unfinished,
-        progress=workshop.progress,
+        progress=context.progress,
     )
 
 
-def _verdict(compared: Compared, semantic: Semantic | None, *, workshop: Workshop) -> Verdict:
-    verdict = compared.verdict(workshop.config)
+def _verdict(compared: Compared, semantic: Semantic | None, *, context: TrainingContext) -> Verdict:
+    verdict = compared.verdict(context.config)
     return verdict if semantic is None else replace(verdict, reasons=(*verdict.reasons, semantic.sentence))
 
 
@@ -144,9 +144,9 @@ def _manifest(  # noqa: PLR0913 - all by name
     metrics: CheckpointMetrics,
     verdict: Verdict,
     served: Served,
-    workshop: Workshop,
+    context: TrainingContext,
 ) -> Manifest:
-    base = workshop.base
+    base = context.base
     return Manifest(
         version="",
         project_id=None,
@@ -155,10 +155,10 @@ def _manifest(  # noqa: PLR0913 - all by name
         method=method.name,
         parent=served.version if served.predictor is not None else None,
         data_digest=dataset.digest,
-        config={**workshop.config.to_json(), **method.sizes},
+        config={**context.config.to_json(), **method.sizes},
         metrics=metrics,
         verdict=verdict.to_json(),
-        excluded=workshop.exclusions.to_json(),
+        excluded=context.exclusions.to_json(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         code_version=importlib.metadata.version("samloop"),
     )
@@ -190,35 +190,35 @@ class _Trained:
         return self.method.predictor(version="candidate")
 
 
-def _start(dataset: Dataset, *, served: Served, workshop: Workshop) -> Start:
-    config, base = workshop.config, workshop.base
+def _start(dataset: Dataset, *, served: Served, context: TrainingContext) -> Start:
+    config, base = context.config, context.base
     if config.start == "base":
         return from_base(base)
     start = Start.of(base, served=served.version, folder=served.folder, learnt=served.learnt, dataset=dataset)
     return start.fitting(new_method(config.method, base, config=config), base=base)
 
 
-def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished: Unfinished | None) -> _Trained:
+def _train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfinished: Unfinished | None) -> _Trained:
     replayed = replayed_samples(
-        config=workshop.config,
-        plain=base_predictor(workshop.base),
-        embeddings=workshop.embeddings,
-        folder=workshop.generic_in,
+        config=context.config,
+        plain=base_predictor(context.base),
+        embeddings=context.embeddings,
+        folder=context.generic_in,
     )
     measured: list[Measured] = []
-    processes = workshop.processes
+    processes = context.processes
     ended_at, looks, here_s = [], [], 0.0
-    for training in trainings(dataset, config=workshop.config, replayed=replayed):
+    for training in trainings(dataset, config=context.config, replayed=replayed):
         began_s = time.monotonic()
-        seed_all(workshop.config.seed)
-        method = new_method(workshop.config.method, workshop.base, config=workshop.config)
+        seed_all(context.config.seed)
+        method = new_method(context.config.method, context.base, config=context.config)
         start.put_into(method)
         run = TrainingRun(
             method,
             training,
-            embeddings=workshop.embeddings,
+            embeddings=context.embeddings,
             unfinished=unfinished,
-            progress=workshop.progress,
+            progress=context.progress,
             processes=processes,
         )
         ended_at.append(run.train())
@@ -228,7 +228,7 @@ def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished
         here_s += time.monotonic() - began_s
         if training.held_out and processes.is_first:
             candidate = method.predictor(version="candidate")
-            measured += _measured(candidate, training.held_out, who="candidate", workshop=workshop)
+            measured += _measured(candidate, training.held_out, who="candidate", context=context)
     return _Trained(
         method=method,
         measured=tuple(measured),
@@ -239,10 +239,10 @@ def _train_all(dataset: Dataset, *, start: Start, workshop: Workshop, unfinished
     )
 
 
-def _calibration(kept: Predictor, dataset: Dataset, *, workshop: Workshop) -> Calibration | None:
+def _calibration(kept: Predictor, dataset: Dataset, *, context: TrainingContext) -> Calibration | None:
     """From images that have not taught, where the project has some with enough objects; else from those that have."""
-    _, validating = validation_part(dataset.train, config=workshop.config)
-    embedding = workshop.embeddings.by(kept.base)
+    _, validating = validation_part(dataset.train, config=context.config)
+    embedding = context.embeddings.by(kept.base)
     found = calibrate(kept, validating, embedding=embedding) if validating else None
     return found or calibrate(kept, dataset.train, embedding=embedding)
 
@@ -252,29 +252,31 @@ def _seconds(trained: _Trained, *, began_s: float) -> TrainingSeconds:
     return TrainingSeconds(training=round(trained.seconds, 1), evaluating=round(evaluating_s, 1))
 
 
-def _forgetting(kept: Predictor, *, workshop: Workshop) -> ForgettingMetrics | None:
-    plain, config = base_predictor(workshop.base), workshop.config
+def _forgetting(kept: Predictor, *, context: TrainingContext) -> ForgettingMetrics | None:
+    plain, config = base_predictor(context.base), context.config
     return measure_forgetting(
-        kept, plain=plain, embeddings=workshop.embeddings, folder=workshop.generic_in, config=config
+        kept, plain=plain, embeddings=context.embeddings, folder=context.generic_in, config=config
     )
 
 
-def _measured(predictor: Predictor, samples: Sequence[Sample], *, who: str, workshop: Workshop) -> tuple[Measured, ...]:
+def _measured(
+    predictor: Predictor, samples: Sequence[Sample], *, who: str, context: TrainingContext
+) -> tuple[Measured, ...]:
     return measure(
         predictor,
         samples,
-        embedding=workshop.embeddings.by(predictor.base),
-        clicks=workshop.config.evaluation_clicks,
-        on_image=lambda done: workshop.progress("evaluating", model=who, done=done, total=len(samples)),
+        embedding=context.embeddings.by(predictor.base),
+        clicks=context.config.evaluation_clicks,
+        on_image=lambda done: context.progress("evaluating", model=who, done=done, total=len(samples)),
     )
 
 
-def _compare(trained: _Trained, dataset: Dataset, *, served: Served, workshop: Workshop) -> Compared:
-    config, plain = workshop.config, base_predictor(workshop.base)
-    measured = partial(_measured, samples=dataset.held_out, workshop=workshop)
+def _compare(trained: _Trained, dataset: Dataset, *, served: Served, context: TrainingContext) -> Compared:
+    config, plain = context.config, base_predictor(context.base)
+    measured = partial(_measured, samples=dataset.held_out, context=context)
     images, told = fair_images(dataset.held_out, served=served.version, learnt=served.learnt)
     crossed = (dataset.split.describe(),) if dataset.split.is_cross_validated else ()
-    known = len({each.image_sha256 for each in dataset.held_out} & workshop.base_learnt)
+    known = len({each.image_sha256 for each in dataset.held_out} & context.base_learnt)
     flattered = (f"the base has learnt from {known} of these images, which flatters it and the candidate",)
     compared = Compared(
         base_name="the base model",
@@ -287,7 +289,7 @@ def _compare(trained: _Trained, dataset: Dataset, *, served: Served, workshop: W
         notes=(*crossed, *told, *(flattered if known else ())),
     )
     gains = differences(compared.base, compared.candidate, rounds=config.bootstrap_rounds, seed=config.seed)
-    workshop.progress(
+    context.progress(
         "evaluating",
         **{f"{prompt}_{name}_gain": each.mean for prompt, found in gains.items() for name, each in found.items()},
     )

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.pages import commit, machine, say, write_result
 
 from backend.settings import Settings
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset, assemble
 from finetuner.measuring.comparison import comparison, differences
 from finetuner.measuring.evaluation import Measured, measure
@@ -52,18 +52,18 @@ HEADINGS = (
 )
 
 
-def trained_row(workshop: Workshop, dataset: Dataset, before: tuple[Measured, ...]) -> tuple[str, ...]:
-    """Train as the workshop's config says; the cells of its row, IoUs and their differences to the base's."""
-    config, plain = workshop.config, base_predictor(workshop.base)
-    others = {"plain": plain, "embeddings": workshop.embeddings, "folder": workshop.generic_in, "config": config}
+def trained_row(context: TrainingContext, dataset: Dataset, before: tuple[Measured, ...]) -> tuple[str, ...]:
+    """Train as the context's config says; the cells of its row, IoUs and their differences to the base's."""
+    config, plain = context.config, base_predictor(context.base)
+    others = {"plain": plain, "embeddings": context.embeddings, "folder": context.generic_in, "config": config}
     replayed, began_s = replayed_samples(**others), time.process_time()
     seed_all(config.seed)
-    method = new_method(config.method, workshop.base, config=config)
-    seen = partial(method.seen, embeddings=workshop.embeddings, learns=True)
+    method = new_method(config.method, context.base, config=config)
+    seen = partial(method.seen, embeddings=context.embeddings, learns=True)
     visited = mixed(dataset.train, replayed, share=config.replay)
     *_, last = Trainer(method, visited, config=config, embedding=seen).steps()
     took_s, candidate = time.process_time() - began_s, method.predictor(version="candidate")
-    after = measure(candidate, dataset.held_out, embedding=workshop.embeddings.by(candidate.base), clicks=0)
+    after = measure(candidate, dataset.held_out, embedding=context.embeddings.by(candidate.base), clicks=0)
     learnt = comparison(before, after, intervals=differences(before, after)).to_json()
     measured = measure_forgetting(candidate, **others)
     assert measured is not None, "the config asks for it"
@@ -88,16 +88,16 @@ def table(nuclei: Path, *, rows: list[str], seeds: list[int], decodes: int) -> I
     """The table as it stands after each training."""
     settings = Settings.from_env()
     config = replace(config_of(settings), seconds=1e6, decodes=decodes, forgetting=True)
-    workshop = Workshop.open(settings, config=config, progress=silent)
-    samples = _samples(nuclei / "export.json", nuclei / "images", settings=settings, workshop=workshop)
-    dataset = assemble(samples, share=config.held_out_share, exclusions=workshop.exclusions)
+    context = TrainingContext.open(settings, config=config, progress=silent)
+    samples = _samples(nuclei / "export.json", nuclei / "images", settings=settings, context=context)
+    dataset = assemble(samples, share=config.held_out_share, exclusions=context.exclusions)
     before = measure(
-        base_predictor(workshop.base), dataset.held_out, embedding=workshop.embeddings.by(workshop.base), clicks=0
+        base_predictor(context.base), dataset.held_out, embedding=context.embeddings.by(context.base), clicks=0
     )
     lines = [_line(*HEADINGS), _line(*["---"] * len(HEADINGS))]
     for seed in seeds:
         for row in rows:
-            changed = replace(workshop, config=replace(config, seed=seed, **ROWS[row]))
+            changed = replace(context, config=replace(config, seed=seed, **ROWS[row]))
             lines.append(_line(*trained_row(changed, dataset, before)))
             yield "\n".join(lines)
 

@@ -30,7 +30,7 @@ from backend.review.label_order import at_random, diverse, mixed
 from backend.sam.predictor import Predictor
 from backend.sam.scoring import task_score
 from backend.settings import Settings
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.dataset import Sample, assemble
 from finetuner.measuring.evaluation import measure, report
 from finetuner.methods import new_method
@@ -52,14 +52,14 @@ class Simulation:
         settings = Settings.from_env()
         # Work alone ends a training: neither epochs nor seconds do.
         config = replace(config_of(settings), decodes=decodes, epochs=1000, seconds=math.inf)
-        self.workshop = Workshop.open(settings, config=config, progress=silent)
-        samples = _samples(nuclei / "export.json", nuclei / "images", settings=settings, workshop=self.workshop)
-        share = self.workshop.config.held_out_share
-        dataset = assemble(samples, share=share, exclusions=self.workshop.exclusions)
+        self.context = TrainingContext.open(settings, config=config, progress=silent)
+        samples = _samples(nuclei / "export.json", nuclei / "images", settings=settings, context=self.context)
+        share = self.context.config.held_out_share
+        dataset = assemble(samples, share=share, exclusions=self.context.exclusions)
         self.pool, self.held_out = dataset.train, dataset.held_out
-        self.embedding = self.workshop.embeddings.by(self.workshop.base)
+        self.embedding = self.context.embeddings.by(self.context.base)
         self.features = np.stack([self.embedding(each).features.float().mean((0, 2, 3)).numpy() for each in self.pool])
-        self.base = self.measured(base_predictor(self.workshop.base))
+        self.base = self.measured(base_predictor(self.context.base))
 
     def order(self, kind: str, seed: int, *, count: int, before: Sequence[int], model: Predictor) -> list[int]:
         """Indices of the first `count` images; those annotated before stay."""
@@ -82,8 +82,8 @@ class Simulation:
         return task_score([each.score for each in model.decode(self.embedding(sample), prompts)])
 
     def train(self, chosen: Sequence[int], seed: int) -> Predictor:
-        method = new_method("decoder", self.workshop.base)
-        config = replace(self.workshop.config, seed=seed)
+        method = new_method("decoder", self.context.base)
+        config = replace(self.context.config, seed=seed)
         for _ in Trainer(method, [self.pool[each] for each in chosen], config=config, embedding=self.embedding).steps():
             pass
         return method.predictor(version="candidate")
@@ -125,7 +125,7 @@ class Slice:
             model = models.get((kind, seed))
             if model is None:  # versions are not kept from run to run; it is the same one that comes of it again
                 again = kind == "score" and before
-                model = simulation.train(before, seed) if again else base_predictor(simulation.workshop.base)
+                model = simulation.train(before, seed) if again else base_predictor(simulation.context.base)
             chosen = simulation.order(kind, seed, count=count, before=before, model=model)
             models[kind, seed] = simulation.train(chosen, seed)
             known[kind, seed, count] = found = {

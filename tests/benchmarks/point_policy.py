@@ -22,7 +22,7 @@ from backend.sam.loading import decoder_of
 from backend.sam.predictor import Predictor
 from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.dataset import Embeddings, Sample, assemble
 from finetuner.data.prompting import farthest_inner_point
 from finetuner.offline import _samples
@@ -94,8 +94,8 @@ def show(name: str, table: Table) -> None:
         say(f"| {policy} | {chosen.mean():.3f} | {difference.mean():+.3f} | [{low:+.3f}, {high:+.3f}] |")
 
 
-def samples_of(export: Path, *, shop: Workshop, settings: Settings, held_out: bool) -> Sequence[Sample]:
-    found = _samples(export, export.with_name("images"), settings=settings, workshop=shop)
+def samples_of(export: Path, *, shop: TrainingContext, settings: Settings, held_out: bool) -> Sequence[Sample]:
+    found = _samples(export, export.with_name("images"), settings=settings, context=shop)
     if not held_out:
         return found
     return assemble(found, share=shop.config.held_out_share, exclusions=shop.exclusions).held_out
@@ -104,7 +104,7 @@ def samples_of(export: Path, *, shop: Workshop, settings: Settings, held_out: bo
 def base_by_policy(export: Path) -> Mapping[str, float]:
     """One click's mean IoU on what is held out, of the base, by the name of the policy."""
     settings = Settings.from_env()
-    shop = Workshop.open(settings, config=TrainConfig(), progress=silent)
+    shop = TrainingContext.open(settings, config=TrainConfig(), progress=silent)
     predictor = Predictor(shop.base, decoder_of(shop.base, None), version="base")
     samples = samples_of(export, shop=shop, settings=settings, held_out=True)
     table = measured(samples, predictor=predictor, embeddings=shop.embeddings)
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="no more images of each set than that")
     given = parser.parse_args()
     settings = Settings.from_env()
-    shop = Workshop.open(settings, config=TrainConfig(), progress=silent)
+    shop = TrainingContext.open(settings, config=TrainConfig(), progress=silent)
     predictor = Predictor(shop.base, decoder_of(shop.base, given.checkpoint), version="measured")
     with tempfile.TemporaryDirectory() as folder:
         sets = {"nuclei": NUCLEI / "export.json", "coins and bricks": write(photographs(), Path(folder))}

@@ -26,7 +26,7 @@ from backend.registry.local import Registry
 from backend.registry.review_file import REVIEW_FILE
 from backend.sam.predictor import predictor_of
 from backend.settings import Settings
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.measuring.evaluation import measure
 from finetuner.offline import exported_tasks, image_path
 from finetuner.pipeline import train_project
@@ -134,9 +134,9 @@ def _many(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path, objects: i
     registry, project_id = Registry(settings.registry.model_dir), int(client.create_project("many", CONFIG)["id"])
     if registry.versions(project_id):
         return project_id
-    workshop = Workshop.open(settings, config=config_of(settings), progress=_told)
-    annotated = (workshop.annotated(task, image_key="image") for task in exported_tasks(nuclei / "export.json"))
-    samples = workshop.samples(
+    context = TrainingContext.open(settings, config=config_of(settings), progress=_told)
+    annotated = (context.annotated(task, image_key="image") for task in exported_tasks(nuclei / "export.json"))
+    samples = context.samples(
         (each for each in annotated if each is not None),
         read=lambda task: studio._uploads[task.image_uri],
         max_pixels=10**8,
@@ -148,8 +148,8 @@ def _many(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path, objects: i
         if not left:
             break
     last = registry.versions(1)[-1]
-    folder, embedding = registry.folder(last.version), workshop.embeddings.by(workshop.base)
-    models = (base_predictor(workshop.base), predictor_of(workshop.base, folder))
+    folder, embedding = registry.folder(last.version), context.embeddings.by(context.base)
+    models = (base_predictor(context.base), predictor_of(context.base, folder))
     base, candidate = (measure(model, taken, embedding=embedding, clicks=0) for model in models)
     kept = {REVIEW_FILE: review_file(taken, base=base, candidate=candidate)}
     registry.publish(project_id, weights=(folder / WEIGHTS_FILE).read_bytes(), manifest=last, others=kept)

@@ -19,7 +19,7 @@ from backend.sam.predictor import predictor_of
 from backend.sam.semantic.objects import SemanticRules, semantic_maps, semantic_masks
 from backend.sam.semantic.touching import asked
 from backend.settings import Settings
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.dataset import assemble
 from finetuner.offline import _samples
 from finetuner.presets import config_of
@@ -54,12 +54,12 @@ def told(ious: np.ndarray, regions: int, objects: int) -> str:
 def main(export: Path, images: Path, checkpoint: Path) -> None:
     """Print a line without clicks and one with them."""
     settings = Settings.from_env()
-    workshop = Workshop.open(settings, config=config_of(settings), progress=silent)
-    samples = _samples(export, images, settings=settings, workshop=workshop)
-    held_out = assemble(samples, share=workshop.config.held_out_share, exclusions=workshop.exclusions).held_out
-    predictor = predictor_of(workshop.base, checkpoint)
+    context = TrainingContext.open(settings, config=config_of(settings), progress=silent)
+    samples = _samples(export, images, settings=settings, context=context)
+    held_out = assemble(samples, share=context.config.held_out_share, exclusions=context.exclusions).held_out
+    predictor = predictor_of(context.base, checkpoint)
     assert predictor.semantic is not None, "the checkpoint has no semantic head that may be served"
-    embedding = workshop.embeddings.by(predictor.base)
+    embedding = context.embeddings.by(predictor.base)
     for clicks in (False, True):
         ious: list[np.ndarray] = []
         counted = objects = 0

@@ -8,7 +8,7 @@ from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import load_base
 from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.annotations import Exclusions, annotated_task
 from finetuner.data.dataset import Embeddings
 from finetuner.measuring.comparison import differences
@@ -30,13 +30,13 @@ def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir:
     config = TrainConfig(decodes=300)
     base = load_base("mobile-sam", cache_dir=settings.cache.dir, device="cpu")
     embeddings = Embeddings(base, disk=DiskEmbeddings.of(settings), max_pixels=10_000_000)
-    workshop = Workshop(base=base, embeddings=embeddings, config=config, exclusions=Exclusions(), progress=silent)
+    context = TrainingContext(base=base, embeddings=embeddings, config=config, exclusions=Exclusions(), progress=silent)
     tasks = [
-        annotated_task(task, image_key="image", exclusions=workshop.exclusions)
+        annotated_task(task, image_key="image", exclusions=context.exclusions)
         for task in exported_tasks(nuclei_dir / "export.json")
     ]
     learnt, held_out = (
-        workshop.samples(
+        context.samples(
             [task for task in tasks[part] if task is not None],
             read=lambda task: image_path(nuclei_dir / "images", task.image_uri).read_bytes(),
             max_pixels=10**6,

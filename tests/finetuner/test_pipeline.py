@@ -18,7 +18,7 @@ from backend.registry.local import Registry
 from backend.sam.loading import decoder_of, load_base
 from backend.settings import Settings
 from finetuner import pipeline
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.dataset import data_digest
 from finetuner.deciding.promotion import Verdict
 from finetuner.pipeline import Outcome, train_project
@@ -155,11 +155,11 @@ def test_edits_and_deletions_since_the_last_training_count(
     project: int, settings: Settings, studio: FakeLabelStudio
 ) -> None:
     client = LabelStudio(studio.url, studio.token)
-    workshop = Workshop.open(settings, config=config_of(settings), progress=silent)
+    context = TrainingContext.open(settings, config=config_of(settings), progress=silent)
     seen: list[tuple[str, int]] = []
 
     def look() -> None:
-        samples = pipeline._samples(project, settings=settings, label_studio=client, workshop=workshop)
+        samples = pipeline._samples(project, settings=settings, label_studio=client, context=context)
         seen.append((data_digest(samples), sum(len(each.objects) for each in samples)))
 
     look()

@@ -20,7 +20,7 @@ from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
 from finetuner import recipe
 from finetuner.config import TrainConfig
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.dataset import Embeddings, Sample
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.fingerprint import picture_hash
@@ -61,9 +61,9 @@ def told() -> list[Json]:
 
 
 @pytest.fixture
-def workshop(tiny_base: BaseModel, tmp_path: Path, told: list[Json]) -> Workshop:
+def context(tiny_base: BaseModel, tmp_path: Path, told: list[Json]) -> TrainingContext:
     embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path, max_bytes=1 << 30), max_pixels=10**6)
-    return Workshop(
+    return TrainingContext(
         base=tiny_base,
         embeddings=embeddings,
         config=CONFIG,
@@ -73,7 +73,7 @@ def workshop(tiny_base: BaseModel, tmp_path: Path, told: list[Json]) -> Workshop
 
 
 @pytest.fixture
-def samples(workshop: Workshop, discs: Discs, png: Callable[[Image.Image], bytes]) -> Callable[..., list[Sample]]:
+def samples(context: TrainingContext, discs: Discs, png: Callable[[Image.Image], bytes]) -> Callable[..., list[Sample]]:
     """`samples([1, 2])`: the discs of these seeds, encoded."""
 
     def make(seeds: Iterable[int]) -> list[Sample]:
@@ -82,7 +82,7 @@ def samples(workshop: Workshop, discs: Discs, png: Callable[[Image.Image], bytes
             image, masks = discs(seed)
             data = png(image)
             digest = hashlib.sha256(data).hexdigest()
-            workshop.embeddings.ensure(digest, data, again=lambda data=data: data)
+            context.embeddings.ensure(digest, data, again=lambda data=data: data)
             objects = tuple(LabelledMask.of(mask, label="Disc") for mask in masks)
             made.append(
                 Sample(
@@ -98,23 +98,23 @@ def samples(workshop: Workshop, discs: Discs, png: Callable[[Image.Image], bytes
     return make
 
 
-def _served(workshop: Workshop, learnt: Iterable[Sample] = ()) -> Served:
+def _served(context: TrainingContext, learnt: Iterable[Sample] = ()) -> Served:
     return Served(
         version="v1",
-        predictor=base_predictor(workshop.base),
+        predictor=base_predictor(context.base),
         learnt=frozenset(each.image_sha256 for each in learnt),
     )
 
 
-def _learn(workshop: Workshop, samples: list[Sample], served: Served | None = None) -> Candidate:
-    return learn(samples, served=served or Served(version="the base"), workshop=workshop)
+def _learn(context: TrainingContext, samples: list[Sample], served: Served | None = None) -> Candidate:
+    return learn(samples, served=served or Served(version="the base"), context=context)
 
 
 def test_a_small_project_is_judged_by_models_that_had_not_seen_the_image(
-    workshop: Workshop, samples: Callable[..., list[Sample]], trainings: list[tuple[frozenset[str], TrainConfig]]
+    context: TrainingContext, samples: Callable[..., list[Sample]], trainings: list[tuple[frozenset[str], TrainConfig]]
 ) -> None:
     given = samples(range(3))
-    candidate = _learn(workshop, given)
+    candidate = _learn(context, given)
     everything = frozenset(each.image_sha256 for each in given)
     *folds, (last, _) = [(images, config) for images, config in trainings]
     assert sorted(map(len, (everything - images for images, _ in folds))) == [1, 1, 1]
@@ -138,19 +138,19 @@ def test_a_small_project_is_judged_by_models_that_had_not_seen_the_image(
 
 
 def test_the_trainings_of_a_cross_validation_cost_what_one_does(
-    workshop: Workshop, samples: Callable[..., list[Sample]], trainings: list[tuple[frozenset[str], TrainConfig]]
+    context: TrainingContext, samples: Callable[..., list[Sample]], trainings: list[tuple[frozenset[str], TrainConfig]]
 ) -> None:
-    _learn(workshop, samples(range(3)))
+    _learn(context, samples(range(3)))
     assert [(config.decodes, config.seconds) for _, config in trainings] == [(6, 75.0)] * 4
     trainings.clear()
-    _learn(replace(workshop, config=replace(CONFIG, most_folds=2)), samples(range(3)))
+    _learn(replace(context, config=replace(CONFIG, most_folds=2)), samples(range(3)))
     assert [(config.decodes, config.seconds) for _, config in trainings] == [(8, 100.0)] * 3
 
 
 def test_from_eight_pictures_on_there_is_one_training_with_all_of_the_budget(
-    workshop: Workshop, samples: Callable[..., list[Sample]], trainings: list[tuple[frozenset[str], TrainConfig]]
+    context: TrainingContext, samples: Callable[..., list[Sample]], trainings: list[tuple[frozenset[str], TrainConfig]]
 ) -> None:
-    candidate = _learn(workshop, samples(range(8)))
+    candidate = _learn(context, samples(range(8)))
     ((images, config),) = trainings
     assert config == CONFIG
     assert candidate.manifest.metrics.split is not None
@@ -162,10 +162,10 @@ def test_from_eight_pictures_on_there_is_one_training_with_all_of_the_budget(
 
 
 def test_the_data_are_reported_before_the_training_and_kept(
-    workshop: Workshop, samples: Callable[..., list[Sample]], told: list[Json]
+    context: TrainingContext, samples: Callable[..., list[Sample]], told: list[Json]
 ) -> None:
-    workshop.exclusions.add("only a draft", task=4)
-    candidate = _learn(workshop, samples(range(2)))
+    context.exclusions.add("only a draft", task=4)
+    candidate = _learn(context, samples(range(2)))
     phases = list(dict.fromkeys(each["phase"] for each in told))
     assert phases == ["checking", "splitting", "training", "evaluating"]
     (checked,) = [each for each in told if each["phase"] == "checking"]
@@ -177,14 +177,16 @@ def test_the_data_are_reported_before_the_training_and_kept(
     assert [each["training"] for each in told if each["phase"] == "training"][-1] == 3
 
 
-def test_what_cannot_be_learnt_from_is_reported_too_and_then_refused(workshop: Workshop, told: list[Json]) -> None:
+def test_what_cannot_be_learnt_from_is_reported_too_and_then_refused(
+    context: TrainingContext, told: list[Json]
+) -> None:
     with pytest.raises(NothingToLearn, match="no usable image"):
-        _learn(workshop, [])
+        _learn(context, [])
     assert [each["phase"] for each in told] == ["checking"]
 
 
 def test_what_is_served_is_compared_on_images_that_it_has_not_learnt_from(
-    workshop: Workshop, samples: Callable[..., list[Sample]], monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, samples: Callable[..., list[Sample]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given, compared = samples(range(5)), []
     differences, label_differences = outcome.differences, outcome.label_differences
@@ -199,17 +201,17 @@ def test_what_is_served_is_compared_on_images_that_it_has_not_learnt_from(
 
     monkeypatch.setattr(outcome, "differences", spied(differences))
     monkeypatch.setattr(outcome, "label_differences", spied(label_differences))
-    candidate = _learn(workshop, given, _served(workshop, given[:3]))
+    candidate = _learn(context, given, _served(context, given[:3]))
     with_base = frozenset(each.image_sha256 for each in given)
     with_served = frozenset(each.image_sha256 for each in given[3:])
     # By prompt and by label for the verdict, by prompt for the manifest.
     assert Counter(compared) == {with_base: 3, with_served: 3}
     assert "compared with v1 on the 2 images that it has not learnt from" in candidate.verdict.sentence
     compared.clear()
-    candidate = _learn(workshop, given, _served(workshop, given[:4]))
+    candidate = _learn(context, given, _served(context, given[:4]))
     assert set(compared) == {with_base}
     assert "v1 has learnt from the images of this comparison, which favours it" in candidate.verdict.sentence
-    assert "learnt from the images" not in _learn(workshop, given, _served(workshop)).verdict.sentence
+    assert "learnt from the images" not in _learn(context, given, _served(context)).verdict.sentence
 
 
 @pytest.mark.parametrize("metrics", [CheckpointMetrics(), CheckpointMetrics(split=SplitMetrics())])
@@ -235,7 +237,7 @@ def test_a_manifest_that_does_not_tell_what_it_learnt_from_has_learnt_from_nothi
 
 
 def test_scores_are_calibrated_on_validation_images_where_there_are_any(
-    workshop: Workshop, samples: Callable[..., list[Sample]], monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, samples: Callable[..., list[Sample]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those neither taught nor judge; a project without them takes a few objects of what it has learnt from."""
     asked: list[frozenset[str]] = []
@@ -248,14 +250,14 @@ def test_scores_are_calibrated_on_validation_images_where_there_are_any(
     monkeypatch.setattr(recipe, "calibrate", spy)
     given = samples(range(14))
     config = replace(CONFIG, validation_from=4, validation_share=0.7, held_out_share=0.1)
-    chosen = _learn(replace(workshop, config=config), given).manifest.metrics
+    chosen = _learn(replace(context, config=config), given).manifest.metrics
     assert chosen.split is not None
     assert chosen.curves is not None
     assert 4 <= len(asked[0]) < len(chosen.split.learnt)
     assert asked[0] < asked[1] == set(chosen.split.learnt)  # those were too few
     assert chosen.calibration == calibration
     assert chosen.curves.validation[0].step == 0
-    plain = _learn(workshop, given).manifest.metrics
+    plain = _learn(context, given).manifest.metrics
     assert plain.split is not None
     assert plain.curves is not None
     assert asked[2] == set(plain.split.learnt)

@@ -17,7 +17,7 @@ from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
 from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.dataset import Embeddings, Sample
 from finetuner.data.exclusions import Exclusions
 from finetuner.methods import new_method
@@ -154,7 +154,7 @@ def test_one_of_several_keeps_states_which_are_nothing_to_another_number_of_them
     tiny_base: BaseModel, tmp_path: Path, sample: Sample
 ) -> None:
     embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path, max_bytes=1 << 20), max_pixels=1_000_000)
-    alone = Workshop(
+    alone = TrainingContext(
         base=tiny_base,
         embeddings=embeddings,
         config=TrainConfig(),

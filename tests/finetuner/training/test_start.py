@@ -16,7 +16,7 @@ from backend.registry.metrics import StartMetrics
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel, decoder_of
 from finetuner.config import TrainConfig
-from finetuner.context import Workshop
+from finetuner.context import TrainingContext
 from finetuner.data.dataset import Embeddings, Sample, assemble
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
@@ -33,14 +33,18 @@ CONFIG = TrainConfig(
 
 
 @pytest.fixture
-def workshop(tiny_base: BaseModel, tmp_path: Path) -> Workshop:
+def context(tiny_base: BaseModel, tmp_path: Path) -> TrainingContext:
     embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path / "c", max_bytes=1 << 30), max_pixels=10**6)
-    return Workshop(base=tiny_base, embeddings=embeddings, config=CONFIG, exclusions=Exclusions(), progress=silent)
+    return TrainingContext(
+        base=tiny_base, embeddings=embeddings, config=CONFIG, exclusions=Exclusions(), progress=silent
+    )
 
 
 @pytest.fixture
 def samples(
-    workshop: Workshop, discs: Callable[..., tuple[Image.Image, list[np.ndarray]]], png: Callable[[Image.Image], bytes]
+    context: TrainingContext,
+    discs: Callable[..., tuple[Image.Image, list[np.ndarray]]],
+    png: Callable[[Image.Image], bytes],
 ) -> list[Sample]:
     """Nine images, each a picture of its own."""
     made = []
@@ -48,7 +52,7 @@ def samples(
         image, masks = discs(seed)
         data = png(image)
         digest = hashlib.sha256(data).hexdigest()
-        workshop.embeddings.ensure(digest, data, again=lambda data=data: data)
+        context.embeddings.ensure(digest, data, again=lambda data=data: data)
         objects = tuple(LabelledMask.of(mask, label="Disc") for mask in masks)
         made.append(Sample(image_sha256=digest, height_px=image.height, width_px=image.width, objects=objects))
     return made
@@ -60,9 +64,9 @@ def _published(candidate: Candidate, folder: Path) -> Served:
 
 
 def test_the_second_training_begins_where_the_first_ended_and_owns_up_to_what_that_has_seen(
-    workshop: Workshop, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = learn(samples, served=Served(version="the base"), workshop=workshop)
+    first = learn(samples, served=Served(version="the base"), context=context)
     assert first.manifest.metrics.start is not None
     assert first.manifest.metrics.start.why == "nothing but the base is served"
     served, began_with = _published(first, tmp_path / "v1"), []
@@ -74,23 +78,23 @@ def test_the_second_training_begins_where_the_first_ended_and_owns_up_to_what_th
 
     monkeypatch.setattr(Start, "put_into", spy)
     forgotten = min(served.learnt)
-    second = learn([each for each in samples if each.image_sha256 != forgotten], served=served, workshop=workshop)
+    second = learn([each for each in samples if each.image_sha256 != forgotten], served=served, context=context)
     assert second.manifest.metrics.start == StartMetrics(version="v1", why="the setting asks for what is served")
     assert second.manifest.metrics.split is not None
-    trained = decoder_of(workshop.base, tmp_path / "v1").state_dict()
+    trained = decoder_of(context.base, tmp_path / "v1").state_dict()
     assert all(torch.equal(value, trained[name]) for name, value in began_with[0].items())
     # Deleted since, but its weights have seen it: nobody may be measured on it as if they had not.
     assert forgotten in learnt_images(second.manifest)
     assert not learnt_images(second.manifest) & set(second.manifest.metrics.split.held_out)
 
 
-def _start(workshop: Workshop, samples: list[Sample], **changed: Any) -> Start:
+def _start(context: TrainingContext, samples: list[Sample], **changed: Any) -> Start:
     dataset = assemble(samples, share=0.2, exclusions=Exclusions())
     given = {"served": "v1", "folder": Path("/nowhere"), "learnt": frozenset(["a" * 64])} | changed
-    return Start.of(workshop.base, dataset=dataset, **given)
+    return Start.of(context.base, dataset=dataset, **given)
 
 
-def test_what_would_flatter_begins_with_the_base(workshop: Workshop, samples: list[Sample]) -> None:
+def test_what_would_flatter_begins_with_the_base(context: TrainingContext, samples: list[Sample]) -> None:
     held_out = assemble(samples, share=0.2, exclusions=Exclusions()).split.held_out
     for changed, why in (
         ({"learnt": frozenset(held_out)}, f"v1 has learnt from {len(held_out)} images that are held out now"),
@@ -98,39 +102,39 @@ def test_what_would_flatter_begins_with_the_base(workshop: Workshop, samples: li
         ({"folder": None}, "nothing but the base is served"),
         ({}, "v1 cannot be loaded: /nowhere is no checkpoint"),
     ):
-        start = _start(workshop, samples, **changed)
-        assert (start.version, start.weights, start.learnt) == (workshop.base.name, None, frozenset())
+        start = _start(context, samples, **changed)
+        assert (start.version, start.weights, start.learnt) == (context.base.name, None, frozenset())
         assert start.why.startswith(why)
 
 
-def test_weights_that_the_method_does_not_move_are_left(workshop: Workshop) -> None:
-    method = DecoderMethod(workshop.base)
+def test_weights_that_the_method_does_not_move_are_left(context: TrainingContext) -> None:
+    method = DecoderMethod(context.base)
     adapted = Start(version="v1", why="", weights={"vision_encoder.layers.0.lora_A": torch.zeros(1)})
-    assert adapted.fitting(method, base=workshop.base).why == (
+    assert adapted.fitting(method, base=context.base).why == (
         "v1 has what decoder would not go on with: vision_encoder.layers.0.lora_A"
     )
-    lora = new_method("lora", workshop.base, config=CONFIG)
+    lora = new_method("lora", context.base, config=CONFIG)
     alpha = lora.sizes["adapter"]["alpha"]
     other = Start(version="v1", why="", weights=dict(lora.trainable()), alpha=alpha + 1)
     assert (
-        other.fitting(lora, base=workshop.base).why
+        other.fitting(lora, base=context.base).why
         == f"v1 has what lora would not go on with: an alpha of {alpha + 1:g}"
     )
-    assert replace(other, alpha=alpha).fitting(lora, base=workshop.base).weights is not None
+    assert replace(other, alpha=alpha).fitting(lora, base=context.base).weights is not None
     same = Start(version="v1", why="", weights=dict(method.trainable()))
-    assert same.fitting(method, base=workshop.base) is same
+    assert same.fitting(method, base=context.base) is same
 
 
 def test_an_adapter_that_a_training_began_with_is_seen_from_the_first_step(
-    workshop: Workshop, samples: list[Sample]
+    context: TrainingContext, samples: list[Sample]
 ) -> None:
     """One that adds nothing yet is not paid for until it joins."""
-    method = new_method("lora", workshop.base, config=CONFIG)
+    method = new_method("lora", context.base, config=CONFIG)
     method.begin_step(1, done=0.0)
-    kept = workshop.embeddings(samples[0]).features
-    assert torch.equal(method.seen(samples[0], embeddings=workshop.embeddings, learns=True).features, kept)
+    kept = context.embeddings(samples[0]).features
+    assert torch.equal(method.seen(samples[0], embeddings=context.embeddings, learns=True).features, kept)
     moved = {name: torch.full_like(value, 0.5) for name, value in method.trainable().items()}
     Start(version="v1", why="", weights=moved).put_into(method)
-    seen = method.seen(samples[0], embeddings=workshop.embeddings, learns=True).features
+    seen = method.seen(samples[0], embeddings=context.embeddings, learns=True).features
     assert seen.requires_grad
     assert not kept.requires_grad
