@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from benchmarks.documents import DOCS, PAGES, README, ROOT, commands_of, links_of, slugs_of
+from support.documents import DOCS, PAGES, README, ROOT, commands_of, links_of, slugs_of
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
