@@ -15,6 +15,7 @@ JobKind = Literal["train", "refresh"]
 # Six zeros more than any project of Label Studio has, and short enough for a folder, a key and the name of a job.
 LARGEST_PROJECT_ID: Final = 10**12 - 1
 _LONGEST_BASE = 80
+_NAMELESS_BASE = "model"
 
 _PROJECT = "[1-9][0-9]{0,11}"
 _NUMBER = "[1-9][0-9]{0,8}"
@@ -22,6 +23,7 @@ _SHA6 = "[0-9a-f]{6}"
 _PROJECT_ID = re.compile(_PROJECT)
 _PROJECT_AND_TIME = re.compile(rf"({_PROJECT})\.[0-9]{{1,20}}")
 _VERSION = re.compile(rf"([A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST_BASE - 1}}})-p({_PROJECT})-v({_NUMBER})-({_SHA6})")
+_SHORT_VERSION = re.compile(rf"v{_NUMBER}-{_SHA6}")
 _JOB = re.compile(rf"({'|'.join(get_args(JobKind))})-({_PROJECT})-({_PROJECT})")
 
 
@@ -89,6 +91,11 @@ class VersionName:
         base, project, number, sha6 = match.groups()
         return cls(base=base, project_id=ProjectId(int(project)), number=int(number), sha6=sha6)
 
+    @staticmethod
+    def is_short(text: str) -> bool:
+        """Whether the text is a short name."""
+        return _SHORT_VERSION.fullmatch(text) is not None
+
     @property
     def short(self) -> str:
         """The name that pages show: unique within a project."""
@@ -96,6 +103,16 @@ class VersionName:
 
     def __str__(self) -> str:
         return f"{self.base}-p{self.project_id}-{self.short}"
+
+
+def base_in_names(base_model: str) -> str:
+    """The base model's name as versions carry it: `facebook/sam-vit-base` -> `facebook-sam-vit-base`.
+
+    A path gives its last part. At most 80 characters, never empty, and safe in a path.
+    """
+    name = base_model.rstrip("/").rpartition("/")[2] if base_model.startswith(("/", ".")) else base_model
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
+    return safe[:_LONGEST_BASE] or _NAMELESS_BASE
 
 
 def is_version_of(version: str, project_id: int) -> bool:

@@ -10,7 +10,8 @@ from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.label_config import parse_label_config
 from backend.registry.checkpoint import read_manifest
-from backend.registry.local import Pointer, Registry
+from backend.registry.opening import open_registry
+from backend.registry.protocol import Pointer, Registry
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import predictor_of
 from backend.settings import Settings
@@ -25,7 +26,6 @@ from finetuner.recipe import learn
 log = logging.getLogger(__name__)
 
 _TASKS_A_PAGE = 50
-UNFINISHED = "unfinished"  # beside the registry's own folders: the worker that goes on may be on another machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
         NothingToLearn: too few usable images.
         SamloopError: Label Studio, the base model or the registry fail; whatever `fence` raises.
     """
-    label_studio, registry = _label_studio(settings), Registry(settings.registry.model_dir)
+    label_studio, registry = _label_studio(settings), open_registry(settings.registry.model_dir)
     progress("pulling", project=project_id)
     context = TrainingContext.open(
-        settings, config=config_of(settings), progress=progress, unfinished_in=settings.registry.model_dir / UNFINISHED
+        settings, config=config_of(settings), progress=progress, unfinished_in=registry.state_dir.unfinished
     )
     samples = _samples(project_id, settings=settings, label_studio=label_studio, context=context)
     champion = registry.champion(project_id)
@@ -109,7 +109,7 @@ def _served(base: BaseModel, registry: Registry, champion: Pointer | None) -> Se
     if champion is None or champion.version is None:
         return Served(version=base.name)
     try:
-        folder = registry.folder(champion.version)
+        folder = registry.materialise(champion.version)
         predictor, learnt = predictor_of(base, folder), learnt_images(read_manifest(folder))
     except (BadCheckpoint, NotFound) as fault:
         log.warning(

@@ -12,7 +12,8 @@ from backend.errors import SettingsError, Unavailable
 from backend.labelstudio.api.predictions import PredictionStore
 from backend.refresh.client import BackendClient
 from backend.refresh.walk import Refresh, Rules
-from backend.registry.local import Registry
+from backend.registry.opening import open_registry
+from backend.registry.protocol import Registry
 from backend.settings import Settings
 from backend.work.jobs import Keys
 from finetuner.job import Assignment, execute
@@ -33,7 +34,7 @@ def run(project_id: int, generation: int) -> dict[str, Any] | Retry:
 def _refresh(assignment: Assignment) -> dict[str, Any]:
     settings, project_id = assignment.settings, assignment.project_id
     check = _check_of(assignment)
-    registry, backend = Registry(settings.registry.model_dir), BackendClient(settings)
+    registry, backend = open_registry(settings.registry.model_dir), BackendClient(settings)
     try:
         _await_adoption(backend, registry, assignment, check=check)
         tally = Refresh(

@@ -28,16 +28,16 @@ def export(
     if (project is None) == (checkpoint is None):
         raise BadInput("give --project N or --checkpoint DIR, one of the two")
     from backend.registry.checkpoint import read_manifest
-    from backend.registry.local import Registry
+    from backend.registry.opening import open_registry
     from backend.sam.export import folder as exporting
     from backend.sam.loading import base_name, load_as_stored
 
     settings = settings_and_logging()
     if checkpoint is None and project is not None:
-        registry = Registry(settings.registry.model_dir)
+        registry = open_registry(settings.registry.model_dir)
         champion = registry.champion(project)
         if champion is not None and champion.version is not None:
-            checkpoint = registry.folder(champion.version)
+            checkpoint = registry.materialise(champion.version)
     name = str(checkpoint) if checkpoint else base_name(settings.sam.model, device=settings.sam.device)
     manifest = read_manifest(checkpoint) if checkpoint else None
     origin = exporting.Origin(load_as_stored(name, cache_dir=settings.cache.dir), manifest)

@@ -116,9 +116,9 @@ def _refreshes(settings: Settings) -> str:
 
 
 def _registry(settings: Settings) -> str:
-    from backend.registry.local import Registry
+    from backend.registry.opening import open_registry
 
-    registry = Registry(settings.registry.model_dir)
+    registry = open_registry(settings.registry.model_dir)
     registry.sweep()
     return f"{settings.registry.model_dir} is writable and holds {len(registry.projects())} project(s)"
 

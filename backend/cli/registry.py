@@ -8,14 +8,15 @@ from rich.table import Table
 from backend.cli.console import AsJson, ProjectOption, out, print_json, settings_and_logging, show
 from backend.errors import BadInput
 from backend.registry.checkpoint import Manifest
-from backend.registry.local import Registry
+from backend.registry.lookup import find_version
+from backend.registry.opening import open_registry
 
 Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
 
 
 def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
     """List a project's versions, oldest first, and mark the one that is served."""
-    registry = Registry(settings_and_logging().registry.model_dir)
+    registry = open_registry(settings_and_logging().registry.model_dir)
     champion = registry.champion(project)
     served = champion.version if champion else None
     manifests = registry.versions(project)
@@ -46,7 +47,10 @@ def _row(manifest: Manifest, *, served: str | None) -> dict[str, object]:
 
 
 def promote(
-    version: Annotated[str, typer.Argument(help="As `samloop versions` lists it; `base` for the base model.")],
+    version: Annotated[
+        str,
+        typer.Argument(help="Its long name, or the short one that pages show (v3-1a2b3c); `base` for the base model."),
+    ],
     project: ProjectOption,
     reason: Reason = "promoted by hand",
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
@@ -58,7 +62,7 @@ def promote(
 def rollback(
     project: ProjectOption,
     version: Annotated[
-        str | None, typer.Argument(help="As `samloop versions` lists it, or `base`; absent: what was served before.")
+        str | None, typer.Argument(help="Its long or short name, or `base`; absent: what was served before.")
     ] = None,
     reason: Reason = "rolled back by hand",
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
@@ -67,7 +71,7 @@ def rollback(
     if version is not None:
         _decide(project, None if version == "base" else version, reason=reason, as_json=as_json)
         return
-    registry = Registry(settings_and_logging().registry.model_dir)
+    registry = open_registry(settings_and_logging().registry.model_dir)
     history = registry.history(project)
     if not history:
         raise BadInput(f"project {project} has served nothing but the base model: there is nothing to roll back to")
@@ -77,7 +81,9 @@ def rollback(
 
 
 def _decide(project: int, version: str | None, *, reason: str, as_json: bool, expected: int | None = None) -> None:
-    registry = Registry(settings_and_logging().registry.model_dir)
+    registry = open_registry(settings_and_logging().registry.model_dir)
+    if version is not None:
+        version = find_version(registry, version, project_id=project)
     pointer = registry.promote(project, version, reason=reason, expected=expected)
     if as_json:
         print_json({"project": project, "number": pointer.number, "version": pointer.version, "at": pointer.at})

@@ -41,7 +41,7 @@ def warm(project: ProjectOption) -> None:
 
 
 def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings, most: int) -> Iterator["Warmed"]:
-    from backend.registry.local import Registry
+    from backend.registry.opening import open_registry
     from backend.sam.loading import load_base
     from backend.serving.machine import open_machine
     from backend.serving.slot import ModelSlot
@@ -53,7 +53,7 @@ def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings
     base = load_base(
         settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
     )
-    slot = ModelSlot(base, Registry(settings.registry.model_dir))
+    slot = ModelSlot(base, open_registry(settings.registry.model_dir))
     with suppress(NotFound, Unavailable):  # a registry that is away costs the adapter, not the command
         slot.look()
     base = slot.snapshot(int(project["id"])).predictor.base  # its encoder has an adapter, where the champion does

@@ -16,6 +16,7 @@ from pathlib import Path
 from backend.errors import BadInput, Unavailable
 from backend.files.durable import make_inside
 from backend.files.json_lines import append_line
+from backend.registry.state import StateDir
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,8 @@ class Flags:
     Every method raises Unavailable when the folder cannot be read, or, on writing, is full or read-only.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, state_dir: StateDir) -> None:
+        self._state = state_dir
 
     def add(self, project_id: int, flag: Flag) -> None:
         """Bring it to the disk.
@@ -67,7 +68,7 @@ class Flags:
             raise BadInput(f"{flag.verdict[:40]!r} is not one of {', '.join(VERDICTS)}")
         path = self._path(project_id)
         try:
-            make_inside(self._root, path.parent)
+            make_inside(self._state.root, path.parent)
             append_line(path, asdict(flag), is_synced=True)
         except OSError as fault:
             said = fault.strerror or str(fault)
@@ -101,7 +102,7 @@ class Flags:
                 log.warning("flag %d of project %d is none of ours", number, project_id, extra={"event": "flag.bad"})
 
     def _path(self, project_id: int) -> Path:
-        return self._root / "review" / str(project_id) / "flags.jsonl"
+        return self._state.review / str(project_id) / "flags.jsonl"
 
 
 _FIELDS = {each.name for each in fields(Flag)}

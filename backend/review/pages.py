@@ -13,7 +13,7 @@ from backend.errors import BadCheckpoint, BadInput, NotFound, SamloopError
 from backend.ids import VersionName, is_version_of, shorten_version
 from backend.images.connections import Connections
 from backend.registry.checkpoint import REPORT_FILE, Manifest
-from backend.registry.local import Pointer, Registry
+from backend.registry.protocol import Pointer, Registry
 from backend.registry.review_file import PROMPTS, ReviewedObject, read_review
 from backend.review.cards import SORTS, Card, cards, edge_window, ordered
 from backend.review.figures import compared, on_common, trend, version_rows
@@ -79,7 +79,7 @@ class Pages:
         self._registry, self._connections, self._flags = registry, connections, flags
         self._base_version, self._served_version, self._status = base_version, served_version, status
         # A version never changes: what was read of one stays true.
-        self._review = functools.lru_cache(maxsize=_OPENED)(lambda version: read_review(registry.folder(version)))
+        self._review = functools.lru_cache(maxsize=_OPENED)(lambda version: read_review(registry.materialise(version)))
         self._templates = Environment(
             loader=with_charts(PackageLoader("backend.review", "templates")),
             autoescape=True,
@@ -269,7 +269,7 @@ class Pages:
         """
         self._manifest(project_id, version)
         try:
-            return (self._registry.folder(version) / REPORT_FILE).read_bytes()
+            return (self._registry.materialise(version) / REPORT_FILE).read_bytes()
         except OSError as fault:
             raise NotFound(f"{version} has no training report") from fault
 
@@ -330,7 +330,7 @@ class Pages:
         """Raise NotFound unless the version is this project's: its id is in its name, which the registry parses."""
         if not is_version_of(version, project_id):
             raise NotFound(f"{version[:120]!r} is no version of project {project_id}")
-        self._registry.folder(version)
+        self._registry.materialise(version)
 
     def _manifest(self, project_id: int, version: str) -> Manifest:
         self._check(project_id, version)

@@ -19,7 +19,7 @@ from backend.http.admission import Admission
 from backend.http.path_ids import ProjectId
 from backend.ids import find_project_id
 from backend.images.connections import Connections
-from backend.registry.local import Registry
+from backend.registry.protocol import Registry
 from backend.registry.review_file import PROMPTS
 from backend.review.cards import edge_window
 from backend.review.crops import SIZES_PX, Crops

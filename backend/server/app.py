@@ -18,7 +18,8 @@ from backend.http.guard import Guard, error_response
 from backend.http.metrics import Metrics
 from backend.images.connections import Connections
 from backend.live.evaluation import LiveEvaluation
-from backend.registry.local import Registry
+from backend.registry.opening import open_registry
+from backend.registry.protocol import Registry
 from backend.review.crops import Crops
 from backend.review.flags import Flags
 from backend.review.page_route import Gate
@@ -45,12 +46,12 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         connection: the queue's Redis.
     """
     metrics = Metrics()
-    registry = Registry(settings.registry.model_dir)
+    registry = open_registry(settings.registry.model_dir)
     queue, refreshes = TrainingQueue(connection, job_seconds=settings.queue.job_seconds), refresh_queue(connection)
     engine = Engine(settings, registry=registry, observer=metrics)
     connections = Connections(settings)
     live = LiveEvaluation(
-        settings.registry.model_dir / "live",
+        registry.state_dir.live,
         label_studio=connections.label_studio,
         max_pixels=settings.image.pixels,
     )
@@ -120,7 +121,7 @@ def _review_router(  # noqa: PLR0913 - all but one by name
     status: Callable[[int], dict[str, Any]],
     refreshes: TrainingQueue,
 ) -> APIRouter:
-    flags = Flags(settings.registry.model_dir)
+    flags = Flags(registry.state_dir)
     pages = Pages(
         registry=registry,
         connections=connections,

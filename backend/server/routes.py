@@ -20,7 +20,7 @@ from backend.images.connections import Connections
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.webhook import annotation_changes, parse_event
 from backend.live.evaluation import LiveEvaluation
-from backend.registry.local import Registry
+from backend.registry.protocol import Registry
 from backend.serving.answers import empty_prediction
 from backend.serving.engine import Engine
 from backend.serving.lanes import LONGEST_S

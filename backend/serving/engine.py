@@ -7,7 +7,7 @@ from typing import Protocol
 
 from backend.errors import SamloopError, Unavailable
 from backend.files.watch import Watch
-from backend.registry.local import Registry
+from backend.registry.protocol import Registry
 from backend.sam.automatic import AutomaticRules
 from backend.sam.loading import BaseModel, base_version, load_base
 from backend.serving.ahead import Prewarm

@@ -14,7 +14,7 @@ from PIL import Image
 from backend.errors import BadCheckpoint, NotFound, Unavailable
 from backend.ids import is_version_of
 from backend.masks.prompt import Click, Prompt
-from backend.registry.local import Pointer, Registry
+from backend.registry.protocol import Pointer, Registry
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, encode, predictor_of, prompt_tensors
 from backend.sam.semantic.objects import semantic_maps
@@ -121,7 +121,7 @@ class ModelSlot:
         if pointer.version in self._refused:
             return None
         try:
-            folder = self._registry.folder(pointer.version)
+            folder = self._registry.materialise(pointer.version)
             predictor = predictor_of(self._base, folder, version=pointer.version)
             _warm(predictor, shared=self._base)
         except BadCheckpoint as fault:

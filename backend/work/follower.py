@@ -6,7 +6,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from backend.errors import BadCheckpoint, Unavailable
-from backend.registry.local import Registry
+from backend.registry.protocol import Registry
 from backend.work.jobs import REFRESH, REFRESH_QUEUE, Keys
 from backend.work.queue import TrainingQueue, Work
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backend.errors import BadWeights
 from backend.registry.checkpoint import Manifest, write_checkpoint
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.sam import weights
 from backend.sam.adapters.served import expected_shapes
@@ -82,7 +82,7 @@ def manifest(tiny_base: BaseModel) -> Manifest:
 @pytest.fixture
 def publish(tmp_path: Path, nudged: Nudged, manifest: Manifest) -> Callable[..., str]:
     """`publish(project_id, seed=..., weights=...)` puts a checkpoint into the registry at `tmp_path/models`."""
-    registry = Registry(tmp_path / "models")
+    registry = LocalRegistry(tmp_path / "models")
 
     def make(project_id: int, *, seed: int = 1, weights: bytes | None = None, **changes: str) -> str:
         fitting = dataclasses.replace(manifest, **changes)

@@ -81,6 +81,8 @@ def test_no_text_gives_anything_but_a_project_within_the_bound_or_a_refusal(text
 def test_a_versions_name_is_read_as_it_was_written(name: VersionName) -> None:
     assert VersionName.parse(str(name)) == name
     assert shorten_version(str(name)) == name.short == f"v{name.number}-{name.sha6}"
+    assert VersionName.is_short(name.short)
+    assert not VersionName.is_short(str(name))
     assert is_version_of(str(name), name.project_id)
     assert not is_version_of(str(name), name.project_id % LARGEST_PROJECT_ID + 1)
 

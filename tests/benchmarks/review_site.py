@@ -22,7 +22,7 @@ from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.masks.metrics import iou
 from backend.registry.checkpoint import WEIGHTS_FILE
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.review_file import REVIEW_FILE
 from backend.sam.predictor import predictor_of
 from backend.settings import Settings
@@ -109,7 +109,7 @@ def _imported(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path) -> lis
 def _versions(
     client: LabelStudio, settings: Settings, tasks: Sequence[dict[str, Any]], *, epochs: tuple[int, int]
 ) -> Iterator[str]:
-    known = [each.version for each in Registry(settings.registry.model_dir).versions(1)]
+    known = [each.version for each in LocalRegistry(settings.registry.model_dir).versions(1)]
     yield from known
     for number, (part, most) in enumerate(zip((tasks[:_FEW], tasks[_FEW:]), epochs, strict=True)):
         if not most:
@@ -131,7 +131,7 @@ def _told(phase: str, **figures: object) -> None:
 
 def _many(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path, objects: int, *, settings: Settings) -> int:
     """A project with the last version as measured on so many objects, whether it learnt from their images or not."""
-    registry, project_id = Registry(settings.registry.model_dir), int(client.create_project("many", CONFIG)["id"])
+    registry, project_id = LocalRegistry(settings.registry.model_dir), int(client.create_project("many", CONFIG)["id"])
     if registry.versions(project_id):
         return project_id
     context = TrainingContext.open(settings, config=config_of(settings), progress=_told)
@@ -148,7 +148,7 @@ def _many(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path, objects: i
         if not left:
             break
     last = registry.versions(1)[-1]
-    folder, embedding = registry.folder(last.version), context.embeddings.by(context.base)
+    folder, embedding = registry.materialise(last.version), context.embeddings.by(context.base)
     models = (base_predictor(context.base), predictor_of(context.base, folder))
     base, candidate = (measure(model, taken, embedding=embedding, clicks=0) for model in models)
     kept = {REVIEW_FILE: review_file(taken, base=base, candidate=candidate)}

@@ -17,7 +17,7 @@ from support.auditing import faults
 from support.browser import chromium
 from support.waiting import wait_until
 
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.review.flags import Flags
 from backend.server.app import create_app
 from backend.work.embedded import Valkey
@@ -43,7 +43,7 @@ def here(made: Reviewed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 def test_an_analyst_finds_what_got_tighter_flags_it_by_a_key_and_rolls_back(
     here: str, made: Reviewed, tmp_path: Path, width_px: int
 ) -> None:
-    registry, (_, version) = Registry(made.settings.registry.model_dir), made.versions
+    registry, (_, version) = LocalRegistry(made.settings.registry.model_dir), made.versions
     registry.promote(made.project_id, version, reason="as the test wants it")
     with chromium(tmp_path / "profile", width_px=width_px) as browser:
         wait = WebDriverWait(browser, 30, poll_frequency=0.1)
@@ -71,11 +71,12 @@ def test_an_analyst_finds_what_got_tighter_flags_it_by_a_key_and_rolls_back(
         assert "1 wrong" in browser.find_element(By.ID, "counts").text
         key = str(card.get_attribute("id")).removeprefix("m-")
         assert [
-            (each.key, each.verdict) for each in Flags(made.settings.registry.model_dir).current(made.project_id)
+            (each.key, each.verdict)
+            for each in Flags(LocalRegistry(made.settings.registry.model_dir).state_dir).current(made.project_id)
         ] == [(key, "wrong")]
         browser.switch_to.active_element.send_keys("4")
         wait.until(lambda _: pressed.get_attribute("aria-pressed") == "false")
-        assert Flags(made.settings.registry.model_dir).current(made.project_id) == ()
+        assert Flags(LocalRegistry(made.settings.registry.model_dir).state_dir).current(made.project_id) == ()
 
         browser.switch_to.active_element.send_keys(Keys.ENTER)
         wait.until(lambda it: key in it.current_url and it.find_elements(By.ID, "wipe"))

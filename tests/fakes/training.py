@@ -93,7 +93,7 @@ class Lab:
             **os.environ,
             "REDIS_URL": self.url,
             "JOURNAL": str(self.folder / "journal"),
-            "PYTHONPATH": str(ROOT / "tests"),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
             "SECONDS_PLAYED": str(seconds),
             "BURST": "1" if burst else "",
         }

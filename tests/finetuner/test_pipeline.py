@@ -14,7 +14,7 @@ from PIL import Image
 from backend.errors import NotAuthorized, NothingToLearn, SettingsError, Unavailable
 from backend.labelstudio.api.client import LabelStudio
 from backend.registry.checkpoint import REPORT_FILE
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.sam.loading import decoder_of, load_base
 from backend.settings import Settings
 from finetuner import pipeline
@@ -86,12 +86,12 @@ def test_a_project_becomes_a_version_that_can_be_served(
     outcome, told = _train(project, settings.changed(head="semantic"))
     assert outcome.promoted
     assert outcome.reason.startswith("as the test wants it; the semantic head is not served: mean IoU")
-    registry = Registry(settings.registry.model_dir)
+    registry = LocalRegistry(settings.registry.model_dir)
     champion = registry.champion(project)
     assert champion is not None
     assert champion.version == outcome.version
     manifest = registry.manifest(champion.version)
-    decoder_of(load_base(settings.sam.model, cache_dir=settings.cache.dir), registry.folder(champion.version))
+    decoder_of(load_base(settings.sam.model, cache_dir=settings.cache.dir), registry.materialise(champion.version))
 
     assert (manifest.project_id, manifest.parent, manifest.method) == (project, None, "decoder")
     assert {each["reason"]: each["count"] for each in manifest.excluded} == {
@@ -99,7 +99,7 @@ def test_a_project_becomes_a_version_that_can_be_served(
         "the annotator skipped the task": 1,
     }
     # People find the page beside the weights, and the manifest vouches for it as for them.
-    page = (registry.folder(champion.version) / REPORT_FILE).read_bytes()
+    page = (registry.materialise(champion.version) / REPORT_FILE).read_bytes()
     assert manifest.files[REPORT_FILE].sha256 == hashlib.sha256(page).hexdigest()
     assert b"data:image/png;base64," in page
     metrics = manifest.metrics
@@ -135,7 +135,7 @@ def test_the_next_training_is_compared_with_what_is_served(
     first, _ = _train(project, settings)
     monkeypatch.undo()
     second, _ = _train(project, settings)
-    registry = Registry(settings.registry.model_dir)
+    registry = LocalRegistry(settings.registry.model_dir)
     assert second.version is not None
     manifest = registry.manifest(second.version)
     # The same annotations and the same seed: the same weights, so nothing is gained, and the champion stays.
@@ -188,7 +188,7 @@ def test_annotators_vote_where_the_settings_say_so(
         for who, mask in enumerate(masks, start=2):
             client.create_annotation(task["id"], [brush(mask, "Ring")], completed_by=who)
     outcome, _ = _train(project, settings.changed(annotators="majority"))
-    manifest = Registry(settings.registry.model_dir).manifest(outcome.version or "")
+    manifest = LocalRegistry(settings.registry.model_dir).manifest(outcome.version or "")
     assert manifest.config["annotators"] == "majority"
     # Discs were drawn by one of three, rings by two of three; of the skipped task's image by both who count.
     assert manifest.metrics.data is not None
@@ -223,7 +223,7 @@ def test_whoever_lost_the_lease_publishes_and_promotes_nothing(
 
     with pytest.raises(Unavailable, match="another worker"):
         _train(project, settings, fence=fence)
-    registry = Registry(settings.registry.model_dir)
+    registry = LocalRegistry(settings.registry.model_dir)
     assert len(registry.versions(project)) == published
     assert registry.champion(project) is None
 
@@ -234,7 +234,7 @@ def test_a_candidate_that_was_overtaken_stays_a_challenger(
     monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
 
     def fence() -> None:
-        Registry(settings.registry.model_dir).promote(project, None, reason="somebody rolled back meanwhile")
+        LocalRegistry(settings.registry.model_dir).promote(project, None, reason="somebody rolled back meanwhile")
 
     outcome, _ = _train(project, settings, fence=fence)
     assert not outcome.promoted
@@ -245,7 +245,7 @@ def test_an_image_that_is_gone_is_left_out(project: int, settings: Settings, stu
     studio._uploads.pop(next(path for path in studio._uploads if path.endswith("0.png")))
     outcome, _ = _train(project, settings)
     assert outcome.version is not None
-    excluded = Registry(settings.registry.model_dir).manifest(outcome.version).excluded
+    excluded = LocalRegistry(settings.registry.model_dir).manifest(outcome.version).excluded
     assert any(each["reason"] == "its image cannot be used" and each["examples"][0]["why"] for each in excluded)
 
 
@@ -256,7 +256,7 @@ def test_without_annotations_there_is_nothing_to_learn(
     empty = int(client.create_project("empty", label_config)["id"])
     with pytest.raises(NothingToLearn, match="no usable image: a training needs at least two different"):
         _train(empty, settings)
-    assert Registry(settings.registry.model_dir).versions(empty) == ()
+    assert LocalRegistry(settings.registry.model_dir).versions(empty) == ()
 
 
 def test_what_a_worker_lacks_is_named(project: int, settings: Settings) -> None:
@@ -273,9 +273,9 @@ def test_a_champion_that_cannot_be_served_is_not_what_is_served(
 ) -> None:
     monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
     first, _ = _train(project, settings)
-    registry = Registry(settings.registry.model_dir)
+    registry = LocalRegistry(settings.registry.model_dir)
     assert first.version is not None
-    weights: Path = registry.folder(first.version) / "model.safetensors"
+    weights: Path = registry.materialise(first.version) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     base = load_base(settings.sam.model, cache_dir=settings.cache.dir)
     served = pipeline._served(base, registry, registry.champion(project))

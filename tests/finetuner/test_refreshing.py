@@ -10,7 +10,7 @@ from rq import Queue
 from support.waiting import wait_until
 
 from backend.registry.checkpoint import Manifest
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.settings import Settings
 from backend.work.follower import REFRESHES
@@ -106,7 +106,7 @@ def test_a_promotion_meanwhile_supersedes_it(lab: RefreshLab) -> None:
 
 def test_what_is_promoted_while_it_waits_for_the_backend_is_what_it_waits_for(lab: RefreshLab) -> None:
     """The backend goes from the first to the third at once: nobody ever serves the second."""
-    registry = Registry(lab.folder / "models")
+    registry = LocalRegistry(lab.folder / "models")
     manifest = Manifest(
         version="",
         project_id=None,

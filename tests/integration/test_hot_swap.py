@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from support.waiting import wait_until
 
 from backend.registry.checkpoint import WEIGHTS_FILE, Manifest
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics, SemanticMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_base, new_head
 from backend.sam.semantic.head import with_semantic
@@ -38,12 +38,12 @@ def settings(tiny_sam_dir: Path, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def registry(settings: Settings) -> Registry:
-    return Registry(settings.registry.model_dir)
+def registry(settings: Settings) -> LocalRegistry:
+    return LocalRegistry(settings.registry.model_dir)
 
 
 @pytest.fixture
-def publish(settings: Settings, registry: Registry) -> Publish:
+def publish(settings: Settings, registry: LocalRegistry) -> Publish:
     """`publish(project, seed)`: a new version of the project, its decoder a little other than the base's."""
     base = load_base(settings.sam.model, cache_dir=settings.cache.dir, device="cpu")
 
@@ -107,7 +107,7 @@ def predict_version(client: TestClient, project_id: int = 1) -> str:
 
 @pytest.mark.alone
 def test_a_promotion_is_served_within_two_seconds_and_a_rollback_too(
-    client: TestClient, registry: Registry, publish: Publish
+    client: TestClient, registry: LocalRegistry, publish: Publish
 ) -> None:
     base = setup_version(client)
     took_s = []
@@ -123,7 +123,7 @@ def test_a_promotion_is_served_within_two_seconds_and_a_rollback_too(
 
 
 def test_after_a_swap_to_a_version_with_a_semantic_head_batches_come_back_labelled_without_a_prompt(
-    client: TestClient, registry: Registry, settings: Settings
+    client: TestClient, registry: LocalRegistry, settings: Settings
 ) -> None:
     base = load_base(settings.sam.model, cache_dir=settings.cache.dir, device="cpu")
     head = new_head(base, labels=("Coin", "Dropped from the config"))
@@ -162,7 +162,7 @@ def test_after_a_swap_to_a_version_with_a_semantic_head_batches_come_back_labell
     assert 0 < after["score"] <= 1
 
 
-def test_projects_have_their_own_versions(client: TestClient, registry: Registry, publish: Publish) -> None:
+def test_projects_have_their_own_versions(client: TestClient, registry: LocalRegistry, publish: Publish) -> None:
     base = setup_version(client)
     one, two = publish(1, 1), publish(2, 2)
     registry.promote(1, one, reason="better")
@@ -172,13 +172,13 @@ def test_projects_have_their_own_versions(client: TestClient, registry: Registry
 
 
 def test_a_corrupt_checkpoint_is_refused_and_told_and_the_old_one_goes_on(
-    client: TestClient, registry: Registry, publish: Publish
+    client: TestClient, registry: LocalRegistry, publish: Publish
 ) -> None:
     good, bad = publish(1, 1), publish(1, 2)
     registry.promote(1, good, reason="better")
     wait_until(lambda: setup_version(client) == good)
     registry.promote(1, bad, reason="looked better")
-    path = registry.folder(bad) / WEIGHTS_FILE
+    path = registry.materialise(bad) / WEIGHTS_FILE
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -189,7 +189,7 @@ def test_a_corrupt_checkpoint_is_refused_and_told_and_the_old_one_goes_on(
 
 
 def test_no_request_fails_or_mixes_versions_while_ten_versions_come_in(
-    client: TestClient, registry: Registry, publish: Publish
+    client: TestClient, registry: LocalRegistry, publish: Publish
 ) -> None:
     versions = [publish(1, seed) for seed in range(10)]
     known = {setup_version(client), *versions}

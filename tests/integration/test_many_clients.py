@@ -17,7 +17,7 @@ from fakes.serving import Served, served
 
 from backend.errors import Busy
 from backend.registry.checkpoint import Manifest
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
 
@@ -69,7 +69,7 @@ class Day:
     """A day of random use in seconds: clicks, projects, images never seen before, swaps, mistakes."""
 
     def __init__(self, running: Served, studio: FakeLabelStudio, models: Path, base_dir: Path) -> None:
-        self.running, self.studio, self.registry = running, studio, Registry(models)
+        self.running, self.studio, self.registry = running, studio, LocalRegistry(models)
         self.base = load_base(str(base_dir), cache_dir=models / "cache", device="cpu")
         self.statuses: set[int] = set()
         self._new = itertools.count()

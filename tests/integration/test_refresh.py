@@ -21,7 +21,7 @@ from backend.cli.demo.label_studio import LabelStudioProcess
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.api.predictions import PredictionStore
 from backend.registry.checkpoint import Manifest
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
 from backend.work.embedded import live_url
@@ -82,7 +82,7 @@ def _box() -> dict[str, Any]:
     }
 
 
-def _publish(registry: Registry, project_id: int, *, model: Path, cache: Path, seed: int) -> str:
+def _publish(registry: LocalRegistry, project_id: int, *, model: Path, cache: Path, seed: int) -> str:
     base = load_base(str(model), cache_dir=cache, device="cpu")
     decoder, generator = decoder_of(base, None), torch.Generator().manual_seed(seed)
     for weight in decoder.parameters():
@@ -159,7 +159,7 @@ def test_a_promotion_refreshes_what_nobody_touched_once_though_the_refresh_is_ki
     tiny_sam_dir: Path,
     tmp_path: Path,
 ) -> None:
-    registry, log = Registry(tmp_path / "server" / "models"), tmp_path / "worker.log"
+    registry, log = LocalRegistry(tmp_path / "server" / "models"), tmp_path / "worker.log"
     story.client.connect_backend(story.project_id, url=backend.url, title="samloop")
 
     def refresh() -> dict[str, Any]:

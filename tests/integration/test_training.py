@@ -27,7 +27,7 @@ from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.label_config import Control
 from backend.masks.prompt import Click, Prompt
 from backend.registry.checkpoint import WEIGHTS_FILE
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.sam.embeddings.memory import halved, widened
 from backend.sam.loading import load_base
 from backend.sam.predictor import encode, predictor_of
@@ -129,7 +129,7 @@ def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_
     wait_until(ended)
     job = queue.job(job_id)
     assert job is not None
-    registry = Registry(tmp_path / "models")
+    registry = LocalRegistry(tmp_path / "models")
     (manifest,) = registry.versions(project_id)
     assert manifest.project_id == project_id
     assert manifest.metrics.split is not None
@@ -179,7 +179,7 @@ def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_h
         label_studio_api_key=studio.token,
         refresh=False,
     )
-    registry = Registry(settings.registry.model_dir)
+    registry = LocalRegistry(settings.registry.model_dir)
     with TestClient(create_app(settings, connection=connect(redis_url))) as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         picture = next(iter(LabelStudio(studio.url, studio.token).tasks(project_id)))["data"]["image"]
@@ -190,14 +190,14 @@ def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_h
         wait_until(lambda: client.get(f"/projects/{project_id}/status").json()["verdict"], seconds=300.0)
         (manifest,) = registry.versions(project_id)
         assert manifest.method == "lora"
-        learnt = safetensors.torch.load_file(registry.folder(manifest.version) / WEIGHTS_FILE)
+        learnt = safetensors.torch.load_file(registry.materialise(manifest.version) / WEIGHTS_FILE)
         assert any(bool(value.any()) for name, value in learnt.items() if name.endswith("lora_B.weight"))
         if registry.champion(project_id) is None:  # a random SAM need not get better in two epochs
             registry.promote(project_id, manifest.version, reason="to look at what is served")
         wait_until(lambda: clicked(client, project_id, picture)[0] == manifest.version)
         _, served = clicked(client, project_id, picture)
     base = load_base(settings.sam.model, cache_dir=settings.cache.dir, device="cpu")
-    tuned = predictor_of(base, registry.folder(manifest.version))
+    tuned = predictor_of(base, registry.materialise(manifest.version))
     data = requests.get(
         f"{studio.url}{picture}", headers={"Authorization": f"Token {studio.token}"}, timeout=60
     ).content

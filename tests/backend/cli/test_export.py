@@ -11,7 +11,7 @@ from transformers import SamModel
 from backend.cli.export import export
 from backend.errors import BadInput, NotFound
 from backend.registry.checkpoint import Manifest
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_as_stored
 
@@ -55,7 +55,7 @@ def version(tmp_path: Path, tiny_sam_dir: Path) -> str:
         created_at="2026-11-23T00:00:00+00:00",
         code_version="test",
     )
-    registry = Registry(tmp_path / "models")
+    registry = LocalRegistry(tmp_path / "models")
     made = registry.publish(3, weights=decoder_bytes(decoder), manifest=manifest).version
     registry.promote(3, made, reason="test")
     return made
@@ -73,7 +73,7 @@ def test_a_project_exports_what_serves_it_and_a_project_without_a_version_its_ba
 
 
 def test_a_checkpoint_folder_exports_too(exported: Exported, version: str, tmp_path: Path) -> None:
-    folder = Registry(tmp_path / "models").folder(version)
+    folder = LocalRegistry(tmp_path / "models").materialise(version)
     exported("sam", checkpoint=folder, out_dir=tmp_path / "sam")
     assert json.loads((tmp_path / "sam" / "export.json").read_text())["version"] == version
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backend.registry.checkpoint import Manifest
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 
 Samloop = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,7 +27,7 @@ def samloop(tmp_path: Path) -> Samloop:
 
 @pytest.fixture
 def published(tmp_path: Path) -> list[str]:
-    registry = Registry(tmp_path / "models")
+    registry = LocalRegistry(tmp_path / "models")
     manifest = Manifest(
         version="",
         project_id=3,

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import BadInput, Unavailable
+from backend.registry.state import StateDir
 from backend.review.flags import Flag, Flags, as_csv, counted
 
 
@@ -31,7 +32,7 @@ def _flag(**changed: str) -> Flag:
 
 
 def test_the_latest_word_of_each_analyst_on_a_mask_counts_and_can_be_taken_back(tmp_path: Path) -> None:
-    flags = Flags(tmp_path)
+    flags = Flags(StateDir(tmp_path))
     for verdict, analyst, prompt in [
         ("accept", "Ada", "box"),
         ("wrong", "Ada", "box"),
@@ -40,7 +41,7 @@ def test_the_latest_word_of_each_analyst_on_a_mask_counts_and_can_be_taken_back(
         ("none", "Bo", "box"),
     ]:
         flags.add(1, _flag(verdict=verdict, analyst=analyst, prompt=prompt))
-    again = Flags(tmp_path).current(1)
+    again = Flags(StateDir(tmp_path)).current(1)
     assert [(each.analyst, each.prompt, each.verdict) for each in again] == [
         ("Ada", "box", "wrong"),
         ("Ada", "point", "too tight"),
@@ -51,18 +52,19 @@ def test_the_latest_word_of_each_analyst_on_a_mask_counts_and_can_be_taken_back(
 
 def test_two_processes_that_flag_at_once_lose_nothing(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from backend.review.flags import Flag, Flags\n"
+        "import sys; from pathlib import Path; from backend.registry.state import StateDir\n"
+        "from backend.review.flags import Flag, Flags\n"
         "for n in range(150):\n"
-        "    Flags(Path(sys.argv[1])).add(1, Flag(at='', version='v', key=f'{sys.argv[2]}-{n}', prompt='box', "
-        "task_id='', label='x' * 3000, analyst='a', verdict='wrong'))"
+        "    Flags(StateDir(Path(sys.argv[1]))).add(1, Flag(at='', version='v', key=f'{sys.argv[2]}-{n}', "
+        "prompt='box', task_id='', label='x' * 3000, analyst='a', verdict='wrong'))"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in ("a", "b", "c")]
     assert [each.wait(300) for each in writers] == [0, 0, 0]
-    assert len({each.key for each in Flags(tmp_path).current(1)}) == 450
+    assert len({each.key for each in Flags(StateDir(tmp_path)).current(1)}) == 450
 
 
 def test_a_line_that_a_power_cut_left_half_spoils_no_other(tmp_path: Path) -> None:
-    flags = Flags(tmp_path)
+    flags = Flags(StateDir(tmp_path))
     flags.add(1, _flag(key="before"))
     path = tmp_path / "review" / "1" / "flags.jsonl"
     with path.open("ab") as file:
@@ -77,9 +79,9 @@ def test_a_line_that_a_power_cut_left_half_spoils_no_other(tmp_path: Path) -> No
 def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     (tmp_path / "review").write_text("in the way")
     with pytest.raises(Unavailable, match="could not be kept"):
-        Flags(tmp_path).add(1, _flag())
+        Flags(StateDir(tmp_path)).add(1, _flag())
     with pytest.raises(BadInput, match="not one of accept"):
-        Flags(tmp_path).add(1, _flag(verdict="meh"))
+        Flags(StateDir(tmp_path)).add(1, _flag(verdict="meh"))
 
 
 @given(label=st.text(), analyst=st.text())

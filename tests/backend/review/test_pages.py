@@ -23,7 +23,7 @@ from support.waiting import wait_until
 from backend.errors import NotFound
 from backend.labelstudio.api.client import LabelStudio
 from backend.registry.checkpoint import Manifest
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.registry.review_file import REVIEW_FILE, read_review
 from backend.review.crops import Crops
@@ -62,7 +62,7 @@ def _as_at_first(made: Reviewed, client: TestClient) -> Iterator[None]:
     yield
     client.cookies.clear()
     (made.settings.registry.model_dir / "review" / str(made.project_id) / "flags.jsonl").unlink(missing_ok=True)
-    registry = Registry(made.settings.registry.model_dir)
+    registry = LocalRegistry(made.settings.registry.model_dir)
     champion = registry.champion(made.project_id)
     if champion is not None and champion.version is not None:
         registry.promote(made.project_id, None, reason="the test is over")
@@ -122,7 +122,9 @@ def test_the_overview_tells_what_is_served_the_verdict_and_the_trend(
     client: TestClient, here: str, made: Reviewed
 ) -> None:
     page = unescape(_page(client, here))
-    champion = Registry(made.settings.registry.model_dir).champion(made.project_id)  # that of a test before, if any
+    champion = LocalRegistry(made.settings.registry.model_dir).champion(
+        made.project_id
+    )  # that of a test before, if any
     assert ("nothing was promoted yet" if champion is None else f"(decision {champion.number})") in page
     assert "Kept as a challenger" in page
     assert "no certain gain over <i>tiny</i>" in page
@@ -152,7 +154,7 @@ def test_the_overview_tells_how_good_the_masks_are_in_peoples_hands(
 def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
     client: TestClient, here: str, made: Reviewed
 ) -> None:
-    manifest = Registry(made.settings.registry.model_dir).manifest(made.versions[1])
+    manifest = LocalRegistry(made.settings.registry.model_dir).manifest(made.versions[1])
     figures, difference = manifest.metrics.candidate, manifest.metrics.difference
     assert figures is not None
     assert difference is not None
@@ -174,9 +176,9 @@ def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
 def test_masks_come_with_outlines_figures_and_links_in_the_order_asked_for(
     client: TestClient, here: str, made: Reviewed, review_studio: FakeLabelStudio
 ) -> None:
-    folder = Registry(made.settings.registry.model_dir).folder(made.versions[1])
+    folder = LocalRegistry(made.settings.registry.model_dir).materialise(made.versions[1])
     objects = {each.key: each for each in read_review(folder)}
-    assert Registry(made.settings.registry.model_dir).manifest(made.versions[1]).files[REVIEW_FILE]
+    assert LocalRegistry(made.settings.registry.model_dir).manifest(made.versions[1]).files[REVIEW_FILE]
     for sort, figure in [
         ("tightened", lambda o: o.drawn["box", "base"].boundary_iou - o.drawn["box", "candidate"].boundary_iou),
         ("worsened", lambda o: o.drawn["box", "candidate"].boundary_iou - o.drawn["box", "base"].boundary_iou),
@@ -205,7 +207,7 @@ def test_a_picture_is_sent_at_the_size_it_is_shown_and_only_once_in_sight(
 ) -> None:
     page = _page(client, f"{here}/masks")
     assert page.count("<img ") == page.count('loading="lazy"') == 6
-    folder = Registry(made.settings.registry.model_dir).folder(made.versions[1])
+    folder = LocalRegistry(made.settings.registry.model_dir).materialise(made.versions[1])
     item = next(each for each in read_review(folder) if each.key == _keys(page)[0])
     crop = client.get(f"{here}/crops/{made.versions[1]}/{item.key}/160")
     assert crop.headers["content-type"] == "image/webp"
@@ -281,7 +283,7 @@ def test_what_is_loose_or_wrong_goes_to_a_tab_of_label_studio(
     client: TestClient, here: str, made: Reviewed, review_studio: FakeLabelStudio
 ) -> None:
     assert client.post(f"{here}/queue", data={"version": made.versions[1]}, headers=OURS).status_code == 404
-    folder = Registry(made.settings.registry.model_dir).folder(made.versions[1])
+    folder = LocalRegistry(made.settings.registry.model_dir).materialise(made.versions[1])
     chosen = {each.task_id: each.key for each in read_review(folder)}
     verdicts = dict(zip(sorted(chosen), ["wrong", "accept", "too loose", "too tight"], strict=False))
     for task_id, verdict in verdicts.items():
@@ -303,7 +305,7 @@ def test_the_data_page_shows_what_was_left_out_and_where_a_model_and_a_person_di
     assert "the annotator skipped the task" in page
     assert "6 objects" in page
     assert HOSTILE in page
-    folder = Registry(made.settings.registry.model_dir).folder(made.versions[1])
+    folder = LocalRegistry(made.settings.registry.model_dir).materialise(made.versions[1])
     doubt = {each.key: each.drawn["box", "candidate"] for each in read_review(folder)}
     shown = re.findall(r"masks/[^/]+/([0-9a-f]+)\?prompt=box&sort=disagreeing", page)
     conviction = [doubt[key].predicted_iou - doubt[key].iou for key in shown]
@@ -314,7 +316,7 @@ def test_the_data_page_shows_what_was_left_out_and_where_a_model_and_a_person_di
 def test_promoting_and_rolling_back_on_the_page_changes_what_is_served(
     client: TestClient, here: str, made: Reviewed
 ) -> None:
-    registry, version = Registry(made.settings.registry.model_dir), made.versions[1]
+    registry, version = LocalRegistry(made.settings.registry.model_dir), made.versions[1]
     number = _number(registry, made)
     asked = unescape(_page(client, f"{here}/decide?version={version}"))
     assert "Promote v2" in asked
@@ -337,7 +339,7 @@ def test_promoting_and_rolling_back_on_the_page_changes_what_is_served(
     wait_until(lambda: _served(client, made) == made.base)
 
 
-def _number(registry: Registry, made: Reviewed) -> int:
+def _number(registry: LocalRegistry, made: Reviewed) -> int:
     champion = registry.champion(made.project_id)
     return champion.number if champion else 0
 
@@ -352,7 +354,7 @@ def test_another_sites_page_changes_nothing(client: TestClient, here: str, made:
         "verdict": "wrong",
         "analyst": "Eve",
         "reason": "x",
-        "number": str(_number(Registry(made.settings.registry.model_dir), made)),
+        "number": str(_number(LocalRegistry(made.settings.registry.model_dir), made)),
     }
     for headers in ({}, {"Origin": "http://evil.example"}, {**OURS, "Sec-Fetch-Site": "cross-site"}):
         answer = client.post(f"{here}/{path}", data=fields, headers=headers, follow_redirects=False)
@@ -412,9 +414,9 @@ def test_a_version_of_before_says_that_it_kept_no_masks(
     made: Reviewed, client: TestClient, here: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As every version is that was published before masks were kept."""
-    registry = Registry(made.settings.registry.model_dir)
+    registry = LocalRegistry(made.settings.registry.model_dir)
     old = registry.manifest(made.versions[0])
-    weights = (registry.folder(made.versions[0]) / "model.safetensors").read_bytes()
+    weights = (registry.materialise(made.versions[0]) / "model.safetensors").read_bytes()
     manifest = registry.publish(
         78, weights=weights, manifest=replace(old, project_id=78, metrics=CheckpointMetrics(), excluded=())
     )
@@ -425,7 +427,7 @@ def test_a_version_of_before_says_that_it_kept_no_masks(
 
 
 def test_masks_of_another_project_are_not_shown_even_where_its_number_is_in_the_bases_name(tmp_path: Path) -> None:
-    registry = Registry(tmp_path)
+    registry = LocalRegistry(tmp_path)
     manifest = Manifest(
         version="",
         project_id=7,

@@ -8,7 +8,7 @@ import pytest
 from support.waiting import SOON_S
 
 from backend.http.metrics import Metrics
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.sam.loading import BaseModel, load_base
 from backend.serving import engine
 from backend.serving.engine import Engine
@@ -18,7 +18,7 @@ from backend.settings import Settings
 @pytest.fixture
 def made(tiny_sam_dir: Path, tmp_path: Path) -> Engine:
     settings = Settings(model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
-    return Engine(settings, registry=Registry(settings.registry.model_dir), observer=Metrics())
+    return Engine(settings, registry=LocalRegistry(settings.registry.model_dir), observer=Metrics())
 
 
 def running() -> set[threading.Thread]:

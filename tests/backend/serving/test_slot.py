@@ -12,7 +12,7 @@ import torch
 from backend.errors import Unavailable
 from backend.masks.prompt import Click, Prompt
 from backend.registry.checkpoint import WEIGHTS_FILE
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.predictor import Embedding
 from backend.serving.slot import ModelSlot
@@ -22,17 +22,17 @@ Nudged = Callable[[int], bytes]
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "models")
+def registry(tmp_path: Path) -> LocalRegistry:
+    return LocalRegistry(tmp_path / "models")
 
 
 @pytest.fixture
-def slot(tiny_base: BaseModel, registry: Registry) -> ModelSlot:
+def slot(tiny_base: BaseModel, registry: LocalRegistry) -> ModelSlot:
     return ModelSlot(tiny_base, registry)
 
 
-def break_weights(registry: Registry, version: str) -> None:
-    path = registry.folder(version) / WEIGHTS_FILE
+def break_weights(registry: LocalRegistry, version: str) -> None:
+    path = registry.materialise(version) / WEIGHTS_FILE
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -47,7 +47,7 @@ def test_before_the_first_promotion_the_base_is_served(slot: ModelSlot, publish:
 
 
 def test_a_promoted_version_is_served_after_a_look(
-    slot: ModelSlot, registry: Registry, publish: Publish, nudged: Nudged
+    slot: ModelSlot, registry: LocalRegistry, publish: Publish, nudged: Nudged
 ) -> None:
     version = publish(1, seed=5)
     registry.promote(1, version, reason="better")
@@ -60,7 +60,9 @@ def test_a_promoted_version_is_served_after_a_look(
     assert slot.look() == ()
 
 
-def test_projects_have_their_own_lines_over_one_encoder(slot: ModelSlot, registry: Registry, publish: Publish) -> None:
+def test_projects_have_their_own_lines_over_one_encoder(
+    slot: ModelSlot, registry: LocalRegistry, publish: Publish
+) -> None:
     first, second = publish(1, seed=1), publish(2, seed=2)
     registry.promote(1, first, reason="")
     registry.promote(2, second, reason="")
@@ -71,7 +73,7 @@ def test_projects_have_their_own_lines_over_one_encoder(slot: ModelSlot, registr
 
 
 def test_a_rollback_to_the_base_and_to_a_version_is_a_swap_too(
-    slot: ModelSlot, registry: Registry, publish: Publish
+    slot: ModelSlot, registry: LocalRegistry, publish: Publish
 ) -> None:
     version = publish(1)
     seen = []
@@ -84,7 +86,7 @@ def test_a_rollback_to_the_base_and_to_a_version_is_a_swap_too(
 
 
 def test_the_same_version_promoted_again_is_not_loaded_again(
-    slot: ModelSlot, registry: Registry, publish: Publish
+    slot: ModelSlot, registry: LocalRegistry, publish: Publish
 ) -> None:
     version = publish(1)
     registry.promote(1, version, reason="")
@@ -99,7 +101,7 @@ def test_the_same_version_promoted_again_is_not_loaded_again(
 
 
 def test_a_corrupt_champion_is_refused_once_and_the_old_one_goes_on(
-    slot: ModelSlot, registry: Registry, publish: Publish, caplog: pytest.LogCaptureFixture
+    slot: ModelSlot, registry: LocalRegistry, publish: Publish, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, bad = publish(1, seed=1), publish(1, seed=2)
     registry.promote(1, good, reason="")
@@ -116,7 +118,7 @@ def test_a_corrupt_champion_is_refused_once_and_the_old_one_goes_on(
     assert sum(record.levelname == "ERROR" for record in caplog.records) == 1
 
 
-def test_after_a_refused_one_the_next_is_served(slot: ModelSlot, registry: Registry, publish: Publish) -> None:
+def test_after_a_refused_one_the_next_is_served(slot: ModelSlot, registry: LocalRegistry, publish: Publish) -> None:
     bad, good = publish(1, seed=1), publish(1, seed=2)
     registry.promote(1, bad, reason="")
     break_weights(registry, bad)
@@ -129,14 +131,14 @@ def test_after_a_refused_one_the_next_is_served(slot: ModelSlot, registry: Regis
 
 
 def test_a_server_that_starts_under_a_corrupt_champion_serves_the_one_before(
-    tiny_base: BaseModel, registry: Registry, publish: Publish
+    tiny_base: BaseModel, registry: LocalRegistry, publish: Publish
 ) -> None:
     good, bad = publish(1, seed=1), publish(1, seed=2)
     for version in (good, bad):
         registry.promote(1, version, reason="")
     break_weights(registry, bad)
 
-    started = ModelSlot(tiny_base, Registry(registry.root))
+    started = ModelSlot(tiny_base, LocalRegistry(registry.root))
     started.look()
 
     assert (started.snapshot(1).version, started.snapshot(1).number) == (good, 1)
@@ -144,7 +146,7 @@ def test_a_server_that_starts_under_a_corrupt_champion_serves_the_one_before(
     assert started.look() == ()
 
 
-def test_weights_of_another_base_are_refused(slot: ModelSlot, registry: Registry, publish: Publish) -> None:
+def test_weights_of_another_base_are_refused(slot: ModelSlot, registry: LocalRegistry, publish: Publish) -> None:
     version = publish(1, base_fingerprint="0" * 64)
     registry.promote(1, version, reason="")
 
@@ -155,7 +157,7 @@ def test_weights_of_another_base_are_refused(slot: ModelSlot, registry: Registry
 
 
 def test_finite_weights_that_overflow_are_refused_before_anyone_sees_them(
-    slot: ModelSlot, registry: Registry, publish: Publish, nudged: Nudged
+    slot: ModelSlot, registry: LocalRegistry, publish: Publish, nudged: Nudged
 ) -> None:
     state = {name: torch.full_like(value, 1e30) for name, value in safetensors.torch.load(nudged(1)).items()}
     version = publish(1, weights=safetensors.torch.save(state))
@@ -168,7 +170,7 @@ def test_finite_weights_that_overflow_are_refused_before_anyone_sees_them(
 
 
 def test_one_projects_bad_checkpoint_does_not_stop_another(
-    slot: ModelSlot, registry: Registry, publish: Publish
+    slot: ModelSlot, registry: LocalRegistry, publish: Publish
 ) -> None:
     bad, good = publish(1, seed=1), publish(2, seed=2)
     registry.promote(1, bad, reason="")
@@ -178,7 +180,7 @@ def test_one_projects_bad_checkpoint_does_not_stop_another(
     assert slot.look() == (2,)
 
 
-def test_a_registry_that_is_away_changes_nothing(slot: ModelSlot, registry: Registry, publish: Publish) -> None:
+def test_a_registry_that_is_away_changes_nothing(slot: ModelSlot, registry: LocalRegistry, publish: Publish) -> None:
     version = publish(1)
     registry.promote(1, version, reason="")
     slot.look()
@@ -193,7 +195,7 @@ def test_a_registry_that_is_away_changes_nothing(slot: ModelSlot, registry: Regi
 
 
 def test_a_snapshot_taken_before_a_swap_stays_what_it_was(
-    slot: ModelSlot, registry: Registry, publish: Publish, nudged: Nudged
+    slot: ModelSlot, registry: LocalRegistry, publish: Publish, nudged: Nudged
 ) -> None:
     registry.promote(1, publish(1, seed=1), reason="")
     slot.look()
@@ -207,7 +209,7 @@ def test_a_snapshot_taken_before_a_swap_stays_what_it_was(
 
 
 def test_no_reader_ever_sees_a_version_with_anothers_masks(
-    slot: ModelSlot, registry: Registry, publish: Publish, tiny_base: BaseModel
+    slot: ModelSlot, registry: LocalRegistry, publish: Publish, tiny_base: BaseModel
 ) -> None:
     """Readers decode all the time while versions are swapped; each reply is that of the version it names."""
     versions = [publish(1, seed=seed) for seed in range(3)]

@@ -8,7 +8,7 @@ from redis import Redis
 
 from backend.errors import BadCheckpoint, BadInput, Unavailable
 from backend.registry.checkpoint import Manifest
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.work.embedded import Valkey
 from backend.work.follower import Follower, refresh_queue
@@ -23,11 +23,11 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "models")
+def registry(tmp_path: Path) -> LocalRegistry:
+    return LocalRegistry(tmp_path / "models")
 
 
-def publish(registry: Registry, project_id: int) -> str:
+def publish(registry: LocalRegistry, project_id: int) -> str:
     manifest = Manifest(
         version="",
         project_id=project_id,
@@ -46,7 +46,7 @@ def publish(registry: Registry, project_id: int) -> str:
     return registry.publish(project_id, weights=b"weights", manifest=manifest).version
 
 
-def follower_of(registry: Registry, redis: Redis) -> Follower:
+def follower_of(registry: LocalRegistry, redis: Redis) -> Follower:
     return Follower(registry, redis, queue=refresh_queue(redis))
 
 
@@ -54,7 +54,7 @@ def wanted(redis: Redis, project_id: int) -> int:
     return int(redis.get(Keys(project_id, "refresh").wanted) or 0)
 
 
-def test_each_decision_is_followed_once_by_however_many_servers(registry: Registry, redis: Redis) -> None:
+def test_each_decision_is_followed_once_by_however_many_servers(registry: LocalRegistry, redis: Redis) -> None:
     first, second = (follower_of(registry, redis) for _ in range(2))
     version = publish(registry, 7)
     first.look()
@@ -70,7 +70,7 @@ def test_each_decision_is_followed_once_by_however_many_servers(registry: Regist
     assert refresh_queue(redis).status(7).phase == "queued"
 
 
-def test_a_queue_that_is_away_is_made_up_for_later(registry: Registry, redis: Redis) -> None:
+def test_a_queue_that_is_away_is_made_up_for_later(registry: LocalRegistry, redis: Redis) -> None:
     registry.promote(7, publish(registry, 7), reason="better")
     follower = follower_of(registry, connect("redis://127.0.0.1:1"))
     with pytest.raises(Unavailable, match="the queue"):
@@ -104,7 +104,7 @@ def test_cancelling_at_a_queue_that_is_away_says_so() -> None:
 
 
 def test_a_project_whose_decisions_cannot_be_read_keeps_no_other_from_its_refresh(
-    registry: Registry, redis: Redis
+    registry: LocalRegistry, redis: Redis
 ) -> None:
     for project_id in (6, 7):
         registry.promote(project_id, publish(registry, project_id), reason="better")

@@ -14,7 +14,7 @@ from fakes.served import Served, data_uri, picture, refused
 from support.waiting import wait_until
 
 from backend.registry.checkpoint import Manifest
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import BaseModel, decoder_bytes, load_base
 
@@ -119,7 +119,7 @@ def test_27_hostile_checkpoints_are_refused_versions_and_the_base_serves_on(
 ) -> None:
     (tmp_path / "s").mkdir()
     with serve(tmp_path / "s") as served:
-        registry, before = Registry(tmp_path / "s" / "models"), version_of(served)
+        registry, before = LocalRegistry(tmp_path / "s" / "models"), version_of(served)
         manifest = Manifest(
             version="",
             project_id=1,

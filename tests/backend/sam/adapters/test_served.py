@@ -23,7 +23,7 @@ from backend.images.source import open_image
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.masks.prompt import Click, Prompt
 from backend.registry.checkpoint import Manifest, write_checkpoint
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.sam.adapters.served import CONV_LORA, LORA, expected_shapes
 from backend.sam.embeddings.memory import halved, widened
 from backend.sam.loading import BaseModel, decoder_bytes, decoder_of, load_base
@@ -139,7 +139,7 @@ def test_its_decoder_alone_is_not_given_away(tiny_base: BaseModel, write: Callab
 def test_an_adapter_that_overflows_is_refused_before_it_is_served(
     tiny_base: BaseModel, tmp_path: Path, manifest: Manifest
 ) -> None:
-    registry = Registry(tmp_path / "models")
+    registry = LocalRegistry(tmp_path / "models")
     weights = adapter_weights(tiny_base, LORA, change=lambda s: [v.mul_(1e30) for n, v in s.items() if "lora" in n])
     told = dataclasses.replace(manifest, method=LORA, config=SIZES)
     version = registry.publish(1, weights=weights, manifest=told).version
@@ -189,7 +189,7 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
         cache_dir=tmp_path / "cache",
         poll_seconds=0.1,
     )
-    registry, task = Registry(settings.registry.model_dir), {"id": 1, "data": {"image": picture()}}
+    registry, task = LocalRegistry(settings.registry.model_dir), {"id": 1, "data": {"image": picture()}}
     prompt = Prompt(clicks=(Click(x_px=38.4, y_px=32.0),))
     base = Predictor(tiny_base, decoder_of(tiny_base, None), version="base")
     away = Redis(unix_socket_path=str(tmp_path / "nobody.sock"))
@@ -202,7 +202,7 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
             version = registry.publish(1, weights=adapter_weights(tiny_base, method), manifest=told).version
             registry.promote(1, version, reason="")
             _, mask = _until(client, task, version)
-            tuned = predictor_of(tiny_base, registry.folder(version))
+            tuned = predictor_of(tiny_base, registry.materialise(version))
             assert np.array_equal(mask, expected_mask(tuned, task, prompt))
             assert not np.array_equal(mask, plain)
         registry.promote(1, None, reason="")

@@ -18,7 +18,7 @@ from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
 from backend.registry.checkpoint import Manifest, read_manifest
 from backend.registry.figures import MaskFigures, ModelFigures
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.sam.adapters.served import CONV_LORA, LORA
 from backend.sam.export.folder import MANIFEST_FILE, Format, Origin, export
@@ -38,7 +38,7 @@ ONNX_TOLERANCE = 2e-4
 @pytest.fixture
 def checkpoint(tmp_path: Path, publish: Callable[..., str], lively_dir: Path) -> Path:
     """A published checkpoint of the tiny base, as `samloop export --project` finds it."""
-    return Registry(tmp_path / "models").folder(publish(1, seed=3, base_model=str(lively_dir)))
+    return LocalRegistry(tmp_path / "models").materialise(publish(1, seed=3, base_model=str(lively_dir)))
 
 
 def origin_of(checkpoint: Path, tmp_path: Path) -> Origin:

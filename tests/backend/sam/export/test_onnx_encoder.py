@@ -16,7 +16,7 @@ from torch import Tensor
 from backend.masks.metrics import iou
 from backend.masks.prompt import Box, Prompt
 from backend.registry.checkpoint import read_manifest
-from backend.registry.local import Registry
+from backend.registry.local import LocalRegistry
 from backend.sam.adapters.conv_lora import ConvLoraLinear, adapter_parameters, attach_conv_lora
 from backend.sam.adapters.served import CONV_LORA, LORA, sharing
 from backend.sam.canvas import pixels_on_canvas
@@ -106,7 +106,7 @@ def checkpoint(
     """One that changes the decoder alone, and one whose encoder cannot be had otherwise."""
     if request.param != "decoder":
         return adapted(request.param)
-    return Registry(tmp_path / "models").folder(publish(1, seed=3, base_model=str(lively_dir)))
+    return LocalRegistry(tmp_path / "models").materialise(publish(1, seed=3, base_model=str(lively_dir)))
 
 
 def test_the_cards_example_runs_as_it_stands_and_gives_the_mask_that_is_served(

@@ -1,0 +1,86 @@
+"""Published checkpoints by their content: immutable folders, each named by the SHA-256 of its manifest.
+
+    objects/<sha256 of manifest.json>/       model.safetensors, report.html, manifest.json
+    staging/                                 what publishers are writing
+
+A folder is complete before it gets its name, so killing a publisher leaves nothing that can be read half.
+"""
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backend.files.durable import make_folder, sync_folder, write_file
+from backend.registry.checkpoint import MANIFEST_FILE, Manifest
+
+
+class Contents:
+    """The folders `objects` and `staging` below `root`. What the disk raises (OSError) comes out as it is."""
+
+    def __init__(self, root: Path) -> None:
+        self._objects, self._staging = root / "objects", root / "staging"
+
+    @property
+    def staging(self) -> Path:
+        """Where files lie until they get their names; on the same disk."""
+        return self._staging
+
+    def folder(self, sha256: str) -> Path:
+        """Where the checkpoint lies whose manifest has this digest."""
+        return self._objects / sha256
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """A path for a new folder that is gone afterwards."""
+        folder = self._staging / secrets.token_hex(16)
+        make_folder(folder.parent)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def add(self, staged: Path, manifest: Manifest) -> str:
+        """Make a checkpoint of the files in `staged` and this manifest, which names them; returns the digest."""
+        data = manifest.to_json().encode()
+        sha256 = hashlib.sha256(data).hexdigest()
+        with self.staged() as folder:
+            folder.mkdir()
+            try:
+                for name in manifest.files:
+                    os.link(staged / name, folder / name)
+                write_file(folder / MANIFEST_FILE, data)
+                make_folder(self._objects)
+                folder.rename(self.folder(sha256))
+            except OSError as fault:
+                # That object exists already: a publisher of the very same bytes was killed before its pointer, or is
+                # a step ahead. Objects with one name are equal, so the pointer may name it.
+                if fault.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+        sync_folder(self._objects)
+        return sha256
+
+    def sweep(self, *, named: Collection[str], older_than_s: float) -> int:
+        """Delete what has lain untouched for `older_than_s` and is not `named` (by digest); returns how many."""
+        left = [
+            path
+            for folder in (self._staging, self._objects)
+            for path in (folder.iterdir() if folder.is_dir() else ())
+            if path.name not in named and _age_s(path) >= older_than_s
+        ]
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        return len(left)
+
+
+def _age_s(path: Path) -> float:
+    """Seconds since it was changed; below zero once it is gone."""
+    try:
+        return max(0.0, time.time() - path.lstat().st_mtime)
+    except FileNotFoundError:
+        return -1.0

@@ -1,0 +1,50 @@
+"""Numbered files are read with their types; what is none of ours is refused and never guessed at."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.errors import BadCheckpoint, BadInput, NotFound
+from backend.registry.disk import Disk
+from backend.registry.pointers import Kind, Pointers, Published
+from backend.registry.protocol import Pointer
+
+
+@pytest.fixture
+def pointers(tmp_path: Path) -> Pointers:
+    return Pointers(Disk(tmp_path))
+
+
+def write(pointers: Pointers, kind: Kind, content: Any) -> None:
+    folder = pointers.folder(7, kind)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "000000003.json").write_text(json.dumps(content))
+
+
+def test_versions_and_decisions_are_read(pointers: Pointers) -> None:
+    write(pointers, "versions", {"version": "v", "object": "a" * 64})
+    write(pointers, "champion", {"version": None, "reason": "worse", "at": "now"})
+    assert pointers.version(7, 3) == Published(version="v", sha256="a" * 64)
+    assert pointers.decision(7, 3) == Pointer(number=3, version=None, reason="worse", at="now")
+    assert pointers.numbers(7, "versions") == (3,)
+    assert pointers.projects() == (7,)
+
+
+@pytest.mark.parametrize(
+    "content", [{}, [], {"version": "v", "object": "../x"}, {"version": 1, "reason": "", "at": ""}]
+)
+def test_a_file_that_is_none_of_ours_is_refused(pointers: Pointers, content: Any) -> None:
+    write(pointers, "versions", content)
+    write(pointers, "champion", content)
+    for read in (pointers.version, pointers.decision):
+        with pytest.raises(BadCheckpoint, match="no pointer of ours"):
+            read(7, 3)
+
+
+def test_what_is_not_there_is_told_from_what_cannot_be_asked(pointers: Pointers) -> None:
+    with pytest.raises(NotFound, match="there is no versions 1 in project 7"):
+        pointers.version(7, 1)
+    with pytest.raises(BadInput, match="not the number of a project"):
+        pointers.numbers(0, "champion")
