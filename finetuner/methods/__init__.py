@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from backend.errors import BadInput
-from backend.sam.adapters.served import CONV_LORA, LORA, qkv_layers
+from backend.sam.adapters.served import CONV_LORA, LORA
 from backend.sam.loading import BaseModel
 from finetuner.config import TrainConfig
 from finetuner.methods.base import Method
@@ -32,7 +32,8 @@ def _encoder_method(name: str, base: BaseModel, *, config: TrainConfig) -> Metho
     from finetuner.methods.encoder import EncoderMethod
 
     encoder = base.model.vision_encoder
-    if not qkv_layers(encoder):
+    places = base.family.places(encoder)
+    if not places:
         raise BadInput(
             f"{base.name[:100]} has no plain qkv layer in its encoder that {name} could adapt: it has an adapter "
             "already, or it is no ViT; set SAMLOOP_MODEL to the base it was trained on, or train with method decoder"
@@ -46,7 +47,7 @@ def _encoder_method(name: str, base: BaseModel, *, config: TrainConfig) -> Metho
         if name == LORA:
             from finetuner.methods.lora import Lora  # brings peft, which nothing else needs
 
-            return EncoderMethod(name, base, attached=Lora(encoder, **sizes), config=config)
+            return EncoderMethod(name, base, attached=Lora(encoder, places=places, **sizes), config=config)
         from finetuner.methods.conv_lora import ConvLora
 
-        return EncoderMethod(name, base, attached=ConvLora(encoder, **sizes), config=config)
+        return EncoderMethod(name, base, attached=ConvLora(encoder, places=places, **sizes), config=config)

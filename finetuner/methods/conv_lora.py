@@ -12,16 +12,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from backend.sam.adapters.conv_lora import ALPHA, RANK, adapter_parameters, attach_conv_lora, balance_loss
+from backend.sam.adapters.places import Place
 from backend.sam.adapters.served import sharing
 
 
 class ConvLora:
     """The adapter on a copy of an encoder; A is random, B zero, the gates alike."""
 
-    def __init__(self, encoder: nn.Module, *, rank: int = RANK, alpha: float = ALPHA) -> None:
+    def __init__(
+        self, encoder: nn.Module, *, places: Mapping[str, Place], rank: int = RANK, alpha: float = ALPHA
+    ) -> None:
         self.rank, self.alpha = rank, alpha
         self.encoder = sharing(encoder)
-        self._layers = attach_conv_lora(self.encoder, rank=rank, alpha=alpha)
+        self._layers = attach_conv_lora(self.encoder, places=places, rank=rank, alpha=alpha)
         for layer in self._layers:
             layer.to(layer.frozen.weight.device)
 

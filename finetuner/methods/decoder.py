@@ -16,7 +16,8 @@ from torch.func import functional_call
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.masks.prompt import Prompt
-from backend.sam.decoder import cells_of, decode_all
+from backend.sam.decoder import cells_of
+from backend.sam.family import DecoderInputs, Family
 from backend.sam.frame import Frame
 from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
@@ -33,7 +34,7 @@ class DecoderMethod:
     def __init__(self, base: BaseModel, *, precision: str = "auto") -> None:
         self._base, self.is_half = base, _is_half(precision, base.device)
         self._decoder = copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=True)
-        self._pass = _Pass(self._decoder)
+        self._pass = _Pass(base.family, self._decoder)
         self._positions = cells_of(base.image_positions, torch.bfloat16 if self.is_half else torch.float32)
 
     @property
@@ -72,6 +73,7 @@ class DecoderMethod:
         sparse, absent = self._tokens(images)
         counts = torch.tensor([len(each.prompts) for each in images], device=device)
         whose = torch.arange(len(images), device=device).repeat_interleave(counts)
+        maps = [[values.to(device) for values in image.embedding.maps] for image in images]
         weights: dict[str, Tensor] = dict(self._decoder.named_parameters())
         if self.is_half:
             # Cast once a pass, gradients come back in float32: sums of the image's size stay in half the memory, which
@@ -81,12 +83,14 @@ class DecoderMethod:
             self._pass,
             {f"decoder.{name}": weight for name, weight in weights.items()},
             kwargs={
-                "image": torch.cat([each.embedding.features.to(device) for each in images]),
-                "positions": self._positions,
-                "sparse": sparse,
-                "dense": self._masks(images),
-                "absent": absent,
-                "image_of": None if len(images) == 1 else whose,
+                "inputs": DecoderInputs(
+                    maps=tuple(torch.cat(level) for level in zip(*maps, strict=True)),
+                    positions=self._positions,
+                    sparse=sparse,
+                    dense=self._masks(images),
+                    absent=absent,
+                    image_of=None if len(images) == 1 else whose,
+                )
             },
         )
         return logits.float(), scores.float()
@@ -148,14 +152,14 @@ class DecoderMethod:
 
 
 class _Pass(nn.Module):
-    """`decode_all` as a module, so that it can be called with other numbers in the place of its weights."""
+    """A family's decode as a module, so that it can be called with other numbers in the place of its weights."""
 
-    def __init__(self, decoder: SamMaskDecoder) -> None:
+    def __init__(self, family: Family, decoder: SamMaskDecoder) -> None:
         super().__init__()
-        self.decoder = decoder
+        self.family, self.decoder = family, decoder
 
-    def forward(self, **given: Any) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:  # noqa: ANN401 - decode_all's
-        return decode_all(self.decoder, **given)
+    def forward(self, inputs: DecoderInputs) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+        return self.family.decode(self.decoder, inputs)
 
 
 def _is_half(precision: str, device: torch.device) -> bool:

@@ -12,8 +12,7 @@ what the encoder sees: only the decoder learns then, at a tenth of the price, an
 out what is asked for (`adapter_joins` of the config).
 """
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,21 +20,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from backend.masks.prompt import Prompt
 from backend.sam.adapters.served import Adapter
 from backend.sam.canvas import pixels_on_canvas
+from backend.sam.family import Family, Maps
 from backend.sam.frame import Frame
-from backend.sam.layers.tiny_vit import AttentionBlock, Downsample, TinyVitEncoder
 from backend.sam.loading import BaseModel, with_adapter
 from backend.sam.predictor import Embedding, Predictor
 from finetuner.config import TrainConfig
 from finetuner.data.dataset import Sample
 from finetuner.methods.base import ENCODER, Asked, Views
 from finetuner.methods.decoder import DecoderMethod
-
-log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -71,9 +67,9 @@ class EncoderMethod:
         self._decoder = DecoderMethod(base, precision=config.precision)
         self._is_half = self._decoder.is_half and base.encoder_dtype == torch.float32
         self._number, self._joined = 0, False
-        self._under_way: list[tuple[Tensor, Tensor, Tensor]] = []
-        if recomputes(attached.encoder, config=config):
-            _recompute_blocks(attached.encoder)
+        self._under_way: list[tuple[Maps, Maps, Tensor]] = []
+        if recomputes(base.family, config=config):
+            _recompute(base.family.blocks(attached.encoder))
 
     @property
     def frame(self) -> Frame:
@@ -106,19 +102,22 @@ class EncoderMethod:
         # A router's noise follows from the seed and the step alone: a training that was broken off goes on alike.
         with torch.random.fork_rng(_devices(self._base.device)), torch.set_grad_enabled(learns):
             torch.manual_seed((self._config.seed * 1_000_003 + self._number) % (1 << 63))
-            features = self._encode(pixels)
+            maps = self._encode(pixels)
             balance = self._attached.balance()
-        leaf = features.detach().float().contiguous().requires_grad_(learns)
+        leaves = tuple(values.detach().float().contiguous().requires_grad_(learns) for values in maps)
         if learns:
-            self._under_way.append((features, leaf, balance))
-        return Embedding(features=leaf, height_px=sample.height_px, width_px=sample.width_px)
+            self._under_way.append((maps, leaves, balance))
+        features, *finer = leaves
+        return Embedding(features, sample.height_px, sample.width_px, tuple(finer))
 
     def carry_back(self, *, of: int = 1) -> None:
         """One pass back through the encoder for all rounds, image after image."""
         under_way, self._under_way = self._under_way, []
-        for features, leaf, balance in under_way:
-            if leaf.grad is not None:
-                outputs, gradients = [features], [leaf.grad.to(features.dtype)]
+        for maps, leaves, balance in under_way:
+            pairs = zip(maps, leaves, strict=True)
+            learnt = [(values, leaf.grad.to(values.dtype)) for values, leaf in pairs if leaf.grad is not None]
+            if learnt:
+                outputs, gradients = map(list, zip(*learnt, strict=True))
                 if balance.requires_grad:
                     outputs.append(balance)
                     gradients.append(torch.full_like(balance, 1 / of))
@@ -142,29 +141,26 @@ class EncoderMethod:
         """Decoder and adapter as the registry keeps them; nothing of the frozen encoder."""
         return self._decoder.weights(self._adapter().state)
 
-    def _encode(self, pixels: Float[Tensor, "1 3 s s"]) -> Float[Tensor, "1 c gh gw"]:
+    def _encode(self, pixels: Float[Tensor, "1 3 s s"]) -> Maps:
         encoder = self._attached.encoder
         pixels = pixels.to(self._base.device, next(encoder.parameters()).dtype)
         with torch.autocast(self._base.device.type, torch.bfloat16, enabled=self._is_half):
-            features: Tensor = encoder(pixels).last_hidden_state
-        return features
+            return self._base.family.encode(encoder, pixels)
 
     def _adapter(self) -> Adapter:
         state = {name: weight.detach().cpu().float().clone() for name, weight in self._attached.weights().items()}
         return Adapter(self.name, self._attached.rank, self._attached.alpha, state)
 
 
-def recomputes(encoder: nn.Module, *, config: TrainConfig) -> bool:
-    """Whether blocks are run again on the way back: a ViT's by default; all that a TinyViT's saw is less than 1 GB."""
-    return not isinstance(encoder, TinyVitEncoder) if config.recompute is None else config.recompute
+def recomputes(family: Family, *, config: TrainConfig) -> bool:
+    """Whether the encoder's blocks run again on the way back: as the config says, or else as the family needs."""
+    return family.recomputes if config.recompute is None else config.recompute
 
 
-def _recompute_blocks(encoder: nn.Module) -> None:
-    """Keep of each block its input alone: ViT's layers, TinyViT's blocks and what leads from stage to stage."""
-    for name, module in encoder.named_modules():
-        if isinstance(module, GradientCheckpointingLayer | AttentionBlock | Downsample):
-            log.debug("%s is run again on the way back", name)
-            module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
+def _recompute(blocks: Iterator[nn.Module]) -> None:
+    """Keep of each block its input alone."""
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def _devices(device: torch.device) -> list[torch.device]:

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from backend.sam.adapters.served import QKV, sharing
+from backend.sam.adapters.places import Place
+from backend.sam.adapters.served import sharing
 
 RANK, ALPHA = 8, 16.0
 _ADAPTER = "default"  # peft's own name for an adapter that is the only one
@@ -20,9 +21,11 @@ _ADAPTER = "default"  # peft's own name for an adapter that is the only one
 class Lora:
     """peft's adapter on a copy of an encoder; A is random, B zero."""
 
-    def __init__(self, encoder: nn.Module, *, rank: int = RANK, alpha: float = ALPHA) -> None:
+    def __init__(
+        self, encoder: nn.Module, *, places: Mapping[str, Place], rank: int = RANK, alpha: float = ALPHA
+    ) -> None:
         self.rank, self.alpha = rank, alpha
-        config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=[QKV], lora_dropout=0.0, bias="none")  # type: ignore[arg-type]  # its alpha may be a fraction, whatever its annotation says
+        config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(places), lora_dropout=0.0, bias="none")  # type: ignore[arg-type]  # its alpha may be a fraction, whatever its annotation says
         self.encoder: nn.Module = peft.inject_adapter_in_model(config, sharing(encoder), adapter_name=_ADAPTER)
         for weight in self.weights().values():
             weight.data = weight.data.float()  # in bfloat16 most of Adam's steps would be rounded away

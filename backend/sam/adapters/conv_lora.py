@@ -10,7 +10,7 @@ section 3.2. Where this differs from the authors' code (AutoGluon, `adaptation_l
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import torch
@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from backend.sam.adapters.places import Place
 from backend.sam.layers.pointwise import is_traced
 
 RANK = 3
@@ -25,7 +26,6 @@ ALPHA = 32.0
 EXPERTS = 8
 _BALANCE_WEIGHT = 1e-2
 _LEAST_NOISE = 1e-2
-_QKV = "qkv"
 
 Grid = Float[Tensor, "windows h w r"]
 
@@ -139,27 +139,28 @@ class ConvLoraLinear(nn.Module):
 
 
 def attach_conv_lora(
-    encoder: nn.Module, *, rank: int = RANK, experts: int = EXPERTS, alpha: float = ALPHA
+    encoder: nn.Module,
+    *,
+    places: Mapping[str, Place],
+    rank: int = RANK,
+    experts: int = EXPERTS,
+    alpha: float = ALPHA,
 ) -> tuple[ConvLoraLinear, ...]:
-    """Put an adapter around every fused `qkv` layer of an encoder; everything else is frozen. In the blocks' order.
+    """Put an adapter around every layer that `places` names; everything else is frozen. In the order of the places.
 
     Raises:
-        ValueError: the encoder has no layer of that name.
+        ValueError: there is no place.
     """
-    encoder.requires_grad_(requires_grad=False)
-    found = []
-    for parent in list(encoder.modules()):
-        layer = getattr(parent, _QKV, None)
-        if isinstance(layer, nn.Linear):
-            # ViT pads its windows after its LayerNorm, with zeros; TinyViT before, which makes them the norm's bias.
-            norm = getattr(parent, "norm", None)
-            padding = norm.bias if isinstance(norm, nn.LayerNorm) else None
-            adapter = ConvLoraLinear(layer, rank=rank, experts=experts, alpha=alpha, padding=padding)
-            setattr(parent, _QKV, adapter)
-            found.append(adapter)
-    if not found:
+    if not places:
         raise ValueError(f"{type(encoder).__name__} has no fused qkv layer for an adapter to sit on")
-    return tuple(found)
+    encoder.requires_grad_(requires_grad=False)
+    added = []
+    for name, place in places.items():
+        frozen = cast("nn.Linear", encoder.get_submodule(name))
+        adapter = ConvLoraLinear(frozen, rank=rank, experts=experts, alpha=alpha, padding=place.padding)
+        encoder.set_submodule(name, adapter)
+        added.append(adapter)
+    return tuple(added)
 
 
 def adapter_parameters(encoder: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

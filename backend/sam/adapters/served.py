@@ -1,6 +1,6 @@
 """Adapters in an encoder: what a checkpoint holds of one, and the encoder that serves with it.
 
-An adapter sits on the fused `qkv` layers, whoever made the encoder: transformers' ViT and TinyViT name them alike. LoRA
+An adapter sits on the layers that the model's family names (`Family.places`). LoRA
 (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022, section 4) is added to the weights, and
 then costs nothing; Conv-LoRA depends on the image, and stays a layer of its own. All that does not change is shared
 with the base's encoder, tensor by tensor.
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from backend.errors import BadCheckpoint
 from backend.sam.adapters.conv_lora import EXPERTS, adapter_parameters, attach_conv_lora
+from backend.sam.adapters.places import Place
 
 LORA, CONV_LORA = "lora", "conv-lora"
 _MOST_RANK = 256
-QKV = "qkv"
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -65,22 +65,22 @@ def adapter_sizes(config: Mapping[str, Any], *, version: str) -> tuple[int, floa
     )
 
 
-def expected_shapes(encoder: nn.Module, *, method: str, rank: int) -> dict[str, tuple[int, ...]]:
-    """What an adapter of this method and rank holds for an encoder: every weight's shape by its name."""
-    found: dict[str, tuple[int, ...]] = {}
-    for name, layer in qkv_layers(encoder).items():
-        down, up = (rank, layer.in_features), (layer.out_features, rank)
+def expected_shapes(places: Mapping[str, Place], *, method: str, rank: int) -> dict[str, tuple[int, ...]]:
+    """What an adapter of this method and rank holds for an encoder with these places: every weight's shape by name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, place in places.items():
+        down, up = (rank, place.layer.in_features), (place.layer.out_features, rank)
         if method == LORA:
-            found |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
+            shapes |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
             continue
-        found |= {f"{name}.down": down, f"{name}.up": up}
-        found |= {f"{name}.router.{part}": (rank, EXPERTS) for part in ("gate", "noise")}
+        shapes |= {f"{name}.down": down, f"{name}.up": up}
+        shapes |= {f"{name}.router.{part}": (rank, EXPERTS) for part in ("gate", "noise")}
         for number in range(EXPERTS):
-            found |= {f"{name}.experts.{number}.weight": (rank, rank, 3, 3), f"{name}.experts.{number}.bias": (rank,)}
-    return found
+            shapes |= {f"{name}.experts.{number}.weight": (rank, rank, 3, 3), f"{name}.experts.{number}.bias": (rank,)}
+    return shapes
 
 
-def adapted_encoder(encoder: Module, adapter: Adapter) -> Module:
+def adapted_encoder(encoder: Module, adapter: Adapter, *, places: Mapping[str, Place]) -> Module:
     """An encoder of its own with the adapter, in evaluation mode; what the adapter does not change is shared.
 
     The adapter's state must be as `expected_shapes` says. LoRA's sum is made in float32 and rounded once.
@@ -88,13 +88,12 @@ def adapted_encoder(encoder: Module, adapter: Adapter) -> Module:
     own = sharing(encoder)
     device = next(own.parameters()).device
     if adapter.method == LORA:
-        for name, layer in qkv_layers(own).items():
+        for name, place in places.items():
             down, up = (adapter.state[f"{name}.lora_{part}.weight"].to(device).float() for part in "AB")
-            own.set_submodule(
-                name, _with_weight(layer, layer.weight.float() + up @ down * (adapter.alpha / adapter.rank))
-            )
+            weight = place.layer.weight.float() + up @ down * (adapter.alpha / adapter.rank)
+            own.set_submodule(name, _with_weight(place.layer, weight))
     else:
-        for added in attach_conv_lora(own, rank=adapter.rank, alpha=adapter.alpha):
+        for added in attach_conv_lora(own, places=places, rank=adapter.rank, alpha=adapter.alpha):
             added.to(device)
         with torch.no_grad():
             for name, weight in adapter_parameters(own):
@@ -102,19 +101,10 @@ def adapted_encoder(encoder: Module, adapter: Adapter) -> Module:
     return own.requires_grad_(requires_grad=False).eval()
 
 
-def qkv_layers(encoder: nn.Module) -> dict[str, nn.Linear]:
-    """The layers that an adapter sits on, by name, in the order of the blocks."""
-    return {
-        name: module
-        for name, module in encoder.named_modules()
-        if name.split(".")[-1] == QKV and isinstance(module, nn.Linear)
-    }
-
-
 def sharing(module: Module) -> Module:
     """A copy whose modules are its own, so that they can be exchanged, and whose tensors are the original's."""
     tensors = itertools.chain(module.parameters(), module.buffers())
-    return copy.deepcopy(module, {id(each): each for each in tensors})
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
 def _with_weight(layer: nn.Linear, weight: Tensor) -> nn.Linear:

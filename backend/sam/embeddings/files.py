@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,22 +193,31 @@ def _lock(descriptor: int, *, longest_s: float) -> None:
 
 
 def _file_of(embedding: Embedding) -> bytes:
-    size_px = torch.tensor([embedding.height_px, embedding.width_px])
-    checksum = torch.tensor(_checksum(embedding.features, size_px))
-    return safetensors.torch.save({"features": embedding.features.contiguous(), "size_px": size_px, "crc32": checksum})
+    state = {_map_name(level): values.contiguous() for level, values in enumerate(embedding.maps)}
+    state["size_px"] = torch.tensor([embedding.height_px, embedding.width_px])
+    return safetensors.torch.save(state | {"crc32": torch.tensor(_checksum(embedding.maps, state["size_px"]))})
 
 
 def _parsed(data: bytes) -> Embedding:
     """Raises KeyError, ValueError or SafetensorError for anything but the bytes that `_file_of` wrote."""
-    kept = safetensors.torch.load(data)
-    features, size_px = kept["features"], kept["size_px"]
+    state = safetensors.torch.load(data)
+    maps, size_px = [state[_map_name(level)] for level in range(len(state) - 2)], state["size_px"]
     # A file is renamed into place without waiting for the disk: after a power cut it may have its length, and zeros.
-    if int(kept["crc32"]) != _checksum(features, size_px):
+    if int(state["crc32"]) != _checksum(maps, size_px):
         raise ValueError("its checksum is wrong")
     height, width = size_px.tolist()
     # A file's numbers lie channel after channel, whatever wrote it; in memory they lie as `halved` has them.
-    return Embedding(features=features.contiguous(memory_format=torch.channels_last), height_px=height, width_px=width)
+    features, *finer = (values.contiguous(memory_format=torch.channels_last) for values in maps)
+    return Embedding(features=features, height_px=height, width_px=width, finer=tuple(finer))
 
 
-def _checksum(features: Tensor, size_px: Tensor) -> int:
-    return zlib.crc32(size_px.numpy().tobytes(), zlib.crc32(features.contiguous().numpy().tobytes()))
+def _map_name(level: int) -> str:
+    """The coarsest map's name is that of files from before there were finer ones."""
+    return f"finer.{level}" if level else "features"
+
+
+def _checksum(maps: Sequence[Tensor], size_px: Tensor) -> int:
+    checksum = zlib.crc32(size_px.numpy().tobytes())
+    for values in maps:
+        checksum = zlib.crc32(values.contiguous().numpy().tobytes(), checksum)
+    return checksum

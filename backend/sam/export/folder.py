@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from transformers import SamModel
 
 from backend.errors import BadInput, Unavailable
 from backend.files.durable import sync_folder, write_file
@@ -24,10 +23,9 @@ from backend.sam.export.onnx_card import DECODER_FILE, ENCODER_FILE, SEMANTIC_FI
 from backend.sam.export.onnx_decoder import write_decoder
 from backend.sam.export.onnx_encoder import write_encoder
 from backend.sam.export.onnx_semantic import write_semantic
-from backend.sam.export.original_names import original_state, refuse_conv_lora
-from backend.sam.families.mobile import MobileSamModel
+from backend.sam.export.original_names import refuse_conv_lora
+from backend.sam.families.pretrained import without_progress_bars
 from backend.sam.loading import BaseModel
-from backend.sam.weights import without_progress_bars
 
 Format = Literal["hf", "sam", "onnx"]
 CARD_FILE, MANIFEST_FILE = "README.md", "export.json"
@@ -40,7 +38,6 @@ _NO_SEMANTIC = (
     "The checkpoint's semantic head, which finds objects without a prompt, is not in it: these programs have no such "
     "part. `samloop predict --checkpoint` uses it, and `samloop export --format onnx` writes it too."
 )
-_VIT_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 _ORIGINAL_EPS = 1e-5  # of segment-anything's decoder; a state dict does not tell it
 
 
@@ -93,7 +90,8 @@ def _write_hf(base: BaseModel, folder: Path) -> None:
 
 
 def _write_sam(base: BaseModel, folder: Path) -> None:
-    torch.save(original_state(base.model), folder / _sam_file(base.model))
+    code = base.family.original(base.model)
+    torch.save(code.state, folder / code.file)
 
 
 def _write_onnx(base: BaseModel, folder: Path) -> None:
@@ -141,8 +139,8 @@ def _describe(origin: Origin, *, how: Format, folder: Path) -> None:
 
 
 def _card(origin: Origin, *, how: Format) -> str:
-    model, manifest = origin.base.model, origin.manifest
-    kind = "MobileSAM (TinyViT-5M)" if isinstance(model, MobileSamModel) else "Segment Anything (ViT)"
+    family, manifest = origin.base.family, origin.manifest
+    side = family.frame.canvas_px
     history = (
         f"`{manifest.base_model}`, fine-tuned by samloop ({manifest.method}) on {manifest.created_at[:10]}; "
         f"its annotations have the digest `{manifest.data_digest[:16]}`."
@@ -151,7 +149,7 @@ def _card(origin: Origin, *, how: Format) -> str:
     )
     parts = [
         f"# {origin.version}",
-        f"{kind}, 1024x1024 px. {history}",
+        f"{family.title}, {side}x{side} px. {history}",
         *([_NO_SEMANTIC] if origin.base.semantic is not None and how != "onnx" else []),
         *_figures(manifest),
         "## How to load it",
@@ -181,48 +179,24 @@ def _figures(manifest: Manifest | None) -> list[str]:
 
 
 def _load_hf(base: BaseModel) -> str:
-    if isinstance(base.model, MobileSamModel):
-        return (
-            "`transformers.SamModel` has no TinyViT encoder. samloop's class has:\n\n```python\n"
-            "from backend.sam.families.mobile import MobileSamModel\n\n"
-            'model = MobileSamModel.from_pretrained("<this folder>")\n```\n\n'
-            "To serve it: `SAMLOOP_MODEL=<this folder> samloop up`. For programs that know MobileSAM's own code: "
-            "`samloop export --format sam`."
-        )
-    return (
-        "```python\nfrom transformers import SamModel, SamProcessor\n\n"
-        'model = SamModel.from_pretrained("<this folder>")\n```\n\n'
-        "To serve it: `SAMLOOP_MODEL=<this folder> samloop up`."
-    )
+    return base.family.usage()
 
 
 def _load_sam(base: BaseModel) -> str:
-    model = base.model
-    package = "mobile_sam" if isinstance(model, MobileSamModel) else "segment_anything"
-    eps = cast("Any", model.config).mask_decoder_config.layer_norm_eps
+    code = base.family.original(base.model)
+    eps = cast("Any", base.model.config).mask_decoder_config.layer_norm_eps
     warning = (
         f"\n\nThis model's decoder was used with `layer_norm_eps={eps:g}`, and segment-anything's has "
         f"{_ORIGINAL_EPS:g}: logits there differ a little."
         if eps != _ORIGINAL_EPS
         else ""
     )
-    known = _registered(model)
-    how = f'sam_model_registry["{known}"](checkpoint="{_sam_file(model)}")' if known else "sam.load_state_dict(state)"
+    known = code.registered
+    how = f'sam_model_registry["{known}"](checkpoint="{code.file}")' if known else "sam.load_state_dict(state)"
     return (
-        f"A state dict under the original names; it loads strictly.\n\n```python\nfrom {package} import "
+        f"A state dict under the original names; it loads strictly.\n\n```python\nfrom {code.package} import "
         f"sam_model_registry\n\nmodel = {how}\n```\n\nsamloop itself takes a `mobile_sam.pt` as SAMLOOP_MODEL.{warning}"
     )
 
 
 _LOADING: Mapping[Format, Callable[[BaseModel], str]] = {"hf": _load_hf, "sam": _load_sam, "onnx": onnx_card}
-
-
-def _registered(model: SamModel) -> str | None:
-    """The name in the registry of the original code, for the sizes that it knows."""
-    if isinstance(model, MobileSamModel):
-        return "vit_t"
-    return _VIT_WIDTHS.get(cast("Any", model.config).vision_config.hidden_size)
-
-
-def _sam_file(model: SamModel) -> str:
-    return "mobile_sam.pt" if isinstance(model, MobileSamModel) else f"sam_{_registered(model) or 'vit'}.pth"

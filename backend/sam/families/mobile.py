@@ -5,7 +5,8 @@ brought to the names of segment-anything with the BatchNorms folded ("folded sta
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,7 +14,12 @@ from torch import Tensor, nn
 from transformers import SamConfig, SamModel, SamVisionConfig
 
 from backend.errors import BadWeights
-from backend.sam.layers.tiny_vit import WIDTHS, TinyVitEncoder
+from backend.sam.adapters.places import Place, qkv_places
+from backend.sam.export.original_names import original_state
+from backend.sam.families.pretrained import read_pretrained
+from backend.sam.families.vit import SamFamily
+from backend.sam.family import Family, OriginalCode
+from backend.sam.layers.tiny_vit import WIDTHS, AttentionBlock, Downsample, TinyVitEncoder
 
 _POSITIONS = "shared_image_embedding.positional_embedding"
 # In order, the first that matches; as transformers' own conversion of SAM renames, and TinyViT's parts as ours.
@@ -46,6 +52,7 @@ _RENAMES = tuple(
     )
 )
 _BATCH_NORM_EPS = 1e-5
+_CLASSES = 1000  # of the classifier that TinyViT was pretrained with; MobileSAM's code builds it and never asks it
 
 
 def mobile_sam_config() -> SamConfig:
@@ -140,3 +147,82 @@ def mobile_sam_from_pt(state: Any) -> MobileSamModel:  # noqa: ANN401 - whatever
         return mobile_sam_from(fold_batch_norms(state))
     except KeyError as missing:
         raise BadWeights(f"These are not MobileSAM's weights: {missing} is missing.") from missing
+
+
+_ENCODER_NAMES = (
+    (r"^vision_encoder\.patch_embed\.conv1\.", "image_encoder.patch_embed.seq.0."),
+    (r"^vision_encoder\.patch_embed\.conv2\.", "image_encoder.patch_embed.seq.2."),
+    (r"^vision_encoder\.stages\.(.*)\.biases$", r"image_encoder.layers.\1.attention_biases"),
+    (r"^vision_encoder\.stages\.", "image_encoder.layers."),
+)
+
+
+class MobileFamily(SamFamily):
+    """Segment Anything with TinyViT for its encoder: see `family.Family`."""
+
+    name = "mobile-sam"
+    title = "MobileSAM (TinyViT-5M)"
+    architecture = MobileSamModel.__name__
+    recomputes = False  # all that a TinyViT's pass keeps is less than 1 GB
+
+    def load(self, folder: Path) -> MobileSamModel:
+        """As `Family.load`."""
+        model: MobileSamModel = read_pretrained(MobileSamModel, folder)
+        self._of_this_canvas(model, folder)
+        return model
+
+    def place(self, model: SamModel, *, device: torch.device, dtype: torch.dtype) -> None:
+        """As `Family.place`; in `dtype` computes what is costly and loses least by it."""
+        anything: Any = model
+        anything.to(device)
+        anything.vision_encoder.to(memory_format=torch.channels_last).compute_in(dtype)
+
+    def places(self, encoder: nn.Module) -> Mapping[str, Place]:
+        """As `Family.places`; TinyViT pads its windows before the norm, which turns padding into the norm's bias."""
+        return qkv_places(encoder, padding=lambda attention: cast("nn.LayerNorm", attention.norm).bias)
+
+    def blocks(self, encoder: nn.Module) -> Iterator[nn.Module]:
+        """As `Family.blocks`: the attention blocks, and what leads from stage to stage."""
+        return (module for module in encoder.modules() if isinstance(module, AttentionBlock | Downsample))
+
+    def usage(self) -> str:
+        """As `Family.usage`."""
+        return (
+            "`transformers.SamModel` has no TinyViT encoder. samloop's class has:\n\n```python\n"
+            "from backend.sam.families.mobile import MobileSamModel\n\n"
+            'model = MobileSamModel.from_pretrained("<this folder>")\n```\n\n'
+            "To serve it: `SAMLOOP_MODEL=<this folder> samloop up`. For programs that know MobileSAM's own code: "
+            "`samloop export --format sam`."
+        )
+
+    def original(self, model: Any) -> OriginalCode:  # noqa: ANN401 - any of its models
+        """As `Family.original`, for MobileSAM's code.
+
+        That code wants a BatchNorm behind every convolution, and a classifier that nothing asks: the BatchNorms change
+        nothing (mean 0, variance 1 - eps), since ours were folded away, and the classifier is zero.
+
+        Raises:
+            BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
+        """
+        convolutions = {
+            f"vision_encoder.{name}"
+            for name, module in model.vision_encoder.named_modules()
+            if isinstance(module, nn.Conv2d) and not name.startswith("neck.")
+        }
+        state = original_state(model, encoder_names=_ENCODER_NAMES, convolutions=convolutions)
+        return OriginalCode(
+            package="mobile_sam", file="mobile_sam.pt", registered="vit_t", state=state | _unused_classifier()
+        )
+
+
+def _unused_classifier() -> dict[str, Tensor]:
+    width = WIDTHS[-1]
+    return {
+        "image_encoder.norm_head.weight": torch.ones(width),
+        "image_encoder.norm_head.bias": torch.zeros(width),
+        "image_encoder.head.weight": torch.zeros(_CLASSES, width),
+        "image_encoder.head.bias": torch.zeros(_CLASSES),
+    }
+
+
+FAMILY: Family = MobileFamily()

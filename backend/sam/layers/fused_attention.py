@@ -83,13 +83,11 @@ class FusedMlp(nn.Module):
         return linear(self.lin2, linear(self.lin1, hidden_states, gelu=True))
 
 
-def fuse_attention(encoder: nn.Module) -> None:
-    """Put `FusedAttention` and `FusedMlp` into the layers of transformers' SAM encoder; any other encoder stays so.
+def fuse_attention(encoder: SamVisionEncoder) -> None:
+    """Put `FusedAttention` and `FusedMlp` into the layers of transformers' SAM encoder.
 
     The names and values of its weights stay too. To be called before its dtype is changed.
     """
-    if not isinstance(encoder, SamVisionEncoder):
-        return
     for layer in encoder.layers:
         attention = getattr(layer, "attn", None)
         if isinstance(attention, SamVisionAttention) and attention.use_rel_pos:

@@ -9,13 +9,12 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
-from transformers import SamVisionConfig
 
 from backend.errors import BadInput
 from backend.masks.prompt import Click, Prompt
 from backend.sam.adapters.served import LORA, Adapter, sharing
+from backend.sam.families import mobile, vit
 from backend.sam.frame import SAM_FRAME
-from backend.sam.layers.tiny_vit import TinyVitEncoder
 from backend.sam.loading import BaseModel, load_base, with_adapter
 from backend.sam.predictor import Embedding, encode
 from finetuner.config import TrainConfig
@@ -155,7 +154,7 @@ def test_the_gradients_of_all_rounds_go_back_at_once_and_are_those_of_the_whole(
     carried = {name: weight.grad.clone() for name, weight in method.trainable().items() if weight.grad is not None}
     for weight in method.trainable().values():
         weight.grad = None
-    features = method._encode(_pixels(images))  # type: ignore[attr-defined]
+    (features,) = method._encode(_pixels(images))  # type: ignore[attr-defined]
     whole = Embedding(features, sample.height_px, sample.width_px)
     (2 * method.decode(whole, [PROMPT])[0].square().mean()).backward()
     for name, weight in method.trainable().items():
@@ -238,10 +237,9 @@ def test_in_bfloat16_the_adapter_still_learns_in_float32(
     assert torch.nn.functional.cosine_similarity(looked.flatten(), served.flatten(), dim=0) > 0.99
 
 
-def test_a_vit_is_run_again_on_the_way_back_and_a_tiny_one_is_not(tiny_base: BaseModel) -> None:
-    vit, tiny = tiny_base.model.vision_encoder, TinyVitEncoder(SamVisionConfig(hidden_size=320, output_channels=256))
-    assert [recomputes(each, config=TrainConfig()) for each in (vit, tiny)] == [True, False]
-    assert recomputes(tiny, config=TrainConfig(recompute=True))
+def test_a_vit_is_run_again_on_the_way_back_and_a_tiny_one_is_not() -> None:
+    assert [recomputes(family, config=TrainConfig()) for family in (vit.FAMILY, mobile.FAMILY)] == [True, False]
+    assert recomputes(mobile.FAMILY, config=TrainConfig(recompute=True))
 
 
 def test_what_scales_its_update_more_moves_more_slowly() -> None:

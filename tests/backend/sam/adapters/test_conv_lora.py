@@ -10,6 +10,8 @@ from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from backend.sam.adapters.conv_lora import ConvLoraLinear, adapter_parameters, attach_conv_lora, balance_loss
+from backend.sam.adapters.places import qkv_places
+from backend.sam.families import mobile
 from backend.sam.layers.tiny_vit import WindowAttention
 
 
@@ -37,7 +39,7 @@ def test_it_starts_as_the_layer_alone(is_training: bool) -> None:
 def test_on_vit_b_it_has_the_papers_119232_weights() -> None:
     with torch.device("meta"):
         encoder = SamVisionEncoder(SamVisionConfig())
-        adapters = attach_conv_lora(encoder)
+        adapters = attach_conv_lora(encoder, places=qkv_places(encoder))
     assert len(adapters) == 12
     assert sum(weight.numel() for _, weight in adapter_parameters(encoder)) == 119_232
     assert {name for name, weight in encoder.named_parameters() if weight.requires_grad} == {
@@ -163,7 +165,7 @@ def test_it_sits_on_tiny_vits_attention_too() -> None:
     attention = WindowAttention(20, heads=2, window=7)
     tokens = torch.randn(4, 49, 20)
     before = attention(tokens)
-    (adapter,) = attach_conv_lora(attention)
+    (adapter,) = attach_conv_lora(attention, places=mobile.FAMILY.places(attention))
     torch.testing.assert_close(attention(tokens), before)
     assert sum(weight.numel() for _, weight in adapter_parameters(attention)) == 3 * 20 + 60 * 3 + 48 + 672
     assert adapter is attention.qkv
@@ -171,7 +173,7 @@ def test_it_sits_on_tiny_vits_attention_too() -> None:
 
 def test_an_encoder_without_attention_is_refused() -> None:
     with pytest.raises(ValueError, match="Sequential has no fused qkv layer"):
-        attach_conv_lora(nn.Sequential(nn.Linear(2, 2)))
+        attach_conv_lora(nn.Sequential(nn.Linear(2, 2)), places={})
 
 
 def test_tiny_vits_padding_has_no_vote_either() -> None:
@@ -179,7 +181,7 @@ def test_tiny_vits_padding_has_no_vote_either() -> None:
     attention = WindowAttention(20, heads=2, window=7).eval()
     with torch.no_grad():
         attention.norm.bias.copy_(torch.randn(20))
-    (adapter,) = attach_conv_lora(attention)
+    (adapter,) = attach_conv_lora(attention, places=mobile.FAMILY.places(attention))
     awake(adapter)
     seen: list[torch.Tensor] = []
     adapter.router.register_forward_pre_hook(lambda _, given: seen.append(given[0]))

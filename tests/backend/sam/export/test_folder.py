@@ -24,7 +24,6 @@ from backend.sam.adapters.served import CONV_LORA, LORA
 from backend.sam.export.folder import MANIFEST_FILE, Format, Origin, export
 from backend.sam.export.onnx_card import DECODER_FILE
 from backend.sam.export.onnx_decoder import INPUTS
-from backend.sam.export.original_names import original_state
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, load_as_stored, load_base
 from backend.sam.mask_prompt import logits_of_mask
@@ -78,7 +77,7 @@ def test_the_transformers_folder_loads_with_transformers_and_serves_the_same_mas
 def test_the_original_folder_holds_the_checkpoints_weights_under_metas_names(checkpoint: Path, tmp_path: Path) -> None:
     origin = origin_of(checkpoint, tmp_path)
     state = torch.load(export(origin, how="sam", out=tmp_path / "sam") / "sam_vit.pth", weights_only=True)
-    assert state.keys() == original_state(origin.base.model).keys()
+    assert state.keys() == origin.base.family.original(origin.base.model).state.keys()
     tokens = state["mask_decoder.mask_tokens.weight"]
     assert torch.equal(tokens, origin.base.model.mask_decoder.mask_tokens.weight)
     assert not torch.equal(tokens, SamModel.from_pretrained(origin.manifest.base_model).mask_decoder.mask_tokens.weight)

@@ -22,6 +22,7 @@ from backend.sam.adapters.served import CONV_LORA, LORA, sharing
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.export.folder import Origin, export
 from backend.sam.export.onnx_encoder import EMBEDDING, PIXELS, write_encoder
+from backend.sam.families import mobile
 from backend.sam.families.mobile import MobileSamModel
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import load_as_stored, load_base
@@ -77,7 +78,7 @@ def test_tiny_vit_with_conv_lora_sees_in_onnxruntime_what_it_sees_in_torch(
 ) -> None:
     """Its windows are padded before their LayerNorm, and that padding has no vote in the graph either."""
     model = sharing(random_mobile_sam)
-    adapters = attach_conv_lora(model.vision_encoder)
+    adapters = attach_conv_lora(model.vision_encoder, places=mobile.FAMILY.places(model.vision_encoder))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for _, weight in adapter_parameters(model.vision_encoder):

@@ -12,8 +12,9 @@ from transformers import SamConfig, SamModel
 
 from backend.errors import BadInput
 from backend.sam.adapters.conv_lora import attach_conv_lora
-from backend.sam.export.original_names import original_state
+from backend.sam.families import mobile
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_from_pt
+from backend.sam.families.vit import FAMILY as SAM
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
@@ -152,7 +153,7 @@ def test_a_vit_exports_each_of_segment_anythings_names_with_its_shape(tiny_sam_d
     model = SamModel.from_pretrained(tiny_sam_dir)
     expected = dict(vit(width=16, depth=2, heads=2, mlp=32, window=8, whole=(), channels=32))
     expected |= dict(prompts_and_decoder(32, layers=1, mlp=32, masks_in=16, head=32))
-    assert shapes_of(original_state(model)) == expected
+    assert shapes_of(SAM.original(model).state) == expected
 
 
 def test_vit_b_exports_the_314_tensors_that_metas_checkpoint_has() -> None:
@@ -169,16 +170,16 @@ def _names_alone(model: SamModel) -> dict[str, Tensor]:
     """The state with empty tensors: 375 MB of zeros need not be copied for their shapes."""
     empty = {name: torch.empty(()).expand(value.shape) for name, value in model.state_dict().items()}
     model.state_dict = lambda: empty  # type: ignore[method-assign]
-    return original_state(model)
+    return SAM.original(model).state
 
 
 def test_mobile_sam_exports_each_of_its_original_names_with_its_shape(random_mobile_sam: MobileSamModel) -> None:
     expected = dict(tiny_vit()) | dict(prompts_and_decoder(256, layers=2, mlp=2048, masks_in=16, head=256))
-    assert shapes_of(original_state(random_mobile_sam)) == expected
+    assert shapes_of(mobile.FAMILY.original(random_mobile_sam).state) == expected
 
 
 def test_what_mobile_sam_exports_is_read_back_as_the_very_same_weights(random_mobile_sam: MobileSamModel) -> None:
-    again = mobile_sam_from_pt(original_state(random_mobile_sam)).state_dict()
+    again = mobile_sam_from_pt(mobile.FAMILY.original(random_mobile_sam).state).state_dict()
     for name, value in random_mobile_sam.state_dict().items():
         torch.testing.assert_close(again[name], value, rtol=2e-7, atol=0)
 
@@ -187,7 +188,7 @@ def test_a_batch_norm_behind_an_exported_convolution_changes_nothing_but_adds_th
     random_mobile_sam: MobileSamModel,
 ) -> None:
     """With PyTorch's own BatchNorm2d in evaluation, as MobileSAM's Conv2d_BN applies it."""
-    state, stem = original_state(random_mobile_sam), "image_encoder.patch_embed.seq.0"
+    state, stem = mobile.FAMILY.original(random_mobile_sam).state, "image_encoder.patch_embed.seq.0"
     original = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32)).eval()
     original[0].load_state_dict({"weight": state[f"{stem}.c.weight"]})
     original[1].load_state_dict({name.rpartition(".")[2]: v for name, v in state.items() if f"{stem}.bn." in name})
@@ -199,6 +200,6 @@ def test_a_batch_norm_behind_an_exported_convolution_changes_nothing_but_adds_th
 
 def test_conv_lora_has_no_names_there_and_says_what_to_do_instead(tiny_sam_dir: str) -> None:
     model = SamModel.from_pretrained(tiny_sam_dir)
-    attach_conv_lora(model.vision_encoder)
+    attach_conv_lora(model.vision_encoder, places=SAM.places(model.vision_encoder))
     with pytest.raises(BadInput, match=r"Conv-LoRA cannot be exported as hf or sam.*--format onnx.*--method lora"):
-        original_state(model)
+        SAM.original(model)

@@ -1,0 +1,56 @@
+"""Reading a `save_pretrained` folder with nothing missing and nothing made up."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from backend.errors import BadWeights
+
+
+def read_architectures(folder: Path) -> tuple[str, ...]:
+    """The names of classes in the folder's `config.json`; none where it names none, or cannot be read."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return ()
+    names = config.get("architectures") if isinstance(config, dict) else None
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+
+
+def read_pretrained(kind: type[PreTrainedModel], folder: Path) -> Any:  # noqa: ANN401 - transformers types few calls
+    """The folder's model: float32, on the CPU.
+
+    Raises:
+        BadWeights: the folder holds no such model, or lacks weights of one.
+    """
+    reader: Any = kind
+    try:
+        with without_progress_bars():
+            model, told = reader.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as fault:
+        raise BadWeights(f"{folder} holds no SAM that can be loaded: {str(fault)[:300]}") from fault
+    # transformers fills a weight that is missing with random numbers, and only logs it.
+    if lacking := sorted(map(str, (*told["missing_keys"], *told["mismatched_keys"]))):
+        raise BadWeights(f"{folder} lacks weights of a SAM, or has them in other shapes: {', '.join(lacking[:5])}")
+    return model
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing on stderr, where our log goes."""
+    drawn = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if drawn:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,117 @@
+"""Segment Anything as it was published: a ViT, one map, and a decoder without skips.
+
+Kirillov et al., "Segment Anything" (ICCV 2023). SlimSAM and MedSAM are of this family too.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import SamModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.sam.modeling_sam import SamMaskDecoder
+
+from backend.errors import BadWeights
+from backend.sam.adapters.places import Place, qkv_places
+from backend.sam.decoder import decode_all
+from backend.sam.export.original_names import original_state
+from backend.sam.families.pretrained import read_pretrained
+from backend.sam.family import DecoderInputs, Family, Maps, OriginalCode
+from backend.sam.frame import SAM_FRAME, Frame
+from backend.sam.layers.fused_attention import fuse_attention
+
+_REGISTERED = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # by the encoder's width
+_ENCODER_NAMES = (
+    (r"^vision_encoder\.patch_embed\.projection\.", "image_encoder.patch_embed.proj."),
+    (r"^vision_encoder\.layers\.(\d+)\.layer_norm(\d)\.", r"image_encoder.blocks.\1.norm\2."),
+    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
+)
+
+
+class SamFamily:
+    """See `family.Family`."""
+
+    name = "sam"
+    title = "Segment Anything (ViT)"
+    architecture = "SamModel"
+    frame: Frame = SAM_FRAME
+    recomputes = True
+
+    def load(self, folder: Path) -> SamModel:
+        """As `Family.load`; a SAM for another canvas is refused, since its embeddings would be of other places."""
+        model: SamModel = read_pretrained(SamModel, folder)
+        return self._of_this_canvas(model, folder)
+
+    def place(self, model: SamModel, *, device: torch.device, dtype: torch.dtype) -> None:
+        """As `Family.place`: all of the encoder in `dtype`, with attention in fewer operations."""
+        anything: Any = model
+        fuse_attention(anything.vision_encoder)
+        anything.to(device)
+        # Weights once, not autocast: that casts them in every call, a tenth of the time.
+        anything.vision_encoder.to(memory_format=torch.channels_last).to(dtype)
+
+    def encode(self, encoder: nn.Module, pixels: Float[Tensor, "1 3 side side"]) -> Maps:
+        """As `Family.encode`: one map."""
+        return (encoder(pixels).last_hidden_state,)
+
+    def positions(self, model: SamModel) -> Float[Tensor, "1 c rows cols"]:
+        """As `Family.positions`."""
+        anything: Any = model
+        positions: Tensor = anything.get_image_wide_positional_embeddings()
+        return positions.detach()
+
+    def decode(
+        self, decoder: SamMaskDecoder, inputs: DecoderInputs
+    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+        """As `Family.decode`."""
+        return decode_all(
+            decoder,
+            image=inputs.maps[0],
+            positions=inputs.positions,
+            sparse=inputs.sparse,
+            dense=inputs.dense,
+            absent=inputs.absent,
+            image_of=inputs.image_of,
+        )
+
+    def places(self, encoder: nn.Module) -> Mapping[str, Place]:
+        """As `Family.places`; the ViT pads its windows after the norm, with zeros."""
+        return qkv_places(encoder)
+
+    def blocks(self, encoder: nn.Module) -> Iterator[nn.Module]:
+        """As `Family.blocks`: the ViT's layers."""
+        return (module for module in encoder.modules() if isinstance(module, GradientCheckpointingLayer))
+
+    def usage(self) -> str:
+        """As `Family.usage`."""
+        return (
+            "```python\nfrom transformers import SamModel, SamProcessor\n\n"
+            'model = SamModel.from_pretrained("<this folder>")\n```\n\n'
+            "To serve it: `SAMLOOP_MODEL=<this folder> samloop up`."
+        )
+
+    def original(self, model: Any) -> OriginalCode:  # noqa: ANN401 - any of its models
+        """As `Family.original`, for Meta's `segment_anything`.
+
+        Raises:
+            BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
+        """
+        registered = _REGISTERED.get(model.config.vision_config.hidden_size)
+        return OriginalCode(
+            package="segment_anything",
+            file=f"sam_{registered or 'vit'}.pth",
+            registered=registered,
+            state=original_state(model, encoder_names=_ENCODER_NAMES),
+        )
+
+    def _of_this_canvas(self, model: SamModel, folder: Path) -> SamModel:
+        side = cast("Any", model.config).vision_config.image_size
+        if side != self.frame.canvas_px:
+            raise BadWeights(f"{folder} is a SAM for {side} px; only {self.frame.canvas_px} px are supported")
+        return model
+
+
+FAMILY: Family = SamFamily()

@@ -1,0 +1,112 @@
+"""What a model family is: all that differs between one kind of promptable model and another.
+
+A family is one file in `families` with a constant `FAMILY`, beside an entry in `weights` that names where its weights
+come from. No other module asks what kind a model is: it asks the base's family.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import SamModel
+from transformers.models.sam.modeling_sam import SamMaskDecoder
+
+from backend.sam.adapters.places import Place
+from backend.sam.frame import Frame
+
+Maps = tuple[Float[Tensor, "1 _ _ _"], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderInputs:
+    """What a decoder is asked: n prompts, about m images.
+
+    Attributes:
+        maps: what `Family.encode` gave, the images' maps of a level stacked to (m, c, rows, columns).
+        positions: (1, cells, c), as `decoder.cells_of` gives them of `Family.positions`; alike for every image.
+        sparse: (n, k, c), the prompt encoder's tokens of clicks and boxes, in the decoder's dtype or a finer one.
+        dense: the prompt encoder's maps of masks: (n, c, rows, columns), or one for all of the prompts, and then of a
+            single cell where it is alike in all.
+        absent: (n, k), True for tokens that fill up prompts which have fewer: nothing attends to them.
+        image_of: (n,), which of several images a prompt is for.
+    """
+
+    maps: tuple[Float[Tensor, "m _ _ _"], ...]
+    positions: Float[Tensor, "1 cells c"]
+    sparse: Float[Tensor, "n k c"]
+    dense: Float[Tensor, "d c *s"]
+    absent: Bool[Tensor, "n k"] | None = None
+    image_of: Int[Tensor, " n"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginalCode:
+    """How the program that a family was published with loads its weights.
+
+    Attributes:
+        package: what to import `sam_model_registry` from.
+        file: the name to write the weights under.
+        registered: the model's name in that registry; None for a size that it does not know.
+        state: every weight in float32 under its original name.
+    """
+
+    package: str
+    file: str
+    registered: str | None
+    state: Mapping[str, Tensor]
+
+
+@runtime_checkable
+class Family(Protocol):
+    """One kind of promptable model. Stateless."""
+
+    name: str  # as logs and tests call it
+    title: str  # as cards of exports call it
+    architecture: str  # by which `config.json` marks its `save_pretrained` folders
+    frame: Frame
+    recomputes: bool  # whether training keeps too much of a pass through the encoder, unless `blocks` run twice
+
+    def load(self, folder: Path) -> SamModel:
+        """Read a `save_pretrained` folder: float32, on the CPU.
+
+        Raises:
+            BadWeights: the folder holds no model of this family, or not all of one.
+        """
+
+    def place(self, model: SamModel, *, device: torch.device, dtype: torch.dtype) -> None:
+        """Bring a loaded model to where it computes, and its encoder, or what is costly in it, to `dtype`."""
+
+    def encode(self, encoder: nn.Module, pixels: Float[Tensor, "1 3 side side"]) -> Maps:
+        """What an encoder, with or without an adapter, sees in a normalised canvas: the coarsest map first.
+
+        Most families give one map. Those whose decoder has skips for fine detail give the finer ones after it.
+        """
+
+    def positions(self, model: SamModel) -> Float[Tensor, "1 c rows cols"]:
+        """The positional encoding of the coarsest map's cells, which is the same for every image."""
+
+    def decode(
+        self, decoder: SamMaskDecoder, inputs: DecoderInputs
+    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+        """Four masks for each prompt, the single one first, with gradient.
+
+        Returns:
+            Logits on the grid of `frame`, True above 0, and the IoU that the model predicts for each, which may be
+            below 0 or above 1.
+        """
+
+    def places(self, encoder: nn.Module) -> Mapping[str, Place]:
+        """The layers that an adapter sits on, by name, in the order of the blocks; none where there is no such."""
+
+    def blocks(self, encoder: nn.Module) -> Iterator[nn.Module]:
+        """The parts of an encoder that can be run again on the way back instead of keeping what they saw."""
+
+    def usage(self) -> str:
+        """How a Python program loads what `save_pretrained` wrote, as a paragraph of Markdown."""
+
+    def original(self, model: Any) -> OriginalCode:  # noqa: ANN401 - any of its models
+        """The model for the program that the family was published with."""

@@ -1,0 +1,117 @@
+"""Which base model a name means, and reading it; a checkpoint's folder gives its base with its decoder."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from backend.errors import BadWeights
+from backend.registry.checkpoint import MANIFEST_FILE, read_manifest
+from backend.sam.adapters.served import Adapter
+from backend.sam.families import family_of
+from backend.sam.layers.arithmetic import chosen_dtype
+from backend.sam.loading.base import BaseModel, fingerprint_of, new_base, placed, with_adapter
+from backend.sam.loading.trained import trained_of
+from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, named_path
+
+
+def base_name(name_or_path: str | None, *, device: str = "auto") -> str:
+    """Return what to load: the given name, or for None `mobile-sam` on a CPU and `sam-vit-base` elsewhere."""
+    return name_or_path or (MOBILE_SAM if resolved_device(device).type == "cpu" else next(iter(HUB_IDS)))
+
+
+def base_version(name_or_path: str | None, *, device: str = "auto") -> str:
+    """Return the version that `load_base` will name the base by, without loading it.
+
+    Raises:
+        BadCheckpoint: a checkpoint folder whose manifest cannot be read.
+    """
+    name = base_name(name_or_path, device=device)
+    given = named_path(name)
+    if given is None:
+        return name
+    return read_manifest(given).version if (given / MANIFEST_FILE).is_file() else given.resolve().name
+
+
+def load_base(
+    name_or_path: str | None = None, *, cache_dir: Path, device: str = "auto", dtype: str = "auto"
+) -> BaseModel:
+    """Load a base model by name, Hugging Face id or folder; a checkpoint folder gives its base with its decoder.
+
+    Args:
+        name_or_path: as `base_name` takes it.
+        cache_dir: where converted weights are kept.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        dtype: the arithmetic, `auto`, `float32` or `bfloat16`; auto is bfloat16 where that is fast.
+
+    Raises:
+        BadWeights: they cannot be had or are not a SAM's.
+        BadCheckpoint: a checkpoint folder that does not verify.
+    """
+    where = resolved_device(device)
+    arithmetic = chosen_dtype(dtype, where)
+    base, adapter = _stored(base_name(name_or_path, device=device), cache_dir=cache_dir)
+    base = placed(base, device=where, dtype=arithmetic)
+    return base if adapter is None else with_adapter(base, adapter)
+
+
+def load_as_stored(name: str, *, cache_dir: Path) -> BaseModel:
+    """Load what `load_base` loads as it lies on the disk: float32 on the CPU, transformers' own layers. To export it.
+
+    Raises:
+        BadWeights, BadCheckpoint: as `load_base`.
+    """
+    base, adapter = _stored(name, cache_dir=cache_dir)
+    return base if adapter is None else with_adapter(base, adapter)
+
+
+def _stored(name: str, *, cache_dir: Path) -> tuple[BaseModel, Adapter | None]:
+    """What lies on the disk, and what is still to be put into its encoder once that is where it will compute."""
+    given = named_path(name)
+    if given is not None and (given / MANIFEST_FILE).is_file():
+        return _with_checkpoint(given, cache_dir=cache_dir)
+    return _plain(name, cache_dir=cache_dir), None
+
+
+def _plain(name: str, *, cache_dir: Path) -> BaseModel:
+    folder = base_weights(name, cache_dir=cache_dir)
+    family = family_of(folder)
+    return new_base(base_version(name), family.load(folder), family=family)
+
+
+def _with_checkpoint(folder: Path, *, cache_dir: Path) -> tuple[BaseModel, Adapter | None]:
+    """The checkpoint's base with its decoder, and what is still to be put into its encoder."""
+    manifest = read_manifest(folder)
+    try:
+        base = _plain(manifest.base_model, cache_dir=cache_dir)
+    except BadWeights as fault:
+        raise BadWeights(
+            f"{manifest.version} was trained on {manifest.base_model!r}, which is needed: {fault}"
+        ) from fault
+    trained = trained_of(base, folder)
+    base.model.mask_decoder = trained.decoder
+    fingerprint = fingerprint_of(base.model)
+    if trained.adapter is not None:
+        fingerprint = hashlib.sha256(f"{fingerprint}+{trained.adapter.digest}".encode()).hexdigest()
+    served = replace(
+        base,
+        name=manifest.version,
+        fingerprint=fingerprint,
+        calibration=manifest.metrics.calibration,
+        semantic=trained.semantic if trained.serves_semantic else None,
+    )
+    return served, trained.adapter
+
+
+def resolved_device(name: str) -> torch.device:
+    """The device that `SAMLOOP_DEVICE` names; auto: a GPU where PyTorch finds one.
+
+    Raises:
+        BadWeights: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise BadWeights(f"SAMLOOP_DEVICE={name}, but PyTorch finds no such device here; use auto or cpu")
+    return torch.device(name)

@@ -1,0 +1,153 @@
+"""What a checkpoint puts into a base: read, checked, and written.
+
+A checkpoint is what was trained and no more, in safetensors: the mask decoder, and where there is one the adapter in
+the encoder and the semantic head. Its manifest names the base it belongs to.
+"""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers.models.sam.modeling_sam import SamMaskDecoder
+
+from backend.errors import BadCheckpoint, Unavailable
+from backend.registry.checkpoint import Manifest, read_manifest, verified_weights
+from backend.sam.adapters.served import CONV_LORA, LORA, Adapter, adapter_sizes, expected_shapes
+from backend.sam.loading.base import BaseModel
+from backend.sam.semantic.head import PREFIX, SemanticHead
+
+_PREFIX, _ENCODER = "mask_decoder.", "vision_encoder."
+_METHODS = ("decoder", LORA, CONV_LORA)
+_SPARE_BYTES = 1 << 20  # more than any header of a checkpoint's safetensors takes
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a checkpoint puts into a base: its decoder; the adapter in its encoder and the semantic head if it has them.
+
+    `serves_semantic`: the head was measured and found fit to be served.
+    """
+
+    decoder: SamMaskDecoder
+    adapter: Adapter | None
+    semantic: SemanticHead | None = None
+    serves_semantic: bool = False
+
+
+def decoder_of(base: BaseModel, folder: Path | None) -> SamMaskDecoder:
+    """Return a mask decoder of its own: that of the checkpoint, or for None a copy of the base's; in evaluation mode.
+
+    Raises:
+        NotFound, Unavailable, BadCheckpoint: as `trained_of`.
+        BadCheckpoint: the checkpoint has an adapter, and its decoder sees nothing without it: take `predictor_of`.
+    """
+    if folder is None:
+        return copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=False).eval()
+    trained = trained_of(base, folder)
+    if trained.adapter is not None:
+        raise BadCheckpoint(
+            f"checkpoint {folder} changes the encoder ({trained.adapter.method}), not the decoder alone"
+        )
+    return trained.decoder
+
+
+def trained_of(base: BaseModel, folder: Path) -> Trained:
+    """Return what a checkpoint puts into this base; the decoder in evaluation mode.
+
+    Raises:
+        NotFound: the folder holds no checkpoint.
+        Unavailable: its file cannot be read just now.
+        BadCheckpoint: digests, base, method, names, shapes or types do not fit, or a weight is not finite.
+    """
+    manifest = read_manifest(folder)
+    _check_base(manifest, base)
+    decoder = copy.deepcopy(base.model.mask_decoder)
+    shapes = {f"{_PREFIX}{name}": tuple(value.shape) for name, value in decoder.state_dict().items()}
+    rank, alpha = 0, 0.0
+    if manifest.method != "decoder":
+        rank, alpha = adapter_sizes(manifest.config, version=manifest.version)
+        places = base.family.places(base.model.vision_encoder)
+        adapted = expected_shapes(places, method=manifest.method, rank=rank)
+        shapes |= {f"{_ENCODER}{name}": shape for name, shape in adapted.items()}
+    semantic, head = manifest.metrics.semantic, None
+    if semantic is not None:
+        head = new_head(base, labels=semantic.labels)
+        shapes |= {f"{PREFIX}{name}": tuple(value.shape) for name, value in head.state_dict().items()}
+    state = _state(verified_weights(folder), shapes=shapes, version=manifest.version)
+    if head is not None:
+        head.load_state_dict(_below(state, PREFIX))
+        head.requires_grad_(requires_grad=False).eval()
+    decoder.load_state_dict(_below(state, _PREFIX))
+    adapter = Adapter(manifest.method, rank, alpha, _below(state, _ENCODER)) if rank else None
+    return Trained(
+        decoder.requires_grad_(requires_grad=False).eval(),
+        adapter,
+        head,
+        serves_semantic=semantic is not None and semantic.is_served,
+    )
+
+
+def new_head(base: BaseModel, *, labels: Sequence[str | None], seed: int = 0) -> SemanticHead:
+    """A semantic head as it is before it learns, on the base's device; see semantic.SemanticHead."""
+    model: Any = base.model
+    ground = model.prompt_encoder.no_mask_embed.weight[0]
+    return SemanticHead(model.mask_decoder, ground=ground, labels=labels, seed=seed).to(base.device)
+
+
+def decoder_bytes(decoder: nn.Module, adapter: Mapping[str, Tensor] = MappingProxyType({})) -> bytes:
+    """Write what was trained as the safetensors that `trained_of` reads, in float32.
+
+    Names: `mask_decoder.*`, and those of the `adapter` after `vision_encoder.`.
+    """
+    named = {f"{_PREFIX}{name}": value for name, value in decoder.state_dict().items()}
+    named |= {f"{_ENCODER}{name}": value for name, value in adapter.items()}
+    state = {name: value.detach().cpu().float().contiguous() for name, value in named.items()}
+    return safetensors.torch.save(state, metadata={"format": "pt"})
+
+
+def _check_base(manifest: Manifest, base: BaseModel) -> None:
+    if manifest.method not in _METHODS:
+        known = ", ".join(_METHODS)
+        raise BadCheckpoint(f"{manifest.version} was trained by {manifest.method[:40]!r}; served can be {known}")
+    if manifest.base_fingerprint != base.fingerprint:
+        raise BadCheckpoint(
+            f"{manifest.version} was trained on {manifest.base_model[:100]!r} ({manifest.base_fingerprint[:12]}), "
+            f"not on {base.name!r} ({base.fingerprint[:12]}); set SAMLOOP_MODEL to its base, or train again"
+        )
+
+
+def _state(path: Path, *, shapes: Mapping[str, tuple[int, ...]], version: str) -> dict[str, Tensor]:
+    most = sum(math.prod(shape) * 4 for shape in shapes.values()) + _SPARE_BYTES
+    try:
+        if (size := path.stat().st_size) > most:
+            raise BadCheckpoint(f"the weights of {version} take {size} bytes, and what fits this base not over {most}")
+        # Read, not mapped: a mapped file that is cut short under us kills the process.
+        state = safetensors.torch.load(path.read_bytes())
+    except OSError as fault:
+        raise Unavailable(f"the weights of {version} cannot be read: {fault.strerror or fault}") from fault
+    except (SafetensorError, ValueError, KeyError) as fault:
+        raise BadCheckpoint(f"the weights of {version} are no safetensors: {str(fault)[:200]}") from fault
+    _check_state(state, shapes, version=version)
+    return {name: value.float() for name, value in state.items()}
+
+
+def _check_state(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], *, version: str) -> None:
+    if odd := sorted(set(state) ^ set(shapes)):
+        raise BadCheckpoint(f"the weights of {version} do not fit: missing or unknown {', '.join(odd)[:200]}")
+    for name, value in state.items():
+        if tuple(value.shape) != shapes[name]:
+            raise BadCheckpoint(f"the weights of {version}: {name} has shape {tuple(value.shape)}, not {shapes[name]}")
+        if not value.is_floating_point() or not torch.isfinite(value).all():
+            raise BadCheckpoint(f"the weights of {version}: {name} holds numbers that are not finite")
+
+
+def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,116 @@
+"""A base of every family, each from a folder that its own model wrote, and a toy family that is one file."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import SamConfig
+
+from backend.sam import families
+from backend.sam.families.mobile import MobileSamModel
+from backend.sam.loading import BaseModel, load_base
+
+# All that a new family takes: another canvas, other colours, stretched images, and a second map for the decoder.
+TOY = """
+from dataclasses import replace
+
+import torch
+from torch.nn import functional
+from transformers import SamModel
+
+from backend.sam.families.pretrained import read_pretrained
+from backend.sam.families.vit import SamFamily
+from backend.sam.frame import SAM_FRAME
+
+
+class ToyModel(SamModel):
+    pass
+
+
+class ToyFamily(SamFamily):
+    name = "toy"
+    title = "Toy"
+    architecture = "ToyModel"
+    frame = replace(
+        SAM_FRAME, preprocessing="toy/1", canvas_px=512, grid=128, mean=(9.0, 99.0, 199.0), keeps_aspect=False
+    )
+
+    def load(self, folder):
+        return self._of_this_canvas(read_pretrained(ToyModel, folder), folder)
+
+    def encode(self, encoder, pixels):
+        (coarse,) = super().encode(encoder, pixels)
+        return coarse, functional.interpolate(coarse[:, :4], scale_factor=4.0)
+
+    def decode(self, decoder, inputs):
+        logits, ious = super().decode(decoder, inputs)
+        skipped = inputs.maps[1].float().mean(1, keepdim=True)
+        return logits + (skipped if inputs.image_of is None else skipped[inputs.image_of]), ious
+
+
+FAMILY = ToyFamily()
+"""
+
+
+@pytest.fixture
+def toy_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The toy family as a file that lies with the others; gone again after the test."""
+    folder = tmp_path / "families"
+    folder.mkdir()
+    (folder / "toy.py").write_text(TOY)
+    monkeypatch.setattr(families, "__path__", [*families.__path__, str(folder)])
+    yield folder / "toy.py"
+    sys.modules.pop("backend.sam.families.toy", None)
+    vars(families).pop("toy", None)
+
+
+@pytest.fixture
+def toy_folder(toy_file: Path, tmp_path: Path) -> Path:
+    """A `save_pretrained` folder of a random toy model."""
+    from backend.sam.families.toy import ToyModel
+
+    small = {"hidden_size": 32, "num_attention_heads": 2, "mlp_dim": 32}
+    config = SamConfig(
+        vision_config={
+            "hidden_size": 16,
+            "output_channels": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "mlp_dim": 32,
+            "image_size": 512,
+            "global_attn_indexes": [1],
+            "window_size": 8,
+            "num_pos_feats": 16,
+        },
+        prompt_encoder_config={"hidden_size": 32, "mask_input_channels": 16, "image_size": 512},
+        mask_decoder_config={**small, "num_hidden_layers": 1, "iou_head_hidden_dim": 32},
+    )
+    torch.manual_seed(0)
+    model = ToyModel(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape))
+    model.save_pretrained(tmp_path / "toy")
+    return tmp_path / "toy"
+
+
+@pytest.fixture(params=["sam", "mobile-sam", "toy"])
+def base_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A `save_pretrained` folder of each family."""
+    if request.param == "sam":
+        folder: Path = request.getfixturevalue("lively_dir")
+        return folder
+    if request.param == "toy":
+        toy: Path = request.getfixturevalue("toy_folder")
+        return toy
+    model: MobileSamModel = request.getfixturevalue("random_mobile_sam")
+    model.save_pretrained(tmp_path / "mobile")
+    return tmp_path / "mobile"
+
+
+@pytest.fixture
+def base(base_folder: Path, tmp_path: Path) -> BaseModel:
+    """A base of each family, float32 on the CPU."""
+    return load_base(str(base_folder), cache_dir=tmp_path / "cache", device="cpu", dtype="float32")

@@ -1,0 +1,46 @@
+"""A family is one file: nothing else names it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from backend.errors import BadWeights
+from backend.masks.prompt import Click, Prompt
+from backend.sam.export.folder import Origin, export
+from backend.sam.families import family_of, known_families
+from backend.sam.loading import decoder_of, load_as_stored, load_base
+from backend.sam.predictor import Predictor, encode
+
+
+def test_a_file_beside_the_others_is_a_family(toy_file: Path) -> None:
+    assert [family.name for family in known_families()] == ["mobile-sam", "toy", "sam"]
+
+
+def test_its_models_are_loaded_served_and_exported_with_nothing_else_changed(toy_folder: Path, tmp_path: Path) -> None:
+    base = load_base(str(toy_folder), cache_dir=tmp_path, device="cpu", dtype="float32")
+    embedding = encode(base, Image.effect_noise((90, 40), 80).convert("RGB"))
+    predictor = Predictor(base, decoder_of(base, None), version="x")
+    (found,) = predictor.decode(embedding, [Prompt(clicks=(Click(30.0, 20.0),))])
+    assert (found.mask.shape, found.low_res_logits.shape) == ((40, 90), (128, 128))
+    assert [tuple(values.shape) for values in embedding.maps] == [(1, 32, 32, 32), (1, 4, 128, 128)]
+    out = export(Origin(load_as_stored(str(toy_folder), cache_dir=tmp_path)), how="hf", out=tmp_path / "out")
+    assert "Toy, 512x512 px." in (out / "README.md").read_text()
+    again = load_base(str(out), cache_dir=tmp_path, device="cpu", dtype="float32")
+    assert torch.equal(
+        encode(again, Image.new("RGB", (9, 9))).features, encode(base, Image.new("RGB", (9, 9))).features
+    )
+
+
+def test_a_folder_that_names_no_class_is_taken_for_sams_own(tmp_path: Path) -> None:
+    for content in ("{}", "[]", "no JSON", '{"architectures": ["SomethingElse", 3]}'):
+        (tmp_path / "config.json").write_text(content)
+        assert family_of(tmp_path).name == "sam"
+
+
+def test_a_sam_for_another_canvas_is_refused_with_both_sizes(toy_folder: Path, tmp_path: Path) -> None:
+    config = toy_folder / "config.json"
+    config.write_text(config.read_text().replace("ToyModel", "SamModel"))
+    with pytest.raises(BadWeights, match="is a SAM for 512 px; only 1024 px are supported"):
+        load_base(str(toy_folder), cache_dir=tmp_path, device="cpu", dtype="float32")
