@@ -9,6 +9,7 @@ from pathlib import Path
 
 from backend.files.children import share_cores
 from backend.settings import Settings
+from backend.settings.bounds import METHODS
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="finetuner", description=main.__doc__)
     for name, text in (("export", "Label Studio's JSON export"), ("images", "folder"), ("out", "checkpoint folder")):
         parser.add_argument(name, type=Path, help=text)
-    parser.add_argument("--method", help="decoder, lora or conv-lora; absent: SAMLOOP_METHOD")
+    parser.add_argument("--method", help=f"one of {', '.join(METHODS)}; absent: SAMLOOP_METHOD")
     parser.add_argument("--head", default="promptable", help="semantic: a semantic head is trained too")
     parser.add_argument("--epochs", type=int, help="most epochs; absent: as many as the work allows")
     parser.add_argument("--seconds", type=float, help="at most so many; absent: SAMLOOP_TRAIN_SECONDS")

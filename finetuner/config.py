@@ -62,7 +62,7 @@ class TrainConfig:
     alpha: float | None = None  # its update is scaled by alpha / rank; None: lora 16, conv-lora 32
     adapter_joins: float = 0.6  # of the run, in which the decoder learns alone: on embeddings that are kept
     recompute: bool | None = None  # an encoder's blocks on the way back, not keep what they saw; None: only a ViT's
-    encoder_pace: float | None = None  # an adapter's rate by the decoder's; None: as its scale asks (adapter_pace)
+    encoder_pace: float | None = None  # an adapter's rate by the decoder's; None: the method's own
     weight_decay: float = 1e-4
     warmup_share: float = 0.1  # of the run
     final_lr_share: float = 0.05  # of the learning rate, where the cosine ends
@@ -150,17 +150,6 @@ class TrainConfig:
                 f"semantic_steps={self.semantic_steps}, semantic_share={self.semantic_share}: at least 1, and between "
                 "0 and 1"
             )
-
-    @property
-    def adapter_pace(self) -> float:
-        """How much faster than the decoder's the weights of an adapter in the encoder move.
-
-        An update is scaled by alpha / rank, 2 for LoRA and 11 for Conv-LoRA, and a training has some sixty steps for
-        it: at 10 LoRA hardly moves, at 30 it gains more than the decoder alone (README, results).
-        """
-        if self.encoder_pace is not None:
-            return self.encoder_pace
-        return 30.0 if self.method == "lora" else 10.0
 
     @property
     def promptable_seconds(self) -> float:

@@ -1,6 +1,6 @@
 """What a training method is: which weights move, how images and prompts are seen with them, what is served of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,8 +9,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from backend.masks.prompt import Prompt
+from backend.sam.adapters.kind import AdapterKind
 from backend.sam.frame import Frame
+from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, Predictor
+from finetuner.config import TrainConfig
 from finetuner.data.dataset import Sample
 
 ENCODER = "vision_encoder."  # what names of weights in the encoder begin with, in `trainable` and in a checkpoint
@@ -36,9 +39,35 @@ class Asked:
     previous: Float[Tensor, "n g g"] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodKind:
+    """A way to change a base model, before a training by it has begun.
+
+    Attributes:
+        name: what `SAMLOOP_METHOD` and a checkpoint's manifest call it.
+        begin: a training by it, from the base's weights. Raises BadInput where the base has no place for it.
+        adapter: the kind of adapter that serving puts into the encoder; None: the decoder alone changes.
+        pace: how much faster than the decoder's the adapter's weights move, unless the recipe says otherwise.
+    """
+
+    name: str
+    begin: Callable[[BaseModel, TrainConfig], "Method"]
+    adapter: AdapterKind | None = None
+    pace: float = 1.0
+
+    @property
+    def is_exported_merged(self) -> bool:
+        """Whether other programs can load its checkpoints; if not, only an ONNX graph holds all of one."""
+        return self.adapter is None or self.adapter.is_merged
+
+    def pace_of(self, config: TrainConfig) -> float:
+        """The recipe's pace, or its own."""
+        return self.pace if config.encoder_pace is None else config.encoder_pace
+
+
 @runtime_checkable
 class Method(Protocol):
-    """A way to change a base model. The trainer knows no more of it than this."""
+    """A training under way. The trainer knows no more of its method than this."""
 
     name: str
 
@@ -47,8 +76,15 @@ class Method(Protocol):
         """How the base lays images out: on which grid its logits are."""
 
     @property
+    def pace(self) -> float:
+        """How much faster than the decoder's the weights move that begin with ENCODER."""
+
+    @property
     def sizes(self) -> Mapping[str, Any]:
-        """What the manifest tells of it beside the recipe, so that the weights can be read again: JSON."""
+        """What the manifest says of it beside the recipe, so that the weights can be read again: JSON.
+
+        `adapter` is None, or the kind, rank and alpha of the adapter (backend.sam.adapters).
+        """
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
         """The weights that move, by name; those in the encoder begin with ENCODER, and come last."""

@@ -11,9 +11,14 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from backend.sam.adapters import conv_lora
 from backend.sam.adapters.conv_lora import ALPHA, RANK, adapter_parameters, attach_conv_lora, balance_loss
 from backend.sam.adapters.places import Place
 from backend.sam.adapters.served import sharing
+from backend.sam.loading import BaseModel
+from finetuner.config import TrainConfig
+from finetuner.methods.base import MethodKind
+from finetuner.methods.encoder import EncoderMethod, begin_with
 
 
 class ConvLora:
@@ -39,3 +44,11 @@ class ConvLora:
     def balance(self) -> Float[Tensor, ""]:
         """The routers' loss, summed over the layers (Zhong et al., section 3.2)."""
         return balance_loss(self.encoder)
+
+
+def _begin(base: BaseModel, config: TrainConfig) -> EncoderMethod:
+    return begin_with(METHOD, base, config=config, attach=ConvLora)
+
+
+# An update is scaled by alpha / rank, 11 here: five times LoRA's, so a lower pace moves it as far.
+METHOD = MethodKind(name=conv_lora.KIND.name, begin=_begin, adapter=conv_lora.KIND, pace=10.0)

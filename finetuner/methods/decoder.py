@@ -22,14 +22,16 @@ from backend.sam.frame import Frame
 from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.predictor import Embedding, Predictor, prompt_tensors
+from finetuner.config import TrainConfig
 from finetuner.data.dataset import Sample
-from finetuner.methods.base import Asked, Views
+from finetuner.methods.base import Asked, MethodKind, Views
 
 
 class DecoderMethod:
     """A copy of the base's mask decoder that learns. `is_half`: its forward pass is bfloat16's."""
 
     name = "decoder"
+    pace = 1.0
 
     def __init__(self, base: BaseModel, *, precision: str = "auto") -> None:
         self._base, self.is_half = base, _is_half(precision, base.device)
@@ -44,8 +46,8 @@ class DecoderMethod:
 
     @property
     def sizes(self) -> Mapping[str, Any]:
-        """There is nothing to tell: a decoder is as large as its base's."""
-        return {}
+        """No adapter; a decoder is as large as its base's."""
+        return {"adapter": None}
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
         """Every weight of the mask decoder."""
@@ -164,3 +166,10 @@ class _Pass(nn.Module):
 
 def _is_half(precision: str, device: torch.device) -> bool:
     return has_fast_bfloat16(device) if precision == "auto" else precision == "bfloat16"
+
+
+def _begin(base: BaseModel, config: TrainConfig) -> DecoderMethod:
+    return DecoderMethod(base, precision=config.precision)
+
+
+METHOD = MethodKind(name=DecoderMethod.name, begin=_begin)

@@ -12,7 +12,7 @@ what the encoder sees: only the decoder learns then, at a tenth of the price, an
 out what is asked for (`adapter_joins` of the config).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,8 +21,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from backend.errors import BadInput
 from backend.masks.prompt import Prompt
-from backend.sam.adapters.served import Adapter
+from backend.sam.adapters.kind import Adapter, AdapterKind
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.family import Family, Maps
 from backend.sam.frame import Frame
@@ -30,7 +31,7 @@ from backend.sam.loading import BaseModel, with_adapter
 from backend.sam.predictor import Embedding, Predictor
 from finetuner.config import TrainConfig
 from finetuner.data.dataset import Sample
-from finetuner.methods.base import ENCODER, Asked, Views
+from finetuner.methods.base import ENCODER, Asked, MethodKind, Views
 from finetuner.methods.decoder import DecoderMethod
 
 
@@ -56,14 +57,15 @@ class EncoderMethod:
     """An adapter in the encoder and the mask decoder, which learn together.
 
     Args:
-        name: the method's.
+        kind: the method.
         base: stays as it is.
         attached: the adapter, on a copy of the base's encoder.
         config: the recipe.
     """
 
-    def __init__(self, name: str, base: BaseModel, *, attached: Attached, config: TrainConfig) -> None:
-        self.name, self._base, self._attached, self._config = name, base, attached, config
+    def __init__(self, kind: MethodKind, base: BaseModel, *, attached: Attached, config: TrainConfig) -> None:
+        self.name, self.pace, self._kind = kind.name, kind.pace_of(config), kind
+        self._base, self._attached, self._config = base, attached, config
         self._decoder = DecoderMethod(base, precision=config.precision)
         self._is_half = self._decoder.is_half and base.encoder_dtype == torch.float32
         self._number, self._joined = 0, False
@@ -78,8 +80,9 @@ class EncoderMethod:
 
     @property
     def sizes(self) -> Mapping[str, Any]:
-        """Rank and alpha, which the manifest tells."""
-        return {"adapter": {"rank": self._attached.rank, "alpha": self._attached.alpha}}
+        """The adapter's kind, rank and alpha."""
+        adapter = self._adapter_kind
+        return {"adapter": {"kind": adapter.name, "rank": self._attached.rank, "alpha": self._attached.alpha}}
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
         """Every weight of the mask decoder, and then the adapter's."""
@@ -141,6 +144,12 @@ class EncoderMethod:
         """Decoder and adapter as the registry keeps them; nothing of the frozen encoder."""
         return self._decoder.weights(self._adapter().state)
 
+    @property
+    def _adapter_kind(self) -> AdapterKind:
+        if self._kind.adapter is None:
+            raise ValueError(f"method {self.name} trains an encoder without a kind of adapter to serve it with")
+        return self._kind.adapter
+
     def _encode(self, pixels: Float[Tensor, "1 3 s s"]) -> Maps:
         encoder = self._attached.encoder
         pixels = pixels.to(self._base.device, next(encoder.parameters()).dtype)
@@ -149,7 +158,36 @@ class EncoderMethod:
 
     def _adapter(self) -> Adapter:
         state = {name: weight.detach().cpu().float().clone() for name, weight in self._attached.weights().items()}
-        return Adapter(self.name, self._attached.rank, self._attached.alpha, state)
+        return Adapter(self._adapter_kind.name, self._attached.rank, self._attached.alpha, state)
+
+
+def begin_with(
+    kind: MethodKind, base: BaseModel, *, config: TrainConfig, attach: Callable[..., Attached]
+) -> EncoderMethod:
+    """Begin a training with a new adapter.
+
+    Args:
+        kind: the method.
+        base: what it begins from.
+        config: the recipe; its rank and alpha where it says them, else the adapter's own.
+        attach: makes the adapter, of an encoder, its `places`, and a `rank` and `alpha` if given.
+
+    Raises:
+        BadInput: the base's encoder has no place for an adapter.
+    """
+    encoder = base.model.vision_encoder
+    places = base.family.places(encoder)
+    if not places:
+        raise BadInput(
+            f"{base.name[:100]} has no plain qkv layer in its encoder that {kind.name} could adapt: it has an adapter "
+            "already, or it is no ViT; set SAMLOOP_MODEL to the base it was trained on, or train with method decoder"
+        )
+    given = {"rank": config.rank, "alpha": config.alpha}
+    sizes = {name: value for name, value in given.items() if value is not None}
+    # An adapter is born random: as the seed has it, and without disturbing what others draw.
+    with torch.random.fork_rng(_devices(base.device)):
+        torch.manual_seed(config.seed)
+        return EncoderMethod(kind, base, attached=attach(encoder, places=places, **sizes), config=config)
 
 
 def recomputes(family: Family, *, config: TrainConfig) -> bool:

@@ -75,7 +75,7 @@ class Trainer:
         ]
         self._processes = processes
         self._rounds, self._clock = Rounds(method, config=config, embedding=embedding), clock
-        self._weights = TrainedWeights(method.trainable(), config=config)
+        self._weights = TrainedWeights(method.trainable(), config=config, pace=method.pace)
         self._rng = np.random.default_rng(config.seed)
         self._at = _Place()
         self._is_stopped, self._is_moving = False, False

@@ -19,14 +19,15 @@ class TrainedWeights:
     Args:
         named: the weights, by name; their gradients are set by whoever back-propagates.
         config: learning rate, weight decay, clipping, averaging.
+        pace: how much faster than the decoder's an adapter's weights move.
     """
 
-    def __init__(self, named: Mapping[str, nn.Parameter], *, config: TrainConfig) -> None:
+    def __init__(self, named: Mapping[str, nn.Parameter], *, config: TrainConfig, pace: float = 1.0) -> None:
         self._names, self._weights, self._config = list(named), list(named.values()), config
         self._average = [weight.detach().clone() for weight in self._weights]
         self._kept: list[Tensor] = []
         self._adam = torch.optim.AdamW(
-            _groups(named, config=config),
+            _groups(named, config=config, pace=pace),
             weight_decay=config.weight_decay,
             betas=(0.9, 0.99),
             # One pass over the weights. Elsewhere not: there it would count its steps beside the weights.
@@ -126,13 +127,13 @@ class TrainedWeights:
                 weight.copy_(value)
 
 
-def _groups(named: Mapping[str, nn.Parameter], *, config: TrainConfig) -> list[dict[str, Any]]:
+def _groups(named: Mapping[str, nn.Parameter], *, config: TrainConfig, pace: float) -> list[dict[str, Any]]:
     """What AdamW moves, each with its pace: an adapter in the encoder has one of its own."""
     decoder = [weight for name, weight in named.items() if not name.startswith(ENCODER)]
     encoder = [weight for name, weight in named.items() if name.startswith(ENCODER)]
     return [
         {"params": weights, "pace": pace, "lr": pace * config.learning_rate}
-        for pace, weights in ((1.0, decoder), (config.adapter_pace, encoder))
+        for pace, weights in ((1.0, decoder), (pace, encoder))
         if weights
     ]
 

@@ -97,7 +97,7 @@ def adapted(tiny_base: BaseModel, lively_dir: Path, manifest: Manifest, tmp_path
 
     def make(method: str) -> Path:
         generator = torch.Generator().manual_seed(7)
-        shapes = expected_shapes(tiny_base.family.places(tiny_base.model.vision_encoder), method=method, rank=2)
+        shapes = expected_shapes(tiny_base.family.places(tiny_base.model.vision_encoder), kind=method, rank=2)
         state = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
         told = dataclasses.replace(
             manifest, method=method, base_model=str(lively_dir), config={"adapter": {"rank": 2, "alpha": 4.0}}

@@ -62,7 +62,7 @@ class Ours:
 
     def __init__(self, base: BaseModel, seen: Embedding, prompts: tuple[Prompt, ...], target: torch.Tensor) -> None:
         self.method = DecoderMethod(base)
-        self.weights = TrainedWeights(self.method.trainable(), config=CONFIG)
+        self.weights = TrainedWeights(self.method.trainable(), config=CONFIG, pace=self.method.pace)
         self.asked, self.target = Asked(seen, prompts), target
 
     def step(self) -> list[float]:

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from backend.sam.adapters.kind import Adapter, AdapterKind
 from backend.sam.adapters.places import Place
 from backend.sam.layers.pointwise import is_traced
 
@@ -199,3 +200,35 @@ def _load(clean: Float[Tensor, " m"], noisy: Float[Tensor, " m"], spread: Float[
     others = torch.where(noisy == best, second, best)
     found: Float[Tensor, " m"] = torch.special.ndtr((clean - others) / spread)
     return found
+
+
+class ConvLoraKind:
+    """See `kind.AdapterKind`. It depends on the image, so that it cannot be merged: it stays a layer of its own."""
+
+    name = "conv-lora"
+    is_merged = False
+
+    def shapes(self, name: str, place: Place, *, rank: int) -> Mapping[str, tuple[int, ...]]:
+        """A (rank, in), B (out, rank), the router's gates and each expert's 3x3 convolution, as ConvLoraLinear's."""
+        shapes: dict[str, tuple[int, ...]] = {
+            f"{name}.down": (rank, place.layer.in_features),
+            f"{name}.up": (place.layer.out_features, rank),
+            f"{name}.router.gate": (rank, EXPERTS),
+            f"{name}.router.noise": (rank, EXPERTS),
+        }
+        for number in range(EXPERTS):
+            shapes[f"{name}.experts.{number}.weight"] = (rank, rank, 3, 3)
+            shapes[f"{name}.experts.{number}.bias"] = (rank,)
+        return shapes
+
+    def put_into(self, encoder: nn.Module, adapter: Adapter, *, places: Mapping[str, Place]) -> None:
+        """The layers, with these weights, around the encoder's own."""
+        device = next(encoder.parameters()).device
+        for added in attach_conv_lora(encoder, places=places, rank=adapter.rank, alpha=adapter.alpha):
+            added.to(device)
+        with torch.no_grad():
+            for name, weight in adapter_parameters(encoder):
+                weight.copy_(adapter.state[name])
+
+
+KIND: AdapterKind = ConvLoraKind()

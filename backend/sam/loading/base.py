@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import SamModel
 
 from backend.registry.calibration import Calibration
-from backend.sam.adapters.served import Adapter, adapted_encoder, sharing
+from backend.sam.adapters.kind import Adapter
+from backend.sam.adapters.served import adapted_encoder, sharing
 from backend.sam.family import Family
 from backend.sam.frame import Frame
 from backend.sam.semantic.head import SemanticHead

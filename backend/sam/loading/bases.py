@@ -8,7 +8,7 @@ import torch
 
 from backend.errors import BadWeights
 from backend.registry.checkpoint import MANIFEST_FILE, read_manifest
-from backend.sam.adapters.served import Adapter
+from backend.sam.adapters.kind import Adapter
 from backend.sam.families import family_of
 from backend.sam.layers.arithmetic import chosen_dtype
 from backend.sam.loading.base import BaseModel, fingerprint_of, new_base, placed, with_adapter

@@ -20,12 +20,13 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadCheckpoint, Unavailable
 from backend.registry.checkpoint import Manifest, read_manifest, verified_weights
-from backend.sam.adapters.served import CONV_LORA, LORA, Adapter, adapter_sizes, expected_shapes
+from backend.sam.adapters.kind import Adapter
+from backend.sam.adapters.served import adapter_sizes, expected_shapes, known_kinds
 from backend.sam.loading.base import BaseModel
 from backend.sam.semantic.head import PREFIX, SemanticHead
 
 _PREFIX, _ENCODER = "mask_decoder.", "vision_encoder."
-_METHODS = ("decoder", LORA, CONV_LORA)
+_DECODER_ALONE = "decoder"
 _SPARE_BYTES = 1 << 20  # more than any header of a checkpoint's safetensors takes
 
 
@@ -53,9 +54,7 @@ def decoder_of(base: BaseModel, folder: Path | None) -> SamMaskDecoder:
         return copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=False).eval()
     trained = trained_of(base, folder)
     if trained.adapter is not None:
-        raise BadCheckpoint(
-            f"checkpoint {folder} changes the encoder ({trained.adapter.method}), not the decoder alone"
-        )
+        raise BadCheckpoint(f"checkpoint {folder} changes the encoder ({trained.adapter.kind}), not the decoder alone")
     return trained.decoder
 
 
@@ -71,11 +70,11 @@ def trained_of(base: BaseModel, folder: Path) -> Trained:
     _check_base(manifest, base)
     decoder = copy.deepcopy(base.model.mask_decoder)
     shapes = {f"{_PREFIX}{name}": tuple(value.shape) for name, value in decoder.state_dict().items()}
-    rank, alpha = 0, 0.0
-    if manifest.method != "decoder":
-        rank, alpha = adapter_sizes(manifest.config, version=manifest.version)
+    kind, rank, alpha = _adapter_kind(manifest), 0, 0.0
+    if kind is not None:
+        rank, alpha = adapter_sizes(manifest.config.get("adapter"), version=manifest.version)
         places = base.family.places(base.model.vision_encoder)
-        adapted = expected_shapes(places, method=manifest.method, rank=rank)
+        adapted = expected_shapes(places, kind=kind, rank=rank)
         shapes |= {f"{_ENCODER}{name}": shape for name, shape in adapted.items()}
     semantic, head = manifest.metrics.semantic, None
     if semantic is not None:
@@ -86,7 +85,7 @@ def trained_of(base: BaseModel, folder: Path) -> Trained:
         head.load_state_dict(_below(state, PREFIX))
         head.requires_grad_(requires_grad=False).eval()
     decoder.load_state_dict(_below(state, _PREFIX))
-    adapter = Adapter(manifest.method, rank, alpha, _below(state, _ENCODER)) if rank else None
+    adapter = None if kind is None else Adapter(kind, rank, alpha, _below(state, _ENCODER))
     return Trained(
         decoder.requires_grad_(requires_grad=False).eval(),
         adapter,
@@ -114,14 +113,29 @@ def decoder_bytes(decoder: nn.Module, adapter: Mapping[str, Tensor] = MappingPro
 
 
 def _check_base(manifest: Manifest, base: BaseModel) -> None:
-    if manifest.method not in _METHODS:
-        known = ", ".join(_METHODS)
-        raise BadCheckpoint(f"{manifest.version} was trained by {manifest.method[:40]!r}; served can be {known}")
     if manifest.base_fingerprint != base.fingerprint:
         raise BadCheckpoint(
             f"{manifest.version} was trained on {manifest.base_model[:100]!r} ({manifest.base_fingerprint[:12]}), "
             f"not on {base.name!r} ({base.fingerprint[:12]}); set SAMLOOP_MODEL to its base, or train again"
         )
+
+
+def _adapter_kind(manifest: Manifest) -> str | None:
+    """Which kind of adapter a checkpoint has, None for a decoder alone.
+
+    A manifest says so in its config, whatever method trained it: a new method whose adapter is of a known kind is
+    served like any other. Manifests from before that tell the kind by the method's name.
+    """
+    told, kinds = manifest.config.get("adapter"), known_kinds()
+    if "adapter" in manifest.config and told is None:
+        return None
+    kind = told.get("kind", manifest.method) if isinstance(told, Mapping) else manifest.method
+    if kind == _DECODER_ALONE:
+        return None
+    if kind not in kinds:
+        known = ", ".join((_DECODER_ALONE, *sorted(kinds)))
+        raise BadCheckpoint(f"{manifest.version} was trained by {str(kind)[:40]!r}; served can be {known}")
+    return str(kind)
 
 
 def _state(path: Path, *, shapes: Mapping[str, tuple[int, ...]], version: str) -> dict[str, Tensor]:

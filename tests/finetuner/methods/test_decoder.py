@@ -134,5 +134,5 @@ def test_bfloat16_sees_weights_that_have_moved(tiny_base: BaseModel, embedding: 
 
 
 def test_an_unknown_method_is_named(tiny_base: BaseModel) -> None:
-    with pytest.raises(BadInput, match="method 'magic' is none of decoder, lora, conv-lora"):
+    with pytest.raises(BadInput, match="method 'magic' is none of conv-lora, decoder, lora"):
         new_method("magic", tiny_base)

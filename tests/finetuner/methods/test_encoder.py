@@ -12,14 +12,15 @@ from PIL import Image
 
 from backend.errors import BadInput
 from backend.masks.prompt import Click, Prompt
-from backend.sam.adapters.served import LORA, Adapter, sharing
+from backend.sam.adapters.kind import Adapter
+from backend.sam.adapters.served import LORA, sharing
 from backend.sam.families import mobile, vit
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, load_base, with_adapter
 from backend.sam.predictor import Embedding, encode
 from finetuner.config import TrainConfig
 from finetuner.data.dataset import Sample
-from finetuner.methods import new_method
+from finetuner.methods import known_methods, new_method
 from finetuner.methods.base import ENCODER, Method
 from finetuner.methods.encoder import recomputes
 from finetuner.training.loop import Trainer
@@ -243,5 +244,6 @@ def test_a_vit_is_run_again_on_the_way_back_and_a_tiny_one_is_not() -> None:
 
 
 def test_what_scales_its_update_more_moves_more_slowly() -> None:
-    assert TrainConfig(method="lora").adapter_pace > TrainConfig(method="conv-lora").adapter_pace > 1
-    assert TrainConfig(method="lora", encoder_pace=7.0).adapter_pace == 7
+    lora, conv_lora = (known_methods()[name] for name in ENCODERS)
+    assert lora.pace_of(TrainConfig()) > conv_lora.pace_of(TrainConfig()) > 1
+    assert lora.pace_of(TrainConfig(encoder_pace=7.0)) == 7

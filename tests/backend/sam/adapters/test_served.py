@@ -44,7 +44,7 @@ Change = Callable[[dict[str, Tensor]], object]
 
 def adapter_weights(base: BaseModel, method: str, *, change: Change = lambda _: None) -> bytes:
     generator = torch.Generator().manual_seed(7)
-    shapes = expected_shapes(base.family.places(base.model.vision_encoder), method=method, rank=2)
+    shapes = expected_shapes(base.family.places(base.model.vision_encoder), kind=method, rank=2)
     state = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     named = safetensors.torch.load(decoder_bytes(decoder_of(base, None), state))
     change(named)

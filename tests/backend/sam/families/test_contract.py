@@ -8,7 +8,8 @@ from PIL import Image
 from torch import nn
 
 from backend.masks.prompt import Box, Click, Prompt
-from backend.sam.adapters.served import LORA, Adapter, expected_shapes
+from backend.sam.adapters.kind import Adapter
+from backend.sam.adapters.served import LORA, expected_shapes
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, halved
 from backend.sam.families import family_of, known_families
@@ -132,7 +133,7 @@ def test_an_adapter_sits_on_every_place_and_changes_what_is_seen_and_no_other_we
     assert places
     assert all(encoder.get_submodule(name) is place.layer for name, place in places.items())
     image, before = picture(), base.fingerprint
-    shapes = expected_shapes(places, method=LORA, rank=2)
+    shapes = expected_shapes(places, kind=LORA, rank=2)
     generator = torch.Generator().manual_seed(0)
     nothing = {name: torch.zeros(shape) for name, shape in shapes.items()}
     something = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
