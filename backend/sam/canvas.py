@@ -1,7 +1,7 @@
-"""SAM's frame: a canvas of 1024x1024 px with the image at its top left, longest side 1024, zeros right and below.
+"""From an image to the canvas that an encoder sees, and from logits on the canvas to a mask of the image.
 
-As segment-anything's ResizeLongestSide and Sam.preprocess/postprocess_masks have it, so that weights made for those
-see here what they saw there.
+As segment-anything's `ResizeLongestSide`, `Sam.preprocess` and `Sam.postprocess_masks` do it, so that weights made for
+those see here what they saw there. Numbers, such as the canvas' side, are the family's: `frame.Frame`.
 """
 
 import numpy as np
@@ -15,7 +15,16 @@ from backend.sam.frame import Frame
 
 
 def pixels_on_canvas(image: Image.Image, *, frame: Frame) -> Float[Tensor, "1 3 side side"]:
-    """Resize, normalise and pad an RGB image; channels last in memory."""
+    """Resize, normalise and pad an image (`ResizeLongestSide.apply_image`, `Sam.preprocess`).
+
+    Args:
+        image: upright, of any mode that converts to RGB.
+        frame: of the family whose encoder will see the pixels.
+
+    Returns:
+        Float32 on the CPU, channels last in memory, in the frame of the canvas: the image at the top left, less the
+        mean and divided by the deviation, so about -2.2 to 2.7; zeros right of it and below.
+    """
     height, width = frame.size_on_canvas(image.height, image.width)
     resized = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
     values = (np.asarray(resized, np.float32) - np.array(frame.mean, np.float32)) / np.array(frame.std, np.float32)
@@ -27,7 +36,17 @@ def pixels_on_canvas(image: Image.Image, *, frame: Frame) -> Float[Tensor, "1 3 
 def mask_of_logits(
     logits: Float[Tensor, "g g"], *, frame: Frame, height_px: int, width_px: int
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
-    """Enlarge the canvas' logits to the image, bilinearly and in segment-anything's two steps; True above 0."""
+    """Enlarge logits to the image, bilinearly and in the two steps of `Sam.postprocess_masks`.
+
+    Args:
+        logits: float32 on the CPU, in the frame of the grid; above 0 on the object.
+        frame: of the family whose decoder made the logits.
+        height_px: of the upright image.
+        width_px: of the upright image.
+
+    Returns:
+        True where the enlarged logits are above 0, in the frame of the upright image.
+    """
     height, width = frame.size_on_canvas(height_px, width_px)
     canvas = enlarged(logits.numpy(), height=frame.canvas_px, width=frame.canvas_px)
     return enlarged_above_zero(canvas[:height, :width], height=height_px, width=width_px)

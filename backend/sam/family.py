@@ -68,6 +68,7 @@ class Family(Protocol):
     title: str  # as cards of exports call it
     architecture: str  # by which `config.json` marks its `save_pretrained` folders
     frame: Frame
+    formats: tuple[str, ...]  # of `samloop export`: hf, sam, onnx
     recomputes: bool  # whether training keeps too much of a pass through the encoder, unless `blocks` run twice
 
     def load(self, folder: Path) -> SamModel:
@@ -109,4 +110,4 @@ class Family(Protocol):
         """How a Python program loads what `save_pretrained` wrote, as a paragraph of Markdown."""
 
     def original(self, model: Any) -> OriginalCode:  # noqa: ANN401 - any of its models
-        """The model for the program that the family was published with."""
+        """The model for the program that the family was published with; asked of families with the format `sam`."""

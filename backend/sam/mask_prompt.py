@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
+from backend.masks.bounds import find_bounds
 from backend.masks.prompt import Box, Prompt
 from backend.sam.frame import Frame
 
@@ -38,12 +39,12 @@ def with_box(prompt: Prompt) -> Prompt:
     """
     if prompt.mask is None:
         return prompt
-    rows, columns = np.flatnonzero(prompt.mask.any(axis=1)), np.flatnonzero(prompt.mask.any(axis=0))
-    if not rows.size:
+    bounds = find_bounds(prompt.mask)
+    if bounds is None:
         return replace(prompt, mask=None)
     if prompt.box is not None:
         return prompt
-    wanted = [click for click in prompt.clicks if click.is_foreground]
-    xs = [float(columns[0]), float(columns[-1] + 1), *(click.x_px for click in wanted)]
-    ys = [float(rows[0]), float(rows[-1] + 1), *(click.y_px for click in wanted)]
+    box, wanted = bounds.box, [click for click in prompt.clicks if click.is_foreground]
+    xs = [box.x0_px, box.x1_px, *(click.x_px for click in wanted)]
+    ys = [box.y0_px, box.y1_px, *(click.y_px for click in wanted)]
     return replace(prompt, box=Box(min(xs), min(ys), max(xs), max(ys)))

@@ -1,4 +1,8 @@
-"""Images to embeddings, prompts to masks. Nothing here remembers an image: `decode` takes all that it needs."""
+"""From images to embeddings, and from prompts to masks.
+
+Nothing here remembers an image: `decode` takes all that it needs, so any number of threads may use one predictor. The
+model is that of Kirillov et al., "Segment Anything" (ICCV 2023); sections and appendices below are that paper's.
+"""
 
 import copy
 from collections import defaultdict
@@ -40,8 +44,8 @@ __all__ = [
     "prompt_tensors",
 ]
 
-# The decoder takes about 40 MB a prompt. On a CPU four are a quarter faster a prompt than sixteen, whose maps are large
-# enough for malloc to fetch them from the kernel and give them back each time.
+# The decoder takes about 40 MB for a prompt. On a CPU, prompts decoded by fours take a quarter less time than by
+# sixteens, whose maps are so large that malloc fetches them from the kernel and returns them in every pass.
 _PROMPTS_AT_ONCE = {"cpu": 4}
 _PROMPTS_AT_ONCE_ELSEWHERE = 32
 PAD_LABEL = -10
@@ -80,9 +84,13 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class PredictedMask:
-    """One object. `score` in [0, 1]; `low_res_logits` on the canvas, one for 4x4 px of it.
+    """The mask of one object.
 
-    `predicted_iou` is what the decoder's score head says, as it is: it may be above 1 or below 0.
+    Attributes:
+        mask: bool, in the frame of the upright image; True on the object.
+        score: how good the mask is expected to be, in [0, 1]: see `scoring`.
+        low_res_logits: float32, in the frame of the grid (`Frame.grid`); above 0 on the object.
+        predicted_iou: what the decoder's score head says, as it is: it may be above 1 or below 0.
     """
 
     mask: Bool[np.ndarray, "h w"] = field(repr=False)
@@ -93,7 +101,13 @@ class PredictedMask:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A mask on the canvas, one logit for 4x4 px of it; the IoU that the decoder predicts for it, and its stability."""
+    """A mask that may become an answer.
+
+    Attributes:
+        logits: float32 on the CPU, in the frame of the grid (`Frame.grid`); above 0 on the object.
+        predicted_iou: what the decoder's score head says, as it is: it may be above 1 or below 0.
+        stability: in [0, 1], `scoring.stability`.
+    """
 
     logits: Float[Tensor, "g g"] = field(repr=False)
     predicted_iou: float
@@ -101,15 +115,22 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """What candidates are compared by, in [0, 1]. Not calibrated: a checkpoint is measured before it has that."""
+        """What candidates are compared by, in [0, 1].
+
+        Not calibrated: the calibration of a checkpoint is measured on the masks that this score chose.
+        """
         return expected_iou(self.predicted_iou) * self.stability
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTensors:
-    """Prompts as SAM's prompt encoder takes them, in px of the canvas; labels 1 object, 0 background, -10 padding.
+    """n prompts as the prompt encoder takes them (appendix A, "Prompt encoder").
 
-    `masks` are logits on the canvas, as the decoder gives them.
+    Attributes:
+        points: float32, x and y in canvas px; p of them for each prompt, the fewer padded with zeros. None: no clicks.
+        labels: int64, what each point is: 1 object, 0 background, -10 padding.
+        boxes: float32, x0, y0, x1 and y1 in canvas px. None: no boxes.
+        masks: float32 logits in the frame of the grid, above 0 on the object. None: no masks.
     """
 
     points: Float[Tensor, "1 n p 2"] | None
@@ -118,24 +139,29 @@ class PromptTensors:
     masks: Float[Tensor, "n 1 g g"] | None
 
     def to(self, device: torch.device) -> "PromptTensors":
-        """Move to a device."""
-        return PromptTensors(
-            *(None if each is None else each.to(device) for each in (self.points, self.labels, self.boxes, self.masks))
-        )
+        """The same prompts on a device."""
+        tensors = (self.points, self.labels, self.boxes, self.masks)
+        return PromptTensors(*(None if tensor is None else tensor.to(device) for tensor in tensors))
 
 
 @runtime_checkable
 class Decodes(Protocol):
-    """A predictor, or what stands in for one: one mask a prompt, in their order."""
+    """A predictor, or what stands in for one."""
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
-        """Masks of the size of the image that was embedded."""
+        """One mask for every prompt, in the order of the prompts and in the frame of the upright image."""
 
 
 def predictor_of(base: BaseModel, folder: Path, *, version: str | None = None) -> "Predictor":
-    """A checkpoint as it is served: its decoder, its adapter in the encoder and its semantic head if any.
+    """A checkpoint as it is served: its decoder, and its adapter and semantic head if it has them.
 
-    Images must be encoded with the predictor's own `base`. `version` names it; None: as its manifest does.
+    Args:
+        base: what the checkpoint was trained on.
+        folder: the checkpoint's.
+        version: what to call the predictor; None: the manifest's version.
+
+    Returns:
+        A predictor. Its own `base` has the adapter, and images must be encoded with that one.
 
     Raises:
         NotFound, Unavailable, BadCheckpoint: as `loading.trained_of`.
@@ -151,8 +177,16 @@ def predictor_of(base: BaseModel, folder: Path, *, version: str | None = None) -
 
 
 def encode(base: BaseModel, image: Image.Image) -> Embedding:
-    """Run the encoder on an upright RGB image. The features are float32, and may be trained with."""
-    # In the dtype of the layer that sees them, which may be finer than the others'.
+    """Run the image encoder (section 3, "Image encoder").
+
+    Args:
+        base: whose encoder and frame.
+        image: upright; any mode that converts to RGB.
+
+    Returns:
+        Maps in float32 on the base's device, channels last in memory, without a gradient; a training may use them.
+    """
+    # In the dtype of the layer that sees them, which may be finer than that of the other layers.
     pixels = pixels_on_canvas(image, frame=base.frame).to(
         base.device, next(base.model.vision_encoder.parameters()).dtype
     )
@@ -165,9 +199,15 @@ def encode(base: BaseModel, image: Image.Image) -> Embedding:
 
 
 def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding, *, frame: Frame) -> PromptTensors:
-    """Bring prompts for one image to SAM's frame; where they differ in clicks, the fewer are padded with label -10.
+    """Bring prompts for one image from image px to canvas px.
 
-    SAM has no padding for boxes and masks: either all of the prompts have one or none has.
+    Args:
+        prompts: at least one. All of them have a box or none has, and so for masks: SAM pads neither.
+        embedding: of the image, for its size.
+        frame: how the model's family lays images out.
+
+    Returns:
+        The prompts in their order, on the CPU. Prompts with fewer clicks are padded with label -10.
 
     Raises:
         BadInput: no prompt, an empty one, some with a box or a mask and some without, or a mask of another size than
@@ -204,10 +244,12 @@ def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding, *, frame: Fr
 class Predictor:
     """A base's prompt encoder with one decoder. Stateless: any number of threads may decode at once.
 
-    `base` is the one whose encoder the decoder belongs to: embeddings that it is given must be of that encoder.
-    The decoder computes in the base's arithmetic: in bfloat16 it is a copy of the one that was given.
-    `calibration` tells what the decoder's predicted IoUs are worth, where that was measured. `semantic` pre-annotates
-    batches, where there is a head that may be served.
+    Attributes:
+        base: whose encoder the decoder belongs to; embeddings must be of that encoder.
+        decoder: computes in the base's arithmetic, so that in bfloat16 it is a copy of the decoder that was given.
+        version: names what is served, in predictions and logs.
+        calibration: what the decoder's predicted IoUs are worth, where that was measured.
+        semantic: the head that pre-annotates batches, where there is one that may be served.
     """
 
     base: BaseModel
@@ -223,29 +265,46 @@ class Predictor:
         object.__setattr__(self, "_positions", cells_of(self.base.image_positions, dtype))
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
-        """One mask for each prompt, in their order; what a prompt gets does not depend on its company.
+        """Answer prompts for one image, each of them as if it were alone.
 
-        Which of SAM's four masks it is, `policy` tells; what its score means, `scoring`. A mask that is to be refined
-        brings a box too: `mask_prompt.with_box`.
+        Which of SAM's four masks is the answer, `policy` says; what its score means, `scoring`. A prompt with a mask
+        and no box gets the box around the mask: `mask_prompt.with_box`.
+
+        Args:
+            embedding: of the image, by the encoder of `base`.
+            prompts: in image px; none gives no masks.
+
+        Returns:
+            One mask for every prompt, in the order of the prompts and in the frame of the upright image.
 
         Raises:
             BadInput: an empty prompt, or a mask of another size than the image.
         """
         rivals = self.candidates(embedding, prompts, which=considered)
-        # The first of equals: the single mask.
-        return tuple(self.mask_of(max(each, key=lambda one: one.score), embedding) for each in rivals)
+        # Of equal scores the first wins: the single mask.
+        best = (max(candidates, key=lambda candidate: candidate.score) for candidates in rivals)
+        return tuple(self.mask_of(candidate, embedding) for candidate in best)
 
     def candidates(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, which: Callable[[Prompt], Sequence[int]]
     ) -> tuple[tuple[Candidate, ...], ...]:
-        """The masks numbered `which` of each prompt's four, still on the canvas.
+        """Decode prompts to candidates, which are not yet brought to the image.
+
+        Args:
+            embedding: of the image, by the encoder of `base`.
+            prompts: in image px.
+            which: the numbers of the masks that a prompt's answer may be, of the four: 0 the single mask, 1 to 3 the
+                small, the middle and the large reading.
+
+        Returns:
+            For every prompt, in their order, one candidate for each of those numbers, in the order of the numbers.
 
         Raises:
             BadInput: as `decode`.
         """
         frame, size = self.base.frame, {"height_px": embedding.height_px, "width_px": embedding.width_px}
         complete = [with_box(prompt) for prompt in prompts]
-        found: dict[int, tuple[Candidate, ...]] = {}
+        candidates: dict[int, tuple[Candidate, ...]] = {}
         at_once = _PROMPTS_AT_ONCE.get(self.base.device.type, _PROMPTS_AT_ONCE_ELSEWHERE)
         with torch.inference_mode():
             for indices in _chunks(complete, at_once=at_once):
@@ -253,14 +312,19 @@ class Predictor:
                 logits, ious = self.four_masks(embedding, tensors)
                 for index, four, predicted in zip(indices, logits.cpu(), ious.tolist(), strict=True):
                     # Cloned: a view of one mask would keep those of the whole chunk in memory.
-                    found[index] = tuple(
+                    candidates[index] = tuple(
                         Candidate(four[number].clone(), predicted[number], stability(four[number], frame=frame, **size))
                         for number in which(prompts[index])
                     )
-        return tuple(found[index] for index in range(len(prompts)))
+        return tuple(candidates[index] for index in range(len(prompts)))
 
     def mask_of(self, candidate: Candidate, embedding: Embedding) -> PredictedMask:
-        """Bring a candidate to the image. Its score: predicted IoU, calibrated where that can be, times stability."""
+        """Bring a candidate from the grid to the image.
+
+        Returns:
+            The mask in the frame of the upright image. Its score is the predicted IoU, calibrated where there is a
+            calibration, times the stability.
+        """
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         with torch.inference_mode():
             mask = mask_of_logits(candidate.logits, frame=self.base.frame, **size)
@@ -272,7 +336,17 @@ class Predictor:
     def four_masks(
         self, embedding: Embedding, prompts: PromptTensors
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """Low-resolution logits and predicted IoUs (raw, may exceed 1) of n prompts: the single mask, then three."""
+        """Run prompt encoder and mask decoder (appendix A, "Lightweight mask decoder").
+
+        Args:
+            embedding: of the image, by the encoder of `base`; float16 or float32, on any device.
+            prompts: n, of one kind (`prompt_tensors`).
+
+        Returns:
+            Float32 on the base's device: logits in the frame of the grid, above 0 on the object, and predicted IoUs,
+            which may be below 0 or above 1. Of the four, the first is the single mask; the others are the small, the
+            middle and the large reading of an ambiguous prompt.
+        """
         moved = prompts.to(self.base.device)
         sparse, dense = self.base.model.prompt_encoder(
             input_points=moved.points,
@@ -293,7 +367,7 @@ class Predictor:
 
 
 def _chunks(prompts: Sequence[Prompt], *, at_once: int) -> Iterator[list[int]]:
-    """Indices of prompts of one kind, boundedly many: padding is a token too, and would change the masks."""
+    """Indices of prompts of one kind, at most `at_once` together: padding is a token too, and would change masks."""
     kinds: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
     for index, prompt in enumerate(prompts):
         kinds[len(prompt.clicks), prompt.box is not None, prompt.mask is not None].append(index)

@@ -1,7 +1,7 @@
-"""A second look: what is small on a large image is cut out, enlarged, encoded and decoded once more.
+"""A second look: a small object on a large image is cut out, enlarged, encoded and decoded once more.
 
-On the canvas of 1024 px a logit stands for 4 px, and on a photograph of 4000 px for 15.6 of its pixels: no edge can be
-tighter. A crop around the object brings that down to what the crop's own side gives.
+On SAM's canvas of 1024 px a logit covers 4 px, which are 15.6 px of a photograph 4000 px wide: no edge can be tighter
+than that. A crop around the object is enlarged to the canvas, and its edges are tighter by as much.
 """
 
 import math
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool
 
+from backend.masks.bounds import find_bounds
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.frame import Frame
 from backend.sam.predictor import Decodes, Embedding, PredictedMask
@@ -23,7 +24,7 @@ _LEAST_AGREEMENT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A part of the upright image: whole pixels, `x0_px <= x < x1_px` and `y0_px <= y < y1_px`."""
+    """A part of the upright image, in whole image px: `x0_px <= x < x1_px` and `y0_px <= y < y1_px`."""
 
     x0_px: int
     y0_px: int
@@ -31,11 +32,11 @@ class Crop:
     y1_px: int
 
     def cut(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "ch cw"]:
-        """The part of a mask of the image."""
+        """The part of a mask of the image that lies in the crop; a view, not a copy."""
         return mask[self.y0_px : self.y1_px, self.x0_px : self.x1_px]
 
     def prompt(self, prompt: Prompt) -> Prompt:
-        """The prompt in the crop's frame; clicks outside of it are left out, a box is cut to it."""
+        """The prompt in px of the crop, from px of the image: clicks outside are left out, box and mask are cut."""
         width, height = float(self.x1_px - self.x0_px), float(self.y1_px - self.y0_px)
         clicks = tuple(
             Click(x, y, is_foreground=click.is_foreground)
@@ -53,22 +54,28 @@ class Crop:
 
 
 def crop_worth_taking(mask: Bool[np.ndarray, "h w"], *, frame: Frame) -> Crop | None:
-    """A square around a mask with a quarter of its longer side or more left free all round, cut to the image.
+    """Find a square around a mask, at least a quarter of the mask's longer side away from it, and cut to the image.
 
-    None where it is not worth an encoding: an empty mask, an image that the canvas holds whole, or a crop that is not
-    one and a half times as fine as the image. No crop is under 256 px: enlarged more than fourfold, a picture shows SAM
-    nothing but blur. Sides come in steps of half an octave and places in eighths of a side, so that the next click on
-    the same object mostly finds the same crop in the cache.
+    Its side is at least 256 px: enlarged more than fourfold, an image shows SAM nothing but blur. Sides come in steps
+    of half an octave and places in eighths of a side, so that the next click on the same object mostly finds the same
+    crop in the cache.
+
+    Args:
+        mask: in the frame of the upright image.
+        frame: of the family whose encoder would see the crop.
+
+    Returns:
+        None where no crop is worth an encoding: the mask is empty, the canvas holds the image at its own size, or the
+        crop would not be at least one and a half times as fine as the image.
     """
     height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size or max(height, width) <= frame.canvas_px:
+    if max(height, width) <= frame.canvas_px or (bounds := find_bounds(mask)) is None:
         return None
-    longer = max(rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0])
+    longer = max(bounds.height_px, bounds.width_px)
     octaves = max(0.0, math.log2(longer * (1 + 2 * _MARGIN) / _LEAST_SIDE_PX))
     side = round(_LEAST_SIDE_PX * 2 ** (math.ceil(2 * octaves) / 2))
-    y0, y1 = _span(int(rows[0] + rows[-1] + 1) // 2, side, height)
-    x0, x1 = _span(int(columns[0] + columns[-1] + 1) // 2, side, width)
+    y0, y1 = _span((bounds.y0_px + bounds.y1_px) // 2, side, height)
+    x0, x1 = _span((bounds.x0_px + bounds.x1_px) // 2, side, width)
     finer = max(height, width) / max(y1 - y0, x1 - x0)
     return Crop(x0, y0, x1, y1) if finer >= _LEAST_GAIN else None
 
@@ -78,22 +85,25 @@ def refined(
 ) -> PredictedMask:
     """Decode an object once more on a crop around its first mask, and put the result back into the whole image.
 
-    With a box or a mask to go by, the first mask goes along as a mask prompt, and the first answer stays where the
-    second pass found something else (IoU with the first under a half): a sharper edge of the wrong thing is no gain.
-    Clicks alone go without: on a large image the first mask of a click is often not of the object at all, and would
-    only mislead. The first answer also stays where a crop is not worth it.
+    A prompt with a box or a mask takes the first mask along as a mask prompt, and keeps the first answer if the second
+    mask shows something else (an IoU with the first under a half): a sharper edge of the wrong thing is no gain. A
+    prompt of clicks alone takes nothing along: on a large image the first mask of a click often shows another object,
+    and would only mislead. The first answer also stays where no crop is worth it.
 
     Measured with mobile-sam on real pictures side by side at their own scale, 4000x3000 px in all; IoU and Boundary IoU
     with a band of 10 px, before and after: coins and bricks by their box .87/.56 and .94/.77, by one click .41/.23 and
-    .84/.59; nuclei by their box .62/.61 and .79/.78, by one click .01/.01 and .47/.46 (few objects, as each needs an
-    encoding: `python tests/benchmarks/refinement.py`).
+    .84/.59; nuclei by their box .62/.61 and .79/.78, by one click .01/.01 and .47/.46 (few objects, because every
+    object needs an encoding: `python tests/benchmarks/refinement.py`).
 
     Args:
         first: what `decode` gave for the prompt.
-        prompt: the prompt, in the whole image's pixels.
-        predictor: who decodes.
-        frame: how its base lays images out.
-        encode_crop: gives the embedding of a part of the upright image; the caller may keep what it computed.
+        prompt: in px of the whole image.
+        predictor: decodes.
+        frame: how the predictor's base lays images out.
+        encode_crop: gives the embedding of a part of the upright image; the caller may cache embeddings.
+
+    Returns:
+        The first mask, or a mask of the same size whose logits are in the frame of the crop's grid.
     """
     crop = crop_worth_taking(first.mask, frame=frame)
     if crop is None:
@@ -102,13 +112,13 @@ def refined(
     is_sure = inside.box is not None or inside.mask is not None
     if not is_sure and not inside.clicks:
         return first
-    (found,) = predictor.decode(encode_crop(crop), (replace(inside, mask=known) if is_sure else inside,))
-    both, either = np.count_nonzero(found.mask & known), np.count_nonzero(found.mask | known)
-    if not found.mask.any() or (is_sure and both < _LEAST_AGREEMENT * either):
+    (second,) = predictor.decode(encode_crop(crop), (replace(inside, mask=known) if is_sure else inside,))
+    both, either = np.count_nonzero(second.mask & known), np.count_nonzero(second.mask | known)
+    if not second.mask.any() or (is_sure and both < _LEAST_AGREEMENT * either):
         return first
     whole = np.zeros_like(first.mask)
-    whole[crop.y0_px : crop.y1_px, crop.x0_px : crop.x1_px] = found.mask
-    return replace(found, mask=whole)
+    whole[crop.y0_px : crop.y1_px, crop.x0_px : crop.x1_px] = second.mask
+    return replace(second, mask=whole)
 
 
 def _span(middle: int, side: int, size: int) -> tuple[int, int]:

@@ -14,14 +14,32 @@ _SOFTNESS = 0.05
 
 
 def expected_iou(predicted_iou: float, calibration: Calibration | None = None) -> float:
-    """What a predicted IoU is worth, in [0, 1]: by the calibration where there is one, else as it is, cut off."""
+    """What a predicted IoU is worth.
+
+    Args:
+        predicted_iou: what the decoder's score head says; it may be below 0 or above 1.
+        calibration: where there is one, it says. None: the number itself counts, cut off at 0 and 1.
+
+    Returns:
+        The IoU to expect, in [0, 1].
+    """
     return min(1.0, max(0.0, predicted_iou)) if calibration is None else calibration(predicted_iou)
 
 
 def stability(logits: Float[Tensor, "g g"], *, frame: Frame, height_px: int, width_px: int) -> float:
-    """IoU of the masks at thresholds +1 and -1 within the image, in [0, 1]; 0 if both are empty.
+    """How little a mask depends on where its logits are cut.
 
-    segment-anything's `calculate_stability_score`.
+    Kirillov et al., "Segment Anything" (2023), appendix B, "Stability"; segment-anything's
+    `calculate_stability_score`, with its offset of 1 and within the image alone.
+
+    Args:
+        logits: in the frame of the grid, above 0 on the object.
+        frame: of the family whose decoder made them.
+        height_px: of the upright image.
+        width_px: of the upright image.
+
+    Returns:
+        IoU of the masks at the thresholds +1 and -1, in [0, 1]; 0 if both are empty.
     """
     rows, columns = frame.grid_reached(height_px, width_px)
     inside = logits[:rows, :columns]
@@ -31,16 +49,22 @@ def stability(logits: Float[Tensor, "g g"], *, frame: Frame, height_px: int, wid
 
 
 def task_score(scores: Sequence[float]) -> float:
-    """Return a task's score: a soft minimum over its regions' scores in [0, 1]; 0 for a task without regions.
+    """Return the score of a task: a soft minimum of its regions' scores.
 
-    `-t log(mean(exp(-s / t)))` with t = 0.05: never below the least, never above the mean, rises with every score, and
-    is the score itself where there is one. One bad region among n good ones costs all but `t log n` of what the hard
-    minimum would: 0.12 of ten, 0.23 of a hundred. So a task with one bad region comes before a task that is mediocre
-    throughout, as with a minimum, and of two tasks with equally bad worst regions the one with more of them comes
-    first, as with a mean.
+    `-t log(mean(exp(-s / t)))` with t = 0.05. The result is never below the least score and never above their mean; it
+    rises with every score, and a single score is its own result. One bad region among n good ones counts nearly as
+    much as in a hard minimum: `t log n` less, which is 0.12 for ten regions and 0.23 for a hundred. So a task with one
+    bad region comes before a task that is mediocre throughout, as with a minimum; and of two tasks whose worst regions
+    are equally bad, the task with more such regions comes first, as with a mean.
+
+    Args:
+        scores: of the regions, in [0, 1].
+
+    Returns:
+        In [0, 1]; 0 for a task without regions.
     """
     if not scores:
         return 0.0
     least = min(scores)
-    share = math.fsum(math.exp((least - each) / _SOFTNESS) for each in scores) / len(scores)
+    share = math.fsum(math.exp((least - score) / _SOFTNESS) for score in scores) / len(scores)
     return min(1.0, max(0.0, least - _SOFTNESS * math.log(share)))

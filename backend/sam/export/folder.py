@@ -63,6 +63,9 @@ def export(origin: Origin, *, how: Format, out: Path) -> Path:
         BadInput: `out` holds something, is no folder, or cannot be written; or the method is one that these programs
             do not know.
     """
+    family = origin.base.family
+    if how not in family.formats:
+        raise BadInput(f"{family.title} has no export as {how}: choose --format {' or '.join(family.formats)}")
     out = out.expanduser().absolute()
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise BadInput(f"{out} is no folder: name one that does not exist yet, or is empty")

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from backend.sam.export.onnx_decoder import INPUTS, OPSET, OUTPUTS
 from backend.sam.export.onnx_encoder import EMBEDDING, PIXELS
 from backend.sam.export.onnx_semantic import SEMANTIC_OUTPUT
+from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel
 
 ENCODER_FILE, DECODER_FILE, SEMANTIC_FILE = "encoder.onnx", "mask_decoder.onnx", "semantic_head.onnx"
-# Runs as it stands in the exported folder; the tests do just that.
-SNIPPET = f"""\
+
+
+def snippet(frame: Frame) -> str:
+    """A program that finds one object with the exported graphs, as the card prints it."""
+    side, grid = frame.canvas_px, frame.grid
+    return f"""\
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
@@ -18,11 +23,11 @@ from PIL import Image, ImageOps
 image = ImageOps.exif_transpose(Image.open("image.jpg")).convert("RGB")
 points, labels = [[40.0, 30.0], [200.0, 160.0]], [2, 3]  # a box's corners in px of the image
 
-scale = 1024 / max(image.size)
+scale = {side} / max(image.size)
 size = [max(1, int(side * scale + 0.5)) for side in image.size]
 rgb = np.asarray(image.resize(size, Image.Resampling.BILINEAR), np.float32)
-pixels = np.zeros((1, 1024, 1024, 3), np.float32)
-pixels[0, : size[1], : size[0]] = (rgb - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
+pixels = np.zeros((1, {side}, {side}, 3), np.float32)
+pixels[0, : size[1], : size[0]] = (rgb - {list(frame.mean)}) / {list(frame.std)}
 encoder = onnxruntime.InferenceSession("{ENCODER_FILE}")
 (embedding,) = encoder.run(None, {{"{PIXELS}": pixels.transpose(0, 3, 1, 2)}})
 
@@ -31,7 +36,7 @@ masks, scores, _ = decoder.run(None, {{
     "image_embeddings": embedding,
     "point_coords": np.array([points], np.float32) * np.divide(size, image.size, dtype=np.float32),
     "point_labels": np.array([labels], np.float32),
-    "mask_input": np.zeros((1, 1, 256, 256), np.float32),
+    "mask_input": np.zeros((1, 1, {grid}, {grid}), np.float32),
     "has_mask_input": np.zeros(1, np.float32),
     "orig_im_size": np.array(image.size[::-1], np.float32),
 }})
@@ -42,41 +47,46 @@ Image.fromarray(mask).save("mask.png")
 
 def onnx_card(base: BaseModel) -> str:
     """The section "How to load it"."""
-    _, channels, *_ = base.image_positions.shape
-    parts = [_example(), _encoder(channels), _decoder(), *([_semantic(base.semantic.labels)] if base.semantic else [])]
+    parts = [_example(base.frame), _encoder(base), _decoder(base.frame)]
+    if base.semantic is not None:
+        parts.append(_semantic(base.semantic.labels, frame=base.frame))
     return "\n\n".join(parts)
 
 
-def _example() -> str:
+def _example(frame: Frame) -> str:
     return (
         f"Graphs in float32 (opset {OPSET}) that onnxruntime runs, in Python, C++ or a browser. This takes `image.jpg` "
-        f"in this folder, and needs onnxruntime, NumPy and Pillow:\n\n```python\n{SNIPPET}```"
+        f"in this folder, and needs onnxruntime, NumPy and Pillow:\n\n```python\n{snippet(frame)}```"
     )
 
 
-def _encoder(channels: int) -> str:
+def _encoder(base: BaseModel) -> str:
+    _, channels, rows, columns = base.image_positions.shape
+    side = base.frame.canvas_px
     return (
-        f"`{ENCODER_FILE}`, once an image: `{PIXELS}` (1, 3, 1024, 1024) to `{EMBEDDING}` (1, {channels}, 64, 64). "
-        "The image, upright and in RGB, is resized bilinearly to a longest side of 1024 px, brought to the mean and "
+        f"`{ENCODER_FILE}`, once an image: `{PIXELS}` (1, 3, {side}, {side}) to `{EMBEDDING}` "
+        f"(1, {channels}, {rows}, {columns}). "
+        f"The image, upright and in RGB, is resized bilinearly to a longest side of {side} px, brought to the mean and "
         "deviation above, and lies at the canvas' top left, zeros right of it and below. What training changed in the "
         "encoder is in the graph: LoRA as part of the weights, Conv-LoRA with its routers and all its experts."
     )
 
 
-def _decoder() -> str:
+def _decoder(frame: Frame) -> str:
     inputs, outputs = (", ".join(f"`{name}`" for name in names) for names in (INPUTS, OUTPUTS))
     return (
         f"`{DECODER_FILE}`, once a prompt, as segment-anything exports it. Inputs: {inputs}. Points (1, n, 2) are in "
         "px of the canvas; labels (1, n) say 1 object, 0 background, 2 and 3 a box's top left and bottom right corner, "
         "-1 padding: one point of it, at (0, 0), where a prompt has no box. A mask of an earlier round goes in as its "
         f"`low_res_masks`, with `has_mask_input` 1.\n\nOutputs: {outputs}: logits (1, 4, height, width), mask where "
-        "above 0; the IoU (1, 4) predicted for each; logits (1, 4, 256, 256). Mask 0 is the single one. samloop takes "
+        f"above 0; the IoU (1, 4) predicted for each; logits (1, 4, {frame.grid}, {frame.grid}). "
+        "Mask 0 is the single one. samloop takes "
         "it for every prompt but one click on an object alone; there it takes mask 1 where that has the higher score, "
         "which is the predicted IoU times the stability (of the logits above -1 the share that is above 1)."
     )
 
 
-def _semantic(labels: Sequence[str | None]) -> str:
+def _semantic(labels: Sequence[str | None], *, frame: Frame) -> str:
     names = json.dumps(labels, ensure_ascii=False)
     rule = (
         "one map, above 0 on objects of the label"
@@ -85,6 +95,7 @@ def _semantic(labels: Sequence[str | None]) -> str:
     )
     return (
         f"`{SEMANTIC_FILE}`, the semantic head, without a prompt: `{EMBEDDING}` to `{SEMANTIC_OUTPUT}` "
-        f"(1, {len(labels) + (len(labels) > 1)}, 256, 256), logits on the canvas, {rule}. Labels, in order: {names} "
+        f"(1, {len(labels) + (len(labels) > 1)}, {frame.grid}, {frame.grid}), logits on the canvas, {rule}. "
+        f"Labels, in order: {names} "
         "(null: objects without one). samloop makes a region of each connected part."
     )

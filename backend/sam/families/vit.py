@@ -38,6 +38,7 @@ class SamFamily:
     title = "Segment Anything (ViT)"
     architecture = "SamModel"
     frame: Frame = SAM_FRAME
+    formats: tuple[str, ...] = ("hf", "sam", "onnx")
     recomputes = True
 
     def load(self, folder: Path) -> SamModel:

@@ -33,6 +33,7 @@ class ToyFamily(SamFamily):
     name = "toy"
     title = "Toy"
     architecture = "ToyModel"
+    formats = ("hf",)
     frame = replace(
         SAM_FRAME, preprocessing="toy/1", canvas_px=512, grid=128, mean=(9.0, 99.0, 199.0), keeps_aspect=False
     )

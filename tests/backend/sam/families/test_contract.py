@@ -7,11 +7,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.adapters.kind import Adapter
 from backend.sam.adapters.served import LORA, expected_shapes
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, halved
+from backend.sam.export.folder import Origin, export
 from backend.sam.families import family_of, known_families
 from backend.sam.family import Family
 from backend.sam.loading import BaseModel, decoder_of, load_base, with_adapter
@@ -152,9 +154,17 @@ def test_the_blocks_that_run_again_belong_to_the_encoder(base: BaseModel) -> Non
 
 
 def test_a_card_tells_how_other_programs_load_the_model(base: BaseModel) -> None:
-    original = base.family.original(base.model)
     assert base.family.title
+    assert "hf" in base.family.formats
     assert "<this folder>" in base.family.usage()
+
+
+def test_a_family_that_knows_the_original_names_gives_every_weight_one(base: BaseModel) -> None:
+    if "sam" not in base.family.formats:
+        with pytest.raises(BadInput, match="has no export as sam: choose --format hf"):
+            export(Origin(base), how="sam", out=Path("never written"))
+        return
+    original = base.family.original(base.model)
     assert original.file.endswith((".pt", ".pth"))
     assert original.state
     assert all(value.dtype in {torch.float32, torch.int64} for value in original.state.values())
