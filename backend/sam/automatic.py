@@ -54,11 +54,19 @@ def automatic_masks(
     until_s: float = float("inf"),
     run: Callable[[Callable[[], Rivals]], Rivals] = lambda work: work(),
 ) -> tuple[PredictedMask, ...]:
-    """The objects of an image, the best first; none where nothing stands out.
+    """Find the objects of an image.
 
-    Of each click the single and the small reading are looked at (see `policy`). What was found until `until_s`
-    (`time.monotonic`) is what comes out. `run` does the decoder's work, sixteen clicks at a time: a caller may put
-    other work between.
+    Every click of a grid gives two candidates, the single mask and the small reading (see `policy`).
+
+    Args:
+        predictor: decodes.
+        embedding: of the image, by the encoder of the predictor's base.
+        rules: which candidates count, and how many come out.
+        until_s: when to stop, by `time.monotonic`; the objects of the clicks until then come out.
+        run: does the decoder's work, sixteen clicks at a time, so that a caller may put other work between.
+
+    Returns:
+        Masks in the frame of the upright image, the best first; none where nothing stands out.
     """
     prompts = [Prompt(clicks=(click,)) for click in grid(embedding, points=rules.points)]
     found: list[Candidate] = []
@@ -67,9 +75,8 @@ def automatic_masks(
             break
         some = prompts[first : first + _CLICKS_AT_ONCE]
         rivals = run(partial(predictor.candidates, embedding, some, which=lambda _: (SINGLE, SMALL)))
-        found += [
-            one for each in rivals for one in each if _is_good(one, embedding, frame=predictor.base.frame, rules=rules)
-        ]
+        good = partial(_is_good, embedding=embedding, frame=predictor.base.frame, rules=rules)
+        found += [candidate for candidates in rivals for candidate in candidates if good(candidate)]
     best = sorted(found, key=lambda one: one.score, reverse=True)[:_MOST_COMPARED]
     if not best:
         return ()
@@ -86,7 +93,7 @@ def grid(embedding: Embedding, *, points: int) -> Iterator[Click]:
             yield Click((column + 0.5) * embedding.width_px / columns, (row + 0.5) * embedding.height_px / rows)
 
 
-def _is_good(candidate: Candidate, embedding: Embedding, *, frame: Frame, rules: AutomaticRules) -> bool:
+def _is_good(candidate: Candidate, *, embedding: Embedding, frame: Frame, rules: AutomaticRules) -> bool:
     if candidate.score < rules.least_score:
         return False
     rows, columns = frame.grid_reached(embedding.height_px, embedding.width_px)

@@ -38,14 +38,26 @@ def decode_all(  # noqa: PLR0913 - all by name
     absent: Bool[Tensor, "n k"] | None = None,
     image_of: Int[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-    """Logits (g = 4 s) and predicted IoUs of n prompts: the single mask first, then the three.
+    """Decode n prompts for m images to four masks for every prompt.
 
-    `positions` are as `cells_of` gives them, the same for every image. `sparse` are the prompts' tokens, `dense` their
-    mask prompts: one each, or one for all (d = 1), and then of a single cell where it is alike in all. All are brought
-    to the dtype of the decoder's weights, in which the predicted IoUs come; on a processor the logits are float32.
+    Kirillov et al., "Segment Anything" (2023), appendix A, "Lightweight mask decoder" and "Making the model
+    ambiguity-aware".
 
-    `absent` tokens fill up the prompts that have fewer: nothing attends to them, so that a prompt's masks are what they
-    are without. With several images (m > 1) `image_of` says which of them each prompt is for.
+    Args:
+        decoder: computes in the dtype of its weights; what is given is brought to that.
+        image: the encoder's maps, of s rows and s columns.
+        positions: as `cells_of` gives the positional encoding, alike for every image.
+        sparse: the prompt encoder's tokens of clicks and boxes.
+        dense: the prompt encoder's maps of masks; one for all of the prompts (d = 1) may have a single cell, where it
+            is alike in all cells.
+        absent: True for tokens that fill up prompts which have fewer. Nothing attends to them, so that the masks of a
+            prompt are those that it has without them.
+        image_of: which of several images a prompt is for; may be left out where m is 1.
+
+    Returns:
+        Logits in the frame of the grid (g = 4 s), above 0 on the object, and predicted IoUs, which may be below 0 or
+        above 1: first of the single mask, then of the small, the middle and the large reading. IoUs have the dtype of
+        the decoder's weights, and so have logits on a GPU; on a processor logits are float32.
     """
     dtype = decoder.iou_token.weight.dtype
     positions, sparse = positions.to(dtype), sparse.to(dtype)
@@ -59,10 +71,14 @@ def decode_all(  # noqa: PLR0913 - all by name
 
 
 def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:
-    """A map's cells, row by row, each with its numbers side by side.
+    """Return d maps as lists of cells, row by row, with the numbers of a cell side by side in memory.
 
-    Copied once: left in the order of channels first, every sum of the image's size would keep that order, and each
-    product copy it.
+    The copy is made once here. Left in the order of channels first, every sum of the image's size would keep that
+    order, and every product copy it.
+
+    Args:
+        maps: of c channels, with any number of dimensions of cells.
+        dtype: of the copy.
     """
     cells = maps.flatten(2).mT
     return torch.empty(cells.shape, dtype=dtype, device=cells.device).copy_(cells)
@@ -76,9 +92,17 @@ def two_way(
     *,
     absent: Float[Tensor, "n 1 t 1"] | None = None,
 ) -> tuple[Tokens, Cells]:
-    """What tokens and the image's cells know once the decoder's transformer is through; any number of tokens.
+    """Run the decoder's two-way transformer (appendix A, figure 14) over any number of tokens.
 
-    `absent` is added to the scores of each token as a key: 0, or minus infinity where there is none.
+    Args:
+        decoder: whose transformer.
+        tokens: the decoder's own, then those of the prompts.
+        keys: the image's cells, with the mask prompts added.
+        positions: the cells' positional encoding.
+        absent: added to the scores of a token as a key: 0, or minus infinity where the token is absent.
+
+    Returns:
+        Tokens and cells as the transformer leaves them.
     """
     transformer, queries = decoder.transformer, tokens
     for layer in cast("Iterable[SamTwoWayAttentionBlock]", transformer.layers):
@@ -100,7 +124,20 @@ def two_way(
 def upscaled(
     decoder: SamMaskDecoder, keys: Cells, hyper: Float[Tensor, "m masks k"], *, side: int
 ) -> Float[Tensor, "m masks g g"]:
-    """A map for each row of `hyper`: its product with the cells, made sixteen times as many (g = 4 side)."""
+    """Enlarge the cells fourfold in rows and columns, and take their product with the mask tokens' weights.
+
+    Appendix A, "Lightweight mask decoder": two transposed convolutions, then a product with what each output token's
+    MLP gave.
+
+    Args:
+        decoder: whose convolutions.
+        keys: the cells as `two_way` leaves them, of `side` rows and columns.
+        hyper: k weights for every mask.
+        side: of the embedding, in cells.
+
+    Returns:
+        Logits in the frame of the grid (g = 4 side); float32 on a processor, else in the dtype of the weights.
+    """
     norm = decoder.upscale_layer_norm
     wide = _upscale(decoder.upscale_conv1, keys)
     wide = functional.gelu(functional.layer_norm(wide, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
@@ -127,8 +164,8 @@ def _among_tokens(
     attention: SamAttention, placed: Tokens, values: Tokens, *, absent: Float[Tensor, "n 1 t 1"] | None
 ) -> Tokens:
     query, key, value = (
-        _by_head(each, attention)
-        for each in (attention.q_proj(placed), attention.k_proj(placed), attention.v_proj(values))
+        _by_head(projected, attention)
+        for projected in (attention.q_proj(placed), attention.k_proj(placed), attention.v_proj(values))
     )
     scores = query @ key.mT * attention.scaling
     shares = torch.softmax(scores if absent is None else scores + absent.mT, dim=-1)
@@ -142,8 +179,8 @@ def _tokens_to_image(attention: SamAttention, queries: Tokens, keys: Cells, *, p
     shares = torch.softmax(_with_cells(_merged(asking @ _weight(attention.k_proj, attention)), placed), dim=-1)
     seen = _by_row(_times(shares, keys), attention)
     values = (seen @ _weight(attention.v_proj, attention).mT).transpose(1, 2).flatten(2) + attention.v_proj.bias
-    told: Tokens = attention.out_proj(values)
-    return told
+    mixed: Tokens = attention.out_proj(values)
+    return mixed
 
 
 def _image_to_tokens(
@@ -163,9 +200,9 @@ def _image_to_tokens(
     # Over the tokens, along which nothing lies side by side: so the softmax runs over cells in one go.
     shares = torch.softmax(_by_row(scores, attention) + bias, dim=2)
     given = _by_head(attention.v_proj(values), attention)
-    told = given @ attention.out_proj.weight.reshape(len(attention.out_proj.weight), heads, -1).permute(1, 2, 0)
+    mixed = given @ attention.out_proj.weight.reshape(len(attention.out_proj.weight), heads, -1).permute(1, 2, 0)
     # The shares of each head sum to one: the bias goes in with the few tokens, not with the many cells.
-    return _merged(shares).mT @ _merged(told + attention.out_proj.bias / heads)
+    return _merged(shares).mT @ _merged(mixed + attention.out_proj.bias / heads)
 
 
 def _by_head(tokens: Float[Tensor, "n t d"], attention: SamAttention) -> Float[Tensor, "n heads t e"]:
@@ -176,8 +213,8 @@ def _by_row(merged: Float[Tensor, "n rows c"], attention: SamAttention) -> Float
     return merged.view(len(merged), attention.num_attention_heads, -1, merged.shape[-1])
 
 
-def _merged(each: Float[Tensor, "n heads t c"]) -> Float[Tensor, "n heads*t c"]:
-    return each.flatten(1, 2)
+def _merged(by_head: Float[Tensor, "n heads t c"]) -> Float[Tensor, "n heads*t c"]:
+    return by_head.flatten(1, 2)
 
 
 def _weight(projection: nn.Linear, attention: SamAttention) -> Float[Tensor, "heads e c"]:
@@ -194,8 +231,8 @@ def _with_cells(rows: Float[Tensor, "n r k"], cells: Float[Tensor, "m s k"]) -> 
     is_learnt = torch.is_grad_enabled() and cells.requires_grad and len(cells) == len(rows)
     # Under autocast the two may be of different dtypes, which only its own products understand.
     if is_learnt and rows.dtype == cells.dtype and not torch.is_autocast_enabled(rows.device.type):
-        found: Tensor = _WithCells.apply(rows, cells)  # type: ignore[no-untyped-call]
-        return found
+        product_with_cells: Tensor = _WithCells.apply(rows, cells)  # type: ignore[no-untyped-call]
+        return product_with_cells
     return _times(rows, cells.mT)
 
 

@@ -14,7 +14,7 @@ _STRIP_ROWS = 32  # of 4000 float32: half of a core's second-level cache
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """Places in a row of the enlarged map, and the two places of the map between which each lies."""
+    """Places in a row of the enlarged map, and the two places of the map between which every such place lies."""
 
     first: int
     low: Int[np.ndarray, " n"]

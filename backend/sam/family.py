@@ -96,8 +96,7 @@ class Family(Protocol):
         """Four masks for each prompt, the single one first, with gradient.
 
         Returns:
-            Logits on the grid of `frame`, True above 0, and the IoU that the model predicts for each, which may be
-            below 0 or above 1.
+            Logits in the frame of the grid, above 0 on the object, and predicted IoUs, which may be below 0 or above 1.
         """
 
     def places(self, encoder: nn.Module) -> Mapping[str, Place]:

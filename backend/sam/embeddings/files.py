@@ -1,4 +1,4 @@
-"""Embeddings on disk: one safetensors file each, in a folder that the server, trainings and `samloop warm` share."""
+"""Embeddings on disk, one safetensors file for one, in a folder that server, trainings and `samloop warm` share."""
 
 import fcntl
 import hashlib
@@ -92,7 +92,7 @@ class DiskEmbeddings:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(key)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        # One writer at a time: two that each saw room for one more would together pass the bound.
+        # One writer at a time: two that saw room for one more at once would together pass the bound.
         with self._locked(self.folder / ".lock"):
             self._make_room(len(data), besides=path)
             try:
@@ -120,7 +120,7 @@ class DiskEmbeddings:
 
     def usage_bytes(self) -> int:
         """What all files take together, as the folder tells now."""
-        return sum(each.size_bytes for each in self._files())
+        return sum(file.size_bytes for file in self._files())
 
     @contextmanager
     def alone(self, key: EmbeddingKey, *, longest_s: float) -> Iterator[None]:
@@ -156,13 +156,13 @@ class DiskEmbeddings:
 
     def _make_room(self, size_bytes: int, *, besides: Path) -> None:
         """Remove what was used least recently until a file of this size fits; `besides` is about to be replaced."""
-        files = sorted((each for each in self._files() if each.path != besides), key=lambda each: each.used_s)
-        total = size_bytes + sum(each.size_bytes for each in files)
-        for each in files:
-            abandoned = each.path.name.startswith(".") and time.time() - each.used_s > _ABANDONED_S
+        files = sorted((file for file in self._files() if file.path != besides), key=lambda file: file.used_s)
+        total = size_bytes + sum(file.size_bytes for file in files)
+        for file in files:
+            abandoned = file.path.name.startswith(".") and time.time() - file.used_s > _ABANDONED_S
             if total > self._max_bytes or abandoned:
-                each.path.unlink(missing_ok=True)
-                total -= each.size_bytes
+                file.path.unlink(missing_ok=True)
+                total -= file.size_bytes
 
     def _files(self) -> Iterator[_File]:
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:

@@ -79,7 +79,7 @@ def _decoder(frame: Frame) -> str:
         "px of the canvas; labels (1, n) say 1 object, 0 background, 2 and 3 a box's top left and bottom right corner, "
         "-1 padding: one point of it, at (0, 0), where a prompt has no box. A mask of an earlier round goes in as its "
         f"`low_res_masks`, with `has_mask_input` 1.\n\nOutputs: {outputs}: logits (1, 4, height, width), mask where "
-        f"above 0; the IoU (1, 4) predicted for each; logits (1, 4, {frame.grid}, {frame.grid}). "
+        f"above 0; the predicted IoUs (1, 4); logits (1, 4, {frame.grid}, {frame.grid}). "
         "Mask 0 is the single one. samloop takes "
         "it for every prompt but one click on an object alone; there it takes mask 1 where that has the higher score, "
         "which is the predicted IoU times the stability (of the logits above -1 the share that is above 1)."

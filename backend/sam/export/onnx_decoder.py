@@ -44,14 +44,14 @@ class PromptedDecoder(nn.Module):
         has_mask_input: Tensor,
         orig_im_size: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (1, 4, h, w) logits, (1, 4) predicted IoUs and (1, 4, 256, 256) logits on the canvas.
+        """Return (1, 4, h, w) logits, (1, 4) predicted IoUs and (1, 4, g, g) logits on the grid.
 
         Args:
             image_embeddings: (1, c, 64, 64).
             point_coords: (1, n, 2), x and y in px of the canvas.
             point_labels: (1, n) of 1 (object), 0 (background), 2 and 3 (a box's corners), -1 (padding, which a prompt
                 without a box needs once).
-            mask_input: (1, 1, 256, 256) logits.
+            mask_input: (1, 1, g, g) logits.
             has_mask_input: (1,), 1 where `mask_input` counts, else 0.
             orig_im_size: (2,), the image's height and width in px.
         """
@@ -83,8 +83,10 @@ class PromptedDecoder(nn.Module):
         wide = keys[:, 0].transpose(1, 2).reshape(cells.shape)
         wide = functional.gelu(decoder.upscale_layer_norm(decoder.upscale_conv1(wide)))
         wide = functional.gelu(decoder.upscale_conv2(wide))
-        each = [mlp(queries[:, 0, 1 + number]) for number, mlp in enumerate(decoder.output_hypernetworks_mlps)]
-        low_res = (torch.stack(each, dim=1) @ wide.flatten(2)).reshape(1, len(each), self.frame.grid, self.frame.grid)
+        weights = [mlp(queries[:, 0, 1 + number]) for number, mlp in enumerate(decoder.output_hypernetworks_mlps)]
+        low_res = (torch.stack(weights, dim=1) @ wide.flatten(2)).reshape(
+            1, len(weights), self.frame.grid, self.frame.grid
+        )
         return low_res, decoder.iou_prediction_head(queries[:, 0, 0])
 
 

@@ -1,4 +1,4 @@
-"""The image encoder as an ONNX graph: one canvas of 1024x1024 px to the embedding that the decoder's graph takes.
+"""The image encoder as an ONNX graph: one canvas to the embedding that the decoder's graph takes.
 
 LoRA is part of the weights by then. Conv-LoRA's routers and experts are in the graph, which chooses an expert by what
 it sees, as the served layers do. Layers that know a faster way than plain operations leave it while they are traced.
@@ -26,7 +26,7 @@ class _Encoder(nn.Module):
         self.encoder: Any = model.vision_encoder
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """(1, 3, 1024, 1024) pixels to (1, c, 64, 64)."""
+        """(1, 3, side, side) pixels of the canvas to (1, c, rows, columns)."""
         features: Tensor = self.encoder(pixel_values).last_hidden_state
         return features
 

@@ -17,7 +17,7 @@ SEMANTIC_OUTPUT = "semantic_logits"
 
 
 class _Head(nn.Module):
-    """`SemanticHead` by transformers' own layers, of which each is a plain operation."""
+    """`SemanticHead` by transformers' own layers, all of them plain operations."""
 
     def __init__(self, head: SemanticHead, positions: Tensor) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class _Head(nn.Module):
         self.register_buffer("positions", positions.detach().clone())
 
     def forward(self, image_embeddings: Tensor) -> Tensor:
-        """(1, c, 64, 64) to (1, maps, 256, 256) logits on the canvas, in the order of `SemanticHead`."""
+        """(1, c, s, s) to (1, maps, g, g) logits on the grid, in the order of `SemanticHead`."""
         head, body = self.head, self.body
         queries, keys = body.transformer(
             point_embeddings=head.tokens[None, None],

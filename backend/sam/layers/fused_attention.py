@@ -27,7 +27,7 @@ class FusedAttention(nn.Module):
         self.qkv, self.proj = attention.qkv, attention.proj
         self.heads, self.scale = attention.num_attention_heads, attention.scale
         self.rel_pos_h, self.rel_pos_w = attention.rel_pos_h, attention.rel_pos_w
-        height, width = ((len(each) + 1) // 2 for each in (self.rel_pos_h, self.rel_pos_w))
+        height, width = ((len(table) + 1) // 2 for table in (self.rel_pos_h, self.rel_pos_w))
         # By the place of the query and that of the key, and laid out for the product; made once, as weights are fixed.
         for name, side, table in (("rows", height, self.rel_pos_h), ("columns", width, self.rel_pos_w)):
             apart = torch.arange(side)[:, None] - torch.arange(side)[None] + side - 1
@@ -46,11 +46,11 @@ class FusedAttention(nn.Module):
         self, qkv: Float[Tensor, "b h w 3 heads d"]
     ) -> tuple[Float[Tensor, "b heads n e"], Float[Tensor, "b heads n e"], Float[Tensor, "b heads n d"]]:
         """Queries and keys of e = d + h + w numbers, and values; n = h w."""
-        query, key, value = (each.flatten(1, 2).transpose(1, 2) for each in qkv.unbind(3))
+        query, key, value = (part.flatten(1, 2).transpose(1, 2) for part in qkv.unbind(3))
         rows, columns = cast("Tensor", self.rows), cast("Tensor", self.columns)
         asking = qkv[:, :, :, 0].permute(0, 3, 1, 2, 4)
         products = (asking @ rows, (asking.transpose(2, 3) @ columns).transpose(2, 3))
-        long_query = torch.cat([query * self.scale, *(each.flatten(2, 3) for each in products)], dim=-1)
+        long_query = torch.cat([query * self.scale, *(product.flatten(2, 3) for product in products)], dim=-1)
         places = cast("Tensor", self.places).expand(*key.shape[:2], -1, -1)
         return long_query, torch.cat([key, places], dim=-1), value
 
@@ -62,7 +62,7 @@ class FusedAttention(nn.Module):
         # PyTorch's kernel for processors takes three times as long here, and all scores of 4096 tokens are 400 MB.
         out = []
         for window in torch.split(qkv, 1):
-            query, key, value = (each[0].contiguous() for each in self._extended(window))
+            query, key, value = (part[0].contiguous() for part in self._extended(window))
             some = max(1, _SCORES_AT_ONCE // (self.heads * key.shape[1]))
             mixed = [
                 torch.bmm(torch.softmax(torch.bmm(q, key.mT), dim=-1), value) for q in torch.split(query, some, dim=1)

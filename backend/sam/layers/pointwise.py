@@ -53,7 +53,7 @@ def convolution(layer: nn.Module, x: Float[Tensor, "b c h w"], *, gelu: bool = F
 def _fuses(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     if is_traced():  # ONNX knows public operations alone
         return False
-    learnt = any(each is not None and each.requires_grad for each in (x, weight, bias))
+    learnt = any(tensor is not None and tensor.requires_grad for tensor in (x, weight, bias))
     return not (torch.is_grad_enabled() and learnt) and has_fused_operations(x.device.type, x.dtype)
 
 

@@ -128,7 +128,7 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads, self.window = heads, window
         self.norm = nn.LayerNorm(width)
-        # One head after another, each as query, key, value: (heads, 3, width / heads) rows.
+        # One head after another, as query, key, value: (heads, 3, width / heads) rows.
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.biases = nn.Parameter(torch.zeros(heads, window**2))

@@ -2,7 +2,7 @@
 
 A token for each class goes through SAM's two-way transformer with the image, as the mask decoder's own tokens do with a
 prompt's, and becomes the weights by which the up-scaled image is summed to that class's map (a hyper-network: two
-layers that all classes share, a last one for each).
+layers that all classes share, and a last layer of its own for every class).
 
 Beside it stands a readout: a linear map of what the encoder saw around each cell, added to every label's map. SAM's
 decoder tells an object from the ground with few images, and kinds of objects apart with many; of few images it learns
@@ -43,7 +43,7 @@ class SemanticHead(nn.Module):
     Args:
         decoder: whose weights it begins with.
         ground: what SAM's prompt encoder adds to every cell where there is no mask prompt.
-        labels: 1 to 100, each once.
+        labels: 1 to 100, all different.
         seed: of the noise that tells the tokens apart.
     """
 
@@ -52,13 +52,13 @@ class SemanticHead(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 <= len(labels) <= MOST_LABELS or len(set(labels)) != len(labels):
-            raise ValueError(f"a semantic head has 1 to {MOST_LABELS} labels, each once, and not {len(labels)}")
+            raise ValueError(f"a semantic head has 1 to {MOST_LABELS} labels, all different; {len(labels)} were given")
         self.labels = tuple(labels)
         self.body = copy.deepcopy(decoder)
         for spare in ("iou_token", "mask_tokens", "output_hypernetworks_mlps", "iou_prediction_head"):
             delattr(self.body, spare)  # what is left are its transformer and its up-scaling
         single: Any = decoder.output_hypernetworks_mlps[0]
-        self.trunk = nn.ModuleList([copy.deepcopy(single.proj_in), *(copy.deepcopy(each) for each in single.layers)])
+        self.trunk = nn.ModuleList([copy.deepcopy(single.proj_in), *map(copy.deepcopy, single.layers)])
         self.ground = nn.Parameter(ground.detach().clone())
         maps, token = 1 if len(labels) == 1 else 1 + len(labels), decoder.mask_tokens.weight.detach()[:1]
         noise = torch.randn(maps, token.shape[1], generator=torch.Generator().manual_seed(seed)).to(token.device)
@@ -72,7 +72,7 @@ class SemanticHead(nn.Module):
     def forward(
         self, image: Float[Tensor, "1 c s s"], positions: Float[Tensor, "1 cells c"]
     ) -> Float[Tensor, "maps g g"]:
-        """Logits on the canvas, g = 4 s; `positions` as mask_decoder.cells_of gives them."""
+        """Logits in the frame of the grid, g = 4 s; `positions` as `decoder.cells_of` gives them."""
         dtype = self.tokens.dtype
         cells = cells_of(image, dtype) + self.ground
         queries, keys = two_way(self.body, self.tokens[None], cells, positions.to(dtype))
@@ -85,7 +85,7 @@ class SemanticHead(nn.Module):
 
 
 def seen_around(image: Float[Tensor, "1 c s s"]) -> Float[Tensor, "1 c s s"]:
-    """The mean of what the encoder saw in the cells around each, AROUND in rows and columns; at the border of fewer."""
+    """For every cell the mean of the AROUND x AROUND cells around it, of fewer at the border."""
     return functional.avg_pool2d(image, AROUND, stride=1, padding=AROUND // 2, count_include_pad=False)
 
 
@@ -106,5 +106,5 @@ def probabilities(logits: Float[Tensor, "maps rows cols"]) -> Float[Tensor, "lab
 def with_semantic(weights: bytes, head: SemanticHead) -> bytes:
     """A checkpoint's safetensors with the head's weights beside what they hold: float32, names `semantic.*`."""
     state = safetensors.torch.load(weights)
-    own = {f"{PREFIX}{name}": each.detach().cpu().float().contiguous() for name, each in head.state_dict().items()}
+    own = {f"{PREFIX}{name}": value.detach().cpu().float().contiguous() for name, value in head.state_dict().items()}
     return safetensors.torch.save(state | own, metadata={"format": "pt"})

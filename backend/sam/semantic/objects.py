@@ -36,7 +36,7 @@ class SemanticRules:
 
 @dataclass(frozen=True, slots=True)
 class SemanticMaps:
-    """What a head says of one image, as far as that reaches on the canvas, one cell for 4x4 px of it.
+    """What a head says of one image, on the cells of the grid that the image reaches.
 
     `margins` are above zero where a label is; `probabilities` in [0, 1]; both in the order of `labels`.
     """
@@ -84,7 +84,7 @@ def semantic_masks(
             numbers = told_apart(numbers, neck=rules.neck, ask=ask)
         found = _patches(maps, numbers, label=number, least_area=rules.least_area, size=size)
         patches += [(label, patch) for patch in found]
-    best = sorted(patches, key=lambda each: each[1].score, reverse=True)[: rules.most]
+    best = sorted(patches, key=lambda labelled: labelled[1].score, reverse=True)[: rules.most]
     return tuple((label, patch.mask(frame=maps.frame, **size)) for label, patch in best)
 
 

@@ -10,7 +10,7 @@ the clicks cost .14 core-seconds an image there in bfloat16, .45 in float32 (5 o
 | one region for | found at IoU .5 | at .75 | F1 at IoU .5 | at .75 | mean of .5 to .95 |
 | --- | --- | --- | --- | --- | --- |
 | each connected patch | .700 | .522 | .750 | .560 | .508 |
-| each, divided so | .756 | .567 | .782 | .586 | .533 |
+| each patch, divided so | .756 | .567 | .782 | .586 | .533 |
 
 A watershed of the distance to the outline alone finds .722 and .567, and its F1 at IoU .5 is .01 below that of
 connected patches: it divides what is one.
@@ -33,7 +33,7 @@ Place = tuple[int, int]  # row and column of a cell of the canvas
 Asked = Callable[[Sequence[Place]], Sequence[Candidate]]  # what one click at each place shows
 
 _AT_ONCE = 16
-_MOST_CLICKS = 64  # of a label on an image; the decoder takes some 30 ms for each on a CPU
+_MOST_CLICKS = 64  # of a label on an image; the decoder takes some 30 ms for a click on a CPU
 _LEAST_RADIUS = 1.5  # cells, of a part: smaller ones are bumps of an outline
 _RULES = AutomaticRules()  # its shares tell whether two masks show one object
 _AROUND = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
@@ -57,12 +57,12 @@ def asked(
 
     def shown(places: Sequence[Place]) -> list[Candidate]:
         prompts = [clicked(row, column) for row, column in places]
-        found: list[Candidate] = []
+        best: list[Candidate] = []
         for first in range(0, len(prompts), _AT_ONCE):
             some = prompts[first : first + _AT_ONCE]
             rivals = run(partial(predictor.candidates, embedding, some, which=considered))
-            found += [max(each, key=lambda one: one.score) for each in rivals]
-        return found
+            best += [max(candidates, key=lambda candidate: candidate.score) for candidates in rivals]
+        return best
 
     return shown
 
@@ -71,7 +71,7 @@ def told_apart(patches: Int[np.ndarray, "rows cols"], *, neck: float, ask: Asked
     """The patches, numbered from 1, with those divided that show several objects; what they cover stays the same.
 
     Args:
-        patches: each connected and with a number of its own; 0 where there is none.
+        patches: the number of the connected patch that a cell belongs to; 0 where there is none.
         neck: a patch is looked at where what joins two parts is narrower than this share of the narrower one's width,
             in [0, 1].
         ask: the decoder.
@@ -150,7 +150,8 @@ def _different(
 ) -> list[Float[np.ndarray, "rows cols"]]:
     """Logits of those that show another object of the patch than every better one."""
     rows, columns = inside.shape
-    found = [each.logits[:rows, :columns] for each in sorted(candidates, key=lambda each: each.score, reverse=True)]
+    best_first = sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
+    found = [candidate.logits[:rows, :columns] for candidate in best_first]
     within = torch.from_numpy(inside)
     found = [logits for logits in found if (logits[within] > 0).any()]
     if not found:

@@ -42,7 +42,7 @@ def test_one_label_has_one_map_and_several_have_one_each_beside_the_grounds(
 def test_no_label_a_label_twice_and_more_than_a_hundred_are_refused(
     tiny_base: BaseModel, labels: tuple[str, ...]
 ) -> None:
-    with pytest.raises(ValueError, match=f"1 to 100 labels, each once, and not {len(labels)}"):
+    with pytest.raises(ValueError, match=f"1 to 100 labels, all different; {len(labels)} were given"):
         head_of(tiny_base, *labels)
 
 
