@@ -204,7 +204,7 @@ def test_a_flipped_byte_is_refused(tiny_base: BaseModel, nudged: Nudged, manifes
     ("change", "sentence"),
     [
         ({"base_fingerprint": "0" * 64}, r"tiny-v1 was trained on 'tiny-sam' \(000000000000\), not on 'tiny-sam'"),
-        ({"method": "magic"}, "tiny-v1 was trained by 'magic'; served can be decoder, lora, conv-lora"),
+        ({"method": "magic"}, "tiny-v1 was trained by 'magic'; served can be decoder, conv-lora, lora"),
         ({"method": "lora"}, "the manifest of tiny-v1 says adapter='None': a rank from 1 to 256 and an alpha"),
     ],
 )

@@ -55,20 +55,20 @@ FAMILY = ToyFamily()
 """
 
 
-@pytest.fixture
-def toy_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The toy family as a file that lies with the others; gone again after the test."""
-    folder = tmp_path / "families"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def toy_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The toy family as a file that lies with the others; gone again after the module."""
+    folder = tmp_path_factory.mktemp("families")
     (folder / "toy.py").write_text(TOY)
-    monkeypatch.setattr(families, "__path__", [*families.__path__, str(folder)])
-    yield folder / "toy.py"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(families, "__path__", [*families.__path__, str(folder)])
+        yield folder / "toy.py"
     sys.modules.pop("backend.sam.families.toy", None)
     vars(families).pop("toy", None)
 
 
-@pytest.fixture
-def toy_folder(toy_file: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def toy_folder(toy_file: Path) -> Path:
     """A `save_pretrained` folder of a random toy model."""
     from backend.sam.families.toy import ToyModel
 
@@ -93,12 +93,12 @@ def toy_folder(toy_file: Path, tmp_path: Path) -> Path:
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.3 * torch.randn(weight.shape))
-    model.save_pretrained(tmp_path / "toy")
-    return tmp_path / "toy"
+    model.save_pretrained(toy_file.parent / "weights")
+    return toy_file.parent / "weights"
 
 
-@pytest.fixture(params=["sam", "mobile-sam", "toy"])
-def base_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module", params=["sam", "mobile-sam", "toy"])
+def base_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A `save_pretrained` folder of each family."""
     if request.param == "sam":
         folder: Path = request.getfixturevalue("lively_dir")
@@ -107,11 +107,12 @@ def base_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         toy: Path = request.getfixturevalue("toy_folder")
         return toy
     model: MobileSamModel = request.getfixturevalue("random_mobile_sam")
-    model.save_pretrained(tmp_path / "mobile")
-    return tmp_path / "mobile"
+    mobile = tmp_path_factory.mktemp("mobile")
+    model.save_pretrained(mobile)
+    return mobile
 
 
-@pytest.fixture
-def base(base_folder: Path, tmp_path: Path) -> BaseModel:
+@pytest.fixture(scope="module")
+def base(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """A base of each family, float32 on the CPU."""
-    return load_base(str(base_folder), cache_dir=tmp_path / "cache", device="cpu", dtype="float32")
+    return load_base(str(base_folder), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")

@@ -28,12 +28,12 @@ def picture(width: int = 96, height: int = 60) -> Image.Image:
     return Image.effect_noise((width, height), 80).convert("RGB")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def embedding(base: BaseModel) -> Embedding:
     return encode(base, picture())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def predictor(base: BaseModel) -> Predictor:
     return Predictor(base, decoder_of(base, None), version="x")
 

@@ -1,5 +1,6 @@
 """A family is one file: nothing else names it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,8 @@ def test_a_folder_that_names_no_class_is_taken_for_sams_own(tmp_path: Path) -> N
 
 
 def test_a_sam_for_another_canvas_is_refused_with_both_sizes(toy_folder: Path, tmp_path: Path) -> None:
-    config = toy_folder / "config.json"
+    folder = shutil.copytree(toy_folder, tmp_path / "other")
+    config = folder / "config.json"
     config.write_text(config.read_text().replace("ToyModel", "SamModel"))
     with pytest.raises(BadWeights, match="is a SAM for 512 px; only 1024 px are supported"):
-        load_base(str(toy_folder), cache_dir=tmp_path, device="cpu", dtype="float32")
+        load_base(str(folder), cache_dir=tmp_path, device="cpu", dtype="float32")
