@@ -77,12 +77,28 @@ def fill_rectangle(  # noqa: PLR0913 - a rectangle has that many numbers, each b
     width_px: int,
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
     """Fill a rectangle turned clockwise (y points down) about its top left corner (x, y), as Label Studio turns it."""
+    corners_px = rectangle_corners(
+        x_px=x_px,
+        y_px=y_px,
+        rectangle_width_px=rectangle_width_px,
+        rectangle_height_px=rectangle_height_px,
+        rotation_deg=rotation_deg,
+    )
+    return fill_polygon(corners_px, height_px=height_px, width_px=width_px)
+
+
+def rectangle_corners(
+    *, x_px: float, y_px: float, rectangle_width_px: float, rectangle_height_px: float, rotation_deg: float = 0.0
+) -> Float[np.ndarray, "4 2"]:
+    """Return the corners (x, y) in px of a rectangle turned clockwise (y points down) about its corner (x, y).
+
+    The first is that corner. A side below 0 runs to the other side of it.
+    """
     turn = math.radians(math.fmod(rotation_deg, 360.0))
     along = rectangle_width_px * np.array([math.cos(turn), math.sin(turn)])
     down = rectangle_height_px * np.array([-math.sin(turn), math.cos(turn)])
     corner = np.array([x_px, y_px], np.float64)
-    corners = np.stack([corner, corner + along, corner + along + down, corner + down])
-    return fill_polygon(corners, height_px=height_px, width_px=width_px)
+    return np.stack([corner, corner + along, corner + along + down, corner + down])
 
 
 def _row(y_px: Float[np.ndarray, " n"], height_px: int) -> Int[np.ndarray, " n"]:

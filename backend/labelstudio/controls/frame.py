@@ -10,7 +10,7 @@ _SLACK_PERCENT = 1.0
 
 
 def place_px(value: Value, size: Size) -> tuple[float, float]:
-    """Return `x` and `y` in pixels, within the image: a rounding beyond its edge is cut off.
+    """Return the place of a click, `x` and `y`, in pixels within the image: a rounding beyond its edge is cut off.
 
     Raises:
         BadInput: a number that is not finite, or outside of the image.
@@ -18,26 +18,23 @@ def place_px(value: Value, size: Size) -> tuple[float, float]:
     return _percent(value, "x") * size.width_px / 100, _percent(value, "y") * size.height_px / 100
 
 
-def lengths_px(value: Value, across: str, down: str, *, size: Size, what: str) -> tuple[float, float]:
-    """Return two lengths in pixels, one along the image's width and one along its height.
+def scaled_px(value: Value, across: str, down: str, *, size: Size) -> tuple[float, float]:
+    """Return two numbers of a value, in per cent of the image's width and of its height, in pixels.
+
+    They may lie outside of the image. A length is in per cent of the side that it runs along at rotation 0, however far
+    it is turned, so on a tall image one of 600 % of the width may fit.
 
     Raises:
-        BadInput: a number that is not finite, 0 or less, or larger than the image.
+        BadInput: a number that is not finite.
     """
-    lengths = finite_number(value, across), finite_number(value, down)
-    if not all(0 < length <= 100 + _SLACK_PERCENT for length in lengths):
-        raise BadInput(
-            f"a {what} of {across} {lengths[0]:g} % and {down} {lengths[1]:g} % is empty or larger than the image; "
-            "draw it again"
-        )
-    return lengths[0] * size.width_px / 100, lengths[1] * size.height_px / 100
+    return finite_number(value, across) * size.width_px / 100, finite_number(value, down) * size.height_px / 100
 
 
 def box_in_image(box_xyxy: tuple[float, float, float, float], *, size: Size, what: str) -> Box:
     """Return the part of a box that lies in the image; all in pixels.
 
     Raises:
-        BadInput: no part does; `what`, such as "a rectangle", is what the error calls it.
+        BadInput: it has no area there; `what`, such as "a rectangle", is what the error calls it.
     """
     x0_px, y0_px, x1_px, y1_px = box_xyxy
     box = Box(
@@ -47,7 +44,7 @@ def box_in_image(box_xyxy: tuple[float, float, float, float], *, size: Size, wha
         _within(y1_px, size.height_px),
     )
     if box.x0_px >= box.x1_px or box.y0_px >= box.y1_px:
-        raise BadInput(f"{what} lies outside of the image; draw it again")
+        raise BadInput(f"{what} has no area in the image; draw it again")
     return box
 
 

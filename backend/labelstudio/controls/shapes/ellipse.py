@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from backend.labelstudio.controls.frame import box_in_image, lengths_px, place_px
+from backend.errors import BadInput
+from backend.labelstudio.controls.frame import box_in_image, scaled_px
 from backend.labelstudio.controls.shape import Pointing, Shape, Size, Value
 from backend.labelstudio.values import finite_number
 from backend.masks.fit import ellipse_of_mask, without_specks
@@ -15,11 +16,14 @@ from backend.masks.rasterize import fill_ellipse
 
 
 def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
+    center_x_px, center_y_px = scaled_px(value, "x", "y", size=size)
+    radius_x_px, radius_y_px = scaled_px(value, "radiusX", "radiusY", size=size)
     return fill_ellipse(
-        center_x_px=finite_number(value, "x") * size.width_px / 100,
-        center_y_px=finite_number(value, "y") * size.height_px / 100,
-        radius_x_px=finite_number(value, "radiusX") * size.width_px / 100,
-        radius_y_px=finite_number(value, "radiusY") * size.height_px / 100,
+        center_x_px=center_x_px,
+        center_y_px=center_y_px,
+        # A drag to the left or upwards may leave a radius below 0.
+        radius_x_px=abs(radius_x_px),
+        radius_y_px=abs(radius_y_px),
         rotation_deg=finite_number(value, "rotation", default=0.0),
         height_px=size.height_px,
         width_px=size.width_px,
@@ -29,11 +33,13 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
 def _point(value: Value, size: Size, *, is_foreground: bool) -> Pointing:
     """The box around it, and its inside: with both, masks of real objects are better than with the box alone."""
     del is_foreground  # a box is always about what is in it
-    x_px, y_px = place_px(value, size)
-    along_px, across_px = lengths_px(value, "radiusX", "radiusY", size=size, what="ellipse")
+    x_px, y_px = scaled_px(value, "x", "y", size=size)
+    along_px, across_px = scaled_px(value, "radiusX", "radiusY", size=size)
     turn = math.radians(math.fmod(finite_number(value, "rotation", default=0.0), 360.0))
     reach_x_px = math.hypot(along_px * math.cos(turn), across_px * math.sin(turn))
     reach_y_px = math.hypot(along_px * math.sin(turn), across_px * math.cos(turn))
+    if along_px == 0 or across_px == 0:
+        raise BadInput("an ellipse has a radius of 0; draw it again")
     hull = x_px - reach_x_px, y_px - reach_y_px, x_px + reach_x_px, y_px + reach_y_px
     return Pointing(box=box_in_image(hull, size=size, what="an ellipse"), has_outline=True)
 

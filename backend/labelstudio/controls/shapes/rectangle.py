@@ -5,42 +5,41 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+import shapely
+from jaxtyping import Bool, Float
 
-from backend.labelstudio.controls.frame import box_in_image, lengths_px, place_px
+from backend.labelstudio.controls.frame import box_in_image, scaled_px
 from backend.labelstudio.controls.shape import Pointing, Shape, Size, Value
 from backend.labelstudio.values import finite_number
 from backend.masks.bounds import find_bounds
 from backend.masks.fit import without_specks
-from backend.masks.rasterize import fill_rectangle
+from backend.masks.rasterize import fill_polygon, rectangle_corners
 
 
 def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
-    return fill_rectangle(
-        x_px=finite_number(value, "x") * size.width_px / 100,
-        y_px=finite_number(value, "y") * size.height_px / 100,
-        rectangle_width_px=finite_number(value, "width") * size.width_px / 100,
-        rectangle_height_px=finite_number(value, "height") * size.height_px / 100,
-        rotation_deg=finite_number(value, "rotation", default=0.0),
-        height_px=size.height_px,
-        width_px=size.width_px,
-    )
+    return fill_polygon(_corners_px(value, size), height_px=size.height_px, width_px=size.width_px)
 
 
 def _point(value: Value, size: Size, *, is_foreground: bool) -> Pointing:
-    """The box around it; of one that is turned its inside too, a first guess of the mask."""
+    """The box around what of it lies in the image; of one that is turned its inside too, a first guess of the mask."""
     del is_foreground  # a box is always about what is in it
-    x_px, y_px = place_px(value, size)
-    right_px, down_px = lengths_px(value, "width", "height", size=size, what="rectangle")
-    rotation_deg = math.fmod(finite_number(value, "rotation", default=0.0), 360.0)
-    turn = math.radians(rotation_deg)
-    corners = [
-        (x_px + a * math.cos(turn) - b * math.sin(turn), y_px + a * math.sin(turn) + b * math.cos(turn))
-        for a, b in ((0.0, 0.0), (right_px, 0.0), (0.0, down_px), (right_px, down_px))
-    ]
-    xs, ys = zip(*corners, strict=True)
-    box = box_in_image((min(xs), min(ys), max(xs), max(ys)), size=size, what="a rectangle")
-    return Pointing(box=box, has_outline=math.fmod(rotation_deg, 90.0) != 0)
+    inside = shapely.Polygon(_corners_px(value, size)).intersection(shapely.box(0, 0, size.width_px, size.height_px))
+    is_turned = math.fmod(finite_number(value, "rotation", default=0.0), 90.0) != 0
+    hull_xyxy = inside.bounds if inside.area else (0.0, 0.0, 0.0, 0.0)
+    return Pointing(box=box_in_image(hull_xyxy, size=size, what="a rectangle"), has_outline=is_turned)
+
+
+def _corners_px(value: Value, size: Size) -> Float[np.ndarray, "4 2"]:
+    """The corners (x, y) in order, wherever they lie; older versions of Label Studio left sides below 0."""
+    x_px, y_px = scaled_px(value, "x", "y", size=size)
+    width_px, height_px = scaled_px(value, "width", "height", size=size)
+    return rectangle_corners(
+        x_px=x_px,
+        y_px=y_px,
+        rectangle_width_px=width_px,
+        rectangle_height_px=height_px,
+        rotation_deg=finite_number(value, "rotation", default=0.0),
+    )
 
 
 def _write(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> Sequence[dict[str, Any]]:

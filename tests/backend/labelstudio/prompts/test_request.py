@@ -304,6 +304,47 @@ def test_a_box_is_ordered_and_inside_the_image_or_refused(
 
 
 @pytest.mark.parametrize(
+    ("region", "box"),
+    [
+        (rectangle(-3, 10, 13, 20), Box(0.0, 10.0, 20.0, 30.0)),
+        (rectangle(90, 10, 14, 20), Box(180.0, 10.0, 200.0, 30.0)),
+        (rectangle(10, 30, 20, -20), Box(20.0, 10.0, 60.0, 30.0)),
+        (rectangle(30, 10, -20, 20), Box(20.0, 10.0, 60.0, 30.0)),
+        (rectangle(-50, -50, 1e9, 1e9), Box(0.0, 0.0, 200.0, 100.0)),
+        (ellipse(x=-5), Box(0.0, 40.0, 10.0, 60.0)),
+        (ellipse(radiusX=-10, radiusY=-10), Box(80.0, 40.0, 120.0, 60.0)),
+    ],
+)
+def test_what_of_a_box_lies_in_the_image_is_the_prompt_whatever_side_it_was_drawn_from(
+    region: dict[str, Any], box: Box
+) -> None:
+    """Detectors write boxes beyond the edge, and old versions of Label Studio exported sides below 0."""
+    (labelled,) = prompts(region)
+    assert labelled.prompt.box == box
+
+
+def test_a_turned_rectangle_may_be_wider_than_the_image_is_as_on_a_tall_one() -> None:
+    """Its width is in per cent of the image's width also where it runs along the height (from the real editor)."""
+    bone = rectangle(29.74504249291785, 80.0, 599.1501416430596, 4.957507082152973, rotation=270)
+    (labelled,) = prompts(bone, height_px=1000, width_px=100)
+    box = labelled.prompt.box
+    assert box is not None
+    assert (box.x0_px, box.y0_px, box.x1_px, box.y1_px) == pytest.approx((29.75, 200.85, 79.32, 800.0), abs=0.01)
+
+
+def test_the_box_of_a_turned_rectangle_is_that_of_its_part_in_the_image() -> None:
+    """Its named corner lies at x = -30 %, and its upper end within the image."""
+    (labelled,) = prompts(rectangle(-30, 50, 120, 4, rotation=330), height_px=1000, width_px=100)
+    box = labelled.prompt.box
+    assert box is not None
+    assert box.x0_px == 0.0
+    # The upper side runs from (-30, 500) by 120 px at 30 degrees: it enters the image at x = 0.
+    assert box.y0_px == pytest.approx(500 - 120 * math.sin(math.radians(30)))
+    assert box.y1_px < 540
+    assert labelled.prompt.mask is not None
+
+
+@pytest.mark.parametrize(
     ("regions", "complaint"),
     [
         ([keypoint(-1e9, 5)], "outside of the image"),
@@ -314,15 +355,16 @@ def test_a_box_is_ordered_and_inside_the_image_or_refused(
         ([keypoint("5", 5)], "x is str, not a number"),
         ([keypoint(None, 5)], "x is NoneType"),
         ([keypoint(True, 5)], "x is bool"),
-        ([rectangle(10, 10, 0, 10)], "empty or larger"),
-        ([rectangle(10, 10, 10, -5)], "empty or larger"),
-        ([rectangle(10, 10, 1e9, 5)], "empty or larger"),
-        ([rectangle(100, 10, 5, 5)], "outside of the image"),
+        ([rectangle(10, 10, 0, 10)], "a rectangle has no area in the image"),
+        ([rectangle(10, 10, 10, 2e9)], "height is not a finite number"),
+        ([rectangle(100, 10, 5, 5)], "no area in the image"),
+        ([rectangle(0, 10, -5, 5)], "no area in the image"),
+        ([rectangle(-20, -20, 25, 25, rotation=45)], "no area in the image"),
         ([rectangle(10, 10, 5, 5, rotation=math.nan)], "rotation is not a finite number"),
         ([rectangle(10, 10, 5, 5, rotation="x")], "rotation is str"),
-        ([ellipse(radiusX=0)], "ellipse of radiusX 0 % and radiusY 10 % is empty or larger"),
-        ([ellipse(radiusY=1e9)], "empty or larger"),
-        ([ellipse(x=-50)], "outside of the image"),
+        ([ellipse(radiusX=0)], "an ellipse has a radius of 0"),
+        ([ellipse(radiusY=2e9)], "radiusY is not a finite number"),
+        ([ellipse(x=-50)], "an ellipse has no area in the image"),
         ([ellipse(rotation=math.inf)], "rotation is not a finite number"),
         (
             [drawn(np.zeros((100, 200), bool) | disc(radius_px=1.0), value={"rle": [1]})],
