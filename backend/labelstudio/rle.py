@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from backend.errors import BadInput
+from backend.labelstudio.alpha import mask_of_alpha
 
 _COUNT_BITS, _VALUE_BITS = 32, 8
 _RUN_BITS = (3, 4, 8, 16)
@@ -50,7 +51,7 @@ def encode_mask(mask: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]) -> lis
 
 
 def decode_mask(rle: object, *, height_px: int, width_px: int) -> Bool[np.ndarray, "{height_px} {width_px}"]:
-    """Decode `value.rle`; True where alpha > 127 (a brush edit antialiases its edge).
+    """Decode `value.rle` to the mask that its alpha shows (alpha.mask_of_alpha).
 
     Never allocates more than a few bytes a pixel of the stated size or a byte of the code: a code that claims another
     size is refused before anything is expanded.
@@ -64,7 +65,11 @@ def decode_mask(rle: object, *, height_px: int, width_px: int) -> Bool[np.ndarra
     values, ends = _values(code, symbols)
     # Value i is an alpha where i % 4 == 3, so the first n values hold n // 4 alphas.
     pixels = np.diff(ends // 4, prepend=0)
-    return np.repeat(values > 127, pixels).reshape(height_px, width_px)
+    alphas = values[pixels > 0]
+    if not ((alphas > 0) & (alphas < 128)).any():
+        # No faint value and no edge: nearly every mask, and many times faster.
+        return np.repeat(values > 127, pixels).reshape(height_px, width_px)
+    return mask_of_alpha(np.repeat(values, pixels).reshape(height_px, width_px))
 
 
 class _Symbols(NamedTuple):

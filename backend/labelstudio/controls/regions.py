@@ -92,8 +92,8 @@ class Region:
         """Return its mask over the upright image of `size`; it may be empty.
 
         Raises:
-            UnusableRegion: another kind (keypoints are prompts), a size that is not the image's, a rotated canvas, or
-                values that cannot be read.
+            UnusableRegion: another kind (keypoints are prompts), drawn on an image of another shape, or of another size
+                where the values are pixels, or values that cannot be read.
         """
         if not isinstance(self.json.get("value"), Mapping):
             raise UnusableRegion("it has no value")
@@ -101,7 +101,7 @@ class Region:
             raise UnusableRegion("a rectangle is a box, not a mask")
         if self.shape is None or self.shape.read is None:
             raise UnusableRegion(f"a region of type {self.kind[:40]} is no mask")
-        _check_frame(self.json, size)
+        _check_frame(self.json, size, is_scalable=self.shape.is_scalable)
         try:
             return self.shape.read(self.value, size)
         except UnusableRegion:
@@ -173,13 +173,21 @@ def mask_of_region(
     return region_of(region).mask(Size(height_px, width_px), rectangles_are_masks=rectangles_are_masks)
 
 
-def _check_frame(region: Mapping[str, Any], size: Size) -> None:
-    """A wrong size scrambles a brush mask; a size from before EXIF rotation turns it."""
-    drawn_on = region.get("original_width"), region.get("original_height")
-    if drawn_on not in ((None, None), (size.width_px, size.height_px)):
-        shown = "x".join(str(side)[:12] if isinstance(side, int | float) else type(side).__name__ for side in drawn_on)
-        raise UnusableRegion(
-            f"it was drawn on {shown} pixels, and the upright image has {size.width_px}x{size.height_px}"
-        )
-    if region.get("image_rotation") not in (None, 0):
-        raise UnusableRegion("it was drawn on a canvas that the annotator had rotated")
+def _check_frame(region: Mapping[str, Any], size: Size, *, is_scalable: bool) -> None:
+    """A wrong size scrambles a mask of pixels; a wrong shape, such as one from before EXIF rotation, turns all others.
+
+    Per cent fit the image in any size. `image_rotation` says how the annotator had turned the view, and nothing of the
+    values: Label Studio leaves them in the frame of the unturned image (measured in 1.23.2).
+    """
+    width, height = region.get("original_width"), region.get("original_height")
+    if (width, height) in ((None, None), (size.width_px, size.height_px)):
+        return
+    if is_scalable and isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
+        # Either size may be a rounding of the other's, by half a pixel a side.
+        slack = max(size.width_px + size.height_px, width + height) / 2
+        if abs(width * size.height_px - height * size.width_px) <= slack:
+            return
+    shown = "x".join(
+        str(side)[:12] if isinstance(side, int | float) else type(side).__name__ for side in (width, height)
+    )
+    raise UnusableRegion(f"it was drawn on {shown} pixels, and the upright image has {size.width_px}x{size.height_px}")

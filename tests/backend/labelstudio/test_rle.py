@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from backend.errors import BadInput
+from backend.labelstudio.alpha import mask_of_alpha
 from backend.labelstudio.rle import decode_mask, encode_mask
 
 with contextlib.redirect_stdout(io.StringIO()):
@@ -50,10 +51,10 @@ def test_antialiased_alpha_is_encoded_as_the_sdk_does_and_comes_back_from_it(alp
 
 
 @given(rgba=arrays.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(4))))
-def test_antialiased_alpha_of_the_sdk_is_cut_above_127(rgba: np.ndarray) -> None:
+def test_any_alpha_of_the_sdk_is_the_mask_that_it_shows(rgba: np.ndarray) -> None:
     rle = brush.encode_rle(rgba.ravel())
     height, width, _ = rgba.shape
-    assert np.array_equal(decode_mask(rle, height_px=height, width_px=width), rgba[..., 3] > 127)
+    assert np.array_equal(decode_mask(rle, height_px=height, width_px=width), mask_of_alpha(rgba[..., 3]))
 
 
 @pytest.mark.parametrize("fill", [False, True])

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from backend.errors import UnusableRegion
+from backend.labelstudio.alpha import mask_of_alpha
 from backend.labelstudio.controls.shape import Shape, Size, Value
 
 _DATA_URL = "data:image/png;base64,"
@@ -32,7 +33,7 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
                 raise UnusableRegion(f"its bitmask has {png.width}x{png.height} pixels, not {width_px}x{height_px}")
             if not png.has_transparency_data:
                 raise UnusableRegion("its bitmask has no transparency, and the mask is what is opaque")
-            return np.asarray(png.convert("RGBA").getchannel("A")) > 127
+            return mask_of_alpha(np.asarray(png.convert("RGBA").getchannel("A")))
     except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
         raise UnusableRegion("its bitmask is not a PNG that can be read") from fault
 

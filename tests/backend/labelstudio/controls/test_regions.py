@@ -84,7 +84,7 @@ def test_an_ellipse_as_wide_as_the_image_covers_about_pi_quarters() -> None:
 def test_a_bitmask_is_the_alpha_of_its_png() -> None:
     drawn = np.random.default_rng(1).random((12, 16)) > 0.5
     rgba = np.zeros((12, 16, 4), np.uint8)
-    rgba[..., 3] = np.where(drawn, 255, 100)
+    rgba[..., 3] = np.where(drawn, 255, 0)
     assert np.array_equal(mask(region("bitmasklabels", {"imageDataURL": data_url(Image.fromarray(rgba))})), drawn)
 
 
@@ -99,6 +99,24 @@ def test_a_rectangle_is_a_mask_only_when_asked() -> None:
         mask(box)
 
 
+def test_what_was_drawn_in_a_turned_view_is_read_as_it_stands() -> None:
+    """Label Studio 1.23.2 writes `image_rotation` on every region, and leaves values in the unturned frame."""
+    drawn = np.random.default_rng(3).random((12, 16)) > 0.5
+    ours = brush_region(drawn, control=Control("brush", "b", "i"), label=None, score=1.0, model_version="v")
+    assert np.array_equal(mask(ours | {"image_rotation": 90}), drawn)
+    square = {"points": [[25, 0], [75, 0], [75, 50], [25, 50]]}
+    turned, unturned = (region("polygon", square, image_rotation=turn) for turn in (270, 0))
+    assert np.array_equal(mask(turned), mask(unturned))
+
+
+@pytest.mark.parametrize("size", [(8, 6), (32, 24), (1600, 1200), (5, 4), (1601, 1200)])
+def test_per_cent_fit_an_image_that_was_resized_since(size: tuple[int, int]) -> None:
+    width, height = size
+    frame = {"original_width": width, "original_height": height}
+    assert np.array_equal(mask(region("ellipse", ROUND, **frame)), mask(region("ellipse", ROUND)))
+
+
+ROUND = {"x": 50, "y": 50, "radiusX": 30, "radiusY": 20, "rotation": 0}
 POLYGON = {"points": [[0, 0], [9, 0], [9, 9]]}
 BITMASK = "data:image/png;base64,"
 
@@ -113,7 +131,10 @@ BITMASK = "data:image/png;base64,"
         (region("x" * 9999, {}), "type x{40} is no mask"),
         (region("polygonlabels", POLYGON, original_width=12, original_height=16), "12x16 pixels, and .* has 16x12"),
         (region("polygonlabels", POLYGON, original_width="16"), "drawn on strx12"),
-        (region("polygonlabels", POLYGON, image_rotation=90), "rotated"),
+        (region("ellipse", ROUND, original_width=20, original_height=12), "drawn on 20x12"),
+        (region("ellipse", ROUND, original_width=0, original_height=0), "drawn on 0x0"),
+        (region("bitmask", {"imageDataURL": ""}, original_width=32, original_height=24), "drawn on 32x24"),
+        (region("brushlabels", {"rle": []}, original_width=8, original_height=6), "drawn on 8x6"),
         (region("polygonlabels", POLYGON | {"closed": False}), "not closed"),
         (region("polygonlabels", {"points": [[0, 0], [9, 9]]}), "3 to 100000 points"),
         (region("polygonlabels", {"points": [[0, 0]] * 100_001}), "3 to 100000 points"),
