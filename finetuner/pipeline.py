@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backend.errors import BadCheckpoint, ChampionMoved, NotFound, SettingsError
+from backend.errors import BadCheckpoint, ChampionMoved, NotFound
 from backend.images.source import ImageSource
-from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.labelstudio.label_config import parse_label_config
 from backend.registry.checkpoint import read_manifest
 from backend.registry.opening import open_registry
@@ -52,7 +52,8 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
         NothingToLearn: too few usable images.
         SamloopError: Label Studio, the base model or the registry fail; whatever `fence` raises.
     """
-    label_studio, registry = _label_studio(settings), open_registry(settings.registry.model_dir)
+    label_studio = label_studio_of(settings, where="where the worker runs")
+    registry = open_registry(settings.registry.model_dir)
     progress("pulling", project=project_id)
     context = TrainingContext.open(
         settings, config=config_of(settings), progress=progress, unfinished_in=registry.state_dir.unfinished
@@ -67,15 +68,6 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
     )
     candidate.published()
     return _promote(project_id, manifest.version, candidate, registry=registry, champion=champion, fence=fence)
-
-
-def _label_studio(settings: Settings) -> LabelStudio:
-    if not settings.label_studio.url or not settings.label_studio.api_key:
-        raise SettingsError(
-            "LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set where the worker runs, and a training pulls its "
-            "annotations from there: set both and start the worker again"
-        )
-    return LabelStudio(settings.label_studio.url, settings.label_studio.api_key)
 
 
 def _samples(

@@ -8,7 +8,8 @@ from typing import Any
 
 from rq import Retry
 
-from backend.errors import SettingsError, Unavailable
+from backend.errors import Unavailable
+from backend.labelstudio.api.client import address_and_key
 from backend.labelstudio.api.predictions import PredictionStore
 from backend.refresh.client import BackendClient
 from backend.refresh.walk import Refresh, Rules
@@ -62,12 +63,8 @@ def rules_of(settings: Settings, registry: Registry, project_id: int) -> Rules:
 
 
 def _store(settings: Settings, project_id: int) -> PredictionStore:
-    if not settings.label_studio.url or not settings.label_studio.api_key:
-        raise SettingsError(
-            "LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set where the worker runs, and a refresh pushes its "
-            "predictions there: set both and start the worker again"
-        )
-    return PredictionStore(settings.label_studio.url, settings.label_studio.api_key, project_id=project_id)
+    url, key = address_and_key(settings, where="where the worker runs")
+    return PredictionStore(url, key, project_id=project_id)
 
 
 def _check_of(assignment: Assignment) -> Callable[[], None]:

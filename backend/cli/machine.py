@@ -79,14 +79,10 @@ def _settings() -> str:
 
 
 def _label_studio(settings: Settings) -> str:
-    from backend.labelstudio.api.client import LabelStudio
+    from backend.labelstudio.api.client import label_studio_of
 
-    if not settings.label_studio.url or not settings.label_studio.api_key:
-        raise Unavailable(
-            "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set: trainings pull annotations with them"
-        )
-    user = LabelStudio(settings.label_studio.url, settings.label_studio.api_key).whoami()
-    return f"{settings.label_studio.url} knows us as {user}"
+    client = label_studio_of(settings)
+    return f"{client.url} knows us as {client.whoami()}"
 
 
 def _queue(settings: Settings) -> str:

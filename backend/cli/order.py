@@ -8,9 +8,9 @@ import numpy as np
 import typer
 
 from backend.cli.console import ProjectOption, err, out, settings_and_logging
-from backend.cli.project import SCORES_TAB, UNTOUCHED, label_studio
+from backend.cli.project import SCORES_TAB, UNTOUCHED
 from backend.errors import BadInput, SamloopError
-from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.labelstudio.api.predictions import PredictionStore, TaskState
 from backend.review.label_order import ENOUGH, at_random, diverse, mixed
 from backend.settings import Settings
@@ -32,7 +32,7 @@ def order(
     drawn at random, so that the images held out stay unbiased.
     """
     settings = settings_and_logging()
-    client = label_studio(settings)
+    client = label_studio_of(settings)
     store = PredictionStore(client.url, str(settings.label_studio.api_key), project_id=project)
     listed = list(islice(_untouched(store), _MOST_LISTED))
     if not listed:
@@ -47,7 +47,7 @@ def order(
     drawn = at_random((each.task_id for each in listed), project_id=project, count=tasks)
     chosen = mixed(first, drawn, count=tasks)
     filters = [{"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": each} for each in chosen]
-    tab = client.save_view(project, NEXT_TAB, ordering=["tasks:id"], filters=filters, conjunction="or")
+    tab = client.tabs.save(project, NEXT_TAB, ordering=["tasks:id"], filters=filters, conjunction="or")
     out.print(f'tab "{NEXT_TAB}" holds {len(chosen)} task(s), every tenth drawn at random:', soft_wrap=True)
     out.print(f"{client.public_url}/projects/{project}/data?tab={tab}", soft_wrap=True)
     out.print('"Label Tasks As Displayed" goes through it; run this again when it is done', soft_wrap=True)
@@ -70,7 +70,7 @@ def _uncertain(client: LabelStudio, store: PredictionStore, listed: list[TaskSta
             f"live backend. Store and show some: `samloop refresh --project {store.project_id}` (with SAMLOOP_FLIP)"
         )
     client.update_project(store.project_id, sampling="Uncertainty sampling")
-    client.save_view(
+    client.tabs.save(
         store.project_id,
         SCORES_TAB,
         ordering=["tasks:predictions_score"],

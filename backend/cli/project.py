@@ -5,10 +5,8 @@ from typing import Annotated
 import typer
 
 from backend.cli.console import ProjectOption, out, settings_and_logging
-from backend.errors import SettingsError
-from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.labelstudio.description import with_review_link
-from backend.settings import Settings
 
 SCORES_TAB = "samloop: lowest scores first"
 UNTOUCHED = (
@@ -29,10 +27,10 @@ def connect(
     page in the project's description.
     """
     settings = settings_and_logging()
-    client = label_studio(settings)
+    client = label_studio_of(settings)
     user, password = settings.backend.basic_auth_user, settings.backend.basic_auth_pass
     url = (url or settings.backend.url).rstrip("/")
-    backend = client.connect_backend(
+    backend = client.backends.connect(
         project, url=url, title="samloop", basic_auth=(user, password) if user and password else None
     )
     out.print(f"project {project} predicts with {url} (model {backend}): open a task and switch on Auto-Annotation")
@@ -43,7 +41,7 @@ def connect(
 
 def show_analysts(client: LabelStudio, project_id: int, *, review_url: str) -> None:
     """Make the tab of untouched tasks by score, and name the review page in the description; safe to repeat."""
-    client.save_view(
+    client.tabs.save(
         project_id,
         SCORES_TAB,
         ordering=["tasks:predictions_score"],
@@ -54,19 +52,3 @@ def show_analysts(client: LabelStudio, project_id: int, *, review_url: str) -> N
     after = with_review_link(before, review_url)
     if after != before:
         client.update_project(project_id, description=after)
-
-
-def label_studio(settings: Settings) -> LabelStudio:
-    """The Label Studio that the environment names.
-
-    Raises:
-        SettingsError: it names none, or no key.
-    """
-    if not settings.label_studio.url or not settings.label_studio.api_key:
-        raise SettingsError(
-            "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY must both be set "
-            "(Label Studio shows the key under Account & Settings -> Access Token)"
-        )
-    return LabelStudio(
-        settings.label_studio.url, settings.label_studio.api_key, public_url=settings.label_studio.public_url
-    )

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from backend.cli.console import ProjectOption, err, out, settings_and_logging
-from backend.cli.project import label_studio
 from backend.errors import NotFound, Unavailable
 from backend.images.source import ImageSource
-from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.labelstudio.label_config import parse_label_config
 from backend.settings import Settings
 
@@ -26,7 +25,7 @@ _SHOWN = 5
 def warm(project: ProjectOption) -> None:
     """Encode every image of a project ahead, so that no first click waits; safe to stop and repeat."""
     settings = settings_and_logging()
-    client = label_studio(settings)
+    client = label_studio_of(settings)
     described = client.project(project)
     total, fitting = int(described.get("task_number") or 0), _fitting(settings)
     results = _results(client, described, settings=settings, most=fitting)

@@ -11,7 +11,7 @@ from backend.errors import BadInput, ForbiddenUrl, NotFound, RedirectedElsewhere
 from backend.images.local_files import PATH as LOCAL_FILES
 from backend.images.local_files import read_file, relative_path
 from backend.images.picture import open_image
-from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.client import NAME_LABEL_STUDIO, LabelStudio
 from backend.net.download import download
 from backend.net.url_policy import LONGEST_URL, Resolver, check, check_path, resolve, same_origin
 from backend.settings import Settings
@@ -106,10 +106,7 @@ class ImageSource:
             if self._roots:
                 return read_file(relative, roots=self._roots, max_bytes=self._max_bytes)
         if self._label_studio is None:
-            raise BadInput(
-                f"{parts.path[:80]!r} is in Label Studio, and which one is not known: "
-                "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
-            )
+            raise BadInput(f"{parts.path[:80]!r} is in Label Studio, and which one is not known: {NAME_LABEL_STUDIO}")
         below = parts.path.removeprefix(urlsplit(self._label_studio.url).path)
         if not _LABEL_STUDIO_PATHS.match(below):
             raise ForbiddenUrl(f"{parts.path[:80]!r} is no place where Label Studio keeps images")

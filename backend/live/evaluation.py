@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from backend.errors import NotFound, SamloopError, Unavailable
 from backend.files.durable import make_inside
 from backend.ids import find_project_id
+from backend.labelstudio.api.client import NAME_LABEL_STUDIO
 from backend.labelstudio.controls.regions import region_of
 from backend.labelstudio.webhook import AnnotationChange
 from backend.live.comparing import Given, compare, given_by_prediction, region_ids, version_of
@@ -240,9 +241,7 @@ class LiveEvaluation:
     def _task(self, project_id: int, task_id: int) -> Mapping[str, Any]:
         studio = self._label_studio(project_id)
         if studio is None:
-            raise Unavailable(
-                f"the Label Studio of project {project_id} is not known: set LABEL_STUDIO_URL and _API_KEY"
-            )
+            raise Unavailable(f"the Label Studio of project {project_id} is not known: {NAME_LABEL_STUDIO}")
         try:
             return studio.task(task_id)
         except NotFound:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from backend.errors import BadInput, NotFound
-from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.client import NAME_LABEL_STUDIO, LabelStudio
 
 TAB = "samloop: label again"
 _MOST = 500  # filters of one tab; Label Studio makes one query of them all
@@ -35,7 +35,7 @@ def send_to_labelling(label_studio: LabelStudio | None, project_id: int, task_id
     if len(ids) > _MOST:
         raise BadInput(f"{len(ids)} tasks are too many for one tab, {_MOST} the most: take some flags back")
     if label_studio is None:
-        raise BadInput("which Label Studio is not known: set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY")
+        raise BadInput(f"which Label Studio is not known: {NAME_LABEL_STUDIO}")
     filters = [{"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": each} for each in ids]
-    view = label_studio.save_view(project_id, TAB, ordering=["tasks:id"], filters=filters, conjunction="or")
+    view = label_studio.tabs.save(project_id, TAB, ordering=["tasks:id"], filters=filters, conjunction="or")
     return f"{label_studio.public_url}/projects/{project_id}/data?tab={view}"

@@ -130,7 +130,7 @@ class Prewarm:
         self._embed(opened.image, project_id=opened.project_id)
         if opened.label_studio is None or not self._wait_for_clicks(opened):
             return
-        upcoming = opened.label_studio.upcoming_tasks(opened.project_id, after=opened.task_id, limit=self._ahead)
+        upcoming = opened.label_studio.tabs.upcoming(opened.project_id, after=opened.task_id, limit=self._ahead)
         for task in upcoming:
             if not self._wait_for_clicks(opened):
                 return

@@ -17,6 +17,7 @@ import requests
 from benchmarks.pages import say
 from fakes.label_studio import FakeLabelStudio
 from fakes.serving import served
+from fakes.studio_setup import StudioSetup
 
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
@@ -68,7 +69,7 @@ def site(nuclei: Path, folder: Path, *, epochs: int, objects: int = 0) -> Iterat
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FakeLabelStudio() as studio:
-        client = LabelStudio(studio.url, studio.token)
+        client = StudioSetup(studio.url, studio.token)
         settings = replace(
             Settings.from_env(),
             label_studio_url=studio.url,
@@ -158,7 +159,7 @@ def _many(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path, objects: i
 
 def _annotate_with(client: LabelStudio, url: str, tasks: Sequence[dict[str, Any]]) -> None:
     """Box every object in Label Studio's editor, mend the masks that came back where they are poor, and submit."""
-    backend_id = client.connect_backend(1, url=url, title="samloop")
+    backend_id = client.backends.connect(1, url=url, title="samloop")
     live = lambda: requests.get(f"{url}/projects/1/status", timeout=30).json()["live"] or {}  # noqa: E731
     if live():
         return
@@ -167,7 +168,9 @@ def _annotate_with(client: LabelStudio, url: str, tasks: Sequence[dict[str, Any]
         for region in task["annotations"][0]["result"]:
             height_px, width_px = region["original_height"], region["original_width"]
             human = mask_of_region(region, height_px=height_px, width_px=width_px)
-            (found,) = client.interactive(backend_id, task["id"], {"result": [_boxed(region, human)]})["result"]
+            (found,) = client.backends.interactive(backend_id, task["id"], {"result": [_boxed(region, human)]})[
+                "result"
+            ]
             ours = mask_of_region(found, height_px=height_px, width_px=width_px)
             keeps = iou(ours, human) >= _LEFT_AS_IT_IS
             submitted.append(found if keeps else found | {"value": region["value"]})

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fakes.label_studio import FakeLabelStudio
+from fakes.studio_setup import StudioSetup
 
 from backend.labelstudio.api.client import LabelStudio
 
@@ -20,4 +21,4 @@ def studio(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 def client(studio: Any) -> LabelStudio:
-    return LabelStudio(studio.url, studio.token)
+    return StudioSetup(studio.url, studio.token)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fakes.ml_backend import ml_backend
 from fakes.regions import brush_region, control_of
+from fakes.studio_setup import StudioSetup
 from PIL import Image
 from support.waiting import wait_until
 
@@ -58,13 +59,13 @@ def png(side_px: int = 8) -> bytes:
 
 def test_either_kind_of_key_is_accepted_and_names_its_owner(studio: Studio) -> None:
     for key in (studio.token, studio.personal_access_token()):
-        assert "@" in LabelStudio(studio.url, key).whoami()
+        assert "@" in StudioSetup(studio.url, key).whoami()
 
 
 @pytest.mark.parametrize("key", ["0" * 40, "eyJhbGciOiJIUzI1NiJ9.e30.bm8"])
 def test_a_wrong_key_is_refused_with_the_next_step(studio: Studio, key: str) -> None:
     with pytest.raises(NotAuthorized, match="LABEL_STUDIO_API_KEY is not accepted"):
-        LabelStudio(studio.url, key).whoami()
+        StudioSetup(studio.url, key).whoami()
 
 
 def test_a_project_comes_back_with_its_label_config(client: LabelStudio, project_id: int) -> None:
@@ -82,13 +83,13 @@ def test_upcoming_tasks_are_those_that_the_label_stream_brings_next(client: Labe
         client.create_annotation(done, [])
 
     def upcoming(after: int, limit: int) -> list[int]:
-        return [task["id"] for task in client.upcoming_tasks(project_id, after=after, limit=limit)]
+        return [task["id"] for task in client.tabs.upcoming(project_id, after=after, limit=limit)]
 
     assert upcoming(ids[2], 3) == [ids[3], ids[5], ids[6]]
     assert upcoming(ids[6], 3) == [ids[7], ids[1], ids[2]], "after the last one the stream begins anew"
-    assert client.upcoming_tasks(project_id, after=ids[2], limit=1)[0]["data"]["image"]
+    assert client.tabs.upcoming(project_id, after=ids[2], limit=1)[0]["data"]["image"]
     with pytest.raises(NotFound, match="/api/projects/999999/"):
-        client.upcoming_tasks(999_999, after=0, limit=1)
+        client.tabs.upcoming(999_999, after=0, limit=1)
 
 
 def test_with_uncertainty_sampling_the_lowest_scores_come_next(client: LabelStudio, project_id: int) -> None:
@@ -98,13 +99,13 @@ def test_with_uncertainty_sampling_the_lowest_scores_come_next(client: LabelStud
         client.create_prediction(task_id, result=[], score=score, model_version="v1")
     client.update_project(project_id, sampling="Uncertainty sampling", model_version="v1")
 
-    found = [task["id"] for task in client.upcoming_tasks(project_id, after=ids[2], limit=3)]
+    found = [task["id"] for task in client.tabs.upcoming(project_id, after=ids[2], limit=3)]
 
     assert found == [ids[1], ids[3], ids[0]]
 
 
 def test_uploads_become_tasks_in_pages_and_their_bytes_need_the_key(studio: Studio, project_id: int) -> None:
-    client = LabelStudio(studio.url, studio.personal_access_token())
+    client = StudioSetup(studio.url, studio.personal_access_token())
     assert client.import_images(project_id, {f"{number}.png": png(number + 1) for number in range(7)}) == 7
     assert client.project(project_id)["task_number"] == 7
     for page_size in (1, 3, 7, 100):
@@ -116,7 +117,7 @@ def test_uploads_become_tasks_in_pages_and_their_bytes_need_the_key(studio: Stud
     assert source.fetch(path) == source.fetch(studio.url + path)
     assert {source.fetch(task["data"]["image"]) for task in tasks} == {png(number + 1) for number in range(7)}
     with pytest.raises(NotAuthorized, match="/data/upload/"):
-        LabelStudio(studio.url, "0" * 40).get_bytes(path, max_bytes=10**6, deadline_s=5.0)
+        StudioSetup(studio.url, "0" * 40).get_bytes(path, max_bytes=10**6, deadline_s=5.0)
     with pytest.raises(BadInput, match="more than 10 bytes"):
         client.get_bytes(path, max_bytes=10, deadline_s=5.0)
 
@@ -189,12 +190,12 @@ def test_connecting_twice_gives_one_backend_and_one_webhook_with_credentials(
     client: LabelStudio, project_id: int
 ) -> None:
     with ml_backend() as (url, calls):
-        first = client.connect_backend(project_id, url=url, title="samloop", basic_auth=("user", "pässword"))
-        again = client.connect_backend(project_id, url=url + "/", title="samloop", basic_auth=("user", "pässword"))
+        first = client.backends.connect(project_id, url=url, title="samloop", basic_auth=("user", "pässword"))
+        again = client.backends.connect(project_id, url=url + "/", title="samloop", basic_auth=("user", "pässword"))
         assert first == again
-        (known,) = client.backends(project_id)
+        (known,) = client.backends.all(project_id)
         assert (known["url"], known["is_interactive"], known["model_version"]) == (url, True, "stub-v1")
-        (webhook,) = client.webhooks(project_id)
+        (webhook,) = client.backends.webhooks(project_id)
         assert webhook["url"] == f"{url}/webhook"
         assert webhook["headers"] == {"Authorization": "Basic dXNlcjpww6Rzc3dvcmQ="}
         assert {path for path, *_ in calls} >= {"/health", "/setup"}
@@ -202,25 +203,25 @@ def test_connecting_twice_gives_one_backend_and_one_webhook_with_credentials(
 
 def test_connecting_without_credentials_takes_old_ones_away(client: LabelStudio, project_id: int) -> None:
     with ml_backend() as (url, _):
-        client.connect_backend(project_id, url=url, title="samloop", basic_auth=("u", "p"))
-        client.connect_backend(project_id, url=url, title="samloop")
-        (webhook,) = client.webhooks(project_id)
+        client.backends.connect(project_id, url=url, title="samloop", basic_auth=("u", "p"))
+        client.backends.connect(project_id, url=url, title="samloop")
+        (webhook,) = client.backends.webhooks(project_id)
         assert webhook["headers"] == {}
 
 
 def test_a_backend_that_is_away_cannot_be_connected(client: LabelStudio, project_id: int) -> None:
     with pytest.raises(BadInput, match="Can't connect to ML backend"):
-        client.connect_backend(project_id, url="http://127.0.0.1:9", title="samloop")
-    assert client.backends(project_id) == []
+        client.backends.connect(project_id, url="http://127.0.0.1:9", title="samloop")
+    assert client.backends.all(project_id) == []
 
 
 def test_an_annotation_reaches_the_webhook_and_training_the_backend(client: LabelStudio, project_id: int) -> None:
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
     (task,) = client.tasks(project_id)
     with ml_backend() as (url, calls):
-        backend_id = client.connect_backend(project_id, url=url, title="samloop", basic_auth=("u", "p"))
+        backend_id = client.backends.connect(project_id, url=url, title="samloop", basic_auth=("u", "p"))
         client.create_annotation(task["id"], [])
-        client.start_training(backend_id)
+        client.backends.start_training(backend_id)
         events = [(body, headers) for path, headers, body in calls if path == "/webhook"]
     assert any(b'"ANNOTATION_CREATED"' in body for body, _ in events)
     assert any(b'"START_TRAINING"' in body for body, _ in events)
@@ -231,8 +232,8 @@ def test_an_interactive_request_returns_the_backends_prediction(client: LabelStu
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
     (task,) = client.tasks(project_id)
     with ml_backend() as (url, calls):
-        backend_id = client.connect_backend(project_id, url=url, title="samloop")
-        found = client.interactive(backend_id, task["id"], {"result": []})
+        backend_id = client.backends.connect(project_id, url=url, title="samloop")
+        found = client.backends.interactive(backend_id, task["id"], {"result": []})
         assert found["model_version"] == "stub-v1"
         assert any(path == "/predict" and b'"context": {"result": []}' in body for path, _, body in calls)
 
@@ -241,15 +242,15 @@ def test_an_interactive_failure_is_told_although_label_studio_answers_200(client
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
     (task,) = client.tasks(project_id)
     with ml_backend(predict_status=500) as (url, _):
-        backend_id = client.connect_backend(project_id, url=url, title="samloop")
+        backend_id = client.backends.connect(project_id, url=url, title="samloop")
         with pytest.raises(Upstream, match="the backend gave no prediction"):
-            client.interactive(backend_id, task["id"], {"result": []})
+            client.backends.interactive(backend_id, task["id"], {"result": []})
 
 
 def test_retrieving_predictions_stores_them_with_their_version(client: LabelStudio, project_id: int) -> None:
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
     with ml_backend() as (url, _):
-        client.connect_backend(project_id, url=url, title="samloop")
+        client.backends.connect(project_id, url=url, title="samloop")
         client.retrieve_predictions(project_id)
         assert [each["model_version"] for each in client.predictions(project_id=project_id)] == ["stub-v1"]
 
@@ -261,7 +262,7 @@ def test_a_task_answered_with_an_empty_list_is_asked_for_again_and_with_an_empty
     """Why a batch that is out of time answers []: see backend.serving.batches."""
     client.import_tasks(project_id, [{"data": {"image": "http://127.0.0.1:9/x.png"}}])
     with ml_backend(result=answer) as (url, calls):
-        client.connect_backend(project_id, url=url, title="samloop")
+        client.backends.connect(project_id, url=url, title="samloop")
         for _ in range(2):
             client.retrieve_predictions(project_id)
         assert len(client.predictions(project_id=project_id)) == 2 - asked
@@ -273,11 +274,11 @@ NOT_ANNOTATED = {"filter": "filter:tasks:total_annotations", "operator": "equal"
 
 def test_a_tab_is_made_once_and_changed_when_it_is_saved_again(client: LabelStudio, project_id: int) -> None:
     order, columns = ["tasks:predictions_score"], ["predictions_score", "predictions_model_versions"]
-    made = client.save_view(project_id, "Least certain", ordering=order, filters=[NOT_ANNOTATED], shown=columns)
-    other = client.save_view(project_id, "Newest", ordering=["-tasks:id"])
-    assert client.save_view(project_id, "Least certain", ordering=["-tasks:predictions_score"]) == made != other
+    made = client.tabs.save(project_id, "Least certain", ordering=order, filters=[NOT_ANNOTATED], shown=columns)
+    other = client.tabs.save(project_id, "Newest", ordering=["-tasks:id"])
+    assert client.tabs.save(project_id, "Least certain", ordering=["-tasks:predictions_score"]) == made != other
 
-    tabs = {each["data"]["title"]: each for each in client.views(project_id)}
+    tabs = {each["data"]["title"]: each for each in client.tabs.all(project_id)}
 
     assert list(tabs) == ["Default", "Least certain", "Newest"], "the editor makes no Default beside tabs of others"
     assert tabs["Least certain"]["id"] == made
@@ -291,14 +292,14 @@ def test_a_tab_is_made_once_and_changed_when_it_is_saved_again(client: LabelStud
 
 def test_a_tabs_order_and_filter_are_those_that_the_data_manager_applies(client: LabelStudio, project_id: int) -> None:
     """As the data manager does it: the tab's own order and filter, asked for as a query."""
-    client.save_view(project_id, "Least certain", ordering=["tasks:predictions_score"], filters=[NOT_ANNOTATED])
+    client.tabs.save(project_id, "Least certain", ordering=["tasks:predictions_score"], filters=[NOT_ANNOTATED])
     client.import_tasks(project_id, [{"data": {"image": f"/data/upload/{number}.png"}} for number in range(3)])
     ids = sorted(task["id"] for task in client.tasks(project_id))
     for task_id, score in zip(ids, (0.9, 0.2, 0.5), strict=True):
         client.create_prediction(task_id, result=[], score=score, model_version="v1")
     client.create_annotation(ids[2], [])
     client.update_project(project_id, model_version="v1")  # the score is that of the version which the project names
-    (tab,) = [each["data"] for each in client.views(project_id) if each["data"]["title"] == "Least certain"]
+    (tab,) = [each["data"] for each in client.tabs.all(project_id) if each["data"]["title"] == "Least certain"]
     query = json.dumps({"filters": tab["filters"], "ordering": tab["ordering"]})
 
     found = client._session.get("/api/tasks", project=project_id, query=query)
@@ -312,7 +313,7 @@ def test_a_tab_may_hold_just_the_tasks_that_somebody_chose(client: LabelStudio, 
     client.create_annotation(ids[3], [])
     url = send_to_labelling(client, project_id, [str(ids[3]), str(ids[1])])
     assert send_to_labelling(client, project_id, [str(ids[3]), str(ids[1])]) == url, "the same tab once more"
-    (tab,) = [each for each in client.views(project_id) if each["data"]["title"] == TAB]
+    (tab,) = [each for each in client.tabs.all(project_id) if each["data"]["title"] == TAB]
     assert url == f"{client.url}/projects/{project_id}/data?tab={tab['id']}"
     query = json.dumps({"filters": tab["data"]["filters"], "ordering": tab["data"]["ordering"]})
 
@@ -323,7 +324,7 @@ def test_a_tab_may_hold_just_the_tasks_that_somebody_chose(client: LabelStudio, 
 
 def test_a_tab_of_no_project_is_an_error(client: LabelStudio) -> None:
     with pytest.raises((BadInput, NotFound), match="/api/dm/"):
-        client.save_view(999_999, "Least certain")
+        client.tabs.save(999_999, "Least certain")
 
 
 def test_what_its_webhooks_tell_is_compared_with_the_prediction_it_began_as(
@@ -343,7 +344,7 @@ def test_what_its_webhooks_tell_is_compared_with_the_prediction_it_began_as(
     )
 
     with ml_backend() as (url, calls):
-        client.connect_backend(project_id, url=url, title="samloop")
+        client.backends.connect(project_id, url=url, title="samloop")
 
         def figures() -> dict[str, Any]:
             """Of what arrived since, after the background thread would have had its turn."""
@@ -379,4 +380,4 @@ def test_analysts_find_the_tab_and_the_page_and_a_second_time_changes_nothing(
     assert client.project(project_id)["description"] == (
         f"Coins & <b>keys</b>.\nOn a table.\n\nsamloop, what got tighter: {url}"
     )
-    assert [each["data"]["title"] for each in client.views(project_id)] == ["Default", SCORES_TAB]
+    assert [each["data"]["title"] for each in client.tabs.all(project_id)] == ["Default", SCORES_TAB]

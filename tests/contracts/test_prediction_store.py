@@ -151,7 +151,7 @@ def test_deleting_a_whole_version_takes_live_answers_off_the_screen(
     """Which is why a refresh shows again what was shown."""
     store.add([row(task_id, version) for task_id in ids for version in ("v1", "v2")])
     with ml_backend() as (url, _):
-        client.connect_backend(store.project_id, url=url, title="samloop")
+        client.backends.connect(store.project_id, url=url, title="samloop")
         store.show("samloop")
         assert store.delete_version("v1") == 6
         assert not store.project()["model_version"]

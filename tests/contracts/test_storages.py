@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import requests
 from fakes.server import Answer, FakeServer, Request
+from fakes.studio_setup import StudioSetup
 from PIL import Image
 
 from backend.cli.demo.label_studio import LabelStudioProcess
@@ -51,7 +52,7 @@ def bucket() -> Iterator[Bucket]:
 
 @pytest.fixture
 def client(label_studio: LabelStudioProcess) -> LabelStudio:
-    return LabelStudio(label_studio.url, label_studio.personal_access_token())
+    return StudioSetup(label_studio.url, label_studio.personal_access_token())
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def story(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempPathFac
             client = LabelStudio(label_studio.url, label_studio.token)
             project_id, tasks = create_project(client, sample_photographs()[: CORRECTED + WAITING])
             wait_for_model(url, process=up, log=folder / "up.log")
-            backend_id = client.connect_backend(project_id, url=url, title="samloop")
+            backend_id = client.backends.connect(project_id, url=url, title="samloop")
             show_analysts(client, project_id, review_url=f"{url}/review/{project_id}")
             yield Story(client, url, project_id, backend_id, tasks)
         finally:
@@ -123,7 +123,7 @@ def test_from_pre_annotation_to_roll_back(
     assert live["untouched"] > 0.5, "most masks were left as they were given"
 
     # Train; whatever the gate says of two photographs, the analyst promotes on the review page where it did not.
-    story.client.start_training(story.backend_id)
+    story.client.backends.start_training(story.backend_id)
     verdict = story.wait(lambda now: bool(now["verdict"]) and now["phase"] == "idle", what="verdict")["verdict"]
     version = str(verdict["version"])
     if not verdict["promoted"]:
@@ -136,7 +136,7 @@ def test_from_pre_annotation_to_roll_back(
         assert version in story.versions_of(task)
     for task in story.tasks[:CORRECTED]:
         assert version not in story.versions_of(task), "what people have touched stays as it is"
-    tab = next(each for each in story.client.views(story.project_id) if each["data"]["title"] == SCORES_TAB)
+    tab = next(each for each in story.client.tabs.all(story.project_id) if each["data"]["title"] == SCORES_TAB)
     browser.get(f"{label_studio.url}/projects/{story.project_id}/data?tab={tab['id']}")
     editor.wait.until(lambda page: version in page.find_element(By.TAG_NAME, "body").text)
     editor.screenshot("story-tab")

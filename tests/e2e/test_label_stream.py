@@ -1,6 +1,7 @@
 """Label Studio's stream of a tab in a real browser: what "Label Tasks As Displayed" brings of the tabs that we make."""
 
 import pytest
+from fakes.studio_setup import StudioSetup
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from support.editor import Editor
@@ -8,7 +9,6 @@ from support.editor import Editor
 from backend.cli.demo.label_studio import LabelStudioProcess
 from backend.cli.order import NEXT_TAB
 from backend.cli.project import SCORES_TAB, UNTOUCHED
-from backend.labelstudio.api.client import LabelStudio
 from backend.review.tasks import send_to_labelling
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.browser]
@@ -19,7 +19,7 @@ SCORES = (0.9, 0.2, 0.7, 0.4, 0.8)
 def test_the_stream_goes_in_the_tabs_order_and_passes_over_what_is_annotated(
     browser: webdriver.Chrome, label_studio: LabelStudioProcess
 ) -> None:
-    client = LabelStudio(label_studio.url, label_studio.token)
+    client = StudioSetup(label_studio.url, label_studio.token)
     project = int(client.create_project("stream", CONFIG)["id"])
     client.import_tasks(project, [{"data": {"text": f"task {number}"}} for number in range(len(SCORES))])
     ids = sorted(int(each["id"]) for each in client.tasks(project))
@@ -27,9 +27,9 @@ def test_the_stream_goes_in_the_tabs_order_and_passes_over_what_is_annotated(
         client.create_prediction(task_id, result=[], score=score, model_version="v1")
     client.update_project(project, model_version="v1", sampling="Uncertainty sampling")
     client.create_annotation(ids[2], [])
-    by_score = client.save_view(project, SCORES_TAB, ordering=["tasks:predictions_score"], filters=UNTOUCHED)
+    by_score = client.tabs.save(project, SCORES_TAB, ordering=["tasks:predictions_score"], filters=UNTOUCHED)
     chosen = [{"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": ids[at]} for at in (3, 0)]
-    ours = client.save_view(project, NEXT_TAB, ordering=["tasks:id"], filters=chosen, conjunction="or")
+    ours = client.tabs.save(project, NEXT_TAB, ordering=["tasks:id"], filters=chosen, conjunction="or")
     again = send_to_labelling(client, project, [str(ids[4]), str(ids[2])]).partition("tab=")[2]
     stream = Stream(Editor(browser, label_studio), project)
     stream.editor.log_in()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import requests
 from fakes.regions import brush_region, control_of
+from fakes.studio_setup import StudioSetup
 from scipy import ndimage
 from selenium import webdriver
 from support.editor import Editor
@@ -62,20 +63,20 @@ def backend_url(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="module")
 def wired(label_studio: LabelStudioProcess, backend_url: str) -> Wired:
-    client = LabelStudio(label_studio.url, label_studio.token)
+    client = StudioSetup(label_studio.url, label_studio.token)
     project_id, tasks = create_project(client, sample_photographs()[:3])
-    client.connect_backend(project_id, url=backend_url, title="samloop")
+    client.backends.connect(project_id, url=backend_url, title="samloop")
     return Wired(client, backend_url, project_id, tasks)
 
 
 @pytest.fixture(scope="module")
 def outlined(label_studio: LabelStudioProcess, backend_url: str) -> Wired:
     """A project with polygons in the place of brushes."""
-    client, (photograph,) = LabelStudio(label_studio.url, label_studio.token), sample_photographs()[:1]
+    client, (photograph,) = StudioSetup(label_studio.url, label_studio.token), sample_photographs()[:1]
     config = LABEL_CONFIG.replace("BrushLabels", "PolygonLabels").replace('"brush"', '"polygon"')
     project_id, tasks = create_project(client, [photograph])
     client.update_project(project_id, label_config=config)
-    client.connect_backend(project_id, url=backend_url, title="samloop")
+    client.backends.connect(project_id, url=backend_url, title="samloop")
     return Wired(client, backend_url, project_id, tasks)
 
 
@@ -180,7 +181,7 @@ def test_a_click_with_alt_on_a_mask_that_stands_already_replaces_it_with_less(
     """The editor sends the click alone; the mask is the prediction that the annotation began with."""
     client, (photograph,) = outlined.client, sample_photographs()[2:3]
     project_id, (task,) = create_project(client, [photograph])
-    client.connect_backend(project_id, url=outlined.backend_url, title="samloop")
+    client.backends.connect(project_id, url=outlined.backend_url, title="samloop")
     coin = photograph.objects[1]
     control = control_of(LABEL_CONFIG, "brushlabels")
     assert control is not None
@@ -224,7 +225,7 @@ def _status(wired: Wired) -> dict:
 
 
 def _backend_id(wired: Wired) -> int:
-    (backend,) = wired.client.backends(wired.project_id)
+    (backend,) = wired.client.backends.all(wired.project_id)
     return int(backend["id"])
 
 

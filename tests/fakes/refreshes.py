@@ -12,6 +12,7 @@ from typing import Any
 
 from fakes.label_studio import FakeLabelStudio
 from fakes.server import Answer, FakeServer, Request
+from fakes.studio_setup import StudioSetup
 from fakes.training import ROOT
 from redis import Redis
 
@@ -105,7 +106,7 @@ def refresh_lab(folder: Path) -> Iterator[RefreshLab]:
     """A lab in this folder."""
     with FakeLabelStudio() as studio, PlayedBackend() as backend, Valkey(folder / "queue") as valkey:
         url = valkey.start()
-        client = LabelStudio(studio.url, studio.token)
+        client = StudioSetup(studio.url, studio.token)
         project_id = int(client.create_project("p", CONFIG)["id"])
         client.import_tasks(project_id, [{"data": {"image": f"/{number}.png"}} for number in range(12)])
         with connect(url) as connection:

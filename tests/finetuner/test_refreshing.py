@@ -9,6 +9,7 @@ from fakes.refreshes import RefreshLab, refresh_lab
 from rq import Queue
 from support.waiting import wait_until
 
+from backend.errors import SettingsError
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
@@ -173,7 +174,7 @@ def test_it_fails_with_a_sentence_where_label_studio_refuses_the_key(lab: Refres
 
 
 def test_without_label_studio_it_says_what_to_set() -> None:
-    with pytest.raises(refreshing.SettingsError, match="LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set"):
+    with pytest.raises(SettingsError, match="LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set"):
         refreshing._store(Settings(), 1)
 
 

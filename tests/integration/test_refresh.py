@@ -160,7 +160,7 @@ def test_a_promotion_refreshes_what_nobody_touched_once_though_the_refresh_is_ki
     tmp_path: Path,
 ) -> None:
     registry, log = LocalRegistry(tmp_path / "server" / "models"), tmp_path / "worker.log"
-    story.client.connect_backend(story.project_id, url=backend.url, title="samloop")
+    story.client.backends.connect(story.project_id, url=backend.url, title="samloop")
 
     def refresh() -> dict[str, Any]:
         status = requests.get(f"{backend.url}/projects/{story.project_id}/status", timeout=10).json()
@@ -203,5 +203,5 @@ def test_a_promotion_refreshes_what_nobody_touched_once_though_the_refresh_is_ki
     assert (kept[story.ids[3]], kept[story.ids[4]]) == (1, 0), "old ones go, but from touched tasks"
     assert sum(story.held("detector").values()) == TASKS
     assert story.client.project(story.project_id)["model_version"] == version
-    upcoming = story.client.upcoming_tasks(story.project_id, after=0, limit=TASKS)
+    upcoming = story.client.tabs.upcoming(story.project_id, after=0, limit=TASKS)
     assert {int(task["id"]) for task in upcoming} >= set(story.ids[4:])

@@ -74,7 +74,7 @@ def ask_for_mask(client: LabelStudio, backend_id: int, task: SampleTask, *, numb
         Upstream: the answer holds no mask of one region.
     """
     truth = task.photograph.objects[number]
-    reply = client.interactive(backend_id, task.task_id, {"result": [_clicked(truth)]})
+    reply = client.backends.interactive(backend_id, task.task_id, {"result": [_clicked(truth)]})
     regions = reply.get("result") or []
     if len(regions) != 1:
         raise Upstream(f"one click on task {task.task_id} was answered with {len(regions)} regions: {str(reply)[:200]}")

@@ -121,7 +121,7 @@ def _loop(house: House, narrator: _Narrator) -> DemoOutcome:
     base_version = str(house.status(project_id)["served"]["version"])
     asked = tasks[-2:]
     before = [_ask(house, backend_id, task, narrator) for task in asked]
-    house.client.start_training(backend_id)
+    house.client.backends.start_training(backend_id)
     narrator.say("pressed Start Training in Label Studio")
     pressed_s = narrator.seconds
     status = _follow(house, project_id, narrator)
@@ -154,7 +154,7 @@ def _set_up(house: House, narrator: _Narrator, *, waiting: int) -> tuple[int, in
     narrator.say(
         f"project {project_id}: {len(tasks)} photographs uploaded, {len(tasks) - waiting} annotated ({objects} objects)"
     )
-    backend_id = house.client.connect_backend(project_id, url=house.url, title="samloop", basic_auth=house.basic_auth)
+    backend_id = house.client.backends.connect(project_id, url=house.url, title="samloop", basic_auth=house.basic_auth)
     narrator.say(f"connected the backend {house.url} to the project")
     return project_id, backend_id, tasks
 
@@ -294,7 +294,7 @@ def _stay(house: House, narrator: _Narrator) -> None:
     kept = house.directory / "project.json"
     if kept.exists():
         project_id = int(json.loads(kept.read_text())["project"])
-        house.client.connect_backend(project_id, url=house.url, title="samloop", basic_auth=house.basic_auth)
+        house.client.backends.connect(project_id, url=house.url, title="samloop", basic_auth=house.basic_auth)
     else:
         project_id, _, _ = _set_up(house, narrator, waiting=_WAITING)
         kept.write_text(json.dumps({"project": project_id}))

@@ -7,12 +7,11 @@ predictions must look at what was stored before it sends again (backend.refresh.
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from backend.errors import Upstream
-from backend.labelstudio.api.session import Session
+from backend.labelstudio.api.filters import number_filter
+from backend.labelstudio.api.session import Json, Session, json_object
 
-Json = dict[str, Any]
 _SILENCE_S = 110.0  # 200 predictions took half a second beside 2,000 tasks; a large project counts all of its own again
 
 
@@ -49,7 +48,7 @@ class PredictionStore:
 
     def project(self) -> Json:
         """Return the project: `label_config`, `model_version`, `task_number`, ..."""
-        return _object(self._session.send("GET", f"/api/projects/{self.project_id}/"))
+        return json_object(self._session.send("GET", f"/api/projects/{self.project_id}/"))
 
     def show(self, version: str) -> None:
         """Let people see the predictions of this version, or of the backend of this title.
@@ -66,9 +65,9 @@ class PredictionStore:
         """
         return self._states(
             [
-                _item("id", "greater", after),
-                _item("total_annotations", "equal", 0),
-                _item("cancelled_annotations", "equal", 0),
+                number_filter("id", "greater", after),
+                number_filter("total_annotations", "equal", 0),
+                number_filter("cancelled_annotations", "equal", 0),
                 {"filter": "filter:tasks:draft_exists", "operator": "equal", "type": "Boolean", "value": False},
             ],
             limit=limit,
@@ -76,14 +75,14 @@ class PredictionStore:
 
     def annotated(self) -> int:
         """Return how many tasks somebody has annotated (skipped ones not counted)."""
-        return self._tasks([_item("total_annotations", "greater", 0)], limit=1)[1]
+        return self._tasks([number_filter("total_annotations", "greater", 0)], limit=1)[1]
 
     def lowest_scores(self, *, limit: int) -> list[int]:
         """Return the ids of untouched tasks, lowest score first: of the version that the project shows.
 
         Tasks without a prediction of it come last.
         """
-        items = [_item("total_annotations", "equal", 0), _item("cancelled_annotations", "equal", 0)]
+        items = [number_filter("total_annotations", "equal", 0), number_filter("cancelled_annotations", "equal", 0)]
         found, _ = self._tasks(items, limit=limit, ordering="tasks:predictions_score")
         return [int(task["id"]) for task in found]
 
@@ -96,7 +95,7 @@ class PredictionStore:
         items.append(
             {"filter": "filter:tasks:draft_exists", "operator": "in_list", "type": "List", "value": [True, False]}
         )
-        return {each.task_id: each for each in self._states(items, limit=len(task_ids))[0]}
+        return {state.task_id: state for state in self._states(items, limit=len(task_ids))[0]}
 
     def _states(self, items: list[Json], *, limit: int) -> tuple[list[TaskState], int]:
         versions = {
@@ -118,7 +117,7 @@ class PredictionStore:
     ) -> tuple[list[Json], int]:
         query = {"filters": {"conjunction": "and", "items": items}, "ordering": [ordering]}
         asked = {"project": self.project_id, "page": 1, "page_size": limit, "query": json.dumps(query), **more}
-        reply = _object(self._session.send("GET", "/api/tasks", query=asked))
+        reply = json_object(self._session.send("GET", "/api/tasks", query=asked))
         found = reply.get("tasks")
         if not isinstance(found, list):
             raise Upstream("Label Studio answered no list of tasks")
@@ -130,7 +129,7 @@ class PredictionStore:
         All or none where a task is gone (BadInput); one that does not fit the labelling config is left out in silence.
         """
         path = f"/api/projects/{self.project_id}/import/predictions"
-        return int(_object(self._session.send("POST", path, body=list(predictions))).get("created") or 0)
+        return int(json_object(self._session.send("POST", path, body=list(predictions))).get("created") or 0)
 
     def add_one(self, prediction: Json) -> None:
         """Store one prediction, checked against the labelling config.
@@ -144,14 +143,14 @@ class PredictionStore:
         """Delete all but a task's first prediction of a version; return how many were deleted."""
         found = self._session.send("GET", "/api/predictions/", query={"task": task_id})
         rows = found if isinstance(found, list) else []
-        ids = sorted(int(each["id"]) for each in rows if each.get("model_version") == version)
+        ids = sorted(int(row["id"]) for row in rows if row.get("model_version") == version)
         for prediction_id in ids[1:]:
             self.delete(prediction_id)
         return len(ids[1:])
 
     def counts(self) -> dict[str, int]:
         """Return how many predictions there are of each version."""
-        told = _object(self._session.send("GET", f"/api/projects/{self.project_id}/model-versions/"))
+        told = json_object(self._session.send("GET", f"/api/projects/{self.project_id}/model-versions/"))
         return {str(version): int(count) for version, count in told.items()}
 
     def delete_version(self, version: str) -> int:
@@ -161,7 +160,7 @@ class PredictionStore:
         answers, shows none afterwards: see `show`.
         """
         path = f"/api/projects/{self.project_id}/model-versions/"
-        told = _object(self._session.send("DELETE", path, body={"model_version": version}))
+        told = json_object(self._session.send("DELETE", path, body={"model_version": version}))
         return int(told.get("deleted_predictions") or 0)
 
     def on_touched_tasks(self, version: str) -> bool:
@@ -173,16 +172,16 @@ class PredictionStore:
             "value": [version],
         }
         drafted = {"filter": "filter:tasks:draft_exists", "operator": "equal", "type": "Boolean", "value": True}
-        kinds = (_item("total_annotations", "greater", 0), _item("cancelled_annotations", "greater", 0), drafted)
+        kinds = (
+            number_filter("total_annotations", "greater", 0),
+            number_filter("cancelled_annotations", "greater", 0),
+            drafted,
+        )
         return any(self._tasks([held, kind], limit=1)[1] for kind in kinds)
 
     def delete(self, prediction_id: int) -> None:
         """Delete one prediction."""
         self._session.send("DELETE", f"/api/predictions/{prediction_id}/")
-
-
-def _item(name: str, operator: str, value: int) -> Json:
-    return {"filter": f"filter:tasks:{name}", "operator": operator, "type": "Number", "value": value}
 
 
 def _state(task: Json) -> TaskState:
@@ -193,14 +192,8 @@ def _state(task: Json) -> TaskState:
     data = task.get("data")
     return TaskState(
         int(task["id"]),
-        frozenset(str(each or "") for each in versions),
+        frozenset(str(version or "") for version in versions),
         stored,
         touched,
         data if isinstance(data, dict) else {},
     )
-
-
-def _object(reply: object) -> Json:
-    if not isinstance(reply, dict):
-        raise Upstream(f"Label Studio answered {type(reply).__name__} where an object was expected")
-    return reply

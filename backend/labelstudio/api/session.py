@@ -18,6 +18,8 @@ from backend.labelstudio.api.auth import Credentials
 
 log = logging.getLogger(__name__)
 
+Json = dict[str, Any]
+
 _TRIES = 4
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 5.0
 
@@ -111,6 +113,30 @@ class Session:
         except (ValueError, KeyError, TypeError) as fault:
             raise Upstream(f"{self.url} gave no access token for the personal access token") from fault
         return str(access)
+
+
+def json_object(reply: object) -> Json:
+    """Return an answer that is an object.
+
+    Raises:
+        Upstream: it is none.
+    """
+    if not isinstance(reply, dict):
+        raise Upstream(f"Label Studio answered {type(reply).__name__} where an object was expected")
+    return reply
+
+
+def json_list(reply: object) -> list[Json]:
+    """Return an answer that is a list, or the list inside of a page.
+
+    Raises:
+        Upstream: it is neither.
+    """
+    if isinstance(reply, dict):
+        reply = reply.get("results")
+    if not isinstance(reply, list):
+        raise Upstream(f"Label Studio answered {type(reply).__name__} where a list was expected")
+    return reply
 
 
 class _Header(requests.auth.AuthBase):

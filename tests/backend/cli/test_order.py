@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
+from fakes.studio_setup import StudioSetup
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from backend.__main__ import app
 from backend.cli.order import NEXT_TAB, SCORES_TAB
 from backend.errors import BadInput
-from backend.labelstudio.api.client import LabelStudio
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -24,7 +24,7 @@ CONFIG = (
 
 class Lab:
     def __init__(self, studio: FakeLabelStudio) -> None:
-        self.studio, self.client = studio, LabelStudio(studio.url, studio.token)
+        self.studio, self.client = studio, StudioSetup(studio.url, studio.token)
         self.project_id = int(self.client.create_project("p", CONFIG)["id"])
 
     def tasks(self, colours: list[str]) -> list[int]:
@@ -43,7 +43,7 @@ class Lab:
             logging.getLogger().handlers.clear()  # they write to what the runner has closed
 
     def tab(self, title: str) -> dict:
-        (view,) = (each for each in self.client.views(self.project_id) if each["data"]["title"] == title)
+        (view,) = (each for each in self.client.tabs.all(self.project_id) if each["data"]["title"] == title)
         return dict(view["data"])
 
     def queue(self) -> set[int]:
@@ -102,7 +102,7 @@ def test_from_twenty_on_the_lowest_scores_come_first_and_a_tenth_is_random(lab: 
     assert queue <= set(ids[20:])
     assert lab.client.project(lab.project_id)["sampling"] == "Uncertainty sampling"
     assert lab.tab(SCORES_TAB)["ordering"] == ["tasks:predictions_score"]
-    assert len(lab.client.views(lab.project_id)) == 3, "these two and Label Studio's own"
+    assert len(lab.client.tabs.all(lab.project_id)) == 3, "these two and Label Studio's own"
 
 
 def test_without_stored_scores_it_says_what_brings_them(lab: Lab) -> None:
@@ -111,7 +111,7 @@ def test_without_stored_scores_it_says_what_brings_them(lab: Lab) -> None:
     assert isinstance(told.exception, BadInput)
     assert str(told.exception).startswith("project 1 shows no version, of which no prediction is stored")
     assert "samloop refresh --project 1" in str(told.exception)
-    assert lab.client.views(lab.project_id) == []
+    assert lab.client.tabs.all(lab.project_id) == []
 
 
 def test_nothing_left_to_label_is_told(lab: Lab) -> None:

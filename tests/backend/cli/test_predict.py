@@ -11,13 +11,13 @@ import pytest
 import requests
 import safetensors.torch
 import torch
+from fakes.studio_setup import StudioSetup
 from PIL import Image
 from typer.testing import CliRunner
 
 from backend.__main__ import app
 from backend.cli.demo.label_studio import LabelStudioProcess
 from backend.errors import BadCheckpoint
-from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.registry.metrics import CheckpointMetrics, SemanticMetrics
@@ -159,7 +159,7 @@ def test_label_studio_imports_the_file_shows_its_images_and_keeps_version_score_
     here = local_files_root / "predicted"
     here.mkdir()
     pictures = {name: noise(here / name, seed) for seed, name in enumerate(("one.png", "two-three.png"))}
-    client = LabelStudio(label_studio.url, label_studio.token)
+    client = StudioSetup(label_studio.url, label_studio.token)
     first, second = (int(client.create_project(title, CONFIG)["id"]) for title in ("drawn", "imported"))
     client.import_images(first, pictures)
     exported = client._session.get(f"/api/projects/{first}/export", exportType="JSON", download_all_tasks="true")

@@ -21,8 +21,8 @@ def test_connecting_twice_leaves_one_backend_one_tab_and_one_line_in_the_descrip
         for written in (url, url + "/"):
             connect(project, written)
 
-        assert len(client.backends(project)) == 1
-        assert [view["data"]["title"] for view in client.views(project)] == ["Default", SCORES_TAB]
+        assert len(client.backends.all(project)) == 1
+        assert [view["data"]["title"] for view in client.tabs.all(project)] == ["Default", SCORES_TAB]
         page = f"{url}/review/{project}"
         assert client.project(project)["description"] == f"Coins on a table.\n\nsamloop, what got tighter: {page}"
         assert page in capsys.readouterr().out
@@ -35,6 +35,6 @@ def test_connecting_twice_leaves_one_backend_one_tab_and_one_line_in_the_descrip
         connect(project, url)
         page = f"http://pages.example.com/review/{project}"
         assert client.project(project)["description"] == f"Coins on a table.\n\nsamloop, what got tighter: {page}"
-        assert [each["url"].rstrip("/") for each in client.backends(project)] == [url], (
+        assert [each["url"].rstrip("/") for each in client.backends.all(project)] == [url], (
             "Label Studio's own way to it stays"
         )

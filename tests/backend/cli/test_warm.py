@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
+from fakes.studio_setup import StudioSetup
 from PIL import Image
-
-from backend.labelstudio.api.client import LabelStudio
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -36,7 +35,7 @@ def studio() -> Iterator[FakeLabelStudio]:
 
 @pytest.fixture
 def project_id(studio: FakeLabelStudio) -> int:
-    client = LabelStudio(studio.url, studio.token)
+    client = StudioSetup(studio.url, studio.token)
     project_id = int(client.create_project("pictures", CONFIG)["id"])
     client.import_images(project_id, {f"{seed}.png": picture(seed) for seed in range(5)})
     client.import_tasks(project_id, [{"data": {"image": "/data/upload/1/gone.png"}}, {"data": {"text": "none"}}])
@@ -81,7 +80,7 @@ def test_a_project_is_embedded_once_and_what_is_left_out_says_why(
 def test_a_project_that_the_disk_tier_cannot_hold_is_told_the_setting(
     samloop: Samloop, studio: FakeLabelStudio
 ) -> None:
-    client = LabelStudio(studio.url, studio.token)
+    client = StudioSetup(studio.url, studio.token)
     project_id = int(client.create_project("large", CONFIG)["id"])
     client.import_tasks(project_id, [{"data": {"text": "none"}}] * 40)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.regions import brush_region, control_of
+from fakes.studio_setup import StudioSetup
 from support.waiting import wait_until
 
 from backend.errors import Unavailable, Upstream
-from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.webhook import AnnotationChange, annotation_changes
 from backend.live.evaluation import LiveEvaluation
 from backend.live.sent import SentRegions
@@ -37,7 +37,7 @@ class Project:
     """A project of a fake Label Studio, whose webhook ends in a live evaluation."""
 
     def __init__(self, studio: FakeLabelStudio, root: Path) -> None:
-        self.client, self.root = LabelStudio(studio.url, studio.token), root
+        self.client, self.root = StudioSetup(studio.url, studio.token), root
         self.project_id = int(self.client.create_project("live", CONFIG)["id"])
         self.client.import_tasks(self.project_id, [{"data": {"image": "/x.png"}}])
         (self.task,) = (int(task["id"]) for task in self.client.tasks(self.project_id))

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from fakes.label_studio import FakeLabelStudio
+from fakes.studio_setup import StudioSetup
 
 from backend.errors import BadInput, SamloopError, TooMuch, Unavailable, Upstream
-from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.api.predictions import PredictionStore
 from backend.refresh import walk as module
 from backend.refresh.walk import Refresh, Rules, Tally
@@ -54,7 +54,7 @@ class Lab:
     """A project of ten tasks, its store, and a refresh on demand."""
 
     def __init__(self, studio: FakeLabelStudio, tasks: int = 10) -> None:
-        self.studio, self.client = studio, LabelStudio(studio.url, studio.token)
+        self.studio, self.client = studio, StudioSetup(studio.url, studio.token)
         self.project_id = int(self.client.create_project("p", CONFIG)["id"])
         self.client.import_tasks(self.project_id, [{"data": {"image": f"/{n}.png"}} for n in range(tasks)])
         self.store = PredictionStore(studio.url, studio.token, project_id=self.project_id)

@@ -291,7 +291,7 @@ def test_what_is_loose_or_wrong_goes_to_a_tab_of_label_studio(
     page = client.post(f"{here}/queue", data={"version": made.versions[1]}, headers=OURS)
     assert page.status_code == 200
     label_studio = LabelStudio(review_studio.url, review_studio.token)
-    (tab,) = [each for each in label_studio.views(made.project_id) if each["data"]["title"] == TAB]
+    (tab,) = [each for each in label_studio.tabs.all(made.project_id) if each["data"]["title"] == TAB]
     assert f'href="{review_studio.url}/projects/{made.project_id}/data?tab={tab["id"]}"' in page.text
     wanted = [task_id for task_id, verdict in verdicts.items() if verdict in {"wrong", "too loose"}]
     assert [each["value"] for each in tab["data"]["filters"]["items"]] == wanted

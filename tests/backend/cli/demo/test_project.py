@@ -18,6 +18,7 @@ class Backend:
 
     def __init__(self, regions: list[dict]) -> None:
         self.regions, self.context = regions, {}
+        self.backends = self
 
     def interactive(self, backend_id: int, task_id: int, context: dict) -> dict:
         self.context = context

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.ml_backend import ml_backend
+from fakes.studio_setup import StudioSetup
 
 from backend.errors import BadInput, NotAuthorized, NotFound, RedirectedElsewhere, SamloopError, Upstream
 from backend.labelstudio.api.client import LabelStudio
@@ -20,7 +21,7 @@ def studio() -> Iterator[FakeLabelStudio]:
 
 @pytest.fixture
 def client(studio: FakeLabelStudio) -> LabelStudio:
-    return LabelStudio(studio.url, studio.token)
+    return StudioSetup(studio.url, studio.token)
 
 
 @pytest.fixture(autouse=True)
@@ -94,12 +95,12 @@ def test_half_a_page_is_read_again(studio: FakeLabelStudio, client: LabelStudio)
 def test_a_connection_that_breaks_off_is_an_upstream_error(studio: FakeLabelStudio, client: LabelStudio) -> None:
     studio.fail("/api/projects/1/", status=200, body=b'{"id": 1', times=99, **{"Content-Length": "500"})
     with pytest.raises(Upstream, match="did not answer GET /api/projects/1/"):
-        LabelStudio(studio.url, studio.token, timeout_s=0.3).project(1)
+        StudioSetup(studio.url, studio.token, timeout_s=0.3).project(1)
 
 
 def test_nobody_there_is_an_upstream_error_with_the_next_step() -> None:
     with pytest.raises(Upstream, match=r"http://127\.0\.0\.1:9 did not answer .*: is Label Studio up\?"):
-        LabelStudio("http://127.0.0.1:9", "a" * 40).whoami()
+        StudioSetup("http://127.0.0.1:9", "a" * 40).whoami()
 
 
 def test_tasks_that_move_between_pages_are_not_given_twice(studio: FakeLabelStudio, client: LabelStudio) -> None:
@@ -114,7 +115,7 @@ def test_tasks_that_move_between_pages_are_not_given_twice(studio: FakeLabelStud
 
 
 def test_an_access_token_that_ended_early_is_renewed_and_the_request_repeated(studio: FakeLabelStudio) -> None:
-    client = LabelStudio(studio.url, studio.personal_access_token())
+    client = StudioSetup(studio.url, studio.personal_access_token())
     assert client.whoami() == studio.user
     studio.expire_access_tokens()
     assert client.whoami() == studio.user
@@ -155,7 +156,7 @@ def test_a_redirect_within_label_studio_is_followed_but_not_in_circles(
 @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x", "http://", "http://user:pw@host"])
 def test_what_is_no_address_of_a_label_studio_is_refused(url: str) -> None:
     with pytest.raises(BadInput, match="is not the address of a Label Studio"):
-        LabelStudio(url, "a" * 40)
+        StudioSetup(url, "a" * 40)
 
 
 def test_predictions_of_everything_are_refused(client: LabelStudio) -> None:
@@ -166,15 +167,15 @@ def test_predictions_of_everything_are_refused(client: LabelStudio) -> None:
 def test_a_single_label_host_gets_no_webhook_and_that_is_told(studio: FakeLabelStudio, client: LabelStudio) -> None:
     project = client.create_project("x", "<View/>")["id"]
     with ml_backend() as (url, _):
-        client.connect_backend(project, url=url, title="samloop")
+        client.backends.connect(project, url=url, title="samloop")
         studio.fail("/api/webhooks/", status=200, body=[])
         studio.fail("/api/webhooks/", status=400, body={"url": ["Enter a valid URL."]})
         with pytest.raises(BadInput, match=r"not hear of annotations: .*Enter a valid URL.*a name with a dot"):
-            client.connect_backend(project, url=url, title="samloop")
+            client.backends.connect(project, url=url, title="samloop")
 
 
 def test_the_name_tells_keys_apart_and_shows_none() -> None:
-    one, two = LabelStudio("http://h:1/", "a" * 40), LabelStudio("http://h:1", "b" * 40)
+    one, two = StudioSetup("http://h:1/", "a" * 40), StudioSetup("http://h:1", "b" * 40)
     assert one.name != two.name
     assert one.name.startswith("http://h:1#")
     assert "aaaa" not in one.name

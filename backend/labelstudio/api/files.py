@@ -1,0 +1,59 @@
+"""The files that Label Studio keeps or leads to: uploads, local files, objects in buckets."""
+
+import time
+from http import HTTPStatus
+from urllib.parse import urljoin, urlsplit
+
+from backend.errors import KeyRefused, NotFound, RedirectedElsewhere, Upstream
+from backend.labelstudio.api.session import Session
+from backend.net.download import Reply, download
+from backend.net.url_policy import same_origin
+
+_MOST_REDIRECTS = 5
+
+
+def get_bytes(session: Session, path_or_url: str, *, max_bytes: int, deadline_s: float) -> bytes:
+    """Return the body at a path, or a URL, of this Label Studio; sends the key, and follows redirects within it.
+
+    Args:
+        session: with the Label Studio that has it.
+        path_or_url: "/data/upload/1/x.png", or a URL of the same scheme, host and port.
+        max_bytes: most bytes of a body.
+        deadline_s: most seconds in all.
+
+    Raises:
+        RedirectedElsewhere: to another host; its `location` must pass the URL policy and must not see the key.
+    """
+    until_s = time.monotonic() + deadline_s
+    url = path_or_url if "://" in path_or_url else session.url + path_or_url
+    for _ in range(_MOST_REDIRECTS + 1):
+        if not same_origin(url, session.url):
+            raise RedirectedElsewhere(url)
+        header = session.credentials.header()
+        reply = download(url, max_bytes=max_bytes, until_s=until_s, headers={"Authorization": header})
+        if reply.status == HTTPStatus.UNAUTHORIZED and session.credentials.refused(header):
+            continue
+        if reply.location is None:
+            return _image_bytes(reply, url)
+        url = urljoin(url, reply.location)
+    raise Upstream(f"{session.url} redirects {path_or_url[:80]!r} in circles")
+
+
+def _image_bytes(reply: Reply, url: str) -> bytes:
+    """The body, or the reason why there is none."""
+    if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        raise KeyRefused(
+            f"Label Studio answered {reply.status} for {_shown(url)}: is LABEL_STUDIO_API_KEY right? "
+            "(Local files also need LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED there.)"
+        )
+    if reply.status == HTTPStatus.NOT_FOUND:
+        raise NotFound(f"Label Studio has no {_shown(url)}")
+    if reply.status != HTTPStatus.OK:
+        gone = ", as it does for an upload that is gone" if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR else ""
+        raise Upstream(f"Label Studio answered {reply.status} for {_shown(url)}{gone}")
+    return reply.body
+
+
+def _shown(url: str) -> str:
+    """The path alone: a query may hold a signature."""
+    return urlsplit(url).path[:120]
