@@ -38,7 +38,7 @@ def create(settings: Settings) -> Any:  # noqa: ANN401 - Flask is in the harness
         raise SettingsError(
             f"{fault.name} is missing: `make label-studio-ml` makes an environment for the harness"
         ) from fault
-    from backend.work.queue import connect
+    from backend.work.connection import connect
 
     # Their debug lines hold whole bodies, and /setup's holds a token.
     logging.getLogger("label_studio_ml").setLevel(logging.INFO)

@@ -22,7 +22,10 @@ from rq.job import Job
 from backend.errors import BadInput, SamloopError, Unavailable, Upstream
 from backend.ids import JobKind, parse_project_id
 from backend.settings import Settings
-from backend.work.jobs import Keys, connect
+from backend.work.connection import connect
+from backend.work.keys import Keys
+from backend.work.rq_internals import write_meta
+from backend.work.scripts import Script
 from finetuner.lease import Lease
 
 log = logging.getLogger(__name__)
@@ -31,17 +34,6 @@ _PROGRESS_S = 0.5
 _AWAY_S = 5.0
 _ATTEMPTS = 3
 _PAUSES_S = (2.0, 8.0)
-
-# The waiting mark is taken down in the step in which `wanted` is read: a later request queues a new job.
-_BEGIN = """
-if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
-return {redis.call('GET', KEYS[1]), redis.call('GET', KEYS[3])}
-"""
-_FINISH = """
-if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
-redis.call('HSET', KEYS[2], 'verdict', ARGV[2])
-redis.call('HDEL', KEYS[2], 'error', 'failed')
-"""
 
 
 class Interrupted(BaseException):
@@ -126,8 +118,10 @@ class _Run:
         with quick, self._lease(quick) as lease:
             wanted, served = (
                 int(value or 0)
-                for value in self._patient.eval(
-                    _BEGIN, 3, self._keys.wanted, self._keys.waiting, self._keys.served, self._job.id
+                for value in Script.BEGIN.run(
+                    self._patient,
+                    keys=(self._keys.wanted, self._keys.waiting, self._keys.served),
+                    args=(self._job.id,),
                 )
             )
             # Not `served >= generation`: requests that came after this job was queued count on it too.
@@ -136,7 +130,9 @@ class _Run:
                 log.info("%s is served already", self._job.id, extra={"event": f"{self._noun}.coalesced"})
                 return {"outcome": "coalesced", "generation": self._generation, "served": served}
             verdict = self._result(settings, target=target, lease=lease, quick=quick)
-            self._patient.eval(_FINISH, 2, self._keys.served, self._keys.last, str(target), json.dumps(verdict))
+            Script.FINISH.run(
+                self._patient, keys=(self._keys.served, self._keys.last), args=(target, json.dumps(verdict))
+            )
             return {"outcome": "trained" if self._keys.kind == "train" else "done", "generation": target, **verdict}
 
     @property
@@ -252,7 +248,7 @@ class JobProgress:
         told |= self._tables
         self._job.meta["progress"] = told
         try:
-            self._connection.hset(self._job.key, "meta", json.dumps(self._job.meta))
+            write_meta(self._connection, self._job, self._job.meta)
         except RedisError:
             self._next_s = now + _AWAY_S
 

@@ -12,33 +12,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from backend.errors import LeaseLost
-from backend.work.jobs import Keys
+from backend.work.keys import Keys
+from backend.work.scripts import Script
 
 log = logging.getLogger(__name__)
 
 LEASE_S = 10.0
 _RENEW_S = 2.0
 _WAIT_S = 0.2
-
-_TAKE = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-local token = redis.call('INCR', KEYS[2])
-redis.call('SET', KEYS[1], string.format('%d', token) .. ':' .. ARGV[1], 'PX', ARGV[2])
-return token
-"""
-# A lease that ran out while nobody took it (Redis was away) is taken up again: the fence still stands at its token.
-_RENEW = """
-local held = redis.call('GET', KEYS[1])
-if held and held ~= ARGV[1] then return 0 end
-if not held and redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
-return 1
-"""
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
-_RELEASE_OF_DEAD = """
-local held = redis.call('GET', KEYS[1])
-if held and string.match(held, '^%d+:(.*)$') == ARGV[1] then redis.call('DEL', KEYS[1]) end
-"""
 
 
 class Lease:
@@ -86,7 +67,7 @@ class Lease:
         self._released.set()
         self._thread.join()
         try:
-            self._quick.eval(_RELEASE, 1, self._keys.lease, self._value)
+            Script.RELEASE_LEASE.run(self._quick, keys=(self._keys.lease,), args=(self._value,))
         except RedisError as fault:
             log.warning("the lease of project %d runs out by itself: %s", self._keys.project_id, fault)
 
@@ -120,13 +101,17 @@ class Lease:
 
     def _take(self) -> int:
         return int(
-            self._patient.eval(_TAKE, 2, self._keys.lease, self._keys.fence, self._holder, str(int(LEASE_S * 1000)))
+            Script.TAKE_LEASE.run(
+                self._patient, keys=(self._keys.lease, self._keys.fence), args=(self._holder, int(LEASE_S * 1000))
+            )
         )
 
     def _extend(self, connection: Redis) -> bool:
         return bool(
-            connection.eval(
-                _RENEW, 2, self._keys.lease, self._keys.fence, self._value, str(self._token), str(int(LEASE_S * 1000))
+            Script.RENEW_LEASE.run(
+                connection,
+                keys=(self._keys.lease, self._keys.fence),
+                args=(self._value, self._token, int(LEASE_S * 1000)),
             )
         )
 
@@ -140,4 +125,4 @@ class Lease:
 
 def release_of_dead(connection: Redis, keys: Keys, *, holder: str) -> None:
     """Free the lease of a training that was killed, so that the next need not wait for it to run out."""
-    connection.eval(_RELEASE_OF_DEAD, 1, keys.lease, holder)
+    Script.RELEASE_DEAD_LEASE.run(connection, keys=(keys.lease,), args=(holder,))

@@ -16,7 +16,7 @@ from backend.refresh.walk import Refresh, Rules
 from backend.registry.opening import open_registry
 from backend.registry.protocol import Registry
 from backend.settings import Settings
-from backend.work.jobs import Keys
+from backend.work.keys import Keys
 from finetuner.job import Assignment, execute
 
 log = logging.getLogger(__name__)

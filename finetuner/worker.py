@@ -15,7 +15,10 @@ from rq.utils import now
 
 from backend.files.children import die_with_parent
 from backend.ids import JobId
-from backend.work.jobs import HEARTBEAT_S, QUEUE, RUNNABLE, Keys, SafeJob, connect, sweep, the_queue
+from backend.work.connection import connect
+from backend.work.jobs import HEARTBEAT_S, QUEUE, RUNNABLE, SafeJob, the_queue
+from backend.work.keys import Keys
+from backend.work.rq_internals import sweep
 from finetuner.job import OutOfTime
 from finetuner.lease import release_of_dead
 

@@ -87,7 +87,8 @@ def _label_studio(settings: Settings) -> str:
 
 def _queue(settings: Settings) -> str:
     from backend.cli.queue import queue_url
-    from backend.work.queue import connect, workers
+    from backend.work.connection import connect
+    from backend.work.queue import workers
 
     count = workers(connect(queue_url(settings)))
     if not count:
@@ -97,8 +98,9 @@ def _queue(settings: Settings) -> str:
 
 def _refreshes(settings: Settings) -> str:
     from backend.cli.queue import queue_url
-    from backend.work.follower import REFRESHES
-    from backend.work.queue import connect, workers
+    from backend.work.connection import connect
+    from backend.work.jobs import REFRESHES
+    from backend.work.queue import workers
 
     if not settings.predictions.refresh:
         return "switched off (SAMLOOP_REFRESH)"

@@ -7,9 +7,11 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from backend.cli.console import err, out, settings_and_logging
 from backend.errors import SamloopError, Unavailable
 from backend.settings import Settings
+from backend.work.connection import connect
 from backend.work.embedded import live_url
 from backend.work.progress import progress_line
-from backend.work.queue import TrainingQueue, TrainingStatus, connect, workers
+from backend.work.queue import TrainingQueue, workers
+from backend.work.status import TrainingStatus
 
 
 def queue_url(settings: Settings) -> str:

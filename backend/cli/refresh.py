@@ -9,8 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from backend.cli.console import ProjectOption, err, out, settings_and_logging
 from backend.cli.queue import queue_url
 from backend.errors import SamloopError
-from backend.work.follower import REFRESHES, refresh_queue
-from backend.work.queue import TrainingQueue, connect, workers
+from backend.work.connection import connect
+from backend.work.follower import refresh_queue
+from backend.work.jobs import REFRESHES
+from backend.work.queue import TrainingQueue, workers
 
 
 def refresh(

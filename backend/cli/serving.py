@@ -21,7 +21,7 @@ def serve(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = Fals
     import uvicorn
 
     from backend.server.app import create_app
-    from backend.work.queue import connect
+    from backend.work.connection import connect
 
     settings = settings_and_logging()
     check_exposure(settings, host=host, insecure=insecure)

@@ -7,12 +7,12 @@ from redis.exceptions import RedisError
 
 from backend.errors import BadCheckpoint, Unavailable
 from backend.registry.protocol import Registry
-from backend.work.jobs import REFRESH, REFRESH_QUEUE, Keys
-from backend.work.queue import TrainingQueue, Work
+from backend.work.jobs import REFRESHES
+from backend.work.keys import Keys
+from backend.work.queue import TrainingQueue
 
 log = logging.getLogger(__name__)
 
-REFRESHES = Work(kind="refresh", noun="refresh", under_way="refreshing", function=REFRESH, queue=REFRESH_QUEUE)
 # 100,000 tasks at a second each are 28 hours, and whoever waits for more can cancel it: an end that hangs is noticed
 # long before (backend.refresh.walk.Rules.patience_s).
 _JOB_SECONDS = 30 * 86_400

@@ -15,8 +15,9 @@ import yaml
 from support.docker_rehearsal import Image, environment, rehearse
 from support.waiting import wait_until
 
+from backend.work.connection import connect
 from backend.work.embedded import Valkey
-from backend.work.queue import connect, workers
+from backend.work.queue import workers
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(900)]

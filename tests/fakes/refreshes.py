@@ -17,9 +17,9 @@ from fakes.training import ROOT
 from redis import Redis
 
 from backend.labelstudio.api.client import LabelStudio
+from backend.work.connection import connect
 from backend.work.embedded import Valkey
 from backend.work.follower import refresh_queue
-from backend.work.jobs import connect
 from backend.work.queue import TrainingQueue
 
 CONFIG = (

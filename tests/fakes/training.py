@@ -21,8 +21,9 @@ from redis import Redis
 
 from backend.errors import NothingToLearn, Upstream
 from backend.settings import Settings
+from backend.work.connection import connect
 from backend.work.embedded import Valkey
-from backend.work.jobs import connect
+from backend.work.jobs import HEARTBEAT_S
 from backend.work.queue import TrainingQueue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,13 +140,20 @@ class Lab:
         """Let every training that is played end now."""
         (self.folder / "finish").touch()
 
-    def until(self, condition: Callable[[], bool], *, seconds: float = 120.0, sweeping: bool = True) -> None:
+    def until(
+        self,
+        condition: Callable[[], bool],
+        *,
+        seconds: float = 120.0,
+        sweeping: bool = True,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
         """Wait for it, sweeping as the server would."""
         end, sweep_at = time.monotonic() + seconds, 0.0
         while not condition():
             assert time.monotonic() < end, f"it never came true\n{self.logs()}"
             if sweeping and time.monotonic() > sweep_at:
-                self.queue.sweep()
+                self.queue.sweep(heartbeat_s=heartbeat_s)
                 sweep_at = time.monotonic() + 1
             time.sleep(0.02)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from fakes.training import BUGGY, ENDLESS, HEALING, STUBBORN, UNLEARNABLE, Lab, lab
 
-from backend.work.jobs import Keys, SafeJob
+from backend.work.jobs import SafeJob
+from backend.work.keys import Keys
 from backend.work.queue import TrainingQueue
 from finetuner import job
 from finetuner.lease import Lease

@@ -10,7 +10,8 @@ import pytest
 from fakes.training import Lab, kill, lab
 
 from backend.errors import LeaseLost
-from backend.work.jobs import Keys, connect
+from backend.work.connection import connect
+from backend.work.keys import Keys
 from finetuner import lease as lease_module
 from finetuner.lease import Lease, release_of_dead
 

@@ -14,8 +14,8 @@ from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.settings import Settings
-from backend.work.follower import REFRESHES
-from backend.work.jobs import REFRESH_QUEUE, Keys, SafeJob
+from backend.work.jobs import REFRESH_QUEUE, REFRESHES, SafeJob
+from backend.work.keys import Keys
 from backend.work.queue import TrainingQueue, workers
 from finetuner import refreshing
 

@@ -11,8 +11,9 @@ import pytest
 from fakes.training import Lab, alive, kill, lab
 
 from backend.errors import Unavailable
-from backend.work import jobs
-from backend.work.jobs import Keys, connect
+from backend.work.connection import connect
+from backend.work.jobs import HEARTBEAT_S
+from backend.work.keys import Keys
 from backend.work.queue import TrainingQueue
 
 
@@ -35,7 +36,7 @@ def test_kill_9_of_the_work_horse(played: Lab) -> None:
         played.until(lambda: played.queue.status(7).phase == "idle")
     begins = played.journal("begin", 7)
     assert len(begins) == 2
-    assert begins[1]["at"] - killed_at < jobs.HEARTBEAT_S
+    assert begins[1]["at"] - killed_at < HEARTBEAT_S
     assert played.overlaps() == []
 
 
@@ -88,7 +89,6 @@ def test_random_kills_lose_no_request_and_never_train_a_project_twice_at_once(
 
     Trainings take longer than it takes to notice a dead worker: one that outlived its worker would overlap.
     """
-    monkeypatch.setattr(jobs, "HEARTBEAT_S", 3)
     monkeypatch.setenv("HASTY", "1")
     rng, wanted, kills = random.Random(seed), dict.fromkeys((7, 8, 9), 0), 0
     with contextlib.ExitStack() as stack:
@@ -110,8 +110,8 @@ def test_random_kills_lose_no_request_and_never_train_a_project_twice_at_once(
                 staff = [worker if worker.poll() is None else hire() for worker in staff]
                 played.server.start()
             time.sleep(0.15)
-        played.until(lambda: all(_served(played, project) for project in wanted))
-        played.until(lambda: all(queue.status(project).phase == "idle" for project in wanted))
+        played.until(lambda: all(_served(played, project) for project in wanted), heartbeat_s=3)
+        played.until(lambda: all(queue.status(project).phase == "idle" for project in wanted), heartbeat_s=3)
     for project, count in wanted.items():
         assert int(played.connection.get(Keys(project).served) or 0) >= count
     assert played.overlaps() == []

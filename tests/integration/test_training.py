@@ -33,8 +33,9 @@ from backend.sam.loading import load_base
 from backend.sam.predictor import encode, predictor_of
 from backend.server.app import create_app
 from backend.settings import Settings
+from backend.work.connection import connect
 from backend.work.embedded import Valkey
-from backend.work.queue import TrainingQueue, connect
+from backend.work.queue import TrainingQueue
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <BrushLabels name="brush" toName="image"><Label value="Disc"/></BrushLabels></View>"""

@@ -13,8 +13,9 @@ from support.waiting import wait_until
 
 from backend.cli import stack
 from backend.cli.demo.label_studio import free_port
+from backend.work.connection import connect
 from backend.work.embedded import live_url
-from backend.work.queue import connect, workers
+from backend.work.queue import workers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

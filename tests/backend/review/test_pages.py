@@ -31,7 +31,7 @@ from backend.review.pages import Pages
 from backend.review.tasks import TAB
 from backend.server.app import create_app
 from backend.work.embedded import Valkey
-from backend.work.jobs import Keys
+from backend.work.keys import Keys
 
 OURS = {"Origin": "http://127.0.0.1:9090"}
 

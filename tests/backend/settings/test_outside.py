@@ -6,7 +6,7 @@ import pytest
 
 from backend.errors import SettingsError
 from backend.settings import Settings
-from backend.work.jobs import connect
+from backend.work.connection import connect
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "1e9"])

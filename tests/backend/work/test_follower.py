@@ -10,9 +10,11 @@ from backend.errors import BadCheckpoint, BadInput, Unavailable
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
+from backend.work.connection import connect
 from backend.work.embedded import Valkey
 from backend.work.follower import Follower, refresh_queue
-from backend.work.jobs import REFRESH_QUEUE, Keys, connect
+from backend.work.jobs import REFRESH_QUEUE
+from backend.work.keys import Keys
 from backend.work.queue import TrainingQueue
 
 

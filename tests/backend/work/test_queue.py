@@ -11,9 +11,12 @@ from rq.executions import Execution
 from rq.job import JobStatus
 
 from backend.errors import BadInput, Unavailable
-from backend.work import jobs
-from backend.work.jobs import Keys, SafeJob, connect, the_queue
-from backend.work.queue import TrainingQueue, TrainingStatus, workers
+from backend.work.connection import connect
+from backend.work.jobs import SafeJob, the_queue
+from backend.work.keys import Keys
+from backend.work.queue import TrainingQueue, workers
+from backend.work.rq_internals import sweep
+from backend.work.status import TrainingStatus
 
 
 @pytest.fixture
@@ -136,10 +139,8 @@ def test_a_project_that_never_trained_is_idle(played: Lab) -> None:
     assert played.connection.keys() == []
 
 
-def test_the_sweep_gives_back_what_a_dead_worker_held(played: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweep_gives_back_what_a_dead_worker_held(played: Lab) -> None:
     """At each place where the worker can have died: with the job off the queue, registered, started."""
-    monkeypatch.setattr(jobs, "HEARTBEAT_S", 0)  # the server has only just come up
-    monkeypatch.setattr(jobs, "_STUCK_S", 0.05)
     queue = the_queue(played.connection)
     for died in ("dequeued", "registered", "started"):
         played.connection.flushall()
@@ -156,7 +157,7 @@ def test_the_sweep_gives_back_what_a_dead_worker_held(played: Lab, monkeypatch: 
         end = time.monotonic() + 120
         while queue.get_job_ids() != ["train-7-1"]:
             assert time.monotonic() < end, died
-            played.queue.sweep()
+            sweep(queue, heartbeat_s=0, stuck_s=0.05)  # the server has only just come up
             time.sleep(0.1)
         assert queue.intermediate_queue.get_job_ids() == []
         assert played.queue.status(7).phase == "queued"
@@ -170,28 +171,26 @@ def test_the_sweep_waits_until_workers_could_speak_again(played: Lab) -> None:
     assert played.connection.zcard("rq:wip:samloop") == 1
 
 
-def test_two_sweeps_do_not_meet(played: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_sweeps_do_not_meet(played: Lab) -> None:
     """Each would queue the same job; a sweeper that was killed blocks the others for ten seconds."""
-    monkeypatch.setattr(jobs, "HEARTBEAT_S", 0)
     played.connection.set("samloop:sweeping:samloop", "1", px=600_000)
     played.connection.zadd("rq:wip:samloop", {"train-7-1:x": 1})
-    played.queue.sweep()
+    played.queue.sweep(heartbeat_s=0)
     assert played.connection.zcard("rq:wip:samloop") == 1
     played.connection.pexpire("samloop:sweeping:samloop", 1)
     played.until(lambda: not played.connection.exists("samloop:sweeping:samloop"), sweeping=False)
-    played.queue.sweep()
+    played.queue.sweep(heartbeat_s=0)
     assert played.connection.zcard("rq:wip:samloop") == 0
 
 
-def test_a_job_that_rq_itself_gave_up_tells_why(played: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_rq_itself_gave_up_tells_why(played: Lab) -> None:
     """Killed once too often: no code of ours was there to leave a sentence."""
-    monkeypatch.setattr(jobs, "HEARTBEAT_S", 0)
     played.queue.request(7)
     played.connection.hset("rq:job:train-7-1", mapping={"retries_left": 0, "status": "started"})
     played.connection.lpop(the_queue(played.connection).key)
     played.connection.zadd("rq:wip:samloop", {"train-7-1:x": 1})
     assert played.queue.status(7).phase == "training"
-    played.queue.sweep()
+    played.queue.sweep(heartbeat_s=0)
     status = played.queue.status(7)
     assert status.phase == "failed"
     assert status.error is not None

@@ -1,0 +1,35 @@
+"""What Redis does in one step: the Lua programs in `lua/`, each with its keys, arguments and answer at its top."""
+
+from collections.abc import Sequence
+from enum import Enum
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from redis import Redis
+
+
+class Script(Enum):
+    """A program by the name of its file."""
+
+    ASK = "ask"
+    BEGIN = "begin"
+    FINISH = "finish"
+    PUT_BACK = "put_back"
+    TAKE_LEASE = "take_lease"
+    RENEW_LEASE = "renew_lease"
+    RELEASE_LEASE = "release_lease"
+    RELEASE_DEAD_LEASE = "release_dead_lease"
+
+    def run(self, connection: Redis, *, keys: Sequence[str], args: Sequence[str | int] = ()) -> Any:  # noqa: ANN401 - what Lua returns
+        """Run it at Redis, where nothing else runs meanwhile; returns what the program returns.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away, or refuses.
+        """
+        return connection.eval(_source(self.value), len(keys), *keys, *args)
+
+
+@cache
+def _source(name: str) -> str:
+    return (resources.files("backend.work") / "lua" / f"{name}.lua").read_text(encoding="utf-8")

@@ -1,0 +1,33 @@
+"""A Redis that is away is told at once, with what that means."""
+
+import pytest
+from redis.exceptions import ConnectionError as Away
+from redis.exceptions import ResponseError
+
+from backend.errors import SettingsError, Unavailable
+from backend.work.connection import connect, telling_consequence
+
+
+@pytest.mark.parametrize("fault", [Away("no"), ResponseError("OOM"), OSError("no"), TimeoutError("no")])
+def test_a_queue_that_does_not_answer_says_what_follows(fault: Exception) -> None:
+    said = "the queue does not answer, so nothing was queued: is Redis"
+    with pytest.raises(Unavailable, match=said), telling_consequence("nothing was queued"):
+        raise fault
+
+
+def test_a_bug_is_not_taken_for_a_queue_that_is_away() -> None:
+    with pytest.raises(KeyError), telling_consequence("nothing was queued"):
+        raise KeyError("a bug")
+
+
+def test_nothing_is_sent_before_it_is_used() -> None:
+    """Nothing listens there."""
+    connection = connect("redis://127.0.0.1:1")
+    with pytest.raises(Away):
+        connection.ping()
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1?no_such_option=1", "http://x", "redis://127.0.0.1:1?db=x"])
+def test_an_option_that_there_is_not_is_told(url: str) -> None:
+    with pytest.raises(SettingsError, match="REDIS_URL has an option that cannot be used"):
+        connect(url)
