@@ -12,7 +12,8 @@ from backend.errors import Unavailable
 from backend.labelstudio.api.client import address_and_key
 from backend.labelstudio.api.predictions import PredictionStore
 from backend.refresh.client import BackendClient
-from backend.refresh.walk import Refresh, Rules
+from backend.refresh.rules import Rules
+from backend.refresh.walk import Refresh
 from backend.registry.opening import open_registry
 from backend.registry.protocol import Registry
 from backend.settings import Settings

@@ -11,6 +11,8 @@ import requests
 from requests.auth import HTTPBasicAuth
 
 from backend.errors import BadInput, NotAuthorized, TooMuch, Unavailable, Upstream
+from backend.labelstudio.payloads import Task
+from backend.refresh.protocol import Answer
 from backend.settings import Settings
 
 _SILENCE_S = 120.0  # the backend answers a batch after SAMLOOP_BATCH_SECONDS at the latest
@@ -39,11 +41,11 @@ class BackendClient:
         """The version that serves the project."""
         return str(self._post("/versions", {"project": project_id}).get("served"))
 
-    def predict(self, tasks: Sequence[Json], *, project_id: int, label_config: str) -> list[Json]:
-        """One prediction a task, in their order; `why` in one tells why nothing was looked for in its task.
+    def predict(self, tasks: Sequence[Task], *, project_id: int, label_config: str) -> list[Answer]:
+        """One answer a task, in their order.
 
         Raises:
-            Upstream: another number of them came back.
+            Upstream: another number of them came back, or something else than predictions.
         """
         body = {
             "tasks": list(tasks),
@@ -54,7 +56,7 @@ class BackendClient:
         results = self._post("/predict", body).get("results")
         if not isinstance(results, list) or len(results) != len(tasks):
             raise Upstream(f"{self.url} answered {len(tasks)} tasks with something else than as many predictions")
-        return results
+        return [Answer.from_json(result) for result in results]
 
     def _post(self, path: str, body: Json) -> Json:
         try:
@@ -65,8 +67,8 @@ class BackendClient:
                 "SAMLOOP_BACKEND_URL right where the worker runs?"
             ) from fault
         status = reply.status_code
-        told = _object(reply)
-        said = str(next(iter(told.values()), ""))[:300] if status >= HTTPStatus.BAD_REQUEST else ""
+        answer = _object(reply)
+        said = str(next(iter(answer.values()), ""))[:300] if status >= HTTPStatus.BAD_REQUEST else ""
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise NotAuthorized(f"{self.url} refuses the worker: give it the same BASIC_AUTH_USER and BASIC_AUTH_PASS")
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -76,14 +78,14 @@ class BackendClient:
             raise TooMuch(f"{self.url}: {said}")
         if 400 <= status < 500 and status not in {HTTPStatus.FAILED_DEPENDENCY, HTTPStatus.TOO_MANY_REQUESTS}:
             raise BadInput(f"{self.url} refused {path}: {said}")
-        if status != HTTPStatus.OK or not told:
+        if status != HTTPStatus.OK or not answer:
             raise Upstream(f"{self.url} answered {status} to {path}: {said}")
-        return told
+        return answer
 
 
 def _object(reply: requests.Response) -> Json:
     try:
-        told: object = reply.json()
+        body: object = reply.json()
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return body if isinstance(body, dict) else {}

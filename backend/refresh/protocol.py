@@ -1,3 +1,58 @@
-"""What the backend tells a refresh of a task, beside its prediction."""
+"""What the backend answers a refresh for a task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend.errors import Upstream
+from backend.labelstudio.payloads import Prediction, Region
 
 OUT_OF_TIME = "OutOfTime"  # the `why` of a task whose turn did not come in its batch (backend.serving.batches)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the backend computed for one task.
+
+    Attributes:
+        model_version: the version that served the project.
+        score: in [0, 1].
+        regions: the prediction's `result`.
+        why: why the task was not looked at; None: it was.
+    """
+
+    model_version: str
+    score: float = 0.0
+    regions: tuple[Region, ...] = field(default=(), repr=False)
+    why: str | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the task's turn did not come in time."""
+        return self.why == OUT_OF_TIME
+
+    @classmethod
+    def from_json(cls, told: object) -> "Answer":
+        """Read an item of `/predict`'s `results`.
+
+        Raises:
+            Upstream: it is no prediction.
+        """
+        fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+        version, score, regions = fields.get("model_version"), fields.get("score"), fields.get("result")
+        if not (isinstance(version, str) and isinstance(score, int | float) and isinstance(regions, list)):
+            raise Upstream(
+                "the backend answered a task with something else than a prediction (result, score, model_version): "
+                "does SAMLOOP_BACKEND_URL name a samloop of the worker's version?"
+            )
+        why = fields.get("why")
+        return cls(version, float(score), tuple(regions), str(why) if why else None)
+
+    def row(self, task_id: int) -> Prediction:
+        """The prediction as Label Studio imports it for this task."""
+        return {
+            "task": task_id,
+            "result": list(self.regions),
+            "score": self.score,
+            "model_version": self.model_version,
+        }

@@ -21,7 +21,9 @@ from benchmarks.pages import commit, machine, say, write_result
 from fakes.many_tasks import TOUCHED_EVERY, ManyTasks
 
 from backend.labelstudio.api.predictions import PredictionStore
-from backend.refresh.walk import Refresh, Rules
+from backend.refresh.protocol import Answer
+from backend.refresh.rules import Rules
+from backend.refresh.walk import Refresh
 
 REGIONS = [{"id": "r", "value": {"rle": list(range(256))}} for _ in range(4)]
 
@@ -32,8 +34,8 @@ class Instant:
     def served(self, project_id: int) -> str:
         return "v1"
 
-    def predict(self, tasks: Sequence[Any], *, project_id: int, label_config: str) -> list[dict[str, Any]]:
-        return [{"result": REGIONS, "score": 0.5, "model_version": "v1"} for _ in tasks]
+    def predict(self, tasks: Sequence[Any], *, project_id: int, label_config: str) -> list[Answer]:
+        return [Answer("v1", 0.5, tuple(REGIONS)) for _ in tasks]
 
 
 def serve(count: int, pipe: Connection) -> None:

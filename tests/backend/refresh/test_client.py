@@ -1,4 +1,4 @@
-"""The backend asked over HTTP by a worker: what it sends, and what each answer means."""
+"""The backend asked over HTTP by a worker: what it sends, and what its answers mean."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def client(backend: PlayedBackend) -> BackendClient:
 def test_a_batch_goes_with_the_credentials_and_asks_why(backend: PlayedBackend, client: BackendClient) -> None:
     assert client.served(7) == "v1"
     (answer,) = client.predict([{"id": 3, "data": {}}], project_id=7, label_config="<View/>")
-    assert answer["model_version"] == "v1"
+    assert answer.model_version == "v1"
     request = backend.requests[-1]
     assert request.json() == {
         "tasks": [{"id": 3, "data": {}}],
@@ -57,7 +57,7 @@ def test_an_error_is_told_in_the_backends_words(
     assert getattr(raised.value, "retry_after_s", 9) in {9, None}
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b"", {"results": []}, {"results": None}])
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"", {"results": []}, {"results": None}, {"results": ["x"]}])
 def test_an_answer_that_is_none_is_an_error(backend: PlayedBackend, client: BackendClient, body: object) -> None:
     backend.fail("/predict", status=200, body=body)
     with pytest.raises(Upstream, match="answered"):

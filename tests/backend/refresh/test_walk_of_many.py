@@ -4,14 +4,15 @@ import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from fakes.many_tasks import TOUCHED_EVERY, ManyTasks
 
 from backend.labelstudio.api.predictions import PredictionStore
-from backend.refresh import walk as refresh
-from backend.refresh.walk import Refresh, Rules, Tally
+from backend.refresh.protocol import Answer
+from backend.refresh.rules import Limits, Rules
+from backend.refresh.tally import Tally
+from backend.refresh.walk import Refresh
 
-REGIONS = [{"id": "r", "value": {"rle": list(range(64))}}]
+REGIONS = ({"id": "r", "value": {"rle": list(range(64))}},)
 
 
 class Instant:
@@ -20,8 +21,8 @@ class Instant:
     def served(self, project_id: int) -> str:
         return "v1"
 
-    def predict(self, tasks: Sequence[Any], *, project_id: int, label_config: str) -> list[dict[str, Any]]:
-        return [{"result": REGIONS, "score": 0.5, "model_version": "v1"} for _ in tasks]
+    def predict(self, tasks: Sequence[Any], *, project_id: int, label_config: str) -> list[Answer]:
+        return [Answer("v1", 0.5, REGIONS) for _ in tasks]
 
 
 def refreshed(count: int) -> tuple[Tally, int, ManyTasks]:
@@ -29,7 +30,12 @@ def refreshed(count: int) -> tuple[Tally, int, ManyTasks]:
     with ManyTasks(count, version="v1") as studio:
         store = PredictionStore(studio.url, "0" * 40, project_id=1)
         walk = Refresh(
-            store=store, backend=Instant(), rules=Rules(), progress=lambda *_, **__: None, check=lambda: None
+            store=store,
+            backend=Instant(),
+            rules=Rules(),
+            progress=lambda *_, **__: None,
+            check=lambda: None,
+            limits=Limits(page=30, largest_batch=15),
         )
         tracemalloc.start()
         try:
@@ -39,13 +45,13 @@ def refreshed(count: int) -> tuple[Tally, int, ManyTasks]:
             tracemalloc.stop()
 
 
-def test_memory_does_not_grow_with_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_project() -> None:
     """Ten small pages or thirty: the same. What is kept of a task would be a kilobyte."""
-    monkeypatch.setattr(refresh, "_PAGE", 30)
-    monkeypatch.setattr(refresh, "_LARGEST_BATCH", 15)
     few, few_bytes, _ = refreshed(300)
     many, many_bytes, studio = refreshed(900)
     assert (few.written, many.written) == (270, 810)
-    assert [studio.held[each] for each in range(1, 901)] == [int(each % TOUCHED_EVERY != 0) for each in range(1, 901)]
+    assert [studio.held[task_id] for task_id in range(1, 901)] == [
+        int(task_id % TOUCHED_EVERY != 0) for task_id in range(1, 901)
+    ]
     assert studio.shown == "v1"
     assert many_bytes < few_bytes + (192 << 10)

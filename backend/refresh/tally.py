@@ -1,0 +1,58 @@
+"""What became of a project's tasks in a refresh."""
+
+from dataclasses import dataclass, field
+
+_MOST_WHYS = 5
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the tasks that nobody had touched when they were listed.
+
+    Attributes:
+        version: the version whose predictions were written.
+        written: tasks that got a prediction.
+        there: tasks that had one of this version before.
+        touched: tasks that were touched, or deleted, between listing and writing; they got none.
+        empty: tasks that got none, since nothing was looked for or Label Studio refused it.
+        doubles: further predictions of this version that were deleted.
+        deleted: predictions of old versions that were deleted.
+        restarts: how often another version came in, and the walk began again.
+        shown: whether people see the version.
+        seconds: how long it took, s.
+        whys: how many of `empty` for which reason: the first five reasons.
+    """
+
+    version: str = ""
+    written: int = 0
+    there: int = 0
+    touched: int = 0
+    empty: int = 0
+    doubles: int = 0
+    deleted: int = 0
+    restarts: int = 0
+    shown: bool = False
+    seconds: float = 0.0
+    whys: dict[str, int] = field(default_factory=dict)
+
+    def leave_out(self, why: str) -> None:
+        """Count a task that got none."""
+        self.empty += 1
+        if why in self.whys or len(self.whys) < _MOST_WHYS:
+            self.whys[why] = self.whys.get(why, 0) + 1
+
+    @property
+    def done(self) -> int:
+        """Tasks that need no further look."""
+        return self.written + self.there + self.touched + self.empty
+
+    @property
+    def sentence(self) -> str:
+        """What came of it, for people."""
+        parts = [f"{self.written} task(s) got predictions of {self.version}"]
+        parts += [f"{self.there} had them"] if self.there else []
+        parts += [f"{self.touched} were touched meanwhile and got none"] if self.touched else []
+        parts += [f"{count} got none: {why}" for why, count in self.whys.items()]
+        parts += [f"{self.deleted} old prediction(s) deleted"] if self.deleted else []
+        parts += [f"people see {self.version} now"] if self.shown else []
+        return "; ".join(parts)

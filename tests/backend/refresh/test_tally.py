@@ -1,0 +1,28 @@
+"""What became of the tasks, in figures and in a sentence."""
+
+from backend.refresh.tally import Tally
+
+
+def test_tasks_that_need_no_further_look_are_added_up() -> None:
+    tally = Tally(version="v1", written=3, there=2, touched=1)
+    tally.leave_out("no image")
+    assert tally.done == 7
+
+
+def test_the_sentence_tells_what_there_is_to_tell_and_no_more() -> None:
+    assert Tally(version="v1").sentence == "0 task(s) got predictions of v1"
+    tally = Tally(version="v1", written=3, there=2, touched=1, deleted=4, shown=True)
+    tally.leave_out("no image")
+    assert tally.sentence == (
+        "3 task(s) got predictions of v1; 2 had them; 1 were touched meanwhile and got none; 1 got none: no image; "
+        "4 old prediction(s) deleted; people see v1 now"
+    )
+
+
+def test_the_first_five_reasons_are_kept_and_counted_however_many_there_are() -> None:
+    tally = Tally()
+    for number in range(8):
+        tally.leave_out(f"reason {number}")
+        tally.leave_out("reason 0")
+    assert tally.whys == {"reason 0": 9, **{f"reason {number}": 1 for number in range(1, 5)}}
+    assert tally.empty == 16
