@@ -1,4 +1,4 @@
-"""What README says of the order of annotating is what the simulation found, gain or not."""
+"""The table on the order of annotating says what the simulation found, gain or not."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The sets that README's results are measured on can be rebuilt by anyone."""
+"""Anyone can build the sets that the results are measured on."""
 
 import json
 from pathlib import Path
@@ -12,10 +12,10 @@ from backend.labelstudio.rle import decode_mask
 
 
 def _masks(task: dict) -> list[np.ndarray]:
-    regions = [each for annotation in task["annotations"] for each in annotation["result"]]
+    regions = [region for annotation in task["annotations"] for region in annotation["result"]]
     return [
-        decode_mask(each["value"]["rle"], height_px=each["original_height"], width_px=each["original_width"])
-        for each in regions
+        decode_mask(region["value"]["rle"], height_px=region["original_height"], width_px=region["original_width"])
+        for region in regions
     ]
 
 

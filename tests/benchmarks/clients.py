@@ -1,13 +1,13 @@
-"""Many annotators on one server: does anybody get a wrong mask, an error, or wait for ever?
+"""Many annotators on one server: does anybody get a wrong mask or an error, or wait for ever?
 
 python tests/benchmarks/clients.py                                64 clients, 200 images, 3 minutes, mobile-sam
-python tests/benchmarks/clients.py --think-seconds 0 --print      the same without a pause: how much it bears
+python tests/benchmarks/clients.py --think-seconds 0 --print      without pauses: how much the server bears
 
-It prints one JSON object, and writes README's paragraph on it; with --print it leaves README alone.
+It prints one JSON object, and writes a paragraph into docs/results.md; with --print it writes nothing.
 
-First one client alone clicks everywhere, on a server of its own: what it gets is right. Then all of them click on a
-server that starts cold. An annotator looks at an image for some clicks, then opens another; a click is cold if it was
-the first on its image, or came before the first was answered.
+First one client clicks everywhere, alone on a server of its own: its masks are the right ones. Then all clients click
+on a server that starts cold. A client clicks on an image a few times, then opens another. A click is cold if it is the
+first on its image, or comes before the first is answered.
 """
 
 import argparse
@@ -65,7 +65,7 @@ Place = tuple[int, int]  # which image, which click
 
 @dataclass(frozen=True)
 class Answer:
-    """One click's answer. `rle` as Label Studio gets it; `cold` as the module says."""
+    """The answer to one click. `rle` as Label Studio gets it; `cold` as the module says."""
 
     place: Place
     status: int
@@ -137,7 +137,7 @@ class Clients:
             return {place: self.click(session, place) for place in places}
 
     def together(self, count: int, *, seconds: float, think_s: float, seed: int = 0) -> list[Answer]:
-        """`count` clients for so many seconds; each thinks `think_s` on average between two clicks."""
+        """Let `count` clients click for so many seconds; they think `think_s` on average between two clicks."""
         until, answers = time.monotonic() + seconds, []
         together = threading.Barrier(count)
 
@@ -168,16 +168,18 @@ def agreement(answer: Answer, right: Answer) -> float:
         return 0.0
     if answer.rle == right.rle:
         return 1.0
-    masks = [decode_mask(list(each.rle), height_px=each.size[0], width_px=each.size[1]) for each in (answer, right)]
-    return iou(masks[0], masks[1])
+    ours, truth = (
+        decode_mask(list(reply.rle), height_px=reply.size[0], width_px=reply.size[1]) for reply in (answer, right)
+    )
+    return iou(ours, truth)
 
 
 def report(answers: Sequence[Answer], right: dict[Place, Answer], *, seconds: float) -> dict[str, Any]:
-    """What is worth telling of a run."""
-    found = [agreement(answer, right[answer.place]) for answer in answers if answer.status == 200]
+    """The figures of a run, as JSON."""
+    ious = [agreement(answer, right[answer.place]) for answer in answers if answer.status == 200]
     times = {
-        "warm": [each.seconds for each in answers if not each.cold],
-        "cold": [each.seconds for each in answers if each.cold],
+        "warm": [answer.seconds for answer in answers if not answer.cold],
+        "cold": [answer.seconds for answer in answers if answer.cold],
     }
     return {
         "clicks": len(answers),
@@ -185,18 +187,19 @@ def report(answers: Sequence[Answer], right: dict[Place, Answer], *, seconds: fl
         "images": len({answer.place[0] for answer in answers}),
         "errors": sorted({answer.status for answer in answers if answer.status != 200}),
         "failed": sum(answer.status != 200 for answer in answers),
-        "wrong_masks": int(sum(each < SAME_IOU for each in found)),
-        "identical": round(int(sum(each == 1 for each in found)) / max(1, len(found)), 4),
-        "lowest_iou": round(float(min(found, default=0.0)), 5),
+        "wrong_masks": int(sum(value < SAME_IOU for value in ious)),
+        "identical": round(int(sum(value == 1 for value in ious)) / max(1, len(ious)), 4),
+        "lowest_iou": round(float(min(ious, default=0.0)), 5),
         **{
-            kind: {"n": len(each)} | {f"p{p}_s": round(float(np.percentile(each, p)), 3) for p in (50, 95, 99) if each}
-            for kind, each in times.items()
+            kind: {"n": len(taken)}
+            | {f"p{p}_s": round(float(np.percentile(taken, p)), 3) for p in (50, 95, 99) if taken}
+            for kind, taken in times.items()
         },
     }
 
 
-def told(found: dict[str, Any], *, given: argparse.Namespace) -> str:
-    """The figures in README's words."""
+def describe(found: dict[str, Any], *, given: argparse.Namespace) -> str:
+    """The figures in words."""
     times = ", ".join(
         f"{kind} ones {found[kind]['p50_s']:.2f}, {found[kind]['p95_s']:.2f} and {found[kind]['p99_s']:.2f} s"
         for kind in ("warm", "cold")
@@ -222,15 +225,15 @@ def project(files: Sequence[bytes]) -> Iterator[tuple[FakeLabelStudio, int, list
 
 
 def main() -> None:
-    """Run it, and print one JSON object."""
+    """Let one client click, then all, and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--think-seconds", type=float, default=2.0, help="mean pause of a client between two clicks")
     parser.add_argument("--model", help="absent: SAMLOOP_MODEL, or the default")
-    parser.add_argument("--right", type=Path, help="keeps what one client alone got, for further runs")
-    parser.add_argument("--print", action="store_true", help="leave README alone")
+    parser.add_argument("--right", type=Path, help="file that keeps the masks of one client alone, for further runs")
+    parser.add_argument("--print", action="store_true", help="write nothing into docs/results.md")
     given, measured = parser.parse_args(), commit()
     settings = Settings.from_env()
     with tempfile.TemporaryDirectory() as work, project(pictures(given.images)) as (studio, project_id, tasks):
@@ -244,11 +247,11 @@ def main() -> None:
         def server(name: str) -> Any:
             return served(Path(work) / name, environ=environ, weights=weights)
 
-        right = _kept(given.right)
+        right = _load(given.right)
         if right is None:
             with server("alone") as alone:
                 right = Clients(alone.url, project_id=project_id, tasks=tasks).everywhere()
-            _keep(given.right, right)
+            _save(given.right, right)
         with server("together") as together:
             before = together.memory_bytes()
             clients = Clients(together.url, project_id=project_id, tasks=tasks)
@@ -257,10 +260,10 @@ def main() -> None:
     found = report(answers, right, seconds=given.seconds) | figures
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
     if not given.print:
-        write_result("clients", told(found, given=given) + f" On {machine()}; commit {measured}.")
+        write_result("clients", describe(found, given=given) + f" On {machine()}; commit {measured}.")
 
 
-def _kept(path: Path | None) -> dict[Place, Answer] | None:
+def _load(path: Path | None) -> dict[Place, Answer] | None:
     if path is None or not path.exists():
         return None
     rows = json.loads(path.read_text())
@@ -272,11 +275,11 @@ def _kept(path: Path | None) -> dict[Place, Answer] | None:
     }
 
 
-def _keep(path: Path | None, right: dict[Place, Answer]) -> None:
+def _save(path: Path | None, right: dict[Place, Answer]) -> None:
     if path is not None:
         rows = [
-            {"place": each.place, "seconds": each.seconds, "rle": each.rle.hex(), "size": each.size}
-            for each in right.values()
+            {"place": answer.place, "seconds": answer.seconds, "rle": answer.rle.hex(), "size": answer.size}
+            for answer in right.values()
         ]
         path.write_text(json.dumps(rows))
 

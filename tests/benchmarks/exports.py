@@ -35,9 +35,10 @@ class Picture:
 
 
 def photographs() -> Iterator[Picture]:
-    for each in sample_photographs():
-        image = Image.open(io.BytesIO(each.png)).convert("RGB")
-        yield Picture(each.name, image, tuple((item.label, item.mask) for item in each.objects))
+    """The photographs of `samloop demo`, with their known masks."""
+    for photograph in sample_photographs():
+        image = Image.open(io.BytesIO(photograph.png)).convert("RGB")
+        yield Picture(photograph.name, image, tuple((item.label, item.mask) for item in photograph.objects))
 
 
 def nuclei_ids() -> dict[str, list[str]]:
@@ -46,29 +47,34 @@ def nuclei_ids() -> dict[str, list[str]]:
 
 
 def nuclei(stage1_train: Path) -> Iterator[Picture]:
+    """The listed images and nuclei, read from the folder of the competition.
+
+    Raises:
+        SystemExit: a mask is missing.
+    """
     for image, masks in nuclei_ids().items():
         folder = stage1_train / image
         files = [_mask_file(folder / "masks", mask) for mask in masks]
-        objects = tuple(("Nucleus", np.asarray(_opened(file, "L")) > 0) for file in files)
-        picture = _opened(folder / "images" / f"{image}.png", "RGB")
+        objects = tuple(("Nucleus", np.asarray(_open(file, "L")) > 0) for file in files)
+        picture = _open(folder / "images" / f"{image}.png", "RGB")
         yield Picture(f"{image[:_DIGITS]}.png", picture, objects)
 
 
 def write(pictures: Iterable[Picture], out: Path) -> Path:
-    """`out`/images and `out`/export.json, which is returned."""
+    """Write `out`/images and `out`/export.json; return the latter."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     tasks = []
-    for number, each in enumerate(pictures, start=1):
-        each.image.save(out / "images" / each.name)
-        regions = [_region(label, mask, f"r{place}") for place, (label, mask) in enumerate(each.objects, start=1)]
+    for number, picture in enumerate(pictures, start=1):
+        picture.image.save(out / "images" / picture.name)
+        regions = [_region(label, mask, f"r{place}") for place, (label, mask) in enumerate(picture.objects, start=1)]
         annotation = {"id": number, "result": regions, "was_cancelled": False}
-        tasks.append({"id": number, "data": {"image": f"/data/upload/1/{each.name}"}, "annotations": [annotation]})
+        tasks.append({"id": number, "data": {"image": f"/data/upload/1/{picture.name}"}, "annotations": [annotation]})
     export = out / "export.json"
     export.write_text(json.dumps(tasks))
     return export
 
 
-def _opened(path: Path, mode: str) -> Image.Image:
+def _open(path: Path, mode: str) -> Image.Image:
     with Image.open(path) as file:
         return file.convert(mode)
 

@@ -1,9 +1,9 @@
-"""What replay and views change on nuclei, and of what a training forgets; writes README's table.
+"""What replay and views change on nuclei, and what a training forgets; writes a table into docs/results.md.
 
 python tests/benchmarks/forgetting.py ../shared/data/nuclei [--decodes 1200] [--seeds 0 1] [--rows plain replay views]
 
-Every row is a training with the same number of decodes, seed for seed, measured on the same held-out images and on the
-photographs of other things. In this process, with embeddings that are kept: a row costs its training.
+Every row is a training with the same number of decodes, measured on the same held-out images and on photographs of
+other things. All of it runs in this process and keeps the embeddings, so a row costs its training only.
 """
 
 import argparse
@@ -53,7 +53,7 @@ HEADINGS = (
 
 
 def trained_row(context: TrainingContext, dataset: Dataset, before: tuple[Measured, ...]) -> tuple[str, ...]:
-    """Train as the context's config says; the cells of its row, IoUs and their differences to the base's."""
+    """Train as the context's config says; return the cells of its row: IoUs, and their differences to the base's."""
     config, plain = context.config, base_predictor(context.base)
     others = {"plain": plain, "embeddings": context.embeddings, "folder": context.generic_in, "config": config}
     replayed, began_s = replayed_samples(**others), time.process_time()
@@ -85,7 +85,7 @@ def _cell(told: dict[str, Any], prompt: str) -> str:
 
 
 def table(nuclei: Path, *, rows: list[str], seeds: list[int], decodes: int) -> Iterator[str]:
-    """The table as it stands after each training."""
+    """Yield the table after every training."""
     settings = Settings.from_env()
     config = replace(config_of(settings), seconds=1e6, decodes=decodes, forgetting=True)
     context = TrainingContext.open(settings, config=config, progress=silent)

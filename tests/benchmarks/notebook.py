@@ -2,17 +2,18 @@
 
 python tests/benchmarks/notebook.py ../shared/data/nuclei [--epochs 20] [--images 24] [--vit-b-images 8] [--print]
 
-Ten minutes on two quiet cores. What one base gave is in README before the next is measured, and stands if that fails.
+Ten minutes on two quiet cores. The rows of one base are in docs/results.md before the next is measured, and stand if
+that fails.
 
 The notebook's way: transformers' SamModel in float32, the encoder in every step, one jittered box around one mask an
 image, Dice + cross-entropy on the 256 grid, Adam at 1e-5 without decay on the mask decoder, one image a step. Ours:
-`samloop train` on the same images, from an empty cache of embeddings. For both, each image that is learnt from has one
-nucleus, the same; held-out images keep all theirs, and `samloop evaluate` measures both there, with true boxes.
+`samloop train` on the same images, from an empty cache of embeddings. Both learn from the same single nucleus an image.
+Held-out images keep all their nuclei, and `samloop evaluate` measures both ways there, with true boxes.
 
 ViT-B gets random weights, since its time does not depend on them, and an epoch or two: its IoU would say nothing. With
-`mobile-sam` the notebook's schedule (20 epochs) is run to its end; ours are trainings of more and more epochs, each
-from the beginning, until one is as good. Stated is the wall time of that one, program start and encoding included,
-measuring left out as it is for the notebook. Nothing is extrapolated: both times are of the same few images.
+`mobile-sam` the notebook's schedule (20 epochs) runs to its end. Ours are trainings of more and more epochs, all from
+the beginning, until one is as good. The table states the wall time of that training: with the program's start and the
+encoding, without measuring, as for the notebook. Nothing is extrapolated: both times are of the same few images.
 """
 
 import argparse
@@ -88,7 +89,7 @@ class Notebook:
         self._adam.step()
 
     def _widened(self, item: LabelledMask) -> torch.Tensor:
-        """Each edge 0 to 20 px outwards, as its `get_bounding_box` does; in px of the canvas."""
+        """The box with its edges moved 0 to 20 px outwards, as the notebook's `get_bounding_box` does; in canvas px."""
         out, box = self._rng.integers(0, 20, 4), item.box
         edges = [
             max(0.0, box.x0_px - out[0]),
@@ -135,12 +136,13 @@ class Task:
 
 
 def sides(nuclei: Path, most: int) -> tuple[list[Task], list[Task]]:
-    """The images to learn from, cut down to a nucleus each, and the held-out ones; of at most `most` a quarter."""
-    tasks = json.loads((nuclei / "export.json").read_bytes())
-    each = {one.sha256: one for one in (Task(t, image_path(nuclei / "images", t["data"]["image"])) for t in tasks)}
-    split = split_images({sha256: picture_hash(one.image) for sha256, one in each.items()})
-    learnt, held_out = ([each[sha256] for sha256 in side] for side in (split.train, split.held_out))
-    return [one.with_one_nucleus() for one in learnt[: most - most // 4]], held_out[: most // 4]
+    """The images to learn from, with one nucleus an image, and the held-out ones: a quarter of at most `most`."""
+    exported = json.loads((nuclei / "export.json").read_bytes())
+    tasks = [Task(task, image_path(nuclei / "images", task["data"]["image"])) for task in exported]
+    by_digest = {task.sha256: task for task in tasks}
+    split = split_images({sha256: picture_hash(task.image) for sha256, task in by_digest.items()})
+    learnt, held_out = ([by_digest[sha256] for sha256 in side] for side in (split.train, split.held_out))
+    return [task.with_one_nucleus() for task in learnt[: most - most // 4]], held_out[: most // 4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +158,11 @@ class Race:
     @property
     def export(self) -> Path:
         path = self.folder / "export.json"
-        path.write_text(json.dumps([one.task for one in (*self.learnt, *self.held_out)]))
+        path.write_text(json.dumps([task.task for task in (*self.learnt, *self.held_out)]))
         return path
 
     def notebook(self, epochs: int, model: SamModel) -> tuple[Notebook, list[float]]:
-        loop = Notebook(model, [one.lesson() for one in self.learnt])
+        loop = Notebook(model, [task.lesson() for task in self.learnt])
         seconds = []
         for number in range(1, epochs + 1):
             seconds.append(loop.epoch())
@@ -193,7 +195,10 @@ def row(*cells: str) -> str:
 
 
 def an_epoch(name: str, race: Race, notebook_s: Sequence[float], ours: Mapping[int, float]) -> str:
-    """`ours`: seconds of trainings by their number of epochs. Each has the same few looks at held-out objects."""
+    """The row of one epoch. `ours`: seconds of trainings by their number of epochs.
+
+    All of them look at held-out objects equally often, so the difference of two is the time of epochs alone.
+    """
     few, many = min(ours), max(ours)
     ours_s = (ours[many] - ours[few]) / (many - few)
     after = notebook_s[1:] or notebook_s
@@ -251,7 +256,7 @@ def main() -> None:
     parser.add_argument("--vit-b-images", type=int, default=8)
     parser.add_argument("--vit-b-epochs", type=int, default=2)
     parser.add_argument("--only", choices=("vit-b", "mobile-sam"))
-    parser.add_argument("--print", action="store_true", help="leave README as it is")
+    parser.add_argument("--print", action="store_true", help="write nothing into docs/results.md")
     given = parser.parse_args()
     if min(given.vit_b_images, given.images) < 8:
         parser.error("at least 8 images: fewer are cross-validated, and nothing is held out for good")
@@ -275,7 +280,7 @@ def main() -> None:
             if not (given.print or given.only):
                 write_result("notebook", text)
     if failed:
-        raise SystemExit(f"failed, and not in README: {', '.join(failed)}")
+        raise SystemExit(f"failed, and not in docs/results.md: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""Does a good order save annotations? Measures it, and writes what came of it into README.
+"""Does a good order save annotations? Measures it, and writes a table into docs/results.md.
 
 python tests/benchmarks/order.py NUCLEI --state FILE [--trainings 6] [--seeds 2]
 
 NUCLEI is a folder with export.json and images/ (exports.py builds it). The held-out images of the usual split stay
-aside; of the others 4, 8 and 16 are annotated, in three orders: at random, by lowest score of the version trained so
-far (boxes as prompts, as a detector would bring them), and most different first; the latter two with every tenth at
-random, as `samloop order` does it. After each round a decoder is trained from the base on what is annotated, for so
-many decodes, whatever the machine's load, and measured on the held-out objects. Every result is a line of FILE and is
-not computed again, so that it can be run in slices of `--trainings`. Of all complete seeds it writes the table.
+aside. Of the others 4, 8 and 16 are annotated, in three orders: at random; by lowest score of the version trained so
+far (with boxes as prompts, as a detector would bring them); and most different first. The latter two draw every tenth
+image at random, as `samloop order` does. After every round a decoder is trained from the base on what is annotated, for
+so many decodes, whatever the machine's load, and measured on the held-out objects. Every result is a line of FILE and
+is not computed again, so that the work can be done in slices of `--trainings`. The table holds all complete seeds.
 """
 
 import argparse
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,33 +59,37 @@ class Simulation:
         dataset = assemble(samples, share=share, exclusions=self.context.exclusions)
         self.pool, self.held_out = dataset.train, dataset.held_out
         self.embedding = self.context.embeddings.by(self.context.base)
-        self.features = np.stack([self.embedding(each).features.float().mean((0, 2, 3)).numpy() for each in self.pool])
+        self.features = np.stack(
+            [self.embedding(sample).features.float().mean((0, 2, 3)).numpy() for sample in self.pool]
+        )
         self.base = self.measured(base_predictor(self.context.base))
 
     def order(self, kind: str, seed: int, *, count: int, before: Sequence[int], model: Predictor) -> list[int]:
         """Indices of the first `count` images; those annotated before stay."""
-        left = [each for each in range(len(self.pool)) if each not in before]
+        left = [index for index in range(len(self.pool)) if index not in before]
         shuffled = list(np.random.default_rng(seed).permutation(left))
         more = count - len(before)
         if kind == "random":
             # Of one permutation of the whole pool, so that a round continues the one before.
-            whole = [int(each) for each in np.random.default_rng(seed).permutation(len(self.pool))]
+            whole = [int(index) for index in np.random.default_rng(seed).permutation(len(self.pool))]
             return whole[:count]
         if kind == "diverse":
-            first = [left[each] for each in diverse(self.features[left], count=more, seed=seed)]
+            first = [left[place] for place in diverse(self.features[left], count=more, seed=seed)]
         else:
-            first = sorted(shuffled, key=lambda each: self.score(model, self.pool[each]))
+            first = sorted(shuffled, key=lambda index: self.score(model, self.pool[index]))
         drawn = at_random(left, project_id=seed + 1, count=len(left))
-        return [*before, *(int(each) for each in mixed(first, drawn, count=more))]
+        return [*before, *(int(index) for index in mixed(first, drawn, count=more))]
 
     def score(self, model: Predictor, sample: Sample) -> float:
-        prompts = [Prompt(box=each.box) for each in sample.objects]
-        return task_score([each.score for each in model.decode(self.embedding(sample), prompts)])
+        prompts = [Prompt(box=item.box) for item in sample.objects]
+        return task_score([mask.score for mask in model.decode(self.embedding(sample), prompts)])
 
     def train(self, chosen: Sequence[int], seed: int) -> Predictor:
         method = new_method("decoder", self.context.base)
         config = replace(self.context.config, seed=seed)
-        for _ in Trainer(method, [self.pool[each] for each in chosen], config=config, embedding=self.embedding).steps():
+        for _ in Trainer(
+            method, [self.pool[index] for index in chosen], config=config, embedding=self.embedding
+        ).steps():
             pass
         return method.predictor(version="candidate")
 
@@ -99,7 +104,7 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """What this run may do of it all: results go to `state`, a line each, made by `decodes` decodes a training."""
+    """How many `trainings` this run may do, by `decodes` decodes; every result is a line of `state`."""
 
     state: Path
     seeds: int
@@ -107,23 +112,23 @@ class Slice:
     trainings: int
 
     def known(self) -> list[dict[str, Any]]:
-        """What was found with as many decodes."""
+        """The results of trainings with as many decodes."""
         lines = [json.loads(line) for line in self.state.read_text().splitlines()] if self.state.exists() else []
-        return [each for each in lines if each["decodes"] == self.decodes]
+        return [line for line in lines if line["decodes"] == self.decodes]
 
     def run(self, nuclei: Path) -> None:
-        """Compute what is lacking, up to `trainings` of it."""
-        known = {(each["order"], each["seed"], each["images"]): each for each in self.known()}
+        """Run the trainings that are lacking, at most `trainings` of them."""
+        known = {(line["order"], line["seed"], line["images"]): line for line in self.known()}
         wanted = [(kind, seed, count) for seed in range(self.seeds) for kind in ORDERS for count in ROUNDS]
-        lacking = [each for each in wanted if each not in known][: self.trainings]
+        lacking = [key for key in wanted if key not in known][: self.trainings]
         if not lacking:
             return
         simulation, models = Simulation(nuclei, decodes=self.decodes), {}
         for kind, seed, count in lacking:
-            done = [each for each in ROUNDS if each < count]
+            done = [images for images in ROUNDS if images < count]
             before = known[kind, seed, done[-1]]["chosen"] if done else []
             model = models.get((kind, seed))
-            if model is None:  # versions are not kept from run to run; it is the same one that comes of it again
+            if model is None:  # no run keeps its models; training again gives the same one
                 again = kind == "score" and before
                 model = simulation.train(before, seed) if again else base_predictor(simulation.context.base)
             chosen = simulation.order(kind, seed, count=count, before=before, model=model)
@@ -134,8 +139,11 @@ class Slice:
                 "images": count,
                 "decodes": self.decodes,
                 "chosen": chosen,
-                "objects": sum(len(simulation.pool[each].objects) for each in chosen),
-                "measured_on": [len(simulation.held_out), sum(len(each.objects) for each in simulation.held_out)],
+                "objects": sum(len(simulation.pool[index].objects) for index in chosen),
+                "measured_on": [
+                    len(simulation.held_out),
+                    sum(len(sample.objects) for sample in simulation.held_out),
+                ],
                 "base": simulation.base,
                 **simulation.measured(models[kind, seed]),
             }
@@ -145,14 +153,14 @@ class Slice:
 
 
 def complete(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of the seeds of which every order and round is there."""
-    counts = {seed: len([each for each in lines if each["seed"] == seed]) for seed in {each["seed"] for each in lines}}
-    return [each for each in lines if counts[each["seed"]] == len(ORDERS) * len(ROUNDS)]
+    """The results of those seeds that have every order and round."""
+    counts = Counter(line["seed"] for line in lines)
+    return [line for line in lines if counts[line["seed"]] == len(ORDERS) * len(ROUNDS)]
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
-    """What README says: the mean and the range over the seeds, and what either order gains over random."""
-    seeds, decodes = len({each["seed"] for each in lines}), lines[0]["decodes"]
+    """The block of docs/results.md: mean and range over the seeds, and what either order gains over random."""
+    seeds, decodes = len({line["seed"] for line in lines}), lines[0]["decodes"]
     images, objects = lines[0]["measured_on"]
     told = (
         f"Does the order of annotating matter? IoU on the same {images} held-out images ({objects} nuclei)"
@@ -163,8 +171,8 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         base = f"{lines[0]['base'][metric]:.3f}"
         rows.append(f"| {prompt} | 0 | {' | '.join([base] * len(ORDERS))} |")
         for count in ROUNDS:
-            of = {kind: [each[metric] for each in _at(lines, kind, count)] for kind in ORDERS}
-            cells = (f"{np.mean(each):.3f} [{min(each):.3f}, {max(each):.3f}]" for each in of.values())
+            of = {kind: [line[metric] for line in _at(lines, kind, count)] for kind in ORDERS}
+            cells = (f"{np.mean(ious):.3f} [{min(ious):.3f}, {max(ious):.3f}]" for ious in of.values())
             rows.append(f"| {prompt} | {count} | {' | '.join(cells)} |")
     return told + "\n".join(rows) + "\n\n" + " ".join(_gain(lines, kind) for kind in ORDERS if kind != "random")
 
@@ -178,13 +186,13 @@ def _gain(lines: Sequence[dict[str, Any]], kind: str) -> str:
             for count in ROUNDS
             for ours, theirs in zip(_at(lines, kind, count), _at(lines, "random", count), strict=True)
         ]
-        told.append(f"{prompt} {np.mean(gains):+.3f} (ahead {sum(each > 0 for each in gains)} times of {len(gains)})")
+        told.append(f"{prompt} {np.mean(gains):+.3f} (ahead {sum(gain > 0 for gain in gains)} times of {len(gains)})")
     return f"{ORDERS[kind].capitalize()} against random: {', '.join(told)}."
 
 
 def _at(lines: Sequence[dict[str, Any]], kind: str, count: int) -> list[dict[str, Any]]:
     return sorted(
-        (each for each in lines if each["order"] == kind and each["images"] == count), key=lambda each: each["seed"]
+        (line for line in lines if line["order"] == kind and line["images"] == count), key=lambda line: line["seed"]
     )
 
 
@@ -194,7 +202,7 @@ def main() -> None:
     arguments.add_argument("--state", type=Path, required=True)
     arguments.add_argument("--trainings", type=int, default=1000, help="at most so many in this run")
     arguments.add_argument("--seeds", type=int, default=2)
-    arguments.add_argument("--decodes", type=int, default=480, help="of each training: object-prompts")
+    arguments.add_argument("--decodes", type=int, default=480, help="object-prompts of a training")
     given = arguments.parse_args()
     measured = commit()
     part = Slice(state=given.state, seeds=given.seeds, decodes=given.decodes, trainings=given.trainings)

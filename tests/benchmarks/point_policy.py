@@ -1,8 +1,8 @@
 """Which of SAM's four masks should answer one click? `python tests/benchmarks/point_policy.py [--checkpoint DIR]`.
 
-One click at each object's inmost point, on the nuclei (../shared/data/nuclei) and on the demo's photographs. Prints,
-for each policy, the mean IoU and its difference to the single mask with a 95 % bootstrap interval over images. Two
-minutes on two idle cores when the embeddings are cached; `--images 4` takes a few images of each set alone.
+One click at every object's inmost point, on the nuclei (../shared/data/nuclei) and on the demo's photographs. Prints a
+line a policy: the mean IoU, and its difference to the single mask with a 95 % bootstrap interval over images. Two
+minutes on two idle cores once the embeddings are cached; `--images 4` takes only four images of either set.
 """
 
 import argparse
@@ -57,7 +57,7 @@ POLICIES: dict[str, Policy] = {
 }
 
 
-def measured(samples: Sequence[Sample], *, predictor: Predictor, embeddings: Embeddings) -> Table:
+def measure_policies(samples: Sequence[Sample], *, predictor: Predictor, embeddings: Embeddings) -> Table:
     rows: list[tuple[str, list[float], list[float], list[float]]] = []
     for sample in samples:
         embedding = embeddings(sample)
@@ -94,20 +94,20 @@ def show(name: str, table: Table) -> None:
         say(f"| {policy} | {chosen.mean():.3f} | {difference.mean():+.3f} | [{low:+.3f}, {high:+.3f}] |")
 
 
-def samples_of(export: Path, *, shop: TrainingContext, settings: Settings, held_out: bool) -> Sequence[Sample]:
-    found = _samples(export, export.with_name("images"), settings=settings, context=shop)
+def samples_of(export: Path, *, context: TrainingContext, settings: Settings, held_out: bool) -> Sequence[Sample]:
+    found = _samples(export, export.with_name("images"), settings=settings, context=context)
     if not held_out:
         return found
-    return assemble(found, share=shop.config.held_out_share, exclusions=shop.exclusions).held_out
+    return assemble(found, share=context.config.held_out_share, exclusions=context.exclusions).held_out
 
 
 def base_by_policy(export: Path) -> Mapping[str, float]:
-    """One click's mean IoU on what is held out, of the base, by the name of the policy."""
+    """The base's mean IoU by one click on the held-out images, by the name of the policy."""
     settings = Settings.from_env()
-    shop = TrainingContext.open(settings, config=TrainConfig(), progress=silent)
-    predictor = Predictor(shop.base, decoder_of(shop.base, None), version="base")
-    samples = samples_of(export, shop=shop, settings=settings, held_out=True)
-    table = measured(samples, predictor=predictor, embeddings=shop.embeddings)
+    context = TrainingContext.open(settings, config=TrainConfig(), progress=silent)
+    predictor = Predictor(context.base, decoder_of(context.base, None), version="base")
+    samples = samples_of(export, context=context, settings=settings, held_out=True)
+    table = measure_policies(samples, predictor=predictor, embeddings=context.embeddings)
     every = np.arange(len(table["image"]))
     return {name: float(table["iou"][every, choose(table)].mean()) for name, choose in POLICIES.items()}
 
@@ -116,16 +116,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, help="a folder that `samloop train --out` wrote; else the base")
     parser.add_argument("--held-out", action="store_true", help="the images alone that a training holds out")
-    parser.add_argument("--images", type=int, help="no more images of each set than that")
+    parser.add_argument("--images", type=int, help="most images of either set")
     given = parser.parse_args()
     settings = Settings.from_env()
-    shop = TrainingContext.open(settings, config=TrainConfig(), progress=silent)
-    predictor = Predictor(shop.base, decoder_of(shop.base, given.checkpoint), version="measured")
+    context = TrainingContext.open(settings, config=TrainConfig(), progress=silent)
+    predictor = Predictor(context.base, decoder_of(context.base, given.checkpoint), version="measured")
     with tempfile.TemporaryDirectory() as folder:
         sets = {"nuclei": NUCLEI / "export.json", "coins and bricks": write(photographs(), Path(folder))}
         for name, export in sets.items():
-            samples = samples_of(export, shop=shop, settings=settings, held_out=given.held_out)[: given.images]
-            show(name, measured(samples, predictor=predictor, embeddings=shop.embeddings))
+            samples = samples_of(export, context=context, settings=settings, held_out=given.held_out)[: given.images]
+            show(name, measure_policies(samples, predictor=predictor, embeddings=context.embeddings))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Edges at 4000 px, before and after the second look: `python tests/benchmarks/refinement.py [--objects 12]`.
 
 Real pictures (the nuclei, the demo's photographs) lie side by side at their own scale on 4000x3000 px, so that the
-truth is known. Prints the mean IoU and Boundary IoU (band 10 px) of each set, by the true box and by one click. Each
+truth is known. Prints the mean IoU and Boundary IoU (band 10 px) of either set, by the true box and by one click. An
 object takes two encodings.
 """
 
@@ -41,20 +41,20 @@ def nuclei() -> list[Part]:
     for task in json.loads((NUCLEI / "export.json").read_text()):
         picture = Image.open(image_path(NUCLEI / "images", task["data"]["image"])).convert("RGB")
         size = {"height_px": picture.height, "width_px": picture.width}
-        regions = [region for each in task["annotations"] for region in each["result"]]
+        regions = [region for annotation in task["annotations"] for region in annotation["result"]]
         parts.append((picture, [mask_of_region(region, **size) for region in regions]))
     return parts
 
 
 def photographs() -> list[Part]:
     return [
-        (Image.open(io.BytesIO(each.png)).convert("RGB"), [item.mask for item in each.objects])
-        for each in sample_photographs()
+        (Image.open(io.BytesIO(photograph.png)).convert("RGB"), [item.mask for item in photograph.objects])
+        for photograph in sample_photographs()
     ]
 
 
 def mosaic(parts: list[Part]) -> tuple[Image.Image, list[tuple[int, int, np.ndarray]]]:
-    """The large picture, and of each object that is whole on it its place and mask."""
+    """The large picture, and the place and mask of every object that is whole on it."""
     large, objects = Image.new("RGB", (WIDTH, HEIGHT)), []
     x = y = tallest = number = 0
     while y < HEIGHT:
@@ -68,7 +68,7 @@ def mosaic(parts: list[Part]) -> tuple[Image.Image, list[tuple[int, int, np.ndar
     return large, objects
 
 
-def measure(base: BaseModel, parts: list[Part], *, objects: int) -> dict[str, list[tuple[float, ...]]]:
+def measure_edges(base: BaseModel, parts: list[Part], *, objects: int) -> dict[str, list[tuple[float, ...]]]:
     predictor = Predictor(base, decoder_of(base, None), version="measured")
     large, everything = mosaic(parts)
     embedding = encode(base, large)
@@ -90,8 +90,8 @@ def measure(base: BaseModel, parts: list[Part], *, objects: int) -> dict[str, li
             second = refined(first, prompt, predictor=predictor, frame=SAM_FRAME, encode_crop=encode_crop)
             found[kind].append(
                 tuple(
-                    measure(each.mask, truth)
-                    for each in (first, second)
+                    measure(answer.mask, truth)
+                    for answer in (first, second)
                     for measure in (iou, lambda a, b: boundary_iou(a, b, band=BAND))
                 )
             )
@@ -100,14 +100,14 @@ def measure(base: BaseModel, parts: list[Part], *, objects: int) -> dict[str, li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--objects", type=int, default=12, help="of each set")
+    parser.add_argument("--objects", type=int, default=12, help="of either set")
     settings, objects = Settings.from_env(), parser.parse_args().objects
     base = load_base(
         settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
     )
     say("| set, prompt | n | IoU before | after | Boundary IoU before | after |\n| --- | --- | --- | --- | --- | --- |")
     for name, parts in (("coins and bricks", photographs()), ("nuclei", nuclei())):
-        for kind, rows in measure(base, parts, objects=objects).items():
+        for kind, rows in measure_edges(base, parts, objects=objects).items():
             before, edge_before, after, edge_after = np.mean(rows, axis=0)
             say(f"| {name}, {kind} | {len(rows)} | {before:.3f} | {after:.3f} | {edge_before:.3f} | {edge_after:.3f} |")
 

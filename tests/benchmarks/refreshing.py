@@ -1,8 +1,8 @@
 """What a refresh itself costs: `python tests/benchmarks/refreshing.py [--tasks 100000]`.
 
-Label Studio and the backend are simulated over HTTP and answer at once, in a process of their own, so that what is
-measured is the walk: seconds, tasks a second, and the most memory that the walking process ever had. In life the
-encoder (some 0.6 s an image on 2 cores, unless it is cached) and Label Studio's own database are what takes time.
+Label Studio and the backend are simulated over HTTP, answer at once, and live in a process of their own. So only the
+walk is measured: seconds, tasks a second, and the most memory that the walking process ever had. In life the encoder
+(some 0.6 s an image on 2 cores, unless it is cached) and Label Studio's database take the time.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def main() -> None:
     if (tally.written, held, most) != (untouched, untouched, 1):
         raise SystemExit(f"{tally.written} of {untouched} written; {held} predictions held, {most} a task at most")
     text = (
-        f"A refresh of {count:,} tasks against a Label Studio and a backend that answer at once: each of the"
+        f"A refresh of {count:,} tasks against a Label Studio and a backend that answer at once: all"
         f" {untouched:,} that nobody had touched got one prediction, {untouched / seconds:.0f} tasks a second; the"
         f" walk's memory was {peaks[0]:.0f} MiB after a tenth and {peaks[-1]:.0f} MiB in the end. In life the encoder"
         f" takes the time. `python tests/benchmarks/refreshing.py`, on {machine()}; commit {measured}."

@@ -1,12 +1,12 @@
-"""`make results`: runs the commands that README names, and writes the tables of what they print between README's marks.
+"""`make results`: runs the commands that docs/results.md names, and writes the tables of what they print there.
 
 python tests/benchmarks/results.py ../shared/data/nuclei [--only PART...] [--methods decoder]
 
-Twenty-five minutes on two quiet cores; each part is one table between marks of its own, written anew after every
-training, so that what was measured stands if a later one fails. Trainings end by the recipe's bound on work, or by a
-number of epochs, which do not depend on how busy the machine is; the seconds are the last resort. Every training begins
-without any embedding, so that its seconds hold the encoding; a training that two parts need is done once. With
-`--methods` README's tables have those methods alone.
+Twenty-five minutes on two quiet cores. A part is one table between marks of its own, written anew after every training,
+so that its rows stand if a later training fails. Trainings end by the recipe's bound on work, or by a number of epochs;
+neither depends on how busy the machine is, and the seconds are the last resort. Every training begins without any
+embedding, so that its seconds hold the encoding. A training that two parts need is done once. With `--methods` the
+tables have those methods only.
 """
 
 import argparse
@@ -79,14 +79,14 @@ ROWS = (
 def comparison(trained: Sequence[Trained]) -> str:
     """The base beside every method, a row a measure."""
     base = trained[0].report["base"]
-    lines = [_line("", "mobile-sam", *(each.method for each in trained)), _line(*["---"] * (len(trained) + 2))]
+    lines = [_line("", "mobile-sam", *(one.method for one in trained)), _line(*["---"] * (len(trained) + 2))]
     for row in ROWS:
-        cells = [_cell(row, each.report) for each in trained]
+        cells = [_cell(row, one.report) for one in trained]
         lines.append(_line(row.title, f"{row.of(base):.{row.digits}f}", *cells))
     lines += [
-        _line("parameters trained", "", *(f"{each.parameters:,}" for each in trained)),
-        _line("seconds of training, all in", "", *(f"{each.train_s:.0f}" for each in trained)),
-        _line("promoted", "", *("yes" if each.manifest["verdict"]["promote"] else "no" for each in trained)),
+        _line("parameters trained", "", *(f"{one.parameters:,}" for one in trained)),
+        _line("seconds of training, all in", "", *(f"{one.train_s:.0f}" for one in trained)),
+        _line("promoted", "", *("yes" if one.manifest["verdict"]["promote"] else "no" for one in trained)),
     ]
     return "\n".join(lines)
 
@@ -105,10 +105,10 @@ def _line(*cells: str) -> str:
 
 
 def compared_part(what: str, bench: Bench, methods: Sequence[str], **options: Any) -> Iterator[str]:
-    """The table of the methods, growing by one after the other."""
+    """Yield the table of the methods after every training, a column longer."""
     trained: list[Trained] = []
-    for each in bench.several(methods, evaluated=True, **options):
-        trained.append(each)
+    for one in bench.several(methods, evaluated=True, **options):
+        trained.append(one)
         yield _measured_on(what, trained[0]) + comparison(trained)
     if trained:
         yield _measured_on(what, trained[0]) + comparison(trained) + policies(bench.export)
@@ -124,7 +124,7 @@ def photographs_part(bench: Bench, methods: Sequence[str]) -> Iterator[str]:
 
 
 def policies(export: Path) -> str:
-    """What the base gets by the ways of segment-anything to choose among its masks, for who measures against those."""
+    """The base's IoU by segment-anything's ways to choose among its masks, for readers who compare with those."""
     found = base_by_policy(export)
     single, three = found["the single mask"], found["best of three by predicted IoU"]
     return (
@@ -139,18 +139,18 @@ def _measured_on(what: str, trained: Trained) -> str:
 
 
 def semantic_part(bench: Bench, methods: Sequence[str]) -> Iterator[str]:
-    """By what `samloop train` puts into the manifest."""
+    """Yield the semantic head's table, by the figures that `samloop train` puts into the manifest."""
     rows = [_line("", "mean IoU", "mean Boundary IoU", "parameters of the head", "seconds"), _line(*["---"] * 5)]
     told = (
         "The same held-out images without any prompt (`--head semantic`; `SAMLOOP_UNLABELLED=unknown`, since at most"
         " ten nuclei an image are annotated):\n\n"
     )
-    for each in bench.several(methods, **WITH_HEAD):
-        figures = each.manifest["metrics"]["candidate"]["semantic"]
+    for trained in bench.several(methods, **WITH_HEAD):
+        figures = trained.manifest["metrics"]["candidate"]["semantic"]
         if figures is None:
-            raise SystemExit(f"{each.method}: `samloop train --head semantic` measured no semantic head")
+            raise SystemExit(f"{trained.method}: `samloop train --head semantic` measured no semantic head")
         cells = (f"{figures['iou']:.3f}", f"{figures['boundary_iou']:.3f}")
-        rows.append(_line(each.method, *cells, f"{each.head_parameters:,}", f"{each.train_s:.0f}"))
+        rows.append(_line(trained.method, *cells, f"{trained.head_parameters:,}", f"{trained.train_s:.0f}"))
         yield told + "\n".join(rows)
 
 
@@ -169,11 +169,11 @@ def curve_part(bench: Bench) -> Iterator[str]:
     rows.append(_line("none: mobile-sam", *(f"{row.of(metrics['base']):.3f}" for row in CURVES), "", ""))
     told = "What few images teach, with `--method decoder` (seconds without encoding and measuring):\n\n"
     counts = [count for count in CURVE_IMAGES if count < len(metrics["split"]["learnt"])]
-    for each in itertools.chain(
+    for trained in itertools.chain(
         (bench.trained_on(count, of=everything, seconds=min(CURVE_SECONDS, bench.seconds)) for count in counts),
         (everything,),
     ):
-        found = each.manifest["metrics"]
+        found = trained.manifest["metrics"]
         cells = [_cell(row, found) for row in CURVES]
         decodes, seconds = found["ended_at"]["decodes"], found["ended_at"]["seconds"]
         rows.append(_line(str(len(found["split"]["learnt"])), *cells, str(decodes), f"{seconds:.0f}"))
@@ -191,9 +191,9 @@ def _took(minutes: float) -> str:
 
 
 def run(parts: Mapping[str, Callable[[], Iterator[str]]], *, told: Callable[[float], str]) -> list[str]:
-    """Write every part's table into README as it grows; the names of those that failed, which end none but themselves.
+    """Write every part's table into docs/results.md as it grows; return the names of the parts that failed.
 
-    `told`: what is said below a table, given the minutes that its part took.
+    A part that fails ends no other. `told`: what stands below a table, given the minutes that its part took.
     """
     failed = []
     for name, part in parts.items():
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("nuclei", type=Path, help="a folder with export.json and images/")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", default=METHODS)
-    parser.add_argument("--seconds", type=float, help="a training's bound, in place of each set's own")
+    parser.add_argument("--seconds", type=float, help="a training's bound, in place of its set's own")
     given = parser.parse_args()
     measured = commit()  # now: the working tree may move on while this runs
     with tempfile.TemporaryDirectory() as temporary:
@@ -222,7 +222,7 @@ def main() -> None:
             Bench(folder / "export.json", _made(Path(temporary) / name), given.seconds or SECONDS[name])
             for name, folder in (("nuclei", given.nuclei), ("photographs", Path(temporary) / "set" / "photographs"))
         )
-        semantic = [each for each in SEMANTIC_METHODS if each in given.methods]
+        semantic = [method for method in SEMANTIC_METHODS if method in given.methods]
         parts: dict[str, Callable[[], Iterator[str]]] = {
             "methods": lambda: methods_part(nuclei, given.methods),
             "curve": lambda: curve_part(nuclei),
@@ -236,7 +236,7 @@ def main() -> None:
         )
     failed += nuclei.failed + photos.failed
     if failed:
-        raise SystemExit(f"failed, and not in README: {', '.join(failed)}")
+        raise SystemExit(f"failed, and not in docs/results.md: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

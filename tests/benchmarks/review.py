@@ -1,9 +1,9 @@
-"""The review pages as people see them: pictures, what is wrong with any of them, and how soon 200 masks are painted.
+"""The review pages as people see them: pictures, faults on any page, and how soon 200 masks are painted.
 
 python tests/benchmarks/review.py NUCLEI --folder DIR [--only pictures checks paint]
 
-NUCLEI is a folder with export.json and images/ (exports.py builds it). DIR keeps what is trained: some minutes on two
-cores, once. The pictures go to .github/, the sentence on paint into README.
+NUCLEI is a folder with export.json and images/ (exports.py builds it). DIR keeps the trained versions: they take some
+minutes on two cores, once. The pictures go to .github/, the sentence on paint into docs/results.md.
 """
 
 import argparse
@@ -35,23 +35,23 @@ _COLOURS = (256, 128, 64)
 _TALLEST_PX = 1100
 _VISITS = 7
 _PAINT = """
-const done = arguments[0], shown = [...document.querySelectorAll('.cards img')].filter((each) => {
-  const box = each.getBoundingClientRect(); return box.top < innerHeight && box.bottom > 0; });
-Promise.all(shown.map((each) => each.decode())).then(() => {
-  const paint = Object.fromEntries(performance.getEntriesByType('paint').map((each) => [each.name, each.startTime]));
+const done = arguments[0], shown = [...document.querySelectorAll('.cards img')].filter((image) => {
+  const box = image.getBoundingClientRect(); return box.top < innerHeight && box.bottom > 0; });
+Promise.all(shown.map((image) => image.decode())).then(() => {
+  const paint = Object.fromEntries(performance.getEntriesByType('paint').map((entry) => [entry.name, entry.startTime]));
   const [page] = performance.getEntriesByType('navigation');
-  const crops = performance.getEntriesByType('resource').filter((each) => each.name.includes('/crops/'));
+  const crops = performance.getEntriesByType('resource').filter((entry) => entry.name.includes('/crops/'));
   done({first: paint['first-contentful-paint'], answered: page.responseEnd, page: page.transferSize,
     cards: document.querySelectorAll('.card').length, pictures: shown.length, sent: crops.length,
-    bytes: crops.reduce((sum, each) => sum + each.transferSize, 0), all: performance.now(),
-    larger: Math.max(...shown.map((each) => Math.max(each.naturalWidth / each.clientWidth,
-      each.naturalHeight / each.clientHeight) / devicePixelRatio))});
+    bytes: crops.reduce((sum, entry) => sum + entry.transferSize, 0), all: performance.now(),
+    larger: Math.max(...shown.map((image) => Math.max(image.naturalWidth / image.clientWidth,
+      image.naturalHeight / image.clientHeight) / devicePixelRatio))});
 });
 """
 
 
 def pages(here: Site) -> dict[str, str]:
-    """Each page's address by its name."""
+    """The address of every page, by its name."""
     first, last = here.versions[0], here.versions[-1]
     return {
         "overview": here.review,
@@ -65,13 +65,13 @@ def pages(here: Site) -> dict[str, str]:
 
 
 def open_page(browser: webdriver.Chrome, address: str) -> None:
-    """Go there, and wait until all that is in view is there."""
+    """Open the address, and wait until every image in view is loaded."""
     browser.get(address)
     _wait_for_images(browser)
 
 
 def _wait_for_images(browser: webdriver.Chrome) -> None:
-    seen = "return [...document.images].every((each) => each.complete || each.loading === 'lazy')"
+    seen = "return [...document.images].every((image) => image.complete || image.loading === 'lazy')"
     WebDriverWait(browser, 120).until(lambda it: it.execute_script(seen))
 
 
@@ -105,9 +105,9 @@ def take_pictures(here: Site, out: Path) -> None:
 def _save(browser: webdriver.Chrome, path: Path, *, tallest_px: int = _TALLEST_PX, top: str = "html") -> None:
     """A PNG of few colours, or a JPEG where that would be larger than 150 kB; from the element `top` downwards."""
     # Cards out of sight are not painted until somebody scrolls there; the picture reaches farther than the window.
-    shown = "for (const each of document.querySelectorAll('.card')) each.style.contentVisibility = 'visible'"
+    shown = "for (const card of document.querySelectorAll('.card')) card.style.contentVisibility = 'visible'"
     browser.execute_script(shown)
-    browser.execute_script("for (const each of document.querySelectorAll('.card img')) each.loading = 'eager'")
+    browser.execute_script("for (const image of document.querySelectorAll('.card img')) image.loading = 'eager'")
     _wait_for_images(browser)
     wide, tall, y = browser.execute_script(
         "return [innerWidth, document.documentElement.scrollHeight,"
@@ -148,13 +148,15 @@ def check(here: Site) -> None:
             with chromium(Path(profile) / str(width_px), width_px=width_px) as browser:
                 for name, address in pages(here).items():
                     open_page(browser, address)
-                    found += [f"{width_px} px: {each}" for each in faults(browser)]
+                    found += [f"{width_px} px: {fault}" for fault in faults(browser)]
                     say(f"{name} at {width_px} px: {len(tabbed(browser, most=400))} places of the Tab key")
                     if name == "masks":
                         look_closer(browser)
-                        found += [f"{width_px} px: {each}" for each in faults(browser)]
+                        found += [f"{width_px} px: {fault}" for fault in faults(browser)]
                 found += [
-                    str(each["message"]) for each in browser.get_log("browser") if "none-of-ours" not in each["message"]
+                    str(entry["message"])
+                    for entry in browser.get_log("browser")
+                    if "none-of-ours" not in entry["message"]
                 ]
     if found:
         raise SystemExit("\n".join(found))
@@ -162,11 +164,11 @@ def check(here: Site) -> None:
 
 
 def paint(here: Site) -> str:
-    """What README says of the page of 200 masks."""
+    """The sentence of docs/results.md on the page of 200 masks."""
     address = f"{here.url}/review/{here.many}/masks?prompt=point"
     visits: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as profile:
-        for number in range(_VISITS):  # each a browser that knows nothing; the first of a server that knows nothing
+        for number in range(_VISITS):  # every browser is new; the first meets a server that is new too
             with chromium(Path(profile) / str(number), width_px=_DESK_PX) as browser:
                 browser.get(f"{here.url}/health")
                 time.sleep(1.0)  # the browser has begun by then
@@ -175,7 +177,7 @@ def paint(here: Site) -> str:
                 visits.append(browser.execute_async_script(_PAINT))
                 say(", ".join(f"{name} {value:.0f}" for name, value in visits[-1].items() if name != "larger"))
     first, *others = visits
-    middle: Callable[[str], float] = lambda name: statistics.median(each[name] for each in others)  # noqa: E731
+    middle: Callable[[str], float] = lambda name: statistics.median(visit[name] for visit in others)  # noqa: E731
     return (
         f"The page of masks with {first['cards']} held-out objects in Chromium: first paint after"
         f" {middle('first') / 1000:.2f} s (half of {len(others)} visits; the server's answer takes"

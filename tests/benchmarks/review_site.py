@@ -1,7 +1,7 @@
-"""The review pages with something to look at: nuclei, two versions from real trainings, and what annotators submitted.
+"""The review pages with something to look at: nuclei, two versions from real trainings, and submitted annotations.
 
-The Label Studio is a fake one, the backend, its model, the trainings and the pages are real. A folder keeps what was
-trained: a second start takes seconds.
+Label Studio is a fake; the backend, its model, the trainings and the pages are real. A folder keeps the trained
+versions, so that a second start takes seconds.
 """
 
 import tempfile
@@ -103,14 +103,14 @@ def _imported(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path) -> lis
     for task in tasks:
         studio._uploads[task["data"]["image"]] = image_path(nuclei / "images", task["data"]["image"]).read_bytes()
     client.import_tasks(project_id, [{"data": task["data"]} for task in tasks])
-    ids = sorted(int(each["id"]) for each in client.tasks(project_id))
+    ids = sorted(int(task["id"]) for task in client.tasks(project_id))
     return [task | {"id": number} for task, number in zip(tasks, ids, strict=True)]
 
 
 def _versions(
     client: LabelStudio, settings: Settings, tasks: Sequence[dict[str, Any]], *, epochs: tuple[int, int]
 ) -> Iterator[str]:
-    known = [each.version for each in LocalRegistry(settings.registry.model_dir).versions(1)]
+    known = [manifest.version for manifest in LocalRegistry(settings.registry.model_dir).versions(1)]
     yield from known
     for number, (part, most) in enumerate(zip((tasks[:_FEW], tasks[_FEW:]), epochs, strict=True)):
         if not most:
@@ -138,7 +138,7 @@ def _many(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path, objects: i
     context = TrainingContext.open(settings, config=config_of(settings), progress=_told)
     annotated = (context.annotated(task, image_key="image") for task in exported_tasks(nuclei / "export.json"))
     samples = context.samples(
-        (each for each in annotated if each is not None),
+        (task for task in annotated if task is not None),
         read=lambda task: studio._uploads[task.image_uri],
         max_pixels=10**8,
     )
@@ -175,7 +175,7 @@ def _annotate_with(client: LabelStudio, url: str, tasks: Sequence[dict[str, Any]
             keeps = iou(ours, human) >= _LEFT_AS_IT_IS
             submitted.append(found if keeps else found | {"value": region["value"]})
         client.create_annotation(task["id"], submitted, lead_time=4.0 * len(submitted))
-    _wait(lambda: sum(each["annotations"] for each in live().values()) == len(tasks), what="live evaluation")
+    _wait(lambda: sum(figures["annotations"] for figures in live().values()) == len(tasks), what="live evaluation")
 
 
 def _boxed(region: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`make bench`: what a click costs and where the time goes, written between README's marks.
+"""`make bench`: what a click costs and where the time goes, written into docs/results.md.
 
 python tests/benchmarks/serving.py [--print]
 
@@ -43,7 +43,6 @@ from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode, prompt_tensors
 from backend.settings import Settings
 
-BEGIN, END = "<!-- bench: written by `make bench` -->", "<!-- /bench -->"
 COFFEE = Image.fromarray(data.coffee())
 PROMPTS = [Prompt(box=Box(100.0 + 10 * i, 60.0, 300.0 + 10 * i, 300.0)) for i in range(16)]
 # Multiplications and additions: measured by torch.utils.flop_counter, and of the decoder as transformers computes it.
@@ -234,7 +233,7 @@ def over_http(base: BaseModel, settings: Settings) -> list[tuple[str, str, str]]
 def batch(
     server: Served, session: requests.Session, tasks: list[dict[str, Any]], *, encode_ms: float
 ) -> tuple[str, str, str]:
-    """Images that are new, two rectangles on each."""
+    """The row of a batch of new images with two rectangles an image."""
     value = {"x": 30.0, "y": 20.0, "width": 40.0, "height": 50.0, "rectanglelabels": ["Coin"]}
     boxes = [
         {"type": "rectanglelabels", "from_name": "box", "to_name": "image", "value": value | {"x": x}}
@@ -251,16 +250,16 @@ def batch(
     began = time.perf_counter()
     reply = session.post(f"{server.url}/predict", json=body, timeout=100)
     image_ms = (time.perf_counter() - began) / len(tasks) * 1e3
-    assert all(len(each["result"]) == 2 for each in reply.json()["results"]), reply.text[:500]
+    assert all(len(prediction["result"]) == 2 for prediction in reply.json()["results"]), reply.text[:500]
     return (
-        f"batch of {len(tasks)}, two rectangles each",
+        f"batch of {len(tasks)}, two rectangles an image",
         f"{image_ms:.0f} ms an image",
         f"the encoder alone {encode_ms:.0f}",
     )
 
 
 def main() -> None:
-    """Measure all of it, and write README's block."""
+    """Measure all of it, and write the block `bench`."""
     keep_freed_memory()  # as `samloop` does
     measured, settings = commit(), Settings()
     exact, base = (

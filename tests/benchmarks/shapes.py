@@ -17,9 +17,9 @@ _TRIES = 50
 
 
 def shapes(count: int, *, seed: int = 0) -> Iterator[Picture]:
-    """Four labels, each a shape with a colour and a pattern of its own: plain, stripes, checks and dots.
+    """Yield pictures of four labels. A label has its shape, colour and pattern: plain, stripes, checks or dots.
 
-    Each picture has each of them, and one a second time where there is room; turned, none upon another.
+    Every picture has all four, and one of them twice if there is room. Shapes are turned, and never overlap.
     """
     for number in range(count):
         yield _picture(f"shapes-{number:03}.png", np.random.default_rng([seed, number]))
@@ -29,7 +29,7 @@ def _picture(name: str, rng: np.random.Generator) -> Picture:
     pixels, objects = _ground(rng), []
     taken = np.zeros((_HEIGHT_PX, _WIDTH_PX), bool)
     for label in [*_CORNERS, str(rng.choice(list(_CORNERS)))]:
-        mask = next((each for each in (_mask(label, rng) for _ in range(_TRIES)) if not (each & taken).any()), None)
+        mask = next((drawn for drawn in (_mask(label, rng) for _ in range(_TRIES)) if not (drawn & taken).any()), None)
         if mask is None:
             continue  # no room is left
         taken |= mask
@@ -70,5 +70,5 @@ def _mask(label: str, rng: np.random.Generator) -> np.ndarray:
     reach = radius * np.where(np.arange(corners) % 2, inner, 1.0)
     image = Image.new("1", (_WIDTH_PX, _HEIGHT_PX))
     outline = np.stack([x + reach * np.cos(angles), y + reach * np.sin(angles)], axis=1)
-    ImageDraw.Draw(image).polygon([(float(each[0]), float(each[1])) for each in outline], fill=1)
+    ImageDraw.Draw(image).polygon([(float(x_px), float(y_px)) for x_px, y_px in outline], fill=1)
     return np.asarray(image)

@@ -1,4 +1,4 @@
-"""`make bench`: what a step of the decoder's training costs and where its time goes, written between README's marks.
+"""`make bench`: what a step of the decoder's training costs and where its time goes, written into docs/results.md.
 
 python tests/benchmarks/step.py [--print]
 
@@ -66,7 +66,7 @@ class Ours:
         self.asked, self.target = Asked(seen, prompts), target
 
     def step(self) -> list[float]:
-        """Seconds of each of PARTS."""
+        """Take a step; return the seconds of its PARTS."""
         moments = [time.perf_counter()]
         self.weights.forget_gradients()
         logits, scores = self.method.decode_several([self.asked])
@@ -93,7 +93,8 @@ class Theirs:
         self.model.mask_decoder.requires_grad_(requires_grad=True)
         self.adam = torch.optim.Adam(self.model.mask_decoder.parameters(), lr=1e-5)
         self.kinds = [
-            [i for i, each in enumerate(prompts) if (each.box is None) == is_point] for is_point in (False, True)
+            [index for index, prompt in enumerate(prompts) if (prompt.box is None) == is_point]
+            for is_point in (False, True)
         ]
         self.tensors = [prompt_tensors([prompts[i] for i in kind], seen, frame=SAM_FRAME) for kind in self.kinds]
 
@@ -142,7 +143,7 @@ def peak_gflops(dtype: torch.dtype) -> float:
 
 
 def main() -> None:
-    """Measure both by turns, and write README's block."""
+    """Measure both by turns, and write the block `step`."""
     keep_freed_memory()  # as `samloop` does
     measured, settings, one = commit(), Settings(), sample()
     exact, base = (
@@ -150,7 +151,7 @@ def main() -> None:
     )
     seen = encode(exact, COFFEE)
     prompts = first_prompts(one.objects, config=CONFIG, frame=SAM_FRAME, rng=np.random.default_rng(0))
-    target = torch.from_numpy(np.stack([grid_coverage(each, frame=SAM_FRAME) for each in one.objects]))
+    target = torch.from_numpy(np.stack([grid_coverage(item, frame=SAM_FRAME) for item in one.objects]))
     ours, theirs = Ours(base, seen, prompts, target), Theirs(exact, seen, prompts, target)
     counts = gflop(ours.step), gflop(theirs.step)
     half = torch.bfloat16 if ours.method.is_half else torch.float32
@@ -160,7 +161,7 @@ def main() -> None:
     )
     peaks = max(peaks[0], peak_gflops(half)), max(peaks[1], peak_gflops(torch.float32))
     parts = [statistics.median(mine[i] for mine, _ in found) * 1e3 for i in range(len(PARTS))]
-    ms = [statistics.median(sum(each[who]) for each in found) * 1e3 for who in (0, 1)]
+    ms = [statistics.median(sum(steps[who]) for steps in found) * 1e3 for who in (0, 1)]
     name = str(half).removeprefix("torch.")
     lines = [
         "| What | A step | A prompt | GFLOP in it | GFLOP/s | Share of peak |",
@@ -177,7 +178,7 @@ def main() -> None:
     text = f"""{table}
 
 A step of the decoder's training on `mobile-sam`, {len(prompts)} prompts of an image whose embedding is kept, four masks
-each (transformers: three): {ms[1] / ms[0]:.1f} times as fast, both in the same run by turns (`python
+a prompt (transformers: three): {ms[1] / ms[0]:.1f} times as fast, both in the same run by turns (`python
 tests/benchmarks/step.py`). Where ours goes: {shares}. Peak of a multiplication of matrices: {peaks[0]:.0f} GFLOP/s in
 {name}, {peaks[1]:.0f} in float32. On {machine()}; commit {measured}."""
     say(text)

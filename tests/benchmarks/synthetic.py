@@ -1,9 +1,9 @@
-"""How well a semantic head finds the four labels of pictures that hold their own truth (shapes), on those it never saw.
+"""How well a semantic head finds four labels on drawn pictures (shapes) that it never saw; writes docs/results.md.
 
-python tests/benchmarks/synthetic.py [--images 120] [--steps 400]    and writes it to README: two minutes on two cores
+python tests/benchmarks/synthetic.py [--images 120] [--steps 400]    two minutes on two cores
 
-mobile-sam, seed 0, the recipe of `samloop train --head semantic`; its steps end the training, not its seconds, so that
-the figures do not depend on how busy the machine is.
+mobile-sam, seed 0, the recipe of `samloop train --head semantic`. Steps end the training, not seconds, so that the
+figures do not depend on how busy the machine is.
 """
 
 import argparse
@@ -42,12 +42,14 @@ def measured(images: int, *, steps: int) -> dict[str, Any]:
     learn = images - images // _HELD_OUT
     config = TrainConfig(head="semantic", seconds=1e6, epochs=steps, semantic_steps=steps)
     trainer = SemanticTrainer(
-        base, samples[:learn], config=config, embedding=lambda each: embeddings[each.image_sha256]
+        base, samples[:learn], config=config, embedding=lambda sample: embeddings[sample.image_sha256]
     )
     for _ in trainer.steps():
         pass
     report = semantic_report(
-        measure_semantic(trainer.head, samples[learn:], base=base, embedding=lambda each: embeddings[each.image_sha256])
+        measure_semantic(
+            trainer.head, samples[learn:], base=base, embedding=lambda sample: embeddings[sample.image_sha256]
+        )
     )
     if report is None:
         raise SystemExit("none of the labels is on a held-out picture")
@@ -55,7 +57,7 @@ def measured(images: int, *, steps: int) -> dict[str, Any]:
 
 
 def synthetic(images: int = IMAGES, *, steps: int = STEPS) -> str:
-    """What README says of it."""
+    """The paragraph of docs/results.md."""
     began = time.process_time()
     report = measured(images, steps=steps)
     held_out = images // _HELD_OUT

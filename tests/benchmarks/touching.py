@@ -32,7 +32,7 @@ def paired(regions: Sequence[np.ndarray], objects: Sequence[np.ndarray]) -> tupl
     """IoUs of the pairs, and how many regions are on annotated objects."""
     if not regions:
         return np.zeros(0), 0
-    found, drawn = (np.stack([each.ravel() for each in some]).astype(np.float32) for some in (regions, objects))
+    found, drawn = (np.stack([mask.ravel() for mask in some]).astype(np.float32) for some in (regions, objects))
     both = found @ drawn.T
     area, truth = found.sum(1)[:, None], drawn.sum(1)[None]
     ious = both / (area + truth - both)
@@ -73,7 +73,7 @@ def main(export: Path, images: Path, checkpoint: Path) -> None:
                 maps, height_px=seen.height_px, width_px=seen.width_px, rules=SemanticRules(), ask=ask
             )
             core_s += time.process_time() - began
-            found, some = paired([each.mask for _, each in regions], [each.mask for each in sample.objects])
+            found, some = paired([region.mask for _, region in regions], [item.mask for item in sample.objects])
             ious.append(found)
             counted, objects = counted + some, objects + len(sample.objects)
         told_so = told(np.concatenate(ious), counted, objects)

@@ -1,4 +1,4 @@
-"""Trainings by `samloop train` and their figures by `samloop evaluate`: the commands that README names."""
+"""Trainings by `samloop train` and their figures by `samloop evaluate`: the commands that docs/results.md names."""
 
 import hashlib
 import json
@@ -105,7 +105,7 @@ class Bench:
         # By another digest than the split's rank: a fair draw, the same on every machine, smaller ones within larger.
         drawn = sorted(split["learnt"], key=lambda digest: hashlib.sha256(f"curve {digest}".encode()).hexdigest())
         kept = {*drawn[:count], *split["held_out"]}
-        tasks = [each for each in json.loads(self.export.read_bytes()) if self.digest(each) in kept]
+        tasks = [task for task in json.loads(self.export.read_bytes()) if self.digest(task) in kept]
         export = self.folder / f"{count}.json"
         export.write_text(json.dumps(tasks))
         return self._train(export, method=of.method, head="promptable", seconds=seconds)
@@ -144,7 +144,7 @@ def cache_without_embeddings(folder: Path) -> Path:
 
 def samloop(*words: str | Path, cache: Path, **environment: str) -> tuple[str, float]:
     """What `samloop words...` prints, and its wall time in seconds."""
-    told = [str(each) for each in words]
+    told = [str(word) for word in words]
     say(f"$ samloop {' '.join(told)}")
     started = time.monotonic()
     # Not measured here what is forgotten: it would count as a training's time, and takes longer than its encoding.

@@ -37,7 +37,7 @@ def commands_of(page: Path) -> Iterator[list[str]]:
 
 
 def split_commands(block: str) -> Iterator[list[str]]:
-    """The words of each command in a shell block. A quoted text may hold newlines."""
+    """The words of every command in a shell block. A quoted text may hold newlines."""
     text = ""
     for line in block.splitlines():
         text += f"{line}\n"
