@@ -8,6 +8,7 @@ from pathlib import Path
 from backend.registry.checkpoint import MANIFEST_FILE, read_manifest
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel, load_base
+from backend.sam.predictor import Predictor
 from backend.sam.weights import named_path
 from backend.settings import Settings
 from finetuner.config import TrainConfig
@@ -15,6 +16,7 @@ from finetuner.data.annotations import AnnotatedTask, annotated_task
 from finetuner.data.dataset import Embeddings, Sample, SampleReader, data_digest
 from finetuner.data.exclusions import Exclusions
 from finetuner.deciding.candidate import learnt_images
+from finetuner.measuring.evaluation import Measured, measure
 from finetuner.progress import Progress
 from finetuner.report.pictures import ImagesAgain
 from finetuner.training.processes import Processes
@@ -98,6 +100,16 @@ class TrainingContext:
         }
         return Unfinished(
             self.unfinished_in, key=run_key(facts), every_s=self.save_every_s, writes=self.processes.is_first
+        )
+
+    def measure(self, predictor: Predictor, samples: Sequence[Sample], *, who: str) -> tuple[Measured, ...]:
+        """Measure a model on these samples with as many clicks as the config has; `who` names it to the progress."""
+        return measure(
+            predictor,
+            samples,
+            embedding=self.embeddings.by(predictor.base),
+            clicks=self.config.evaluation_clicks,
+            on_image=lambda done: self.progress("evaluating", model=who, done=done, total=len(samples)),
         )
 
     def annotated(self, task: object, *, image_key: str | None) -> AnnotatedTask | None:

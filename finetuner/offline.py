@@ -19,13 +19,13 @@ from backend.settings.bounds import HEADS
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Sample, assemble
 from finetuner.data.folds import fair_images, unseen_images
-from finetuner.deciding.candidate import Served, learnt_images
+from finetuner.deciding.candidate import Served, base_predictor, learnt_images
 from finetuner.deciding.outcome import Compared
 from finetuner.measuring.comparison import comparison
 from finetuner.measuring.evaluation import Measured, measure
 from finetuner.presets import config_of
 from finetuner.progress import Progress, silent
-from finetuner.recipe import base_predictor, learn
+from finetuner.recipe.learning import learn
 from finetuner.semantic.measuring import measure_semantic, semantic_report
 from finetuner.training.processes import Processes
 

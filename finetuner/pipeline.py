@@ -21,7 +21,7 @@ from finetuner.data.dataset import Sample
 from finetuner.deciding.candidate import Candidate, Served, learnt_images
 from finetuner.presets import config_of
 from finetuner.progress import Progress
-from finetuner.recipe import learn
+from finetuner.recipe.learning import learn
 
 log = logging.getLogger(__name__)
 

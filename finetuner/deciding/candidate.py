@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backend.registry.checkpoint import Manifest
+from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
 from finetuner.deciding.promotion import Verdict
 from finetuner.unfinished import Unfinished
@@ -43,6 +44,11 @@ class Candidate:
         """It is kept elsewhere now: what would bring it back after a kill is not needed."""
         if self.unfinished is not None:
             self.unfinished.clear()
+
+
+def base_predictor(base: BaseModel) -> Predictor:
+    """The base model as it is served."""
+    return Predictor(base, decoder_of(base, None), version=base.name, calibration=base.calibration)
 
 
 def learnt_images(manifest: Manifest) -> frozenset[str]:

@@ -22,6 +22,7 @@ from benchmarks.pages import commit, machine, say, write_result
 from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset, assemble
+from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.comparison import comparison, differences
 from finetuner.measuring.evaluation import Measured, measure
 from finetuner.measuring.forgetting import measure_forgetting
@@ -29,7 +30,6 @@ from finetuner.methods import new_method
 from finetuner.offline import _samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
-from finetuner.recipe import base_predictor
 from finetuner.training.loop import Trainer
 from finetuner.training.replay import mixed, replayed_samples
 from finetuner.training.run import seed_all

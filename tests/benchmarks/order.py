@@ -33,12 +33,12 @@ from backend.sam.scoring import task_score
 from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Sample, assemble
+from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.evaluation import measure, report
 from finetuner.methods import new_method
 from finetuner.offline import _samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
-from finetuner.recipe import base_predictor
 from finetuner.training.loop import Trainer
 
 ROUNDS = (4, 8, 16)

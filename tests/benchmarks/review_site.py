@@ -28,11 +28,11 @@ from backend.registry.review_file import REVIEW_FILE
 from backend.sam.predictor import predictor_of
 from backend.settings import Settings
 from finetuner.context import TrainingContext
+from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.evaluation import measure
 from finetuner.offline import exported_tasks, image_path
 from finetuner.pipeline import train_project
 from finetuner.presets import config_of
-from finetuner.recipe import base_predictor
 from finetuner.report.review import review_file
 
 CONFIG = """<View><Image name="image" value="$image"/>

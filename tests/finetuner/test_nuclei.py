@@ -11,12 +11,12 @@ from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.annotations import Exclusions, annotated_task
 from finetuner.data.dataset import Embeddings
+from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.comparison import differences
 from finetuner.measuring.evaluation import measure
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.offline import exported_tasks, image_path
 from finetuner.progress import silent
-from finetuner.recipe import base_predictor
 from finetuner.training.loop import Trainer
 
 # Of the 40 images: enough of either kind to show the gain within a minute and a half, on two idle cores.

@@ -18,7 +18,6 @@ from backend.registry.checkpoint import Manifest
 from backend.registry.metrics import CheckpointMetrics, SplitMetrics
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
-from finetuner import recipe
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Embeddings, Sample
@@ -26,8 +25,9 @@ from finetuner.data.exclusions import Exclusions
 from finetuner.data.fingerprint import picture_hash
 from finetuner.data.objects import LabelledMask
 from finetuner.deciding import outcome
-from finetuner.deciding.candidate import Candidate, Served, learnt_images
-from finetuner.recipe import base_predictor, learn
+from finetuner.deciding.candidate import Candidate, Served, base_predictor, learnt_images
+from finetuner.recipe import judging
+from finetuner.recipe.learning import learn
 from finetuner.training import run as training_run
 from finetuner.training.loop import Trainer
 
@@ -247,7 +247,7 @@ def test_scores_are_calibrated_on_validation_images_where_there_are_any(
         asked.append(frozenset(each.image_sha256 for each in given))
         return calibration if len(asked) > 1 else None
 
-    monkeypatch.setattr(recipe, "calibrate", spy)
+    monkeypatch.setattr(judging, "calibrate", spy)
     given = samples(range(14))
     config = replace(CONFIG, validation_from=4, validation_share=0.7, held_out_share=0.1)
     chosen = _learn(replace(context, config=config), given).manifest.metrics

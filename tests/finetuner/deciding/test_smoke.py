@@ -7,8 +7,8 @@ import torch
 
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
+from finetuner.deciding.candidate import base_predictor
 from finetuner.deciding.smoke import faults, smoke_picture
-from finetuner.recipe import base_predictor
 
 
 @pytest.fixture

@@ -28,12 +28,12 @@ from finetuner.config import TrainConfig
 from finetuner.data import generic
 from finetuner.data.dataset import Embeddings, Sample
 from finetuner.data.generic import MEASURED, REPLAYED, generic_samples
+from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring import forgetting
 from finetuner.measuring.forgetting import measure_forgetting
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.offline import train_export
 from finetuner.presets import config_of
-from finetuner.recipe import base_predictor
 from finetuner.training import replay
 from finetuner.training import run as training_run
 from finetuner.training.loop import Trainer

@@ -24,7 +24,7 @@ from finetuner.deciding.candidate import Candidate, Served, learnt_images
 from finetuner.methods import new_method
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.progress import silent
-from finetuner.recipe import learn
+from finetuner.recipe.learning import learn
 from finetuner.training.start import Start
 
 CONFIG = TrainConfig(

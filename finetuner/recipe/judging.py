@@ -1,0 +1,66 @@
+"""Base, served model and candidate on the same held-out objects, and the calibration of the candidate's scores."""
+
+from backend.registry.calibration import Calibration
+from backend.sam.predictor import Predictor
+from finetuner.context import TrainingContext
+from finetuner.data.dataset import Dataset
+from finetuner.data.folds import fair_images
+from finetuner.deciding.candidate import Served, base_predictor
+from finetuner.deciding.outcome import Compared, calibrate
+from finetuner.deciding.smoke import faults
+from finetuner.measuring.comparison import differences
+from finetuner.recipe.trained import Trained
+from finetuner.training.early_stopping import validation_part
+
+
+def compare(
+    trained: Trained, predictor: Predictor, *, dataset: Dataset, served: Served, context: TrainingContext
+) -> Compared:
+    """Measure base and served model on the held-out images, where the trainings have measured the candidate.
+
+    Args:
+        trained: what is kept, with its measures.
+        predictor: the same as it would be served.
+        dataset: whose held-out side it is.
+        served: what the candidate must beat.
+        context: hears how far the measuring is, and what the candidate gained over the base.
+    """
+    config, plain, held_out = context.config, base_predictor(context.base), dataset.held_out
+    images, sentences = fair_images(held_out, served=served.version, learnt=served.learnt)
+    compared = Compared(
+        base_name="the base model",
+        served_name=served.version,
+        base=context.measure(plain, held_out, who="base"),
+        candidate=trained.measured,
+        served=None if served.predictor is None else context.measure(served.predictor, held_out, who="served"),
+        faults=faults(predictor, base=plain, weights=trained.method.trainable()),
+        fair_images=images,
+        notes=(*_notes(dataset, base_learnt=context.base_learnt), *sentences),
+    )
+    gains = differences(compared.base, compared.candidate, rounds=config.bootstrap_rounds, seed=config.seed)
+    context.progress(
+        "evaluating",
+        **{
+            f"{prompt}_{metric}_gain": interval.mean
+            for prompt, intervals in gains.items()
+            for metric, interval in intervals.items()
+        },
+    )
+    return compared
+
+
+def fit_calibration(predictor: Predictor, dataset: Dataset, *, context: TrainingContext) -> Calibration | None:
+    """From images that have not taught, where the project has some with enough objects; else from those that have."""
+    _, validating = validation_part(dataset.train, config=context.config)
+    embedding = context.embeddings.by(predictor.base)
+    calibration = calibrate(predictor, validating, embedding=embedding) if validating else None
+    return calibration or calibrate(predictor, dataset.train, embedding=embedding)
+
+
+def _notes(dataset: Dataset, *, base_learnt: frozenset[str]) -> list[str]:
+    """Sentences on how the held-out images were chosen, and on whom they flatter."""
+    notes = [dataset.split.describe()] if dataset.split.is_cross_validated else []
+    known = len({sample.image_sha256 for sample in dataset.held_out} & base_learnt)
+    if known:
+        notes.append(f"the base has learnt from {known} of these images, which flatters it and the candidate")
+    return notes

@@ -1,0 +1,124 @@
+"""From samples to a judged candidate: report, split, train, measure, judge."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from backend.registry.checkpoint import REPORT_FILE
+from backend.registry.review_file import REVIEW_FILE
+from backend.sam.loading import BaseModel
+from backend.sam.semantic.head import with_semantic
+from finetuner.context import TrainingContext
+from finetuner.data.dataset import Dataset, Sample, assemble
+from finetuner.deciding.candidate import Candidate, Served
+from finetuner.deciding.outcome import Compared
+from finetuner.deciding.promotion import Verdict
+from finetuner.methods import new_method
+from finetuner.recipe.judging import compare, fit_calibration
+from finetuner.recipe.notes import Learnt, note_manifest
+from finetuner.recipe.trained import Trained, train_all
+from finetuner.report import checkpoint_page
+from finetuner.report.data import DataReport
+from finetuner.report.review import review_file
+from finetuner.semantic.beside import Semantic, train_beside
+from finetuner.training.start import Start, from_base
+from finetuner.unfinished import Unfinished
+
+
+def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext) -> Candidate:
+    """Train, measure on held-out images, and judge.
+
+    Every training learns from all annotations, old and new: nothing is forgotten. It begins with the base, or (`start`
+    of the config) with what is served where that has seen no held-out image: no image that an earlier version learnt
+    from can flatter this one (training.start).
+
+    Raises:
+        NothingToLearn: too few usable images.
+        Diverged: the training went to numbers that are none.
+        Dismissed: of several processes this is another than the first, which alone measures and judges.
+    """
+    began_s = time.monotonic()
+    data = DataReport.of(samples, context.exclusions)
+    context.progress("checking", **data.figures(), table=data.table())
+    config = context.config
+    dataset = assemble(
+        samples, share=config.held_out_share, exclusions=context.exclusions, most_folds=config.most_folds
+    )
+    start = _choose_start(dataset, served=served, context=context)
+    context.progress("splitting", said=dataset.split.describe(), start=start.version)
+    unfinished = context.unfinished(samples, served=served.version)
+    trained = train_all(dataset, start=start, context=context, unfinished=unfinished)
+    predictor = trained.method.predictor(version="candidate")
+    compared = compare(trained, predictor, dataset=dataset, served=served, context=context)
+    calibration = fit_calibration(predictor, dataset, context=context)
+    semantic = _train_semantic(dataset, base=predictor.base, unfinished=unfinished, context=context)
+    learnt = Learnt(
+        dataset=dataset,
+        data=data,
+        start=start,
+        trained=trained,
+        predictor=predictor,
+        compared=compared.scored_by(calibration),
+        calibration=calibration,
+        semantic=semantic,
+        began_s=began_s,
+    )
+    return _candidate(learnt, served=served, unfinished=unfinished, context=context)
+
+
+def _candidate(learnt: Learnt, *, served: Served, unfinished: Unfinished | None, context: TrainingContext) -> Candidate:
+    """Write down all that was learnt: the weights, the manifest, the page and the masks."""
+    verdict = _judge(learnt.compared, learnt.semantic, context=context)
+    manifest = note_manifest(learnt, verdict=verdict, served=served, context=context)
+    weights = _weights(learnt.trained, learnt.semantic)
+    held_out, compared = learnt.dataset.held_out, learnt.compared
+    page = checkpoint_page(
+        manifest,
+        weights=weights,
+        samples=held_out,
+        base=compared.base,
+        candidate=compared.candidate,
+        pictures=context.images_again,
+    )
+    masks = review_file(held_out, base=compared.base, candidate=compared.candidate)
+    return Candidate(
+        weights=weights,
+        manifest=manifest,
+        verdict=verdict,
+        others={REPORT_FILE: page, REVIEW_FILE: masks},
+        unfinished=unfinished,
+    )
+
+
+def _choose_start(dataset: Dataset, *, served: Served, context: TrainingContext) -> Start:
+    config, base = context.config, context.base
+    if config.start == "base":
+        return from_base(base)
+    start = Start.of(base, served=served.version, folder=served.folder, learnt=served.learnt, dataset=dataset)
+    return start.fitting(new_method(config.method, base, config=config), base=base)
+
+
+def _train_semantic(
+    dataset: Dataset, *, base: BaseModel, unfinished: Unfinished | None, context: TrainingContext
+) -> Semantic | None:
+    """The semantic head beside the decoder, on embeddings of `base`; None where the config asks for none."""
+    if context.config.head != "semantic":
+        return None
+    return train_beside(
+        dataset,
+        base=base,
+        embedding=context.embeddings.by(base),
+        config=context.config,
+        unfinished=unfinished,
+        progress=context.progress,
+    )
+
+
+def _judge(compared: Compared, semantic: Semantic | None, *, context: TrainingContext) -> Verdict:
+    verdict = compared.verdict(context.config)
+    return verdict if semantic is None else replace(verdict, reasons=(*verdict.reasons, semantic.sentence))
+
+
+def _weights(trained: Trained, semantic: Semantic | None) -> bytes:
+    weights = trained.method.weights()
+    return weights if semantic is None else with_semantic(weights, semantic.head)
