@@ -13,8 +13,10 @@ from backend.sam.weights import named_path
 from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.data.annotations import AnnotatedTask, annotated_task
-from finetuner.data.dataset import Embeddings, Sample, SampleReader, data_digest
+from finetuner.data.dataset import SampleReader, data_digest
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
+from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import learnt_images
 from finetuner.measuring.evaluation import Measured, measure
 from finetuner.progress import Progress

@@ -17,8 +17,9 @@ from backend.sam.predictor import Predictor, predictor_of
 from backend.settings import Settings
 from backend.settings.bounds import HEADS
 from finetuner.context import TrainingContext
-from finetuner.data.dataset import Sample, assemble
+from finetuner.data.dataset import assemble
 from finetuner.data.folds import fair_images, unseen_images
+from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import Served, base_predictor, learnt_images
 from finetuner.deciding.outcome import Compared
 from finetuner.measuring.comparison import comparison

@@ -17,7 +17,7 @@ from backend.sam.predictor import predictor_of
 from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.data.annotations import AnnotatedTask
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import Candidate, Served, learnt_images
 from finetuner.presets import config_of
 from finetuner.progress import Progress

@@ -1,63 +1,21 @@
-"""Images and their objects, ready to learn from; an image is encoded once for all trainings and kept on disk."""
+"""From annotated tasks to the two sides of a training: what is learnt from, and what is measured on."""
 
 import hashlib
 import json
-import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-
-from PIL import Image
 
 from backend.errors import NotAuthorized, NothingToLearn, SamloopError
 from backend.images.source import open_image
-from backend.sam.embeddings.files import DiskEmbeddings
-from backend.sam.embeddings.memory import EmbeddingKey, halved, widened
-from backend.sam.loading import BaseModel
-from backend.sam.predictor import Embedding, encode
 from finetuner.config import Rules
 from finetuner.data.annotations import AnnotatedTask, objects_of
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.fingerprint import picture_hash
-from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.data.split import Split, split_images
-from finetuner.data.views import View
 from finetuner.progress import Progress
-
-log = logging.getLogger(__name__)
-_OTHER_PROCESS_S = 60.0
-_MOST_PICTURES = 64
-_AS_IT_IS = View()
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Sample:
-    """One annotated image: the digest of its bytes, its upright size, and at least one object.
-
-    `picture` is what near-duplicates share (fingerprint); "" where that is not known. `is_ground_truth`: an annotation
-    that is marked so is among those that its objects come from. `task_id` and `image_uri`: where it came from, for
-    people who look at it later. `view` is how the image is seen; size and objects are the view's.
-    """
-
-    image_sha256: str
-    height_px: int
-    width_px: int
-    objects: tuple[LabelledMask, ...]
-    picture: str = ""
-    is_ground_truth: bool = False
-    task_id: int | str | None = None
-    image_uri: str | None = None
-    view: View = _AS_IT_IS
-
-    def viewed(self, view: View) -> "Sample":
-        """The whole image in that view, and what is seen of its objects; the whole of it if that is too little."""
-        objects = tuple(seen for each in self.objects if (seen := view.item(each)) is not None)
-        if not objects and view.extent < 1:
-            return self.viewed(view.whole)
-        height, width = view.size_px(self.height_px, self.width_px)
-        return replace(self, objects=objects, height_px=height, width_px=width, view=view)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,103 +31,6 @@ class Dataset:
     folds: tuple[tuple[tuple[Sample, ...], tuple[Sample, ...]], ...]
     split: Split
     digest: str
-
-
-class Embeddings:
-    """Embeddings by sample, from the tier on disk that the server and all trainings on this machine share.
-
-    So an image that somebody clicked on is not encoded again, and a training sees what the click saw.
-
-    Args:
-        base: whose encoder it is.
-        disk: the tier.
-        max_pixels: images with more are refused before they are decoded.
-    """
-
-    def __init__(self, base: BaseModel, *, disk: DiskEmbeddings, max_pixels: int) -> None:
-        self._base, self._disk, self._max_pixels = base, disk, max_pixels
-        self._sources: dict[str, Callable[[], bytes]] = {}
-        self._pictures: OrderedDict[tuple[str, View], Image.Image] = OrderedDict()
-
-    def __call__(self, sample: Sample) -> Embedding:
-        """The sample's embedding; encoded here where that was not done yet, or others pushed it out of the tier.
-
-        Raises:
-            NothingToLearn: it is gone, and so is the image.
-        """
-        return widened(self._disk.get(self._key(sample.image_sha256, sample.view)) or self._encoded_again(sample))
-
-    def by(self, base: BaseModel) -> "Embeddings":
-        """The same images as another encoder sees them; its embeddings have keys of their own in the same tier."""
-        if base.encoder_fingerprint == self._base.encoder_fingerprint:
-            return self
-        other = Embeddings(base, disk=self._disk, max_pixels=self._max_pixels)
-        other._sources, other._pictures = self._sources, self._pictures
-        return other
-
-    def picture(self, sample: Sample) -> Image.Image:
-        """The sample's image as large as the encoder takes it; at most 64 are kept, 3 MB each.
-
-        Raises:
-            NothingToLearn: it is gone, or has changed.
-        """
-        key = sample.image_sha256, sample.view
-        if (picture := self._pictures.pop(key, None)) is None:
-            image = self._image(self._data(sample.image_sha256), sample.view)
-            height, width = self._base.frame.size_on_canvas(image.height, image.width)
-            picture = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-        self._pictures[key] = picture
-        if len(self._pictures) > _MOST_PICTURES:
-            self._pictures.popitem(last=False)
-        return picture
-
-    def ensure(self, image_sha256: str, data: bytes, *, again: Callable[[], bytes]) -> None:
-        """Encode the image unless that was done before; `again` reads it, should the embedding be needed after it went.
-
-        Raises:
-            BadImage: it cannot be used.
-            OSError: the tier's folder cannot be written, or the disk is full.
-        """
-        self._sources[image_sha256] = again
-        key = self._key(image_sha256)
-        if self._disk.get(key) is None:
-            with self._disk.alone(key, longest_s=_OTHER_PROCESS_S):
-                if self._disk.get(key) is None:
-                    self._disk.put(key, self._encode(data))
-
-    def _encoded_again(self, sample: Sample) -> Embedding:
-        embedding = self._encode(self._data(sample.image_sha256), sample.view)
-        with suppress(OSError):
-            self._disk.put(self._key(sample.image_sha256, sample.view), embedding)
-        return embedding
-
-    def _data(self, image_sha256: str) -> bytes:
-        source = self._sources.get(image_sha256)
-        try:
-            data = b"" if source is None else source()
-        except (SamloopError, OSError):
-            data = b""
-        if hashlib.sha256(data).hexdigest() != image_sha256:
-            raise NothingToLearn(
-                f"the embedding of image {image_sha256[:12]} is gone from the cache folder, and the image is not what "
-                "it was: train again"
-            )
-        return data
-
-    def _encode(self, data: bytes, view: View = _AS_IT_IS) -> Embedding:
-        return halved(encode(self._base, self._image(data, view)))
-
-    def _image(self, data: bytes, view: View) -> Image.Image:
-        image = open_image(data, max_pixels=self._max_pixels)
-        if view.is_identity:
-            return image
-        return view.image(image.convert("RGB"), beyond=self._base.frame.mean_colour)
-
-    def _key(self, image_sha256: str, view: View = _AS_IT_IS) -> EmbeddingKey:
-        seen = self._base.frame.preprocessing
-        if not view.is_identity:
-            seen = f"{seen}/{view.name}"
-        return EmbeddingKey(image_sha256, self._base.encoder_fingerprint, seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

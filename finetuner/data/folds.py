@@ -5,7 +5,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Dataset, Sample
+from finetuner.data.dataset import Dataset
+from finetuner.data.sample import Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

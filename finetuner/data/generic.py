@@ -22,8 +22,9 @@ from backend.masks.packed import KeptMask
 from backend.sam.automatic import AutomaticRules, automatic_masks
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Predictor
-from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 
 log = logging.getLogger(__name__)
 

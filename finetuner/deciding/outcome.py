@@ -12,7 +12,7 @@ from backend.registry.figures import PROMPTS, Comparison, Differences
 from backend.sam.predictor import Decodes, Embedding
 from backend.sam.scoring import expected_iou
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.deciding.promotion import Rival, Verdict, judge
 from finetuner.measuring.calibration import Values, fit
 from finetuner.measuring.comparison import comparison, differences, label_differences

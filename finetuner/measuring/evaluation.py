@@ -11,9 +11,9 @@ from backend.masks.packed import KeptMask
 from backend.masks.prompt import Prompt
 from backend.registry.figures import METRICS, PROMPTS, ClicksToGoal, MaskFigures, ModelFigures, ScoreFigures
 from backend.sam.predictor import Decodes, Embedding, PredictedMask
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import SIZES
 from finetuner.data.prompting import corrective_click, farthest_inner_point
+from finetuner.data.sample import Sample
 from finetuner.measuring.calibration import believability
 
 GOALS = ("0.85", "0.90")  # IoUs to reach with clicks

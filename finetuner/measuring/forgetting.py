@@ -18,7 +18,7 @@ from backend.registry.figures import PROMPTS, MaskFigures
 from backend.registry.metrics import ForgettingMetrics
 from backend.sam.predictor import Predictor
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Embeddings
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.generic import MEASURED, generic_samples
 from finetuner.measuring.comparison import differences
 from finetuner.measuring.evaluation import Measured, measure, report

@@ -14,14 +14,14 @@ from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, Predictor
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 
 ENCODER = "vision_encoder."  # what names of weights in the encoder begin with, in `trainable` and in a checkpoint
 
 
 @runtime_checkable
 class Views(Protocol):
-    """The images to learn from: finetuner.data.dataset.Embeddings of the base."""
+    """The images to learn from: finetuner.data.embeddings.Embeddings of the base."""
 
     def __call__(self, sample: Sample) -> Embedding:
         """What is kept of it: the base's."""

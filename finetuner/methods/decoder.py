@@ -23,7 +23,7 @@ from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.predictor import Embedding, Predictor, prompt_tensors
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.methods.base import Asked, MethodKind, Views
 
 

@@ -30,7 +30,7 @@ from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel, with_adapter
 from backend.sam.predictor import Embedding, Predictor
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.methods.base import ENCODER, Asked, MethodKind, Views
 from finetuner.methods.decoder import DecoderMethod
 

@@ -9,7 +9,8 @@ from backend.registry.review_file import REVIEW_FILE
 from backend.sam.loading import BaseModel
 from backend.sam.semantic.head import with_semantic
 from finetuner.context import TrainingContext
-from finetuner.data.dataset import Dataset, Sample, assemble
+from finetuner.data.dataset import Dataset, assemble
+from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import Candidate, Served
 from finetuner.deciding.outcome import Compared
 from finetuner.deciding.promotion import Verdict

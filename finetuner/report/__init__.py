@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 from backend.registry.checkpoint import Manifest
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import Measured
 from finetuner.report.overlays import Pictures, changes, overlay
 from finetuner.report.page import Shown, render

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.registry.metrics import DataMetrics, LabelMetrics, LeftOut
-from finetuner.data.dataset import Sample
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import SIZES
+from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import UNLABELLED
 
 _ALL = "all"

@@ -10,9 +10,9 @@ from PIL import Image
 from backend.masks.packed import KeptMask
 from backend.masks.prompt import Box, Click
 from backend.masks.svg import outline, resized
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
 from finetuner.data.prompting import farthest_inner_point
+from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import Measured
 
 CASES = 4  # of either kind

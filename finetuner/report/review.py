@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from backend.masks.packed import KeptMask
 from backend.registry.review_file import PROMPTS, DrawnMask, ReviewedObject, object_key, review_json
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import UNLABELLED, Measured
 from finetuner.report.overlays import window_of
 

@@ -15,8 +15,9 @@ from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
 from backend.sam.semantic.head import SemanticHead
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Dataset, Sample
+from finetuner.data.dataset import Dataset
 from finetuner.data.folds import Training, trainings
+from finetuner.data.sample import Sample
 from finetuner.progress import Progress
 from finetuner.semantic.learning import SemanticTrainer
 from finetuner.semantic.measuring import Found, measure_semantic, semantic_report

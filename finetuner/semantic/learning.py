@@ -18,7 +18,7 @@ from backend.sam.loading import BaseModel, new_head
 from backend.sam.predictor import Embedding
 from backend.sam.semantic.head import probabilities
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.semantic.readout import begin_readout
 from finetuner.semantic.targets import Target, class_weights, labels_of, target_of
 from finetuner.training.loop import schedule

@@ -12,7 +12,7 @@ from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
 from backend.sam.semantic.head import SemanticHead
 from backend.sam.semantic.objects import enlarged_margin, semantic_maps
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import UNLABELLED
 from finetuner.semantic.targets import band_px, classes_of, near
 

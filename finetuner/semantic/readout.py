@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from backend.sam.predictor import Embedding
 from backend.sam.semantic.head import SemanticHead, seen_around
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.semantic.targets import Target
 
 _RIDGE = 0.03  # of a feature's variance

@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from backend.registry.metrics import MOST_LABELS
 from backend.sam.frame import Frame
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask, grid_coverage
+from finetuner.data.sample import Sample
 
 _BAND_SHARE = 0.02  # of the image's longer side: as wide as the band of Boundary IoU, or a little wider
 

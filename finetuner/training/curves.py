@@ -13,9 +13,9 @@ from backend.registry.figures import PROMPTS
 from backend.registry.metrics import CurvesMetrics, Look, TrainingPoint
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import grid_coverage
 from finetuner.data.prompting import farthest_inner_point
+from finetuner.data.sample import Sample
 from finetuner.methods.base import Method
 from finetuner.training.loop import Step
 from finetuner.training.losses import hard_iou, mask_loss

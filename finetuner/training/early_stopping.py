@@ -11,7 +11,7 @@ from typing import Any
 from backend.registry.metrics import Look
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.data.split import rank
 from finetuner.methods.base import Method
 from finetuner.training.curves import Watcher

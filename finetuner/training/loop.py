@@ -16,7 +16,7 @@ from backend.errors import Diverged, NothingToLearn
 from backend.registry.metrics import EndedAt
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.methods.base import Method
 from finetuner.training.processes import Processes
 from finetuner.training.rounds import Learnt, Rounds

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from backend.sam.predictor import Predictor
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.generic import REPLAYED, generic_samples
+from finetuner.data.sample import Sample
 
 
 def replayed_samples(

@@ -15,9 +15,9 @@ from torch import Tensor
 from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask, grid_coverage
 from finetuner.data.prompting import corrected, first_prompts, mask_prompts
+from finetuner.data.sample import Sample
 from finetuner.data.views import VIEWS
 from finetuner.methods.base import Asked, Method
 from finetuner.training.losses import iou_loss, mask_loss

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from backend.registry.metrics import EndedAt
-from finetuner.data.dataset import Embeddings
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.folds import Training
 from finetuner.methods.base import Method
 from finetuner.progress import Progress

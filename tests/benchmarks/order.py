@@ -32,7 +32,8 @@ from backend.sam.predictor import Predictor
 from backend.sam.scoring import task_score
 from backend.settings import Settings
 from finetuner.context import TrainingContext
-from finetuner.data.dataset import Sample, assemble
+from finetuner.data.dataset import assemble
+from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.evaluation import measure, report
 from finetuner.methods import new_method

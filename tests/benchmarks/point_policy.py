@@ -23,8 +23,10 @@ from backend.sam.predictor import Predictor
 from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
-from finetuner.data.dataset import Embeddings, Sample, assemble
+from finetuner.data.dataset import assemble
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.prompting import farthest_inner_point
+from finetuner.data.sample import Sample
 from finetuner.offline import _samples
 from finetuner.progress import silent
 

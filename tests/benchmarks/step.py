@@ -31,9 +31,9 @@ from backend.sam.loading import BaseModel, load_base
 from backend.sam.predictor import Embedding, encode, prompt_tensors
 from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask, grid_coverage
 from finetuner.data.prompting import first_prompts
+from finetuner.data.sample import Sample
 from finetuner.methods.base import Asked
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.training.losses import mask_loss

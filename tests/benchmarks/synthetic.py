@@ -21,8 +21,8 @@ from backend.sam.loading import load_base
 from backend.sam.predictor import encode
 from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.semantic.learning import SemanticTrainer
 from finetuner.semantic.measuring import measure_semantic, semantic_report
 

@@ -15,8 +15,8 @@ from PIL import Image
 from backend.labelstudio.label_config import Control
 from backend.sam.loading import BaseModel, load_base
 from backend.settings import Settings
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <BrushLabels name="tag" toName="image"><Label value="Disc"/><Label value="Ring"/></BrushLabels>

@@ -10,7 +10,7 @@ from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.annotations import Exclusions, annotated_task
-from finetuner.data.dataset import Embeddings
+from finetuner.data.embeddings import Embeddings
 from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.comparison import differences
 from finetuner.measuring.evaluation import measure

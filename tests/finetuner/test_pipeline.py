@@ -206,7 +206,7 @@ def test_images_are_encoded_once_for_all_trainings(
     def encode(*_: object) -> None:
         raise AssertionError("an image was encoded again")
 
-    monkeypatch.setattr("finetuner.data.dataset.encode", encode)
+    monkeypatch.setattr("finetuner.data.embeddings.encode", encode)
     _train(project, settings)
 
 

@@ -20,10 +20,11 @@ from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
-from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.fingerprint import picture_hash
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.deciding import outcome
 from finetuner.deciding.candidate import Candidate, Served, base_predictor, learnt_images
 from finetuner.recipe import judging

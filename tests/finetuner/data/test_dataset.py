@@ -18,9 +18,11 @@ from backend.sam.loading import BaseModel
 from finetuner.config import Rules
 from finetuner.data.annotations import AnnotatedTask
 from finetuner.data.annotators import Annotation
-from finetuner.data.dataset import Embeddings, Sample, SampleReader, assemble, data_digest
+from finetuner.data.dataset import SampleReader, assemble, data_digest
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.progress import silent
 
 

@@ -1,7 +1,7 @@
 """On which held-out images a comparison with what is served is fair."""
 
-from finetuner.data.dataset import Sample
 from finetuner.data.folds import fair_images, unseen_images
+from finetuner.data.sample import Sample
 
 
 def _samples(*pictures: str) -> list[Sample]:

@@ -10,7 +10,6 @@ from scipy import ndimage
 from backend.masks.prompt import Click, Prompt
 from backend.sam.frame import SAM_FRAME
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask, grid_coverage
 from finetuner.data.prompting import (
     background_click,
@@ -23,6 +22,7 @@ from finetuner.data.prompting import (
     jittered_box,
     mask_prompts,
 )
+from finetuner.data.sample import Sample
 
 masks = hnp.arrays(bool, st.tuples(st.integers(1, 60), st.integers(1, 60))).filter(np.any)
 seeds = st.integers(0, 2**32 - 1)

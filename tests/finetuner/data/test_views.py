@@ -19,9 +19,10 @@ from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
 from backend.settings.bounds import VIEWS as VIEWS_BOUNDS
 from finetuner.config import TrainConfig
-from finetuner.data import dataset
-from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data import embeddings as encoding
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.data.views import VIEWS, View
 from finetuner.methods import new_method
 from finetuner.training.loop import Trainer
@@ -108,13 +109,13 @@ def test_a_view_is_encoded_once_and_never_taken_for_another(
 ) -> None:
     sample, image = disc_sample, discs(0)[0]
     encoded = []
-    real = dataset.encode
+    real = encoding.encode
 
     def spy(base: BaseModel, image: Image.Image) -> object:
         encoded.append(image)
         return real(base, image)
 
-    monkeypatch.setattr(dataset, "encode", spy)
+    monkeypatch.setattr(encoding, "encode", spy)
     for view in VIEWS[1:]:
         seen = sample.viewed(view)
         first, again = embeddings(seen), embeddings(seen)

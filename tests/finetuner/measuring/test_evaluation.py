@@ -9,8 +9,8 @@ import torch
 from backend.masks.prompt import Prompt
 from backend.registry.figures import METRICS, ClicksToGoal, MaskFigures
 from backend.sam.predictor import Embedding, PredictedMask
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.measuring.comparison import comparison, differences
 from finetuner.measuring.evaluation import measure, report
 

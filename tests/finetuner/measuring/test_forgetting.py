@@ -26,8 +26,9 @@ from backend.sam.predictor import Predictor
 from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.data import generic
-from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.generic import MEASURED, REPLAYED, generic_samples
+from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring import forgetting
 from finetuner.measuring.forgetting import measure_forgetting

@@ -19,7 +19,7 @@ from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, load_base, with_adapter
 from backend.sam.predictor import Embedding, encode
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.methods import known_methods, new_method
 from finetuner.methods.base import ENCODER, Method
 from finetuner.methods.encoder import recomputes
@@ -33,7 +33,7 @@ PROMPT = Prompt(clicks=(Click(x_px=18.0, y_px=24.0),))
 
 
 class Images:
-    """Stands where finetuner.data.dataset.Embeddings does, for one image."""
+    """Stands where finetuner.data.embeddings.Embeddings does, for one image."""
 
     def __init__(self, base: BaseModel, image: Image.Image) -> None:
         self.base, self.image, self.kept = base, image, 0

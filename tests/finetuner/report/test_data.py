@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from finetuner.data.dataset import Sample
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.report.data import DataReport
 
 

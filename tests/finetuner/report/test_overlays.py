@@ -10,8 +10,8 @@ from PIL import Image
 
 from backend.masks.metrics import iou
 from backend.masks.packed import KeptMask
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import METRICS, Measured
 from finetuner.report.overlays import LONGEST_PX, changes, overlay
 

@@ -13,8 +13,8 @@ from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.predictor import Embedding, encode
 from backend.sam.semantic.head import with_semantic
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.semantic.learning import SemanticTrainer, semantic_loss
 from finetuner.semantic.measuring import measure_semantic
 from finetuner.semantic.targets import Target, labels_of, target_of

@@ -9,8 +9,8 @@ from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, new_head
 from backend.sam.predictor import Embedding
 from backend.sam.semantic.head import SemanticHead, seen_around
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.semantic.readout import begin_readout
 from finetuner.semantic.targets import target_of
 

@@ -15,7 +15,7 @@ from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
 from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.offline import train_export
 from finetuner.semantic.learning import SemanticTrainer
 from finetuner.unfinished import State, Unfinished, run_key

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from backend.sam.frame import SAM_FRAME
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.semantic.targets import class_weights, classes_of, labels_of, target_of
 
 

@@ -7,7 +7,7 @@ from backend.registry.metrics import CurvesMetrics, Look
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
+from finetuner.data.sample import Sample
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.training.curves import Curves, Watcher, mean_looks
 from finetuner.training.loop import Step, Trainer

@@ -15,8 +15,9 @@ from backend.registry.metrics import Look
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.folds import Training
+from finetuner.data.sample import Sample
 from finetuner.data.split import rank
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.progress import Progress, silent

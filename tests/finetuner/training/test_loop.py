@@ -14,8 +14,8 @@ from backend.masks.prompt import Box, Prompt
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
 from finetuner.config import TrainConfig
-from finetuner.data.dataset import Sample
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.methods.base import Asked
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.training.loop import Step, Trainer, schedule

@@ -18,8 +18,9 @@ from backend.sam.loading import BaseModel
 from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
-from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
+from finetuner.data.sample import Sample
 from finetuner.methods import new_method
 from finetuner.offline import train_export
 from finetuner.presets import config_of

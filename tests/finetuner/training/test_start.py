@@ -17,9 +17,11 @@ from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel, decoder_of
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
-from finetuner.data.dataset import Embeddings, Sample, assemble
+from finetuner.data.dataset import assemble
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
+from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import Candidate, Served, learnt_images
 from finetuner.methods import new_method
 from finetuner.methods.decoder import DecoderMethod

@@ -21,8 +21,9 @@ from backend.sam.predictor import encode
 from backend.serving.embedding_store import EmbeddingStore
 from backend.serving.lanes import Lane
 from backend.serving.traffic import Priority, Traffic
-from finetuner.data import dataset
-from finetuner.data.dataset import Embeddings, Sample
+from finetuner.data import embeddings as encoding
+from finetuner.data.embeddings import Embeddings
+from finetuner.data.sample import Sample
 
 MAX_PIXELS = 1_000_000
 
@@ -58,7 +59,7 @@ def test_what_a_click_encoded_a_training_does_not_and_it_sees_the_same(
     image = Image.open(io.BytesIO(DATA)).convert("RGB")
     clicked = server.get(key, lambda: encode(tiny_base, image), priority=Priority.CLICK, until_s=math.inf)
 
-    monkeypatch.setattr(dataset, "encode", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(encoding, "encode", lambda *_: pytest.fail("encoded again"))
     embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
     embeddings.ensure(SHA256, DATA, again=lambda: DATA)
 
@@ -110,7 +111,7 @@ def test_one_whose_image_is_gone_too_is_told(tiny_base: BaseModel, disk: DiskEmb
 def test_pictures_to_train_an_encoder_with_are_read_again_and_boundedly_many_kept(
     tiny_base: BaseModel, disk: DiskEmbeddings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "_MOST_PICTURES", 2)
+    monkeypatch.setattr(encoding, "_MOST_PICTURES", 2)
     embeddings, read = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS), []
     samples = []
     for seed in range(3):
