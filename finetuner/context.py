@@ -98,7 +98,10 @@ class TrainingContext:
             "code": [importlib.metadata.version(name) for name in ("samloop", "torch", "numpy")],
             "layout": _LAYOUT,
             # The digest of the data knows no order, and the trainer's draws do.
-            "order": [[each.image_sha256, *((item.y0_px, item.x0_px) for item in each.objects)] for each in samples],
+            "order": [
+                [sample.image_sha256, *((item.bounds.y0_px, item.bounds.x0_px) for item in sample.objects)]
+                for sample in samples
+            ],
         }
         return Unfinished(
             self.unfinished_in, key=run_key(facts), every_s=self.save_every_s, writes=self.processes.is_first

@@ -69,9 +69,13 @@ def majority(drawings: Sequence[Drawing], *, min_object_px: int = 1) -> Consensu
 
 
 def _drawn(item: LabelledMask, *, of: Drawing) -> _Drawn:
-    content = hashlib.sha256(item.packed.tobytes() + repr(item.crop_shape).encode()).hexdigest()
+    content = hashlib.sha256(item.packed.bits + repr(item.crop_shape).encode()).hexdigest()
     return _Drawn(
-        (item.y0_px, item.x0_px, repr(item.label), content, of.annotator), of.annotator, of.votes, item, item.crop
+        (item.bounds.y0_px, item.bounds.x0_px, repr(item.label), content, of.annotator),
+        of.annotator,
+        of.votes,
+        item,
+        item.crop,
     )
 
 
@@ -108,7 +112,8 @@ def _near(drawn: Sequence[_Drawn]) -> list[tuple[int, int]]:
 
 
 def _edges(item: LabelledMask) -> tuple[int, int, int, int]:
-    return item.y0_px, item.x0_px, item.y0_px + item.crop_shape[0], item.x0_px + item.crop_shape[1]
+    bounds = item.bounds
+    return bounds.y0_px, bounds.x0_px, bounds.y1_px, bounds.x1_px
 
 
 def _iou(

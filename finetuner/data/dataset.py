@@ -130,10 +130,10 @@ def data_digest(samples: Sequence[Sample]) -> str:
                 sample.image_sha256,
                 sample.is_ground_truth,
                 each.label,
-                each.y0_px,
-                each.x0_px,
+                each.bounds.y0_px,
+                each.bounds.x0_px,
                 *each.crop_shape,
-                hashlib.sha256(each.packed.tobytes()).hexdigest(),
+                hashlib.sha256(each.packed.bits).hexdigest(),
             ]
         )
         for sample in samples

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32
 
+from backend.masks.bounds import Bounds
+from backend.masks.packed import PackedMask
 from backend.masks.prompt import Box
 from backend.sam.frame import Frame
 
@@ -12,24 +14,21 @@ SIZES = ("small", "medium", "large")
 _MEDIUM_FROM_PX, _LARGE_FROM_PX = 32**2, 96**2  # COCO's (Lin et al. 2014): by area in px of the image as it is
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledMask:
-    """A mask of at least one pixel on an image of `height_px` x `width_px`; its bounding box begins at `y0_px, x0_px`.
+    """A mask of at least one pixel on an upright image of `height_px` x `width_px`, and its label.
 
-    Packed eight pixels a byte: a thousand large brush masks stay within memory.
+    Packed: a thousand large brush masks stay within memory.
     """
 
     label: str | None
     height_px: int
     width_px: int
-    y0_px: int
-    x0_px: int
-    crop_shape: tuple[int, int]
-    packed: UInt8[np.ndarray, " bytes"]
+    packed: PackedMask
 
     @classmethod
     def of(cls, mask: Bool[np.ndarray, "h w"], *, label: str | None) -> "LabelledMask":
-        """Cut the mask out.
+        """Cut the mask out of its image.
 
         Raises:
             ValueError: the mask is empty.
@@ -45,37 +44,37 @@ class LabelledMask:
         Raises:
             ValueError: the mask is empty.
         """
-        rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
-        if not rows.size:
-            raise ValueError(f"an empty mask of {part.shape} has no bounding box")
-        crop = part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        return cls(
-            label=label,
-            height_px=size_px[0],
-            width_px=size_px[1],
-            y0_px=at[0] + int(rows[0]),
-            x0_px=at[1] + int(columns[0]),
-            crop_shape=(crop.shape[0], crop.shape[1]),
-            packed=np.packbits(crop),
-        )
+        packed = PackedMask.of(part, at=at)
+        if packed.bounds is None:
+            raise ValueError(f"an empty mask of {part.shape} has no bounding box: leave it out")
+        return cls(label=label, height_px=size_px[0], width_px=size_px[1], packed=packed)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounding box, in px of the image."""
+        packed = self.packed
+        y1_px, x1_px = packed.y0_px + packed.height_px, packed.x0_px + packed.width_px
+        return Bounds(y0_px=packed.y0_px, x0_px=packed.x0_px, y1_px=y1_px, x1_px=x1_px)
+
+    @property
+    def crop_shape(self) -> tuple[int, int]:
+        """Height and width of the bounding box, in px, at least 1."""
+        return self.packed.height_px, self.packed.width_px
 
     @property
     def crop(self) -> Bool[np.ndarray, "ch cw"]:
         """The mask within its bounding box."""
-        height, width = self.crop_shape
-        return np.unpackbits(self.packed, count=height * width).reshape(height, width).astype(bool)
+        return self.packed.crop
 
     @property
     def mask(self) -> Bool[np.ndarray, "h w"]:
         """The mask on the whole image."""
-        full = np.zeros((self.height_px, self.width_px), bool)
-        full[self.y0_px : self.y0_px + self.crop_shape[0], self.x0_px : self.x0_px + self.crop_shape[1]] = self.crop
-        return full
+        return self.packed.window(0, 0, height_px=self.height_px, width_px=self.width_px)
 
     @property
     def area_px(self) -> int:
-        """How many pixels it covers."""
-        return int.from_bytes(self.packed.tobytes()).bit_count()
+        """How many pixels it covers, at least 1."""
+        return self.packed.area_px
 
     @property
     def size(self) -> str:
@@ -85,9 +84,8 @@ class LabelledMask:
 
     @property
     def box(self) -> Box:
-        """The outer edges of its outermost pixels: a single pixel's box has side 1."""
-        height, width = self.crop_shape
-        return Box(float(self.x0_px), float(self.y0_px), float(self.x0_px + width), float(self.y0_px + height))
+        """The outer edges of its outermost pixels, in px of the image: a single pixel's box has side 1."""
+        return self.bounds.box
 
 
 def grid_coverage(item: LabelledMask, *, frame: Frame) -> Float32[np.ndarray, "rows cols"]:
@@ -99,8 +97,8 @@ def grid_coverage(item: LabelledMask, *, frame: Frame) -> Float32[np.ndarray, "r
     cell_height_px, cell_width_px = frame.image_px_per_cell(item.height_px, item.width_px)
     rows, columns = frame.grid_reached(item.height_px, item.width_px)
     height, width = item.crop_shape
-    top, down = _overlap(rows, cell_height_px, first_px=item.y0_px, count_px=height, extent_px=item.height_px)
-    left, right = _overlap(columns, cell_width_px, first_px=item.x0_px, count_px=width, extent_px=item.width_px)
+    top, down = _overlap(rows, cell_height_px, first_px=item.bounds.y0_px, count_px=height, extent_px=item.height_px)
+    left, right = _overlap(columns, cell_width_px, first_px=item.bounds.x0_px, count_px=width, extent_px=item.width_px)
     coverage: Float32[np.ndarray, "rows cols"] = np.zeros((rows, columns), np.float32)
     touched = coverage[top : top + len(down), left : left + len(right)]
     np.clip(down @ item.crop.astype(np.float32) @ right.T, 0, 1, out=touched)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float32
 from scipy import ndimage
 
+from backend.masks.bounds import find_deepest_pixel, measure_depth
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.frame import Frame
 from finetuner.config import TrainConfig
@@ -78,18 +79,18 @@ def inner_point(item: LabelledMask, *, prefers_centre: bool, rng: np.random.Gene
     inside = crop[::step, ::step]
     if not inside.any():  # an object thinner than the step
         step, inside = 1, crop
-    weights = np.square(_depth(inside)) if prefers_centre else inside.astype(float)
+    weights = np.square(measure_depth(inside)) if prefers_centre else inside.astype(float)
     flat = weights.ravel()
     row, column = divmod(int(rng.choice(flat.size, p=flat / flat.sum())), inside.shape[1])
-    return Click(item.x0_px + column * step + 0.5, item.y0_px + row * step + 0.5)
+    return Click(item.bounds.x0_px + column * step + 0.5, item.bounds.y0_px + row * step + 0.5)
 
 
 def background_click(item: LabelledMask, *, rng: np.random.Generator) -> Click | None:
     """A negative click outside the object, within its box widened by half its side; None where none was found."""
-    height, width = item.crop_shape
-    y0, x0 = max(0, item.y0_px - height // 2 - 1), max(0, item.x0_px - width // 2 - 1)
-    y1 = min(item.height_px, item.y0_px + height + height // 2 + 1)
-    x1 = min(item.width_px, item.x0_px + width + width // 2 + 1)
+    (height, width), bounds = item.crop_shape, item.bounds
+    y0, x0 = max(0, bounds.y0_px - height // 2 - 1), max(0, bounds.x0_px - width // 2 - 1)
+    y1 = min(item.height_px, bounds.y1_px + height // 2 + 1)
+    x1 = min(item.width_px, bounds.x1_px + width // 2 + 1)
     for _ in range(8):  # an object that fills its surroundings has none; then the click is simply left out
         y, x = int(rng.integers(y0, y1)), int(rng.integers(x0, x1))
         if not _covers(item, y=y, x=x):
@@ -103,16 +104,16 @@ def farthest_point(mask: Bool[np.ndarray, "h w"]) -> Click:
     Raises:
         ValueError: the mask is empty.
     """
-    if not mask.any():
-        raise ValueError(f"an empty mask of {mask.shape} has no inner point")
-    row, column = np.unravel_index(int(_depth(mask).argmax()), mask.shape)
-    return Click(float(column) + 0.5, float(row) + 0.5)
+    deepest = find_deepest_pixel(mask)
+    if deepest is None:
+        raise ValueError(f"an empty mask of {mask.shape} has no inner point: leave it out")
+    return deepest.centre
 
 
 def farthest_inner_point(item: LabelledMask) -> Click:
     """`farthest_point` of the object, found within its box."""
     click = farthest_point(item.crop)
-    return Click(click.x_px + item.x0_px, click.y_px + item.y0_px)
+    return Click(click.x_px + item.bounds.x0_px, click.y_px + item.bounds.y0_px)
 
 
 def corrective_click(predicted: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> Click | None:
@@ -120,13 +121,10 @@ def corrective_click(predicted: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray,
 
     Positive where something is missing, negative where there is too much (RITM, Sofiiuk et al. 2021).
     """
-    missing, excess = truth & ~predicted, predicted & ~truth
-    if not missing.any() and not excess.any():
-        return None
-    (depth_px, *place), (excess_px, *excess_place) = _deepest(missing), _deepest(excess)
-    is_foreground = depth_px >= excess_px
-    row, column = place if is_foreground else excess_place
-    return Click(column + 0.5, row + 0.5, is_foreground=is_foreground)
+    missing, excess = find_deepest_pixel(truth & ~predicted), find_deepest_pixel(predicted & ~truth)
+    if missing is not None and (excess is None or missing.depth_px >= excess.depth_px):
+        return missing.centre
+    return None if excess is None else replace(excess.centre, is_foreground=False)
 
 
 def corrected(  # noqa: PLR0913 - all by name
@@ -161,35 +159,12 @@ def _point_prompt(item: LabelledMask, *, config: TrainConfig, rng: np.random.Gen
     return Prompt(clicks=tuple(clicks))
 
 
-def _deepest(mask: Bool[np.ndarray, "h w"]) -> tuple[float, int, int]:
-    """The greatest depth, and the row and column of the first pixel that has it; (0, 0, 0) for an empty mask.
-
-    Looked for within the mask's bounding box: nothing of the mask is beyond, so that a pixel's nearest outsider is at
-    most one pixel beyond it too.
-    """
-    rows = np.flatnonzero(mask.any(axis=1))
-    if not len(rows):
-        return 0.0, 0, 0
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    columns = np.flatnonzero(mask[top:bottom].any(axis=0))
-    left = int(columns[0])
-    depth = _depth(mask[top:bottom, left : int(columns[-1]) + 1])
-    row, column = divmod(int(depth.argmax()), depth.shape[1])
-    return float(depth[row, column]), top + row, left + column
-
-
-def _depth(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Distance of each pixel of the mask to the nearest one outside it, in px; the array's border counts as outside."""
-    depth: Float[np.ndarray, "h w"] = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    return depth
-
-
 def _covers(item: LabelledMask, *, y: int, x: int) -> bool:
-    row, column = y - item.y0_px, x - item.x0_px
+    row, column = y - item.bounds.y0_px, x - item.bounds.x0_px
     if not (0 <= row < item.crop_shape[0] and 0 <= column < item.crop_shape[1]):
         return False
     bit = row * item.crop_shape[1] + column
-    return bool(item.packed[bit >> 3] >> (7 - (bit & 7)) & 1)
+    return bool(item.packed.bits[bit >> 3] >> (7 - (bit & 7)) & 1)
 
 
 def _ordered(low_px: float, high_px: float, extent_px: int) -> tuple[float, float]:

@@ -83,7 +83,7 @@ class View:
     def _corner(self, item: LabelledMask) -> tuple[int, int]:
         """Where the object's box begins once the image is mirrored and turned: row and column."""
         (height, width), (full_height, full_width) = item.crop_shape, (item.height_px, item.width_px)
-        top, left = item.y0_px, item.x0_px
+        top, left = item.bounds.y0_px, item.bounds.x0_px
         if self.is_mirrored:
             left = full_width - left - width
         for _ in range(self.quarter_turns):

@@ -120,8 +120,8 @@ def window_of(truth: LabelledMask, *masks: KeptMask) -> tuple[int, int, int, int
     """Top, left, height and width of what shows the object and both masks, a flood only in part; within the image."""
     bounds = []
     for first, extent, kept, image_px in (
-        (truth.y0_px, truth.crop_shape[0], [(m.y0_px, m.height_px) for m in masks], truth.height_px),
-        (truth.x0_px, truth.crop_shape[1], [(m.x0_px, m.width_px) for m in masks], truth.width_px),
+        (truth.bounds.y0_px, truth.crop_shape[0], [(m.y0_px, m.height_px) for m in masks], truth.height_px),
+        (truth.bounds.x0_px, truth.crop_shape[1], [(m.x0_px, m.width_px) for m in masks], truth.width_px),
     ):
         reach, margin = round(_REACH * extent), max(_LEAST_MARGIN_PX, round(_MARGIN_SHARE * extent))
         seen = [(start, start + length) for start, length in kept if length]

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +21,14 @@ from finetuner.config import TrainConfig
 from finetuner.data.sample import Sample
 from finetuner.semantic.readout import begin_readout
 from finetuner.semantic.targets import Target, class_weights, labels_of, target_of
-from finetuner.training.loop import schedule
+from finetuner.training.loop import schedule, share_done
+from finetuner.training.weights import Pace, TrainedWeights
 from finetuner.unfinished import State
 
 log = logging.getLogger(__name__)
 _MOST_WEIGHT = 5.0
-_TIME_COUNTS_FROM = 0.25
 _KEPT = 0.95  # of the average, a step
+_NEW, _NEW_PACE = frozenset({"tokens", "last", "last_bias", "offset"}), 10.0
 _TARGETS_BYTES = 1 << 30  # an image's takes 26 MB with a hundred labels; those beyond are made again
 
 
@@ -74,17 +75,7 @@ class SemanticTrainer:
         weights = class_weights((self._target(n) for n in range(len(samples))), most=_MOST_WEIGHT)
         self._weights = torch.from_numpy(weights).to(base.device)
         begin_readout(self.head, samples, embedding=embedding, target=self._target)
-        new = [each for name, each in self.head.named_parameters() if name in {"tokens", "last", "last_bias", "offset"}]
-        known = {id(each) for each in new}
-        old = [each for each in self.head.parameters() if id(each) not in known]
-        self._optimizer = torch.optim.AdamW(
-            [{"params": old, "scale": 1.0}, {"params": new, "scale": 10.0}],
-            lr=config.semantic_rate,
-            weight_decay=config.weight_decay,
-            betas=(0.9, 0.99),
-            fused=base.device.type in {"cpu", "cuda"},
-        )
-        self._average = [each.detach().clone() for each in self.head.parameters()]
+        self._moving = TrainedWeights(dict(self.head.named_parameters()), pace=_pace(config))
         self._rng = np.random.default_rng(config.seed)
         self._done, self._order, self._seconds = 0, list[int](), 0.0
         self._is_half = config.precision == "bfloat16" or (
@@ -98,13 +89,8 @@ class SemanticTrainer:
 
     def state(self) -> State:
         """All that the next step depends on; between two steps."""
-        tensors: dict[str, Tensor] = {}
-        for (name, weight), average in zip(self.head.named_parameters(), self._average, strict=True):
-            remembered = self._optimizer.state.get(weight, {})
-            told = {"weight": weight.detach(), "average": average, **{key: remembered[key] for key in remembered}}
-            tensors |= {f"{group}.{name}": value for group, value in told.items()}
         values = {"step": self._done, "order": self._order, "seconds": self._seconds}
-        return State(tensors=tensors, values={**values, "rng": self._rng.bit_generator.state})
+        return State(tensors=self._moving.tensors(), values={**values, "rng": self._rng.bit_generator.state})
 
     def restore(self, state: State) -> None:
         """Go on where another trainer, of the same samples and config, told its state.
@@ -120,16 +106,11 @@ class SemanticTrainer:
             )
             rng = np.random.default_rng()
             rng.bit_generator.state = state.values["rng"]
-            taken = [_Taken.of(state, name, like=weight) for name, weight in self.head.named_parameters()]
         except (KeyError, TypeError, OverflowError) as fault:
             raise ValueError(f"it is no state of this training: {fault}") from fault
         if done < 0 or not 0 <= seconds < math.inf or not set(order) <= set(range(len(self._samples))):
             raise ValueError(f"its place, step {done} at {seconds} s, is none among {len(self._samples)} images")
-        with torch.no_grad():
-            for weight, average, found in zip(self.head.parameters(), self._average, taken, strict=True):
-                weight.copy_(found.weight)
-                average.copy_(found.average)
-                self._optimizer.state[weight] = dict(found.adam)
+        self._moving.restore(state.tensors)
         self._done, self._order, self._seconds, self._rng = done, order, seconds, rng
 
     def steps(self) -> Iterator[SemanticStep]:
@@ -139,22 +120,17 @@ class SemanticTrainer:
         while self._done < most:
             self._order = self._order or self._rng.permutation(len(self._samples)).tolist()
             work, time_share = self._done / most, (self._clock() - began) / config.semantic_seconds
-            # As in finetuner.training.loop: how busy the machine was must not decide a training that its work ends.
-            done = time_share if time_share >= max(work, _TIME_COUNTS_FROM) else work
+            done = share_done(work, time_share)
             if done >= 1:
                 break
             loss = self._step(self._order.pop(), config.semantic_rate * schedule(done, config=config))
             self._done, self._seconds = self._done + 1, self._clock() - began
             yield SemanticStep(step=self._done, seconds=self._seconds, loss=loss, done=self._done / most)
-        with torch.no_grad():
-            for weight, average in zip(self.head.parameters(), self._average, strict=True):
-                weight.copy_(average)
+        self._moving.finish()
         self.head.requires_grad_(requires_grad=False).eval()
 
     def _step(self, index: int, rate: float) -> float:
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
-        self._optimizer.zero_grad(set_to_none=True)
+        self._moving.forget_gradients()
         target = self._target(index)
         image = self._embedding(self._samples[index]).features.to(self._base.device)
         with torch.autocast(self._base.device.type, torch.bfloat16, enabled=self._is_half):
@@ -167,13 +143,11 @@ class SemanticTrainer:
             weights=self._weights,
         )
         torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.head.parameters(), self._config.clip_norm)
+        norm = self._moving.clip()
         if not (math.isfinite(loss.item()) and bool(norm.isfinite())):
             log.warning("skipped a semantic step: loss %s", loss.item(), extra={"event": "training.skipped_step"})
             return loss.item()
-        self._optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(self._average, list(self.head.parameters()), 1 - _KEPT)
+        self._moving.move(rate)
         return loss.item()
 
     def _target(self, index: int) -> Target:
@@ -190,30 +164,15 @@ class SemanticTrainer:
         return made
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """One weight, its average, and what the optimizer remembers of it (nothing before its first step)."""
-
-    weight: Tensor
-    average: Tensor
-    adam: Mapping[str, Tensor]
-
-    @classmethod
-    def of(cls, state: State, name: str, *, like: Tensor) -> "_Taken":
-        """Raises KeyError for what is missing, ValueError for what does not fit."""
-
-        def taken(group: str, shape: torch.Size) -> Tensor:
-            found = state.tensors[f"{group}.{name}"]
-            if found.shape != shape or found.dtype != like.dtype or not bool(found.isfinite().all()):
-                raise ValueError(f"{group}.{name} is {found.dtype} of {tuple(found.shape)}, or not finite")
-            # A fused optimizer counts its steps beside the weights.
-            return found.to(like.device, copy=True)
-
-        adam = ("exp_avg", "exp_avg_sq") if f"step.{name}" in state.tensors else ()
-        remembered = {key: taken(key, like.shape) for key in adam}
-        if remembered:
-            remembered["step"] = taken("step", torch.Size(()))
-        return cls(taken("weight", like.shape), taken("average", like.shape), remembered)
+def _pace(config: TrainConfig) -> Pace:
+    """What is new moves ten times as fast as what began with SAM's weights."""
+    return Pace(
+        of=lambda name: _NEW_PACE if name in _NEW else 1.0,
+        kept_share=lambda _: _KEPT,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        fused_on=frozenset({"cpu", "cuda"}),
+    )
 
 
 def semantic_loss(

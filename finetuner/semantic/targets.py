@@ -65,9 +65,7 @@ def classes_of(sample: Sample, *, labels: Sequence[str | None]) -> Int[np.ndarra
     classes = np.zeros((sample.height_px, sample.width_px), np.int16)
     place = {label: number for number, label in enumerate(labels, start=1)}
     for each in _smallest_last(sample.objects):
-        height, width = each.crop_shape
-        part = classes[each.y0_px : each.y0_px + height, each.x0_px : each.x0_px + width]
-        part[each.crop] = place.get(each.label, -1)
+        classes[each.bounds.slices][each.crop] = place.get(each.label, -1)
     return classes
 
 

@@ -17,10 +17,10 @@ from backend.registry.metrics import EndedAt
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
 from finetuner.data.sample import Sample
-from finetuner.methods.base import Method
+from finetuner.methods.base import ENCODER, Method
 from finetuner.training.processes import Processes
 from finetuner.training.rounds import Learnt, Rounds
-from finetuner.training.weights import TrainedWeights
+from finetuner.training.weights import Pace, TrainedWeights
 from finetuner.unfinished import State
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Trainer:
         ]
         self._processes = processes
         self._rounds, self._clock = Rounds(method, config=config, embedding=embedding), clock
-        self._weights = TrainedWeights(method.trainable(), config=config, pace=method.pace)
+        self._weights = TrainedWeights(method.trainable(), pace=promptable_pace(config, encoder=method.pace))
         self._rng = np.random.default_rng(config.seed)
         self._at = _Place()
         self._is_stopped, self._is_moving = False, False
@@ -143,7 +143,7 @@ class Trainer:
                 at.epoch, at.next, at.order = at.epoch + 1, 0, self._rng.permutation(len(self._visits)).tolist()
                 self._is_moving = False
             seconds = self._processes.agreed(self._clock() - began)
-            done = _share_done(at.decodes / most, seconds / config.promptable_seconds)
+            done = share_done(at.decodes / most, seconds / config.promptable_seconds)
             if done >= 1:
                 break
             self._method.begin_step(at.step + 1, done=done)
@@ -168,7 +168,7 @@ class Trainer:
                 mask=learnt.mask,
                 iou=learnt.iou,
                 is_last_of_epoch=at.next == len(at.order),
-                done=min(1.0, _share_done(at.decodes / most, at.seconds / config.promptable_seconds)),
+                done=min(1.0, share_done(at.decodes / most, at.seconds / config.promptable_seconds)),
             )
         self._is_moving = True
         self._weights.finish()
@@ -249,7 +249,18 @@ class _Place:
         return at
 
 
-def _share_done(work: float, time_share: float) -> float:
+def promptable_pace(config: TrainConfig, *, encoder: float) -> Pace:
+    """The decoder moves at the learning rate, an adapter in the `encoder` so many times as fast."""
+    return Pace(
+        of=lambda name: encoder if name.startswith(ENCODER) else 1.0,
+        # Young averages forget faster: with few steps the last weights would otherwise hardly count.
+        kept_share=lambda step: min(config.ema_decay, (1 + step) / (10 + step)),
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+    )
+
+
+def share_done(work: float, time_share: float) -> float:
     """How much of the run is over, in [0, 1].
 
     Time counts only where it is the tighter bound for sure: the learning rate follows this, and a training that its

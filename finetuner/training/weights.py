@@ -1,16 +1,35 @@
 """The weights that a training moves: as they are, their moving average, and what the optimizer remembers of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from finetuner.config import TrainConfig
-from finetuner.methods.base import ENCODER
-
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
+_BETAS = (0.9, 0.99)
+_ON_CPU = frozenset({"cpu"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How weights move. AdamW's betas are 0.9 and 0.99 (Loshchilov & Hutter 2019).
+
+    Attributes:
+        of: the factor of the learning rate by a weight's name.
+        kept_share: the share of the moving average that stays at a step, by the number of steps done; in [0, 1].
+        weight_decay: AdamW's.
+        clip_norm: the most that the norm of all gradients may be.
+        fused_on: types of device where one pass moves all weights. Elsewhere than on a CPU AdamW then counts its steps
+            beside the weights.
+    """
+
+    of: Callable[[str], float]
+    kept_share: Callable[[int], float]
+    weight_decay: float
+    clip_norm: float
+    fused_on: frozenset[str] = _ON_CPU
 
 
 class TrainedWeights:
@@ -18,20 +37,19 @@ class TrainedWeights:
 
     Args:
         named: the weights, by name; their gradients are set by whoever back-propagates.
-        config: learning rate, weight decay, clipping, averaging.
-        pace: how much faster than the decoder's an adapter's weights move.
+        pace: how they move.
     """
 
-    def __init__(self, named: Mapping[str, nn.Parameter], *, config: TrainConfig, pace: float = 1.0) -> None:
-        self._names, self._weights, self._config = list(named), list(named.values()), config
+    def __init__(self, named: Mapping[str, nn.Parameter], *, pace: Pace) -> None:
+        self._names, self._weights, self._pace = list(named), list(named.values()), pace
+        self._is_fused = all(weight.device.type in pace.fused_on for weight in self._weights)
         self._average = [weight.detach().clone() for weight in self._weights]
         self._kept: list[Tensor] = []
         self._adam = torch.optim.AdamW(
-            _groups(named, config=config, pace=pace),
-            weight_decay=config.weight_decay,
-            betas=(0.9, 0.99),
-            # One pass over the weights. Elsewhere not: there it would count its steps beside the weights.
-            fused=all(weight.device.type == "cpu" for weight in self._weights) or None,
+            _groups(named, pace=pace.of),
+            weight_decay=pace.weight_decay,
+            betas=_BETAS,
+            fused=self._is_fused or None,
         )
 
     @property
@@ -45,18 +63,18 @@ class TrainedWeights:
 
     def clip(self) -> Tensor:
         """Bound the gradients' norm; the norm that they had."""
-        return torch.nn.utils.clip_grad_norm_(self._weights, self._config.clip_norm)
+        return torch.nn.utils.clip_grad_norm_(self._weights, self._pace.clip_norm)
 
     def move(self, rate: float) -> None:
         """Follow the gradients at this learning rate, and the average after the weights."""
         for group in self._adam.param_groups:
             group["lr"] = rate * group["pace"]
         self._adam.step()
-        # Young averages forget faster: with few steps the last weights would otherwise hardly count.
-        step = int(self._adam.state[self._weights[0]]["step"])
-        keep = min(self._config.ema_decay, (1 + step) / (10 + step))
+        # An adapter that joins later has done fewer steps than the first weights.
+        first = self._adam.state.get(self._weights[0]) or next(iter(self._adam.state.values()))
+        step = int(first["step"])
         with torch.no_grad():
-            torch._foreach_lerp_(self._average, list[Tensor](self._weights), 1 - keep)
+            torch._foreach_lerp_(self._average, list[Tensor](self._weights), 1 - self._pace.kept_share(step))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -102,7 +120,9 @@ class TrainedWeights:
         shapes = dict(zip(self._names, self._weights, strict=True))
 
         def all_of(group: str) -> list[Tensor]:
-            return [_taken(tensors, group, name, like) for name, like in shapes.items()]
+            return [
+                _taken(tensors, f"{group}.{name}", like).to(like.device, copy=True) for name, like in shapes.items()
+            ]
 
         weights = all_of("weight")
         average, kept = (
@@ -110,9 +130,7 @@ class TrainedWeights:
             for group in ("average", "kept")
         )
         adam = {
-            name: {key: _taken(tensors, key, name, torch.zeros(()) if key == "step" else like) for key in _ADAM}
-            for name, like in shapes.items()
-            if f"step.{name}" in tensors
+            name: self._remembered(tensors, name, like) for name, like in shapes.items() if f"step.{name}" in tensors
         }
         self._put(weights)
         self._average, self._kept = average or [each.clone() for each in weights], kept
@@ -121,27 +139,41 @@ class TrainedWeights:
             if name in adam:
                 self._adam.state[weight] = adam[name]
 
+    def _remembered(self, tensors: Mapping[str, Tensor], name: str, like: Tensor) -> dict[str, Tensor]:
+        """What AdamW knows of a weight; it counts steps on the CPU unless it is fused, then beside the weight."""
+        _, *means = _ADAM
+        step = _taken(tensors, f"step.{name}", torch.zeros(()))
+        return {
+            "step": step.to(like.device if self._is_fused else "cpu", copy=True),
+            **{key: _taken(tensors, f"{key}.{name}", like).to(like.device, copy=True) for key in means},
+        }
+
     def _put(self, values: Sequence[Tensor]) -> None:
         with torch.no_grad():
             for weight, value in zip(self._weights, values, strict=True):
                 weight.copy_(value)
 
 
-def _groups(named: Mapping[str, nn.Parameter], *, config: TrainConfig, pace: float) -> list[dict[str, Any]]:
-    """What AdamW moves, each with its pace: an adapter in the encoder has one of its own."""
-    decoder = [weight for name, weight in named.items() if not name.startswith(ENCODER)]
-    encoder = [weight for name, weight in named.items() if name.startswith(ENCODER)]
-    return [
-        {"params": weights, "pace": pace, "lr": pace * config.learning_rate}
-        for pace, weights in ((1.0, decoder), (pace, encoder))
-        if weights
-    ]
+def _groups(named: Mapping[str, nn.Parameter], *, pace: Callable[[str], float]) -> list[dict[str, object]]:
+    """What AdamW moves: the weights of one pace together, the slowest first."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, weight in named.items():
+        groups.setdefault(pace(name), []).append(weight)
+    return [{"params": weights, "pace": factor} for factor, weights in sorted(groups.items())]
 
 
-def _taken(tensors: Mapping[str, Tensor], group: str, name: str, like: Tensor) -> Tensor:
-    found = tensors.get(f"{group}.{name}")
-    if found is None or found.shape != like.shape or found.dtype != like.dtype or not bool(found.isfinite().all()):
-        told = "missing" if found is None else f"{found.dtype} of {tuple(found.shape)}, or not finite"
-        raise ValueError(f"{group}.{name} is {told}; {like.dtype} of {tuple(like.shape)} is expected")
-    # Adam counts its steps on the CPU, wherever the weights are.
-    return found.clone() if group == "step" else found.to(like.device, copy=True)
+def _taken(tensors: Mapping[str, Tensor], key: str, like: Tensor) -> Tensor:
+    """The tensor of this key.
+
+    Raises:
+        ValueError: it is missing, not finite, or of another shape or type than `like`.
+    """
+    tensor = tensors.get(key)
+    if tensor is None:
+        raise ValueError(f"{key} is missing; {like.dtype} of {tuple(like.shape)} is expected")
+    if tensor.shape != like.shape or tensor.dtype != like.dtype or not bool(tensor.isfinite().all()):
+        raise ValueError(
+            f"{key} is {tensor.dtype} of {tuple(tensor.shape)}, or not finite; "
+            f"{like.dtype} of {tuple(like.shape)} is expected"
+        )
+    return tensor

@@ -36,6 +36,7 @@ from finetuner.data.prompting import first_prompts
 from finetuner.data.sample import Sample
 from finetuner.methods.base import Asked
 from finetuner.methods.decoder import DecoderMethod
+from finetuner.training.loop import promptable_pace
 from finetuner.training.losses import mask_loss
 from finetuner.training.rounds import decode_losses
 from finetuner.training.weights import TrainedWeights
@@ -62,7 +63,8 @@ class Ours:
 
     def __init__(self, base: BaseModel, seen: Embedding, prompts: tuple[Prompt, ...], target: torch.Tensor) -> None:
         self.method = DecoderMethod(base)
-        self.weights = TrainedWeights(self.method.trainable(), config=CONFIG, pace=self.method.pace)
+        pace = promptable_pace(CONFIG, encoder=self.method.pace)
+        self.weights = TrainedWeights(self.method.trainable(), pace=pace)
         self.asked, self.target = Asked(seen, prompts), target
 
     def step(self) -> list[float]:

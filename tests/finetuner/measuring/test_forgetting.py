@@ -93,7 +93,7 @@ def test_what_the_base_finds_is_looked_for_once_for_each_base(
         (sample,) = generic_samples(
             ("cat.png",), plain=base_predictor(base), embeddings=embeddings, folder=tmp_path / "generic"
         )
-        return [(each.y0_px, each.x0_px, each.packed.tobytes()) for each in sample.objects]
+        return [(each.bounds.y0_px, each.bounds.x0_px, each.packed.bits) for each in sample.objects]
 
     first = found(tiny_base)
     assert 1 <= len(first) <= ANYTHING.most

@@ -104,7 +104,7 @@ def train(
         unfinished = Unfinished(runs, key=run_key(config.to_json()), every_s=every_s)
         run = TrainingRun(method, training, embeddings=embeddings, unfinished=unfinished, progress=progress)
         ended_at = run.train()
-        return method.weights(), {**ended_at, "curves": run.curves.to_json()}
+        return method.weights(), {**ended_at.to_json(), "curves": run.curves.metrics().to_json()}
 
     return make
 
@@ -144,7 +144,7 @@ def test_a_kill_changes_no_bit(
     assert (ended_at["resumed"], expected["resumed"]) == (1, 0)
     for name in ("steps", "epochs", "decodes", "kept_step", "curves"):
         assert ended_at[name] == expected[name]
-    assert (ended_at["kept_step"] is not None) == ("validation" in ended_at["curves"]) == ("validation_from" in asked)
+    assert (ended_at["kept_step"] is not None) == bool(ended_at["curves"]["validation"]) == ("validation_from" in asked)
     assert unbroken != plain[0]
 
 
@@ -190,7 +190,7 @@ def resumed_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def spy(self: Trainer, state: State) -> None:
         restore(self, state)
-        steps.append(self.ended_at["steps"])
+        steps.append(self.ended_at.steps)
 
     monkeypatch.setattr(Trainer, "restore", spy)
     return steps
