@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from backend.errors import Unavailable
-from backend.files.children import bound_to_parent, end
+from backend.files.children import end, ourselves, start
 from backend.settings import Settings
 from backend.work.embedded import Valkey
 
@@ -52,14 +51,7 @@ class Child:
                 "the %s ended with status %d; starting it again", self.name, code, extra={"event": "child.died"}
             )
         self.started_at_s = now
-        self.process = subprocess.Popen(  # noqa: S603 - our own program and options
-            # -P: not what lies in the folder that we happen to be in.
-            [sys.executable, "-P", "-m", "backend", *self.command],
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches us alone, and we stop the others in order
-            preexec_fn=bound_to_parent(),  # noqa: PLW1509 - one system call, looked up before the fork
-        )
+        self.process = start(ourselves(*self.command), environ=self.environ)
 
     def stop(self) -> None:
         """End it by its process id; harmless when repeated."""

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
 
 _WAIT_POLICY, _SPINS = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 _PR_SET_PDEATHSIG = 1
@@ -62,6 +64,52 @@ def bound_to_parent() -> Callable[[], None]:
     """
     parent_pid = os.getpid()
     return lambda: die_with_parent(parent_pid)
+
+
+def ourselves(*arguments: str) -> list[str]:
+    """The command line of `samloop` with these arguments, by this very interpreter."""
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "backend",
+        *arguments,
+    ]  # -P: not what lies in the folder that we happen to be in
+
+
+def start(
+    command: Sequence[str],
+    *,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    output: BinaryIO | None = None,
+    pass_fds: Collection[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a child that reads nothing and dies with us, in a session of its own: Ctrl-C reaches us alone.
+
+    The thread that calls this must live as long as the child: it is the thread that the kernel watches.
+
+    Args:
+        command: the program and its arguments; no shell reads them.
+        environ: all of its environment; absent: ours.
+        folder: where it runs; absent: where we do.
+        output: takes what it prints and what it complains of; absent: both go where ours go.
+        pass_fds: descriptors that it inherits.
+
+    Raises:
+        OSError: there is no such program.
+    """
+    return subprocess.Popen(  # noqa: S603 - our own programs and options
+        command,
+        env=environ,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=None if output is None else subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=tuple(pass_fds),
+        preexec_fn=bound_to_parent(),  # noqa: PLW1509 - a single system call, looked up before the fork
+    )
 
 
 def end(process: subprocess.Popen[bytes], *, grace_s: float) -> int:

@@ -2,38 +2,63 @@
 
 import os
 import secrets
+import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
 from backend.errors import BadCheckpoint
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Put `data` at `path` whole or not at all: temporary file beside it, fsync, rename, fsync of the folder.
+def write_file(path: Path, data: bytes, *, is_synced: bool = True) -> None:
+    """Put `data` at `path` whole or not at all: a temporary file beside it that is renamed.
+
+    Killed at any moment, the process leaves the old file or the new one. With `is_synced` a power cut does too; without
+    it the write takes no time at the disk, which is enough for what can be computed again.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; `path` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = _beside(path)
     try:
-        write_new(temporary, data)
+        write_new(temporary, data, is_synced=is_synced)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    if is_synced:
+        sync_folder(path.parent)
 
 
-def write_new(path: Path, data: bytes) -> None:
-    """Create `path` with `data` and bring it to the disk.
+def write_new(path: Path, data: bytes, *, is_synced: bool = True) -> None:
+    """Create `path` with `data`, and bring it to the disk if `is_synced`.
 
     Raises:
         OSError: it exists, the disk is full, or the folder cannot be written.
     """
     with path.open("xb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        if is_synced:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def filled_folder(path: Path) -> Iterator[Path]:
+    """Make the folder `path` whole or not at all: fill the folder that this gives, and it gets the name at the end.
+
+    Raises:
+        OSError: something is at `path` by then, the disk is full, or the parent cannot be written; nothing is left.
+    """
+    temporary = _beside(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+        temporary.rename(path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def open_plain(path: Path) -> BufferedReader:
@@ -72,6 +97,11 @@ def make_folder(path: Path) -> None:
     make_folder(path.parent)
     path.mkdir(exist_ok=True)
     sync_folder(path.parent)
+
+
+def _beside(path: Path) -> Path:
+    """A name that nobody else has, hidden, in the same folder."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
 def make_inside(root: Path, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """Files of one JSON value a line, which any number of processes append to; half a line harms no other."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backend.files.durable import write_file
+from backend.files.locks import lock_descriptor
 
 
 def append_line(path: Path, value: object, *, is_synced: bool) -> None:
@@ -38,7 +38,7 @@ def locked(path: Path) -> Iterator[BinaryIO]:
     """
     while True:
         with path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock_descriptor(file.fileno())
             # Whoever held the lock may have put another file there: a line in this one would be seen by nobody.
             if is_same(file, path):
                 yield file

@@ -9,11 +9,12 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from backend.files.durable import write_file
 
 log = logging.getLogger(__name__)
 _MOST_BYTES = 64 << 20  # some 20,000 masks of a project
@@ -45,9 +46,7 @@ class SentRegions:
                 continue
             data = zlib.compress(json.dumps(region).encode(), 1)
             path = self._path(region["id"])
-            temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-            temporary.write_bytes(data)
-            temporary.replace(path)
+            write_file(path, data, is_synced=False)
             self._since_sweep += _on_disk(len(data))
         if self._since_sweep >= self._most_bytes // 16:
             self._sweep()

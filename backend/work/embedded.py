@@ -5,7 +5,6 @@ it ends, however it ends. Whoever starts second adopts it. Every write is on the
 (`appendfsync always`: still over a thousand trainings queued a second), so that kill -9 loses nothing.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -21,7 +20,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from backend.errors import Unavailable
-from backend.files.children import bound_to_parent, end
+from backend.files.children import end, start
+from backend.files.locks import take_lock
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Valkey:
             self._process = None
             if not self._came_up:
                 raise self._fault(f"ended with code {code}")
-        if (lock := _lock(self._data_dir)) is None:
+        if (lock := take_lock(self._data_dir / "lock", longest_s=0)) is None:
             return True
         if self._process is not None:
             self._process.wait()  # who lets go of the lock is ending: not waited for, it would be left a zombie
@@ -105,15 +105,9 @@ class Valkey:
             binary = self._binary or find_server()
             socket_path.unlink(missing_ok=True)  # we hold the lock, so nobody listens there
             with (self._data_dir / "valkey.log").open("wb") as output:
-                self._process = subprocess.Popen(  # noqa: S603 - our own program and options
-                    [binary, *_options(self._data_dir, socket_path)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl+C in the terminal must not end it before the workers
-                    pass_fds=[lock],
-                    preexec_fn=bound_to_parent(),  # noqa: PLW1509 - a single system call, nothing else
-                )
+                # Its own session: Ctrl+C in the terminal must not end it before the workers.
+                options = _options(self._data_dir, socket_path)
+                self._process = start([str(binary), *options], output=output, pass_fds=(lock,))
         finally:
             os.close(lock)  # from here on the server's own copy holds it
         log.info("started Valkey on %s", self._data_dir, extra={"event": "valkey.started", "pid": self.pid})
@@ -173,17 +167,6 @@ def _options(data_dir: Path, socket_path: Path) -> list[str]:
         "loglevel": "warning",
     }
     return [part for name, value in options.items() for part in (f"--{name}", value)]
-
-
-def _lock(data_dir: Path) -> int | None:
-    """A descriptor that holds the folder's lock, or None while a server does."""
-    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _socket_path(data_dir: Path) -> Path:

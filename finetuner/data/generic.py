@@ -8,8 +8,6 @@ coins.png and brick.png are in neither: the demo's projects consist of them.
 import hashlib
 import json
 import logging
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -17,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 from backend.errors import Unavailable
+from backend.files.durable import write_file
 from backend.images.source import open_image
 from backend.masks.packed import KeptMask
 from backend.sam.automatic import AutomaticRules, automatic_masks
@@ -99,9 +98,4 @@ def _kept(path: Path) -> list[KeptMask] | None:
 
 def _keep(masks: Sequence[KeptMask], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_text(json.dumps([each.to_json() for each in masks]))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_file(path, json.dumps([each.to_json() for each in masks]).encode(), is_synced=False)

@@ -6,7 +6,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,7 @@ import requests
 
 from backend.cli.demo.label_studio import LabelStudioProcess, free_port
 from backend.errors import Unavailable
-from backend.files.children import bound_to_parent, end
+from backend.files.children import end, ourselves, start
 from backend.labelstudio.api.client import LabelStudio
 from backend.settings import Settings
 
@@ -125,16 +124,8 @@ class House:
     def _start_stack(self) -> None:
         _check_free(self.port)
         with self.log_path.open("ab") as log:
-            self._stack = subprocess.Popen(  # noqa: S603 - our own program and options
-                # -P: not what lies in the folder that we happen to be in.
-                [sys.executable, "-P", "-m", "backend", "up", "--port", str(self.port)],
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is ours to pass on, in the right order
-                preexec_fn=bound_to_parent(),  # noqa: PLW1509 - a single system call, looked up before the fork
-            )
+            # Ctrl-C is ours to pass on, in the right order.
+            self._stack = start(ourselves("up", "--port", str(self.port)), environ=self._environment(), output=log)
 
     def _environment(self) -> dict[str, str]:
         """Ours, with the demo's own Label Studio, registry and queue: its worker must not take others' trainings."""

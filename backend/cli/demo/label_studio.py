@@ -17,7 +17,7 @@ from typing import Self
 import requests
 
 from backend.errors import Unavailable
-from backend.files.children import bound_to_parent, end
+from backend.files.children import end, start
 
 USER = "demo@example.com"
 START_S = 180.0
@@ -116,16 +116,7 @@ class LabelStudioProcess:
         ]
         arguments += ["--enable-legacy-api-token"]
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
-                arguments,
-                cwd=self.data_dir,
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=bound_to_parent(),  # noqa: PLW1509 - only calls prctl, looked up before the fork
-            )
+            self._process = start(arguments, environ=self.environment(), folder=self.data_dir, output=log)
         try:
             self._wait_until_healthy()
         except BaseException:

@@ -1,6 +1,5 @@
 """Embeddings on disk, one safetensors file for one, in a folder that server, trainings and `samloop warm` share."""
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -19,13 +18,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from backend.errors import Unavailable
+from backend.files.durable import write_file
+from backend.files.locks import take_lock
 from backend.sam.embeddings.memory import EmbeddingKey, halved
 from backend.sam.predictor import Embedding
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)
 _ABANDONED_S = 600.0  # a temporary file this old belongs to a process that was killed; writing one takes milliseconds
-_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +91,10 @@ class DiskEmbeddings:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(key)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         # One writer at a time: two that saw room for one more at once would together pass the bound.
         with self._locked(self.folder / ".lock"):
             self._make_room(len(data), besides=path)
-            try:
-                temporary.write_bytes(data)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_file(path, data, is_synced=False)
 
     def free_bytes(self) -> int:
         """What the file system has left.
@@ -144,8 +139,7 @@ class DiskEmbeddings:
     def _locked(self, path: Path, *, longest_s: float = 10.0) -> Iterator[None]:
         descriptor = None
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            _lock(descriptor, longest_s=longest_s)
+            descriptor = take_lock(path, longest_s=longest_s)
         except OSError:
             log.debug("no lock on %s", path, exc_info=True)
         try:
@@ -176,20 +170,6 @@ class DiskEmbeddings:
     def _path(self, key: EmbeddingKey) -> Path:
         named = f"{key.image_sha256}\n{key.encoder_fingerprint}\n{key.preprocessing}"
         return self.folder / f"{hashlib.sha256(named.encode()).hexdigest()}.safetensors"
-
-
-def _lock(descriptor: int, *, longest_s: float) -> None:
-    """Lock exclusively, waiting at most so long; then go on without."""
-    until_s = time.monotonic() + longest_s
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until_s:
-                return
-            time.sleep(_POLL_S)
-        else:
-            return
 
 
 def _file_of(embedding: Embedding) -> bytes:

@@ -6,8 +6,6 @@ The folder is written beside its place and renamed: it is there whole or not at 
 import hashlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +15,7 @@ from typing import Any, Literal, cast
 import torch
 
 from backend.errors import BadInput, Unavailable
-from backend.files.durable import sync_folder, write_file
+from backend.files.durable import filled_folder, write_file
 from backend.registry.checkpoint import Manifest
 from backend.sam.export.onnx_card import DECODER_FILE, ENCODER_FILE, SEMANTIC_FILE, onnx_card
 from backend.sam.export.onnx_decoder import write_decoder
@@ -71,18 +69,13 @@ def export(origin: Origin, *, how: Format, out: Path) -> Path:
         raise BadInput(f"{out} is no folder: name one that does not exist yet, or is empty")
     if out.is_dir() and any(out.iterdir()):
         raise BadInput(f"{out} is not empty, and nothing is ever overwritten: name a folder that does not exist yet")
-    temporary = out.with_name(f".{out.name}-{secrets.token_hex(8)}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        _WRITERS[how](origin.base, temporary)
-        _describe(origin, how=how, folder=temporary)
-        temporary.rename(out)  # fails where somebody has put something there meanwhile
-        sync_folder(out.parent)
+        with filled_folder(out) as folder:  # fails where somebody has put something there meanwhile
+            _WRITERS[how](origin.base, folder)
+            _describe(origin, how=how, folder=folder)
     except OSError as fault:
         raise BadInput(f"{out} cannot be written: {fault.strerror or fault}; nothing was left there") from fault
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return out
 
 

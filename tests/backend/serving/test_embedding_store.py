@@ -15,6 +15,7 @@ from PIL import Image
 from support.waiting import soon
 
 from backend.errors import Busy
+from backend.files import durable
 from backend.masks.metrics import iou
 from backend.masks.prompt import Click, Prompt
 from backend.sam.embeddings.files import DiskEmbeddings
@@ -147,10 +148,10 @@ def test_a_full_disk_costs_a_warning_and_not_a_request(
 ) -> None:
     store = opened()
 
-    def full(self: Path, data: bytes) -> int:
+    def full(path: Path, data: bytes, *, is_synced: bool) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(durable, "write_new", full)
 
     assert get(store, "a", lambda: embedding(3.0)).features[0, 0, 0, 0] == 3.0
 

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.files import durable
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, halved
 from backend.sam.predictor import Embedding
@@ -157,13 +158,13 @@ def test_a_full_disk_is_an_error_that_names_itself_and_leaves_nothing(
 ) -> None:
     disk = DiskEmbeddings(tmp_path, max_bytes=PLENTY)
 
-    def full(self: Path, data: bytes) -> int:
-        with self.open("wb") as file:
+    def full(path: Path, data: bytes, *, is_synced: bool) -> None:
+        with path.open("xb") as file:
             file.write(data[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_bytes", full)
+        patched.setattr(durable, "write_new", full)
         with pytest.raises(OSError, match="No space left"):
             disk.put(key("a"), embedding())
 
