@@ -188,7 +188,7 @@ def test_while_label_studio_is_away_nothing_is_lost(project: Project) -> None:
 def test_without_a_label_studio_it_says_what_is_missing(project: Project) -> None:
     live = project.evaluation(lambda _: None)
     live.told(project.project_id, [AnnotationChange(1, project.task)])
-    with pytest.raises(Unavailable, match="set LABEL_STUDIO_URL and _API_KEY"):
+    with pytest.raises(Unavailable, match="set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"):
         live.compare_waiting()
 
 
@@ -296,7 +296,7 @@ def test_a_project_whose_label_studio_is_not_known_keeps_no_other_project_waitin
     live = project.evaluation(lambda project_id: None if project_id == first else project.client)
     live.told(first, [AnnotationChange(1, 1)])
     live.told(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
-    with pytest.raises(Unavailable, match="set LABEL_STUDIO_URL and _API_KEY"):
+    with pytest.raises(Unavailable, match="set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"):
         live.compare_waiting()
     assert live.figures(project.project_id)["v1"]["n"] == 1
 
