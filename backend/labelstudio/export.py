@@ -5,34 +5,31 @@ from dataclasses import dataclass, field
 
 from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.label_config import Control, LabelConfig, LabelsTag
+from backend.labelstudio.task_data import find_image_key
 
-_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _DEFAULT = Control(kind="brushlabels", from_name="label", to_name="image")
 
 
 def exported_config(tasks: Iterable[object]) -> LabelConfig:
     """Return the controls whose regions stand on the tasks, with the labels that were used with each, in order of name.
 
-    The image is the first value in a task's data that looks like one. Where nothing is drawn, there is one control,
-    `<BrushLabels name="label" toName="image">`, which takes every label.
+    The image is where the regions' image tag or the look of a value says (`find_image_key`). Where nothing is drawn,
+    there is one control, `<BrushLabels name="label" toName="image">`, which takes every label.
     """
-    found, image_key = list(tasks), "image"
-    for task in found:
-        data = task.get("data") if isinstance(task, Mapping) else None
-        if isinstance(data, Mapping) and (key := next((k for k, v in data.items() if _is_image(v)), None)):
-            image_key = str(key)
-            break
+    found = list(tasks)
     controls: dict[tuple[str, str, str], _Used] = {}
     for region in _regions(found):
-        to_name = region.json.get("to_name")
-        if region.shape is None or region.shape.write is None or not isinstance(to_name, str):
+        if region.shape is None or region.shape.write is None:
             continue
-        if region.from_name is not None:
-            controls.setdefault((region.kind, region.from_name, to_name), _Used()).add(region)
+        if region.from_name is not None and region.to_name is not None:
+            controls.setdefault((region.kind, region.from_name, region.to_name), _Used()).add(region)
     made = tuple(
         used.control(kind=kind, from_name=from_name, to_name=to_name)
         for (kind, from_name, to_name), used in controls.items()
     )
+    names = list(dict.fromkeys(control.to_name for control in made))
+    keys = (find_image_key(task.get("data"), names=names) for task in found if isinstance(task, Mapping))
+    image_key = next((key for key in keys if key is not None), "image")
     return LabelConfig(made[0].to_name if made else _DEFAULT.to_name, image_key, made or (_DEFAULT,))
 
 
@@ -66,7 +63,3 @@ def _regions(tasks: Iterable[object]) -> Iterator[Region]:
         for annotation in annotations if isinstance(annotations, list) else ():
             if isinstance(annotation, Mapping):
                 yield from regions_of(annotation.get("result"))
-
-
-def _is_image(value: object) -> bool:
-    return isinstance(value, str) and value.lower().split("?d=")[-1].split("?")[0].endswith(_IMAGE_ENDINGS)

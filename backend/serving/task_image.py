@@ -1,12 +1,12 @@
 """A task, and how to get at its image: the one value that clicks, batches and what warms up pass on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backend.errors import BadInput
 from backend.images.source import ImageSource
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.payloads import Task
+from backend.labelstudio.task_data import image_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +61,8 @@ def image_uri(task: Task, config: LabelConfig) -> str:
     Raises:
         BadInput: not where the labelling config reads it.
     """
-    data = task.get("data")
-    uri = data.get(config.image_key) if isinstance(data, Mapping) else None
-    if not isinstance(uri, str) or not uri:
+    uri = image_at(task.get("data"), config.image_key)
+    if uri is None:
         raise BadInput(
             f"task {str(task.get('id'))[:40]} has no image in data[{config.image_key[:80]!r}], "
             "where the labelling config reads it"

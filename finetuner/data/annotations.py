@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -9,13 +10,13 @@ from jaxtyping import Bool
 from backend.errors import UnusableRegion
 from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.controls.shape import Size
+from backend.labelstudio.task_data import find_image_key, image_at
 from finetuner.config import Rules
 from finetuner.data.annotators import Annotation, counting_annotations
 from finetuner.data.consensus import Drawing, majority
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
 
-_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _NOT_DRAWN = frozenset({"choices", "textarea", "rating", "number", "taxonomy"})
 
 
@@ -26,6 +27,7 @@ class AnnotatedTask:
     task_id: int | str
     image_uri: str
     annotations: tuple[Annotation, ...] = field(repr=False)
+    image_name: str | None = None
 
     @property
     def is_ground_truth(self) -> bool:
@@ -34,22 +36,39 @@ class AnnotatedTask:
 
 
 def annotated_task(
-    task: object, *, image_key: str | None, exclusions: Exclusions, annotators: str = "latest"
+    task: object,
+    *,
+    image_key: str | None,
+    exclusions: Exclusions,
+    annotators: str = "latest",
+    image_name: str | None = None,
 ) -> AnnotatedTask | None:
     """Read one task; None if there is nothing in it to learn from.
 
-    `image_key` names the image in the task's `data`; None: the first value there that looks like an image.
+    `image_key` is the path of the image in the task's `data`; None: where the regions or the look of a value say
+    (`find_image_key`). `image_name` is the tag that shows it: regions on other images of the task do not count.
     `annotators`: as annotators.counting_annotations has it.
     """
     if not isinstance(task, Mapping) or not isinstance(task.get("id"), int | str):
         exclusions.add("a task that is no object with an id", task=None)
         return None
-    uri = _image_uri(task.get("data"), image_key=image_key)
+    path, image_name = (image_key, image_name) if image_key is not None else _guessed_image(task)
+    uri = None if path is None else image_at(task.get("data"), path)
     if uri is None:
         exclusions.add("the task names no image", task=task["id"])
         return None
     annotations = counting_annotations(task, annotators=annotators, exclusions=exclusions)
-    return AnnotatedTask(task["id"], uri, annotations) if annotations else None
+    return AnnotatedTask(task["id"], uri, annotations, image_name=image_name) if annotations else None
+
+
+def _guessed_image(task: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The key of the image that regions were drawn on first, and its tag's name where they name several."""
+    rows = task.get("annotations")
+    results = [row.get("result") for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    regions = [region for result in results for region in regions_of(result) if region.shape is not None]
+    names = list(dict.fromkeys(region.to_name for region in regions if region.to_name is not None))
+    key = find_image_key(task.get("data"), names=names)
+    return key, None if len(names) < 2 else key if key in names else names[0]
 
 
 def objects_of(
@@ -97,6 +116,7 @@ def _drawn(  # noqa: PLR0913 - all by name
         if region.kind in _NOT_DRAWN:
             continue  # says something of the image or of another region; draws nothing itself
         try:
+            _check_image(region, image_name=task.image_name)
             mask = region.mask(size, rectangles_are_masks=rules.rectangles_are_masks)
             label = _label(region, labels=rules.labels)
             _check_area(mask, min_object_px=rules.min_object_px)
@@ -108,14 +128,13 @@ def _drawn(  # noqa: PLR0913 - all by name
             yield LabelledMask.of(mask, label=label)
 
 
-def _image_uri(data: object, *, image_key: str | None) -> str | None:
-    if not isinstance(data, Mapping):
-        return None
-    if image_key is not None:
-        uri = data.get(image_key)
-        return uri if isinstance(uri, str) and uri else None
-    texts = [value for value in data.values() if isinstance(value, str)]
-    return next((text for text in texts if text.lower().split("?d=")[-1].split("?")[0].endswith(_IMAGE_ENDINGS)), None)
+def _check_image(region: Region, *, image_name: str | None) -> None:
+    """Of a task with several images or pages, what was drawn on another one must not be learnt from on this one."""
+    if image_name is not None and region.to_name not in (None, image_name):
+        raise UnusableRegion(f"it was drawn on another image of the task, {str(region.to_name)[:40]!r}")
+    page = region.json.get("item_index")
+    if isinstance(page, int) and page > 0:
+        raise UnusableRegion("it was drawn on another page of the task than the first")
 
 
 def _label(region: Region, *, labels: frozenset[str]) -> str | None:

@@ -58,6 +58,12 @@ class Region:
         return name if isinstance(name, str) else None
 
     @property
+    def to_name(self) -> str | None:
+        """The image tag that it says it was drawn on."""
+        name = self.json.get("to_name")
+        return name if isinstance(name, str) else None
+
+    @property
     def label(self) -> str | None:
         """Its first label, its own or the one beside it; None where it carries none.
 

@@ -198,6 +198,32 @@ def test_an_annotator_whose_regions_are_all_unusable_has_no_vote(
     assert _voted([drew, clicked, says_nothing_is_there], exclusions) == []
 
 
+def test_a_mask_beside_the_image_is_not_the_image(brush: Brush, square: np.ndarray, exclusions: Exclusions) -> None:
+    """PostgreSQL's jsonb sorts keys by length, so that "mask" stands before "image" in every export from there."""
+    drawn = brush(square)
+    task = _task(_annotation(result=[drawn]), data={"mask": "/m.png", drawn["to_name"]: "/i.png"})
+    found = annotated_task(task, image_key=None, exclusions=exclusions)
+    assert found is not None
+    assert found.image_uri == "/i.png"
+
+
+def test_regions_on_another_image_or_page_of_the_task_are_left_out(
+    brush: Brush, square: np.ndarray, exclusions: Exclusions
+) -> None:
+    left, right = brush(square) | {"to_name": "left"}, brush(square) | {"to_name": "right", "id": "other"}
+    later = brush(square) | {"to_name": "left", "id": "page", "item_index": 1}
+    task = _task(_annotation(result=[left, right, later]), data={"left": "/l.png", "right": "/r.png"})
+    found = annotated_task(task, image_key=None, exclusions=exclusions)
+    assert found is not None
+    height_px, width_px = square.shape
+    objects = objects_of(found, height_px=height_px, width_px=width_px, rules=Rules(), exclusions=exclusions)
+    assert (found.image_uri, len(objects)) == ("/l.png", 1)
+    assert _reasons(exclusions) == {
+        "it was drawn on another image of the task, 'right'": 1,
+        "it was drawn on another page of the task than the first": 1,
+    }
+
+
 def test_any_label_will_do_where_the_configuration_is_not_known(
     brush: Brush, square: np.ndarray, exclusions: Exclusions
 ) -> None:

@@ -1,0 +1,87 @@
+"""An image is found where the labelling config or the look of a value says, and nowhere else."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.labelstudio.task_data import find_image_key, image_at
+
+UPLOAD = "/data/upload/1/0123abcd-a0.png"
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        ({"image": UPLOAD}, "image"),
+        ({"meta": {"url": UPLOAD}}, "meta.url"),
+        ({"images": [UPLOAD, "/other.png"]}, "images[0]"),
+        ({"document": [{}, {"page": UPLOAD}]}, "document[1].page"),
+        ({"meta.url": UPLOAD, "meta": {"url": "/nested.png"}}, "meta.url"),
+        ({"image": f" {UPLOAD}\n"}, "image"),
+    ],
+)
+def test_a_path_into_the_data_leads_to_the_address(data: Any, path: str) -> None:
+    assert image_at(data, path) == UPLOAD
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        (None, "image"),
+        ([UPLOAD], "image"),
+        ({"image": 5}, "image"),
+        ({"image": "  "}, "image"),
+        ({"images": [UPLOAD]}, "images[1]"),
+        ({"images": [UPLOAD]}, "images[99999999999]"),
+        ({"images": [UPLOAD]}, "images"),
+        ({"meta": UPLOAD}, "meta.url"),
+    ],
+)
+def test_a_path_that_leads_to_no_text_gives_nothing(data: Any, path: str) -> None:
+    assert image_at(data, path) is None
+
+
+@given(st.recursive(st.none() | st.text(max_size=9), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_any_data_may_be_asked(data: Any) -> None:
+    for path in ("image", "a.b", "a[0]", "[", ""):
+        found = image_at(data, path)
+        assert found is None or found == found.strip() != ""
+    find_image_key(data)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        UPLOAD,
+        "s3://b/scan #1.png",
+        "gs://b/why?.png",
+        "https://host/a.JPG?X-Signature=1",
+        "/data/local-files/?d=set/a.tiff",
+        "data:image/png;base64,AAAA",
+        "a.gif",
+        "a.avif",
+        "a.jfif",
+        " a.webp ",
+    ],
+)
+def test_an_address_of_an_image_is_known_by_its_look(address: str) -> None:
+    assert find_image_key({"text": "no image", "picture": address}) == "picture"
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"a": "b.txt"}, {"a": "data:text/plain,a.png"}, {"a": 5}])
+def test_without_one_there_is_no_key(data: Any) -> None:
+    assert find_image_key(data) is None
+
+
+def test_the_tag_that_regions_name_goes_before_a_file_beside_the_image() -> None:
+    """PostgreSQL sorts keys by length, so that "mask" stands before "image" in every export from there."""
+    data = {"mask": "/data/upload/1/mask.png", "image": UPLOAD}
+    assert find_image_key(data, names=["image"]) == "image"
+    assert find_image_key(data, names=["gone"]) == find_image_key(data) == "mask"
+
+
+def test_an_address_goes_before_a_text_that_names_a_file() -> None:
+    assert find_image_key({"text": "photo of a2.png", "image": UPLOAD}) == "image"
+    assert find_image_key({"text": "a2.png", "more": "b.png"}) == "text"
