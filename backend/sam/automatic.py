@@ -1,7 +1,7 @@
 """Everything that stands out in an image, without a prompt: a grid of clicks, and of their masks the good ones, once.
 
 segment-anything's automatic mask generation, with two differences: masks are compared whole and not by their boxes,
-and of a part and its whole only one is kept, because an annotator wants each object once.
+and of a part and its whole only the better comes out, because an annotator wants every object once.
 """
 
 import time
@@ -25,16 +25,16 @@ _MOST_COMPARED = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutomaticRules:
-    """What is looked for, and what is kept.
+    """What to look for, and which candidates come out.
 
     Attributes:
         points: clicks along the image's longer side; as dense along the shorter.
-        most: masks kept, the best.
+        most: how many masks come out, the best.
         least_score: predicted IoU x stability, in [0, 1].
         least_area, most_area: as shares of the image: below are specks, above is the ground on which things lie.
-        most_iou: a mask more like a better one than this is the same object.
-        most_inside: a mask of which more than this share lies in a better one, or that holds as much of one, is its
-            part or its whole.
+        most_iou: a mask whose IoU with a better mask is above this shows the same object.
+        most_inside: a mask is the part or the whole of a better mask, if more than this share of the smaller of the two
+            lies in the other.
     """
 
     points: int = 16
@@ -69,15 +69,15 @@ def automatic_masks(
         Masks in the frame of the upright image, the best first; none where nothing stands out.
     """
     prompts = [Prompt(clicks=(click,)) for click in grid(embedding, points=rules.points)]
-    found: list[Candidate] = []
+    good: list[Candidate] = []
     for first in range(0, len(prompts), _CLICKS_AT_ONCE):
         if time.monotonic() >= until_s:
             break
         some = prompts[first : first + _CLICKS_AT_ONCE]
         rivals = run(partial(predictor.candidates, embedding, some, which=lambda _: (SINGLE, SMALL)))
-        good = partial(_is_good, embedding=embedding, frame=predictor.base.frame, rules=rules)
-        found += [candidate for candidates in rivals for candidate in candidates if good(candidate)]
-    best = sorted(found, key=lambda one: one.score, reverse=True)[:_MOST_COMPARED]
+        is_good = partial(_is_good, embedding=embedding, frame=predictor.base.frame, rules=rules)
+        good += [candidate for candidates in rivals for candidate in candidates if is_good(candidate)]
+    best = sorted(good, key=lambda candidate: candidate.score, reverse=True)[:_MOST_COMPARED]
     if not best:
         return ()
     masks = torch.stack([candidate.logits > 0 for candidate in best]).flatten(1)
@@ -102,17 +102,25 @@ def _is_good(candidate: Candidate, *, embedding: Embedding, frame: Frame, rules:
 
 
 def distinct(masks: Bool[Tensor, "n cells"], *, rules: AutomaticRules) -> list[int]:
-    """Of masks, the best first, the indices of those that are no double, part or whole of a better one."""
+    """Choose masks that show different objects.
+
+    Args:
+        masks: the best first, over the cells of the grid.
+        rules: what counts as a double, a part or a whole, and how many to choose.
+
+    Returns:
+        Indices of the masks that are no double, part or whole of a better mask, the best first.
+    """
     double = _same(masks, rules=rules)
-    kept: list[int] = []
+    chosen: list[int] = []
     for index in range(len(masks)):
-        if len(kept) < rules.most and not double[index, kept].any():
-            kept.append(index)
-    return kept
+        if len(chosen) < rules.most and not double[index, chosen].any():
+            chosen.append(index)
+    return chosen
 
 
 def _same(masks: Bool[Tensor, "n cells"], *, rules: AutomaticRules) -> Bool[Tensor, "n n"]:
-    """Which two show one object."""
+    """For every two masks, whether they show one object."""
     flat: Float[Tensor, "n cells"] = masks.float()
     both, area = flat @ flat.T, flat.sum(1)
     either = area[:, None] + area[None, :] - both

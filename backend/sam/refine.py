@@ -80,7 +80,7 @@ def crop_worth_taking(mask: Bool[np.ndarray, "h w"], *, frame: Frame) -> Crop | 
     return Crop(x0, y0, x1, y1) if finer >= _LEAST_GAIN else None
 
 
-def refined(
+def refine_mask(
     first: PredictedMask, prompt: Prompt, *, predictor: Decodes, frame: Frame, encode_crop: Callable[[Crop], Embedding]
 ) -> PredictedMask:
     """Decode an object once more on a crop around its first mask, and put the result back into the whole image.

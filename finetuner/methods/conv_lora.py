@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from backend.sam.adapters import conv_lora
 from backend.sam.adapters.conv_lora import ALPHA, RANK, adapter_parameters, attach_conv_lora, balance_loss
 from backend.sam.adapters.places import Place
-from backend.sam.adapters.served import sharing
+from backend.sam.adapters.served import share_tensors
 from backend.sam.loading import BaseModel
 from finetuner.config import TrainConfig
 from finetuner.methods.base import MethodKind
@@ -28,7 +28,7 @@ class ConvLora:
         self, encoder: nn.Module, *, places: Mapping[str, Place], rank: int = RANK, alpha: float = ALPHA
     ) -> None:
         self.rank, self.alpha = rank, alpha
-        self.encoder = sharing(encoder)
+        self.encoder = share_tensors(encoder)
         self._layers = attach_conv_lora(self.encoder, places=places, rank=rank, alpha=alpha)
         for layer in self._layers:
             layer.to(layer.frozen.weight.device)

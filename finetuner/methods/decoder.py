@@ -66,7 +66,7 @@ class DecoderMethod:
     def decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """Logits and predicted IoUs in the order of the prompts; what one gets does not depend on the others."""
+        """Logits and predicted IoUs in the order of the prompts; a prompt's masks do not depend on the others."""
         return self.decode_several([Asked(embedding, prompts, previous)])
 
     def decode_several(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
@@ -98,7 +98,7 @@ class DecoderMethod:
         return logits.float(), scores.float()
 
     def predictor(self, *, version: str, base: BaseModel | None = None) -> Predictor:
-        """The decoder as it is now, as it would be served; with another `base` for the images, if one is given."""
+        """The decoder as it is now, as it would be served; with another `base` for the images, if given."""
         decoder = copy.deepcopy(self._decoder).requires_grad_(requires_grad=False).eval()
         return Predictor(base or self._base, decoder, version=version)
 
@@ -108,28 +108,28 @@ class DecoderMethod:
 
     @torch.no_grad()
     def _tokens(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
-        """All prompts' tokens, filled up to the most that one has, and which of them are filling."""
+        """All prompts' tokens, filled up to the number of the longest, and which of them are filling."""
         kinds: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
         prompts = [(number, prompt) for number, image in enumerate(images) for prompt in image.prompts]
         for place, (number, prompt) in enumerate(prompts):
             # SAM's own filling is a token too, which is attended to: prompts are read beside their own kind.
             kinds[number, len(prompt.clicks), prompt.box is not None].append(place)
-        told = {
-            kind: self._told([prompts[place][1] for place in places], images[kind[0]].embedding)
+        tokens_of = {
+            kind: self._tokens_of_kind([prompts[place][1] for place in places], images[kind[0]].embedding)
             for kind, places in kinds.items()
         }
-        some = next(iter(told.values()))
-        sparse = some.new_zeros(len(prompts), max(tokens.shape[1] for tokens in told.values()), some.shape[2])
+        some = next(iter(tokens_of.values()))
+        sparse = some.new_zeros(len(prompts), max(tokens.shape[1] for tokens in tokens_of.values()), some.shape[2])
         absent = torch.ones(sparse.shape[:2], dtype=torch.bool, device=some.device)
         for kind, places in kinds.items():
             rows = torch.tensor(places, device=some.device)
-            sparse[rows, : told[kind].shape[1]] = told[kind]
-            absent[rows, : told[kind].shape[1]] = False
+            sparse[rows, : tokens_of[kind].shape[1]] = tokens_of[kind]
+            absent[rows, : tokens_of[kind].shape[1]] = False
         return sparse, absent
 
     @torch.no_grad()
     def _masks(self, images: Sequence[Asked]) -> Float[Tensor, "d c *s"]:
-        """Their mask prompts: one cell for all where nobody shows a mask."""
+        """Their mask prompts: a single cell for all where no prompt has a mask."""
         encoder = self._base.model.prompt_encoder
         nothing = encoder.no_mask_embed.weight[:, :, None, None]
         if all(image.previous is None for image in images):
@@ -143,14 +143,14 @@ class DecoderMethod:
             ]
         )
 
-    def _told(self, prompts: Sequence[Prompt], seen: Embedding) -> Float[Tensor, "n k c"]:
+    def _tokens_of_kind(self, prompts: Sequence[Prompt], seen: Embedding) -> Float[Tensor, "n k c"]:
         """What SAM's prompt encoder makes of clicks and boxes, of one kind."""
         tensors = prompt_tensors(prompts, seen, frame=self.frame).to(self._base.device)
         sparse, _ = self._base.model.prompt_encoder(
             input_points=tensors.points, input_labels=tensors.labels, input_boxes=tensors.boxes, input_masks=None
         )
-        found: Tensor = sparse[0]
-        return found
+        tokens: Tensor = sparse[0]
+        return tokens
 
 
 class _Pass(nn.Module):

@@ -3,13 +3,13 @@
 The encoder's own weights are frozen and shared with the base's, in the arithmetic that serves; the adapter's are
 float32.
 A step costs one pass forward through the encoder and one back, however many rounds of prompts it has: the decodes leave
-their gradients on the features, which `carry_back` takes on in one go. Of a ViT's pass forward only what enters each
-block is kept, and the block is run again on the way back (Chen et al., "Training Deep Nets with Sublinear Memory Cost",
-2016).
+their gradients on the features, and `carry_back` takes these on in one go. Of a ViT's pass forward only the input of
+every block stays in memory, and the block is run again on the way back (Chen et al., "Training Deep Nets with Sublinear
+Memory Cost", 2016).
 
-At first an adapter adds nothing, so that for the first part of a training the embedding that is kept of every image is
-what the encoder sees: only the decoder learns then, at a tenth of the price, and the adapter joins one that has found
-out what is asked for (`adapter_joins` of the config).
+At first an adapter adds nothing, so that for the first part of a training the cached embedding of an image is what the
+encoder sees: only the decoder learns then, at a tenth of the price, and the adapter joins a decoder that already knows
+what is asked for (`adapter_joins` of the config).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,7 +96,7 @@ class EncoderMethod:
         self._number, self._joined = number, done >= self._config.adapter_joins
 
     def seen(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:
-        """What the encoder sees with the adapter as it is now; as long as that adds nothing, what is kept."""
+        """What the encoder sees with the adapter as it is now; as long as that adds nothing, what is cached."""
         # One that a training began with adds something from the first step on.
         if not (learns and self._joined) and self._attached.is_zero():
             return embeddings(sample)

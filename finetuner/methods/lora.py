@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from backend.sam.adapters import lora
 from backend.sam.adapters.places import Place
-from backend.sam.adapters.served import sharing
+from backend.sam.adapters.served import share_tensors
 from backend.sam.loading import BaseModel
 from finetuner.config import TrainConfig
 from finetuner.methods.base import MethodKind
@@ -32,7 +32,7 @@ class Lora:
 
         self.rank, self.alpha = rank, alpha
         config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(places), lora_dropout=0.0, bias="none")  # type: ignore[arg-type]  # its alpha may be a fraction, whatever its annotation says
-        self.encoder: nn.Module = peft.inject_adapter_in_model(config, sharing(encoder), adapter_name=_ADAPTER)
+        self.encoder: nn.Module = peft.inject_adapter_in_model(config, share_tensors(encoder), adapter_name=_ADAPTER)
         for weight in self.weights().values():
             weight.data = weight.data.float()  # in bfloat16 most of Adam's steps would be rounded away
 

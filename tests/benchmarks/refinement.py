@@ -21,7 +21,7 @@ from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Embedding, Predictor, encode
-from backend.sam.refine import Crop, refined
+from backend.sam.refine import Crop, refine_mask
 from backend.settings import Settings
 from finetuner.data.prompting import farthest_point
 from finetuner.offline import image_path
@@ -87,7 +87,7 @@ def measure_edges(base: BaseModel, parts: list[Part], *, objects: int) -> dict[s
         click = Click(middle.x_px + x, middle.y_px + y)
         for kind, prompt in (("box", Prompt(box=box)), ("click", Prompt(clicks=(click,)))):
             (first,) = predictor.decode(embedding, (prompt,))
-            second = refined(first, prompt, predictor=predictor, frame=SAM_FRAME, encode_crop=encode_crop)
+            second = refine_mask(first, prompt, predictor=predictor, frame=SAM_FRAME, encode_crop=encode_crop)
             found[kind].append(
                 tuple(
                     measure(answer.mask, truth)

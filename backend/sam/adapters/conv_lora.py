@@ -40,7 +40,7 @@ class Router(nn.Module):
         self.noise = nn.Parameter(torch.zeros(rank, experts))
 
     def forward(self, mean: Float[Tensor, " r"]) -> tuple[Int[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return the expert's number, its gate (one in value, with gradient) and the balance loss, 0 in evaluation."""
+        """Return the expert's number, its gate (1 in value, with gradient) and the balance loss, 0 in evaluation."""
         clean = mean @ self.gate
         if not self.training:
             return clean.argmax(), clean.new_ones(()), clean.new_zeros(())
@@ -175,8 +175,8 @@ def adapter_parameters(encoder: nn.Module) -> Iterator[tuple[str, nn.Parameter]]
 
 def balance_loss(encoder: nn.Module) -> Float[Tensor, ""]:
     """The routers' loss of the last forward pass, summed over the layers."""
-    found = [module.balance for module in encoder.modules() if isinstance(module, ConvLoraLinear)]
-    return torch.stack(found).sum() if found else torch.zeros(())
+    losses = [module.balance for module in encoder.modules() if isinstance(module, ConvLoraLinear)]
+    return torch.stack(losses).sum() if losses else torch.zeros(())
 
 
 def _grid(low: Float[Tensor, "windows *places r"]) -> tuple[int, int, int, int]:
@@ -198,8 +198,8 @@ def _load(clean: Float[Tensor, " m"], noisy: Float[Tensor, " m"], spread: Float[
     """How likely each expert would be the first if its noise alone were drawn again (equations 8 and 9)."""
     best, second = noisy.topk(2).values
     others = torch.where(noisy == best, second, best)
-    found: Float[Tensor, " m"] = torch.special.ndtr((clean - others) / spread)
-    return found
+    likelihoods: Float[Tensor, " m"] = torch.special.ndtr((clean - others) / spread)
+    return likelihoods
 
 
 class ConvLoraKind:

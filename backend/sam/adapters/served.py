@@ -28,18 +28,22 @@ def known_kinds() -> dict[str, AdapterKind]:
     return {module.KIND.name: module.KIND for module in modules if hasattr(module, "KIND")}
 
 
-def adapter_sizes(told: object, *, version: str) -> tuple[int, float]:
-    """Rank and alpha, as the `adapter` of a manifest's `config` tells them of the checkpoint `version`.
+def adapter_sizes(entry: object, *, version: str) -> tuple[int, float]:
+    """Read rank and alpha.
+
+    Args:
+        entry: the `adapter` of a manifest's `config`.
+        version: the checkpoint's, for the error.
 
     Raises:
-        BadCheckpoint: it does not, or no adapter has such.
+        BadCheckpoint: the entry does not say both, or no adapter has such.
     """
-    match told:
+    match entry:
         case {"rank": int(rank), "alpha": float() | int() as alpha}:
             if 1 <= rank <= _MOST_RANK and math.isfinite(alpha):
                 return rank, float(alpha)
     raise BadCheckpoint(
-        f"the manifest of {version} says adapter={str(told)[:80]!r}: a rank from 1 to {_MOST_RANK} and an alpha are "
+        f"the manifest of {version} says adapter={str(entry)[:80]!r}: a rank from 1 to {_MOST_RANK} and an alpha are "
         "expected; train again"
     )
 
@@ -57,12 +61,12 @@ def adapted_encoder(encoder: Module, adapter: Adapter, *, places: Mapping[str, P
 
     The adapter's state must be as `expected_shapes` says.
     """
-    own = sharing(encoder)
+    own = share_tensors(encoder)
     known_kinds()[adapter.kind].put_into(own, adapter, places=places)
     return own.requires_grad_(requires_grad=False).eval()
 
 
-def sharing(module: Module) -> Module:
+def share_tensors(module: Module) -> Module:
     """A copy whose modules are its own, so that they can be exchanged, and whose tensors are the original's."""
     tensors = itertools.chain(module.parameters(), module.buffers())
     return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})

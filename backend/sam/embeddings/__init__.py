@@ -1,1 +1,1 @@
-"""Embeddings, by what they are kept, in memory and on disk."""
+"""Embeddings in memory and on disk, and the key that they are cached under."""

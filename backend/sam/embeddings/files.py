@@ -65,7 +65,7 @@ class DiskEmbeddings:
             log.warning("the embedding %s cannot be read: %s", path, fault, extra={"event": "embedding.unreadable"})
             return None
         try:
-            found = _parsed(data)
+            embedding = _parsed(data)
         except (SafetensorError, KeyError, ValueError) as fault:
             log.warning(
                 "the embedding %s is damaged, or of another version, and was removed: %s",
@@ -78,10 +78,10 @@ class DiskEmbeddings:
             return None
         with suppress(OSError):
             os.utime(path)
-        return found
+        return embedding
 
     def put(self, key: EmbeddingKey, embedding: Embedding) -> None:
-        """Keep an embedding, halved; a reader sees all of it or nothing. One that alone is over the bound is not kept.
+        """Write an embedding, halved, unless it alone is over the bound. A reader sees all of it or nothing.
 
         Raises:
             OSError: the folder cannot be written, or the disk is full.
@@ -91,7 +91,7 @@ class DiskEmbeddings:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(key)
-        # One writer at a time: two that saw room for one more at once would together pass the bound.
+        # One writer at a time: two writers that saw the same room would together pass the bound.
         with self._locked(self.folder / ".lock"):
             self._make_room(len(data), besides=path)
             write_file(path, data, is_synced=False)

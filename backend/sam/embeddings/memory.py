@@ -1,4 +1,4 @@
-"""What an embedding is kept by, in which precision, and those used last in memory."""
+"""The key that an embedding is cached under, its precision there, and the embeddings used last, in memory."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def halved(embedding: Embedding) -> Embedding:
 
 
 def widened(embedding: Embedding) -> Embedding:
-    """The kept embedding in float32, as decoder and training take it; exact."""
+    """The halved embedding in float32, as decoder and training take it; exact."""
     return embedding.with_maps(Tensor.float)
 
 
@@ -68,5 +68,5 @@ class MemoryEmbeddings:
 
     def put(self, key: EmbeddingKey, embedding: Embedding) -> None:
         """Keep an embedding, unless it alone is over the bound; those used least recently go."""
-        with self._lock, suppress(ValueError):  # what LRUCache raises for one that is too large
+        with self._lock, suppress(ValueError):  # LRUCache refuses a value that alone is over the bound
             self._recent[key] = embedding

@@ -119,7 +119,7 @@ def _describe(origin: Origin, *, how: Format, folder: Path) -> None:
             files[path.name] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
             os.fsync(file.fileno())
         path.chmod(0o644)  # safetensors' files are private by birth
-    told = {
+    description = {
         "format": how,
         "version": origin.version,
         "base_model": manifest.base_model if manifest else origin.base.name,
@@ -131,7 +131,7 @@ def _describe(origin: Origin, *, how: Format, folder: Path) -> None:
         "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": files,
     }
-    write_file(folder / MANIFEST_FILE, (json.dumps(told, indent=1, sort_keys=True) + "\n").encode())
+    write_file(folder / MANIFEST_FILE, (json.dumps(description, indent=1, sort_keys=True) + "\n").encode())
 
 
 def _card(origin: Origin, *, how: Format) -> str:

@@ -63,7 +63,7 @@ def _decoder_state(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _named(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
-    """Initializers under the names of their modules: those that kept one, then those that a node's path gives one."""
+    """Initializers under the names of their modules: those that have one, then those that a node's path names."""
     values = {initializer.name: numpy_helper.to_array(initializer) for initializer in model.graph.initializer}
     yield from ((name, value) for name, value in values.items() if not name.startswith(_ANONYMOUS))
     for node in model.graph.node:
@@ -83,8 +83,8 @@ def _named(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
 def _module(node_name: str) -> str:
     """`/patch_embed/seq/seq.0/c/Conv` -> `patch_embed.seq.0.c`: a sequence's name stands twice in the path."""
     steps = node_name.strip("/").split("/")[:-1]
-    kept = [step for step, inner in pairwise([*steps, ""]) if not inner.startswith(f"{step}.")]
-    return ".".join(kept)
+    parts = [step for step, inner in pairwise([*steps, ""]) if not inner.startswith(f"{step}.")]
+    return ".".join(parts)
 
 
 def _bias_table(expanded: np.ndarray, where: str) -> np.ndarray:

@@ -33,13 +33,13 @@ def read_pretrained(kind: type[PreTrainedModel], folder: Path) -> Any:  # noqa: 
     reader: Any = kind
     try:
         with without_progress_bars():
-            model, told = reader.from_pretrained(
+            model, loading = reader.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as fault:
         raise BadWeights(f"{folder} holds no SAM that can be loaded: {str(fault)[:300]}") from fault
     # transformers fills a weight that is missing with random numbers, and only logs it.
-    if lacking := sorted(map(str, (*told["missing_keys"], *told["mismatched_keys"]))):
+    if lacking := sorted(map(str, (*loading["missing_keys"], *loading["mismatched_keys"]))):
         raise BadWeights(f"{folder} lacks weights of a SAM, or has them in other shapes: {', '.join(lacking[:5])}")
     return model
 

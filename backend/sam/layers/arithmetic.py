@@ -16,9 +16,9 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is worth computing in; emulated, where the processor has none, it is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # PyTorch before 2.7 does not tell.
-    told: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return device.type == "cpu" and any(map(told.get, _CPU_FLAGS))
+    # PyTorch before 2.7 does not say.
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and any(map(capabilities.get, _CPU_FLAGS))
 
 
 def chosen_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -72,12 +72,12 @@ def has_fused_operations(device: str, dtype: torch.dtype) -> bool:
     weight, bias = layer.weight[:, :, 1, 1].contiguous(), cast("Tensor", layer.bias)
     rows = x.permute(0, 2, 3, 1)
     try:
-        found = _convolution(x, layer), _linear(rows, weight, bias, gelu=True), _linear(rows, weight, bias, gelu=False)
+        fused = _convolution(x, layer), _linear(rows, weight, bias, gelu=True), _linear(rows, weight, bias, gelu=False)
     # AttributeError: there is no such operation. RuntimeError, of which torch's errors are: it takes other arguments.
     except (AttributeError, RuntimeError):
         return False
     plain = F.gelu(layer(x)), F.gelu(F.linear(rows, weight, bias)), F.linear(rows, weight, bias)
-    return all(torch.allclose(one, other, atol=_CLOSE) for one, other in zip(found, plain, strict=True))
+    return all(torch.allclose(ours, theirs, atol=_CLOSE) for ours, theirs in zip(fused, plain, strict=True))
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool) -> Tensor:

@@ -11,7 +11,7 @@ from transformers import SamModel
 
 from backend.registry.calibration import Calibration
 from backend.sam.adapters.kind import Adapter
-from backend.sam.adapters.served import adapted_encoder, sharing
+from backend.sam.adapters.served import adapted_encoder, share_tensors
 from backend.sam.family import Family
 from backend.sam.frame import Frame
 from backend.sam.semantic.head import SemanticHead
@@ -77,7 +77,7 @@ def with_adapter(base: BaseModel, adapter: Adapter) -> BaseModel:
 
     Its `fingerprint` stays: a checkpoint with an adapter belongs to the base without.
     """
-    model: Any = sharing(base.model)
+    model: Any = share_tensors(base.model)
     encoder = base.model.vision_encoder
     model.vision_encoder = adapted_encoder(encoder, adapter, places=base.family.places(encoder))
     return replace(base, model=model, encoder_fingerprint=f"{base.encoder_fingerprint}+{adapter.digest}")

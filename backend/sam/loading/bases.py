@@ -41,7 +41,7 @@ def load_base(
 
     Args:
         name_or_path: as `base_name` takes it.
-        cache_dir: where converted weights are kept.
+        cache_dir: where converted weights lie.
         device: `auto`, `cpu`, `cuda` or `mps`.
         dtype: the arithmetic, `auto`, `float32` or `bfloat16`; auto is bfloat16 where that is fast.
 
@@ -105,7 +105,7 @@ def _with_checkpoint(folder: Path, *, cache_dir: Path) -> tuple[BaseModel, Adapt
 
 
 def resolved_device(name: str) -> torch.device:
-    """The device that `SAMLOOP_DEVICE` names; auto: a GPU where PyTorch finds one.
+    """The device that `SAMLOOP_DEVICE` names; auto: a GPU if PyTorch finds any.
 
     Raises:
         BadWeights: there is no such device here.

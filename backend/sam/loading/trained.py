@@ -34,7 +34,7 @@ _SPARE_BYTES = 1 << 20  # more than any header of a checkpoint's safetensors tak
 class Trained:
     """What a checkpoint puts into a base: its decoder; the adapter in its encoder and the semantic head if it has them.
 
-    `serves_semantic`: the head was measured and found fit to be served.
+    `serves_semantic`: the head was measured and is good enough to be served.
     """
 
     decoder: SamMaskDecoder
@@ -124,12 +124,12 @@ def _adapter_kind(manifest: Manifest) -> str | None:
     """Which kind of adapter a checkpoint has, None for a decoder alone.
 
     A manifest says so in its config, whatever method trained it: a new method whose adapter is of a known kind is
-    served like any other. Manifests from before that tell the kind by the method's name.
+    served like any other. In manifests from before that, the kind is the method's name.
     """
-    told, kinds = manifest.config.get("adapter"), known_kinds()
-    if "adapter" in manifest.config and told is None:
+    entry, kinds = manifest.config.get("adapter"), known_kinds()
+    if "adapter" in manifest.config and entry is None:
         return None
-    kind = told.get("kind", manifest.method) if isinstance(told, Mapping) else manifest.method
+    kind = entry.get("kind", manifest.method) if isinstance(entry, Mapping) else manifest.method
     if kind == _DECODER_ALONE:
         return None
     if kind not in kinds:

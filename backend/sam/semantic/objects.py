@@ -16,7 +16,7 @@ from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, PredictedMask
 from backend.sam.scoring import stability
 from backend.sam.semantic.head import SemanticHead, margins, probabilities
-from backend.sam.semantic.touching import Asked, told_apart
+from backend.sam.semantic.touching import Asked, split_touching
 
 _FAR = -32.0  # a logit that no enlargement brings above zero
 
@@ -26,7 +26,7 @@ class SemanticRules:
     """What is kept: the best `most` objects of at least `least_area`, a share of the image.
 
     `neck`: where a patch is that narrow, as a share of the width of the parts on either side, the decoder is asked
-    whether those are two objects (touching.told_apart); 0: never.
+    whether those are two objects (touching.split_touching); 0: never.
     """
 
     most: int = 100
@@ -81,7 +81,7 @@ def semantic_masks(
     for number, label in enumerate(maps.labels):
         numbers, _ = ndimage.label(maps.margins[number] > 0)
         if ask is not None:
-            numbers = told_apart(numbers, neck=rules.neck, ask=ask)
+            numbers = split_touching(numbers, neck=rules.neck, ask=ask)
         found = _patches(maps, numbers, label=number, least_area=rules.least_area, size=size)
         patches += [(label, patch) for patch in found]
     best = sorted(patches, key=lambda labelled: labelled[1].score, reverse=True)[: rules.most]

@@ -1,8 +1,8 @@
 """Touching objects of one label, which a semantic head draws as one patch, told apart by the promptable decoder.
 
-A patch with a neck may be two objects, or one with a waist: its outline alone cannot tell, and what divides nuclei well
-would cut people at the neck. SAM can tell: it is clicked in the middle of each part, and only where the clicks show
-different objects is the patch divided, each cell going to the mask that is surest of it.
+A patch with a neck may be two objects, or an object with a waist: its outline alone cannot tell, and what divides
+nuclei well would cut people at the neck. SAM can tell: it is clicked in the middle of every part, and only where the
+clicks show different objects is the patch divided. A cell then goes to the mask that is surest of it.
 
 Measured on 90 held-out nuclei of 9 images, after a training on 31 others (mobile-sam, `tests/benchmarks/touching.py`);
 the clicks cost .14 core-seconds an image there in bfloat16, .45 in float32 (5 of them; without a neck none):
@@ -13,7 +13,7 @@ the clicks cost .14 core-seconds an image there in bfloat16, .45 in float32 (5 o
 | each patch, divided so | .756 | .567 | .782 | .586 | .533 |
 
 A watershed of the distance to the outline alone finds .722 and .567, and its F1 at IoU .5 is .01 below that of
-connected patches: it divides what is one.
+connected patches: it divides single objects.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,7 +67,7 @@ def asked(
     return shown
 
 
-def told_apart(patches: Int[np.ndarray, "rows cols"], *, neck: float, ask: Asked) -> Int[np.ndarray, "rows cols"]:
+def split_touching(patches: Int[np.ndarray, "rows cols"], *, neck: float, ask: Asked) -> Int[np.ndarray, "rows cols"]:
     """The patches, numbered from 1, with those divided that show several objects; what they cover stays the same.
 
     Args:
@@ -78,10 +78,10 @@ def told_apart(patches: Int[np.ndarray, "rows cols"], *, neck: float, ask: Asked
     """
     numbers: list[int] = []
     places: list[Place] = []
-    for number, found in middles(patches, neck=neck).items():
-        if len(found) > 1 and len(places) + len(found) <= _MOST_CLICKS:
-            numbers += [number] * len(found)
-            places += found
+    for number, tops in find_middles(patches, neck=neck).items():
+        if len(tops) > 1 and len(places) + len(tops) <= _MOST_CLICKS:
+            numbers += [number] * len(tops)
+            places += tops
     if not places:
         return patches
     candidates: dict[int, list[Candidate]] = {}
@@ -97,7 +97,7 @@ def told_apart(patches: Int[np.ndarray, "rows cols"], *, neck: float, ask: Asked
     return divided
 
 
-def middles(patches: Int[np.ndarray, "rows cols"], *, neck: float) -> dict[int, list[Place]]:
+def find_middles(patches: Int[np.ndarray, "rows cols"], *, neck: float) -> dict[int, list[Place]]:
     """By patch the middles of its parts, row and column, the widest part's first.
 
     A middle is a top of the distance to the patch's outline. Two tops are two parts if the pass between them is below
@@ -112,11 +112,11 @@ def middles(patches: Int[np.ndarray, "rows cols"], *, neck: float) -> dict[int, 
     several = np.flatnonzero(np.bincount(patches[tops], minlength=1) > 1)
     rows, columns = np.nonzero(np.isin(patches, several))
     order = np.argsort(-height[rows, columns], kind="stable")
-    found: dict[int, list[Place]] = {}
+    middles: dict[int, list[Place]] = {}
     cells = list(zip(rows[order].tolist(), columns[order].tolist(), strict=True))
     for row, column in _lasting_tops(height, cells, neck=neck):
-        found.setdefault(int(patches[row, column]), []).append((row, column))
-    return found
+        middles.setdefault(int(patches[row, column]), []).append((row, column))
+    return middles
 
 
 def _lasting_tops(height: Float[np.ndarray, "rows cols"], cells: Sequence[Place], *, neck: float) -> list[Place]:
@@ -148,22 +148,22 @@ def _lasting_tops(height: Float[np.ndarray, "rows cols"], cells: Sequence[Place]
 def _different(
     candidates: Sequence[Candidate], *, inside: Bool[np.ndarray, "rows cols"]
 ) -> list[Float[np.ndarray, "rows cols"]]:
-    """Logits of those that show another object of the patch than every better one."""
+    """Logits of the candidates that show another object of the patch than every better candidate, the best first."""
     rows, columns = inside.shape
     best_first = sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
-    found = [candidate.logits[:rows, :columns] for candidate in best_first]
+    logits_of = [candidate.logits[:rows, :columns] for candidate in best_first]
     within = torch.from_numpy(inside)
-    found = [logits for logits in found if (logits[within] > 0).any()]
-    if not found:
+    shown = [logits for logits in logits_of if (logits[within] > 0).any()]
+    if not shown:
         return []
-    masks = torch.stack([logits[within] > 0 for logits in found])
-    return [found[index].numpy() for index in distinct(masks, rules=_RULES)]
+    masks = torch.stack([logits[within] > 0 for logits in shown])
+    return [shown[index].numpy() for index in distinct(masks, rules=_RULES)]
 
 
 def _shares(
     objects: Sequence[Float[np.ndarray, "rows cols"]], *, inside: Bool[np.ndarray, "rows cols"]
 ) -> Int[np.ndarray, "rows cols"]:
-    """From 1, whose each cell of the patch is: the surest object's, in one piece; beside the patch 0."""
+    """For every cell of the patch the number, from 1, of its object: of the surest there, in one piece; outside 0."""
     surest = np.where(inside, 1 + np.argmax(np.stack(objects), axis=0), 0)
     whole = np.zeros_like(surest)
     for number in range(1, 1 + len(objects)):

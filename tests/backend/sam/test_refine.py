@@ -14,7 +14,7 @@ from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, PredictedMask, Predictor, encode
-from backend.sam.refine import Crop, crop_worth_taking, refined
+from backend.sam.refine import Crop, crop_worth_taking, refine_mask
 
 
 def disc(*, height: int, width: int, y: float, x: float, radius: float) -> np.ndarray:
@@ -119,7 +119,7 @@ def test_what_the_second_pass_finds_is_put_back_where_it_was_seen() -> None:
     truth = disc(height=1500, width=2000, y=702, x=903, radius=76)
     second = Answers(CROP.cut(truth))
 
-    got = refined(
+    got = refine_mask(
         plain(FIRST), Prompt(box=Box(820.0, 620.0, 980.0, 780.0)), predictor=second, frame=SAM_FRAME, encode_crop=seen
     )
 
@@ -133,7 +133,9 @@ def test_the_first_mask_stays_where_the_second_pass_finds_something_else() -> No
     second = Answers(CROP.cut(disc(height=1500, width=2000, y=700, x=900, radius=30)))
 
     assert (
-        refined(first, Prompt(box=Box(820.0, 620.0, 980.0, 780.0)), predictor=second, frame=SAM_FRAME, encode_crop=seen)
+        refine_mask(
+            first, Prompt(box=Box(820.0, 620.0, 980.0, 780.0)), predictor=second, frame=SAM_FRAME, encode_crop=seen
+        )
         is first
     )
 
@@ -142,7 +144,7 @@ def test_clicks_alone_are_not_held_to_the_first_mask() -> None:
     other = disc(height=1500, width=2000, y=700, x=900, radius=30)
     second = Answers(CROP.cut(other))
 
-    got = refined(
+    got = refine_mask(
         plain(FIRST), Prompt(clicks=(Click(900.0, 700.0),)), predictor=second, frame=SAM_FRAME, encode_crop=seen
     )
 
@@ -154,7 +156,7 @@ def test_nothing_is_encoded_where_a_crop_is_not_worth_it() -> None:
     first = plain(np.zeros((3000, 4000), np.bool_))
 
     assert (
-        refined(
+        refine_mask(
             first, Prompt(clicks=(Click(1.0, 1.0),)), predictor=Answers(FIRST), frame=SAM_FRAME, encode_crop=pytest.fail
         )
         is first
@@ -179,7 +181,7 @@ def test_a_coin_on_a_4000_px_picture_gets_a_tighter_edge(mobile_base: BaseModel)
     def encode_crop(crop: Crop) -> Embedding:
         return encode(mobile_base, canvas.crop((crop.x0_px, crop.y0_px, crop.x1_px, crop.y1_px)))
 
-    got = refined(first, prompt, predictor=predictor, frame=SAM_FRAME, encode_crop=encode_crop)
+    got = refine_mask(first, prompt, predictor=predictor, frame=SAM_FRAME, encode_crop=encode_crop)
 
     assert iou(got.mask, truth) > iou(first.mask, truth)
     assert boundary_iou(got.mask, truth, band=0.002) > boundary_iou(first.mask, truth, band=0.002) + 0.05

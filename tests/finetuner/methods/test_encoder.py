@@ -13,7 +13,7 @@ from PIL import Image
 from backend.errors import BadInput
 from backend.masks.prompt import Click, Prompt
 from backend.sam.adapters.kind import Adapter
-from backend.sam.adapters.served import LORA, sharing
+from backend.sam.adapters.served import LORA, share_tensors
 from backend.sam.families import mobile, vit
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, load_base, with_adapter
@@ -201,7 +201,7 @@ def test_pefts_own_merge_is_ours(tiny_base: BaseModel, images: Images) -> None:
     """The encoder that serves LoRA against peft's merge of the same weights: another's sum."""
     generator = torch.Generator().manual_seed(3)
     config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["qkv"])
-    theirs = peft.inject_adapter_in_model(config, sharing(tiny_base.model.vision_encoder))
+    theirs = peft.inject_adapter_in_model(config, share_tensors(tiny_base.model.vision_encoder))
     state = {}
     for name, weight in theirs.named_parameters():
         if ".lora_" in name:

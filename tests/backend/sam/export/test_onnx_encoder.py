@@ -18,7 +18,7 @@ from backend.masks.prompt import Box, Prompt
 from backend.registry.checkpoint import read_manifest
 from backend.registry.local import LocalRegistry
 from backend.sam.adapters.conv_lora import ConvLoraLinear, adapter_parameters, attach_conv_lora
-from backend.sam.adapters.served import CONV_LORA, LORA, sharing
+from backend.sam.adapters.served import CONV_LORA, LORA, share_tensors
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.export.folder import Origin, export
 from backend.sam.export.onnx_encoder import EMBEDDING, PIXELS, write_encoder
@@ -77,7 +77,7 @@ def test_tiny_vit_with_conv_lora_sees_in_onnxruntime_what_it_sees_in_torch(
     random_mobile_sam: MobileSamModel, tmp_path: Path
 ) -> None:
     """Its windows are padded before their LayerNorm, and that padding has no vote in the graph either."""
-    model = sharing(random_mobile_sam)
+    model = share_tensors(random_mobile_sam)
     adapters = attach_conv_lora(model.vision_encoder, places=mobile.FAMILY.places(model.vision_encoder))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -16,7 +16,7 @@ from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Candidate, Predictor, encode
 from backend.sam.semantic.objects import SemanticMaps, SemanticRules, semantic_masks
-from backend.sam.semantic.touching import asked, middles, told_apart
+from backend.sam.semantic.touching import asked, find_middles, split_touching
 
 ROWS, COLUMNS = np.mgrid[:192, :256].astype(np.float32)
 LEFT, RIGHT = (90.0, 80.0, 20.0), (90.0, 114.0, 18.0)  # they melt in a neck 18 cells wide
@@ -48,7 +48,7 @@ class Sees:
 def test_of_two_melted_objects_each_gets_its_own_number_and_others_keep_theirs() -> None:
     melted = patches(LEFT, RIGHT, FAR)
     assert melted.max() == 2
-    found = told_apart(melted, neck=0.85, ask=Sees(disc(*LEFT), disc(*RIGHT)))
+    found = split_touching(melted, neck=0.85, ask=Sees(disc(*LEFT), disc(*RIGHT)))
     assert np.array_equal(found > 0, melted > 0)
     (far,) = np.unique(found[patches(FAR) > 0])
     assert far == melted[150, 200]
@@ -61,34 +61,34 @@ def test_of_two_melted_objects_each_gets_its_own_number_and_others_keep_theirs()
 def test_an_object_with_a_waist_stays_whole_when_either_click_shows_all_of_it() -> None:
     waisted = patches(LEFT, RIGHT)
     decoder = Sees(np.maximum(disc(*LEFT), disc(*RIGHT)))
-    assert np.array_equal(told_apart(waisted, neck=0.85, ask=decoder), waisted)
+    assert np.array_equal(split_touching(waisted, neck=0.85, ask=decoder), waisted)
     assert len(decoder.places) == 2
 
 
 def test_a_part_within_its_whole_does_not_divide_it() -> None:
     whole = np.maximum(disc(*LEFT), disc(*RIGHT))
     part = np.where(disc(RIGHT[0], RIGHT[1], 10.0) > 0, np.float32(20), np.float32(-20))
-    assert told_apart(patches(LEFT, RIGHT), neck=0.85, ask=Sees(whole, part)).max() == 1
+    assert split_touching(patches(LEFT, RIGHT), neck=0.85, ask=Sees(whole, part)).max() == 1
 
 
 @pytest.mark.parametrize("shape", [[LEFT], [LEFT, FAR], [LEFT, (90.0, 84.0, 20.0)], [(90.0, 80.0, 400.0)]])
 def test_what_has_no_neck_costs_no_click(shape: list[tuple[float, float, float]]) -> None:
     decoder = Sees(disc(*LEFT))
-    assert np.array_equal(told_apart(patches(*shape), neck=0.85, ask=decoder), patches(*shape))
+    assert np.array_equal(split_touching(patches(*shape), neck=0.85, ask=decoder), patches(*shape))
     assert decoder.places == []
 
 
 def test_the_middles_are_of_the_parts_and_how_narrow_a_neck_must_be_is_a_rule() -> None:
-    ((number, found),) = middles(patches(LEFT, RIGHT), neck=0.85).items()
+    ((number, found),) = find_middles(patches(LEFT, RIGHT), neck=0.85).items()
     assert number == 1
     assert np.hypot(*np.subtract(found, [LEFT[:2], RIGHT[:2]]).T).max() < 3
-    assert [len(each) for each in middles(patches(LEFT, RIGHT), neck=0.3).values()] == [1]
+    assert [len(each) for each in find_middles(patches(LEFT, RIGHT), neck=0.3).values()] == [1]
 
 
 def test_more_parts_than_may_be_asked_about_cost_no_click_but_other_patches_do() -> None:
     chain = [(row, 6.0 + 6.0 * number, 3.2) for row in (20.0, 26.0) for number in range(40)]
     decoder = Sees(disc(*LEFT), disc(*RIGHT))
-    told_apart(patches(*chain, (150.0, 80.0, 20.0), (150.0, 114.0, 18.0)), neck=1.0, ask=decoder)
+    split_touching(patches(*chain, (150.0, 80.0, 20.0), (150.0, 114.0, 18.0)), neck=1.0, ask=decoder)
     assert len(decoder.places) == 2
     assert all(row > 100 for row, _ in decoder.places)
 
@@ -104,7 +104,7 @@ def test_whatever_the_decoder_shows_no_cell_is_lost_won_or_given_to_another_patc
         maps = ndimage.gaussian_filter(rng.normal(size=(len(places), 256, 256)), (0, 3, 3)).astype(np.float32)
         return [Candidate(torch.from_numpy(each), float(rng.random()), float(rng.random())) for each in maps]
 
-    found = told_apart(numbers, neck=neck, ask=ask)
+    found = split_touching(numbers, neck=neck, ask=ask)
     assert np.array_equal(found > 0, numbers > 0)
     for number in np.unique(found[found > 0]):
         assert len(np.unique(numbers[found == number])) == 1
