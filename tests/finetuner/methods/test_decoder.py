@@ -2,12 +2,9 @@
 
 import pytest
 import torch
-from transformers import SamConfig
-from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
-from backend.sam.decoder import cells_of, decode_all
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, prompt_tensors
@@ -27,28 +24,6 @@ PROMPTS = (
 def embedding() -> Embedding:
     features = torch.randn(1, 32, 64, 64, generator=torch.Generator().manual_seed(1))
     return Embedding(features=features, height_px=48, width_px=64)
-
-
-@pytest.mark.parametrize("shared_mask", [True, False])
-def test_it_computes_what_transformers_computes(shared_mask: bool) -> None:
-    torch.manual_seed(0)
-    config = SamConfig(mask_decoder_config={"num_hidden_layers": 2}).mask_decoder_config
-    config._attn_implementation = "eager"
-    decoder = SamMaskDecoder(config).eval()
-    image, positions, sparse = torch.randn(1, 256, 64, 64), torch.randn(1, 256, 64, 64), torch.randn(3, 4, 256)
-    dense = torch.randn(1 if shared_mask else 3, 256, 64, 64)
-    with torch.no_grad():
-        places = cells_of(positions, torch.float32)
-        logits, scores = decode_all(decoder, image=image, positions=places, sparse=sparse, dense=dense)
-        for index in range(3):
-            given = (image, positions, sparse[None, index : index + 1], dense[index % len(dense)][None])
-            single, single_score = decoder(*given, multimask_output=False)
-            several, several_scores = decoder(*given, multimask_output=True)
-            expected = torch.cat([single, several], dim=2)[0, 0]
-            torch.testing.assert_close(logits[index], expected, atol=1e-5, rtol=1e-5)
-            torch.testing.assert_close(
-                scores[index], torch.cat([single_score, several_scores], 2)[0, 0], atol=1e-5, rtol=1e-5
-            )
 
 
 def test_the_four_masks_are_those_that_are_served(tiny_base: BaseModel, embedding: Embedding) -> None:
