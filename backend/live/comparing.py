@@ -11,6 +11,7 @@ from typing import Any
 from backend.errors import BadInput
 from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.controls.shape import Size
+from backend.live.lines import ComparedMask
 from backend.masks.metrics import boundary_iou, iou
 
 UNLABELLED = "(none)"
@@ -30,17 +31,11 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """What became of one mask of ours: IoU and Boundary IoU in [0, 1] with what was submitted in its place.
+class Comparison:
+    """What became of our masks in one annotation, and of how many it is not known any more what we had given."""
 
-    `untouched`: to the pixel, and under its label, as we gave it. A mask that was thrown away has 0, 0 and False.
-    """
-
-    version: str
-    label: str
-    iou: float
-    boundary_iou: float
-    untouched: bool
+    masks: tuple[ComparedMask, ...]
+    unknown: int
 
 
 def given_by_prediction(prediction: Mapping[str, Any]) -> dict[str, Given]:
@@ -63,31 +58,37 @@ def region_ids(annotation: Mapping[str, Any]) -> list[str]:
     return [region_id for region_id, region in _by_id(annotation.get("result")) if version_of(region)]
 
 
-def compare(
-    annotation: Mapping[str, Any], given: Mapping[str, Given], *, max_pixels: int
-) -> tuple[tuple[Compared, ...], int]:
-    """Compare every mask that we gave with what stands in its place, and count those of which we know it no more.
+def compare(annotation: Mapping[str, Any], given: Mapping[str, Given], *, max_pixels: int) -> Comparison:
+    """Compare every mask that we gave with what stands in its place.
 
     What people drew by themselves has nothing to be compared with, and does not count.
+
+    Args:
+        annotation: Label Studio's, with its `result`.
+        given: our regions, by id.
+        max_pixels: masks of larger images count as unknown.
     """
     submitted = dict(_by_id(annotation.get("result")))
-    pairs = [(each, submitted.get(region_id)) for region_id, each in given.items()]
-    found = [_pair(each, region, max_pixels=max_pixels) for each, region in pairs if region is not None or each.shown]
-    unknown = sum(region_id not in given and version_of(region) is not None for region_id, region in submitted.items())
-    return tuple(each for each in found if each is not None), unknown + found.count(None)
+    pairs = [(region, submitted.get(region_id)) for region_id, region in given.items()]
+    masks = [_pair(ours, theirs, max_pixels=max_pixels) for ours, theirs in pairs if theirs is not None or ours.shown]
+    foreign = sum(region_id not in given and version_of(region) is not None for region_id, region in submitted.items())
+    return Comparison(
+        masks=tuple(mask for mask in masks if mask is not None),
+        unknown=foreign + masks.count(None),
+    )
 
 
-def _pair(given: Given, submitted: Region | None, *, max_pixels: int) -> Compared | None:
+def _pair(given: Given, submitted: Region | None, *, max_pixels: int) -> ComparedMask | None:
     """None where one of the two cannot be read as a mask of the same image."""
     try:
         label = _label(given.region)
         if submitted is None:
-            return Compared(version=given.version, label=label, iou=0.0, boundary_iou=0.0, untouched=False)
+            return ComparedMask(version=given.version, label=label, iou=0.0, boundary_iou=0.0, untouched=False)
         height_px, width_px = _size(given.region, max_pixels=max_pixels)
         size = Size(height_px, width_px)
         ours, theirs = given.region.mask(size), submitted.mask(size)
         submitted_label = _label(submitted)
-        return Compared(
+        return ComparedMask(
             version=given.version,
             label=submitted_label,
             iou=iou(ours, theirs),

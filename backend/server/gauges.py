@@ -61,7 +61,7 @@ def live_gauges(metrics: Metrics, live: LiveEvaluation) -> None:
 
     def reader(figure: str) -> Callable[[], dict[tuple[str, ...], float]]:
         return lambda: {
-            (str(project_id), version): float(figures[figure])
+            (str(project_id), version): float(getattr(figures, figure))
             for project_id in live.projects()
             for version, figures in live.figures(project_id).items()
         }

@@ -10,7 +10,8 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from backend.labelstudio.controls.results import prediction, regions_of_mask
-from backend.live.comparing import Compared, Given, compare, given_by_prediction, region_ids
+from backend.live.comparing import Comparison, Given, compare, given_by_prediction, region_ids
+from backend.live.lines import ComparedMask
 from backend.masks.metrics import boundary_iou, iou
 
 CONFIG = (
@@ -44,9 +45,9 @@ def annotation(*regions: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["Brush", "Bitmask", "Polygon", "Ellipse", "Rectangle"])
 def test_a_mask_that_is_submitted_as_it_was_given_is_untouched(kind: str) -> None:
     given = region(square(), kind=kind)
-    (found,), unknown = compare(annotation(copy.deepcopy(given)), shown(given), max_pixels=MOST)
-    assert found == Compared(version="v1", label="Coin", iou=1.0, boundary_iou=1.0, untouched=True)
-    assert unknown == 0
+    comparison = compare(annotation(copy.deepcopy(given)), shown(given), max_pixels=MOST)
+    assert comparison.masks == (ComparedMask(version="v1", label="Coin", iou=1.0, boundary_iou=1.0, untouched=True),)
+    assert comparison.unknown == 0
 
 
 def test_an_accepted_mask_that_is_saved_again_under_its_prompts_type_is_untouched() -> None:
@@ -66,37 +67,37 @@ def test_an_accepted_mask_that_is_saved_again_under_its_prompts_type_is_untouche
 def test_a_changed_mask_has_the_two_masks_iou_and_boundary_iou(dx: int, side: int) -> None:
     given, changed = region(square()), square(dx, side_px=side)
     submitted = region(changed) | {"id": given["id"], "origin": "prediction-changed"}
-    (found,), _ = compare(annotation(submitted), shown(given), max_pixels=MOST)
-    assert found.iou == pytest.approx(iou(square(), changed))
-    assert found.boundary_iou == pytest.approx(boundary_iou(square(), changed))
-    assert found.untouched == np.array_equal(square(), changed)
+    (mask,) = compare(annotation(submitted), shown(given), max_pixels=MOST).masks
+    assert mask.iou == pytest.approx(iou(square(), changed))
+    assert mask.boundary_iou == pytest.approx(boundary_iou(square(), changed))
+    assert mask.untouched == np.array_equal(square(), changed)
 
 
 def test_another_label_is_a_touch_and_counts_for_the_label_that_was_submitted() -> None:
     given = region(square())
     submitted = region(square(), label="Key") | {"id": given["id"]}
-    (found,), _ = compare(annotation(submitted), shown(given), max_pixels=MOST)
-    assert (found.label, found.iou, found.untouched) == ("Key", 1.0, False)
+    (mask,) = compare(annotation(submitted), shown(given), max_pixels=MOST).masks
+    assert (mask.label, mask.iou, mask.untouched) == ("Key", 1.0, False)
 
 
 def test_a_predicted_mask_that_was_thrown_away_counts_as_none_and_a_suggestion_that_was_not_taken_does_not() -> None:
     given = shown(region(square()))
-    (found,), _ = compare(annotation(), given, max_pixels=MOST)
-    assert (found.iou, found.boundary_iou, found.untouched) == (0.0, 0.0, False)
+    (mask,) = compare(annotation(), given, max_pixels=MOST).masks
+    assert (mask.iou, mask.boundary_iou, mask.untouched) == (0.0, 0.0, False)
     suggested = {name: Given(region=each.region, version="v1", shown=False) for name, each in given.items()}
-    assert compare(annotation(), suggested, max_pixels=MOST) == ((), 0)
+    assert compare(annotation(), suggested, max_pixels=MOST) == Comparison(masks=(), unknown=0)
 
 
 def test_what_people_drew_themselves_and_prompts_that_stayed_do_not_count() -> None:
     by_hand = region(square()) | {"id": "hand-1", "meta": {}}
     keypoint = {"id": "kp1", "type": "keypointlabels", "value": {"x": 1.0, "y": 1.0, "keypointlabels": ["Coin"]}}
-    assert compare(annotation(by_hand, keypoint), {}, max_pixels=MOST) == ((), 0)
+    assert compare(annotation(by_hand, keypoint), {}, max_pixels=MOST) == Comparison(masks=(), unknown=0)
 
 
 def test_a_mask_of_ours_of_which_nothing_is_known_any_more_is_counted_as_unknown() -> None:
     ours = region(square())
     assert region_ids(annotation(ours)) == [ours["id"]]
-    assert compare(annotation(ours), {}, max_pixels=MOST) == ((), 1)
+    assert compare(annotation(ours), {}, max_pixels=MOST) == Comparison(masks=(), unknown=1)
 
 
 def test_the_prediction_of_another_model_is_not_ours() -> None:
@@ -122,11 +123,11 @@ def test_the_prediction_of_another_model_is_not_ours() -> None:
 def test_regions_that_cannot_be_read_are_unknown_on_either_side(broken: dict[str, Any]) -> None:
     ours = region(square())
     odd = ours | broken
-    assert compare(annotation(odd), shown(ours), max_pixels=MOST) == ((), 1)
-    assert compare(annotation(ours), shown(odd), max_pixels=MOST) == ((), 1)
+    assert compare(annotation(odd), shown(ours), max_pixels=MOST) == Comparison(masks=(), unknown=1)
+    assert compare(annotation(ours), shown(odd), max_pixels=MOST) == Comparison(masks=(), unknown=1)
 
 
 def test_larger_images_than_are_allowed_are_not_compared() -> None:
     given = region(square())
-    assert compare(annotation(given), shown(given), max_pixels=40 * 60 - 1) == ((), 1)
-    assert len(compare(annotation(given), shown(given), max_pixels=40 * 60)[0]) == 1
+    assert compare(annotation(given), shown(given), max_pixels=40 * 60 - 1) == Comparison(masks=(), unknown=1)
+    assert len(compare(annotation(given), shown(given), max_pixels=40 * 60).masks) == 1

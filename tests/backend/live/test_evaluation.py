@@ -1,6 +1,7 @@
 """Each submitted annotation is compared once, in the background, whatever stops in between."""
 
 import copy
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from support.waiting import wait_until
 from backend.errors import Unavailable, Upstream
 from backend.labelstudio.webhook import AnnotationChange, annotation_changes
 from backend.live.evaluation import LiveEvaluation
+from backend.live.figures import VersionFigures
 from backend.live.sent import SentRegions
 
 CONFIG = (
@@ -82,10 +84,10 @@ def test_an_annotation_that_began_as_a_prediction_is_compared_with_it(project: P
     assert live.compare_waiting() == 0
 
     figures = live.figures(project.project_id)["v1"]
-    assert (figures["n"], figures["annotations"], figures["untouched"], figures["lead_time_s"]) == (2, 1, 0.5, 4.0)
-    assert figures["iou"] == pytest.approx((1 + 16 / 24) / 2)
-    assert figures["boundary_iou"] == figures["boundary_iou_ema"] < figures["iou"]
-    assert figures["labels"]["Coin"]["n"] == 2
+    assert (figures.n, figures.annotations, figures.untouched, figures.lead_time_s) == (2, 1, 0.5, 4.0)
+    assert figures.iou == pytest.approx((1 + 16 / 24) / 2)
+    assert figures.boundary_iou == figures.boundary_iou_ema < figures.iou
+    assert figures.labels["Coin"].n == 2
     assert live.counts == {"compared": 2, "unknown": 0}
 
 
@@ -98,20 +100,20 @@ def test_an_update_replaces_and_a_deletion_or_a_skip_removes(project: Project) -
     live.compare_waiting()
     live.told(project.project_id, [project.change(first.annotation_id, result=[region(10, region_id=ours["id"])])])
     live.compare_waiting()
-    assert live.figures(project.project_id)["v1"] | {"labels": {}} == {
-        "n": 2,
-        "iou": pytest.approx((1 + 1 / 3) / 2),
-        "boundary_iou": pytest.approx(0.5, abs=0.3),
-        "untouched": 0.5,
-        "annotations": 2,
-        "lead_time_s": None,
-        "boundary_iou_ema": pytest.approx(0.9, abs=0.1),
-        "labels": {},
-    }
+    assert dataclasses.replace(live.figures(project.project_id)["v1"], labels={}) == VersionFigures(
+        n=2,
+        iou=pytest.approx((1 + 1 / 3) / 2),
+        boundary_iou=pytest.approx(0.5, abs=0.3),
+        untouched=0.5,
+        annotations=2,
+        lead_time_s=None,
+        boundary_iou_ema=pytest.approx(0.9, abs=0.1),
+        labels={},
+    )
     gone = annotation_changes({"action": "ANNOTATIONS_DELETED", "annotations": [{"id": other.annotation_id}]})
     live.told(project.project_id, gone)
     live.compare_waiting()
-    assert live.figures(project.project_id)["v1"]["iou"] == pytest.approx(1 / 3, abs=1e-5)
+    assert live.figures(project.project_id)["v1"].iou == pytest.approx(1 / 3, abs=1e-5)
     live.told(project.project_id, [project.change(first.annotation_id, was_cancelled=True)])
     live.compare_waiting()
     assert live.figures(project.project_id) == {}
@@ -124,8 +126,8 @@ def test_a_mask_from_a_click_is_compared_with_what_was_sent_for_it(project: Proj
         live.sent(project.project_id, [accepted, edited, never_taken])
         wait_until(lambda: len(list((project.root / str(project.project_id) / "sent").glob("*"))) == 3)
         live.told(project.project_id, [project.submit(accepted, region(34, region_id=edited["id"]))])
-        wait_until(lambda: live.figures(project.project_id).get("v1", {}).get("n") == 2)
-        assert live.figures(project.project_id)["v1"]["untouched"] == 0.5
+        wait_until(lambda: "v1" in (found := live.figures(project.project_id)) and found["v1"].n == 2)
+        assert live.figures(project.project_id)["v1"].untouched == 0.5
     finally:
         live.stop()
 
@@ -137,7 +139,7 @@ def test_a_predicted_mask_that_a_click_refined_is_compared_with_the_refined_one(
     live._sent_in(project.project_id).keep([refined])
     live.told(project.project_id, [project.submit(refined, parent_prediction=project.predict(predicted))])
     live.compare_waiting()
-    assert [(name, each["iou"]) for name, each in live.figures(project.project_id).items()] == [("v2", 1.0)]
+    assert [(name, figures.iou) for name, figures in live.figures(project.project_id).items()] == [("v2", 1.0)]
 
 
 def test_what_is_not_known_any_more_is_counted_and_takes_no_comparison_away(project: Project) -> None:
@@ -149,7 +151,7 @@ def test_what_is_not_known_any_more_is_counted_and_takes_no_comparison_away(proj
     project.client.delete_prediction(prediction)
     live.told(project.project_id, [project.change(change.annotation_id, parent_prediction=None)])
     assert live.compare_waiting() == 0
-    assert live.figures(project.project_id)["v1"]["n"] == 1
+    assert live.figures(project.project_id)["v1"].n == 1
     assert live.counts["unknown"] == 1
 
 
@@ -162,7 +164,7 @@ def test_what_waited_when_the_server_died_is_compared_by_the_next_one(project: P
     after = project.evaluation(adopt_after_s=0.0)
     assert after.waiting() == 1
     assert after.compare_waiting() == 0
-    assert beside.figures(project.project_id)["v1"]["n"] == 1
+    assert beside.figures(project.project_id)["v1"].n == 1
 
 
 def test_while_label_studio_is_away_nothing_is_lost(project: Project) -> None:
@@ -182,7 +184,7 @@ def test_while_label_studio_is_away_nothing_is_lost(project: Project) -> None:
     assert (live.waiting(), live.figures(project.project_id)) == (1, {})
     away.clear()
     live.compare_waiting()
-    assert live.figures(project.project_id)["v1"]["n"] == 1
+    assert live.figures(project.project_id)["v1"].n == 1
 
 
 def test_without_a_label_studio_it_says_what_is_missing(project: Project) -> None:
@@ -210,7 +212,7 @@ def test_the_webhook_does_not_wait_for_a_label_studio_that_is_slow(project: Proj
         assert live.figures(project.project_id) == {}
         answering.set()
         wait_until(lambda: bool(live.figures(project.project_id)))
-        assert live.figures(project.project_id)["v1"]["annotations"] == 1, "told twice, counted once"
+        assert live.figures(project.project_id)["v1"].annotations == 1, "told twice, counted once"
     finally:
         answering.set()
         live.stop()
@@ -226,7 +228,7 @@ def test_a_webhook_that_comes_before_what_it_tells_of_is_waited_for(project: Pro
     assert live.figures(project.project_id) == {}
     project.change(change.annotation_id, updated_at="2099-01-01T00:00:00Z")
     assert live.compare_waiting() == 1
-    assert live.figures(project.project_id)["v1"]["n"] == 1
+    assert live.figures(project.project_id)["v1"].n == 1
 
 
 def test_an_annotation_that_makes_us_stumble_is_counted_and_those_behind_it_have_their_turn(project: Project) -> None:
@@ -244,7 +246,7 @@ def test_an_annotation_that_makes_us_stumble_is_counted_and_those_behind_it_have
     live.told(project.project_id, changes)
     assert live.compare_waiting() == 0
     assert live.counts["failed"] == 1
-    assert live.figures(project.project_id)["v1"]["n"] == 1
+    assert live.figures(project.project_id)["v1"].n == 1
 
 
 def test_a_disk_that_takes_nothing_costs_the_figures_and_not_the_webhook(project: Project) -> None:
@@ -286,7 +288,7 @@ def test_a_task_that_label_studio_cannot_show_keeps_no_other_waiting(project: Pr
     for _ in range(3):
         with pytest.raises(Upstream, match="answered 500"):
             live.compare_waiting()
-    assert live.figures(project.project_id)["v1"]["annotations"] == 5
+    assert live.figures(project.project_id)["v1"].annotations == 5
     assert live.waiting() == 3
     assert len(asked) <= 3 * 2 + 5, "a Label Studio that is away is not asked for every annotation"
 
@@ -298,7 +300,7 @@ def test_a_project_whose_label_studio_is_not_known_keeps_no_other_project_waitin
     live.told(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
     with pytest.raises(Unavailable, match="set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"):
         live.compare_waiting()
-    assert live.figures(project.project_id)["v1"]["n"] == 1
+    assert live.figures(project.project_id)["v1"].n == 1
 
 
 def test_asking_for_projects_that_there_are_not_takes_no_memory(project: Project) -> None:
@@ -313,7 +315,7 @@ def test_asking_for_projects_that_there_are_not_takes_no_memory(project: Project
 
 def test_once_it_has_stopped_no_thread_of_it_is_left_and_it_can_begin_again(project: Project) -> None:
     def threads() -> list[str]:
-        return [each.name for each in threading.enumerate() if each.name.startswith("live-")]
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("live-")]
 
     live = project.evaluation()
     for count in (1, 2):

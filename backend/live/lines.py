@@ -1,0 +1,180 @@
+"""The lines of a ledger's file: what they say, as values and as JSON.
+
+    {"k": "seen", "v": 1, "a": 5, "t": 7, "at": updated_at, "p": process, "s": seconds}
+    {"k": "done", "v": 1, "a": 5, "at": updated_at, "lead_s": 3.2,
+     "m": [[version, label, iou, boundary_iou, untouched], ...]}
+    {"k": "kept", "v": 1, "a": 5, "at": updated_at}
+    {"k": "gone", "v": 1, "a": 5}
+    {"k": "from", "v": 1, "id": "..."}
+
+Lines without "v" are from before there were versions, and say the same.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self, TypeAlias
+
+VERSION = 1
+JsonLine: TypeAlias = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedMask:
+    """What became of one mask of ours: IoU and Boundary IoU in [0, 1] with what was submitted in its place.
+
+    `untouched`: to the pixel, and under its label, as we gave it. A mask that was thrown away has 0, 0 and False.
+    """
+
+    version: str
+    label: str
+    iou: float
+    boundary_iou: float
+    untouched: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """An annotation is to be compared, as of `at`; `process` was told of it at `seen_s` (Unix time)."""
+
+    kind: ClassVar[str] = "seen"
+    annotation_id: int
+    task_id: int
+    at: str
+    process: str
+    seen_s: float
+
+    def to_json(self) -> JsonLine:
+        """The line as JSON."""
+        return _line(self.kind, a=self.annotation_id, t=self.task_id, at=self.at, p=self.process, s=self.seen_s)
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, object]) -> Self | None:
+        """The line that the JSON says, None for a line that lacks a part."""
+        match line:
+            case {"a": int(a), "t": int(task), "at": str(at), "p": str(process), "s": float(seen_s)}:
+                return cls(annotation_id=a, task_id=task, at=at, process=process, seen_s=seen_s)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """An annotation was compared in its state `at`; `lead_s`: how long it took the annotator, None if nobody said."""
+
+    kind: ClassVar[str] = "done"
+    annotation_id: int
+    at: str
+    lead_s: float | None
+    masks: tuple[ComparedMask, ...]
+
+    def to_json(self) -> JsonLine:
+        """The line as JSON."""
+        masks = [[mask.version, mask.label, mask.iou, mask.boundary_iou, mask.untouched] for mask in self.masks]
+        return _line(self.kind, a=self.annotation_id, at=self.at, lead_s=self.lead_s, m=masks)
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, object]) -> Self | None:
+        """The line that the JSON says, None for a line that lacks a part."""
+        match line:
+            case {"a": int(a), "at": str(at), "m": list(masks)}:
+                lead_s = line.get("lead_s")
+                return cls(
+                    annotation_id=a,
+                    at=at,
+                    lead_s=lead_s if isinstance(lead_s, float) else None,
+                    masks=tuple(_masks(masks)),
+                )
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What an annotation began with is not known any more: the comparison before stands."""
+
+    kind: ClassVar[str] = "kept"
+    annotation_id: int
+    at: str
+
+    def to_json(self) -> JsonLine:
+        """The line as JSON."""
+        return _line(self.kind, a=self.annotation_id, at=self.at)
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, object]) -> Self | None:
+        """The line that the JSON says, None for a line that lacks a part."""
+        match line:
+            case {"a": int(a), "at": str(at)}:
+                return cls(annotation_id=a, at=at)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """An annotation was deleted or skipped."""
+
+    kind: ClassVar[str] = "gone"
+    annotation_id: int
+
+    def to_json(self) -> JsonLine:
+        """The line as JSON."""
+        return _line(self.kind, a=self.annotation_id)
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, object]) -> Self | None:
+        """The line that the JSON says, None for a line that lacks a part."""
+        match line:
+            case {"a": int(a)}:
+                return cls(annotation_id=a)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class From:
+    """The first line of a file that was made anew: no other file has the same `id`."""
+
+    kind: ClassVar[str] = "from"
+    id: str
+
+    def to_json(self) -> JsonLine:
+        """The line as JSON."""
+        return _line(self.kind, id=self.id)
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, object]) -> Self | None:
+        """The line that the JSON says, None for a line that lacks a part."""
+        match line:
+            case {"id": str(id_)}:
+                return cls(id=id_)
+        return None
+
+
+Line: TypeAlias = Seen | Done | Kept | Gone | From
+
+
+_KINDS: Mapping[object, type[Line]] = {line.kind: line for line in (Seen, Done, Kept, Gone, From)}
+
+
+def parse_line(line: object) -> Line | None:
+    """The line that a JSON value says; None for a value that is no line, or a line of a later version than ours."""
+    if not isinstance(line, Mapping) or line.get("v", VERSION) != VERSION:
+        return None
+    kind = _KINDS.get(line.get("k")) if isinstance(line.get("k"), str) else None
+    return kind.from_json(line) if kind else None
+
+
+def to_bytes(line: Line) -> bytes:
+    """The line as it stands in the file, its end included."""
+    return json.dumps(line.to_json()).encode() + b"\n"
+
+
+def _line(kind: str, **values: object) -> JsonLine:
+    return {"k": kind, "v": VERSION, **values}
+
+
+def _masks(masks: list[object]) -> Iterator[ComparedMask]:
+    for mask in masks:
+        match mask:
+            case [str(version), str(label), float(iou), float(boundary_iou), bool(untouched)]:
+                yield ComparedMask(
+                    version=version, label=label, iou=iou, boundary_iou=boundary_iou, untouched=untouched
+                )
