@@ -16,14 +16,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.errors import BadInput, ForeignPage, NotAuthorized, SamloopError, TooLarge, Unsupported
+from backend.http.problems import problem_response
 
 MAX_BODY_BYTES = 64 << 20  # a batch of 1,500 tasks with their predictions arrived as ONE request of 3.5 MB
 _ESCAPED_HALF = re.compile(rb"\\u[dD]")
 MAX_DEPTH = 64  # Label Studio's bodies are some ten levels deep
-
-
-# The rest of a body that is not read would else be received, and thrown away, for as long as somebody sends.
-_CLOSE = {"Connection": "close"}
 
 
 class Guard:
@@ -55,7 +52,7 @@ class Guard:
             check_sender(scope["method"], Headers(scope=scope), known_hosts=self._known_hosts)
             check_body_headers(headers)
         except SamloopError as refused:
-            await refusal(refused)(scope, receive, send)
+            await problem_response(refused, is_read=False)(scope, receive, send)
             return
         await self._app(scope, _bounded(receive), send)
 
@@ -148,20 +145,6 @@ def _bounded(receive: Receive) -> Receive:
     return counted
 
 
-def refusal(error: SamloopError) -> Response:
-    """The answer to a request that goes no further."""
-    headers = {"WWW-Authenticate": 'Basic realm="samloop"'} if error.status == NotAuthorized.status else {}
-    return error_response(error, headers=headers | _CLOSE)
-
-
-def error_response(error: SamloopError, *, headers: Mapping[str, str] | None = None) -> Response:
-    """One sentence as JSON, with the status of the error's class."""
-    told = {**(headers or {}), **(_CLOSE if isinstance(error, TooLarge) else {})}
-    return Response(
-        json.dumps({"error": str(error)}), status_code=error.status, media_type="application/json", headers=told
-    )
-
-
 class StrictRequest(Request):
     """A request whose JSON was read by `parse_json`; FastAPI's own reader takes NaN and hides why a body is refused."""
 
@@ -244,9 +227,9 @@ def _check_depth(value: object) -> None:
     for _ in range(MAX_DEPTH):
         level = [
             child
-            for each in level
-            if isinstance(each, dict | list)
-            for child in (each.values() if isinstance(each, dict) else each)
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
             if isinstance(child, dict | list)
         ]
         if not level:

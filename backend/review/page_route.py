@@ -10,8 +10,9 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from backend.errors import BadInput, ForeignPage, SamloopError, TooLarge, Unavailable
+from backend.errors import BadInput, ForeignPage, SamloopError, TooLarge
 from backend.http.guard import host_name, is_own_page
+from backend.http.problems import invalid, problem_headers
 
 HEADERS = {
     # No script and no style but the two files beside the pages: what a label or a file name holds stays text.
@@ -72,14 +73,10 @@ def page_route(gate: Gate, error_page: ErrorPage) -> type[APIRoute]:
                 try:
                     gate.check(request.method, request.headers)
                     response = await handler(request)
-                except RequestValidationError as fault:
-                    first = fault.errors()[0]
-                    where = ".".join(str(part) for part in first["loc"])
-                    response = error_page(request, BadInput(f"{where}: {first['msg']}"))
-                except SamloopError as fault:
-                    response = error_page(request, fault)
-                    if isinstance(fault, Unavailable):
-                        response.headers["Retry-After"] = str(fault.retry_after_s)
+                except (RequestValidationError, SamloopError) as error:
+                    problem = invalid(error) if isinstance(error, RequestValidationError) else error
+                    response = error_page(request, problem)
+                    response.headers.update(problem_headers(problem))
                 for name, value in HEADERS.items():
                     response.headers.setdefault(name, value)
                 return response
@@ -90,7 +87,7 @@ def page_route(gate: Gate, error_page: ErrorPage) -> type[APIRoute]:
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a form, the last value of each.
+    """The fields of a form; of a field that comes twice, the last value.
 
     Raises:
         BadInput: it is no form, has too many fields, or is no UTF-8.

@@ -2,11 +2,12 @@
 
 import functools
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import JsonValue
 
 from backend.charts.chart import with_charts
 from backend.errors import BadCheckpoint, BadInput, NotFound, SamloopError
@@ -54,6 +55,20 @@ class MasksQuery:
         return urllib.parse.urlencode({name: value for name, value in told.items() if value})
 
 
+class Status(Protocol):
+    """What GET /projects/{id}/status answers; the templates show more of it."""
+
+    @property
+    def verdict(self) -> Mapping[str, JsonValue] | None:
+        """What came of the last training."""
+        ...
+
+    @property
+    def live(self) -> Mapping[str, object]:
+        """How good masks were in people's hands, by version."""
+        ...
+
+
 class Pages:
     """Renders them. Thread-safe.
 
@@ -74,7 +89,7 @@ class Pages:
         flags: Flags,
         base_version: Callable[[], str],
         served_version: Callable[[int], str],
-        status: Callable[[int], dict[str, Any]],
+        status: Callable[[int], Status],
     ) -> None:
         self._registry, self._connections, self._flags = registry, connections, flags
         self._base_version, self._served_version, self._status = base_version, served_version, status
@@ -92,14 +107,14 @@ class Pages:
     def overview(self, project_id: int, visitor: Visitor) -> str:
         """What is served, what is training, and where it leads."""
         manifests, status = self._registry.versions(project_id), self._status(project_id)
-        verdict = status.get("verdict") or (_verdict(manifests[-1]) if manifests else None)
+        verdict = status.verdict or (_verdict(manifests[-1]) if manifests else None)
         return self._render(
             "overview.html",
             project_id,
             visitor,
             status=status,
             verdict=verdict,
-            live=status.get("live"),
+            live=status.live,
             chart=trend(manifests),
             versions=len(manifests),
         )

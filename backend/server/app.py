@@ -4,18 +4,19 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from redis import Redis
 
-from backend.errors import BadInput, SamloopError, Unavailable
+from backend.errors import SamloopError
 from backend.files.watch import Watch
 from backend.http.admission import Admission
-from backend.http.guard import Guard, error_response
+from backend.http.guard import Guard
 from backend.http.metrics import Metrics
+from backend.http.problems import problem_of, problem_response
 from backend.images.connections import Connections
 from backend.live.evaluation import LiveEvaluation
 from backend.registry.opening import open_registry
@@ -27,6 +28,9 @@ from backend.review.pages import Pages
 from backend.review.routes import ReviewRoutes
 from backend.server.gauges import engine_gauges, live_gauges
 from backend.server.routes import Routes
+from backend.server.routes.label_studio import LabelStudioRoutes
+from backend.server.routes.projects import ProjectRoutes
+from backend.server.status import ProjectStatus
 from backend.serving.engine import Engine
 from backend.settings import Settings
 from backend.work.follower import Follower, refresh_queue
@@ -56,14 +60,16 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         max_pixels=settings.image.pixels,
     )
     routes = Routes(
-        engine=engine,
-        registry=registry,
-        queue=queue,
-        refreshes=refreshes,
-        connections=connections,
-        metrics=metrics,
-        admission=Admission(most=2 * settings.serving.waiting),
-        live=live,
+        label_studio=LabelStudioRoutes(
+            engine=engine,
+            registry=registry,
+            queue=queue,
+            connections=connections,
+            metrics=metrics,
+            admission=Admission(most=2 * settings.serving.waiting),
+            live=live,
+        ),
+        projects=ProjectRoutes(engine=engine, registry=registry, queue=queue, refreshes=refreshes, live=live),
     )
     engine_gauges(metrics, engine)
     live_gauges(metrics, live)
@@ -75,9 +81,8 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     app.add_middleware(
         Guard, user=settings.backend.basic_auth_user, password=settings.backend.basic_auth_pass, known_hosts=known_hosts
     )
-    app.add_exception_handler(SamloopError, _sentence)
-    app.add_exception_handler(RequestValidationError, _sentence)
-    app.add_exception_handler(Exception, _sentence)
+    for kind in (SamloopError, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _answer_error)
     app.include_router(routes.router())
     app.include_router(
         _review_router(
@@ -85,13 +90,12 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
             engine=engine,
             registry=registry,
             connections=connections,
-            status=routes.status,
+            status=routes.projects.status,
             refreshes=refreshes,
         )
     )
-    app.state.routes = (
-        routes  # label-studio-ml's harness calls the same handlers (backend/server/label_studio_ml/flask_app.py)
-    )
+    # label-studio-ml's harness calls the same handlers (backend/server/label_studio_ml/flask_app.py).
+    app.state.routes = routes
     return app
 
 
@@ -118,7 +122,7 @@ def _review_router(  # noqa: PLR0913 - all but one by name
     engine: Engine,
     registry: Registry,
     connections: Connections,
-    status: Callable[[int], dict[str, Any]],
+    status: Callable[[int], ProjectStatus],
     refreshes: TrainingQueue,
 ) -> APIRouter:
     flags = Flags(registry.state_dir)
@@ -173,14 +177,6 @@ class _Sweeping:
                 log.exception("the queue cannot be swept", extra={"event": "queue.sweep_failed"})
 
 
-async def _sentence(request: Request, error: Exception) -> Response:
+async def _answer_error(request: Request, error: Exception) -> Response:
     """Every error as one sentence; a traceback goes to the log only."""
-    if isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        error = BadInput(f"{where}: {first['msg']}")
-    if not isinstance(error, SamloopError):
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error, extra={"event": "request.failed"})
-        error = SamloopError("something went wrong here: the server's log has the traceback")
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
-    return error_response(error, headers=headers)
+    return problem_response(problem_of(error, request=f"{request.method} {request.url.path}"))

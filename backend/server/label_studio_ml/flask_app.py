@@ -5,7 +5,6 @@ end in, so that both answer alike.
 """
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -18,7 +17,7 @@ from label_studio_ml import api
 from pydantic import ValidationError
 from redis import Redis
 
-from backend.errors import BadInput, SamloopError, Unavailable
+from backend.errors import BadInput, SamloopError
 from backend.http.guard import (
     MAX_BODY_BYTES,
     check_body_headers,
@@ -26,13 +25,15 @@ from backend.http.guard import (
     check_sender,
     credentials,
     read_json,
-    refusal,
 )
+from backend.http.problems import failure, invalid, problem_response
 from backend.ids import parse_label_studio_project
 from backend.labelstudio.webhook import parse_event
 from backend.server.app import create_app
-from backend.server.label_studio_ml.model import IS_1X, SamBackend
-from backend.server.routes import PredictBody, ProjectBody, Routes, SetupBody
+from backend.server.bodies import PredictBody, ProjectBody, SetupBody
+from backend.server.label_studio_ml.model import IS_1X, Json, SamBackend
+from backend.server.routes import Routes
+from backend.server.status import Predictions
 from backend.settings import Settings
 
 _START_S = 60.0
@@ -73,37 +74,35 @@ class RoutedService:
     """The `Service` of SamBackend over our own handlers; those that are coroutines run on `loop`."""
 
     def __init__(self, routes: Routes, *, loop: asyncio.AbstractEventLoop) -> None:
-        self._routes, self._loop = routes, loop
+        self._label_studio, self._projects, self._loop = routes.label_studio, routes.projects, loop
 
     def version(self, project: str | None) -> str:
         """What POST /setup tells; the base's where no project is told."""
         with _kept():
             if project is None:
-                return self._routes.versions()["versions"][0]
-            return self._routes.setup(SetupBody(project=project))["model_version"]
+                return self._label_studio.versions().versions[0]
+            return self._label_studio.setup(SetupBody(project=project)).model_version
 
-    def predict(self, body: dict[str, Any]) -> list[Any]:
+    def predict(self, body: Json) -> list[Any]:
         """What POST /predict answers."""
         with _kept():
-            results: list[Any] = self._waited(self._routes.predict(PredictBody.model_validate(body)))["results"]
-            return results
+            answer: Predictions = self._waited(self._label_studio.predict(PredictBody.model_validate(body)))
+            return answer.results
 
-    def webhook(self, body: dict[str, Any]) -> dict[str, Any]:
+    def webhook(self, body: Json) -> Json:
         """What POST /webhook answers."""
         with _kept():
-            answer: dict[str, Any] = json.loads(bytes(self._routes.webhook(body).body))
-            return answer
+            return self._label_studio.webhook(body).model_dump()
 
     def versions(self, project: str) -> list[str]:
         """What POST /versions lists."""
         with _kept():
-            versions: list[str] = self._routes.project_versions(ProjectBody(project=project))["versions"]
-            return versions
+            return self._label_studio.project_versions(ProjectBody(project=project)).versions
 
     def is_training(self, project: str) -> bool:
         """Whether GET /projects/{id}/status says so."""
         with _kept():
-            return bool(self._routes.status(parse_label_studio_project(project))["phase"] == "training")
+            return self._projects.status(parse_label_studio_project(project)).phase == "training"
 
     def _waited(self, answer: Any) -> Any:  # noqa: ANN401 - what a handler gives, or a coroutine that will
         """Which of our handlers are coroutines is for our server's sake, and may change."""
@@ -118,7 +117,7 @@ def _kept() -> Iterator[None]:
     try:
         yield
     except ValidationError as fault:
-        flask.g.samloop_fault = _sentence(fault)
+        flask.g.samloop_fault = invalid(fault, within=("body",))
         raise flask.g.samloop_fault from fault
     except SamloopError as fault:
         flask.g.samloop_fault = fault
@@ -154,29 +153,22 @@ def _check(path: str, body: object, routes: Routes) -> None:
             if told.project is not None:
                 parse_label_studio_project(told.project)
             if isinstance(told, SetupBody):
-                routes.setup(told)
+                routes.label_studio.setup(told)
     except ValidationError as fault:
-        raise _sentence(fault) from fault
-
-
-def _sentence(fault: ValidationError) -> BadInput:
-    first = fault.errors()[0]
-    return BadInput(f"{'.'.join(['body', *map(str, first['loc'])])}: {first['msg']}")
+        raise invalid(fault, within=("body",)) from fault
 
 
 def _told_plainly(response: flask.Response) -> flask.Response:
     """One sentence for every failure; the harness's answer holds the traceback, which belongs into the log alone."""
     fault: SamloopError | None = flask.g.pop("samloop_fault", None)
     if fault is None and response.status_code >= 500:
-        fault = SamloopError("something went wrong here: the server's log has the traceback")
+        fault = failure()
     return response if fault is None else _response(fault)
 
 
 def _response(fault: SamloopError) -> flask.Response:
-    ours = refusal(fault)
+    ours = problem_response(fault)
     headers = {name: value for name, value in ours.headers.items() if name != "connection"}  # is the WSGI server's
-    if isinstance(fault, Unavailable):
-        headers["Retry-After"] = str(fault.retry_after_s)
     return flask.Response(bytes(ours.body), status=ours.status_code, headers=headers)
 
 

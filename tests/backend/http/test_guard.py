@@ -17,7 +17,8 @@ from starlette.testclient import TestClient
 
 from backend.errors import BadInput, SamloopError
 from backend.http import guard
-from backend.http.guard import Guard, StrictRoute, error_response, parse_json
+from backend.http.guard import Guard, StrictRoute, parse_json
+from backend.http.problems import problem_response
 
 
 def _client(*, user: str | None = None, password: str | None = None) -> TestClient:
@@ -25,7 +26,7 @@ def _client(*, user: str | None = None, password: str | None = None) -> TestClie
     app.add_middleware(Guard, user=user, password=password, known_hosts=("backend.example",))
 
     async def sentence(_: object, error: SamloopError) -> object:
-        return error_response(error)
+        return problem_response(error)
 
     app.add_exception_handler(SamloopError, sentence)
     router = APIRouter(route_class=StrictRoute)

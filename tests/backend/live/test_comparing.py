@@ -59,8 +59,8 @@ def test_an_accepted_mask_that_is_saved_again_under_its_prompts_type_is_untouche
         "value": {**given["value"], "keypointlabels": ["Coin"]},
     }
     for results in ([given, again], [again, given]):
-        (found,), unknown = compare(annotation(*results), shown(given), max_pixels=MOST)
-        assert (found.untouched, unknown) == (True, 0)
+        comparison = compare(annotation(*results), shown(given), max_pixels=MOST)
+        assert ([mask.untouched for mask in comparison.masks], comparison.unknown) == ([True], 0)
 
 
 @drawn(dx=st.integers(0, 30), side=st.integers(1, 25))

@@ -1,0 +1,88 @@
+"""What requests carry in their bodies."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_TASKS = 10_000
+LabelStudioJson = dict[str, Any]  # tasks, contexts and events: backend.labelstudio reads them
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class SetupBody(_Body):
+    """What Label Studio sends when a backend is connected, looked at or changed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"project": "7.1795418479", "schema": "<View>...</View>"}]},
+    )
+
+    project: str | int
+    label_schema: str | None = Field(default=None, alias="schema")
+    hostname: str | None = None
+    access_token: str | None = None
+
+
+class PredictParams(_Body):
+    """`context` holds the prompts of an interactive request; it is null in a batch.
+
+    `why`: say in each empty answer of a batch why nothing was looked for (samloop's own refresh asks for it).
+    """
+
+    context: LabelStudioJson | None = None
+    why: bool = False
+
+
+class PredictBody(_Body):
+    """Tasks of one project; interactive requests bring one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "tasks": [{"id": 12, "data": {"image": "/data/upload/7/coins.png"}}],
+                    "project": "7.1795418479",
+                    "label_config": (
+                        '<View><Image name="image" value="$image"/><BrushLabels name="brush" toName="image">'
+                        '<Label value="Coin"/></BrushLabels><KeyPointLabels name="kp" toName="image" smart="true">'
+                        '<Label value="Coin"/></KeyPointLabels></View>'
+                    ),
+                    "params": {
+                        "context": {
+                            "result": [
+                                {
+                                    "type": "keypointlabels",
+                                    "from_name": "kp",
+                                    "to_name": "image",
+                                    "value": {"x": 41.5, "y": 63.0, "width": 0.3, "keypointlabels": ["Coin"]},
+                                }
+                            ]
+                        }
+                    },
+                }
+            ]
+        },
+    )
+
+    tasks: list[LabelStudioJson] = Field(max_length=MAX_TASKS)
+    project: str | int | None = None
+    label_config: str | None = None
+    params: PredictParams | None = None
+
+
+class ProjectBody(_Body):
+    """A request about one project."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"project": "7"}]})
+
+    project: str | int
+
+
+class JobBody(_Body):
+    """A request about one job."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"job": "train-7-3"}]})
+
+    job: str = Field(max_length=200)

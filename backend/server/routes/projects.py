@@ -1,0 +1,96 @@
+"""HTTP only: what people watch and steer a project by."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from backend.http.path_ids import ProjectId
+from backend.live.evaluation import LiveEvaluation
+from backend.registry.protocol import Registry
+from backend.server.events import status_events
+from backend.server.status import Cancelled, ProjectStatus, Queued, RefreshStatus, Served, Waiting
+from backend.serving.engine import Engine
+from backend.work.progress import progress_line
+from backend.work.queue import TrainingQueue
+
+
+class ProjectRoutes:
+    """The handlers over what they need."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        registry: Registry,
+        queue: TrainingQueue,
+        refreshes: TrainingQueue,
+        live: LiveEvaluation,
+    ) -> None:
+        self._engine, self._registry, self._live = engine, registry, live
+        self._queue, self._refreshes = queue, refreshes
+
+    def status(self, project_id: ProjectId) -> ProjectStatus:
+        """What serves, what trains, how far it is, and what the last verdict was."""
+        training, loaded = self._queue.status(project_id), self._engine.loaded
+        return ProjectStatus(
+            project=project_id,
+            served=self._served(project_id),
+            phase=training.phase,
+            job=training.job_id,
+            progress=dict(training.progress),
+            said=progress_line(training.progress),
+            verdict=dict(training.verdict) if training.verdict else None,
+            queue=Waiting(queued=training.queued),
+            error=training.error,
+            refresh=self._refresh_status(project_id),
+            refused=dict(loaded.slot.refused_in(project_id)) if loaded else {},
+            live=self._live.figures(project_id),
+        )
+
+    async def events(self, project_id: ProjectId, request: Request) -> StreamingResponse:
+        """The status as server-sent events: one whenever it changes, a comment every 15 s to keep the line open.
+
+        While the queue or the registry is away there are none.
+        """
+        return StreamingResponse(
+            status_events(lambda: self.status(project_id), has_left=request.is_disconnected),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    def refresh(self, project_id: ProjectId) -> Queued:
+        """Pre-annotate the project's untouched tasks with what is served; how far it is, `status` tells."""
+        return Queued(job=self._refreshes.request(project_id))
+
+    def cancel_refresh(self, project_id: ProjectId) -> Cancelled:
+        """End the refresh that runs, after its batch, and all that wait."""
+        return Cancelled(status="cancelling" if self._refreshes.cancel(project_id) else "none")
+
+    def add_to(self, router: APIRouter) -> None:
+        """Every path on its handler."""
+        router.get("/projects/{project_id}/status")(self.status)
+        router.get(
+            "/projects/{project_id}/events",
+            response_class=StreamingResponse,
+            responses={200: {"model": ProjectStatus, "description": "`event: status`, its data as GET .../status"}},
+        )(self.events)
+        router.post("/projects/{project_id}/refresh", status_code=201)(self.refresh)
+        router.delete("/projects/{project_id}/refresh")(self.cancel_refresh)
+
+    def _served(self, project_id: int) -> Served:
+        champion = self._registry.champion(project_id)
+        return Served(
+            version=self._engine.version(project_id),
+            number=champion.number if champion else 0,
+            since=champion.at if champion else None,
+        )
+
+    def _refresh_status(self, project_id: int) -> RefreshStatus:
+        refresh = self._refreshes.status(project_id)
+        return RefreshStatus(
+            phase=refresh.phase,
+            job=refresh.job_id,
+            progress=dict(refresh.progress),
+            last=dict(refresh.verdict) if refresh.verdict else None,
+            queued=refresh.queued,
+            error=refresh.error,
+        )

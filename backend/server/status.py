@@ -1,0 +1,191 @@
+"""What requests are answered with, as /docs shows it."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from backend.live.figures import VersionFigures
+
+
+def _example(**values: JsonValue) -> ConfigDict:
+    """A frozen answer, with an example for /docs."""
+    return ConfigDict(frozen=True, protected_namespaces=(), json_schema_extra={"examples": [values]})
+
+
+class Health(BaseModel):
+    """Whether the server is up, and how far its model is."""
+
+    model_config = _example(status="UP", model_class="samloop", model="ready", error=None, refused={})
+
+    status: Literal["UP"] = "UP"
+    model_class: Literal["samloop"] = "samloop"
+    model: Literal["loading", "ready", "failed"]
+    error: str | None = Field(description="why the model could not be loaded")
+    refused: dict[str, str] = Field(description="checkpoints that are not served, by version, and why")
+
+
+class Setup(BaseModel):
+    """The version that predictions carry now."""
+
+    model_config = _example(model_version="mobile-sam-p7-v3-1a2b3c")
+
+    model_version: str
+
+
+class Predictions(BaseModel):
+    """One prediction a task, in the order of the tasks; `[]` for a task whose turn did not come."""
+
+    model_config = _example(
+        results=[
+            {
+                "result": [
+                    {
+                        "id": "mYx0Dz1pQa",
+                        "type": "brushlabels",
+                        "from_name": "brush",
+                        "to_name": "image",
+                        "original_width": 640,
+                        "original_height": 480,
+                        "value": {"format": "rle", "rle": [0, 1, 2], "brushlabels": ["Coin"]},
+                        "score": 0.93,
+                        "meta": {"model_version": "mobile-sam-p7-v3-1a2b3c"},
+                    }
+                ],
+                "score": 0.93,
+                "model_version": "mobile-sam-p7-v3-1a2b3c",
+            }
+        ]
+    )
+
+    results: list[Any]  # Label Studio's predictions: a mask's run lengths are not looked at number by number again
+
+
+class Queued(BaseModel):
+    """A job was put on the queue, or stands there already; Redis has acknowledged it."""
+
+    model_config = _example(status="queued", job="train-7-3")
+
+    status: Literal["queued"] = "queued"
+    job: str
+
+
+class Heard(BaseModel):
+    """An event that trains nothing: `noted` if it changes annotations, which are compared with our masks later."""
+
+    model_config = _example(status="noted", action="ANNOTATION_CREATED")
+
+    status: Literal["noted", "ignored"]
+    action: str
+
+
+class Cancelled(BaseModel):
+    """Whether there was anything to end."""
+
+    model_config = _example(status="cancelling")
+
+    status: Literal["cancelling", "none"]
+
+
+class Versions(BaseModel):
+    """Every version of every project; the base first."""
+
+    model_config = _example(versions=["mobile-sam-base-0f1e2d", "mobile-sam-p7-v3-1a2b3c"])
+
+    versions: list[str]
+
+
+class ProjectVersions(Versions):
+    """One project's versions, the base first, and the version that is served."""
+
+    model_config = _example(
+        versions=["mobile-sam-base-0f1e2d", "mobile-sam-p7-v3-1a2b3c"], served="mobile-sam-p7-v3-1a2b3c"
+    )
+
+    served: str
+
+
+class JobStatus(BaseModel):
+    """What is known of one job. Times are ISO 8601 in UTC; `result` is set after its end, `error` if it failed."""
+
+    model_config = _example(
+        job="train-7-3",
+        project=7,
+        job_status="started",
+        created_at="2026-01-05T09:30:00+00:00",
+        started_at="2026-01-05T09:30:02+00:00",
+        ended_at=None,
+        progress={"phase": "training", "epoch": 4, "epochs": 30},
+        result=None,
+        error=None,
+    )
+
+    job: str
+    project: int
+    job_status: str | None
+    created_at: str | None
+    started_at: str | None
+    ended_at: str | None
+    progress: dict[str, JsonValue]
+    result: JsonValue
+    error: str | None
+
+
+class Served(BaseModel):
+    """The version that answers now; `number` counts the registry's decisions, `since` is ISO 8601 in UTC."""
+
+    version: str
+    number: int
+    since: str | None
+
+
+class Waiting(BaseModel):
+    """Jobs of the project that wait."""
+
+    queued: int
+
+
+class RefreshStatus(BaseModel):
+    """How far the project's fresh pre-annotations are; `last`: what came of the refresh before."""
+
+    phase: Literal["idle", "queued", "training", "refreshing", "failed"]
+    job: str | None
+    progress: dict[str, JsonValue]
+    last: dict[str, JsonValue] | None
+    queued: int
+    error: str | None
+
+
+class ProjectStatus(BaseModel):
+    """What serves, what trains, how far it is, and what the last verdict was.
+
+    `said` tells the progress in words; `live`, by version, how good masks were in people's hands; `refused` names
+    checkpoints of the project that are not served, and why.
+    """
+
+    model_config = _example(
+        project=7,
+        served={"version": "mobile-sam-p7-v3-1a2b3c", "number": 3, "since": "2026-01-05T09:40:12+00:00"},
+        phase="training",
+        job="train-7-4",
+        progress={"phase": "training", "epoch": 4, "epochs": 30},
+        said="training: epoch 4 of 30",
+        verdict={"promote": True, "version": "mobile-sam-p7-v3-1a2b3c", "reasons": ["better with boxes"]},
+        queue={"queued": 0},
+        error=None,
+        refresh={"phase": "idle", "job": None, "progress": {}, "last": None, "queued": 0, "error": None},
+        refused={},
+        live={},
+    )
+
+    project: int
+    served: Served
+    phase: Literal["idle", "queued", "training", "refreshing", "failed"]
+    job: str | None
+    progress: dict[str, JsonValue]
+    said: str
+    verdict: dict[str, JsonValue] | None
+    queue: Waiting
+    error: str | None
+    refresh: RefreshStatus
+    refused: dict[str, str]
+    live: dict[str, VersionFigures]
