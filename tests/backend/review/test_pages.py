@@ -394,9 +394,7 @@ def test_a_body_that_is_no_form_is_refused(client: TestClient, here: str) -> Non
 
 
 def test_with_credentials_nobody_sees_a_page_without_them(made: Reviewed, redis: Redis, here: str) -> None:
-    settings = replace(
-        made.settings, basic_auth_user="ada", basic_auth_pass="secret", model_dir=made.settings.registry.model_dir
-    )
+    settings = made.settings.changed(basic_auth_user="ada", basic_auth_pass="secret")
     client = TestClient(create_app(settings, connection=redis), base_url="http://127.0.0.1:9090")
     assert client.get(here).status_code == 401
     assert client.get("/review/static/review.js").status_code == 401
