@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from backend.settings.bounds import (
     ANNOTATORS,
@@ -170,6 +169,6 @@ class TrainConfig:
             ground_truth_weight=self.ground_truth_weight,
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Every value, as the manifest keeps it."""
         return {**asdict(self), "losses": dict(self.losses)}

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from backend.errors import BadCheckpoint, ChampionMoved, NotFound
 from backend.images.source import ImageSource
@@ -34,7 +33,7 @@ class Outcome:
 
     version: str | None
     promoted: bool
-    verdict: Mapping[str, Any]
+    verdict: Mapping[str, object]
     reason: str
 
 

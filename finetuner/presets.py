@@ -1,8 +1,8 @@
 """How large a training's steps are, by what its device can hold: SAMLOOP_PRESET, and what a preset takes.
 
-On a processor one image and six objects a step: more would be fewer steps in the same time. On GPUs steps are as large
-as keeps them busy. What a GPU needs is computed here from sizes of parameters and activations, not measured; the
-manifest of every checkpoint states what its training took (`metrics.memory_mib`).
+On a processor a step has one image and six objects: more would be fewer steps in the same time. On GPUs steps are as
+large as keeps them busy; tests/finetuner/test_presets.py computes from sizes of parameters and activations that they
+fit. The manifest of every checkpoint states what its training took (`metrics.memory_mib`).
 """
 
 import resource
@@ -15,14 +15,6 @@ from backend.errors import SettingsError
 from backend.sam.loading import resolved_device
 from backend.settings import Settings
 from finetuner.config import LOSS_MIXES, TrainConfig
-
-# What autograd keeps of one prompt in the decoder, losses included (measured: tests/finetuner/test_presets.py).
-DECODE_MIB = {"bfloat16": 33.0, "float32": 63.0}
-_BACK = 1.5  # gradients on the way back, beside what is kept
-_DECODER = 4_058_340  # parameters; in float32 the base's, and seven of those that are trained
-_CELLS = 64 * 64
-_BLOCK = 16  # maps of a block's width that autograd keeps of it: norms, qkv, attention, both sides of the MLP's GELU
-_OWN_MIB = 600.0  # CUDA's context and libraries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,21 +32,6 @@ class Preset:
     recompute: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Encoder:
-    """A vision transformer's parameters, and its blocks' count, width and heads; four blocks look at all cells."""
-
-    parameters: int
-    depth: int
-    width: int
-    heads: int
-
-
-ENCODERS = {
-    "sam-vit-base": Encoder(89_670_912, 12, 768, 12),
-    "sam-vit-large": Encoder(308_278_272, 24, 1024, 16),
-    "sam-vit-huge": Encoder(637_026_048, 32, 1280, 16),
-}
 PRESETS = {
     each.name: each
     for each in (
@@ -122,37 +99,9 @@ def with_preset(config: TrainConfig, settings: Settings) -> TrainConfig:
     )
 
 
-def computed_mib(preset: Preset, *, encoder: Encoder, adapts: bool, precision: str = "bfloat16") -> float:
-    """What a training needs of a GPU: weights, their gradients and averages, activations. Computed, not measured.
-
-    `adapts`: an adapter in the encoder is trained too (its own few parameters are not counted).
-    """
-    wide = 2 if precision == "bfloat16" else 4
-    images = -(-preset.images_per_step // preset.accumulate)
-    weights = encoder.parameters * wide + 8 * _DECODER * 4
-    decodes = images * preset.objects_per_step * DECODE_MIB[precision] * _BACK
-    kept = images * _encoder_bytes(encoder, wide=wide, recompute=preset.recompute is not False) if adapts else 0
-    once = _block_bytes(encoder, wide=wide, is_global=True)  # an image's way forward, or the block run again on its way
-    return _OWN_MIB + decodes + (weights + kept + once) / 2**20
-
-
 def peak_mib() -> int:
     """The most memory that this process has had: of the GPU where it used one, else of the machine."""
     if torch.cuda.is_available() and (most := torch.cuda.max_memory_reserved()):
         return int(most >> 20)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(most >> 20 if sys.platform == "darwin" else most >> 10)
-
-
-def _encoder_bytes(encoder: Encoder, *, wide: int, recompute: bool) -> int:
-    """What autograd keeps of one image on its way through the encoder."""
-    if recompute:
-        return encoder.depth * _CELLS * encoder.width * wide
-    local, everywhere = (_block_bytes(encoder, wide=wide, is_global=is_global) for is_global in (False, True))
-    return (encoder.depth - 4) * local + 4 * everywhere
-
-
-def _block_bytes(encoder: Encoder, *, wide: int, is_global: bool) -> int:
-    """One block: its maps, and where all cells attend to all, the positions that are added to their scores, twice."""
-    scores = 2 * encoder.heads * _CELLS * _CELLS if is_global else 0
-    return wide * (_BLOCK * _CELLS * encoder.width + scores)

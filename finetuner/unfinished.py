@@ -136,7 +136,7 @@ class Unfinished:
         return self._folder / f"training-{number}.state"
 
 
-def run_key(facts: Mapping[str, Any]) -> str:
+def run_key(facts: Mapping[str, object]) -> str:
     """SHA-256 of these facts, which are JSON."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from finetuner.data.exclusions import Exclusions
 
@@ -14,10 +13,12 @@ class Annotation:
     annotation_id: object
     annotator: str
     is_ground_truth: bool = False
-    regions: tuple[Any, ...] = field(repr=False)
+    regions: tuple[object, ...] = field(repr=False)
 
 
-def counting_annotations(task: Mapping[str, Any], *, annotators: str, exclusions: Exclusions) -> tuple[Annotation, ...]:
+def counting_annotations(
+    task: Mapping[str, object], *, annotators: str, exclusions: Exclusions
+) -> tuple[Annotation, ...]:
     """The annotations of the task that are learnt from, the latest one first; none: there is nothing.
 
     `annotators` is one of backend.settings.bounds.ANNOTATORS. "latest": the one that was changed last; where the
@@ -28,7 +29,7 @@ def counting_annotations(task: Mapping[str, Any], *, annotators: str, exclusions
     # ISO 8601 in UTC sorts as text; ids settle what an import has written in one instant.
     submitted.sort(key=lambda each: (str(each.get("updated_at") or ""), str(each.get("id")).zfill(20)), reverse=True)
     submitted.sort(key=lambda each: not _is_ground_truth(each))
-    counting: dict[str, Mapping[str, Any]] = {}
+    counting: dict[str, Mapping[str, object]] = {}
     for each in submitted:
         who = "" if annotators == "latest" else _annotator(each)
         if (better := counting.setdefault(who, each)) is not each:
@@ -42,7 +43,7 @@ def counting_annotations(task: Mapping[str, Any], *, annotators: str, exclusions
     return tuple(each for each in found if each.regions)
 
 
-def _submitted(task: Mapping[str, Any], *, exclusions: Exclusions) -> Iterator[Mapping[str, Any]]:
+def _submitted(task: Mapping[str, object], *, exclusions: Exclusions) -> Iterator[Mapping[str, object]]:
     given = task.get("annotations")
     annotations = [each for each in given if isinstance(each, Mapping)] if isinstance(given, Sequence) else []
     if not annotations:
@@ -54,7 +55,7 @@ def _submitted(task: Mapping[str, Any], *, exclusions: Exclusions) -> Iterator[M
             yield each
 
 
-def _reason(left_out: Mapping[str, Any], better: Mapping[str, Any], *, annotators: str) -> str:
+def _reason(left_out: Mapping[str, object], better: Mapping[str, object], *, annotators: str) -> str:
     if _is_ground_truth(better) and not _is_ground_truth(left_out):
         return "a ground-truth annotation of the same task counts"
     if annotators == "majority":
@@ -62,7 +63,7 @@ def _reason(left_out: Mapping[str, Any], better: Mapping[str, Any], *, annotator
     return "a later annotation of the same task counts"
 
 
-def _annotation(given: Mapping[str, Any]) -> Annotation:
+def _annotation(given: Mapping[str, object]) -> Annotation:
     result = given.get("result")
     return Annotation(
         annotation_id=given.get("id"),
@@ -72,11 +73,11 @@ def _annotation(given: Mapping[str, Any]) -> Annotation:
     )
 
 
-def _is_ground_truth(given: Mapping[str, Any]) -> bool:
+def _is_ground_truth(given: Mapping[str, object]) -> bool:
     return given.get("ground_truth") is True
 
 
-def _annotator(given: Mapping[str, Any]) -> str:
+def _annotator(given: Mapping[str, object]) -> str:
     """Label Studio's user id, which some exports wrap in an object; without one, the annotation stands for itself."""
     told = given.get("completed_by")
     if isinstance(told, Mapping):

@@ -2,29 +2,47 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
 _EXAMPLES = 5
+_IN_A_SENTENCE = 3
+
+Place = Mapping[str, int | str]
+"""The ids of a task, an annotation and a region, as far as they are known, and what else tells of the place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusion:
+    """One reason, how often it applied, and the first few places where it did."""
+
+    reason: str
+    count: int
+    examples: tuple[Place, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """`{"reason", "count", "examples"}`."""
+        return {"reason": self.reason, "count": self.count, "examples": [dict(place) for place in self.examples]}
 
 
 class Exclusions:
-    """What was left out: a count for each reason, and the first few places, for the manifest."""
+    """What was left out: a count for every reason, and the first few places, for the manifest."""
 
     def __init__(self) -> None:
-        self._places: dict[str, list[dict[str, Any]]] = {}
+        self._places: dict[str, list[Place]] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, reason: str, *, count: int = 1, **place: object) -> None:
         """Leave something out, `count` of them.
 
-        `place`: the ids of `task`, `annotation`, `region`, and what else tells of this one.
+        `place`: the ids of `task`, `annotation`, `region`, and what else tells of this one; values that are neither
+        numbers nor texts are dropped.
         """
         known = {key: value for key, value in place.items() if isinstance(value, int | str)}
         self._counts[reason] = self._counts.get(reason, 0) + count
-        if len(kept := self._places.setdefault(reason, [])) < _EXAMPLES:
-            kept.append(known)
+        if len(examples := self._places.setdefault(reason, [])) < _EXAMPLES:
+            examples.append(known)
         where = ", ".join(str(value) if name == "why" else f"{name} {value}" for name, value in known.items())
         log.info(
             "left out: %s (%s)",
@@ -36,16 +54,22 @@ class Exclusions:
     def __len__(self) -> int:
         return sum(self._counts.values())
 
-    def to_json(self) -> tuple[Mapping[str, Any], ...]:
-        """`{"reason", "count", "examples"}`, the most frequent first."""
-        ordered = sorted(self._counts.items(), key=lambda each: (-each[1], each[0]))
-        return tuple({"reason": reason, "count": count, "examples": self._places[reason]} for reason, count in ordered)
+    def by_reason(self) -> tuple[Exclusion, ...]:
+        """The reasons, the most frequent first, equally frequent ones in the order of the alphabet."""
+        ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
+        return tuple(
+            Exclusion(reason=reason, count=count, examples=tuple(self._places[reason])) for reason, count in ordered
+        )
+
+    def to_json(self) -> tuple[Mapping[str, object], ...]:
+        """The reasons as JSON, in the order of `by_reason`."""
+        return tuple(exclusion.to_json() for exclusion in self.by_reason())
 
     def sentence(self) -> str:
-        """The three most frequent reasons, for a person, and what the first place of each tells."""
+        """The three most frequent reasons, for a person, and what is told of the first place of each reason."""
         shown = [
-            f"{each['count']} x {each['reason']}"
-            + "".join(f" ({told['why']})" for told in each["examples"][:1] if "why" in told)
-            for each in self.to_json()[:3]
+            f"{exclusion.count} x {exclusion.reason}"
+            + "".join(f" ({place['why']})" for place in exclusion.examples[:1] if "why" in place)
+            for exclusion in self.by_reason()[:_IN_A_SENTENCE]
         ]
         return "; ".join(shown) if shown else "nothing was left out"

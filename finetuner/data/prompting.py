@@ -1,6 +1,7 @@
 """Prompts as people give them: boxes a little off, points anywhere inside, and clicks where the mask is wrong.
 
-All in pixels of the upright image. Training draws with a generator; evaluation's prompts are fixed by the mask.
+Frame: pixels of the upright image; the middle of the pixel in row r and column c is at x = c + 0.5, y = r + 0.5. What
+lies on the decoder's grid says so. Training draws with a generator; the mask alone decides evaluation's prompts.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,17 @@ _THINNED_PX = 256  # distances are only weights while training: a large object i
 def first_prompts(
     objects: Sequence[LabelledMask], *, config: TrainConfig, frame: Frame, rng: np.random.Generator
 ) -> tuple[Prompt, ...]:
-    """One prompt an object: `box_share` of them a jittered box, the others one point, evenly over the objects."""
+    """Draw one prompt an object: a box or a point, as SAM's training does (Kirillov et al. 2023, appendix A).
+
+    Args:
+        objects: of one image.
+        config: `box_share` of the prompts are boxes, on average; the objects that get one are drawn evenly.
+        frame: how the base lays images out: the jitter is bounded in px of its canvas.
+        rng: what is drawn comes from it.
+
+    Returns:
+        Prompts in the order of the objects, in px of the image.
+    """
     boxes = int(np.floor(config.box_share * len(objects) + rng.random()))
     is_box = rng.permutation(np.arange(len(objects)) < boxes)
     return tuple(
@@ -39,8 +50,17 @@ def mask_prompts(
 ) -> tuple[tuple[Prompt, ...], Float32[np.ndarray, "n g g"]]:
     """A mask to refine, as serving gives it: a jittered box, clicks where the mask is wrong, and the mask's logits.
 
-    The masks are the truth smoothed, shifted by up to 2 % of the object's box and cut at another level, on the
-    whole of the decoder's grid: what the image does not reach is background.
+    The masks are the truth smoothed, shifted by up to 2 % of the object's box plus a cell, and cut at another level.
+
+    Args:
+        objects: of one image.
+        config: bounds of the box's jitter.
+        frame: whose grid the masks are on.
+        rng: what is drawn comes from it.
+
+    Returns:
+        Prompts in the order of the objects, in px of the image; and logits of -10 or 10 on the whole of the decoder's
+        grid, float32: what the image does not reach is background.
     """
     prompts, shown = [], np.full((len(objects), frame.grid, frame.grid), -_SURE, np.float32)
     for logits, item in zip(shown, objects, strict=True):
@@ -59,7 +79,20 @@ def mask_prompts(
 
 
 def jittered_box(item: LabelledMask, *, config: TrainConfig, frame: Frame, rng: np.random.Generator) -> Box:
-    """The object's box, each edge moved either way by at most 10 % of the side and 20 canvas px; within the image."""
+    """Move every edge of the object's box a little either way, evenly.
+
+    SAM's training moves edges by noise of 10 % of the side, at most 20 px (Kirillov et al. 2023, appendix A, "Training
+    algorithm"); here these are the bounds of an even draw.
+
+    Args:
+        item: the object.
+        config: `box_jitter`, a share of the side, and `box_jitter_max_px`, in px of the canvas.
+        frame: how large a px of the canvas is on this image.
+        rng: what is drawn comes from it.
+
+    Returns:
+        The box in px of the image, within it, with sides of at least 1 px.
+    """
     box = item.box
     width, height = box.x1_px - box.x0_px, box.y1_px - box.y0_px
     down, across = frame.image_px_per_canvas_px(item.height_px, item.width_px)
@@ -73,7 +106,17 @@ def jittered_box(item: LabelledMask, *, config: TrainConfig, frame: Frame, rng: 
 
 
 def inner_point(item: LabelledMask, *, prefers_centre: bool, rng: np.random.Generator) -> Click:
-    """A pixel's centre inside the object: uniform, or with probability as the square of the distance to the edge."""
+    """Draw a pixel's centre inside the object.
+
+    Args:
+        item: the object.
+        prefers_centre: draw with probability as the square of the distance to the edge, since people click in the
+            middle; else evenly, as SAM's training does (Kirillov et al. 2023, appendix A).
+        rng: what is drawn comes from it.
+
+    Returns:
+        A positive click, in px of the image. Of an object of more than 256 px every k-th pixel alone is drawn from.
+    """
     crop = item.crop
     step = max(1, -(-max(crop.shape) // _THINNED_PX))
     inside = crop[::step, ::step]
@@ -86,7 +129,11 @@ def inner_point(item: LabelledMask, *, prefers_centre: bool, rng: np.random.Gene
 
 
 def background_click(item: LabelledMask, *, rng: np.random.Generator) -> Click | None:
-    """A negative click outside the object, within its box widened by half its side; None where none was found."""
+    """Draw a negative click outside the object, within its box widened by half its side and within the image.
+
+    Returns:
+        The click in px of the image; None where eight draws met the object.
+    """
     (height, width), bounds = item.crop_shape, item.bounds
     y0, x0 = max(0, bounds.y0_px - height // 2 - 1), max(0, bounds.x0_px - width // 2 - 1)
     y1 = min(item.height_px, bounds.y1_px + height // 2 + 1)
@@ -99,7 +146,10 @@ def background_click(item: LabelledMask, *, rng: np.random.Generator) -> Click |
 
 
 def farthest_point(mask: Bool[np.ndarray, "h w"]) -> Click:
-    """The pixel's centre farthest from the mask's edge (the image's border is an edge); the first of equals.
+    """Find the pixel's centre farthest from the mask's edge: the click of benchmarks (Sofiiuk et al. 2021).
+
+    Returns:
+        A positive click in px of the array, whose border counts as an edge; of equals the first one row by row.
 
     Raises:
         ValueError: the mask is empty.
@@ -111,15 +161,23 @@ def farthest_point(mask: Bool[np.ndarray, "h w"]) -> Click:
 
 
 def farthest_inner_point(item: LabelledMask) -> Click:
-    """`farthest_point` of the object, found within its box."""
+    """Find `farthest_point` of the object, in px of its image."""
     click = farthest_point(item.crop)
     return Click(click.x_px + item.bounds.x0_px, click.y_px + item.bounds.y0_px)
 
 
 def corrective_click(predicted: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> Click | None:
-    """The click that a careful annotator would make next: the middle of the deepest wrong region; None if all is right.
+    """Make the click that a careful annotator would make next: at the deepest point of what is wrong.
 
-    Positive where something is missing, negative where there is too much (RITM, Sofiiuk et al. 2021).
+    RITM's clicks for evaluation (Sofiiuk et al. 2021): the farthest point from the edge of the larger error.
+
+    Args:
+        predicted: the mask so far.
+        truth: the object, of the same shape.
+
+    Returns:
+        The click in px of the masks: positive where something is missing, negative where there is too much; None where
+        nothing is wrong.
     """
     missing, excess = find_deepest_pixel(truth & ~predicted), find_deepest_pixel(predicted & ~truth)
     if missing is not None and (excess is None or missing.depth_px >= excess.depth_px):
@@ -137,10 +195,23 @@ def corrected(  # noqa: PLR0913 - all by name
     width_px: int,
     rng: np.random.Generator,
 ) -> Prompt:
-    """The prompt with one positive click more where something is missing, one negative where there is too much.
+    """Add a positive click where something is missing and a negative one where there is too much, drawn evenly.
 
-    The masks have one value for each cell of the decoder's grid that the image of this size reaches
-    (`Frame.grid_reached`).
+    SAM's training draws one click from the whole error (Kirillov et al. 2023, appendix A); one on either side teaches
+    both signs in one round.
+
+    Args:
+        prompt: what was asked so far.
+        predicted: its answer, a value for every cell of the decoder's grid that the image reaches
+            (`Frame.grid_reached`).
+        truth: the object on the same cells.
+        frame: whose grid that is.
+        height_px: of the image.
+        width_px: of the image.
+        rng: what is drawn comes from it.
+
+    Returns:
+        The prompt with up to two clicks more, on the middles of cells, in px of the image.
     """
     clicks = list(prompt.clicks)
     for wrong, is_foreground in ((truth & ~predicted, True), (predicted & ~truth, False)):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from backend.registry.figures import Differences, Interval
 
@@ -25,7 +24,7 @@ class Verdict:
         """All reasons in one line."""
         return "; ".join(self.reasons)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """`{"promote", "reasons"}`."""
         return {"promote": self.promote, "reasons": list(self.reasons)}
 

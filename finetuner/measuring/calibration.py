@@ -39,7 +39,7 @@ def believability(score: Values, true_iou: Values) -> Believability:
 
     Returns:
         `ece` is the expected calibration error: the mean distance of a bin's mean score from its mean IoU, weighted by
-        the bin's count, in [0, 1] (Guo et al. 2017, equation 5; ten bins of equal width; scores are clamped to [0, 1]).
+        the bin's count, in [0, 1] (Guo et al. 2017; ten bins of equal width; scores are clamped to [0, 1]).
         `correlation` and `rank_correlation` are Pearson's and Spearman's, None where one side is constant. `bins` holds
         the bins that are not empty.
     """

@@ -4,7 +4,6 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from backend.registry.metrics import DataMetrics, LabelMetrics, LeftOut
 from finetuner.data.exclusions import Exclusions
@@ -32,14 +31,14 @@ class LabelCount:
 class DataReport:
     """All usable images and objects. `labels`: the most frequent first; `all_labels` is their sum.
 
-    `left_out`: `{"reason", "count", "examples"}`, the most frequent first, as Exclusions has them.
+    `left_out`: the most frequent reasons first.
     """
 
     images: int
     ground_truth_images: int
     labels: tuple[LabelCount, ...]
     all_labels: LabelCount
-    left_out: tuple[Mapping[str, Any], ...]
+    left_out: tuple[LeftOut, ...]
 
     @classmethod
     def of(cls, samples: Sequence[Sample], exclusions: Exclusions) -> "DataReport":
@@ -51,7 +50,9 @@ class DataReport:
             ground_truth_images=len({each.image_sha256 for each in samples if each.is_ground_truth}),
             labels=tuple(sorted(counts, key=lambda each: (-each.objects, each.label))),
             all_labels=_count(samples, *labels, name=_ALL),
-            left_out=exclusions.to_json(),
+            left_out=tuple(
+                LeftOut(reason=exclusion.reason, count=exclusion.count) for exclusion in exclusions.by_reason()
+            ),
         )
 
     def figures(self) -> dict[str, int]:
@@ -61,7 +62,7 @@ class DataReport:
             "objects": self.all_labels.objects,
             "labels": len(self.labels),
             **self.all_labels.sizes,
-            "left_out": sum(int(each["count"]) for each in self.left_out),
+            "left_out": sum(left_out.count for left_out in self.left_out),
         }
 
     def metrics(self) -> DataMetrics:
@@ -77,7 +78,7 @@ class DataReport:
                 )
                 for count in self.labels
             },
-            left_out=tuple(LeftOut(reason=reason["reason"], count=reason["count"]) for reason in self.left_out),
+            left_out=self.left_out,
         )
 
     def table(self) -> str:
@@ -94,10 +95,10 @@ class DataReport:
             lines.insert(-1, f"... and {more} more labels")
         if self.ground_truth_images:
             lines.append(f"ground truth on {self.ground_truth_images} of {self.images} images")
-        counts = [str(each["count"]) for each in self.left_out]
+        counts = [str(left_out.count) for left_out in self.left_out]
         lines += [
-            f"left out  {count.rjust(max(map(len, counts)))} x {each['reason']}"
-            for count, each in zip(counts, self.left_out, strict=True)
+            f"left out  {count.rjust(max(map(len, counts)))} x {left_out.reason}"
+            for count, left_out in zip(counts, self.left_out, strict=True)
         ]
         return "\n".join(lines if self.left_out else [*lines, "left out  nothing"])
 

@@ -44,7 +44,7 @@ class Curves:
         """The steps, for a state."""
         return {"curves.steps": torch.tensor(self.steps, dtype=torch.float64).reshape(-1, 4)}
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """The looks, for a state."""
         return {name: [look.to_json() for look in getattr(self, name)] for name in ("looks", "validation")}
 

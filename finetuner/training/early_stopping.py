@@ -59,7 +59,7 @@ class EarlyStopping:
             weights.keep()
         return not is_over(self._looks, patience=self._patience)
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """For a state, beside the looks: JSON."""
         return {"next_validation": self._watcher.next_look}
 

@@ -1,4 +1,8 @@
-"""Losses by name, each per object and mask, so that the best of several masks can be chosen before the mean."""
+"""Losses by name, a value for every object and mask, so that the best of several masks can be chosen before the mean.
+
+Frame: cells of the decoder's grid that the image reaches, rows from the top. `logits` (n objects, m masks) and `target`
+(n objects, the share of a cell that the object covers, in [0, 1]) are of one float dtype on one device, as a loss is.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -13,15 +17,31 @@ PerMask = Float[Tensor, "n m"]
 
 
 def bce(logits: Logits, target: Soft) -> PerMask:
-    """Binary cross-entropy with logits, mean over pixels. `target` in [0, 1]: an edge pixel may be half covered."""
+    """Binary cross-entropy with logits, the mean over cells.
+
+    Args:
+        logits: any range; above 0 is the object.
+        target: in [0, 1]: a cell on an edge may be half covered.
+
+    Returns:
+        At least 0, in nats.
+    """
     wide = target[:, None].expand_as(logits)
     return functional.binary_cross_entropy_with_logits(logits, wide, reduction="none").mean((2, 3))
 
 
 def dice(logits: Logits, target: Soft) -> PerMask:
-    """One minus the soft Dice coefficient, in [0, 1] (Milletari et al. 2016, squares in the denominator).
+    """One minus the soft Dice coefficient, with squares in the denominator (Milletari et al. 2016, V-Net, section 3).
 
-    With squares a half-covered pixel is fitted best by 0.5, not by 0 or 1. One pixel is added above and below.
+    With squares a half-covered cell is fitted best by 0.5, not by 0 or 1. One cell is added above and below the
+    fraction bar, so that two empty masks have a loss of 0.
+
+    Args:
+        logits: any range; their sigmoid is compared.
+        target: in [0, 1].
+
+    Returns:
+        In [0, 1].
     """
     probability, wide = logits.sigmoid(), target[:, None]
     overlap = (probability * wide).sum((2, 3))
@@ -30,7 +50,17 @@ def dice(logits: Logits, target: Soft) -> PerMask:
 
 
 def focal(logits: Logits, target: Soft) -> PerMask:
-    """Focal loss, gamma 2, alpha 0.25, mean over pixels (Lin et al. 2017)."""
+    """Focal loss with gamma 2 and alpha 0.25, the mean over cells (Lin et al. 2017, equation 5).
+
+    SAM was trained with 20 parts of it and one part of Dice (Kirillov et al. 2023, appendix A, "Losses").
+
+    Args:
+        logits: any range.
+        target: in [0, 1]; between the two the cell counts as both, by shares.
+
+    Returns:
+        At least 0, in nats.
+    """
     wide = target[:, None].expand_as(logits)
     entropy = functional.binary_cross_entropy_with_logits(logits, wide, reduction="none")
     probability = logits.sigmoid()
@@ -40,9 +70,17 @@ def focal(logits: Logits, target: Soft) -> PerMask:
 
 
 def structure(logits: Logits, target: Soft) -> PerMask:
-    """Cross-entropy and soft IoU in which pixels near an edge weigh up to six times as much (Wei et al. 2020, F3Net).
+    """Cross-entropy and soft IoU in which cells near an edge weigh up to six times as much.
 
-    A pixel's weight is `1 + 5 |mean of the target over 31 x 31 - target|`: far from every edge it is 1.
+    A cell's weight is `1 + 5 |mean of the target over 31 x 31 cells - target|`: far from every edge it is 1 (the pixel
+    position aware loss of F3Net, Wei et al. 2020).
+
+    Args:
+        logits: any range.
+        target: in [0, 1].
+
+    Returns:
+        At least 0: the weighted mean of the cross-entropy, in nats, plus one minus the weighted soft IoU.
     """
     wide = target[:, None]
     near = functional.avg_pool2d(wide, 31, stride=1, padding=15, count_include_pad=False)
@@ -66,6 +104,14 @@ LOSSES: dict[str, Callable[[Logits, Soft], PerMask]] = {
 def mask_loss(logits: Logits, target: Soft, *, losses: Sequence[tuple[str, float]]) -> PerMask:
     """The weighted sum of the named losses.
 
+    Args:
+        logits: as the losses take them.
+        target: as the losses take it.
+        losses: names of LOSSES with their weights; config.LOSS_MIXES holds the usual ones.
+
+    Returns:
+        A value for every object and mask, at least 0 for weights of at least 0; dtype and device of the logits.
+
     Raises:
         ValueError: a name that LOSSES does not hold.
     """
@@ -78,7 +124,15 @@ def mask_loss(logits: Logits, target: Soft, *, losses: Sequence[tuple[str, float
 
 
 def hard_iou(logits: Logits, target: Soft) -> PerMask:
-    """Intersection over union of `logits > 0` and `target > 0.5`, in [0, 1]; two empty masks give 1. No gradient."""
+    """Intersection over union of `logits > 0` and `target > 0.5`, counted in cells; without a gradient.
+
+    Args:
+        logits: any range.
+        target: in [0, 1].
+
+    Returns:
+        In [0, 1], in the logits' dtype; two empty masks give 1.
+    """
     with torch.no_grad():
         predicted, truth = logits > 0, (target > 0.5)[:, None]
         inter = (predicted & truth).sum((2, 3)).to(logits.dtype)
@@ -87,5 +141,16 @@ def hard_iou(logits: Logits, target: Soft) -> PerMask:
 
 
 def iou_loss(predicted_iou: PerMask, logits: Logits, target: Soft) -> PerMask:
-    """Squared error of the predicted IoU against the IoU that the mask has (SAM's score head)."""
+    """Squared error of the predicted IoU against the IoU that the mask has.
+
+    It trains SAM's score head (Kirillov et al. 2023, appendix A, "Losses": mean square error).
+
+    Args:
+        predicted_iou: as the score head says it, usually in [0, 1]; it may exceed 1.
+        logits: of the same masks; no gradient reaches them.
+        target: in [0, 1].
+
+    Returns:
+        At least 0.
+    """
     return (predicted_iou - hard_iou(logits, target)).square()

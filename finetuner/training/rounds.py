@@ -1,7 +1,9 @@
 """What one step asks of its images, and what it learns from the answers: prompts, at times a corrective round, losses.
 
-All that is drawn for an image comes from a generator of its own: the same whether its step is done in one part or in
-several, in one process or in many.
+Prompts are simulated round after round as SAM's own training does it (Kirillov et al. 2023, appendix A, "Training
+algorithm"), with at most one corrective round instead of eight, and a click on either kind of error
+(prompting.corrected). All that is drawn for an image comes from a generator of its own: the same whether its step is
+done in one part or in several, in one process or in many.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,11 +64,18 @@ class Rounds:
         self._method, self._config, self._embedding = method, config, embedding
 
     def learn(self, images: Sequence[tuple[Sample, np.random.Generator]], *, of: int) -> Learnt:
-        """Leave on the weights the gradients of these images' loss, which is one part in `of` of the step's, each.
+        """Leave the gradients of these images' loss on the weights.
 
-        The prompts of all of them are decoded at once; every round is back-propagated at once, to keep memory low.
+        The prompts of all images are decoded at once; every round is back-propagated at once, to keep memory low.
+
+        Args:
+            images: with the generator of what is drawn for this visit.
+            of: how many images the step has; the loss of an image counts one part in so many.
+
+        Returns:
+            The losses, summed over images and averaged over an image's rounds, and the number of prompts decoded.
         """
-        lessons = [self._begun(sample, rng) for sample, rng in images]
+        lessons = [self._begin(sample, rng) for sample, rng in images]
         learnt = Learnt()
         while lessons:
             logits, scores = self._method.decode_several(
@@ -88,7 +97,8 @@ class Rounds:
         self._method.carry_back(of=of)
         return learnt
 
-    def _begun(self, sample: Sample, rng: np.random.Generator) -> _Lesson:
+    def _begin(self, sample: Sample, rng: np.random.Generator) -> _Lesson:
+        """Draw a view, objects, prompts and the number of rounds, in this order: the weights depend on it."""
         config = self._config
         if config.views > 1:
             sample = sample.viewed(VIEWS[rng.integers(config.views)])
@@ -105,7 +115,7 @@ class Rounds:
     def _first(
         self, objects: tuple[LabelledMask, ...], *, rng: np.random.Generator, device: torch.device
     ) -> tuple[tuple[Prompt, ...], Float[Tensor, "n g g"] | None]:
-        """First prompts, and the logits of a mask to refine where these begin with one."""
+        """First prompts, and the masks' logits on the decoder's grid where the prompts begin with a mask to refine."""
         config, frame = self._config, self._method.frame
         # No draw without a share: a recipe that never shows masks gives the weights that it always gave.
         if config.mask_share and rng.random() < config.mask_share:
@@ -116,6 +126,7 @@ class Rounds:
     def _losses(
         self, lesson: _Lesson, logits: Float[Tensor, "n 4 g g"], scores: Float[Tensor, "n 4"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Mask loss and score loss of one image, on the cells that the image reaches."""
         lesson.target = target = lesson.target.to(logits.device)
         shown = logits[..., : target.shape[1], : target.shape[2]]
         return decode_losses(shown, scores, target, prompts=lesson.prompts, config=self._config)
@@ -136,7 +147,10 @@ class Rounds:
 
 
 def _ambiguous(prompts: Sequence[Prompt]) -> Bool[Tensor, " n"]:
-    """One point and nothing else may mean a part, the object or a group: there the three masks learn too."""
+    """Whether a prompt is one click and nothing else: it may mean a part, the object or a group.
+
+    There SAM has three masks learn, and the best one counts (Kirillov et al. 2023, section 3, "Resolving ambiguity").
+    """
     return torch.tensor([each.box is None and len(each.clicks) == 1 for each in prompts])
 
 
@@ -148,7 +162,20 @@ def decode_losses(
     prompts: Sequence[Prompt],
     config: TrainConfig,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The masks' loss: the single mask's, and for an ambiguous prompt the best of three's too. The scores' over all.
+    """The masks' loss and the scores' loss of one decode.
+
+    Of the masks the single one learns, and for an ambiguous prompt the best of the three as well (`_ambiguous`). All
+    four scores learn.
+
+    Args:
+        logits: of the single mask and the three, on the cells that the image reaches; with gradient.
+        scores: the predicted IoU of those masks, with gradient.
+        target: the share of a cell that the object covers, in [0, 1].
+        prompts: what was asked, one an object.
+        config: its `losses`.
+
+    Returns:
+        Both at least 0, without a dimension: means over objects.
 
     An object that covers no cell by half has no truth on this grid to be scored by: an empty mask would be right.
     """

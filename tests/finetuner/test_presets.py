@@ -1,5 +1,7 @@
 """A preset decides the size of steps by the device's memory; what the user sets comes first; memory is stated."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from transformers import SamVisionConfig
@@ -10,10 +12,34 @@ from backend.errors import SettingsError
 from backend.masks.prompt import Click, Prompt
 from backend.sam.decoder import decode_all
 from backend.settings import Settings
-from finetuner import presets
 from finetuner.config import TrainConfig
-from finetuner.presets import DECODE_MIB, ENCODERS, PRESETS, computed_mib, peak_mib, preset_for, with_preset
+from finetuner.presets import PRESETS, Preset, peak_mib, preset_for, with_preset
 from finetuner.training.rounds import decode_losses
+
+# What autograd keeps of one prompt in the decoder, losses included.
+DECODE_MIB = {"bfloat16": 33.0, "float32": 63.0}
+_BACK = 1.5  # gradients on the way back, beside what is kept
+_DECODER = 4_058_340  # parameters; in float32 the base's, and seven of those that are trained
+_CELLS = 64 * 64
+_BLOCK = 16  # maps of a block's width that autograd keeps of it: norms, qkv, attention, both sides of the MLP's GELU
+_OWN_MIB = 600.0  # CUDA's context and libraries
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A vision transformer's parameters, and its blocks' count, width and heads; four blocks look at all cells."""
+
+    parameters: int
+    depth: int
+    width: int
+    heads: int
+
+
+ENCODERS = {
+    "sam-vit-base": Encoder(89_670_912, 12, 768, 12),
+    "sam-vit-large": Encoder(308_278_272, 24, 1024, 16),
+    "sam-vit-huge": Encoder(637_026_048, 32, 1280, 16),
+}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +88,7 @@ def test_encoders_are_as_large_as_stated(name: str) -> None:
         )
         decoder = SamMaskDecoder(SamMaskDecoderConfig())
     assert sum(each.numel() for each in encoder.parameters()) == stated.parameters
-    assert sum(each.numel() for each in decoder.parameters()) == presets._DECODER
+    assert sum(each.numel() for each in decoder.parameters()) == _DECODER
 
 
 @pytest.mark.parametrize("precision", DECODE_MIB)
@@ -106,3 +132,31 @@ def test_the_memory_of_this_process_is_told_in_mib() -> None:
     assert held.sum() > 0
     assert peak_mib() > before + 32
     assert peak_mib() < 64 << 10
+
+
+def computed_mib(preset: Preset, *, encoder: Encoder, adapts: bool, precision: str = "bfloat16") -> float:
+    """What a training needs of a GPU: weights, their gradients and averages, activations. Computed, not measured.
+
+    `adapts`: an adapter in the encoder is trained too (its own few parameters are not counted).
+    """
+    wide = 2 if precision == "bfloat16" else 4
+    images = -(-preset.images_per_step // preset.accumulate)
+    weights = encoder.parameters * wide + 8 * _DECODER * 4
+    decodes = images * preset.objects_per_step * DECODE_MIB[precision] * _BACK
+    kept = images * _encoder_bytes(encoder, wide=wide, recompute=preset.recompute is not False) if adapts else 0
+    once = _block_bytes(encoder, wide=wide, is_global=True)  # an image's way forward, or the block run again on its way
+    return _OWN_MIB + decodes + (weights + kept + once) / 2**20
+
+
+def _encoder_bytes(encoder: Encoder, *, wide: int, recompute: bool) -> int:
+    """What autograd keeps of one image on its way through the encoder."""
+    if recompute:
+        return encoder.depth * _CELLS * encoder.width * wide
+    local, everywhere = (_block_bytes(encoder, wide=wide, is_global=is_global) for is_global in (False, True))
+    return (encoder.depth - 4) * local + 4 * everywhere
+
+
+def _block_bytes(encoder: Encoder, *, wide: int, is_global: bool) -> int:
+    """One block: its maps, and where all cells attend to all, the positions that are added to their scores, twice."""
+    scores = 2 * encoder.heads * _CELLS * _CELLS if is_global else 0
+    return wide * (_BLOCK * _CELLS * encoder.width + scores)
