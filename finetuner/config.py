@@ -40,7 +40,7 @@ class TrainConfig:
     """The recipe. The promptable decoder's training ends at the first of `epochs`, `decodes` and its `seconds`.
 
     `decodes` bounds the work whatever the number of images: one decode is one object with one prompt, forward and
-    backward, and takes about 0.1 s on two cores; more of them gain little (README, results).
+    backward, and takes about 0.1 s on two cores; more of them gain little (docs/results.md).
     """
 
     method: str = "decoder"

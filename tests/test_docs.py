@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from backend.__main__ import app
 from backend.cli.machine import settings_markdown
+from backend.labelstudio.controls.choice import output_control
+from backend.labelstudio.label_config import parse_label_config
 from backend.settings import Settings
 
 SETTINGS = set(re.findall(r"^\| `(\w+)`", settings_markdown(), re.MULTILINE))
@@ -118,3 +120,11 @@ def test_the_glossary_has_every_term_once_and_its_terms_in_order() -> None:
         assert terms == sorted(terms, key=str.lower)
     counted = Counter(re.findall(r"^\| ([^|]+) \|", (DOCS / "glossary.md").read_text(), re.MULTILINE))
     assert {term for term, count in counted.items() if count > 1} == {"Term", "---"}
+
+
+@ON_PAGES
+def test_every_labelling_interface_that_is_shown_takes_masks_and_prompts(page: Path) -> None:
+    for block in blocks_of(page, "xml"):
+        config = parse_label_config(block)
+        assert output_control(config, label=None)
+        assert any(control.is_smart and control.shape.name in {"keypoint", "rectangle"} for control in config.controls)

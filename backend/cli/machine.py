@@ -29,7 +29,7 @@ def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and c
 
 
 def settings_table() -> None:
-    """Every environment variable, its default and what it decides, as README shows them."""
+    """Every environment variable, its default and what it decides, as docs/settings.md shows them."""
     sys.stdout.write(settings_markdown())
 
 
