@@ -173,9 +173,13 @@ class ForgettingMetrics(Written):
 
 
 class CheckpointMetrics(Comparison):
-    """All of it. `memory_mib`: the most memory that the training took; `processes`: how many trained together."""
+    """All of it. `memory_mib`: the most memory that the training took; `processes`: how many trained together.
+
+    `click_policy`: which of SAM's masks answers one click (backend.sam.policy), as the project's annotations chose.
+    """
 
     calibration: Calibration | None = None
+    click_policy: str | None = None
     seconds: TrainingSeconds | None = None
     memory_mib: int | None = None
     processes: int | None = None

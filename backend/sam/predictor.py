@@ -28,7 +28,7 @@ from backend.sam.family import DecoderInputs
 from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel, trained_of, with_adapter
 from backend.sam.mask_prompt import logits_of_mask, with_box
-from backend.sam.policy import considered
+from backend.sam.policy import ClickPolicy, considered, policy_of
 from backend.sam.scoring import expected_iou, stability
 from backend.sam.semantic.head import SemanticHead
 
@@ -173,6 +173,7 @@ def predictor_of(base: BaseModel, folder: Path, *, version: str | None = None) -
         version=version or manifest.version,
         calibration=manifest.metrics.calibration,
         semantic=trained.semantic if trained.serves_semantic else None,
+        click_policy=policy_of(manifest.metrics.click_policy),
     )
 
 
@@ -250,6 +251,7 @@ class Predictor:
         version: names what is served, in predictions and logs.
         calibration: what the decoder's predicted IoUs are worth, where that was measured.
         semantic: the head that pre-annotates batches, where there is one that may be served.
+        click_policy: which of SAM's masks answers one click.
     """
 
     base: BaseModel
@@ -257,6 +259,7 @@ class Predictor:
     version: str = field(kw_only=True)
     calibration: Calibration | None = field(default=None, kw_only=True, repr=False)
     semantic: SemanticHead | None = field(default=None, kw_only=True, repr=False)
+    click_policy: ClickPolicy = field(default=ClickPolicy.BY_CONTEXT, kw_only=True)
     _positions: Float[Tensor, "1 cells c"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -280,10 +283,21 @@ class Predictor:
         Raises:
             BadInput: an empty prompt, or a mask of another size than the image.
         """
-        rivals = self.candidates(embedding, prompts, which=considered)
-        # Of equal scores the first wins: the single mask.
-        best = (max(candidates, key=lambda candidate: candidate.score) for candidates in rivals)
-        return tuple(self.mask_of(candidate, embedding) for candidate in best)
+        answers = self.answers(embedding, prompts)
+        return tuple(self.mask_of(candidate, embedding) for candidate in answers)
+
+    def answers(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[Candidate, ...]:
+        """As `decode`, but the masks are not yet brought to the image."""
+        rows, columns = self.base.frame.grid_reached(embedding.height_px, embedding.width_px)
+        answers: list[Candidate] = []
+        for candidates in self.candidates(embedding, prompts, which=considered):
+            if len(candidates) == 1:
+                answers.append(candidates[0])
+            else:
+                single, small, large = candidates
+                takes_small = self.click_policy.takes_small(single, small, large, rows=rows, columns=columns)
+                answers.append(small if takes_small else single)
+        return tuple(answers)
 
     def candidates(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, which: Callable[[Prompt], Sequence[int]]

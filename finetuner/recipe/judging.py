@@ -13,14 +13,11 @@ from finetuner.recipe.trained import Trained
 from finetuner.training.early_stopping import validation_part
 
 
-def compare(
-    trained: Trained, predictor: Predictor, *, dataset: Dataset, served: Served, context: TrainingContext
-) -> Compared:
+def compare(trained: Trained, *, dataset: Dataset, served: Served, context: TrainingContext) -> Compared:
     """Measure base and served model on the held-out images, where the trainings have measured the candidate.
 
     Args:
         trained: what is kept, with its measures.
-        predictor: the same as it would be served.
         dataset: whose held-out side it is.
         served: what the candidate must beat.
         context: hears how far the measuring is, and what the candidate gained over the base.
@@ -33,7 +30,7 @@ def compare(
         base=context.measure(plain, held_out, who="base"),
         candidate=trained.measured,
         served=None if served.predictor is None else context.measure(served.predictor, held_out, who="served"),
-        faults=faults(predictor, base=plain, weights=trained.method.trainable()),
+        faults=faults(trained.predictor, base=plain, weights=trained.method.trainable()),
         fair_images=images,
         notes=(*_notes(dataset, base_learnt=context.base_learnt), *sentences),
     )

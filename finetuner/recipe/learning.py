@@ -49,16 +49,14 @@ def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext
     context.progress("splitting", said=dataset.split.describe(), start=start.version)
     unfinished = context.unfinished(samples, served=served.version)
     trained = train_all(dataset, start=start, context=context, unfinished=unfinished)
-    predictor = trained.method.predictor(version="candidate")
-    compared = compare(trained, predictor, dataset=dataset, served=served, context=context)
-    calibration = fit_calibration(predictor, dataset, context=context)
-    semantic = _train_semantic(dataset, base=predictor.base, unfinished=unfinished, context=context)
+    compared = compare(trained, dataset=dataset, served=served, context=context)
+    calibration = fit_calibration(trained.predictor, dataset, context=context)
+    semantic = _train_semantic(dataset, base=trained.predictor.base, unfinished=unfinished, context=context)
     learnt = Learnt(
         dataset=dataset,
         data=data,
         start=start,
         trained=trained,
-        predictor=predictor,
         compared=compared.scored_by(calibration),
         calibration=calibration,
         semantic=semantic,

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from backend.registry.calibration import Calibration
 from backend.registry.checkpoint import Manifest
 from backend.registry.metrics import CheckpointMetrics, Fold, SplitMetrics, TrainingSeconds
-from backend.sam.predictor import Predictor
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset
 from finetuner.deciding.candidate import Served, base_predictor
@@ -24,16 +23,12 @@ from finetuner.training.start import Start
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learnt:
-    """All that a training made and measured. `predictor` is what is kept as it would be served, but uncalibrated.
-
-    `began_s`: when it began, by time.monotonic.
-    """
+    """All that a training made and measured. `began_s`: when it began, by time.monotonic."""
 
     dataset: Dataset
     data: DataReport
     start: Start
     trained: Trained
-    predictor: Predictor
     compared: Compared
     calibration: Calibration | None
     semantic: Semantic | None
@@ -69,6 +64,7 @@ def _metrics(learnt: Learnt, *, context: TrainingContext) -> CheckpointMetrics:
     return CheckpointMetrics(
         **dict(figures if semantic is None else figures.with_semantic(candidate=semantic.mean)),
         calibration=learnt.calibration,
+        click_policy=trained.predictor.click_policy.value,
         seconds=_seconds(learnt),
         memory_mib=peak_mib(),
         processes=context.processes.count,
@@ -79,7 +75,7 @@ def _metrics(learnt: Learnt, *, context: TrainingContext) -> CheckpointMetrics:
         data=learnt.data.metrics(),
         semantic=None if semantic is None else semantic.metrics(),
         forgetting=measure_forgetting(
-            learnt.predictor,
+            learnt.trained.predictor,
             plain=base_predictor(context.base),
             embeddings=context.embeddings,
             folder=context.generic_in,

@@ -4,10 +4,12 @@ import time
 from dataclasses import dataclass, replace
 
 from backend.registry.metrics import EndedAt, Look
+from backend.sam.predictor import Predictor
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset
 from finetuner.data.folds import Training, trainings
 from finetuner.deciding.candidate import base_predictor
+from finetuner.measuring.click_policy import with_measured_policy
 from finetuner.measuring.evaluation import Measured
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
@@ -24,7 +26,8 @@ class Trained:
 
     `measured` is in the order of the dataset's held-out side; `ended_at` in that of the trainings. The steps of
     `curves` are those of what is kept; their looks at held-out objects are the mean over all trainings that held any
-    out. `seconds` are those of the trainings; `here_s` those in this process, less after a kill.
+    out. `seconds` are those of the trainings; `here_s` those in this process, less after a kill. `predictor` is what
+    is kept as it would be served, but uncalibrated: the images that it learnt from chose its policy for one click.
     """
 
     method: Method
@@ -33,6 +36,7 @@ class Trained:
     curves: Curves
     seconds: float
     here_s: float
+    predictor: Predictor
 
 
 def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfinished: Unfinished | None) -> Trained:
@@ -60,9 +64,10 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
             context.processes.part()
         looks.append(run.curves.looks)
         here_s += time.monotonic() - began_s
-        if training.held_out and context.processes.is_first:
-            candidate = method.predictor(version="candidate")
-            measured += context.measure(candidate, training.held_out, who="candidate")
+        if context.processes.is_first:
+            predictor = _predictor(method, training, context=context)
+            if training.held_out:
+                measured += context.measure(predictor, training.held_out, who="candidate")
     return Trained(
         method=method,
         measured=tuple(measured),
@@ -70,7 +75,13 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
         curves=replace(run.curves, looks=mean_looks(looks)),
         seconds=sum(end.seconds for end in ended_at),
         here_s=here_s,
+        predictor=predictor,
     )
+
+
+def _predictor(method: Method, training: Training, *, context: TrainingContext) -> Predictor:
+    predictor = method.predictor(version="candidate")
+    return with_measured_policy(predictor, training.train, embedding=context.embeddings.by(predictor.base))
 
 
 def _begin(

@@ -25,12 +25,12 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from backend.masks.prompt import Click, Prompt
-from backend.sam.automatic import AutomaticRules, Rivals, distinct
-from backend.sam.policy import considered
+from backend.sam.automatic import AutomaticRules, distinct
 from backend.sam.predictor import Candidate, Embedding, Predictor
 
 Place = tuple[int, int]  # row and column of a cell of the canvas
 Asked = Callable[[Sequence[Place]], Sequence[Candidate]]  # what one click at each place shows
+Answers = tuple[Candidate, ...]
 
 _AT_ONCE = 16
 _MOST_CLICKS = 64  # of a label on an image; the decoder takes some 30 ms for a click on a CPU
@@ -43,7 +43,7 @@ def asked(
     predictor: Predictor,
     embedding: Embedding,
     *,
-    run: Callable[[Callable[[], Rivals]], Rivals] = lambda work: work(),
+    run: Callable[[Callable[[], Answers]], Answers] = lambda work: work(),
 ) -> Asked:
     """The predictor on this image. `run` does its work, 16 clicks at a time: a caller may put other work between."""
     frame = predictor.base.frame
@@ -60,8 +60,7 @@ def asked(
         best: list[Candidate] = []
         for first in range(0, len(prompts), _AT_ONCE):
             some = prompts[first : first + _AT_ONCE]
-            rivals = run(partial(predictor.candidates, embedding, some, which=considered))
-            best += [max(candidates, key=lambda candidate: candidate.score) for candidates in rivals]
+            best += run(partial(predictor.answers, embedding, some))
         return best
 
     return shown

@@ -15,7 +15,7 @@ from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.mask_prompt import with_box
-from backend.sam.policy import SINGLE, SMALL
+from backend.sam.policy import LARGE, SINGLE, SMALL, ClickPolicy
 from backend.sam.predictor import Embedding, Predictor, encode, prompt_tensors
 from backend.sam.scoring import Calibration, stability
 
@@ -85,17 +85,19 @@ def test_all_but_one_click_alone_get_sams_single_mask(
 
 @settings(max_examples=20, deadline=None)
 @given(x=st.floats(0, 400), y=st.floats(0, 300))
-def test_one_click_gets_the_single_mask_or_the_small_reading_whichever_scores_more(
+def test_one_click_gets_the_single_mask_or_the_small_reading_as_the_policy_has_it(
     predictor: Predictor, embedding: Embedding, x: float, y: float
 ) -> None:
     prompt = Prompt(clicks=(Click(x, y),))
-    ((single, small),) = predictor.candidates(embedding, (prompt,), which=lambda _: (SINGLE, SMALL))
+    ((single, small, large),) = predictor.candidates(embedding, (prompt,), which=lambda _: (SINGLE, SMALL, LARGE))
+    rows, columns = SAM_FRAME.grid_reached(300, 400)
 
-    (got,) = predictor.decode(embedding, (prompt,))
+    for policy in ClickPolicy:
+        (got,) = replace(predictor, click_policy=policy).decode(embedding, (prompt,))
 
-    expected = small if small.score > single.score else single
-    np.testing.assert_array_equal(got.low_res_logits, expected.logits.numpy())
-    assert got.score == max(single.score, small.score)
+        expected = small if policy.takes_small(single, small, large, rows=rows, columns=columns) else single
+        np.testing.assert_array_equal(got.low_res_logits, expected.logits.numpy())
+        assert got.score == expected.score
 
 
 def test_a_background_click_alone_gets_the_single_mask(predictor: Predictor, embedding: Embedding) -> None:
