@@ -10,45 +10,7 @@ from support.sources import list_inner_rooms, list_modules, list_rooms, name_in_
 _ENTRY = re.compile(r"^ *(?P<name>\w+) {2,}\S", re.MULTILINE)
 
 # Rooms whose `__init__` has no map yet. This list may only become shorter.
-UNMAPPED: set[str] = {
-    "backend/charts",
-    "backend/cli",
-    "backend/cli/demo",
-    "backend/files",
-    "backend/http",
-    "backend/images",
-    "backend/labelstudio",
-    "backend/labelstudio/api",
-    "backend/labelstudio/controls",
-    "backend/labelstudio/controls/shapes",
-    "backend/labelstudio/prompts",
-    "backend/live",
-    "backend/masks",
-    "backend/net",
-    "backend/refresh",
-    "backend/registry",
-    "backend/review",
-    "backend/sam",
-    "backend/sam/adapters",
-    "backend/sam/embeddings",
-    "backend/sam/export",
-    "backend/sam/families",
-    "backend/sam/layers",
-    "backend/sam/loading",
-    "backend/sam/semantic",
-    "backend/server",
-    "backend/server/label_studio_ml",
-    "backend/serving",
-    "backend/settings",
-    "backend/work",
-    "finetuner/data",
-    "finetuner/deciding",
-    "finetuner/measuring",
-    "finetuner/methods",
-    "finetuner/report",
-    "finetuner/semantic",
-    "finetuner/training",
-}
+UNMAPPED: set[str] = set()
 
 
 def read_map(room: Path) -> set[str]:

@@ -1,1 +1,7 @@
-"""The HTTP server: its composition root, the routes that Label Studio calls, and the label-studio-ml adapter."""
+"""The HTTP server: its composition root, the routes that Label Studio calls, and the label-studio-ml adapter.
+
+app              composition root: from Settings to every object, wired once
+routes           what Label Studio and label-studio-ml call, and what people watch a training with
+gauges           what /metrics tells besides requests
+label_studio_ml  the same service inside label-studio-ml's own harness
+"""

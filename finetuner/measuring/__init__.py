@@ -1,1 +1,7 @@
-"""How good masks are on held-out images, and how sure that is."""
+"""How good masks are on held-out images, and how sure that is.
+
+evaluation   how good masks are on held-out objects, as they would be served
+comparison   whether another model's masks are better, and how sure that is
+calibration  whether a predicted IoU can be believed
+forgetting   how well the candidate still draws other things
+"""
