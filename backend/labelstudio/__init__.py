@@ -11,4 +11,5 @@ rle           the run-length code of brush masks
 values        numbers in JSON that may hold anything
 alpha         from the alpha of a painted mask to the mask that its annotator sees
 payloads      names for Label Studio's JSON objects
+task_data     where a task's data holds its image
 """
