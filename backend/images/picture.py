@@ -1,13 +1,17 @@
 """From a file's bytes to the picture that the annotator sees."""
 
 import io
+import logging
+import threading
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from backend.errors import BadImage
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+log = logging.getLogger(__name__)
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 # Modes with more than 8 bits a channel: what is black and what is white is for the picture itself to say.
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _BITS_PER_SAMPLE, _PLANAR_CONFIGURATION, _SEPARATE = 258, 284, 2  # TIFF 6.0
@@ -15,28 +19,68 @@ _BITS_PER_SAMPLE, _PLANAR_CONFIGURATION, _SEPARATE = 258, 284, 2  # TIFF 6.0
 Image.MAX_IMAGE_PIXELS = None
 
 
-def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
-    """Decode a PNG, JPEG, WebP, TIFF or BMP as an upright RGB image, its EXIF rotation applied as Label Studio does.
+class _CutFiles(threading.local):
+    """Stands for Pillow's one switch for all threads, so that each thread has its own."""
 
-    Of several frames the first. Transparency is laid on white. 16-bit, 32-bit and float greys are stretched from their
-    darkest to their brightest value; palette, CMYK, grey and bilevel are converted.
+    are_read = False
+
+    def __bool__(self) -> bool:
+        return self.are_read
+
+
+_cut_files = _CutFiles()
+ImageFile.LOAD_TRUNCATED_IMAGES = _cut_files  # type: ignore[assignment]
+
+
+def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
+    """Decode an image file as an upright RGB image, its EXIF rotation applied as Label Studio does.
+
+    It reads what Label Studio's editor shows (FORMATS): of several frames the first; of a file whose end is missing
+    what there is, with a warning in the log. Transparency is laid on white. 16-bit, 32-bit and float greys are
+    stretched from their darkest to their brightest value; palette, CMYK, grey and bilevel are converted.
 
     Raises:
         BadImage: another format (whatever its name says), damaged, or more than `max_pixels` pixels, which is read from
             its header before any pixel is decoded.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image, max_pixels)
-            _check_planes(image)
-            return _upright_rgb(image)
+        return _decode(data, max_pixels)
     except BadImage:
         raise
     except Exception as fault:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, KeyError, ...
-        raise BadImage(
-            f"{len(data)} bytes that are no readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image; "
-            "convert it, or upload it again if it is damaged"
-        ) from fault
+        image = _decode_cut(data, max_pixels) if "truncated" in str(fault) else None
+        if image is None:
+            raise BadImage(
+                f"{len(data)} bytes that are no readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image; "
+                "convert it, or upload it again if it is damaged"
+            ) from fault
+        return image
+
+
+def _decode(data: bytes, max_pixels: int) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        _check_size(image, max_pixels)
+        _check_planes(image)
+        return _upright_rgb(image)
+
+
+def _decode_cut(data: bytes, max_pixels: int) -> Image.Image | None:
+    """What there is of a file whose end is missing, as browsers show it; None where there is no picture in it."""
+    _cut_files.are_read = True
+    try:
+        image = _decode(data, max_pixels)
+    except BadImage:
+        raise
+    except Exception:  # noqa: BLE001 - as above: any decoder may raise anything
+        return None
+    finally:
+        _cut_files.are_read = False
+    log.warning(
+        "an image of %d bytes is cut off: what there is of it is used; upload it again if it looks wrong",
+        len(data),
+        extra={"event": "image.cut"},
+    )
+    return image
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:

@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
-from support.pictures import encode_image
 
 from backend.errors import BadImage
 from backend.images.picture import open_image
@@ -20,7 +20,9 @@ LIMIT = 1_000_000
 
 
 def saved(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
-    return encode_image(image, form, **options)
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
 
 
 def opened(data: bytes, *, max_pixels: int = LIMIT) -> Image.Image:
@@ -181,9 +183,7 @@ PICTURE = saved(gradient(200, 200), "JPEG")
     [
         b"",
         b"x",
-        PICTURE[: len(PICTURE) // 2],
-        saved(gradient(200, 200))[:-100],
-        saved(gradient(), "GIF", save_all=True, append_images=[gradient()] * 50),
+        PICTURE[:100],
         saved(gradient(), "PDF"),
         saved(gradient(), "EPS"),
         saved(gradient(), "ICO"),
@@ -197,8 +197,38 @@ PICTURE = saved(gradient(200, 200), "JPEG")
     ],
 )
 def test_other_formats_and_damaged_files_are_refused_with_one_sentence(data: bytes) -> None:
-    with pytest.raises(BadImage, match=rf"^{len(data)} bytes that are no readable PNG, JPEG, WEBP, TIFF or BMP image"):
+    with pytest.raises(
+        BadImage, match=rf"^{len(data)} bytes that are no readable PNG, JPEG, WEBP, TIFF, BMP, GIF or AVIF image"
+    ):
         opened(data)
+
+
+@pytest.mark.parametrize("data", [PICTURE[:-2], PICTURE[:-300], saved(gradient(200, 200))[:-100]])
+def test_of_a_file_whose_end_is_missing_there_is_what_there_is(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Cameras and broken downloads leave such files, and Label Studio shows them."""
+    image = opened(data)
+    whole = np.asarray(gradient(200, 200)).astype(int)
+    top = np.abs(np.asarray(image)[:50].astype(int) - whole[:50])
+    assert image.size == (200, 200)
+    assert np.median(top) < 12
+    assert [record.__dict__["event"] for record in caplog.records] == ["image.cut"]
+
+
+def test_while_one_thread_reads_a_cut_file_others_are_told_of_theirs_as_before() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert all(image.size == (200, 200) for image in pool.map(opened, [PICTURE[:-300]] * 20))
+    with pytest.raises(OSError, match="truncated"):
+        Image.open(io.BytesIO(PICTURE[:-300])).load()
+
+
+@pytest.mark.parametrize("form", ["GIF", "AVIF"])
+def test_what_browsers_show_opens_as_its_first_frame(form: str) -> None:
+    first, later = Image.new("RGB", (32, 16), "red"), Image.new("RGB", (32, 16), "blue")
+    image = opened(saved(first, form, save_all=True, append_images=[later]))
+    assert image.size == (32, 16)
+    red, _, blue = image.getpixel((9, 9))  # type: ignore[misc]
+    assert red > 200
+    assert blue < 60
 
 
 @given(form=st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF", "BMP"]), at=st.floats(0, 1), byte=st.integers(0, 255))

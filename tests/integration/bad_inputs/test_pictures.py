@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from fakes.served import Served, data_uri, keypoint, picture, refused
 from PIL import Image, PngImagePlugin
-from support.pictures import encode_image
 
-UNREADABLE = "that are no readable PNG, JPEG, WEBP, TIFF or BMP image"
+UNREADABLE = "that are no readable PNG, JPEG, WEBP, TIFF, BMP, GIF or AVIF image"
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -26,7 +25,9 @@ def png(width: int, height: int, *, extra: bytes = b"", pixels: bytes = b"") -> 
 
 
 def saved(image: Image.Image, form: str, **options: Any) -> bytes:
-    return encode_image(image, form, **options)
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
 
 
 def tiff(*entries: tuple[int, int, int, int]) -> bytes:
@@ -52,16 +53,21 @@ TEXT.add_text("bomb", "x" * (40 << 20), zip=True)
     [
         saved(Image.new("RGB", (8, 8)), "PNG", pnginfo=TEXT),
         png(8, 8, extra=chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(200 << 20)))),
-        b"GIF89a\x08\0\x08\0\0\0\0" + GIF_FRAME * 10_000 + b";",
         tiff((256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 1 << 30, 8), (262, 3, 1, 1), (273, 4, 1 << 30, 8)),
         tiff((256, 4, 1, 60_000), (257, 4, 1, 60_000), (258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 9)),
     ],
-    ids=["zTXt", "iCCP", "gif", "tiff-counts", "tiff-size"],
+    ids=["zTXt", "iCCP", "tiff-counts", "tiff-size"],
 )
-def test_13_chunk_bombs_and_ten_thousand_frames(server: Served, bomb: bytes) -> None:
+def test_13_chunk_bombs(server: Served, bomb: bytes) -> None:
     with server.unharmed(seconds=10, mib=48):
         answer = server.click(data_uri(bomb))
         refused(answer, "pixels, and" if "pixels, and" in answer.text else UNREADABLE, status=422)
+
+
+def test_13_of_ten_thousand_frames_the_first_is_read(server: Served) -> None:
+    # Not `unharmed`: an image that is answered leaves its embedding in the cache.
+    answer = server.click(data_uri(b"GIF89a\x08\0\x08\0\0\0\0" + GIF_FRAME * 10_000 + b";"))
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -84,7 +90,7 @@ def test_14_another_format_named_png(server: Served, data: bytes) -> None:
         refused(server.click("/data/upload/1/a.png"), UNREADABLE, status=422)
 
 
-@pytest.mark.parametrize("data", [picture(form="JPEG")[:900], png(0, 0), png(0, 7)], ids=["truncated", "0x0", "0x7"])
+@pytest.mark.parametrize("data", [picture(form="JPEG")[:100], png(0, 0), png(0, 7)], ids=["truncated", "0x0", "0x7"])
 def test_15_a_picture_that_cannot_be_had(server: Served, data: bytes) -> None:
     with server.unharmed():
         refused(server.click(data_uri(data)), UNREADABLE, status=422)
