@@ -3,8 +3,9 @@
 import hashlib
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class SeenImages:
     """
 
     def __init__(self, *, limit: int = 10_000, fresh_s: float = 60.0) -> None:
-        self._limit, self._fresh_s = limit, fresh_s
-        self._seen: OrderedDict[bytes, SeenImage] = OrderedDict()
+        self._fresh_s = fresh_s
+        self._seen: LRUCache[bytes, SeenImage] = LRUCache(maxsize=limit)
         self._lock = threading.Lock()
 
     def digest(self, source: str, uri: str) -> str | None:
@@ -37,9 +38,6 @@ class SeenImages:
         """Remember an image that was just read."""
         with self._lock:
             self._seen[_place(source, uri)] = SeenImage(sha256, time.monotonic())
-            self._seen.move_to_end(_place(source, uri))
-            while len(self._seen) > self._limit:
-                self._seen.popitem(last=False)
 
 
 def _place(source: str, uri: str) -> bytes:
