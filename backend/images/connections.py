@@ -4,6 +4,8 @@ import logging
 import threading
 from typing import Any
 
+from cachetools import LRUCache
+
 from backend.errors import BadInput
 from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio
@@ -20,8 +22,8 @@ class Connections:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._known: dict[int | None, tuple[ImageSource, LabelStudio | None]] = {}
-        self._told: dict[int, tuple[str, str]] = {}
+        self._known: LRUCache[int | None, tuple[ImageSource, LabelStudio | None]] = LRUCache(maxsize=_MOST_KNOWN)
+        self._told: LRUCache[int, tuple[str, str]] = LRUCache(maxsize=_MOST_TOLD)
         if settings.label_studio.api_key and not settings.label_studio.url:
             log.warning(
                 "LABEL_STUDIO_API_KEY is not used: it goes to LABEL_STUDIO_URL alone, which is not set",
@@ -41,8 +43,6 @@ class Connections:
             return
         with self._lock:
             if self._told.get(project_id) != (hostname, token):
-                while project_id not in self._told and len(self._told) >= _MOST_TOLD:
-                    del self._told[next(iter(self._told))]
                 self._told[project_id] = (hostname, token)
                 self._known.pop(project_id, None)
 
@@ -58,9 +58,10 @@ class Connections:
         with self._lock:
             if project_id not in self._known:
                 studio = self._label_studio(project_id)
-                while len(self._known) >= _MOST_KNOWN:
-                    del self._known[next(iter(self._known))]
-                self._known[project_id] = (ImageSource(settings=self._settings, label_studio=studio), studio)
+                told_url, _ = self._told.get(project_id, (None, None)) if project_id is not None else (None, None)
+                urls = () if told_url is None else (told_url,)
+                source = ImageSource(settings=self._settings, label_studio=studio, further_urls=urls)
+                self._known[project_id] = source, studio
             return self._known[project_id]
 
     def _label_studio(self, project_id: int | None) -> LabelStudio | None:

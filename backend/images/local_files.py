@@ -15,9 +15,11 @@ PATH = "/data/local-files/"
 def relative_path(query: str) -> str:
     """Return the path in a query such as "d=folder/image.png".
 
+    It has slashes, also where Label Studio on Windows wrote backslashes.
+
     Raises:
         BadInput: no `d`, or two.
-        ForbiddenUrl: a path that climbs, however it is encoded, or that holds a backslash or a NUL.
+        ForbiddenUrl: a path that climbs, however it is encoded, or that holds a NUL.
     """
     try:
         named = [value for key, value in parse_qsl(query, keep_blank_values=True, max_num_fields=10) if key == "d"]
@@ -26,7 +28,7 @@ def relative_path(query: str) -> str:
     if len(named) != 1 or not named[0]:
         raise BadInput(f"{PATH} needs one d=path, and has {len(named)}")
     check_path(named[0])
-    return named[0]
+    return named[0].replace("\\", "/")
 
 
 def read_file(relative: str, *, roots: Sequence[Path], max_bytes: int) -> bytes:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 import time
+from collections.abc import Collection
 from http import HTTPStatus
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -29,15 +30,24 @@ class ImageSource:
     Args:
         settings: limits, allowed hosts, folders of local files.
         label_studio: where uploads are; None where none is known.
+        further_urls: by which tasks name that Label Studio too, beside its own and its public URL.
         resolver: how host names become addresses.
 
     Attributes:
         name: tells this source apart from those of other Label Studios and keys; shows no key.
     """
 
-    def __init__(self, *, settings: Settings, label_studio: LabelStudio | None, resolver: Resolver = resolve) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        label_studio: LabelStudio | None,
+        further_urls: Collection[str] = (),
+        resolver: Resolver = resolve,
+    ) -> None:
         self.name = label_studio.name if label_studio else "no Label Studio"
         self._label_studio, self._resolver = label_studio, resolver
+        self._further_urls = (*([label_studio.public_url] if label_studio else []), *further_urls)
         self._max_bytes = settings.image.mib << 20
         self._seconds = settings.image.seconds
         self._roots = settings.image.local_files_root
@@ -49,6 +59,7 @@ class ImageSource:
         Args:
             uri: "/data/upload/...", "/data/local-files/?d=...", "http(s)://...", "data:image/...;base64,..."; and,
                 with a `task_id`, "s3://...", "gs://...", "azure-blob://...", which Label Studio resolves for its task.
+                Blanks around it are cut off, as browsers do.
             task_id: the task, where known.
 
         Raises:
@@ -57,6 +68,7 @@ class ImageSource:
             BadInput: no address, or more bytes than SAMLOOP_IMAGE_MIB.
             KeyRefused, Upstream: Label Studio, or the host, refuses us, fails, or is too slow.
         """
+        uri = uri.strip()
         scheme = uri[:12].partition(":")[0].lower() if ":" in uri[:12] else ""
         if scheme == "data":
             return self._data(uri)
@@ -69,7 +81,24 @@ class ImageSource:
             return self._from_label_studio(uri, until_s)
         if self._label_studio and same_origin(uri, self._label_studio.url):
             return self._from_label_studio(uri, until_s)
+        if (path := self._path_in_label_studio(uri)) is not None:
+            return self._from_label_studio(path, until_s)
         return self._from_elsewhere(uri, until_s)
+
+    def _path_in_label_studio(self, uri: str) -> str | None:
+        """The path of a file of Label Studio's that a task names by a URL of it that browsers know, such as localhost.
+
+        It is asked of the URL that the server reaches: the key goes nowhere else.
+        """
+        if self._label_studio is None:
+            return None
+        for base in self._further_urls:
+            if same_origin(uri, base):
+                parts = urlsplit(uri)
+                below = parts.path.removeprefix(urlsplit(base).path.rstrip("/"))
+                if _LABEL_STUDIO_PATHS.match(below):
+                    return f"{below}?{parts.query}" if parts.query else below
+        return None
 
     def _data(self, uri: str) -> bytes:
         head, comma, body = uri[: self._max_bytes * 4 // 3 + 200].partition(",")
@@ -111,6 +140,7 @@ class ImageSource:
         if not _LABEL_STUDIO_PATHS.match(below):
             raise ForbiddenUrl(f"{parts.path[:80]!r} is no place where Label Studio keeps images")
         address = uri if "://" in uri[:10] else f"{below}?{parts.query}" if parts.query else below
+        address = address.replace("\\", "%5C")  # a path of Windows, which no URL carries plain
         try:
             return self._label_studio.get_bytes(
                 address, max_bytes=self._max_bytes, deadline_s=max(0.0, until_s - time.monotonic())

@@ -107,10 +107,11 @@ def check_path(path: str) -> None:
     """Refuse a path that climbs, however often it is encoded.
 
     Raises:
-        ForbiddenUrl: a ".." segment, a backslash or a NUL, plain or encoded once or twice.
+        ForbiddenUrl: a ".." segment, between slashes or (as Windows writes paths) backslashes, or a NUL; plain, or
+            encoded once or twice.
     """
     for _ in range(3):
-        if "\0" in path or "\\" in path or ".." in path.split("/"):
+        if "\0" in path or ".." in path.replace("\\", "/").split("/"):
             raise ForbiddenUrl(f"the image's path {path[:80]!r} climbs out of its folder")
         path = unquote(path)
 

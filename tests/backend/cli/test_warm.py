@@ -1,5 +1,6 @@
 """`samloop warm` embeds a project, goes on where it was stopped, and tells what it left out; `doctor` tells of room."""
 
+import io
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.studio_setup import StudioSetup
-from support.pictures import encode_image
+from PIL import Image
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -21,7 +22,9 @@ Samloop = Callable[..., subprocess.CompletedProcess[str]]
 
 def picture(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)
-    return encode_image(pixels)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.fixture(scope="module")

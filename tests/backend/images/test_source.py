@@ -24,6 +24,12 @@ class Web(FakeServer):
 
 
 @pytest.fixture
+def studio() -> Iterator[FakeLabelStudio]:
+    with FakeLabelStudio() as fake:
+        yield fake
+
+
+@pytest.fixture
 def web() -> Iterator[Web]:
     with Web() as fake:
         yield fake
@@ -49,6 +55,46 @@ def source(studio: FakeLabelStudio | None = None, *, resolver: Any = None, **set
 def test_an_upload_comes_through_the_key_by_path_and_by_url(studio: FakeLabelStudio, upload: str) -> None:
     assert source(studio).fetch(upload) == source(studio).fetch(studio.url + upload) == b"bytes"
     assert {request.headers["authorization"] for request in studio.requests} == {f"Token {studio.token}"}
+
+
+@pytest.mark.parametrize("public", ["http://localhost:8080", "https://labels.example/studio/"])
+def test_an_upload_named_as_browsers_know_label_studio_is_asked_where_the_server_reaches_it(
+    studio: FakeLabelStudio, upload: str, public: str
+) -> None:
+    """Tasks hold http://localhost:8080/data/upload/..., which nobody else could resolve, and which sees no key."""
+    address = public.rstrip("/") + upload
+    client = LabelStudio(studio.url, studio.token, public_url=public)
+    assert ImageSource(settings=Settings(), label_studio=client).fetch(address) == b"bytes"
+    plain = LabelStudio(studio.url, studio.token)
+    assert ImageSource(settings=Settings(), label_studio=plain, further_urls=[public]).fetch(address) == b"bytes"
+    assert {request.headers["authorization"] for request in studio.requests} == {f"Token {studio.token}"}
+
+
+def test_another_place_of_the_public_host_is_not_label_studios(studio: FakeLabelStudio) -> None:
+    client = LabelStudio(studio.url, studio.token, public_url="http://127.0.0.1:9")
+    with pytest.raises(ForbiddenUrl, match="not a public address"):
+        ImageSource(settings=Settings(), label_studio=client).fetch("http://127.0.0.1:9/pictures/a.png")
+    assert studio.requests == []
+
+
+def test_blanks_around_an_address_are_cut_off(studio: FakeLabelStudio, upload: str) -> None:
+    for address in (f" {upload}", f"{upload} \n", f"\t{studio.url}{upload} "):
+        assert source(studio).fetch(address) == b"bytes"
+
+
+@pytest.mark.parametrize("path", ["set%5Cw1.png", "set\\w1.png"])
+def test_a_path_of_windows_is_the_file_below_the_root(tmp_path: Path, path: str) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "w1.png").write_bytes(b"disk")
+    assert source(local_files_root=(tmp_path,)).fetch(f"/data/local-files/?d={path}") == b"disk"
+
+
+@pytest.mark.parametrize("path", ["set%5Cw1.png", "set\\w1.png"])
+def test_a_path_of_windows_is_passed_on_where_no_root_is_set(studio: FakeLabelStudio, path: str) -> None:
+    with pytest.raises(NotFound):
+        source(studio).fetch(f"/data/local-files/?d={path}")
+    (request,) = studio.requests
+    assert request.query == {"d": ["set\\w1.png"]}
 
 
 def test_local_files_come_through_label_studio_where_no_root_is_set(studio: FakeLabelStudio) -> None:

@@ -1,5 +1,6 @@
 """The server as Label Studio meets it: recorded requests, a real Valkey, a tiny random SAM, a fake Label Studio."""
 
+import io
 import json
 import re
 import threading
@@ -15,7 +16,6 @@ from fakes.label_studio import FakeLabelStudio
 from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
-from support.pictures import encode_image
 from support.waiting import wait_until
 
 from backend.labelstudio.api.client import LabelStudio
@@ -39,7 +39,9 @@ def picture(seed: int, *, size: tuple[int, int] = (96, 64), orientation: int | N
     exif = Image.Exif()
     if orientation is not None:
         exif[0x0112] = orientation
-    return encode_image(image, "JPEG", quality=95, exif=exif)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=95, exif=exif)
+    return file.getvalue()
 
 
 @pytest.fixture(scope="module")

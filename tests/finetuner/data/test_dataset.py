@@ -1,6 +1,7 @@
 """What is refused before training, and what the digest of the data tells apart."""
 
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.pictures import encode_image
+from PIL import Image
 
 from backend.errors import NotAuthorized, NothingToLearn
 from backend.sam.embeddings.files import DiskEmbeddings
@@ -111,7 +112,9 @@ class _Refusing:
     def __call__(self, task: AnnotatedTask) -> bytes:
         if task.task_id in self._refused:
             raise NotAuthorized("403")
-        return encode_image(np.full((48, 64), task.task_id, np.uint8))
+        file = io.BytesIO()
+        Image.fromarray(np.full((48, 64), task.task_id, np.uint8)).save(file, "PNG")
+        return file.getvalue()
 
 
 def _read(read: Callable[[AnnotatedTask], bytes], base: BaseModel, folder: Path) -> tuple[list[Sample], Exclusions]:

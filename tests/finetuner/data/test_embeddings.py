@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.pictures import encode_image
 
 from backend.errors import NothingToLearn
 from backend.sam.embeddings.files import DiskEmbeddings
@@ -31,7 +30,9 @@ MAX_PIXELS = 1_000_000
 
 def picture(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)
-    return encode_image(pixels)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 DATA = picture(0)

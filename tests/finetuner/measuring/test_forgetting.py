@@ -15,7 +15,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.pictures import encode_image
 
 from backend.errors import Unavailable
 from backend.registry.checkpoint import REPORT_FILE
@@ -53,7 +52,9 @@ def photographs(monkeypatch: pytest.MonkeyPatch, discs: Callable[..., Any]) -> l
 
     def drawn(name: str) -> bytes:
         read.append(name)
-        return encode_image(discs(len(name))[0])
+        file = io.BytesIO()
+        discs(len(name))[0].save(file, "PNG")
+        return file.getvalue()
 
     monkeypatch.setattr(generic, "photograph", drawn)
     monkeypatch.setattr(generic, "RULES", ANYTHING)

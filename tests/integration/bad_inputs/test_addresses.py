@@ -77,6 +77,7 @@ def test_04_a_link_in_the_root_that_leads_out(rooted: Served) -> None:
         ("d=a\0.png", "climbs", 403),
         ("d=..\\..\\etc\\passwd", "climbs", 403),
         ("d=..%5cetc", "climbs", 403),
+        ("d=C:%5Cetc%5Cpasswd", "there is no file", 404),
         ("d=/etc/passwd", "leads out of", 403),
         ("d=", "needs one d=path", 400),
     ],
