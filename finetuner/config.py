@@ -78,12 +78,12 @@ class TrainConfig:
     corrective_share: float = 0.3  # of steps that are followed by a corrective round
     feedback_share: float = 0.5  # of corrective rounds that see the previous logits
 
-    views: int = 1  # of every image, by turns: mirrored, turned, nearer, farther (views); each is encoded once
+    views: int = 1  # of every image, by turns: mirrored, turned, nearer, farther (views); a view is encoded once
     replay: float = 0.0  # share of the steps that are on other things, against forgetting (replay)
     forgetting: bool = False  # whether what was forgotten is measured (forgetting)
     mask_share: float = 0.0  # of steps whose first prompts are a box with a mask that is a little wrong
     semantic_share: float = 0.2  # of `seconds`, where the head is "semantic"
-    semantic_steps: int = 300  # of one image each
+    semantic_steps: int = 300  # of one image
     semantic_rate: float = 5e-4
     unlabelled: str = "background"  # what nobody drew on; or "unknown", far from every object
 
@@ -102,7 +102,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse values that no training can run with."""
         if self.epochs < 1 or self.seconds <= 0 or (self.decodes is not None and self.decodes < 1):
-            raise ValueError(f"epochs={self.epochs}, seconds={self.seconds}, decodes={self.decodes}: at least 1 each")
+            raise ValueError(
+                f"epochs={self.epochs}, seconds={self.seconds}, decodes={self.decodes}: all must be at least 1"
+            )
         if not 0 < self.held_out_share < 1:
             raise ValueError(f"held_out_share={self.held_out_share} is not between 0 and 1")
         if not 0 <= self.validation_share < 1 or not 0 <= self.mask_share <= 1 or self.patience < 1:

@@ -55,7 +55,8 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     The split, the recipe and the measures are those of a project's training; absent, the method is the settings'.
     `epochs` given: that many, up to `seconds`; else as many as the recipe's bound on work allows. Nothing is promoted:
     nothing is served here. Killed, and called again with the same, it goes on where it was: until it is done
-    that is kept in `<out>.unfinished`. Several `processes` call it alike: the preset's images a step are each one's.
+    that is kept in `<out>.unfinished`. Several `processes` call it alike: the preset's images a step are those of one
+    process.
 
     Raises:
         BadInput: the export is none, or the method or head is unknown.
@@ -206,7 +207,7 @@ def _unseen(held_out: tuple[Sample, ...], *, learnt: AbstractSet[str]) -> tuple[
     """The images that are new to the checkpoint (folds.unseen_images); all, and a sentence about it, if none is."""
     unseen = unseen_images(held_out, learnt=learnt)
     if unseen:
-        return tuple(each for each in held_out if each.image_sha256 in unseen), ()
+        return tuple(sample for sample in held_out if sample.image_sha256 in unseen), ()
     told = (
         "the checkpoint has learnt from every one of these images (it was cross-validated: its manifest holds the "
         "honest figures), so it looks better here than it is"

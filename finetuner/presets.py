@@ -33,8 +33,8 @@ class Preset:
 
 
 PRESETS = {
-    each.name: each
-    for each in (
+    preset.name: preset
+    for preset in (
         Preset(name="cpu", from_gib=0.0, objects_per_step=6, images_per_step=1, accumulate=1, recompute=None),
         Preset(name="8gb", from_gib=0.0, objects_per_step=8, images_per_step=2, accumulate=2, recompute=True),
         Preset(name="24gb", from_gib=20.0, objects_per_step=12, images_per_step=4, accumulate=1, recompute=True),
@@ -49,7 +49,7 @@ def preset_for(name: str, *, device_gib: float | None) -> Preset:
         return PRESETS[name]
     if device_gib is None:
         return PRESETS["cpu"]
-    return [each for each in PRESETS.values() if each.name != "cpu" and each.from_gib <= device_gib][-1]
+    return [preset for preset in PRESETS.values() if preset.name != "cpu" and preset.from_gib <= device_gib][-1]
 
 
 def config_of(settings: Settings) -> TrainConfig:

@@ -124,9 +124,9 @@ class Unfinished:
 
     def _make_room(self) -> None:
         others = sorted(
-            (_changed_s(each), each)
-            for each in self._root.iterdir()
-            if _KEY.fullmatch(each.name) and each != self._folder
+            (_changed_s(folder), folder)
+            for folder in self._root.iterdir()
+            if _KEY.fullmatch(folder.name) and folder != self._folder
         )
         for place, (changed_s, path) in enumerate(reversed(others), start=1):
             if place >= _RUNS_KEPT or time.time() - changed_s > _OLD_S:

@@ -2,7 +2,7 @@
 
 The map, from the door inwards:
 
-    dataset      all usable images of a project, each on its side of the split
+    dataset      all usable images of a project on both sides of the split
     generic      photographs of other things, with the base's own masks
     embeddings   what the encoder makes of a sample's image
     folds        the trainings of a dataset, and which images are fair to compare on

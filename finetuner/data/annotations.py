@@ -22,7 +22,7 @@ _NOT_DRAWN = frozenset({"choices", "textarea", "rating", "number", "taxonomy"})
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedTask:
-    """A task with the annotations that count: one, or one of each annotator where they vote."""
+    """A task with the annotations that count: one, or one of every annotator where they vote."""
 
     task_id: int | str
     image_uri: str
@@ -32,7 +32,7 @@ class AnnotatedTask:
     @property
     def is_ground_truth(self) -> bool:
         """Whether one of them is marked as ground truth."""
-        return any(each.is_ground_truth for each in self.annotations)
+        return any(annotation.is_ground_truth for annotation in self.annotations)
 
 
 def annotated_task(
@@ -84,13 +84,13 @@ def objects_of(
     An annotator none of whose regions can be used has no vote.
     """
     drawings = []
-    for each in task.annotations:
+    for annotation in task.annotations:
         objects = tuple(
-            _drawn(each, task=task, height_px=height_px, width_px=width_px, rules=rules, exclusions=exclusions)
+            _drawn(annotation, task=task, height_px=height_px, width_px=width_px, rules=rules, exclusions=exclusions)
         )
-        if objects or not each.regions:
-            votes = rules.ground_truth_weight if each.is_ground_truth else 1
-            drawings.append(Drawing(annotator=each.annotator, objects=objects, votes=votes))
+        if objects or not annotation.regions:
+            votes = rules.ground_truth_weight if annotation.is_ground_truth else 1
+            drawings.append(Drawing(annotator=annotation.annotator, objects=objects, votes=votes))
     if len(drawings) < 2:
         return drawings[0].objects if drawings else ()
     agreed = majority(drawings, min_object_px=rules.min_object_px)

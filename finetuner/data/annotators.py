@@ -22,37 +22,43 @@ def counting_annotations(
     """The annotations of the task that are learnt from, the latest one first; none: there is nothing.
 
     `annotators` is one of backend.settings.bounds.ANNOTATORS. "latest": the one that was changed last; where the
-    project marks ground truth, that among it. "majority": of each annotator that one; an annotation without a
+    project marks ground truth, that among it. "majority": that one of every annotator; an annotation without a
     region is a vote for no object, as long as somebody drew one. Skipped ones and drafts never count.
     """
     submitted = list(_submitted(task, exclusions=exclusions))
-    # ISO 8601 in UTC sorts as text; ids settle what an import has written in one instant.
-    submitted.sort(key=lambda each: (str(each.get("updated_at") or ""), str(each.get("id")).zfill(20)), reverse=True)
-    submitted.sort(key=lambda each: not _is_ground_truth(each))
+    submitted.sort(key=_last_change, reverse=True)
+    submitted.sort(key=lambda annotation: not _is_ground_truth(annotation))
     counting: dict[str, Mapping[str, object]] = {}
-    for each in submitted:
-        who = "" if annotators == "latest" else _annotator(each)
-        if (better := counting.setdefault(who, each)) is not each:
-            exclusions.add(_reason(each, better, annotators=annotators), task=task["id"], annotation=each.get("id"))
-    found = tuple(_annotation(each) for each in counting.values())
-    empty = [each for each in found if not each.regions]
-    if annotators == "majority" and len(empty) < len(found):
-        return found
+    for annotation in submitted:
+        who = "" if annotators == "latest" else _annotator(annotation)
+        if (better := counting.setdefault(who, annotation)) is not annotation:
+            exclusions.add(
+                _reason(annotation, better, annotators=annotators), task=task["id"], annotation=annotation.get("id")
+            )
+    chosen = tuple(_annotation(annotation) for annotation in counting.values())
+    empty = [annotation for annotation in chosen if not annotation.regions]
+    if annotators == "majority" and len(empty) < len(chosen):
+        return chosen
     for blank in empty:
         exclusions.add("an annotation without any region", task=task["id"], annotation=blank.annotation_id)
-    return tuple(each for each in found if each.regions)
+    return tuple(annotation for annotation in chosen if annotation.regions)
 
 
 def _submitted(task: Mapping[str, object], *, exclusions: Exclusions) -> Iterator[Mapping[str, object]]:
     given = task.get("annotations")
-    annotations = [each for each in given if isinstance(each, Mapping)] if isinstance(given, Sequence) else []
+    annotations = [entry for entry in given if isinstance(entry, Mapping)] if isinstance(given, Sequence) else []
     if not annotations:
         exclusions.add("only a draft" if task.get("drafts") else "no annotation yet", task=task["id"])
-    for each in annotations:
-        if each.get("was_cancelled"):
-            exclusions.add("the annotator skipped the task", task=task["id"], annotation=each.get("id"))
+    for annotation in annotations:
+        if annotation.get("was_cancelled"):
+            exclusions.add("the annotator skipped the task", task=task["id"], annotation=annotation.get("id"))
         else:
-            yield each
+            yield annotation
+
+
+def _last_change(annotation: Mapping[str, object]) -> tuple[str, str]:
+    """Sorts by time: ISO 8601 in UTC sorts as text. Ids settle what an import has written in one instant."""
+    return str(annotation.get("updated_at") or ""), str(annotation.get("id")).zfill(20)
 
 
 def _reason(left_out: Mapping[str, object], better: Mapping[str, object], *, annotators: str) -> str:

@@ -1,7 +1,7 @@
 """One set of masks from several annotators' drawings of an image: a majority vote, pixel by pixel.
 
 Objects of different annotators are taken for the same one if they have the same label and overlap by more than half
-(IoU). The best pairs are matched first, and of each annotator an object has one drawing at most. A pixel belongs to the
+(IoU). The best pairs are matched first, and an object has at most one drawing of an annotator. A pixel belongs to the
 object if more than half of all votes have it there: those of annotators who did not draw the object count against it.
 Two annotators leave what both have drawn; one annotator's drawing comes out as it went in.
 """
@@ -47,17 +47,19 @@ class _Drawn:
 
 
 def majority(drawings: Sequence[Drawing], *, min_object_px: int = 1) -> Consensus:
-    """The objects that more than half of all votes have, each with the pixels that more than half have.
+    """The objects that more than half of all votes have, with those pixels of them that more than half have.
 
     All drawings are of one image. The result does not depend on the order of drawings nor of objects in them.
 
     Raises:
         ValueError: two drawings are of the same annotator.
     """
-    if len({each.annotator for each in drawings}) < len(drawings):
-        raise ValueError(f"{len(drawings)} drawings of fewer annotators: each votes with one drawing")
-    votes = sum(each.votes for each in drawings)
-    drawn = sorted((_drawn(item, of=each) for each in drawings for item in each.objects), key=lambda each: each.key)
+    if len({drawing.annotator for drawing in drawings}) < len(drawings):
+        raise ValueError(f"{len(drawings)} drawings of fewer annotators: an annotator votes with one drawing")
+    votes = sum(drawing.votes for drawing in drawings)
+    drawn = sorted(
+        (_drawn(item, of=drawing) for drawing in drawings for item in drawing.objects), key=lambda drawing: drawing.key
+    )
     objects, outvoted = [], 0
     for group in _groups(drawn):
         agreed = _agreed([drawn[index] for index in group], votes=votes, min_object_px=min_object_px)
@@ -97,8 +99,8 @@ def _groups(drawn: Sequence[_Drawn]) -> list[list[int]]:
 def _near(drawn: Sequence[_Drawn]) -> list[tuple[int, int]]:
     """Pairs of different annotators with the same label whose boxes meet."""
     by_label: dict[str | None, list[int]] = {}
-    for index, each in enumerate(drawn):
-        by_label.setdefault(each.item.label, []).append(index)
+    for index, drawing in enumerate(drawn):
+        by_label.setdefault(drawing.item.label, []).append(index)
     found: list[tuple[int, int]] = []
     for indices in by_label.values():
         edges = np.array([_edges(drawn[index].item) for index in indices])
@@ -132,8 +134,8 @@ def _agreed(group: Sequence[_Drawn], *, votes: int, min_object_px: int) -> Label
     """The pixels of one object that more than half of `votes` have; None if those are too few."""
     first = group[0].item
     counted: Int[np.ndarray, "h w"] = np.zeros((first.height_px, first.width_px), np.int32)
-    for each in group:
-        y0, x0, y1, x1 = _edges(each.item)
-        counted[y0:y1, x0:x1] += each.crop * np.int32(each.votes)
+    for drawing in group:
+        y0, x0, y1, x1 = _edges(drawing.item)
+        counted[y0:y1, x0:x1] += drawing.crop * np.int32(drawing.votes)
     mask = counted * 2 > votes
     return LabelledMask.of(mask, label=first.label) if np.count_nonzero(mask) >= max(1, min_object_px) else None

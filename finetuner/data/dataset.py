@@ -50,6 +50,7 @@ class SampleReader:
             NotAuthorized: the first image already is refused: the key is wrong for all. A later one is left out.
         """
         found: list[Sample] = []
+        objects = 0
         for number, task in enumerate(tasks, start=1):
             try:
                 sample = self._sample(task)
@@ -60,7 +61,8 @@ class SampleReader:
                 continue
             if sample is not None:
                 found.append(sample)
-                progress("embedding", images=len(found), tasks=number, objects=sum(len(each.objects) for each in found))
+                objects += len(sample.objects)
+                progress("embedding", images=len(found), tasks=number, objects=objects)
         return found
 
     def _sample(self, task: AnnotatedTask) -> Sample | None:
@@ -98,7 +100,9 @@ def assemble(samples: Sequence[Sample], *, share: float, exclusions: Exclusions,
         NothingToLearn: fewer than two different images with an object.
     """
     split = split_images(
-        {each.image_sha256: each.picture or each.image_sha256 for each in samples}, share=share, most_folds=most_folds
+        {sample.image_sha256: sample.picture or sample.image_sha256 for sample in samples},
+        share=share,
+        most_folds=most_folds,
     )
     if not split.folds:
         told = f"; left out: {exclusions.sentence()}" if len(exclusions) else ""
@@ -106,7 +110,7 @@ def assemble(samples: Sequence[Sample], *, share: float, exclusions: Exclusions,
 
     def chosen(digests: tuple[str, ...]) -> tuple[Sample, ...]:
         wanted = frozenset(digests)
-        return tuple(each for each in samples if each.image_sha256 in wanted)
+        return tuple(sample for sample in samples if sample.image_sha256 in wanted)
 
     folds = tuple((chosen(fold.train), chosen(fold.held_out)) for fold in split.folds)
     return Dataset(
@@ -129,22 +133,22 @@ def data_digest(samples: Sequence[Sample]) -> str:
             [
                 sample.image_sha256,
                 sample.is_ground_truth,
-                each.label,
-                each.bounds.y0_px,
-                each.bounds.x0_px,
-                *each.crop_shape,
-                hashlib.sha256(each.packed.bits).hexdigest(),
+                item.label,
+                item.bounds.y0_px,
+                item.bounds.x0_px,
+                *item.crop_shape,
+                hashlib.sha256(item.packed.bits).hexdigest(),
             ]
         )
         for sample in samples
-        for each in sample.objects
+        for item in sample.objects
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _too_few(samples: Sequence[Sample]) -> str:
     """Why there is nothing to learn, and what to do."""
-    needed = "a training needs at least two different images with a brush, polygon or other mask on each"
+    needed = "a training needs at least two different images with a brush, polygon or other mask on both"
     if not samples:
         return f"no usable image: {needed}, one to learn from and one to measure on"
     if len(samples) == 1:

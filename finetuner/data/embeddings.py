@@ -54,7 +54,7 @@ class Embeddings:
         return other
 
     def picture(self, sample: Sample) -> Image.Image:
-        """The sample's image as large as the encoder takes it; at most 64 are kept, 3 MB each.
+        """The sample's image as large as the encoder takes it; at most 64 are kept, of 3 MB.
 
         Raises:
             NothingToLearn: it is gone, or has changed.

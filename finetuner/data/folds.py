@@ -50,9 +50,11 @@ def trainings(dataset: Dataset, *, config: TrainConfig, replayed: tuple[Sample, 
 
 def unseen_images(samples: Sequence[Sample], *, learnt: AbstractSet[str]) -> frozenset[str]:
     """Digests of those that are neither among `learnt` nor near-duplicates of one of these samples that is."""
-    pictures = {each.picture for each in samples if each.picture and each.image_sha256 in learnt}
+    pictures = {sample.picture for sample in samples if sample.picture and sample.image_sha256 in learnt}
     return frozenset(
-        each.image_sha256 for each in samples if each.image_sha256 not in learnt and each.picture not in pictures
+        sample.image_sha256
+        for sample in samples
+        if sample.image_sha256 not in learnt and sample.picture not in pictures
     )
 
 
@@ -67,7 +69,7 @@ def fair_images(
     Returns:
         The images, and a sentence for the verdict where not all held-out images are fair.
     """
-    held_out, unseen = frozenset(each.image_sha256 for each in samples), unseen_images(samples, learnt=learnt)
+    held_out, unseen = frozenset(sample.image_sha256 for sample in samples), unseen_images(samples, learnt=learnt)
     if unseen == held_out:
         return held_out, ()
     if len(unseen) >= 2:

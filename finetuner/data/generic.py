@@ -51,7 +51,7 @@ def photograph(name: str) -> bytes:
 
 
 def generic_samples(names: Sequence[str], *, plain: Predictor, embeddings: Embeddings, folder: Path) -> list[Sample]:
-    """Photographs with at most eight objects each, as `plain`, the base, finds them from a grid of clicks.
+    """Photographs with at most eight objects, as `plain`, the base, finds them from a grid of clicks.
 
     What it found is kept in `folder`, by its weights and arithmetic: it costs seconds once. Where nothing stands out
     the photograph is left out.
@@ -61,7 +61,7 @@ def generic_samples(names: Sequence[str], *, plain: Predictor, embeddings: Embed
         OSError: the folder cannot be written.
     """
     found = (_sample(name, plain=plain, embeddings=embeddings, folder=folder) for name in names)
-    return [each for each in found if each.objects]
+    return [sample for sample in found if sample.objects]
 
 
 def _sample(name: str, *, plain: Predictor, embeddings: Embeddings, folder: Path) -> Sample:
@@ -73,10 +73,10 @@ def _sample(name: str, *, plain: Predictor, embeddings: Embeddings, folder: Path
     masks = _kept(path)
     if masks is None:
         found = automatic_masks(plain, embeddings(sample), rules=RULES)
-        masks = [KeptMask.of(each.mask) for each in found if each.mask.any()]
+        masks = [KeptMask.of(predicted.mask) for predicted in found if predicted.mask.any()]
         _keep(masks, path)
-    whole = (each.window(0, 0, height_px=image.height, width_px=image.width) for each in masks)
-    return replace(sample, objects=tuple(LabelledMask.of(each, label=None) for each in whole))
+    whole = (mask.window(0, 0, height_px=image.height, width_px=image.width) for mask in masks)
+    return replace(sample, objects=tuple(LabelledMask.of(mask, label=None) for mask in whole))
 
 
 def _key(image_sha256: str, base: BaseModel) -> str:
@@ -87,15 +87,15 @@ def _key(image_sha256: str, base: BaseModel) -> str:
 def _kept(path: Path) -> list[KeptMask] | None:
     """What was kept there; None if nothing was, or it is damaged."""
     try:
-        masks = [KeptMask.of_json(each) for each in json.loads(path.read_bytes())]
+        masks = [KeptMask.of_json(value) for value in json.loads(path.read_bytes())]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as fault:
         log.warning("%s is damaged: %s", path, fault, extra={"event": "generic.damaged"})
         return None
-    return masks if all(each.area_px for each in masks) else None
+    return masks if all(mask.area_px for mask in masks) else None
 
 
 def _keep(masks: Sequence[KeptMask], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, json.dumps([each.to_json() for each in masks]).encode(), is_synced=False)
+    write_file(path, json.dumps([mask.to_json() for mask in masks]).encode(), is_synced=False)

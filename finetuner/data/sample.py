@@ -29,7 +29,7 @@ class Sample:
 
     def viewed(self, view: View) -> "Sample":
         """The whole image in that view, and what is seen of its objects; the whole of it if that is too little."""
-        objects = tuple(seen for each in self.objects if (seen := view.item(each)) is not None)
+        objects = tuple(seen for item in self.objects if (seen := view.item(item)) is not None)
         if not objects and view.extent < 1:
             return self.viewed(view.whole)
         height, width = view.size_px(self.height_px, self.width_px)

@@ -23,7 +23,7 @@ _DIGITS = 16  # of a digest: 64 bits
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Digests of images: `train` is learnt from, `held_out` measured on; each sorted, none on both sides."""
+    """Digests of images: `train` is learnt from, `held_out` measured on; both sorted, none on both sides."""
 
     train: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -63,8 +63,8 @@ class Split:
         """A sentence or two for the manifest and for whoever waits."""
         if self.is_cross_validated:
             basis = (
-                f"cross-validated in {len(self.folds)} folds: each of {len(self.held_out)} images is measured after a "
-                "short training without it, and the model that is kept has learnt from all"
+                f"cross-validated in {len(self.folds)} folds: every one of {len(self.held_out)} images is measured "
+                "after a short training without it, and the model that is kept has learnt from all"
             )
         else:
             basis = f"{len(self.train)} images to learn from, {len(self.held_out)} held out by what they show"
@@ -121,7 +121,9 @@ def split_images(pictures: Mapping[str, str], *, share: float = 0.2, most_folds:
 
 def _folds(sides: Iterable[list[str]], groups: Mapping[str, list[str]]) -> tuple[Fold, ...]:
     return tuple(
-        Fold(train=_images((each for each in groups if each not in set(side)), groups), held_out=_images(side, groups))
+        Fold(
+            train=_images((group for group in groups if group not in set(side)), groups), held_out=_images(side, groups)
+        )
         for side in sides
     )
 

@@ -1,8 +1,8 @@
 """Views of an image to learn from: mirrored, turned by quarters, nearer or farther; masks move with it exactly.
 
 Every view moves whole pixels of the image as it is, before anything is resized: so a mask's view is exact, and no edge
-that an annotator drew is redrawn. An image has the same few views in every training, so that the embeddings of each are
-kept on disk as those of the image itself are; drawn anew in every step they would cost the encoder each time.
+that an annotator drew is redrawn. An image has the same few views in every training, so that their embeddings
+are kept on disk as those of the image itself are; drawn anew in every step they would cost the encoder every time.
 """
 
 from dataclasses import dataclass

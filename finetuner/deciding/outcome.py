@@ -18,7 +18,7 @@ from finetuner.measuring.calibration import Values, fit
 from finetuner.measuring.comparison import comparison, differences, label_differences
 from finetuner.measuring.evaluation import Measured, measure, report
 
-_CALIBRATED_ON = 64  # objects, with two prompts each: a few seconds, and a pool of predictions has ten of them
+_CALIBRATED_ON = 64  # objects, with two prompts: a few seconds, and a pool of predictions has ten of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +52,13 @@ class Compared:
         """The same, the candidate's scores as they are served: with the calibration that its checkpoint will carry."""
         if calibration is None:
             return self
-        return replace(self, candidate=tuple(_scored(each, calibration) for each in self.candidate))
+        return replace(self, candidate=tuple(_scored(mask, calibration) for mask in self.candidate))
 
     def figures(self, config: TrainConfig, *, calibration: Calibration | None) -> Comparison:
         """All models' figures and their differences; `calibration`: the candidate's."""
         rounds, seed = config.bootstrap_rounds, config.seed
         intervals = differences(self.base, self.candidate, rounds=rounds, seed=seed)
-        calibrated = None if calibration is None else [calibration(each.predicted_iou) for each in self.candidate]
+        calibrated = None if calibration is None else [calibration(mask.predicted_iou) for mask in self.candidate]
         figures = comparison(self.base, self.candidate, intervals=intervals, calibrated=calibrated)
         if self.served is None:
             return figures
@@ -67,9 +67,9 @@ class Compared:
 
     def _fair(self, served: Sequence[Measured]) -> tuple[list[Measured], list[Measured]]:
         """What is served and the candidate, on the images where that comparison is fair."""
-        images = {each.image_sha256 for each in served} if self.fair_images is None else self.fair_images
+        images = {mask.image_sha256 for mask in served} if self.fair_images is None else self.fair_images
         of_served, of_candidate = (
-            [each for each in measured if each.image_sha256 in images] for measured in (served, self.candidate)
+            [mask for mask in measured if mask.image_sha256 in images] for measured in (served, self.candidate)
         )
         return of_served, of_candidate
 
@@ -77,7 +77,7 @@ class Compared:
 def calibrate(
     predictor: Decodes, samples: Sequence[Sample], *, embedding: Callable[[Sample], Embedding]
 ) -> Calibration | None:
-    """The map for a checkpoint's scores, from a few objects of each of these images, box and point.
+    """The map for a checkpoint's scores, from a few objects of these images, box and point.
 
     They validate, or in a small project have been learnt from. Never held-out objects: what the scores are worth is
     measured on those, and a map that has seen them could not be. They are few, too: on 34 nuclei images learnt from
@@ -94,7 +94,7 @@ def calibrate(
 
 def predictions(measured: Sequence[Measured]) -> tuple[Values, Values]:
     """Predicted and true IoU of every mask, as arrays."""
-    pairs = np.array([(each.predicted_iou, each.values["iou"]) for each in measured], np.float64).reshape(-1, 2)
+    pairs = np.array([(mask.predicted_iou, mask.values["iou"]) for mask in measured], np.float64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 
 
@@ -108,9 +108,9 @@ def _scored(measured: Measured, calibration: Calibration) -> Measured:
 def _rival(rival: Sequence[Measured], candidate: Sequence[Measured], *, name: str, config: TrainConfig) -> Rival:
     bounds = {"rounds": config.bootstrap_rounds, "seed": config.seed}
     by_prompt: Differences = differences(rival, candidate, **bounds)
-    by_label: dict[str, dict[str, dict[str, float]]] = {label: {} for label in sorted({each.label for each in rival})}
+    by_label: dict[str, dict[str, dict[str, float]]] = {label: {} for label in sorted({mask.label for mask in rival})}
     for label, prompt in product(by_label, PROMPTS):
-        ious = [each.values["iou"] for each in rival if (each.label, each.prompt) == (label, prompt)]
+        ious = [mask.values["iou"] for mask in rival if (mask.label, mask.prompt) == (label, prompt)]
         by_label[label][prompt] = {"iou": float(np.mean(ious)), "n": len(ious)}
     return Rival(
         name=name, by_prompt=by_prompt, by_label=label_differences(rival, candidate, **bounds), labels=by_label

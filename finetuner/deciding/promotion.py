@@ -62,16 +62,16 @@ def judge(served: Rival, *, base: Rival | None = None, faults: Sequence[str] = (
 
 def _is_gain(found: Mapping[str, Interval]) -> bool:
     judged = [found[name] for name in _JUDGED]
-    return all(each.mean >= LEAST_GAIN for each in judged) and any(each.low > 0 for each in judged)
+    return all(interval.mean >= LEAST_GAIN for interval in judged) and any(interval.low > 0 for interval in judged)
 
 
 def _worse(rival: Rival) -> list[str]:
     return [
-        f"{prompt} prompts may have become worse than {rival.name}'s: {_JUDGED[name]} {_shown(each)}; the interval has "
-        f"to stay above {_number(-MARGIN)}, the mean above {_number(-MARGIN / 2)}"
+        f"{prompt} prompts may have become worse than {rival.name}'s: {_JUDGED[name]} {_shown(interval)}; the interval "
+        f"has to stay above {_number(-MARGIN)}, the mean above {_number(-MARGIN / 2)}"
         for prompt, found in rival.by_prompt.items()
-        for name, each in found.items()
-        if name in _JUDGED and (each.mean < -MARGIN / 2 or each.low < -MARGIN)
+        for name, interval in found.items()
+        if name in _JUDGED and (interval.mean < -MARGIN / 2 or interval.low < -MARGIN)
     ]
 
 
@@ -92,14 +92,14 @@ def _told(differences: Differences, metric: str) -> str:
     )
 
 
-def _word(each: Interval) -> str:
-    if each.low <= 0 <= each.high:
-        return "perhaps better" if each.mean > 0 else "perhaps worse" if each.mean < 0 else "the same"
-    return "better" if each.low > 0 else "worse"
+def _word(interval: Interval) -> str:
+    if interval.low <= 0 <= interval.high:
+        return "perhaps better" if interval.mean > 0 else "perhaps worse" if interval.mean < 0 else "the same"
+    return "better" if interval.low > 0 else "worse"
 
 
-def _shown(each: Interval) -> str:
-    return f"{_number(each.mean)} [{_number(each.low)}, {_number(each.high)}]"
+def _shown(interval: Interval) -> str:
+    return f"{_number(interval.mean)} [{_number(interval.low)}, {_number(interval.high)}]"
 
 
 def _number(value: float) -> str:

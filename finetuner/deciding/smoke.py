@@ -32,7 +32,7 @@ def faults(candidate: Predictor, *, base: Predictor, weights: Mapping[str, Tenso
     embedding = encode(base.base, picture)
     tuned_embedding = embedding if candidate.base is base.base else encode(candidate.base, picture)
     objects = {name: LabelledMask.of(mask, label=None) for name, mask in shapes.items()}
-    prompts = [Prompt(box=each.box) for each in objects.values()]
+    prompts = [Prompt(box=item.box) for item in objects.values()]
     if not _is_finite(candidate, tuned_embedding, prompts):
         return ("its decoder predicts numbers that are not finite on the smoke picture",)
     drawn = zip(

@@ -32,7 +32,7 @@ def label_differences(
     pairs = _paired(base, candidate)
     return {
         label: differences(*_sides(pairs, label=label), rounds=rounds, seed=seed)
-        for label in sorted({each.label for each in base})
+        for label in sorted({mask.label for mask in base})
     }
 
 
@@ -48,8 +48,8 @@ def comparison(
     `intervals` are `differences` of the two. `calibrated`: the candidate's, as evaluation.report takes it.
     """
     return Comparison(
-        images=len({each.image_sha256 for each in base}),
-        objects=sum(each.prompt == "box" for each in base),
+        images=len({mask.image_sha256 for mask in base}),
+        objects=sum(mask.prompt == "box" for mask in base),
         base=report(base),
         candidate=None if candidate is None else report(candidate, calibrated=calibrated),
         difference=intervals,

@@ -49,7 +49,7 @@ def measure(
 ) -> tuple[Measured, ...]:
     """Measure every object twice: with its true box, and with one click at its point farthest from its edge.
 
-    From the point on, `clicks` corrective clicks follow, each in the middle of the deepest wrong region. `on_image`
+    From the point on, `clicks` corrective clicks follow, at the deepest point of what is wrong. `on_image`
     hears how many images are done. Order: as the samples and their objects, the box before the point; the same for
     every predictor, so that two of them pair.
     """
@@ -73,10 +73,10 @@ def report(measured: Sequence[Measured], *, calibrated: Sequence[float] | None =
         click does not reach the goal, all clicks count. It is empty where no corrective click was measured. `semantic`
         is None.
     """
-    labels = sorted({each.label for each in measured})
-    curves = [each.clicks_iou for each in measured if each.prompt == "point"]
+    labels = sorted({mask.label for mask in measured})
+    curves = [mask.clicks_iou for mask in measured if mask.prompt == "point"]
     rounds = list(zip(*curves, strict=True))
-    truth = np.array([each.values["iou"] for each in measured])
+    truth = np.array([mask.values["iou"] for mask in measured])
     box, point = (_means([mask for mask in measured if mask.prompt == prompt]) for prompt in PROMPTS)
     by_size = {size: [mask for mask in measured if mask.size == size] for size in SIZES}
     return ModelFigures(
@@ -95,8 +95,8 @@ def report(measured: Sequence[Measured], *, calibrated: Sequence[float] | None =
 
 
 def _measure_image(predictor: Decodes, sample: Sample, embedding: Embedding, *, clicks: int) -> Iterator[Measured]:
-    boxes = predictor.decode(embedding, [Prompt(box=each.box) for each in sample.objects])
-    truths = [each.mask for each in sample.objects]
+    boxes = predictor.decode(embedding, [Prompt(box=item.box) for item in sample.objects])
+    truths = [item.mask for item in sample.objects]
     points, curves = _clicked(predictor, sample, embedding, truths=truths, clicks=clicks)
     for index, item in enumerate(sample.objects):
         for prompt, found, curve in (("box", boxes[index], ()), ("point", points[index], tuple(curves[index]))):
@@ -117,9 +117,9 @@ def _clicked(
     predictor: Decodes, sample: Sample, embedding: Embedding, *, truths: Sequence[Bool[np.ndarray, "h w"]], clicks: int
 ) -> tuple[tuple[PredictedMask, ...], list[list[float]]]:
     """What one point gives, and the IoUs after 0, 1, ... corrective clicks; an image's objects are decoded together."""
-    prompts = [Prompt(clicks=(farthest_inner_point(each),)) for each in sample.objects]
+    prompts = [Prompt(clicks=(farthest_inner_point(item),)) for item in sample.objects]
     first = predictor.decode(embedding, prompts)
-    masks = [each.mask for each in first]
+    masks = [predicted.mask for predicted in first]
     curves = [[iou(mask, truth)] for mask, truth in zip(masks, truths, strict=True)]
     for _ in range(clicks):
         wrong = []
@@ -146,6 +146,6 @@ def _means(measured: Sequence[Measured]) -> MaskFigures:
 
 def _clicks_to(curves: Sequence[Sequence[float]], goal: float) -> ClicksToGoal:
     """The first click counts; who never gets there counts with all the clicks there were, so the mean is a bound."""
-    there = [next((k for k, each in enumerate(curve) if each >= goal), None) for curve in curves]
+    there = [next((k for k, iou in enumerate(curve) if iou >= goal), None) for curve in curves]
     clicks = [len(curve) if k is None else k + 1 for k, curve in zip(there, curves, strict=True)]
     return ClicksToGoal(clicks=float(np.mean(clicks)), reached=float(np.mean([k is not None for k in there])))

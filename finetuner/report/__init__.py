@@ -23,7 +23,7 @@ def checkpoint_page(  # noqa: PLR0913 - all by name
     improved, worsened = changes(samples, base, candidate)
     shown = Shown(
         weights_sha256=hashlib.sha256(weights).hexdigest(),
-        improved=[overlay(each, pictures=pictures) for each in improved],
-        worsened=[overlay(each, pictures=pictures) for each in worsened],
+        improved=[overlay(change, pictures=pictures) for change in improved],
+        worsened=[overlay(change, pictures=pictures) for change in worsened],
     )
     return render(manifest, shown)

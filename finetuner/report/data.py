@@ -43,12 +43,12 @@ class DataReport:
     @classmethod
     def of(cls, samples: Sequence[Sample], exclusions: Exclusions) -> "DataReport":
         """Count. An image that two tasks share counts once, the objects of both count."""
-        labels = {each.label for sample in samples for each in sample.objects}
+        labels = {item.label for sample in samples for item in sample.objects}
         counts = [_count(samples, label, name=UNLABELLED if label is None else label) for label in labels]
         return cls(
-            images=len({each.image_sha256 for each in samples}),
-            ground_truth_images=len({each.image_sha256 for each in samples if each.is_ground_truth}),
-            labels=tuple(sorted(counts, key=lambda each: (-each.objects, each.label))),
+            images=len({sample.image_sha256 for sample in samples}),
+            ground_truth_images=len({sample.image_sha256 for sample in samples if sample.is_ground_truth}),
+            labels=tuple(sorted(counts, key=lambda count: (-count.objects, count.label))),
             all_labels=_count(samples, *labels, name=_ALL),
             left_out=tuple(
                 LeftOut(reason=exclusion.reason, count=exclusion.count) for exclusion in exclusions.by_reason()
@@ -85,7 +85,7 @@ class DataReport:
         """The report for a terminal or a log: a row a label, then what was left out."""
         heading = ("label", "objects", "images", *SIZES, "median px")
         shown = [*self.labels[:_MOST_LABELS], *([] if len(self.labels) == 1 else [self.all_labels])]
-        rows = [heading, *(_cells(each) for each in shown)]
+        rows = [heading, *(_cells(count) for count in shown)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
         lines = [
             "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
@@ -104,19 +104,19 @@ class DataReport:
 
 
 def _count(samples: Sequence[Sample], *labels: str | None, name: str) -> LabelCount:
-    objects = [each for sample in samples for each in sample.objects if each.label in labels]
-    sizes = Counter(each.size for each in objects)
+    objects = [item for sample in samples for item in sample.objects if item.label in labels]
+    sizes = Counter(item.size for item in objects)
     return LabelCount(
         label=name,
         objects=len(objects),
-        images=len({sample.image_sha256 for sample in samples if any(each.label in labels for each in sample.objects)}),
+        images=len({sample.image_sha256 for sample in samples if any(item.label in labels for item in sample.objects)}),
         sizes={size: sizes[size] for size in SIZES},
-        median_area_px=round(statistics.median(each.area_px for each in objects)) if objects else 0,
+        median_area_px=round(statistics.median(item.area_px for item in objects)) if objects else 0,
     )
 
 
 def _cells(count: LabelCount) -> tuple[str, ...]:
     label = count.label if len(count.label) <= _LONGEST_LABEL else f"{count.label[: _LONGEST_LABEL - 3]}..."
-    printable = "".join(each if each.isprintable() else "?" for each in label)
+    printable = "".join(letter if letter.isprintable() else "?" for letter in label)
     numbers = (count.objects, count.images, *count.sizes.values(), count.median_area_px)
     return printable, *(str(number) for number in numbers)

@@ -75,9 +75,9 @@ def changes(
         change, known = Change(truth=truth, before=before, after=after), found.get(id(truth))
         if known is None or abs(change.gain) > abs(known.gain):
             found[id(truth)] = change
-    ordered = sorted(found.values(), key=lambda each: -each.gain)
-    improved = [each for each in ordered if each.gain >= _LEAST_CHANGE][:count]
-    worsened = [each for each in reversed(ordered) if each.gain <= -_LEAST_CHANGE][:count]
+    ordered = sorted(found.values(), key=lambda change: -change.gain)
+    improved = [change for change in ordered if change.gain >= _LEAST_CHANGE][:count]
+    worsened = [change for change in reversed(ordered) if change.gain <= -_LEAST_CHANGE][:count]
     return tuple(improved), tuple(worsened)
 
 
@@ -88,8 +88,8 @@ def overlay(change: Change, *, pictures: Pictures) -> Overlay:
     scale = min(1.0, LONGEST_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     masks = [
-        each.window(y0, x0, height_px=height, width_px=width)
-        for each in (KeptMask.of(truth.mask), before.mask, after.mask)
+        mask.window(y0, x0, height_px=height, width_px=width)
+        for mask in (KeptMask.of(truth.mask), before.mask, after.mask)
     ]
     human, base, candidate = (outline(resized(mask, size)) for mask in masks)
     across, down = size[0] / width, size[1] / height

@@ -34,9 +34,9 @@ def _reviewed(
         image_uri=sample.image_uri,
         image_sha256=sample.image_sha256,
         label=label,
-        window=window_of(item, *(each.mask for each in (*base, *candidate))),
+        window=window_of(item, *(mask.mask for mask in (*base, *candidate))),
         human=human,
-        drawn={(each.prompt, name): _drawn(each, area_px=area_px) for name, measured in models for each in measured},
+        drawn={(mask.prompt, name): _drawn(mask, area_px=area_px) for name, measured in models for mask in measured},
     )
 
 

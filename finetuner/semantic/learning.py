@@ -190,8 +190,8 @@ def semantic_loss(
         return logits.sum() * 0
     flat, wanted = logits[:, known], shares[:, known]
     if len(flat) == 1:
-        each = weights[0] * wanted[0] + weights[1] * wanted[1]
-        entropy = functional.binary_cross_entropy_with_logits(flat[0], wanted[1], weight=each)
+        by_cell = weights[0] * wanted[0] + weights[1] * wanted[1]
+        entropy = functional.binary_cross_entropy_with_logits(flat[0], wanted[1], weight=by_cell)
     else:
         # Shares, not numbers of classes: a cell on an edge is two of them.
         entropy = functional.cross_entropy(flat.T, wanted.T, weight=weights)

@@ -60,12 +60,14 @@ def semantic_report(found: Sequence[Found]) -> SemanticReport | None:
 
     Of a label, "iou", "dice", "over_area" and "under_area" are those of all its pixels on all images together, as
     Pascal VOC counts; "boundary_iou" and "hd95_px" means over the `n` images where people or the head see it. "mean" is
-    over labels, each counting the same, and its "n" the sum of theirs.
+    over labels, which count the same, and its "n" the sum of theirs.
     """
     by_label: dict[str, list[Found]] = {}
-    for each in found:
-        by_label.setdefault(each.label, []).append(each)
-    labels = {label: _measures(each) for label, each in sorted(by_label.items()) if any(one.truth_px for one in each)}
+    for on_image in found:
+        by_label.setdefault(on_image.label, []).append(on_image)
+    labels = {
+        label: _measures(images) for label, images in sorted(by_label.items()) if any(on.truth_px for on in images)
+    }
     if not labels:
         return None
     mean = {name: float(np.mean([figures.figure(name) for figures in labels.values()])) for name in METRICS}
@@ -101,13 +103,15 @@ def _found(
 
 
 def _measures(found: Sequence[Found]) -> MaskFigures:
-    both, over, under = (sum(each) for each in zip(*((f.both_px, f.over_px, f.under_px) for f in found), strict=True))
+    both, over, under = (
+        sum(column) for column in zip(*((f.both_px, f.over_px, f.under_px) for f in found), strict=True)
+    )
     truth = both + under
     return MaskFigures(
         iou=both / (truth + over),
         dice=2 * both / (2 * both + over + under),
-        boundary_iou=float(np.mean([each.boundary_iou for each in found])),
-        hd95_px=float(np.mean([each.hd95_px for each in found])),
+        boundary_iou=float(np.mean([on_image.boundary_iou for on_image in found])),
+        hd95_px=float(np.mean([on_image.hd95_px for on_image in found])),
         over_area=over / truth,
         under_area=under / truth,
         n=len(found),

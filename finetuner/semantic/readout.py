@@ -51,7 +51,7 @@ def begin_readout(
 
 
 def _cells(target: Target, *, side: int) -> Float[Tensor, "labels cells"]:
-    """How much each of the embedding's cells counts for each label: those of a label in an image one together."""
+    """How much every cell of the embedding counts for every label; the cells of a label in an image add up to 1."""
     shares = torch.from_numpy(target.shares[1:] * target.known)
     grid = max(shares.shape[1:])
     full = functional.pad(shares, (0, grid - shares.shape[2], 0, grid - shares.shape[1]))

@@ -34,7 +34,7 @@ def labels_of(samples: Sequence[Sample]) -> tuple[str | None, ...]:
 
     Objects without a label beside others with one have no class: their cells are not known.
     """
-    count = Counter(each.label for sample in samples for each in sample.objects)
+    count = Counter(item.label for sample in samples for item in sample.objects)
     named = [label for label, _ in count.most_common() if label is not None][:MOST_LABELS]
     return tuple(sorted(named)) or ((None,) if count else ())
 
@@ -64,8 +64,8 @@ def classes_of(sample: Sample, *, labels: Sequence[str | None]) -> Int[np.ndarra
     """The class of every pixel: 0 is ground, then the labels; -1 where an object has none of them."""
     classes = np.zeros((sample.height_px, sample.width_px), np.int16)
     place = {label: number for number, label in enumerate(labels, start=1)}
-    for each in _smallest_last(sample.objects):
-        classes[each.bounds.slices][each.crop] = place.get(each.label, -1)
+    for item in _smallest_last(sample.objects):
+        classes[item.bounds.slices][item.crop] = place.get(item.label, -1)
     return classes
 
 
@@ -86,11 +86,11 @@ def class_weights(targets: Iterable[Target], *, most: float) -> Float32[np.ndarr
     The square root of the share that the median class has to its own: in full, a label of a few cells would draw masks
     several times its size.
     """
-    total = sum(np.where(each.known, each.shares, 0).sum((1, 2)) for each in targets)
+    total = sum(np.where(target.known, target.shares, 0).sum((1, 2)) for target in targets)
     share = np.maximum(np.asarray(total, np.float64), 1e-9)
     weights: Float32[np.ndarray, " classes"] = np.clip(np.sqrt(np.median(share) / share), 1.0, most).astype(np.float32)
     return weights
 
 
 def _smallest_last(objects: Sequence[LabelledMask]) -> list[LabelledMask]:
-    return sorted(objects, key=lambda each: -each.area_px)
+    return sorted(objects, key=lambda item: -item.area_px)

@@ -57,7 +57,7 @@ class Curves:
         """
         steps = [(int(number), *rest) for number, *rest in tensors["curves.steps"].reshape(-1, 4).tolist()]
         looks, validation = ([Look.model_validate(look) for look in values[name]] for name in ("looks", "validation"))
-        if any(set(each.loss) != set(PROMPTS) or set(each.iou) != set(PROMPTS) for each in (*looks, *validation)):
+        if any(set(look.loss) != set(PROMPTS) or set(look.iou) != set(PROMPTS) for look in (*looks, *validation)):
             raise ValueError(f"a look is not of {', '.join(PROMPTS)}")
         return cls(steps=steps, looks=looks, validation=validation)
 
@@ -114,8 +114,8 @@ class Watcher:
         for sample in self._samples:
             objects = sample.objects[:_OBJECTS_AN_IMAGE]
             target = torch.from_numpy(np.stack([grid_coverage(item, frame=self._method.frame) for item in objects]))
-            boxes = [Prompt(box=each.box) for each in objects]
-            points = [Prompt(clicks=(farthest_inner_point(each),)) for each in objects]
+            boxes = [Prompt(box=item.box) for item in objects]
+            points = [Prompt(clicks=(farthest_inner_point(item),)) for item in objects]
             for prompt, prompts in (("box", boxes), ("point", points)):
                 with torch.no_grad():
                     logits, _ = self._method.decode(self._embedding(sample), prompts)
@@ -133,9 +133,9 @@ def mean_looks(trainings: Sequence[Sequence[Look]]) -> list[Look]:
     """
     return [
         Look(
-            step=round(np.mean([each.step for each in looks])),
-            loss=_rounded({prompt: [each.loss[prompt] for each in looks] for prompt in PROMPTS}),
-            iou=_rounded({prompt: [each.iou[prompt] for each in looks] for prompt in PROMPTS}),
+            step=round(np.mean([look.step for look in looks])),
+            loss=_rounded({prompt: [look.loss[prompt] for look in looks] for prompt in PROMPTS}),
+            iou=_rounded({prompt: [look.iou[prompt] for look in looks] for prompt in PROMPTS}),
         )
         for looks in zip(*filter(None, trainings), strict=False)
     ]

@@ -79,7 +79,7 @@ def best_look(looks: Sequence[Look]) -> int:
     Against the first look, that is; so the first is always among them, and the earliest of equals wins.
     """
     start = looks[0].iou
-    fair = [i for i, each in enumerate(looks) if all(each.iou[prompt] >= start[prompt] - _MAY_LOSE for prompt in start)]
+    fair = [i for i, look in enumerate(looks) if all(look.iou[prompt] >= start[prompt] - _MAY_LOSE for prompt in start)]
     return max(fair, key=lambda i: sum(looks[i].iou.values()))
 
 
@@ -95,12 +95,12 @@ def validation_part(samples: Sequence[Sample], *, config: TrainConfig) -> tuple[
     Nothing validates below `validation_from` pictures, or where fewer than four would.
     """
     below = config.held_out_share + config.validation_share * (1 - config.held_out_share)
-    pictures = {each.picture or each.image_sha256 for each in samples}
-    chosen = {each for each in pictures if rank(each) < below}
+    pictures = {sample.picture or sample.image_sha256 for sample in samples}
+    chosen = {picture for picture in pictures if rank(picture) < below}
     if len(pictures) < config.validation_from or len(chosen) < _LEAST_IMAGES:
         return tuple(samples), ()
-    is_chosen = [(each.picture or each.image_sha256) in chosen for each in samples]
+    is_chosen = [(sample.picture or sample.image_sha256) in chosen for sample in samples]
     return (
-        tuple(each for each, out in zip(samples, is_chosen, strict=True) if not out),
-        tuple(each for each, out in zip(samples, is_chosen, strict=True) if out),
+        tuple(sample for sample, out in zip(samples, is_chosen, strict=True) if not out),
+        tuple(sample for sample, out in zip(samples, is_chosen, strict=True) if out),
     )

@@ -1,4 +1,4 @@
-"""The loop: an image a step or several, a few objects of each (rounds), moved and averaged; it yields its steps."""
+"""The loop: an image a step or several, a few objects of an image (rounds), moved and averaged; it yields its steps."""
 
 import hashlib
 import logging
@@ -93,7 +93,7 @@ class Trainer:
     @property
     def begins_at(self) -> str:
         """The step that is done, and the images to learn from: what several processes must have in common."""
-        digest = hashlib.sha256(" ".join(each.image_sha256 for each in self._visits).encode()).hexdigest()
+        digest = hashlib.sha256(" ".join(sample.image_sha256 for sample in self._visits).encode()).hexdigest()
         return f"step {self._at.step}, {len(self._visits)} images, {digest}"
 
     @property
@@ -176,7 +176,7 @@ class Trainer:
     def _plan(self) -> tuple[int, int]:
         """How many epochs, and how many decodes in all, the bounds leave; seconds are looked at on the way."""
         config = self._config
-        an_epoch = sum(min(len(each.objects), config.objects_per_step) for each in self._visits)
+        an_epoch = sum(min(len(sample.objects), config.objects_per_step) for sample in self._visits)
         an_epoch = max(1, round(an_epoch * (1 + config.corrective_share)))
         most = an_epoch * config.epochs
         if config.decodes is not None and config.decodes < most:
@@ -217,7 +217,7 @@ class Trainer:
         return learnt
 
     def _next_images(self) -> list[tuple[Sample, np.random.Generator]]:
-        """The next step's, each with what is drawn for this visit: it follows from seed, epoch and place alone."""
+        """The next step's images with what is drawn for this visit: it follows from seed, epoch and place alone."""
         at, config = self._at, self._config
         places = range(at.next, min(at.next + config.images_per_step, len(at.order)))
         return [
@@ -242,7 +242,7 @@ class _Place:
         """Raises ValueError or TypeError for what no training with so many visits an epoch can have told."""
         at = cls(**values)
         counts = (at.epoch, at.next, at.decodes, at.step, at.bad_steps)
-        if any(type(each) is not int or each < 0 for each in counts) or type(at.seconds) is not float:
+        if any(type(count) is not int or count < 0 for count in counts) or type(at.seconds) is not float:
             raise ValueError(f"its place {str(values)[:100]} is none")
         if sorted(at.order) != list(range(visits)) or at.next > visits or not 0 <= at.seconds < math.inf:
             raise ValueError(f"its place {str(values)[:100]} is not among {visits} images")

@@ -61,7 +61,7 @@ class Processes:
         return self.rank == 0
 
     def scaled(self, config: TrainConfig, *, is_fixed: bool) -> TrainConfig:
-        """The recipe with a step's images for each process; where their number `is_fixed`, one for each at least."""
+        """The recipe with a step's images for every process; where their number `is_fixed`, one at least for each."""
         images = max(config.images_per_step, self.count) if is_fixed else config.images_per_step * self.count
         return replace(config, images_per_step=images)
 
@@ -76,7 +76,7 @@ class Processes:
         flags = [float(weight.grad is not None) for weight in weights]
         told = torch.tensor([*flags, *numbers], dtype=torch.float64)
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
-        flat = _summed(torch.cat([each.flatten() for each in gradients]))
+        flat = _summed(torch.cat([gradient.flatten() for gradient in gradients]))
         told = _summed(told.to(some.device)).cpu()
         for weight, flag, gradient in zip(
             weights, told.tolist(), torch.split(flat, [w.numel() for w in weights]), strict=False

@@ -32,11 +32,11 @@ def mixed(
 ) -> list[Sample]:
     """The samples to learn from, and so many visits to replayed ones that those are `share` of an epoch's visits.
 
-    At least one, where anything is replayed at all; each is visited about as often as the others. `share` is in [0, 1).
+    At least one, where anything is replayed at all; all are visited about equally often. `share` is in [0, 1).
     `ground_truth_weight`: how often the trainer visits what is marked as ground truth.
     """
     if not replayed or not share:
         return list(learnt)
-    own = sum(ground_truth_weight if each.is_ground_truth else 1 for each in learnt)
+    own = sum(ground_truth_weight if sample.is_ground_truth else 1 for sample in learnt)
     visits = max(1, round(own * share / (1 - share)))
     return [*learnt, *islice(cycle(replayed), visits)]

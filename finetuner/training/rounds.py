@@ -79,9 +79,9 @@ class Rounds:
         learnt = Learnt()
         while lessons:
             logits, scores = self._method.decode_several(
-                [Asked(each.embedding, each.prompts, each.previous) for each in lessons]
+                [Asked(lesson.embedding, lesson.prompts, lesson.previous) for lesson in lessons]
             )
-            counts = [len(each.prompts) for each in lessons]
+            counts = [len(lesson.prompts) for lesson in lessons]
             loss = logits.new_zeros(())
             for lesson, some, told in zip(
                 lessons, torch.split(logits, counts), torch.split(scores, counts), strict=True
@@ -151,7 +151,7 @@ def _ambiguous(prompts: Sequence[Prompt]) -> Bool[Tensor, " n"]:
 
     There SAM has three masks learn, and the best one counts (Kirillov et al. 2023, section 3, "Resolving ambiguity").
     """
-    return torch.tensor([each.box is None and len(each.clicks) == 1 for each in prompts])
+    return torch.tensor([prompt.box is None and len(prompt.clicks) == 1 for prompt in prompts])
 
 
 def decode_losses(

@@ -44,7 +44,7 @@ class TrainingRun:
     ) -> None:
         self._training, self._unfinished, self._progress = training, unfinished, progress
         config = training.config
-        learning, looking = (partial(method.seen, embeddings=embeddings, learns=each) for each in (True, False))
+        learning, looking = (partial(method.seen, embeddings=embeddings, learns=learns) for learns in (True, False))
         teaching, validating = validation_part(training.train, config=config)
         visited = mixed(
             teaching, training.replayed, share=config.replay, ground_truth_weight=config.ground_truth_weight

@@ -43,7 +43,7 @@ class Start:
             return cls(version=base.name, why="nothing but the base is served")
         if not learnt:
             return cls(version=base.name, why=f"{served} does not tell from which images it has learnt")
-        if seen := learnt & {each.image_sha256 for each in dataset.held_out}:
+        if seen := learnt & {sample.image_sha256 for sample in dataset.held_out}:
             return cls(version=base.name, why=f"{served} has learnt from {len(seen)} images that are held out now")
         try:
             trained = trained_of(base, folder)

@@ -133,7 +133,7 @@ class TrainedWeights:
             name: self._remembered(tensors, name, like) for name, like in shapes.items() if f"step.{name}" in tensors
         }
         self._put(weights)
-        self._average, self._kept = average or [each.clone() for each in weights], kept
+        self._average, self._kept = average or [weight.clone() for weight in weights], kept
         for name, weight in shapes.items():
             self._adam.state.pop(weight, None)
             if name in adam:

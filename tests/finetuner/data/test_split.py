@@ -90,7 +90,7 @@ def test_below_eight_pictures_every_image_is_held_out_once_and_all_are_learnt_fr
     assert split.is_cross_validated
     assert [len(fold.held_out) for fold in split.folds] == [1] * count
     assert split.held_out == split.train == tuple(sorted(given_))
-    assert f"cross-validated in {count} folds: each of {count} images" in split.describe()
+    assert f"cross-validated in {count} folds: every one of {count} images" in split.describe()
     assert "has learnt from all" in split.describe()
 
 
