@@ -77,14 +77,6 @@ def test_the_views_differ_and_the_first_is_the_image_itself() -> None:
     assert len({each.name for each in VIEWS}) == len(VIEWS) == VIEWS_BOUNDS.highest
 
 
-def test_a_window_that_shows_no_object_is_not_looked_through() -> None:
-    mask = np.zeros((20, 20), bool)
-    mask[18:, 18:] = True
-    sample = Sample(image_sha256="0" * 64, height_px=20, width_px=20, objects=(LabelledMask.of(mask, label=None),))
-    assert sample.viewed(View(quarter_turns=2, extent=0.8)).view.extent == 0.8
-    assert sample.viewed(View(is_mirrored=True, extent=0.8)).view == View(is_mirrored=True)
-
-
 @pytest.mark.parametrize("views", [0, 9])
 def test_as_many_views_as_there_are(views: int) -> None:
     with pytest.raises(ValueError, match=rf"views={views} is not from 1 to 8"):

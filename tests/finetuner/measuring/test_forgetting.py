@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from backend.errors import Unavailable
@@ -38,7 +36,7 @@ from finetuner.presets import config_of
 from finetuner.training import replay
 from finetuner.training import run as training_run
 from finetuner.training.loop import Trainer
-from finetuner.training.replay import mixed, replayed_samples
+from finetuner.training.replay import replayed_samples
 
 CONFIG = TrainConfig(forgetting=True, replay=0.5, bootstrap_rounds=50)
 # Random weights are sure of nothing: whatever they draw counts.
@@ -163,33 +161,6 @@ def test_nothing_is_looked_at_where_nobody_asks(tiny_base: BaseModel, embeddings
     assert replayed_samples(config=config, plain=plain, embeddings=embeddings, folder=tmp_path) == ()
     assert config_of(Settings()).forgetting
     assert config_of(Settings()).replay == 0
-
-
-@given(st.integers(1, 200), st.integers(1, 12), st.floats(0.01, 0.9))
-def test_the_share_of_an_epochs_steps_is_what_was_asked_for(learnt: int, replayed: int, share: float) -> None:
-    learning, other = (
-        [Sample(image_sha256=f"{kind}{n}", height_px=1, width_px=1, objects=()) for n in range(count)]
-        for kind, count in (("learnt", learnt), ("other", replayed))
-    )
-    visits = mixed(learning, other, share=share)
-    assert visits[:learnt] == learning
-    extra = [each.image_sha256 for each in visits[learnt:]]
-    assert len(extra) == max(1, round(learnt * share / (1 - share)))
-    counts = [extra.count(each.image_sha256) for each in other]
-    assert max(counts) - min(counts) <= 1
-    assert mixed(learning, other, share=0.0) == mixed(learning, [], share=share) == learning
-
-
-def test_ground_truth_that_is_visited_twice_counts_twice_for_the_share() -> None:
-    learnt = [Sample(image_sha256=f"{n}", height_px=1, width_px=1, objects=(), is_ground_truth=n < 6) for n in range(9)]
-    other = Sample(image_sha256="other", height_px=1, width_px=1, objects=())
-    visits = mixed(learnt, [other], share=0.5, ground_truth_weight=2)
-    assert visits.count(other) == 6 * 2 + 3
-
-
-def test_a_share_that_leaves_nothing_to_learn_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"replay=1.0 is not a share from 0 to 0.9"):
-        TrainConfig(replay=1.0)
 
 
 def test_a_training_replays_and_tells_what_it_forgot_on_its_report(

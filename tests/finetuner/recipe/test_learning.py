@@ -14,8 +14,6 @@ from PIL import Image
 
 from backend.errors import NothingToLearn
 from backend.registry.calibration import Calibration
-from backend.registry.checkpoint import Manifest
-from backend.registry.metrics import CheckpointMetrics, SplitMetrics
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
 from finetuner.config import TrainConfig
@@ -213,28 +211,6 @@ def test_what_is_served_is_compared_on_images_that_it_has_not_learnt_from(
     assert set(compared) == {with_base}
     assert "v1 has learnt from the images of this comparison, which favours it" in candidate.verdict.sentence
     assert "learnt from the images" not in _learn(context, given, _served(context)).verdict.sentence
-
-
-@pytest.mark.parametrize("metrics", [CheckpointMetrics(), CheckpointMetrics(split=SplitMetrics())])
-def test_a_manifest_that_does_not_tell_what_it_learnt_from_has_learnt_from_nothing_known(
-    metrics: CheckpointMetrics,
-) -> None:
-    manifest = Manifest(
-        version="",
-        project_id=None,
-        base_model="",
-        base_fingerprint="",
-        method="",
-        parent=None,
-        data_digest="",
-        config={},
-        metrics=metrics,
-        verdict={},
-        excluded=(),
-        created_at="",
-        code_version="",
-    )
-    assert learnt_images(manifest) == frozenset()
 
 
 def test_scores_are_calibrated_on_validation_images_where_there_are_any(

@@ -1,0 +1,58 @@
+"""What a candidate and its rival are, and what they have learnt from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from backend.registry.checkpoint import Manifest
+from backend.registry.metrics import CheckpointMetrics, SplitMetrics
+from backend.sam.loading import BaseModel
+from finetuner.deciding.candidate import Candidate, base_predictor, learnt_images
+from finetuner.deciding.promotion import Verdict
+from finetuner.unfinished import State, Unfinished
+
+
+def _manifest(metrics: CheckpointMetrics) -> Manifest:
+    return Manifest(
+        version="",
+        project_id=None,
+        base_model="",
+        base_fingerprint="",
+        method="",
+        parent=None,
+        data_digest="",
+        config={},
+        metrics=metrics,
+        verdict={},
+        excluded=(),
+        created_at="",
+        code_version="",
+    )
+
+
+@pytest.mark.parametrize("metrics", [CheckpointMetrics(), CheckpointMetrics(split=SplitMetrics())])
+def test_a_manifest_that_does_not_tell_what_it_learnt_from_has_learnt_from_nothing_known(
+    metrics: CheckpointMetrics,
+) -> None:
+    assert learnt_images(_manifest(metrics)) == frozenset()
+
+
+def test_a_manifest_tells_from_which_images_it_has_learnt() -> None:
+    split = SplitMetrics(learnt=("a", "b"), held_out=("c",))
+    assert learnt_images(_manifest(CheckpointMetrics(split=split))) == {"a", "b"}
+
+
+def test_what_would_bring_a_candidate_back_goes_once_it_is_published(tmp_path: Path) -> None:
+    unfinished = Unfinished(tmp_path, key="a" * 64, every_s=1e-6)
+    unfinished.save(1, State(tensors={"weight": torch.zeros(1)}, values={}))
+    assert unfinished.load(1) is not None
+    verdict = Verdict(promote=False, reasons=())
+    manifest = _manifest(CheckpointMetrics())
+    Candidate(weights=b"", manifest=manifest, verdict=verdict, others={}, unfinished=unfinished).published()
+    assert unfinished.load(1) is None
+    Candidate(weights=b"", manifest=manifest, verdict=verdict, others={}).published()
+
+
+def test_the_base_is_measured_under_its_own_name(tiny_base: BaseModel) -> None:
+    assert base_predictor(tiny_base).version == tiny_base.name

@@ -1,0 +1,39 @@
+"""A recipe that no training can run with is refused, and says what it got."""
+
+import json
+
+import pytest
+
+from finetuner.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"epochs": 0}, "epochs=0"),
+        ({"held_out_share": 1.0}, "held_out_share=1.0"),
+        ({"objects_per_step": 26}, "objects_per_step=26"),
+        ({"precision": "float16"}, "precision='float16'"),
+        ({"most_folds": 1}, "most_folds=1"),
+        ({"validation_share": 1.0}, "validation_share=1.0"),
+        ({"images_per_step": 0}, "images_per_step=0"),
+        ({"images_per_step": 2, "accumulate": 3}, "accumulate=3: the former is from 1 to 1024, the latter from 1 to"),
+        ({"patience": 0}, "patience=0: shares are from 0 to 1"),
+        ({"ground_truth_weight": 0}, "ground_truth_weight=0"),
+        ({"annotators": "all"}, "annotators='all' is none of latest, majority"),
+    ],
+)
+def test_a_config_that_no_training_can_run_with_is_refused(wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        TrainConfig(**wrong)
+
+
+def test_a_share_that_leaves_nothing_to_learn_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"replay=1.0 is not a share from 0 to 0.9"):
+        TrainConfig(replay=1.0)
+
+
+def test_a_recipe_is_json_as_a_manifest_keeps_it() -> None:
+    told = json.loads(json.dumps(TrainConfig(epochs=7).to_json(), allow_nan=False))
+    assert told["epochs"] == 7
+    assert told.keys() == TrainConfig().to_json().keys()
