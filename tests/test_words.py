@@ -51,7 +51,6 @@ SAYING_EACH: set[str] = {
     "tests/backend/server",
     "tests/backend/serving",
     "tests/backend/work",
-    "tests/benchmarks",
     "tests/contracts",
     "tests/docker",
     "tests/e2e",
