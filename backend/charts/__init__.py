@@ -1,1 +1,4 @@
-"""Coordinates of small charts, and the template that draws them."""
+"""Coordinates of small charts, and the template that draws them.
+
+chart  lines, ticks and dots in a chart's own units
+"""

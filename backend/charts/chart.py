@@ -1,4 +1,7 @@
-"""Figures to the coordinates of small charts; chart.html draws them, so that colours follow the reader's theme."""
+"""From figures to the coordinates of small charts. chart.html draws them, so that colours follow the reader's theme.
+
+Frame: the chart's own units, WIDTH x HEIGHT, x to the right and y down, origin at the top left; the page scales them.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +11,7 @@ from jinja2 import BaseLoader, ChoiceLoader, PackageLoader
 
 Point = tuple[float, float]
 
-WIDTH, HEIGHT = 420.0, 240.0  # of the chart's own units; the page scales it
+WIDTH, HEIGHT = 420.0, 240.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 12.0, 34.0
 _TICKS = 5
 
@@ -21,7 +24,7 @@ class Series:
     style: str
     points: tuple[Point, ...]
     has_dots: bool = False
-    counts: tuple[int, ...] | None = None  # what each point stands for, shown by the area of its dot
+    counts: tuple[int, ...] | None = None  # how much a point stands for, shown by the area of its dot
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Chart:
 
 
 def with_charts(templates: BaseLoader) -> BaseLoader:
-    """Templates that may `{% from "chart.html" import draw %}`."""
+    """Return a loader whose templates may `{% from "chart.html" import draw %}`."""
     return ChoiceLoader([templates, PackageLoader("backend.charts", ".")])
 
 
@@ -81,13 +84,18 @@ def chart(  # noqa: PLR0913 - all but two by name
     has_diagonal: bool = False,
     has_whole_x: bool = False,
 ) -> Chart | None:
-    """Scale the series to the chart; None where not one of them has a finite point.
+    """Scale the series to the chart; None where no series has a finite point.
 
-    The axes hold all points; `y_range` widens the vertical one. `has_diagonal` draws y = x.
-    `has_whole_x` marks whole numbers alone, where there is nothing between them.
+    Args:
+        title: what the chart shows.
+        series: the lines, in the units of what they show; points that are not finite are left out.
+        x_label: what the horizontal axis counts.
+        y_range: values that the vertical axis holds besides all points.
+        has_diagonal: whether the line y = x is drawn.
+        has_whole_x: whether only whole numbers are marked on the horizontal axis: there is nothing between epochs.
     """
-    kept = [(each, [p for p in each.points if math.isfinite(p[0]) and math.isfinite(p[1])]) for each in series]
-    points = [point for _, found in kept for point in found]
+    finite = [(line, [point for point in line.points if all(map(math.isfinite, point))]) for line in series]
+    points = [point for _, placed in finite for point in placed]
     if not points:
         return None
     x_low, x_high = _widened(min(x for x, _ in points), max(x for x, _ in points))
@@ -108,13 +116,13 @@ def chart(  # noqa: PLR0913 - all but two by name
         x_label=x_label,
         x_ticks=tuple(Tick(at=place((x, y_low))[0], text=_number(x)) for x in x_ticks),
         y_ticks=tuple(Tick(at=place((x_low, y))[1], text=_number(y)) for y in ticks(y_low, y_high)),
-        lines=tuple(_line(each, [place(point) for point in found]) for each, found in kept if found),
+        lines=tuple(_line(line, [place(point) for point in placed]) for line, placed in finite if placed),
         diagonal=_path([place((end, end)) for end in ends]) if has_diagonal else None,
     )
 
 
 def ticks(low: float, high: float) -> tuple[float, ...]:
-    """Three to seven round numbers within the range, rising; the range must not be empty."""
+    """Return two to seven round numbers within the range, rising; the range must not be empty."""
     step = 10.0 ** math.floor(math.log10((high - low) / _TICKS))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= _TICKS + 1)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -122,7 +130,10 @@ def ticks(low: float, high: float) -> tuple[float, ...]:
 
 
 def whisker(interval: Sequence[float], *, reach: float) -> tuple[float, float, float]:
-    """Mean, low and high of an interval as places from 0 to 100 of a bar from -reach to +reach; beyond it they stop."""
+    """Return mean, low and high of `interval` as places on a bar, in [0, 100].
+
+    0 stands for `-reach`, 100 for `+reach`; values beyond are put at the bar's ends.
+    """
     mean, low, high = (50 + 50 * max(-1.0, min(1.0, value / reach)) for value in interval)
     return round(mean, 2), round(low, 2), round(high, 2)
 
@@ -143,7 +154,7 @@ def _path(points: Sequence[Point]) -> str:
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:
-    """A range that is not empty."""
+    """Return the range, a unit wide where it was empty."""
     return (low, high) if high - low > 1e-9 else (low - 0.5, high + 0.5)
 
 

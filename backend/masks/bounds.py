@@ -77,7 +77,7 @@ def find_bounds(mask: Bool[np.ndarray, "h w"]) -> Bounds | None:
 
 
 def measure_depth(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Return the distance of each pixel's centre to the nearest centre outside the mask, in px, float64; 0 outside.
+    """Return the distance of every pixel's centre to the nearest centre outside the mask, in px, float64; 0 outside.
 
     Whatever lies beyond the array counts as outside, so an image's border is an edge of the mask.
     """

@@ -29,7 +29,8 @@ class Ellipse:
 def without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Return the mask without the connected parts that are smaller than a hundredth of the largest.
 
-    A box and an ellipse reach as far as the farthest pixel does, and a decoder leaves a few where nobody sees them.
+    A decoder leaves a few pixels where nobody sees them, and a box or an ellipse would reach out to them. Pixels that
+    touch by a side or a corner are connected.
     """
     bounds = find_bounds(mask)
     if bounds is None:
@@ -45,10 +46,10 @@ def without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
 
 def ellipse_of_mask(mask: Bool[np.ndarray, "h w"]) -> Ellipse | None:
-    """Return the ellipse with the mask's centre, area and directions of spread; None for an empty mask.
+    """Return the ellipse with the mask's centre, area and directions of spread, in px; None for an empty mask.
 
-    The second moments of an ellipse are a quarter of its squared radii; for a mask of another shape the radii are
-    scaled, so that the areas are equal. Of the two ways to name its axes the one nearer to upright is taken.
+    The second moments of an ellipse are a quarter of its squared radii. For a mask of another shape the radii are
+    scaled so that the areas are equal. Of the two ways to name the axes, the result takes the way nearer to upright.
     """
     bounds = find_bounds(mask)
     if bounds is None:

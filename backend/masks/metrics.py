@@ -1,7 +1,6 @@
-"""How far a mask is from the truth. All take bool masks of one shape; none depends on where in memory they lie.
+"""How far a mask is from the truth. Every measure takes two bool masks of one shape, in whatever memory order.
 
-The slow ones work on the bounding box of the two masks only, so that thousands of small objects in large images are
-quick.
+The slow measures look at the bounding box of the two masks only: thousands of small objects in large images are quick.
 """
 
 import math
@@ -30,8 +29,8 @@ def dice(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float
 def boundary_iou(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"], *, band: float = 0.02) -> float:
     """IoU of the two inner bands along the edges, in [0, 1]; two empty masks give 1.
 
-    The band is `max(1, round(band * diagonal))` px wide and lies inside the mask: what erosion by a 3x3 square, that
-    many times, takes away. Beyond the image's border counts as outside, so the border is an edge too.
+    The band lies inside the mask and is `max(1, round(band * diagonal))` px wide: it holds what that many erosions by a
+    3x3 square take away. Whatever lies beyond the image counts as outside, so the image's border is an edge too.
 
     Source: Cheng et al. 2021, "Boundary IoU", equation 4, and its `mask_to_boundary`,
     https://github.com/bowenc0221/boundary-iou-api/blob/master/boundary_iou/utils/boundary_utils.py
@@ -44,10 +43,13 @@ def boundary_iou(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"], 
 
 
 def hd95_px(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
-    """95th percentile of the distances from each mask's edge pixels to the other's, in px; the larger of the two ways.
+    """95th percentile of the distances from one mask's edge to the edge of the other, in px; the larger of both ways.
 
-    Two empty masks give 0; one empty mask gives the image's diagonal, the farthest that two pixels can be apart.
-    An edge pixel is one of the mask with a neighbour (of 4) outside; the image's border is outside.
+    An edge pixel belongs to the mask and has one of its 4 neighbours outside; the image's border is outside. Two empty
+    masks give 0; a single empty mask gives the image's diagonal, the farthest that two pixels can be apart.
+
+    Source: Huttenlocher et al. 1993, "Comparing Images Using the Hausdorff Distance", the partial distance of ranked
+    points, at the rank of 95 %.
     """
     crop = _crop(pred, truth)
     if crop is None:
@@ -70,7 +72,7 @@ def under_area(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) ->
 
 
 def _areas_px(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
-    """What they share, and the sum of what each has: fewer passes over a large image than its union takes."""
+    """The area that both masks cover, and the sum of their areas: two passes fewer than their union takes."""
     return int(np.count_nonzero(pred & truth)), int(np.count_nonzero(pred)) + int(np.count_nonzero(truth))
 
 
@@ -83,8 +85,8 @@ def _share(part: int, whole: int) -> float:
 def _crop(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> _Crop | None:
     """The bounding box of both masks; None where both are empty.
 
-    Nothing is lost: no mask reaches beyond it, so that its border is an edge of whatever touches it, be it the image's
-    border or the first row that neither mask fills.
+    The crop loses nothing. No mask reaches beyond it, so its border is an edge of whatever touches it: the image's
+    border, or the first row that neither mask fills.
     """
     ours, theirs = find_bounds(pred), find_bounds(truth)
     if ours is not None and theirs is not None:

@@ -14,9 +14,9 @@ from backend.masks.tracing import traced
 
 MOST_PARTS = 16
 MOST_HOLES = 32
-# Parts and holes under a hundredth of the largest part are specks of the decoder, not what anybody drew.
+# Parts and holes under a hundredth of the largest part are specks that the decoder left.
 _SMALLEST_SHARE = 0.01
-# Of larger crops every second (third, ...) row and column is looked at.
+# A larger crop is thinned out: every second (third, ...) row and column is looked at.
 _MOST_PIXELS = 1 << 24
 _SLIT_PX = 0.1
 _SLITS_TRIED = 8
@@ -25,13 +25,21 @@ _SLITS_TRIED = 8
 def polygons_of_mask(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> tuple[Float[np.ndarray, "n 2"], ...]:
     """Outline the mask's connected parts, the largest first: simple polygons of at least 3 points (x, y), not closed.
 
-    No point of the mask's outline is farther than `tolerance_px` from its polygon's. With 0 every pixel's centre is on
-    its side of the outline, so that `fill_polygon` gives the part again. A polygon of Label Studio has no holes: each
-    is opened to the outside by a slit a tenth of a pixel wide that no pixel's centre lies in.
+    No point of the mask's outline is farther than `tolerance_px` from its polygon's. With a tolerance of 0,
+    `fill_polygon` gives the part again: every pixel's centre is on its own side of the outline. Label Studio's polygons
+    have no holes, so a slit opens every hole to the outside. It is a tenth of a pixel wide, and no pixel's centre lies
+    in it.
 
-    Left out: parts and holes smaller than a hundredth of the largest part, parts beyond 16, holes beyond 32 a part. An
-    empty mask gives no polygon. Of masks whose bounding box has more than 16 million pixels the outline is a few pixels
-    coarse.
+    Left out are parts and holes smaller than a hundredth of the largest part, parts beyond 16, and holes beyond 32 a
+    part. An empty mask gives no polygon. The outline is a few pixels coarse where the mask's bounding box has more than
+    16 million pixels.
+
+    Args:
+        mask: the mask, of the image's size.
+        tolerance_px: how far the polygon may leave the mask's outline, at least 0.
+
+    Returns:
+        For every part its corners (x, y), float64, in px of the image.
     """
     parts = _parts(mask)
     if not parts:
@@ -45,7 +53,7 @@ def polygons_of_mask(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> t
 
 
 def _parts(mask: Bool[np.ndarray, "h w"]) -> list[shapely.Polygon]:
-    """Every connected part with its holes; outlines go half-way between the centres of pixels inside and outside."""
+    """Return every connected part with its holes. Outlines run half-way between the centres inside and outside."""
     bounds = find_bounds(mask)
     if bounds is None:
         return []
@@ -64,7 +72,7 @@ def _without_specks(part: shapely.Polygon, smallest_px: float) -> shapely.Polygo
 
 
 def _simplified(part: shapely.Polygon, tolerance_px: float) -> shapely.Polygon:
-    """Fewer points; less simple rather than with crossings, or shrunk to nothing."""
+    """Return the part with fewer points; with more of them where it would cross itself or vanish."""
     for tolerance in (tolerance_px, tolerance_px / 2, tolerance_px / 4):
         simple = part.simplify(tolerance, preserve_topology=True)
         if isinstance(simple, shapely.Polygon) and simple.is_valid and not simple.is_empty:
@@ -73,7 +81,7 @@ def _simplified(part: shapely.Polygon, tolerance_px: float) -> shapely.Polygon:
 
 
 def _opened(part: shapely.Polygon) -> shapely.Polygon:
-    """Cut slits until the polygon has no hole; a hole that no slit opens is filled."""
+    """Cut slits until the part has no hole; a hole that no slit opens is filled."""
     while part.interiors:
         cut = _slit(part)
         opened = _largest(part.difference(cut)) if cut is not None else part
@@ -83,7 +91,7 @@ def _opened(part: shapely.Polygon) -> shapely.Polygon:
 
 
 def _slit(part: shapely.Polygon) -> shapely.Polygon | None:
-    """The shortest upright or level way from the first hole to another ring, through no pixel's centre."""
+    """Return the shortest upright or level way from the first hole to another ring, through no pixel's centre."""
     hole = part.interiors[0]
     left, top, right, bottom = part.bounds
     x0, y0, x1, y1 = hole.bounds
@@ -96,7 +104,7 @@ def _slit(part: shapely.Polygon) -> shapely.Polygon | None:
 
 
 def _between_centres(low: float, high: float) -> list[float]:
-    """A few numbers within (low, high), each a quarter of a pixel off a pixel's edge."""
+    """Return a few numbers within (low, high), a quarter of a pixel off a pixel's edge."""
     firsts = np.unique(np.floor(np.linspace(low, high, _SLITS_TRIED + 2)[1:-1]))
     return [float(first) + quarter for first in firsts for quarter in (0.25, 0.75) if low < first + quarter < high]
 
@@ -108,5 +116,5 @@ def _leaves(way: shapely.LineString, hole: shapely.LinearRing) -> bool:
 
 
 def _largest(shape: shapely.Geometry) -> shapely.Polygon:
-    polygons = [each for each in shapely.get_parts(shape) if isinstance(each, shapely.Polygon)]
+    polygons = [part for part in shapely.get_parts(shape) if isinstance(part, shapely.Polygon)]
     return max(polygons, key=lambda polygon: float(polygon.area))

@@ -16,13 +16,18 @@ _CHUNK = 1 << 20
 def fill_polygon(
     points_px: Float[np.ndarray, "n 2"], *, height_px: int, width_px: int
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
-    """Fill the closed polygon through `points_px` (x, y); what lies outside of the image is cut off.
+    """Fill the closed polygon through `points_px` (x, y); what lies outside the image is cut off.
 
     Fewer than 3 points give an empty mask. Time grows with the polygon's height in pixels, not with its area times its
     points: every edge toggles all pixels of a row to the right of where it crosses the row's centre line.
 
+    Args:
+        points_px: corners in px of the image; they may lie outside it.
+        height_px: the image's height.
+        width_px: the image's width.
+
     Raises:
-        ValueError: a coordinate that is not finite.
+        ValueError: a coordinate is not finite.
     """
     if not np.isfinite(points_px).all():
         raise ValueError("a polygon's points must be finite")
@@ -37,7 +42,7 @@ def fill_polygon(
     return np.logical_xor.accumulate(toggles, axis=1)[:, :width_px]
 
 
-def fill_ellipse(  # noqa: PLR0913 - an ellipse has that many numbers, each by its name
+def fill_ellipse(  # noqa: PLR0913 - an ellipse has that many numbers, all by name
     *,
     center_x_px: float,
     center_y_px: float,
@@ -47,7 +52,10 @@ def fill_ellipse(  # noqa: PLR0913 - an ellipse has that many numbers, each by i
     height_px: int,
     width_px: int,
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
-    """Fill an ellipse turned clockwise (y points down) about its centre; a radius of 0 gives an empty mask."""
+    """Fill an ellipse turned clockwise (y points down) about its centre by `rotation_deg`.
+
+    A radius of 0 gives an empty mask. Lengths are in px of the image, of `height_px` x `width_px`.
+    """
     mask = np.zeros((height_px, width_px), np.bool_)
     if radius_x_px <= 0 or radius_y_px <= 0:
         return mask
@@ -66,7 +74,7 @@ def fill_ellipse(  # noqa: PLR0913 - an ellipse has that many numbers, each by i
     return mask
 
 
-def fill_rectangle(  # noqa: PLR0913 - a rectangle has that many numbers, each by its name
+def fill_rectangle(  # noqa: PLR0913 - a rectangle has that many numbers, all by name
     *,
     x_px: float,
     y_px: float,
@@ -76,7 +84,10 @@ def fill_rectangle(  # noqa: PLR0913 - a rectangle has that many numbers, each b
     height_px: int,
     width_px: int,
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
-    """Fill a rectangle turned clockwise (y points down) about its top left corner (x, y), as Label Studio turns it."""
+    """Fill a rectangle turned clockwise (y points down) about its top left corner (x, y), as Label Studio turns it.
+
+    Lengths are in px of the image, of `height_px` x `width_px`.
+    """
     corners_px = rectangle_corners(
         x_px=x_px,
         y_px=y_px,
@@ -102,12 +113,12 @@ def rectangle_corners(
 
 
 def _row(y_px: Float[np.ndarray, " n"], height_px: int) -> Int[np.ndarray, " n"]:
-    """The first row whose centre line is not above y."""
+    """Return the first row whose centre line is not above y."""
     return np.clip(np.ceil(y_px - 0.5), 0, height_px).astype(np.int64)
 
 
 def _chunks(crossings: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:
-    """Ranges of edges with about `_CHUNK` crossings each."""
+    """Return ranges of edges, first and one past the last, with about `_CHUNK` crossings a range."""
     group = np.cumsum(crossings) // _CHUNK
     cuts = np.concatenate(([0], np.flatnonzero(np.diff(group)) + 1, [len(crossings)]))
     return [(int(a), int(b)) for a, b in itertools.pairwise(cuts)]
@@ -131,6 +142,7 @@ def _toggle(
 
 
 def _span(center_px: float, reach_px: float, size_px: int) -> tuple[int, int]:
+    """Return the first and one past the last pixel that `reach_px` to both sides of the centre touches."""
     low = min(max(center_px - reach_px, 0.0), float(size_px))
     high = min(max(center_px + reach_px, 0.0), float(size_px))
     return math.floor(low), math.ceil(high)

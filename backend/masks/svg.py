@@ -6,9 +6,9 @@ from PIL import Image
 
 
 def outline(mask: Bool[np.ndarray, "h w"]) -> str:
-    """The mask's edge as an SVG path along the borders of its pixels; "" for an empty mask.
+    """Return the mask's edge as an SVG path along the borders of its pixels; "" for an empty mask.
 
-    Strokes of it are what is meant, not its inside: it is a set of straight pieces, none connected with another.
+    Units are px of the mask. Draw it as a stroke: its straight pieces are not connected, so it has no inside to fill.
     """
     padded = np.pad(mask, 1)
     pieces = [f"M{start} {row}H{end}" for row, start, end in _runs(padded[1:, 1:-1] != padded[:-1, 1:-1])]
@@ -17,7 +17,7 @@ def outline(mask: Bool[np.ndarray, "h w"]) -> str:
 
 
 def _runs(edges: Bool[np.ndarray, "h w"]) -> list[tuple[int, int, int]]:
-    """Row, first and one past the last column of each run of True."""
+    """Return the row, the first and one past the last column of every run of True."""
     steps = np.diff(np.pad(edges.view(np.int8), ((0, 0), (1, 1))), axis=1)
     rows, starts = np.nonzero(steps == 1)
     _, ends = np.nonzero(steps == -1)
@@ -25,7 +25,7 @@ def _runs(edges: Bool[np.ndarray, "h w"]) -> list[tuple[int, int, int]]:
 
 
 def resized(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "rows cols"]:
-    """To `size`, width and height: True where the mask covers more than half."""
+    """Return the mask at `size` (width, height in px): True where the mask covers more than half of the new pixel."""
     if mask.shape == size[::-1]:
         return mask
     grey = Image.fromarray(mask.view(np.uint8) * np.uint8(255)).resize(size, Image.Resampling.BOX)

@@ -1,8 +1,8 @@
-"""Outlines of a mask's parts, in time that grows with their length and two looks at each pixel.
+"""Outlines of a mask's parts, in time that grows with their length and two looks at every pixel.
 
-Marching squares (Lorensen and Cline 1987, in the plane) on what is only inside or outside: where two neighbours
-differ, half-way between their centres, an outline passes; from there the two pixels ahead tell where it goes on. A
-library that contours any field of numbers first makes 24 bytes of each pixel: a fifth of a second at 4000x3000.
+Marching squares (Lorensen and Cline 1987, in the plane) on a mask, where a pixel is only inside or outside. Where two
+neighbours differ, an outline passes half-way between their centres. From there the two pixels ahead tell where it goes
+on. A library that contours any field of numbers first makes 24 bytes of a pixel: a fifth of a second at 4000x3000.
 """
 
 import numpy as np
@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int
 
 
 def traced(inside: Bool[np.ndarray, "h w"]) -> list[shapely.Polygon]:
-    """Every part (pixels that touch by a side) with its holes; x and y in pixels, (0, 0) the corner of the first.
+    """Return every part (pixels that touch by a side) with its holes; x and y in px, (0, 0) the first pixel's corner.
 
-    The mask's border must be outside of it: False all round.
+    The outermost rows and columns of `inside` must be False.
     """
     places, onward = _passages(inside)
     rings = _rings(onward)
@@ -25,10 +25,10 @@ def traced(inside: Bool[np.ndarray, "h w"]) -> list[shapely.Polygon]:
 
 
 def _passages(inside: Bool[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "n 2"], Int[np.ndarray, " n"]]:
-    """Where (x, y) outlines pass between two neighbours, and the number of the passage that each leads to.
+    """Return where (x, y) outlines pass between two neighbours, and the number of the passage that follows.
 
-    Whoever walks has the inside at the left. Of four pixels of which two that touch by a corner are inside, the outline
-    goes round each alone.
+    An outline is walked with the inside at the left. Where two pixels inside touch only by a corner, it goes round them
+    one by one.
     """
     width = inside.shape[1]
     flat = inside.ravel()
@@ -82,7 +82,7 @@ def _passages(inside: Bool[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "n 2"]
 
 
 def _rings(onward: Int[np.ndarray, " n"]) -> list[list[int]]:
-    """The passages in the order in which they are walked, ring by ring."""
+    """Return the passages in the order in which they are walked, ring by ring."""
     following, rings = onward.tolist(), []
     for start in range(len(following)):
         ring, at = [], start
@@ -95,8 +95,8 @@ def _rings(onward: Int[np.ndarray, " n"]) -> list[list[int]]:
 
 
 def _parts(outlines: np.ndarray) -> list[shapely.Polygon]:
-    """Outer rings, each with the holes in it: of the outer rings around a hole the smallest."""
-    # y points down: with the inside at the left an outer ring runs clockwise to who thinks that it points up.
+    """Return the outer rings with the holes in them; a hole belongs to the smallest outer ring around it."""
+    # shapely takes y to point up, and ours points down: an outer ring, its inside at the left, is clockwise there.
     is_outer = ~shapely.is_ccw(outlines)
     solid = shapely.polygons(outlines)
     outer, holes = solid[is_outer], outlines[~is_outer]
@@ -107,6 +107,7 @@ def _parts(outlines: np.ndarray) -> list[shapely.Polygon]:
         which, around = shapely.STRtree(outer).query(middles, predicate="within")
         order = np.lexsort((areas[around], which))
         which, around = which[order], around[order]
-        for hole, part in zip(*(each[np.unique(which, return_index=True)[1]] for each in (which, around)), strict=True):
+        numbers, smallest = np.unique(which, return_index=True)
+        for hole, part in zip(numbers, around[smallest], strict=True):
             within[part].append(holes[hole])
-    return [shapely.Polygon(each.exterior, some) if some else each for each, some in zip(outer, within, strict=True)]
+    return [shapely.Polygon(part.exterior, rings) if rings else part for part, rings in zip(outer, within, strict=True)]

@@ -1,1 +1,5 @@
-"""Outgoing HTTP to addresses that strangers wrote: which are allowed, and how much may come back."""
+"""Outgoing HTTP to addresses that strangers wrote: which are allowed, and how much may come back.
+
+url_policy  which addresses an image may come from
+download    one HTTP GET with bounds on address, time and bytes
+"""

@@ -1,1 +1,13 @@
-"""The queue: what is asked for, how far it is, and the embedded server that holds it."""
+"""The queue: what is asked for, how far it is, and the embedded server that holds it.
+
+queue         trainings on request, by the dotted name "finetuner.job.run"
+follower      refreshes on request and after every promotion
+jobs          which jobs may run at all
+keys          the names in Redis
+connection    the connections to Redis
+status        where a project's training or refresh is
+scripts       Lua scripts that run within Redis
+rq_internals  RQ's private books, pinned by a contract test
+progress      how far a training is, in words
+embedded      a real Valkey as a child process
+"""

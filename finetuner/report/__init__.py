@@ -1,4 +1,13 @@
-"""The page beside a checkpoint: how it was trained, how good it is, and what it gets right and wrong."""
+"""The page beside a checkpoint: how it was trained, how good it is, and what it gets right and wrong.
+
+page      one HTML file that needs nothing else
+charts    how the training went, what clicks bring, whether scores can be believed
+tables    a checkpoint's figures as rows of text
+data      what a training is about to see
+overlays  the held-out objects that a training changed most
+pictures  images read once more after the training
+review    the held-out objects as a checkpoint keeps them for the review pages
+"""
 
 import hashlib
 from collections.abc import Sequence

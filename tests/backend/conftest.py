@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from support.checkpoints import make_manifest
 from torch import Tensor
 
 from backend.errors import BadWeights
 from backend.registry.checkpoint import Manifest, write_checkpoint
 from backend.registry.local import LocalRegistry
-from backend.registry.metrics import CheckpointMetrics
 from backend.sam import weights
 from backend.sam.adapters.served import expected_shapes
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_config
@@ -62,20 +62,8 @@ def nudged(tiny_base: BaseModel) -> Nudged:
 @pytest.fixture
 def manifest(tiny_base: BaseModel) -> Manifest:
     """A manifest that fits the tiny base."""
-    return Manifest(
-        version="tiny-v1",
-        project_id=1,
-        base_model=tiny_base.name,
-        base_fingerprint=tiny_base.fingerprint,
-        method="decoder",
-        parent=None,
-        data_digest="d" * 64,
-        config={},
-        metrics=CheckpointMetrics(),
-        verdict={},
-        excluded=(),
-        created_at="2026-01-01T00:00:00+00:00",
-        code_version="0.1.0",
+    return make_manifest(
+        version="tiny-v1", project_id=1, base_model=tiny_base.name, base_fingerprint=tiny_base.fingerprint
     )
 
 

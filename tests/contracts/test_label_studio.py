@@ -3,7 +3,6 @@
 Whatever holds here for the real one holds for the fake, so that a test on the fake means something.
 """
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from fakes.ml_backend import ml_backend
 from fakes.regions import brush_region, control_of
 from fakes.studio_setup import StudioSetup
 from PIL import Image
+from support.pictures import encode_image
 from support.waiting import wait_until
 
 from backend.cli.project import SCORES_TAB, show_analysts
@@ -52,9 +52,7 @@ def project_id(client: LabelStudio) -> Iterator[int]:
 
 
 def png(side_px: int = 8) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (side_px, side_px), "teal").save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_image(Image.new("RGB", (side_px, side_px), "teal"))
 
 
 def test_either_kind_of_key_is_accepted_and_names_its_owner(studio: Studio) -> None:

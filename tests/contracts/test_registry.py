@@ -9,34 +9,20 @@ from threading import Barrier
 
 import pytest
 from fakes.memory_registry import MemoryRegistry
+from support.checkpoints import make_manifest
 
 from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound
 from backend.ids import VersionName, is_version_of
-from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, Manifest, verified_weights
+from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, verified_weights
 from backend.registry.local import LocalRegistry
 from backend.registry.lookup import find_version
-from backend.registry.metrics import CheckpointMetrics
 from backend.registry.protocol import Pointer, Registry
 
 KINDS: dict[str, Callable[[Path], Registry]] = {
     "local": LocalRegistry,
     "memory": MemoryRegistry,
 }
-MANIFEST = Manifest(
-    version="",
-    project_id=None,
-    base_model="mobile-sam",
-    base_fingerprint="f" * 64,
-    method="decoder",
-    parent=None,
-    data_digest="d" * 64,
-    config={},
-    metrics=CheckpointMetrics(),
-    verdict={},
-    excluded=(),
-    created_at="2026-01-01T00:00:00+00:00",
-    code_version="0.1.0",
-)
+MANIFEST = make_manifest()
 
 
 @pytest.fixture(params=KINDS)

@@ -1,6 +1,5 @@
 """Images that the real Label Studio keeps elsewhere: in a folder of its machine, in a bucket (signed, proxied)."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import requests
 from fakes.server import Answer, FakeServer, Request
 from fakes.studio_setup import StudioSetup
 from PIL import Image
+from support.pictures import encode_image
 
 from backend.cli.demo.label_studio import LabelStudioProcess
 from backend.errors import ForbiddenUrl, NotFound
@@ -24,9 +24,7 @@ CONFIG = (
 
 
 def png() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), "teal").save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_image(Image.new("RGB", (8, 8), "teal"))
 
 
 class Bucket(FakeServer):

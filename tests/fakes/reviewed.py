@@ -1,6 +1,5 @@
 """A project with two published versions, made by real trainings of a tiny SAM on a Label Studio's annotations."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -9,7 +8,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from fakes.label_studio import FakeLabelStudio
 from fakes.regions import brush_region
-from PIL import Image
+from support.pictures import encode_image
 
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.label_config import Control
@@ -82,6 +81,4 @@ def _scene(seed: int, *, height_px: int = 48, width_px: int = 64) -> tuple[bytes
     pixels = rng.integers(0, 40, (height_px, width_px, 3), dtype=np.uint8)
     for mask in masks:
         pixels[mask] += 180
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue(), masks
+    return encode_image(pixels), masks

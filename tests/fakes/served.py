@@ -3,9 +3,7 @@
 Nothing of it is fake but the Label Studio that it is told of.
 """
 
-import base64
 import http.client
-import io
 import socket
 import tempfile
 import threading
@@ -21,8 +19,8 @@ import numpy as np
 import requests
 import uvicorn
 from fakes.label_studio import FakeLabelStudio
-from PIL import Image
 from redis import Redis
+from support.pictures import encode_image, write_data_uri
 from support.waiting import wait_until
 
 from backend.server.app import create_app
@@ -48,13 +46,11 @@ def keypoint(x: Any = 50, y: Any = 50) -> dict[str, Any]:
 
 def picture(*, width_px: int = 96, height_px: int = 64, form: str = "PNG", **options: Any) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 255, (height_px, width_px, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, form, **options)
-    return file.getvalue()
+    return encode_image(pixels, form, **options)
 
 
 def data_uri(data: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(data).decode()
+    return write_data_uri(data)
 
 
 @dataclass(frozen=True)

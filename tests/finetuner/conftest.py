@@ -1,6 +1,5 @@
 """A tiny random SAM, pictures of discs with their masks, and the same as Label Studio has them."""
 
-import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 from fakes.regions import brush_region
 from PIL import Image
+from support.pictures import encode_image
 
 from backend.labelstudio.label_config import Control
 from backend.sam.loading import BaseModel, load_base
@@ -92,9 +92,7 @@ def png() -> Callable[[Image.Image], bytes]:
     """The picture as a PNG file."""
 
     def encode(image: Image.Image) -> bytes:
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        return file.getvalue()
+        return encode_image(image)
 
     return encode
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,6 @@ Json = dict[str, Any]
 
 def _no_fence() -> None:
     """The lease is ours."""
-
-
-@pytest.fixture
-def studio() -> Iterator[FakeLabelStudio]:
-    with FakeLabelStudio() as running:
-        yield running
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from fakes.refreshes import RefreshLab, refresh_lab
 from rq import Queue
+from support.checkpoints import make_manifest
 from support.waiting import wait_until
 
 from backend.errors import SettingsError
-from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
-from backend.registry.metrics import CheckpointMetrics
 from backend.settings import Settings
 from backend.work.jobs import REFRESH_QUEUE, REFRESHES, SafeJob
 from backend.work.keys import Keys
@@ -108,21 +107,7 @@ def test_a_promotion_meanwhile_supersedes_it(lab: RefreshLab) -> None:
 def test_what_is_promoted_while_it_waits_for_the_backend_is_what_it_waits_for(lab: RefreshLab) -> None:
     """The backend goes from the first to the third at once: nobody ever serves the second."""
     registry = LocalRegistry(lab.folder / "models")
-    manifest = Manifest(
-        version="",
-        project_id=None,
-        base_model="tiny",
-        base_fingerprint="f" * 64,
-        method="decoder",
-        parent=None,
-        data_digest="d" * 64,
-        config={},
-        metrics=CheckpointMetrics(),
-        verdict={},
-        excluded=(),
-        created_at="2026-01-01T00:00:00+00:00",
-        code_version="0.1.0",
-    )
+    manifest = make_manifest(base_model="tiny")
     first, second, third = (
         registry.publish(lab.project_id, weights=bytes([number]), manifest=manifest).version for number in range(3)
     )

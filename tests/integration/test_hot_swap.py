@@ -1,7 +1,5 @@
 """Versions change under load: no request fails, no reply mixes two versions, /setup and /predict turn as one."""
 
-import base64
-import io
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
+from support.checkpoints import make_manifest
+from support.pictures import encode_image, write_data_uri
 from support.waiting import wait_until
 
-from backend.registry.checkpoint import WEIGHTS_FILE, Manifest
+from backend.registry.checkpoint import WEIGHTS_FILE
 from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics, SemanticMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_base, new_head
@@ -52,21 +51,7 @@ def publish(settings: Settings, registry: LocalRegistry) -> Publish:
         decoder = decoder_of(base, None)
         for weight in decoder.parameters():
             weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
-        manifest = Manifest(
-            version="",
-            project_id=project_id,
-            base_model=base.name,
-            base_fingerprint=base.fingerprint,
-            method="decoder",
-            parent=None,
-            data_digest="0" * 64,
-            config={},
-            metrics=CheckpointMetrics(),
-            verdict={},
-            excluded=(),
-            created_at="2026-11-23T00:00:00+00:00",
-            code_version="test",
-        )
+        manifest = make_manifest(project_id=project_id, base_model=base.name, base_fingerprint=base.fingerprint)
         return registry.publish(project_id, weights=decoder_bytes(decoder), manifest=manifest).version
 
     return make
@@ -82,9 +67,7 @@ def client(settings: Settings, tmp_path: Path) -> Iterator[TestClient]:
 
 def click(project_id: int = 1) -> dict[str, Any]:
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    uri = write_data_uri(encode_image(pixels))
     value = {"x": 50, "y": 50, "width": 1, "keypointlabels": ["Coin"]}
     region = {"type": "keypointlabels", "is_positive": True, "value": value}
     return {
@@ -130,20 +113,11 @@ def test_after_a_swap_to_a_version_with_a_semantic_head_batches_come_back_labell
     for weight in (head.last, head.last_bias):
         weight.data.zero_()
     head.offset.data.copy_(torch.tensor([0.0, 5.0, 0.0]))  # a Coin everywhere
-    manifest = Manifest(
-        version="",
+    manifest = make_manifest(
         project_id=1,
         base_model=base.name,
         base_fingerprint=base.fingerprint,
-        method="decoder",
-        parent=None,
-        data_digest="0" * 64,
-        config={},
         metrics=CheckpointMetrics(semantic=SemanticMetrics(labels=head.labels, is_served=True)),
-        verdict={},
-        excluded=(),
-        created_at="2026-11-23T00:00:00+00:00",
-        code_version="test",
     )
     weights = with_semantic(decoder_bytes(base.model.mask_decoder), head)
     version = registry.publish(1, weights=weights, manifest=manifest).version

@@ -1,7 +1,5 @@
 """In label-studio-ml's own harness the service answers as in our own server: 1.0.9 from PyPI, and 2.x."""
 
-import base64
-import io
 import json
 import os
 import shutil
@@ -18,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
+from support.pictures import encode_image, write_data_uri
 
 from backend.cli.demo.label_studio import free_port
 from backend.server.app import create_app
@@ -122,9 +120,7 @@ def wait_for_health(url: str) -> None:
 
 def click(*, project: int = 1, label: str = "Cell", seed: int = 0) -> dict[str, Any]:
     pixels = np.random.default_rng(seed).integers(0, 255, (48, 64, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    uri = write_data_uri(encode_image(pixels))
     value = {"x": 94, "y": 83, "width": 1, "keypointlabels": [label]}
     region = {"type": "keypointlabels", "from_name": "kp", "to_name": "image", "is_positive": True, "value": value}
     return {

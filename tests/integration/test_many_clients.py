@@ -14,11 +14,10 @@ import requests
 from benchmarks.clients import CONFIG, Clients, pictures, project, report
 from fakes.label_studio import FakeLabelStudio
 from fakes.serving import Served, served
+from support.checkpoints import make_manifest
 
 from backend.errors import Busy
-from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
-from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
 
 IMAGES, CACHE_MIB = 24, 8
@@ -75,20 +74,8 @@ class Day:
         self._new = itertools.count()
 
     def publish(self, project_id: int) -> str:
-        manifest = Manifest(
-            version="",
-            project_id=project_id,
-            base_model=self.base.name,
-            base_fingerprint=self.base.fingerprint,
-            method="decoder",
-            parent=None,
-            data_digest="0" * 64,
-            config={},
-            metrics=CheckpointMetrics(),
-            verdict={},
-            excluded=(),
-            created_at="2026-11-23T00:00:00+00:00",
-            code_version="test",
+        manifest = make_manifest(
+            project_id=project_id, base_model=self.base.name, base_fingerprint=self.base.fingerprint
         )
         weights = decoder_bytes(decoder_of(self.base, None))
         return self.registry.publish(project_id, weights=weights, manifest=manifest).version

@@ -1,6 +1,5 @@
 """After a promotion: real Label Studio, backend and worker, a kill, and what Label Studio holds then."""
 
-import io
 import os
 import subprocess
 import sys
@@ -14,15 +13,14 @@ import requests
 import torch
 from fakes.serving import ROOT, Served, served
 from fakes.training import alive, kill
-from PIL import Image
+from support.checkpoints import make_manifest
+from support.pictures import encode_image
 from support.waiting import wait_until
 
 from backend.cli.demo.label_studio import LabelStudioProcess
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.api.predictions import PredictionStore
-from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
-from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
 from backend.work.embedded import live_url
 
@@ -63,9 +61,7 @@ class Story:
 
 
 def _png(pixels: Any) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+    return encode_image(pixels)
 
 
 def _box() -> dict[str, Any]:
@@ -87,21 +83,7 @@ def _publish(registry: LocalRegistry, project_id: int, *, model: Path, cache: Pa
     decoder, generator = decoder_of(base, None), torch.Generator().manual_seed(seed)
     for weight in decoder.parameters():
         weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
-    manifest = Manifest(
-        version="",
-        project_id=project_id,
-        base_model=base.name,
-        base_fingerprint=base.fingerprint,
-        method="decoder",
-        parent=None,
-        data_digest="0" * 64,
-        config={},
-        metrics=CheckpointMetrics(),
-        verdict={},
-        excluded=(),
-        created_at="2026-11-23T00:00:00+00:00",
-        code_version="test",
-    )
+    manifest = make_manifest(project_id=project_id, base_model=base.name, base_fingerprint=base.fingerprint)
     return registry.publish(project_id, weights=decoder_bytes(decoder), manifest=manifest).version
 
 

@@ -1,6 +1,5 @@
 """A training of a project, with real processes: worker, horse, Valkey, the fine-tuner on a tiny SAM, a Label Studio."""
 
-import io
 import os
 import signal
 import subprocess
@@ -16,8 +15,8 @@ import safetensors.torch
 import torch
 from fakes.label_studio import FakeLabelStudio
 from fakes.regions import brush_region
-from PIL import Image
 from starlette.testclient import TestClient
+from support.pictures import encode_image
 from support.waiting import wait_until
 from transformers import SamModel
 
@@ -56,9 +55,7 @@ def annotated_project(studio: FakeLabelStudio, *, images: int) -> int:
         masks = [(rows - 24) ** 2 + (columns - x) ** 2 < rng.uniform(6, 11) ** 2 for x in (18, 46)]
         pixels = rng.integers(0, 40, (48, 64, 3), dtype=np.uint8)
         pixels[masks[0] | masks[1]] += 180
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "PNG")
-        drawn[f"{number:02d}.png"] = (file.getvalue(), masks)
+        drawn[f"{number:02d}.png"] = (encode_image(pixels), masks)
     client.import_images(project_id, {name: data for name, (data, _) in drawn.items()})
     for task in client.tasks(project_id):
         masks = next(masks for name, (_, masks) in drawn.items() if task["data"]["image"].endswith(name))
@@ -68,12 +65,6 @@ def annotated_project(studio: FakeLabelStudio, *, images: int) -> int:
         ]
         client.create_annotation(task["id"], regions)
     return project_id
-
-
-@pytest.fixture
-def studio() -> Iterator[FakeLabelStudio]:
-    with FakeLabelStudio() as studio:
-        yield studio
 
 
 @pytest.fixture

@@ -1,1 +1,5 @@
-"""Embeddings in memory and on disk, and the key that they are cached under."""
+"""Embeddings in memory and on disk, and the key that they are cached under.
+
+memory  an embedding's key and precision, and the embeddings used last
+files   embeddings on disk, one safetensors file an image
+"""

@@ -1,1 +1,7 @@
-"""Layers and arithmetic that are faster than the plain ones, and equal to them."""
+"""Layers and arithmetic that are faster than the plain ones, and equal to them.
+
+arithmetic       in which numbers a model computes on this processor
+fused_attention  the attention of SAM's encoder with its relative positions in one product
+pointwise        linear layers and convolutions with the GELU that follows
+tiny_vit         TinyViT-5M as SAM's image encoder
+"""

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.checkpoints import make_manifest
 from transformers import SamModel
 
 from backend.cli.export import export
 from backend.errors import BadInput, NotFound
-from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
-from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import decoder_bytes, decoder_of, load_as_stored
 
 Exported = Callable[..., str]
@@ -40,21 +39,7 @@ def version(tmp_path: Path, tiny_sam_dir: Path) -> str:
     base = load_as_stored(str(tiny_sam_dir), cache_dir=tmp_path / "cache")
     decoder = decoder_of(base, None)
     decoder.iou_token.weight.mul_(2)
-    manifest = Manifest(
-        version="",
-        project_id=3,
-        base_model=str(tiny_sam_dir),
-        base_fingerprint=base.fingerprint,
-        method="decoder",
-        parent=None,
-        data_digest="d" * 64,
-        config={},
-        metrics=CheckpointMetrics(),
-        verdict={},
-        excluded=(),
-        created_at="2026-11-23T00:00:00+00:00",
-        code_version="test",
-    )
+    manifest = make_manifest(project_id=3, base_model=str(tiny_sam_dir), base_fingerprint=base.fingerprint)
     registry = LocalRegistry(tmp_path / "models")
     made = registry.publish(3, weights=decoder_bytes(decoder), manifest=manifest).version
     registry.promote(3, made, reason="test")

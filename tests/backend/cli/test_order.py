@@ -1,6 +1,5 @@
 """`samloop order` on a fake Label Studio: what stands in its tabs afterwards."""
 
-import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.studio_setup import StudioSetup
 from PIL import Image
+from support.pictures import encode_image
 from typer.testing import CliRunner, Result
 
 from backend.__main__ import app
@@ -30,9 +30,7 @@ class Lab:
     def tasks(self, colours: list[str]) -> list[int]:
         files = {}
         for number, colour in enumerate(colours):
-            file = io.BytesIO()
-            Image.new("RGB", (8, 8), colour).save(file, "PNG")
-            files[f"{number:03d}.png"] = file.getvalue()
+            files[f"{number:03d}.png"] = encode_image(Image.new("RGB", (8, 8), colour))
         self.client.import_images(self.project_id, files)
         return sorted(int(task["id"]) for task in self.client.tasks(self.project_id))
 

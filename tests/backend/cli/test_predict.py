@@ -13,13 +13,14 @@ import safetensors.torch
 import torch
 from fakes.studio_setup import StudioSetup
 from PIL import Image
+from support.checkpoints import make_manifest
 from typer.testing import CliRunner
 
 from backend.__main__ import app
 from backend.cli.demo.label_studio import LabelStudioProcess
 from backend.errors import BadCheckpoint
 from backend.labelstudio.controls.regions import mask_of_region
-from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
+from backend.registry.checkpoint import read_manifest, write_checkpoint
 from backend.registry.metrics import CheckpointMetrics, SemanticMetrics
 from backend.sam.loading import decoder_bytes, load_base, new_head
 from backend.sam.predictor import PredictedMask, encode, predictor_of
@@ -69,20 +70,11 @@ def write(folder: Path, model: Path, make: Callable[[SemanticHead], None]) -> No
     base = load_base(str(model), cache_dir=folder, device="cpu", dtype="float32")
     head = new_head(base, labels=("Disc",))
     make(head)
-    manifest = Manifest(
+    manifest = make_manifest(
         version="tiny-v1",
-        project_id=None,
         base_model=base.name,
         base_fingerprint=base.fingerprint,
-        method="decoder",
-        parent=None,
-        data_digest="0" * 64,
-        config={},
         metrics=CheckpointMetrics(semantic=SemanticMetrics(labels=("Disc",), is_served=True)),
-        verdict={},
-        excluded=(),
-        created_at="2026-11-23T00:00:00+00:00",
-        code_version="test",
     )
     write_checkpoint(folder, weights=with_semantic(decoder_bytes(base.model.mask_decoder), head), manifest=manifest)
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.checkpoints import make_manifest
 
-from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
-from backend.registry.metrics import CheckpointMetrics
 
 Samloop = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -28,21 +27,7 @@ def samloop(tmp_path: Path) -> Samloop:
 @pytest.fixture
 def published(tmp_path: Path) -> list[str]:
     registry = LocalRegistry(tmp_path / "models")
-    manifest = Manifest(
-        version="",
-        project_id=3,
-        base_model="mobile-sam",
-        base_fingerprint="0" * 64,
-        method="decoder",
-        parent=None,
-        data_digest="0" * 64,
-        config={},
-        metrics=CheckpointMetrics(),
-        verdict={},
-        excluded=(),
-        created_at="2026-11-23T00:00:00+00:00",
-        code_version="test",
-    )
+    manifest = make_manifest(project_id=3, base_fingerprint="0" * 64)
     return [registry.publish(3, weights=bytes([n]) * 64, manifest=manifest).version for n in range(2)]
 
 

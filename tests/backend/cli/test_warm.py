@@ -1,6 +1,5 @@
 """`samloop warm` embeds a project, goes on where it was stopped, and tells what it left out; `doctor` tells of room."""
 
-import io
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.studio_setup import StudioSetup
-from PIL import Image
+from support.pictures import encode_image
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -22,9 +21,7 @@ Samloop = Callable[..., subprocess.CompletedProcess[str]]
 
 def picture(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+    return encode_image(pixels)
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_two_squares_that_share_a_half_have_the_values_made_by_hand() -> None:
 
 
 def test_a_band_of_one_pixel_is_the_ring_of_the_square() -> None:
-    """12 ring pixels each in 20x20 (2 % of 28.3 px rounds to 1); shifted by one, 6 of them coincide: 6 / (24 - 6)."""
+    """A ring has 12 pixels in 20x20 (2 % of 28.3 px rounds to 1); shifted by one, 6 of them coincide: 6 / (24 - 6)."""
     pred, truth = square((20, 20), 5, 5, 4), square((20, 20), 5, 6, 4)
     ring_pred, ring_truth = slow_boundary(pred, 0.02), slow_boundary(truth, 0.02)
     assert ring_pred.sum() == ring_truth.sum() == 12

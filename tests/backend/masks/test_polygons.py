@@ -14,8 +14,8 @@ from backend.masks.rasterize import fill_ellipse, fill_polygon
 
 def filled(polygons: tuple[np.ndarray, ...], shape: tuple[int, int]) -> np.ndarray:
     mask = np.zeros(shape, bool)
-    for each in polygons:
-        mask |= fill_polygon(each, height_px=shape[0], width_px=shape[1])
+    for polygon in polygons:
+        mask |= fill_polygon(polygon, height_px=shape[0], width_px=shape[1])
     return mask
 
 

@@ -20,8 +20,8 @@ def contoured(inside: np.ndarray) -> shapely.MultiPolygon:
     return shapely.MultiPolygon(
         [
             shapely.Polygon(rings[0], rings[1:])
-            for each, ends in zip(*generator.filled(0.5, 2.0), strict=True)
-            for rings in [[each[a:b] + 0.5 for a, b in itertools.pairwise(ends)]]
+            for points, ends in zip(*generator.filled(0.5, 2.0), strict=True)
+            for rings in [[points[a:b] + 0.5 for a, b in itertools.pairwise(ends)]]
         ]
     )
 

@@ -18,28 +18,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.checkpoints import make_manifest
 
 from backend.errors import BadCheckpoint, Unavailable
-from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, Manifest, verified_weights
+from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, verified_weights
 from backend.registry.local import LocalRegistry
-from backend.registry.metrics import CheckpointMetrics
 
 ROOT = Path(__file__).resolve().parents[3]
-MANIFEST = Manifest(
-    version="",
-    project_id=None,
-    base_model="mobile-sam",
-    base_fingerprint="f" * 64,
-    method="decoder",
-    parent=None,
-    data_digest="d" * 64,
-    config={},
-    metrics=CheckpointMetrics(),
-    verdict={},
-    excluded=(),
-    created_at="2026-01-01T00:00:00+00:00",
-    code_version="0.1.0",
-)
+MANIFEST = make_manifest()
 PUBLISHER = """
 import sys
 from pathlib import Path

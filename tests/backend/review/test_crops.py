@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
+from support.pictures import encode_image
 
 from backend.errors import NotFound
 from backend.review.crops import Crops, shown_size
@@ -16,9 +17,7 @@ from backend.review.crops import Crops, shown_size
 def _png(height_px: int = 400, width_px: int = 600) -> tuple[bytes, np.ndarray]:
     pixels = np.random.default_rng(0).integers(0, 255, (height_px // 40, width_px // 40, 3), dtype=np.uint8)
     image = Image.fromarray(pixels).resize((width_px, height_px), Image.Resampling.NEAREST)
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue(), np.asarray(image)
+    return encode_image(image), np.asarray(image)
 
 
 def _opened(data: bytes) -> np.ndarray:

@@ -18,11 +18,11 @@ from fakes.reviewed import HOSTILE, Reviewed
 from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
+from support.checkpoints import make_manifest
 from support.waiting import wait_until
 
 from backend.errors import NotFound
 from backend.labelstudio.api.client import LabelStudio
-from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.registry.review_file import REVIEW_FILE, read_review
@@ -426,21 +426,7 @@ def test_a_version_of_before_says_that_it_kept_no_masks(
 
 def test_masks_of_another_project_are_not_shown_even_where_its_number_is_in_the_bases_name(tmp_path: Path) -> None:
     registry = LocalRegistry(tmp_path)
-    manifest = Manifest(
-        version="",
-        project_id=7,
-        base_model="tiny-p2-v3-abcdef",
-        base_fingerprint="0" * 64,
-        method="decoder",
-        parent=None,
-        data_digest="0" * 64,
-        config={},
-        metrics=CheckpointMetrics(),
-        verdict={},
-        excluded=(),
-        created_at="2026-11-23T00:00:00+00:00",
-        code_version="test",
-    )
+    manifest = make_manifest(project_id=7, base_model="tiny-p2-v3-abcdef", base_fingerprint="0" * 64)
     version = registry.publish(7, weights=b"weights", manifest=manifest).version
     nothing: Any = None
     pages = Pages(

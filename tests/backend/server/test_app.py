@@ -1,6 +1,5 @@
 """The server as Label Studio meets it: recorded requests, a real Valkey, a tiny random SAM, a fake Label Studio."""
 
-import io
 import json
 import re
 import threading
@@ -16,6 +15,7 @@ from fakes.label_studio import FakeLabelStudio
 from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
+from support.pictures import encode_image
 from support.waiting import wait_until
 
 from backend.labelstudio.api.client import LabelStudio
@@ -39,9 +39,7 @@ def picture(seed: int, *, size: tuple[int, int] = (96, 64), orientation: int | N
     exif = Image.Exif()
     if orientation is not None:
         exif[0x0112] = orientation
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=95, exif=exif)
-    return file.getvalue()
+    return encode_image(image, "JPEG", quality=95, exif=exif)
 
 
 @pytest.fixture(scope="module")

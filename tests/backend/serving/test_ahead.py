@@ -1,6 +1,5 @@
 """What comes next is embedded while the annotator looks at this one, and never in the way of a click."""
 
-import io
 import math
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from PIL import Image
+from support.pictures import encode_image
 from support.waiting import wait_until
 
 from backend.images.source import ImageSource
@@ -35,20 +35,12 @@ CONFIG = (
 
 def picture(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+    return encode_image(pixels)
 
 
 @pytest.fixture(scope="module")
 def base(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     return load_base(str(tiny_sam_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
-
-
-@pytest.fixture
-def studio() -> Iterator[FakeLabelStudio]:
-    with FakeLabelStudio() as studio:
-        yield studio
 
 
 class WatchedTraffic(Traffic):

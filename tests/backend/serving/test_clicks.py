@@ -1,7 +1,5 @@
 """What an annotator points at comes back as what the project's controls draw, over HTTP, from a tiny random SAM."""
 
-import base64
-import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
+from support.pictures import encode_image, write_data_uri
 
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.controls.results import regions_of_mask
@@ -31,9 +30,7 @@ def control(kind: str, *, name: str = "out", attributes: str = "", labels: str =
 
 def image_url() -> str:
     blocks = np.random.default_rng(5).integers(0, 255, (4, 6, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(blocks).resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.NEAREST).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return write_data_uri(encode_image(Image.fromarray(blocks).resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.NEAREST)))
 
 
 def keypoint(x: float, y: float, *, label: str = "Coin", positive: bool = True) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Batches over HTTP, and the second look: what the settings switch on reaches the tasks."""
 
-import base64
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
+from support.pictures import encode_image, write_data_uri
 
 from backend.server.app import create_app
 from backend.settings import Settings
@@ -25,9 +24,7 @@ CONFIG = (
 
 def image_url(*, height: int = 60, width: int = 90) -> str:
     blocks = np.random.default_rng(5).integers(0, 255, (6, 9, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(blocks).resize((width, height), Image.Resampling.NEAREST).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return write_data_uri(encode_image(Image.fromarray(blocks).resize((width, height), Image.Resampling.NEAREST)))
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The machine that clicks and batches share: tiers and lanes as the settings describe them."""
 
-import io
 import math
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from support.pictures import encode_image
 
 from backend.errors import Busy
 from backend.labelstudio.label_config import parse_label_config
@@ -25,9 +25,7 @@ class Source:
     name = "a studio"
 
     def fetch(self, uri: str, *, task_id: int | None = None) -> bytes:
-        file = io.BytesIO()
-        Image.new("RGB", (32, 24)).save(file, "PNG")
-        return file.getvalue()
+        return encode_image(Image.new("RGB", (32, 24)))
 
 
 @pytest.fixture

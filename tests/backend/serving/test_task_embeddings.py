@@ -1,6 +1,5 @@
 """The image of a task is read and encoded once, from wherever its project keeps it."""
 
-import io
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from support.pictures import encode_image
 from support.waiting import SOON_S, wait_until
 
 from backend.errors import Busy
@@ -33,9 +32,7 @@ CONFIG = parse_label_config(
 
 def picture(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+    return encode_image(pixels)
 
 
 class Source:

@@ -1,12 +1,12 @@
 """A whole project is embedded in a row, and what is left out says why."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from support.pictures import encode_image
 
 from backend.errors import KeyRefused, NotFound
 from backend.labelstudio.label_config import parse_label_config
@@ -32,9 +32,7 @@ class Source:
             raise NotFound("Label Studio has no such image")
         if uri == "locked":
             raise KeyRefused("LABEL_STUDIO_API_KEY is not accepted")
-        file = io.BytesIO()
-        Image.new("L", (32, 24), int(uri)).save(file, "PNG")
-        return file.getvalue()
+        return encode_image(Image.new("L", (32, 24), int(uri)))
 
 
 @pytest.fixture

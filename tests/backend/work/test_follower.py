@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from support.checkpoints import make_manifest
 
 from backend.errors import BadCheckpoint, BadInput, Unavailable
-from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
-from backend.registry.metrics import CheckpointMetrics
 from backend.work.connection import connect
 from backend.work.embedded import Valkey
 from backend.work.follower import Follower, refresh_queue
@@ -30,21 +29,7 @@ def registry(tmp_path: Path) -> LocalRegistry:
 
 
 def publish(registry: LocalRegistry, project_id: int) -> str:
-    manifest = Manifest(
-        version="",
-        project_id=project_id,
-        base_model="tiny",
-        base_fingerprint="0" * 64,
-        method="decoder",
-        parent=None,
-        data_digest="0" * 64,
-        config={},
-        metrics=CheckpointMetrics(),
-        verdict={},
-        excluded=(),
-        created_at="2026-11-23T00:00:00+00:00",
-        code_version="test",
-    )
+    manifest = make_manifest(project_id=project_id, base_model="tiny", base_fingerprint="0" * 64)
     return registry.publish(project_id, weights=b"weights", manifest=manifest).version
 
 

@@ -1,7 +1,6 @@
 """What is refused before training, and what the digest of the data tells apart."""
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from support.pictures import encode_image
 
 from backend.errors import NotAuthorized, NothingToLearn
 from backend.sam.embeddings.files import DiskEmbeddings
@@ -112,9 +111,7 @@ class _Refusing:
     def __call__(self, task: AnnotatedTask) -> bytes:
         if task.task_id in self._refused:
             raise NotAuthorized("403")
-        file = io.BytesIO()
-        Image.fromarray(np.full((48, 64), task.task_id, np.uint8)).save(file, "PNG")
-        return file.getvalue()
+        return encode_image(np.full((48, 64), task.task_id, np.uint8))
 
 
 def _read(read: Callable[[AnnotatedTask], bytes], base: BaseModel, folder: Path) -> tuple[list[Sample], Exclusions]:

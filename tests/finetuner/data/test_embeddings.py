@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.pictures import encode_image
 
 from backend.errors import NothingToLearn
 from backend.sam.embeddings.files import DiskEmbeddings
@@ -30,9 +31,7 @@ MAX_PIXELS = 1_000_000
 
 def picture(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+    return encode_image(pixels)
 
 
 DATA = picture(0)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.pictures import encode_image
 
 from backend.errors import Unavailable
 from backend.registry.checkpoint import REPORT_FILE
@@ -50,9 +51,7 @@ def photographs(monkeypatch: pytest.MonkeyPatch, discs: Callable[..., Any]) -> l
 
     def drawn(name: str) -> bytes:
         read.append(name)
-        file = io.BytesIO()
-        discs(len(name))[0].save(file, "PNG")
-        return file.getvalue()
+        return encode_image(discs(len(name))[0])
 
     monkeypatch.setattr(generic, "photograph", drawn)
     monkeypatch.setattr(generic, "RULES", ANYTHING)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from support.checkpoints import make_manifest
 
 from backend.errors import BadInput
 from backend.masks.prompt import Click, Prompt
-from backend.registry.checkpoint import Manifest, write_checkpoint
-from backend.registry.metrics import CheckpointMetrics
+from backend.registry.checkpoint import write_checkpoint
 from backend.sam.adapters.served import known_kinds
 from backend.sam.export.folder import Origin, export
 from backend.sam.loading import BaseModel, load_as_stored, trained_of
@@ -58,20 +58,13 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def written(method: Method, base: BaseModel, base_dir: Path, folder: Path) -> Path:
     """A checkpoint of what the method has learnt, as a training publishes it."""
-    manifest = Manifest(
+    manifest = make_manifest(
         version="tiny-v1",
         project_id=1,
         base_model=str(base_dir),
         base_fingerprint=base.fingerprint,
         method=method.name,
-        parent=None,
-        data_digest="0" * 64,
         config=dict(method.sizes),
-        metrics=CheckpointMetrics(),
-        verdict={},
-        excluded=(),
-        created_at="2026-01-01T00:00:00+00:00",
-        code_version="0.1.0",
     )
     write_checkpoint(folder, weights=method.weights(), manifest=manifest)
     return folder

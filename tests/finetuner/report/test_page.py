@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from selenium import webdriver
+from support.pictures import encode_image
 
 from backend.registry.checkpoint import Manifest
 from backend.registry.metrics import CheckpointMetrics
@@ -95,8 +96,6 @@ def _manifest(metrics: dict[str, Any], *, promote: bool = False) -> Manifest:
 
 
 def _overlay() -> Overlay:
-    file = io.BytesIO()
-    Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(file, "PNG")
     return Overlay(
         label="<i>Disc</i>",
         prompt="point",
@@ -107,7 +106,7 @@ def _overlay() -> Overlay:
         boundary_iou_after=0.8,
         width_px=30,
         height_px=20,
-        picture=f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}",
+        picture=f"data:image/png;base64,{base64.b64encode(encode_image(np.full((20, 30, 3), 90, np.uint8))).decode()}",
         human="M8 8H20",
         base="M2 2H9",
         candidate="",

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import requests
 from fakes.served import Served, data_uri, picture, refused
+from support.checkpoints import make_manifest
 from support.waiting import wait_until
 
-from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
-from backend.registry.metrics import CheckpointMetrics
 from backend.sam.loading import BaseModel, decoder_bytes, load_base
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -120,21 +119,7 @@ def test_27_hostile_checkpoints_are_refused_versions_and_the_base_serves_on(
     (tmp_path / "s").mkdir()
     with serve(tmp_path / "s") as served:
         registry, before = LocalRegistry(tmp_path / "s" / "models"), version_of(served)
-        manifest = Manifest(
-            version="",
-            project_id=1,
-            base_model=base.name,
-            base_fingerprint=base.fingerprint,
-            method="decoder",
-            parent=None,
-            data_digest="0" * 64,
-            config={},
-            metrics=CheckpointMetrics(),
-            verdict={},
-            excluded=(),
-            created_at="2026-11-23T00:00:00+00:00",
-            code_version="test",
-        )
+        manifest = make_manifest(project_id=1, base_model=base.name, base_fingerprint=base.fingerprint)
         for make in HOSTILE.values():
             weights = make(decoder_bytes(base.model.mask_decoder))
             version = registry.publish(1, weights=weights, manifest=manifest).version

@@ -1,4 +1,13 @@
-"""One file a shape. A file put here is a shape that samloop knows: nothing else has to be told."""
+"""One file a shape. A file put here is a shape that samloop knows: nothing else has to be told.
+
+brush      a mask in Label Studio's run-length code
+bitmask    a mask as a PNG in a data: URL
+polygon    an outline in per cent of the image
+ellipse    centre and radii, turned about the centre
+rectangle  a corner and two sides, turned about the corner
+keypoint   a click: a prompt, never a mask
+vector     an open line, neither read nor written
+"""
 
 import pkgutil
 from importlib import import_module

@@ -1,6 +1,5 @@
 """The client bears with a Label Studio that fails, and says plainly what is wrong. Its habits: tests/contracts."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,12 +10,6 @@ from fakes.studio_setup import StudioSetup
 
 from backend.errors import BadInput, NotAuthorized, NotFound, RedirectedElsewhere, SamloopError, Upstream
 from backend.labelstudio.api.client import LabelStudio
-
-
-@pytest.fixture
-def studio() -> Iterator[FakeLabelStudio]:
-    with FakeLabelStudio() as fake:
-        yield fake
 
 
 @pytest.fixture

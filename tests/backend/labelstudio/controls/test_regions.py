@@ -1,7 +1,5 @@
 """Every kind of region becomes the mask that Label Studio shows, or is refused with a reason."""
 
-import base64
-import io
 import json
 import math
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 from fakes.regions import brush_region
 from PIL import Image
+from support.pictures import encode_image, write_data_uri
 
 from backend.errors import UnusableRegion
 from backend.labelstudio.controls.regions import mask_of_region, regions_of
@@ -30,9 +29,7 @@ def mask(of: Any, *, rectangles_are_masks: bool = False) -> np.ndarray:
 
 
 def data_url(image: Image.Image, *, form: str = "PNG") -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, form)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return write_data_uri(encode_image(image, form))
 
 
 def test_recorded_regions_of_every_geometry_are_read_or_refused() -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
+from support.pictures import encode_image, write_data_uri
 from support.waiting import wait_until
 from torch import Tensor
 
@@ -159,9 +159,7 @@ def expected_mask(predictor: Predictor, task: dict[str, Any], prompt: Prompt) ->
 
 def picture() -> str:
     blocks = np.random.default_rng(5).integers(0, 255, (4, 6, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(blocks).resize((96, 64), Image.Resampling.NEAREST).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return write_data_uri(encode_image(Image.fromarray(blocks).resize((96, 64), Image.Resampling.NEAREST)))
 
 
 def clicked(client: TestClient, task: dict[str, Any]) -> tuple[str, np.ndarray]:

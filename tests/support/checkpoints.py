@@ -1,0 +1,26 @@
+"""Manifests for checkpoints that a test publishes: what it does not look at has a value that fits."""
+
+from typing import Any
+
+from backend.registry.checkpoint import Manifest
+from backend.registry.metrics import CheckpointMetrics
+
+
+def make_manifest(**facts: Any) -> Manifest:
+    """Return a manifest of an unpublished decoder of no project, with these facts in place of the usual ones."""
+    usual = {
+        "version": "",
+        "project_id": None,
+        "base_model": "mobile-sam",
+        "base_fingerprint": "f" * 64,
+        "method": "decoder",
+        "parent": None,
+        "data_digest": "0" * 64,
+        "config": {},
+        "metrics": CheckpointMetrics(),
+        "verdict": {},
+        "excluded": (),
+        "created_at": "2026-11-23T00:00:00+00:00",
+        "code_version": "0.1.0",
+    }
+    return Manifest(**(usual | facts))

@@ -1,0 +1,26 @@
+"""Pictures as files and as addresses, for tests that need one and do not care what it shows."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def draw_noise(*, width_px: int, height_px: int, seed: int = 0) -> np.ndarray:
+    """Return RGB pixels, uint8 (height, width, 3), the same for the same seed."""
+    return np.random.default_rng(seed).integers(0, 255, (height_px, width_px, 3), dtype=np.uint8)
+
+
+def encode_image(image: Image.Image | np.ndarray, form: str = "PNG", **options: Any) -> bytes:
+    """Return the file that an image, or its pixels, makes in this format of Pillow's."""
+    file = io.BytesIO()
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    picture.save(file, form, **options)
+    return file.getvalue()
+
+
+def write_data_uri(data: bytes, *, kind: str = "image/png") -> str:
+    """Return a `data:` address that holds these bytes."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
