@@ -18,7 +18,7 @@ def test_tests_run_side_by_side(tmp_path: Path) -> None:
             both.wait()
 
     with ThreadPoolExecutor(2) as pool:
-        assert [each.result() for each in [pool.submit(run), pool.submit(run)]] == [None, None]
+        assert [job.result() for job in [pool.submit(run), pool.submit(run)]] == [None, None]
 
 
 def test_who_must_be_alone_waits_for_the_neighbour_and_the_next_ones_wait_for_him(tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ SAYING_EACH: set[str] = {
     "finetuner/report",
     "finetuner/semantic",
     "finetuner/training",
-    "tests",
     "tests/backend/cli",
     "tests/backend/labelstudio",
     "tests/backend/live",
@@ -46,9 +45,6 @@ SAYING_EACH: set[str] = {
     "tests/backend/serving",
     "tests/backend/work",
     "tests/contracts",
-    "tests/docker",
-    "tests/e2e",
-    "tests/fakes",
     "tests/finetuner",
     "tests/finetuner/data",
     "tests/finetuner/deciding",
@@ -59,7 +55,6 @@ SAYING_EACH: set[str] = {
     "tests/finetuner/training",
     "tests/integration",
     "tests/integration/bad_inputs",
-    "tests/support",
 }
 
 _SLEEP = re.compile(r"\btime\.sleep\(")

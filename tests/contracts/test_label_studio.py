@@ -137,10 +137,12 @@ def test_annotations_and_predictions_come_with_the_tasks(client: LabelStudio, pr
     client.create_annotation(first["id"], [], lead_time=2.5, was_cancelled=True)
     made = client.create_prediction(second["id"], result=[], score=0.5, model_version="v1")
     first, second = client.tasks(project_id)
-    assert [(each["was_cancelled"], each["lead_time"]) for each in first["annotations"]] == [(True, 2.5)]
-    assert [(each["model_version"], each["score"]) for each in second["predictions"]] == [("v1", 0.5)]
+    assert [(annotation["was_cancelled"], annotation["lead_time"]) for annotation in first["annotations"]] == [
+        (True, 2.5)
+    ]
+    assert [(prediction["model_version"], prediction["score"]) for prediction in second["predictions"]] == [("v1", 0.5)]
     assert client.task(first["id"])["annotations"][0]["was_cancelled"]
-    assert [each["id"] for each in client.predictions(project_id=project_id)] == [made["id"]]
+    assert [prediction["id"] for prediction in client.predictions(project_id=project_id)] == [made["id"]]
     assert client.predictions(task_id=first["id"]) == []
     client.delete_prediction(made["id"])
     assert client.predictions(task_id=second["id"]) == []
@@ -250,7 +252,7 @@ def test_retrieving_predictions_stores_them_with_their_version(client: LabelStud
     with ml_backend() as (url, _):
         client.backends.connect(project_id, url=url, title="samloop")
         client.retrieve_predictions(project_id)
-        assert [each["model_version"] for each in client.predictions(project_id=project_id)] == ["stub-v1"]
+        assert [prediction["model_version"] for prediction in client.predictions(project_id=project_id)] == ["stub-v1"]
 
 
 @pytest.mark.parametrize(("answer", "asked"), [([], 2), ({"result": [], "score": 0.0, "model_version": "stub-v1"}, 1)])
@@ -276,7 +278,7 @@ def test_a_tab_is_made_once_and_changed_when_it_is_saved_again(client: LabelStud
     other = client.tabs.save(project_id, "Newest", ordering=["-tasks:id"])
     assert client.tabs.save(project_id, "Least certain", ordering=["-tasks:predictions_score"]) == made != other
 
-    tabs = {each["data"]["title"]: each for each in client.tabs.all(project_id)}
+    tabs = {tab["data"]["title"]: tab for tab in client.tabs.all(project_id)}
 
     assert list(tabs) == ["Default", "Least certain", "Newest"], "the editor makes no Default beside tabs of others"
     assert tabs["Least certain"]["id"] == made
@@ -297,7 +299,7 @@ def test_a_tabs_order_and_filter_are_those_that_the_data_manager_applies(client:
         client.create_prediction(task_id, result=[], score=score, model_version="v1")
     client.create_annotation(ids[2], [])
     client.update_project(project_id, model_version="v1")  # the score is that of the version which the project names
-    (tab,) = [each["data"] for each in client.tabs.all(project_id) if each["data"]["title"] == "Least certain"]
+    (tab,) = [view["data"] for view in client.tabs.all(project_id) if view["data"]["title"] == "Least certain"]
     query = json.dumps({"filters": tab["filters"], "ordering": tab["ordering"]})
 
     found = client._session.get("/api/tasks", project=project_id, query=query)
@@ -311,7 +313,7 @@ def test_a_tab_may_hold_just_the_tasks_that_somebody_chose(client: LabelStudio, 
     client.create_annotation(ids[3], [])
     url = send_to_labelling(client, project_id, [str(ids[3]), str(ids[1])])
     assert send_to_labelling(client, project_id, [str(ids[3]), str(ids[1])]) == url, "the same tab once more"
-    (tab,) = [each for each in client.tabs.all(project_id) if each["data"]["title"] == TAB]
+    (tab,) = [view for view in client.tabs.all(project_id) if view["data"]["title"] == TAB]
     assert url == f"{client.url}/projects/{project_id}/data?tab={tab['id']}"
     query = json.dumps({"filters": tab["data"]["filters"], "ordering": tab["data"]["ordering"]})
 
@@ -378,4 +380,4 @@ def test_analysts_find_the_tab_and_the_page_and_a_second_time_changes_nothing(
     assert client.project(project_id)["description"] == (
         f"Coins & <b>keys</b>.\nOn a table.\n\nsamloop, what got tighter: {url}"
     )
-    assert [each["data"]["title"] for each in client.tabs.all(project_id)] == ["Default", SCORES_TAB]
+    assert [tab["data"]["title"] for tab in client.tabs.all(project_id)] == ["Default", SCORES_TAB]

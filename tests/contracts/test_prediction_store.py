@@ -28,7 +28,7 @@ def store(studio: Any, client: LabelStudio) -> Iterator[PredictionStore]:
 
 @pytest.fixture
 def ids(store: PredictionStore) -> list[int]:
-    return [each.task_id for each in store.untouched(after=0, limit=100)[0]]
+    return [task.task_id for task in store.untouched(after=0, limit=100)[0]]
 
 
 def row(task_id: int, version: str, *, label: str = "Coin") -> dict[str, Any]:
@@ -68,7 +68,7 @@ def test_untouched_tasks_come_by_id_with_their_versions(
     found, total = store.untouched(after=0, limit=2)
     rest, left = store.untouched(after=found[-1].task_id, limit=2)
 
-    assert [(each.task_id, each.versions, each.stored) for each in (*found, *rest)] == [
+    assert [(state.task_id, state.versions, state.stored) for state in (*found, *rest)] == [
         (ids[3], {"v1", "v2"}, 2),
         (ids[4], frozenset(), 0),
         (ids[5], {"v1"}, 1),
@@ -85,7 +85,7 @@ def test_a_task_tells_whether_it_was_touched_or_is_gone(
     client.create_annotation(ids[1], [], was_cancelled=True)
     draft(studio, ids[2])
     states = store.states([*ids[:4], 10**9])
-    assert {key: each.touched for key, each in states.items()} == dict(
+    assert {key: state.touched for key, state in states.items()} == dict(
         zip(ids, [True, True, True, False], strict=False)
     )
     assert store.states([]) == {}
@@ -94,7 +94,7 @@ def test_a_task_tells_whether_it_was_touched_or_is_gone(
 def test_full_tasks_hold_their_predictions(store: PredictionStore, ids: list[int]) -> None:
     store.add([row(ids[1], "v1")])
     (task,) = store.tasks([ids[1]])
-    assert [each["model_version"] for each in task["predictions"]] == ["v1"]
+    assert [prediction["model_version"] for prediction in task["predictions"]] == ["v1"]
     assert task["data"]["image"] == "http://127.0.0.1:9/1.png"
     assert store.tasks([]) == []
 
@@ -112,10 +112,12 @@ def test_a_label_that_the_project_lacks_is_left_out_in_silence(store: Prediction
 
 def test_doubles_go_and_the_first_one_stays(client: LabelStudio, store: PredictionStore, ids: list[int]) -> None:
     store.add([row(ids[0], "v1"), row(ids[0], "v1"), row(ids[0], "v2"), row(ids[0], "v1")])
-    first = min(each["id"] for each in client.predictions(task_id=ids[0]))
+    first = min(prediction["id"] for prediction in client.predictions(task_id=ids[0]))
     assert store.states([ids[0]])[ids[0]].stored == 4
     assert store.remove_doubles(ids[0], "v1") == 2
-    assert {each["id"]: each["model_version"] for each in client.predictions(task_id=ids[0])}[first] == "v1"
+    assert {prediction["id"]: prediction["model_version"] for prediction in client.predictions(task_id=ids[0])}[
+        first
+    ] == "v1"
     store.add([row(ids[1], "v1")])  # Label Studio counts anew when it adds, not when it deletes
     assert store.states([ids[0]])[ids[0]].stored == 2
 
@@ -130,8 +132,8 @@ def test_an_old_version_goes_but_from_tasks_that_people_touched(
     assert not store.on_touched_tasks("v3")
     assert delete_version("v1", store=store, patiently=lambda ask: ask()) == 5
     assert store.counts() == {"v1": 1, "v2": 6}
-    assert [each.versions for each in store.states(ids).values()].count(frozenset({"v2"})) == 5
-    assert {each["model_version"] for each in client.predictions(task_id=ids[2])} == {"v1", "v2"}
+    assert [state.versions for state in store.states(ids).values()].count(frozenset({"v2"})) == 5
+    assert {prediction["model_version"] for prediction in client.predictions(task_id=ids[2])} == {"v1", "v2"}
 
 
 def test_the_lowest_scores_of_the_version_that_is_shown_come_first(
@@ -158,4 +160,4 @@ def test_deleting_a_whole_version_takes_live_answers_off_the_screen(
         store.show("samloop")
         assert store.project()["model_version"] == "samloop"
     assert {version: count for version, count in store.counts().items() if count} == {"v2": 6}
-    assert {each.versions for each in store.states(ids).values()} == {frozenset({"v2"})}
+    assert {state.versions for state in store.states(ids).values()} == {frozenset({"v2"})}

@@ -105,7 +105,7 @@ def test_the_champion_is_the_latest_decision_and_rollback_is_a_new_one(registry:
     first, second = publish(registry, b"a"), publish(registry, b"b")
     for version in (first, second, first, None):
         registry.promote(1, version, reason="because")
-    assert [(each.number, each.version) for each in registry.history(1)] == [
+    assert [(decision.number, decision.version) for decision in registry.history(1)] == [
         (1, first),
         (2, second),
         (3, first),

@@ -87,7 +87,7 @@ def test_docker_compose_accepts_the_file() -> None:
 
 def test_label_studio_which_may_fetch_any_address_cannot_reach_the_queue(compose: dict) -> None:
     services = compose["services"]
-    reach = {name: set(each.get("networks", ["default"])) for name, each in services.items()}
+    reach = {name: set(service.get("networks", ["default"])) for name, service in services.items()}
     assert not reach["label-studio"] & reach["queue"]
     assert all(reach["queue"] & reach[name] for name in ("backend", "worker", "refresh-worker"))
     assert all(reach["label-studio"] & reach[name] for name in ("backend", "worker", "refresh-worker"))

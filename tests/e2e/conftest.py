@@ -5,29 +5,11 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from support.browser import open_chromium
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    """Headless Chromium with a profile of its own; it fetches nothing but what Label Studio's pages ask for."""
-    options = webdriver.ChromeOptions()
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--disable-quic",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        "--window-size=1500,1300",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(flag)
-    options.binary_location = "/usr/bin/chromium"
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-    try:
-        yield driver
-    finally:
-        driver.quit()
+    """A window that Label Studio's editor fits into."""
+    with open_chromium(tmp_path / "profile", "--window-size=1500,1300") as browser:
+        yield browser

@@ -54,7 +54,7 @@ class Story(NamedTuple):
         )
 
     def versions_of(self, task: SampleTask) -> set[str]:
-        return {each["model_version"] for each in self.client.predictions(task_id=task.task_id)}
+        return {prediction["model_version"] for prediction in self.client.predictions(task_id=task.task_id)}
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_from_pre_annotation_to_roll_back(
         assert version in story.versions_of(task)
     for task in story.tasks[:CORRECTED]:
         assert version not in story.versions_of(task), "what people have touched stays as it is"
-    tab = next(each for each in story.client.tabs.all(story.project_id) if each["data"]["title"] == SCORES_TAB)
+    tab = next(tab for tab in story.client.tabs.all(story.project_id) if tab["data"]["title"] == SCORES_TAB)
     browser.get(f"{label_studio.url}/projects/{story.project_id}/data?tab={tab['id']}")
     editor.wait.until(lambda page: version in page.find_element(By.TAG_NAME, "body").text)
     editor.screenshot("story-tab")
@@ -148,7 +148,7 @@ def test_from_pre_annotation_to_roll_back(
     assert version.removeprefix(f"{BASE}-") in editor.find("[data-live=served]").text or version in browser.page_source
     editor.screenshot("story-overview")
     browser.get(f"{page}/masks?version={version}&sort=tightened")
-    gains = [float(each.text.replace("−", "-")) for each in browser.find_elements(By.CSS_SELECTOR, ".gain")]  # noqa: RUF001 - the page's minus
+    gains = [float(element.text.replace("−", "-")) for element in browser.find_elements(By.CSS_SELECTOR, ".gain")]  # noqa: RUF001 - the page's minus
     assert gains
     assert gains == sorted(gains, reverse=True)
     editor.find('.card button[data-verdict="too loose"]').click()

@@ -22,7 +22,7 @@ def test_the_stream_goes_in_the_tabs_order_and_passes_over_what_is_annotated(
     client = StudioSetup(label_studio.url, label_studio.token)
     project = int(client.create_project("stream", CONFIG)["id"])
     client.import_tasks(project, [{"data": {"text": f"task {number}"}} for number in range(len(SCORES))])
-    ids = sorted(int(each["id"]) for each in client.tasks(project))
+    ids = sorted(int(task["id"]) for task in client.tasks(project))
     for task_id, score in zip(ids, SCORES, strict=True):
         client.create_prediction(task_id, result=[], score=score, model_version="v1")
     client.update_project(project, model_version="v1", sampling="Uncertainty sampling")

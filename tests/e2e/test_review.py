@@ -71,8 +71,8 @@ def test_an_analyst_finds_what_got_tighter_flags_it_by_a_key_and_rolls_back(
         assert "1 wrong" in browser.find_element(By.ID, "counts").text
         key = str(card.get_attribute("id")).removeprefix("m-")
         assert [
-            (each.key, each.verdict)
-            for each in Flags(LocalRegistry(made.settings.registry.model_dir).state_dir).current(made.project_id)
+            (flag.key, flag.verdict)
+            for flag in Flags(LocalRegistry(made.settings.registry.model_dir).state_dir).current(made.project_id)
         ] == [(key, "wrong")]
         browser.switch_to.active_element.send_keys("4")
         wait.until(lambda _: pressed.get_attribute("aria-pressed") == "false")

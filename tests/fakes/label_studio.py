@@ -107,8 +107,8 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
     def change_project(self, request: Request, project: int) -> Answer:
         row, fields = self._rows["project"][project], request.json()
         version = fields.get("model_version")
-        known = {each["model_version"] for each in self._of("prediction", project=project)}
-        known |= {each["title"] for each in self._of("ml", project=project)}
+        known = {prediction["model_version"] for prediction in self._of("prediction", project=project)}
+        known |= {backend["title"] for backend in self._of("ml", project=project)}
         if version and version not in known:
             return Answer(400, {"model_version": ["Model version doesn't exist either as live model or as static."]})
         row.update(fields)
@@ -177,7 +177,7 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
         tasks = [task for task in tasks if holds(passes(task, item) for item in items)]
 
         def score(task: Json) -> float:
-            scores = [each["score"] for each in task["predictions"]]
+            scores = [prediction["score"] for prediction in task["predictions"]]
             return sum(scores) / len(scores) if scores else float("inf")
 
         by_score = query.get("ordering") == ["tasks:predictions_score"]
@@ -192,8 +192,8 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
             held[f"{kind}s"] if held else self._of(kind, task=task["id"])
             for kind in ("annotation", "draft", "prediction")
         )
-        done = [each for each in annotations if not each["was_cancelled"]]
-        versions = dict.fromkeys(each["model_version"] for each in predictions)
+        done = [annotation for annotation in annotations if not annotation["was_cancelled"]]
+        versions = dict.fromkeys(prediction["model_version"] for prediction in predictions)
         return task | {
             "annotations": annotations,
             "predictions": predictions,
@@ -336,11 +336,13 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
         for row in self._of("ml", project=request.number("project"))[:1]:
             with suppress(requests.RequestException, ValueError):  # it says success all the same
                 served = _ask(row, "POST", "/setup", {"project": f"{row['project']}.1"})["model_version"]
-                having = {each["task"] for each in self._of("prediction") if each["model_version"] == served}
+                having = {
+                    prediction["task"] for prediction in self._of("prediction") if prediction["model_version"] == served
+                }
                 lacking = [task for task in tasks if task["id"] not in having]
                 for task, found in zip(lacking, self._predicted(row, lacking, None) if lacking else [], strict=True):
-                    for each in found if isinstance(found, list) else [found]:
-                        self._predict(task, each)
+                    for prediction in found if isinstance(found, list) else [found]:
+                        self._predict(task, prediction)
         return Answer(200, {"processed_items": len(tasks), "detail": f"Retrieved {len(tasks)} predictions"})
 
     def _predicted(self, row: Json, tasks: list[Json], context: Json | None) -> list[Json]:

@@ -1,4 +1,4 @@
-"""A Label Studio of any number of tasks that keeps one byte of each: for what a refresh costs in memory and time.
+"""A Label Studio of any number of tasks that keeps one byte a task: for what a refresh costs in memory and time.
 
 Its answers have the shapes and filters of the endpoints that a refresh calls (backend.labelstudio.api.predictions),
 recorded in tests/contracts/test_prediction_store.py; a task's data are made from its id when it is asked for.
@@ -43,9 +43,9 @@ class ManyTasks(FakeServer):
         ids = wanted["filter:tasks:id"]
         if isinstance(ids, list):
             found: Iterable[int] = ids
-            return Answer(200, {"tasks": [self._task(each) for each in found], "total": len(ids)})
-        rest = (each for each in range(ids + 1, self.count + 1) if each % TOUCHED_EVERY)
-        page = [self._task(each) for each, _ in zip(rest, range(size), strict=False)]
+            return Answer(200, {"tasks": [self._task(task_id) for task_id in found], "total": len(ids)})
+        rest = (task_id for task_id in range(ids + 1, self.count + 1) if task_id % TOUCHED_EVERY)
+        page = [self._task(task_id) for task_id, _ in zip(rest, range(size), strict=False)]
         left = (self.count - ids) - (self.count // TOUCHED_EVERY - ids // TOUCHED_EVERY)
         return Answer(200, {"tasks": page, "total": left})
 

@@ -96,8 +96,8 @@ class RefreshLab:
     def held(self) -> dict[int, list[Any]]:
         """The versions of each task's predictions."""
         found: dict[int, list[Any]] = {int(task["id"]): [] for task in self.client.tasks(self.project_id)}
-        for each in self.client.predictions(project_id=self.project_id):
-            found[each["task"]].append(each["model_version"])
+        for prediction in self.client.predictions(project_id=self.project_id):
+            found[prediction["task"]].append(prediction["model_version"])
         return found
 
 

@@ -31,7 +31,7 @@ class Reviewed:
 
 
 def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, images: int = 3) -> Reviewed:
-    """Annotate `images` pictures of two discs, one of each under a hostile label, skip another, and train twice."""
+    """Annotate `images` pictures of two discs, one of them under a hostile label, skip another picture, train twice."""
     from finetuner.deciding.promotion import Verdict
     from finetuner.pipeline import train_project
     from finetuner.progress import silent

@@ -103,7 +103,7 @@ class Served:
 
     def files(self) -> set[Path]:
         """All but what is kept of answers to compare with (backend.live): that is written aside, after the answer."""
-        return {each for each in self.folder.rglob("*") if each.is_file() and "live" not in each.parts}
+        return {path for path in self.folder.rglob("*") if path.is_file() and "live" not in path.parts}
 
     @contextmanager
     def unharmed(self, *, seconds: float = 20.0, mib: float = 64.0) -> Iterator[None]:

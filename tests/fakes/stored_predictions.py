@@ -42,9 +42,9 @@ class StoredPredictions:
     def delete_versions(self, request: Request, project: int) -> Answer:
         version, row = request.json()["model_version"], self._rows["project"][project]
         found = self._of("prediction", project=project, model_version=version)
-        for each in found:
-            del self._rows["prediction"][each["id"]]
-        if row["model_version"] in {version, *(each["title"] for each in self._of("ml", project=project))}:
+        for prediction in found:
+            del self._rows["prediction"][prediction["id"]]
+        if row["model_version"] in {version, *(backend["title"] for backend in self._of("ml", project=project))}:
             row["model_version"] = None
         return Answer(200, {"deleted_predictions": len(found)})
 

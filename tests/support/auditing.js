@@ -5,7 +5,7 @@ function pale(least) {
   const parsed = (text) => { const [r, g, b, a = 1] = text.match(/[\d.]+/g).map(Number); return [r, g, b, a]; };
   const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
   const light = (colour) => {
-    const [r, g, b] = colour.map((each) => (each /= 255) <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = colour.map((part) => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const behind = (element) => {
@@ -31,14 +31,14 @@ function pale(least) {
 // Where the order of the Tab key is not that in which people read.
 function disordered() {
   // What is out of sight has its place only once it is laid out.
-  for (const each of document.querySelectorAll("body *")) {
-    if (getComputedStyle(each).contentVisibility === "auto") each.style.contentVisibility = "visible";
+  for (const element of document.querySelectorAll("body *")) {
+    if (getComputedStyle(element).contentVisibility === "auto") element.style.contentVisibility = "visible";
   }
   const all = [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]")];
-  const can = all.filter((each) => !each.disabled && each.tabIndex >= 0 && !each.matches(".skip")
-    && each.getClientRects().length && getComputedStyle(each).visibility !== "hidden");
-  const told = (each) => `${each.tagName.toLowerCase()} "${(each.getAttribute("aria-label") || each.textContent || each.name).trim().slice(0, 30)}"`;
-  const wrong = all.filter((each) => each.tabIndex > 0).map((each) => `${told(each)} has a place of its own in the order`);
+  const can = all.filter((element) => !element.disabled && element.tabIndex >= 0 && !element.matches(".skip")
+    && element.getClientRects().length && getComputedStyle(element).visibility !== "hidden");
+  const told = (element) => `${element.tagName.toLowerCase()} "${(element.getAttribute("aria-label") || element.textContent || element.name).trim().slice(0, 30)}"`;
+  const wrong = all.filter((element) => element.tabIndex > 0).map((element) => `${told(element)} has a place of its own in the order`);
   for (let i = 1; i < can.length; i++) {
     const [a, b] = [can[i - 1].getBoundingClientRect(), can[i].getBoundingClientRect()];
     const isInside = can[i - 1].contains(can[i]);

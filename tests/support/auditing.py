@@ -34,9 +34,9 @@ _WIDE = "return document.documentElement.scrollWidth - document.documentElement.
 
 
 def faults(browser: webdriver.Chrome) -> list[str]:
-    """What is wrong with the page that the browser shows, a sentence each; none is as it should be."""
+    """What is wrong with the page that the browser shows, one sentence a fault; an empty list is as it should be."""
     found = [f"{wide} px wider than the screen"] if (wide := int(browser.execute_script(_WIDE))) > 0 else []
-    found += [f"a {each} without a name" for each in _nameless(browser)]
+    found += [f"a {control} without a name" for control in _nameless(browser)]
     found += browser.execute_script(f"{_SCRIPT}; return disordered()")
     for scheme in ("dark", "light"):
         wear(browser, scheme)
@@ -44,10 +44,10 @@ def faults(browser: webdriver.Chrome) -> list[str]:
         found += [f"{what}: contrast {contrast:.2f} in {scheme}" for what, contrast in pale.items()]
     if not browser.execute_script("return document.documentElement.lang && document.title"):
         found.append("no language or no title")
-    headings = [int(each.tag_name[1]) for each in browser.find_elements(By.CSS_SELECTOR, "h1, h2, h3, h4")]
+    headings = [int(heading.tag_name[1]) for heading in browser.find_elements(By.CSS_SELECTOR, "h1, h2, h3, h4")]
     if headings.count(1) != 1 or any(after > before + 1 for before, after in itertools.pairwise(headings)):
         found.append(f"headings of the levels {headings}")
-    return [f"{browser.title}: {each}" for each in found]
+    return [f"{browser.title}: {fault}" for fault in found]
 
 
 def wear(browser: webdriver.Chrome, scheme: str) -> None:
@@ -58,7 +58,7 @@ def wear(browser: webdriver.Chrome, scheme: str) -> None:
 
 
 def tabbed(browser: webdriver.Chrome, *, most: int) -> list[str]:
-    """Where the Tab key leads from the page's top, at most so many times; each an element's HTML up to its end tag."""
+    """Where the Tab key leads from the page's top, at most `most` times: every element's HTML up to its end tag."""
     browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
     found: list[str] = []
     for _ in range(most):
@@ -73,7 +73,7 @@ def tabbed(browser: webdriver.Chrome, *, most: int) -> list[str]:
 def _nameless(browser: webdriver.Chrome) -> list[str]:
     nodes: list[dict[str, Any]] = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     return [
-        f"{each['role']['value']} {json.dumps(each.get('properties', []))[:80]}"
-        for each in nodes
-        if not each.get("ignored") and each["role"]["value"] in _NAMED and not each.get("name", {}).get("value")
+        f"{node['role']['value']} {json.dumps(node.get('properties', []))[:80]}"
+        for node in nodes
+        if not node.get("ignored") and node["role"]["value"] in _NAMED and not node.get("name", {}).get("value")
     ]

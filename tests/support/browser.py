@@ -1,4 +1,4 @@
-"""A real browser of a given width, its console kept."""
+"""A real browser: headless Chromium with a profile of its own, its console kept."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,28 +6,38 @@ from pathlib import Path
 
 from selenium import webdriver
 
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
 
 @contextlib.contextmanager
-def chromium(profile: Path, *, width_px: int, scale: float = 1.0) -> Iterator[webdriver.Chrome]:
-    """Chromium with a profile of its own, its window 900 px high; below 500 px it is a telephone."""
+def open_chromium(profile: Path, *flags: str) -> Iterator[webdriver.Chrome]:
+    """Open a browser that fetches nothing but what its pages ask for; `flags` come after the usual flags."""
     options = webdriver.ChromeOptions()
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--no-first-run",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={profile}",
-    ):
+    for flag in (*_FLAGS, *flags, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     options.binary_location = "/usr/bin/chromium"
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-    screen = {"width": width_px, "height": 900, "deviceScaleFactor": scale, "mobile": width_px < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     try:
         yield browser
     finally:
         browser.quit()
+
+
+@contextlib.contextmanager
+def chromium(profile: Path, *, width_px: int, scale: float = 1.0) -> Iterator[webdriver.Chrome]:
+    """Open a browser whose screen is 900 px high; below a width of 500 px it is a telephone."""
+    screen = {"width": width_px, "height": 900, "deviceScaleFactor": scale, "mobile": width_px < 500}
+    with open_chromium(profile) as browser:
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        yield browser

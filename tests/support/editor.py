@@ -54,9 +54,9 @@ class Editor:
     def select_label(self, label: str, *, tool: str) -> None:
         """Every label is there three times, for brush, keypoint and rectangle in the order of the label config."""
         labels = [
-            each
-            for each in self.browser.find_elements(By.CSS_SELECTOR, ".lsf-label")
-            if str(each.get_attribute("textContent")).startswith(label)
+            element
+            for element in self.browser.find_elements(By.CSS_SELECTOR, ".lsf-label")
+            if str(element.get_attribute("textContent")).startswith(label)
         ]
         assert len(labels) == 3, f"{len(labels)} labels {label!r} in the editor"
         number = {"key-point-tool": 1, "rectangle-tool": 2}[tool]
@@ -80,7 +80,7 @@ class Editor:
     def suggestions(self) -> list[str]:
         """The ids of the regions that wait to be accepted."""
         return self.browser.execute_script(
-            "return Array.from(window.Htx.annotationStore.selected.suggestions.values()).map(each => each.cleanId)"
+            "return Array.from(window.Htx.annotationStore.selected.suggestions.values()).map(region => region.cleanId)"
         )
 
     def suggestions_after(self, before: list[str]) -> list[str]:
@@ -119,7 +119,7 @@ class Editor:
     def image_rectangle(self) -> tuple[float, float, float, float]:
         """Where the photograph lies on the canvas: left, top, width, height in CSS pixels."""
         left, top, width, height = self.browser.execute_script(
-            "const image = window.Htx.annotationStore.selected.objects.find(each => each.type === 'image');"
+            "const image = window.Htx.annotationStore.selected.objects.find(object => object.type === 'image');"
             "return [image.zoomingPositionX, image.zoomingPositionY, image.stageWidth * image.zoomScale,"
             " image.stageHeight * image.zoomScale];"
         )
