@@ -113,7 +113,7 @@ def _mean_embeddings(
     from backend.sam.loading import load_base
     from backend.serving.machine import open_machine
     from backend.serving.task_image import TaskImage
-    from backend.serving.traffic import Priority
+    from backend.serving.turns.traffic import Priority
 
     config = parse_label_config(str(client.project(project)["label_config"]))
     images = ImageSource(settings=settings, label_studio=client)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from backend.errors import Upstream
 from backend.labelstudio.payloads import Prediction, Region
@@ -32,13 +31,13 @@ class Answer:
         return self.why == OUT_OF_TIME
 
     @classmethod
-    def from_json(cls, told: object) -> "Answer":
+    def from_json(cls, item: object) -> "Answer":
         """Read an item of `/predict`'s `results`.
 
         Raises:
             Upstream: it is no prediction.
         """
-        fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+        fields: Mapping[str, object] = item if isinstance(item, Mapping) else {}
         version, score, regions = fields.get("model_version"), fields.get("score"), fields.get("result")
         if not (isinstance(version, str) and isinstance(score, int | float) and isinstance(regions, list)):
             raise Upstream(

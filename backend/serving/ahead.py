@@ -12,9 +12,9 @@ from cachetools import LRUCache
 from backend.errors import BadInput, Busy, SamloopError
 from backend.labelstudio.api.client import LabelStudio
 from backend.sam.loading import BaseModel
-from backend.serving.task_embeddings import TaskEmbeddings
+from backend.serving.embeddings.task_embeddings import TaskEmbeddings
 from backend.serving.task_image import TaskImage
-from backend.serving.traffic import Priority, Traffic
+from backend.serving.turns.traffic import Priority, Traffic
 
 log = logging.getLogger(__name__)
 _MOST_REMEMBERED: Final = 10_000

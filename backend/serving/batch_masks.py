@@ -19,7 +19,7 @@ from backend.serving.answers import PlacedMask
 from backend.serving.machine import Machine
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
-from backend.serving.traffic import Priority
+from backend.serving.turns.traffic import Priority
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from backend.serving.answers import PlacedMask, draw_prediction
 from backend.serving.machine import Machine
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
-from backend.serving.traffic import Priority, Traffic
+from backend.serving.turns.traffic import Priority, Traffic
 
 
 class Observer(Protocol):
@@ -66,7 +66,7 @@ class Clicks:
         """
         began_s = time.perf_counter()
         with self.traffic.click():
-            # Before the image is fetched: a project that can show no mask is told so at once.
+            # Before the image is fetched: a project that can show no mask hears so at once.
             output_control(image.config, label=None)
             decoder = _Decoder(self.machine, image=image, snapshot=snapshot, until_s=until_s)
             placed = self._place_masks(decoder, context)

@@ -15,10 +15,10 @@ from backend.serving.batches import Batches
 from backend.serving.batches import Observer as BatchObserver
 from backend.serving.clicks import Clicks
 from backend.serving.clicks import Observer as ClickObserver
-from backend.serving.embedding_store import EmbeddingStore
-from backend.serving.lanes import Lanes
+from backend.serving.embeddings.store import EmbeddingStore
 from backend.serving.machine import Machine, ServerMachine, open_machine
 from backend.serving.slot import ModelSlot
+from backend.serving.turns.lanes import Lanes
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Engine:
     """The models of this process.
 
     Label Studio waits 1 s for /health and 3 s for /setup, and the first start converts weights for half a minute: so
-    the base loads in a thread of its own, and until then the version that will be served is told from the registry.
+    the base loads in a thread of its own, and until then the registry tells the version that will be served.
     """
 
     def __init__(self, settings: Settings, *, registry: Registry, observer: Observer) -> None:

@@ -9,13 +9,13 @@ from backend.sam.embeddings.memory import MemoryEmbeddings
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
 from backend.sam.refine import Crop
-from backend.serving.embedding_store import EmbeddingStore
-from backend.serving.lanes import Lane, Lanes
-from backend.serving.machine_share import share_of_machine, torch_threads
+from backend.serving.embeddings.store import EmbeddingStore
+from backend.serving.embeddings.task_embeddings import TaskEmbeddings
 from backend.serving.slot import Snapshot
-from backend.serving.task_embeddings import TaskEmbeddings
 from backend.serving.task_image import TaskImage
-from backend.serving.traffic import Priority, Traffic
+from backend.serving.turns.lanes import Lane, Lanes
+from backend.serving.turns.machine_share import share_of_machine, torch_threads
+from backend.serving.turns.traffic import Priority, Traffic
 from backend.settings import Settings
 
 _MOST_WORKERS = 8  # an encode takes up to 1 GB while it runs

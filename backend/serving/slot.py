@@ -1,4 +1,4 @@
-"""What is served to each project, and the hot swap: load and warm beside, then one assignment.
+"""What every project is served with, and the hot swap: load and warm beside, then one assignment.
 
 A reader takes a snapshot and keeps it for the whole of its request, so a reply never mixes two versions.
 """
@@ -32,7 +32,7 @@ class Snapshot:
 
 
 class ModelSlot:
-    """One base model, and for each project the decoder, and the adapter if any, that its champion names."""
+    """One base model, and for every project the decoder, and the adapter if any, that its champion names."""
 
     def __init__(self, base: BaseModel, registry: Registry) -> None:
         self._base = base
@@ -53,7 +53,7 @@ class ModelSlot:
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """Versions that must not be served, each with the reason."""
+        """Versions that must not be served, and the reason why."""
         return self._refused
 
     def refused_in(self, project_id: int) -> Mapping[str, str]:
@@ -156,8 +156,8 @@ def _warm(predictor: Predictor, *, shared: BaseModel) -> None:
         empty = encode(base, Image.new("RGB", (side, side)))
     middle = Prompt(clicks=(Click(x_px=side / 2, y_px=side / 2),))
     with torch.inference_mode():
-        found = [*predictor.four_masks(empty, prompt_tensors((middle,), empty, frame=base.frame))]
+        outputs = [*predictor.four_masks(empty, prompt_tensors((middle,), empty, frame=base.frame))]
         if predictor.semantic is not None:
-            found.append(torch.from_numpy(semantic_maps(predictor.semantic, empty, base=base).margins))
-    if not all(bool(torch.isfinite(each).all()) for each in found):
+            outputs.append(torch.from_numpy(semantic_maps(predictor.semantic, empty, base=base).margins))
+    if not all(bool(torch.isfinite(output).all()) for output in outputs):
         raise BadCheckpoint(f"{predictor.version} predicts numbers that are not finite")

@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from backend.errors import KeyRefused, SamloopError
-from backend.serving.task_embeddings import TaskEmbeddings
+from backend.serving.embeddings.task_embeddings import TaskEmbeddings
 from backend.serving.task_image import TaskImage
-from backend.serving.traffic import Priority
+from backend.serving.turns.traffic import Priority
 
 _SIDE_BY_SIDE = 4  # tasks whose images are read, and held, while another is encoded
 

@@ -12,8 +12,8 @@ from backend.live.evaluation import LiveEvaluation
 from backend.server.bodies import PredictBody
 from backend.serving.answers import empty_prediction
 from backend.serving.engine import Engine
-from backend.serving.lanes import LONGEST_S
 from backend.serving.task_image import TaskImage
+from backend.serving.turns.lanes import LONGEST_S
 
 
 class Predicting:

@@ -19,11 +19,11 @@ from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.label_config import parse_label_config
 from backend.sam.loading import BaseModel, load_base
 from backend.sam.predictor import Embedding, encode
-from backend.serving import task_embeddings
 from backend.serving.ahead import Prewarm
+from backend.serving.embeddings import task_embeddings
 from backend.serving.machine import open_machine
 from backend.serving.task_image import TaskImage
-from backend.serving.traffic import Priority, Traffic
+from backend.serving.turns.traffic import Priority, Traffic
 from backend.settings import Settings
 
 SOON_S = 120.0

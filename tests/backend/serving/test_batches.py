@@ -2,11 +2,9 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,16 +14,13 @@ from backend.errors import BadImage, Busy, Upstream
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.refresh.protocol import OUT_OF_TIME
 from backend.sam.automatic import AutomaticRules
-from backend.sam.frame import SAM_FRAME
-from backend.sam.loading import BaseModel, decoder_of, load_base, new_head
+from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Embedding, Predictor, encode
 from backend.sam.refine import Crop
-from backend.sam.semantic.objects import SemanticMaps
-from backend.serving import batch_masks
 from backend.serving.batches import NOTHING_TO_GO_BY, Batches, TaskAnswer
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
-from backend.serving.traffic import Priority
+from backend.serving.turns.traffic import Priority
 
 CONFIG = parse_label_config(
     '<View><Image name="image" value="$image"/>'
@@ -65,7 +60,6 @@ class Machine:
 
     def __init__(self, base: BaseModel, broken: Mapping[int | None, Exception] | None = None) -> None:
         self.embedded: list[int | None] = []
-        self.decodes = 0
         self._base, self._broken = base, broken or {}
 
     def embed(
@@ -80,7 +74,6 @@ class Machine:
 
     def decode(self, work: Callable[[], Any], *, priority: Priority, until_s: float) -> Any:
         assert priority is Priority.BATCH
-        self.decodes += 1
         return work()
 
 
@@ -247,22 +240,3 @@ def test_a_config_without_anything_for_masks_gives_empty_predictions(tiny_base: 
     (got,) = predictions(asked.answer(images(task(1), config=config), snapshot=snapshot))
 
     assert got["result"] == []
-
-
-@pytest.mark.parametrize(("apart", "decodes"), [(70.0, 2), (20.0, 1)], ids=["a neck", "none"])
-def test_only_a_patch_with_a_neck_is_shown_to_the_decoder_after_the_head_has_looked(
-    tiny_base: BaseModel, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, apart: float, decodes: int
-) -> None:
-    rows, columns = np.mgrid[:192, :256].astype(np.float32)
-    distance = np.minimum(np.hypot(rows - 90, columns - 80), np.hypot(rows - 90, columns - 80 - apart))
-    margin = (40 - distance).clip(-8, 8)[None]
-    found = SemanticMaps(("Cell",), margin, 1 / (1 + np.exp(-margin)), frame=SAM_FRAME)
-    monkeypatch.setattr(batch_masks, "semantic_maps", lambda *_, **__: found)
-    machine = Machine(tiny_base)
-    head = new_head(tiny_base, labels=("Cell",))
-    seeing = Snapshot("ours-v2", replace(snapshot.predictor, semantic=head), number=1)
-
-    (got,) = predictions(Batches(machine=machine, observer=Heard()).answer(images(task(1)), snapshot=seeing))
-
-    assert machine.decodes == decodes
-    assert {region["value"]["brushlabels"][0] for region in got["result"]} == {"Cell"}

@@ -17,7 +17,7 @@ from backend.sam.refine import Crop
 from backend.serving.machine import open_machine
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
-from backend.serving.traffic import Priority, Traffic
+from backend.serving.turns.traffic import Priority, Traffic
 from backend.settings import Settings
 
 

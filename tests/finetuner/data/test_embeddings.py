@@ -19,9 +19,9 @@ from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import encode
-from backend.serving.embedding_store import EmbeddingStore
-from backend.serving.lanes import Lane
-from backend.serving.traffic import Priority, Traffic
+from backend.serving.embeddings.store import EmbeddingStore
+from backend.serving.turns.lanes import Lane
+from backend.serving.turns.traffic import Priority, Traffic
 from finetuner.data import embeddings as encoding
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.sample import Sample

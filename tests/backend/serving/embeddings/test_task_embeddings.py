@@ -17,11 +17,11 @@ from backend.images.seen import SeenImages
 from backend.labelstudio.label_config import parse_label_config
 from backend.sam.loading import BaseModel
 from backend.sam.refine import Crop
-from backend.serving.held_images import HeldImages
+from backend.serving.embeddings.held_images import HeldImages
+from backend.serving.embeddings.task_embeddings import TaskEmbeddings
 from backend.serving.machine import ServerMachine, open_machine
-from backend.serving.task_embeddings import TaskEmbeddings
 from backend.serving.task_image import TaskImage
-from backend.serving.traffic import Priority
+from backend.serving.turns.traffic import Priority
 from backend.settings import Settings
 
 CONFIG = parse_label_config(

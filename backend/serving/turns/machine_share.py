@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from backend.serving.job import Job
-from backend.serving.traffic import Priority
+from backend.serving.turns.job import Job
+from backend.serving.turns.traffic import Priority
 
 
 class _MakingWay(TorchFunctionMode):

@@ -9,11 +9,11 @@ from backend.sam.embeddings.memory import EmbeddingKey
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
 from backend.sam.refine import Crop
-from backend.serving.embedding_store import EmbeddingStore
-from backend.serving.held_images import HeldImages
-from backend.serving.shared_reads import ImageBytes, SharedReads
+from backend.serving.embeddings.held_images import HeldImages
+from backend.serving.embeddings.shared_reads import ImageBytes, SharedReads
+from backend.serving.embeddings.store import EmbeddingStore
 from backend.serving.task_image import TaskImage
-from backend.serving.traffic import Priority
+from backend.serving.turns.traffic import Priority
 
 _MOST_HELD_BYTES = 512 << 20
 
@@ -78,8 +78,8 @@ class TaskEmbeddings:
             Busy: it was not encoded by `until_s`, too many requests wait, or they hold too many bytes of images.
         """
         sha256 = self._seen.digest(image.images.name, image.uri)
-        if sha256 is not None and (kept := self._store.peek(self._key(sha256, crop))) is not None:
-            return kept
+        if sha256 is not None and (embedding := self._store.peek(self._key(sha256, crop))) is not None:
+            return embedding
         return self._encoded(self._read(image), priority=priority, until_s=until_s, crop=crop)
 
     def warm(self, image: TaskImage, *, priority: Priority, until_s: float) -> bool:

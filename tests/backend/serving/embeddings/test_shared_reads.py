@@ -7,7 +7,7 @@ import pytest
 from support.waiting import wait_until
 
 from backend.errors import Upstream
-from backend.serving.shared_reads import ImageBytes, SharedReads
+from backend.serving.embeddings.shared_reads import ImageBytes, SharedReads
 
 SOON_S = 120.0
 IMAGE = ImageBytes(sha256="ab", data=b"pixels")

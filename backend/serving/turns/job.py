@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Generic, Protocol, TypeVar
 
 from backend.errors import Busy
-from backend.serving.traffic import Priority, Traffic
+from backend.serving.turns.traffic import Priority, Traffic
 
 _POLL_S = 0.02
 

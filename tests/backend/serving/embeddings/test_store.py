@@ -22,9 +22,9 @@ from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halved, widened
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, encode
-from backend.serving.embedding_store import EmbeddingStore
-from backend.serving.lanes import Lane
-from backend.serving.traffic import Priority, Traffic
+from backend.serving.embeddings.store import EmbeddingStore
+from backend.serving.turns.lanes import Lane
+from backend.serving.turns.traffic import Priority, Traffic
 
 EACH = 8 * 4 * 4 * 2
 Opened = Callable[..., EmbeddingStore]

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from backend.serving.traffic import Traffic
+from backend.serving.turns.traffic import Traffic
 
 
 def test_clicks_are_counted_while_they_are_answered_and_a_failure_counts_as_an_answer() -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from backend.errors import Busy
-from backend.serving.job import Job
-from backend.serving.traffic import Priority, Traffic
+from backend.serving.turns.job import Job
+from backend.serving.turns.traffic import Priority, Traffic
 
 LONGEST_S = 90.0  # Label Studio gives up after 100 s; an answer after that is work for nobody
 

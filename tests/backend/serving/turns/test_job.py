@@ -9,9 +9,9 @@ import pytest
 from support.clock import HandClock
 
 from backend.errors import Busy
-from backend.serving.job import Job
-from backend.serving.lanes import Lane
-from backend.serving.traffic import Priority, Traffic
+from backend.serving.turns.job import Job
+from backend.serving.turns.lanes import Lane
+from backend.serving.turns.traffic import Priority, Traffic
 
 Opened = Callable[..., Lane]
 FOREVER_S = float("inf")

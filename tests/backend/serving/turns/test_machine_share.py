@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from backend.serving.job import Job
-from backend.serving.lanes import Lane
-from backend.serving.machine_share import share_of_machine, torch_threads
-from backend.serving.traffic import Priority, Traffic
+from backend.serving.turns.job import Job
+from backend.serving.turns.lanes import Lane
+from backend.serving.turns.machine_share import share_of_machine, torch_threads
+from backend.serving.turns.traffic import Priority, Traffic
 
 
 class CountedTraffic(Traffic):

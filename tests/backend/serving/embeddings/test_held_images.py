@@ -3,7 +3,7 @@
 import pytest
 
 from backend.errors import BadInput, Busy
-from backend.serving.held_images import HeldImages
+from backend.serving.embeddings.held_images import HeldImages
 
 
 def test_what_would_go_over_the_bound_is_refused_and_fits_later() -> None:

@@ -8,9 +8,9 @@ from threading import Lock
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halved, widened
 from backend.sam.predictor import Embedding
-from backend.serving.job import Job
-from backend.serving.lanes import Lane
-from backend.serving.traffic import Priority
+from backend.serving.turns.job import Job
+from backend.serving.turns.lanes import Lane
+from backend.serving.turns.traffic import Priority
 
 log = logging.getLogger(__name__)
 _OTHER_PROCESS_S = 20.0
@@ -54,12 +54,12 @@ class EmbeddingStore:
 
     def peek(self, key: EmbeddingKey) -> Embedding | None:
         """Return the embedding if a tier has it: for a caller that would first have to fetch the image."""
-        if (kept := self.memory.get(key)) is not None:
+        if (embedding := self.memory.get(key)) is not None:
             self._count("memory")
-        elif (kept := self.disk.get(key)) is not None:
+        elif (embedding := self.disk.get(key)) is not None:
             self._count("disk")
-            self.memory.put(key, kept)
-        return None if kept is None else widened(kept)
+            self.memory.put(key, embedding)
+        return None if embedding is None else widened(embedding)
 
     def get(
         self, key: EmbeddingKey, compute: Callable[[], Embedding], *, priority: Priority, until_s: float
@@ -72,8 +72,8 @@ class EmbeddingStore:
             Busy: the lane is full, or it was not computed by `until_s` (monotonic).
             Exception: what `compute` raised, to all who wait for it; the next call computes again.
         """
-        if (kept := self.peek(key)) is not None:
-            return kept
+        if (embedding := self.peek(key)) is not None:
+            return embedding
         return widened(self._job(key, compute, priority=priority, until_s=until_s).result(until_s=until_s))
 
     def _job(
@@ -98,15 +98,15 @@ class EmbeddingStore:
 
     def _compute(self, key: EmbeddingKey, compute: Callable[[], Embedding]) -> Embedding:
         """In the lane. Looks into the tiers again: a job waits for its turn, and others do not sleep meanwhile."""
-        if (kept := self.memory.get(key)) is not None:
-            return kept
+        if (embedding := self.memory.get(key)) is not None:
+            return embedding
         with self.disk.alone(key, longest_s=_OTHER_PROCESS_S):
-            if (kept := self.disk.get(key)) is None:
-                kept = halved(compute())
+            if (embedding := self.disk.get(key)) is None:
+                embedding = halved(compute())
                 self._count("computed")
-                self._write(key, kept)
-        self.memory.put(key, kept)
-        return kept
+                self._write(key, embedding)
+        self.memory.put(key, embedding)
+        return embedding
 
     def _write(self, key: EmbeddingKey, embedding: Embedding) -> None:
         """A disk that is full costs a warning, and the next start an encode; never a request."""
