@@ -12,10 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backend.cli.console import err, out, settings_and_logging
 from backend.errors import SamloopError
-from backend.labelstudio.export import exported_config
-from backend.labelstudio.label_config import LabelConfig, parse_label_config
 
-if TYPE_CHECKING:  # they import torch
+if TYPE_CHECKING:  # they take seconds to import, torch above all
+    from backend.labelstudio.label_config import LabelConfig
     from backend.sam.predictor import Embedding, Predictor
     from backend.serving.task_image import TaskImage
     from backend.settings import Settings
@@ -56,14 +55,16 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
 ) -> None:
     """Pre-annotate every task of an export without a prompt, for Label Studio's import.
 
-    A checkpoint with a semantic head gives one region for each object and label; any other model outlines everything
+    A checkpoint with a semantic head gives one region per object and label; any other model outlines everything
     that stands out. Annotations in the export are ignored. Importing the file makes new tasks: choose a project that
     has none of these.
     """
+    from backend.labelstudio.export import exported_config
+    from backend.labelstudio.label_config import parse_label_config
     from finetuner.offline import exported_tasks
 
     settings = settings_and_logging()
-    tasks = [each for each in exported_tasks(export) if isinstance(each, dict) and isinstance(each.get("data"), dict)]
+    tasks = [task for task in exported_tasks(export) if isinstance(task, dict) and isinstance(task.get("data"), dict)]
     config = parse_label_config(label_config.read_text()) if label_config else exported_config(tasks)
     predictor = _predictor(settings, checkpoint)
     heard = _Heard()
@@ -74,7 +75,7 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     if image_root_url is not None:
         predicted = [_moved(task, image_root_url, config=config, images=images) for task in predicted]
     out_file.write_text(json.dumps(predicted) + "\n")
-    regions = sum(len(each["predictions"][0]["result"]) for each in predicted)
+    regions = sum(len(task["predictions"][0]["result"]) for task in predicted)
     how = "its semantic head" if predictor.semantic is not None else "automatic masks: it has no semantic head"
     out.print(f"{regions} regions on {len(predicted)} tasks by {predictor.version} ({how}) are in {out_file}: ", end="")
     out.print("import that file into a project", soft_wrap=True)
@@ -102,7 +103,7 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
     task: Mapping[str, Any],
     predictor: "Predictor",
     *,
-    config: LabelConfig,
+    config: "LabelConfig",
     images: Path,
     settings: "Settings",
     heard: "_Heard",
@@ -130,7 +131,7 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
     return {**bare, "predictions": [answer.prediction]}
 
 
-def _moved(task: Mapping[str, Any], root_url: str, *, config: LabelConfig, images: Path) -> dict[str, Any]:
+def _moved(task: Mapping[str, Any], root_url: str, *, config: "LabelConfig", images: Path) -> dict[str, Any]:
     """The task with its image below another root; as it was where the folder has no such file."""
     from backend.serving.task_image import image_uri
     from finetuner.offline import image_path

@@ -11,9 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backend.cli.console import ProjectOption, err, out, settings_and_logging
 from backend.errors import NotFound, Unavailable
-from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
-from backend.labelstudio.label_config import parse_label_config
 from backend.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch
@@ -31,15 +29,17 @@ def warm(project: ProjectOption) -> None:
     results = _results(client, described, settings=settings, most=fitting)
     count: Counter[str] = Counter()
     left_out: list["Warmed"] = []
-    for each in _with_progress(results, total=min(total, fitting)):
-        count["computed" if each.computed else "left out" if each.why else "there before"] += 1
-        if each.why:
-            left_out.append(each)
+    for warmed in _with_progress(results, total=min(total, fitting)):
+        count["computed" if warmed.computed else "left out" if warmed.why else "there before"] += 1
+        if warmed.why:
+            left_out.append(warmed)
     out.print(f"project {project}: {count['computed']} embedded, {count['there before']} were there before")
     _tell(left_out, beyond=max(0, total - fitting), settings=settings)
 
 
 def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings, most: int) -> Iterator["Warmed"]:
+    from backend.images.source import ImageSource
+    from backend.labelstudio.label_config import parse_label_config
     from backend.registry.opening import open_registry
     from backend.sam.loading import load_base
     from backend.serving.machine import open_machine
@@ -76,14 +76,14 @@ def _with_progress(results: Iterable["Warmed"], *, total: int) -> Iterator["Warm
     columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         line = progress.add_task("embedding", total=total)
-        for each in results:
-            yield each
+        for warmed in results:
+            yield warmed
             progress.advance(line)
 
 
 def _tell(left_out: list["Warmed"], *, beyond: int, settings: Settings) -> None:
-    for each in left_out[:_SHOWN]:
-        out.print(f"left out: task {each.task_id}: {each.why}", markup=False, highlight=False, soft_wrap=True)
+    for warmed in left_out[:_SHOWN]:
+        out.print(f"left out: task {warmed.task_id}: {warmed.why}", markup=False, highlight=False, soft_wrap=True)
     if len(left_out) > _SHOWN:
         out.print(f"left out: {len(left_out) - _SHOWN} more tasks")
     if beyond:

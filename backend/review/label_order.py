@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.cluster.vq import kmeans2
 
 ENOUGH = 20  # annotated tasks from which on the scores lead
 RANDOM_SHARE = 0.1
@@ -24,6 +23,8 @@ def diverse(features: Float[np.ndarray, "n c"], *, count: int, seed: int = 0) ->
     rows = len(features)
     if rows <= count:
         return tuple(range(rows))
+    from scipy.cluster.vq import kmeans2  # takes half a second to import, which no other command should
+
     scaled = np.asarray(features, float)
     scaled = scaled - scaled.mean(axis=0)  # the mean embedding is most of every embedding, and tells nothing
     scaled /= np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,66 @@
+"""What every command shares: how it fails, and that asking for help waits for nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from backend.__main__ import app
+from backend.cli.console import print_json, show, told_plainly
+from backend.errors import NotFound
+from backend.ids import LARGEST_PROJECT_ID
+
+ROOT = Path(__file__).resolve().parents[3]
+HEAVY = ("fastapi", "scipy", "shapely", "torch", "transformers", "uvicorn")
+HELP = f"""
+import sys
+from backend.__main__ import main
+sys.argv = ["samloop", "--help"]
+try:
+    main()
+except SystemExit:
+    pass
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    done = subprocess.run([sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_error_of_ours_is_one_sentence_and_status_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, told_plainly():
+        raise NotFound("there is no [version] 3")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "samloop: there is no [version] 3\n"
+
+
+def test_control_c_ends_with_the_shells_status() -> None:
+    with pytest.raises(SystemExit) as ended, told_plainly():
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(KeyError), told_plainly():
+        raise KeyError("a bug")
+
+
+def test_json_is_one_line_and_the_table_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": [1, None]})
+    show({"b": 2}, as_json=True, table=lambda: pytest.fail("nobody asked for a table"))
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [{"a": [1, None]}, {"b": 2}]
+    show({"b": 2}, as_json=False, table=lambda: sys.stdout.write("a table\n"))
+    assert capsys.readouterr().out == "a table\n"
+
+
+@pytest.mark.parametrize("command", ["versions", "train", "warm", "refresh"])
+@pytest.mark.parametrize("project", ["0", "-1", "x", str(LARGEST_PROJECT_ID + 1)])
+def test_a_number_that_no_project_has_is_refused_before_anything_is_asked(command: str, project: str) -> None:
+    done = CliRunner().invoke(app, [command, "--project", project])
+    assert done.exit_code == 2
+    assert "--project" in done.output
