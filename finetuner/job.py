@@ -65,16 +65,16 @@ class Assignment:
     connection: Redis
 
 
-Work = Callable[[Assignment], Mapping[str, Any]]
+Work = Callable[[Assignment], Mapping[str, object]]
 _NOUNS = {"train": "training", "refresh": "refresh"}
 
 
-def run(project_id: int, generation: int) -> dict[str, Any] | Retry:
+def run(project_id: int, generation: int) -> dict[str, object] | Retry:
     """Train the project for every request up to now; RQ calls this in a work horse. As `execute`."""
     return execute(project_id, generation, kind="train", work=_train)
 
 
-def execute(project_id: int, generation: int, *, kind: JobKind, work: Work) -> dict[str, Any] | Retry:
+def execute(project_id: int, generation: int, *, kind: JobKind, work: Work) -> dict[str, object] | Retry:
     """Do the work for every request up to now, alone among those of its kind and project.
 
     Returns:
@@ -112,7 +112,7 @@ class _Run:
         self._job, self._keys, self._generation, self._work = job, keys, generation, work
         self._patient: Redis = job.connection
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self) -> dict[str, object]:
         settings = Settings.from_env()
         quick = connect(settings.queue.redis_url) if settings.queue.redis_url else self._patient
         with quick, self._lease(quick) as lease:
@@ -166,9 +166,9 @@ class _Run:
     def _lease(self, quick: Redis) -> Lease:
         return Lease(self._keys, holder=self._job.worker_name or "", patient=self._patient, quick=quick)
 
-    def _result(self, settings: Settings, *, target: int, lease: Lease, quick: Redis) -> dict[str, Any]:
+    def _result(self, settings: Settings, *, target: int, lease: Lease, quick: Redis) -> dict[str, object]:
         began = time.monotonic()
-        told = self._work(
+        result = self._work(
             Assignment(
                 project_id=self._keys.project_id,
                 target=target,
@@ -179,7 +179,7 @@ class _Run:
             )
         )
         verdict = {
-            **_plain(told),
+            **_plain(result),
             "job": self._job.id,
             "seconds": round(time.monotonic() - began, 1),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -187,13 +187,13 @@ class _Run:
         log.info(
             "%s ended: %s",
             self._job.id,
-            told["reason"],
-            extra={"event": f"{self._noun}.ended", "project_id": self._keys.project_id, "version": told["version"]},
+            result["reason"],
+            extra={"event": f"{self._noun}.ended", "project_id": self._keys.project_id, "version": result["version"]},
         )
         return verdict
 
 
-def _train(assignment: Assignment) -> dict[str, Any]:
+def _train(assignment: Assignment) -> dict[str, object]:
     from finetuner import pipeline  # brings torch: the worker must not, and no other job needs it
 
     outcome = pipeline.train_project(
@@ -223,7 +223,7 @@ class JobProgress:
         self._lease = lease
         self._phase = ""
         self._next_s = 0.0
-        self._tables: dict[str, Any] = {}
+        self._tables: dict[str, object] = {}
 
     def __call__(self, phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
         """Take notice; see finetuner.progress."""
@@ -235,18 +235,18 @@ class JobProgress:
             return
         level = logging.INFO if phase != self._phase or "epoch" in figures else logging.DEBUG
         self._phase, self._next_s = phase, now + _PROGRESS_S
-        told = {"phase": phase, **_plain({name: value for name, value in figures.items() if name not in tables})}
+        report = {"phase": phase, **_plain({name: value for name, value in figures.items() if name not in tables})}
         log.log(
             level,
             "%s %s",
             self._job.id,
-            " ".join(f"{name}={value}" for name, value in told.items()),
-            extra={"event": "training.progress", "project_id": self._lease.project_id, "progress": told},
+            " ".join(f"{name}={value}" for name, value in report.items()),
+            extra={"event": "training.progress", "project_id": self._lease.project_id, "progress": report},
         )
         for line in (line for table in tables.values() for line in str(table).splitlines()):
             log.info("%s %s", self._job.id, line, extra={"event": "training.table"})
-        told |= self._tables
-        self._job.meta["progress"] = told
+        report |= self._tables
+        self._job.meta["progress"] = report
         try:
             write_meta(self._connection, self._job, self._job.meta)
         except RedisError:
@@ -268,7 +268,7 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
     """As JSON has it: a figure that is not finite is null."""
 
     def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
@@ -276,9 +276,9 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
             case float() if not math.isfinite(value):
                 return None
             case Mapping():
-                return {str(key): plain(each) for key, each in value.items()}
+                return {str(key): plain(inner) for key, inner in value.items()}
             case list() | tuple():
-                return [plain(each) for each in value]
+                return [plain(inner) for inner in value]
             case _:
                 return value
 

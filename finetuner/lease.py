@@ -53,11 +53,11 @@ class Lease:
 
         A holder that lives is waited for, up to the job's time limit: beside it would be an overlap.
         """
-        told = False
+        is_announced = False
         while not (token := self._take()):
-            if not told:
+            if not is_announced:
                 log.info("project %d is being trained by another run; waiting", self.project_id)
-                told = True
+                is_announced = True
             time.sleep(_WAIT_S)
         self._token = token
         self._thread.start()

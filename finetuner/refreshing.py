@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 from rq import Retry
 
@@ -28,12 +27,12 @@ class Cancelled(Exception):
     """Nobody wants this refresh any more."""
 
 
-def run(project_id: int, generation: int) -> dict[str, Any] | Retry:
+def run(project_id: int, generation: int) -> dict[str, object] | Retry:
     """Refresh the project for every request up to now; RQ calls this in a work horse. As `finetuner.job.execute`."""
     return execute(project_id, generation, kind="refresh", work=_refresh)
 
 
-def _refresh(assignment: Assignment) -> dict[str, Any]:
+def _refresh(assignment: Assignment) -> dict[str, object]:
     settings, project_id = assignment.settings, assignment.project_id
     check = _check_of(assignment)
     registry, backend = open_registry(settings.registry.model_dir), BackendClient(settings)

@@ -1,4 +1,4 @@
-"""The worker: takes jobs off its queue, each in a process of its own. Imports no torch: its children do."""
+"""The worker: takes jobs off its queue and runs them in child processes. They import torch, it does not."""
 
 import os
 import resource

@@ -27,7 +27,7 @@ def order(
 ) -> None:
     """Fill a data-manager tab with the tasks to label next; safe to repeat.
 
-    While fewer than 20 tasks are annotated: those whose images differ most from each other (k-means on mean
+    While fewer than 20 tasks are annotated: those whose images differ most from one another (k-means on mean
     embeddings). From then on: those with the lowest scores, and the label stream goes by score too. Every tenth task is
     drawn at random, so that the images held out stay unbiased.
     """
@@ -39,14 +39,16 @@ def order(
         raise BadInput(f"project {project} has no task left that nobody has annotated, skipped or begun")
     annotated = store.annotated()
     if annotated < ENOUGH:
-        out.print(f"{annotated} of {ENOUGH} tasks are annotated: those that differ most from each other come first")
+        out.print(f"{annotated} of {ENOUGH} tasks are annotated: those that differ most from one another come first")
         first = _different(listed, client, settings=settings, project=project, count=tasks)
     else:
         out.print(f"{annotated} tasks are annotated: those with the lowest scores come first")
         first = _uncertain(client, store, listed, count=tasks)
-    drawn = at_random((each.task_id for each in listed), project_id=project, count=tasks)
+    drawn = at_random((task.task_id for task in listed), project_id=project, count=tasks)
     chosen = mixed(first, drawn, count=tasks)
-    filters = [{"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": each} for each in chosen]
+    filters = [
+        {"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": task_id} for task_id in chosen
+    ]
     tab = client.tabs.save(project, NEXT_TAB, ordering=["tasks:id"], filters=filters, conjunction="or")
     out.print(f'tab "{NEXT_TAB}" holds {len(chosen)} task(s), every tenth drawn at random:', soft_wrap=True)
     out.print(f"{client.public_url}/projects/{project}/data?tab={tab}", soft_wrap=True)
@@ -82,18 +84,18 @@ def _uncertain(client: LabelStudio, store: PredictionStore, listed: list[TaskSta
         f'"{SCORES_TAB}"',
         soft_wrap=True,
     )
-    untouched = {each.task_id for each in listed}
-    return [each for each in store.lowest_scores(limit=2 * count) if each in untouched]
+    untouched = {task.task_id for task in listed}
+    return [task_id for task_id in store.lowest_scores(limit=2 * count) if task_id in untouched]
 
 
 def _different(
     listed: list[TaskState], client: LabelStudio, *, settings: Settings, project: int, count: int
 ) -> list[int]:
     """Those that stand for all, of 300 drawn at random at most."""
-    looked_at = set(at_random((each.task_id for each in listed), project_id=project, count=_MOST_LOOKED_AT))
+    looked_at = set(at_random((task.task_id for task in listed), project_id=project, count=_MOST_LOOKED_AT))
     ids, features = [], []
     for task_id, mean in _mean_embeddings(
-        [each for each in listed if each.task_id in looked_at], client, settings=settings, project=project
+        [task for task in listed if task.task_id in looked_at], client, settings=settings, project=project
     ):
         ids.append(task_id)
         features.append(mean)
@@ -105,7 +107,10 @@ def _different(
 def _mean_embeddings(
     tasks: list[TaskState], client: LabelStudio, *, settings: Settings, project: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Of each task whose image can be read; from the tiers, or computed into them."""
+    """A task's id and its image's mean embedding, for every task whose image can be read.
+
+    Embeddings come from the tiers, or are computed into them.
+    """
     import math
 
     from backend.images.source import ImageSource
@@ -125,10 +130,10 @@ def _mean_embeddings(
         for task in tasks:
             image = TaskImage(task={"id": task.task_id, "data": task.data}, config=config, images=images)
             try:
-                found = machine.embeddings.of(image, priority=Priority.CLICK, until_s=math.inf)
+                embedding = machine.embeddings.of(image, priority=Priority.CLICK, until_s=math.inf)
             except SamloopError as fault:
                 err.print(f"task {task.task_id} is left out: {fault}", markup=False, highlight=False, soft_wrap=True)
                 continue
-            yield task.task_id, found.features.float().mean((0, 2, 3)).cpu().numpy()
+            yield task.task_id, embedding.features.float().mean((0, 2, 3)).cpu().numpy()
     finally:
         machine.close()

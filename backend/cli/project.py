@@ -1,4 +1,4 @@
-"""`samloop connect`: makes a Label Studio project and this backend know each other."""
+"""`samloop connect`: introduces a Label Studio project and this backend to one another."""
 
 from typing import Annotated
 

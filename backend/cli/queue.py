@@ -52,11 +52,11 @@ def train_project(project_id: int, *, wait: bool) -> None:
 
 def _follow(queue: TrainingQueue, project_id: int) -> None:
     with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True) as progress:
-        line, told = progress.add_task("queued"), False
+        line, is_table_shown = progress.add_task("queued"), False
         while (status := queue.status(project_id)).phase in {"queued", "training"}:
             progress.update(line, description=_words(status))
-            if not told and (table := status.progress.get("table")):
-                told = True
+            if not is_table_shown and (table := status.progress.get("table")):
+                is_table_shown = True
                 err.print(table, markup=False, highlight=False, soft_wrap=True)
             time.sleep(0.5)
     if status.error:

@@ -27,8 +27,8 @@ def refresh(
     connection = connect(queue_url(settings_and_logging()))
     queue = refresh_queue(connection)
     if cancel:
-        told = "is ending" if queue.cancel(project) else "was neither waiting nor running"
-        out.print(f"the refresh of project {project} {told}")
+        outcome = "is ending" if queue.cancel(project) else "was neither waiting nor running"
+        out.print(f"the refresh of project {project} {outcome}")
         return
     job_id = queue.request(project)
     if not workers(connection, work=REFRESHES):
@@ -46,8 +46,15 @@ def _follow(queue: TrainingQueue, project_id: int) -> None:
         while (status := queue.status(project_id)).phase in {"queued", "refreshing"}:
             figures = status.progress
             words = f"{figures.get('phase', status.phase)} {figures.get('version', '')}"
-            progress.update(line, description=words, total=figures.get("total"), completed=figures.get("done", 0))
+            progress.update(
+                line, description=words, total=_count(figures.get("total")), completed=_count(figures.get("done"))
+            )
             time.sleep(0.5)
     if status.error:
         raise SamloopError(f"the refresh of project {project_id} failed: {status.error}")
     out.print(str((status.verdict or {}).get("reason", "it ended without a word")), soft_wrap=True)
+
+
+def _count(figure: object) -> float | None:
+    """A figure of the progress, which comes out of Redis; None for anything but a number."""
+    return float(figure) if isinstance(figure, int | float) else None

@@ -34,7 +34,7 @@ def worker(
 ) -> None:
     """One worker: it trains, or with --refresh it refreshes pre-annotations; needs REDIS_URL.
 
-    Start one for each project that should train at the same time, and one with --refresh.
+    Start as many workers as projects should train at the same time, and one with --refresh.
     """
     from backend.work.jobs import QUEUE, REFRESH_QUEUE, REFRESHING, RUNNABLE
     from finetuner.worker import run_worker

@@ -18,10 +18,10 @@ _mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux
 
 
 def share_cores() -> None:
-    """Let threads that wait for each other soon sleep instead of spin, here and in all children. Before torch loads.
+    """Let threads that wait for one another soon sleep instead of spin, here and in all children. Before torch loads.
 
     GNU OpenMP's threads, PyTorch's on Linux, spin some 100 ms by default. While a training and a server, or two of
-    anything, share the cores, each burns the time that the other's slowest thread needs: measured on two cores beside
+    anything, share the cores, either burns the time that the other's slowest thread needs: measured on two cores beside
     two busy processes, 60 decodes of a training took 67 to 81 s spinning, 13 s so, 10 to 12 s without any spinning,
     which in turn makes a decode on an idle machine a third slower. A policy that the user has set stays.
     """
@@ -32,7 +32,7 @@ def share_cores() -> None:
 def keep_freed_memory() -> None:
     """Let this process keep memory that it frees, up to 256 MB, for the next array. For a process that encodes.
 
-    An encode frees and asks again for some 200 MB in arrays of 4 to 32 MB, which glibc gives back to the kernel each
+    An encode frees and asks again for some 200 MB in arrays of 4 to 32 MB, which glibc gives back to the kernel every
     time; fetching them anew, page by page and filled with zeros, was an eighth of an encode's processor time (52,000
     page faults). What the user has set stays; with another C library nothing happens.
     """

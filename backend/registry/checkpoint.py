@@ -82,7 +82,7 @@ class Manifest:
         for name, types in _TYPES.items():
             if not isinstance(values[name], types) or isinstance(values[name], bool):
                 raise BadCheckpoint(f"{MANIFEST_FILE}: {name}={str(values[name])[:80]!r} is of the wrong type")
-        if not all(isinstance(each, dict) for each in values["excluded"]):
+        if not all(isinstance(exclusion, dict) for exclusion in values["excluded"]):
             raise BadCheckpoint(f"{MANIFEST_FILE}: excluded must be a list of objects")
         files = {str(name): _digest(str(name), entry) for name, entry in values["files"].items()}
         metrics = CheckpointMetrics.from_json(values["metrics"])
@@ -112,8 +112,8 @@ def write_checkpoint(
 ) -> Manifest:
     """Write weights and `others` by name, then the manifest that vouches for all of them.
 
-    Each by temporary file, fsync and rename: killed at any moment this leaves either a folder that verifies or one that
-    `verified_weights` refuses.
+    Every file is written to a temporary file, synced and renamed. Killed at any moment, this leaves either a folder
+    that verifies or a folder that `verified_weights` refuses.
 
     Returns:
         The manifest as written, `files` filled in.
@@ -167,8 +167,8 @@ def manifest_bytes(folder: Path, *, sha256: str) -> bytes:
         BadCheckpoint: another digest.
     """
     data = _manifest_bytes(folder)
-    if (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise BadCheckpoint(f"checkpoint {folder}: {MANIFEST_FILE} has sha256 {found}, its pointer says {sha256}")
+    if (actual := hashlib.sha256(data).hexdigest()) != sha256:
+        raise BadCheckpoint(f"checkpoint {folder}: {MANIFEST_FILE} has sha256 {actual}, its pointer says {sha256}")
     return data
 
 
@@ -205,11 +205,11 @@ def _verify(path: Path, expected: FileDigest) -> None:
             # The size first: hashing a file that cannot be the right one would only take time.
             if (size := os.fstat(file.fileno()).st_size) != expected.bytes:
                 raise BadCheckpoint(f"{path} has {size} bytes, its manifest says {expected.bytes}")
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as fault:
         raise BadCheckpoint(f"{path} is missing, though its manifest names it") from fault
-    if found != expected.sha256:
-        raise BadCheckpoint(f"{path} has sha256 {found}, its manifest says {expected.sha256}")
+    if actual != expected.sha256:
+        raise BadCheckpoint(f"{path} has sha256 {actual}, its manifest says {expected.sha256}")
 
 
 def _digest(name: str, entry: object) -> FileDigest:
@@ -227,9 +227,9 @@ def _finite(value: object) -> object:
         case float() if not math.isfinite(value):
             return None
         case Mapping():
-            return {str(key): _finite(each) for key, each in value.items()}
+            return {str(key): _finite(inner) for key, inner in value.items()}
         case list() | tuple():
-            return [_finite(each) for each in value]
+            return [_finite(inner) for inner in value]
         case _:
             return value
 

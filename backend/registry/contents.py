@@ -1,4 +1,4 @@
-"""Published checkpoints by their content: immutable folders, each named by the SHA-256 of its manifest.
+"""Published checkpoints by their content: immutable folders, named by the SHA-256 of their manifests.
 
     objects/<sha256 of manifest.json>/       model.safetensors, report.html, manifest.json
     staging/                                 what publishers are writing

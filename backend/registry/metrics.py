@@ -153,7 +153,7 @@ class SemanticMetrics(Written):
     def _check_labels(cls, labels: tuple[str | None, ...]) -> tuple[str | None, ...]:
         if not 1 <= len(labels) <= MOST_LABELS or len(set(labels)) != len(labels):
             raise BadCheckpoint(
-                f"a semantic head has 1 to {MOST_LABELS} labels, each once; this manifest names {len(labels)}"
+                f"a semantic head has 1 to {MOST_LABELS} labels, all different; this manifest names {len(labels)}"
             )
         return labels
 

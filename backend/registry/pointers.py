@@ -7,7 +7,7 @@ refs/<project>/champion/000000043.json   from the 43rd decision on, this version
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from backend.errors import BadCheckpoint, NotFound
 from backend.ids import find_project_id, parse_project_id
@@ -81,7 +81,7 @@ class Pointers:
             case _:
                 raise self._foreign(project_id, "champion", number)
 
-    def _content(self, project_id: int, kind: Kind, number: int) -> dict[str, Any]:
+    def _content(self, project_id: int, kind: Kind, number: int) -> dict[str, object]:
         folder = self.folder(project_id, kind)
         with self.disk.reading():
             try:

@@ -6,7 +6,6 @@ import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from backend.errors import BadCheckpoint
 from backend.files.durable import make_folder, sync_folder, write_new
@@ -20,7 +19,7 @@ def numbers(folder: Path) -> tuple[int, ...]:
         names = os.listdir(folder)  # noqa: PTH208 - names are wanted, not paths
     except FileNotFoundError:
         return ()
-    return tuple(sorted(int(found[1]) for name in names if (found := _NUMBERED.fullmatch(name))))
+    return tuple(sorted(int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name))))
 
 
 def highest(folder: Path) -> int:
@@ -50,7 +49,7 @@ def create(folder: Path, number: int, content: Mapping[str, str | None], *, stag
     return True
 
 
-def read(folder: Path, number: int) -> dict[str, Any]:
+def read(folder: Path, number: int) -> dict[str, object]:
     """The content under this number.
 
     Raises:

@@ -1,6 +1,6 @@
 """What a checkpoint keeps for people who look at its masks: REVIEW_FILE, every held-out object with what was drawn.
 
-The masks themselves, not pictures of them: outlines are exact at every zoom, two versions can be laid over each other,
+The masks themselves, not pictures of them: outlines are exact at every zoom, two versions can be laid over one another,
 and no image is copied into a checkpoint. The pixels come from where the task has them, when somebody looks.
 """
 
@@ -45,7 +45,7 @@ class ReviewedObject:
     """A held-out object. `window`: top, left, height and width in px of the part of the image that shows it.
 
     `key`: the same for the same human mask on the same image, in every version: twenty hexadecimal digits. `drawn`: by
-    (prompt, model), each of PROMPTS and MODELS. `image_uri` None: too long to be kept.
+    (prompt, model), for all PROMPTS and MODELS. `image_uri` None: too long to be kept.
     """
 
     key: str
@@ -60,13 +60,13 @@ class ReviewedObject:
 
 def object_key(image_sha256: str, label: str, human: KeptMask) -> str:
     """The object's name; see ReviewedObject."""
-    told = json.dumps([image_sha256, label, *human.to_json()])
-    return hashlib.sha256(told.encode()).hexdigest()[:20]
+    facts = json.dumps([image_sha256, label, *human.to_json()])
+    return hashlib.sha256(facts.encode()).hexdigest()[:20]
 
 
 def review_json(objects: Sequence[ReviewedObject]) -> bytes:
     """The file's bytes."""
-    return json.dumps({"format": _FORMAT, "objects": [_object_json(each) for each in objects]}).encode()
+    return json.dumps({"format": _FORMAT, "objects": [_object_json(item) for item in objects]}).encode()
 
 
 def read_review(folder: Path) -> tuple[ReviewedObject, ...]:
@@ -93,15 +93,15 @@ def parse_review(data: bytes, *, where: Path) -> tuple[ReviewedObject, ...]:
         BadCheckpoint: it is none of ours.
     """
     try:
-        told = json.loads(data)
-        if told["format"] == _FORMAT:
-            return tuple(_object(each) for each in told["objects"])
+        content = json.loads(data)
+        if content["format"] == _FORMAT:
+            return tuple(_object(item) for item in content["objects"])
     except (ValueError, RecursionError, KeyError, TypeError) as fault:
         raise BadCheckpoint(f"{where} cannot be read: {type(fault).__name__}: {str(fault)[:200]}") from fault
-    raise BadCheckpoint(f"{where} is of format {str(told['format'])[:20]}; {_FORMAT} is what is read here")
+    raise BadCheckpoint(f"{where} is of format {str(content['format'])[:20]}; {_FORMAT} is what is read here")
 
 
-def _object_json(item: ReviewedObject) -> dict[str, Any]:
+def _object_json(item: ReviewedObject) -> dict[str, object]:
     uri = item.image_uri
     return {
         "key": item.key,
@@ -149,7 +149,7 @@ def _drawn(value: object) -> DrawnMask:
     if not isinstance(value, list) or len(value) != len(_FIGURES) + 1:
         raise ValueError("a mask lacks a figure")
     *figures, mask = value
-    if not all(isinstance(each, int | float) and math.isfinite(each) for each in figures):
+    if not all(isinstance(figure, int | float) and math.isfinite(figure) for figure in figures):
         raise ValueError("a figure is no finite number")
     iou, boundary_iou, over_px, under_px, score, predicted_iou = figures
     return DrawnMask(

@@ -19,15 +19,15 @@ class StateDir:
 
     @property
     def live(self) -> Path:
-        """The folder of the live evaluation's ledgers, with a folder for each project."""
+        """The folder of the live evaluation's ledgers, with a folder per project."""
         return self.root / "live"
 
     @property
     def review(self) -> Path:
-        """The folder of the analysts' flags, with a folder for each project."""
+        """The folder of the analysts' flags, with a folder per project."""
         return self.root / "review"
 
     @property
     def unfinished(self) -> Path:
-        """The folder of the trainings that are not over, with a folder for each run."""
+        """The folder of the trainings that are not over, with a folder per run."""
         return self.root / "unfinished"

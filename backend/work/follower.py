@@ -13,7 +13,7 @@ from backend.work.queue import TrainingQueue
 
 log = logging.getLogger(__name__)
 
-# 100,000 tasks at a second each are 28 hours, and whoever waits for more can cancel it: an end that hangs is noticed
+# 100,000 tasks at a second a task are 28 hours, and whoever waits for more can cancel it: an end that hangs is noticed
 # long before (backend.refresh.walk.Rules.patience_s).
 _JOB_SECONDS = 30 * 86_400
 

@@ -16,12 +16,12 @@ def progress_line(figures: Mapping[str, object]) -> str:
     30, "learning_rate": 3e-5}` gives "training: epoch 2 of 30, learning rate 3e-05". Texts of several lines are left
     out, and so are figures that a broken training no longer has (None).
     """
-    found = {name: value for name, value in figures.items() if value is not None and "\n" not in str(value)}
-    if phase := found.pop("phase", None):
-        rest = progress_line(found)
+    shown = {name: value for name, value in figures.items() if value is not None and "\n" not in str(value)}
+    if phase := shown.pop("phase", None):
+        rest = progress_line(shown)
         return f"{phase}: {rest}" if rest else str(phase)
-    totals = {total for name, total in _OF.items() if name in found and total in found}
-    return ", ".join(_words(name, value, found) for name, value in found.items() if name not in totals)
+    totals = {total for name, total in _OF.items() if name in shown and total in shown}
+    return ", ".join(_words(name, value, shown) for name, value in shown.items() if name not in totals)
 
 
 def figure(value: object) -> str:

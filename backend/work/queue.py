@@ -8,8 +8,8 @@ trainings, and none is forgotten; a rate limit of one job a project keeps two tr
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
 
+from pydantic import JsonValue
 from redis import Redis
 from rq import Retry
 from rq.rate_limit import RateLimit
@@ -81,7 +81,7 @@ class TrainingQueue:
             self._connection.set(keys.cancelled, int(self._connection.get(keys.wanted) or 0))
         return busy
 
-    def job(self, job_id: str) -> Mapping[str, Any] | None:
+    def job(self, job_id: str) -> Mapping[str, JsonValue] | None:
         """What is known of one job of either kind, as JSON; None if there is none, or it was forgotten.
 
         A finished job is forgotten after a day.

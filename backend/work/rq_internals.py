@@ -6,7 +6,6 @@ Everything else uses RQ's documented calls.
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from redis import Redis
 from rq import Queue
@@ -23,7 +22,7 @@ _STUCK_S = 15.0
 _SWEEP_MS = 10_000
 
 
-def write_meta(connection: Redis, job: Job, meta: Mapping[str, Any]) -> None:
+def write_meta(connection: Redis, job: Job, meta: Mapping[str, object]) -> None:
     """Put the job's meta into its hash as JSON, and nothing else: `Job.save_meta` waits for RQ's own connection.
 
     Raises:

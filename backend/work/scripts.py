@@ -1,4 +1,4 @@
-"""What Redis does in one step: the Lua programs in `lua/`, each with its keys, arguments and answer at its top."""
+"""What Redis does in one step: the Lua programs in `lua/`, whose first lines tell their keys, arguments and answer."""
 
 from collections.abc import Sequence
 from enum import Enum

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
+from pydantic import JsonValue
 from redis import Redis
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
@@ -24,8 +25,8 @@ class TrainingStatus:
 
     phase: Literal["idle", "queued", "training", "refreshing", "failed"]
     job_id: str | None = None
-    progress: Mapping[str, Any] = field(default_factory=dict)
-    verdict: Mapping[str, Any] | None = None
+    progress: Mapping[str, JsonValue] = field(default_factory=dict)
+    verdict: Mapping[str, JsonValue] | None = None
     queued: int = 0
     error: str | None = None
 
@@ -55,7 +56,7 @@ def status_of(connection: Redis, keys: Keys, *, under_way: Literal["training", "
     return _at_rest(connection, keys, last=last, verdict=verdict)
 
 
-def describe(job: SafeJob, job_id: JobId) -> Mapping[str, Any]:
+def describe(job: SafeJob, job_id: JobId) -> Mapping[str, JsonValue]:
     """What is known of one job, as JSON; times are ISO 8601.
 
     Raises:
@@ -93,7 +94,7 @@ def text_of(value: bytes | str) -> str:
 
 
 def _at_rest(
-    connection: Redis, keys: Keys, *, last: Mapping[str, str], verdict: Mapping[str, Any] | None
+    connection: Redis, keys: Keys, *, last: Mapping[str, str], verdict: Mapping[str, JsonValue] | None
 ) -> TrainingStatus:
     latest = connection.get(keys.latest)
     job = fetch(connection, text_of(latest))[0] if latest else None
@@ -104,7 +105,7 @@ def _at_rest(
     return TrainingStatus(phase="failed", job_id=job.id, verdict=verdict, error=error)
 
 
-def _progress(job: SafeJob) -> dict[str, Any]:
+def _progress(job: SafeJob) -> dict[str, JsonValue]:
     progress = job.meta.get("progress")
     return progress if isinstance(progress, dict) else {}
 

@@ -1,4 +1,4 @@
-"""What the demo runs: Label Studio and `samloop up`, each a child process with all its data in one folder."""
+"""What the demo runs: Label Studio and `samloop up`, as child processes with all their data in one folder."""
 
 import json
 import os
@@ -104,12 +104,12 @@ class House:
         try:
             reply = requests.get(self.url + path, auth=self.basic_auth, timeout=10)
             reply.raise_for_status()
-            found: dict[str, Any] = reply.json()
+            answer: dict[str, Any] = reply.json()
         except (requests.RequestException, ValueError) as fault:
             raise Unavailable(
                 f"the backend does not answer on {self.url}{path}: {fault}; see {self.log_path}"
             ) from fault
-        return found
+        return answer
 
     def _check_alive(self) -> None:
         for name, status, log_path in (
@@ -129,10 +129,10 @@ class House:
 
     def _environment(self) -> dict[str, str]:
         """Ours, with the demo's own Label Studio, registry and queue: its worker must not take others' trainings."""
-        kept = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+        inherited = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
         return (
             _DEFAULTS
-            | kept
+            | inherited
             | {
                 "LABEL_STUDIO_URL": self.label_studio.url,
                 "LABEL_STUDIO_API_KEY": self.label_studio.token,
@@ -170,8 +170,8 @@ def find_label_studio() -> Path:
         Unavailable: it is in neither.
     """
     for root in (_CHECKOUT, Path.cwd()):
-        if (found := root / ".venv-label-studio" / "bin" / "label-studio").is_file():
-            return found
+        if (executable := root / ".venv-label-studio" / "bin" / "label-studio").is_file():
+            return executable
     raise Unavailable(
         f"no Label Studio in {_CHECKOUT / '.venv-label-studio'}: run `make label-studio` in a checkout of samloop "
         "(an environment of its own: its pins do not fit samloop's)"
@@ -183,8 +183,8 @@ def _login(path: Path) -> tuple[str, str]:
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(json.dumps({"password": secrets.token_urlsafe(9), "token": secrets.token_hex(20)}))
-    kept = json.loads(path.read_text())
-    return str(kept["password"]), str(kept["token"])
+    login = json.loads(path.read_text())
+    return str(login["password"]), str(login["token"])
 
 
 def _check_free(port: int) -> None:

@@ -68,10 +68,10 @@ class LabelStudioProcess:
 
     def environment(self) -> dict[str, str]:
         """What Label Studio runs with: of ours only the paths and the language, so that no PORT or HOST leaks in."""
-        kept = {
+        inherited = {
             name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ") if name in os.environ
         }
-        return kept | {
+        return inherited | {
             "LABEL_STUDIO_BASE_DATA_DIR": str(self.data_dir),
             "LABEL_STUDIO_USERNAME": self.user,
             "LABEL_STUDIO_PASSWORD": self.password,

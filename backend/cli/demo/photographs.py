@@ -119,7 +119,7 @@ def _coin_photographs() -> list[SamplePhotograph]:
             _photograph(grey[vertical, across], labels[vertical, across], label=COIN)
             for across in _cuts([(group[0][0], group[-1][1]) for group in groups], end=grey.shape[1])
         ]
-    return [replace(each, name=f"coins-{number:02}.png") for number, each in enumerate(photographs, 1)]
+    return [replace(photograph, name=f"coins-{number:02}.png") for number, photograph in enumerate(photographs, 1)]
 
 
 def _cuts(spans: list[tuple[int, int]], *, end: int) -> list[slice]:
@@ -141,7 +141,7 @@ def _brick_photographs() -> list[SamplePhotograph]:
                 left * _BRICK_SCALE : right * _BRICK_SCALE,
             ]
             photographs.append(_photograph(grey[window], labels[window], label=BRICK))
-    return [replace(each, name=f"bricks-{number:02}.png") for number, each in enumerate(photographs, 1)]
+    return [replace(photograph, name=f"bricks-{number:02}.png") for number, photograph in enumerate(photographs, 1)]
 
 
 def _brick_labels(enlarged: Float[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:

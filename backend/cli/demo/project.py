@@ -54,17 +54,17 @@ def create_project(client: LabelStudio, photographs: Sequence[SamplePhotograph])
         Upstream: Label Studio made other tasks than those.
     """
     project_id = int(client.create_project(TITLE, LABEL_CONFIG)["id"])
-    client.import_images(project_id, {each.name: each.png for each in photographs})
+    client.import_images(project_id, {photograph.name: photograph.png for photograph in photographs})
     # Label Studio puts eight hexadecimal digits and a dash before the name of an upload.
     ids = {str(task["data"][IMAGE]).rpartition("/")[2][9:]: int(task["id"]) for task in client.tasks(project_id)}
-    if sorted(ids) != sorted(each.name for each in photographs):
+    if sorted(ids) != sorted(photograph.name for photograph in photographs):
         raise Upstream(f"project {project_id} holds {sorted(ids)} after the upload, not the {len(photographs)} samples")
-    return project_id, tuple(SampleTask(ids[each.name], each) for each in photographs)
+    return project_id, tuple(SampleTask(ids[photograph.name], photograph) for photograph in photographs)
 
 
 def annotate(client: LabelStudio, task: SampleTask) -> None:
     """Submit every object of the photograph as a person's brush mask."""
-    client.create_annotation(task.task_id, [_brushed(each) for each in task.photograph.objects], lead_time=30.0)
+    client.create_annotation(task.task_id, [_brushed(mask) for mask in task.photograph.objects], lead_time=30.0)
 
 
 def ask_for_mask(client: LabelStudio, backend_id: int, task: SampleTask, *, number: int = 0) -> AskedMask:

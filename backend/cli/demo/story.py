@@ -271,10 +271,12 @@ def _await_refresh(house: House, project_id: int, version: str, narrator: _Narra
 
 
 def _check_refreshed(house: House, project_id: int, waiting: Sequence[SampleTask], *, version: str) -> None:
-    """Label Studio shows the new version, and holds one prediction of it on each photograph that nobody labelled."""
+    """Label Studio shows the new version, and holds one prediction of it on every photograph that nobody labelled."""
     shown = house.client.project(project_id).get("model_version")
     found = [
-        each["task"] for each in house.client.predictions(project_id=project_id) if each["model_version"] == version
+        prediction["task"]
+        for prediction in house.client.predictions(project_id=project_id)
+        if prediction["model_version"] == version
     ]
     if shown != version or sorted(found) != sorted(task.task_id for task in waiting):
         raise SamloopError(f"after the refresh Label Studio shows {shown} and holds {version} on tasks {sorted(found)}")

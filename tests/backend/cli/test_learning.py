@@ -1,13 +1,11 @@
 """What a person reads on the terminal while a training runs."""
 
-from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from backend.cli import learning, queue
+from backend.cli import learning
 from backend.cli.learning import print_progress
 from backend.registry.figures import Evaluation
 
@@ -23,39 +21,6 @@ def test_a_table_stands_on_its_own_below_the_line_of_its_phase(capsys: pytest.Ca
         "Nucleus      387",
         "training    loss 0.250",
     ]
-
-
-def test_whoever_follows_a_queued_training_sees_the_table_once(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def status(phase: str, progress: Mapping[str, Any]) -> Any:
-        return SimpleNamespace(phase=phase, progress=progress, error=None, verdict={"reason": "it is better"})
-
-    seen = iter(
-        [
-            status("queued", {}),
-            *(status("training", {"epoch": epoch, "table": TABLE}) for epoch in (1, 2)),
-            status("idle", {}),
-        ]
-    )
-    monkeypatch.setattr(queue.time, "sleep", lambda _: None)
-    queue._follow(SimpleNamespace(status=lambda _: next(seen)), 7)
-    told = capsys.readouterr()
-    assert told.err.count("Nucleus      387") == 1
-    assert told.out == "it is better\n"
-
-
-@pytest.mark.parametrize(("count", "said"), [(0, True), (1, False)])
-def test_whoever_queues_a_training_that_no_worker_will_take_is_told(
-    count: int, said: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REDIS_URL", "redis://queue.example:6379/0")
-    monkeypatch.setattr(queue.TrainingQueue, "request", lambda _, project_id: f"train-{project_id}-1")
-    monkeypatch.setattr(queue, "workers", lambda _: count)
-    queue.train_project(7, wait=False)
-    told = capsys.readouterr()
-    assert "queued train-7-1" in told.out
-    assert ("no worker trains here yet" in told.err) == said
 
 
 def _report(iou: float, **more: object) -> dict[str, Any]:

@@ -41,11 +41,11 @@ class Lab:
             logging.getLogger().handlers.clear()  # they write to what the runner has closed
 
     def tab(self, title: str) -> dict:
-        (view,) = (each for each in self.client.tabs.all(self.project_id) if each["data"]["title"] == title)
+        (view,) = (tab for tab in self.client.tabs.all(self.project_id) if tab["data"]["title"] == title)
         return dict(view["data"])
 
     def queue(self) -> set[int]:
-        return {each["value"] for each in self.tab(NEXT_TAB)["filters"]["items"]}
+        return {item["value"] for item in self.tab(NEXT_TAB)["filters"]["items"]}
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def lab(monkeypatch: pytest.MonkeyPatch, tiny_sam_dir: Path, tmp_path: Path) -> 
 def test_below_twenty_annotations_images_are_compared_and_nothing_else_changes(lab: Lab) -> None:
     ids = lab.tasks(["black"] * 6 + ["white"] * 4 + ["red"] * 2)
     lab.client.create_annotation(ids[0], [])
-    del lab.studio._uploads[next(each for each in lab.studio._uploads if each.endswith("001.png"))]
+    del lab.studio._uploads[next(path for path in lab.studio._uploads if path.endswith("001.png"))]
 
     told = lab.order("--tasks", "3")
 

@@ -176,10 +176,12 @@ def test_label_studio_imports_the_file_shows_its_images_and_keeps_version_score_
         (held,) = task["predictions"]
         expected = seen(folder / "checkpoint", tiny_sam_dir, data)
         assert held["model_version"] == "tiny-v1"
-        assert held["score"] == pytest.approx(task_score([each.score for each in expected]))
-        masks = [mask_of_region(each, height_px=48, width_px=64, rectangles_are_masks=False) for each in held["result"]]
+        assert held["score"] == pytest.approx(task_score([mask.score for mask in expected]))
+        masks = [
+            mask_of_region(region, height_px=48, width_px=64, rectangles_are_masks=False) for region in held["result"]
+        ]
         assert len(masks) == len(expected) > 1
-        assert all(np.array_equal(mask, each.mask) for mask, each in zip(masks, expected, strict=True))
+        assert all(np.array_equal(mask, wanted.mask) for mask, wanted in zip(masks, expected, strict=True))
     for project_id in (first, second):
         client.delete_project(project_id)
 

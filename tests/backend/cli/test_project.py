@@ -27,7 +27,9 @@ def test_connecting_twice_leaves_one_backend_one_tab_and_one_line_in_the_descrip
         assert client.project(project)["description"] == f"Coins on a table.\n\nsamloop, what got tighter: {page}"
         assert page in capsys.readouterr().out
         changes = [
-            each for each in studio.requests if (each.method, each.path) == ("PATCH", f"/api/projects/{project}/")
+            request
+            for request in studio.requests
+            if (request.method, request.path) == ("PATCH", f"/api/projects/{project}/")
         ]
         assert len(changes) == 1, "a description that is right already is not written again"
 
@@ -35,6 +37,6 @@ def test_connecting_twice_leaves_one_backend_one_tab_and_one_line_in_the_descrip
         connect(project, url)
         page = f"http://pages.example.com/review/{project}"
         assert client.project(project)["description"] == f"Coins on a table.\n\nsamloop, what got tighter: {page}"
-        assert [each["url"].rstrip("/") for each in client.backends.all(project)] == [url], (
+        assert [backend["url"].rstrip("/") for backend in client.backends.all(project)] == [url], (
             "Label Studio's own way to it stays"
         )

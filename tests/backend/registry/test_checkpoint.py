@@ -71,7 +71,7 @@ def test_a_written_checkpoint_verifies(tmp_path: Path) -> None:
     written = write_checkpoint(tmp_path / "out", weights=b"weights", manifest=MANIFEST)
     assert read_manifest(tmp_path / "out") == written
     assert verified_weights(tmp_path / "out").read_bytes() == b"weights"
-    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == [MANIFEST_FILE, WEIGHTS_FILE]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MANIFEST_FILE, WEIGHTS_FILE]
 
 
 def test_other_files_are_vouched_for_too(tmp_path: Path) -> None:

@@ -89,10 +89,10 @@ def test_kill_9_of_a_publisher_leaves_everything_readable(tmp_path: Path, megaby
             time.sleep(rng.uniform(0, longest_s))
             process.kill()
         versions = registry.versions(1)
-        assert [int(each.version.split("-")[3][1:]) for each in versions] == list(range(1, len(versions) + 1))
+        assert [int(manifest.version.split("-")[3][1:]) for manifest in versions] == list(range(1, len(versions) + 1))
         for manifest in versions[-5:]:
             verified_weights(registry.materialise(manifest.version))
-        assert [each.number for each in registry.history(1)] == list(range(1, len(registry.history(1)) + 1))
+        assert [pointer.number for pointer in registry.history(1)] == list(range(1, len(registry.history(1)) + 1))
     assert registry.versions(1)
     registry.sweep(older_than_s=0.0)
     assert list((tmp_path / "staging").iterdir()) == []
@@ -246,7 +246,7 @@ def test_another_projects_pointer_that_cannot_be_read_takes_nothing_from_a_new_v
     version = publish(registry, project_id=1)
     (registry.root / "refs" / "1" / "versions" / "000000001.json").write_text("not ours")
     other = publish(registry, b"others", project_id=2)
-    assert [each.version for each in registry.versions(2)] == [other]
+    assert [manifest.version for manifest in registry.versions(2)] == [other]
     with pytest.raises(BadCheckpoint, match="is not JSON"):
         registry.sweep(older_than_s=0.0)
     assert len(list((registry.root / "objects").iterdir())) == 2, f"{version}'s object is still there"

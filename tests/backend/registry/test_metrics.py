@@ -163,5 +163,5 @@ def test_what_are_no_metrics_is_refused_with_its_place(value: object, why: str) 
 
 @pytest.mark.parametrize("labels", [(), ("a", "a"), tuple(map(str, range(MOST_LABELS + 1)))])
 def test_a_semantic_head_has_1_to_100_different_labels(labels: tuple[str, ...]) -> None:
-    with pytest.raises(BadCheckpoint, match="1 to 100 labels, each once"):
+    with pytest.raises(BadCheckpoint, match="1 to 100 labels, all different"):
         SemanticMetrics(labels=labels)

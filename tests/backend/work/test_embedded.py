@@ -69,7 +69,7 @@ def test_it_is_configured_to_lose_nothing_and_listens_to_us_alone(server: Valkey
 
 
 def test_kill_9_loses_nothing_that_was_acknowledged(server: Valkey, tmp_path: Path) -> None:
-    """Three times; each start brings back what was written before the kill."""
+    """Three times; every start brings back what was written before the kill."""
     for turn in range(3):
         with connected(tmp_path / "queue") as redis:
             assert redis.llen("jobs") == 50 * turn
@@ -101,7 +101,7 @@ def test_a_server_that_is_still_ending_is_waited_for(
 
 
 def test_who_starts_second_adopts_the_server_of_the_first(server: Valkey, tmp_path: Path) -> None:
-    """Two servers on one folder would each keep half of the jobs; and stopping the second leaves the first's alone."""
+    """Two servers on one folder would keep half of the jobs; and stopping the second leaves the first's alone."""
     with Valkey(tmp_path / "queue") as second:
         assert second.pid is None
         assert second.start() == server.start()

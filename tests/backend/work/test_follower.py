@@ -53,7 +53,7 @@ def test_each_decision_is_followed_once_by_however_many_servers(registry: LocalR
     registry.promote(7, None, reason="rolled back")
     second.look()
     assert wanted(redis, 7) == 2
-    assert [each.decode() for each in redis.lrange(f"rq:queue:{REFRESH_QUEUE}", 0, -1)] == ["refresh-7-1"]
+    assert [job_id.decode() for job_id in redis.lrange(f"rq:queue:{REFRESH_QUEUE}", 0, -1)] == ["refresh-7-1"]
     assert refresh_queue(redis).status(7).phase == "queued"
 
 

@@ -45,7 +45,7 @@ def test_a_request_is_a_job_with_a_time_limit_and_retries(played: Lab) -> None:
 
 
 def test_a_thousand_requests_in_a_second_are_one_training(played: Lab) -> None:
-    """Each is answered with little work; eight threads at a time, as the server has them."""
+    """A request is answered with little work; eight threads at a time, as the server has them."""
 
     def request(_: int) -> float:
         began = time.thread_time()  # its own work: what else runs on the machine does not count
@@ -172,7 +172,7 @@ def test_the_sweep_waits_until_workers_could_speak_again(played: Lab) -> None:
 
 
 def test_two_sweeps_do_not_meet(played: Lab) -> None:
-    """Each would queue the same job; a sweeper that was killed blocks the others for ten seconds."""
+    """Both would queue the same job; a sweeper that was killed blocks the others for ten seconds."""
     played.connection.set("samloop:sweeping:samloop", "1", px=600_000)
     played.connection.zadd("rq:wip:samloop", {"train-7-1:x": 1})
     played.queue.sweep(heartbeat_s=0)

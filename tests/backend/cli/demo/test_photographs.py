@@ -27,8 +27,8 @@ def test_every_photograph_is_a_png_of_its_size_with_several_objects_that_do_not_
         assert image.format == "PNG"
         assert image.size == (photograph.width_px, photograph.height_px)
         assert len(photograph.objects) >= 2
-        assert {each.label for each in photograph.objects} <= set(LABELS)
-        covered = np.sum([each.mask for each in photograph.objects], axis=0)
+        assert {shown.label for shown in photograph.objects} <= set(LABELS)
+        covered = np.sum([shown.mask for shown in photograph.objects], axis=0)
         assert covered.shape == (photograph.height_px, photograph.width_px)
         assert covered.max() == 1
 
@@ -36,8 +36,12 @@ def test_every_photograph_is_a_png_of_its_size_with_several_objects_that_do_not_
 def test_there_are_twenty_photographs_under_different_names_and_the_last_ones_are_of_both_kinds(
     photographs: tuple[SamplePhotograph, ...],
 ) -> None:
-    assert len({each.name for each in photographs}) == len({each.png for each in photographs}) == 20
-    assert {each.label for photograph in photographs[-2:] for each in photograph.objects} == set(LABELS)
+    assert (
+        len({photograph.name for photograph in photographs})
+        == len({photograph.png for photograph in photographs})
+        == 20
+    )
+    assert {shown.label for photograph in photographs[-2:] for shown in photograph.objects} == set(LABELS)
 
 
 def test_no_strip_of_a_photograph_is_seen_on_another(photographs: tuple[SamplePhotograph, ...]) -> None:
@@ -58,12 +62,12 @@ def test_every_mask_is_one_piece_without_holes_and_ends_where_the_picture_change
     for photograph in photographs:
         grey = np.asarray(Image.open(io.BytesIO(photograph.png)), dtype=float)
         edge = ndimage.gaussian_gradient_magnitude(grey, 1.5)
-        for each in photograph.objects:
-            _, pieces = ndimage.label(each.mask)
+        for shown in photograph.objects:
+            _, pieces = ndimage.label(shown.mask)
             assert pieces == 1
-            assert (ndimage.binary_fill_holes(each.mask) == each.mask).mean() > 0.999
+            assert (ndimage.binary_fill_holes(shown.mask) == shown.mask).mean() > 0.999
             for where, steps in (("inside", -5), ("on", 0), ("outside", 5)):
-                strengths[where].append(float(edge[_outline(each.mask, steps)].mean()))
+                strengths[where].append(float(edge[_outline(shown.mask, steps)].mean()))
     on, inside, outside = (np.array(strengths[where]) for where in ("on", "inside", "outside"))
     assert np.mean(on > inside) > 0.95
     assert np.mean(on > outside) > 0.9
@@ -80,9 +84,10 @@ def _outline(mask: np.ndarray, steps: int) -> np.ndarray:
 
 
 def test_the_split_holds_out_coins_and_bricks(photographs: tuple[SamplePhotograph, ...]) -> None:
-    names = {hashlib.sha256(each.png).hexdigest(): each.name for each in photographs}
+    names = {hashlib.sha256(photograph.png).hexdigest(): photograph.name for photograph in photographs}
     pictures = {
-        digest: picture_hash(Image.open(io.BytesIO(each.png))) for digest, each in zip(names, photographs, strict=True)
+        digest: picture_hash(Image.open(io.BytesIO(photograph.png)))
+        for digest, photograph in zip(names, photographs, strict=True)
     }
     held_out = [names[digest] for digest in split_images(pictures).held_out]
     assert 3 <= len(held_out) <= 7

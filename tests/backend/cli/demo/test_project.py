@@ -71,8 +71,8 @@ def test_every_photograph_finds_its_task_whatever_order_label_studio_gives() -> 
     photographs = sample_photographs()[:3]
     project_id, tasks = create_project(Uploads(), photographs)
     assert project_id == 7
-    assert [each.photograph for each in tasks] == list(photographs)
-    assert [each.task_id for each in tasks] == [102, 101, 100]
+    assert [task.photograph for task in tasks] == list(photographs)
+    assert [task.task_id for task in tasks] == [102, 101, 100]
 
 
 def test_an_upload_that_got_lost_is_told() -> None:

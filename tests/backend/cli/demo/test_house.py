@@ -1,0 +1,49 @@
+"""What the demo runs keeps its login, finds its programs, and never takes another's port."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from backend.cli.demo import house
+from backend.errors import Unavailable
+
+
+def test_a_folders_login_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    """A Label Studio keeps the password and the token that it was made with."""
+    path = tmp_path / "login.json"
+    login = house._login(path)
+    assert house._login(path) == login
+    assert path.stat().st_mode & 0o077 == 0
+    assert set(json.loads(path.read_text())) == {"password", "token"}
+    assert house._login(tmp_path / "another.json") != login
+
+
+def test_label_studio_is_looked_for_in_the_checkout_and_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house, "_CHECKOUT", tmp_path / "checkout")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Unavailable, match="run `make label-studio` in a checkout of samloop"):
+        house.find_label_studio()
+    for root in (tmp_path, tmp_path / "checkout"):
+        executable = root / ".venv-label-studio" / "bin" / "label-studio"
+        executable.parent.mkdir(parents=True)
+        executable.touch()
+        assert house.find_label_studio() == executable
+
+
+def test_a_port_that_is_taken_is_told_with_the_way_out() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(Unavailable, match="is taken: name another with --port, or any free one with --port 0"):
+            house._check_free(taken.getsockname()[1])
+
+
+def test_the_end_of_a_log_is_short_and_survives_bytes_that_are_no_text(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"\xff first\n" + b"".join(b"line %d\n" % number for number in range(20)))
+    assert house._tail(log).splitlines()[0] == "line 5"
+    assert house._tail(log).endswith("line 19")
