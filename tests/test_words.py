@@ -67,8 +67,6 @@ SLEEPING: dict[str, int] = {
     "tests/backend/net/test_download.py": 3,
     "tests/backend/registry/test_local.py": 1,
     "tests/backend/sam/embeddings/test_files.py": 1,
-    "tests/backend/serving/test_clicks.py": 1,
-    "tests/backend/serving/embeddings/test_store.py": 5,
     "tests/backend/work/test_embedded.py": 1,
     "tests/backend/work/test_queue.py": 1,
     "tests/fakes/server.py": 1,

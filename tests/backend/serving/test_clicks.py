@@ -1,6 +1,5 @@
 """What an annotator points at comes back as what the project's controls draw, over HTTP, from a tiny random SAM."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
 from support.pictures import encode_image, write_data_uri
+from support.waiting import wait_until
 
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.controls.results import regions_of_mask
@@ -54,8 +54,7 @@ def client(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     )
     away = Redis(unix_socket_path=str(folder / "nobody.sock"))
     with TestClient(create_app(settings, connection=away), raise_server_exceptions=False) as client:
-        while client.get("/health").json()["model"] != "ready":
-            time.sleep(0.1)
+        wait_until(lambda: client.get("/health").json()["model"] == "ready")
         yield client
 
 

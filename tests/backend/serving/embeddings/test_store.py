@@ -2,7 +2,6 @@
 
 import errno
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.waiting import soon
+from support.waiting import soon, wait_until
 
 from backend.errors import Busy
 from backend.files import durable
@@ -62,8 +61,7 @@ def test_however_many_ask_at_once_it_is_computed_once(opened: Opened) -> None:
 
     def compute() -> Embedding:
         computed.append(1)
-        while store.counts.joined < 15:
-            time.sleep(0.002)
+        wait_until(lambda: store.counts.joined == 15)
         return embedding(7.0)
 
     def client(_: int) -> Embedding:
@@ -83,7 +81,7 @@ def test_two_servers_on_one_folder_compute_it_once(opened: Opened) -> None:
 
     def compute() -> Embedding:
         computed.append(1)
-        time.sleep(0.2)
+        wait_until(lambda: all(store._lane.running for store in stores))  # the other server wants it too
         return embedding(7.0)
 
     with ThreadPoolExecutor(2) as clients:
@@ -166,8 +164,8 @@ def test_a_peek_finds_what_any_tier_has_and_computes_nothing(opened: Opened) -> 
     assert store.peek(key("a")) is None
     get(store, "a", lambda: embedding(2.0))
 
-    for each in (store, opened()):
-        found = each.peek(key("a"))
+    for server in (store, opened()):
+        found = server.peek(key("a"))
         assert found is not None
         assert found.features[0, 0, 0, 0] == 2.0
 
@@ -186,10 +184,7 @@ def test_a_click_on_an_image_that_is_being_warmed_up_waits_for_that_and_hastens_
         began.wait(120)
         click = pool.submit(get, store, "a", lambda: pytest.fail("computed twice"))
         (job,) = store._computing.values()
-        give_up = time.monotonic() + 120
-        while job.priority is not Priority.CLICK:
-            assert time.monotonic() < give_up, "the click never hastened it"
-            time.sleep(0.002)
+        wait_until(lambda: job.priority is Priority.CLICK, explain=lambda: "the click never hastened it")
         assert store.counts.joined == 1
         finish.set()
         assert click.result().features[0, 0, 0, 0] == warming.result().features[0, 0, 0, 0] == 1.0
@@ -206,10 +201,8 @@ def test_a_full_lane_refuses_the_image_and_takes_it_later(opened: Opened) -> Non
     with ThreadPoolExecutor(3) as pool:
         for image in range(3):  # two run, one waits
             pool.submit(get, store, image, compute)
-            while len(store._computing) <= image:
-                time.sleep(0.002)
-        while store._lane.running < 2:
-            time.sleep(0.002)
+            wait_until(lambda image=image: len(store._computing) > image)
+        wait_until(lambda: store._lane.running == 2)
         with pytest.raises(Busy, match="try again"):
             get(store, "one more")
         finish.set()
