@@ -1,4 +1,4 @@
-"""Segment Anything: weights, encoder, predictor, embeddings, hot-swap slot. Here alone the backend imports torch.
+"""Segment Anything: weights, encoder, predictor, embeddings. Besides `serving`, only this room imports torch.
 
 family       what a model family is: all that differs between two kinds of promptable model
 families     one file a family
@@ -8,6 +8,7 @@ predictor    from images to embeddings, and from prompts to masks
 decoder      the mask decoder over many prompts of one image
 canvas       from an image to the encoder's canvas, and from logits to a mask of the image
 frame        where an image lies on the canvas and on the decoder's grid: numbers alone
+prompts      prompts in canvas px, as the prompt encoder takes them
 mask_prompt  a mask that exists already, as logits on the canvas
 policy       which of the decoder's masks answers a prompt
 refine       a second look at a small object on a large image

@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from backend.masks.prompt import Click, Prompt
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import Frame
 from backend.sam.policy import SINGLE, SMALL
-from backend.sam.predictor import Candidate, Embedding, PredictedMask, Predictor
+from backend.sam.predictor import Candidate, PredictedMask, Predictor
 
 Rivals = tuple[tuple[Candidate, ...], ...]
 _CLICKS_AT_ONCE = 16

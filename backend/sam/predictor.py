@@ -7,28 +7,28 @@ model is that of Kirillov et al., "Segment Anything" (ICCV 2023); sections and a
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
-from backend.errors import BadInput
 from backend.masks.prompt import Prompt
 from backend.registry.calibration import Calibration
 from backend.registry.checkpoint import read_manifest
 from backend.sam.canvas import mask_of_logits, pixels_on_canvas
 from backend.sam.decoder import cells_of
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.family import DecoderInputs
-from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel, trained_of, with_adapter
-from backend.sam.mask_prompt import logits_of_mask, with_box
+from backend.sam.mask_prompt import with_box
 from backend.sam.policy import ClickPolicy, considered, policy_of
+from backend.sam.prompts import PromptTensors, prompt_tensors
 from backend.sam.scoring import expected_iou, stability
 from backend.sam.semantic.head import SemanticHead
 
@@ -48,38 +48,6 @@ __all__ = [
 # sixteens, whose maps are so large that malloc fetches them from the kernel and returns them in every pass.
 _PROMPTS_AT_ONCE = {"cpu": 4}
 _PROMPTS_AT_ONCE_ELSEWHERE = 32
-PAD_LABEL = -10
-
-
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    """What an encoder sees in one image.
-
-    Attributes:
-        features: the coarsest map, float32 or (as tiers keep it) float16, channels last in memory.
-        height_px: of the upright image.
-        width_px: of the upright image.
-        finer: maps of more rows and columns, for families whose decoder has skips; most have none.
-    """
-
-    features: Float[Tensor, "1 c rows cols"] = field(repr=False)
-    height_px: int
-    width_px: int
-    finer: tuple[Float[Tensor, "1 _ _ _"], ...] = field(default=(), repr=False)
-
-    @property
-    def maps(self) -> tuple[Float[Tensor, "1 _ _ _"], ...]:
-        """All maps, the coarsest first."""
-        return (self.features, *self.finer)
-
-    @property
-    def nbytes(self) -> int:
-        """What all maps take."""
-        return sum(values.nbytes for values in self.maps)
-
-    def with_maps(self, change: Callable[[Tensor], Tensor]) -> "Embedding":
-        """The same image, each of its maps changed so."""
-        return replace(self, features=change(self.features), finer=tuple(map(change, self.finer)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,28 +88,6 @@ class Candidate:
         Not calibrated: the calibration of a checkpoint is measured on the masks that this score chose.
         """
         return expected_iou(self.predicted_iou) * self.stability
-
-
-@dataclass(frozen=True, slots=True)
-class PromptTensors:
-    """n prompts as the prompt encoder takes them (appendix A, "Prompt encoder").
-
-    Attributes:
-        points: float32, x and y in canvas px; p of them for each prompt, the fewer padded with zeros. None: no clicks.
-        labels: int64, what each point is: 1 object, 0 background, -10 padding.
-        boxes: float32, x0, y0, x1 and y1 in canvas px. None: no boxes.
-        masks: float32 logits in the frame of the grid, above 0 on the object. None: no masks.
-    """
-
-    points: Float[Tensor, "1 n p 2"] | None
-    labels: Int[Tensor, "1 n p"] | None
-    boxes: Float[Tensor, "1 n 4"] | None
-    masks: Float[Tensor, "n 1 g g"] | None
-
-    def to(self, device: torch.device) -> "PromptTensors":
-        """The same prompts on a device."""
-        tensors = (self.points, self.labels, self.boxes, self.masks)
-        return PromptTensors(*(None if tensor is None else tensor.to(device) for tensor in tensors))
 
 
 @runtime_checkable
@@ -197,48 +143,6 @@ def encode(base: BaseModel, image: Image.Image) -> Embedding:
     # Channels last, whether the encoder works so or not: as the decoder takes them.
     features, *finer = (values.float().contiguous(memory_format=torch.channels_last) for values in maps)
     return Embedding(features=features, height_px=image.height, width_px=image.width, finer=tuple(finer))
-
-
-def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding, *, frame: Frame) -> PromptTensors:
-    """Bring prompts for one image from image px to canvas px.
-
-    Args:
-        prompts: at least one. All of them have a box or none has, and so for masks: SAM pads neither.
-        embedding: of the image, for its size.
-        frame: how the model's family lays images out.
-
-    Returns:
-        The prompts in their order, on the CPU. Prompts with fewer clicks are padded with label -10.
-
-    Raises:
-        BadInput: no prompt, an empty one, some with a box or a mask and some without, or a mask of another size than
-            the image.
-    """
-    if not prompts or any(not prompt.clicks and prompt.box is None and prompt.mask is None for prompt in prompts):
-        raise BadInput("a prompt needs at least one click, a box or a mask")
-    boxes = [prompt.box for prompt in prompts if prompt.box is not None]
-    masks = [prompt.mask for prompt in prompts if prompt.mask is not None]
-    for kind, some in (("box", boxes), ("mask", masks)):
-        if some and len(some) != len(prompts):
-            raise BadInput(f"{len(some)} of {len(prompts)} prompts have a {kind}; decode those apart from the others")
-    size_px = embedding.height_px, embedding.width_px
-    if odd := [mask.shape for mask in masks if mask.shape != size_px]:
-        raise BadInput(f"a mask to refine has {odd[0][1]}x{odd[0][0]} px, and the image {size_px[1]}x{size_px[0]}")
-    height, width = frame.size_on_canvas(embedding.height_px, embedding.width_px)
-    scale = torch.tensor([width / embedding.width_px, height / embedding.height_px])
-    most = max(len(prompt.clicks) for prompt in prompts)
-    points, labels = torch.zeros(1, len(prompts), most, 2), torch.full((1, len(prompts), most), PAD_LABEL)
-    for row, prompt in enumerate(prompts):
-        for column, click in enumerate(prompt.clicks):
-            points[0, row, column] = torch.tensor([click.x_px, click.y_px])
-            labels[0, row, column] = int(click.is_foreground)
-    corners = torch.tensor([[[box.x0_px, box.y0_px, box.x1_px, box.y1_px] for box in boxes]])
-    return PromptTensors(
-        points=points * scale if most else None,
-        labels=labels if most else None,
-        boxes=corners * scale.repeat(2) if boxes else None,
-        masks=torch.stack([logits_of_mask(mask, frame=frame) for mask in masks])[:, None] if masks else None,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from jaxtyping import Bool
 
 from backend.masks.bounds import find_bounds
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import Frame
-from backend.sam.predictor import Decodes, Embedding, PredictedMask
+from backend.sam.predictor import Decodes, PredictedMask
 
 _MARGIN = 0.4
 _LEAST_SIDE_PX = 256

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from backend.masks.prompt import Prompt
 from backend.sam.adapters.kind import AdapterKind
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel
-from backend.sam.predictor import Embedding, Predictor
+from backend.sam.predictor import Predictor
 from finetuner.config import TrainConfig
 from finetuner.data.sample import Sample
 

@@ -17,11 +17,13 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.masks.prompt import Prompt
 from backend.sam.decoder import cells_of
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.family import DecoderInputs, Family
 from backend.sam.frame import Frame
 from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
-from backend.sam.predictor import Embedding, Predictor, prompt_tensors
+from backend.sam.predictor import Predictor
+from backend.sam.prompts import prompt_tensors
 from finetuner.config import TrainConfig
 from finetuner.data.sample import Sample
 from finetuner.methods.base import Asked, MethodKind, Views

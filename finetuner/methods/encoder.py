@@ -25,10 +25,11 @@ from backend.errors import BadInput
 from backend.masks.prompt import Prompt
 from backend.sam.adapters.kind import Adapter, AdapterKind
 from backend.sam.canvas import pixels_on_canvas
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.family import Family, Maps
 from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel, with_adapter
-from backend.sam.predictor import Embedding, Predictor
+from backend.sam.predictor import Predictor
 from finetuner.config import TrainConfig
 from finetuner.data.sample import Sample
 from finetuner.methods.base import ENCODER, Asked, MethodKind, Views

@@ -1,5 +1,6 @@
 """Embeddings in memory and on disk, and the key that they are cached under.
 
-memory  an embedding's key and precision, and the embeddings used last
-files   embeddings on disk, one safetensors file an image
+embedding  what an encoder sees in one image
+memory     an embedding's key and precision, and the embeddings used last
+files      embeddings on disk, one safetensors file an image
 """

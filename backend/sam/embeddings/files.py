@@ -20,8 +20,8 @@ from torch import Tensor
 from backend.errors import Unavailable
 from backend.files.durable import write_file
 from backend.files.locks import take_lock
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.embeddings.memory import EmbeddingKey, halved
-from backend.sam.predictor import Embedding
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)

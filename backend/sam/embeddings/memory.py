@@ -8,7 +8,7 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor
 
-from backend.sam.predictor import Embedding
+from backend.sam.embeddings.embedding import Embedding
 
 _LARGEST = torch.finfo(torch.float16).max
 

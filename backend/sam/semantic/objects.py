@@ -11,9 +11,10 @@ from scipy import ndimage
 
 from backend.sam.canvas import mask_of_logits
 from backend.sam.decoder import cells_of
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel
-from backend.sam.predictor import Embedding, PredictedMask
+from backend.sam.predictor import PredictedMask
 from backend.sam.scoring import stability
 from backend.sam.semantic.head import SemanticHead, margins, probabilities
 from backend.sam.semantic.touching import Asked, split_touching

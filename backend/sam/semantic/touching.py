@@ -26,7 +26,8 @@ from scipy import ndimage
 
 from backend.masks.prompt import Click, Prompt
 from backend.sam.automatic import AutomaticRules, distinct
-from backend.sam.predictor import Candidate, Embedding, Predictor
+from backend.sam.embeddings.embedding import Embedding
+from backend.sam.predictor import Candidate, Predictor
 
 Place = tuple[int, int]  # row and column of a cell of the canvas
 Asked = Callable[[Sequence[Place]], Sequence[Candidate]]  # what one click at each place shows

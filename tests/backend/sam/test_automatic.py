@@ -14,8 +14,9 @@ from PIL import Image
 from backend.masks.metrics import iou
 from backend.masks.prompt import Prompt
 from backend.sam.automatic import AutomaticRules, Rivals, automatic_masks, grid
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.loading import BaseModel, decoder_of
-from backend.sam.predictor import Candidate, Embedding, Predictor, encode
+from backend.sam.predictor import Candidate, Predictor, encode
 
 RULES = AutomaticRules(points=8)
 SQUARE = Embedding(features=torch.zeros(1, 1, 1, 1), height_px=512, width_px=512)

@@ -12,11 +12,13 @@ from PIL import Image
 
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.mask_prompt import with_box
 from backend.sam.policy import LARGE, SINGLE, SMALL, ClickPolicy
-from backend.sam.predictor import Embedding, Predictor, encode, prompt_tensors
+from backend.sam.predictor import Predictor, encode
+from backend.sam.prompts import prompt_tensors
 from backend.sam.scoring import Calibration, stability
 
 CLICK = Prompt(clicks=(Click(200.0, 150.0),))

@@ -11,9 +11,10 @@ from PIL import Image
 
 from backend.masks.metrics import boundary_iou, iou
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
-from backend.sam.predictor import Embedding, PredictedMask, Predictor, encode
+from backend.sam.predictor import PredictedMask, Predictor, encode
 from backend.sam.refine import Crop, crop_worth_taking, refine_mask
 
 

@@ -5,9 +5,10 @@ import torch
 
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel
-from backend.sam.predictor import Embedding, prompt_tensors
+from backend.sam.prompts import prompt_tensors
 from finetuner.methods import new_method
 from finetuner.methods.base import Asked
 from finetuner.methods.decoder import DecoderMethod

@@ -14,10 +14,11 @@ from backend.errors import BadInput
 from backend.masks.prompt import Click, Prompt
 from backend.sam.adapters.kind import Adapter
 from backend.sam.adapters.served import LORA, share_tensors
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.families import mobile, vit
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, load_base, with_adapter
-from backend.sam.predictor import Embedding, encode
+from backend.sam.predictor import encode
 from finetuner.config import TrainConfig
 from finetuner.data.sample import Sample
 from finetuner.methods import known_methods, new_method

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.files import durable
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, halved
-from backend.sam.predictor import Embedding
 
 PLENTY = 1 << 30
 

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halved, widened
-from backend.sam.predictor import Embedding
 
 EACH = 8 * 4 * 4 * 2
 

@@ -21,13 +21,15 @@ from backend.registry.figures import MaskFigures, ModelFigures
 from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics
 from backend.sam.adapters.served import CONV_LORA, LORA
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.export.folder import MANIFEST_FILE, Format, Origin, export
 from backend.sam.export.onnx_card import DECODER_FILE
 from backend.sam.export.onnx_decoder import INPUTS
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, load_as_stored, load_base
 from backend.sam.mask_prompt import logits_of_mask
-from backend.sam.predictor import Embedding, Predictor, encode, prompt_tensors
+from backend.sam.predictor import Predictor, encode
+from backend.sam.prompts import prompt_tensors
 from backend.sam.semantic.head import SemanticHead
 
 # Measured: 4e-7 with the tiny model, 4e-5 with mobile-sam, whose logits go to 40.

@@ -11,13 +11,15 @@ from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.adapters.kind import Adapter
 from backend.sam.adapters.served import LORA, expected_shapes
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, halved
 from backend.sam.export.folder import Origin, export
 from backend.sam.families import family_of, known_families
 from backend.sam.family import Family
 from backend.sam.loading import BaseModel, decoder_of, load_base, with_adapter
-from backend.sam.predictor import Embedding, Predictor, encode, prompt_tensors
+from backend.sam.predictor import Predictor, encode
+from backend.sam.prompts import prompt_tensors
 from backend.sam.refine import crop_worth_taking
 
 CLICK = Prompt(clicks=(Click(40.0, 30.0),))

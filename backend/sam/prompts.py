@@ -1,0 +1,80 @@
+"""From prompts in image px to the tensors that SAM's prompt encoder takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from backend.errors import BadInput
+from backend.masks.prompt import Prompt
+from backend.sam.embeddings.embedding import Embedding
+from backend.sam.frame import Frame
+from backend.sam.mask_prompt import logits_of_mask
+
+PAD_LABEL = -10
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTensors:
+    """n prompts as the prompt encoder takes them (appendix A, "Prompt encoder").
+
+    Attributes:
+        points: float32, x and y in canvas px; p of them for each prompt, the fewer padded with zeros. None: no clicks.
+        labels: int64, what each point is: 1 object, 0 background, -10 padding.
+        boxes: float32, x0, y0, x1 and y1 in canvas px. None: no boxes.
+        masks: float32 logits in the frame of the grid, above 0 on the object. None: no masks.
+    """
+
+    points: Float[Tensor, "1 n p 2"] | None
+    labels: Int[Tensor, "1 n p"] | None
+    boxes: Float[Tensor, "1 n 4"] | None
+    masks: Float[Tensor, "n 1 g g"] | None
+
+    def to(self, device: torch.device) -> "PromptTensors":
+        """The same prompts on a device."""
+        tensors = (self.points, self.labels, self.boxes, self.masks)
+        return PromptTensors(*(None if tensor is None else tensor.to(device) for tensor in tensors))
+
+
+def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding, *, frame: Frame) -> PromptTensors:
+    """Bring prompts for one image from image px to canvas px.
+
+    Args:
+        prompts: at least one. All of them have a box or none has, and so for masks: SAM pads neither.
+        embedding: of the image, for its size.
+        frame: how the model's family lays images out.
+
+    Returns:
+        The prompts in their order, on the CPU. Prompts with fewer clicks are padded with label -10.
+
+    Raises:
+        BadInput: no prompt, an empty one, some with a box or a mask and some without, or a mask of another size than
+            the image.
+    """
+    if not prompts or any(not prompt.clicks and prompt.box is None and prompt.mask is None for prompt in prompts):
+        raise BadInput("a prompt needs at least one click, a box or a mask")
+    boxes = [prompt.box for prompt in prompts if prompt.box is not None]
+    masks = [prompt.mask for prompt in prompts if prompt.mask is not None]
+    for kind, some in (("box", boxes), ("mask", masks)):
+        if some and len(some) != len(prompts):
+            raise BadInput(f"{len(some)} of {len(prompts)} prompts have a {kind}; decode those apart from the others")
+    size_px = embedding.height_px, embedding.width_px
+    if odd := [mask.shape for mask in masks if mask.shape != size_px]:
+        raise BadInput(f"a mask to refine has {odd[0][1]}x{odd[0][0]} px, and the image {size_px[1]}x{size_px[0]}")
+    height, width = frame.size_on_canvas(embedding.height_px, embedding.width_px)
+    scale = torch.tensor([width / embedding.width_px, height / embedding.height_px])
+    most = max(len(prompt.clicks) for prompt in prompts)
+    points, labels = torch.zeros(1, len(prompts), most, 2), torch.full((1, len(prompts), most), PAD_LABEL)
+    for row, prompt in enumerate(prompts):
+        for column, click in enumerate(prompt.clicks):
+            points[0, row, column] = torch.tensor([click.x_px, click.y_px])
+            labels[0, row, column] = int(click.is_foreground)
+    corners = torch.tensor([[[box.x0_px, box.y0_px, box.x1_px, box.y1_px] for box in boxes]])
+    return PromptTensors(
+        points=points * scale if most else None,
+        labels=labels if most else None,
+        boxes=corners * scale.repeat(2) if boxes else None,
+        masks=torch.stack([logits_of_mask(mask, frame=frame) for mask in masks])[:, None] if masks else None,
+    )
