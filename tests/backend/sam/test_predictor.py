@@ -18,7 +18,6 @@ from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.mask_prompt import with_box
 from backend.sam.policy import LARGE, SINGLE, SMALL, ClickPolicy
 from backend.sam.predictor import Predictor, encode
-from backend.sam.prompts import prompt_tensors
 from backend.sam.scoring import Calibration, stability
 
 CLICK = Prompt(clicks=(Click(200.0, 150.0),))
@@ -227,42 +226,8 @@ def test_an_empty_mask_alone_is_an_empty_prompt(predictor: Predictor, embedding:
         predictor.decode(embedding, (Prompt(mask=np.zeros_like(DISC)),))
 
 
-def test_prompts_with_and_without_a_mask_do_not_fit_into_one_batch(embedding: Embedding) -> None:
-    with pytest.raises(BadInput, match="1 of 2 prompts have a mask"):
-        prompt_tensors((CLICK, replace(CLICK, mask=DISC)), embedding, frame=SAM_FRAME)
-
-
 def test_no_prompts_give_no_masks(predictor: Predictor, embedding: Embedding) -> None:
     assert predictor.decode(embedding, ()) == ()
-
-
-def test_prompts_with_and_without_a_box_do_not_fit_into_one_batch(embedding: Embedding) -> None:
-    with pytest.raises(BadInput, match="1 of 2 prompts have a box"):
-        prompt_tensors((CLICK, BOX), embedding, frame=SAM_FRAME)
-
-
-def test_fewer_clicks_are_padded_with_the_label_that_sam_ignores(embedding: Embedding) -> None:
-    tensors = prompt_tensors((CLICK, CLICKS), embedding, frame=SAM_FRAME)
-
-    assert tensors.labels is not None
-    assert tensors.labels.tolist() == [[[1, -10, -10], [1, 1, 0]]]
-    assert tensors.boxes is None
-
-
-@given(
-    height=st.integers(1, 5000),
-    width=st.integers(1, 5000),
-    at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
-)
-def test_a_click_lies_at_the_same_share_of_the_canvas(height: int, width: int, at: tuple[float, float]) -> None:
-    embedding = Embedding(features=torch.zeros(1, 1, 1, 1), height_px=height, width_px=width)
-
-    tensors = prompt_tensors((Prompt(clicks=(Click(at[0] * width, at[1] * height),)),), embedding, frame=SAM_FRAME)
-
-    assert tensors.points is not None
-    x, y = tensors.points[0, 0, 0].tolist()
-    assert x == pytest.approx(at[0] * max(1, int(width * 1024 / max(height, width) + 0.5)), abs=0.01)
-    assert y == pytest.approx(at[1] * max(1, int(height * 1024 / max(height, width) + 0.5)), abs=0.01)
 
 
 @pytest.mark.weights
