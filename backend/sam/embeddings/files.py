@@ -197,7 +197,9 @@ def _map_name(level: int) -> str:
 
 
 def _checksum(maps: Sequence[Tensor], size_px: Tensor) -> int:
-    checksum = zlib.crc32(size_px.numpy().tobytes())
-    for values in maps:
+    """The coarsest map comes before the size, as in files from before there were finer maps, which stay readable."""
+    coarsest, *finer = maps
+    checksum = zlib.crc32(coarsest.contiguous().numpy().tobytes())
+    for values in (size_px, *finer):
         checksum = zlib.crc32(values.contiguous().numpy().tobytes(), checksum)
     return checksum

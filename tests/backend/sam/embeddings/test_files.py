@@ -5,12 +5,14 @@ import logging
 import multiprocessing
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,6 +60,23 @@ def test_a_file_takes_two_bytes_a_number(tmp_path: Path) -> None:
     disk.put(key("a"), Embedding(features=torch.randn(1, 256, 64, 64), height_px=1, width_px=1))
 
     assert 2 << 20 < disk.usage_bytes() < (2 << 20) + 1024
+
+
+def test_a_file_from_before_there_were_finer_maps_is_read(tmp_path: Path) -> None:
+    """After an upgrade nobody encodes a project again."""
+    disk, made = DiskEmbeddings(tmp_path, max_bytes=PLENTY), halved(embedding(0.5))
+    disk.put(key("a"), embedding(0.0))
+    (file,) = files(tmp_path)
+    size_px = torch.tensor([30, 40])
+    checksum = zlib.crc32(size_px.numpy().tobytes(), zlib.crc32(made.features.contiguous().numpy().tobytes()))
+    state = {"features": made.features.contiguous(), "size_px": size_px, "crc32": torch.tensor(checksum)}
+    file.write_bytes(safetensors.torch.save(state))
+
+    back = disk.get(key("a"))
+
+    assert back is not None
+    assert torch.equal(back.features, made.features)
+    assert (back.height_px, back.width_px, back.finer) == (30, 40, ())
 
 
 def test_what_was_never_put_is_absent(tmp_path: Path) -> None:
