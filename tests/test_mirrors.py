@@ -16,6 +16,46 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         "tests/backend/serving/test_task_image.py",
         "it only names types; who passes them on reads them",
     ),
+    "backend/review/forms.py": (
+        "tests/backend/review/test_pages.py",
+        "pages are read and sent as people do, over one training that all those tests share",
+    ),
+    "backend/review/mask_pages.py": (
+        "tests/backend/review/test_pages.py",
+        "pages are read and sent as people do, over one training that all those tests share",
+    ),
+    "backend/review/pictures.py": (
+        "tests/backend/review/test_pages.py",
+        "pages are read and sent as people do, over one training that all those tests share",
+    ),
+    "backend/review/reviewed.py": (
+        "tests/backend/review/test_pages.py",
+        "pages are read and sent as people do, over one training that all those tests share",
+    ),
+    "backend/review/routes.py": (
+        "tests/backend/review/test_pages.py",
+        "pages are read and sent as people do, over one training that all those tests share",
+    ),
+    "backend/server/routes/label_studio.py": (
+        "tests/backend/server/test_app.py",
+        "handlers are asked over HTTP, by recorded requests, with a queue and a model behind them",
+    ),
+    "backend/server/routes/projects.py": (
+        "tests/backend/server/test_app.py",
+        "handlers are asked over HTTP, by recorded requests, with a queue and a model behind them",
+    ),
+    "backend/server/label_studio_ml/flask_app.py": (
+        "tests/integration/test_label_studio_ml.py",
+        "it needs the harness's own environment",
+    ),
+    "backend/server/label_studio_ml/manager.py": (
+        "tests/integration/test_label_studio_ml.py",
+        "it needs the harness's own environment",
+    ),
+    "backend/server/label_studio_ml/model.py": (
+        "tests/integration/test_label_studio_ml.py",
+        "it needs the harness's own environment",
+    ),
     "finetuner/__main__.py": ("tests/finetuner/training/test_processes.py", "several processes start it"),
 }
 
@@ -39,19 +79,9 @@ MISSING: set[str] = {
     "backend/labelstudio/prompts/existing.py",
     "backend/labelstudio/prompts/marks.py",
     "backend/labelstudio/values.py",
-    "backend/review/figures.py",
-    "backend/review/routes.py",
     "backend/sam/export/onnx_decoder.py",
     "backend/sam/family.py",
     "backend/sam/loading/base.py",
-    "backend/server/bodies.py",
-    "backend/server/gauges.py",
-    "backend/server/label_studio_ml/flask_app.py",
-    "backend/server/label_studio_ml/manager.py",
-    "backend/server/label_studio_ml/model.py",
-    "backend/server/routes/label_studio.py",
-    "backend/server/routes/predicting.py",
-    "backend/server/routes/projects.py",
     "finetuner/config.py",
     "finetuner/context.py",
     "finetuner/data/exclusions.py",

@@ -1,8 +1,11 @@
 """What every request passes, whoever answers it: credentials, bounds, and request metrics.
 
-guard      credentials, a bounded body and strict JSON, before a route sees the request
-admission  how many slow requests are inside at once
-metrics    what GET /metrics tells Prometheus of requests
-problems   an error's status, headers and sentence
-path_ids   the ids in a request's path
+The map, from the door inwards:
+
+    guard       credentials, the size of a body, strict JSON
+    page_route  what a request to a page passes: hosts, cross-site requests, errors as pages, headers
+    admission   how many slow requests are inside at once
+    path_ids    the ids in a request's path
+    problems    from an error to a status, headers and a sentence
+    metrics     what Prometheus reads
 """

@@ -1,4 +1,4 @@
-"""Submitted annotations that are still to be compared with the masks they began with: a fetch and a comparison each.
+"""Submitted annotations that are still to be compared with the masks they began with, one fetch a time.
 
 Any number of processes share a project's backlog. Whoever was told of an annotation compares it; what a process has
 left behind, another adopts after a while.

@@ -43,7 +43,7 @@ class LiveEvaluation:
     """Safe for any number of threads, and of processes over one folder.
 
     Args:
-        root: it, and in it a folder for each project, are made in MODEL_DIR, where that stands.
+        root: a folder in MODEL_DIR; it and a folder for every project are made where MODEL_DIR stands.
         label_studio: the project's Label Studio, None where it is not known.
         max_pixels: larger images are not compared.
         adopt_after_s: when what another process should have compared is taken over.

@@ -35,7 +35,7 @@ class SentRegions:
         self._since_sweep = most_bytes  # a process that starts looks first
 
     def keep(self, regions: Iterable[Mapping[str, Any]]) -> None:
-        """Keep each under its id; what was kept under that id is replaced.
+        """Keep the regions under their ids; what was kept under an id is replaced.
 
         Raises:
             OSError: the disk is full, read-only or away.

@@ -1,11 +1,16 @@
 """The analysts' pages below /review/{project}: what is served, what got tighter, and what people say of it.
 
-    routes       paths and forms; mounted by app
-    page_route   what each request passes: hosts, cross-site requests, errors as pages, headers
-    pages        what each page shows, and the templates
+    routes       paths of the pages; mounted by server.app
+    forms        what analysts send
+    pictures     pictures below masks; style, script and icon
+    pages        what the pages about versions show
+    mask_pages   what the pages about masks show
+    rendering    templates filled in
+    visitor      who looks, and what of the masks is wanted
+    reviewed     versions and the objects that they were measured on, looked up
     figures      versions as rows, two of them compared, and the trend
     cards        held-out masks in an order, outlined
-    crops        pictures of them, at the size shown
+    crops        pictures of masks, at the size shown
     flags        what analysts say of a mask
     tasks        links into Label Studio, and its tab of masks to draw again
     label_order  which tasks to label first

@@ -1,4 +1,4 @@
-"""Held-out masks in the order that an analyst wants, each with its outlines and what was said of it."""
+"""Held-out masks in the order that an analyst wants, with their outlines and what was said of them."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence

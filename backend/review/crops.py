@@ -16,7 +16,7 @@ Window = tuple[int, int, int, int]  # top, left, height and width in px of the i
 
 SIZES_PX = (160, 320, 640, 1280)  # of a picture's longer side, at most
 _QUALITY = 90  # WebP's; an edge is what people look at here
-_MOST_AT_ONCE = 2  # images decoded: up to 300 MB each
+_MOST_AT_ONCE = 2  # images decoded: up to 300 MB an image
 
 
 class Crops:
@@ -62,8 +62,8 @@ class Crops:
                 if hashlib.sha256(data).hexdigest() != image_sha256:
                     raise NotFound("the task has another image by now than the one that was measured")
                 image = open_image(data, max_pixels=self._max_pixels).convert("RGB")
-                for each in beside:
-                    self._put((image_sha256, each, size_px), _cut(image, each, size_px))
+                for neighbour in beside:
+                    self._put((image_sha256, neighbour, size_px), _cut(image, neighbour, size_px))
                 made = _cut(image, window, size_px)
             self._put((image_sha256, window, size_px), made)
             return made

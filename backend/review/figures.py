@@ -64,7 +64,7 @@ def version_rows(manifests: Sequence[Manifest], *, served: str) -> list[VersionR
 
 
 def compared(first: Manifest, second: Manifest) -> list[ComparedRow]:
-    """Their own figures, each on the images held out from it."""
+    """Both versions' own figures, on the images that were held out from the version."""
     return [
         _compared(prompt, name, before=_value(first, prompt, name), after=_value(second, prompt, name))
         for prompt in PROMPTS
@@ -74,18 +74,19 @@ def compared(first: Manifest, second: Manifest) -> list[ComparedRow]:
 
 def on_common(first: Sequence[ReviewedObject], second: Sequence[ReviewedObject]) -> list[OnCommon]:
     """Paired by object; nothing for prompts without a common object."""
-    known = {each.key: each for each in first}
+    known = {item.key: item for item in first}
     found = []
     for prompt in PROMPTS:
+        drawn = (prompt, "candidate")
         gains = np.array(
             [
-                each.drawn[prompt, "candidate"].boundary_iou - known[each.key].drawn[prompt, "candidate"].boundary_iou
-                for each in second
-                if each.key in known
+                item.drawn[drawn].boundary_iou - known[item.key].drawn[drawn].boundary_iou
+                for item in second
+                if item.key in known
             ]
         )
         if len(gains):
-            better, worse = (int(np.count_nonzero(each)) for each in (gains > 1e-9, gains < -1e-9))
+            better, worse = (int(np.count_nonzero(are)) for are in (gains > 1e-9, gains < -1e-9))
             found.append(
                 OnCommon(prompt=prompt, objects=len(gains), mean=float(gains.mean()), better=better, worse=worse)
             )
@@ -100,9 +101,9 @@ def trend(manifests: Sequence[Manifest]) -> Chart | None:
             style=f"{prompt} {model}",
             has_dots=True,
             points=tuple(
-                (float(number_of(each)), value)
-                for each in manifests
-                if (value := _value(each, prompt, "boundary_iou", model=model)) is not None
+                (float(number_of(manifest)), value)
+                for manifest in manifests
+                if (value := _value(manifest, prompt, "boundary_iou", model=model)) is not None
             ),
         )
         for prompt in PROMPTS
@@ -124,7 +125,7 @@ def _row(manifest: Manifest, *, served: str) -> VersionRow:
         number=number_of(manifest),
         is_served=manifest.version == served,
         is_better=manifest.verdict.get("promote") is True,
-        reasons=tuple(str(each) for each in reasons) if isinstance(reasons, list | tuple) else (),
+        reasons=tuple(str(reason) for reason in reasons) if isinstance(reasons, list | tuple) else (),
         figures={
             prompt: {
                 name: Figure(

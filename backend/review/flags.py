@@ -77,7 +77,7 @@ class Flags:
             ) from fault
 
     def current(self, project_id: int) -> tuple[Flag, ...]:
-        """The latest statement of each analyst on each mask, those taken back left out; in the order they were made."""
+        """The latest statement of every analyst on every mask, in the order they were made; none taken back."""
         latest: dict[tuple[str, ...], Flag] = {}
         for flag in self._lines(project_id):
             latest.pop((*flag.mask, flag.analyst), None)
@@ -96,7 +96,11 @@ class Flags:
                 told = json.loads(line) if line else None
             except (ValueError, RecursionError):
                 told = "unreadable"
-            if isinstance(told, dict) and set(told) == _FIELDS and all(isinstance(each, str) for each in told.values()):
+            if (
+                isinstance(told, dict)
+                and set(told) == _FIELDS
+                and all(isinstance(value, str) for value in told.values())
+            ):
                 yield Flag(**told)
             elif told is not None:
                 log.warning("flag %d of project %d is none of ours", number, project_id, extra={"event": "flag.bad"})
@@ -105,12 +109,12 @@ class Flags:
         return self._state.review / str(project_id) / "flags.jsonl"
 
 
-_FIELDS = {each.name for each in fields(Flag)}
+_FIELDS = {field.name for field in fields(Flag)}
 
 
 def counted(flags: Iterable[Flag]) -> dict[str, int]:
-    """How many there are of each verdict, in their order."""
-    found = Counter(each.verdict for each in flags)
+    """How many flags have which verdict, in the order of VERDICTS."""
+    found = Counter(flag.verdict for flag in flags)
     return {verdict: found[verdict] for verdict in VERDICTS}
 
 
@@ -121,7 +125,7 @@ def as_csv(flags: Iterable[Flag]) -> bytes:
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    names = [each.name for each in fields(Flag)]
+    names = [field.name for field in fields(Flag)]
     writer.writerow(names)
     for flag in flags:
         writer.writerow([_cell(getattr(flag, name)) for name in names])

@@ -16,7 +16,7 @@ RANDOM_SHARE = 0.1
 
 
 def diverse(features: Float[np.ndarray, "n c"], *, count: int, seed: int = 0) -> tuple[int, ...]:
-    """Rows that stand for all: of each of `count` clusters (k-means++, of rows scaled to length 1) the most central.
+    """Rows that stand for all: the most central row of every cluster (k-means++, `count` of rows scaled to length 1).
 
     The largest cluster's first. All rows where there are no more than `count`.
     """
@@ -45,7 +45,7 @@ def diverse(features: Float[np.ndarray, "n c"], *, count: int, seed: int = 0) ->
 
 def at_random(task_ids: Iterable[int], *, project_id: int, count: int) -> tuple[int, ...]:
     """Tasks drawn by a hash of their ids: the same every time until they are labelled, and blind to every score."""
-    drawn = sorted(task_ids, key=lambda each: hashlib.sha256(f"{project_id}:{each}".encode()).digest())
+    drawn = sorted(task_ids, key=lambda task_id: hashlib.sha256(f"{project_id}:{task_id}".encode()).digest())
     return tuple(drawn[:count])
 
 
@@ -56,7 +56,7 @@ def mixed(first: Sequence[int], random: Sequence[int], *, count: int, share: flo
     ahead, blind = iter(first), iter(random)
     for place in range(1, count + 1):
         sources = (blind, ahead) if place % every == 0 else (ahead, blind)
-        task = next((each for source in sources for each in source if each not in found), None)
+        task = next((candidate for source in sources for candidate in source if candidate not in found), None)
         if task is None:
             break
         found[task] = None

@@ -22,20 +22,22 @@ def send_to_labelling(label_studio: LabelStudio | None, project_id: int, task_id
 
     Label Studio's API has no queue to put a task at the top of, and its label streams, "Label Tasks As Displayed" too,
     leave out what is annotated already (tests/e2e/test_label_stream.py), as everything is that was held out. So
-    annotators open these from the tab's list, each with the annotation that is to be mended.
+    annotators open these from the tab's list, with the annotation that is to be mended.
 
     Raises:
         NotFound: no task is to be labelled again.
         BadInput: Label Studio is not known, or there are more than 500 tasks.
         SamloopError: Label Studio refuses, or is away.
     """
-    ids = sorted({int(each) for each in task_ids if each.isascii() and each.isdecimal()})
+    ids = sorted({int(task_id) for task_id in task_ids if task_id.isascii() and task_id.isdecimal()})
     if not ids:
         raise NotFound('no mask is flagged "too loose" or "wrong": flag some on the page of masks')
     if len(ids) > _MOST:
         raise BadInput(f"{len(ids)} tasks are too many for one tab, {_MOST} the most: take some flags back")
     if label_studio is None:
         raise BadInput(f"which Label Studio is not known: {NAME_LABEL_STUDIO}")
-    filters = [{"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": each} for each in ids]
+    filters = [
+        {"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": task_id} for task_id in ids
+    ]
     view = label_studio.tabs.save(project_id, TAB, ordering=["tasks:id"], filters=filters, conjunction="or")
     return f"{label_studio.public_url}/projects/{project_id}/data?tab={view}"

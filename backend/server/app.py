@@ -16,6 +16,7 @@ from backend.files.watch import Watch
 from backend.http.admission import Admission
 from backend.http.guard import Guard
 from backend.http.metrics import Metrics
+from backend.http.page_route import Gate
 from backend.http.problems import problem_of, problem_response
 from backend.images.connections import Connections
 from backend.live.evaluation import LiveEvaluation
@@ -23,8 +24,9 @@ from backend.registry.opening import open_registry
 from backend.registry.protocol import Registry
 from backend.review.crops import Crops
 from backend.review.flags import Flags
-from backend.review.page_route import Gate
+from backend.review.forms import FormRoutes
 from backend.review.pages import Pages
+from backend.review.pictures import PictureRoutes
 from backend.review.routes import ReviewRoutes
 from backend.server.gauges import engine_gauges, live_gauges
 from backend.server.routes import Routes
@@ -136,16 +138,18 @@ def _review_router(  # noqa: PLR0913 - all but one by name
     )
     return ReviewRoutes(
         pages=pages,
-        registry=registry,
-        connections=connections,
         flags=flags,
-        crops=Crops(max_bytes=_CROPS_BYTES, max_pixels=settings.image.pixels),
-        admission=Admission(most=_MOST_PICTURES, threads=_PICTURES_AT_ONCE),
+        pictures=PictureRoutes(
+            pages=pages,
+            connections=connections,
+            crops=Crops(max_bytes=_CROPS_BYTES, max_pixels=settings.image.pixels),
+            admission=Admission(most=_MOST_PICTURES, threads=_PICTURES_AT_ONCE),
+        ),
+        forms=FormRoutes(pages=pages, registry=registry, connections=connections, flags=flags, refreshes=refreshes),
         gate=Gate(
             is_open=settings.backend.basic_auth_user is None,
             known_hosts=_known_hosts(settings),
         ),
-        refreshes=refreshes,
     ).router()
 
 

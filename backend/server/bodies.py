@@ -28,7 +28,7 @@ class SetupBody(_Body):
 class PredictParams(_Body):
     """`context` holds the prompts of an interactive request; it is null in a batch.
 
-    `why`: say in each empty answer of a batch why nothing was looked for (samloop's own refresh asks for it).
+    `why`: say in every empty answer of a batch why nothing was looked for (samloop's own refresh asks for it).
     """
 
     context: LabelStudioJson | None = None

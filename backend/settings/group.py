@@ -1,4 +1,4 @@
-"""What a group of settings is: frozen values, each with its variable, its text and whether it is a secret."""
+"""What a group of settings is: frozen values with their variables, their texts, and whether they are secrets."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self

@@ -47,15 +47,15 @@ async function flag(form, button) {
   const reply = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } });
   if (!reply.ok) { form.submit(); return; }
   const told = await reply.json();
-  for (const each of form.querySelectorAll("button")) {
-    const verdict = each.dataset.verdict;
+  for (const button of form.querySelectorAll("button")) {
+    const verdict = button.dataset.verdict;
     const mine = verdict === told.verdict;
-    each.setAttribute("aria-pressed", String(mine));
-    each.value = mine ? "none" : verdict;
-    each.querySelector(".votes").textContent = told.mask[verdict] ? ` ${told.mask[verdict]}` : "";
+    button.setAttribute("aria-pressed", String(mine));
+    button.value = mine ? "none" : verdict;
+    button.querySelector(".votes").textContent = told.mask[verdict] ? ` ${told.mask[verdict]}` : "";
   }
   for (const [verdict, count] of Object.entries(told.version)) {
-    for (const each of all(`[data-count="${verdict}"]`)) each.textContent = String(count);
+    for (const place of all(`[data-count="${verdict}"]`)) place.textContent = String(count);
   }
 }
 

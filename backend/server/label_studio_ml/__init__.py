@@ -1,6 +1,8 @@
-"""The same service inside label-studio-ml's own harness, for those who start all their backends with it.
+"""Our service behind label-studio-ml's harness, 1.0.9 and 2.x.
 
-model      `SamBackend`: the class that the harness asks
-flask_app  our service in the harness's Flask
-manager    what label-studio-ml 1.0.9 keeps its models in
+The map, from the door inwards:
+
+    flask_app  the harness's application, with what every request passes first
+    model      the class that the harness asks
+    manager    what 1.0.9 keeps its models in
 """

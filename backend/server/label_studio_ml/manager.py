@@ -44,7 +44,9 @@ class SamManager(LabelStudioMLManager):  # type: ignore[misc]  # the harness car
         """The predictions, and the model that made them."""
         model = cls.model_class(project_id=project, label_config=label_config)
         predictions = model.predict(tasks, **params)
-        version = next((each["model_version"] for each in predictions if each), None) or model.get("model_version")
+        version = next((answer["model_version"] for answer in predictions if answer), None) or model.get(
+            "model_version"
+        )
         return predictions, ModelWrapper(model=model, model_version=version)
 
     @classmethod

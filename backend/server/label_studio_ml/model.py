@@ -1,7 +1,7 @@
 """`SamBackend`: the class that label-studio-ml's own harness asks, in 1.0.9 (PyPI) and in 2.x (git).
 
 Prefer `samloop serve`. label-studio-ml 1.0.9 is from 2023 and is the last on PyPI: it pins Flask 1.1.2, Werkzeug 2.0.2
-and Jinja2 3.0.3, each with published holes, has one of its own that nobody mends (CVE-2025-5173), asks for no
+and Jinja2 3.0.3, all with published holes, has one of its own that nobody mends (CVE-2025-5173), asks for no
 credentials, puts tracebacks into its answers, and serves with Flask's development server. What a request can do to it
 is closed off in flask_app.py, which looks at every request before the harness does; what it stands on is not ours to
 change. It is here for those who start every backend with `label-studio-ml start DIR`.
@@ -77,7 +77,7 @@ class SamBackend(harness.LabelStudioMLBase):  # type: ignore[misc]  # the harnes
         self._label_config = label_config
 
     def get(self, key: str) -> Any:  # noqa: ANN401 - as in 2.x
-        """What 2.x tells at /setup. Not from its SQLite, which each process caches: the version changes under it."""
+        """What 2.x tells at /setup. Not from its SQLite, which every process caches: the version changes under it."""
         return self.serving.version(self._project) if key == "model_version" else super().get(key)
 
     def predict(self, tasks: Sequence[Mapping[str, Any]], context: Json | None = None, **_: object) -> list[Any]:

@@ -1,8 +1,10 @@
 """Who asks: the paths and their handlers. `def` handlers run in threads, so that a slow one holds nobody up.
 
-label_studio  what Label Studio and label-studio-ml call
-predicting    what POST /predict does
-projects      what people watch and steer a project by: status, events, refreshes
+The map, from the door inwards:
+
+    label_studio  what Label Studio and label-studio-ml call
+    predicting    what POST /predict does
+    projects      what people watch and steer a project by: status, events, refreshes
 """
 
 from dataclasses import dataclass

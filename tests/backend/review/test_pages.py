@@ -438,9 +438,9 @@ def test_masks_of_another_project_are_not_shown_even_where_its_number_is_in_the_
         status=nothing,
     )
     with pytest.raises(NotFound, match="is no version of project 2"):
-        pages.reviewed(2, version, "0" * 20)
+        pages.reviewed.object(2, version, "0" * 20)
     with pytest.raises(NotFound, match="was not measured on an object"):
-        pages.reviewed(7, version, "0" * 20)
+        pages.reviewed.object(7, version, "0" * 20)
 
 
 def test_a_page_full_of_slow_pictures_takes_no_thread_from_label_studio(

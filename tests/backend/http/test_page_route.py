@@ -3,7 +3,7 @@
 import pytest
 
 from backend.errors import ForeignPage
-from backend.review.page_route import Gate
+from backend.http.page_route import Gate
 
 OPEN = Gate(is_open=True, known_hosts=frozenset({"samloop.lab.example"}))
 LOCKED = Gate(is_open=False, known_hosts=frozenset())

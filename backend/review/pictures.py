@@ -1,0 +1,88 @@
+"""Pictures below masks, and the pages' style, script and icon."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
+
+from backend.errors import NotFound
+from backend.http.admission import Admission
+from backend.http.path_ids import ProjectId
+from backend.images.connections import Connections
+from backend.review.cards import edge_window
+from backend.review.crops import SIZES_PX, Crops
+from backend.review.pages import Pages
+from backend.review.visitor import MasksQuery, visitor_of
+
+Name = Annotated[str, Path(max_length=200)]
+_STATIC = {"review.css": "text/css", "review.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_KEPT = {"Cache-Control": "private, max-age=86400, immutable"}  # a version's pictures never change
+_MOST_NEIGHBOURS = 64  # objects of the same image, whose pictures are cut while it is open
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureRoutes:
+    """The handlers over what they need."""
+
+    pages: Pages
+    connections: Connections
+    crops: Crops
+    admission: Admission
+
+    async def crop(self, project_id: ProjectId, version: Name, key: Name, size_px: int) -> Response:
+        """The picture below a mask; in threads of their own, for a page asks for hundreds, and images may be slow."""
+        return await self.admission.run(lambda: self._crop(project_id, version, key, size_px))
+
+    def _crop(self, project_id: int, version: str, key: str, size_px: int) -> Response:
+        if size_px not in SIZES_PX:
+            raise NotFound(f"pictures come in {', '.join(map(str, SIZES_PX))} px, not in {size_px}")
+        item = self.pages.reviewed.object(project_id, version, key)
+        fetch = self._fetch(project_id, item.image_uri, item.task_id)
+        data = self.crops.crop(
+            item.image_sha256,
+            item.window,
+            size_px=size_px,
+            fetch=fetch,
+            beside=[
+                item_beside.window for item_beside in self.pages.reviewed.objects_beside(project_id, version, item)[:64]
+            ],
+        )
+        return Response(data, media_type="image/webp", headers=_KEPT)
+
+    async def edge(
+        self, project_id: ProjectId, version: Name, key: Name, request: Request, prompt: Literal["box", "point"] = "box"
+    ) -> Response:
+        """The picture below the worst part of a mask's edge."""
+        return await self.admission.run(lambda: self._edge(project_id, version, key, request, prompt))
+
+    def _edge(self, project_id: int, version: str, key: str, request: Request, prompt: str) -> Response:
+        query = MasksQuery(version=version, prompt=prompt)
+        card = self.pages.reviewed.card(project_id, visitor_of(request), key, query)
+        if (window := edge_window(card)) is None:
+            raise NotFound("version and annotator drew the same")
+        fetch = self._fetch(project_id, card.item.image_uri, card.item.task_id)
+        data = self.crops.crop(card.item.image_sha256, window, size_px=SIZES_PX[1], fetch=fetch)
+        return Response(data, media_type="image/webp", headers=_KEPT)
+
+    def static(self, name: Name) -> Response:
+        """Style, script and icon."""
+        if name not in _STATIC:
+            raise NotFound(f"there is no file {name[:60]!r}")
+        data = (resources.files("backend.review") / "static" / name).read_bytes()
+        return Response(data, media_type=_STATIC[name], headers={"Cache-Control": "no-cache"})
+
+    def add_to(self, router: APIRouter) -> None:
+        """Every path on its handler."""
+        router.get("/review/static/{name}")(self.static)
+        here = "/review/{project_id}/crops/{version}/{key}"
+        router.get(f"{here}/edge", response_model=None)(self.edge)
+        router.get(here + "/{size_px}", response_model=None)(self.crop)
+
+    def _fetch(self, project_id: int, uri: str | None, task_id: int | str | None) -> Callable[[], bytes]:
+        if uri is None:
+            raise NotFound("the image's address was too long to be kept with the version")
+        images = self.connections.images(project_id)
+        return lambda: images.fetch(uri, task_id=task_id if isinstance(task_id, int) else None)

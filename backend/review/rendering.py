@@ -1,0 +1,59 @@
+"""Templates filled in, with what every page shows around them."""
+
+from collections.abc import Callable
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from backend.charts.chart import with_charts
+from backend.ids import shorten_version
+from backend.images.connections import Connections
+from backend.review.flags import VERDICTS
+from backend.review.tasks import task_url
+from backend.review.visitor import Visitor
+
+_NONE = "\N{EN DASH}"
+
+
+class Renderer:
+    """Thread-safe.
+
+    Args:
+        connections: the Label Studios that tasks are linked in.
+        base_version: the base model's name.
+    """
+
+    def __init__(self, *, connections: Connections, base_version: Callable[[], str]) -> None:
+        self._connections, self._base_version = connections, base_version
+        self._templates = Environment(
+            loader=with_charts(PackageLoader("backend.review", "templates")),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {"figure": _figure, "signed": _signed, "short": shorten_version}
+
+    def render(self, template: str, project_id: int | None, visitor: Visitor, **shown: object) -> str:
+        """The page; `shown` is what this template names."""
+        studio = self._connections.label_studio(project_id) if project_id else None
+        return self._templates.get_template(template).render(
+            project=project_id,
+            visitor=visitor,
+            here=f"{visitor.root}/review/{project_id}",
+            static=f"{visitor.root}/review/static",
+            root=visitor.root,
+            page=template.removesuffix(".html"),
+            base_version=self._base_version(),
+            verdicts=VERDICTS,
+            task_url=lambda task_id: task_url(studio, project_id, task_id) if project_id else None,
+            **shown,
+        )
+
+
+def _figure(value: float | None, digits: int = 3) -> str:
+    return _NONE if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None) -> str:
+    """As in +0.021, with a minus sign where it is one."""
+    return _NONE if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")

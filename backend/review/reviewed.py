@@ -1,0 +1,131 @@
+"""A project's versions and the held-out objects that they were measured on, with what analysts say of them."""
+
+import functools
+from collections.abc import Callable
+
+from backend.errors import BadCheckpoint, NotFound
+from backend.ids import is_version_of
+from backend.registry.checkpoint import REPORT_FILE, Manifest
+from backend.registry.protocol import Registry
+from backend.registry.review_file import ReviewedObject, read_review
+from backend.review.cards import Card, cards
+from backend.review.flags import Flag, Flags
+from backend.review.visitor import BASE, MasksQuery, Visitor
+
+_OPENED = 8  # versions whose masks are kept parsed: a few MB a version
+
+
+class ReviewedVersions:
+    """Looked up for the pages. Thread-safe.
+
+    Args:
+        registry: the versions, and what is served.
+        flags: what analysts say.
+        served_version: by project, the version that a prediction carries now.
+    """
+
+    def __init__(self, *, registry: Registry, flags: Flags, served_version: Callable[[int], str]) -> None:
+        self._registry, self._flags, self._served_version = registry, flags, served_version
+        # A version never changes: what was read of one stays true.
+        self._review = functools.lru_cache(maxsize=_OPENED)(lambda version: read_review(registry.materialise(version)))
+
+    def check(self, project_id: int, version: str) -> None:
+        """Refuse a version of another project: a version's name holds the id of its project.
+
+        Raises:
+            NotFound: it is no version of this project.
+        """
+        if not is_version_of(version, project_id):
+            raise NotFound(f"{version[:120]!r} is no version of project {project_id}")
+        self._registry.materialise(version)
+
+    def manifest(self, project_id: int, version: str) -> Manifest:
+        """The manifest of one of the project's versions.
+
+        Raises:
+            NotFound: it is no version of this project.
+            BadCheckpoint: the manifest names another project.
+        """
+        self.check(project_id, version)
+        manifest = self._registry.manifest(version)
+        if manifest.project_id != project_id:
+            raise BadCheckpoint(f"{version} names project {manifest.project_id} in its manifest")
+        return manifest
+
+    def report(self, project_id: int, version: str) -> bytes:
+        """The page that the training wrote beside the checkpoint.
+
+        Raises:
+            NotFound: no such version, or no report was written.
+        """
+        self.manifest(project_id, version)
+        try:
+            return (self._registry.materialise(version) / REPORT_FILE).read_bytes()
+        except OSError as fault:
+            raise NotFound(f"{version} has no training report") from fault
+
+    def usual_version(self, project_id: int, manifests: tuple[Manifest, ...]) -> str:
+        """The version whose masks are shown where nobody chose: what is served, else the latest."""
+        served = self._served_version(project_id)
+        return served if any(manifest.version == served for manifest in manifests) else manifests[-1].version
+
+    def objects(self, version: str) -> tuple[ReviewedObject, ...]:
+        """The version's held-out objects; none of a version that kept no masks, and the pages say so."""
+        try:
+            return self._review(version)
+        except NotFound:
+            return ()
+
+    def object(self, project_id: int, version: str, key: str) -> ReviewedObject:
+        """One object of a version.
+
+        Raises:
+            NotFound: no such version or object.
+        """
+        self.check(project_id, version)
+        for item in self.objects(version):
+            if item.key == key:
+                return item
+        raise _not_measured(version, key)
+
+    def objects_beside(self, project_id: int, version: str, item: ReviewedObject) -> list[ReviewedObject]:
+        """The version's objects on the same image."""
+        self.check(project_id, version)
+        return [beside for beside in self.objects(version) if beside.image_sha256 == item.image_sha256]
+
+    def flags(self, project_id: int, version: str) -> tuple[Flag, ...]:
+        """What analysts say of a version's masks."""
+        return tuple(flag for flag in self._flags.current(project_id) if flag.version == version)
+
+    def cards(
+        self, project_id: int, visitor: Visitor, query: MasksQuery, *, flags: tuple[Flag, ...] = ()
+    ) -> list[Card]:
+        """A card for every object of `query.version`, against `query.against`, for `query.prompt`.
+
+        Raises:
+            NotFound: one of the two is no version of this project.
+        """
+        self.check(project_id, query.version)
+        against = None
+        if query.against and query.against != BASE:
+            self.check(project_id, query.against)
+            against = {item.key: item for item in self.objects(query.against)}
+        return cards(
+            self.objects(query.version), prompt=query.prompt, against=against, flags=flags, analyst=visitor.analyst
+        )
+
+    def card(self, project_id: int, visitor: Visitor, key: str, query: MasksQuery) -> Card:
+        """One object of a version, with its flags.
+
+        Raises:
+            NotFound: no such version, or it was not measured on this object.
+        """
+        flags = self.flags(project_id, query.version)
+        for card in self.cards(project_id, visitor, query, flags=flags):
+            if card.item.key == key:
+                return card
+        raise _not_measured(query.version, key)
+
+
+def _not_measured(version: str, key: str) -> NotFound:
+    return NotFound(f"{version[:120]} was not measured on an object {key[:40]!r}")

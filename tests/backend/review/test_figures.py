@@ -1,0 +1,66 @@
+"""Versions as rows, two of them side by side, and their trend."""
+
+from dataclasses import replace
+
+import pytest
+
+from backend.registry.checkpoint import Manifest
+from backend.registry.metrics import CheckpointMetrics
+from backend.review.figures import compared, number_of, trend, version_rows
+
+
+def manifest(
+    number: int, *, iou: float | None = None, over_area: float | None = None, better: bool = False
+) -> Manifest:
+    figures = {"iou": iou, "boundary_iou": iou, "over_area": over_area}
+    told = {name: value for name, value in figures.items() if value is not None}
+    metrics = {"images": 4, "objects": 9, "candidate": {"box": told}} if told else {}
+    return Manifest(
+        version=f"mobile-sam-p7-v{number}-0a1b2c",
+        project_id=7,
+        base_model="mobile-sam",
+        base_fingerprint="0" * 64,
+        method="decoder",
+        parent=None,
+        data_digest="0" * 64,
+        config={},
+        metrics=CheckpointMetrics.from_json(metrics),
+        verdict={"promote": better, "reasons": ["tighter"]},
+        excluded=(),
+        created_at="2026-11-23T00:00:00+00:00",
+        code_version="test",
+    )
+
+
+def test_the_newest_version_comes_first_and_the_served_one_is_marked() -> None:
+    rows = version_rows([manifest(1, iou=0.8), manifest(2, iou=0.9, better=True)], served=manifest(1).version)
+    assert [(row.number, row.is_served, row.is_better) for row in rows] == [(2, False, True), (1, True, False)]
+    assert (rows[0].images, rows[0].objects, rows[0].reasons) == (4, 9, ("tighter",))
+    assert rows[0].figures["box"]["iou"].value == pytest.approx(0.9)
+
+
+def test_a_version_without_figures_is_a_row_of_blanks() -> None:
+    (row,) = version_rows([manifest(1)], served="")
+    assert row.images is None
+    assert {figure.value for figures in row.figures.values() for figure in figures.values()} == {None}
+
+
+def test_less_area_over_the_edge_is_better_and_less_iou_is_worse() -> None:
+    rows = {
+        row.title: row for row in compared(manifest(1, iou=0.9, over_area=0.2), manifest(2, iou=0.8, over_area=0.1))
+    }
+    assert rows["IoU, box"].is_better is False
+    assert rows["over-area, box"].is_better is True
+    assert rows["IoU, one click"].is_better is None, "it was not measured"
+
+
+def test_equal_figures_are_neither_better_nor_worse() -> None:
+    rows = {row.title: row for row in compared(manifest(1, iou=0.9), manifest(2, iou=0.9))}
+    assert rows["IoU, box"].is_better is None
+
+
+def test_the_trend_goes_by_the_versions_number() -> None:
+    assert number_of(manifest(12)) == 12
+    drawn = trend([manifest(1, iou=0.8), manifest(3, iou=0.9)])
+    assert drawn is not None
+    assert trend([replace(manifest(1), metrics=CheckpointMetrics())]) is None

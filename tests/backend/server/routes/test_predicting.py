@@ -1,0 +1,68 @@
+"""A request for predictions is refused before a model is asked, or answered by the model that serves.
+
+With a model, a queue and a Label Studio behind it: tests/backend/server/test_app.py.
+"""
+
+from typing import Any
+
+import pytest
+
+from backend.errors import BadInput, Unavailable
+from backend.http.metrics import Metrics
+from backend.server.bodies import PredictBody
+from backend.server.routes.predicting import Predicting
+
+
+class Loading:
+    """An engine whose model is not there yet."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def wait(self) -> None:
+        self.asked += 1
+        raise Unavailable("the model is still loading")
+
+
+@pytest.fixture
+def engine() -> Loading:
+    return Loading()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def predicting(engine: Any, metrics: Metrics) -> Predicting:
+    unused: Any = None
+    return Predicting(engine=engine, connections=unused, metrics=metrics, live=unused)
+
+
+def body(**fields: Any) -> PredictBody:
+    return PredictBody.model_validate({"tasks": [{"id": 1}], "label_config": "<View/>", **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"tasks": [{"id": 1}, {"id": 2}]}, "2 tasks came with one context"),
+        ({"tasks": []}, "0 tasks came with one context"),
+        ({"label_config": None}, "label_config is missing"),
+        ({"project": "seven"}, "project"),
+    ],
+)
+def test_a_click_that_cannot_be_answered_asks_no_model_and_is_counted(
+    predicting: Predicting, engine: Loading, metrics: Metrics, fields: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(BadInput, match=why):
+        predicting.answer(body(params={"context": {"result": []}}, **fields))
+    assert engine.asked == 0
+    assert 'samloop_failures_total{reason="BadInput"} 1.0' in metrics.exposition().decode()
+
+
+def test_while_a_model_loads_a_batch_is_told_to_come_back(predicting: Predicting, metrics: Metrics) -> None:
+    with pytest.raises(Unavailable, match="still loading"):
+        predicting.answer(body(tasks=[{"id": 1}, {"id": 2}]))
+    assert 'samloop_failures_total{reason="Unavailable"} 1.0' in metrics.exposition().decode()

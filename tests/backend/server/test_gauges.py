@@ -1,0 +1,42 @@
+"""What /metrics shows of the engine and of the masks in people's hands."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from backend.http.metrics import Metrics
+from backend.live.figures import VersionFigures
+from backend.server.gauges import engine_gauges, live_gauges
+
+
+def lines(metrics: Metrics) -> set[str]:
+    return set(metrics.exposition().decode().splitlines())
+
+
+def test_while_no_model_is_loaded_the_engines_gauges_are_zero() -> None:
+    metrics, engine = Metrics(), SimpleNamespace(loaded=None)
+    unloaded: Any = engine
+    engine_gauges(metrics, unloaded)
+    assert {"samloop_embeddings_bytes 0.0", "samloop_refused_checkpoints 0.0"} <= lines(metrics)
+
+
+def test_live_figures_come_by_project_and_version() -> None:
+    figures = VersionFigures(
+        n=4,
+        iou=0.9,
+        boundary_iou=0.8,
+        untouched=0.5,
+        annotations=2,
+        lead_time_s=None,
+        boundary_iou_ema=0.7,
+        labels={},
+    )
+    live: Any = SimpleNamespace(projects=lambda: (7,), figures=lambda _: {"v1": figures}, waiting=lambda: 3, count=len)
+    metrics = Metrics()
+    live_gauges(metrics, live)
+    assert {
+        'samloop_live_masks{project="7",version="v1"} 4.0',
+        'samloop_live_iou{project="7",version="v1"} 0.9',
+        'samloop_live_boundary_iou_ema{project="7",version="v1"} 0.7',
+        "samloop_live_waiting 3.0",
+        f"samloop_live_compared {float(len('compared'))}",
+    } <= lines(metrics)
