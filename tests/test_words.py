@@ -18,13 +18,9 @@ _COMMENT_GOES_ON = re.compile(r"\n\s*#\s?")
 SAYING_EACH: set[str] = {
     "backend",
     "backend/labelstudio",
-    "backend/live",
     "backend/net",
-    "backend/review",
     "backend/sam",
-    "backend/server",
     "backend/serving",
-    "backend/settings",
     "finetuner",
     "finetuner/data",
     "finetuner/deciding",
