@@ -1,0 +1,58 @@
+"""Which masks and scores of a decode learn, and from what."""
+
+import pytest
+import torch
+
+from backend.masks.prompt import Box, Click, Prompt
+from finetuner.config import TrainConfig
+from finetuner.training.rounds import Learnt, decode_losses
+
+BCE = TrainConfig(losses=(("bce", 1.0),))
+BOX, POINT = Prompt(box=Box(0.0, 0.0, 4.0, 4.0)), Prompt(clicks=(Click(1.0, 1.0),))
+SURE = 30.0
+
+
+def _decode(*right: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One object whose four masks are right or the opposite, its scores of 1, and the truth: the upper half."""
+    target = torch.zeros(1, 4, 4)
+    target[:, :2] = 1
+    sign = torch.tensor([1.0 if is_right else -1.0 for is_right in right])
+    logits = SURE * (2 * target - 1)[:, None] * sign[None, :, None, None]
+    return logits.requires_grad_(), torch.ones(1, 4, requires_grad=True), target
+
+
+def test_a_box_teaches_the_single_mask_alone() -> None:
+    logits, scores, target = _decode(False, True, True, True)
+    mask, _ = decode_losses(logits, scores, target, prompts=[BOX], config=BCE)
+    assert mask.item() == pytest.approx(SURE)
+    mask.backward()
+    assert logits.grad is not None
+    assert (logits.grad.flatten(2).abs().sum(2) > 0).tolist() == [[True, False, False, False]]
+
+
+def test_one_click_teaches_the_best_of_the_three_too() -> None:
+    logits, scores, target = _decode(False, False, True, False)
+    mask, _ = decode_losses(logits, scores, target, prompts=[POINT], config=BCE)
+    assert mask.item() == pytest.approx(SURE / 2)  # the single mask is all wrong, the best of the others all right
+    two = Prompt(clicks=(Click(1.0, 1.0), Click(2.0, 2.0)))
+    assert decode_losses(logits, scores, target, prompts=[two], config=BCE)[0].item() == pytest.approx(SURE)
+
+
+def test_every_score_learns_the_iou_that_its_mask_has_and_no_mask_learns_from_it() -> None:
+    logits, scores, target = _decode(True, False, True, False)
+    _, score = decode_losses(logits, scores, target, prompts=[BOX], config=BCE)
+    assert score.item() == pytest.approx(0.5)  # two of the four have an IoU of 0, and were said to have 1
+    score.backward()
+    assert logits.grad is None
+    assert scores.grad is not None
+    assert (scores.grad[0] > 0).tolist() == [False, True, False, True]
+
+
+def test_an_object_that_covers_no_cell_by_half_teaches_no_score() -> None:
+    logits, scores, target = _decode(True, True, True, True)
+    _, score = decode_losses(logits, scores, target * 0.4, prompts=[BOX], config=BCE)
+    assert score.item() == 0
+
+
+def test_what_parts_of_a_step_learn_adds_up() -> None:
+    assert Learnt(1.0, 2.0, 3) + Learnt(0.5, 0.25, 4) == Learnt(1.5, 2.25, 7)
