@@ -4,9 +4,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from scipy import ndimage
-
+from backend.masks.bounds import find_deepest_pixel
 from backend.masks.packed import KeptMask
 from backend.masks.svg import outline, resized
 from backend.registry.review_file import DrawnMask, ReviewedObject
@@ -121,13 +119,12 @@ def edge_window(card: Card) -> Window | None:
         mask.window(y0, x0, height_px=height, width_px=width) for mask in (card.item.human, card.drawn.mask)
     )
     wrong = human != drawn
-    if not wrong.any():
+    deepest = find_deepest_pixel(wrong)
+    if deepest is None:
         return None
-    depth = ndimage.distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     side_y, side_x = min(_EDGE_PX, height), min(_EDGE_PX, width)
-    top = min(max(int(row) - side_y // 2, 0), height - side_y)
-    left = min(max(int(column) - side_x // 2, 0), width - side_x)
+    top = min(max(deepest.row - side_y // 2, 0), height - side_y)
+    left = min(max(deepest.column - side_x // 2, 0), width - side_x)
     return y0 + top, x0 + left, side_y, side_x
 
 

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from scipy import ndimage
-
 from backend.cli.demo.photographs import BRICK, COIN, SampleObject, SamplePhotograph
 from backend.errors import Upstream
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.rle import encode_mask
+from backend.masks.bounds import find_deepest_pixel
 from backend.masks.metrics import boundary_iou, iou
 
 TITLE = "samloop: coins and bricks"
@@ -89,9 +87,10 @@ def ask_for_mask(client: LabelStudio, backend_id: int, task: SampleTask, *, numb
 
 def centre_px(item: SampleObject) -> tuple[float, float]:
     """The point (x, y) of an object farthest from its edge, the photograph's edge included; the centre of a pixel."""
-    depth = ndimage.distance_transform_edt(np.pad(item.mask, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return float(column) + 0.5, float(row) + 0.5
+    pixel = find_deepest_pixel(item.mask)
+    if pixel is None:
+        raise ValueError(f"the mask of a sample {item.label} is empty: it has no inner point")
+    return pixel.centre.x_px, pixel.centre.y_px
 
 
 def _clicked(item: SampleObject) -> dict[str, Any]:
