@@ -22,11 +22,7 @@ SAYING_EACH: set[str] = {
     "backend/sam",
     "backend/serving",
     "finetuner",
-    "finetuner/data",
-    "finetuner/deciding",
     "finetuner/measuring",
-    "finetuner/report",
-    "finetuner/semantic",
     "finetuner/training",
     "tests/backend/labelstudio",
     "tests/backend/live",
@@ -40,6 +36,7 @@ SAYING_EACH: set[str] = {
     "tests/finetuner/deciding",
     "tests/finetuner/measuring",
     "tests/finetuner/methods",
+    "tests/finetuner/recipe",
     "tests/finetuner/report",
     "tests/finetuner/semantic",
     "tests/finetuner/training",
@@ -49,7 +46,7 @@ SAYING_EACH: set[str] = {
 
 _SLEEP = re.compile(r"\btime\.sleep\(")
 _ANY_MAPPING = re.compile(r"\b(?:dict|Mapping)\[str, Any\]")
-MOST_ANY_MAPPINGS = 78  # outside labelstudio; may only fall, to 20
+MOST_ANY_MAPPINGS = 56  # outside labelstudio; may only fall, to 20
 
 # Tests that sleep: what they stand for takes time itself, or they still wait for it blindly. May only become shorter.
 SLEEPING: dict[str, int] = {

@@ -12,6 +12,7 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
+from support.pictures import encode_image
 
 from backend.errors import BadImage
 from backend.images.picture import open_image
@@ -20,9 +21,7 @@ LIMIT = 1_000_000
 
 
 def saved(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
+    return encode_image(image, form, **options)
 
 
 def opened(data: bytes, *, max_pixels: int = LIMIT) -> Image.Image:

@@ -24,12 +24,6 @@ class Web(FakeServer):
 
 
 @pytest.fixture
-def studio() -> Iterator[FakeLabelStudio]:
-    with FakeLabelStudio() as fake:
-        yield fake
-
-
-@pytest.fixture
 def web() -> Iterator[Web]:
     with Web() as fake:
         yield fake

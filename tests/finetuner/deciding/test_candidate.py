@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.checkpoints import make_manifest
 
 from backend.registry.checkpoint import Manifest
 from backend.registry.metrics import CheckpointMetrics, SplitMetrics
@@ -14,20 +15,8 @@ from finetuner.unfinished import State, Unfinished
 
 
 def _manifest(metrics: CheckpointMetrics) -> Manifest:
-    return Manifest(
-        version="",
-        project_id=None,
-        base_model="",
-        base_fingerprint="",
-        method="",
-        parent=None,
-        data_digest="",
-        config={},
-        metrics=metrics,
-        verdict={},
-        excluded=(),
-        created_at="",
-        code_version="",
+    return make_manifest(
+        base_model="", base_fingerprint="", method="", data_digest="", metrics=metrics, created_at="", code_version=""
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fakes.served import Served, data_uri, keypoint, picture, refused
 from PIL import Image, PngImagePlugin
+from support.pictures import encode_image
 
 UNREADABLE = "that are no readable PNG, JPEG, WEBP, TIFF, BMP, GIF or AVIF image"
 
@@ -25,9 +26,7 @@ def png(width: int, height: int, *, extra: bytes = b"", pixels: bytes = b"") -> 
 
 
 def saved(image: Image.Image, form: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
+    return encode_image(image, form, **options)
 
 
 def tiff(*entries: tuple[int, int, int, int]) -> bytes:
