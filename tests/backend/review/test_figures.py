@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from support.checkpoints import make_manifest
 
 from backend.registry.checkpoint import Manifest
 from backend.registry.metrics import CheckpointMetrics
@@ -15,20 +16,12 @@ def manifest(
     figures = {"iou": iou, "boundary_iou": iou, "over_area": over_area}
     told = {name: value for name, value in figures.items() if value is not None}
     metrics = {"images": 4, "objects": 9, "candidate": {"box": told}} if told else {}
-    return Manifest(
+    return make_manifest(
         version=f"mobile-sam-p7-v{number}-0a1b2c",
         project_id=7,
-        base_model="mobile-sam",
         base_fingerprint="0" * 64,
-        method="decoder",
-        parent=None,
-        data_digest="0" * 64,
-        config={},
         metrics=CheckpointMetrics.from_json(metrics),
         verdict={"promote": better, "reasons": ["tighter"]},
-        excluded=(),
-        created_at="2026-11-23T00:00:00+00:00",
-        code_version="test",
     )
 
 
