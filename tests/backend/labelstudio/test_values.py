@@ -1,0 +1,26 @@
+"""Whatever a client wrote, a number is finite, bounded, or refused by name."""
+
+import math
+from typing import Any
+
+import pytest
+
+from backend.errors import BadInput
+from backend.labelstudio.values import finite_number
+
+
+@pytest.mark.parametrize(("value", "number"), [(3, 3.0), (2.5, 2.5), (-1e9, -1e9)])
+def test_a_number_comes_as_a_float(value: Any, number: float) -> None:
+    assert finite_number({"x": value}, "x") == number
+
+
+def test_a_default_stands_for_what_is_absent_or_null() -> None:
+    assert finite_number({}, "x", default=4.0) == finite_number({"x": None}, "x", default=4.0) == 4.0
+    with pytest.raises(BadInput, match="x is NoneType"):
+        finite_number({}, "x")
+
+
+@pytest.mark.parametrize("value", ["5", True, [], math.nan, math.inf, -math.inf, 10**400, 1.1e9])
+def test_what_is_no_usable_number_is_refused_with_its_key(value: Any) -> None:
+    with pytest.raises(BadInput, match=r"^x is "):
+        finite_number({"x": value}, "x", default=0.0)
