@@ -9,7 +9,7 @@ from pathlib import Path
 
 # Python puts the script's folder first, and there our valkey.py, errors.py and metrics.py would stand in for others'.
 _FOLDER = Path(__file__).resolve().parent
-sys.path[:] = [str(_FOLDER.parent), *(each for each in sys.path if not each or Path(each).resolve() != _FOLDER)]
+sys.path[:] = [str(_FOLDER.parent), *(entry for entry in sys.path if not entry or Path(entry).resolve() != _FOLDER)]
 
 import argparse  # noqa: E402
 import logging  # noqa: E402

@@ -66,16 +66,12 @@ MISSING: set[str] = {
     "backend/sam/loading/base.py",
     "finetuner/context.py",
     "finetuner/data/generic.py",
-    "finetuner/deciding/outcome.py",
     "finetuner/methods/base.py",
     "finetuner/methods/conv_lora.py",
     "finetuner/methods/lora.py",
     "finetuner/recipe/judging.py",
     "finetuner/recipe/notes.py",
     "finetuner/recipe/trained.py",
-    "finetuner/report/review.py",
-    "finetuner/semantic/beside.py",
-    "finetuner/training/rounds.py",
     "finetuner/training/run.py",
 }
 

@@ -16,9 +16,7 @@ _COMMENT_GOES_ON = re.compile(r"\n\s*#\s?")
 
 # Rooms that still say `each` for a noun. This list may only become shorter.
 SAYING_EACH: set[str] = {
-    "backend",
     "backend/labelstudio",
-    "backend/net",
     "backend/sam",
     "backend/serving",
     "finetuner",
@@ -30,7 +28,6 @@ SAYING_EACH: set[str] = {
     "tests/backend/sam",
     "tests/backend/server",
     "tests/backend/serving",
-    "tests/contracts",
     "tests/finetuner",
     "tests/finetuner/data",
     "tests/finetuner/deciding",

@@ -31,7 +31,7 @@ def resolve(host: str, port: int) -> tuple[str, ...]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as fault:
         raise Upstream(f"there is no host {host[:80]!r}") from fault
-    return tuple(dict.fromkeys(str(each[4][0]) for each in found))
+    return tuple(dict.fromkeys(str(answer[4][0]) for answer in found))
 
 
 def check(url: str, *, allowed_hosts: Collection[str] = (), resolver: Resolver = resolve) -> Target:
@@ -50,7 +50,7 @@ def check(url: str, *, allowed_hosts: Collection[str] = (), resolver: Resolver =
     addresses = tuple(resolver(host, port))
     if not addresses:
         raise Upstream(f"there is no host {host[:80]!r}")
-    named = {each.lower() for each in allowed_hosts}
+    named = {host.lower() for host in allowed_hosts}
     bracketed = f"[{host}]" if ":" in host else host
     if named.isdisjoint({host, bracketed, f"{bracketed}:{port}"}):
         for address in addresses:

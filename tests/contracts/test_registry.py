@@ -126,7 +126,7 @@ def test_a_promotion_that_compared_with_another_champion_is_refused(registry: Re
 
 
 def test_of_promoters_that_decide_at_once_one_wins(registry: Registry) -> None:
-    """Twelve at one barrier, in each of ten rounds."""
+    """Twelve at one barrier, ten rounds long."""
     version = publish(registry)
     for number in range(10):
         barrier = Barrier(12)
