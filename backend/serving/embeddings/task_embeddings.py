@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 
+from backend.images.memory import give_back_memory
 from backend.images.seen import SeenImages
 from backend.images.source import open_image
 from backend.sam.embeddings.memory import EmbeddingKey
@@ -16,6 +17,8 @@ from backend.serving.task_image import TaskImage
 from backend.serving.turns.traffic import Priority
 
 _MOST_HELD_BYTES = 512 << 20
+# What images of more pixels leave behind is given back; for smaller ones that would cost clicks more than it saves.
+_LARGE_PIXELS = 16_000_000
 
 
 class TaskEmbeddings:
@@ -119,7 +122,11 @@ class TaskEmbeddings:
     def _encoder(self, data: bytes, crop: Crop | None) -> Callable[[], Embedding]:
         def compute() -> Embedding:
             image = open_image(data, max_pixels=self._max_pixels)
-            return encode(self._base, image if crop is None else image.crop(_corners_px(crop)))
+            embedding = encode(self._base, image if crop is None else image.crop(_corners_px(crop)))
+            if image.width * image.height > _LARGE_PIXELS:
+                del image
+                give_back_memory()
+            return embedding
 
         return compute
 

@@ -160,6 +160,32 @@ def png_of(width: int, height: int, *, extra: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + extra + chunk(b"IDAT", zlib.compress(bytes(20 << 20))) + chunk(b"IEND", b"")
 
 
+@pytest.mark.parametrize("size", [(1, 65_536), (65_536, 1)])
+def test_a_side_longer_than_any_camera_writes_is_refused_by_its_header(size: tuple[int, int]) -> None:
+    with pytest.raises(BadImage, match=f"{size[0]}x{size[1]} pixels, and a side has at most 65535"):
+        opened(saved(Image.new("1", size)))
+    assert opened(saved(Image.new("1", (1, 65_535)))).height == 65_535
+
+
+def test_a_progressive_jpeg_of_scan_upon_scan_is_refused_before_it_is_decoded() -> None:
+    """Each scan costs a pass over the whole image, and a few bytes of the file."""
+    usual = saved(gradient(64, 48), "JPEG", progressive=True)
+    first = usual.rindex(b"\xff\xda")
+    endless = usual[:-2] + 100 * usual[first:-2] + usual[-2:]
+    with pytest.raises(BadImage, match="a JPEG of 110 scans, and 100 are the most"):
+        opened(endless)
+    assert opened(usual[:-2] + 90 * usual[first:-2] + usual[-2:]).size == (64, 48)
+
+
+def test_strips_of_a_large_image_are_converted_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(3).integers(0, 65_535, (90, 40, 4))
+    clear, deep = Image.fromarray((noise >> 8).astype(np.uint8)), Image.fromarray(noise[..., 0].astype(np.uint16))
+    whole = [np.asarray(opened(saved(image))) for image in (clear, deep)]
+    monkeypatch.setattr("backend.images.picture._STRIP_PIXELS", 40 * 7)
+    strips = [np.asarray(opened(saved(image))) for image in (clear, deep)]
+    assert all(np.array_equal(a, b) for a, b in zip(whole, strips, strict=True))
+
+
 def test_a_bomb_of_20_kib_is_refused_by_its_header() -> None:
     data = png_of(13_000, 13_000)
     assert len(data) < 25_000
