@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from backend.sam.layers import pointwise
 from backend.sam.layers.pointwise import convolution, has_fused_operations, linear
-from backend.serving import machine_share
+from backend.serving.turns import machine_share
 
 DTYPES = [torch.float32, torch.bfloat16]
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.02}
