@@ -21,14 +21,24 @@ _SURE = 10.0
 def logits_of_mask(mask: Bool[np.ndarray, "h w"], *, frame: Frame) -> Float[Tensor, "g g"]:
     """Bring a mask of the upright image to the canvas: +10 inside, -10 outside, between on the edge.
 
-    A logit is the share of its grid cell that the mask covers, from -10 to 10.
+    A logit is the share that the mask covers of what its grid cell shows of the image, from -10 to 10. The padding in a
+    cell at the image's edge does not count: SAM enlarges the logits and cuts the padding off, so a cell that half a
+    full mask fills would make it doubt the whole of an image that is 2 px high. A cell of padding alone is -10.
     """
     height, width = frame.size_on_canvas(*mask.shape)
     picture = Image.fromarray(mask.view(np.uint8) * np.uint8(255))
     canvas = np.zeros((frame.canvas_px, frame.canvas_px), np.float32)
     canvas[:height, :width] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-    covered = canvas.reshape(frame.grid, frame.cell_px, frame.grid, frame.cell_px).mean((1, 3)) / 255
-    return torch.from_numpy((2 * covered - 1) * _SURE)
+    covered = canvas.reshape(frame.grid, frame.cell_px, frame.grid, frame.cell_px).sum((1, 3)) / 255
+    shown = np.outer(_canvas_px_shown(height, frame=frame), _canvas_px_shown(width, frame=frame))
+    share = covered / np.maximum(shown, 1)
+    return torch.from_numpy((2 * share - 1) * np.float32(_SURE))
+
+
+def _canvas_px_shown(length_px: int, *, frame: Frame) -> Float[np.ndarray, " g"]:
+    """How many canvas px of every grid cell along a side show the image, which reaches `length_px` canvas px far."""
+    begins_px = np.arange(frame.grid, dtype=np.float32) * frame.cell_px
+    return np.clip(length_px - begins_px, 0, frame.cell_px)
 
 
 def with_box(prompt: Prompt) -> Prompt:

@@ -1,7 +1,8 @@
 """A mask that exists already, as SAM takes it."""
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from backend.masks.metrics import iou
@@ -30,11 +31,23 @@ def test_a_mask_comes_back_from_its_logits(height: int, width: int, middle: tupl
 
 @settings(max_examples=30, deadline=None)
 @given(height=st.integers(1, 1500), width=st.integers(1, 1500), full=st.booleans())
+@example(height=2, width=820, full=True)  # 2 of the 4 canvas px of a cell
+@example(height=1500, width=1, full=True)
 def test_logits_are_sure_of_full_and_empty_masks_and_stay_within_ten(height: int, width: int, full: bool) -> None:
     logits = logits_of_mask(np.full((height, width), full), frame=SAM_FRAME)
 
     assert -10.0 <= float(logits.min()) <= float(logits.max()) <= 10.0
-    assert (float(logits[0, 0]) > 0) is full or min(height, width) / max(height, width) < 1 / 512
+    rows, columns = SAM_FRAME.grid_reached(height, width)
+    assert (logits[:rows, :columns] == (10.0 if full else -10.0)).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 820), (820, 2), (701, 900)])
+def test_a_full_mask_comes_back_to_the_images_last_row_and_column(height: int, width: int) -> None:
+    mask = np.ones((height, width), np.bool_)
+
+    back = mask_of_logits(logits_of_mask(mask, frame=SAM_FRAME), frame=SAM_FRAME, height_px=height, width_px=width)
+
+    assert back.all()
 
 
 def test_beyond_the_image_there_is_no_object() -> None:
