@@ -4,7 +4,7 @@ Flags, not timings: which arithmetic was chosen is part of an embedding's key, a
 choose another one and find its cache cold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -18,7 +18,17 @@ def has_fast_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # PyTorch before 2.7 does not say.
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return device.type == "cpu" and any(map(capabilities.get, _CPU_FLAGS))
+    return device.type == "cpu" and any(map(capabilities.get, _CPU_FLAGS)) and multiplies_in_bfloat16()
+
+
+def multiplies_in_bfloat16() -> bool:
+    """Whether oneDNN, which multiplies PyTorch's matrices, may use the processor's bfloat16.
+
+    `ONEDNN_MAX_CPU_ISA=AVX2` forbids it, for processors that others have; the flags above still show what this one can.
+    """
+    # A PyTorch without oneDNN has no such operation.
+    is_supported: Callable[[], bool] = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)
+    return is_supported()
 
 
 def chosen_dtype(name: str, device: torch.device) -> torch.dtype:

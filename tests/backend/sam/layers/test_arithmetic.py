@@ -1,6 +1,9 @@
 """The arithmetic is what the machine is fast at, or what was asked for; and bfloat16 gives float32's masks."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,24 +22,42 @@ from backend.sam.predictor import Predictor, encode
 from finetuner.offline import image_path
 
 CPU = torch.device("cpu")
+COMPUTES_IN_BFLOAT16 = pytest.mark.skipif(
+    not has_fast_bfloat16(CPU),
+    reason="this processor has no bfloat16: samloop never chooses it here, and emulated it takes minutes an image",
+)
 
 
 @pytest.mark.parametrize(
-    ("told", "fast"),
+    ("flags", "is_allowed", "fast"),
     [
-        ({"avx512_bf16": True}, True),
-        ({"amx_bf16": True, "avx512_bf16": False}, True),
-        ({"avx2": True, "avx512_bf16": False}, False),
-        ({}, False),
+        ({"avx512_bf16": True}, True, True),
+        ({"amx_bf16": True, "avx512_bf16": False}, True, True),
+        ({"avx512_bf16": True}, False, False),
+        ({"avx2": True, "avx512_bf16": False}, True, False),
+        ({}, True, False),
     ],
 )
 def test_auto_is_bfloat16_only_where_the_processor_is_fast_at_it(
-    monkeypatch: pytest.MonkeyPatch, told: dict[str, bool], fast: bool
+    monkeypatch: pytest.MonkeyPatch, flags: dict[str, bool], is_allowed: bool, fast: bool
 ) -> None:
-    monkeypatch.setattr(arithmetic.torch.cpu, "get_capabilities", lambda: told)
+    monkeypatch.setattr(arithmetic.torch.cpu, "get_capabilities", lambda: flags)
+    monkeypatch.setattr(arithmetic, "multiplies_in_bfloat16", lambda: is_allowed)
 
     assert has_fast_bfloat16(CPU) is fast
     assert chosen_dtype("auto", CPU) == (torch.bfloat16 if fast else torch.float32)
+
+
+def test_a_processor_that_is_told_to_be_an_older_one_computes_in_float32() -> None:
+    code = (
+        "import torch; from backend.sam.layers.arithmetic import chosen_dtype; "
+        "print(chosen_dtype('auto', torch.device('cpu')))"
+    )
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+    assert said.stdout.strip() == "torch.float32"
 
 
 def test_what_is_asked_for_is_used_whatever_the_processor_can() -> None:
@@ -90,6 +111,7 @@ def of_photographs() -> Iterator[tuple[Image.Image, list[Prompt]]]:
     )
 
 
+@COMPUTES_IN_BFLOAT16
 @pytest.mark.weights
 @pytest.mark.nuclei
 def test_masks_of_bfloat16_are_those_of_float32(
@@ -120,6 +142,7 @@ def test_masks_of_bfloat16_are_those_of_float32(
     assert other_readings <= 0.05 * sum(map(len, agreed.values()))
 
 
+@COMPUTES_IN_BFLOAT16
 @pytest.mark.weights
 def test_in_bfloat16_an_image_is_encoded_alike_on_one_core_and_on_two(half_base: BaseModel) -> None:
     """To the last bit: a busy server gives each image one core, an idle one all."""
