@@ -16,7 +16,6 @@ _COMMENT_GOES_ON = re.compile(r"\n\s*#\s?")
 
 # Rooms that still say `each` for a noun. This list may only become shorter.
 SAYING_EACH: set[str] = {
-    "backend/labelstudio",
     "backend/sam",
     "backend/serving",
     "finetuner",

@@ -141,7 +141,7 @@ def _by_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """The rows of an image by strips, each with its first row's number."""
+    """The rows of an image by strips, with the number of every strip's first row."""
     rows = max(1, _STRIP_PIXELS // image.width)
     for y0 in range(0, image.height, rows):
         yield y0, image.crop((0, y0, image.width, min(y0 + rows, image.height)))

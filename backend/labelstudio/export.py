@@ -11,7 +11,7 @@ _DEFAULT = Control(kind="brushlabels", from_name="label", to_name="image")
 
 
 def exported_config(tasks: Iterable[object]) -> LabelConfig:
-    """Return the controls whose regions stand on the tasks, with the labels that were used with each, in order of name.
+    """Return the controls whose regions stand on the tasks, with the labels that people used there, in order of name.
 
     The image is where the regions' image tag or the look of a value says (`find_image_key`). Where nothing is drawn,
     there is one control, `<BrushLabels name="label" toName="image">`, which takes every label.

@@ -7,7 +7,7 @@ then until the count is reached:
      1 bit   1 a run of one value, 0 a row of literal values
      2 bits  which of the four widths
      n bits  how many values, less 1
-     8 bits  the value of the run, or of each literal
+     8 bits  the value of the run, or of every literal
 
 Source: https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack, which Label Studio's front end uses.
 """
@@ -124,7 +124,7 @@ def _place(
 def _checked_bytes(rle: object, *, height_px: int, width_px: int) -> bytes:
     if not isinstance(rle, list):
         raise BadInput(f"value.rle is {type(rle).__name__}, not a list of bytes")
-    # The longest sane code writes every value alone: 14 bits each.
+    # The longest sane code writes every value alone, in 14 bits.
     longest = height_px * width_px * 7 + 64
     if len(rle) > longest:
         raise BadInput(f"value.rle has {len(rle)} bytes, and a mask of {width_px}x{height_px} takes {longest} at most")

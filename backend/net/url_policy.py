@@ -28,10 +28,10 @@ def resolve(host: str, port: int) -> tuple[str, ...]:
         Upstream: there are none.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as fault:
         raise Upstream(f"there is no host {host[:80]!r}") from fault
-    return tuple(dict.fromkeys(str(answer[4][0]) for answer in found))
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
 def check(url: str, *, allowed_hosts: Collection[str] = (), resolver: Resolver = resolve) -> Target:
@@ -50,7 +50,7 @@ def check(url: str, *, allowed_hosts: Collection[str] = (), resolver: Resolver =
     addresses = tuple(resolver(host, port))
     if not addresses:
         raise Upstream(f"there is no host {host[:80]!r}")
-    named = {host.lower() for host in allowed_hosts}
+    named = {name.lower() for name in allowed_hosts}
     bracketed = f"[{host}]" if ":" in host else host
     if named.isdisjoint({host, bracketed, f"{bracketed}:{port}"}):
         for address in addresses:

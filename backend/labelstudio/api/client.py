@@ -90,7 +90,7 @@ class LabelStudio:
         return json_object(self._session.get(f"/api/tasks/{task_id}/"))
 
     def import_images(self, project_id: int, files: Mapping[str, bytes]) -> int:
-        """Upload images, by file name, and make a task of each; return how many."""
+        """Upload images, by file name, and make tasks of them; return how many."""
         names, made = list(files), 0
         for start in range(0, len(names), _FILES_A_REQUEST):
             parts = [(name, (name, files[name])) for name in names[start : start + _FILES_A_REQUEST]]

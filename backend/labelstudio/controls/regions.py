@@ -130,7 +130,7 @@ def region_of(result: Mapping[str, Any]) -> Region:
 
 
 def regions_of(results: object) -> Iterator[Region]:
-    """Yield the regions of a `result`, each once; what is no object in it is passed over.
+    """Yield every region of a `result` once; what is no object in it is passed over.
 
     Label Studio writes a region as several results of one id: what is drawn, and a `labels` result where a <Labels> tag
     stands beside the control, or the same mask again under a second control. They are one region with one label.

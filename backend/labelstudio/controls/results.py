@@ -13,7 +13,7 @@ from backend.labelstudio.label_config import Control, LabelsTag
 POLYGON_TOLERANCE_PX = 0.5
 
 
-def regions_of_mask(  # noqa: PLR0913 - a region has that many fields, each by its name
+def regions_of_mask(  # noqa: PLR0913 - a region has that many fields, all by name
     mask: Bool[np.ndarray, "h w"],
     *,
     control: Control,
@@ -30,11 +30,11 @@ def regions_of_mask(  # noqa: PLR0913 - a region has that many fields, each by i
     own tolerance goes before `polygon_tolerance_px`. An empty mask, and one that scores less than the control's
     threshold, gives none.
 
-    Each `id` is unique; `region_id`, where given, is the first region's, which in Label Studio's editor takes the place
-    of the region of that id. `meta.model_version` names the model: both survive to the annotation that is submitted,
-    and nothing else that tells an interactive mask's origin does. `score` is cut to [0, 1].
+    Every `id` is unique; `region_id`, where given, is the first region's, which in Label Studio's editor takes the
+    place of the region of that id. `meta.model_version` names the model: both survive to the annotation that is
+    submitted, and nothing else that tells an interactive mask's origin does. `score` is cut to [0, 1].
 
-    Where the label is that of a <Labels> tag beside the control, a `labels` result of the same id follows each region,
+    Where the label is that of a <Labels> tag beside the control, a `labels` result of the same id follows every region,
     as Label Studio stores it; not if `is_interactive`, for then the editor adds it by itself.
     """
     write = control.shape.write

@@ -19,7 +19,7 @@ _SAME_IOU = 0.9
 def rectangles_of_task(
     task: Mapping[str, Any], *, height_px: int, width_px: int, config: LabelConfig, model_version: str
 ) -> tuple[LabelledPrompt, ...]:
-    """The task's rectangles as prompts with a box each: of its drafts, its annotations, and other models' predictions.
+    """Return the task's rectangles as prompts with a box: of its drafts, its annotations, other models' predictions.
 
     In this order, at most 500. A rectangle that lies on an earlier one of the same label (IoU over 0.9) is the same
     object, seen by two annotators or saved twice. Left out are cancelled annotations, predictions of `model_version`,
