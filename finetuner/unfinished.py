@@ -26,7 +26,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from backend.errors import BadCheckpoint
+from backend.errors import BadCheckpoint, Unavailable
 from backend.files.durable import open_plain, write_file
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Unfinished:
                     torn.unlink(missing_ok=True)
             with open_plain(path) as file:
                 return _parsed(file)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, Unavailable):
             return None
         except (OSError, BadCheckpoint, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as fault:
             self.forget(number, why=str(fault))

@@ -1,5 +1,6 @@
 """Files that are whole or not there at all, whatever is killed, and folders whose names outlast a power cut."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -9,7 +10,10 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from backend.errors import BadCheckpoint
+from backend.errors import BadCheckpoint, Unavailable
+
+# What opening says of a link, a socket or a device. Anything else is the disk's fault, and may pass.
+_NOT_PLAIN = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR, errno.ENODEV})
 
 
 def write_file(path: Path, data: bytes, *, is_synced: bool = True) -> None:
@@ -66,7 +70,8 @@ def open_plain(path: Path) -> BufferedReader:
 
     Raises:
         FileNotFoundError, NotADirectoryError: there is none.
-        BadCheckpoint: it is a link, a folder or a device, or cannot be read.
+        BadCheckpoint: it is a link, a folder or a device.
+        Unavailable: the disk does not give it just now.
     """
     try:
         # O_NONBLOCK: opening a FIFO must fail below, not wait for a writer.
@@ -74,7 +79,9 @@ def open_plain(path: Path) -> BufferedReader:
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as fault:
-        raise BadCheckpoint(f"{path} cannot be read as a plain file: {fault.strerror}") from fault
+        if fault.errno in _NOT_PLAIN:
+            raise BadCheckpoint(f"{path} cannot be read as a plain file: {fault.strerror}") from fault
+        raise Unavailable(f"{path} cannot be read now: {fault.strerror}; is its disk mounted and readable?") from fault
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise BadCheckpoint(f"{path} is no plain file")

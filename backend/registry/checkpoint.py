@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from backend.errors import BadCheckpoint, NotFound
+from backend.errors import BadCheckpoint, NotFound, Unavailable
 from backend.files.durable import open_plain, write_file
 from backend.registry.metrics import CheckpointMetrics
 
@@ -177,7 +177,8 @@ def verified_weights(folder: Path) -> Path:
 
     Raises:
         NotFound: the folder holds no manifest.
-        BadCheckpoint: a file is missing, is a link or no plain file, or differs from its digest.
+        Unavailable: a file is missing, or cannot be read now.
+        BadCheckpoint: a file is a link or no plain file, or differs from its digest.
     """
     manifest = read_manifest(folder)
     if WEIGHTS_FILE not in manifest.files:
@@ -194,6 +195,8 @@ def _manifest_bytes(folder: Path) -> bytes:
             data = file.read(MAX_MANIFEST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as fault:
         raise NotFound(f"{folder} is no checkpoint: it holds no {MANIFEST_FILE}") from fault
+    except OSError as fault:
+        raise Unavailable(f"{path} cannot be read now: {fault.strerror or fault}") from fault
     if len(data) > MAX_MANIFEST_BYTES:
         raise BadCheckpoint(f"{path} is larger than {MAX_MANIFEST_BYTES >> 20} MiB")
     return data
@@ -206,8 +209,11 @@ def _verify(path: Path, expected: FileDigest) -> None:
             if (size := os.fstat(file.fileno()).st_size) != expected.bytes:
                 raise BadCheckpoint(f"{path} has {size} bytes, its manifest says {expected.bytes}")
             actual = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as fault:
-        raise BadCheckpoint(f"{path} is missing, though its manifest names it") from fault
+    except (FileNotFoundError, NotADirectoryError) as fault:
+        # Not a bad checkpoint: what is published is never deleted, so that its disk is away, or still being filled.
+        raise Unavailable(f"{path} is missing, though its manifest names it: is its disk mounted?") from fault
+    except OSError as fault:
+        raise Unavailable(f"{path} cannot be read now: {fault.strerror or fault}") from fault
     if actual != expected.sha256:
         raise BadCheckpoint(f"{path} has sha256 {actual}, its manifest says {expected.sha256}")
 

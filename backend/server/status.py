@@ -15,13 +15,14 @@ def _example(**values: JsonValue) -> ConfigDict:
 class Health(BaseModel):
     """Whether the server is up, and how far its model is."""
 
-    model_config = _example(status="UP", model_class="samloop", model="ready", error=None, refused={})
+    model_config = _example(status="UP", model_class="samloop", model="ready", error=None, refused={}, away={})
 
     status: Literal["UP"] = "UP"
     model_class: Literal["samloop"] = "samloop"
     model: Literal["loading", "ready", "failed"]
     error: str | None = Field(description="why the model could not be loaded")
     refused: dict[str, str] = Field(description="checkpoints that are not served, by version, and why")
+    away: dict[str, str] = Field(description="what cannot be read just now and is tried again, and why")
 
 
 class Setup(BaseModel):

@@ -5,7 +5,7 @@ import threading
 from dataclasses import dataclass
 from typing import Protocol
 
-from backend.errors import SamloopError, Unavailable
+from backend.errors import BadCheckpoint, NotFound, SamloopError, SettingsError, Unavailable
 from backend.files.watch import Watch
 from backend.registry.protocol import Registry
 from backend.sam.automatic import AutomaticRules
@@ -22,6 +22,7 @@ from backend.serving.turns.lanes import Lanes
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _LONGEST_STOP_S = 5.0  # a Label Studio that does not answer is waited for no longer
 
 
@@ -63,7 +64,7 @@ class Engine:
         self._failure: SamloopError | None = None
         self._done = threading.Event()
         self._watch: Watch | None = None
-        self._opening, self._stopped = threading.Lock(), False
+        self._opening, self._stopping = threading.Lock(), threading.Event()
 
     def start(self) -> None:
         """Begin to load."""
@@ -72,7 +73,7 @@ class Engine:
     def stop(self) -> None:
         """Stop watching the registry, and let the lanes end; a base that is still being loaded opens nothing more."""
         with self._opening:
-            self._stopped = True
+            self._stopping.set()
         if self._watch is not None:
             self._watch.stop()
         if self._loaded is not None:
@@ -81,27 +82,51 @@ class Engine:
             self._loaded.prewarm.join(longest_s=_LONGEST_STOP_S)
 
     def _load(self) -> None:
+        """Load until it succeeds: weights on a disk or a network that is away may come back, and nobody restarts us."""
+        pause_s = _FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            try:
+                self._try_to_load()
+            except (SettingsError, BadCheckpoint) as failure:
+                self._fail(failure)
+                return
+            except SamloopError as failure:
+                self._fail(failure)
+            except Exception:
+                self._failure = Unavailable("the base model cannot be loaded: the server's log has the traceback")
+                log.exception("the base model cannot be loaded", extra={"event": "base.failed"})
+            else:
+                self._failure = None
+                self._done.set()
+                return
+            self._done.set()  # whoever waits is told the reason, and not kept until it succeeds
+            self._stopping.wait(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        self._done.set()
+
+    def _fail(self, failure: SamloopError) -> None:
+        if str(failure) != str(self._failure):
+            log.error("the base model cannot be loaded: %s", failure, extra={"event": "base.failed"})
+        self._failure = failure
+        self._done.set()
+
+    def _try_to_load(self) -> None:
         settings = self._settings
+        base = load_base(
+            settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
+        )
+        slot = ModelSlot(base, self._registry)
         try:
-            base = load_base(
-                settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
-            )
-            slot = ModelSlot(base, self._registry)
             slot.look()
-            with self._opening:
-                if self._stopped:
-                    return
-                self._loaded = self._open(base, slot)
-                self._watch = Watch(slot.look, poll_s=settings.registry.poll_seconds).start()
-            log.info("serving %s on %s", base.name, base.device, extra={"event": "base.loaded"})
-        except SamloopError as failure:
-            self._failure = failure
-            log.error("the base model cannot be loaded: %s", failure, extra={"event": "base.failed"})  # noqa: TRY400 - the sentence is the whole story
-        except Exception:
-            self._failure = Unavailable("the base model cannot be loaded: the server's log has the traceback")
-            log.exception("the base model cannot be loaded", extra={"event": "base.failed"})
-        finally:
-            self._done.set()
+        except (NotFound, Unavailable) as fault:
+            # What can be served is served; the watch looks again until all of it is there.
+            log.warning("a part of the registry is away: %s", fault, extra={"event": "registry.away"})
+        with self._opening:
+            if self._stopping.is_set():
+                return
+            self._loaded = self._open(base, slot)
+            self._watch = Watch(slot.look, poll_s=settings.registry.poll_seconds).start()
+        log.info("serving %s on %s", base.name, base.device, extra={"event": "base.loaded"})
 
     def _open(self, base: BaseModel, slot: ModelSlot) -> Loaded:
         settings = self._settings

@@ -44,6 +44,7 @@ class LabelStudioRoutes:
             model="ready" if loaded else "failed" if failure else "loading",
             error=str(failure) if failure else None,
             refused=dict(loaded.slot.refused) if loaded else {},
+            away=dict(loaded.slot.away) if loaded else {},
         )
 
     def setup(self, body: SetupBody) -> Setup:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.errors import BadCheckpoint, NotFound
+from backend.errors import BadCheckpoint, NotFound, Unavailable
 from backend.registry.checkpoint import (
     MANIFEST_FILE,
     WEIGHTS_FILE,
@@ -117,7 +117,6 @@ def _fifo(path: Path) -> None:
     [
         (_flip, "has sha256 .* its manifest says"),
         (lambda path: path.write_bytes(b"short"), "has 5 bytes, its manifest says 7"),
-        (lambda path: path.unlink(), "is missing"),
         (_link, "cannot be read as a plain file"),
         (_fifo, "no plain file"),
     ],
@@ -127,6 +126,14 @@ def test_damaged_weights_are_refused(tmp_path: Path, damage: Callable[[Path], ob
     write_checkpoint(tmp_path, weights=b"weights", manifest=MANIFEST)
     damage(tmp_path / WEIGHTS_FILE)
     with pytest.raises(BadCheckpoint, match=said):
+        verified_weights(tmp_path)
+
+
+def test_weights_that_are_not_there_may_come_back(tmp_path: Path) -> None:
+    """What is published is never deleted: a file that is missing is its disk's fault, not the checkpoint's."""
+    write_checkpoint(tmp_path, weights=b"weights", manifest=MANIFEST)
+    (tmp_path / WEIGHTS_FILE).unlink()
+    with pytest.raises(Unavailable, match="is missing"):
         verified_weights(tmp_path)
 
 

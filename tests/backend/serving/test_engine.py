@@ -1,12 +1,14 @@
 """What the engine has started ends with it."""
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.waiting import SOON_S
+from support.waiting import SOON_S, wait_until
 
+from backend.errors import SamloopError
 from backend.http.metrics import Metrics
 from backend.registry.local import LocalRegistry
 from backend.sam.loading import BaseModel, load_base
@@ -55,3 +57,38 @@ def test_stopped_while_it_loads_it_opens_nothing_afterwards(made: Engine, monkey
         thread.join(SOON_S)
     assert not running() - before
     assert made.loaded is None
+
+
+def test_a_start_while_the_base_is_away_loads_it_once_it_is_back(
+    tiny_sam_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_FIRST_PAUSE_S", 0.05)
+    folder = tmp_path / "base"
+    settings = Settings(model=str(folder), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
+    made = Engine(settings, registry=LocalRegistry(settings.registry.model_dir), observer=Metrics())
+    made.start()
+    with pytest.raises(SamloopError):
+        made.wait(SOON_S)
+    assert made.failure is not None
+
+    shutil.copytree(tiny_sam_dir, tmp_path / "whole")
+    (tmp_path / "whole").rename(folder)
+
+    wait_until(lambda: made.loaded is not None)
+    wait_until(lambda: made.failure is None)
+    made.stop()
+
+
+def test_a_start_while_the_registry_is_away_serves_the_base_and_says_what_it_waits_for(
+    made: Engine, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "models")
+    made.start()
+    loaded = made.wait(SOON_S)
+    assert loaded.slot.snapshot(1).number == 0
+    assert "is its disk mounted" in loaded.slot.away["registry"]
+
+    (tmp_path / "models").mkdir()
+
+    wait_until(lambda: not loaded.slot.away)
+    made.stop()

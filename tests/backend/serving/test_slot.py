@@ -194,6 +194,81 @@ def test_a_registry_that_is_away_changes_nothing(slot: ModelSlot, registry: Loca
     assert slot.look() == ()
 
 
+def test_weights_that_were_away_for_a_while_are_served_without_a_restart(
+    tiny_base: BaseModel, registry: LocalRegistry, publish: Publish
+) -> None:
+    now = [0.0]
+    slot = ModelSlot(tiny_base, registry, clock_s=lambda: now[0])
+    version = publish(1)
+    registry.promote(1, version, reason="")
+    weights = registry.materialise(version) / WEIGHTS_FILE
+    weights.rename(hidden := weights.with_suffix(".hidden"))
+
+    with pytest.raises(Unavailable, match="is missing"):
+        slot.look()
+
+    assert (slot.refused, version in slot.away, slot.snapshot(1).version) == ({}, True, "tiny-sam")
+    hidden.rename(weights)
+    with pytest.raises(Unavailable, match="is missing"):
+        slot.look()  # not read again at every look: it may be large, and its disk far away
+    now[0] += 1.0
+    assert slot.look() == (1,)
+    assert (slot.snapshot(1).version, slot.away) == (version, {})
+
+
+def test_a_server_that_starts_while_the_champion_is_away_serves_the_one_before_until_it_is_back(
+    tiny_base: BaseModel, registry: LocalRegistry, publish: Publish
+) -> None:
+    now = [0.0]
+    good, late = publish(1, seed=1), publish(1, seed=2)
+    for version in (good, late):
+        registry.promote(1, version, reason="")
+    folder = registry.materialise(late)
+    folder.rename(hidden := folder.with_name("hidden"))
+    started = ModelSlot(tiny_base, LocalRegistry(registry.root), clock_s=lambda: now[0])
+
+    started.look()
+
+    assert (started.snapshot(1).version, late in started.away) == (good, True)
+    hidden.rename(folder)
+    now[0] += 1.0
+    assert started.look() == (1,)
+    assert (started.snapshot(1).version, started.away) == (late, {})
+
+
+def test_a_version_that_was_refused_is_tried_again_once_it_is_promoted_again(
+    slot: ModelSlot, registry: LocalRegistry, publish: Publish
+) -> None:
+    version = publish(1)
+    registry.promote(1, version, reason="")
+    weights = registry.materialise(version) / WEIGHTS_FILE
+    whole = weights.read_bytes()
+    break_weights(registry, version)
+    slot.look()
+    assert version in slot.refused
+    weights.write_bytes(whole)
+    assert slot.look() == ()
+
+    registry.promote(1, version, reason="mended")
+
+    assert slot.look() == (1,)
+    assert (slot.snapshot(1).version, slot.refused) == (version, {})
+
+
+def test_another_versions_files_under_this_name_are_refused(
+    slot: ModelSlot, registry: LocalRegistry, publish: Publish
+) -> None:
+    version, other = publish(1, seed=1), publish(1, seed=2)
+    registry.promote(1, version, reason="")
+    shutil.rmtree(registry.materialise(version))
+    shutil.copytree(registry.materialise(other), registry.materialise(version))
+
+    slot.look()
+
+    assert "its pointer says" in slot.refused[version]
+    assert slot.snapshot(1).version == "tiny-sam"
+
+
 def test_a_snapshot_taken_before_a_swap_stays_what_it_was(
     slot: ModelSlot, registry: LocalRegistry, publish: Publish, nudged: Nudged
 ) -> None:
