@@ -6,7 +6,7 @@ Whatever holds here for the real one holds for the fake, so that a test on the f
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.controls.results import regions_of_mask
 from backend.labelstudio.webhook import annotation_changes
 from backend.live.evaluation import LiveEvaluation
+from backend.live.figures import VersionFigures
 from backend.masks.metrics import iou
 from backend.masks.rasterize import fill_ellipse
 from backend.review.tasks import TAB, send_to_labelling
@@ -346,7 +347,7 @@ def test_what_its_webhooks_tell_is_compared_with_the_prediction_it_began_as(
     with ml_backend() as (url, calls):
         client.backends.connect(project_id, url=url, title="samloop")
 
-        def figures() -> dict[str, Any]:
+        def figures() -> dict[str, VersionFigures]:
             """Of what arrived since, after the background thread would have had its turn."""
             events = [json.loads(body) for path, _, body in calls if path == "/webhook"]
             calls.clear()
@@ -359,12 +360,12 @@ def test_what_its_webhooks_tell_is_compared_with_the_prediction_it_began_as(
         made = client.create_prediction(task["id"], result=[ours], score=0.5, model_version="v1")
         submitted = client.create_annotation(task["id"], [ours], parent_prediction=made["id"], lead_time=2.5)
         found = figures()["v1"]
-        assert (found["n"], found["iou"], found["untouched"], found["lead_time_s"]) == (1, 1.0, 1.0, 2.5)
+        assert (found.n, found.iou, found.untouched, found.lead_time_s) == (1, 1.0, 1.0, 2.5)
 
         path = f"/api/annotations/{submitted['id']}/"
         client._session.send("PATCH", path, body={"result": [less], "lead_time": 4.0})
         found = figures()["v1"]
-        assert (found["n"], found["iou"], found["untouched"], found["lead_time_s"]) == (1, 0.75, 0.0, 4.0)
+        assert (found.n, found.iou, found.untouched, found.lead_time_s) == (1, 0.75, 0.0, 4.0)
 
         client._session.send("DELETE", path)
         assert figures() == {}
