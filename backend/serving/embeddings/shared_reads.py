@@ -1,7 +1,8 @@
 """Reads an image once, however many ask for it at the same moment."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 
@@ -18,7 +19,8 @@ class SharedReads:
     """Lets a request join a read of the same image that another request began; nothing is kept after its end.
 
     An annotator's click and the work that warms up ask for the same image within milliseconds, and the click must not
-    wait for a second copy of it.
+    wait for a second copy of it. A read ends once its first reader has done with the bytes: whoever comes while they
+    are being encoded takes them too.
     """
 
     def __init__(self) -> None:
@@ -31,8 +33,9 @@ class SharedReads:
         """How many calls joined the read of another call."""
         return self._joined
 
-    def read(self, place: Hashable, read: Callable[[], ImageBytes]) -> ImageBytes:
-        """Return what `read` returns, or what the read of this place that is under way returns.
+    @contextmanager
+    def reading(self, place: Hashable, read: Callable[[], ImageBytes]) -> Iterator[ImageBytes]:
+        """Spans the use of what `read` returns, or of what the read of this place that is under way returns.
 
         Raises:
             Exception: what the read raised, in all who wait for it; the next call reads again.
@@ -43,16 +46,19 @@ class SharedReads:
             else:
                 self._joined += 1
         if under_way is not None:
-            return under_way.result()
+            yield under_way.result()
+            return
         try:
             image = read()
         except BaseException as fault:
             self._forget(place)
             own.set_exception(fault)
             raise
-        self._forget(place)
         own.set_result(image)
-        return image
+        try:
+            yield image
+        finally:
+            self._forget(place)
 
     def _forget(self, place: Hashable) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from backend.images.memory import give_back_memory
 from backend.images.seen import SeenImages
@@ -83,20 +84,22 @@ class TaskEmbeddings:
         sha256 = self._seen.digest(image.images.name, image.uri)
         if sha256 is not None and (embedding := self._store.peek(self._key(sha256, crop))) is not None:
             return embedding
-        return self._encoded(self._read(image), priority=priority, until_s=until_s, crop=crop)
+        with self._reading(image) as read:
+            return self._encoded(read, priority=priority, until_s=until_s, crop=crop)
 
     def warm(self, image: TaskImage, *, priority: Priority, until_s: float) -> bool:
         """Make sure that a tier has it; True if it had to be computed. Raises as `of`."""
         seen = self._seen.digest(image.images.name, image.uri)
         if seen is not None and self._key(seen) in self._store:
             return False
-        read = self._read(image)
-        if self._key(read.sha256) in self._store:
-            return False
-        self._encoded(read, priority=priority, until_s=until_s)
+        with self._reading(image) as read:
+            if self._key(read.sha256) in self._store:
+                return False
+            self._encoded(read, priority=priority, until_s=until_s)
         return True
 
-    def _read(self, image: TaskImage) -> ImageBytes:
+    def _reading(self, image: TaskImage) -> AbstractContextManager[ImageBytes]:
+        """Spans the use of the image's bytes; who asks for them meanwhile gets the same."""
         source, uri = image.images.name, image.uri
 
         def read() -> ImageBytes:
@@ -105,7 +108,7 @@ class TaskEmbeddings:
             self._seen.add(source, uri, sha256=sha256)
             return ImageBytes(sha256, data)
 
-        return self._reads.read((source, uri), read)
+        return self._reads.reading((source, uri), read)
 
     def _encoded(self, read: ImageBytes, *, priority: Priority, until_s: float, crop: Crop | None = None) -> Embedding:
         with self._held.holding(len(read.data)):

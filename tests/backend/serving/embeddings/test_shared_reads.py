@@ -1,6 +1,7 @@
 """An image is read once, however many ask for it at the same moment."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -26,23 +27,34 @@ class SlowHost:
         return IMAGE
 
 
+def read_at(reads: SharedReads, place: str, read: Callable[[], ImageBytes]) -> ImageBytes:
+    with reads.reading(place, read) as image:
+        return image
+
+
 def test_whoever_asks_while_an_image_is_read_joins_that_read() -> None:
     reads, host = SharedReads(), SlowHost()
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(reads.read, "place", host.read)
+        first = pool.submit(read_at, reads, "place", host.read)
         assert host.asked.wait(SOON_S)
-        others = [pool.submit(reads.read, "place", lambda: pytest.fail("read twice")) for _ in range(2)]
+        others = [pool.submit(read_at, reads, "place", lambda: pytest.fail("read twice")) for _ in range(2)]
         wait_until(lambda: reads.joined == 2)
         host.may_answer.set()
         assert [read.result(SOON_S) for read in (first, *others)] == [IMAGE] * 3
     assert host.requests == 1
 
 
+def test_whoever_asks_while_the_bytes_are_used_gets_the_same_bytes() -> None:
+    reads = SharedReads()
+    with reads.reading("place", lambda: IMAGE):
+        assert read_at(reads, "place", lambda: pytest.fail("read twice")) is IMAGE
+
+
 def test_a_read_that_ended_is_not_kept() -> None:
     reads, host = SharedReads(), SlowHost()
     host.may_answer.set()
     for _ in range(2):
-        assert reads.read("place", host.read) is IMAGE
+        assert read_at(reads, "place", host.read) is IMAGE
     assert host.requests == 2
 
 
@@ -54,7 +66,7 @@ def test_images_at_two_places_are_read_side_by_side() -> None:
         return IMAGE
 
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda place: reads.read(place, read), ("a", "b"))) == [IMAGE, IMAGE]
+        assert list(pool.map(lambda place: read_at(reads, place, read), ("a", "b"))) == [IMAGE, IMAGE]
 
 
 def test_a_failure_reaches_all_who_wait_and_the_next_call_reads_again() -> None:
@@ -65,10 +77,10 @@ def test_a_failure_reaches_all_who_wait_and_the_next_call_reads_again() -> None:
         raise Upstream("the host is away")
 
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(reads.read, "place", fail) for _ in range(2)]
+        waiting = [pool.submit(read_at, reads, "place", fail) for _ in range(2)]
         wait_until(lambda: reads.joined == 1)
         may_fail.set()
         for read in waiting:
             with pytest.raises(Upstream, match="away"):
                 read.result(SOON_S)
-    assert reads.read("place", lambda: IMAGE) is IMAGE
+    assert read_at(reads, "place", lambda: IMAGE) is IMAGE

@@ -117,6 +117,24 @@ def test_a_click_on_an_image_that_is_being_read_ahead_does_not_read_it_a_second_
     assert (source.reads, machine.store.counts.computed) == (["0"], 1)
 
 
+def test_what_warms_up_does_not_read_an_image_that_is_being_encoded_for_a_click(
+    make: Callable[..., TaskEmbeddings], machine: ServerMachine, source: Source
+) -> None:
+    """The thread that warms up woke late, as on a busy machine: the bytes are there, the embedding is not yet."""
+    embeddings, image, release = make(), image_of(source, 0), threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(20):  # all of the lane's workers
+            machine.lanes.encode.submit(lambda: release.wait(SOON_S), priority=Priority.CLICK)
+        click = pool.submit(embed, embeddings, image)
+        wait_until(lambda: machine.store._computing)
+        ahead = pool.submit(embeddings.warm, image, priority=Priority.PREWARM, until_s=math.inf)
+        wait_until(lambda: machine.store.counts.joined or len(source.reads) > 1)
+        release.set()
+        assert click.result(SOON_S) == (32, 24)
+        ahead.result(SOON_S)
+    assert (source.reads, machine.store.counts.computed) == (["0"], 1)
+
+
 def test_what_warms_up_computes_an_image_once_and_says_so(make: Callable[..., TaskEmbeddings], source: Source) -> None:
     embeddings = make()
     warmed = [embeddings.warm(image_of(source, 0), priority=Priority.PREWARM, until_s=math.inf) for _ in range(2)]
