@@ -1,7 +1,7 @@
 """The labelling interface of a project: which image it shows, and which controls draw on it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1 << 20
 MOST_CONTROLS = 256
+# Counted for every control that they may stand on, with their further names: what every request reads.
+MOST_NAMES = 50_000
 MOST_TOLERANCE_PX = 100.0
 _LABELS = "labels"
 _TRUE = frozenset({"1", "true", "yes"})
@@ -51,6 +53,15 @@ class Control:
     polygon_tolerance_px: float | None = None
     predicted: tuple[tuple[str, str], ...] = ()
     labels_beside: tuple[LabelsTag, ...] = ()
+    _labels: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    _names: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Built once: a request with a thousand labels looks each up on every control.
+        small = {label.lower(): label for label in reversed(self.labels)}
+        labels = small | {label: label for label in self.labels}
+        object.__setattr__(self, "_labels", labels)
+        object.__setattr__(self, "_names", labels | dict(self.predicted))
 
     @property
     def shape(self) -> Shape:
@@ -74,8 +85,7 @@ class Control:
         """
         if name is None:
             return None
-        same = {label.lower(): label for label in reversed(self.labels)} | {label: label for label in self.labels}
-        return dict(self.predicted).get(name) or same.get(name) or same.get(name.lower())
+        return self._names.get(name) or self._labels.get(name.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,54 +101,74 @@ def parse_label_config(xml: str) -> LabelConfig:
     """Read a project's `label_config`.
 
     Raises:
-        BadInput: over 1 MiB or 256 controls, no well-formed XML, a DTD or an entity, not exactly one image tag with
-            a name and a value of the form "$key", or an attribute of ours that is not a number in its range.
+        BadInput: over 1 MiB, 256 controls, 256 <Labels> tags or 50,000 names of labels on all controls, no
+            well-formed XML, a DTD or an entity, not exactly one image tag with a name and a value of the form "$key",
+            or an attribute of ours that is not a number in its range.
     """
     root = _parse(xml)
     image_name, image_key = _image(root)
     drawing = [tag for tag in root.iter() if is_drawing(_kind(tag))]
     if len(drawing) > MOST_CONTROLS:
         raise BadInput(f"the label config has {len(drawing)} controls, and {MOST_CONTROLS} are the most")
-    beside = [tag for tag in root.iter() if _kind(tag) == _LABELS and _is_on(tag, image_name)]
+    on_image = [tag for tag in drawing if _is_on(tag, image_name)]
+    tags = [tag for tag in root.iter() if _kind(tag) == _LABELS and _is_on(tag, image_name)]
+    if len(tags) > MOST_CONTROLS:
+        raise BadInput(f"the label config has {len(tags)} <Labels> tags, and {MOST_CONTROLS} are the most")
+    beside = [_labelled(tag) for tag in tags]
+    own = [_labelled(tag) for tag in on_image]
+    with_beside = sum(not _kind(tag).endswith(_LABELS) for tag in on_image)
+    names = sum(len(labelled) for labelled in own) + with_beside * sum(len(labelled) for labelled in beside)
+    if names > MOST_NAMES:
+        raise BadInput(f"the label config names labels {names} times over all controls, and {MOST_NAMES} are the most")
     controls = tuple(
-        _control(tag, image_name, beside=() if _kind(tag).endswith(_LABELS) else beside)
-        for tag in drawing
-        if _is_on(tag, image_name)
+        _control(labelled, image_name, beside=() if _kind(labelled.tag).endswith(_LABELS) else beside)
+        for labelled in own
     )
     return LabelConfig(image_name, image_key, controls)
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """A tag, the labels in it, and for each name in their `predicted_values` the label."""
+
+    tag: "Element"
+    labels: tuple[str, ...]
+    predicted: tuple[tuple[str, str], ...]
+
+    def __len__(self) -> int:
+        return len(self.labels) + len(self.predicted)
+
+
+def _labelled(tag: "Element") -> _Labelled:
+    labels = [(label, child) for child in tag.iter("Label") if (label := _label(child))]
+    predicted = (
+        (name.strip(), label)
+        for label, child in labels
+        for name in child.get("predicted_values", "").split(",")
+        if name.strip()
+    )
+    return _Labelled(tag, tuple(label for label, _ in labels), tuple(predicted))
 
 
 def _is_on(tag: "Element", image_name: str) -> bool:
     return bool(tag.get("name")) and image_name in tag.get("toName", "").split(",")
 
 
-def _control(tag: "Element", image_name: str, *, beside: Sequence["Element"]) -> Control:
-    tags = [LabelsTag(other.get("name", ""), tuple(label for label, _ in _labels(other))) for other in beside]
-    labels = [pair for source in (tag, *beside) for pair in _labels(source)]
-    predicted = [
-        (name.strip(), label)
-        for label, child in labels
-        for name in child.get("predicted_values", "").split(",")
-        if name.strip()
-    ]
+def _control(own: _Labelled, image_name: str, *, beside: Sequence[_Labelled]) -> Control:
+    tag = own.tag
     return Control(
         kind=_kind(tag),
         from_name=tag.get("name", ""),
         to_name=image_name,
-        labels=tuple(dict.fromkeys(label for label, _ in labels)),
+        labels=tuple(dict.fromkeys(label for source in (own, *beside) for label in source.labels)),
         # Label Studio's own default: a control without the attribute has a smart tool.
         is_smart=tag.get("smart", "true").lower() in _TRUE or tag.get("smartOnly", "").lower() in _TRUE,
         is_skipped=tag.get("model_skip", "").lower() in _TRUE,
         score_threshold=_number(tag, "model_score_threshold", "score_threshold", most=1.0) or 0.0,
         polygon_tolerance_px=_number(tag, "model_polygon_tolerance_px", most=MOST_TOLERANCE_PX),
-        predicted=tuple(predicted),
-        labels_beside=tuple(tags),
+        predicted=tuple(pair for source in (own, *beside) for pair in source.predicted),
+        labels_beside=tuple(LabelsTag(other.tag.get("name", ""), other.labels) for other in beside),
     )
-
-
-def _labels(tag: "Element") -> list[tuple[str, "Element"]]:
-    """The names of its labels in results, with their tags."""
-    return [(label, child) for child in tag.iter("Label") if (label := _label(child))]
 
 
 def _number(tag: "Element", *names: str, most: float) -> float | None:

@@ -7,10 +7,13 @@ import itertools
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 # Crossings worked on at once: bounds memory for polygons of very many points.
 _CHUNK = 1 << 20
+# Half a second's work. An outline that crosses more rows is longer than any that a person draws: on 12 megapixels it
+# would pass through two pixels of three.
+MOST_CROSSINGS = 1 << 23
 
 
 def fill_polygon(
@@ -27,19 +30,22 @@ def fill_polygon(
         width_px: the image's width.
 
     Raises:
-        ValueError: a coordinate is not finite.
+        ValueError: a coordinate is not finite, or the edges cross more than `MOST_CROSSINGS` rows in all.
     """
     if not np.isfinite(points_px).all():
         raise ValueError("a polygon's points must be finite")
-    toggles = np.zeros((height_px, width_px + 1), np.bool_)
+    toggles = np.zeros((height_px, width_px + 1), np.uint8)
     if len(points_px) >= 3:
         start, end = points_px.astype(np.float64), np.roll(points_px, -1, axis=0).astype(np.float64)
         # Rows whose centre line an edge crosses: y0 <= row + 0.5 < y1, half open so that a vertex counts once.
         top = _row(np.minimum(start[:, 1], end[:, 1]), height_px)
         bottom = _row(np.maximum(start[:, 1], end[:, 1]), height_px)
+        if (crossings := int((bottom - top).sum())) > MOST_CROSSINGS:
+            raise ValueError(f"the polygon's edges cross {crossings} rows, and {MOST_CROSSINGS} are the most")
         for first, last in _chunks(bottom - top):
             _toggle(toggles, start[first:last], end[first:last], top[first:last], bottom[first:last])
-    return np.logical_xor.accumulate(toggles, axis=1)[:, :width_px]
+    # Counted modulo 256, which keeps what is odd.
+    return np.logical_xor.accumulate((toggles & 1).view(np.bool_), axis=1)[:, :width_px]
 
 
 def fill_ellipse(  # noqa: PLR0913 - an ellipse has that many numbers, all by name
@@ -125,20 +131,20 @@ def _chunks(crossings: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:
 
 
 def _toggle(
-    toggles: Bool[np.ndarray, "h w1"],
+    toggles: UInt8[np.ndarray, "h w1"],
     start: Float[np.ndarray, "n 2"],
     end: Float[np.ndarray, "n 2"],
     top: Int[np.ndarray, " n"],
     bottom: Int[np.ndarray, " n"],
 ) -> None:
-    """Flip, in every row that an edge crosses, the first pixel whose centre is not left of the crossing."""
+    """Count, in every row that an edge crosses, at the first pixel whose centre is not left of the crossing."""
     rows = bottom - top
     edge = np.repeat(np.arange(len(rows)), rows)
     row = np.arange(int(rows.sum())) - np.repeat(np.cumsum(rows) - rows, rows) + top[edge]
     slope = (end[edge, 0] - start[edge, 0]) / (end[edge, 1] - start[edge, 1])
     crossing_px = start[edge, 0] + (row + 0.5 - start[edge, 1]) * slope
     column = np.clip(np.ceil(crossing_px - 0.5), 0, toggles.shape[1] - 1).astype(np.int64)
-    np.logical_xor.at(toggles, (row, column), 1)
+    np.add.at(toggles.ravel(), row * toggles.shape[1] + column, np.uint8(1))  # many times faster than xor.at
 
 
 def _span(center_px: float, reach_px: float, size_px: int) -> tuple[int, int]:

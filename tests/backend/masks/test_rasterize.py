@@ -95,3 +95,17 @@ def test_a_rectangle_turns_clockwise_about_its_top_left_corner() -> None:
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[5:13, 7:10] = True
     assert np.array_equal(turned, expected)
+
+
+def test_an_outline_that_crosses_more_rows_than_any_drawing_is_refused_before_it_is_filled() -> None:
+    """A polygon of 1 MB took 90 s on 12 megapixels: each of its edges crossed all of the image."""
+    zigzag = np.array([[number / 10, 3000.0 * (number % 2)] for number in range(3000)])
+    with pytest.raises(ValueError, match="cross 9000000 rows, and 8388608 are the most"):
+        fill_polygon(zigzag, height_px=3000, width_px=300)
+    assert fill_polygon(zigzag[:1000], height_px=3000, width_px=300).any()
+
+
+def test_more_edges_than_a_byte_counts_cross_at_one_pixel() -> None:
+    """Parity alone tells inside from outside."""
+    there_and_back = np.array([[1.0, 0.0], [1.0, 4.0]] * 200 + [[3.0, 4.0], [3.0, 0.0]])
+    assert np.array_equal(fill_polygon(there_and_back, height_px=4, width_px=5)[2], [False, True, True, False, False])

@@ -22,7 +22,10 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
     if not isinstance(points, list) or not 3 <= len(points) <= MOST_POINTS:
         raise UnusableRegion(f"its polygon is not a list of 3 to {MOST_POINTS} points")
     scale = size.width_px / 100, size.height_px / 100
-    return fill_polygon(_points(points) * scale, height_px=size.height_px, width_px=size.width_px)
+    try:
+        return fill_polygon(_points(points) * scale, height_px=size.height_px, width_px=size.width_px)
+    except ValueError as fault:  # too long an outline
+        raise UnusableRegion(str(fault)) from fault
 
 
 def _points(points: list[Any]) -> Float[np.ndarray, "n 2"]:
