@@ -55,6 +55,23 @@ def automatic_masks(
     until_s: float = float("inf"),
     run: Callable[[Callable[[], Rivals]], Rivals] = lambda work: work(),
 ) -> tuple[PredictedMask, ...]:
+    """Find the objects of an image: as `automatic_candidates`, their masks brought to the image.
+
+    Returns:
+        Masks in the frame of the upright image, the best first; none where nothing stands out.
+    """
+    found = automatic_candidates(predictor, embedding, rules=rules, until_s=until_s, run=run)
+    return tuple(predictor.mask_of(candidate, embedding) for candidate in found)
+
+
+def automatic_candidates(
+    predictor: Predictor,
+    embedding: Embedding,
+    *,
+    rules: AutomaticRules,
+    until_s: float = float("inf"),
+    run: Callable[[Callable[[], Rivals]], Rivals] = lambda work: work(),
+) -> tuple[Candidate, ...]:
     """Find the objects of an image.
 
     Every click of a grid gives two candidates, the single mask and the small reading (see `policy`).
@@ -67,7 +84,7 @@ def automatic_masks(
         run: does the decoder's work, sixteen clicks at a time, so that a caller may put other work between.
 
     Returns:
-        Masks in the frame of the upright image, the best first; none where nothing stands out.
+        Candidates, the best first, not yet brought to the image; none where nothing stands out.
     """
     prompts = [Prompt(clicks=(click,)) for click in grid(embedding, points=rules.points)]
     good: list[Candidate] = []
@@ -82,7 +99,7 @@ def automatic_masks(
     if not best:
         return ()
     masks = torch.stack([candidate.logits > 0 for candidate in best]).flatten(1)
-    return tuple(predictor.mask_of(best[index], embedding) for index in distinct(masks, rules=rules))
+    return tuple(best[index] for index in distinct(masks, rules=rules))
 
 
 def grid(embedding: Embedding, *, points: int) -> Iterator[Click]:

@@ -4,6 +4,7 @@ engine       loads the base model beside the running server, then serves and wat
 clicks       answers a click: one task in, one prediction out
 batches      answers what Label Studio asks for when it opens tasks
 batch_masks  the masks that a task gets without a prompt
+portions     many prompts on one image, a few at a time
 answers      from masks to the prediction that Label Studio shows or stores
 ahead        embeds the tasks that come next while the annotator looks at this one
 warming      embeds many tasks in a row

@@ -1,6 +1,6 @@
 """From masks to the prediction that Label Studio shows or stores: the same for clicks and for batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backend.labelstudio.controls.choice import Output
@@ -19,7 +19,7 @@ class PlacedMask:
 
 
 def draw_prediction(
-    placed: Sequence[PlacedMask], *, model_version: str, polygon_tolerance_px: float, is_interactive: bool = False
+    placed: Iterable[PlacedMask], *, model_version: str, polygon_tolerance_px: float, is_interactive: bool = False
 ) -> Prediction:
     """The prediction that shows the masks as their controls draw them.
 
@@ -27,7 +27,7 @@ def draw_prediction(
     does not count. Without regions it is 0.
 
     Args:
-        placed: the masks, in the order of their regions.
+        placed: the masks, in the order of their regions; a mask is taken when the one before is drawn.
         model_version: the version that made them.
         polygon_tolerance_px: how far a polygon's outline may be from its mask's (image px).
         is_interactive: whether the editor gets it for a click: then it adds the label of a <Labels> tag by itself.

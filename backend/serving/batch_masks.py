@@ -4,19 +4,24 @@ Rectangles that stand on a task become masks under their labels. A task without 
 semantic head sees, where its version has one; else all that stands out in its image, where that is switched on.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TypeVar
 
+from backend.errors import Busy
 from backend.labelstudio.controls.choice import Output, label_on, output_control, output_of, semantic_output
 from backend.labelstudio.prompts.rectangles import has_rectangles, rectangles_of_task
-from backend.sam.automatic import AutomaticRules, automatic_masks
-from backend.sam.predictor import Embedding
+from backend.masks.prompt import Prompt
+from backend.sam.automatic import AutomaticRules, automatic_candidates
+from backend.sam.predictor import Embedding, PredictedMask
 from backend.sam.semantic.head import SemanticHead
-from backend.sam.semantic.objects import SemanticRules, semantic_maps, semantic_masks
+from backend.sam.semantic.objects import SemanticRules, iterate_semantic_masks, semantic_maps
 from backend.sam.semantic.touching import asked
 from backend.serving.answers import PlacedMask
 from backend.serving.machine import Machine
+from backend.serving.portions import decode_by_portions, most_masks
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
 from backend.serving.turns.traffic import Priority
@@ -33,7 +38,8 @@ class BatchMasks:
         snapshot: what the project is served with.
         automatic: what to look for in tasks without rectangles, where there is no semantic head; None: nothing.
         semantic: what to keep of what a semantic head sees.
-        until_s: when nobody waits for the batch any more (monotonic).
+        until_s: when nobody waits for the batch any more (by the clock).
+        clock: tells the time, s.
     """
 
     machine: Machine
@@ -41,28 +47,38 @@ class BatchMasks:
     automatic: AutomaticRules | None
     semantic: SemanticRules
     until_s: float
+    clock: Callable[[], float] = time.monotonic
 
     def can_look_at(self, image: TaskImage) -> bool:
         """Whether anything tells what to look for; without fetching the image."""
         return self._is_boxed(image) or self.snapshot.predictor.semantic is not None or self.automatic is not None
 
-    def of(self, image: TaskImage) -> list[PlacedMask]:
+    def of(self, image: TaskImage) -> Iterator[PlacedMask]:
         """The task's masks over its upright image, with the control and label of every mask.
 
+        A mask is made when it is taken, so that few are in memory whatever their number.
+
         Raises:
-            BadInput, Upstream: the task or its image cannot be used, or the image cannot be had.
+            BadInput, Upstream: the task or its image cannot be used, or the image cannot be had, or there are more
+                rectangles than masks of that size can be drawn in time.
             Busy: it was not this task's turn by `until_s`.
         """
         if self._is_boxed(image):
             return self._from_rectangles(image)
         if (head := self.snapshot.predictor.semantic) is not None:
-            return self._from_semantic(image, head)
-        return [] if self.automatic is None else self._from_nothing(image, self.automatic)
+            return self._in_time(self._from_semantic(image, head))
+        return iter(()) if self.automatic is None else self._from_nothing(image, self.automatic)
+
+    def _in_time(self, placed: Iterator[PlacedMask]) -> Iterator[PlacedMask]:
+        for place in placed:
+            if self.clock() >= self.until_s:
+                raise Busy("the batch's time is over: ask again for this task")
+            yield place
 
     def _is_boxed(self, image: TaskImage) -> bool:
         return has_rectangles(image.task, model_version=self.snapshot.version)
 
-    def _from_rectangles(self, image: TaskImage) -> list[PlacedMask]:
+    def _from_rectangles(self, image: TaskImage) -> Iterator[PlacedMask]:
         embedding = self._embed(image)
         prompts = rectangles_of_task(
             image.task,
@@ -72,37 +88,41 @@ class BatchMasks:
             model_version=self.snapshot.version,
         )
         outputs = [output_of(prompt, image.config) for prompt in prompts]
-        boxes = [prompt.prompt for prompt in prompts]
-        masks = self._decode(lambda: self.snapshot.predictor.decode(embedding, boxes))
-        return [PlacedMask(output, mask) for output, mask in zip(outputs, masks, strict=True)]
+        masks = decode_by_portions(embedding, [prompt.prompt for prompt in prompts], decode=self._decode_prompts)
+        return map(PlacedMask, outputs, masks)
 
-    def _from_semantic(self, image: TaskImage, head: SemanticHead) -> list[PlacedMask]:
+    def _from_semantic(self, image: TaskImage, head: SemanticHead) -> Iterator[PlacedMask]:
         embedding, predictor = self._embed(image), self.snapshot.predictor
         maps = self._decode(lambda: semantic_maps(head, embedding, base=predictor.base))
-        objects = semantic_masks(
+        objects = iterate_semantic_masks(
             maps,
-            rules=self.semantic,
+            rules=replace(self.semantic, most=min(self.semantic.most, most_masks(embedding))),
             ask=asked(predictor, embedding, run=self._decode),
             height_px=embedding.height_px,
             width_px=embedding.width_px,
         )
-        return [
+        return (
             PlacedMask(output, mask)
             for label, mask in objects
             if (output := semantic_output(image.config, label=label)) is not None
-        ]
+        )
 
-    def _from_nothing(self, image: TaskImage, rules: AutomaticRules) -> list[PlacedMask]:
+    def _from_nothing(self, image: TaskImage, rules: AutomaticRules) -> Iterator[PlacedMask]:
         control = output_control(image.config, label=None)
         label = control.labels[0] if control.labels else None
         output = Output(control, label_on(control, label))
-        masks = automatic_masks(
-            self.snapshot.predictor, self._embed(image), rules=rules, until_s=self.until_s, run=self._decode
-        )
-        return [PlacedMask(output, mask) for mask in masks]
+        embedding, predictor = self._embed(image), self.snapshot.predictor
+        rules = replace(rules, most=min(rules.most, most_masks(embedding)))
+        found = automatic_candidates(predictor, embedding, rules=rules, until_s=self.until_s, run=self._decode)
+        # Those that stand out most come first, so that the rest may be left out.
+        in_time = takewhile(lambda _: self.clock() < self.until_s, found)
+        return (PlacedMask(output, predictor.mask_of(candidate, embedding)) for candidate in in_time)
 
     def _embed(self, image: TaskImage) -> Embedding:
         return self.machine.embed(image, snapshot=self.snapshot, priority=Priority.BATCH, until_s=self.until_s)
+
+    def _decode_prompts(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Sequence[PredictedMask]:
+        return self._decode(lambda: self.snapshot.predictor.decode(embedding, prompts))
 
     def _decode(self, work: Callable[[], T]) -> T:
         return self.machine.decode(work, priority=Priority.BATCH, until_s=self.until_s)

@@ -98,6 +98,7 @@ class Batches:
             automatic=self.automatic,
             semantic=self.semantic,
             until_s=(self.clock() if began_s is None else began_s) + self.seconds,
+            clock=self.clock,
         )
         answers = [self._answer_task(image, masks) for image in images]
         if late := sum(answer.is_late for answer in answers):
@@ -118,7 +119,9 @@ class Batches:
         if self.clock() >= masks.until_s:
             return self._leave_out(OUT_OF_TIME, reason=OUT_OF_TIME, version=version)
         try:
-            placed = masks.of(image)
+            return TaskAnswer(
+                draw_prediction(masks.of(image), model_version=version, polygon_tolerance_px=self.polygon_tolerance_px)
+            )
         except Busy:
             return self._leave_out(OUT_OF_TIME, reason=OUT_OF_TIME, version=version)
         except SamloopError as fault:
@@ -128,9 +131,6 @@ class Batches:
             log.exception("task %s gets no masks", image.name, extra={"event": "batch.task_failed"})
             why = "a bug; the server's log has the traceback"
             return self._leave_out(why, reason=type(fault).__name__, version=version)
-        return TaskAnswer(
-            draw_prediction(placed, model_version=version, polygon_tolerance_px=self.polygon_tolerance_px)
-        )
 
     def _leave_out(self, why: str, *, reason: str, version: str) -> TaskAnswer:
         self.observer.failed(reason)

@@ -5,7 +5,7 @@ A request keeps the snapshot it began with, so that its masks, its `meta.model_v
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from backend.sam.predictor import Embedding, PredictedMask
 from backend.sam.refine import Crop, refine_mask
 from backend.serving.answers import PlacedMask, draw_prediction
 from backend.serving.machine import Machine
+from backend.serving.portions import decode_by_portions
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
 from backend.serving.turns.traffic import Priority, Traffic
@@ -60,7 +61,8 @@ class Clicks:
             until_s: when nobody waits for it any more (monotonic).
 
         Raises:
-            BadInput: the prompts, the task or the labelling config cannot be used.
+            BadInput: the prompts, the task or the labelling config cannot be used, or there are more prompts than masks
+                of that size can be drawn in time.
             Upstream: the image cannot be had.
             Busy: too many ask at once.
         """
@@ -69,7 +71,7 @@ class Clicks:
             # Before the image is fetched: a project that can show no mask hears so at once.
             output_control(image.config, label=None)
             decoder = _Decoder(self.machine, image=image, snapshot=snapshot, until_s=until_s)
-            placed = self._place_masks(decoder, context)
+            placed = self._place_masks(decoder, context)  # drawn one by one
             answer = draw_prediction(
                 placed,
                 model_version=snapshot.version,
@@ -79,21 +81,18 @@ class Clicks:
         self.observer.predicted(regions=len(answer["result"]), seconds=time.perf_counter() - began_s)
         return answer
 
-    def _place_masks(self, decoder: "_Decoder", context: Context) -> list[PlacedMask]:
+    def _place_masks(self, decoder: "_Decoder", context: Context) -> Iterator[PlacedMask]:
         embedding, config = decoder.embed(), decoder.image.config
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         prompts = prompts_from_context(context, config=config, task=decoder.image.task, **size)
-        if not prompts:
-            return []
         outputs = [output_of(prompt, config) for prompt in prompts]
-        masks = decoder.decode(embedding, [prompt.prompt for prompt in prompts])
-        if self.refines:
-            frame = decoder.snapshot.predictor.base.frame
-            masks = tuple(
-                refine_mask(mask, prompt.prompt, predictor=decoder, frame=frame, encode_crop=decoder.embed)
-                for mask, prompt in zip(masks, prompts, strict=True)
-            )
-        return [PlacedMask(output, mask) for output, mask in zip(outputs, masks, strict=True)]
+        masks = decode_by_portions(embedding, [prompt.prompt for prompt in prompts], decode=decoder.decode)
+        frame = decoder.snapshot.predictor.base.frame
+        for prompt, output, first in zip(prompts, outputs, masks, strict=True):
+            mask = first
+            if self.refines:
+                mask = refine_mask(first, prompt.prompt, predictor=decoder, frame=frame, encode_crop=decoder.embed)
+            yield PlacedMask(output, mask)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,14 @@ def enlarged_margin(
 def semantic_masks(
     maps: SemanticMaps, *, height_px: int, width_px: int, rules: SemanticRules, ask: Asked | None = None
 ) -> tuple[tuple[str | None, PredictedMask], ...]:
-    """The objects with their labels, the best first.
+    """As `iterate_semantic_masks`, all at once."""
+    return tuple(iterate_semantic_masks(maps, height_px=height_px, width_px=width_px, rules=rules, ask=ask))
+
+
+def iterate_semantic_masks(
+    maps: SemanticMaps, *, height_px: int, width_px: int, rules: SemanticRules, ask: Asked | None = None
+) -> Iterator[tuple[str | None, PredictedMask]]:
+    """The objects with their labels, the best first; a mask is brought to the image when it is taken.
 
     With `ask`, the promptable decoder on this image (touching.asked), patches of touching objects are told apart;
     without it every connected patch is one object.
@@ -86,7 +93,7 @@ def semantic_masks(
         found = _patches(maps, numbers, label=number, least_area=rules.least_area, size=size)
         patches += [(label, patch) for patch in found]
     best = sorted(patches, key=lambda labelled: labelled[1].score, reverse=True)[: rules.most]
-    return tuple((label, patch.mask(frame=maps.frame, **size)) for label, patch in best)
+    return ((label, patch.mask(frame=maps.frame, **size)) for label, patch in best)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What a batch looks for in a task: rectangles first, then what the semantic head sees, then what stands out."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from backend.errors import Busy
 from backend.labelstudio.label_config import parse_label_config
 from backend.sam.automatic import AutomaticRules
 from backend.sam.frame import SAM_FRAME
@@ -108,15 +110,52 @@ def test_rectangles_go_before_the_head_and_before_what_stands_out(machine: Machi
     assert (machine.embeds, machine.decodes) == (1, 1)
 
 
+class LargeImages(Machine):
+    """Says of its embeddings that they are of images of 12 megapixels."""
+
+    def embed(self, image: TaskImage, **rest: Any) -> Embedding:
+        return replace(super().embed(image, **rest), height_px=3000, width_px=4000)
+
+
+def test_memory_does_not_grow_with_the_number_of_boxes(snapshot: Snapshot) -> None:
+    """A mask of 12 megapixels takes 12 MB: those of 24 boxes were all held until the last was drawn."""
+    value = {"y": 10.0, "width": 20.0, "height": 30.0, "rectanglelabels": ["Cell"]}
+    region = {"type": "rectanglelabels", "from_name": "box", "to_name": "image"}
+    boxes = [{**region, "value": value | {"x": 3.0 * number}} for number in range(24)]
+    image = TaskImage(task={"annotations": [{"result": boxes}]}, config=CONFIG, images=NO_SOURCE)
+    masks, machine = 0, LargeImages()
+    tracemalloc.start()
+    try:
+        for place in masks_of(machine, snapshot).of(image):
+            masks += place.mask.mask.shape == (3000, 4000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (masks, machine.decodes) == (24, 5)
+    assert peak < 200e6
+
+
+def test_a_batch_whose_time_is_over_gives_the_rest_of_its_objects_up(
+    machine: Machine, seeing: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    margin = np.full((1, 192, 256), 8, np.float32)
+    maps = SemanticMaps(("Cell",), margin, margin / 10, frame=SAM_FRAME)
+    monkeypatch.setattr(batch_masks, "semantic_maps", lambda *_, **__: maps)
+    assert list(masks_of(machine, seeing).of(image_of(boxed=False)))
+    late = replace(masks_of(machine, seeing), clock=lambda: 2e12)
+    with pytest.raises(Busy, match="time is over"):
+        list(late.of(image_of(boxed=False)))
+
+
 def test_without_a_head_and_without_automatic_masks_there_is_nothing(machine: Machine, snapshot: Snapshot) -> None:
-    assert masks_of(machine, snapshot).of(image_of(boxed=False)) == []
+    assert list(masks_of(machine, snapshot).of(image_of(boxed=False))) == []
     assert machine.embeds == 0
 
 
 def test_what_stands_out_carries_the_first_label_of_the_most_faithful_control(
     machine: Machine, snapshot: Snapshot
 ) -> None:
-    placed = masks_of(machine, snapshot, automatic=EAGER).of(image_of(boxed=False))
+    placed = list(masks_of(machine, snapshot, automatic=EAGER).of(image_of(boxed=False)))
     assert 1 <= len(placed) <= 5
     assert {(place.output.control.from_name, place.output.label) for place in placed} == {("brush", "Cell")}
 
@@ -124,7 +163,7 @@ def test_what_stands_out_carries_the_first_label_of_the_most_faithful_control(
 def test_every_turn_is_a_batchs_with_its_deadline(machine: Machine, snapshot: Snapshot) -> None:
     masks = masks_of(machine, snapshot, automatic=EAGER)
     for boxed in (True, False):
-        masks.of(image_of(boxed=boxed))
+        assert list(masks.of(image_of(boxed=boxed)))
     assert machine.turns == {(Priority.BATCH, 1e12)}
 
 
@@ -138,7 +177,7 @@ def test_only_a_patch_with_a_neck_is_shown_to_the_decoder_after_the_head_has_loo
     maps = SemanticMaps(("Cell",), margin, 1 / (1 + np.exp(-margin)), frame=SAM_FRAME)
     monkeypatch.setattr(batch_masks, "semantic_maps", lambda *_, **__: maps)
 
-    placed = masks_of(machine, seeing).of(image_of(boxed=False))
+    placed = list(masks_of(machine, seeing).of(image_of(boxed=False)))
 
     assert machine.decodes == decodes
     assert {place.output.label for place in placed} == {"Cell"}

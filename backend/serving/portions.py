@@ -1,0 +1,46 @@
+"""Many prompts on one image, a few at a time: neither memory nor another project's wait grows with their number.
+
+A mask takes a byte a pixel of the image until it is drawn: 2,000 masks of 12 megapixels would be 24 GB.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from backend.errors import TooMuch
+from backend.masks.prompt import Prompt
+from backend.sam.embeddings.embedding import Embedding
+from backend.sam.predictor import PredictedMask
+
+# A mask of 12 megapixels takes 50 ms to enlarge and to write: those that fit in Label Studio's 100 s.
+MOST_PIXELS = 20_000_000_000
+_PIXELS_AT_ONCE = 64_000_000
+_MOST_AT_ONCE = 32  # as many as the decoder takes in one pass on a GPU
+
+Decode = Callable[[Embedding, Sequence[Prompt]], Sequence[PredictedMask]]
+
+
+def most_masks(embedding: Embedding) -> int:
+    """How many masks of the image can be drawn before Label Studio gives up; at least 1."""
+    return max(1, MOST_PIXELS // (embedding.height_px * embedding.width_px))
+
+
+def decode_by_portions(embedding: Embedding, prompts: Sequence[Prompt], *, decode: Decode) -> Iterator[PredictedMask]:
+    """One mask for every prompt, in their order; each is to be drawn before the next is taken.
+
+    Args:
+        embedding: of the image.
+        prompts: in image px.
+        decode: gives one mask a prompt. It is called for up to 32 prompts at a time, of 64 megapixels together, so that
+            it may wait its turn, and give up, between them.
+
+    Raises:
+        TooMuch: at once, where pixels times prompts are more than can be done in time.
+    """
+    if len(prompts) > (most := most_masks(embedding)):
+        raise TooMuch(
+            f"{len(prompts)} objects are too many on an image of {embedding.width_px}x{embedding.height_px} pixels: "
+            f"ask for {most} at a time"
+        )
+    pixels = embedding.height_px * embedding.width_px
+    at_once = max(1, min(_MOST_AT_ONCE, _PIXELS_AT_ONCE // pixels))
+    starts = range(0, len(prompts), at_once)
+    return (mask for first in starts for mask in decode(embedding, prompts[first : first + at_once]))

@@ -1,0 +1,52 @@
+"""Many prompts on one image: a few at a time, or not at all."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from backend.errors import TooMuch
+from backend.masks.prompt import Box, Prompt
+from backend.sam.embeddings.embedding import Embedding
+from backend.sam.predictor import PredictedMask
+from backend.serving.portions import decode_by_portions
+
+BOXES = [Prompt(box=Box(float(number), 0.0, number + 1.0, 1.0)) for number in range(100)]
+
+
+def embedding_of(*, height_px: int, width_px: int) -> Embedding:
+    return Embedding(features=torch.zeros(1, 8, 4, 4), height_px=height_px, width_px=width_px)
+
+
+class Decoder:
+    """Answers each prompt with its box's left side for a score, and notes how many came at a time."""
+
+    def __init__(self) -> None:
+        self.portions: list[int] = []
+
+    def __call__(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
+        self.portions.append(len(prompts))
+        mask, logits = np.zeros((2, 2), bool), np.zeros((4, 4), np.float32)
+        sides = [prompt.box.x0_px for prompt in prompts if prompt.box is not None]
+        return tuple(PredictedMask(mask=mask, score=x, low_res_logits=logits, predicted_iou=x) for x in sides)
+
+
+@pytest.mark.parametrize(
+    ("height_px", "width_px", "at_once"), [(480, 640, 32), (3000, 4000, 5), (10_000, 10_000, 1)], ids=str
+)
+def test_the_larger_the_image_the_fewer_prompts_at_a_time_and_all_in_their_order(
+    height_px: int, width_px: int, at_once: int
+) -> None:
+    decode = Decoder()
+    masks = decode_by_portions(embedding_of(height_px=height_px, width_px=width_px), BOXES, decode=decode)
+    assert not decode.portions, "nothing is decoded before it is taken"
+    assert [mask.score for mask in masks] == list(range(100))
+    assert max(decode.portions) == at_once
+
+
+def test_more_objects_than_can_be_drawn_in_time_are_refused_before_work_begins() -> None:
+    decode, large = Decoder(), embedding_of(height_px=10_000, width_px=10_000)
+    with pytest.raises(TooMuch, match="300 objects are too many on an image of 10000x10000 pixels: ask for 200"):
+        decode_by_portions(large, BOXES * 3, decode=decode)
+    assert decode.portions == []
