@@ -2,7 +2,7 @@
 
 import typer
 
-from backend.cli import export, learning, machine, order, predict, project, refresh, registry, serving, warm
+from backend.cli import export, learning, machine, order, predict, project, queue, refresh, registry, serving, warm
 from backend.cli.console import told_plainly
 from backend.cli.demo import command as demo
 from backend.files.children import keep_freed_memory, share_cores
@@ -23,6 +23,8 @@ _PANELS = {
         registry.versions,
         registry.promote,
         registry.rollback,
+        queue.status,
+        queue.cancel,
         refresh.refresh,
         order.order,
         warm.warm,

@@ -9,6 +9,7 @@ people. The map, from the door inwards; imports point downwards only:
     job         a training as an RQ job
     offline     a training on an export: no Label Studio, no queue, no registry
     lease       who trains a project now
+    cancelling  ends a training that nobody wants any more
     pipeline    a training of one Label Studio project: pull, learn, judge, publish, promote
     recipe      from samples to a judged candidate; projects and exports share it
     context     what every step of a training uses

@@ -26,6 +26,8 @@ from backend.work.connection import connect
 from backend.work.keys import Keys
 from backend.work.rq_internals import write_meta
 from backend.work.scripts import Script
+from backend.work.status import TARGET
+from finetuner.cancelling import Cancelled, Cancelling
 from finetuner.lease import Lease
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class Assignment:
         progress: hears how far it is.
         fence: raises if another run has taken this one's place.
         connection: the queue's Redis; waits while that is away.
+        quick: the same Redis; fails while that is away.
     """
 
     project_id: int
@@ -63,6 +66,7 @@ class Assignment:
     progress: "JobProgress"
     fence: Callable[[], None]
     connection: Redis
+    quick: Redis
 
 
 Work = Callable[[Assignment], Mapping[str, object]]
@@ -79,7 +83,8 @@ def execute(project_id: int, generation: int, *, kind: JobKind, work: Work) -> d
 
     Returns:
         {"outcome": "done", ...} with what the work returned ("trained" for a training), {"outcome": "coalesced"} if an
-        earlier run served this request; a `Retry` when the worker was told to leave.
+        earlier run served this request, {"outcome": "cancelled"} if nobody wants it any more; a `Retry` when the worker
+        was told to leave.
 
     Raises:
         SamloopError: why nothing could be done.
@@ -96,6 +101,9 @@ def execute(project_id: int, generation: int, *, kind: JobKind, work: Work) -> d
     except Interrupted:
         log.info("interrupted %s: it goes on elsewhere", job.id, extra={"event": f"{_NOUNS[kind]}.interrupted"})
         return Retry(max=10_000, enqueue_at_front=True)
+    except Cancelled:
+        log.info("%s was cancelled", job.id, extra={"event": f"{_NOUNS[kind]}.cancelled", "project_id": project_id})
+        return {"outcome": "cancelled", "generation": generation}
     except OutOfTime as fault:
         job.retries_left = 0
         run_.record_failure(str(fault))
@@ -168,6 +176,7 @@ class _Run:
 
     def _result(self, settings: Settings, *, target: int, lease: Lease, quick: Redis) -> dict[str, object]:
         began = time.monotonic()
+        self._job.meta[TARGET] = target  # every progress carries it to where `status` looks
         result = self._work(
             Assignment(
                 project_id=self._keys.project_id,
@@ -176,6 +185,7 @@ class _Run:
                 progress=JobProgress(self._job, connection=quick, lease=lease),
                 fence=lease.check,
                 connection=self._patient,
+                quick=quick,
             )
         )
         verdict = {
@@ -196,12 +206,15 @@ class _Run:
 def _train(assignment: Assignment) -> dict[str, object]:
     from finetuner import pipeline  # brings torch: the worker must not, and no other job needs it
 
-    outcome = pipeline.train_project(
-        assignment.project_id,
-        settings=assignment.settings,
-        progress=assignment.progress,
-        fence=assignment.fence,
-    )
+    with Cancelling(
+        Keys(assignment.project_id), target=assignment.target, quick=assignment.quick, progress=assignment.progress
+    ) as cancelling:
+        outcome = pipeline.train_project(
+            assignment.project_id,
+            settings=assignment.settings,
+            progress=cancelling.progress,
+            fence=assignment.fence,
+        )
     return {
         **outcome.verdict,
         "version": outcome.version,

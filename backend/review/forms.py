@@ -32,6 +32,7 @@ class FormRoutes:
     connections: Connections
     flags: Flags
     refreshes: TrainingQueue
+    trainings: TrainingQueue
 
     async def decide(self, project_id: ProjectId, request: Request) -> Response:
         """Serve another version from now on."""
@@ -56,6 +57,12 @@ class FormRoutes:
         """Ask for fresh masks of the tasks that nobody touched, or end what brings them."""
         is_wanted = (await read_form(request)).get("wanted") != "no"
         await asyncio.to_thread(self.refreshes.request if is_wanted else self.refreshes.cancel, project_id)
+        return _to(request, project_id, "")
+
+    async def train(self, project_id: ProjectId, request: Request) -> Response:
+        """Ask for a training, or end the training that runs and all that wait."""
+        is_wanted = (await read_form(request)).get("wanted") != "no"
+        await asyncio.to_thread(self.trainings.request if is_wanted else self.trainings.cancel, project_id)
         return _to(request, project_id, "")
 
     async def flag(self, project_id: ProjectId, request: Request) -> Response:
@@ -119,6 +126,7 @@ class FormRoutes:
             ("/queue", self.queue),
             ("/analyst", self.analyst),
             ("/refresh", self.refresh),
+            ("/train", self.train),
         ):
             router.post("/review/{project_id}" + path, response_model=None)(handler)
 

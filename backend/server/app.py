@@ -93,7 +93,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
             registry=registry,
             connections=connections,
             status=routes.projects.status,
-            refreshes=refreshes,
+            queues=(queue, refreshes),
         )
     )
     # label-studio-ml's harness calls the same handlers (backend/server/label_studio_ml/flask_app.py).
@@ -125,7 +125,7 @@ def _review_router(  # noqa: PLR0913 - all but one by name
     registry: Registry,
     connections: Connections,
     status: Callable[[int], ProjectStatus],
-    refreshes: TrainingQueue,
+    queues: tuple[TrainingQueue, TrainingQueue],
 ) -> APIRouter:
     flags = Flags(registry.state_dir)
     pages = Pages(
@@ -145,7 +145,14 @@ def _review_router(  # noqa: PLR0913 - all but one by name
             crops=Crops(max_bytes=_CROPS_BYTES, max_pixels=settings.image.pixels),
             admission=Admission(most=_MOST_PICTURES, threads=_PICTURES_AT_ONCE),
         ),
-        forms=FormRoutes(pages=pages, registry=registry, connections=connections, flags=flags, refreshes=refreshes),
+        forms=FormRoutes(
+            pages=pages,
+            registry=registry,
+            connections=connections,
+            flags=flags,
+            trainings=queues[0],
+            refreshes=queues[1],
+        ),
         gate=Gate(
             is_open=settings.backend.basic_auth_user is None,
             known_hosts=_known_hosts(settings),

@@ -159,8 +159,10 @@ class RefreshStatus(BaseModel):
 class ProjectStatus(BaseModel):
     """What serves, what trains, how far it is, and what the last verdict was.
 
-    `said` tells the progress in words; `live`, by version, how good masks were in people's hands; `refused` names
-    checkpoints of the project that are not served, and why.
+    `said` tells the progress in words. `share` is how much of the work is done, in [0, 1], and `left_s` the seconds
+    that are left; None where nobody can tell. `cancelled`: when the last training was cancelled, ISO 8601 in UTC.
+    `live`, by version: how good masks were in people's hands. `refused` names checkpoints of the project that are not
+    served, and why.
     """
 
     model_config = _example(
@@ -170,9 +172,12 @@ class ProjectStatus(BaseModel):
         job="train-7-4",
         progress={"phase": "training", "epoch": 4, "epochs": 30},
         said="training: epoch 4 of 30",
+        share=0.13,
+        left_s=130.0,
         verdict={"promote": True, "version": "mobile-sam-p7-v3-1a2b3c", "reasons": ["better with boxes"]},
         queue={"queued": 0},
         error=None,
+        cancelled=None,
         refresh={"phase": "idle", "job": None, "progress": {}, "last": None, "queued": 0, "error": None},
         refused={},
         live={},
@@ -184,9 +189,12 @@ class ProjectStatus(BaseModel):
     job: str | None
     progress: dict[str, JsonValue]
     said: str
+    share: float | None
+    left_s: float | None
     verdict: dict[str, JsonValue] | None
     queue: Waiting
     error: str | None
+    cancelled: str | None
     refresh: RefreshStatus
     refused: dict[str, str]
     live: dict[str, VersionFigures]

@@ -41,7 +41,7 @@ class Keys:
 
     @property
     def last(self) -> str:
-        """Hash of what came of the last training: `verdict` (JSON), `error` and `failed` (a job's id)."""
+        """Hash of what came of the last training: `verdict` (JSON), `error`, `failed` (a job's id), `cancelled`."""
         return self._key("last")
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 _COUNTED = {"images", "objects", "tasks", "labels"}  # "14 images"; one of them loses its s
 _AFTER = {"small": "small", "medium": "medium", "large": "large", "left_out": "left out", "seconds": "s"}
 _OF = {"epoch": "epochs", "step": "steps", "done": "total", "training": "trainings"}
+_APART = {"share", "left_s"}  # told beside the line, see TrainingStatus
 _PLAIN = {"said", "model"}
 _SPELT = {"iou": "IoU"}
 
@@ -16,12 +17,24 @@ def progress_line(figures: Mapping[str, object]) -> str:
     30, "learning_rate": 3e-5}` gives "training: epoch 2 of 30, learning rate 3e-05". Texts of several lines are left
     out, and so are figures that a broken training no longer has (None).
     """
-    shown = {name: value for name, value in figures.items() if value is not None and "\n" not in str(value)}
+    shown = {
+        name: value
+        for name, value in figures.items()
+        if value is not None and "\n" not in str(value) and name not in _APART
+    }
     if phase := shown.pop("phase", None):
         rest = progress_line(shown)
         return f"{phase}: {rest}" if rest else str(phase)
     totals = {total for name, total in _OF.items() if name in shown and total in shown}
     return ", ".join(_words(name, value, shown) for name, value in shown.items() if name not in totals)
+
+
+def time_words(seconds: float) -> str:
+    """A span of time as people say it: "40 s", "5 min", "2 h 10 min"."""
+    if seconds < 90:
+        return f"{max(seconds, 0):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def figure(value: object) -> str:

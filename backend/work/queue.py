@@ -8,13 +8,14 @@ trainings, and none is forgotten; a rate limit of one job a project keeps two tr
 import logging
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from pydantic import JsonValue
 from redis import Redis
 from rq import Retry
 from rq.rate_limit import RateLimit
 
-from backend.ids import JobId, parse_project_id
+from backend.ids import JobId, find_project_id, parse_project_id
 from backend.work import rq_internals
 from backend.work.connection import telling_consequence
 from backend.work.jobs import HEARTBEAT_S, TRAINING, SafeJob, Work, the_queue
@@ -73,13 +74,29 @@ class TrainingQueue:
     def cancel(self, project_id: int) -> bool:
         """No longer want what was asked for so far; tells whether any of it waits or runs.
 
-        What runs ends at its next step (a refresh: after its batch), and what it did stays. Trainings do not look.
+        What waits never begins. What runs ends at its next step (a refresh: after its batch), on whatever machine and
+        after whatever restart; what is being published already stays.
         """
         keys = self._keys(project_id)
         busy = self.status(project_id).phase not in {"idle", "failed"}
         with telling_consequence("nothing was cancelled"):
-            self._connection.set(keys.cancelled, int(self._connection.get(keys.wanted) or 0))
+            Script.CANCEL.run(
+                self._connection,
+                keys=(keys.wanted, keys.waiting, keys.cancelled, keys.last),
+                args=(datetime.now(UTC).isoformat(timespec="seconds") if busy else "",),
+            )
         return busy
+
+    def projects(self) -> tuple[int, ...]:
+        """The projects for which this kind of work was ever asked, in the order of their ids.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        with telling_consequence("its projects are not known"):
+            names = self._connection.scan_iter(Keys(1, self._work.kind).wanted.removesuffix("1") + "*")
+            found = (find_project_id(text_of(name).rpartition(":")[2]) for name in names)
+            return tuple(sorted({project_id for project_id in found if project_id is not None}))
 
     def job(self, job_id: str) -> Mapping[str, JsonValue] | None:
         """What is known of one job of either kind, as JSON; None if there is none, or it was forgotten.

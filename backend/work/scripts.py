@@ -15,6 +15,7 @@ class Script(Enum):
     ASK = "ask"
     BEGIN = "begin"
     FINISH = "finish"
+    CANCEL = "cancel"
     PUT_BACK = "put_back"
     TAKE_LEASE = "take_lease"
     RENEW_LEASE = "renew_lease"

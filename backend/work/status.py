@@ -16,12 +16,17 @@ from backend.work.jobs import SafeJob
 from backend.work.keys import Keys
 from backend.work.rq_internals import limited_job_ids
 
+TARGET = "target"  # in a job's meta: the latest request that a running job stands for
 _WAITING = frozenset({JobStatus.QUEUED, JobStatus.RATE_LIMITED, JobStatus.SCHEDULED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingStatus:
-    """Where a project's training is. `queued` counts its waiting jobs; `error` is set in phase `failed` alone."""
+    """Where a project's training is.
+
+    `queued` counts the waiting jobs that somebody still wants; `error` is set in phase `failed` alone. `cancelled`:
+    when the last training was cancelled, ISO 8601 in UTC; None once a later one has ended.
+    """
 
     phase: Literal["idle", "queued", "training", "refreshing", "failed"]
     job_id: str | None = None
@@ -29,6 +34,21 @@ class TrainingStatus:
     verdict: Mapping[str, JsonValue] | None = None
     queued: int = 0
     error: str | None = None
+    cancelled: str | None = None
+
+    @property
+    def share(self) -> float | None:
+        """How much of the phase under way is done, in [0, 1]: of the bound that ends it first; None: not known."""
+        told = [_number(self.progress.get(name)) for name in ("share", "done", "total")]
+        share, done, total = told
+        if share is None and done is not None and total:
+            share = done / total
+        return None if share is None else min(max(share, 0.0), 1.0)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the phase under way ends, as far as they can be told."""
+        return _number(self.progress.get("left_s"))
 
 
 def status_of(connection: Redis, keys: Keys, *, under_way: Literal["training", "refreshing"]) -> TrainingStatus:
@@ -42,7 +62,8 @@ def status_of(connection: Redis, keys: Keys, *, under_way: Literal["training", "
     last = {text_of(name): text_of(value) for name, value in connection.hgetall(keys.last).items()}
     verdict = json.loads(last["verdict"]) if "verdict" in last else None
     running = [job for job in jobs if job.get_status(refresh=False) == JobStatus.STARTED]
-    queued = [job for job in jobs if job.get_status(refresh=False) in _WAITING]
+    unwanted = int(connection.get(keys.cancelled) or 0)
+    queued = [job for job in jobs if job.get_status(refresh=False) in _WAITING and not _is_unwanted(job, unwanted)]
     if running:
         return TrainingStatus(
             phase=under_way,
@@ -50,6 +71,7 @@ def status_of(connection: Redis, keys: Keys, *, under_way: Literal["training", "
             progress=_progress(running[0]),
             verdict=verdict,
             queued=len(queued),
+            cancelled=last.get("cancelled") if _target(running[0]) <= unwanted else None,
         )
     if queued:
         return TrainingStatus(phase="queued", job_id=queued[0].id, verdict=verdict, queued=len(queued))
@@ -93,16 +115,33 @@ def text_of(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
+def _target(job: SafeJob) -> int:
+    target, job_id = job.meta.get(TARGET), JobId.find(job.id)
+    return target if isinstance(target, int) else job_id.generation if job_id else 0
+
+
+def _is_unwanted(job: SafeJob, generation: int) -> bool:
+    """Whether the job was queued for a request that was cancelled."""
+    job_id = JobId.find(job.id)
+    return job_id is not None and job_id.generation <= generation
+
+
 def _at_rest(
     connection: Redis, keys: Keys, *, last: Mapping[str, str], verdict: Mapping[str, JsonValue] | None
 ) -> TrainingStatus:
     latest = connection.get(keys.latest)
     job = fetch(connection, text_of(latest))[0] if latest else None
     if job is None or job.get_status(refresh=False) != JobStatus.FAILED:
-        return TrainingStatus(phase="idle", job_id=job.id if job else None, verdict=verdict)
+        cancelled = last.get("cancelled")
+        return TrainingStatus(phase="idle", job_id=job.id if job else None, verdict=verdict, cancelled=cancelled)
     is_recorded = "error" in last and last.get("failed") == job.id
     error = last["error"] if is_recorded else _error(job)
     return TrainingStatus(phase="failed", job_id=job.id, verdict=verdict, error=error)
+
+
+def _number(value: JsonValue) -> float | None:
+    """A figure of the progress, which comes out of Redis; None for anything but a number."""
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _progress(job: SafeJob) -> dict[str, JsonValue]:

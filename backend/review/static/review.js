@@ -19,6 +19,8 @@ function live(tiles) {
     put("queued", String(now.queue.queued));
     put("error", now.error || "");
     put("progress", now.said);
+    put("cancelled", now.cancelled ? `cancelled ${now.cancelled.slice(0, 16).replace("T", " ")} UTC` : "");
+    tiles.querySelector("[data-live=training-end]").hidden = now.phase === "idle" || now.phase === "failed";
     const { epoch, epochs, done, total } = now.progress;
     const share = epochs ? epoch / epochs : total ? done / total : null;
     const bar = tiles.querySelector("[data-live=bar]");

@@ -38,9 +38,12 @@ class ProjectRoutes:
             job=training.job_id,
             progress=dict(training.progress),
             said=progress_line(training.progress),
+            share=training.share,
+            left_s=training.left_s,
             verdict=dict(training.verdict) if training.verdict else None,
             queue=Waiting(queued=training.queued),
             error=training.error,
+            cancelled=training.cancelled,
             refresh=self._refresh_status(project_id),
             refused=dict(loaded.slot.refused_in(project_id)) if loaded else {},
             live=self._live.figures(project_id),
@@ -56,6 +59,10 @@ class ProjectRoutes:
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
+
+    def cancel(self, project_id: ProjectId) -> Cancelled:
+        """End the training that runs, within one step, and all that wait."""
+        return Cancelled(status="cancelling" if self._queue.cancel(project_id) else "none")
 
     def refresh(self, project_id: ProjectId) -> Queued:
         """Pre-annotate the project's untouched tasks with what is served; how far it is, `status` tells."""
@@ -73,6 +80,7 @@ class ProjectRoutes:
             response_class=StreamingResponse,
             responses={200: {"model": ProjectStatus, "description": "`event: status`, its data as GET .../status"}},
         )(self.events)
+        router.post("/projects/{project_id}/cancel")(self.cancel)
         router.post("/projects/{project_id}/refresh", status_code=201)(self.refresh)
         router.delete("/projects/{project_id}/refresh")(self.cancel_refresh)
 

@@ -3,4 +3,4 @@
 --   ARGV: the wish's number, the verdict as JSON
 if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
 redis.call('HSET', KEYS[2], 'verdict', ARGV[2])
-redis.call('HDEL', KEYS[2], 'error', 'failed')
+redis.call('HDEL', KEYS[2], 'error', 'failed', 'cancelled')

@@ -1,16 +1,24 @@
 """The queue from the command line: where it is, and a training followed to its end."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis import Redis
+from typer.testing import CliRunner
 
+from backend.__main__ import app
 from backend.cli import queue
 from backend.errors import SamloopError, Unavailable
 from backend.settings import Settings
 from backend.work.embedded import Valkey
+from backend.work.keys import Keys
+from backend.work.queue import TrainingQueue
+from backend.work.rq_internals import write_meta
+from backend.work.status import fetch
 
 TABLE = "label    objects\nNucleus      387"
 
@@ -63,3 +71,48 @@ def test_whoever_queues_a_training_that_no_worker_will_take_is_told(
     told = capsys.readouterr()
     assert "queued train-7-1" in told.out
     assert ("no worker trains here yet" in told.err) == said
+
+
+@pytest.fixture
+def redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
+    """The queue that the commands find."""
+    with Valkey(tmp_path / "queue") as valkey:
+        monkeypatch.setenv("REDIS_URL", url := valkey.start())
+        monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
+        with Redis.from_url(url) as connection:
+            yield connection
+
+
+def test_status_tells_a_project_from_the_served_version_to_the_last_verdict(redis: Redis) -> None:
+    trainings = TrainingQueue(redis, job_seconds=60)
+    (job,) = fetch(redis, trainings.request(7))
+    assert job is not None
+    job.set_status("started")
+    write_meta(redis, job, {"progress": {"phase": "training", "epoch": 2, "share": 0.25, "left_s": 300.0}})
+    last = {"version": "tiny-p7-v1-000000", "promoted": True, "reason": "it is better"}
+    redis.hset(Keys(7).last, mapping={"verdict": json.dumps(last)})
+
+    told = json.loads(CliRunner().invoke(app, ["status", "--project", "7", "--json"]).stdout)
+
+    assert (told["project"], told["phase"], told["share"], told["left_s"]) == (7, "training", 0.25, 300.0)
+    assert told["served"] == {"version": None, "number": 0, "since": None}
+    assert (told["queue"], told["verdict"]) == ({"queued": 0, "workers": 0}, last)
+    assert CliRunner().invoke(app, ["status"]).stdout.splitlines() == [
+        "project 7",
+        "  served    the base model",
+        "  training  training: epoch 2, 25%, 5 min left",
+        "  queue     0 waiting, 0 workers",
+        "  verdict   promoted: tiny-p7-v1-000000, it is better",
+    ]
+
+
+def test_status_of_a_machine_without_projects_says_so(redis: Redis) -> None:
+    assert CliRunner().invoke(app, ["status"]).stdout == "no project has been trained, or asked for a training\n"
+    assert json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout) == {"projects": []}
+
+
+def test_cancel_tells_whether_there_was_anything_to_end(redis: Redis) -> None:
+    TrainingQueue(redis, job_seconds=60).request(7)
+    first, second = (CliRunner().invoke(app, ["cancel", "--project", "7"]).stdout for _ in range(2))
+    assert first == "the training of project 7 is ending\n"
+    assert second == "the training of project 7 was neither waiting nor running\n"

@@ -344,7 +344,7 @@ def _number(registry: LocalRegistry, made: Reviewed) -> int:
     return champion.number if champion else 0
 
 
-@pytest.mark.parametrize("path", ["decide", "flags", "queue", "analyst", "refresh"])
+@pytest.mark.parametrize("path", ["decide", "flags", "queue", "analyst", "refresh", "train"])
 def test_another_sites_page_changes_nothing(client: TestClient, here: str, made: Reviewed, path: str) -> None:
     key = _keys(_page(client, f"{here}/masks"))[0]
     fields = {
@@ -369,7 +369,7 @@ def test_another_sites_page_changes_nothing(client: TestClient, here: str, made:
 def test_one_button_asks_for_fresh_masks_and_another_ends_them(client: TestClient, redis: Redis) -> None:
     here, keys = "/review/77", Keys(77, "refresh")  # where no decision asks for any
     page = _page(client, here)
-    assert re.search(r'value="no"[^>]* hidden>Cancel', page)
+    assert re.search(r'refresh-end" hidden>Cancel', page)
 
     asked = client.post(f"{here}/refresh", data={"wanted": "yes"}, headers=OURS, follow_redirects=False)
 
@@ -377,9 +377,21 @@ def test_one_button_asks_for_fresh_masks_and_another_ends_them(client: TestClien
     assert client.get("/projects/77/status").json()["refresh"]["phase"] == "queued"
     page = _page(client, here)
     assert re.search(r'data-live="refresh">queued<', page)
-    assert not re.search(r'value="no"[^>]* hidden>Cancel', page)
+    assert not re.search(r'refresh-end" hidden>Cancel', page)
     assert client.post(f"{here}/refresh", data={"wanted": "no"}, headers=OURS).status_code == 200
     assert int(redis.get(keys.cancelled)) == int(redis.get(keys.wanted)) == 1
+
+
+def test_one_button_starts_a_training_and_another_ends_it(client: TestClient) -> None:
+    here = "/review/78"
+    assert re.search(r'training-end" hidden>Cancel', _page(client, here))
+    assert client.post(f"{here}/train", data={"wanted": "yes"}, headers=OURS).status_code == 200
+    assert client.get("/projects/78/status").json()["phase"] == "queued"
+    assert not re.search(r'training-end" hidden>Cancel', _page(client, here))
+    assert client.post(f"{here}/train", data={"wanted": "no"}, headers=OURS).status_code == 200
+    page = _page(client, here)
+    assert re.search(r'data-live="phase">idle<', page)
+    assert re.search(r'data-live="cancelled">cancelled 20[^<]* UTC<', page)
 
 
 def test_a_body_that_is_no_form_is_refused(client: TestClient, here: str) -> None:

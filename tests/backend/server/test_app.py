@@ -217,6 +217,16 @@ def test_a_refresh_is_queued_by_name_shown_and_cancelled(client: TestClient, red
     assert client.post("/projects/0/refresh").status_code == 400
 
 
+def test_a_training_that_waits_is_cancelled_over_http(client: TestClient) -> None:
+    assert client.post("/projects/11/cancel").json() == {"status": "none"}
+    assert client.post("/train", json={"project": 11}).status_code == 201
+    assert client.post("/projects/11/cancel").json() == {"status": "cancelling"}
+    status = client.get("/projects/11/status").json()
+    assert (status["phase"], status["queue"]) == ("idle", {"queued": 0})
+    assert status["cancelled"].endswith("+00:00")
+    assert client.post("/projects/0/cancel").status_code == 400
+
+
 @pytest.mark.parametrize("name", ["41-webhook-ANNOTATION_CREATED.json", "43-webhook-ANNOTATIONS_DELETED.json"])
 def test_other_events_are_thanked_for_and_train_nothing(client: TestClient, name: str) -> None:
     answer = client.post("/webhook", json=recorded(name))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.work.progress import figure, progress_line
+from backend.work.progress import figure, progress_line, time_words
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,10 @@ def test_figures_become_words(figures: dict[str, object], words: str) -> None:
 @pytest.mark.parametrize("value", [3e-05, -2.4e-4, 0.00999])
 def test_no_figure_is_rounded_to_nothing(value: float) -> None:
     assert float(figure(value)) == pytest.approx(value, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-1.0, "0 s"), (40.4, "40 s"), (90.0, "2 min"), (7000.0, "117 min"), (7800.0, "2 h 10 min")]
+)
+def test_spans_of_time_are_said_as_people_say_them(seconds: float, words: str) -> None:
+    assert time_words(seconds) == words

@@ -1,0 +1,87 @@
+"""A training that somebody cancels ends within one step, in whatever process of whatever machine it runs.
+
+`cancelled` in Redis says up to which request nobody wants a training any more. A thread looks there, and interrupts the
+training by a signal: code that swallows exceptions hears of it too. What was trained so far is saved as after any other
+interruption, so that a later training on the same annotations goes on from there.
+"""
+
+import logging
+import signal
+import threading
+from contextlib import suppress
+from types import TracebackType
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from backend.work.keys import Keys
+from finetuner.progress import Progress
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.5
+_LAST_PHASE = "publishing"
+
+
+class Cancelled(BaseException):
+    """Nobody wants this training any more. Not an Exception: no `except Exception` on the way may keep it."""
+
+
+class Cancelling:
+    """Raises Cancelled in the main thread for as long as the `with` block lasts and nothing is published.
+
+    Args:
+        keys: of the project's trainings.
+        target: the latest request that this training stands for.
+        quick: a connection that does not wait for a Redis that is away.
+        progress: hears what `self.progress` is told.
+    """
+
+    def __init__(self, keys: Keys, *, target: int, quick: Redis, progress: Progress) -> None:
+        self._keys, self._target, self._quick, self._progress = keys, target, quick, progress
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="cancelling", daemon=True)
+
+    def __enter__(self) -> "Cancelling":  # noqa: PYI034 - beartype takes no Self here
+        """Begin to look.
+
+        Raises:
+            Cancelled: it was cancelled while it waited.
+        """
+        if self._is_cancelled():
+            raise Cancelled
+        signal.signal(signal.SIGUSR1, _raise_cancelled)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def progress(self, phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
+        """Pass the progress on; from publishing on it is too late to cancel."""
+        if phase == _LAST_PHASE:
+            self._stop()
+        self._progress(phase, **figures)
+
+    def _stop(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(_LOOK_S):
+            if self._is_cancelled():
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+                return
+
+    def _is_cancelled(self) -> bool:
+        with suppress(RedisError):
+            return int(self._quick.get(self._keys.cancelled) or 0) >= self._target
+        return False
+
+
+def _raise_cancelled(*_: object) -> None:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    raise Cancelled
