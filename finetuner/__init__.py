@@ -4,7 +4,7 @@ It uses the backend's library (labelstudio, images, masks, registry, sam, settin
 people. The map, from the door inwards; imports point downwards only:
 
     __main__    `python -m finetuner EXPORT IMAGES OUT`
-    worker      takes jobs off its queue, each in a process of its own
+    worker      takes jobs off its queue; every job has a process of its own
     refreshing  a refresh as an RQ job
     job         a training as an RQ job
     offline     a training on an export: no Label Studio, no queue, no registry

@@ -14,32 +14,6 @@ _NO_NOUN = (
 _EACH = re.compile(rf"\beach\b(?=\s*(?:[^\sa-zA-Z0-9`*\"'\\{{]|$)|\s+(?:{_NO_NOUN})\b)", re.IGNORECASE)
 _COMMENT_GOES_ON = re.compile(r"\n\s*#\s?")
 
-# Rooms that still say `each` for a noun. This list may only become shorter.
-SAYING_EACH: set[str] = {
-    "backend/sam",
-    "backend/serving",
-    "finetuner",
-    "finetuner/measuring",
-    "finetuner/training",
-    "tests/backend/labelstudio",
-    "tests/backend/live",
-    "tests/backend/review",
-    "tests/backend/sam",
-    "tests/backend/server",
-    "tests/backend/serving",
-    "tests/finetuner",
-    "tests/finetuner/data",
-    "tests/finetuner/deciding",
-    "tests/finetuner/measuring",
-    "tests/finetuner/methods",
-    "tests/finetuner/recipe",
-    "tests/finetuner/report",
-    "tests/finetuner/semantic",
-    "tests/finetuner/training",
-    "tests/integration",
-    "tests/integration/bad_inputs",
-}
-
 _SLEEP = re.compile(r"\btime\.sleep\(")
 _ANY_MAPPING = re.compile(r"\b(?:dict|Mapping)\[str, Any\]")
 MOST_ANY_MAPPINGS = 56  # outside labelstudio; may only fall, to 20
@@ -87,11 +61,9 @@ ROOMS = sorted({room_of(path) for path in OTHERS})
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_names_the_noun_instead_of_saying_each(room: str) -> None:
-    saying = {name_in_house(path): count for path in OTHERS if room_of(path) == room and (count := count_each(path))}
-    if room in SAYING_EACH:
-        assert saying, f"{room} no longer says `each`: strike it off the list"
-    else:
-        assert saying == {}
+    assert {
+        name_in_house(path): count for path in OTHERS if room_of(path) == room and (count := count_each(path))
+    } == {}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def encode_mask(mask: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]) -> lis
     """Encode a mask as bytes for `value.rle`: every channel 255 inside, 0 outside; or, of uint8, as an alpha has it.
 
     Equal, byte for byte, to `label_studio_sdk.converter.brush.mask2rle(mask * 255)`, or of the alpha.
-    Time and memory grow with the number of runs, not with the pixels, but for one comparison of each pixel with its
+    Time and memory grow with the number of runs, not with the pixels, but for one comparison of every pixel with its
     neighbour.
     """
     values, lengths = _runs(mask)

@@ -4,7 +4,7 @@ For anything but one positive click alone it is the single mask, which SAM was t
 ambiguous. One click is: it may mean a part or the whole, and SAM's three further masks are the small, the middle and
 the large reading of it (section 3, "Resolving ambiguity").
 
-A score cannot choose among readings: it is sure of each of them. What the readings show can. Where the large one is the
+A score cannot choose among readings: it is sure of them all. What the readings show can. Where the large one is the
 whole picture, the click's object is one step smaller than SAM takes it for, as with cells, defects and grains; there
 the small reading is the object, and the single mask often takes in what lies around it. Where the large reading is an
 object in the picture, as in photographs of everyday things, the small one is a part, and the single mask the object.

@@ -172,7 +172,7 @@ class Predictor:
         object.__setattr__(self, "_positions", cells_of(self.base.image_positions, dtype))
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
-        """Answer prompts for one image, each of them as if it were alone.
+        """Answer prompts for one image, every prompt as if it were alone.
 
         Which of SAM's four masks is the answer, `policy` says; what its score means, `scoring`. A prompt with a mask
         and no box gets the box around the mask: `mask_prompt.with_box`.
@@ -215,7 +215,7 @@ class Predictor:
                 small, the middle and the large reading.
 
         Returns:
-            For every prompt, in their order, one candidate for each of those numbers, in the order of the numbers.
+            For every prompt, in their order, one candidate for every such number, in the order of the numbers.
 
         Raises:
             BadInput: as `decode`.

@@ -24,7 +24,7 @@ def most_masks(embedding: Embedding) -> int:
 
 
 def decode_by_portions(embedding: Embedding, prompts: Sequence[Prompt], *, decode: Decode) -> Iterator[PredictedMask]:
-    """One mask for every prompt, in their order; each is to be drawn before the next is taken.
+    """One mask for every prompt, in their order; draw a mask before you take the next.
 
     Args:
         embedding: of the image.

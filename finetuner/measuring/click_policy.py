@@ -13,7 +13,7 @@ from finetuner.data.objects import LabelledMask
 from finetuner.data.prompting import farthest_inner_point
 from finetuner.data.sample import Sample
 
-_MOST_OBJECTS = 96  # a decode each: some three seconds on two cores
+_MOST_OBJECTS = 96  # a decode for every object: some three seconds on two cores
 _LEAST_IMAGES = 2
 _SURE_GAIN = 0.005  # mean IoU that another policy must gain before it takes the place of the usual one
 

@@ -61,7 +61,7 @@ class Processes:
         return self.rank == 0
 
     def scaled(self, config: TrainConfig, *, is_fixed: bool) -> TrainConfig:
-        """The recipe with a step's images for every process; where their number `is_fixed`, one at least for each."""
+        """The recipe with a step's images for every process; one at least where it `is_fixed`."""
         images = max(config.images_per_step, self.count) if is_fixed else config.images_per_step * self.count
         return replace(config, images_per_step=images)
 

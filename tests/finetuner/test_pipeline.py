@@ -45,7 +45,7 @@ def project(
     png: Callable[[Image.Image], bytes],
     brush: Callable[..., Json],
 ) -> int:
-    """Eight uploads, each with two discs annotated, a keypoint that was never answered, and one skipped task."""
+    """Eight uploads with two annotated discs an image, a keypoint that was never answered, and one skipped task."""
     client = LabelStudio(studio.url, studio.token)
     project_id = int(client.create_project("discs", label_config)["id"])
     scenes = [discs(seed) for seed in range(9)]
@@ -88,7 +88,7 @@ def test_a_project_becomes_a_version_that_can_be_served(
     decoder_of(load_base(settings.sam.model, cache_dir=settings.cache.dir), registry.materialise(champion.version))
 
     assert (manifest.project_id, manifest.parent, manifest.method) == (project, None, "decoder")
-    assert {each["reason"]: each["count"] for each in manifest.excluded} == {
+    assert {row["reason"]: row["count"] for row in manifest.excluded} == {
         "a region of type keypointlabels is no mask": 8,
         "the annotator skipped the task": 1,
     }
@@ -111,9 +111,9 @@ def test_a_project_becomes_a_version_that_can_be_served(
     assert manifest.config["epochs"] == 2
     assert len(manifest.data_digest) == 64
 
-    assert list(dict.fromkeys(each["phase"] for each in told)) == list(PHASES)
-    trained = [each for each in told if each["phase"] == "training"]
-    epochs = [each for each in trained if "epochs" in each]
+    assert list(dict.fromkeys(note["phase"] for note in told)) == list(PHASES)
+    trained = [note for note in told if note["phase"] == "training"]
+    epochs = [note for note in trained if "epochs" in note]
     assert epochs[-1]["epochs"] == 2  # its work may be done a step before the second one ends
     assert epochs[-1]["loss"] > 0
     assert trained[-1]["head"] == "semantic"
@@ -142,7 +142,7 @@ def test_the_next_training_is_compared_with_what_is_served(
     champion = registry.champion(project)
     assert champion is not None
     assert champion.version == first.version
-    assert [each.version for each in registry.versions(project)] == [first.version, second.version]
+    assert [checkpoint.version for checkpoint in registry.versions(project)] == [first.version, second.version]
 
 
 def test_edits_and_deletions_since_the_last_training_count(
@@ -154,7 +154,7 @@ def test_edits_and_deletions_since_the_last_training_count(
 
     def look() -> None:
         samples = pipeline._samples(project, settings=settings, label_studio=client, context=context)
-        seen.append((data_digest(samples), sum(len(each.objects) for each in samples)))
+        seen.append((data_digest(samples), sum(len(sample.objects) for sample in samples)))
 
     look()
     tasks = [task for task in client.tasks(project) if not task["annotations"][0]["was_cancelled"]]
@@ -187,9 +187,7 @@ def test_annotators_vote_where_the_settings_say_so(
     # Discs were drawn by one of three, rings by two of three; of the skipped task's image by both who count.
     assert manifest.metrics.data is not None
     assert {label: count.objects for label, count in manifest.metrics.data.labels.items()} == {"Ring": 9}
-    assert {each["reason"]: each["count"] for each in manifest.excluded}[
-        "no majority of the annotators drew it so"
-    ] == 16
+    assert {row["reason"]: row["count"] for row in manifest.excluded}["no majority of the annotators drew it so"] == 16
 
 
 def test_images_are_encoded_once_for_all_trainings(
@@ -240,7 +238,7 @@ def test_an_image_that_is_gone_is_left_out(project: int, settings: Settings, stu
     outcome, _ = _train(project, settings)
     assert outcome.version is not None
     excluded = LocalRegistry(settings.registry.model_dir).manifest(outcome.version).excluded
-    assert any(each["reason"] == "its image cannot be used" and each["examples"][0]["why"] for each in excluded)
+    assert any(row["reason"] == "its image cannot be used" and row["examples"][0]["why"] for row in excluded)
 
 
 def test_without_annotations_there_is_nothing_to_learn(

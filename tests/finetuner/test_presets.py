@@ -87,8 +87,8 @@ def test_encoders_are_as_large_as_stated(name: str) -> None:
             SamVisionConfig(hidden_size=stated.width, num_hidden_layers=stated.depth, num_attention_heads=stated.heads)
         )
         decoder = SamMaskDecoder(SamMaskDecoderConfig())
-    assert sum(each.numel() for each in encoder.parameters()) == stated.parameters
-    assert sum(each.numel() for each in decoder.parameters()) == _DECODER
+    assert sum(weight.numel() for weight in encoder.parameters()) == stated.parameters
+    assert sum(weight.numel() for weight in decoder.parameters()) == _DECODER
 
 
 @pytest.mark.parametrize("precision", DECODE_MIB)
@@ -101,7 +101,7 @@ def test_a_prompt_keeps_as_much_as_stated(precision: str) -> None:
 def _saved_mib(prompts: int, *, dtype: torch.dtype) -> float:
     torch.manual_seed(0)
     decoder = SamMaskDecoder(SamMaskDecoderConfig()).to(dtype)
-    own = {each.untyped_storage().data_ptr() for each in decoder.parameters()}
+    own = {weight.untyped_storage().data_ptr() for weight in decoder.parameters()}
     found: dict[int, int] = {}
 
     def note(saved: torch.Tensor) -> torch.Tensor:
@@ -122,7 +122,7 @@ def _saved_mib(prompts: int, *, dtype: torch.dtype) -> float:
         losses = decode_losses(
             logits.float(), scores.float(), torch.rand(prompts, 256, 256), prompts=asked, config=TrainConfig()
         )
-    assert all(each.requires_grad for each in losses)  # and so alive till here
+    assert all(loss.requires_grad for loss in losses)  # and so alive till here
     return sum(found.values()) / 2**20
 
 

@@ -98,7 +98,7 @@ def test_what_a_kill_in_the_midst_of_writing_leaves_is_swept_up(kept: Unfinished
     torn = _path(tmp_path).with_name(".training-1.state.0123456789abcdef.tmp")
     torn.write_bytes(b"half")
     assert kept.load(1) is not None
-    assert [each.name for each in _path(tmp_path).parent.iterdir()] == ["training-1.state"]
+    assert [path.name for path in _path(tmp_path).parent.iterdir()] == ["training-1.state"]
 
 
 def test_no_more_than_four_runs_are_kept_and_none_for_long(tmp_path: Path) -> None:
@@ -106,11 +106,11 @@ def test_no_more_than_four_runs_are_kept_and_none_for_long(tmp_path: Path) -> No
     for number in range(6):
         Unfinished(runs, key=run_key({"seed": number}), every_s=1.0).save(1, STATE)
         os.utime(runs / run_key({"seed": number}), (time.time() - 100 + number,) * 2)
-    assert {each.name for each in runs.iterdir()} == {run_key({"seed": number}) for number in (2, 3, 4, 5)}
+    assert {path.name for path in runs.iterdir()} == {run_key({"seed": number}) for number in (2, 3, 4, 5)}
     os.utime(runs / run_key({"seed": 4}), (0, time.time() - 8 * 86400))
     (runs / "a stranger's").mkdir()
     Unfinished(runs, key=run_key({"seed": 5}), every_s=1.0).save(1, STATE)
-    kept = {each.name for each in runs.iterdir()}
+    kept = {path.name for path in runs.iterdir()}
     assert kept == {"a stranger's", *(run_key({"seed": number}) for number in (2, 3, 5))}
 
 

@@ -31,7 +31,7 @@ COMMANDS = ROOT / ".venv-label-studio-ml" / "bin"
 # 2.x is not on PyPI: LABEL_STUDIO_ML_2X names the folder of commands of an environment that has it from git.
 KINDS = ["1.0.9", "2.x, faked", *(["2.x"] if "LABEL_STUDIO_ML_2X" in os.environ else [])]
 AUTH = ("label-studio", "pä:ss")
-AUTH_BYTES = tuple(each.encode() for each in AUTH)  # requests itself would send Latin-1
+AUTH_BYTES = tuple(part.encode() for part in AUTH)  # requests itself would send Latin-1
 CONFIG = """<View><Image name="image" value="$image"/>
 <BrushLabels name="brush" toName="image"><Label value="{label}"/></BrushLabels>
 <KeyPointLabels name="kp" toName="image" smart="true"><Label value="{label}"/></KeyPointLabels></View>"""
@@ -133,7 +133,7 @@ def click(*, project: int = 1, label: str = "Cell", seed: int = 0) -> dict[str, 
 
 def without_ids(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every answer gives its regions new ids."""
-    return json.loads(json.dumps(results), object_hook=lambda each: {k: v for k, v in each.items() if k != "id"})
+    return json.loads(json.dumps(results), object_hook=lambda item: {k: v for k, v in item.items() if k != "id"})
 
 
 def test_a_click_is_answered_as_by_our_own_server(harness: Harness) -> None:

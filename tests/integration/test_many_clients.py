@@ -59,7 +59,7 @@ def test_sixteen_clients_get_the_masks_that_one_gets_and_no_error(
     assert figures["failed"] == 0, figures
     assert figures["wrong_masks"] == 0, figures
     assert figures["clicks"] > 50, figures
-    # However many clicked on it at once, each image was encoded once.
+    # However many clicked on it at once, an image was encoded once.
     assert metrics["samloop_embeddings_computed"] <= IMAGES, metrics
     assert metrics["samloop_embeddings_bytes"] <= CACHE_MIB << 20
 
@@ -97,8 +97,8 @@ class Day:
                 project_id = chance.choice(list(versions))
                 self.registry.promote(project_id, chance.choice([versions[project_id], None]), reason="a swap")
                 time.sleep(0.3)
-            for each in running:
-                each.result()
+            for client in running:
+                client.result()
 
     def body(self, chance: random.Random) -> dict[str, Any]:
         if chance.random() < 0.5:  # an image that nobody saw before

@@ -42,7 +42,9 @@ class Story:
         self.client.import_images(self.project_id, pictures)
         self.ids = sorted(int(task["id"]) for task in self.client.tasks(self.project_id))
         store = PredictionStore(studio.url, studio.token, project_id=self.project_id)
-        store.add([{"task": each, "result": [_box()], "score": 0.5, "model_version": "detector"} for each in self.ids])
+        store.add(
+            [{"task": task_id, "result": [_box()], "score": 0.5, "model_version": "detector"} for task_id in self.ids]
+        )
         self.client.create_annotation(self.ids[0], [])
         self.client.create_annotation(self.ids[1], [], was_cancelled=True)
         self.post(f"/api/tasks/{self.ids[2]}/drafts", {"result": [_box()], "lead_time": 1})
@@ -55,8 +57,8 @@ class Story:
     def held(self, version: str) -> dict[int, int]:
         """How many predictions of a version each task holds, as the predictions API tells."""
         count = dict.fromkeys(self.ids, 0)
-        for each in self.client.predictions(project_id=self.project_id):
-            count[each["task"]] += each["model_version"] == version
+        for prediction in self.client.predictions(project_id=self.project_id):
+            count[prediction["task"]] += prediction["model_version"] == version
         return count
 
 
@@ -169,7 +171,11 @@ def test_a_promotion_refreshes_what_nobody_touched_once_though_the_refresh_is_ki
     assert story.held(first) == expected
     assert refresh()["last"]["written"] + refresh()["last"]["there"] == TASKS - 3
     assert story.client.project(story.project_id)["model_version"] == first
-    mine = [each for each in story.client.predictions(task_id=story.ids[5]) if each["model_version"] == first]
+    mine = [
+        prediction
+        for prediction in story.client.predictions(task_id=story.ids[5])
+        if prediction["model_version"] == first
+    ]
     assert all(region["meta"]["model_version"] == first for region in mine[0]["result"])
     assert 0 <= mine[0]["score"] <= 1
 
@@ -180,7 +186,7 @@ def test_a_promotion_refreshes_what_nobody_touched_once_though_the_refresh_is_ki
     wait_for(lambda: ended(version), log=log)
 
     expected[story.ids[3]] = 0
-    assert story.held(version) == expected, "each untouched task once, and none that was touched"
+    assert story.held(version) == expected, "every untouched task once, and none that was touched"
     kept = story.held(first)
     assert (kept[story.ids[3]], kept[story.ids[4]]) == (1, 0), "old ones go, but from touched tasks"
     assert sum(story.held("detector").values()) == TASKS

@@ -37,7 +37,7 @@ class AdapterKind(Protocol):
     is_merged: bool  # into the encoder's own weights: then any program that knows the model can load it
 
     def shapes(self, name: str, place: Place, *, rank: int) -> Mapping[str, tuple[int, ...]]:
-        """The shape of each of its weights at the place of that name, by the weight's name in the encoder."""
+        """The shape of all its weights at the place of that name, by the weight's name in the encoder."""
 
     def put_into(self, encoder: nn.Module, adapter: Adapter, *, places: Mapping[str, Place]) -> None:
         """Change the encoder, whose modules are its own and whose tensors others share, so that it has the adapter.

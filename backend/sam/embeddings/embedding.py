@@ -34,5 +34,5 @@ class Embedding:
         return sum(values.nbytes for values in self.maps)
 
     def with_maps(self, change: Callable[[Tensor], Tensor]) -> "Embedding":
-        """The same image, each of its maps changed so."""
+        """The same image, all of its maps changed so."""
         return replace(self, features=change(self.features), finer=tuple(map(change, self.finer)))

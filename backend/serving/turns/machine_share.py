@@ -15,7 +15,7 @@ class _MakingWay(TorchFunctionMode):
     """Calls `pause` before every operation of torch in this thread.
 
     Between operations, and not between layers: so it holds for every encoder, however it is built. An encode is some
-    hundred operations of a few milliseconds each; the calls take microseconds.
+    hundred operations that take a few milliseconds; the calls take microseconds.
     """
 
     def __init__(self, pause: Callable[[], None]) -> None:

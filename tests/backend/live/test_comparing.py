@@ -84,7 +84,7 @@ def test_a_predicted_mask_that_was_thrown_away_counts_as_none_and_a_suggestion_t
     given = shown(region(square()))
     (mask,) = compare(annotation(), given, max_pixels=MOST).masks
     assert (mask.iou, mask.boundary_iou, mask.untouched) == (0.0, 0.0, False)
-    suggested = {name: Given(region=each.region, version="v1", shown=False) for name, each in given.items()}
+    suggested = {name: Given(region=region.region, version="v1", shown=False) for name, region in given.items()}
     assert compare(annotation(), suggested, max_pixels=MOST) == Comparison(masks=(), unknown=0)
 
 

@@ -48,9 +48,11 @@ def test_an_image_is_fetched_once_for_all_its_objects_however_many_ask() -> None
         return data
 
     with ThreadPoolExecutor(12) as pool:
-        asked = [pool.submit(crops.crop, sha256, each, size_px=160, fetch=fetch, beside=windows) for each in windows]
+        asked = [
+            pool.submit(crops.crop, sha256, window, size_px=160, fetch=fetch, beside=windows) for window in windows
+        ]
         gate.set()
-        assert len({each.result() for each in asked}) > 6
+        assert len({crop.result() for crop in asked}) > 6
     assert len(fetched) == 1
     assert not crops._images, "locks of images that nobody waits for are forgotten"
 

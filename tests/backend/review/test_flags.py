@@ -42,7 +42,7 @@ def test_the_latest_word_of_each_analyst_on_a_mask_counts_and_can_be_taken_back(
     ]:
         flags.add(1, _flag(verdict=verdict, analyst=analyst, prompt=prompt))
     again = Flags(StateDir(tmp_path)).current(1)
-    assert [(each.analyst, each.prompt, each.verdict) for each in again] == [
+    assert [(flag.analyst, flag.prompt, flag.verdict) for flag in again] == [
         ("Ada", "box", "wrong"),
         ("Ada", "point", "too tight"),
     ]
@@ -59,8 +59,8 @@ def test_two_processes_that_flag_at_once_lose_nothing(tmp_path: Path) -> None:
         "prompt='box', task_id='', label='x' * 3000, analyst='a', verdict='wrong'))"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in ("a", "b", "c")]
-    assert [each.wait(300) for each in writers] == [0, 0, 0]
-    assert len({each.key for each in Flags(StateDir(tmp_path)).current(1)}) == 450
+    assert [writer.wait(300) for writer in writers] == [0, 0, 0]
+    assert len({flag.key for flag in Flags(StateDir(tmp_path)).current(1)}) == 450
 
 
 def test_a_line_that_a_power_cut_left_half_spoils_no_other(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_line_that_a_power_cut_left_half_spoils_no_other(tmp_path: Path) -> No
     with path.open("ab") as file:
         file.write(json.dumps({"at": 3}).encode() + b"\n\xff\xfe\n" + b"[" * 100_000 + b"\n")
     flags.add(1, _flag(key="last"))
-    assert [each.key for each in flags.current(1)] == ["before", "after", "last"]
+    assert [flag.key for flag in flags.current(1)] == ["before", "after", "last"]
 
 
 def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
 @given(label=st.text(), analyst=st.text())
 def test_no_cell_of_the_table_is_a_formula_and_none_is_lost(label: str, analyst: str) -> None:
     rows = list(csv.reader(io.StringIO(as_csv([_flag(label=label, analyst=analyst)]).decode("utf-8-sig"), newline="")))
-    assert rows[0] == [each.name for each in fields(Flag)]
+    assert rows[0] == [column.name for column in fields(Flag)]
     assert len(rows) == 2
     told = dict(zip(rows[0], rows[1], strict=True))
     for cell in rows[1]:

@@ -46,8 +46,8 @@ def test_what_is_drawn_at_random_stays_until_it_is_labelled() -> None:
 
 def test_every_tenth_place_is_drawn_at_random() -> None:
     found = mixed(range(100), range(500, 600), count=30)
-    assert [each for each in found if each >= 500] == [500, 501, 502]
-    assert [found.index(each) for each in (500, 501, 502)] == [9, 19, 29]
+    assert [task_id for task_id in found if task_id >= 500] == [500, 501, 502]
+    assert [found.index(task_id) for task_id in (500, 501, 502)] == [9, 19, 29]
 
 
 @given(

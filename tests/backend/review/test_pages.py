@@ -110,9 +110,9 @@ def test_no_page_takes_anything_from_elsewhere_or_lets_a_label_be_more_than_text
         assert "unsafe" not in answer.headers["content-security-policy"]
         loaded = re.findall(r'(?:src|<link[^>]* href)="([^"]+)"', answer.text)
         assert loaded, address
-        for each in loaded:
-            assert each.startswith("/review/"), each
-            assert client.get(each).status_code == 200, each
+        for asset in loaded:
+            assert asset.startswith("/review/"), asset
+            assert client.get(asset).status_code == 200, asset
         ids = re.findall(r'\sid="([^"]+)"', answer.text)
         assert len(ids) == len(set(ids)), f"{address} has an id twice"
     assert HOSTILE in unescape(_page(client, f"{here}/masks"))
@@ -129,7 +129,7 @@ def test_the_overview_tells_what_is_served_the_verdict_and_the_trend(
     assert "Kept as a challenger" in page
     assert "no certain gain over <i>tiny</i>" in page
     assert f'data-events="/projects/{made.project_id}/events"' in page
-    assert page.count('class="dot ') == 8, "two versions, two prompts, the base beside each"
+    assert page.count('class="dot ') == 8, "two versions, two prompts, the base beside every version"
 
 
 def test_the_overview_tells_how_good_the_masks_are_in_peoples_hands(
@@ -162,7 +162,7 @@ def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
     assert page.index(made.versions[1]) < page.index(made.versions[0]), "the newest first"
     assert f"{figures.with_prompt('box').iou:.3f}" in page
     mean, low, high = difference["box"]["over_area"]
-    shown = [f"{each:+.3f}".replace("-", "\N{MINUS SIGN}") for each in (mean, low, high)]
+    shown = [f"{figure:+.3f}".replace("-", "\N{MINUS SIGN}") for figure in (mean, low, high)]
     assert f"{shown[0]}<br>[{shown[1]}, {shown[2]}]" in page
     assert "6 objects on 3 images held out" in page
     assert client.get(f"{here}/report/{made.versions[1]}").text.startswith("<!doctype html>")
@@ -177,7 +177,7 @@ def test_masks_come_with_outlines_figures_and_links_in_the_order_asked_for(
     client: TestClient, here: str, made: Reviewed, review_studio: FakeLabelStudio
 ) -> None:
     folder = LocalRegistry(made.settings.registry.model_dir).materialise(made.versions[1])
-    objects = {each.key: each for each in read_review(folder)}
+    objects = {item.key: item for item in read_review(folder)}
     assert LocalRegistry(made.settings.registry.model_dir).manifest(made.versions[1]).files[REVIEW_FILE]
     for sort, figure in [
         ("tightened", lambda o: o.drawn["box", "base"].boundary_iou - o.drawn["box", "candidate"].boundary_iou),
@@ -208,7 +208,7 @@ def test_a_picture_is_sent_at_the_size_it_is_shown_and_only_once_in_sight(
     page = _page(client, f"{here}/masks")
     assert page.count("<img ") == page.count('loading="lazy"') == 6
     folder = LocalRegistry(made.settings.registry.model_dir).materialise(made.versions[1])
-    item = next(each for each in read_review(folder) if each.key == _keys(page)[0])
+    item = next(entry for entry in read_review(folder) if entry.key == _keys(page)[0])
     crop = client.get(f"{here}/crops/{made.versions[1]}/{item.key}/160")
     assert crop.headers["content-type"] == "image/webp"
     assert "immutable" in crop.headers["cache-control"]
@@ -284,17 +284,17 @@ def test_what_is_loose_or_wrong_goes_to_a_tab_of_label_studio(
 ) -> None:
     assert client.post(f"{here}/queue", data={"version": made.versions[1]}, headers=OURS).status_code == 404
     folder = LocalRegistry(made.settings.registry.model_dir).materialise(made.versions[1])
-    chosen = {each.task_id: each.key for each in read_review(folder)}
+    chosen = {item.task_id: item.key for item in read_review(folder)}
     verdicts = dict(zip(sorted(chosen), ["wrong", "accept", "too loose", "too tight"], strict=False))
     for task_id, verdict in verdicts.items():
         _flag(client, here, version=made.versions[1], prompt="point", key=chosen[task_id], verdict=verdict)
     page = client.post(f"{here}/queue", data={"version": made.versions[1]}, headers=OURS)
     assert page.status_code == 200
     label_studio = LabelStudio(review_studio.url, review_studio.token)
-    (tab,) = [each for each in label_studio.tabs.all(made.project_id) if each["data"]["title"] == TAB]
+    (tab,) = [view for view in label_studio.tabs.all(made.project_id) if view["data"]["title"] == TAB]
     assert f'href="{review_studio.url}/projects/{made.project_id}/data?tab={tab["id"]}"' in page.text
     wanted = [task_id for task_id, verdict in verdicts.items() if verdict in {"wrong", "too loose"}]
-    assert [each["value"] for each in tab["data"]["filters"]["items"]] == wanted
+    assert [rule["value"] for rule in tab["data"]["filters"]["items"]] == wanted
     assert tab["data"]["filters"]["conjunction"] == "or"
 
 
@@ -306,11 +306,11 @@ def test_the_data_page_shows_what_was_left_out_and_where_a_model_and_a_person_di
     assert "6 objects" in page
     assert HOSTILE in page
     folder = LocalRegistry(made.settings.registry.model_dir).materialise(made.versions[1])
-    doubt = {each.key: each.drawn["box", "candidate"] for each in read_review(folder)}
+    doubt = {item.key: item.drawn["box", "candidate"] for item in read_review(folder)}
     shown = re.findall(r"masks/[^/]+/([0-9a-f]+)\?prompt=box&sort=disagreeing", page)
     conviction = [doubt[key].predicted_iou - doubt[key].iou for key in shown]
     assert conviction == sorted(conviction, reverse=True)
-    assert len(shown) == sum(each.predicted_iou > each.iou for each in doubt.values())
+    assert len(shown) == sum(item.predicted_iou > item.iou for item in doubt.values())
 
 
 def test_promoting_and_rolling_back_on_the_page_changes_what_is_served(
@@ -477,7 +477,7 @@ def test_a_page_full_of_slow_pictures_takes_no_thread_from_label_studio(
             assert arrived.wait(120)
             assert client.post("/setup", json={"project": f"{made.project_id}.1"}).status_code == 200
             assert client.get("/health").status_code == 200
-            assert not any(each.done() for each in asked)
+            assert not any(answer.done() for answer in asked)
         finally:
             may_go.set()
-        assert {each.result().status_code for each in asked} == {200}
+        assert {answer.result().status_code for answer in asked} == {200}

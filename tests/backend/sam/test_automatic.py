@@ -1,4 +1,4 @@
-"""Masks without prompts: each object once, in bounds."""
+"""Masks without prompts: every object once, in bounds."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ def areas(monkeypatch: pytest.MonkeyPatch, tiny_base: BaseModel) -> Callable[...
         monkeypatch.setitem(globals(), "WHAT_IS_SEEN", candidates)
         predictor = Sees(tiny_base, decoder_of(tiny_base, None), version="sees")
         found = automatic_masks(predictor, SQUARE, rules=replace(RULES, **rules))
-        return [int(each.mask.sum()) for each in found]
+        return [int(proposal.mask.sum()) for proposal in found]
 
     return find
 
@@ -131,12 +131,12 @@ def test_most_bricks_of_a_photograph_are_found_and_little_else(mobile_base: Base
 
     from backend.cli.demo.photographs import sample_photographs
 
-    photograph = next(each for each in sample_photographs() if each.name.startswith("bricks"))
+    photograph = next(sample for sample in sample_photographs() if sample.name.startswith("bricks"))
     predictor = Predictor(mobile_base, decoder_of(mobile_base, None), version="mobile-sam")
     embedding = encode(mobile_base, Image.open(io.BytesIO(photograph.png)).convert("RGB"))
 
     found = automatic_masks(predictor, embedding, rules=AutomaticRules(points=8))
 
-    best = [max((iou(each.mask, item.mask) for each in found), default=0.0) for item in photograph.objects]
-    assert np.mean([each > 0.5 for each in best]) > 0.6
+    best = [max((iou(proposal.mask, item.mask) for proposal in found), default=0.0) for item in photograph.objects]
+    assert np.mean([share > 0.5 for share in best]) > 0.6
     assert len(found) <= 2 * len(photograph.objects)

@@ -170,7 +170,7 @@ def test_sixteen_threads_on_sixteen_images_never_see_each_others_masks(
 ) -> None:
     images = [noise(seed, height=200 + 8 * seed, width=320) for seed in range(16)]
     embeddings = [encode(tiny_base, image) for image in images]
-    expected = [predictor.decode(each, KINDS) for each in embeddings]
+    expected = [predictor.decode(embedding, KINDS) for embedding in embeddings]
 
     def client(index: int) -> float:
         worst = 0.0

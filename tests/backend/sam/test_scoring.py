@@ -73,6 +73,6 @@ def test_without_a_calibration_a_predicted_iou_is_cut_to_0_to_1(predicted: float
 def test_with_a_calibration_a_predicted_iou_is_what_was_measured_there() -> None:
     curve = Calibration((0.5, 1.0), (0.2, 0.8))
 
-    assert [expected_iou(each, curve) for each in (0.0, 0.5, 0.75, 1.0, 1.2)] == pytest.approx(
+    assert [expected_iou(score, curve) for score in (0.0, 0.5, 0.75, 1.0, 1.2)] == pytest.approx(
         [0.2, 0.2, 0.5, 0.8, 0.8]
     )

@@ -128,7 +128,7 @@ def test_known_weights_tell_what_is_here(tiny_sam_dir: Path, tmp_path: Path) -> 
     shutil.copytree(tiny_sam_dir, tmp_path / "weights" / "my-sam")
     (tmp_path / "weights" / ".mobile-sam-half").mkdir()
 
-    known = {each.name: each.folder for each in known_weights(tmp_path)}
+    known = {entry.name: entry.folder for entry in known_weights(tmp_path)}
 
     assert known == {
         "mobile-sam": None,

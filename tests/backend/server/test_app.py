@@ -165,7 +165,7 @@ def test_a_recorded_batch_gets_one_prediction_a_task(client: TestClient) -> None
     body = recorded("10-predict-batch-5tasks.json")
     results = client.post("/predict", json=body).json()["results"]
     assert len(results) == len(body["tasks"])
-    assert all(each["model_version"] and each["score"] == 0 for each in results)
+    assert all(prediction["model_version"] and prediction["score"] == 0 for prediction in results)
 
 
 def test_a_second_click_does_not_fetch_the_image_again(

@@ -78,7 +78,9 @@ def regions_for(client: TestClient, tags: str, *regions: dict[str, Any], **task:
 
 
 def mask_of(*regions: dict[str, Any]) -> np.ndarray:
-    read = [mask_of_region(each, height_px=HEIGHT_PX, width_px=WIDTH_PX, rectangles_are_masks=True) for each in regions]
+    read = [
+        mask_of_region(region, height_px=HEIGHT_PX, width_px=WIDTH_PX, rectangles_are_masks=True) for region in regions
+    ]
     return np.logical_or.reduce(read)
 
 
@@ -88,9 +90,9 @@ def test_a_click_is_answered_as_the_projects_control_draws(client: TestClient, s
     tags = control(shape + labelled, labels=LABELS if labelled else "") + KEYPOINTS
     found = regions_for(client, tags, keypoint(50, 50))
     kind = f"{shape}{labelled}".lower()
-    assert {(each["type"], each["from_name"], each["to_name"]) for each in found} == {(kind, "out", "image")}
-    assert all(each["value"].get(kind) == (["Coin"] if labelled else None) for each in found)
-    assert all(each["meta"]["model_version"] for each in found)
+    assert {(region["type"], region["from_name"], region["to_name"]) for region in found} == {(kind, "out", "image")}
+    assert all(region["value"].get(kind) == (["Coin"] if labelled else None) for region in found)
+    assert all(region["meta"]["model_version"] for region in found)
     (brush,) = regions_for(client, control("BrushLabels") + KEYPOINTS, keypoint(50, 50))
     if shape in {"Brush", "Bitmask"}:
         assert np.array_equal(mask_of(*found), mask_of(brush))
@@ -100,7 +102,7 @@ def test_a_click_is_answered_as_the_projects_control_draws(client: TestClient, s
 
 def test_a_box_is_answered_by_the_polygon_control_and_not_by_its_own(client: TestClient) -> None:
     found = regions_for(client, BOXES + control("PolygonLabels"), rectangle(10, 10, 60, 60))
-    assert {each["type"] for each in found} == {"polygonlabels"}
+    assert {region["type"] for region in found} == {"polygonlabels"}
     (own,) = regions_for(client, BOXES, rectangle(10, 10, 60, 60))
     assert (own["type"], own["from_name"]) == ("rectanglelabels", "boxes")
 
@@ -112,8 +114,8 @@ def test_each_label_goes_to_the_control_that_has_it(client: TestClient) -> None:
         + KEYPOINTS
     )
     found = regions_for(client, tags, keypoint(20, 20), keypoint(80, 80, label="Brick"))
-    assert [each["from_name"] for each in found][:1] == ["coins"]
-    assert {each["from_name"] for each in found[1:]} == {"bricks"}
+    assert [region["from_name"] for region in found][:1] == ["coins"]
+    assert {region["from_name"] for region in found[1:]} == {"bricks"}
 
 
 def test_a_threshold_leaves_out_what_scores_less_and_skipped_controls_get_nothing(client: TestClient) -> None:
@@ -171,8 +173,8 @@ def test_strokes_boxes_clicks_and_ellipses_come_together(client: TestClient) -> 
         keypoint(60, 60),
         rectangle(50, 50, 20, 20, label="Brick"),
     )
-    assert [each["value"]["brushlabels"] for each in found] == [["Coin"], ["Brick"], ["Brick"]]
-    assert len({each["id"] for each in found}) == 3
+    assert [region["value"]["brushlabels"] for region in found] == [["Coin"], ["Brick"], ["Brick"]]
+    assert len({region["id"] for region in found}) == 3
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_batch_gets_one_prediction_a_task_and_a_broken_image_costs_its_own(
     assert reply.status_code == 200, reply.text
     results = reply.json()["results"]
     assert len(results) == 3
-    assert all(0 <= each["score"] <= 1 and each["model_version"] for each in results)
+    assert all(0 <= prediction["score"] <= 1 and prediction["model_version"] for prediction in results)
     assert results[1]["result"] == results[2]["result"] == []
     assert 'samloop_failures_total{reason="BadImage"} 1.0' in figures
 
@@ -92,4 +92,4 @@ def test_the_second_look_encodes_a_part_of_a_large_image_where_it_is_switched_on
         reply = client.post("/predict", json=body)
 
     assert reply.status_code == 200, reply.text
-    assert [(each.height_px, each.width_px) for each in looked] == ([(300, 300)] if refine == "on" else [])
+    assert [(size.height_px, size.width_px) for size in looked] == ([(300, 300)] if refine == "on" else [])

@@ -48,7 +48,7 @@ def _voted(annotations: list[Annotation], exclusions: Exclusions, **rules: Any) 
 
 
 def _reasons(exclusions: Exclusions) -> dict[str, int]:
-    return {each["reason"]: each["count"] for each in exclusions.to_json()}
+    return {row["reason"]: row["count"] for row in exclusions.to_json()}
 
 
 def test_the_latest_submitted_annotation_counts(brush: Brush, square: np.ndarray, exclusions: Exclusions) -> None:
@@ -58,7 +58,7 @@ def test_the_latest_submitted_annotation_counts(brush: Brush, square: np.ndarray
     found = annotated_task(_task(older, later, skipped), image_key="image", exclusions=exclusions)
     assert found is not None
     assert (found.task_id, found.image_uri) == (7, "/data/upload/1/a.png")
-    assert [each.annotation_id for each in found.annotations] == [1]
+    assert [annotation.annotation_id for annotation in found.annotations] == [1]
     assert _reasons(exclusions) == {
         "a later annotation of the same task counts": 1,
         "the annotator skipped the task": 1,
@@ -114,7 +114,7 @@ def test_brushes_and_polygons_become_masks_with_their_labels(
         "value": {"points": [[25, 25], [75, 25], [75, 75], [25, 75]], "polygonlabels": ["Ring"]},
     }
     found = _objects([brush(square), polygon], exclusions)
-    assert [each.label for each in found] == ["Disc", "Ring"]
+    assert [item.label for item in found] == ["Disc", "Ring"]
     assert np.array_equal(found[0].mask, square)
     assert found[1].crop_shape == (24, 32)
     assert len(exclusions) == 0
@@ -130,10 +130,10 @@ def test_a_mask_beside_its_rectangle_prompt_is_the_object(
         "original_height": HEIGHT,
         "value": {"x": 25, "y": 25, "width": 50, "height": 50, "rotation": 0, "rectanglelabels": ["Disc"]},
     }
-    assert [each.crop_shape for each in _objects([rectangle, brush(square)], exclusions)] == [(10, 10)]
+    assert [item.crop_shape for item in _objects([rectangle, brush(square)], exclusions)] == [(10, 10)]
     assert _reasons(exclusions) == {"a rectangle is a box, not a mask": 1}
     both = _objects([rectangle, brush(square)], exclusions, rectangles_are_masks=True)
-    assert [each.crop_shape for each in both] == [(24, 32), (10, 10)]
+    assert [item.crop_shape for item in both] == [(24, 32), (10, 10)]
 
 
 def test_unusable_regions_are_left_out_each_with_its_reason(
@@ -227,7 +227,7 @@ def test_regions_on_another_image_or_page_of_the_task_are_left_out(
 def test_any_label_will_do_where_the_configuration_is_not_known(
     brush: Brush, square: np.ndarray, exclusions: Exclusions
 ) -> None:
-    assert [each.label for each in _objects([brush(square, "Moon")], exclusions, labels=frozenset())] == ["Moon"]
+    assert [item.label for item in _objects([brush(square, "Moon")], exclusions, labels=frozenset())] == ["Moon"]
 
 
 def test_a_label_of_its_own_names_the_brush_with_the_same_id(
@@ -237,8 +237,8 @@ def test_a_label_of_its_own_names_the_brush_with_the_same_id(
     plain["type"] = "brush"
     del plain["value"]["brushlabels"]
     named = {"id": plain["id"], "type": "labels", "value": {"labels": ["Ring"]}}
-    assert [each.label for each in _objects([plain, named], exclusions)] == ["Ring"]
-    assert [each.label for each in _objects([plain], exclusions)] == [None]
+    assert [item.label for item in _objects([plain, named], exclusions)] == ["Ring"]
+    assert [item.label for item in _objects([plain], exclusions)] == [None]
 
 
 def test_the_manifest_counts_every_reason_and_names_the_first_places(

@@ -42,11 +42,11 @@ def _square(y: int, x: int, side: int = 4, label: str | None = "A") -> LabelledM
 
 
 def _of(*drawn: list[LabelledMask]) -> list[Drawing]:
-    return [Drawing(annotator=str(number), objects=tuple(each)) for number, each in enumerate(drawn)]
+    return [Drawing(annotator=str(number), objects=tuple(objects)) for number, objects in enumerate(drawn)]
 
 
 def _told(found: tuple[LabelledMask, ...]) -> list[tuple[str, bytes]]:
-    return [(repr(each.label), each.mask.tobytes()) for each in found]
+    return [(repr(item.label), item.mask.tobytes()) for item in found]
 
 
 @given(st.lists(objects(), max_size=6))
@@ -63,8 +63,10 @@ def test_the_order_of_annotators_and_of_objects_is_nothing(
 ) -> None:
     given_ = _drawings(voted)
     shuffled = [
-        Drawing(annotator=each.annotator, votes=each.votes, objects=tuple(data.draw(st.permutations(each.objects))))
-        for each in data.draw(st.permutations(given_))
+        Drawing(
+            annotator=drawing.annotator, votes=drawing.votes, objects=tuple(data.draw(st.permutations(drawing.objects)))
+        )
+        for drawing in data.draw(st.permutations(given_))
     ]
     first, again = majority(given_), majority(shuffled)
     assert _told(first.objects) == _told(again.objects)
@@ -77,12 +79,12 @@ def test_every_pixel_of_an_object_has_more_than_half_of_all_votes(
     voted: list[tuple[list[LabelledMask], int]],
 ) -> None:
     given_ = _drawings(voted)
-    votes = sum(each.votes for each in given_)
+    votes = sum(drawing.votes for drawing in given_)
     for agreed in majority(given_).objects:
         have_it = sum(
-            each.votes * np.any([item.mask for item in each.objects if item.label == agreed.label], axis=0)
-            for each in given_
-            if any(item.label == agreed.label for item in each.objects)
+            drawing.votes * np.any([item.mask for item in drawing.objects if item.label == agreed.label], axis=0)
+            for drawing in given_
+            if any(item.label == agreed.label for item in drawing.objects)
         )
         assert np.all((have_it * 2 > votes)[agreed.mask])
 
@@ -96,9 +98,9 @@ def test_annotators_who_agree_are_one(drawn: list[LabelledMask], annotators: int
 
 def test_of_three_the_pixels_that_two_drew_stay() -> None:
     drawn = [_square(2, 2), _square(2, 3), _square(3, 2)]
-    found = majority(_of(*[[each] for each in drawn]))
+    found = majority(_of(*[[item] for item in drawn]))
     (agreed,) = found.objects
-    assert np.array_equal(agreed.mask, np.sum([each.mask for each in drawn], axis=0) >= 2)
+    assert np.array_equal(agreed.mask, np.sum([item.mask for item in drawn], axis=0) >= 2)
 
 
 def test_of_two_what_both_drew_stays() -> None:

@@ -63,7 +63,7 @@ def test_from_eight_images_on_the_sides_are_apart() -> None:
     samples = [_sample(number) for number in range(20)]
     dataset = assemble(samples, share=0.2, exclusions=Exclusions())
     assert dataset.folds == ((dataset.train, dataset.held_out),)
-    assert {each.image_sha256 for each in dataset.held_out} == set(dataset.split.held_out)
+    assert {sample.image_sha256 for sample in dataset.held_out} == set(dataset.split.held_out)
     assert len(dataset.train) + len(dataset.held_out) == 20
 
 
@@ -135,7 +135,7 @@ def test_an_image_that_label_studio_refuses_is_left_out_unless_it_refuses_the_fi
 ) -> None:
     """One forbidden file among many must not end a training; a key that is wrong for all must."""
     samples, exclusions = _read(_Refusing(2), tiny_base, tmp_path)
-    assert [each.task_id for each in samples] == [1, 3]
+    assert [sample.task_id for sample in samples] == [1, 3]
     assert exclusions.sentence() == "1 x its image cannot be used (403)"
     with pytest.raises(NotAuthorized, match="403"):
         _read(_Refusing(1, 2, 3), tiny_base, tmp_path)

@@ -50,7 +50,7 @@ def test_other_discs_have_another_hash(discs: Callable[..., tuple[Image.Image, l
 @pytest.mark.nuclei
 def test_no_two_real_images_are_taken_for_one_and_most_survive_a_jpeg(nuclei_dir: Path) -> None:
     images = [Image.open(path).convert("RGB") for path in sorted((nuclei_dir / "images").glob("*.png"))]
-    hashes = [picture_hash(each) for each in images]
+    hashes = [picture_hash(image) for image in images]
     assert len(set(hashes)) == 40
     survived = 0
     for image, known in zip(images, hashes, strict=True):

@@ -5,7 +5,7 @@ from finetuner.data.sample import Sample
 
 
 def _samples(*pictures: str) -> list[Sample]:
-    """An image for each, named by its place."""
+    """An image for every digest, named by its place."""
     return [
         Sample(image_sha256=str(place), height_px=1, width_px=1, objects=(), picture=picture)
         for place, picture in enumerate(pictures)

@@ -85,7 +85,7 @@ def test_a_large_boxs_edges_move_by_at_most_20_pixels_of_the_canvas() -> None:
 def test_the_config_says_how_many_boxes_there_are(share: float) -> None:
     items = [LabelledMask.of(np.ones((9, 9), bool), label=None)] * 4
     prompts = first_prompts(items, config=TrainConfig(box_share=share), frame=SAM_FRAME, rng=np.random.default_rng(0))
-    assert [each.box is not None for each in prompts] == [bool(share)] * 4
+    assert [prompt.box is not None for prompt in prompts] == [bool(share)] * 4
 
 
 def test_the_farthest_point_is_the_middle_of_the_largest_part() -> None:

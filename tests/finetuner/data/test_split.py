@@ -44,7 +44,7 @@ def test_the_order_of_images_is_nothing(given_: dict[str, str], data: st.DataObj
 def test_near_duplicates_are_on_one_side(given_: dict[str, str]) -> None:
     split = split_images(given_)
     for fold in split.folds if _shown(given_) > 1 else ():
-        assert not {given_[each] for each in fold.train} & {given_[each] for each in fold.held_out}
+        assert not {given_[digest] for digest in fold.train} & {given_[digest] for digest in fold.held_out}
     assert sorted(map(len, split.alike)) == sorted(
         count for count in map(list(given_.values()).count, set(given_.values())) if count > 1
     )
@@ -57,7 +57,7 @@ def test_for_ever_more_images_bring_no_image_below_the_threshold_to_the_other_si
     if _shown(before) < 8:
         return  # cross-validated: every image is on both sides
     first, later = split_images(before), split_images(added | before)
-    assert {each for each in first.held_out if rank(before[each]) < SHARE} <= set(later.held_out)
+    assert {digest for digest in first.held_out if rank(before[digest]) < SHARE} <= set(later.held_out)
     if any(rank(picture) >= SHARE for picture in before.values()):
         assert not set(first.train) & set(later.held_out)
 
@@ -67,7 +67,7 @@ def test_a_near_duplicate_that_comes_later_goes_where_its_picture_is(is_held_out
     first = _distinct(20)
     split = split_images(first)
     side = split.held_out if is_held_out else split.train
-    known = next(each for each in side if (rank(first[each]) < SHARE) == is_held_out)
+    known = next(picture for picture in side if (rank(first[picture]) < SHARE) == is_held_out)
     # Of many copies some have a digest below any threshold, and some above.
     copies = {hashlib.sha256(b"copy %d" % number).hexdigest(): first[known] for number in range(50)}
     later = split_images(first | copies)

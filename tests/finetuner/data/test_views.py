@@ -74,7 +74,7 @@ def test_a_margin_only_adds_background(mask: np.ndarray) -> None:
 
 def test_the_views_differ_and_the_first_is_the_image_itself() -> None:
     assert VIEWS[0].is_identity
-    assert len({each.name for each in VIEWS}) == len(VIEWS) == VIEWS_BOUNDS.highest
+    assert len({view.name for view in VIEWS}) == len(VIEWS) == VIEWS_BOUNDS.highest
 
 
 @pytest.mark.parametrize("views", [0, 9])

@@ -102,10 +102,10 @@ def test_no_label_may_fall_through_its_floor(is_base: bool) -> None:
 def test_what_a_label_gains_with_points_does_not_pay_for_what_it_loses_with_boxes() -> None:
     verdict = judge(_rival(SAME, GAIN, disc=Interval(-0.1, -0.14, -0.02), disc_point=Interval(0.2, 0.1, 0.3)))
     assert not verdict.promote
-    assert next(each for each in verdict.reasons if each.startswith("label")).startswith(
+    assert next(reason for reason in verdict.reasons if reason.startswith("label")).startswith(
         "label 'Disc' may lose 0.05 IoU with box prompts against mobile-sam, and lost more: 0.800 -> 0.700"
     )
-    assert not any("IoU with point prompts" in each for each in verdict.reasons)
+    assert not any("IoU with point prompts" in reason for reason in verdict.reasons)
 
 
 def test_a_label_may_move_a_little() -> None:

@@ -25,7 +25,7 @@ def _columns(found: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pooled(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
-    """Pool-adjacent-violators as the textbook has it: the mean prediction and the mean IoU of each pool."""
+    """Pool-adjacent-violators as the textbook has it: the mean prediction and the mean IoU of every pool."""
     pools: list[list[int]] = []
     for value in np.unique(x):
         pools.append(np.flatnonzero(x == value).tolist())
@@ -43,7 +43,7 @@ def test_the_map_is_what_pooling_adjacent_violators_by_hand_gives(found: list[tu
     places, values = zip(*pooled(x, y), strict=True)
     assume(len(values) == len(calibration.y))  # pools that are equal but for rounding may be one or two
     probe = np.linspace(-0.5, 1.5, 41).tolist()
-    assert [calibration(each) for each in probe] == pytest.approx(np.interp(probe, places, values), abs=1e-6)
+    assert [calibration(place) for place in probe] == pytest.approx(np.interp(probe, places, values), abs=1e-6)
 
 
 @given(found=pairs)
@@ -52,7 +52,7 @@ def test_a_map_rises_stays_within_zero_and_one_and_survives_the_manifest(found: 
     assert calibration is not None
     assert (np.diff(calibration.x) > 0).all()
     assert (np.diff(calibration.y) >= 0).all()
-    expected = [calibration(each) for each in np.linspace(-1.0, 2.0, 50).tolist()]
+    expected = [calibration(place) for place in np.linspace(-1.0, 2.0, 50).tolist()]
     assert 0 <= min(expected) <= max(expected) <= 1
     assert (np.diff(expected) >= 0).all()
     written = CheckpointMetrics(calibration=calibration).to_json()
@@ -65,7 +65,7 @@ def test_an_overconfident_head_is_brought_down() -> None:
     said = np.clip(true + 0.2 + rng.normal(0, 0.03, 4000), None, 1.3)
     calibration = fit(said[:2000], true[:2000])
     assert calibration is not None
-    expected = np.array([calibration(each) for each in said[2000:].tolist()])
+    expected = np.array([calibration(score) for score in said[2000:].tolist()])
     before, after = believability(said[2000:], true[2000:]), believability(expected, true[2000:])
     assert before.ece is not None
     assert after.ece is not None

@@ -28,9 +28,9 @@ def _measured(image: str, value: float, *, label: str = "A") -> list[Measured]:
 
 
 def test_the_bootstrap_draws_images_and_weighs_them_by_their_objects() -> None:
-    """One image with nine objects that gain, nine images with one object each that lose: the mean is in between."""
-    base = _measured("many", 0.5) * 9 + [each for n in range(9) for each in _measured(f"few{n}", 0.5)]
-    candidate = _measured("many", 0.7) * 9 + [each for n in range(9) for each in _measured(f"few{n}", 0.4)]
+    """One image with nine objects that gain, nine images whose only object loses: the mean is in between."""
+    base = _measured("many", 0.5) * 9 + [row for n in range(9) for row in _measured(f"few{n}", 0.5)]
+    candidate = _measured("many", 0.7) * 9 + [row for n in range(9) for row in _measured(f"few{n}", 0.4)]
     found = differences(base, candidate)["box"]["iou"]
     assert found.mean == pytest.approx(0.05)
     # Over objects the interval would be a third as wide: the nine of one image are no nine witnesses.
@@ -41,19 +41,16 @@ def test_the_bootstrap_draws_images_and_weighs_them_by_their_objects() -> None:
 
 def test_a_sure_gain_has_an_interval_above_zero() -> None:
     rng = np.random.default_rng(0)
-    base = [each for n in range(20) for each in _measured(str(n), 0.5)]
-    candidate = [each for n in range(20) for each in _measured(str(n), 0.6 + float(rng.normal(0, 0.05)))]
+    base = [row for n in range(20) for row in _measured(str(n), 0.5)]
+    candidate = [row for n in range(20) for row in _measured(str(n), 0.6 + float(rng.normal(0, 0.05)))]
     found = differences(base, candidate)["point"]["boundary_iou"]
     assert 0.05 < found.low < found.mean < found.high < 0.15
 
 
 def test_every_label_has_its_own_interval() -> None:
-    base = [each for n in range(6) for label in "AB" for each in _measured(str(n), 0.5, label=label)]
+    base = [row for n in range(6) for label in "AB" for row in _measured(str(n), 0.5, label=label)]
     candidate = [
-        each
-        for n in range(6)
-        for label, iou in (("A", 0.7), ("B", 0.4))
-        for each in _measured(str(n), iou, label=label)
+        row for n in range(6) for label, iou in (("A", 0.7), ("B", 0.4)) for row in _measured(str(n), iou, label=label)
     ]
     found = label_differences(base, candidate)
     assert found["A"]["box"]["iou"] == pytest.approx((0.2, 0.2, 0.2))

@@ -92,7 +92,7 @@ def test_what_the_scores_said_is_compared_with_what_the_masks_had(
 ) -> None:
     """Boxes: said .5, had 1. Points: said 1.2, which counts as 1, and had .5."""
     measured = measure(Painter(truths, needed=3), [square_sample], embedding=_embedding, clicks=0)
-    found = report(measured, calibrated=[each.values["iou"] for each in measured]).calibration
+    found = report(measured, calibrated=[row.values["iou"] for row in measured]).calibration
     assert found is not None
     assert found.predicted_iou is not None
     assert found.predicted_iou.ece == pytest.approx(0.5)

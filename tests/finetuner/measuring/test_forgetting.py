@@ -90,7 +90,7 @@ def test_what_the_base_finds_is_looked_for_once_for_each_base(
         (sample,) = generic_samples(
             ("cat.png",), plain=base_predictor(base), embeddings=embeddings, folder=tmp_path / "generic"
         )
-        return [(each.bounds.y0_px, each.bounds.x0_px, each.packed.bits) for each in sample.objects]
+        return [(item.bounds.y0_px, item.bounds.x0_px, item.packed.bits) for item in sample.objects]
 
     first = found(tiny_base)
     assert 1 <= len(first) <= ANYTHING.most
@@ -169,7 +169,7 @@ def test_a_training_replays_and_tells_what_it_forgot_on_its_report(
 
     class Spy(Trainer):
         def __init__(self, method: Any, samples: Sequence[Sample], **more: Any) -> None:
-            learnt.extend(each.image_uri for each in samples)
+            learnt.extend(sample.image_uri for sample in samples)
             super().__init__(method, samples, **more)
 
     monkeypatch.setattr(training_run, "Trainer", Spy)
@@ -182,7 +182,7 @@ def test_a_training_replays_and_tells_what_it_forgot_on_its_report(
     assert forgotten is not None
     assert forgotten.difference is not None
     assert forgotten.images == 2
-    assert not any("other things" in each for each in manifest.verdict["reasons"])
+    assert not any("other things" in reason for reason in manifest.verdict["reasons"])
     page = (tmp_path / "out" / REPORT_FILE).read_text()
     assert "Forgetting: other things than those learnt" in page
     assert forgotten.sentence in page

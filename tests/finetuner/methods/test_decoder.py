@@ -63,10 +63,10 @@ def test_prompts_together_have_the_gradients_that_they_have_one_by_one(
     together = {name: weight.grad.clone() for name, weight in method.trainable().items() if weight.grad is not None}
     for weight in method.trainable().values():
         weight.grad = None
-    for each in asked:
-        for index, prompt in enumerate(each.prompts):
-            shown = None if each.previous is None else each.previous[index : index + 1]
-            one, score = method.decode(each.embedding, [prompt], previous=shown)
+    for pass_ in asked:
+        for index, prompt in enumerate(pass_.prompts):
+            shown = None if pass_.previous is None else pass_.previous[index : index + 1]
+            one, score = method.decode(pass_.embedding, [prompt], previous=shown)
             (one.square().mean() + score.square().sum()).backward()
     alone = {name: weight.grad for name, weight in method.trainable().items() if weight.grad is not None}
     assert together.keys() == alone.keys()
@@ -98,7 +98,7 @@ def test_only_the_mask_decoder_moves(tiny_base: BaseModel, embedding: Embedding)
 
 
 def test_bfloat16_sees_weights_that_have_moved(tiny_base: BaseModel, embedding: Embedding) -> None:
-    """Weights are cast for each pass: cast once for a whole training, the first ones would be used."""
+    """Weights are cast for every pass: cast once for a whole training, the first ones would be used."""
     method = DecoderMethod(tiny_base, precision="bfloat16")
     with torch.no_grad():
         before, _ = method.decode(embedding, PROMPTS)

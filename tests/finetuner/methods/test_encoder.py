@@ -115,9 +115,9 @@ def test_frozen_weights_are_shared_and_a_checkpoint_holds_the_trained_alone(
     name: str, tiny_base: BaseModel, sample: Sample, images: Images
 ) -> None:
     method = trained(name, tiny_base, sample, images, TrainConfig(epochs=1, decodes=None, adapter_joins=0.0))
-    base = {each.data_ptr() for each in tiny_base.model.vision_encoder.parameters()}
+    base = {weight.data_ptr() for weight in tiny_base.model.vision_encoder.parameters()}
     served = dict(method.predictor(version="x").base.model.vision_encoder.named_parameters())
-    own = {key for key, each in served.items() if each.data_ptr() not in base}
+    own = {key for key, weight in served.items() if weight.data_ptr() not in base}
     assert own
     assert all(".qkv." in key for key in own)
     assert set(safetensors.torch.load(method.weights())) == {
@@ -195,7 +195,7 @@ def test_the_loss_on_masks_reaches_the_router_through_the_encoder(
     method.carry_back()
     found = [w.grad for name, w in method.trainable().items() if name.endswith(f"router.{kind}") and w.grad is not None]
     assert found
-    assert max(float(each.abs().max()) for each in found) > 0
+    assert max(float(gradient.abs().max()) for gradient in found) > 0
 
 
 def test_pefts_own_merge_is_ours(tiny_base: BaseModel, images: Images) -> None:

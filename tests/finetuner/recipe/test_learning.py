@@ -41,7 +41,7 @@ class Spy(Trainer):
     noted: list[tuple[frozenset[str], TrainConfig]]
 
     def __init__(self, method: Any, samples: Sequence[Sample], *, config: TrainConfig, **more: Any) -> None:
-        self.noted.append((frozenset(each.image_sha256 for each in samples), config))
+        self.noted.append((frozenset(sample.image_sha256 for sample in samples), config))
         super().__init__(method, samples, config=config, **more)
 
 
@@ -101,7 +101,7 @@ def _served(context: TrainingContext, learnt: Iterable[Sample] = ()) -> Served:
     return Served(
         version="v1",
         predictor=base_predictor(context.base),
-        learnt=frozenset(each.image_sha256 for each in learnt),
+        learnt=frozenset(sample.image_sha256 for sample in learnt),
     )
 
 
@@ -114,7 +114,7 @@ def test_a_small_project_is_judged_by_models_that_had_not_seen_the_image(
 ) -> None:
     given = samples(range(3))
     candidate = _learn(context, given)
-    everything = frozenset(each.image_sha256 for each in given)
+    everything = frozenset(sample.image_sha256 for sample in given)
     *folds, (last, _) = [(images, config) for images, config in trainings]
     assert sorted(map(len, (everything - images for images, _ in folds))) == [1, 1, 1]
     assert frozenset.union(*(everything - images for images, _ in folds)) == everything
@@ -165,15 +165,15 @@ def test_the_data_are_reported_before_the_training_and_kept(
 ) -> None:
     context.exclusions.add("only a draft", task=4)
     candidate = _learn(context, samples(range(2)))
-    phases = list(dict.fromkeys(each["phase"] for each in told))
+    phases = list(dict.fromkeys(note["phase"] for note in told))
     assert phases == ["checking", "splitting", "training", "evaluating"]
-    (checked,) = [each for each in told if each["phase"] == "checking"]
+    (checked,) = [note for note in told if note["phase"] == "checking"]
     assert (checked["images"], checked["objects"], checked["left_out"]) == (2, 4, 1)
     assert "left out  1 x only a draft" in checked["table"]
     data = candidate.manifest.metrics.data
     assert data is not None
     assert (data.objects, data.labels["Disc"].images) == (4, 2)
-    assert [each["training"] for each in told if each["phase"] == "training"][-1] == 3
+    assert [note["training"] for note in told if note["phase"] == "training"][-1] == 3
 
 
 def test_what_cannot_be_learnt_from_is_reported_too_and_then_refused(
@@ -181,7 +181,7 @@ def test_what_cannot_be_learnt_from_is_reported_too_and_then_refused(
 ) -> None:
     with pytest.raises(NothingToLearn, match="no usable image"):
         _learn(context, [])
-    assert [each["phase"] for each in told] == ["checking"]
+    assert [note["phase"] for note in told] == ["checking"]
 
 
 def test_what_is_served_is_compared_on_images_that_it_has_not_learnt_from(
@@ -192,8 +192,8 @@ def test_what_is_served_is_compared_on_images_that_it_has_not_learnt_from(
 
     def spied(found: Callable[..., Any]) -> Callable[..., Any]:
         def spy(base: Sequence[Any], candidate: Sequence[Any], **more: Any) -> Any:
-            assert [each.image_sha256 for each in base] == [each.image_sha256 for each in candidate]
-            compared.append(frozenset(each.image_sha256 for each in candidate))
+            assert [row.image_sha256 for row in base] == [row.image_sha256 for row in candidate]
+            compared.append(frozenset(row.image_sha256 for row in candidate))
             return found(base, candidate, **more)
 
         return spy
@@ -201,8 +201,8 @@ def test_what_is_served_is_compared_on_images_that_it_has_not_learnt_from(
     monkeypatch.setattr(outcome, "differences", spied(differences))
     monkeypatch.setattr(outcome, "label_differences", spied(label_differences))
     candidate = _learn(context, given, _served(context, given[:3]))
-    with_base = frozenset(each.image_sha256 for each in given)
-    with_served = frozenset(each.image_sha256 for each in given[3:])
+    with_base = frozenset(sample.image_sha256 for sample in given)
+    with_served = frozenset(sample.image_sha256 for sample in given[3:])
     # By prompt and by label for the verdict, by prompt for the manifest.
     assert Counter(compared) == {with_base: 3, with_served: 3}
     assert "compared with v1 on the 2 images that it has not learnt from" in candidate.verdict.sentence
@@ -221,7 +221,7 @@ def test_scores_are_calibrated_on_validation_images_where_there_are_any(
     calibration = Calibration((0.0, 1.0), (0.5, 0.6))
 
     def spy(predictor: Any, given: Sequence[Sample], **more: Any) -> Calibration | None:
-        asked.append(frozenset(each.image_sha256 for each in given))
+        asked.append(frozenset(sample.image_sha256 for sample in given))
         return calibration if len(asked) > 1 else None
 
     monkeypatch.setattr(judging, "calibrate", spy)

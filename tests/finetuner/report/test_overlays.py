@@ -50,7 +50,7 @@ def four() -> tuple[list[Sample], list[Measured], list[Measured]]:
         ]
         for wrong in (before, after)
     )
-    objects = tuple(LabelledMask.of(each, label="<b>") for each in truths)
+    objects = tuple(LabelledMask.of(truth, label="<b>") for truth in truths)
     return [Sample(image_sha256="a" * 64, height_px=300, width_px=400, objects=objects)], base, candidate
 
 
@@ -58,9 +58,9 @@ def test_each_object_shows_once_with_the_prompt_that_changed_it(
     four: tuple[list[Sample], list[Measured], list[Measured]],
 ) -> None:
     improved, worsened = changes(*four)
-    assert [(each.before.prompt, round(each.gain, 2)) for each in improved] == [("point", 0.75), ("box", 0.75)]
-    assert [(each.before.prompt, round(each.gain, 2)) for each in worsened] == [("box", -0.75)]
-    assert [len(each) for each in changes(*four, count=1)] == [1, 1]
+    assert [(change.before.prompt, round(change.gain, 2)) for change in improved] == [("point", 0.75), ("box", 0.75)]
+    assert [(change.before.prompt, round(change.gain, 2)) for change in worsened] == [("box", -0.75)]
+    assert [len(side) for side in changes(*four, count=1)] == [1, 1]
 
 
 def test_an_overlay_holds_the_crop_alone(four: tuple[list[Sample], list[Measured], list[Measured]]) -> None:
@@ -89,5 +89,5 @@ def test_a_mask_that_floods_the_image_is_shown_in_part_and_small() -> None:
     assert max(found.width_px, found.height_px) == LONGEST_PX
     assert found.picture is None
     # The object is still a quarter of the crop wide, not a seventh of it as in the image.
-    left, right = (int(each) for each in re.findall(r"M(\d+) \d+H(\d+)", found.human)[0])
+    left, right = (int(number) for number in re.findall(r"M(\d+) \d+H(\d+)", found.human)[0])
     assert (right - left) / found.width_px > 0.2

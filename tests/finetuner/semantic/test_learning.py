@@ -84,7 +84,7 @@ def test_a_head_learns_and_leaves_the_promptable_decoder_as_it_was(
     assert np.mean(losses[-9:]) < 0.9 * np.mean(losses[:3])
     assert decoder_bytes(tiny_base.model.mask_decoder) == before
     found = measure_semantic(head, samples, base=tiny_base, embedding=embedding)
-    assert {each.truth_px for each in found} == {item.area_px for each in samples for item in each.objects}
+    assert {region.truth_px for region in found} == {item.area_px for region in samples for item in region.objects}
 
 
 def test_the_same_seed_gives_the_same_head_and_another_another(

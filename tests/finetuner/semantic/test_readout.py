@@ -41,7 +41,7 @@ def _begun(base: BaseModel, *, scale: float = 1.0, labels: tuple[str, ...] = LAB
     begin_readout(
         head,
         samples,
-        embedding=lambda each: Embedding(scenes[each.image_sha256][1].features * scale, 1024, 1024),
+        embedding=lambda sample: Embedding(scenes[sample.image_sha256][1].features * scale, 1024, 1024),
         target=lambda number: target_of(samples[number], labels=labels, frame=SAM_FRAME),
     )
     return head
@@ -68,7 +68,7 @@ def test_it_is_the_weighted_ridge_regression_of_labels_on_what_is_around_their_c
     for sample, seen in map(_scene, range(FEW)):
         for number, item in enumerate(sample.objects):
             around = seen_around(seen.features)[0][:, torch.from_numpy(item.mask[8::16, 8::16])].T.numpy()
-            rows.append(around)  # as many cells of each label: all weights are equal
+            rows.append(around)  # as many cells of every label: all weights are equal
             wanted += [np.eye(3)[number]] * len(around)
     features, truth = np.concatenate(rows).astype(np.float64), np.asarray(wanted)
     standard = (features - features.mean(0)) / features.std(0)

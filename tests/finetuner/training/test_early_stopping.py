@@ -59,14 +59,14 @@ def _pictures(sample: Sample, count: int) -> list[Sample]:
 def test_an_image_that_validates_does_so_for_ever(sample: Sample, count: int, extra: int) -> None:
     """Near-duplicates together; and those above the threshold only, so that held-out images are never among them."""
     config = TrainConfig()
-    every = [each for each in _pictures(sample, count + extra) if rank(each.picture) >= config.held_out_share]
-    fewer = [each for each in every if int(each.image_sha256, 16) < count]
-    (learnt, chosen), (_, later) = (validation_part(each, config=config) for each in (fewer, every))
+    every = [picture for picture in _pictures(sample, count + extra) if rank(picture.picture) >= config.held_out_share]
+    fewer = [picture for picture in every if int(picture.image_sha256, 16) < count]
+    (learnt, chosen), (_, later) = (validation_part(samples, config=config) for samples in (fewer, every))
     assert sorted(map(_digest, (*learnt, *chosen))) == sorted(map(_digest, fewer))
     if chosen:
         assert set(map(_digest, chosen)) <= set(map(_digest, later))
-        assert not {each.picture for each in learnt} & {each.picture for each in chosen}
-        assert len({each.picture for each in fewer}) >= config.validation_from
+        assert not {sample.picture for sample in learnt} & {sample.picture for sample in chosen}
+        assert len({sample.picture for sample in fewer}) >= config.validation_from
 
 
 def _digest(sample: Sample) -> str:
@@ -90,8 +90,8 @@ def run(
     embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path / "cache", max_bytes=1 << 30), max_pixels=10**6)
     data = png(discs(0)[0])
     samples = [replace(sample, image_sha256=f"{i:064x}", picture=f"{i:x}") for i in range(10)]
-    for each in samples:
-        embeddings.ensure(each.image_sha256, data, again=lambda: data)
+    for item in samples:
+        embeddings.ensure(item.image_sha256, data, again=lambda: data)
 
     def make(config: TrainConfig, *, progress: Progress = silent) -> tuple[DecoderMethod, TrainingRun]:
         method = DecoderMethod(tiny_base, precision="float32")

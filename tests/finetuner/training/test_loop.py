@@ -89,7 +89,7 @@ def test_an_image_with_ground_truth_is_visited_more_often(
 def several(
     tiny_base: BaseModel, discs: Callable[..., tuple[Image.Image, list[np.ndarray]]]
 ) -> dict[str, tuple[Sample, Embedding]]:
-    """Three pictures of different shapes, by digest, with what the encoder sees in each."""
+    """Three pictures of different shapes, by digest, with what the encoder sees in them."""
     found = {}
     for seed, size in enumerate(((48, 64), (64, 40), (50, 50))):
         image, masks = discs(seed, height_px=size[0], width_px=size[1])
@@ -117,12 +117,12 @@ def test_a_step_in_parts_has_the_gradients_of_the_whole(
     """Images of three shapes, some with a mask to refine, some with a corrective round: together, or one by one."""
     (whole, step), (parts, in_parts) = (_gradients(tiny_base, several, accumulate=parts) for parts in (1, 3))
     assert step.is_last_of_epoch
-    assert step.decodes == in_parts.decodes > 6  # two objects each, and some twice
+    assert step.decodes == in_parts.decodes > 6  # two objects an image, and some twice
     assert in_parts.loss == pytest.approx(step.loss, rel=1e-5)
     assert whole.keys() == parts.keys()
     for name, gradient in whole.items():
         torch.testing.assert_close(parts[name], gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max()) + 1e-7)
-    assert sum(float(each.norm()) for each in whole.values()) > 0.1
+    assert sum(float(gradient.norm()) for gradient in whole.values()) > 0.1
 
 
 def test_a_step_over_several_images_is_the_mean_of_theirs(
@@ -150,7 +150,7 @@ def test_masks_to_refine_are_first_prompts_too(
     decode, shown = DecoderMethod.decode_several, []
 
     def spy(self: DecoderMethod, images: list[Asked]) -> object:
-        shown.extend(one.previous is not None and all(each.box for each in one.prompts) for one in images)
+        shown.extend(one.previous is not None and all(prompt.box for prompt in one.prompts) for one in images)
         return decode(self, images)
 
     monkeypatch.setattr(DecoderMethod, "decode_several", spy)

@@ -81,7 +81,7 @@ def test_every_named_mix_is_least_for_the_truth(name: str) -> None:
     target[:, 8:20, 8:24] = 1
     truth = ((target * 2 - 1) * 12)[:, None]
     worse = [truth.roll(shift, dims=3) for shift in (1, 3, 6)]
-    values = [mask_loss(each, target, losses=LOSS_MIXES[name]).item() for each in (truth, *worse)]
+    values = [mask_loss(logits, target, losses=LOSS_MIXES[name]).item() for logits in (truth, *worse)]
     assert values == sorted(values)
     assert values[0] < 0.01 < values[1]
 

@@ -165,8 +165,8 @@ def test_one_of_several_keeps_states_which_are_nothing_to_another_number_of_them
         save_every_s=1.0,
     )
     one, first, second = (
-        replace(alone, processes=each).unfinished([sample], served="base")
-        for each in (Processes(), Processes(rank=0, count=2), Processes(rank=1, count=2))
+        replace(alone, processes=place).unfinished([sample], served="base")
+        for place in (Processes(), Processes(rank=0, count=2), Processes(rank=1, count=2))
     )
     assert one is not None
     assert first is not None

@@ -48,7 +48,7 @@ def samples(
     discs: Callable[..., tuple[Image.Image, list[np.ndarray]]],
     png: Callable[[Image.Image], bytes],
 ) -> list[Sample]:
-    """Nine images, each a picture of its own."""
+    """Nine images of nine different pictures."""
     made = []
     for seed in range(9):
         image, masks = discs(seed)
@@ -80,7 +80,7 @@ def test_the_second_training_begins_where_the_first_ended_and_owns_up_to_what_th
 
     monkeypatch.setattr(Start, "put_into", spy)
     forgotten = min(served.learnt)
-    second = learn([each for each in samples if each.image_sha256 != forgotten], served=served, context=context)
+    second = learn([sample for sample in samples if sample.image_sha256 != forgotten], served=served, context=context)
     assert second.manifest.metrics.start == StartMetrics(version="v1", why="the setting asks for what is served")
     assert second.manifest.metrics.split is not None
     trained = decoder_of(context.base, tmp_path / "v1").state_dict()

@@ -46,9 +46,9 @@ def hosted(serve: Callable[..., Any], tmp_path: Path, web: Web) -> Iterator[Serv
 
 
 def test_01_a_local_file_above_the_root(server: Served, rooted: Served) -> None:
-    for each in (server, rooted):
-        with each.unharmed():
-            refused(each.click("/data/local-files/?d=../../etc/passwd"), "climbs out of its folder", status=403)
+    for backend in (server, rooted):
+        with backend.unharmed():
+            refused(backend.click("/data/local-files/?d=../../etc/passwd"), "climbs out of its folder", status=403)
 
 
 def test_02_a_local_file_where_no_root_is_set(server: Served) -> None:
@@ -59,9 +59,9 @@ def test_02_a_local_file_where_no_root_is_set(server: Served) -> None:
 
 @pytest.mark.parametrize("path", ["%2e%2e/%2e%2e/etc/passwd", "%252e%252e%252fetc%252fpasswd", "..%2f..%2fetc/passwd"])
 def test_03_dots_encoded_once_and_twice(server: Served, rooted: Served, path: str) -> None:
-    for each in (server, rooted):
-        with each.unharmed():
-            refused(each.click(f"/data/local-files/?d={path}"), "climbs out of its folder", status=403)
+    for backend in (server, rooted):
+        with backend.unharmed():
+            refused(backend.click(f"/data/local-files/?d={path}"), "climbs out of its folder", status=403)
 
 
 def test_04_a_link_in_the_root_that_leads_out(rooted: Served) -> None:

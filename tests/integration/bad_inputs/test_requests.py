@@ -260,7 +260,7 @@ def test_25_a_thousand_requests_and_replays_are_a_few_jobs(server: Served) -> No
             return [(answer.status_code, answer.json()["job"]) for answer in answers]
 
     with server.unharmed(seconds=60, mib=64), ThreadPoolExecutor(20) as pool:
-        answers = [each for part in pool.map(fifty, range(20)) for each in part]
+        answers = [answer for part in pool.map(fifty, range(20)) for answer in part]
     assert len(answers) == 1000
     assert {status for status, _ in answers} == {201}
     jobs = {job for _, job in answers}

@@ -1,4 +1,4 @@
-"""Bad inputs 27 to 30: what stands around the server. And where each of the thirty has its test."""
+"""Bad inputs 27 to 30: what stands around the server. And where all thirty have their tests."""
 
 import ast
 import pickle

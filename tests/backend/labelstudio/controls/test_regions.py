@@ -34,7 +34,7 @@ def data_url(image: Image.Image, *, form: str = "PNG") -> str:
 
 def test_recorded_regions_of_every_geometry_are_read_or_refused() -> None:
     body = json.loads((PAYLOADS / "41-webhook-ANNOTATION_CREATED.json").read_text())["body"]
-    by_type = {each["type"]: each for each in body["annotation"]["result"]}
+    by_type = {region["type"]: region for region in body["annotation"]["result"]}
     assert mask(by_type["brushlabels"]).any()
     assert mask(by_type["polygonlabels"]).any()
     assert mask(by_type["ellipselabels"]).any()
@@ -51,13 +51,13 @@ def test_recorded_regions_of_every_geometry_are_read_or_refused() -> None:
 @pytest.mark.nuclei
 def test_every_region_of_a_real_export_is_a_mask_of_its_image(nuclei_dir: Path) -> None:
     tasks = json.loads((nuclei_dir / "export.json").read_text())
-    regions = [each for task in tasks for annotation in task["annotations"] for each in annotation["result"]]
+    regions = [region for task in tasks for annotation in task["annotations"] for region in annotation["result"]]
     assert len(regions) > 300
-    for each in regions:
-        found = mask_of_region(each, height_px=each["original_height"], width_px=each["original_width"])
+    for region in regions:
+        found = mask_of_region(region, height_px=region["original_height"], width_px=region["original_width"])
         again = brush_region(found, control=Control("brushlabels", "b", "i"), label="A", score=1.0, model_version="v")
         assert found.any()
-        assert again["value"]["rle"] == each["value"]["rle"]
+        assert again["value"]["rle"] == region["value"]["rle"]
 
 
 def test_our_own_brush_region_comes_back() -> None:

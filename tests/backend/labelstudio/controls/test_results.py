@@ -127,8 +127,8 @@ def test_every_region_of_any_mask_is_sound_json_that_reads_back(mask: np.ndarray
     found = regions(mask, kind)
     assert found
     assert read_back(found, mask.shape).any() or kind != "rectanglelabels"
-    assert len({each["id"] for each in found}) == len(found)
-    assert all(each["meta"] == {"model_version": "v1"} and each["value"][kind] == ["Coin"] for each in found)
+    assert len({region["id"] for region in found}) == len(found)
+    assert all(region["meta"] == {"model_version": "v1"} and region["value"][kind] == ["Coin"] for region in found)
     json.dumps(found, allow_nan=False)
 
 

@@ -23,7 +23,7 @@ def rectangle(x: float = 10.0, *, label: str = "Cell", **more: Any) -> dict[str,
 def boxes(task: dict[str, Any]) -> list[tuple[str | None, Box | None]]:
     found = rectangles_of_task(task, height_px=100, width_px=200, config=CONFIG, model_version="ours-v2")
     assert has_rectangles(task, model_version="ours-v2") or not found
-    return [(each.label, each.prompt.box) for each in found]
+    return [(rectangle.label, rectangle.prompt.box) for rectangle in found]
 
 
 def test_rectangles_of_drafts_annotations_and_other_models_are_boxes_under_their_labels() -> None:

@@ -62,12 +62,12 @@ def test_a_recorded_rectangle_goes_with_the_clicks_of_its_label() -> None:
 
 def test_two_labels_are_two_prompts_in_the_order_of_their_first_region() -> None:
     found = prompts(keypoint(10, 10, label="B"), keypoint(20, 20, label="A"), keypoint(30, 30, label="B"))
-    assert [(each.label, len(each.prompt.clicks)) for each in found] == [("B", 2), ("A", 1)]
+    assert [(labelled.label, len(labelled.prompt.clicks)) for labelled in found] == [("B", 2), ("A", 1)]
 
 
 def test_every_rectangle_is_an_object_and_clicks_refine_the_last() -> None:
     found = prompts(rectangle(0, 0, 10, 10), rectangle(50, 50, 10, 10), keypoint(55, 55))
-    assert [each.prompt for each in found] == [
+    assert [labelled.prompt for labelled in found] == [
         Prompt(box=Box(0.0, 0.0, 20.0, 10.0)),
         Prompt(clicks=(Click(110.0, 55.0),), box=Box(100.0, 50.0, 120.0, 60.0)),
     ]
@@ -242,7 +242,7 @@ def test_a_box_and_a_mask_under_one_label_are_two_objects() -> None:
 
 def test_regions_without_a_label_go_with_the_newest_label() -> None:
     found = prompts(keypoint(10, 10, label=None), keypoint(20, 20, label="A"), keypoint(30, 30, label="B"))
-    assert [(each.label, len(each.prompt.clicks)) for each in found] == [("B", 2), ("A", 1)]
+    assert [(labelled.label, len(labelled.prompt.clicks)) for labelled in found] == [("B", 2), ("A", 1)]
 
 
 def task_of(**holders: Any) -> dict[str, Any]:

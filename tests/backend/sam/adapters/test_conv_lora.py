@@ -129,7 +129,7 @@ def test_balance_is_smallest_when_all_experts_are_alike() -> None:
 
 
 def test_after_training_on_images_of_two_kinds_more_than_one_expert_is_used() -> None:
-    """Fine texture and coarse ground; a teacher treats each at a scale of its own."""
+    """Fine texture and coarse ground; a teacher treats both, at scales of their own."""
     torch.manual_seed(3)
     teachers = [awake(layer(), seed=9).eval() for _ in range(2)]
     with torch.no_grad():

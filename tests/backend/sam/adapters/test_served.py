@@ -169,7 +169,7 @@ def clicked(client: TestClient, task: dict[str, Any]) -> tuple[str, np.ndarray]:
     answer = client.post("/predict", json=body)
     assert answer.status_code == 200, answer.text
     (prediction,) = answer.json()["results"]
-    masks = [mask_of_region(each, height_px=64, width_px=96) for each in prediction["result"]]
+    masks = [mask_of_region(region, height_px=64, width_px=96) for region in prediction["result"]]
     found = np.zeros((64, 96), bool)
     for mask in masks:
         found |= mask

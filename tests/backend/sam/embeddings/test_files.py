@@ -134,7 +134,7 @@ def test_it_keeps_the_images_used_last_and_never_more_than_its_bytes(
         # Clocks of file systems tick in milliseconds and the uses here are nearer to each other.
         now += 1
         os.utime(disk._path(key(image)), (now, now))
-        last = [*(each for each in last if each != image), image]
+        last = [*(other for other in last if other != image), image]
         assert disk.usage_bytes() <= room * one + one // 2
 
 
@@ -148,7 +148,7 @@ def test_reading_is_use_so_that_another_goes_first(tmp_path: Path) -> None:
     disk.get(key("a"))
     disk.put(key("c"), embedding())
 
-    assert [each for each in "abc" if key(each) in disk] == ["a", "c"]
+    assert [name for name in "abc" if key(name) in disk] == ["a", "c"]
 
 
 def test_what_is_larger_than_the_tier_is_not_kept(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def _fill(folder: Path, first: int, *, max_bytes: int) -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[ProcessPoolExecutor]:
-    """Three processes beside this one; each takes seconds to load torch."""
+    """Three processes beside this one; a process takes seconds to load torch."""
     with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield pool
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halved, widened
 
-EACH = 8 * 4 * 4 * 2
+IMAGE_BYTES = 8 * 4 * 4 * 2
 
 
 def embedding(value: float = 0.0) -> Embedding:
@@ -36,26 +36,26 @@ def test_a_halved_embedding_holds_nothing_but_itself_and_can_be_trained_with() -
         wide = torch.randn(1, 16, 4, 4)
     kept = halved(Embedding(features=wide[:, :8], height_px=1, width_px=2))
 
-    assert kept.features.untyped_storage().nbytes() == kept.features.nbytes == EACH
+    assert kept.features.untyped_storage().nbytes() == kept.features.nbytes == IMAGE_BYTES
     assert not widened(kept).features.requires_grad
 
 
 @settings(max_examples=50, deadline=None)
 @given(room=st.integers(0, 5), asked=st.lists(st.integers(0, 8), max_size=60))
 def test_memory_keeps_the_images_used_last_and_never_more_than_its_bytes(room: int, asked: list[int]) -> None:
-    memory, last = MemoryEmbeddings(room * EACH), []
+    memory, last = MemoryEmbeddings(room * IMAGE_BYTES), []
 
     for image in asked:
         found = memory.get(key(image))
         assert (found is not None) is (image in last[-room:] if room else False)
         assert found is None or found.features[0, 0, 0, 0] == image
         memory.put(key(image), embedding(float(image)))
-        last = [*(each for each in last if each != image), image]
-        assert memory.bytes == len(memory) * EACH <= room * EACH
+        last = [*(other for other in last if other != image), image]
+        assert memory.bytes == len(memory) * IMAGE_BYTES <= room * IMAGE_BYTES
 
 
 def test_to_look_whether_it_is_there_is_no_use_of_it() -> None:
-    memory = MemoryEmbeddings(2 * EACH)
+    memory = MemoryEmbeddings(2 * IMAGE_BYTES)
     memory.put(key("a"), embedding())
     memory.put(key("b"), embedding())
 

@@ -65,13 +65,13 @@ def test_the_transformers_folder_loads_with_transformers_and_serves_the_same_mas
 ) -> None:
     folder = export(origin_of(checkpoint, tmp_path), how="hf", out=tmp_path / "hf")
     served, again = (
-        load_base(str(each), cache_dir=tmp_path / "cache", device="cpu", dtype="float32")
-        for each in (checkpoint, folder)
+        load_base(str(path), cache_dir=tmp_path / "cache", device="cpu", dtype="float32")
+        for path in (checkpoint, folder)
     )
     theirs = SamModel.from_pretrained(folder, local_files_only=True).state_dict()
     for name, value in served.model.state_dict().items():
         assert torch.equal(theirs[name], value), name
-    ours = [predictor_of(each).decode(encode(each, photograph()), [CLICK]) for each in (served, again)]
+    ours = [predictor_of(base).decode(encode(base, photograph()), [CLICK]) for base in (served, again)]
     assert np.array_equal(ours[0][0].low_res_logits, ours[1][0].low_res_logits)
     assert ours[0][0].mask.any()
 
@@ -147,8 +147,8 @@ def test_mobile_sam_goes_out_in_every_format_and_comes_back_with_the_same_masks(
     embedding = encode(mobile_base, astronaut)
     (expected,) = predictor_of(mobile_base).decode(embedding, [face])
     hf, sam = (
-        load_base(str(each), cache_dir=tmp_path / "cache", device="cpu", dtype="float32")
-        for each in (folders["hf"], folders["sam"] / "mobile_sam.pt")
+        load_base(str(path), cache_dir=tmp_path / "cache", device="cpu", dtype="float32")
+        for path in (folders["hf"], folders["sam"] / "mobile_sam.pt")
     )
     assert hf.fingerprint == mobile_base.fingerprint, "the very same weights: no need to encode once more"
     # From mobile_sam.pt they differ in the last bit: the BatchNorms divide by a number that is nearly one.
@@ -232,10 +232,10 @@ def test_lora_goes_out_merged_into_the_layers_that_everybody_has(
     merged = SamModel.from_pretrained(folder).state_dict()
     assert merged.keys() == SamModel.from_pretrained(lively_dir).state_dict().keys()
     served, again = (
-        load_base(str(each), cache_dir=tmp_path / "cache", device="cpu", dtype="float32")
-        for each in (checkpoint, folder)
+        load_base(str(path), cache_dir=tmp_path / "cache", device="cpu", dtype="float32")
+        for path in (checkpoint, folder)
     )
-    seen = [encode(each, photograph()).features for each in (served, again, tiny_base)]
+    seen = [encode(base, photograph()).features for base in (served, again, tiny_base)]
     torch.testing.assert_close(seen[1], seen[0], rtol=1e-5, atol=1e-5)
     assert (seen[1] - seen[2]).abs().max() > 0.05, "the adapter changes what is seen"
     state = torch.load(export(origin, how="sam", out=tmp_path / "sam") / "sam_vit.pth", weights_only=True)

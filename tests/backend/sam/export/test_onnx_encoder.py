@@ -38,7 +38,7 @@ def pictures() -> list[Image.Image]:
     field = np.full((400, 300, 3), 20, np.uint8)
     field[100:220, 80:200] = 230, 180, 90
     stripes = np.broadcast_to(np.where(np.arange(500) % 40 < 20, 250, 5)[:, None], (128, 500, 3)).astype(np.uint8)
-    return [Image.fromarray(each) for each in (noise, field, stripes)]
+    return [Image.fromarray(pixels) for pixels in (noise, field, stripes)]
 
 
 def seen_by_onnxruntime(graph: Path, pixels: Tensor) -> np.ndarray:
@@ -63,13 +63,13 @@ def test_conv_loras_experts_are_chosen_in_the_graph_by_the_picture_that_it_sees(
     adapted: Callable[[str], Path], tmp_path: Path
 ) -> None:
     model = load_as_stored(str(adapted(CONV_LORA)), cache_dir=tmp_path / "cache").model
-    adapters = [each for each in model.vision_encoder.modules() if isinstance(each, ConvLoraLinear)]
+    adapters = [layer for layer in model.vision_encoder.modules() if isinstance(layer, ConvLoraLinear)]
     write_encoder(model, tmp_path / "encoder.onnx", frame=SAM_FRAME)
     chosen = set()
     for picture in pictures():
         pixels = pixels_on_canvas(picture, frame=SAM_FRAME)
         assert_sees_the_same(seen_by_onnxruntime(tmp_path / "encoder.onnx", pixels), model.vision_encoder, pixels)
-        chosen.add(tuple(each.chosen for each in adapters))
+        chosen.add(tuple(layer.chosen for layer in adapters))
     assert len(chosen) > 1, "no two pictures were treated by different experts: nothing was tested"
 
 
@@ -86,7 +86,7 @@ def test_tiny_vit_with_conv_lora_sees_in_onnxruntime_what_it_sees_in_torch(
     write_encoder(model.eval(), tmp_path / "encoder.onnx", frame=SAM_FRAME)
     pixels = pixels_on_canvas(pictures()[1], frame=SAM_FRAME)
     assert_sees_the_same(seen_by_onnxruntime(tmp_path / "encoder.onnx", pixels), model.vision_encoder, pixels)
-    assert len({each.chosen for each in adapters}) > 2, "of eight experts"
+    assert len({layer.chosen for layer in adapters}) > 2, "of eight experts"
 
 
 def assert_sees_the_same(seen: np.ndarray, encoder: torch.nn.Module, pixels: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""A base of every family, each from a folder that its own model wrote, and a toy family that is one file."""
+"""A base of every family, from the folder that the family's own model wrote, and a toy family that is one file."""
 
 import sys
 from collections.abc import Iterator
@@ -99,7 +99,7 @@ def toy_folder(toy_file: Path) -> Path:
 
 @pytest.fixture(scope="module", params=["sam", "mobile-sam", "toy"])
 def base_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `save_pretrained` folder of each family."""
+    """A `save_pretrained` folder of every family."""
     if request.param == "sam":
         folder: Path = request.getfixturevalue("lively_dir")
         return folder
@@ -114,5 +114,5 @@ def base_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def base(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    """A base of each family, float32 on the CPU."""
+    """A base of every family, float32 on the CPU."""
     return load_base(str(base_folder), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")

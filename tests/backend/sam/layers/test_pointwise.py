@@ -26,7 +26,9 @@ def linear_layer(dtype: torch.dtype, *, bias: bool = True) -> nn.Linear:
 def convolutions(dtype: torch.dtype) -> list[nn.Conv2d]:
     torch.manual_seed(0)
     layers = [nn.Conv2d(8, 24, 1), nn.Conv2d(8, 8, 3, 2, 1, groups=8), nn.Conv2d(8, 16, 3, 1, 1, bias=False)]
-    return [each.to(dtype).to(memory_format=torch.channels_last).requires_grad_(requires_grad=False) for each in layers]
+    return [
+        layer.to(dtype).to(memory_format=torch.channels_last).requires_grad_(requires_grad=False) for layer in layers
+    ]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -65,7 +67,7 @@ def test_what_comes_in_finer_numbers_than_the_weights_is_rounded_to_theirs() -> 
 
 
 def test_gradients_pass_as_through_the_layers() -> None:
-    layer, conv = (each.requires_grad_() for each in (linear_layer(torch.bfloat16), convolutions(torch.bfloat16)[0]))
+    layer, conv = (layer.requires_grad_() for layer in (linear_layer(torch.bfloat16), convolutions(torch.bfloat16)[0]))
 
     linear(layer, torch.randn(3, 24), gelu=True).sum().backward()
     convolution(conv, torch.randn(1, 8, 4, 4), gelu=True).sum().backward()

@@ -37,8 +37,8 @@ def test_each_connected_patch_of_each_label_is_an_object_as_fine_as_the_image() 
     assert sorted(label for label, _ in found) == ["a", "a", "b"]
     for circle in (first, second, third):
         truth = on_image(circle, 768, 1024)
-        assert max(iou(each.mask, truth) for _, each in found) > 0.99
-    assert all(0 < each.score <= 1 for _, each in found)
+        assert max(iou(item.mask, truth) for _, item in found) > 0.99
+    assert all(0 < item.score <= 1 for _, item in found)
 
 
 def test_neighbours_of_two_labels_share_no_pixel_and_leave_none_between_them() -> None:
@@ -59,7 +59,7 @@ def test_two_objects_close_to_each_other_stay_two_and_keep_their_edges() -> None
     found = semantic_masks(maps(a=near), height_px=768, width_px=1024, rules=RULES)
     assert len(found) == 2
     assert not (found[0][1].mask & found[1][1].mask).any()
-    assert min(max(iou(each.mask, on_image((90.0, x, 20.0), 768, 1024)) for _, each in found) for x in (80, 122)) > 0.97
+    assert min(max(iou(item.mask, on_image((90.0, x, 20.0), 768, 1024)) for _, item in found) for x in (80, 122)) > 0.97
 
 
 def test_specks_are_left_out_and_of_many_objects_the_best_are_kept() -> None:

@@ -29,20 +29,20 @@ def disc(row: float, column: float, radius: float) -> np.ndarray:
 
 
 def patches(*discs: tuple[float, float, float]) -> np.ndarray:
-    numbers, _ = ndimage.label(np.max([disc(*each) for each in discs], axis=0) > 0)
+    numbers, _ = ndimage.label(np.max([disc(*place) for place in discs], axis=0) > 0)
     return numbers
 
 
 class Sees:
-    """Stands in for a decoder that shows, of each click, the best of these objects that it is on."""
+    """Stands in for a decoder that shows, for a click, the best of these objects that it is on."""
 
     def __init__(self, *objects: np.ndarray) -> None:
         self.objects, self.places = objects, list[tuple[int, int]]()
 
     def __call__(self, places: Sequence[tuple[int, int]]) -> list[Candidate]:
         self.places += places
-        shown = [max(self.objects, key=lambda each, at=place: each[at]) for place in places]
-        return [Candidate(torch.from_numpy(np.pad(each, ((0, 64), (0, 0)))), 0.9, 0.9) for each in shown]
+        shown = [max(self.objects, key=lambda candidate, at=place: candidate[at]) for place in places]
+        return [Candidate(torch.from_numpy(np.pad(mask, ((0, 64), (0, 0)))), 0.9, 0.9) for mask in shown]
 
 
 def test_of_two_melted_objects_each_gets_its_own_number_and_others_keep_theirs() -> None:
@@ -82,7 +82,7 @@ def test_the_middles_are_of_the_parts_and_how_narrow_a_neck_must_be_is_a_rule() 
     ((number, found),) = find_middles(patches(LEFT, RIGHT), neck=0.85).items()
     assert number == 1
     assert np.hypot(*np.subtract(found, [LEFT[:2], RIGHT[:2]]).T).max() < 3
-    assert [len(each) for each in find_middles(patches(LEFT, RIGHT), neck=0.3).values()] == [1]
+    assert [len(middles) for middles in find_middles(patches(LEFT, RIGHT), neck=0.3).values()] == [1]
 
 
 def test_more_parts_than_may_be_asked_about_cost_no_click_but_other_patches_do() -> None:
@@ -102,7 +102,7 @@ def test_whatever_the_decoder_shows_no_cell_is_lost_won_or_given_to_another_patc
 
     def ask(places: Sequence[tuple[int, int]]) -> list[Candidate]:
         maps = ndimage.gaussian_filter(rng.normal(size=(len(places), 256, 256)), (0, 3, 3)).astype(np.float32)
-        return [Candidate(torch.from_numpy(each), float(rng.random()), float(rng.random())) for each in maps]
+        return [Candidate(torch.from_numpy(logits), float(rng.random()), float(rng.random())) for logits in maps]
 
     found = split_touching(numbers, neck=neck, ask=ask)
     assert np.array_equal(found > 0, numbers > 0)

@@ -25,7 +25,7 @@ from backend.serving.embeddings.store import EmbeddingStore
 from backend.serving.turns.lanes import Lane
 from backend.serving.turns.traffic import Priority, Traffic
 
-EACH = 8 * 4 * 4 * 2
+IMAGE_BYTES = 8 * 4 * 4 * 2
 Opened = Callable[..., EmbeddingStore]
 
 
@@ -45,7 +45,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
     def make(*, images: int = 100, **lane: Any) -> EmbeddingStore:
         lanes.append(Lane("encode", **({"workers": 4, "waiting": 100, "cores": 4, "traffic": Traffic()} | lane)))
         disk = DiskEmbeddings(tmp_path / "disk", max_bytes=1 << 30)
-        return EmbeddingStore(memory=MemoryEmbeddings(images * EACH), disk=disk, lane=lanes[-1])
+        return EmbeddingStore(memory=MemoryEmbeddings(images * IMAGE_BYTES), disk=disk, lane=lanes[-1])
 
     yield make
     for lane in lanes:
@@ -135,7 +135,7 @@ def test_what_memory_lets_go_is_still_on_disk(opened: Opened) -> None:
     store = opened(images=2)
     for image in range(5):
         get(store, image, lambda image=image: embedding(float(image)))
-    assert store.memory.bytes <= 2 * EACH
+    assert store.memory.bytes <= 2 * IMAGE_BYTES
 
     assert get(store, 0, lambda: pytest.fail("computed again")).features[0, 0, 0, 0] == 0
     assert key(1) in store
