@@ -10,9 +10,9 @@ from benchmarks.synthetic import measured
 def test_of_a_dozen_pictures_it_learns_to_find_four_labels_on_pictures_that_it_never_saw() -> None:
     """docs/results.md has the figure of the whole benchmark: eight times as many pictures, and more steps."""
     report = measured(15, steps=60)
-    assert set(report["labels"]) == {"Disc", "Square", "Star", "Triangle"}
-    assert report["mean"]["iou"] > 0.65
-    assert min(figures["iou"] for figures in report["labels"].values()) > 0.4
+    assert set(report.labels) == {"Disc", "Square", "Star", "Triangle"}
+    assert report.mean.iou > 0.65
+    assert min(figures.iou for figures in report.labels.values()) > 0.4
 
 
 def test_every_picture_has_all_labels_once_or_twice_and_none_upon_another() -> None:

@@ -10,13 +10,13 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.pages import commit, machine, say, write_result
 from benchmarks.shapes import shapes
 
+from backend.registry.metrics import SemanticReport
 from backend.sam.loading import load_base
 from backend.sam.predictor import encode
 from backend.settings import Settings
@@ -30,7 +30,7 @@ IMAGES, STEPS = 120, 400
 _HELD_OUT = 5  # the last of so many
 
 
-def measured(images: int, *, steps: int) -> dict[str, Any]:
+def measured(images: int, *, steps: int) -> SemanticReport:
     """semantic_report of the last fifth of so many pictures, after so many steps on the others."""
     base = load_base("mobile-sam", cache_dir=Settings.from_env().cache.dir, device="cpu")
     samples, embeddings = [], {}
@@ -61,11 +61,11 @@ def synthetic(images: int = IMAGES, *, steps: int = STEPS) -> str:
     began = time.process_time()
     report = measured(images, steps=steps)
     held_out = images // _HELD_OUT
-    by_label = ", ".join(f"{label} {found['iou']:.3f}" for label, found in report["labels"].items())
+    by_label = ", ".join(f"{label} {figures.iou:.3f}" for label, figures in report.labels.items())
     return (
         f"Of four labels on textured ground (`tests/benchmarks/shapes.py`: {images - held_out} pictures to learn from, "
-        f"{held_out} held out) the semantic head finds, without a prompt, a mean IoU of {report['mean']['iou']:.3f} "
-        f"({by_label}) and Boundary IoU of {report['mean']['boundary_iou']:.3f} after {steps} steps; "
+        f"{held_out} held out) the semantic head finds, without a prompt, a mean IoU of {report.mean.iou:.3f} "
+        f"({by_label}) and Boundary IoU of {report.mean.boundary_iou:.3f} after {steps} steps; "
         f"{time.process_time() - began:.0f} core-seconds in all."
     )
 
