@@ -1,10 +1,10 @@
 """`samloop predict`: prompt-free pre-annotations of a folder of images, as a file that Label Studio imports."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import quote
 
 import typer
@@ -15,6 +15,7 @@ from backend.errors import SamloopError
 
 if TYPE_CHECKING:  # they take seconds to import, torch above all
     from backend.labelstudio.label_config import LabelConfig
+    from backend.labelstudio.payloads import LabelStudioJson, Task
     from backend.sam.predictor import Embedding, Predictor
     from backend.serving.task_image import TaskImage
     from backend.settings import Settings
@@ -100,14 +101,14 @@ def _predictor(settings: "Settings", checkpoint: Path | None) -> "Predictor":
 
 
 def _predicted(  # noqa: PLR0913 - all that one task takes
-    task: Mapping[str, Any],
+    task: "Task",
     predictor: "Predictor",
     *,
     config: "LabelConfig",
     images: Path,
     settings: "Settings",
     heard: "_Heard",
-) -> dict[str, Any]:
+) -> "LabelStudioJson":
     from backend.images.source import ImageSource
     from backend.sam.automatic import AutomaticRules
     from backend.sam.semantic.objects import SemanticRules
@@ -131,7 +132,7 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
     return {**bare, "predictions": [answer.prediction]}
 
 
-def _moved(task: Mapping[str, Any], root_url: str, *, config: "LabelConfig", images: Path) -> dict[str, Any]:
+def _moved(task: "Task", root_url: str, *, config: "LabelConfig", images: Path) -> "LabelStudioJson":
     """The task with its image below another root; as it was where the folder has no such file."""
     from backend.serving.task_image import image_uri
     from finetuner.offline import image_path
@@ -181,7 +182,7 @@ class _Folder:
         return work()
 
 
-def _with_progress(tasks: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _with_progress(tasks: "Sequence[Task]") -> "Iterator[Task]":
     columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         line = progress.add_task("predicting", total=len(tasks))

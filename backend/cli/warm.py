@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -14,7 +14,8 @@ from backend.errors import NotFound, Unavailable
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.settings import Settings
 
-if TYPE_CHECKING:  # it imports torch
+if TYPE_CHECKING:
+    from backend.labelstudio.payloads import Project
     from backend.serving.warming import Warmed
 
 _SHOWN = 5
@@ -37,7 +38,7 @@ def warm(project: ProjectOption) -> None:
     _tell(left_out, beyond=max(0, total - fitting), settings=settings)
 
 
-def _results(client: LabelStudio, project: dict[str, Any], *, settings: Settings, most: int) -> Iterator["Warmed"]:
+def _results(client: LabelStudio, project: "Project", *, settings: Settings, most: int) -> Iterator["Warmed"]:
     from backend.images.source import ImageSource
     from backend.labelstudio.label_config import parse_label_config
     from backend.registry.opening import open_registry

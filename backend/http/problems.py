@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from fastapi import Response
 from fastapi.exceptions import RequestValidationError
@@ -38,7 +37,7 @@ def invalid(error: RequestValidationError | ValidationError, *, within: Sequence
         error: what pydantic or FastAPI found.
         within: where the values stand, for an error that names only the place inside them: `("body",)`.
     """
-    first: Mapping[str, Any] = error.errors()[0]
+    first = error.errors()[0]
     where = ".".join(str(part) for part in (*within, *first["loc"]))
     return BadInput(f"{where}: {first['msg']}")
 

@@ -2,13 +2,13 @@
 
 import logging
 import threading
-from typing import Any
 
 from cachetools import LRUCache
 
 from backend.errors import BadInput
 from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.payloads import LabelStudioJson
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Connections:
                 extra={"event": "labelstudio.key_unused"},
             )
 
-    def told(self, project_id: int, body: dict[str, Any]) -> None:
+    def told(self, project_id: int, body: LabelStudioJson) -> None:
         """Remember what /setup says: `hostname` and `access_token`, the creator's legacy token.
 
         The environment goes before it: Label Studio sends `http://localhost:8080` unless its HOST is set, and a legacy

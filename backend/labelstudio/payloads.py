@@ -8,5 +8,9 @@ from typing import Any
 
 Task = Mapping[str, Any]  # `id`, `data`, and where Label Studio sends them `annotations`, `drafts`, `predictions`
 Context = Mapping[str, Any]  # an interactive request's `params.context`: what the annotator points at
+Project = Mapping[str, Any]  # `id`, `title`, `label_config`
+Annotation = Mapping[str, Any]  # what one person submitted: `id`, `result`
+StoredPrediction = Mapping[str, Any]  # a prediction as its API gives it back
+LabelStudioJson = dict[str, Any]  # any other object of its API, of its webhooks or of the ML protocol
 Region = dict[str, Any]  # an item of a `result`
 Prediction = dict[str, Any]  # `result`, `score`, `model_version`

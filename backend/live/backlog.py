@@ -8,10 +8,11 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from backend.errors import NotFound, SamloopError
 from backend.labelstudio.controls.regions import region_of
+from backend.labelstudio.payloads import Annotation, Task
 from backend.live.comparing import Comparison, Given, compare, given_by_prediction, region_ids, version_of
 from backend.live.ledger import Ledger
 from backend.live.lines import Done, Gone, Kept, Seen
@@ -20,13 +21,12 @@ from backend.live.sent import SentRegions
 log = logging.getLogger(__name__)
 _PATIENCE_S = 10.0  # a webhook may come before what it tells of can be read
 _MOST_FAILURES = 2  # of a project's annotations in a row; a Label Studio that is away is asked no more
-LabelStudioJson = Mapping[str, Any]
 
 
 class Tasks(Protocol):
     """The part of Label Studio's client that is needed."""
 
-    def task(self, task_id: int) -> LabelStudioJson:
+    def task(self, task_id: int) -> Task:
         """One task with its annotations and predictions."""
 
 
@@ -124,7 +124,7 @@ class Backlog:
             masks=comparison.masks,
         )
 
-    def _comparison(self, annotation: LabelStudioJson, task: LabelStudioJson) -> Comparison:
+    def _comparison(self, annotation: Annotation, task: Task) -> Comparison:
         prediction = _row(task.get("predictions"), annotation.get("parent_prediction"))
         given = given_by_prediction(prediction) if prediction is not None else {}
         # What a click made of a predicted mask was given later than the prediction, under the same id.
@@ -133,7 +133,7 @@ class Backlog:
             given[region_id] = Given(region=region, version=version_of(region) or "", shown=region_id in given)
         return compare(annotation, given, max_pixels=self._max_pixels)
 
-    def _task(self, task_id: int) -> LabelStudioJson:
+    def _task(self, task_id: int) -> Task:
         try:
             return self._label_studio().task(task_id)
         except NotFound:
@@ -144,7 +144,7 @@ def _seconds(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _row(rows: object, number: object) -> LabelStudioJson | None:
+def _row(rows: object, number: object) -> Task | None:
     """The row whose id is `number`."""
     candidates = rows if isinstance(rows, list) else []
     return next((row for row in candidates if isinstance(row, Mapping) and row.get("id") == number), None)

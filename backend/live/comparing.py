@@ -6,9 +6,9 @@ suggestion or the prediction that it came from.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from backend.errors import BadInput
+from backend.labelstudio import payloads
 from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.controls.shape import Size
 from backend.live.lines import ComparedMask
@@ -38,7 +38,7 @@ class Comparison:
     unknown: int
 
 
-def given_by_prediction(prediction: Mapping[str, Any]) -> dict[str, Given]:
+def given_by_prediction(prediction: payloads.StoredPrediction) -> dict[str, Given]:
     """The regions of a stored prediction, by id; of one that is not ours (no `meta.model_version`), none."""
     version = str(prediction.get("model_version") or "")[:_LONGEST_NAME]
     return {
@@ -53,12 +53,12 @@ def version_of(region: Region) -> str | None:
     return region.model_version[:_LONGEST_NAME] if region.model_version else None
 
 
-def region_ids(annotation: Mapping[str, Any]) -> list[str]:
+def region_ids(annotation: payloads.Annotation) -> list[str]:
     """The ids of the regions that say that a model made them."""
     return [region_id for region_id, region in _by_id(annotation.get("result")) if version_of(region)]
 
 
-def compare(annotation: Mapping[str, Any], given: Mapping[str, Given], *, max_pixels: int) -> Comparison:
+def compare(annotation: payloads.Annotation, given: Mapping[str, Given], *, max_pixels: int) -> Comparison:
     """Compare every mask that we gave with what stands in its place.
 
     What people drew by themselves has nothing to be compared with, and does not count.

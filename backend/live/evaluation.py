@@ -13,16 +13,16 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from backend.errors import SamloopError, Unavailable
 from backend.files.durable import make_inside
 from backend.ids import find_project_id
 from backend.labelstudio.api.client import NAME_LABEL_STUDIO
 from backend.labelstudio.controls.regions import region_of
+from backend.labelstudio.payloads import Region
 from backend.labelstudio.webhook import AnnotationChange
 from backend.live.backlog import Backlog, Tasks
 from backend.live.figures import VersionFigures
@@ -69,7 +69,7 @@ class LiveEvaluation:
         self._backlogs: dict[int, Backlog] = {}
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._answers: queue.Queue[tuple[int, Sequence[Mapping[str, Any]]] | None] = queue.Queue(_MOST_WAITING)
+        self._answers: queue.Queue[tuple[int, Sequence[Region]] | None] = queue.Queue(_MOST_WAITING)
         self._wake, self._stopping = threading.Event(), threading.Event()
         self.counts: Counter[str] = Counter()
 
@@ -119,7 +119,7 @@ class LiveEvaluation:
                 log.warning("an annotation will not be compared: %s", fault, extra={"event": "live.unwritten"})
         self._wake.set()
 
-    def sent(self, project_id: int, regions: Sequence[Mapping[str, Any]]) -> None:
+    def sent(self, project_id: int, regions: Sequence[Region]) -> None:
         """Remember the regions of an answer, without holding it up."""
         ours = [region for region in regions if region_of(region).model_version]
         try:

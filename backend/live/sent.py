@@ -10,11 +10,11 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from backend.files.durable import write_file
+from backend.labelstudio.payloads import Region
 
 log = logging.getLogger(__name__)
 _MOST_BYTES = 64 << 20  # some 20,000 masks of a project
@@ -34,7 +34,7 @@ class SentRegions:
         self._folder, self._most_bytes = folder, most_bytes
         self._since_sweep = most_bytes  # a process that starts looks first
 
-    def keep(self, regions: Iterable[Mapping[str, Any]]) -> None:
+    def keep(self, regions: Iterable[Region]) -> None:
         """Keep the regions under their ids; what was kept under an id is replaced.
 
         Raises:
@@ -51,7 +51,7 @@ class SentRegions:
         if self._since_sweep >= self._most_bytes // 16:
             self._sweep()
 
-    def recall(self, region_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    def recall(self, region_ids: Iterable[str]) -> dict[str, Region]:
         """Those regions that are still known, by id."""
         found = {}
         for region_id in region_ids:

@@ -5,18 +5,16 @@ One model in memory, one warm cache of embeddings, one version at a time, and ba
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
 
 import requests
 from requests.auth import HTTPBasicAuth
 
 from backend.errors import BadInput, NotAuthorized, TooMuch, Unavailable, Upstream
-from backend.labelstudio.payloads import Task
+from backend.labelstudio.payloads import LabelStudioJson, Task
 from backend.refresh.protocol import Answer
 from backend.settings import Settings
 
 _SILENCE_S = 120.0  # the backend answers a batch after SAMLOOP_BATCH_SECONDS at the latest
-Json = dict[str, Any]
 
 
 class BackendClient:
@@ -58,7 +56,7 @@ class BackendClient:
             raise Upstream(f"{self.url} answered {len(tasks)} tasks with something else than as many predictions")
         return [Answer.from_json(result) for result in results]
 
-    def _post(self, path: str, body: Json) -> Json:
+    def _post(self, path: str, body: LabelStudioJson) -> LabelStudioJson:
         try:
             reply = self._http.post(self.url + path, json=body, timeout=(5, self._silence_s), allow_redirects=False)
         except requests.RequestException as fault:
@@ -83,7 +81,7 @@ class BackendClient:
         return answer
 
 
-def _object(reply: requests.Response) -> Json:
+def _object(reply: requests.Response) -> LabelStudioJson:
     try:
         body: object = reply.json()
     except ValueError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydantic import JsonValue
 
@@ -187,5 +187,5 @@ def _is_back(champion: Pointer | None, manifest: Manifest | None) -> bool:
     return served is not None and VersionName.parse(manifest.version).number < VersionName.parse(served).number
 
 
-def _verdict(manifest: Manifest) -> dict[str, Any]:
+def _verdict(manifest: Manifest) -> dict[str, object]:
     return {"version": manifest.version, **manifest.verdict}

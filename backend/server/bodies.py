@@ -1,11 +1,10 @@
 """What requests carry in their bodies."""
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.labelstudio.payloads import LabelStudioJson
+
 MAX_TASKS = 10_000
-LabelStudioJson = dict[str, Any]  # tasks, contexts and events: backend.labelstudio reads them
 
 
 class _Body(BaseModel):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -10,6 +9,7 @@ from jaxtyping import Bool
 from backend.errors import UnusableRegion
 from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.controls.shape import Size
+from backend.labelstudio.payloads import Task
 from backend.labelstudio.task_data import find_image_key, image_at
 from finetuner.config import Rules
 from finetuner.data.annotators import Annotation, counting_annotations
@@ -61,7 +61,7 @@ def annotated_task(
     return AnnotatedTask(task["id"], uri, annotations, image_name=image_name) if annotations else None
 
 
-def _guessed_image(task: Mapping[str, Any]) -> tuple[str | None, str | None]:
+def _guessed_image(task: Task) -> tuple[str | None, str | None]:
     """The key of the image that regions were drawn on first, and its tag's name where they name several."""
     rows = task.get("annotations")
     results = [row.get("result") for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []

@@ -3,12 +3,12 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from backend.cli.demo.photographs import BRICK, COIN, SampleObject, SamplePhotograph
 from backend.errors import Upstream
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
+from backend.labelstudio.payloads import LabelStudioJson, Region
 from backend.labelstudio.rle import encode_mask
 from backend.masks.bounds import find_deepest_pixel
 from backend.masks.metrics import boundary_iou, iou
@@ -93,18 +93,18 @@ def centre_px(item: SampleObject) -> tuple[float, float]:
     return pixel.centre.x_px, pixel.centre.y_px
 
 
-def _clicked(item: SampleObject) -> dict[str, Any]:
+def _clicked(item: SampleObject) -> Region:
     (x_px, y_px), (height_px, width_px) = centre_px(item), item.mask.shape
     value = {"x": 100 * x_px / width_px, "y": 100 * y_px / height_px, "width": 0.25, "keypointlabels": [item.label]}
     return _region(item, from_name=KEYPOINT, kind="keypointlabels", value=value) | {"is_positive": True}
 
 
-def _brushed(item: SampleObject) -> dict[str, Any]:
+def _brushed(item: SampleObject) -> Region:
     value = {"format": "rle", "rle": encode_mask(item.mask), "brushlabels": [item.label]}
     return _region(item, from_name=BRUSH, kind="brushlabels", value=value)
 
 
-def _region(item: SampleObject, *, from_name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
+def _region(item: SampleObject, *, from_name: str, kind: str, value: LabelStudioJson) -> Region:
     height_px, width_px = item.mask.shape
     return {
         "id": uuid.uuid4().hex[:10],

@@ -28,10 +28,11 @@ from backend.http.guard import (
 )
 from backend.http.problems import failure, invalid, problem_response
 from backend.ids import parse_label_studio_project
+from backend.labelstudio.payloads import LabelStudioJson
 from backend.labelstudio.webhook import parse_event
 from backend.server.app import create_app
 from backend.server.bodies import PredictBody, ProjectBody, SetupBody
-from backend.server.label_studio_ml.model import IS_1X, Json, SamBackend
+from backend.server.label_studio_ml.model import IS_1X, SamBackend
 from backend.server.routes import Routes
 from backend.server.status import Predictions
 from backend.settings import Settings
@@ -83,13 +84,13 @@ class RoutedService:
                 return self._label_studio.versions().versions[0]
             return self._label_studio.setup(SetupBody(project=project)).model_version
 
-    def predict(self, body: Json) -> list[Any]:
+    def predict(self, body: LabelStudioJson) -> list[Any]:
         """What POST /predict answers."""
         with _kept():
             answer: Predictions = self._waited(self._label_studio.predict(PredictBody.model_validate(body)))
             return answer.results
 
-    def webhook(self, body: Json) -> Json:
+    def webhook(self, body: LabelStudioJson) -> LabelStudioJson:
         """What POST /webhook answers."""
         with _kept():
             return self._label_studio.webhook(body).model_dump()

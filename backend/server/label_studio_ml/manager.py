@@ -12,7 +12,8 @@ from typing import Any
 
 from label_studio_ml.model import LabelStudioMLManager, ModelWrapper
 
-from backend.server.label_studio_ml.model import Json, SamBackend, Service
+from backend.labelstudio.payloads import LabelStudioJson
+from backend.server.label_studio_ml.model import SamBackend, Service
 
 
 class SamManager(LabelStudioMLManager):  # type: ignore[misc]  # the harness carries no types
@@ -34,13 +35,13 @@ class SamManager(LabelStudioMLManager):  # type: ignore[misc]  # the harness car
     @classmethod
     def predict(
         cls,
-        tasks: list[Json],
+        tasks: list[LabelStudioJson],
         project: str | None = None,
         label_config: str | None = None,
         force_reload: bool = False,  # noqa: ARG003, FBT001, FBT002 - as their route calls it
         try_fetch: bool = True,  # noqa: ARG003, FBT001, FBT002 - as their route calls it
         **params: Any,  # noqa: ANN401 - login, password, context
-    ) -> tuple[list[Json], Any]:
+    ) -> tuple[list[LabelStudioJson], Any]:
         """The predictions, and the model that made them."""
         model = cls.model_class(project_id=project, label_config=label_config)
         predictions = model.predict(tasks, **params)
@@ -50,7 +51,7 @@ class SamManager(LabelStudioMLManager):  # type: ignore[misc]  # the harness car
         return predictions, ModelWrapper(model=model, model_version=version)
 
     @classmethod
-    def webhook(cls, event: str, data: Json) -> Json:
+    def webhook(cls, event: str, data: LabelStudioJson) -> LabelStudioJson:
         """The job; Redis has acknowledged it."""
         return cls.model_class().process_event(event, data)
 
@@ -60,7 +61,7 @@ class SamManager(LabelStudioMLManager):  # type: ignore[misc]  # the harness car
         return SimpleNamespace(id=cls.webhook("START_TRAINING", {"project": project})["job"])
 
     @classmethod
-    def is_training(cls, project: str) -> Json:
+    def is_training(cls, project: str) -> LabelStudioJson:
         """Whether a training of the project runs."""
         return {"is_training": cls._service().is_training(project), "backend": "redis"}
 

@@ -11,14 +11,14 @@ The harness makes an object of this class whenever it likes, so what the class n
 models, queues and servers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 from label_studio_ml import model as harness
 
 from backend.errors import SamloopError
+from backend.labelstudio.payloads import LabelStudioJson, Task
 
-Json = dict[str, Any]
 IS_1X = hasattr(harness, "LabelStudioMLManager")
 
 
@@ -28,10 +28,10 @@ class Service(Protocol):
     def version(self, project: str | None) -> str:
         """The `model_version` that predictions of a project ("1.1795418479") carry now."""
 
-    def predict(self, body: Json) -> list[Any]:
+    def predict(self, body: LabelStudioJson) -> list[Any]:
         """One prediction, or [], a task of `{"tasks", "project", "label_config", "params": {"context"}}`."""
 
-    def webhook(self, body: Json) -> Json:
+    def webhook(self, body: LabelStudioJson) -> LabelStudioJson:
         """START_TRAINING puts the project's training on the queue and tells its job; other events are thanked for."""
 
     def versions(self, project: str) -> list[str]:
@@ -80,7 +80,7 @@ class SamBackend(harness.LabelStudioMLBase):  # type: ignore[misc]  # the harnes
         """What 2.x tells at /setup. Not from its SQLite, which every process caches: the version changes under it."""
         return self.serving.version(self._project) if key == "model_version" else super().get(key)
 
-    def predict(self, tasks: Sequence[Mapping[str, Any]], context: Json | None = None, **_: object) -> list[Any]:
+    def predict(self, tasks: Sequence[Task], context: LabelStudioJson | None = None, **_: object) -> list[Any]:
         """One prediction a task: a list of dicts with `result`, `score` and `model_version`, which both harnesses take.
 
         An empty list in the place of one whose turn did not come: Label Studio stores nothing and asks again.
@@ -98,11 +98,11 @@ class SamBackend(harness.LabelStudioMLBase):  # type: ignore[misc]  # the harnes
             }
         )
 
-    def fit(self, event: str, data: Json | None = None, **_: object) -> Json:
+    def fit(self, event: str, data: LabelStudioJson | None = None, **_: object) -> LabelStudioJson:
         """What 2.x calls for annotations and START_TRAINING. Nothing trains here: a job goes on the queue."""
         return self.serving.webhook({**(data or {}), "action": event})
 
-    def process_event(self, event: str, data: Json, *_: object) -> Json:
+    def process_event(self, event: str, data: LabelStudioJson, *_: object) -> LabelStudioJson:
         """What 1.0.9 calls for every webhook."""
         return self.fit(event, data)
 
@@ -112,6 +112,6 @@ class SamBackend(harness.LabelStudioMLBase):  # type: ignore[misc]  # the harnes
         return self.service
 
 
-def _project_of(tasks: Sequence[Mapping[str, Any]]) -> str | None:
+def _project_of(tasks: Sequence[Task]) -> str | None:
     project = tasks[0].get("project") if tasks else None
     return str(project) if isinstance(project, int) else None

@@ -7,10 +7,11 @@ from backend.http.admission import Admission
 from backend.http.metrics import CONTENT_TYPE, Metrics
 from backend.ids import parse_label_studio_project
 from backend.images.connections import Connections
+from backend.labelstudio.payloads import LabelStudioJson
 from backend.labelstudio.webhook import annotation_changes, parse_event
 from backend.live.evaluation import LiveEvaluation
 from backend.registry.protocol import Registry
-from backend.server.bodies import JobBody, LabelStudioJson, PredictBody, ProjectBody, SetupBody
+from backend.server.bodies import JobBody, PredictBody, ProjectBody, SetupBody
 from backend.server.routes.predicting import Predicting
 from backend.server.status import Health, Heard, JobStatus, Predictions, ProjectVersions, Queued, Setup, Versions
 from backend.serving.engine import Engine

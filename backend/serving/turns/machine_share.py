@@ -27,7 +27,7 @@ class _MakingWay(TorchFunctionMode):
         func: Callable[..., Any],
         types: object,
         args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the operation returns
         self._pause()
         return func(*args, **(kwargs or {}))
