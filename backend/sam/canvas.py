@@ -36,7 +36,9 @@ def pixels_on_canvas(image: Image.Image, *, frame: Frame) -> Float[Tensor, "1 3 
 def mask_of_logits(
     logits: Float[Tensor, "g g"], *, frame: Frame, height_px: int, width_px: int
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
-    """Enlarge logits to the image, bilinearly and in the two steps of `Sam.postprocess_masks`.
+    """Enlarge logits to the image, bilinearly.
+
+    Where the canvas has padding, in the two steps of `Sam.postprocess_masks`; else in one, as SAM 2 does.
 
     Args:
         logits: float32 on the CPU, in the frame of the grid; above 0 on the object.
@@ -47,6 +49,8 @@ def mask_of_logits(
     Returns:
         True where the enlarged logits are above 0, in the frame of the upright image.
     """
+    if not frame.keeps_aspect:
+        return enlarged_above_zero(logits.numpy(), height=height_px, width=width_px)
     height, width = frame.size_on_canvas(height_px, width_px)
     canvas = enlarged(logits.numpy(), height=frame.canvas_px, width=frame.canvas_px)
     return enlarged_above_zero(canvas[:height, :width], height=height_px, width=width_px)

@@ -12,24 +12,30 @@ one or three:
   channels-first but the finished masks.
 """
 
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.models.sam.modeling_sam import SamAttention, SamMaskDecoder, SamTwoWayAttentionBlock
+from transformers.models.sam.modeling_sam import SamAttention, SamTwoWayAttentionBlock
 
+from backend.sam.family import MaskDecoder
 from backend.sam.layers.pointwise import product
 
 # One for each prompt, or one for all of them: until the first layer is through, m = 1.
 Tokens = Float[Tensor, "_ t c"]
 Cells = Float[Tensor, "_ cells c"]
+# As `family.MaskDecoder`: every family has a class of its own.
+if TYPE_CHECKING:
+    Attention = SamAttention
+else:
+    Attention = nn.Module
 
 
 def decode_all(  # noqa: PLR0913 - all by name
-    decoder: SamMaskDecoder,
+    decoder: MaskDecoder,
     *,
     image: Float[Tensor, "m c s s"],
     positions: Float[Tensor, "1 cells c"],
@@ -37,6 +43,8 @@ def decode_all(  # noqa: PLR0913 - all by name
     dense: Float[Tensor, "d c *s"],
     absent: Bool[Tensor, "n k"] | None = None,
     image_of: Int[Tensor, " n"] | None = None,
+    skips: Sequence[Float[Tensor, "m _ _ _"]] = (),
+    leading: Sequence[Float[Tensor, "_ c"]] = (),
 ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
     """Decode n prompts for m images to four masks for every prompt.
 
@@ -53,6 +61,8 @@ def decode_all(  # noqa: PLR0913 - all by name
         absent: True for tokens that fill up prompts which have fewer. Nothing attends to them, so that the masks of a
             prompt are those that it has without them.
         image_of: which of several images a prompt is for; may be left out where m is 1.
+        skips: finer maps of the images, first those of 2 s rows, then those of 4 s; families without them give none.
+        leading: the decoder's tokens that come before those for the IoUs and the masks.
 
     Returns:
         Logits in the frame of the grid (g = 4 s), above 0 on the object, and predicted IoUs, which may be below 0 or
@@ -61,13 +71,16 @@ def decode_all(  # noqa: PLR0913 - all by name
     """
     dtype = decoder.iou_token.weight.dtype
     positions, sparse = positions.to(dtype), sparse.to(dtype)
-    output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    output = torch.cat([*leading, decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
     cells = cells_of(image, dtype)
     cells = (cells if image_of is None else cells[image_of]) + cells_of(dense, dtype)
     queries, keys = two_way(decoder, tokens, cells, positions, absent=_unheard(absent, output))
+    queries = queries[:, sum(map(len, leading)) :]
     hyper = torch.stack([mlp(queries[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
-    return upscaled(decoder, keys, hyper, side=image.shape[-1]), decoder.iou_prediction_head(queries[:, 0])
+    skips = skips if image_of is None else [maps[image_of] for maps in skips]
+    logits = upscaled(decoder, keys, hyper, side=image.shape[-1], skips=skips)
+    return logits, decoder.iou_prediction_head(queries[:, 0])
 
 
 def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:
@@ -85,7 +98,7 @@ def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:
 
 
 def two_way(
-    decoder: SamMaskDecoder,
+    decoder: MaskDecoder,
     tokens: Tokens,
     keys: Cells,
     positions: Cells,
@@ -122,7 +135,12 @@ def two_way(
 
 
 def upscaled(
-    decoder: SamMaskDecoder, keys: Cells, hyper: Float[Tensor, "m masks k"], *, side: int
+    decoder: MaskDecoder,
+    keys: Cells,
+    hyper: Float[Tensor, "m masks k"],
+    *,
+    side: int,
+    skips: Sequence[Float[Tensor, "_ _ _ _"]] = (),
 ) -> Float[Tensor, "m masks g g"]:
     """Enlarge the cells fourfold in rows and columns, and take their product with the mask tokens' weights.
 
@@ -134,14 +152,20 @@ def upscaled(
         keys: the cells as `two_way` leaves them, of `side` rows and columns.
         hyper: k weights for every mask.
         side: of the embedding, in cells.
+        skips: added to what each of the convolutions gives, before its activation: for all of the prompts, or for each.
 
     Returns:
         Logits in the frame of the grid (g = 4 side); float32 on a processor, else in the dtype of the weights.
     """
     norm = decoder.upscale_layer_norm
+    coarse, fine = [_by_cell(maps, side=side).to(keys.dtype) for maps in skips] or (None, None)
     wide = _upscale(decoder.upscale_conv1, keys)
+    wide = wide if coarse is None else wide + coarse
     wide = functional.gelu(functional.layer_norm(wide, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
-    wide = _upscale(decoder.upscale_conv2, wide, gelu=True)
+    if fine is None:
+        wide = _upscale(decoder.upscale_conv2, wide, gelu=True)
+    else:
+        wide = functional.gelu(_upscale(decoder.upscale_conv2, wide) + fine)
     # n, mask, row, column, then twice the row and column within the 2x2 that a convolution makes of a token
     flat = _with_cells(hyper, wide.flatten(1, -2)).view(len(wide), -1, side, side, 2, 2, 2, 2)
     if flat.device.type != "cpu":
@@ -161,7 +185,7 @@ def _unheard(absent: Bool[Tensor, "n k"] | None, output: Float[Tensor, "t c"]) -
 
 
 def _among_tokens(
-    attention: SamAttention, placed: Tokens, values: Tokens, *, absent: Float[Tensor, "n 1 t 1"] | None
+    attention: Attention, placed: Tokens, values: Tokens, *, absent: Float[Tensor, "n 1 t 1"] | None
 ) -> Tokens:
     query, key, value = (
         _by_head(projected, attention)
@@ -169,22 +193,22 @@ def _among_tokens(
     )
     scores = query @ key.mT * attention.scaling
     shares = torch.softmax(scores if absent is None else scores + absent.mT, dim=-1)
-    mixed: Tokens = attention.out_proj((shares @ value).transpose(1, 2).flatten(2))
+    mixed: Tokens = _out_projection(attention)((shares @ value).transpose(1, 2).flatten(2))
     return mixed
 
 
-def _tokens_to_image(attention: SamAttention, queries: Tokens, keys: Cells, *, placed: Cells) -> Tokens:
+def _tokens_to_image(attention: Attention, queries: Tokens, keys: Cells, *, placed: Cells) -> Tokens:
     """Tokens attending to the cells, which are `keys` and, with their positions, `placed`."""
     asking = _by_head(attention.q_proj(queries) * attention.scaling, attention)
     shares = torch.softmax(_with_cells(_merged(asking @ _weight(attention.k_proj, attention)), placed), dim=-1)
     seen = _by_row(_times(shares, keys), attention)
     values = (seen @ _weight(attention.v_proj, attention).mT).transpose(1, 2).flatten(2) + attention.v_proj.bias
-    mixed: Tokens = attention.out_proj(values)
+    mixed: Tokens = _out_projection(attention)(values)
     return mixed
 
 
 def _image_to_tokens(
-    attention: SamAttention,
+    attention: Attention,
     placed: Cells,
     keys: Tokens,
     *,
@@ -200,16 +224,31 @@ def _image_to_tokens(
     # Over the tokens, along which nothing lies side by side: so the softmax runs over cells in one go.
     shares = torch.softmax(_by_row(scores, attention) + bias, dim=2)
     given = _by_head(attention.v_proj(values), attention)
-    mixed = given @ attention.out_proj.weight.reshape(len(attention.out_proj.weight), heads, -1).permute(1, 2, 0)
+    out = _out_projection(attention)
+    mixed = given @ out.weight.reshape(len(out.weight), heads, -1).permute(1, 2, 0)
     # The shares of each head sum to one: the bias goes in with the few tokens, not with the many cells.
-    return _merged(shares).mT @ _merged(mixed + attention.out_proj.bias / heads)
+    return _merged(shares).mT @ _merged(mixed + out.bias / heads)
 
 
-def _by_head(tokens: Float[Tensor, "n t d"], attention: SamAttention) -> Float[Tensor, "n heads t e"]:
+def _by_cell(maps: Float[Tensor, "m c g g"], *, side: int) -> Float[Tensor, "m cells *halves c"]:
+    """A finer map in the order in which `_upscale` makes it of cells: by cell, then by row and column of each half."""
+    levels = (maps.shape[-1] // side).bit_length() - 1
+    halves = (2,) * levels
+    parts = maps.view(*maps.shape[:2], side, *halves, side, *halves)
+    within = [axis for level in range(levels) for axis in (3 + level, 4 + levels + level)]
+    return parts.permute(0, 2, 3 + levels, *within, 1).flatten(1, 2)
+
+
+def _out_projection(attention: Attention) -> nn.Linear:
+    """What families after SAM call `o_proj`."""
+    return cast("nn.Linear", attention.out_proj if hasattr(attention, "out_proj") else attention.o_proj)
+
+
+def _by_head(tokens: Float[Tensor, "n t d"], attention: Attention) -> Float[Tensor, "n heads t e"]:
     return tokens.reshape(*tokens.shape[:2], attention.num_attention_heads, -1).transpose(1, 2)
 
 
-def _by_row(merged: Float[Tensor, "n rows c"], attention: SamAttention) -> Float[Tensor, "n heads t c"]:
+def _by_row(merged: Float[Tensor, "n rows c"], attention: Attention) -> Float[Tensor, "n heads t c"]:
     return merged.view(len(merged), attention.num_attention_heads, -1, merged.shape[-1])
 
 
@@ -217,7 +256,7 @@ def _merged(by_head: Float[Tensor, "n heads t c"]) -> Float[Tensor, "n heads*t c
     return by_head.flatten(1, 2)
 
 
-def _weight(projection: nn.Linear, attention: SamAttention) -> Float[Tensor, "heads e c"]:
+def _weight(projection: nn.Linear, attention: Attention) -> Float[Tensor, "heads e c"]:
     return projection.weight.reshape(attention.num_attention_heads, -1, projection.weight.shape[1])
 
 

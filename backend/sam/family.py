@@ -7,18 +7,25 @@ come from. No other module asks what kind a model is: it asks the base's family.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import SamModel
+from transformers import PreTrainedModel, SamModel
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.sam.adapters.places import Place
 from backend.sam.frame import Frame
 
 Maps = tuple[Float[Tensor, "1 _ _ _"], ...]
+# Families share the names of SAM's parts, and no class: mypy reads them as SAM's, at run time any model is one.
+if TYPE_CHECKING:
+    Model = SamModel
+    MaskDecoder = SamMaskDecoder
+else:
+    Model = PreTrainedModel
+    MaskDecoder = nn.Module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,20 +73,23 @@ class Family(Protocol):
 
     name: str  # as logs and tests call it
     title: str  # as cards of exports call it
-    architecture: str  # by which `config.json` marks its `save_pretrained` folders
+    architectures: tuple[str, ...]  # by any of which `config.json` marks its `save_pretrained` folders
     frame: Frame
     formats: tuple[str, ...]  # of `samloop export`: hf, sam, onnx
     recomputes: bool  # whether training keeps too much of a pass through the encoder, unless `blocks` run twice
 
-    def load(self, folder: Path) -> SamModel:
+    def load(self, folder: Path) -> Model:
         """Read a `save_pretrained` folder: float32, on the CPU.
 
         Raises:
             BadWeights: the folder holds no model of this family, or not all of one.
         """
 
-    def place(self, model: SamModel, *, device: torch.device, dtype: torch.dtype) -> None:
+    def place(self, model: Model, *, device: torch.device, dtype: torch.dtype) -> None:
         """Bring a loaded model to where it computes, and its encoder, or what is costly in it, to `dtype`."""
+
+    def sight(self, model: Model) -> nn.Module:
+        """All whose weights an embedding depends on: most often the encoder alone."""
 
     def encode(self, encoder: nn.Module, pixels: Float[Tensor, "1 3 side side"]) -> Maps:
         """What an encoder, with or without an adapter, sees in a normalised canvas: the coarsest map first.
@@ -87,11 +97,11 @@ class Family(Protocol):
         Most families give one map. Those whose decoder has skips for fine detail give the finer ones after it.
         """
 
-    def positions(self, model: SamModel) -> Float[Tensor, "1 c rows cols"]:
+    def positions(self, model: Model) -> Float[Tensor, "1 c rows cols"]:
         """The positional encoding of the coarsest map's cells, which is the same for every image."""
 
     def decode(
-        self, decoder: SamMaskDecoder, inputs: DecoderInputs
+        self, decoder: MaskDecoder, inputs: DecoderInputs
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """Four masks for each prompt, the single one first, with gradient.
 

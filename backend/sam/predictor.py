@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
-from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.masks.prompt import Prompt
 from backend.registry.calibration import Calibration
@@ -24,7 +23,7 @@ from backend.registry.checkpoint import read_manifest
 from backend.sam.canvas import mask_of_logits, pixels_on_canvas
 from backend.sam.decoder import cells_of
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.family import DecoderInputs
+from backend.sam.family import DecoderInputs, MaskDecoder
 from backend.sam.loading import BaseModel, trained_of, with_adapter
 from backend.sam.mask_prompt import with_box
 from backend.sam.policy import ClickPolicy, considered, policy_of
@@ -159,7 +158,7 @@ class Predictor:
     """
 
     base: BaseModel
-    decoder: SamMaskDecoder = field(repr=False)
+    decoder: MaskDecoder = field(repr=False)
     version: str = field(kw_only=True)
     calibration: Calibration | None = field(default=None, kw_only=True, repr=False)
     semantic: SemanticHead | None = field(default=None, kw_only=True, repr=False)

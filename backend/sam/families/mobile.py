@@ -18,7 +18,7 @@ from backend.sam.adapters.places import Place, qkv_places
 from backend.sam.export.original_names import original_state
 from backend.sam.families.pretrained import read_pretrained
 from backend.sam.families.vit import SamFamily
-from backend.sam.family import Family, OriginalCode
+from backend.sam.family import Family, Model, OriginalCode
 from backend.sam.layers.tiny_vit import WIDTHS, AttentionBlock, Downsample, TinyVitEncoder
 
 _POSITIONS = "shared_image_embedding.positional_embedding"
@@ -162,7 +162,7 @@ class MobileFamily(SamFamily):
 
     name = "mobile-sam"
     title = "MobileSAM (TinyViT-5M)"
-    architecture = MobileSamModel.__name__
+    architectures: tuple[str, ...] = (MobileSamModel.__name__,)
     recomputes = False  # all that a TinyViT's pass keeps is less than 1 GB
 
     def load(self, folder: Path) -> MobileSamModel:
@@ -171,7 +171,7 @@ class MobileFamily(SamFamily):
         self._of_this_canvas(model, folder)
         return model
 
-    def place(self, model: SamModel, *, device: torch.device, dtype: torch.dtype) -> None:
+    def place(self, model: Model, *, device: torch.device, dtype: torch.dtype) -> None:
         """As `Family.place`; in `dtype` computes what is costly and loses least by it."""
         anything: Any = model
         anything.to(device)

@@ -12,14 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import SamModel
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadWeights
 from backend.sam.adapters.places import Place, qkv_places
 from backend.sam.decoder import decode_all
 from backend.sam.export.original_names import original_state
 from backend.sam.families.pretrained import read_pretrained
-from backend.sam.family import DecoderInputs, Family, Maps, OriginalCode
+from backend.sam.family import DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
 from backend.sam.frame import SAM_FRAME, Frame
 from backend.sam.layers.fused_attention import fuse_attention
 
@@ -36,17 +35,17 @@ class SamFamily:
 
     name = "sam"
     title = "Segment Anything (ViT)"
-    architecture = "SamModel"
+    architectures: tuple[str, ...] = ("SamModel",)
     frame: Frame = SAM_FRAME
     formats: tuple[str, ...] = ("hf", "sam", "onnx")
     recomputes = True
 
-    def load(self, folder: Path) -> SamModel:
+    def load(self, folder: Path) -> Model:
         """As `Family.load`; a SAM for another canvas is refused, since its embeddings would be of other places."""
         model: SamModel = read_pretrained(SamModel, folder)
         return self._of_this_canvas(model, folder)
 
-    def place(self, model: SamModel, *, device: torch.device, dtype: torch.dtype) -> None:
+    def place(self, model: Model, *, device: torch.device, dtype: torch.dtype) -> None:
         """As `Family.place`: all of the encoder in `dtype`, with attention in fewer operations."""
         anything: Any = model
         fuse_attention(anything.vision_encoder)
@@ -54,18 +53,22 @@ class SamFamily:
         # Weights once, not autocast: that casts them in every call, a tenth of the time.
         anything.vision_encoder.to(memory_format=torch.channels_last).to(dtype)
 
+    def sight(self, model: Model) -> nn.Module:
+        """As `Family.sight`: the encoder."""
+        return cast("nn.Module", model.vision_encoder)
+
     def encode(self, encoder: nn.Module, pixels: Float[Tensor, "1 3 side side"]) -> Maps:
         """As `Family.encode`: one map."""
         return (encoder(pixels).last_hidden_state,)
 
-    def positions(self, model: SamModel) -> Float[Tensor, "1 c rows cols"]:
+    def positions(self, model: Model) -> Float[Tensor, "1 c rows cols"]:
         """As `Family.positions`."""
         anything: Any = model
         positions: Tensor = anything.get_image_wide_positional_embeddings()
         return positions.detach()
 
     def decode(
-        self, decoder: SamMaskDecoder, inputs: DecoderInputs
+        self, decoder: MaskDecoder, inputs: DecoderInputs
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """As `Family.decode`."""
         return decode_all(

@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import SamModel
 
 from backend.registry.calibration import Calibration
 from backend.sam.adapters.kind import Adapter
 from backend.sam.adapters.served import adapted_encoder, share_tensors
-from backend.sam.family import Family
+from backend.sam.family import Family, Model
 from backend.sam.frame import Frame
 from backend.sam.semantic.head import SemanticHead
 
@@ -29,7 +28,7 @@ class BaseModel:
 
     name: str
     family: Family
-    model: SamModel = field(repr=False)
+    model: Model = field(repr=False)
     device: torch.device
     encoder_dtype: torch.dtype
     encoder_fingerprint: str
@@ -44,7 +43,7 @@ class BaseModel:
         return self.family.frame
 
 
-def new_base(name: str, model: SamModel, *, family: Family) -> BaseModel:
+def new_base(name: str, model: Model, *, family: Family) -> BaseModel:
     """The model as it was read: float32 on the CPU, which is what fingerprints are of."""
     model.eval().requires_grad_(requires_grad=False)  # type: ignore[no-untyped-call]
     return BaseModel(
@@ -53,7 +52,7 @@ def new_base(name: str, model: SamModel, *, family: Family) -> BaseModel:
         model=model,
         device=torch.device("cpu"),
         encoder_dtype=torch.float32,
-        encoder_fingerprint=fingerprint_of(model.vision_encoder),
+        encoder_fingerprint=fingerprint_of(family.sight(model)),
         fingerprint=fingerprint_of(model),
         image_positions=family.positions(model),
     )

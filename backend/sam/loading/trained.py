@@ -16,12 +16,12 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.errors import BadCheckpoint, Unavailable
 from backend.registry.checkpoint import Manifest, read_manifest, verified_weights
 from backend.sam.adapters.kind import Adapter
 from backend.sam.adapters.served import adapter_sizes, expected_shapes, known_kinds
+from backend.sam.family import MaskDecoder
 from backend.sam.loading.base import BaseModel
 from backend.sam.semantic.head import PREFIX, SemanticHead
 
@@ -37,13 +37,13 @@ class Trained:
     `serves_semantic`: the head was measured and is good enough to be served.
     """
 
-    decoder: SamMaskDecoder
+    decoder: MaskDecoder
     adapter: Adapter | None
     semantic: SemanticHead | None = None
     serves_semantic: bool = False
 
 
-def decoder_of(base: BaseModel, folder: Path | None) -> SamMaskDecoder:
+def decoder_of(base: BaseModel, folder: Path | None) -> MaskDecoder:
     """Return a mask decoder of its own: that of the checkpoint, or for None a copy of the base's; in evaluation mode.
 
     Raises:

@@ -23,12 +23,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from backend.registry.metrics import MOST_LABELS
 from backend.sam.decoder import cells_of, two_way, upscaled
+from backend.sam.family import MaskDecoder
 
 PREFIX = "semantic."
+_KEPT = {"transformer", "upscale_conv1", "upscale_layer_norm", "upscale_conv2"}  # of the decoder
 AROUND = 5  # cells of the embedding, either way 2, that the readout takes the mean of
 _SPREAD = 0.02  # of the noise that tells new tokens apart: their own is about 0.1
 
@@ -48,15 +49,15 @@ class SemanticHead(nn.Module):
     """
 
     def __init__(
-        self, decoder: SamMaskDecoder, *, ground: Float[Tensor, " c"], labels: Sequence[str | None], seed: int = 0
+        self, decoder: MaskDecoder, *, ground: Float[Tensor, " c"], labels: Sequence[str | None], seed: int = 0
     ) -> None:
         super().__init__()
         if not 1 <= len(labels) <= MOST_LABELS or len(set(labels)) != len(labels):
             raise ValueError(f"a semantic head has 1 to {MOST_LABELS} labels, all different; {len(labels)} were given")
         self.labels = tuple(labels)
         self.body = copy.deepcopy(decoder)
-        for spare in ("iou_token", "mask_tokens", "output_hypernetworks_mlps", "iou_prediction_head"):
-            delattr(self.body, spare)  # what is left are its transformer and its up-scaling
+        for spare in {name for name, _ in self.body.named_children()} - _KEPT:
+            delattr(self.body, spare)
         single: Any = decoder.output_hypernetworks_mlps[0]
         self.trunk = nn.ModuleList([copy.deepcopy(single.proj_in), *map(copy.deepcopy, single.layers)])
         self.ground = nn.Parameter(ground.detach().clone())

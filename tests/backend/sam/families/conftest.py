@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import SamConfig
+from transformers import Sam2Config, Sam2Model, SamConfig
 
 from backend.sam import families
 from backend.sam.families.mobile import MobileSamModel
@@ -32,7 +32,7 @@ class ToyModel(SamModel):
 class ToyFamily(SamFamily):
     name = "toy"
     title = "Toy"
-    architecture = "ToyModel"
+    architectures = ("ToyModel",)
     formats = ("hf",)
     frame = replace(
         SAM_FRAME, preprocessing="toy/1", canvas_px=512, grid=128, mean=(9.0, 99.0, 199.0), keeps_aspect=False
@@ -97,7 +97,42 @@ def toy_folder(toy_file: Path) -> Path:
     return toy_file.parent / "weights"
 
 
-@pytest.fixture(scope="module", params=["sam", "mobile-sam", "toy"])
+@pytest.fixture(scope="session")
+def sam2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `save_pretrained` folder of a random SAM 2.1, narrow and of five blocks; the frame is that of a real one."""
+    config = Sam2Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam2_hiera_det_model",
+                "hidden_size": 8,
+                "blocks_per_stage": [1, 1, 2, 1],
+                "embed_dim_per_stage": [8, 16, 24, 32],
+                "num_attention_heads_per_stage": [1, 1, 1, 2],
+                "global_attention_blocks": [3],
+                "mlp_ratio": 2.0,
+            },
+            "backbone_channel_list": [32, 24, 16, 8],
+            "fpn_hidden_size": 32,
+        },
+        prompt_encoder_config={"hidden_size": 32},
+        mask_decoder_config={
+            "hidden_size": 32,
+            "mlp_dim": 32,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 32,
+        },
+    )
+    torch.manual_seed(0)
+    model = Sam2Model(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.2 * torch.randn(weight.shape))
+    folder = tmp_path_factory.mktemp("sam2")
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["sam", "mobile-sam", "sam2", "toy"])
 def base_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A `save_pretrained` folder of every family."""
     if request.param == "sam":
@@ -106,6 +141,9 @@ def base_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     if request.param == "toy":
         toy: Path = request.getfixturevalue("toy_folder")
         return toy
+    if request.param == "sam2":
+        sam2: Path = request.getfixturevalue("sam2_folder")
+        return sam2
     model: MobileSamModel = request.getfixturevalue("random_mobile_sam")
     mobile = tmp_path_factory.mktemp("mobile")
     model.save_pretrained(mobile)

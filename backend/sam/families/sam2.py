@@ -1,0 +1,157 @@
+"""SAM 2 and 2.1 on images: a Hiera, and a decoder that adds the encoder's finer maps while it enlarges its own.
+
+Ravi et al., "SAM 2: Segment Anything in Images and Videos" (2024), section 4 and appendix D. Images are seen as the
+paper's predictor for images sees them: stretched to the canvas, without a memory, whatever the object score says.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel, Sam2Model
+
+from backend.errors import BadInput, BadWeights
+from backend.sam.decoder import decode_all
+from backend.sam.families.pretrained import read_pretrained
+from backend.sam.families.vit import SamFamily
+from backend.sam.family import DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
+from backend.sam.frame import SAM_FRAME, Frame
+
+
+class Finish(nn.Module):
+    """From the neck's maps to those that the decoder takes: the finer ones are narrowed from 256 channels to 32 and 64.
+
+    It belongs to the decoder in transformers' model. Here it is part of what an embedding is: five times as small as
+    with the neck's own maps, and no click pays for it. So a training leaves it as it is.
+
+    Args:
+        model: whose parameters it shares.
+    """
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401 - any model of these families
+        super().__init__()
+        self.fine, self.middle = model.mask_decoder.conv_s0, model.mask_decoder.conv_s1
+        self.no_memory = model.no_memory_embedding
+
+    def forward(self, levels: Sequence[Float[Tensor, "b _ _ _"]]) -> tuple[Float[Tensor, "b _ _ _"], ...]:
+        """The neck's levels, the finest first, to the decoder's maps, the coarsest first."""
+        fine, middle, coarse = levels
+        placed = coarse + self.no_memory.to(coarse.dtype).view(1, -1, 1, 1)
+        return placed, _narrowed(self.middle, middle), _narrowed(self.fine, fine)
+
+
+class Sam2Family(SamFamily):
+    """See `family.Family`."""
+
+    name = "sam2"
+    title = "SAM 2 (Hiera)"
+    # The published folders are marked as the model for videos, whose weights hold those for images.
+    architectures: tuple[str, ...] = ("Sam2Model", "Sam2VideoModel")
+    kind: type[PreTrainedModel] = Sam2Model
+    formats: tuple[str, ...] = ("hf",)
+    frame: Frame = Frame(
+        preprocessing="stretched-1024-pil-bilinear/imagenet-mean-std/1",
+        canvas_px=SAM_FRAME.canvas_px,
+        grid=SAM_FRAME.grid,
+        mean=SAM_FRAME.mean,
+        std=SAM_FRAME.std,
+        keeps_aspect=False,
+    )
+
+    def load(self, folder: Path) -> Model:
+        """As `Family.load`; a model for another canvas is refused."""
+        model: Any = read_pretrained(self.kind, folder)
+        side = model.config.prompt_encoder_config.image_size
+        if side != self.frame.canvas_px:
+            raise BadWeights(f"{folder} is a {self.title} for {side} px; only {self.frame.canvas_px} px are supported")
+        # In a tuple, which hides it from the encoder's state: `save_pretrained` then writes transformers' names alone.
+        model.vision_encoder.finish = (Finish(model),)
+        return cast("Model", model)
+
+    def place(self, model: Model, *, device: torch.device, dtype: torch.dtype) -> None:
+        """As `Family.place`: all of the encoder in `dtype`."""
+        anything: Any = model
+        anything.to(device)
+        anything.vision_encoder.to(memory_format=torch.channels_last).to(dtype)
+        # `to` may have put other parameters in the place of those that it shared.
+        anything.vision_encoder.finish = (Finish(model),)
+
+    def sight(self, model: Model) -> nn.Module:
+        """As `Family.sight`: the encoder, and what finishes its maps."""
+        anything: Any = model
+        return nn.ModuleList([anything.vision_encoder, *anything.vision_encoder.finish])
+
+    def encode(self, encoder: nn.Module, pixels: Float[Tensor, "1 3 side side"]) -> Maps:
+        """As `Family.encode`: maps of 64, 128 and 256 cells a side."""
+        (finish,) = cast("tuple[Finish]", encoder.finish)
+        return cast("Maps", finish(encoder(pixels).fpn_hidden_states))
+
+    def decode(
+        self, decoder: MaskDecoder, inputs: DecoderInputs
+    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+        """As `Family.decode`; a single mask that is not stable gives way to the best of the others."""
+        image, *skips = inputs.maps
+        logits, ious = decode_all(
+            decoder,
+            image=image,
+            positions=inputs.positions,
+            sparse=inputs.sparse,
+            dense=inputs.dense,
+            absent=inputs.absent,
+            image_of=inputs.image_of,
+            skips=skips,
+            leading=[cast("Any", decoder).obj_score_token.weight],
+        )
+        return with_stable_single(decoder, logits, ious)
+
+    def usage(self) -> str:
+        """As `Family.usage`."""
+        return (
+            f"```python\nfrom transformers import {self.kind.__name__}, Sam2Processor\n\n"
+            f'model = {self.kind.__name__}.from_pretrained("<this folder>")\n```\n\n'
+            "To serve it: `SAMLOOP_MODEL=<this folder> samloop up`."
+        )
+
+    def original(self, model: Any) -> OriginalCode:  # noqa: ANN401 - as in the Protocol
+        """As `Family.original`; never asked, as `sam` is none of the formats.
+
+        Raises:
+            BadInput: always: the original code wants the weights of a memory too.
+        """
+        del model
+        raise BadInput(f"{self.title} has no export as sam: choose --format hf")
+
+
+def with_stable_single(
+    decoder: MaskDecoder, logits: Float[Tensor, "n 4 g g"], ious: Float[Tensor, "n 4"]
+) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+    """Where the single mask is not stable, put that of the other three which promises most in its place.
+
+    `Sam2MaskDecoder._dynamic_multimask_via_stability` of transformers, and of Meta's code, which do so in evaluation
+    alone: a decoder that trains keeps all four.
+    """
+    rule: Any = decoder
+    if decoder.training or not rule.dynamic_multimask_via_stability:
+        return logits, ious
+    delta = rule.dynamic_multimask_stability_delta
+    inner, outer = ((logits[:, 0] > edge).flatten(1).sum(1).float() for edge in (delta, -delta))
+    shares = torch.where(outer > 0, inner / outer, 1.0)
+    number = torch.where(shares >= rule.dynamic_multimask_stability_thresh, 0, 1 + ious[:, 1:].argmax(1))
+    rows = torch.arange(len(logits), device=logits.device)
+    return (
+        torch.cat([logits[rows, number][:, None], logits[:, 1:]], dim=1),
+        torch.cat([ious[rows, number][:, None], ious[:, 1:]], dim=1),
+    )
+
+
+def _narrowed(convolution: nn.Conv2d, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+    """A 1x1 convolution in the dtype of the maps, whatever that of its weights is."""
+    bias = cast("Tensor", convolution.bias)
+    return functional.conv2d(maps, convolution.weight.to(maps.dtype), bias.to(maps.dtype))
+
+
+FAMILY: Family = Sam2Family()
