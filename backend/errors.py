@@ -138,8 +138,9 @@ class Upstream(SamloopError):
     # Not 502: a proxy in front of us would take that for us being down, because somebody's image is gone.
     status = 424
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None, is_passing: bool | None = True) -> None:
         super().__init__(message)
+        self.is_passing = is_passing  # False: asking again brings the same, a refusal; None: nobody can tell
         self.retry_after_s = retry_after_s  # what it asked for with Retry-After, s
 
 

@@ -13,6 +13,7 @@ from backend.images.local_files import PATH as LOCAL_FILES
 from backend.images.local_files import read_file, relative_path
 from backend.images.picture import open_image
 from backend.labelstudio.api.client import NAME_LABEL_STUDIO, LabelStudio
+from backend.labelstudio.api.session import PASSING
 from backend.net.download import download
 from backend.net.url_policy import LONGEST_URL, Resolver, check, check_path, resolve, same_origin
 from backend.settings import Settings
@@ -161,5 +162,8 @@ class ImageSource:
         if reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             raise NotFound(f"{urlsplit(url).hostname} has no {urlsplit(url).path[:120]}")
         if reply.status != HTTPStatus.OK:
-            raise Upstream(f"{urlsplit(url).hostname} answered {reply.status} for {urlsplit(url).path[:120]}")
+            raise Upstream(
+                f"{urlsplit(url).hostname} answered {reply.status} for {urlsplit(url).path[:120]}",
+                is_passing=reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status in PASSING,
+            )
         return reply.body

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from backend.errors import NotAuthorized, NothingToLearn, SamloopError
+from backend.errors import NotAuthorized, NothingToLearn, SamloopError, Unavailable
 from backend.images.source import open_image
 from finetuner.config import Rules
 from finetuner.data.annotations import AnnotatedTask, objects_of
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.fingerprint import picture_hash
+from finetuner.data.patience import is_passing, read_patiently
 from finetuner.data.sample import Sample
 from finetuner.data.split import Split, split_images
 from finetuner.progress import Progress
@@ -35,25 +37,33 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleReader:
-    """From an annotated task to a sample, its embedding on disk; a task that cannot be used is left out."""
+    """From an annotated task to a sample, its embedding on disk.
+
+    A task whose image is unusable is left out. A failure that passes leaves nothing out: an image that is away for a
+    moment would be missed in silence.
+    """
 
     read: Callable[[AnnotatedTask], bytes]
     embeddings: Embeddings
     rules: Rules
     max_pixels: int
     exclusions: Exclusions
+    sleep: Callable[[float], None] = time.sleep
 
     def samples(self, tasks: Iterable[AnnotatedTask], *, progress: Progress) -> list[Sample]:
         """Read one task after the other, so that no more than one image is held.
 
         Raises:
             NotAuthorized: the first image already is refused: the key is wrong for all. A later one is left out.
+            Unavailable: an image cannot be had just now, or the cache folder cannot be written; try again later.
         """
         found: list[Sample] = []
         objects = 0
         for number, task in enumerate(tasks, start=1):
             try:
                 sample = self._sample(task)
+            except Unavailable:
+                raise
             except (SamloopError, OSError) as fault:
                 if number == 1 and isinstance(fault, NotAuthorized):
                     raise
@@ -65,8 +75,16 @@ class SampleReader:
                 progress("embedding", images=len(found), tasks=number, objects=objects)
         return found
 
+    def _read(self, task: AnnotatedTask) -> bytes:
+        try:
+            return read_patiently(lambda: self.read(task), sleep=self.sleep)
+        except (SamloopError, OSError) as fault:
+            if is_passing(fault):
+                raise Unavailable(_not_now(task, fault)) from fault
+            raise
+
     def _sample(self, task: AnnotatedTask) -> Sample | None:
-        data = self.read(task)
+        data = self._read(task)
         image = open_image(data, max_pixels=self.max_pixels)
         objects = tuple(
             objects_of(
@@ -80,7 +98,12 @@ class SampleReader:
         if not objects:
             return None
         digest = hashlib.sha256(data).hexdigest()
-        self.embeddings.ensure(digest, data, again=partial(self.read, task))
+        try:
+            self.embeddings.ensure(digest, data, again=partial(self.read, task))
+        except OSError as fault:
+            raise Unavailable(
+                f"the cache folder cannot be written ({fault}): free some space and train again"
+            ) from fault
         return Sample(
             image_sha256=digest,
             height_px=image.height,
@@ -144,6 +167,13 @@ def data_digest(samples: Sequence[Sample]) -> str:
         for item in sample.objects
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _not_now(task: AnnotatedTask, fault: Exception) -> str:
+    return (
+        f"the image of task {task.task_id} cannot be had just now: {str(fault)[:300]}; nothing is trained without it: "
+        "train again when it can be read, or delete the task"
+    )
 
 
 def _too_few(samples: Sequence[Sample]) -> str:

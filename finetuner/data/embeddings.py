@@ -7,12 +7,13 @@ from contextlib import suppress
 
 from PIL import Image
 
-from backend.errors import NothingToLearn, SamloopError
+from backend.errors import NothingToLearn, SamloopError, Unavailable
 from backend.images.source import open_image
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, halved, widened
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
+from finetuner.data.patience import is_passing, read_patiently
 from finetuner.data.sample import Sample
 from finetuner.data.views import View
 
@@ -92,8 +93,10 @@ class Embeddings:
     def _data(self, image_sha256: str) -> bytes:
         source = self._sources.get(image_sha256)
         try:
-            data = b"" if source is None else source()
-        except (SamloopError, OSError):
+            data = b"" if source is None else read_patiently(source)
+        except (SamloopError, OSError) as fault:
+            if is_passing(fault):
+                raise Unavailable(f"image {image_sha256[:12]} cannot be read again just now: {fault}") from fault
             data = b""
         if hashlib.sha256(data).hexdigest() != image_sha256:
             raise NothingToLearn(

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
 from backend.errors import KeyRefused, NotFound, RedirectedElsewhere, Upstream
-from backend.labelstudio.api.session import Session
+from backend.labelstudio.api.session import PASSING, Session
 from backend.net.download import Reply, download
 from backend.net.url_policy import same_origin
 
@@ -50,7 +50,10 @@ def _image_bytes(reply: Reply, url: str) -> bytes:
         raise NotFound(f"Label Studio has no {_shown(url)}")
     if reply.status != HTTPStatus.OK:
         gone = ", as it does for an upload that is gone" if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR else ""
-        raise Upstream(f"Label Studio answered {reply.status} for {_shown(url)}{gone}")
+        is_failure = reply.status > HTTPStatus.INTERNAL_SERVER_ERROR or reply.status in PASSING
+        raise Upstream(
+            f"Label Studio answered {reply.status} for {_shown(url)}{gone}", is_passing=None if gone else is_failure
+        )
     return reply.body
 
 

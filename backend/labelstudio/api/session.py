@@ -139,6 +139,17 @@ def json_list(reply: object) -> list[Json]:
     return reply
 
 
+# Of the refusals those that pass: too slow, too early, too many; 424 is Label Studio's for a bucket that fails it.
+PASSING = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.FAILED_DEPENDENCY,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
+
+
 class _Header(requests.auth.AuthBase):
     """Sets `Authorization`, or makes sure that there is none: without it requests would look into ~/.netrc."""
 
@@ -161,12 +172,18 @@ def _fault(reply: requests.Response, what: str, url: str) -> SamloopError:
     if status == 404:
         return NotFound(f"{url} has nothing at {what}")
     if status < 400:
-        return Upstream(f"{url} redirects {what} elsewhere: set LABEL_STUDIO_URL to where it really is")
+        return Upstream(
+            f"{url} redirects {what} elsewhere: set LABEL_STUDIO_URL to where it really is", is_passing=False
+        )
     if status in {400, 409, 422}:
         return BadInput(f"{url} refused {what}: {_detail(reply)}")
     after = reply.headers.get("Retry-After", "")
     asked_s = float(after) if after.isascii() and after.isdecimal() and len(after) < 6 else None
-    return Upstream(f"{url} answered {status} to {what}: {_detail(reply)}", retry_after_s=asked_s)
+    return Upstream(
+        f"{url} answered {status} to {what}: {_detail(reply)}",
+        retry_after_s=asked_s,
+        is_passing=status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING,
+    )
 
 
 def _detail(reply: requests.Response) -> str:

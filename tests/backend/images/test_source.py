@@ -311,3 +311,11 @@ def test_a_data_uri_that_is_none_or_too_long_is_refused(uri: str, complaint: str
 def test_the_name_tells_sources_apart_without_the_key(studio: FakeLabelStudio) -> None:
     assert source(studio).name != source().name
     assert studio.token not in source(studio).name
+
+
+@pytest.mark.parametrize(("status", "passes"), [(500, True), (503, True), (429, True), (403, False), (451, False)])
+def test_a_host_that_fails_may_be_asked_again_and_a_host_that_refuses_not(web: Web, status: int, passes: bool) -> None:
+    web.fail("/image.png", status=status)
+    with pytest.raises(Upstream) as told:
+        source(image_hosts=("127.0.0.1",)).fetch(f"{web.url}/image.png")
+    assert told.value.is_passing is passes

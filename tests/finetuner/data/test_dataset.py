@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.pictures import encode_image
 
-from backend.errors import NotAuthorized, NothingToLearn
+from backend.errors import NotAuthorized, NothingToLearn, SamloopError, Unavailable, Upstream
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
 from finetuner.config import Rules
@@ -117,7 +117,14 @@ class _Refusing:
 def _read(read: Callable[[AnnotatedTask], bytes], base: BaseModel, folder: Path) -> tuple[list[Sample], Exclusions]:
     exclusions = Exclusions()
     embeddings = Embeddings(base, disk=DiskEmbeddings(folder, max_bytes=1 << 30), max_pixels=10**6)
-    reader = SampleReader(read=read, embeddings=embeddings, rules=Rules(), max_pixels=10**6, exclusions=exclusions)
+    reader = SampleReader(
+        read=read,
+        embeddings=embeddings,
+        rules=Rules(),
+        max_pixels=10**6,
+        exclusions=exclusions,
+        sleep=lambda _: None,
+    )
     ellipse = {
         "type": "ellipselabels",
         "original_width": 64,
@@ -139,3 +146,67 @@ def test_an_image_that_label_studio_refuses_is_left_out_unless_it_refuses_the_fi
     assert exclusions.sentence() == "1 x its image cannot be used (403)"
     with pytest.raises(NotAuthorized, match="403"):
         _read(_Refusing(1, 2, 3), tiny_base, tmp_path)
+
+
+class _Failing(_Refusing):
+    """Reads what one number names, and fails of another so many times."""
+
+    def __init__(self, number: int, *faults: SamloopError | OSError) -> None:
+        super().__init__()
+        self._number, self._faults = number, list(faults)
+
+    def __call__(self, task: AnnotatedTask) -> bytes:
+        if task.task_id == self._number and self._faults:
+            raise self._faults.pop(0)
+        return super().__call__(task)
+
+
+AWAY: tuple[SamloopError | OSError, ...] = (Upstream("502"), Unavailable("away"), TimeoutError("share"))
+
+
+@pytest.mark.parametrize("fault", AWAY, ids=str)
+def test_an_image_that_is_away_for_a_moment_is_read_again(
+    tiny_base: BaseModel, tmp_path: Path, fault: SamloopError | OSError
+) -> None:
+    samples, exclusions = _read(_Failing(2, fault, fault), tiny_base, tmp_path)
+    assert ([sample.task_id for sample in samples], len(exclusions)) == ([1, 2, 3], 0)
+
+
+@pytest.mark.parametrize("fault", AWAY, ids=str)
+def test_an_image_that_stays_away_ends_the_training_as_something_to_try_again(
+    tiny_base: BaseModel, tmp_path: Path, fault: SamloopError | OSError
+) -> None:
+    """It was left out, and a training on 3 of 5 images was published as if those were all."""
+    with pytest.raises(Unavailable, match=f"the image of task 2 cannot be had just now: {fault}; nothing is trained"):
+        _read(_Failing(2, fault, fault, fault), tiny_base, tmp_path)
+
+
+@pytest.mark.parametrize("fault", [Upstream("410", is_passing=False), FileNotFoundError("gone")], ids=str)
+def test_an_image_that_is_gone_is_left_out_without_another_try(
+    tiny_base: BaseModel, tmp_path: Path, fault: SamloopError | OSError
+) -> None:
+    samples, exclusions = _read(_Failing(2, fault), tiny_base, tmp_path)
+    assert [sample.task_id for sample in samples] == [1, 3]
+    assert exclusions.sentence() == f"1 x its image cannot be used ({fault})"
+
+
+def test_an_image_that_may_be_gone_is_asked_for_once_more_and_then_left_out(
+    tiny_base: BaseModel, tmp_path: Path
+) -> None:
+    """Label Studio answers 500 for an upload that is gone, and for a moment's failure."""
+    fault = Upstream("500", is_passing=None)
+    samples, _ = _read(_Failing(2, fault), tiny_base, tmp_path)
+    assert [sample.task_id for sample in samples] == [1, 2, 3]
+    samples, exclusions = _read(_Failing(2, fault, fault), tiny_base, tmp_path)
+    assert ([sample.task_id for sample in samples], len(exclusions)) == ([1, 3], 1)
+
+
+def test_a_cache_folder_that_is_full_ends_the_training_as_something_to_try_again(
+    tiny_base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(DiskEmbeddings, "put", full)
+    with pytest.raises(Unavailable, match=r"No space left on device.*: free some space and train again"):
+        _read(_Refusing(), tiny_base, tmp_path)

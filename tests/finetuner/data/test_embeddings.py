@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from support.pictures import encode_image
 
-from backend.errors import NothingToLearn
+from backend.errors import NothingToLearn, Unavailable, Upstream
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings
 from backend.sam.frame import SAM_FRAME
@@ -93,7 +93,7 @@ def test_an_embedding_that_others_pushed_out_is_made_again_and_is_the_same(
 
 
 def _no_longer() -> bytes:
-    raise OSError("no such file")
+    raise FileNotFoundError("no such file")
 
 
 @pytest.mark.parametrize("again", [lambda: picture(1), _no_longer], ids=["another image", "no image"])
@@ -104,6 +104,21 @@ def test_one_whose_image_is_gone_too_is_told(tiny_base: BaseModel, disk: DiskEmb
         file.unlink()
 
     with pytest.raises(NothingToLearn, match="is gone from the cache folder"):
+        embeddings(SAMPLE)
+
+
+def test_an_image_that_is_away_for_a_moment_is_something_to_try_again(
+    tiny_base: BaseModel, disk: DiskEmbeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> bytes:
+        raise Upstream("Label Studio answered 502")
+
+    monkeypatch.setattr("finetuner.data.patience.PAUSES_S", (0.0, 0.0))
+    embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
+    embeddings.ensure(SHA256, DATA, again=away)
+    for file in disk.folder.glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(Unavailable, match="cannot be read again just now: Label Studio answered 502"):
         embeddings(SAMPLE)
 
 
