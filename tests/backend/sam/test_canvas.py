@@ -11,6 +11,8 @@ from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPi
 from backend.sam.canvas import mask_of_logits, pixels_on_canvas
 from backend.sam.frame import SAM_FRAME
 
+pytestmark = pytest.mark.arithmetic
+
 SIZES = [(512, 512), (480, 640), (1333, 777), (37, 2001), (3000, 2000), (1, 1), (5, 3000)]
 
 

@@ -11,6 +11,8 @@ from backend.sam.canvas import mask_of_logits
 from backend.sam.frame import SAM_FRAME
 from backend.sam.mask_prompt import logits_of_mask, with_box
 
+pytestmark = pytest.mark.arithmetic
+
 
 @settings(max_examples=30, deadline=None)
 @given(

@@ -20,6 +20,8 @@ from backend.sam.policy import LARGE, SINGLE, SMALL, ClickPolicy
 from backend.sam.predictor import Predictor, encode
 from backend.sam.scoring import Calibration, stability
 
+pytestmark = pytest.mark.arithmetic
+
 CLICK = Prompt(clicks=(Click(200.0, 150.0),))
 CLICKS = Prompt(clicks=(Click(200.0, 150.0), Click(40.0, 60.0), Click(10.0, 10.0, is_foreground=False)))
 BOX = Prompt(box=Box(50.0, 60.0, 300.0, 290.0))

@@ -13,6 +13,8 @@ from finetuner.methods import new_method
 from finetuner.methods.base import Asked
 from finetuner.methods.decoder import DecoderMethod
 
+pytestmark = pytest.mark.arithmetic
+
 PROMPTS = (
     Prompt(clicks=(Click(10.0, 10.0),)),
     Prompt(box=Box(5.0, 5.0, 30.0, 40.0)),

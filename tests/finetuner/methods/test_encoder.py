@@ -26,6 +26,8 @@ from finetuner.methods.base import ENCODER, Method
 from finetuner.methods.encoder import recomputes
 from finetuner.training.loop import Trainer
 
+pytestmark = pytest.mark.arithmetic
+
 ENCODERS = ("lora", "conv-lora")
 CONFIG = TrainConfig(
     epochs=2, decodes=None, precision="float32", learning_rate=3e-3, adapter_joins=0.0, corrective_share=1.0

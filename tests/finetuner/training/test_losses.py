@@ -11,6 +11,8 @@ from finetuner.config import LOSS_MIXES, TrainConfig
 from finetuner.training.losses import bce, dice, focal, hard_iou, iou_loss, mask_loss, structure
 from finetuner.training.rounds import decode_losses
 
+pytestmark = pytest.mark.arithmetic
+
 LOGITS = torch.tensor([[[[0.0, 0.0], [0.0, 0.0]]]])
 TARGET = torch.tensor([[[1.0, 0.0], [0.5, 0.0]]])
 

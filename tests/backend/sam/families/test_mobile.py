@@ -9,6 +9,8 @@ from torch import Tensor
 from backend.errors import BadWeights
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_from_pt
 
+pytestmark = pytest.mark.arithmetic
+
 
 @pytest.fixture
 def model(random_mobile_sam: MobileSamModel) -> MobileSamModel:

@@ -21,6 +21,8 @@ from backend.sam.policy import SINGLE
 from backend.sam.predictor import Predictor, encode
 from finetuner.offline import image_path
 
+pytestmark = pytest.mark.arithmetic
+
 CPU = torch.device("cpu")
 COMPUTES_IN_BFLOAT16 = pytest.mark.skipif(
     not has_fast_bfloat16(CPU),

@@ -10,6 +10,8 @@ from transformers.models.sam.modeling_sam import SamVisionEncoder
 from backend.sam.layers import fused_attention as fused
 from backend.sam.layers.fused_attention import FusedAttention, fuse_attention
 
+pytestmark = pytest.mark.arithmetic
+
 
 @pytest.fixture(scope="module")
 def encoder() -> SamVisionEncoder:

@@ -14,6 +14,8 @@ from backend.sam.layers import pointwise
 from backend.sam.layers.pointwise import convolution, has_fused_operations, linear
 from backend.serving.turns import machine_share
 
+pytestmark = pytest.mark.arithmetic
+
 DTYPES = [torch.float32, torch.bfloat16]
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 

@@ -12,6 +12,8 @@ from transformers import SamVisionConfig
 from backend.sam.families.mobile import mobile_sam_config
 from backend.sam.layers.tiny_vit import TinyVitEncoder, WindowAttention, join_windows, offset_index, split_windows
 
+pytestmark = pytest.mark.arithmetic
+
 sizes = st.integers(1, 15)
 
 
