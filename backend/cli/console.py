@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -29,11 +30,31 @@ def project_option(says: str) -> OptionInfo:
 ProjectOption = Annotated[int, project_option("Id of the Label Studio project.")]
 
 
-def setup_logging(level: str) -> None:
+class JsonLines(logging.Formatter):
+    """A JSON object a line: `at`, `level`, `logger`, `message`, a traceback in `error`, and what the event carries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        told = {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **({"error": self.formatException(record.exc_info)} if record.exc_info else {}),
+        }
+        return json.dumps({**told, **line}, default=str)
+
+
+_OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+def setup_logging(level: str, *, as_json: bool = False) -> None:
     """Log to stderr, one line an event."""
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr, force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(JsonLines() if as_json else plain)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Their debug lines hold request headers, that is tokens.
     for chatty in ("urllib3", "httpx", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -42,7 +63,7 @@ def setup_logging(level: str) -> None:
 def settings_and_logging() -> Settings:
     """The environment's settings; logging is set up by them."""
     settings = Settings.from_env()
-    setup_logging(settings.backend.log_level)
+    setup_logging(settings.backend.log_level, as_json=settings.backend.log_format == "json")
     return settings
 
 

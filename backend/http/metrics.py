@@ -24,6 +24,9 @@ class Metrics:
         self._failures = Counter(
             "samloop_failures", "Tasks that could not be answered.", ["reason"], registry=self._registry
         )
+        self._refused_clicks = Counter(
+            "samloop_refused_clicks", "Clicks that were answered with an error.", ["reason"], registry=self._registry
+        )
         self._trainings = Counter("samloop_trainings_requested", "Trainings queued.", registry=self._registry)
 
     def predicted(self, *, regions: int, seconds: float) -> None:
@@ -34,6 +37,10 @@ class Metrics:
     def failed(self, reason: str) -> None:
         """A task could not be answered; `reason` is the error's class, never its text."""
         self._failures.labels(reason).inc()
+
+    def refused_click(self, reason: str) -> None:
+        """A click was answered with an error; `reason` is its class."""
+        self._refused_clicks.labels(reason).inc()
 
     def training_requested(self) -> None:
         """A training was put on the queue."""

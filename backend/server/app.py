@@ -34,6 +34,7 @@ from backend.server.routes.label_studio import LabelStudioRoutes
 from backend.server.routes.projects import ProjectRoutes
 from backend.server.status import ProjectStatus
 from backend.serving.engine import Engine
+from backend.serving.refusals import Refusals
 from backend.settings import Settings
 from backend.work.follower import Follower, refresh_queue
 from backend.work.queue import TrainingQueue
@@ -61,17 +62,14 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         label_studio=connections.label_studio,
         max_pixels=settings.image.pixels,
     )
-    routes = Routes(
-        label_studio=LabelStudioRoutes(
-            engine=engine,
-            registry=registry,
-            queue=queue,
-            connections=connections,
-            metrics=metrics,
-            admission=Admission(most=2 * settings.serving.waiting),
-            live=live,
-        ),
-        projects=ProjectRoutes(engine=engine, registry=registry, queue=queue, refreshes=refreshes, live=live),
+    routes = _build_routes(
+        settings,
+        engine=engine,
+        registry=registry,
+        queues=(queue, refreshes),
+        connections=connections,
+        metrics=metrics,
+        live=live,
     )
     engine_gauges(metrics, engine)
     live_gauges(metrics, live)
@@ -116,6 +114,34 @@ async def _running(parts: Sequence[_Part]) -> AsyncIterator[None]:
             part.start()
             started.callback(part.stop)
         yield
+
+
+def _build_routes(  # noqa: PLR0913 - all but one by name
+    settings: Settings,
+    *,
+    engine: Engine,
+    registry: Registry,
+    queues: tuple[TrainingQueue, TrainingQueue],
+    connections: Connections,
+    metrics: Metrics,
+    live: LiveEvaluation,
+) -> Routes:
+    (queue, refreshes), refusals = queues, Refusals()
+    return Routes(
+        label_studio=LabelStudioRoutes(
+            engine=engine,
+            registry=registry,
+            queue=queue,
+            connections=connections,
+            metrics=metrics,
+            admission=Admission(most=2 * settings.serving.waiting),
+            live=live,
+            refusals=refusals,
+        ),
+        projects=ProjectRoutes(
+            engine=engine, registry=registry, queue=queue, refreshes=refreshes, live=live, refusals=refusals
+        ),
+    )
 
 
 def _review_router(  # noqa: PLR0913 - all but one by name

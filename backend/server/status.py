@@ -156,13 +156,21 @@ class RefreshStatus(BaseModel):
     error: str | None
 
 
+class ClickRefusal(BaseModel):
+    """A click that was answered with an error, which Label Studio does not show; `at` is ISO 8601 in UTC."""
+
+    at: str
+    task: int | None
+    reason: str
+
+
 class ProjectStatus(BaseModel):
     """What serves, what trains, how far it is, and what the last verdict was.
 
     `said` tells the progress in words. `share` is how much of the work is done, in [0, 1], and `left_s` the seconds
     that are left; None where nobody can tell. `cancelled`: when the last training was cancelled, ISO 8601 in UTC.
     `live`, by version: how good masks were in people's hands. `refused` names checkpoints of the project that are not
-    served, and why.
+    served, and why. `refusals`: the last clicks that this server refused, the latest first.
     """
 
     model_config = _example(
@@ -181,6 +189,7 @@ class ProjectStatus(BaseModel):
         refresh={"phase": "idle", "job": None, "progress": {}, "last": None, "queued": 0, "error": None},
         refused={},
         live={},
+        refusals=[],
     )
 
     project: int
@@ -198,3 +207,4 @@ class ProjectStatus(BaseModel):
     refresh: RefreshStatus
     refused: dict[str, str]
     live: dict[str, VersionFigures]
+    refusals: list[ClickRefusal]

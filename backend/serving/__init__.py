@@ -6,6 +6,7 @@ batches      answers what Label Studio asks for when it opens tasks
 batch_masks  the masks that a task gets without a prompt
 portions     many prompts on one image, a few at a time
 answers      from masks to the prediction that Label Studio shows or stores
+refusals     the last clicks that were refused, and why
 ahead        embeds the tasks that come next while the annotator looks at this one
 warming      embeds many tasks in a row
 task_image   a task, and how to get at its image: the value that all of these pass on

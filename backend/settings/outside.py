@@ -46,6 +46,9 @@ class BackendSettings(SettingsGroup):
     log_level: Annotated[str, one_of("debug", "info", "warning", "error")] = setting(
         "SAMLOOP_LOG_LEVEL", "how much is logged", default="info"
     )
+    log_format: Annotated[str, one_of("text", "json")] = setting(
+        "SAMLOOP_LOG_FORMAT", "`text`, or one JSON object a line (`json`)", default="text"
+    )
 
 
 class RegistrySettings(SettingsGroup):

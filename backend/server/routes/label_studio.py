@@ -15,6 +15,7 @@ from backend.server.bodies import JobBody, PredictBody, ProjectBody, SetupBody
 from backend.server.routes.predicting import Predicting
 from backend.server.status import Health, Heard, JobStatus, Predictions, ProjectVersions, Queued, Setup, Versions
 from backend.serving.engine import Engine
+from backend.serving.refusals import Refusals
 from backend.work.queue import TrainingQueue
 
 
@@ -31,11 +32,14 @@ class LabelStudioRoutes:
         metrics: Metrics,
         admission: Admission,
         live: LiveEvaluation,
+        refusals: Refusals,
     ) -> None:
         self._engine, self._registry, self._queue = engine, registry, queue
         self._connections, self._metrics, self._live = connections, metrics, live
         self._admission = admission
-        self._predicting = Predicting(engine=engine, connections=connections, metrics=metrics, live=live)
+        self._predicting = Predicting(
+            engine=engine, connections=connections, metrics=metrics, live=live, refusals=refusals
+        )
 
     async def health(self) -> Health:
         """Whether the server is up: at once, also while a model loads or a checkpoint is refused."""

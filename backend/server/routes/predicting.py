@@ -1,5 +1,6 @@
 """What POST /predict does: a click is answered by the decoder, a batch by what needs no prompt."""
 
+import logging
 import time
 from typing import Any
 
@@ -12,14 +13,26 @@ from backend.live.evaluation import LiveEvaluation
 from backend.server.bodies import PredictBody
 from backend.serving.answers import empty_prediction
 from backend.serving.engine import Engine
+from backend.serving.refusals import Refusals
 from backend.serving.task_image import TaskImage
 from backend.serving.turns.lanes import LONGEST_S
+
+log = logging.getLogger(__name__)
 
 
 class Predicting:
     """Answers, from the model that serves the project when the request begins."""
 
-    def __init__(self, *, engine: Engine, connections: Connections, metrics: Metrics, live: LiveEvaluation) -> None:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        connections: Connections,
+        metrics: Metrics,
+        live: LiveEvaluation,
+        refusals: Refusals,
+    ) -> None:
+        self._refusals = refusals
         self._engine, self._connections, self._metrics, self._live = engine, connections, metrics, live
 
     def answer(self, body: PredictBody) -> list[Any]:
@@ -31,10 +44,31 @@ class Predicting:
         """
         began_s = time.monotonic()
         try:
-            return self._results(body, began_s=began_s)
+            results = self._results(body, began_s=began_s)
         except SamloopError as failure:
             self._metrics.failed(type(failure).__name__)
+            if _is_click(body):
+                self._tell_refusal(body, failure)
             raise
+        _log_answer(body, results, took_s=time.monotonic() - began_s)
+        return results
+
+    def _tell_refusal(self, body: PredictBody, failure: SamloopError) -> None:
+        """Leave a trace of a click that was refused: Label Studio shows its annotator nothing, and answers 200."""
+        self._metrics.refused_click(type(failure).__name__)
+        task_id, project_id = _task_id(body), None
+        try:
+            project_id = parse_label_studio_project(body.project)
+            self._refusals.note(project_id, task_id=task_id, reason=str(failure))
+        except BadInput:
+            pass  # the project is what cannot be used, and the line below says so
+        log.warning(
+            "a click in project %s on task %s was refused: %s",
+            project_id,
+            task_id,
+            failure,
+            extra={"event": "click.refused", "project_id": project_id, "task_id": task_id},
+        )
 
     def _results(self, body: PredictBody, *, began_s: float) -> list[Any]:
         project_id = parse_label_studio_project(body.project) if body.project is not None else None
@@ -61,6 +95,31 @@ class Predicting:
         if len(images) == 1 and project_id is not None:
             loaded.prewarm.note_opened_task(images[0], label_studio=self._connections.label_studio(project_id))
         return results
+
+
+def _is_click(body: PredictBody) -> bool:
+    return body.params is not None and body.params.context is not None
+
+
+def _task_id(body: PredictBody) -> int | None:
+    task_id = body.tasks[0].get("id") if len(body.tasks) == 1 else None
+    return task_id if isinstance(task_id, int) else None
+
+
+def _log_answer(body: PredictBody, results: list[Any], *, took_s: float) -> None:
+    """One line a click and a batch."""
+    predictions = [result for result in results if isinstance(result, dict)]
+    figures = {
+        "project": str(body.project)[:40] if body.project is not None else None,
+        "tasks": len(results),
+        "task": _task_id(body),
+        "regions": sum(len(prediction["result"]) for prediction in predictions),
+        "version": predictions[0]["model_version"] if predictions else None,
+        "ms": round(1000 * took_s),
+    }
+    kind = "click" if _is_click(body) else "batch"
+    words = " ".join(f"{name}={value!s}" for name, value in figures.items() if value is not None)
+    log.info("%s %s", kind, words, extra={"event": f"{kind}.answered", **figures})
 
 
 def _check_interactive(body: PredictBody) -> None:

@@ -7,8 +7,9 @@ from backend.http.path_ids import ProjectId
 from backend.live.evaluation import LiveEvaluation
 from backend.registry.protocol import Registry
 from backend.server.events import status_events
-from backend.server.status import Cancelled, ProjectStatus, Queued, RefreshStatus, Served, Waiting
+from backend.server.status import Cancelled, ClickRefusal, ProjectStatus, Queued, RefreshStatus, Served, Waiting
 from backend.serving.engine import Engine
+from backend.serving.refusals import Refusals
 from backend.work.progress import progress_line
 from backend.work.queue import TrainingQueue
 
@@ -16,7 +17,7 @@ from backend.work.queue import TrainingQueue
 class ProjectRoutes:
     """The handlers over what they need."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name
         self,
         *,
         engine: Engine,
@@ -24,7 +25,9 @@ class ProjectRoutes:
         queue: TrainingQueue,
         refreshes: TrainingQueue,
         live: LiveEvaluation,
+        refusals: Refusals,
     ) -> None:
+        self._refusals = refusals
         self._engine, self._registry, self._live = engine, registry, live
         self._queue, self._refreshes = queue, refreshes
 
@@ -47,6 +50,10 @@ class ProjectRoutes:
             refresh=self._refresh_status(project_id),
             refused=dict(loaded.slot.refused_in(project_id)) if loaded else {},
             live=self._live.figures(project_id),
+            refusals=[
+                ClickRefusal(at=refusal.at, task=refusal.task_id, reason=refusal.reason)
+                for refusal in self._refusals.last(project_id)
+            ],
         )
 
     async def events(self, project_id: ProjectId, request: Request) -> StreamingResponse:

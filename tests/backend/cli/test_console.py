@@ -1,6 +1,7 @@
 """What every command shares: how it fails, and that asking for help waits for nothing."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.__main__ import app
-from backend.cli.console import print_json, show, told_plainly
+from backend.cli.console import print_json, setup_logging, show, told_plainly
 from backend.errors import NotFound
 from backend.ids import LARGEST_PROJECT_ID
 
@@ -64,3 +65,28 @@ def test_a_number_that_no_project_has_is_refused_before_anything_is_asked(comman
     done = CliRunner().invoke(app, [command, "--project", project])
     assert done.exit_code == 2
     assert "--project" in done.output
+
+
+def test_a_log_of_json_is_an_object_a_line_with_what_the_event_carries(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        setup_logging("info", as_json=True)
+        try:
+            int("a bug")
+        except ValueError:
+            logging.getLogger("samloop.test").exception("%d\nlines", 2, extra={"event": "click.refused", "task_id": 12})
+    finally:
+        root.handlers[:] = before[0]
+        root.setLevel(before[1])
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert {name: told[name] for name in ("level", "logger", "message", "event", "task_id")} == {
+        "level": "error",
+        "logger": "samloop.test",
+        "message": "2\nlines",
+        "event": "click.refused",
+        "task_id": 12,
+    }
+    assert "ValueError: invalid literal" in told["error"]
+    assert told["at"].endswith("+00:00")

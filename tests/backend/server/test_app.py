@@ -217,6 +217,26 @@ def test_a_refresh_is_queued_by_name_shown_and_cancelled(client: TestClient, red
     assert client.post("/projects/0/refresh").status_code == 400
 
 
+def test_a_refused_click_stands_on_the_overview_and_every_answer_in_the_log(
+    client: TestClient, project: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="backend.server.routes.predicting")
+    task = project["tasks"][0]
+    lost = {**task, "data": {"image": "/data/upload/none.png"}}
+    assert client.post("/predict", json=interactive(project, lost, keypoint(50, 50))).status_code >= 400
+    refusal, *_ = client.get(f"/projects/{project['id']}/status").json()["refusals"]
+    assert refusal["task"] == task["id"]
+    page = client.get(f"/review/{project['id']}", headers={"Host": "127.0.0.1:9090"}).text
+    assert "Last refusals" in page
+    assert f"task {task['id']}" in page
+    assert client.post("/predict", json=interactive(project, task, keypoint(50, 50))).status_code == 200
+    told = [record.getMessage() for record in caplog.records if record.name == "backend.server.routes.predicting"]
+    assert told[0].startswith(f"a click in project {project['id']} on task {task['id']} was refused: ")
+    assert re.fullmatch(
+        rf"click project={project['id']}\.\d+ tasks=1 task={task['id']} regions=\d version=\S+ ms=\d+", told[1]
+    )
+
+
 def test_a_training_that_waits_is_cancelled_over_http(client: TestClient) -> None:
     assert client.post("/projects/11/cancel").json() == {"status": "none"}
     assert client.post("/train", json={"project": 11}).status_code == 201

@@ -11,6 +11,7 @@ from backend.errors import BadInput, Unavailable
 from backend.http.metrics import Metrics
 from backend.server.bodies import PredictBody
 from backend.server.routes.predicting import Predicting
+from backend.serving.refusals import Refusals
 
 
 class Loading:
@@ -35,9 +36,14 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def predicting(engine: Any, metrics: Metrics) -> Predicting:
+def refusals() -> Refusals:
+    return Refusals()
+
+
+@pytest.fixture
+def predicting(engine: Any, metrics: Metrics, refusals: Refusals) -> Predicting:
     unused: Any = None
-    return Predicting(engine=engine, connections=unused, metrics=metrics, live=unused)
+    return Predicting(engine=engine, connections=unused, metrics=metrics, live=unused, refusals=refusals)
 
 
 def body(**fields: Any) -> PredictBody:
@@ -66,3 +72,25 @@ def test_while_a_model_loads_a_batch_is_told_to_come_back(predicting: Predicting
     with pytest.raises(Unavailable, match="still loading"):
         predicting.answer(body(tasks=[{"id": 1}, {"id": 2}]))
     assert 'samloop_failures_total{reason="Unavailable"} 1.0' in metrics.exposition().decode()
+
+
+def test_a_refused_click_leaves_a_warning_a_count_and_its_reason(
+    predicting: Predicting, metrics: Metrics, refusals: Refusals, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Label Studio shows the annotator nothing, and logs a 200."""
+    with pytest.raises(Unavailable):
+        predicting.answer(body(tasks=[{"id": 12}], project="7.1795418479", params={"context": {"result": []}}))
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line == "a click in project 7 on task 12 was refused: the model is still loading"
+    assert 'samloop_refused_clicks_total{reason="Unavailable"} 1.0' in metrics.exposition().decode()
+    (refusal,) = refusals.last(7)
+    assert (refusal.task_id, refusal.reason) == (12, "the model is still loading")
+
+
+def test_a_refused_batch_is_no_refused_click(
+    predicting: Predicting, refusals: Refusals, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Unavailable):
+        predicting.answer(body(project="7"))
+    assert refusals.last(7) == ()
+    assert "refused" not in caplog.text
