@@ -7,6 +7,9 @@ import typer
 from backend.cli.console import ProjectOption, out, settings_and_logging
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.labelstudio.description import with_review_link
+from backend.registry.opening import open_registry
+from backend.settings.bounds import TRAIN_AFTER
+from backend.work.train_after import TrainAfter
 
 SCORES_TAB = "samloop: lowest scores first"
 UNTOUCHED = (
@@ -19,6 +22,15 @@ def connect(
     project: ProjectOption,
     url: Annotated[
         str | None, typer.Option(help="The backend's address as Label Studio reaches it; absent: SAMLOOP_BACKEND_URL.")
+    ] = None,
+    train_after: Annotated[
+        int | None,
+        typer.Option(
+            min=int(TRAIN_AFTER.lowest),
+            max=int(TRAIN_AFTER.highest),
+            help="Train by itself after so many new, changed or deleted annotations; 0: never; absent: as before.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Register the backend and its webhook (with its credentials) in a project; safe to repeat.
@@ -36,6 +48,10 @@ def connect(
     out.print(f"project {project} predicts with {url} (model {backend}): open a task and switch on Auto-Annotation")
     review_url = f"{settings.backend.public_url or url}/review/{project}"
     show_analysts(client, project, review_url=review_url)
+    if train_after is not None:
+        folder = open_registry(settings.registry.model_dir).state_dir.train_after
+        TrainAfter(folder, default=settings.training.train_after).keep(project, train_after)
+        out.print(f"it trains after {train_after} changed annotations" if train_after else "it trains only when asked")
     out.print(f'for analysts: {review_url}, and the data manager\'s tab "{SCORES_TAB}"', soft_wrap=True)
 
 

@@ -10,6 +10,7 @@ class StateDir:
 
         live/<project>/             submitted annotations, compared with the masks they began with
         review/<project>/           what analysts flagged
+        train-after/<project>.json  after how many annotations a project trains by itself
         unfinished/<key>/           trainings that a killed worker left, for the next worker, on any machine
 
     Whoever writes makes the folders below `root`, and never the root itself: its disk may not be mounted just now.
@@ -26,6 +27,11 @@ class StateDir:
     def review(self) -> Path:
         """The folder of the analysts' flags, with a folder per project."""
         return self.root / "review"
+
+    @property
+    def train_after(self) -> Path:
+        """The folder of `TrainAfter`, with a file per project."""
+        return self.root / "train-after"
 
     @property
     def unfinished(self) -> Path:

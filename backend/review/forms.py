@@ -19,6 +19,7 @@ from backend.review.pages import Pages
 from backend.review.tasks import send_to_labelling
 from backend.review.visitor import BASE, MasksQuery, clean_text, remember_analyst, visitor_of
 from backend.work.queue import TrainingQueue
+from backend.work.train_after import TrainAfter
 
 _LONGEST_REASON = 500
 
@@ -33,6 +34,7 @@ class FormRoutes:
     flags: Flags
     refreshes: TrainingQueue
     trainings: TrainingQueue
+    train_after: TrainAfter
 
     async def decide(self, project_id: ProjectId, request: Request) -> Response:
         """Serve another version from now on."""
@@ -63,6 +65,14 @@ class FormRoutes:
         """Ask for a training, or end the training that runs and all that wait."""
         is_wanted = (await read_form(request)).get("wanted") != "no"
         await asyncio.to_thread(self.trainings.request if is_wanted else self.trainings.cancel, project_id)
+        return _to(request, project_id, "")
+
+    async def keep_train_after(self, project_id: ProjectId, request: Request) -> Response:
+        """Give the project its number of annotations after which it trains by itself."""
+        number = (await read_form(request)).get("number", "")
+        if not (number.isascii() and number.isdecimal() and len(number) < 10):
+            raise BadInput(f"{number[:20]!r} is no number of annotations: write a whole number; 0: never")
+        await asyncio.to_thread(self.train_after.keep, project_id, int(number))
         return _to(request, project_id, "")
 
     async def flag(self, project_id: ProjectId, request: Request) -> Response:
@@ -127,6 +137,7 @@ class FormRoutes:
             ("/analyst", self.analyst),
             ("/refresh", self.refresh),
             ("/train", self.train),
+            ("/train-after", self.keep_train_after),
         ):
             router.post("/review/{project_id}" + path, response_model=None)(handler)
 

@@ -36,11 +36,14 @@ from backend.server.status import ProjectStatus
 from backend.serving.engine import Engine
 from backend.serving.refusals import Refusals
 from backend.settings import Settings
+from backend.work.automatic import AutomaticTraining
 from backend.work.follower import Follower, refresh_queue
 from backend.work.queue import TrainingQueue
+from backend.work.train_after import TrainAfter
 
 log = logging.getLogger(__name__)
 SWEEP_S = 5.0
+_LOOK_S = 2.0  # for projects that are to train by themselves
 _CROPS_BYTES = 48 << 20
 _MOST_PICTURES, _PICTURES_AT_ONCE = 1000, 8  # that review pages wait for; of which so many are read and cut
 
@@ -57,6 +60,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     queue, refreshes = TrainingQueue(connection, job_seconds=settings.queue.job_seconds), refresh_queue(connection)
     engine = Engine(settings, registry=registry, observer=metrics)
     connections = Connections(settings)
+    automatic = _automatic(settings, registry=registry, connection=connection, queue=queue)
     live = LiveEvaluation(
         registry.state_dir.live,
         label_studio=connections.label_studio,
@@ -70,12 +74,14 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         connections=connections,
         metrics=metrics,
         live=live,
+        automatic=automatic,
     )
     engine_gauges(metrics, engine)
     live_gauges(metrics, live)
 
     follow = Watch(Follower(registry, connection, queue=refreshes).look, poll_s=settings.registry.poll_seconds)
-    parts = (engine, live, _Sweeping((queue, refreshes)), *((follow,) if settings.predictions.refresh else ()))
+    trains = Watch(automatic.look, poll_s=_LOOK_S)
+    parts = (engine, live, trains, _Sweeping((queue, refreshes)), *((follow,) if settings.predictions.refresh else ()))
     app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lambda _: _running(parts))
     known_hosts = _known_hosts(settings)
     app.add_middleware(
@@ -125,6 +131,7 @@ def _build_routes(  # noqa: PLR0913 - all but one by name
     connections: Connections,
     metrics: Metrics,
     live: LiveEvaluation,
+    automatic: AutomaticTraining,
 ) -> Routes:
     (queue, refreshes), refusals = queues, Refusals()
     return Routes(
@@ -137,9 +144,16 @@ def _build_routes(  # noqa: PLR0913 - all but one by name
             admission=Admission(most=2 * settings.serving.waiting),
             live=live,
             refusals=refusals,
+            automatic=automatic,
         ),
         projects=ProjectRoutes(
-            engine=engine, registry=registry, queue=queue, refreshes=refreshes, live=live, refusals=refusals
+            engine=engine,
+            registry=registry,
+            queue=queue,
+            refreshes=refreshes,
+            live=live,
+            refusals=refusals,
+            automatic=automatic,
         ),
     )
 
@@ -178,12 +192,26 @@ def _review_router(  # noqa: PLR0913 - all but one by name
             flags=flags,
             trainings=queues[0],
             refreshes=queues[1],
+            train_after=_train_after(settings, registry),
         ),
         gate=Gate(
             is_open=settings.backend.basic_auth_user is None,
             known_hosts=_known_hosts(settings),
         ),
     ).router()
+
+
+def _train_after(settings: Settings, registry: Registry) -> TrainAfter:
+    return TrainAfter(registry.state_dir.train_after, default=settings.training.train_after)
+
+
+def _automatic(settings: Settings, *, registry: Registry, connection: Redis, queue: TrainingQueue) -> AutomaticTraining:
+    return AutomaticTraining(
+        connection,
+        queue=queue,
+        train_after=_train_after(settings, registry).of,
+        quiet_s=settings.training.quiet_seconds,
+    )
 
 
 def _known_hosts(settings: Settings) -> frozenset[str]:

@@ -164,6 +164,13 @@ class ClickRefusal(BaseModel):
     reason: str
 
 
+class AutomaticStatus(BaseModel):
+    """How many annotations have changed since a training was asked for, and how many start one; 0: none starts one."""
+
+    changed: int
+    train_after: int
+
+
 class ProjectStatus(BaseModel):
     """What serves, what trains, how far it is, and what the last verdict was.
 
@@ -190,6 +197,7 @@ class ProjectStatus(BaseModel):
         refused={},
         live={},
         refusals=[],
+        automatic={"changed": 7, "train_after": 10},
     )
 
     project: int
@@ -208,3 +216,4 @@ class ProjectStatus(BaseModel):
     refused: dict[str, str]
     live: dict[str, VersionFigures]
     refusals: list[ClickRefusal]
+    automatic: AutomaticStatus

@@ -24,6 +24,8 @@ OBJECTS_PER_STEP = Bounds(1, 25)
 IMAGES_PER_STEP = Bounds(1, 1024)
 EPOCHS = Bounds(1, 1000)
 TRAINING_SECONDS = Bounds(1, 86400)
+TRAIN_AFTER = Bounds(0, 1_000_000)
+QUIET_SECONDS = Bounds(0, 86400)
 VIEWS = Bounds(1, 8)
 REPLAY = Bounds(0, 0.9)  # at 1 a training would never see the project's own images
 

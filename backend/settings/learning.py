@@ -9,7 +9,19 @@ from backend.settings.parsing import flag, integer, number, one_of
 
 
 class TrainingSettings(SettingsGroup):
-    """What a training begins with, what it changes, and when it ends."""
+    """When a training begins, with what, what it changes, and when it ends."""
+
+    train_after: Annotated[int, integer(bounds.TRAIN_AFTER)] = setting(
+        "SAMLOOP_TRAIN_AFTER",
+        "train by itself after so many new, changed or deleted annotations of a project, where the project has no "
+        "number of its own (`samloop connect --train-after`, or the overview); 0: never",
+        default=0,
+    )
+    quiet_seconds: Annotated[float, number(bounds.QUIET_SECONDS)] = setting(
+        "SAMLOOP_TRAIN_QUIET_SECONDS",
+        "and only once nothing has changed for so many seconds",
+        default=30.0,
+    )
 
     annotators: Annotated[str, one_of(*bounds.ANNOTATORS)] = setting(
         "SAMLOOP_ANNOTATORS",

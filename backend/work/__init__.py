@@ -1,6 +1,8 @@
 """The queue: what is asked for, how far it is, and the embedded server that holds it.
 
 queue         trainings on request, by the dotted name "finetuner.job.run"
+automatic     trainings after so many changed annotations
+train_after   after how many, by project
 follower      refreshes on request and after every promotion
 jobs          which jobs may run at all
 keys          the names in Redis

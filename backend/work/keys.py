@@ -60,6 +60,16 @@ class Keys:
         return self._key("cancelled")
 
     @property
+    def changed(self) -> str:
+        """Set of the annotations' ids that have changed since a training was asked for."""
+        return self._key("changed")
+
+    @property
+    def changed_at(self) -> str:
+        """When the last of them changed, s since 1970."""
+        return self._key("changed-at")
+
+    @property
     def followed(self) -> str:
         """Number of the latest decision of the registry that was followed by a request."""
         return self._key("followed")

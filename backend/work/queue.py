@@ -53,9 +53,13 @@ class TrainingQueue:
         """
         keys = self._keys(project_id)
         with telling_consequence("nothing was queued"):
+            # Read before the wish: what changes meanwhile may come too late for its training, and counts on.
+            changed = self._connection.smembers(keys.changed)
             generation, job_id = self._ask(keys)
             if job_id == keys.job_id(generation):
                 self._enqueue(project_id, generation)
+            if changed:
+                self._connection.srem(keys.changed, *changed)
         log.info(
             "a %s of project %d is wanted: %s",
             self._work.noun,
@@ -93,10 +97,22 @@ class TrainingQueue:
         Raises:
             Unavailable: Redis is away.
         """
+        return self._projects_of(Keys(1, self._work.kind).wanted)
+
+    def changed_projects(self) -> tuple[int, ...]:
+        """The projects in which annotations have changed since this kind of work was asked for.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        return self._projects_of(Keys(1, self._work.kind).changed)
+
+    def _projects_of(self, first: str) -> tuple[int, ...]:
+        """The projects that have such a key as project 1's."""
         with telling_consequence("its projects are not known"):
-            names = self._connection.scan_iter(Keys(1, self._work.kind).wanted.removesuffix("1") + "*")
-            found = (find_project_id(text_of(name).rpartition(":")[2]) for name in names)
-            return tuple(sorted({project_id for project_id in found if project_id is not None}))
+            names = self._connection.scan_iter(first.removesuffix("1") + "*")
+            ids = (find_project_id(text_of(name).rpartition(":")[2]) for name in names)
+            return tuple(sorted({project_id for project_id in ids if project_id is not None}))
 
     def job(self, job_id: str) -> Mapping[str, JsonValue] | None:
         """What is known of one job of either kind, as JSON; None if there is none, or it was forgotten.

@@ -19,6 +19,8 @@ function live(tiles) {
     put("queued", String(now.queue.queued));
     put("error", now.error || "");
     put("progress", now.said);
+    const { changed, train_after } = now.automatic;
+    put("automatic", train_after ? `${changed} of ${train_after} until the next training` : "trains only when asked");
     put("cancelled", now.cancelled ? `cancelled ${now.cancelled.slice(0, 16).replace("T", " ")} UTC` : "");
     tiles.querySelector("[data-live=training-end]").hidden = now.phase === "idle" || now.phase === "failed";
     const { epoch, epochs, done, total } = now.progress;

@@ -16,6 +16,7 @@ from backend.server.routes.predicting import Predicting
 from backend.server.status import Health, Heard, JobStatus, Predictions, ProjectVersions, Queued, Setup, Versions
 from backend.serving.engine import Engine
 from backend.serving.refusals import Refusals
+from backend.work.automatic import AutomaticTraining
 from backend.work.queue import TrainingQueue
 
 
@@ -33,10 +34,11 @@ class LabelStudioRoutes:
         admission: Admission,
         live: LiveEvaluation,
         refusals: Refusals,
+        automatic: AutomaticTraining,
     ) -> None:
         self._engine, self._registry, self._queue = engine, registry, queue
         self._connections, self._metrics, self._live = connections, metrics, live
-        self._admission = admission
+        self._admission, self._automatic = admission, automatic
         self._predicting = Predicting(
             engine=engine, connections=connections, metrics=metrics, live=live, refusals=refusals
         )
@@ -67,7 +69,9 @@ class LabelStudioRoutes:
         """START_TRAINING puts a job on the queue; annotations are taken down; every other event is thanked for."""
         event = parse_event(body)
         if event.changes_annotations and event.project_id is not None:
-            self._live.told(event.project_id, annotation_changes(body))
+            changes = annotation_changes(body)
+            self._live.told(event.project_id, changes)
+            self._automatic.note(event.project_id, (change.annotation_id for change in changes))
             return Heard(status="noted", action=event.action)
         if event.action != "START_TRAINING":
             return Heard(status="ignored", action=event.action)

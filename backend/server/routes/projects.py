@@ -7,9 +7,19 @@ from backend.http.path_ids import ProjectId
 from backend.live.evaluation import LiveEvaluation
 from backend.registry.protocol import Registry
 from backend.server.events import status_events
-from backend.server.status import Cancelled, ClickRefusal, ProjectStatus, Queued, RefreshStatus, Served, Waiting
+from backend.server.status import (
+    AutomaticStatus,
+    Cancelled,
+    ClickRefusal,
+    ProjectStatus,
+    Queued,
+    RefreshStatus,
+    Served,
+    Waiting,
+)
 from backend.serving.engine import Engine
 from backend.serving.refusals import Refusals
+from backend.work.automatic import AutomaticTraining
 from backend.work.progress import progress_line
 from backend.work.queue import TrainingQueue
 
@@ -26,8 +36,10 @@ class ProjectRoutes:
         refreshes: TrainingQueue,
         live: LiveEvaluation,
         refusals: Refusals,
+        automatic: AutomaticTraining,
     ) -> None:
         self._refusals = refusals
+        self._automatic = automatic
         self._engine, self._registry, self._live = engine, registry, live
         self._queue, self._refreshes = queue, refreshes
 
@@ -54,6 +66,9 @@ class ProjectRoutes:
                 ClickRefusal(at=refusal.at, task=refusal.task_id, reason=refusal.reason)
                 for refusal in self._refusals.last(project_id)
             ],
+            automatic=AutomaticStatus(
+                changed=self._automatic.changed(project_id), train_after=self._automatic.enough(project_id)
+            ),
         )
 
     async def events(self, project_id: ProjectId, request: Request) -> StreamingResponse:

@@ -1,11 +1,15 @@
 """`samloop connect` sets a project up for annotators and analysts, and may be repeated."""
 
+from pathlib import Path
+
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.ml_backend import ml_backend
 
 from backend.cli.project import SCORES_TAB, connect
 from backend.labelstudio.api.client import LabelStudio
+from backend.registry.local import LocalRegistry
+from backend.work.train_after import TrainAfter
 
 
 def test_connecting_twice_leaves_one_backend_one_tab_and_one_line_in_the_description(
@@ -40,3 +44,20 @@ def test_connecting_twice_leaves_one_backend_one_tab_and_one_line_in_the_descrip
         assert [backend["url"].rstrip("/") for backend in client.backends.all(project)] == [url], (
             "Label Studio's own way to it stays"
         )
+
+
+def test_connecting_keeps_after_how_many_annotations_the_project_trains(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with FakeLabelStudio() as studio, ml_backend() as (url, _):
+        config = '<View><Image name="image" value="$image"/><BrushLabels name="b" toName="image"/></View>'
+        project = int(LabelStudio(studio.url, studio.token).create_project("coins", config)["id"])
+        monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", studio.token)
+        monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
+        kept = TrainAfter(LocalRegistry(tmp_path / "models").state_dir.train_after, default=0)
+        connect(project, url)
+        assert kept.of(project) == 0
+        connect(project, url, train_after=20)
+        connect(project, url)
+        assert kept.of(project) == 20, "connecting again changes nothing else"

@@ -237,6 +237,24 @@ def test_a_refused_click_stands_on_the_overview_and_every_answer_in_the_log(
     )
 
 
+def test_changed_and_deleted_annotations_count_until_the_next_training(client: TestClient) -> None:
+    page = {"Host": "127.0.0.1:9090", "Origin": "http://127.0.0.1:9090"}
+    assert client.post("/review/12/train-after", data={"number": "ten"}, headers=page).status_code == 400
+    kept = client.post("/review/12/train-after", data={"number": "10"}, headers=page, follow_redirects=False)
+    assert kept.status_code == 303
+    annotation = {"id": 1, "task": 1, "updated_at": "2026-01-01T00:00:00Z"}
+    for action, more in (
+        ("ANNOTATION_CREATED", {"annotation": annotation}),
+        ("ANNOTATION_UPDATED", {"annotation": annotation}),
+        ("ANNOTATIONS_DELETED", {"annotations": [{"id": 2}, {"id": 3}]}),
+    ):
+        assert client.post("/webhook", json={"action": action, "project": {"id": 12}, **more}).status_code == 200
+    assert client.get("/projects/12/status").json()["automatic"] == {"changed": 3, "train_after": 10}
+    assert "3 of 10 until the next training" in client.get("/review/12", headers=page).text
+    client.post("/train", json={"project": 12})
+    assert client.get("/projects/12/status").json()["automatic"]["changed"] == 0
+
+
 def test_a_training_that_waits_is_cancelled_over_http(client: TestClient) -> None:
     assert client.post("/projects/11/cancel").json() == {"status": "none"}
     assert client.post("/train", json={"project": 11}).status_code == 201

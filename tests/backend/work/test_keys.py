@@ -6,7 +6,20 @@ from hypothesis import strategies as st
 from backend.ids import LARGEST_PROJECT_ID, JobId
 from backend.work.keys import Keys
 
-NAMES = ("wanted", "served", "waiting", "latest", "last", "lease", "fence", "cancelled", "followed", "limit")
+NAMES = (
+    "wanted",
+    "served",
+    "waiting",
+    "latest",
+    "last",
+    "lease",
+    "fence",
+    "cancelled",
+    "followed",
+    "limit",
+    "changed",
+    "changed_at",
+)
 
 
 def test_no_two_keys_are_the_same() -> None:

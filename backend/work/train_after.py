@@ -1,0 +1,51 @@
+"""After how many new or changed annotations a project trains by itself: the environment's number, or its own."""
+
+import json
+from pathlib import Path
+
+from backend.errors import BadInput, Unavailable
+from backend.files.durable import make_inside, write_file
+from backend.ids import parse_project_id
+from backend.settings.bounds import TRAIN_AFTER
+
+_FORMAT = 1
+
+
+class TrainAfter:
+    """The numbers, in a file a project; 0: it never trains by itself. Safe for any number of processes.
+
+    Args:
+        folder: below the registry's state; it is made when the first number is kept.
+        default: for the projects that have no number of their own.
+    """
+
+    def __init__(self, folder: Path, *, default: int) -> None:
+        self._folder, self._default = folder, default
+
+    def of(self, project_id: int) -> int:
+        """The project's number, within TRAIN_AFTER; the default where its file cannot be read."""
+        try:
+            told = json.loads(self._path(project_id).read_bytes())
+        except (OSError, ValueError):
+            return self._default
+        number = told.get("train_after") if isinstance(told, dict) else None
+        return number if isinstance(number, int) and number in TRAIN_AFTER else self._default
+
+    def keep(self, project_id: int, number: int) -> None:
+        """Give the project a number of its own.
+
+        Raises:
+            BadInput: the number lies outside TRAIN_AFTER.
+            Unavailable: the disk does not take it.
+        """
+        if number not in TRAIN_AFTER:
+            raise BadInput(f"a project trains after {number} annotations: write a number {TRAIN_AFTER}; 0: never")
+        told = {"format": _FORMAT, "train_after": number}
+        try:
+            make_inside(self._folder.parent, self._folder)
+            write_file(self._path(project_id), json.dumps(told).encode())
+        except OSError as fault:
+            raise Unavailable(f"{self._folder} cannot be written, so nothing was changed: {fault}") from fault
+
+    def _path(self, project_id: int) -> Path:
+        return self._folder / f"{parse_project_id(project_id)}.json"
