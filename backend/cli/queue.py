@@ -155,9 +155,14 @@ def _follow(queue: TrainingQueue, project_id: int) -> None:
             time.sleep(0.5)
     if status.error:
         raise SamloopError(f"the training of project {project_id} failed: {status.error}")
-    verdict = status.verdict or {}
-    out.print(str(verdict.get("reason", "the training ended without a verdict")), soft_wrap=True)
+    if status.cancelled:
+        raise SamloopError(f"the training of project {project_id} was cancelled")
+    out.print(verdict_line(status.verdict), markup=False, highlight=False, soft_wrap=True)
+    out.print(f"its report and masks: /review/{project_id} on the backend", highlight=False, soft_wrap=True)
 
 
 def _words(status: TrainingStatus) -> str:
-    return progress_line(status.progress) or status.phase
+    words = progress_line(status.progress) or status.phase
+    if status.share is not None:
+        words += f", {status.share:.0%}"
+    return words if status.left_s is None else f"{words}, {time_words(status.left_s)} left"

@@ -28,6 +28,19 @@ class Training:
         """For whoever listens to the progress: which of several trainings this is."""
         return {"training": self.number, "trainings": self.count} if self.count > 1 else {}
 
+    def how_far(self, *, done: float, seconds: float) -> dict[str, float]:
+        """For whoever listens to the progress: `share`, in [0, 1], and `left_s` of all trainings together.
+
+        Args:
+            done: the share of this training that is over, in (0, 1], by the bound that ends it first.
+            seconds: what this training has taken so far.
+        """
+        whole_s = seconds / done
+        return {
+            "share": (self.number - 1 + done) / self.count,
+            "left_s": whole_s - seconds + whole_s * (self.count - self.number),
+        }
+
 
 def trainings(dataset: Dataset, *, config: TrainConfig, replayed: tuple[Sample, ...] = ()) -> tuple[Training, ...]:
     """One training; of a cross-validation one a fold, then one on all images, whose result is kept.

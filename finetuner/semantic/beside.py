@@ -125,6 +125,7 @@ def _train(
                 steps=round(step.step / step.done),
                 loss=sum(losses) / len(losses),
                 seconds=step.seconds,
+                **training.how_far(done=step.done, seconds=step.seconds),
                 **training.figures(),
             )
             told_s, losses = now, []

@@ -188,6 +188,7 @@ class TrainingRun:
             iou_loss=step.iou,
             learning_rate=step.learning_rate,
             seconds=step.seconds,
+            **self._training.how_far(done=step.done, seconds=step.seconds),
             **({"resumed": self._resumed} if self._resumed else {}),
             **self._training.figures(),
         )

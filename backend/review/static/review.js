@@ -23,8 +23,7 @@ function live(tiles) {
     put("automatic", train_after ? `${changed} of ${train_after} until the next training` : "trains only when asked");
     put("cancelled", now.cancelled ? `cancelled ${now.cancelled.slice(0, 16).replace("T", " ")} UTC` : "");
     tiles.querySelector("[data-live=training-end]").hidden = now.phase === "idle" || now.phase === "failed";
-    const { epoch, epochs, done, total } = now.progress;
-    const share = epochs ? epoch / epochs : total ? done / total : null;
+    const share = now.share;
     const bar = tiles.querySelector("[data-live=bar]");
     bar.hidden = share === null || now.phase !== "training";
     bar.value = share || 0;

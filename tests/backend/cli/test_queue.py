@@ -18,7 +18,7 @@ from backend.work.embedded import Valkey
 from backend.work.keys import Keys
 from backend.work.queue import TrainingQueue
 from backend.work.rq_internals import write_meta
-from backend.work.status import fetch
+from backend.work.status import TrainingStatus, fetch
 
 TABLE = "label    objects\nNucleus      387"
 
@@ -35,7 +35,7 @@ def test_the_queue_is_redis_url_else_the_embedded_queue_that_runs_here(tmp_path:
 
 
 def test_a_training_that_failed_while_it_was_followed_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    failed = SimpleNamespace(phase="failed", progress={}, error="too few images", verdict=None)
+    failed = TrainingStatus(phase="failed", error="too few images")
     with pytest.raises(SamloopError, match="the training of project 7 failed: too few images"):
         queue._follow(SimpleNamespace(status=lambda _: failed), 7)
 
@@ -43,8 +43,9 @@ def test_a_training_that_failed_while_it_was_followed_is_an_error(capsys: pytest
 def test_whoever_follows_a_queued_training_sees_the_table_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def status(phase: str, progress: Mapping[str, Any]) -> Any:
-        return SimpleNamespace(phase=phase, progress=progress, error=None, verdict={"reason": "it is better"})
+    def status(phase: Any, progress: Mapping[str, Any]) -> Any:
+        verdict = {"version": "tiny-p7-v1-000000", "promoted": True, "reason": "it is better"}
+        return TrainingStatus(phase=phase, progress=progress, verdict=verdict)
 
     seen = iter(
         [
@@ -57,7 +58,21 @@ def test_whoever_follows_a_queued_training_sees_the_table_once(
     queue._follow(SimpleNamespace(status=lambda _: next(seen)), 7)
     told = capsys.readouterr()
     assert told.err.count("Nucleus      387") == 1
-    assert told.out == "it is better\n"
+    assert told.out.splitlines() == [
+        "promoted: tiny-p7-v1-000000, it is better",
+        "its report and masks: /review/7 on the backend",
+    ]
+
+
+def test_a_training_that_was_cancelled_while_it_was_followed_is_an_error() -> None:
+    cancelled = TrainingStatus(phase="idle", cancelled="2026-01-01T00:00:00+00:00")
+    with pytest.raises(SamloopError, match="the training of project 7 was cancelled"):
+        queue._follow(SimpleNamespace(status=lambda _: cancelled), 7)
+
+
+def test_the_line_of_a_training_tells_its_share_and_the_time_left() -> None:
+    training = TrainingStatus(phase="training", progress={"phase": "training", "share": 0.25, "left_s": 45.0})
+    assert queue._words(training) == "training, 25%, 45 s left"
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, True), (1, False)])

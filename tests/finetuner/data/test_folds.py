@@ -1,6 +1,9 @@
 """On which held-out images a comparison with what is served is fair."""
 
-from finetuner.data.folds import fair_images, unseen_images
+import pytest
+
+from finetuner.config import TrainConfig
+from finetuner.data.folds import Training, fair_images, unseen_images
 from finetuner.data.sample import Sample
 
 
@@ -29,3 +32,11 @@ def test_pictures_that_are_not_known_are_unlike_any_other() -> None:
     samples = _samples("", "", "")
     assert unseen_images(samples, learnt={"1"}) == {"0", "2"}
     assert fair_images(samples, served="v1", learnt=frozenset()) == (frozenset("012"), ())
+
+
+def test_a_training_tells_how_far_all_of_a_cross_validation_are() -> None:
+    """The second of four is half done after 10 s: 10 s are left of it, and two of 20 s come after it."""
+    training = Training(number=2, count=4, train=(), held_out=(), config=TrainConfig())
+    assert training.how_far(done=0.5, seconds=10.0) == pytest.approx({"share": 1.5 / 4, "left_s": 50.0})
+    alone = Training(number=1, count=1, train=(), held_out=(), config=TrainConfig())
+    assert alone.how_far(done=1.0, seconds=10.0) == pytest.approx({"share": 1.0, "left_s": 0.0})
