@@ -20,7 +20,7 @@ class Refusal:
 
 
 class Refusals:
-    """Keeps the last ten of each of the thousand projects that clicked last. Safe for any number of threads."""
+    """Keeps the last ten of a project, for the thousand projects that clicked last. Safe for any number of threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
