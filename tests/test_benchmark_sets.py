@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.exports import nuclei, nuclei_ids, write
+from benchmarks.demo_nuclei import write_sample
+from benchmarks.exports import demo, nuclei, nuclei_ids, write
 from PIL import Image
 
+from backend.cli.demo.nuclei import FOLDER, MASKS_FILE, sample_nuclei
 from backend.labelstudio.rle import decode_mask
 
 
@@ -61,3 +63,18 @@ def test_the_nuclei_are_written_from_the_folder_they_come_in(tmp_path: Path) -> 
 def test_a_mask_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"0 files [0-9a-f]{12}\*\.png in .*: is this the mended stage1_train\?"):
         list(nuclei(tmp_path))
+
+
+@pytest.mark.nuclei
+def test_the_demo_ships_images_and_masks_of_the_set_bit_for_bit(nuclei_dir: Path, tmp_path: Path) -> None:
+    write_sample(nuclei_dir, to=tmp_path / "sample")
+    written = {path.name: path.read_bytes() for path in (tmp_path / "sample").iterdir()}
+    shipped = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in {".png", MASKS_FILE.suffix}}
+    assert written == shipped
+
+
+def test_the_demos_nuclei_are_written_as_an_export_to_train_on(tmp_path: Path) -> None:
+    tasks = json.loads(write(demo(), tmp_path).read_bytes())
+    for task, image in zip(tasks, sample_nuclei(), strict=True):
+        np.testing.assert_array_equal(_masks(task), [item.mask for item in image.objects])
+        assert (tmp_path / "images" / image.name).is_file()

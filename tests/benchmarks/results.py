@@ -40,7 +40,8 @@ WITH_HEAD = {"head": "semantic", "SAMLOOP_UNLABELLED": "unknown"}
 CURVE_IMAGES = (2, 5, 10, 20, 32)
 SETS = {
     "methods": "40 microscopy images with 387 annotated nuclei (BBBC038, Kaggle Data Science Bowl 2018 stage 1, CC0)",
-    "photographs": "The 20 photographs of `samloop demo` (`python tests/benchmarks/exports.py photographs OUT`)",
+    "photographs": "The 20 photographs of `samloop demo --sample photographs` "
+    "(`python tests/benchmarks/exports.py photographs OUT`)",
 }
 
 

@@ -14,7 +14,7 @@ from support.editor import Editor
 from support.waiting import wait_for_model, wait_until
 
 from backend.cli.demo.label_studio import LabelStudioProcess, free_port
-from backend.cli.demo.photographs import sample_photographs
+from backend.cli.demo.photographs import PHOTOGRAPHS, sample_photographs
 from backend.cli.demo.project import SampleTask, ask_for_mask, create_project
 from backend.cli.project import SCORES_TAB, show_analysts
 from backend.files.children import end
@@ -85,7 +85,7 @@ def story(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempPathFac
         )
         try:
             client = LabelStudio(label_studio.url, label_studio.token)
-            project_id, tasks = create_project(client, sample_photographs()[: CORRECTED + WAITING])
+            project_id, tasks = create_project(client, PHOTOGRAPHS, images=sample_photographs()[: CORRECTED + WAITING])
             wait_for_model(url, process=up, log=folder / "up.log")
             backend_id = client.backends.connect(project_id, url=url, title="samloop")
             show_analysts(client, project_id, review_url=f"{url}/review/{project_id}")
@@ -107,7 +107,7 @@ def test_from_pre_annotation_to_roll_back(
     # An annotator corrects two: what stands there gets one more mask, by a box.
     editor.log_in()
     for task in story.tasks[:CORRECTED]:
-        coin = task.photograph.objects[0]
+        coin = task.image.objects[0]
         editor.open(story.project_id, task.task_id)
         if task is story.tasks[0]:  # the editor remembers it
             editor.switch_on_auto_annotation()

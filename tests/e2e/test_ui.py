@@ -17,8 +17,9 @@ from support.editor import Editor
 from support.waiting import wait_for_model, wait_until
 
 from backend.cli.demo.label_studio import LabelStudioProcess, free_port
-from backend.cli.demo.photographs import SampleObject, sample_photographs
-from backend.cli.demo.project import LABEL_CONFIG, SampleTask, ask_for_mask, centre_px, create_project
+from backend.cli.demo.photographs import PHOTOGRAPHS, sample_photographs
+from backend.cli.demo.project import SampleTask, ask_for_mask, centre_px, create_project, label_config
+from backend.cli.demo.samples import SampleObject
 from backend.files.children import end
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
@@ -64,7 +65,7 @@ def backend_url(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="module")
 def wired(label_studio: LabelStudioProcess, backend_url: str) -> Wired:
     client = StudioSetup(label_studio.url, label_studio.token)
-    project_id, tasks = create_project(client, sample_photographs()[:3])
+    project_id, tasks = create_project(client, PHOTOGRAPHS, images=sample_photographs()[:3])
     client.backends.connect(project_id, url=backend_url, title="samloop")
     return Wired(client, backend_url, project_id, tasks)
 
@@ -73,8 +74,8 @@ def wired(label_studio: LabelStudioProcess, backend_url: str) -> Wired:
 def outlined(label_studio: LabelStudioProcess, backend_url: str) -> Wired:
     """A project with polygons in the place of brushes."""
     client, (photograph,) = StudioSetup(label_studio.url, label_studio.token), sample_photographs()[:1]
-    config = LABEL_CONFIG.replace("BrushLabels", "PolygonLabels").replace('"brush"', '"polygon"')
-    project_id, tasks = create_project(client, [photograph])
+    config = label_config(PHOTOGRAPHS).replace("BrushLabels", "PolygonLabels").replace('"brush"', '"polygon"')
+    project_id, tasks = create_project(client, PHOTOGRAPHS, images=[photograph])
     client.update_project(project_id, label_config=config)
     client.backends.connect(project_id, url=backend_url, title="samloop")
     return Wired(client, backend_url, project_id, tasks)
@@ -84,7 +85,7 @@ def test_a_click_becomes_a_mask_and_the_submitted_annotation_holds_it_with_its_v
     browser: webdriver.Chrome, label_studio: LabelStudioProcess, wired: Wired
 ) -> None:
     task = wired.tasks[0]
-    coin = task.photograph.objects[0]
+    coin = task.image.objects[0]
     editor = Editor(browser, label_studio)
     editor.log_in()
     editor.open(wired.project_id, task.task_id)
@@ -106,7 +107,7 @@ def test_a_click_becomes_a_mask_and_the_submitted_annotation_holds_it_with_its_v
 
 def test_a_box_becomes_a_mask_too(browser: webdriver.Chrome, label_studio: LabelStudioProcess, wired: Wired) -> None:
     task = wired.tasks[1]
-    coin = task.photograph.objects[1]
+    coin = task.image.objects[1]
     editor = Editor(browser, label_studio)
     editor.log_in()
     editor.open(wired.project_id, task.task_id)
@@ -126,7 +127,7 @@ def test_a_click_with_alt_takes_a_part_away_and_the_submitted_annotation_holds_w
     browser: webdriver.Chrome, label_studio: LabelStudioProcess, wired: Wired
 ) -> None:
     task = wired.tasks[2]
-    coin = task.photograph.objects[1]
+    coin = task.image.objects[1]
     editor = Editor(browser, label_studio)
     editor.log_in()
     editor.open(wired.project_id, task.task_id)
@@ -156,7 +157,7 @@ def test_a_box_becomes_a_polygon_where_the_project_has_polygons(
     browser: webdriver.Chrome, label_studio: LabelStudioProcess, outlined: Wired
 ) -> None:
     (task,) = outlined.tasks
-    coin = task.photograph.objects[1]
+    coin = task.image.objects[1]
     editor = Editor(browser, label_studio)
     editor.log_in()
     editor.open(outlined.project_id, task.task_id)
@@ -180,10 +181,10 @@ def test_a_click_with_alt_on_a_mask_that_stands_already_replaces_it_with_less(
 ) -> None:
     """The editor sends the click alone; the mask is the prediction that the annotation began with."""
     client, (photograph,) = outlined.client, sample_photographs()[2:3]
-    project_id, (task,) = create_project(client, [photograph])
+    project_id, (task,) = create_project(client, PHOTOGRAPHS, images=[photograph])
     client.backends.connect(project_id, url=outlined.backend_url, title="samloop")
     coin = photograph.objects[1]
-    control = control_of(LABEL_CONFIG, "brushlabels")
+    control = control_of(label_config(PHOTOGRAPHS), "brushlabels")
     assert control is not None
     wide = ndimage.binary_dilation(coin.mask, iterations=20)
     given = brush_region(wide, control=control, label=coin.label, score=0.5, model_version="mobile-sam")

@@ -12,8 +12,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from backend.cli.demo.label_studio import LabelStudioProcess
-from backend.cli.demo.photographs import SampleObject
 from backend.cli.demo.project import centre_px
+from backend.cli.demo.samples import SampleObject
 
 WAIT_S = 120
 

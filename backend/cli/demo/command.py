@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from backend.cli.console import print_json, setup_logging
+from backend.cli.demo.sets import SETS, SampleName
 from backend.settings import Settings
 
 
 def demo(
     once: Annotated[bool, typer.Option("--once", help="The whole loop unattended, then stop.")] = False,  # noqa: FBT002 - typer's flags
+    sample: Annotated[SampleName, typer.Option(help="What the sample project holds.")] = "nuclei",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The backend's port; 0: any that is free.")] = 9090,
     label_studio_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Label Studio's port; 0: any that is free.")
@@ -25,7 +27,14 @@ def demo(
 
     settings = Settings.from_env()
     setup_logging(settings.backend.log_level)
-    outcome = run_demo(settings, once=once, port=port, label_studio_port=label_studio_port, directory=directory)
+    outcome = run_demo(
+        settings,
+        sample=SETS[sample],
+        once=once,
+        port=port,
+        label_studio_port=label_studio_port,
+        directory=directory,
+    )
     if outcome is not None:
         print_json(outcome.to_json())
         if not outcome.promoted:

@@ -7,18 +7,18 @@ can be learnt from one and tested on another.
 
 import io
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from backend.cli.demo.samples import SampleImage, SampleObject, SampleSet
 from backend.errors import Unavailable
 
 COIN, BRICK = "Coin", "Brick"
-LABELS = (COIN, BRICK)
 # The pictures are small (384 x 303 and 512 x 512); enlarged, a crop fills the annotator's screen with smooth outlines.
 _COIN_SCALE, _BRICK_SCALE = 4, 3
 _COIN_ROWS, _COINS_A_ROW, _COINS_A_PHOTOGRAPH = 4, 6, 2
@@ -30,32 +30,7 @@ _BRICK_MORTAR_GREY = 135  # half way between brick (100) and mortar (170)
 _SMALLEST_PIECE_PX = 1500  # of a brick cut by the photograph's edge, after enlarging; less is a sliver
 
 
-@dataclass(frozen=True, slots=True)
-class SampleObject:
-    """One object of a photograph: its label and its mask, in the photograph's pixels."""
-
-    label: str
-    mask: Bool[np.ndarray, "h w"]
-
-
-@dataclass(frozen=True, slots=True)
-class SamplePhotograph:
-    """A photograph as a PNG file, with every object on it.
-
-    Attributes:
-        name: file name, unique among the samples.
-        png: the file's bytes.
-        objects: in reading order.
-    """
-
-    name: str
-    png: bytes
-    width_px: int
-    height_px: int
-    objects: tuple[SampleObject, ...]
-
-
-def sample_photographs() -> tuple[SamplePhotograph, ...]:
+def sample_photographs() -> tuple[SampleImage, ...]:
     """Twelve photographs of two coins and eight of bricks: four of coins first, then the two kinds in turn.
 
     Raises:
@@ -103,7 +78,7 @@ def _coin_labels(picture: UInt8[np.ndarray, "h w"]) -> Int[np.ndarray, "H W"]:
     return np.asarray(labels)
 
 
-def _coin_photographs() -> list[SamplePhotograph]:
+def _coin_photographs() -> list[SampleImage]:
     """Neighbours of a row two by two; the cuts run half way between coins."""
     picture = _picture("coins.png")
     labels = _coin_labels(picture)
@@ -111,7 +86,7 @@ def _coin_photographs() -> list[SamplePhotograph]:
     boxes = sorted(ndimage.find_objects(labels), key=lambda box: box[0].stop)
     rows = [boxes[start : start + _COINS_A_ROW] for start in range(0, _COIN_ROWS * _COINS_A_ROW, _COINS_A_ROW)]
     tops = _cuts([(min(b[0].start for b in row), max(b[0].stop for b in row)) for row in rows], end=grey.shape[0])
-    photographs: list[SamplePhotograph] = []
+    photographs: list[SampleImage] = []
     for row, vertical in zip(rows, tops, strict=True):
         spans = sorted((box[1].start, box[1].stop) for box in row)
         groups = [spans[i : i + _COINS_A_PHOTOGRAPH] for i in range(0, len(spans), _COINS_A_PHOTOGRAPH)]
@@ -128,7 +103,7 @@ def _cuts(spans: list[tuple[int, int]], *, end: int) -> list[slice]:
     return [slice(start, stop) for start, stop in zip([0, *middles], [*middles, end], strict=True)]
 
 
-def _brick_photographs() -> list[SamplePhotograph]:
+def _brick_photographs() -> list[SampleImage]:
     """Whole bricks, and what the photograph's edge leaves of others."""
     enlarged = _enlarged(_picture("brick.png"), _BRICK_SCALE)
     labels = _brick_labels(enlarged)
@@ -163,15 +138,23 @@ def _grey(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)
 
 
-def _photograph(grey: UInt8[np.ndarray, "h w"], labels: np.ndarray, *, label: str) -> SamplePhotograph:
+def _photograph(grey: UInt8[np.ndarray, "h w"], labels: np.ndarray, *, label: str) -> SampleImage:
     masks = [labels == number for number in np.unique(labels) if number]
     file = io.BytesIO()
     # Stored, not deflated: the bytes, and so the digest that names it, do not hang on the version of zlib.
     Image.fromarray(grey).save(file, "PNG", compress_level=0)
-    return SamplePhotograph(
+    return SampleImage(
         name="",
         png=file.getvalue(),
         width_px=grey.shape[1],
         height_px=grey.shape[0],
         objects=tuple(SampleObject(label, mask) for mask in masks if mask.sum() >= _SMALLEST_PIECE_PX),
     )
+
+
+PHOTOGRAPHS = SampleSet(
+    title="samloop: coins and bricks",
+    label_colours={COIN: "#1f77ff", BRICK: "#ff7f0e"},
+    object_noun="an object",
+    read=sample_photographs,
+)

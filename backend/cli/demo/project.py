@@ -1,39 +1,28 @@
-"""The sample project in Label Studio: photographs as tasks, annotations as a person would submit them, and a click."""
+"""The sample project in Label Studio: images as tasks, annotations as a person would submit them, and a click."""
 
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backend.cli.demo.photographs import BRICK, COIN, SampleObject, SamplePhotograph
+from backend.cli.demo.samples import SampleImage, SampleObject, SampleSet
 from backend.errors import Upstream
 from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.predictions import PredictionStore
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.payloads import LabelStudioJson, Region
 from backend.labelstudio.rle import encode_mask
-from backend.masks.bounds import find_deepest_pixel
+from backend.masks.bounds import find_bounds, find_deepest_pixel
 from backend.masks.metrics import boundary_iou, iou
 
-TITLE = "samloop: coins and bricks"
 BRUSH, KEYPOINT, RECTANGLE, IMAGE = "brush", "keypoint", "rectangle", "image"
-_LABELS = f'<Label value="{COIN}" background="#1f77ff"/><Label value="{BRICK}" background="#ff7f0e"/>'
-LABEL_CONFIG = f"""<View>
-  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true"/>
-  <Header value="Brush"/>
-  <BrushLabels name="{BRUSH}" toName="{IMAGE}">{_LABELS}</BrushLabels>
-  <Header value="Click on an object, with Auto-Annotation on"/>
-  <KeyPointLabels name="{KEYPOINT}" toName="{IMAGE}" smart="true">{_LABELS}</KeyPointLabels>
-  <Header value="Draw a box around an object, with Auto-Annotation on"/>
-  <RectangleLabels name="{RECTANGLE}" toName="{IMAGE}" smart="true">{_LABELS}</RectangleLabels>
-</View>
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleTask:
-    """A photograph and the task that Label Studio made of it."""
+    """An image and the task that Label Studio made of it."""
 
     task_id: int
-    photograph: SamplePhotograph
+    image: SampleImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +34,56 @@ class AskedMask:
     boundary_iou: float
 
 
-def create_project(client: LabelStudio, photographs: Sequence[SamplePhotograph]) -> tuple[int, tuple[SampleTask, ...]]:
-    """Make the project and upload the photographs; return its id and its tasks, in the photographs' order.
+def label_config(sample: SampleSet) -> str:
+    """The labelling interface: a brush that holds masks, and a point and a rectangle that ask for them."""
+    labels = "".join(
+        f'<Label value="{label}" background="{colour}"/>' for label, colour in sample.label_colours.items()
+    )
+    return f"""<View>
+  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true"/>
+  <Header value="Brush"/>
+  <BrushLabels name="{BRUSH}" toName="{IMAGE}">{labels}</BrushLabels>
+  <Header value="Click on {sample.object_noun}, with Auto-Annotation on"/>
+  <KeyPointLabels name="{KEYPOINT}" toName="{IMAGE}" smart="true">{labels}</KeyPointLabels>
+  <Header value="Draw a box around {sample.object_noun}, with Auto-Annotation on"/>
+  <RectangleLabels name="{RECTANGLE}" toName="{IMAGE}" smart="true">{labels}</RectangleLabels>
+</View>
+"""
+
+
+def create_project(
+    client: LabelStudio, sample: SampleSet, *, images: Sequence[SampleImage] | None = None
+) -> tuple[int, tuple[SampleTask, ...]]:
+    """Make the project and upload the images; return its id and its tasks, in the images' order.
+
+    Args:
+        client: of the Label Studio that gets the project.
+        sample: its title and labels.
+        images: absent: all of the sample.
 
     Raises:
         Upstream: Label Studio made other tasks than those.
     """
-    project_id = int(client.create_project(TITLE, LABEL_CONFIG)["id"])
-    client.import_images(project_id, {photograph.name: photograph.png for photograph in photographs})
+    images = sample.read() if images is None else images
+    project_id = int(client.create_project(sample.title, label_config(sample))["id"])
+    client.import_images(project_id, {image.name: image.png for image in images})
     # Label Studio puts eight hexadecimal digits and a dash before the name of an upload.
     ids = {str(task["data"][IMAGE]).rpartition("/")[2][9:]: int(task["id"]) for task in client.tasks(project_id)}
-    if sorted(ids) != sorted(photograph.name for photograph in photographs):
-        raise Upstream(f"project {project_id} holds {sorted(ids)} after the upload, not the {len(photographs)} samples")
-    return project_id, tuple(SampleTask(ids[photograph.name], photograph) for photograph in photographs)
+    if sorted(ids) != sorted(image.name for image in images):
+        raise Upstream(f"project {project_id} holds {sorted(ids)} after the upload, not the {len(images)} samples")
+    return project_id, tuple(SampleTask(ids[image.name], image) for image in images)
 
 
 def annotate(client: LabelStudio, task: SampleTask) -> None:
-    """Submit every object of the photograph as a person's brush mask."""
-    client.create_annotation(task.task_id, [_brushed(mask) for mask in task.photograph.objects], lead_time=30.0)
+    """Submit every object of the image as a person's brush mask."""
+    client.create_annotation(task.task_id, [_brushed(mask) for mask in task.image.objects], lead_time=30.0)
+
+
+def give_boxes(store: PredictionStore, tasks: Sequence[SampleTask]) -> None:
+    """Store a box around every object of the tasks, as predictions of a detector: what a batch makes masks of."""
+    for task in tasks:
+        boxes = [_boxed(item) for item in task.image.objects]
+        store.add_one({"task": task.task_id, "result": boxes, "score": 1.0, "model_version": "a detector"})
 
 
 def ask_for_mask(client: LabelStudio, backend_id: int, task: SampleTask, *, number: int = 0) -> AskedMask:
@@ -71,7 +92,7 @@ def ask_for_mask(client: LabelStudio, backend_id: int, task: SampleTask, *, numb
     Raises:
         Upstream: the answer holds no mask of one region.
     """
-    truth = task.photograph.objects[number]
+    truth = task.image.objects[number]
     reply = client.backends.interactive(backend_id, task.task_id, {"result": [_clicked(truth)]})
     regions = reply.get("result") or []
     if len(regions) != 1:
@@ -86,7 +107,7 @@ def ask_for_mask(client: LabelStudio, backend_id: int, task: SampleTask, *, numb
 
 
 def centre_px(item: SampleObject) -> tuple[float, float]:
-    """The point (x, y) of an object farthest from its edge, the photograph's edge included; the centre of a pixel."""
+    """The point (x, y) of an object farthest from its edge, the image's edge included; the centre of a pixel."""
     pixel = find_deepest_pixel(item.mask)
     if pixel is None:
         raise ValueError(f"the mask of a sample {item.label} is empty: it has no inner point")
@@ -102,6 +123,20 @@ def _clicked(item: SampleObject) -> Region:
 def _brushed(item: SampleObject) -> Region:
     value = {"format": "rle", "rle": encode_mask(item.mask), "brushlabels": [item.label]}
     return _region(item, from_name=BRUSH, kind="brushlabels", value=value)
+
+
+def _boxed(item: SampleObject) -> Region:
+    bounds, (height_px, width_px) = find_bounds(item.mask), item.mask.shape
+    if bounds is None:
+        raise ValueError(f"the mask of a sample {item.label} is empty: it has no box")
+    value: LabelStudioJson = {
+        "x": 100 * bounds.x0_px / width_px,
+        "y": 100 * bounds.y0_px / height_px,
+        "width": 100 * bounds.width_px / width_px,
+        "height": 100 * bounds.height_px / height_px,
+        "rectanglelabels": [item.label],
+    }
+    return _region(item, from_name=RECTANGLE, kind="rectanglelabels", value=value)
 
 
 def _region(item: SampleObject, *, from_name: str, kind: str, value: LabelStudioJson) -> Region:

@@ -12,13 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from backend.cli.demo.guide import Guide
 from backend.cli.demo.house import House
-from backend.cli.demo.photographs import sample_photographs
-from backend.cli.demo.project import AskedMask, SampleTask, annotate, ask_for_mask, create_project
+from backend.cli.demo.project import AskedMask, SampleTask, annotate, ask_for_mask, create_project, give_boxes
+from backend.cli.demo.samples import SampleSet
 from backend.errors import SamloopError, Unavailable
+from backend.labelstudio.api.predictions import PredictionStore
 from backend.settings import Settings
 
-_WAITING_ONCE, _WAITING = 2, 6  # photographs left without an annotation: to ask on, to label by hand
+_WAITING_ONCE, _WAITING = 2, 6  # images left without an annotation: to ask on, to label by hand
 _STALL_S = 300.0  # a training whose status does not change for so long hangs
 _SWAP_S = 30.0
 _LOOK_S = 0.25
@@ -30,7 +32,7 @@ class DemoOutcome:
 
     Attributes:
         promoted: a better checkpoint was swapped in, and Label Studio got a mask of it.
-        evaluation: on held-out photographs, as `samloop evaluate --json` gives it.
+        evaluation: on held-out images, as `samloop evaluate --json` gives it.
         seconds: `train` from "Start training" to the verdict, `swap` from the promotion to the first answer of the new
             version, `total` from the start of the demo.
     """
@@ -54,13 +56,20 @@ class DemoOutcome:
         }
 
 
-def run_demo(
-    settings: Settings, *, once: bool, port: int, label_studio_port: int, directory: Path | None
+def run_demo(  # noqa: PLR0913 - the command's options, by name
+    settings: Settings,
+    *,
+    sample: SampleSet,
+    once: bool,
+    port: int,
+    label_studio_port: int,
+    directory: Path | None,
 ) -> DemoOutcome | None:
     """Run the demo; everything is stopped by process id when this returns or raises.
 
     Args:
         settings: the environment's.
+        sample: what the project holds; a folder that holds one already keeps it.
         once: the loop unattended; else everything stays up until Ctrl-C.
         port: the backend's; 0: any free one.
         label_studio_port: Label Studio's; 0: any free one.
@@ -79,9 +88,9 @@ def run_demo(
         with house:
             narrator.say(f"Label Studio is up on {house.label_studio.url}, the backend on {house.url}")
             if once:
-                return _loop(house, narrator)
+                return _loop(house, narrator, sample=sample)
             try:
-                _stay(house, narrator)
+                _stay(house, narrator, sample=sample)
             except KeyboardInterrupt:
                 narrator.say("stopping")
     narrator.say(f"stopped; `samloop demo --dir {folder}` goes on where this ended")
@@ -115,11 +124,12 @@ def _folder(directory: Path | None, *, temporary: bool) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _loop(house: House, narrator: _Narrator) -> DemoOutcome:
+def _loop(house: House, narrator: _Narrator, *, sample: SampleSet) -> DemoOutcome:
     """Import, annotate, train, ask for the same mask before and after, and refresh the others."""
-    project_id, backend_id, tasks = _set_up(house, narrator, waiting=_WAITING_ONCE)
+    project_id, backend_id, tasks = _set_up(house, narrator, sample=sample, waiting=_WAITING_ONCE)
     base_version = str(house.status(project_id)["served"]["version"])
-    asked = tasks[-2:]
+    asked = tasks[-_WAITING_ONCE:]
+    give_boxes(PredictionStore(house.label_studio.url, house.label_studio.token, project_id=project_id), asked)
     before = [_ask(house, backend_id, task, narrator) for task in asked]
     house.client.backends.start_training(backend_id)
     narrator.say("pressed Start Training in Label Studio")
@@ -145,14 +155,16 @@ def _loop(house: House, narrator: _Narrator) -> DemoOutcome:
     )
 
 
-def _set_up(house: House, narrator: _Narrator, *, waiting: int) -> tuple[int, int, tuple[SampleTask, ...]]:
-    """Project, photographs, annotations of all but the last `waiting`, and the backend: ids of project and backend."""
-    project_id, tasks = create_project(house.client, sample_photographs())
+def _set_up(
+    house: House, narrator: _Narrator, *, sample: SampleSet, waiting: int
+) -> tuple[int, int, tuple[SampleTask, ...]]:
+    """Project, images, annotations of all but the last `waiting`, and the backend: ids of project and backend."""
+    project_id, tasks = create_project(house.client, sample)
     for task in tasks[:-waiting]:
         annotate(house.client, task)
-    objects = sum(len(task.photograph.objects) for task in tasks[:-waiting])
+    objects = sum(len(task.image.objects) for task in tasks[:-waiting])
     narrator.say(
-        f"project {project_id}: {len(tasks)} photographs uploaded, {len(tasks) - waiting} annotated ({objects} objects)"
+        f"project {project_id}: {len(tasks)} images uploaded, {len(tasks) - waiting} annotated ({objects} objects)"
     )
     backend_id = house.client.backends.connect(project_id, url=house.url, title="samloop", basic_auth=house.basic_auth)
     narrator.say(f"connected the backend {house.url} to the project")
@@ -162,7 +174,7 @@ def _set_up(house: House, narrator: _Narrator, *, waiting: int) -> tuple[int, in
 def _ask(house: House, backend_id: int, task: SampleTask, narrator: _Narrator) -> AskedMask:
     mask = ask_for_mask(house.client, backend_id, task)
     narrator.say(
-        f"one click on {task.photograph.name}: a mask of {mask.version}, IoU {mask.iou:.3f}, "
+        f"one click on {task.image.name}: a mask of {mask.version}, IoU {mask.iou:.3f}, "
         f"Boundary IoU {mask.boundary_iou:.3f}"
     )
     return mask
@@ -218,7 +230,7 @@ def _tell_verdict(verdict: Mapping[str, Any], evaluation: Mapping[str, Any], nar
     base, candidate = evaluation.get("base"), evaluation.get("candidate")
     if not (base and candidate):
         return
-    narrator.say(f"held out: {evaluation['images']} photographs, {evaluation['objects']} objects")
+    narrator.say(f"held out: {evaluation['images']} images, {evaluation['objects']} objects")
     for prompt in ("point", "box"):
         figures = ", ".join(
             f"{name} {base[prompt][metric]:.3f} -> {candidate[prompt][metric]:.3f}"
@@ -248,7 +260,7 @@ def _await_swap(house: House, project_id: int, version: str, narrator: _Narrator
 
 
 def _await_refresh(house: House, project_id: int, version: str, narrator: _Narrator) -> None:
-    """Wait until the photographs that nobody labelled carry masks of `version` in Label Studio.
+    """Wait until the images that nobody labelled carry masks of `version` in Label Studio.
 
     Raises:
         SamloopError: the refresh failed.
@@ -271,7 +283,7 @@ def _await_refresh(house: House, project_id: int, version: str, narrator: _Narra
 
 
 def _check_refreshed(house: House, project_id: int, waiting: Sequence[SampleTask], *, version: str) -> None:
-    """Label Studio shows the new version, and holds one prediction of it on every photograph that nobody labelled."""
+    """Label Studio shows the new version, and holds one prediction of it on every image that nobody labelled."""
     shown = house.client.project(project_id).get("model_version")
     found = [
         prediction["task"]
@@ -291,25 +303,25 @@ def _check_served(before: list[AskedMask], after: list[AskedMask], *, base_versi
         )
 
 
-def _stay(house: House, narrator: _Narrator) -> None:
+def _stay(house: House, narrator: _Narrator, *, sample: SampleSet) -> None:
     """Set the project up once a folder, tell what to do, and tell what happens until Ctrl-C."""
     kept = house.directory / "project.json"
     if kept.exists():
         project_id = int(json.loads(kept.read_text())["project"])
         house.client.backends.connect(project_id, url=house.url, title="samloop", basic_auth=house.basic_auth)
     else:
-        project_id, _, _ = _set_up(house, narrator, waiting=_WAITING)
+        project_id, _, _ = _set_up(house, narrator, sample=sample, waiting=_WAITING)
         kept.write_text(json.dumps({"project": project_id}))
-    sys.stderr.write(
-        _GUIDE.format(
-            url=house.label_studio.url,
-            project=project_id,
-            user=house.label_studio.user,
-            password=house.label_studio.password,
-            waiting=_WAITING,
-            backend=house.url,
-        )
+    guide = Guide(
+        label_studio=house.label_studio.url,
+        backend=house.url,
+        project=project_id,
+        user=house.label_studio.user,
+        password=house.label_studio.password,
+        waiting=_WAITING,
+        object_noun=sample.object_noun,
     )
+    sys.stderr.write(guide.text())
     told, served = _Told(narrator.say), house.status(project_id)["served"]["version"]
     verdict = None
     while True:
@@ -322,19 +334,3 @@ def _stay(house: House, narrator: _Narrator) -> None:
             served = status["served"]["version"]
             narrator.say(f"{served} is served now: click on an object again and compare")
         time.sleep(1.0)
-
-
-_GUIDE = """
-  1. Open    {url}/projects/{project}/data
-     Log in  {user}   password  {password}
-  2. Open one of the {waiting} photographs that have no annotation yet: the last ones of the list.
-  3. Switch on Auto-Annotation (the switch at the bottom). Pick a label under "Click on an object"; rest the mouse on
-     the pink tool, the lowest one right of the photograph, and choose the three dots. Click on an object: the mask is
-     Segment Anything's. Accept it with the green tick, pick the label again for the next one, and Submit at the end.
-  4. {url}/projects/{project}/settings/ml: the three dots of "samloop", Start Training.
-     What the training does is told here; {backend}/projects/{project}/status has it as JSON.
-  5. When the new version is served, click on an object again, a brick above all: the masks are tighter.
-
-  Ctrl-C stops everything.
-
-"""

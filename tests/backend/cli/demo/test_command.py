@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from backend.__main__ import app
 from backend.cli.demo import story
+from backend.cli.demo.sets import SETS
 
 
 @pytest.mark.parametrize(("promoted", "status"), [(True, 0), (False, 1)])
@@ -23,7 +24,13 @@ def test_the_whole_loop_ends_with_its_outcome(promoted: bool, status: int, monke
     done = CliRunner().invoke(app, ["demo", "--once", "--port", "0"])
     assert done.exit_code == status
     assert json.loads(done.stdout.splitlines()[-1]) == {"promoted": promoted}
-    assert told == {"once": True, "port": 0, "label_studio_port": 8080, "directory": None}
+    assert told == {
+        "sample": SETS["nuclei"],
+        "once": True,
+        "port": 0,
+        "label_studio_port": 8080,
+        "directory": None,
+    }
 
 
 def test_a_demo_that_people_ended_says_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,43 +8,44 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from backend.cli.demo.photographs import LABELS, SamplePhotograph, sample_photographs
+from backend.cli.demo.photographs import PHOTOGRAPHS, sample_photographs
+from backend.cli.demo.samples import SampleImage
 from backend.errors import Unavailable
 from finetuner.data.fingerprint import picture_hash
 from finetuner.data.split import split_images
 
 
 @pytest.fixture(scope="module")
-def photographs() -> tuple[SamplePhotograph, ...]:
+def photographs() -> tuple[SampleImage, ...]:
     return sample_photographs()
 
 
 def test_every_photograph_is_a_png_of_its_size_with_several_objects_that_do_not_overlap(
-    photographs: tuple[SamplePhotograph, ...],
+    photographs: tuple[SampleImage, ...],
 ) -> None:
     for photograph in photographs:
         image = Image.open(io.BytesIO(photograph.png))
         assert image.format == "PNG"
         assert image.size == (photograph.width_px, photograph.height_px)
         assert len(photograph.objects) >= 2
-        assert {shown.label for shown in photograph.objects} <= set(LABELS)
+        assert {shown.label for shown in photograph.objects} <= set(PHOTOGRAPHS.labels)
         covered = np.sum([shown.mask for shown in photograph.objects], axis=0)
         assert covered.shape == (photograph.height_px, photograph.width_px)
         assert covered.max() == 1
 
 
 def test_there_are_twenty_photographs_under_different_names_and_the_last_ones_are_of_both_kinds(
-    photographs: tuple[SamplePhotograph, ...],
+    photographs: tuple[SampleImage, ...],
 ) -> None:
     assert (
         len({photograph.name for photograph in photographs})
         == len({photograph.png for photograph in photographs})
         == 20
     )
-    assert {shown.label for photograph in photographs[-2:] for shown in photograph.objects} == set(LABELS)
+    assert {shown.label for photograph in photographs[-2:] for shown in photograph.objects} == set(PHOTOGRAPHS.labels)
 
 
-def test_no_strip_of_a_photograph_is_seen_on_another(photographs: tuple[SamplePhotograph, ...]) -> None:
+def test_no_strip_of_a_photograph_is_seen_on_another(photographs: tuple[SampleImage, ...]) -> None:
     """Cut without overlap: whole rows of pixels would otherwise come twice."""
     strips = [
         tile.tobytes()
@@ -55,7 +56,7 @@ def test_no_strip_of_a_photograph_is_seen_on_another(photographs: tuple[SamplePh
 
 
 def test_every_mask_is_one_piece_without_holes_and_ends_where_the_picture_changes(
-    photographs: tuple[SamplePhotograph, ...],
+    photographs: tuple[SampleImage, ...],
 ) -> None:
     """A mask grown or shrunk by 3 px has a weaker edge under its outline: the outline lies on the object's own edge."""
     strengths: dict[str, list[float]] = {"on": [], "inside": [], "outside": []}
@@ -83,7 +84,7 @@ def _outline(mask: np.ndarray, steps: int) -> np.ndarray:
     return line
 
 
-def test_the_split_holds_out_coins_and_bricks(photographs: tuple[SamplePhotograph, ...]) -> None:
+def test_the_split_holds_out_coins_and_bricks(photographs: tuple[SampleImage, ...]) -> None:
     names = {hashlib.sha256(photograph.png).hexdigest(): photograph.name for photograph in photographs}
     pictures = {
         digest: picture_hash(Image.open(io.BytesIO(photograph.png)))

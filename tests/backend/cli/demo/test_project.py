@@ -1,16 +1,30 @@
 """The sample project, against the fake Label Studio that keeps the real one's contract."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from fakes.regions import brush_region, control_of
 
-from backend.cli.demo.photographs import SampleObject, sample_photographs
-from backend.cli.demo.project import LABEL_CONFIG, SampleTask, annotate, ask_for_mask, centre_px, create_project
+from backend.cli.demo.photographs import PHOTOGRAPHS, sample_photographs
+from backend.cli.demo.project import (
+    SampleTask,
+    annotate,
+    ask_for_mask,
+    centre_px,
+    create_project,
+    give_boxes,
+    label_config,
+)
+from backend.cli.demo.samples import SampleObject
+from backend.cli.demo.sets import SETS
 from backend.errors import Upstream
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.controls.results import prediction
 from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.prompts.rectangles import rectangles_of_task
 from backend.labelstudio.prompts.request import prompts_from_context
+from backend.masks.bounds import find_bounds
 
 
 class Backend:
@@ -60,41 +74,69 @@ def task() -> SampleTask:
     return SampleTask(5, sample_photographs()[0])
 
 
-def test_the_label_config_has_a_brush_for_masks_and_smart_tags_for_prompts() -> None:
-    config = parse_label_config(LABEL_CONFIG)
+@pytest.mark.parametrize("name", sorted(SETS))
+def test_the_label_config_has_a_brush_for_masks_and_smart_tags_for_prompts(name: str) -> None:
+    config = parse_label_config(label_config(SETS[name]))
     assert config.image_key == "image"
     assert {control.kind for control in config.controls} == {"brushlabels", "keypointlabels", "rectanglelabels"}
-    assert {control.labels for control in config.controls} == {("Coin", "Brick")}
+    assert {control.labels for control in config.controls} == {SETS[name].labels}
 
 
 def test_every_photograph_finds_its_task_whatever_order_label_studio_gives() -> None:
     photographs = sample_photographs()[:3]
-    project_id, tasks = create_project(Uploads(), photographs)
+    project_id, tasks = create_project(Uploads(), PHOTOGRAPHS, images=photographs)
     assert project_id == 7
-    assert [task.photograph for task in tasks] == list(photographs)
+    assert [task.image for task in tasks] == list(photographs)
     assert [task.task_id for task in tasks] == [102, 101, 100]
 
 
 def test_an_upload_that_got_lost_is_told() -> None:
     with pytest.raises(Upstream, match="not the 3 samples"):
-        create_project(Uploads(lost=1), sample_photographs()[:3])
+        create_project(Uploads(lost=1), PHOTOGRAPHS, images=sample_photographs()[:3])
 
 
 def test_an_annotation_holds_every_object_as_a_brush_mask_that_reads_back_bit_for_bit(task: SampleTask) -> None:
     client = Submitted()
     annotate(client, task)
     regions = client.results[5]
-    assert len({region["id"] for region in regions}) == len(regions) == len(task.photograph.objects)
-    for region, item in zip(regions, task.photograph.objects, strict=True):
+    assert len({region["id"] for region in regions}) == len(regions) == len(task.image.objects)
+    for region, item in zip(regions, task.image.objects, strict=True):
         height_px, width_px = item.mask.shape
         np.testing.assert_array_equal(mask_of_region(region, height_px=height_px, width_px=width_px), item.mask)
         assert region["value"]["brushlabels"] == [item.label]
 
 
+def test_a_detectors_boxes_enclose_every_object_and_are_read_as_prompts(task: SampleTask) -> None:
+    class Store:
+        def __init__(self) -> None:
+            self.predictions: list[dict] = []
+
+        def add_one(self, prediction: dict) -> None:
+            self.predictions.append(prediction)
+
+    store = Store()
+    give_boxes(store, [task])
+    (prediction,) = store.predictions
+    height_px, width_px = task.image.objects[0].mask.shape
+    prompts = rectangles_of_task(
+        {"id": 5, "predictions": [prediction]},
+        height_px=height_px,
+        width_px=width_px,
+        config=parse_label_config(label_config(PHOTOGRAPHS)),
+        model_version="v1",
+    )
+    assert len(prompts) == len(task.image.objects)
+    for prompt, item in zip(prompts, task.image.objects, strict=True):
+        bounds = find_bounds(item.mask)
+        assert bounds is not None
+        assert prompt.label == item.label
+        np.testing.assert_allclose(astuple(prompt.prompt.box), astuple(bounds.box), atol=1e-6)
+
+
 def test_a_click_is_asked_as_the_editor_asks_and_the_answer_is_measured(task: SampleTask) -> None:
-    item = task.photograph.objects[1]
+    item = task.image.objects[1]
     height_px, width_px = item.mask.shape
-    control = control_of(LABEL_CONFIG, "brushlabels")
+    control = control_of(label_config(PHOTOGRAPHS), "brushlabels")
     backend = Backend([brush_region(item.mask, control=control, label="Coin", score=0.9, model_version="v7")])
     asked = ask_for_mask(backend, 1, task, number=1)
     assert (asked.version, asked.iou, asked.boundary_iou) == ("v7", 1.0, 1.0)

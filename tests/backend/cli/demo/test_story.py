@@ -159,7 +159,7 @@ def test_a_candidate_that_was_not_promoted_is_told_with_its_figures(capsys: pyte
     story._tell_verdict(verdict, evaluation, story._Narrator())
     told = capsys.readouterr().err
     assert "not promoted: v1: no sure gain" in told
-    assert "held out: 4 photographs, 9 objects" in told
+    assert "held out: 4 images, 9 objects" in told
     assert "one box: IoU 0.500 -> 0.500, Boundary IoU 0.250 -> 0.250" in told
 
 
