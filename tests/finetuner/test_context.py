@@ -1,0 +1,85 @@
+"""What a killed training goes on from belongs to one recipe, one base and one order of samples."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+
+from backend.sam.embeddings.files import DiskEmbeddings
+from backend.sam.loading import BaseModel
+from finetuner.config import TrainConfig
+from finetuner.context import TrainingContext
+from finetuner.data.embeddings import Embeddings
+from finetuner.data.exclusions import Exclusions
+from finetuner.data.sample import Sample
+from finetuner.unfinished import State
+
+STATE = State(tensors={"weight": torch.ones(2)}, values={"step": 3})
+
+
+@pytest.fixture
+def context(tiny_base: BaseModel, tmp_path: Path) -> TrainingContext:
+    return TrainingContext(
+        base=tiny_base,
+        embeddings=Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path, max_bytes=1 << 30), max_pixels=10**6),
+        config=TrainConfig(epochs=2),
+        exclusions=Exclusions(),
+        progress=Mock(),
+        unfinished_in=tmp_path / "runs",
+        save_every_s=1.0,
+    )
+
+
+def _is_found(context: TrainingContext, samples: list[Sample], *, served: str = "v1") -> bool:
+    unfinished = context.unfinished(samples, served=served)
+    assert unfinished is not None
+    return unfinished.load(1) is not None
+
+
+@pytest.fixture
+def two(sample: Sample) -> list[Sample]:
+    return [sample, replace(sample, image_sha256="1" * 64)]
+
+
+@pytest.fixture
+def saved(context: TrainingContext, two: list[Sample]) -> TrainingContext:
+    unfinished = context.unfinished(two, served="v1")
+    assert unfinished is not None
+    unfinished.save(1, STATE)
+    return context
+
+
+def test_the_same_training_finds_its_state(saved: TrainingContext, two: list[Sample]) -> None:
+    assert _is_found(saved, two)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config": TrainConfig(epochs=3)},
+        {"base": "other weights"},
+        {"base": "other arithmetic"},
+    ],
+    ids=["recipe", "weights", "arithmetic"],
+)
+def test_another_training_finds_none(saved: TrainingContext, two: list[Sample], changes: dict[str, Any]) -> None:
+    if "base" in changes:
+        name = "fingerprint" if changes["base"] == "other weights" else "encoder_fingerprint"
+        changes = {"base": replace(saved.base, **{name: "another"})}
+    assert not _is_found(replace(saved, **changes), two)
+
+
+def test_other_samples_another_order_or_another_rival_find_none(saved: TrainingContext, two: list[Sample]) -> None:
+    assert not _is_found(saved, two[:1])
+    assert not _is_found(saved, two[::-1])
+    assert not _is_found(saved, two, served="v2")
+
+
+@pytest.mark.parametrize("off", [{"unfinished_in": None}, {"save_every_s": 0.0}], ids=["no folder", "no time"])
+def test_nothing_is_kept_where_nobody_asked_for_it(
+    context: TrainingContext, sample: Sample, off: dict[str, Any]
+) -> None:
+    assert replace(context, **off).unfinished([sample], served="v1") is None
