@@ -152,7 +152,7 @@ def upscaled(
         keys: the cells as `two_way` leaves them, of `side` rows and columns.
         hyper: k weights for every mask.
         side: of the embedding, in cells.
-        skips: added to what each of the convolutions gives, before its activation: for all of the prompts, or for each.
+        skips: added to what a convolution gives, before its activation: one for all of the prompts, or one a prompt.
 
     Returns:
         Logits in the frame of the grid (g = 4 side); float32 on a processor, else in the dtype of the weights.
