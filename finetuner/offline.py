@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from backend.errors import BadInput, NotFound
+from backend.errors import BadInput
+from backend.images.folder import ImageFolder
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.registry.figures import Evaluation, MaskFigures
 from backend.sam.loading import trained_of
@@ -31,9 +31,6 @@ from finetuner.semantic.measuring import measure_semantic, semantic_report
 from finetuner.training.processes import Processes
 
 CLICKS = 7  # corrective clicks that `samloop evaluate` measures
-
-# Label Studio puts eight hexadecimal digits before the name of an uploaded file.
-_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
 
 
 def train_export(  # noqa: PLR0913 - the command's options, by name
@@ -82,7 +79,7 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
         unfinished_in=unfinished,
         processes=processes,
     )
-    samples = _samples(export, images, settings=settings, context=context)
+    samples = read_samples(export, images, settings=settings, context=context)
     candidate = learn(samples, served=Served(version=context.base.name), context=context)
     progress("publishing", folder=str(out))
     # The digest of the data, not of the weights: the folder is a checkpoint like any other, but in no project's line.
@@ -131,7 +128,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
         for name, folder in (("candidate", checkpoint), ("served", champion))
         if folder is not None
     }
-    samples = _samples(export, images, settings=settings, context=context)
+    samples = read_samples(export, images, settings=settings, context=context)
     held_out = assemble(samples, share=config.held_out_share, exclusions=context.exclusions).held_out
     held_out, note = _unseen(held_out, learnt=_learnt(checkpoint))
     fair, told = fair_images(held_out, served="the champion", learnt=_learnt(champion))
@@ -184,21 +181,6 @@ def _semantic(
     return None if report is None else report.mean
 
 
-def image_path(images: Path, uri: str) -> Path:
-    """The image that a task of an export names, looked up in `images` by its file name alone.
-
-    Raises:
-        NotFound: no such file, with or without the prefix that Label Studio gives to uploads.
-    """
-    parts = urlsplit(uri)
-    named = parse_qs(parts.query).get("d", [parts.path])[0]
-    name = unquote(named).replace("\\", "/").rsplit("/", 1)[-1]
-    for candidate in (name, _UPLOAD_PREFIX.sub("", name)):
-        if candidate not in {"", ".", ".."} and "\0" not in candidate and (images / candidate).is_file():
-            return images / candidate
-    raise NotFound(f"no file {name[:100]!r} in {images}")
-
-
 def _learnt(checkpoint: Path | None) -> frozenset[str]:
     return frozenset() if checkpoint is None else learnt_images(read_manifest(checkpoint))
 
@@ -215,22 +197,38 @@ def _unseen(held_out: tuple[Sample, ...], *, learnt: AbstractSet[str]) -> tuple[
     return held_out, (told,)
 
 
-def _samples(export: Path, images: Path, *, settings: Settings, context: TrainingContext) -> list[Sample]:
+def read_samples(export: Path, images: Path, *, settings: Settings, context: TrainingContext) -> list[Sample]:
+    """Return the annotated images of an export; what cannot be used is in `context.exclusions`.
+
+    A task without an id is told by its number in the file, "#1" being the first.
+
+    Raises:
+        BadInput: the export is none.
+    """
     tasks = exported_tasks(export)
     context.progress("pulling", tasks=len(tasks))
-    annotated = (context.annotated(task, image_key=None) for task in tasks)
+    read = [context.annotated(_numbered(task, number), image_key=None) for number, task in enumerate(tasks, start=1)]
+    annotated = [task for task in read if task is not None]
+    folder = ImageFolder(images, (task.image_uri for task in annotated))
     return context.samples(
-        (task for task in annotated if task is not None),
-        read=lambda task: image_path(images, task.image_uri).read_bytes(),
+        annotated,
+        read=lambda task: folder.read(task.image_uri),
         max_pixels=settings.image.pixels,
     )
+
+
+def _numbered(task: object, number: int) -> object:
+    """The task with an id: Label Studio gives them on import, so files that a converter wrote have none."""
+    if not isinstance(task, dict) or isinstance(task.get("id"), int | str):
+        return task
+    return {**task, "id": f"#{number}"}
 
 
 def exported_tasks(export: Path) -> list[object]:
     """The tasks in a file that Label Studio exported as JSON.
 
     Raises:
-        BadInput: it holds no list, or an empty one.
+        BadInput: it holds no list, or an empty one, or one in another format, such as JSON_MIN.
     """
     try:
         tasks = json.loads(export.read_bytes())
@@ -241,5 +239,10 @@ def exported_tasks(export: Path) -> list[object]:
     if not tasks:
         raise BadInput(
             f"{export} holds no task: Label Studio exports annotated tasks alone unless it is told otherwise"
+        )
+    if not any(isinstance(task, dict) and "data" in task for task in tasks):
+        raise BadInput(
+            f"{export} holds no task with `data`: it looks like JSON_MIN, which leaves out where and how regions were "
+            "drawn; export the project as JSON"
         )
     return tasks

@@ -14,6 +14,7 @@ from backend.cli.console import err, out, settings_and_logging
 from backend.errors import SamloopError
 
 if TYPE_CHECKING:  # they take seconds to import, torch above all
+    from backend.images.folder import ImageFolder
     from backend.labelstudio.label_config import LabelConfig
     from backend.labelstudio.payloads import LabelStudioJson, Task
     from backend.sam.predictor import Embedding, Predictor
@@ -60,21 +61,26 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     that stands out. Annotations in the export are ignored. Importing the file makes new tasks: choose a project that
     has none of these.
     """
+    from backend.images.folder import ImageFolder
     from backend.labelstudio.export import exported_config
     from backend.labelstudio.label_config import parse_label_config
+    from backend.labelstudio.task_data import image_at
     from finetuner.offline import exported_tasks
 
     settings = settings_and_logging()
     tasks = [task for task in exported_tasks(export) if isinstance(task, dict) and isinstance(task.get("data"), dict)]
     config = parse_label_config(label_config.read_text()) if label_config else exported_config(tasks)
+    folder = ImageFolder(
+        images, (uri for task in tasks if (uri := image_at(task["data"], config.image_key)) is not None)
+    )
     predictor = _predictor(settings, checkpoint)
     heard = _Heard()
     predicted = [
-        _predicted(task, predictor, config=config, images=images, settings=settings, heard=heard)
+        _predicted(task, predictor, config=config, images=folder, settings=settings, heard=heard)
         for task in _with_progress(tasks)
     ]
     if image_root_url is not None:
-        predicted = [_moved(task, image_root_url, config=config, images=images) for task in predicted]
+        predicted = [_moved(task, image_root_url, config=config, images=folder) for task in predicted]
     out_file.write_text(json.dumps(predicted) + "\n")
     regions = sum(len(task["predictions"][0]["result"]) for task in predicted)
     how = "its semantic head" if predictor.semantic is not None else "automatic masks: it has no semantic head"
@@ -105,7 +111,7 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
     predictor: "Predictor",
     *,
     config: "LabelConfig",
-    images: Path,
+    images: "ImageFolder",
     settings: "Settings",
     heard: "_Heard",
 ) -> "LabelStudioJson":
@@ -132,13 +138,12 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
     return {**bare, "predictions": [answer.prediction]}
 
 
-def _moved(task: "Task", root_url: str, *, config: "LabelConfig", images: Path) -> "LabelStudioJson":
-    """The task with its image below another root; as it was where the folder has no such file."""
+def _moved(task: "Task", root_url: str, *, config: "LabelConfig", images: "ImageFolder") -> "LabelStudioJson":
+    """The task with its image below another root; as it was where the folder has no file of it."""
     from backend.serving.task_image import image_uri
-    from finetuner.offline import image_path
 
     try:
-        name = quote(image_path(images, image_uri(task, config)).name)
+        name = quote(images.place(image_uri(task, config)))
     except SamloopError:
         return dict(task)  # told already: it came out empty
     between = "" if root_url.endswith(("/", "=")) else "/"
@@ -160,7 +165,7 @@ class _Folder:
     """Images of a folder instead of a Label Studio, encoded and decoded here and now."""
 
     predictor: "Predictor"
-    folder: Path
+    folder: "ImageFolder"
     max_pixels: int
     heard: _Heard
 
@@ -168,10 +173,9 @@ class _Folder:
         """The embedding of the task's image in the folder."""
         from backend.images.source import open_image
         from backend.sam.predictor import encode
-        from finetuner.offline import image_path
 
         try:
-            data = image_path(self.folder, image.uri).read_bytes()
+            data = self.folder.read(image.uri)
             return encode(self.predictor.base, open_image(data, max_pixels=self.max_pixels))
         except SamloopError as fault:
             self.heard.sentences.append(f"task {image.name}: {fault}")

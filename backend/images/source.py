@@ -1,7 +1,6 @@
 """The bytes of a task's image, from wherever its URL points, as far as the policy allows."""
 
 import base64
-import binascii
 import re
 import time
 from collections.abc import Collection
@@ -9,6 +8,7 @@ from http import HTTPStatus
 from urllib.parse import quote, urljoin, urlsplit
 
 from backend.errors import BadInput, ForbiddenUrl, NotFound, RedirectedElsewhere, Upstream
+from backend.images.folder import decode_data_uri
 from backend.images.local_files import PATH as LOCAL_FILES
 from backend.images.local_files import read_file, relative_path
 from backend.images.picture import open_image
@@ -102,17 +102,11 @@ class ImageSource:
         return None
 
     def _data(self, uri: str) -> bytes:
-        head, comma, body = uri[: self._max_bytes * 4 // 3 + 200].partition(",")
         if len(uri) > self._max_bytes * 4 // 3 + 200:
             raise BadInput(
                 f"the image's data: URI has more than {self._max_bytes} bytes; SAMLOOP_IMAGE_MIB raises the limit"
             )
-        if not comma or not head.lower().endswith(";base64"):
-            raise BadInput("the image's data: URI is not base64: write data:image/png;base64,...")
-        try:
-            return base64.b64decode(body, validate=True)
-        except (binascii.Error, ValueError) as fault:
-            raise BadInput("the image's data: URI is not valid base64") from fault
+        return decode_data_uri(uri)
 
     def _from_bucket(self, uri: str, task_id: int | None, until_s: float) -> bytes:
         """Label Studio holds the bucket's keys: it sends us to a signed URL, or sends the bytes itself."""

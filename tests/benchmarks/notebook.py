@@ -38,6 +38,7 @@ from PIL import Image
 from torch.nn import functional
 from transformers import SamConfig, SamModel
 
+from backend.images.folder import image_path
 from backend.labelstudio.rle import decode_mask
 from backend.registry.checkpoint import read_manifest, write_checkpoint
 from backend.sam.canvas import pixels_on_canvas
@@ -47,7 +48,6 @@ from backend.settings import Settings
 from finetuner.data.fingerprint import picture_hash
 from finetuner.data.objects import LabelledMask, grid_coverage
 from finetuner.data.split import split_images
-from finetuner.offline import image_path
 
 TITLE = "The public notebook's way to fine-tune SAM, with the encoder in every step, against `samloop train`:"
 TOLD = "One box of one nucleus an image and epoch; ViT-B with random weights, and no more images than the row says."

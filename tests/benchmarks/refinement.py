@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from backend.cli.demo.photographs import sample_photographs
+from backend.images.folder import image_path
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.masks.metrics import boundary_iou, iou
 from backend.masks.prompt import Box, Click, Prompt
@@ -24,7 +25,6 @@ from backend.sam.predictor import Embedding, Predictor, encode
 from backend.sam.refine import Crop, refine_mask
 from backend.settings import Settings
 from finetuner.data.prompting import farthest_point
-from finetuner.offline import image_path
 
 NUCLEI = Path(__file__).resolve().parents[3] / "shared" / "data" / "nuclei"
 

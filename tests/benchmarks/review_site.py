@@ -19,6 +19,7 @@ from fakes.label_studio import FakeLabelStudio
 from fakes.serving import served
 from fakes.studio_setup import StudioSetup
 
+from backend.images.folder import image_path
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.masks.metrics import iou
@@ -30,7 +31,7 @@ from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.evaluation import measure
-from finetuner.offline import exported_tasks, image_path
+from finetuner.offline import exported_tasks
 from finetuner.pipeline import train_project
 from finetuner.presets import config_of
 from finetuner.report.review import review_file

@@ -15,10 +15,10 @@ from typing import Any
 from benchmarks.pages import say
 from safetensors import safe_open
 
+from backend.images.folder import image_path
 from backend.registry.checkpoint import MANIFEST_FILE
 from backend.sam.semantic.head import PREFIX
 from backend.settings import Settings
-from finetuner.offline import image_path
 
 
 @dataclass(frozen=True, slots=True)

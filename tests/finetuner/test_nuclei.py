@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.images.folder import image_path
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import load_base
 from backend.settings import Settings
@@ -15,7 +16,7 @@ from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.comparison import differences
 from finetuner.measuring.evaluation import measure
 from finetuner.methods.decoder import DecoderMethod
-from finetuner.offline import exported_tasks, image_path
+from finetuner.offline import exported_tasks
 from finetuner.progress import silent
 from finetuner.training.loop import Trainer
 

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from backend.errors import BadCheckpoint, BadInput, NotFound, NothingToLearn
+from backend.errors import BadCheckpoint, BadInput, NothingToLearn
 from backend.registry.checkpoint import REPORT_FILE, WEIGHTS_FILE, read_manifest, verified_weights
 from backend.registry.review_file import REVIEW_FILE
 from backend.settings import Settings
-from finetuner.offline import evaluate_export, image_path, train_export
+from finetuner.context import TrainingContext
+from finetuner.offline import evaluate_export, exported_tasks, read_samples, train_export
+from finetuner.presets import config_of
+from finetuner.progress import silent
 
 Json = dict[str, Any]
 
@@ -186,28 +189,27 @@ def test_a_file_that_is_no_export_is_refused(content: str, told: str, tmp_path: 
         train_export(file, tmp_path, tmp_path / "out", settings=tiny_settings)
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "/data/upload/1/0123abcd-a.png",
-        "a.png",
-        "/data/local-files/?d=x/y/a.png",
-        "https://h/p/a.png?token=1",
-        "s3://bucket/k/a.png",
-        "/data/local-files/?d=..%2F..%2Fa.png",
-        "x\\a.png",
-    ],
-)
-def test_images_are_looked_up_by_their_file_name_alone(uri: str, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"")
-    assert image_path(tmp_path, uri) == tmp_path / "a.png"
+def test_a_task_without_an_id_is_told_by_its_number_in_the_file(
+    export: Path, tmp_path: Path, tiny_settings: Settings
+) -> None:
+    """Label Studio gives ids on import: what a converter wrote has none."""
+    tasks = json.loads(export.read_text())[:3]
+    for task in tasks:
+        del task["id"]
+    tasks[1]["annotations"] = []
+    export.write_text(json.dumps(tasks))
+    context = TrainingContext.open(tiny_settings, config=config_of(tiny_settings), progress=silent)
+    samples = read_samples(export, tmp_path / "images", settings=tiny_settings, context=context)
+    assert [sample.task_id for sample in samples] == ["#1", "#3"]
+    (left_out,) = context.exclusions.by_reason()
+    assert left_out.examples == ({"task": "#2"},)
 
 
-@pytest.mark.parametrize("uri", ["/data/upload/1/b.png", "..", "", "/x/..%2f..", "a%00.png", "."])
-def test_a_file_that_is_not_in_the_folder_is_named(uri: str, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(NotFound, match="no file"):
-        image_path(tmp_path, uri)
+def test_an_export_in_another_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "min.json"
+    path.write_text(json.dumps([{"id": 1, "image": "/data/upload/1/a.png", "annotation_id": 2}]))
+    with pytest.raises(BadInput, match=r"looks like JSON_MIN.*; export the project as JSON"):
+        exported_tasks(path)
 
 
 def test_what_a_checkpoint_that_is_the_base_has_learnt_from_is_not_forgotten(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from backend.images.folder import image_path
 from backend.masks.metrics import iou
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.layers import arithmetic
@@ -19,7 +20,6 @@ from backend.sam.layers.arithmetic import chosen_dtype, has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.policy import SINGLE
 from backend.sam.predictor import Predictor, encode
-from finetuner.offline import image_path
 
 pytestmark = pytest.mark.arithmetic
 

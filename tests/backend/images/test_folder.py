@@ -1,0 +1,119 @@
+"""Which file of a folder a task's address names."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from backend.errors import BadInput, NotFound
+from backend.images.folder import ImageFolder, image_path
+
+KEY = base64.urlsafe_b64encode(b"s3://bucket/k/a.png").decode()
+
+
+def fill(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/data/upload/1/a.png",
+        "/data/upload/1/0123abcd-a.png",
+        "a.png",
+        " a.png ",
+        "/data/local-files/?d=x/y/a.png",
+        "/data/local-files/?d=x%5Cy%5Ca.png",
+        "/data/local-files/?d=..%2F..%2Fa.png",
+        "https://h/p/a.png?token=1",
+        "//h/p/a.png?token=1#top",
+        "s3://bucket/k/a.png",
+        "x\\a.png",
+        "C:\\pictures\\a.png",
+        "\\\\server\\share\\a.png",
+        "file:///C:/pictures/a.png",
+        f"/tasks/1/resolve/?fileuri={KEY}",
+    ],
+)
+def test_an_image_is_found_by_its_name_where_the_folder_has_no_folders(uri: str, tmp_path: Path) -> None:
+    fill(tmp_path, "a.png")
+    assert image_path(tmp_path, uri) == tmp_path / "a.png"
+
+
+@pytest.mark.parametrize("uri", ["/data/upload/1/b.png", "..", "", "/x/..%2f..", "a%00.png", ".", "s3://bucket/"])
+def test_a_file_that_is_not_in_the_folder_is_named(uri: str, tmp_path: Path) -> None:
+    fill(tmp_path, "a.png")
+    with pytest.raises(NotFound, match="no file"):
+        image_path(tmp_path, uri)
+
+
+def test_a_name_that_no_disk_can_hold_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no file"):
+        image_path(tmp_path, "/data/upload/1/" + "a" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("s3://b/x/scan #1.png", "scan #1.png"),
+        ("gs://b/x/why?.png", "why?.png"),
+        ("azure-blob://b/x/a%20b.png", "a%20b.png"),
+        ("s3://b/x/+ä&=.png", "+ä&=.png"),
+        ("/data/local-files/?d=x/50%2520off.png", "50%20off.png"),
+        ("/data/local-files/?d=x/scan%20%231.png", "scan #1.png"),
+        ("/data/upload/1/a%20b.png", "a b.png"),
+        ("https://h/%C3%A4.png?x=1", "ä.png"),
+        ("scan #1.png", "scan #1.png"),
+        ("50% off?.png", "50% off?.png"),
+    ],
+)
+def test_a_key_of_a_bucket_stands_for_itself_and_a_url_is_decoded_once(uri: str, name: str, tmp_path: Path) -> None:
+    fill(tmp_path, "a b.png", "50 off.png", "scan ", "why", name)
+    assert image_path(tmp_path, uri) == tmp_path / name
+
+
+def test_the_longest_ending_of_an_address_that_exists_decides(tmp_path: Path) -> None:
+    fill(tmp_path, "0001.png", "p1/0001.png", "p2/0001.png", "s/p2/0001.png")
+    uris = [f"/data/local-files/?d=s%2F{patient}%2F0001.png" for patient in ("p1", "p2")]
+    folder = ImageFolder(tmp_path, uris)
+    assert [folder.place(uri) for uri in uris] == ["p1/0001.png", "s/p2/0001.png"]
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [
+        ("s3://b/p1/0001.png", "s3://b/p2/0001.png"),
+        ("/data/local-files/?d=p1%2F0001.png", "/data/local-files/?d=p2%2F0001.png"),
+        ("/data/upload/1/0123abcd-0001.png", "/data/upload/1/4567cdef-0001.png"),
+        ("https://one.example/0001.png", "https://two.example/0001.png"),
+    ],
+)
+def test_a_file_that_two_addresses_may_mean_is_neither_s(uris: tuple[str, str], tmp_path: Path) -> None:
+    folder = ImageFolder(fill(tmp_path, "0001.png"), uris)
+    for uri in uris:
+        with pytest.raises(NotFound, match="nothing tells whose it is; keep the images in their folders"):
+            folder.read(uri)
+
+
+def test_what_is_left_at_the_root_is_not_the_file_of_another_folder(tmp_path: Path) -> None:
+    uris = ("s3://b/p1/0001.png", "s3://b/p2/0001.png", "s3://b/p1/0001.png")
+    folder = ImageFolder(fill(tmp_path, "p1/0001.png", "0001.png"), uris)
+    assert folder.place(uris[0]) == "p1/0001.png"
+    exact = ImageFolder(tmp_path, ("/data/local-files/?d=0001.png", "s3://b/p2/0001.png"))
+    assert exact.place("/data/local-files/?d=0001.png") == "0001.png"
+
+
+def test_an_address_may_hold_the_image_itself(tmp_path: Path) -> None:
+    folder = ImageFolder(tmp_path, ["data:image/png;base64,AQID"])
+    assert folder.read("data:image/png;base64,AQID") == bytes([1, 2, 3])
+    with pytest.raises(NotFound, match="holds its image itself"):
+        folder.path("data:image/png;base64,AQID")
+
+
+@pytest.mark.parametrize("uri", ["data:image/png,AQID", "data:image/png;base64,?", "data:"])
+def test_a_data_uri_that_is_not_base64_is_refused(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="base64"):
+        ImageFolder(tmp_path).read(uri)

@@ -1,0 +1,110 @@
+"""Exports of public bug reports, rebuilt small: what a training reads of every one."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from backend.errors import BadInput
+from backend.settings import Settings
+from finetuner.context import TrainingContext
+from finetuner.data.embeddings import Embeddings
+from finetuner.data.sample import Sample
+from finetuner.offline import exported_tasks, read_samples
+from finetuner.presets import config_of
+from finetuner.progress import silent
+
+CASES = Path(__file__).resolve().parents[1] / "data" / "cases"
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a training sees of an export, and why it leaves out the rest."""
+
+    samples: list[Sample]
+    reasons: dict[str, int]
+    examples: str
+
+    @property
+    def objects(self) -> list[int]:
+        return [len(sample.objects) for sample in self.samples]
+
+    @property
+    def labels(self) -> Counter[str | None]:
+        return Counter(item.label for sample in self.samples for item in sample.objects)
+
+
+@pytest.fixture
+def settings(tiny_sam_dir: Path, tmp_path: Path) -> Settings:
+    return Settings(model=str(tiny_sam_dir), device="cpu", cache_dir=tmp_path, model_dir=tmp_path, head="promptable")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Embeddings, "ensure", lambda *_, **__: None)
+
+
+def read(case: str, settings: Settings, *, images: str = "images", export: str = "export.json") -> Read:
+    context = TrainingContext.open(settings, config=config_of(settings), progress=silent)
+    samples = read_samples(CASES / case / export, CASES / case / images, settings=settings, context=context)
+    reasons = {exclusion.reason: exclusion.count for exclusion in context.exclusions.by_reason()}
+    return Read(samples, reasons, json.dumps(context.exclusions.to_json()))
+
+
+@pytest.mark.parametrize(
+    ("case", "objects"),
+    [
+        ("a-picture-in-the-task", [3, 3]),
+        ("faint-masks", [3, 3]),
+        ("names-in-buckets", [3, 3, 3, 3, 3]),
+        ("rotated-view", [3, 3]),
+        ("same-name-two-folders", [1, 2]),
+    ],
+)
+def test_everything_in_the_export_is_learnt_from(case: str, objects: list[int], settings: Settings) -> None:
+    found = read(case, settings)
+    assert (sorted(found.objects), found.reasons) == (objects, {})
+    assert len({sample.image_sha256 for sample in found.samples}) == len(objects)
+
+
+def test_faint_masks_have_their_areas(settings: Settings) -> None:
+    areas = [item.area_px for sample in read("faint-masks", settings).samples for item in sample.objects]
+    assert median(areas) == pytest.approx(median(json.loads((CASES / "faint-masks/areas.json").read_text())), abs=1)
+
+
+def test_a_mask_beside_the_image_is_not_taken_for_it(settings: Settings) -> None:
+    found = read("a-mask-beside-the-image", settings)
+    assert [str(sample.image_uri).rpartition("-")[2] for sample in found.samples] == ["a0.png", "a1.png", "a2.png"]
+    assert found.reasons == {}
+
+
+def test_json_min_is_told_with_what_to_do() -> None:
+    with pytest.raises(BadInput, match="looks like JSON_MIN"):
+        exported_tasks(CASES / "a-picture-in-the-task" / "json-min.json")
+
+
+def test_labels_beside_a_shape_are_its_labels(settings: Settings) -> None:
+    assert read("labels-tag", settings).labels == {"Cell": 4, "Vessel": 2}
+
+
+def test_pictures_that_were_resized_keep_their_polygons_and_one_that_was_turned_is_left_out(
+    settings: Settings,
+) -> None:
+    found = read("resized-pictures", settings)
+    assert found.objects == [3, 3]
+    assert list(found.reasons) == ["it was drawn on 60x80 pixels, and the upright image has 160x120"]
+
+
+def test_of_two_pictures_of_one_name_in_one_folder_neither_is_learnt_from(settings: Settings) -> None:
+    found = read("same-name-two-folders", settings, images="flat")
+    assert (found.samples, found.reasons) == ([], {"its image cannot be used": 2})
+    assert "nothing tells whose it is" in found.examples
+
+
+def test_what_a_converter_wrote_without_ids_is_read(settings: Settings) -> None:
+    found = read("tasks-without-ids", settings)
+    assert (found.objects, found.reasons) == ([3, 3], {"a rectangle is a box, not a mask": 6})
+    assert '"task": "#2"' in found.examples
