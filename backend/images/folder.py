@@ -31,6 +31,11 @@ class _Place:
     folders: tuple[str, ...]
     matched: int
 
+    @property
+    def proof(self) -> tuple[int, bool]:
+        """How sure it is, the more the greater: an address that says no more than the file's place is surest."""
+        return self.matched, not self.folders
+
 
 class ImageFolder:
     """The images of one export. The longest ending of an address that is a file in the folder is that address's image.
@@ -42,10 +47,10 @@ class ImageFolder:
 
     def __init__(self, folder: Path, uris: Iterable[str] = ()) -> None:
         self._folder = folder
-        self._claims: dict[Path, dict[tuple[str, ...], int]] = {}
+        self._claims: dict[Path, dict[tuple[str, ...], tuple[int, bool]]] = {}
         for uri in uris:
             if not _is_data(uri) and (place := _find(folder, uri)) is not None:
-                self._claims.setdefault(place.path, {})[place.folders] = place.matched
+                self._claims.setdefault(place.path, {})[place.folders] = place.proof
 
     def read(self, uri: str) -> bytes:
         """Return the bytes of the image that an address names; of a data: URI those that it holds.
@@ -69,8 +74,8 @@ class ImageFolder:
             name = next((parts[-1] for path in _paths(uri.strip()) if (parts := _parts(path))), "")
             raise NotFound(f"no file {name[:_MOST_SHOWN]!r} in {self._folder}")
         claims = self._claims.get(place.path, {})
-        rivals = [folders for folders, matched in claims.items() if matched >= place.matched]
-        if len(rivals) > 1 or place.matched < max(claims.values(), default=0):
+        best = max(claims.values(), default=place.proof)
+        if place.proof < best or sum(proof == best for proof in claims.values()) > 1:
             raise NotFound(
                 f"{place.path.name[:_MOST_SHOWN]!r} in {self._folder} is one file, and tasks name {len(claims)} of "
                 "that name in several folders or uploads: nothing tells whose it is; keep the images in their folders"

@@ -12,7 +12,7 @@ from backend.labelstudio.prompts.request import LabelledPrompt, prompts_from_reg
 from backend.masks.prompt import Box
 
 log = logging.getLogger(__name__)
-MOST_RECTANGLES = 500
+MOST_RECTANGLES = 1000
 _SAME_IOU = 0.9
 
 
@@ -21,7 +21,7 @@ def rectangles_of_task(
 ) -> tuple[LabelledPrompt, ...]:
     """Return the task's rectangles as prompts with a box: of its drafts, its annotations, other models' predictions.
 
-    In this order, at most 500. A rectangle that lies on an earlier one of the same label (IoU over 0.9) is the same
+    In this order, at most 1000. A rectangle that lies on an earlier one of the same label (IoU over 0.9) is the same
     object, seen by two annotators or saved twice. Left out are cancelled annotations, predictions of `model_version`,
     regions in predictions that any version of ours made (`meta.model_version` tells), and rectangles that cannot be
     read.

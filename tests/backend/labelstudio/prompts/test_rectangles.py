@@ -94,6 +94,6 @@ def test_a_rectangle_that_cannot_be_read_costs_the_others_nothing() -> None:
 
 
 def test_there_is_a_most() -> None:
-    many = [rectangle(x=0.13 * n, label=f"L{n}") for n in range(MOST_RECTANGLES + 50)]
+    many = [rectangle(x=0.06 * n, label=f"L{n}") for n in range(MOST_RECTANGLES + 50)]
 
     assert len(boxes({"annotations": [{"result": many}]})) == MOST_RECTANGLES
