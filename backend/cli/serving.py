@@ -18,15 +18,15 @@ Insecure = Annotated[bool, typer.Option("--insecure", help="Listen beyond loopba
 
 def serve(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) -> None:  # noqa: FBT002 - typer's flags
     """The backend alone; needs REDIS_URL."""
-    import uvicorn
-
     from backend.server.app import create_app
+    from backend.server.listening import serve as listen
     from backend.work.connection import connect
 
     settings = settings_and_logging()
     check_exposure(settings, host=host, insecure=insecure)
     app = create_app(settings, connection=connect(_redis_url(settings)))
-    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=20)
+    if status := listen(app, settings, host=host, port=port):
+        raise typer.Exit(status)
 
 
 def worker(

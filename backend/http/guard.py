@@ -1,60 +1,81 @@
-"""What every request passes before a route sees it: credentials, a bounded body, strict JSON."""
+"""What every request passes before a route sees it: credentials, hosts, and a bounded body."""
 
+import asyncio
 import base64
 import binascii
 import hmac
-import json
-import math
-import re
-from collections.abc import Callable, Collection, Coroutine, Mapping
-from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from collections.abc import Mapping
 
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.errors import BadInput, ForeignPage, NotAuthorized, SamloopError, TooLarge, Unsupported
+from backend.errors import Busy, NotAuthorized, SamloopError, TooLarge, Unavailable, Unsupported
+from backend.http.hosts import KnownHosts, check_sender
 from backend.http.problems import problem_response
 
 MAX_BODY_BYTES = 64 << 20  # a batch of 1,500 tasks with their predictions arrived as ONE request of 3.5 MB
-_ESCAPED_HALF = re.compile(rb"\\u[dD]")
-MAX_DEPTH = 64  # Label Studio's bodies are some ten levels deep
 
 
 class Guard:
-    """ASGI middleware: refuses wrong credentials, requests of other sites' pages, and bodies that are too large.
+    """ASGI middleware: refuses wrong credentials, foreign hosts, other sites' pages, and bodies that are too large.
 
-    All of it before anything is read into memory.
+    All of it before anything is read into memory. A request that the server's end cuts off is answered 503.
 
     Args:
         app: what is guarded.
         user: basic auth user; None lets everybody in (the server then listens on loopback only).
         password: its password.
-        known_hosts: the names of SAMLOOP_BACKEND_URL and _PUBLIC_URL, which a proxy may have taken out of a request.
+        known: the hosts that browsers know us by.
+        most_body_bytes: of all bodies together.
     """
 
     def __init__(
-        self, app: ASGIApp, *, user: str | None, password: str | None, known_hosts: Collection[str] = ()
+        self,
+        app: ASGIApp,
+        *,
+        user: str | None,
+        password: str | None,
+        known: KnownHosts,
+        most_body_bytes: int = 4 * MAX_BODY_BYTES,
     ) -> None:
-        self._app, self._known_hosts = app, known_hosts
+        self._app, self._known = app, known
         self._expected = credentials(user, password)
+        self._budget = _BodyBudget(most_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401, 403, 413 or 415."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
         try:
-            check_credentials(headers.get(b"authorization", b""), expected=self._expected)
-            check_sender(scope["method"], Headers(scope=scope), known_hosts=self._known_hosts)
-            check_body_headers(headers)
+            self._check(scope)
         except SamloopError as refused:
             await problem_response(refused, is_read=False)(scope, receive, send)
             return
-        await self._app(scope, _bounded(receive), send)
+        body, is_begun = _BoundedBody(receive, self._budget), False
+
+        async def noted(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, body.receive, noted)
+        except asyncio.CancelledError:
+            if not is_begun:  # else uvicorn would answer a bare 500
+                ending = Unavailable("the server is stopping: try again when it is back")
+                await problem_response(ending, is_read=False)(scope, receive, send)
+            raise
+        finally:
+            body.end()
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        check_credentials(headers.get("authorization", "").encode("latin-1"), expected=self._expected)
+        if self._expected is None:
+            self._known.check(headers.get("host", ""))
+        check_sender(scope["method"], headers, known=self._known)
+        check_body_headers(dict(scope["headers"]))
 
 
 def credentials(user: str | None, password: str | None) -> bytes | None:
@@ -85,36 +106,6 @@ def check_credentials(header: bytes, *, expected: bytes | None) -> None:
         )
 
 
-def check_sender(method: str, headers: Mapping[str, str], *, known_hosts: Collection[str]) -> None:
-    """Refuse what another site's page makes a browser send: it comes with what the browser knows, or needs nothing.
-
-    Programs, Label Studio among them, tell nothing of a page and pass.
-
-    Raises:
-        ForeignPage: another site's page sent a request that changes something.
-    """
-    if method not in {"GET", "HEAD", "OPTIONS"} and is_own_page(headers, known_hosts=known_hosts) is False:
-        raise ForeignPage("this request was not sent by one of these pages: open the page here, and send it again")
-
-
-def is_own_page(headers: Mapping[str, str], *, known_hosts: Collection[str]) -> bool | None:
-    """By what browsers tell of every form and script, and no page can change; None where no page is told of."""
-    if (site := headers.get("sec-fetch-site")) is not None:
-        return None if site == "none" else site == "same-origin"
-    if (origin := headers.get("origin")) is None:
-        return None
-    _, _, netloc = origin.partition("://")
-    return bool(netloc) and (netloc == headers.get("host", "") or host_name(netloc) in known_hosts)
-
-
-def host_name(host: str) -> str:
-    """A `Host` without its port, in small letters; "" for what is none."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
-
-
 def check_body_headers(headers: Mapping[bytes, bytes]) -> None:
     """Look at what a request says of its body, names in small letters, before any of it is read.
 
@@ -130,108 +121,40 @@ def check_body_headers(headers: Mapping[bytes, bytes]) -> None:
         raise TooLarge(f"a body of {length.decode('latin-1')[:20]} bytes is above the limit of {MAX_BODY_BYTES}")
 
 
-def _bounded(receive: Receive) -> Receive:
-    """Counts what arrives: a chunked body has no Content-Length to check."""
-    seen = 0
+class _BodyBudget:
+    """The bytes of all bodies that are on their way or being answered: whoever sends many large ones waits his turn."""
 
-    async def counted() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > MAX_BODY_BYTES:
+    def __init__(self, most: int) -> None:
+        self._most, self._held = most, 0
+
+    def take(self, count: int) -> None:
+        """Raises Busy where they are more than the server should hold."""
+        if self._held + count > self._most:
+            raise Busy("the server holds as many bodies as it can: send this again in a moment", retry_after_s=5)
+        self._held += count
+
+    def give_back(self, count: int) -> None:
+        """A request is over."""
+        self._held -= count
+
+
+class _BoundedBody:
+    """One request's body, counted as it arrives: a chunked body has no Content-Length to check."""
+
+    def __init__(self, receive: Receive, budget: _BodyBudget) -> None:
+        self._receive, self._budget = receive, budget
+        self._seen = 0
+
+    async def receive(self) -> Message:
+        """The next message. Raises TooLarge, Busy."""
+        message = await self._receive()
+        count = len(message.get("body", b""))
+        if self._seen + count > MAX_BODY_BYTES:
             raise TooLarge(f"the body is above the limit of {MAX_BODY_BYTES} bytes")
+        self._budget.take(count)
+        self._seen += count
         return message
 
-    return counted
-
-
-class StrictRequest(Request):
-    """A request whose JSON was read by `parse_json`; FastAPI's own reader takes NaN and hides why a body is refused."""
-
-    _json: Any = None
-
-    async def json(self) -> Any:  # noqa: ANN401 - JSON is any
-        """What `read_json` read."""
-        return self._json
-
-    async def read_json(self) -> None:
-        """Read and check the body.
-
-        Raises:
-            Unsupported: a body that does not say it is JSON.
-            BadInput: as `parse_json`.
-        """
-        self._json = read_json(await self.body(), kind=self.headers.get("content-type", ""))
-
-
-class StrictRoute(APIRoute):
-    """A route that reads its body through StrictRequest."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, given a StrictRequest."""
-        handler = super().get_route_handler()
-
-        async def strict(request: Request) -> Response:
-            strict_request = StrictRequest(request.scope, request.receive)
-            if self.body_field is not None:
-                await strict_request.read_json()
-            return await handler(strict_request)
-
-        return strict
-
-
-def read_json(body: bytes, *, kind: str) -> Any:  # noqa: ANN401 - JSON is any
-    """The value of a body whose Content-Type is `kind`.
-
-    Raises:
-        Unsupported: a body that does not say it is JSON.
-        BadInput: as `parse_json`.
-    """
-    kind = kind.partition(";")[0].strip().lower()
-    if body and kind != "application/json":
-        raise Unsupported(f"Content-Type {kind[:60]!r} is not read here: send application/json")
-    return parse_json(body)
-
-
-def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any
-    """The value of a JSON text.
-
-    Raises:
-        BadInput: no JSON, not UTF-8, NaN or an infinite number, an integer of thousands of digits, half a character,
-            nested too deep.
-    """
-    try:
-        value = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
-        if _ESCAPED_HALF.search(body):
-            # Half of a pair is no character: neither an answer nor a file can hold it.
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as fault:
-        raise BadInput(f"the body is no JSON that is read here: {str(fault)[:120]}") from fault
-    _check_depth(value)
-    return value
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is no finite number")
-    return value
-
-
-def _check_depth(value: object) -> None:
-    level: list[object] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for value in level
-            if isinstance(value, dict | list)
-            for child in (value.values() if isinstance(value, dict) else value)
-            if isinstance(child, dict | list)
-        ]
-        if not level:
-            return
-    raise BadInput(f"the body is nested deeper than {MAX_DEPTH} levels")
+    def end(self) -> None:
+        """The request is over."""
+        self._budget.give_back(self._seen)

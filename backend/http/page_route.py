@@ -1,6 +1,5 @@
 """What every request to a review page passes: its host, whose page sent it, errors as pages, and strict headers."""
 
-import ipaddress
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from backend.errors import BadInput, ForeignPage, SamloopError, TooLarge
-from backend.http.guard import host_name, is_own_page
+from backend.http.hosts import KnownHosts, is_own_page
 from backend.http.problems import invalid, problem_headers
 
 HEADERS = {
@@ -28,7 +27,6 @@ HEADERS = {
 }
 _MAX_FORM_BYTES = 16 << 10
 _MAX_FIELDS = 20
-_LOCAL = frozenset({"localhost"})
 
 ErrorPage = Callable[[Request, SamloopError], Response]
 
@@ -37,13 +35,13 @@ ErrorPage = Callable[[Request, SamloopError], Response]
 class Gate:
     """Tells requests of our own pages from others'.
 
-    `is_open`: no credentials are asked for. Then whoever can make a browser here resolve a name of his to this machine
-    could read the pages under that name, so that only names that cannot be his are answered: IP addresses, localhost,
-    and `known_hosts`, which the settings name.
+    Attributes:
+        is_open: no credentials are asked for, so that hosts are checked.
+        known: the hosts that browsers know us by.
     """
 
     is_open: bool
-    known_hosts: frozenset[str]
+    known: KnownHosts
 
     def check(self, method: str, headers: Mapping[str, str]) -> None:
         """Let it pass.
@@ -51,14 +49,9 @@ class Gate:
         Raises:
             ForeignPage: it is none of our own pages' requests.
         """
-        host = headers.get("host", "")
-        name = host_name(host)
-        if self.is_open and not (name in _LOCAL or name in self.known_hosts or _is_address(name)):
-            raise ForeignPage(
-                f"the host {host[:100]!r} is not known here: open the page by its IP address, set SAMLOOP_PUBLIC_URL "
-                "to this name, or set BASIC_AUTH_USER and BASIC_AUTH_PASS"
-            )
-        if method not in {"GET", "HEAD"} and not is_own_page(headers, known_hosts=self.known_hosts):
+        if self.is_open:
+            self.known.check(headers.get("host") or "no host")
+        if method not in {"GET", "HEAD"} and not is_own_page(headers, known=self.known):
             raise ForeignPage("this request was not sent by one of these pages: open the page here, and send it again")
 
 
@@ -106,11 +99,3 @@ async def read_form(request: Request) -> dict[str, str]:
     except (ValueError, UnicodeDecodeError) as fault:
         raise BadInput(f"the form cannot be read: {str(fault)[:100]}") from fault
     return dict(fields)
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

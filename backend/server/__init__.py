@@ -8,5 +8,6 @@ The map, from the door inwards:
     status           what requests are answered with
     events           a project's status as server-sent events
     gauges           what /metrics shows beside counted requests
+    listening        the application behind a port: bounded connections, an orderly end
     label_studio_ml  the same service behind label-studio-ml's harness
 """

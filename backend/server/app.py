@@ -5,7 +5,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +14,7 @@ from backend.errors import SamloopError
 from backend.files.watch import Watch
 from backend.http.admission import Admission
 from backend.http.guard import Guard
+from backend.http.hosts import KnownHosts
 from backend.http.metrics import Metrics
 from backend.http.page_route import Gate
 from backend.http.problems import problem_of, problem_response
@@ -83,9 +83,11 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     trains = Watch(automatic.look, poll_s=_LOOK_S)
     parts = (engine, live, trains, _Sweeping((queue, refreshes)), *((follow,) if settings.predictions.refresh else ()))
     app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lambda _: _running(parts))
-    known_hosts = _known_hosts(settings)
     app.add_middleware(
-        Guard, user=settings.backend.basic_auth_user, password=settings.backend.basic_auth_pass, known_hosts=known_hosts
+        Guard,
+        user=settings.backend.basic_auth_user,
+        password=settings.backend.basic_auth_pass,
+        known=known_hosts(settings),
     )
     for kind in (SamloopError, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer_error)
@@ -102,7 +104,14 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     )
     # label-studio-ml's harness calls the same handlers (backend/server/label_studio_ml/flask_app.py).
     app.state.routes = routes
+    app.state.drain = lambda: _drain(engine, routes)
     return app
+
+
+def _drain(engine: Engine, routes: Routes) -> None:
+    """The server is about to end: whoever waits is told so, instead of being cut off."""
+    routes.projects.drain()
+    engine.drain()
 
 
 class _Part(Protocol):
@@ -196,7 +205,7 @@ def _review_router(  # noqa: PLR0913 - all but one by name
         ),
         gate=Gate(
             is_open=settings.backend.basic_auth_user is None,
-            known_hosts=_known_hosts(settings),
+            known=known_hosts(settings),
         ),
     ).router()
 
@@ -214,9 +223,9 @@ def _automatic(settings: Settings, *, registry: Registry, connection: Redis, que
     )
 
 
-def _known_hosts(settings: Settings) -> frozenset[str]:
-    """The names that browsers know us by."""
-    return frozenset(str(urlsplit(url).hostname) for url in (settings.backend.url, settings.backend.public_url) if url)
+def known_hosts(settings: Settings) -> KnownHosts:
+    """The addresses that browsers know us by."""
+    return KnownHosts.of((settings.backend.url, settings.backend.public_url))
 
 
 class _Sweeping:

@@ -13,6 +13,7 @@ async def status_events(
     read: Callable[[], ProjectStatus],
     *,
     has_left: Callable[[], Awaitable[bool]],
+    is_ending: Callable[[], bool] = lambda: False,
     look_s: float = _LOOK_S,
     quiet_s: float = _QUIET_S,
 ) -> AsyncIterator[str]:
@@ -23,11 +24,12 @@ async def status_events(
     Args:
         read: the status now; called in a thread, since it asks Redis.
         has_left: whether the browser is gone.
+        is_ending: whether the server stops; the line then ends within `look_s`, and the browser connects anew.
         look_s: how often the status is read, s.
         quiet_s: the longest silence, s.
     """
     last, silent_s = "", 0.0
-    while not await has_left():
+    while not is_ending() and not await has_left():
         try:
             now = (await asyncio.to_thread(read)).model_dump_json()
         except SamloopError:

@@ -70,6 +70,12 @@ class Engine:
         """Begin to load."""
         threading.Thread(target=self._load, name="load-base", daemon=True).start()
 
+    def drain(self) -> None:
+        """Let what runs end, and refuse images that wait or come: the server stops. Does not wait."""
+        self._stopping.set()
+        if self._loaded is not None:
+            self._loaded.machine.drain()
+
     def stop(self) -> None:
         """Stop watching the registry, and let the lanes end; a base that is still being loaded opens nothing more."""
         with self._opening:

@@ -62,6 +62,10 @@ class ServerMachine:
         """As `Machine.decode`. Raises Busy, where it was not done in time, and what the work raised."""
         return self.lanes.decode.run(work, priority=priority, until_s=until_s)
 
+    def drain(self) -> None:
+        """Let what runs end, refuse images that wait or come; does not wait for it."""
+        self.lanes.stop_encoding()
+
     def close(self) -> None:
         """Let what runs end, refuse what waits."""
         self.lanes.close()

@@ -43,6 +43,9 @@ class BackendSettings(SettingsGroup):
     insecure: Annotated[bool, flag()] = setting(
         "SAMLOOP_INSECURE", "serve addresses beyond loopback without credentials", default=False
     )
+    connections: Annotated[int, integer(Bounds(16, 65536))] = setting(
+        "SAMLOOP_CONNECTIONS", "most connections that stand open at once", default=1000
+    )
     log_level: Annotated[str, one_of("debug", "info", "warning", "error")] = setting(
         "SAMLOOP_LOG_LEVEL", "how much is logged", default="info"
     )

@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import requests
-import uvicorn
 from fakes.label_studio import FakeLabelStudio
 from redis import Redis
 from support.pictures import encode_image, write_data_uri
 from support.waiting import wait_until
 
 from backend.server.app import create_app
+from backend.server.listening import server_of
 from backend.settings import Settings
 
 CONFIG = """<View><Image name="image" value="$image"/>
@@ -167,13 +167,12 @@ def serving(folder: Path, *, model: Path, redis_url: str, studio: FakeLabelStudi
         label_studio_api_key=studio.token,
     )
     redis = Redis.from_url(redis_url)
-    app = create_app(Settings(**(known | settings)), connection=redis)
+    used = Settings(**(known | settings))
+    app = create_app(used, connection=redis)
     # With its protocol named: asyncio sets TCP_NODELAY on such sockets alone, and without it each answer takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=5)
-    )
+    server = server_of(app, used, host="127.0.0.1", port=0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     kept, tempfile.tempdir = tempfile.tempdir, str(folder / "tmp")
     (folder / "tmp").mkdir()

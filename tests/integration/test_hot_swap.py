@@ -60,7 +60,9 @@ def publish(settings: Settings, registry: LocalRegistry) -> Publish:
 @pytest.fixture
 def client(settings: Settings, tmp_path: Path) -> Iterator[TestClient]:
     connection = Redis(unix_socket_path=str(tmp_path / "no-queue.sock"))
-    with TestClient(create_app(settings, connection=connection), raise_server_exceptions=False) as client:
+    with TestClient(
+        create_app(settings, connection=connection), raise_server_exceptions=False, base_url="http://localhost"
+    ) as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         yield client
 

@@ -98,7 +98,9 @@ def harness(
         process = subprocess.Popen([*command, "--port", str(port)], cwd=ROOT, env=environ, start_new_session=True)
         try:
             redis = Redis.from_url(redis_url)
-            with TestClient(create_app(settings, connection=redis), raise_server_exceptions=False) as ours:
+            with TestClient(
+                create_app(settings, connection=redis), raise_server_exceptions=False, base_url="http://localhost"
+            ) as ours:
                 ours.auth = AUTH_BYTES  # type: ignore[assignment]
                 wait_for_health(f"http://127.0.0.1:{port}")
                 yield Harness(f"http://127.0.0.1:{port}", ours, redis, is_2x=kind != "1.0.9")

@@ -172,7 +172,7 @@ def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_h
         refresh=False,
     )
     registry = LocalRegistry(settings.registry.model_dir)
-    with TestClient(create_app(settings, connection=connect(redis_url))) as client:
+    with TestClient(create_app(settings, connection=connect(redis_url)), base_url="http://localhost") as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         picture = next(iter(LabelStudio(studio.url, studio.token).tasks(project_id)))["data"]["image"]
         assert clicked(client, project_id, picture)[0] == lively_dir.name

@@ -18,19 +18,14 @@ from pydantic import ValidationError
 from redis import Redis
 
 from backend.errors import BadInput, SamloopError
-from backend.http.guard import (
-    MAX_BODY_BYTES,
-    check_body_headers,
-    check_credentials,
-    check_sender,
-    credentials,
-    read_json,
-)
+from backend.http.guard import MAX_BODY_BYTES, check_body_headers, check_credentials, credentials
+from backend.http.hosts import KnownHosts, check_sender
 from backend.http.problems import failure, invalid, problem_response
+from backend.http.strict_json import read_json
 from backend.ids import parse_label_studio_project
 from backend.labelstudio.payloads import LabelStudioJson
 from backend.labelstudio.webhook import parse_event
-from backend.server.app import create_app
+from backend.server.app import create_app, known_hosts
 from backend.server.bodies import PredictBody, ProjectBody, SetupBody
 from backend.server.label_studio_ml.model import IS_1X, SamBackend
 from backend.server.routes import Routes
@@ -65,7 +60,9 @@ def create_flask_app(settings: Settings, *, connection: Redis) -> flask.Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # Ours before theirs, which write bodies into the log; and 2.x compares credentials as text that must be ASCII.
     api.BASIC_AUTH = None
-    app.before_request_funcs.setdefault(None, []).insert(0, lambda: _first(routes, expected=expected))
+    app.before_request_funcs.setdefault(None, []).insert(
+        0, lambda: _first(routes, expected=expected, known=known_hosts(settings))
+    )
     app.after_request_funcs.setdefault(None, []).append(_told_plainly)
     app.register_error_handler(SamloopError, _response)
     return app
@@ -125,13 +122,15 @@ def _kept() -> Iterator[None]:
         raise
 
 
-def _first(routes: Routes, *, expected: bytes | None) -> flask.Response | None:
+def _first(routes: Routes, *, expected: bytes | None, known: KnownHosts) -> flask.Response | None:
     """What our own server asks of every request; the harness asks for nothing."""
     request = flask.request
     headers = {name.lower().encode(): value.encode("latin-1", "replace") for name, value in request.headers.items()}
     try:
         check_credentials(headers.get(b"authorization", b""), expected=expected)
-        check_sender(request.method, {name.lower(): value for name, value in request.headers.items()}, known_hosts=())
+        if expected is None:
+            known.check(request.headers.get("Host", ""))
+        check_sender(request.method, {name.lower(): value for name, value in request.headers.items()}, known=known)
         check_body_headers(headers)
         if b"transfer-encoding" in headers:
             raise BadInput("a body without a Content-Length is not read here: say how long it is")

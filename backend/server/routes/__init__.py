@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from backend.http.guard import StrictRoute
+from backend.http.strict_json import strict_route
 from backend.server.routes.label_studio import LabelStudioRoutes
 from backend.server.routes.projects import ProjectRoutes
 
@@ -25,7 +25,7 @@ class Routes:
 
     def router(self) -> APIRouter:
         """Every path on its handler."""
-        router = APIRouter(route_class=StrictRoute)
+        router = APIRouter(route_class=strict_route())
         self.label_studio.add_to(router)
         self.projects.add_to(router)
         return router

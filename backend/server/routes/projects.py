@@ -1,8 +1,11 @@
 """HTTP only: what people watch and steer a project by."""
 
+from collections.abc import AsyncIterator
+
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from backend.errors import Busy
 from backend.http.path_ids import ProjectId
 from backend.live.evaluation import LiveEvaluation
 from backend.registry.protocol import Registry
@@ -23,6 +26,8 @@ from backend.work.automatic import AutomaticTraining
 from backend.work.progress import progress_line
 from backend.work.queue import TrainingQueue
 
+_MOST_LISTENING = 200  # event streams: every stream holds a connection, and asks Redis twice a second
+
 
 class ProjectRoutes:
     """The handlers over what they need."""
@@ -42,6 +47,11 @@ class ProjectRoutes:
         self._automatic = automatic
         self._engine, self._registry, self._live = engine, registry, live
         self._queue, self._refreshes = queue, refreshes
+        self._listening, self._is_ending = 0, False
+
+    def drain(self) -> None:
+        """The server stops: event streams end, and no new one begins."""
+        self._is_ending = True
 
     def status(self, project_id: ProjectId) -> ProjectStatus:
         """What serves, what trains, how far it is, and what the last verdict was."""
@@ -76,8 +86,10 @@ class ProjectRoutes:
 
         While the queue or the registry is away there are none.
         """
+        if self._is_ending or self._listening >= _MOST_LISTENING:
+            raise Busy("no more event streams are opened now: ask for the status instead, or try again")
         return StreamingResponse(
-            status_events(lambda: self.status(project_id), has_left=request.is_disconnected),
+            self._events(project_id, request),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -85,6 +97,18 @@ class ProjectRoutes:
     def cancel(self, project_id: ProjectId) -> Cancelled:
         """End the training that runs, within one step, and all that wait."""
         return Cancelled(status="cancelling" if self._queue.cancel(project_id) else "none")
+
+    async def _events(self, project_id: int, request: Request) -> AsyncIterator[str]:
+        self._listening += 1
+        try:
+            async for event in status_events(
+                lambda: self.status(project_id),
+                has_left=request.is_disconnected,
+                is_ending=lambda: self._is_ending,
+            ):
+                yield event
+        finally:
+            self._listening -= 1
 
     def refresh(self, project_id: ProjectId) -> Queued:
         """Pre-annotate the project's untouched tasks with what is served; how far it is, `status` tells."""

@@ -118,15 +118,19 @@ class Lane:
             raise Busy("the server is stopping: try again when it is back", retry_after_s=5)
 
     def close(self) -> None:
-        """Let the running jobs end; those that wait are refused."""
+        """Let the running jobs end, and wait for them; those that wait are refused."""
+        self.refuse_waiting()
+        for thread in self._threads:
+            thread.join(timeout=10)
+
+    def refuse_waiting(self) -> None:
+        """Let the running jobs end; those that wait, and those that come, are refused."""
         with self._changed:
             self._closed = True
             left, self._waiting = self._waiting, []
             self._changed.notify_all()
         for job in left:
             job.refuse(Busy("the server is stopping: try again when it is back", retry_after_s=5))
-        for thread in self._threads:
-            thread.join(timeout=10)
 
     def _start(self) -> None:
         self._threads = [
@@ -189,6 +193,10 @@ class Lanes:
     encode: Lane
     decode: Lane
     traffic: Traffic
+
+    def stop_encoding(self) -> None:
+        """Let the images that are being encoded end, refuse those that wait or come; prompts are still decoded."""
+        self.encode.refuse_waiting()
 
     def close(self) -> None:
         """Let what runs end, refuse what waits."""

@@ -1,35 +1,36 @@
-"""What every request passes: credentials, a bounded body, strict JSON.
+"""What every request passes: credentials, hosts, a bounded body.
 
 What it refuses, through the real door: tests/integration/bad_inputs/test_requests.py, 17 to 19 and 26.
 """
 
+import asyncio
 import base64
 import contextlib
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
-from hypothesis import given
-from hypothesis import strategies as st
 from starlette.testclient import TestClient
+from starlette.types import Message
 
-from backend.errors import BadInput, SamloopError
+from backend.errors import SamloopError
 from backend.http import guard
-from backend.http.guard import Guard, StrictRoute, parse_json
+from backend.http.guard import Guard
+from backend.http.hosts import KnownHosts
 from backend.http.problems import problem_response
+from backend.http.strict_json import strict_route
 
 
-def _client(*, user: str | None = None, password: str | None = None) -> TestClient:
+def _client(*, user: str | None = None, password: str | None = None, **more: Any) -> TestClient:
     app = FastAPI()
-    app.add_middleware(Guard, user=user, password=password, known_hosts=("backend.example",))
+    app.add_middleware(Guard, user=user, password=password, known=KnownHosts.of(["https://backend.example"]), **more)
 
     async def sentence(_: object, error: SamloopError) -> object:
         return problem_response(error)
 
     app.add_exception_handler(SamloopError, sentence)
-    router = APIRouter(route_class=StrictRoute)
+    router = APIRouter(route_class=strict_route())
 
     @router.post("/echo")
     def echo(body: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def _client(*, user: str | None = None, password: str | None = None) -> TestClie
         return {}
 
     app.include_router(router)
-    return TestClient(app)
+    return TestClient(app, base_url="http://localhost")
 
 
 def _basic(text: str) -> dict[str, str]:
@@ -75,11 +76,13 @@ def test_right_credentials_pass_and_no_others() -> None:
     ("headers", "status"),
     [
         ({}, 200),
-        ({"Origin": "http://testserver"}, 200),
+        ({"Origin": "http://localhost"}, 200),
         ({"Origin": "https://backend.example"}, 200),
         ({"Sec-Fetch-Site": "same-origin", "Origin": "https://behind.a.proxy.example"}, 200),
         ({"Sec-Fetch-Site": "none"}, 200),
         ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://localhost:8080"}, 403),
+        ({"Origin": "https://backend.example:8443"}, 403),
         ({"Origin": "null"}, 403),
         ({"Origin": "http://["}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
@@ -107,40 +110,50 @@ def test_a_chunked_body_is_counted_as_it_arrives(monkeypatch: pytest.MonkeyPatch
     assert answer.status_code == 413
 
 
-_JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**60), 2**60)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
-    max_leaves=20,
-)
+@pytest.mark.parametrize(("host", "status"), [("localhost:9090", 200), ("10.0.0.7", 200), ("evil.example", 403)])
+def test_without_credentials_no_route_answers_under_a_name_that_may_be_anybodys(host: str, status: int) -> None:
+    """A page whose name was made to lead here is our own page to its browser, with all that we answer to one."""
+    for method, path in (("GET", "/open"), ("POST", "/bare"), ("GET", "/nothing/here")):
+        answer = _client().request(method, path, headers={"Host": host})
+        assert (answer.status_code == 403) == (status == 403)
+        assert status == 200 or "SAMLOOP_BACKEND_URL" in answer.json()["error"]
+    assert _client(user="a", password="b").get("/open", headers={"Host": host, **_basic("a:b")}).status_code == 200
 
 
-@given(_JSON)
-def test_every_plain_value_reads_as_json_reads_it(value: object) -> None:
-    assert parse_json(json.dumps(value).encode()) == value
+def test_bodies_share_a_budget_that_is_given_back() -> None:
+    client = _client(most_body_bytes=1000)
+    for _ in range(3):
+        assert client.post("/echo", json={"a": "b" * 600}).status_code == 200
+    answer = client.post("/echo", json={"a": "b" * 2000})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert client.post("/echo", json={"a": "b" * 600}).status_code == 200
 
 
-@given(st.binary(max_size=200))
-def test_arbitrary_bytes_are_a_value_or_bad_input_and_nothing_else(body: bytes) -> None:
-    with contextlib.suppress(BadInput):
-        parse_json(body)
+def test_a_request_that_is_cut_off_by_the_servers_end_is_told_so() -> None:
+    """Uvicorn answers a bare 500 else, which Label Studio shows as a bug of ours."""
 
+    async def endless(*_: object) -> None:
+        await asyncio.Event().wait()
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        rb'{"a": "\ud83d"}',
-        rb'{"\uDE00 \ud83d": 1}',
-        b'{"a": "\xed\xa0\xbd"}',
-        '{"a": 1}'.encode("utf-16"),
-        b"\xef\xbb\xbf{}",
-    ],
-)
-def test_a_body_that_no_answer_could_hold_is_refused(body: bytes) -> None:
-    """It would come back as an error of ours: half of a pair cannot be written as UTF-8."""
-    with pytest.raises(BadInput, match="is no JSON that is read here"):
-        parse_json(body)
-    assert parse_json(rb'{"a": "\ud83d\ude00 \\ud83d"}') == {"a": "\N{GRINNING FACE} \\ud83d"}
+    async def cut_off() -> list[Message]:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        guarded = Guard(endless, user=None, password=None, known=KnownHosts.of([]))
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
+        task = asyncio.create_task(guarded(scope, receive, send))
+        await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+        return sent
+
+    start, body = asyncio.run(cut_off())
+    assert (start["status"], dict(start["headers"])[b"retry-after"]) == (503, b"5")
+    assert b"stopping" in body["body"]

@@ -3,10 +3,11 @@
 import pytest
 
 from backend.errors import ForeignPage
+from backend.http.hosts import KnownHosts
 from backend.http.page_route import Gate
 
-OPEN = Gate(is_open=True, known_hosts=frozenset({"samloop.lab.example"}))
-LOCKED = Gate(is_open=False, known_hosts=frozenset())
+OPEN = Gate(is_open=True, known=KnownHosts.of(["https://samloop.lab.example"]))
+LOCKED = Gate(is_open=False, known=KnownHosts.of([]))
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,9 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 @pytest.fixture(scope="module")
 def client(made: Reviewed, redis: Redis) -> Iterator[TestClient]:
     with TestClient(
-        create_app(made.settings, connection=redis), base_url="http://127.0.0.1:9090", raise_server_exceptions=False
+        create_app(made.settings, connection=redis),
+        base_url="http://127.0.0.1:9090",
+        raise_server_exceptions=False,
     ) as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         yield client

@@ -67,7 +67,9 @@ def client(
         poll_seconds=0.2,
     )
     with TestClient(
-        create_app(settings, connection=Redis.from_url(redis_url)), raise_server_exceptions=False
+        create_app(settings, connection=Redis.from_url(redis_url)),
+        raise_server_exceptions=False,
+        base_url="http://localhost",
     ) as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         yield client
@@ -298,7 +300,7 @@ def test_health_and_setup_answer_while_the_model_loads(
     real = engine.load_base
     monkeypatch.setattr(engine, "load_base", lambda *args, **kwargs: may_load.wait(120) and real(*args, **kwargs))
     settings = Settings(model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
-    with TestClient(create_app(settings, connection=Redis.from_url(redis_url))) as client:
+    with TestClient(create_app(settings, connection=Redis.from_url(redis_url)), base_url="http://localhost") as client:
         assert client.get("/health").json()["model"] == "loading"
         promised = client.post("/setup", json={"project": "1.1"}).json()["model_version"]
         may_load.set()
@@ -309,7 +311,9 @@ def test_health_and_setup_answer_while_the_model_loads(
 def test_with_redis_away_a_training_is_refused_and_clicks_go_on(tiny_sam_dir: Path, tmp_path: Path) -> None:
     settings = Settings(model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
     away = Redis(unix_socket_path=str(tmp_path / "nobody.sock"))
-    with TestClient(create_app(settings, connection=away), raise_server_exceptions=False) as client:
+    with TestClient(
+        create_app(settings, connection=away), raise_server_exceptions=False, base_url="http://localhost"
+    ) as client:
         answer = client.post("/webhook", json=recorded("40-webhook-START_TRAINING.json"))
         assert answer.status_code == 503
         assert "nothing was queued" in answer.json()["error"]
@@ -356,7 +360,7 @@ def test_a_key_that_label_studio_refuses_is_not_told_as_the_callers_own(
         label_studio_api_key="0" * 40,
     )
     app = create_app(settings, connection=Redis.from_url(redis_url))
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, raise_server_exceptions=False, base_url="http://localhost") as client:
         answer = client.post("/predict", json=interactive(project, project["tasks"][0], keypoint(50, 50)))
     assert answer.status_code == 424
     assert "WWW-Authenticate" not in answer.headers

@@ -53,7 +53,9 @@ def client(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         polygon_tolerance_px=0.0,
     )
     away = Redis(unix_socket_path=str(folder / "nobody.sock"))
-    with TestClient(create_app(settings, connection=away), raise_server_exceptions=False) as client:
+    with TestClient(
+        create_app(settings, connection=away), raise_server_exceptions=False, base_url="http://localhost"
+    ) as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         yield client
 

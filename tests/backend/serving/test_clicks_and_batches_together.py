@@ -31,7 +31,9 @@ def image_url(*, height: int = 60, width: int = 90) -> str:
 def served(folder: Path, weights: Path, **settings: Any) -> Iterator[TestClient]:
     away = Redis(unix_socket_path=str(folder / "nobody.sock"))
     chosen = Settings(model=str(weights), model_dir=folder / "models", cache_dir=folder / "cache", **settings)
-    with TestClient(create_app(chosen, connection=away), raise_server_exceptions=False) as client:
+    with TestClient(
+        create_app(chosen, connection=away), raise_server_exceptions=False, base_url="http://localhost"
+    ) as client:
         while client.get("/health").json()["model"] == "loading":
             pass
         yield client

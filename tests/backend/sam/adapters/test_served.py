@@ -191,7 +191,7 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
     prompt = Prompt(clicks=(Click(x_px=38.4, y_px=32.0),))
     base = Predictor(tiny_base, decoder_of(tiny_base, None), version="base")
     away = Redis(unix_socket_path=str(tmp_path / "nobody.sock"))
-    with TestClient(create_app(settings, connection=away)) as client:
+    with TestClient(create_app(settings, connection=away), base_url="http://localhost") as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         _, plain = clicked(client, task)
         assert np.array_equal(plain, expected_mask(base, task, prompt))

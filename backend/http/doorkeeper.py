@@ -1,0 +1,208 @@
+"""How many connections stand open, and how long a client may take to send a request or to take its answer.
+
+uvicorn's `limit_concurrency` counts requests whose head has arrived: connections that send nothing, or a byte now and
+then, pass it by, and a thousand of them take every file descriptor that /health would need.
+"""
+
+import asyncio
+import logging
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+log = logging.getLogger(__name__)
+BACKLOG = 128  # connections that one turn of the loop may accept before the doorkeeper sees any of them
+_OTHER_FILES = 256  # the registry, the queue, images on their way, the log
+_MOST_FILES = 65_536
+_REFUSED = b'{"error": "too many connections are open already: try again in a moment"}'
+_REFUSAL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_REFUSED), _REFUSED)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What connections may take.
+
+    Attributes:
+        connections: the most that stand open at once.
+        head_s: the longest time from a connection, or from the answer before, to the end of a request's head, s.
+        body_s: the longest time from there to the end of its body, s.
+        stalled_s: the longest time that a client may take nothing of its answer, s.
+    """
+
+    connections: int
+    head_s: float = 15.0
+    body_s: float = 60.0
+    stalled_s: float = 60.0
+
+
+class Doorkeeper:
+    """Knows every open connection. For one event loop, whose thread makes all calls.
+
+    A new connection beyond the limit takes the place of one that still waits for its client: the longest waiting of the
+    address that has the most of them. So whoever hoards connections loses his own, and /health, whose request comes at
+    once, is answered.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._open: set[Connection] = set()
+        # By address, the longest waiting first: a dict is an ordered set.
+        self._waiting: dict[str, dict[Connection, None]] = {}
+
+    @property
+    def open(self) -> int:
+        """Connections that stand open."""
+        return len(self._open)
+
+    def admit(self, connection: "Connection") -> bool:
+        """Take it in, or tell by False that every other connection is being answered."""
+        if len(self._open) >= self.limits.connections and not self._make_room():
+            return False
+        self._open.add(connection)
+        return True
+
+    def wait_for(self, connection: "Connection") -> None:
+        """From now on it waits for its client."""
+        self._waiting.setdefault(connection.address, {})[connection] = None
+
+    def answer(self, connection: "Connection") -> None:
+        """From now on its client waits for us."""
+        of_address = self._waiting.get(connection.address, {})
+        of_address.pop(connection, None)
+        if not of_address:
+            self._waiting.pop(connection.address, None)
+
+    def forget(self, connection: "Connection") -> None:
+        """It is closed. Harmless when repeated."""
+        self.answer(connection)
+        self._open.discard(connection)
+
+    def _make_room(self) -> bool:
+        of_address = max(self._waiting.values(), key=len, default=None)
+        if of_address is None:
+            return False
+        longest = next(iter(of_address))
+        self.forget(longest)
+        longest.transport.abort()
+        return True
+
+
+class Connection(H11Protocol):
+    """One connection, which the doorkeeper knows of and whose client has limited time."""
+
+    def __init__(self, *args: Any, doorkeeper: Doorkeeper, **more: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        super().__init__(*args, **more)
+        self._doorkeeper, self._limits = doorkeeper, doorkeeper.limits
+        self.address = ""
+        self._stage: tuple[str, object] = ("", None)
+        self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request, or refuse where all others are being answered."""
+        super().connection_made(transport)
+        self.address = self.client[0] if self.client else ""
+        if not self._doorkeeper.admit(self):
+            log.warning("refused a connection: too many are open", extra={"event": "connection.refused"})
+            transport.write(_REFUSAL)
+            transport.close()
+            return
+        self._follow()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._doorkeeper.forget(self)
+        for timer in (self._timer, self._stalled):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, and see what is waited for now."""
+        if not self.transport.is_closing():
+            super().data_received(data)
+            self._follow()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._follow()
+
+    def pause_writing(self) -> None:
+        """The client takes its answer more slowly than it is written: for a while, or not at all."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self._limits.stalled_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has taken some."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+
+    def _follow(self) -> None:
+        """Start the clock of a new stage; bytes that trickle in do not start it again."""
+        stage = self._stage_now()
+        if stage == self._stage or self.transport.is_closing():
+            return
+        self._stage = stage
+        if self._timer is not None:
+            self._timer.cancel()
+        name, _ = stage
+        if name == "answer":
+            self._doorkeeper.answer(self)
+            return
+        self._doorkeeper.wait_for(self)
+        longest_s = self._limits.head_s if name == "head" else self._limits.body_s
+        self._timer = self.loop.call_later(longest_s, self.transport.abort)
+
+    def _stage_now(self) -> tuple[str, object]:
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn's types say
+        if cycle is None or cycle.response_complete:
+            return "head", cycle
+        return ("body" if cycle.more_body else "answer"), cycle
+
+
+def connections_of(doorkeeper: Doorkeeper) -> type[asyncio.Protocol]:
+    """The class of a server's connections, as uvicorn's `http` takes it."""
+
+    class Known(Connection):
+        def __init__(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - uvicorn's own
+            super().__init__(*args, doorkeeper=doorkeeper, **more)
+
+    return Known
+
+
+def affordable_connections(wanted: int, *, allow_files: Callable[[int], int] | None = None) -> int:
+    """How many connections this process may hold open, with files left for all else; at least 16.
+
+    Args:
+        wanted: the most that are of use.
+        allow_files: asks for so many open files, and tells how many are allowed; absent: the system.
+    """
+    files = (allow_files or _allow_files)(wanted + BACKLOG + _OTHER_FILES)
+    affordable = max(16, min(wanted, files - BACKLOG - _OTHER_FILES))
+    if affordable < wanted:
+        log.warning(
+            "%d open files leave room for %d connections, not %d: raise the limit (ulimit -n)",
+            files,
+            affordable,
+            wanted,
+            extra={"event": "connections.few"},
+        )
+    return affordable
+
+
+def _allow_files(wanted: int) -> int:
+    """Raise the soft limit of open files as far as it is needed and allowed; what it is then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (_MOST_FILES if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
+    if soft < wanted:
+        soft = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return soft

@@ -1,0 +1,46 @@
+"""A server that ends tells its application first, so that nobody is cut off and nobody holds the end up."""
+
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import requests
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from support.waiting import SOON_S, wait_until
+
+from backend.http.doorkeeper import Limits
+from backend.server.events import status_events
+from backend.server.listening import server_of
+from backend.server.status import ProjectStatus
+from backend.settings import Settings
+
+_GRACE_S = 15.0  # uvicorn would wait 20 s for an open event stream
+
+
+def test_an_open_event_stream_ends_with_the_server() -> None:
+    """A review page that somebody left open cost every stop 20 s of refused connections."""
+    app, is_ending = FastAPI(), threading.Event()
+    app.state.drain = is_ending.set
+    status = ProjectStatus.model_validate(ProjectStatus.model_config["json_schema_extra"]["examples"][0])  # type: ignore[index,call-overload]
+
+    async def stays() -> bool:
+        return False
+
+    @app.get("/events")
+    async def events() -> StreamingResponse:
+        lines: AsyncIterator[str] = status_events(lambda: status, has_left=stays, is_ending=is_ending.is_set)
+        return StreamingResponse(lines, media_type="text/event-stream")
+
+    server = server_of(app, Settings(), host="127.0.0.1", port=0, limits=Limits(connections=20))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        wait_until(lambda: server.started)
+        with requests.get(f"http://127.0.0.1:{listener.getsockname()[1]}/events", stream=True, timeout=SOON_S) as page:
+            assert next(page.iter_lines()) == b"event: status"
+            began_s = time.monotonic()
+            server.should_exit = True
+            thread.join(SOON_S)
+            assert time.monotonic() - began_s < _GRACE_S
