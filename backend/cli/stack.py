@@ -21,6 +21,7 @@ from backend.work.embedded import Valkey
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.5
+_VALKEY_S = 5.0  # a queue that takes longer to load is waited for at the next look
 _GRACE_S = 30.0  # a worker puts its training down first
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _STEADY_S = 60.0  # a child that ran for so long has no reason to be waited for
@@ -83,7 +84,7 @@ def run_stack(settings: Settings, *, host: str, port: int) -> None:
         log.info("samloop is on http://%s:%d", host, port, extra={"event": "stack.started"})
         while not stopping.is_set():
             if valkey is not None:
-                _keep_running(valkey)
+                _keep_running(valkey, stopping)
             for child in children:
                 child.keep_running()
             stopping.wait(_LOOK_S)
@@ -95,12 +96,13 @@ def _own_url(host: str, port: int) -> str:
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
-def _keep_running(valkey: Valkey) -> None:
+def _keep_running(valkey: Valkey, stopping: threading.Event) -> None:
+    """Start it again if it is away; waits only so long that a signal, or another child's death, is not missed."""
     if valkey.alive():
         return
     try:
         log.warning("the embedded Valkey is away; starting it again", extra={"event": "valkey.died"})
-        valkey.start()
+        valkey.start(longest_s=_VALKEY_S, is_stopping=stopping.is_set)
     except Unavailable as fault:
         log.error("%s", fault, extra={"event": "valkey.failed"})  # noqa: TRY400 - the sentence is the whole story
 

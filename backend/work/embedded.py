@@ -12,6 +12,7 @@ import shutil
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -42,22 +43,29 @@ class Valkey:
         self._process: subprocess.Popen[bytes] | None = None
         self._came_up = False
 
-    def start(self) -> str:
-        """Start or adopt; gives the URL, `unix://...`. Repeated: starts again what has died.
+    def start(self, *, longest_s: float | None = None, is_stopping: Callable[[], bool] = lambda: False) -> str:
+        """Start or adopt; gives the URL, `unix://...`. Repeated: starts again what has died, or lost its socket.
+
+        Args:
+            longest_s: how long to wait until it answers, s; None: a minute. Called again, it goes on to wait for the
+                same server.
+            is_stopping: whether nobody waits for it any more.
 
         Raises:
             Unavailable: no server program, a folder that cannot be used, or a server that does not come up.
         """
-        socket_path = _socket_path(self._data_dir)
-        url, deadline = f"unix://{socket_path}", time.monotonic() + _START_S
+        socket_path, longest_s = _socket_path(self._data_dir), _START_S if longest_s is None else longest_s
+        url, deadline = f"unix://{socket_path}", time.monotonic() + longest_s
         try:
             for folder in (self._data_dir, socket_path.parent):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _check_private(folder)
             # Another starter may hold the lock and fail: so as long as nobody answers, it is tried again.
             while not self._running(socket_path) or not _answers(url):
+                if is_stopping():
+                    raise self._fault("is not waited for: samloop stops")
                 if time.monotonic() > deadline:
-                    raise self._fault(f"did not answer within {_START_S:.0f} s")
+                    raise self._fault(f"did not answer within {longest_s:.0f} s")
                 time.sleep(0.01)
         except OSError as fault:
             raise self._fault(f"cannot be started: {fault.strerror or fault}") from fault
@@ -70,8 +78,12 @@ class Valkey:
         return self._process.pid if self._process else None
 
     def alive(self) -> bool:
-        """Whether the server answers."""
-        return live_url(self._data_dir) is not None
+        """Whether the server answers. Its socket is touched: what lies in /tmp untouched for days may be swept."""
+        is_alive = live_url(self._data_dir) is not None
+        if is_alive:
+            with suppress(OSError):
+                os.utime(_socket_path(self._data_dir))
+        return is_alive
 
     def stop(self) -> None:
         """End the server if we started it; an adopted one is its owner's. Harmless when repeated."""
@@ -92,10 +104,15 @@ class Valkey:
             self._process = None
             if not self._came_up:
                 raise self._fault(f"ended with code {code}")
+        elif self._process is not None and self._came_up and not socket_path.exists():
+            # Swept: who is connected goes on, and nobody else ever finds it. Every write is on the disk already.
+            log.warning("the socket of Valkey is gone: starting it again", extra={"event": "valkey.swept"})
+            self.stop()
         if (lock := take_lock(self._data_dir / "lock", longest_s=0)) is None:
             return True
         if self._process is not None:
-            self._process.wait()  # who lets go of the lock is ending: not waited for, it would be left a zombie
+            # Who lets go of the lock is ending, and would be left a zombie; or the lock was swept, and it runs on.
+            self.stop()
         self._came_up = False
         self._spawn(socket_path, lock=lock)
         return False

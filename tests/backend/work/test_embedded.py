@@ -100,6 +100,43 @@ def test_a_server_that_is_still_ending_is_waited_for(
     assert not Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.parametrize("swept", [("valkey.sock",), ("valkey.sock", "lock")])
+def test_a_server_whose_socket_was_swept_is_started_again_with_all_it_had(
+    server: Valkey, tmp_path: Path, swept: tuple[str, ...]
+) -> None:
+    """Case swept-socket: systemd-tmpfiles removes what lies in /tmp for ten days; the server itself runs on."""
+    with connected(tmp_path / "queue") as redis:
+        redis.rpush("jobs", "a training")
+    pid = server.pid
+    assert pid is not None
+    for name in swept:
+        (tmp_path / "queue" / name).unlink()
+    assert not server.alive()
+
+    server.start()
+
+    assert gone(pid)
+    with connected(tmp_path / "queue") as redis:
+        assert redis.lrange("jobs", 0, -1) == [b"a training"]
+
+
+def test_a_socket_in_use_is_touched(server: Valkey, tmp_path: Path) -> None:
+    """So that nothing sweeps it as long as somebody looks after it."""
+    socket_path = tmp_path / "queue" / "valkey.sock"
+    os.utime(socket_path, (0, 0))
+    assert server.alive()
+    assert socket_path.stat().st_mtime > 0
+
+
+def test_whoever_stops_waits_for_no_server(server: Valkey, tmp_path: Path) -> None:
+    """One process holds the lock and does not answer: `up` must still end on SIGTERM."""
+    (tmp_path / "queue" / "valkey.sock").unlink()
+    with pytest.raises(Unavailable, match="samloop stops"):
+        Valkey(tmp_path / "queue").start(is_stopping=lambda: True)
+    with pytest.raises(Unavailable, match="did not answer within 0 s"):
+        Valkey(tmp_path / "queue").start(longest_s=0)
+
+
 def test_who_starts_second_adopts_the_server_of_the_first(server: Valkey, tmp_path: Path) -> None:
     """Two servers on one folder would keep half of the jobs; and stopping the second leaves the first's alone."""
     with Valkey(tmp_path / "queue") as second:
