@@ -8,6 +8,7 @@ from cachetools import LRUCache
 from backend.errors import BadInput
 from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.session import AddressPolicy
 from backend.labelstudio.payloads import LabelStudioJson
 from backend.settings import Settings
 
@@ -71,7 +72,9 @@ class Connections:
         url, key = (own_url, own_key or told_key) if own_url else (told_url, told_key)
         if not url or not key:
             return None
+        # Anybody may send /setup where no credentials are asked for: such an address must pass the policy of images.
+        policy = None if own_url else AddressPolicy(url, self._settings.image.hosts)
         try:
-            return LabelStudio(url, key, public_url=self._settings.label_studio.public_url)
+            return LabelStudio(url, key, public_url=self._settings.label_studio.public_url, policy=policy)
         except BadInput:
             return None  # a hostname from /setup that is no URL: images by http still work

@@ -62,6 +62,17 @@ def check(url: str, *, allowed_hosts: Collection[str] = (), resolver: Resolver =
     return Target(url, addresses[0])
 
 
+def check_peer(address: str, *, host: str, allowed_hosts: Collection[str] = ()) -> None:
+    """Allow a connection that stands: to a public address, or for a `host` ("host:port") that is named.
+
+    Raises:
+        ForbiddenUrl: any other.
+    """
+    named = {name.lower() for name in allowed_hosts}
+    if named.isdisjoint({host, host.rpartition(":")[0]}) and not _is_public(address):
+        raise ForbiddenUrl(f"{host[:80]} is not at a public address")
+
+
 def split(url: str) -> SplitResult:
     """Split a URL of the kind that `check` looks at; its host is in small letters, without a dot at the end.
 

@@ -7,7 +7,7 @@ from backend.errors import BadInput, NotFound, SettingsError
 from backend.labelstudio.api.backends import Backends
 from backend.labelstudio.api.files import get_bytes
 from backend.labelstudio.api.filters import Tabs
-from backend.labelstudio.api.session import Json, Session, json_list, json_object
+from backend.labelstudio.api.session import AddressPolicy, Json, Session, json_list, json_object
 from backend.settings import Settings
 
 # The next step wherever a Label Studio is needed and none is known.
@@ -27,6 +27,7 @@ class LabelStudio:
         api_key: a legacy token or a personal access token.
         timeout_s: longest silence of a connection.
         public_url: where browsers reach it; None: at `url`.
+        policy: what the address must pass where a stranger named it; None where the settings name it.
 
     Every method raises KeyRefused (401, 403), NotFound (404), BadInput (400: what Label Studio refuses) and Upstream
     (it is away, fails, or is no Label Studio); reading is tried again while the failure may pass.
@@ -37,9 +38,17 @@ class LabelStudio:
         name: tells apart this address and key from any other, without showing the key.
     """
 
-    def __init__(self, url: str, api_key: str, *, timeout_s: float = 10.0, public_url: str | None = None) -> None:
-        self._session = Session(url, api_key, timeout_s=timeout_s)
-        self._slow = Session(url, api_key, timeout_s=max(timeout_s, _PREDICT_S))
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        timeout_s: float = 10.0,
+        public_url: str | None = None,
+        policy: AddressPolicy | None = None,
+    ) -> None:
+        self._session = Session(url, api_key, timeout_s=timeout_s, policy=policy)
+        self._slow = Session(url, api_key, timeout_s=max(timeout_s, _PREDICT_S), policy=policy)
         self.url, self.name = self._session.url, self._session.name
         self.tabs = Tabs(self._session)
         self.backends = Backends(self._session, slow=self._slow)

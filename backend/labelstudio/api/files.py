@@ -30,7 +30,13 @@ def get_bytes(session: Session, path_or_url: str, *, max_bytes: int, deadline_s:
         if not same_origin(url, session.url):
             raise RedirectedElsewhere(url)
         header = session.credentials.header()
-        reply = download(url, max_bytes=max_bytes, until_s=until_s, headers={"Authorization": header})
+        reply = download(
+            url,
+            max_bytes=max_bytes,
+            until_s=until_s,
+            address=session.address_of(url),
+            headers={"Authorization": header},
+        )
         if reply.status == HTTPStatus.UNAUTHORIZED and session.credentials.refused(header):
             continue
         if reply.location is None:

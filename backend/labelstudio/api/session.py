@@ -5,16 +5,20 @@ import logging
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from backend.errors import BadInput, KeyRefused, NotFound, SamloopError, Upstream
+from backend.errors import BadInput, ForbiddenUrl, KeyRefused, NotFound, SamloopError, Upstream
 from backend.labelstudio.api.auth import Credentials
+from backend.net.checked_peers import CheckedPeers
+from backend.net.url_policy import Resolver, check, check_peer, port_of, resolve, split
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +28,42 @@ _TRIES = 4
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 5.0
 
 
+# Every prediction of a large project comes in one answer. Of an address that anybody may have named, less.
+_MOST_BYTES, _MOST_TOLD_BYTES = 1 << 30, 64 << 20
+_LONGEST_S, _LONGEST_TOLD_S = 600.0, 60.0
+_PIECE = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """The URL policy, for a Label Studio that /setup named.
+
+    Attributes:
+        url: its address.
+        allowed_hosts: hosts that need not be public, as SAMLOOP_IMAGE_HOSTS names them.
+        resolver: how host names become addresses.
+    """
+
+    url: str
+    allowed_hosts: Collection[str]
+    resolver: Resolver = resolve
+
+    def address_of(self, url: str) -> str:
+        """The address to connect to. Raises ForbiddenUrl, Upstream."""
+        try:
+            return check(url, allowed_hosts=self.allowed_hosts, resolver=self.resolver).address
+        except ForbiddenUrl as fault:
+            raise ForbiddenUrl(
+                f"/setup named the Label Studio {self.url[:100]!r}, and {fault}; or set LABEL_STUDIO_URL and "
+                "LABEL_STUDIO_API_KEY to the Label Studio that is meant"
+            ) from fault
+
+    def check_peer(self, address: str) -> None:
+        """Look at a connection that stands. Raises ForbiddenUrl."""
+        parts = split(self.url)
+        check_peer(address, host=f"{parts.hostname}:{port_of(parts)}", allowed_hosts=self.allowed_hosts)
+
+
 class Session:
     """Sends requests to one Label Studio and to nothing else: no redirect is followed, no cookie is kept.
 
@@ -31,19 +71,31 @@ class Session:
         url: where it answers, such as "http://localhost:8080" or with a path.
         api_key: legacy token or personal access token.
         timeout_s: longest silence of the connection.
+        policy: what an address must pass that a stranger named; None for an address that the settings name.
     """
 
-    def __init__(self, url: str, api_key: str, *, timeout_s: float) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+    def __init__(self, url: str, api_key: str, *, timeout_s: float, policy: AddressPolicy | None = None) -> None:
+        if not _is_address(url):
             raise BadInput(f"{url[:200]!r} is not the address of a Label Studio, such as http://localhost:8080")
         self.url = url.rstrip("/")
         self.name = f"{self.url}#{hashlib.sha256(api_key.encode()).hexdigest()[:12]}"
         self.credentials = Credentials(api_key, exchange=self._access_token)
-        self._timeout_s = timeout_s
+        self._timeout_s, self._policy = timeout_s, policy
         self._http = requests.Session()
+        if policy is not None:
+            self._http.trust_env = False  # a proxy would connect wherever it is told to
+            for scheme in ("http://", "https://"):
+                self._http.mount(scheme, CheckedPeers(policy.check_peer))
         # A session cookie would make Django ask for a CSRF token, and would outlive a change of the key.
         self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def address_of(self, url: str) -> str | None:
+        """The address to connect to for a URL of this Label Studio; None: as its name resolves.
+
+        Raises:
+            ForbiddenUrl, Upstream: as `url_policy.check`, where a stranger named it.
+        """
+        return None if self._policy is None else self._policy.address_of(url)
 
     def get(self, path: str, **query: object) -> object:
         """Return the JSON at `path`; tried again, with growing pauses, while the failure may pass."""
@@ -89,18 +141,36 @@ class Session:
     def _once(self, method: str, path: str, *, header: str | None, **content: object) -> requests.Response:
         names = {"query": "params", "body": "json", "files": "files"}
         arguments: dict[str, Any] = {names[name]: value for name, value in content.items()}
+        self.address_of(self.url)
         try:
-            return self._http.request(
+            reply = self._http.request(
                 method,
                 self.url + path,
                 auth=_Header(header),
                 timeout=self._timeout_s,
                 allow_redirects=False,
+                stream=True,
                 **arguments,
             )
+            return self._read(reply, what=f"{method} {path}")
         except requests.RequestException as fault:
             reason = type(fault).__name__
             raise Upstream(f"{self.url} did not answer {method} {path} ({reason}): is Label Studio up?") from fault
+
+    def _read(self, reply: requests.Response, *, what: str) -> requests.Response:
+        """The answer with its body, which may be neither endless nor endlessly slow."""
+        is_told = self._policy is not None
+        most, longest_s = (_MOST_TOLD_BYTES, _LONGEST_TOLD_S) if is_told else (_MOST_BYTES, _LONGEST_S)
+        body, until_s = bytearray(), monotonic() + longest_s
+        with reply:
+            for piece in reply.iter_content(_PIECE):
+                body += piece
+                if len(body) > most or monotonic() > until_s:
+                    raise Upstream(
+                        f"{self.url} answered {what} with more than {most} bytes, or in over {longest_s:.0f} s"
+                    )
+        reply._content = bytes(body)  # noqa: SLF001 - where requests keeps a body that it has read itself
+        return reply
 
     def _access_token(self, personal: str) -> str:
         """A new access token for a personal access token, valid 300 s."""
@@ -113,6 +183,15 @@ class Session:
         except (ValueError, KeyError, TypeError) as fault:
             raise Upstream(f"{self.url} gave no access token for the personal access token") from fault
         return str(access)
+
+
+def _is_address(url: str) -> bool:
+    """Whether a Label Studio may answer there."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.username is None and parts.port != 0
+    except ValueError:
+        return False
 
 
 def json_object(reply: object) -> Json:

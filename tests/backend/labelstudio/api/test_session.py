@@ -6,6 +6,7 @@ import pytest
 from fakes.label_studio import FakeLabelStudio
 
 from backend.errors import BadInput, NotFound, Upstream
+from backend.labelstudio.api import session
 from backend.labelstudio.api.session import Session, json_list, json_object
 
 
@@ -29,6 +30,18 @@ def test_an_address_that_is_none_is_refused() -> None:
     for url in ("studio", "ftp://studio", "http://user:pass@studio"):
         with pytest.raises(BadInput, match="is not the address of a Label Studio"):
             Session(url, "a" * 40, timeout_s=1.0)
+
+
+@pytest.mark.parametrize("limit", ["_MOST_BYTES", "_LONGEST_S"])
+def test_an_answer_that_does_not_end_is_given_up(
+    studio: FakeLabelStudio, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """One took 10.5 GB of memory: the silence of a connection says nothing of how long it speaks."""
+    known = Session(studio.url, studio.token, timeout_s=5.0)
+    assert known.send("GET", "/api/current-user/whoami")
+    monkeypatch.setattr(session, limit, 0)
+    with pytest.raises(Upstream, match="with more than"):
+        known.send("GET", "/api/current-user/whoami")
 
 
 def test_the_name_tells_keys_apart_and_shows_none() -> None:

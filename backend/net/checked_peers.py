@@ -1,0 +1,54 @@
+"""Connections of `requests` that go to no address which the URL policy refuses, whatever a name resolves to by then."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+CheckPeer = Callable[[str], None]
+
+
+class CheckedPeers(HTTPAdapter):
+    """Looks at the address of every connection before a byte is sent.
+
+    Args:
+        check: raises for an address that is refused.
+    """
+
+    def __init__(self, check: CheckPeer) -> None:
+        self._check = check
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - as requests'
+        """Pools whose connections are checked."""
+        super().init_poolmanager(*args, **more)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._check)
+
+
+def _pools(check: CheckPeer) -> dict[str, type[HTTPConnectionPool]]:
+    def checked(sock: socket.socket) -> socket.socket:
+        try:
+            check(str(sock.getpeername()[0]))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return checked(super()._new_conn())
+
+    class Secure(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return checked(super()._new_conn())
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
