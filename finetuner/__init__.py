@@ -22,6 +22,7 @@ people. The map, from the door inwards; imports point downwards only:
     data        from Label Studio's tasks to samples
     presets     how large a step is, by what the device holds
     config      one frozen TrainConfig
+    patience    reads an image again where its failure passes
     progress    how a training tells where it is
     unfinished  what is kept of a run that is not over
 """

@@ -15,6 +15,5 @@ The map, from the door inwards:
     prompting    prompts to learn from and to measure with
     objects      one annotated object and its coverage of the decoder's grid
     fingerprint  what near-duplicates share
-    patience     reads an image again where its failure passes
     exclusions   what was left out, and why
 """

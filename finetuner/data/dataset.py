@@ -14,9 +14,9 @@ from finetuner.data.annotations import AnnotatedTask, objects_of
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.fingerprint import picture_hash
-from finetuner.data.patience import is_passing, read_patiently
 from finetuner.data.sample import Sample
 from finetuner.data.split import Split, split_images
+from finetuner.patience import is_passing, read_patiently
 from finetuner.progress import Progress
 
 

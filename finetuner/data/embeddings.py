@@ -13,9 +13,9 @@ from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, halved, widened
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
-from finetuner.data.patience import is_passing, read_patiently
 from finetuner.data.sample import Sample
 from finetuner.data.views import View
+from finetuner.patience import is_passing, read_patiently
 
 _OTHER_PROCESS_S = 60.0
 _MOST_PICTURES = 64

@@ -113,7 +113,7 @@ def test_an_image_that_is_away_for_a_moment_is_something_to_try_again(
     def away() -> bytes:
         raise Upstream("Label Studio answered 502")
 
-    monkeypatch.setattr("finetuner.data.patience.PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr("finetuner.patience.PAUSES_S", (0.0, 0.0))
     embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
     embeddings.ensure(SHA256, DATA, again=away)
     for file in disk.folder.glob("*.safetensors"):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from backend.errors import Unavailable
-from finetuner.data.patience import PAUSES_S, read_patiently
+from finetuner.patience import PAUSES_S, read_patiently
 
 
 def _failing(*faults: Exception) -> Callable[[], str]:
