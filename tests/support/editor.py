@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -46,10 +47,18 @@ class Editor:
     def take_smart_tool(self, tool: str, *, label: str) -> None:
         """Without the tool a click makes a plain keypoint and asks nobody."""
         self.select_label(label, tool=tool)
-        ActionChains(self.browser).move_to_element(self.find(".lsf-tool_smart")).perform()
-        button = self.find(f".lsf-tool_smart[aria-label={tool}]")
-        self.browser.execute_script("arguments[0].click()", button)
+        self.wait.until(lambda _: self._take(tool))
         self.find(".lsf-tool_smart.lsf-tool_active")
+
+    def _take(self, tool: str) -> bool:
+        """The toolbar is drawn anew whenever it likes: what was found a moment ago may be gone, and is found again."""
+        try:
+            ActionChains(self.browser).move_to_element(self.find(".lsf-tool_smart")).perform()
+            button = self.find(f".lsf-tool_smart[aria-label={tool}]")
+            self.browser.execute_script("arguments[0].click()", button)
+        except StaleElementReferenceException:
+            return False
+        return True
 
     def select_label(self, label: str, *, tool: str) -> None:
         """Every label is there three times, for brush, keypoint and rectangle in the order of the label config."""
