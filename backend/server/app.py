@@ -62,9 +62,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     connections = Connections(settings)
     automatic = _automatic(settings, registry=registry, connection=connection, queue=queue)
     live = LiveEvaluation(
-        registry.state_dir.live,
-        label_studio=connections.label_studio,
-        max_pixels=settings.image.pixels,
+        registry.state_dir.live, label_studio=connections.label_studio, max_pixels=settings.image.pixels
     )
     routes = _build_routes(
         settings,
