@@ -80,15 +80,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     follow = Watch(Follower(registry, connection, queue=refreshes).look, poll_s=settings.registry.poll_seconds)
     trains = Watch(automatic.look, poll_s=_LOOK_S)
     parts = (engine, live, trains, _Sweeping((queue, refreshes)), *((follow,) if settings.predictions.refresh else ()))
-    app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lambda _: _running(parts))
-    app.add_middleware(
-        Guard,
-        user=settings.backend.basic_auth_user,
-        password=settings.backend.basic_auth_pass,
-        known=known_hosts(settings),
-    )
-    for kind in (SamloopError, RequestValidationError, Exception):
-        app.add_exception_handler(kind, _answer_error)
+    app = _guarded_app(settings, parts=parts)
     app.include_router(routes.router())
     app.include_router(
         _review_router(
@@ -103,6 +95,20 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     # label-studio-ml's harness calls the same handlers (backend/server/label_studio_ml/flask_app.py).
     app.state.routes = routes
     app.state.drain = lambda: _drain(engine, routes)
+    return app
+
+
+def _guarded_app(settings: Settings, *, parts: Sequence["_Part"]) -> FastAPI:
+    """The server without routes: it runs the parts, lets in whom it may, and answers every error as samloop does."""
+    app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lambda _: _running(parts))
+    app.add_middleware(
+        Guard,
+        user=settings.backend.basic_auth_user,
+        password=settings.backend.basic_auth_pass,
+        known=known_hosts(settings),
+    )
+    for kind in (SamloopError, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _answer_error)
     return app
 
 
