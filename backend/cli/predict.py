@@ -130,6 +130,7 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
         semantic=SemanticRules(most=settings.serving.automatic_regions),
         seconds=float("inf"),
         polygon_tolerance_px=settings.serving.polygon_tolerance_px,
+        specks_px=settings.serving.specks_px,
     )
     bare = {"id": task.get("id"), "data": task["data"]}
     snapshot = Snapshot(version=predictor.version, predictor=predictor, number=0)

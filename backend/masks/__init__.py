@@ -6,6 +6,7 @@
     rasterize  polygons, ellipses and rectangles to masks
     polygons   masks to polygons that a person can edit
     tracing    the outlines of a mask's parts
+    specks     small islands and holes, taken out of a mask
     fit        the ellipse of a mask, and a mask without its specks
     points     points that stand for a mask or a stroke
     svg        a mask's edge as an SVG path, and masks resized for display

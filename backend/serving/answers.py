@@ -6,20 +6,31 @@ from dataclasses import dataclass
 from backend.labelstudio.controls.choice import Output
 from backend.labelstudio.controls.results import prediction, regions_of_mask
 from backend.labelstudio.payloads import Prediction, Region
+from backend.masks.prompt import Click
+from backend.masks.specks import remove_specks
 from backend.sam.predictor import PredictedMask
 from backend.sam.scoring import task_score
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedMask:
-    """A mask over the upright image, and the control and label that it goes to."""
+    """A mask over the upright image, and the control and label that it goes to.
+
+    `clicks`: those that the mask answers, in px of the image.
+    """
 
     output: Output
     mask: PredictedMask
+    clicks: tuple[Click, ...] = ()
 
 
 def draw_prediction(
-    placed: Iterable[PlacedMask], *, model_version: str, polygon_tolerance_px: float, is_interactive: bool = False
+    placed: Iterable[PlacedMask],
+    *,
+    model_version: str,
+    polygon_tolerance_px: float,
+    specks_px: int = 0,
+    is_interactive: bool = False,
 ) -> Prediction:
     """The prediction that shows the masks as their controls draw them.
 
@@ -30,13 +41,14 @@ def draw_prediction(
         placed: the masks, in the order of their regions; a mask is taken when the one before is drawn.
         model_version: the version that made them.
         polygon_tolerance_px: how far a polygon's outline may be from its mask's (image px).
+        specks_px: islands and holes of fewer pixels of the image are left out: `masks.specks`.
         is_interactive: whether the editor gets it for a click: then it adds the label of a <Labels> tag by itself.
     """
     regions: list[Region] = []
     scores: list[float] = []
     for place in placed:
         drawn = regions_of_mask(
-            place.mask.mask,
+            remove_specks(place.mask.mask, least_px=specks_px, clicks=place.clicks),
             control=place.output.control,
             label=place.output.label,
             score=place.mask.score,

@@ -71,6 +71,7 @@ class Batches:
         semantic: what to keep of what a semantic head sees.
         seconds: after so many the rest of a batch is not looked at.
         polygon_tolerance_px: how far a polygon's outline may be from its mask's (image px).
+        specks_px: islands and holes of fewer pixels of the image are left out of masks.
         clock: tells the time by which deadlines are set, s.
     """
 
@@ -80,6 +81,7 @@ class Batches:
     semantic: SemanticRules = field(default_factory=SemanticRules)
     seconds: float = 80.0
     polygon_tolerance_px: float = POLYGON_TOLERANCE_PX
+    specks_px: int = 0
     clock: Callable[[], float] = time.monotonic
 
     def answer(
@@ -120,7 +122,12 @@ class Batches:
             return self._leave_out(OUT_OF_TIME, reason=OUT_OF_TIME, version=version)
         try:
             return TaskAnswer(
-                draw_prediction(masks.of(image), model_version=version, polygon_tolerance_px=self.polygon_tolerance_px)
+                draw_prediction(
+                    masks.of(image),
+                    model_version=version,
+                    polygon_tolerance_px=self.polygon_tolerance_px,
+                    specks_px=self.specks_px,
+                )
             )
         except Busy:
             return self._leave_out(OUT_OF_TIME, reason=OUT_OF_TIME, version=version)

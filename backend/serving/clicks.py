@@ -40,6 +40,7 @@ class Clicks:
         traffic: lets other work make way while a click is being answered.
         observer: hears of every click.
         polygon_tolerance_px: how far a polygon's outline may be from its mask's (image px).
+        specks_px: islands and holes of fewer pixels of the image are left out of masks.
         refines: whether small objects on large images are looked at twice.
     """
 
@@ -47,6 +48,7 @@ class Clicks:
     traffic: Traffic
     observer: Observer
     polygon_tolerance_px: float = POLYGON_TOLERANCE_PX
+    specks_px: int = 0
     refines: bool = False
 
     def answer(self, image: TaskImage, context: Context, *, snapshot: Snapshot, until_s: float) -> Prediction:
@@ -76,6 +78,7 @@ class Clicks:
                 placed,
                 model_version=snapshot.version,
                 polygon_tolerance_px=self.polygon_tolerance_px,
+                specks_px=self.specks_px,
                 is_interactive=True,
             )
         self.observer.predicted(regions=len(answer["result"]), seconds=time.perf_counter() - began_s)
@@ -92,7 +95,7 @@ class Clicks:
             mask = first
             if self.refines:
                 mask = refine_mask(first, prompt.prompt, predictor=decoder, frame=frame, encode_crop=decoder.embed)
-            yield PlacedMask(output, mask)
+            yield PlacedMask(output, mask, prompt.prompt.clicks)
 
 
 @dataclass(frozen=True, slots=True)

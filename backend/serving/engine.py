@@ -142,6 +142,7 @@ class Engine:
             traffic=machine.lanes.traffic,
             observer=self._observer,
             polygon_tolerance_px=settings.serving.polygon_tolerance_px,
+            specks_px=settings.serving.specks_px,
             # On a CPU a click must not wait a second more for it unless somebody says so.
             refines=settings.serving.refine == "on"
             or (settings.serving.refine == "auto" and base.device.type != "cpu"),
@@ -196,4 +197,5 @@ def _open_batches(settings: Settings, *, machine: Machine, observer: Observer) -
         automatic=rules if settings.serving.automatic else None,
         seconds=settings.serving.batch_seconds,
         polygon_tolerance_px=settings.serving.polygon_tolerance_px,
+        specks_px=settings.serving.specks_px,
     )

@@ -80,6 +80,11 @@ class ServingSettings(SettingsGroup):
         "most distance of a polygon's outline from its mask's, px of the image",
         default=0.5,
     )
+    specks_px: Annotated[int, integer(Bounds(0, 1_000_000))] = setting(
+        "SAMLOOP_SPECKS_PX",
+        "islands and holes of fewer pixels of the image are taken out of masks, but for what was clicked on; 0: none",
+        default=64,
+    )
 
 
 class ImageSettings(SettingsGroup):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from backend.labelstudio.controls.choice import Output
+from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.label_config import Control
+from backend.masks.prompt import Click
 from backend.sam.predictor import PredictedMask
 from backend.serving.answers import PlacedMask, draw_prediction, empty_prediction
 
@@ -46,3 +48,14 @@ def test_without_anything_to_show_the_prediction_is_empty_and_scores_nothing() -
     nothing = {"result": [], "score": 0.0, "model_version": "v1"}
     assert empty_prediction("v1") == nothing
     assert draw_prediction([placed(0.9, empty=True)], model_version="v1", polygon_tolerance_px=0.5) == nothing
+
+
+@pytest.mark.parametrize(("clicks", "islands"), [((), 1), ((Click(20.5, 15.5),), 2)], ids=["none", "on the island"])
+def test_specks_are_not_drawn_unless_they_were_clicked_on(clicks: tuple[Click, ...], islands: int) -> None:
+    speckled = placed(0.8)
+    speckled.mask.mask[15, 20] = True
+    place = PlacedMask(speckled.output, speckled.mask, clicks)
+    drawn = draw_prediction([place], model_version="v1", polygon_tolerance_px=0.5, specks_px=4)
+    shown = mask_of_region(drawn["result"][0], height_px=20, width_px=30)
+    assert np.count_nonzero(shown) == 25 + islands - 1
+    assert np.count_nonzero(speckled.mask.mask) == 26, "the decoder's answer is as it was"
