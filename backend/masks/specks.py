@@ -1,7 +1,13 @@
 """Small islands and holes that a decoder leaves, taken out of a mask by their area.
 
 As `remove_small_regions` of segment-anything, but on the runs of the mask's rows: labelling every pixel takes ten times
-as long at 4000x3000. Frame: pixels of the upright image.
+as long at 4000x3000.
+
+Measured on 77 nuclei of 8 images (mobile-sam, `python tests/benchmarks/specks.py --images 8`), least area 64 px against
+none: by a box IoU .7855 and .7853, Boundary IoU .7414 and .7413; by one click .5962 and .5960, .5660 and .5660. An
+eighth of the masks change by a box, a quarter by a click.
+
+Frame: pixels of the upright image.
 """
 
 from collections.abc import Sequence

@@ -63,7 +63,9 @@ class LabelStudioRoutes:
     async def predict(self, body: PredictBody) -> Predictions:
         """One prediction a task, in the order of the tasks; `[]` for a task that is out of time."""
         # In threads of their own: /health never waits for them.
-        return Predictions(results=await self._admission.run(lambda: self._predicting.answer(body)))
+        # "1.1700000000": the project's id, and when it was made.
+        owner = str(body.project).partition(".")[0][:40] if body.project is not None else None
+        return Predictions(results=await self._admission.run(lambda: self._predicting.answer(body), owner=owner))
 
     def webhook(self, body: LabelStudioJson) -> Queued | Heard:
         """START_TRAINING puts a job on the queue; annotations are taken down; every other event is thanked for."""

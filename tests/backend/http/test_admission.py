@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from support.waiting import SOON_S
 
 from backend.errors import Busy
 from backend.http.admission import Admission
@@ -61,3 +62,20 @@ def test_no_more_run_at_once_than_there_are_threads() -> None:
 
     asyncio.run(ask())
     assert most == 2
+
+
+def test_one_project_leaves_half_of_the_places_to_others() -> None:
+    """256 slow images of one project gave all others 503."""
+    admission, may_end = Admission(most=4), threading.Event()
+
+    async def scenario() -> tuple[str, str]:
+        slow = [asyncio.create_task(admission.run(lambda: may_end.wait(SOON_S), owner="1")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="2 requests of project 1 are being answered already"):
+            await admission.run(lambda: "third", owner="1")
+        other = await admission.run(lambda: "served", owner="2")
+        may_end.set()
+        await asyncio.gather(*slow)
+        return other, await admission.run(lambda: "again", owner="1")
+
+    assert asyncio.run(scenario()) == ("served", "again")
