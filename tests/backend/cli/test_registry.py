@@ -70,6 +70,6 @@ def test_a_mistake_is_one_sentence_and_no_traceback(samloop: Samloop, words: tup
 def test_doctor_tells_what_is_missing_and_ends_with_one(samloop: Samloop) -> None:
     done = samloop("doctor")
     assert done.returncode == 1
-    assert "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY" in done.stdout
+    assert "LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set here: set both" in done.stdout
     assert "samloop up" in done.stdout
     assert "Traceback" not in done.stderr
