@@ -6,9 +6,9 @@ name for NaN.
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, Strict
 
 METRICS = ("iou", "dice", "boundary_iou", "hd95_px", "over_area", "under_area")
 PROMPTS = ("box", "point")
@@ -21,7 +21,7 @@ class Written(BaseModel):
         frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
     )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonValue]:
         """The value as JSON: what the class reads back."""
         return self.model_dump(mode="json")
 

@@ -1,6 +1,7 @@
 """What a group of settings is: frozen values with their variables, their texts, and whether they are secrets."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 from pydantic import Field, ValidationError
@@ -74,10 +75,14 @@ def setting(variable: str, text: str, *, default: Any, secret: bool = False, sho
 
     A function may make the default; `shown` is then what the table shows for it.
     """
-    more: dict[str, Any] = {"validation_alias": variable, "description": text, "repr": not secret}
-    if shown is not None:
-        more["json_schema_extra"] = {"shown": shown}
-    return Field(default_factory=default, **more) if callable(default) else Field(default, **more)
+    field = partial(
+        Field,
+        validation_alias=variable,
+        description=text,
+        repr=not secret,
+        json_schema_extra=None if shown is None else {"shown": shown},
+    )
+    return field(default_factory=default) if callable(default) else field(default)
 
 
 class _Variables(EnvSettingsSource):

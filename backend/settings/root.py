@@ -88,7 +88,7 @@ def _groups() -> dict[str, type[SettingsGroup]]:
     }
 
 
-def _in_groups(values: Mapping[str, Any]) -> dict[str, Any]:
+def _in_groups(values: Mapping[str, object]) -> dict[str, Any]:
     """Values by the name of their group; whole groups stay what they are."""
     names = setting_names()
     sorted_values: dict[str, Any] = {name: value for name, value in values.items() if name not in names}

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from PIL import Image
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from backend.masks.prompt import Prompt
@@ -81,7 +82,7 @@ class Method(Protocol):
         """How much faster than the decoder's the weights move that begin with ENCODER."""
 
     @property
-    def sizes(self) -> Mapping[str, Any]:
+    def sizes(self) -> Mapping[str, Mapping[str, JsonValue] | None]:
         """What the manifest says of it beside the recipe, so that the weights can be read again: JSON.
 
         `adapter` is None, or the kind, rank and alpha of the adapter (backend.sam.adapters).

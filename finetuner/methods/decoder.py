@@ -7,10 +7,10 @@ import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import JsonValue
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -46,7 +46,7 @@ class DecoderMethod:
         return self._base.frame
 
     @property
-    def sizes(self) -> Mapping[str, Any]:
+    def sizes(self) -> Mapping[str, Mapping[str, JsonValue] | None]:
         """No adapter; a decoder is as large as its base's."""
         return {"adapter": None}
 

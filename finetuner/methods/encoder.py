@@ -14,10 +14,11 @@ what is asked for (`adapter_joins` of the config).
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
+from pydantic import JsonValue
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -80,7 +81,7 @@ class EncoderMethod:
         return self._base.frame
 
     @property
-    def sizes(self) -> Mapping[str, Any]:
+    def sizes(self) -> Mapping[str, Mapping[str, JsonValue] | None]:
         """The adapter's kind, rank and alpha."""
         adapter = self._adapter_kind
         return {"adapter": {"kind": adapter.name, "rank": self._attached.rank, "alpha": self._attached.alpha}}

@@ -64,7 +64,8 @@ class Start:
         """This, or the base where the method does not move all of these weights: of another adapter, say."""
         moved, weights = method.trainable(), self.weights or {}
         odd = [name for name, value in weights.items() if name not in moved or moved[name].shape != value.shape]
-        if self.alpha is not None and not odd and method.sizes["adapter"]["alpha"] != self.alpha:
+        adapter = method.sizes["adapter"] or {}
+        if self.alpha is not None and not odd and adapter.get("alpha") != self.alpha:
             odd = [f"an alpha of {self.alpha:g}"]
         if not odd:
             return self

@@ -44,7 +44,7 @@ class DemoOutcome:
     evaluation: Mapping[str, Any]
     seconds: Mapping[str, float]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The line that `samloop demo --once` ends with."""
         return {
             "project": self.project,

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,7 +92,7 @@ def _config_of(named: Mapping[str, Tensor]) -> Sam2Config:
             "name a save_pretrained folder, whose config.json tells its size"
         )
     widths = [width << stage for stage in range(4)]
-    backbone: dict[str, Any] = {
+    backbone: dict[str, object] = {
         "model_type": "sam2_hiera_det_model",
         "hidden_size": width,
         "num_attention_heads": _HEADS[width],
