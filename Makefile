@@ -7,7 +7,7 @@ WORKERS ?= 2
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export HF_HUB_OFFLINE ?= $(if $(CI),1,)
 
-.PHONY: setup label-studio label-studio-ml demo test check docs results notebook bench clean
+.PHONY: setup label-studio label-studio-ml demo test check docs results quality notebook bench clean
 
 setup: .venv/.ready
 .venv/.ready: pyproject.toml docker/constraints.txt
@@ -55,6 +55,12 @@ docs: setup
 NUCLEI ?= ../shared/data/nuclei
 results: setup
 	$(BIN)/python tests/benchmarks/results.py $(NUCLEI) $(ARGS)
+
+# Measures masks before any training on public sets of several kinds, and writes docs/results.md. CLONES holds clones of
+# the repositories that tests/benchmarks/sets.py names.
+CLONES ?= ../clones
+quality: setup
+	$(BIN)/python tests/benchmarks/quality.py $(CLONES) $(ARGS)
 
 # Compares with the public notebook's way of fine-tuning, in ten minutes, and writes docs/results.md.
 notebook: setup

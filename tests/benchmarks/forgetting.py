@@ -27,7 +27,7 @@ from finetuner.measuring.comparison import comparison, differences
 from finetuner.measuring.evaluation import Measured, measure
 from finetuner.measuring.forgetting import measure_forgetting
 from finetuner.methods import new_method
-from finetuner.offline import _samples
+from finetuner.offline import read_samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
 from finetuner.training.loop import Trainer
@@ -89,7 +89,7 @@ def table(nuclei: Path, *, rows: list[str], seeds: list[int], decodes: int) -> I
     settings = Settings.from_env()
     config = replace(config_of(settings), seconds=1e6, decodes=decodes, forgetting=True)
     context = TrainingContext.open(settings, config=config, progress=silent)
-    samples = _samples(nuclei / "export.json", nuclei / "images", settings=settings, context=context)
+    samples = read_samples(nuclei / "export.json", nuclei / "images", settings=settings, context=context)
     dataset = assemble(samples, share=config.held_out_share, exclusions=context.exclusions)
     before = measure(
         base_predictor(context.base), dataset.held_out, embedding=context.embeddings.by(context.base), clicks=0

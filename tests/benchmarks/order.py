@@ -37,7 +37,7 @@ from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.evaluation import measure, report
 from finetuner.methods import new_method
-from finetuner.offline import _samples
+from finetuner.offline import read_samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
 from finetuner.training.loop import Trainer
@@ -55,7 +55,7 @@ class Simulation:
         # Work alone ends a training: neither epochs nor seconds do.
         config = replace(config_of(settings), decodes=decodes, epochs=1000, seconds=math.inf)
         self.context = TrainingContext.open(settings, config=config, progress=silent)
-        samples = _samples(nuclei / "export.json", nuclei / "images", settings=settings, context=self.context)
+        samples = read_samples(nuclei / "export.json", nuclei / "images", settings=settings, context=self.context)
         share = self.context.config.held_out_share
         dataset = assemble(samples, share=share, exclusions=self.context.exclusions)
         self.pool, self.held_out = dataset.train, dataset.held_out

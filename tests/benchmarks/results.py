@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.exports import photographs, write
 from benchmarks.pages import commit, machine, say, write_result
-from benchmarks.point_policy import base_by_policy
+from benchmarks.quality import base_by_policy
 from benchmarks.synthetic import synthetic
 from benchmarks.trainings import Bench, Trained
 

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from benchmarks.exports import photographs, write
-from benchmarks.point_policy import NUCLEI, interval, say
+from benchmarks.pages import say
+from benchmarks.quality import NUCLEI, interval
 
 from backend.masks.metrics import boundary_iou, iou
 from backend.masks.prompt import Prompt
@@ -28,7 +29,7 @@ from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.prompting import farthest_inner_point
 from finetuner.data.sample import Sample
-from finetuner.offline import _samples, exported_tasks
+from finetuner.offline import exported_tasks, read_samples
 from finetuner.progress import silent
 
 SIZES_PX = (0, 16, 32, 64, 100, 200, 400)
@@ -73,7 +74,7 @@ def main() -> None:
         some.write_text(json.dumps(exported_tasks(export)[: arguments.images]))
         settings = Settings.from_env()
         context = TrainingContext.open(settings, config=TrainConfig(), progress=silent)
-        samples = _samples(some, images, settings=settings, context=context)
+        samples = read_samples(some, images, settings=settings, context=context)
         for kind in ("box", "click"):
             measure_kind(kind, samples, context=context)
 

@@ -21,7 +21,7 @@ from backend.sam.semantic.touching import asked
 from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import assemble
-from finetuner.offline import _samples
+from finetuner.offline import read_samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
 
@@ -55,7 +55,7 @@ def main(export: Path, images: Path, checkpoint: Path) -> None:
     """Print a line without clicks and one with them."""
     settings = Settings.from_env()
     context = TrainingContext.open(settings, config=config_of(settings), progress=silent)
-    samples = _samples(export, images, settings=settings, context=context)
+    samples = read_samples(export, images, settings=settings, context=context)
     held_out = assemble(samples, share=context.config.held_out_share, exclusions=context.exclusions).held_out
     predictor = predictor_of(context.base, checkpoint)
     assert predictor.semantic is not None, "the checkpoint has no semantic head that may be served"

