@@ -32,6 +32,8 @@ def test_a_cancelled_training_ends_at_its_step_with_what_waits_and_a_later_one_t
         cancelled_at = time.monotonic()
         played.until(lambda: (played.queue.job(job_id) or {})["job_status"] == "finished")
         assert played.journal("tick", project_id)[-1]["at"] - cancelled_at < 30
+        # The one that waited is taken off the queue a moment later, and ends before it begins.
+        played.until(lambda: played.queue.status(project_id).phase == "idle")
         status = played.queue.status(project_id)
         assert (status.phase, status.queued, status.error, status.verdict) == ("idle", 0, None, None)
         assert status.cancelled is not None

@@ -170,6 +170,7 @@ def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_h
         label_studio_url=studio.url,
         label_studio_api_key=studio.token,
         refresh=False,
+        specks_px=0,  # the mask as the decoder draws it
     )
     registry = LocalRegistry(settings.registry.model_dir)
     with TestClient(create_app(settings, connection=connect(redis_url)), base_url="http://localhost") as client:

@@ -13,7 +13,6 @@ from importlib import resources
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
-from scipy import ndimage
 
 from backend.cli.demo.samples import SampleImage, SampleObject, SampleSet
 from backend.errors import Unavailable
@@ -54,6 +53,8 @@ def _picture(name: str) -> UInt8[np.ndarray, "h w"]:
 
 def _enlarged(picture: np.ndarray, scale: int) -> Float[np.ndarray, "h w"]:
     """Cubic, pixel centres kept in place, so that a mask made from it lies on the enlarged photograph."""
+    from scipy import ndimage
+
     enlarged: np.ndarray = ndimage.zoom(picture.astype(np.float64), scale, order=3, mode="nearest", grid_mode=True)
     return enlarged
 
@@ -65,6 +66,7 @@ def _coin_labels(picture: UInt8[np.ndarray, "h w"]) -> Int[np.ndarray, "H W"]:
     gallery ("Comparing edge-based and region-based segmentation"); holes filled; what is narrower than 13 px (specks,
     a retoucher's marks under one coin) opened away; the outline rounded by a Gaussian of 1 px, enlarged at half height.
     """
+    from scipy import ndimage
     from skimage.filters import sobel
     from skimage.morphology import disk
     from skimage.segmentation import watershed
@@ -80,6 +82,8 @@ def _coin_labels(picture: UInt8[np.ndarray, "h w"]) -> Int[np.ndarray, "H W"]:
 
 def _coin_photographs() -> list[SampleImage]:
     """Neighbours of a row two by two; the cuts run half way between coins."""
+    from scipy import ndimage
+
     picture = _picture("coins.png")
     labels = _coin_labels(picture)
     grey = _grey(_enlarged(picture, _COIN_SCALE))
@@ -125,6 +129,7 @@ def _brick_labels(enlarged: Float[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
     Where mortar is missing two bricks touch: they are told apart by a watershed of the distance to the mortar, from
     markers that lie 4 px of the original inside.
     """
+    from scipy import ndimage
     from skimage.segmentation import watershed
 
     dark = ndimage.gaussian_filter(enlarged, 0.5 * _BRICK_SCALE) <= _BRICK_MORTAR_GREY

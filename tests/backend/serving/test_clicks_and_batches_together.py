@@ -77,7 +77,7 @@ def test_the_second_look_encodes_a_part_of_a_large_image_where_it_is_switched_on
         looked.append(encode_crop(Crop(100, 50, 400, 350)))
         return first
 
-    monkeypatch.setattr("backend.serving.clicks.refined", second_look)
+    monkeypatch.setattr("backend.serving.clicks.refine_mask", second_look)
     prompt = {
         "type": "rectanglelabels",
         "from_name": "box",

@@ -186,6 +186,7 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
         model_dir=tmp_path / "models",
         cache_dir=tmp_path / "cache",
         poll_seconds=0.1,
+        specks_px=0,  # the mask as the decoder draws it
     )
     registry, task = LocalRegistry(settings.registry.model_dir), {"id": 1, "data": {"image": picture()}}
     prompt = Prompt(clicks=(Click(x_px=38.4, y_px=32.0),))

@@ -79,13 +79,24 @@ def test_a_folder_that_lacks_a_weight_is_refused_and_not_filled_with_random_numb
         load_base(str(copy), cache_dir=tmp_path)
 
 
-def test_a_folder_of_pickles_is_never_opened(lively_dir: Path, tmp_path: Path) -> None:
+class _Evil:
+    """What a pickle that is opened would do."""
+
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.made,))
+
+
+def test_a_folder_of_pickles_runs_nothing_of_them(lively_dir: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(lively_dir, tmp_path / "copy")
     (copy / "model.safetensors").unlink()
-    (copy / "pytorch_model.bin").write_bytes(pickle.dumps({}))
+    (copy / "pytorch_model.bin").write_bytes(pickle.dumps(_Evil(tmp_path / "ran")))
 
-    with pytest.raises(BadWeights, match="holds no SAM that can be loaded"):
+    with pytest.raises(BadWeights, match="is not PyTorch's file of weights"):
         load_base(str(copy), cache_dir=tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_sam_for_other_sizes_is_refused(lively_dir: Path, tmp_path: Path) -> None:
