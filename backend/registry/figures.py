@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 METRICS = ("iou", "dice", "boundary_iou", "hd95_px", "over_area", "under_area")
 PROMPTS = ("box", "point")
@@ -21,7 +21,7 @@ class Written(BaseModel):
         frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
     )
 
-    def to_json(self) -> dict[str, JsonValue]:
+    def to_json(self) -> dict[str, object]:
         """The value as JSON: what the class reads back."""
         return self.model_dump(mode="json")
 

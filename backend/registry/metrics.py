@@ -6,7 +6,7 @@ Every part may be absent: a checkpoint that something else made, or an earlier v
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from pydantic import Field, JsonValue, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from backend.errors import BadCheckpoint
 from backend.registry.calibration import Calibration
@@ -191,7 +191,7 @@ class CheckpointMetrics(Comparison):
     semantic: SemanticMetrics | None = None
     forgetting: ForgettingMetrics | None = None
 
-    def to_json(self) -> dict[str, JsonValue]:
+    def to_json(self) -> dict[str, object]:
         """The metrics as JSON, with the version of their form."""
         return {"version": VERSION, **super().to_json()}
 
