@@ -51,8 +51,8 @@ class Connections:
         """The source of a project's images."""
         return self._both(project_id)[0]
 
-    def label_studio(self, project_id: int) -> LabelStudio | None:
-        """The project's Label Studio; None where neither the environment nor /setup told it."""
+    def label_studio(self, project_id: int | None) -> LabelStudio | None:
+        """The project's Label Studio, or the environment's (None); None where neither it nor /setup told one."""
         return self._both(project_id)[1]
 
     def _both(self, project_id: int | None) -> tuple[ImageSource, LabelStudio | None]:

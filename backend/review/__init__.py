@@ -1,4 +1,4 @@
-"""The analysts' pages below /review/{project}: what is served, what got tighter, and what people say of it.
+"""The analysts' pages below /review: what is served, what got tighter, and what people say of it.
 
     routes       paths of the pages; mounted by server.app
     forms        what analysts send
@@ -14,6 +14,7 @@
     flags        what analysts say of a mask
     tasks        links into Label Studio, and its tab of masks to draw again
     label_order  which tasks to label first
+    projects     what Label Studio says of projects, and the list of them all
 
 Rendered here, without a build step: a page works without a script, which adds keys, live figures and the slider.
 """

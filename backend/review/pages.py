@@ -1,6 +1,6 @@
 """What the pages about versions show: looked up, and their templates filled in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,8 @@ from backend.review.cards import ordered
 from backend.review.figures import ComparedRow, OnCommon, compared, on_common, trend, version_rows
 from backend.review.flags import Flags
 from backend.review.mask_pages import MaskPages
+from backend.review.projects.facts import ENOUGH_IMAGES, ProjectBook, ProjectFacts
+from backend.review.projects.listing import list_projects
 from backend.review.rendering import Renderer
 from backend.review.reviewed import ReviewedVersions
 from backend.review.visitor import BASE, MasksQuery, Visitor
@@ -57,6 +59,7 @@ class Pages:
         base_version: the base model's name.
         served_version: by project, the version that a prediction carries now.
         status: by project, what /projects/{id}/status tells.
+        trained: the projects that a training was asked for.
 
     Attributes:
         reviewed: the versions and objects behind the pages.
@@ -72,16 +75,28 @@ class Pages:
         base_version: Callable[[], str],
         served_version: Callable[[int], str],
         status: Callable[[int], Status],
+        trained: Callable[[], Iterable[int]],
     ) -> None:
         self._registry, self._served_version, self._status = registry, served_version, status
+        self._book, self._trained = ProjectBook(connections), trained
         self.reviewed = ReviewedVersions(registry=registry, flags=flags, served_version=served_version)
-        self._renderer = Renderer(connections=connections, base_version=base_version)
+        self._renderer = Renderer(connections=connections, base_version=base_version, remembered=self._book.remembered)
         self.masks = MaskPages(
             registry=registry, reviewed=self.reviewed, renderer=self._renderer, base_version=base_version
         )
 
+    def projects(self, visitor: Visitor) -> str:
+        """All projects, with what is served in them."""
+        projects = list_projects(self._book, self._registry, served_version=self._served_version, trained=self._trained)
+        return self._renderer.render("projects.html", None, visitor, projects=projects, enough=ENOUGH_IMAGES)
+
     def overview(self, project_id: int, visitor: Visitor) -> str:
-        """What is served, what is training, and where it leads."""
+        """What is served, what is training, and where it leads.
+
+        Raises:
+            NotFound: neither Label Studio nor the registry has such a project.
+        """
+        facts, gone = self._find(project_id)
         manifests, status = self._registry.versions(project_id), self._status(project_id)
         verdict = status.verdict or (_verdict(manifests[-1]) if manifests else None)
         return self._renderer.render(
@@ -89,6 +104,9 @@ class Pages:
             project_id,
             visitor,
             status=status,
+            facts=facts,
+            gone=gone,
+            enough=ENOUGH_IMAGES,
             verdict=verdict,
             live=status.live,
             chart=trend(manifests),
@@ -168,6 +186,15 @@ class Pages:
     def failure(self, project_id: int | None, visitor: Visitor, fault: SamloopError) -> str:
         """An error as a page."""
         return self._renderer.render("failure.html", project_id, visitor, fault=fault)
+
+    def _find(self, project_id: int) -> tuple[ProjectFacts | None, str | None]:
+        """What Label Studio says of the project; for a project that only the registry still knows: that it is gone."""
+        try:
+            return self._book.find(project_id), None
+        except NotFound as fault:
+            if project_id not in self._registry.projects():
+                raise
+            return None, str(fault)
 
     def _compare(self, first: Manifest, second: Manifest) -> Pair:
         return Pair(

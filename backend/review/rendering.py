@@ -3,12 +3,14 @@
 from collections.abc import Callable
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from backend.charts.chart import with_charts
 from backend.ids import shorten_version
 from backend.images.connections import Connections
 from backend.review.flags import VERDICTS
-from backend.review.tasks import task_url
+from backend.review.projects.facts import ProjectFacts
+from backend.review.tasks import project_url, task_url
 from backend.review.visitor import Visitor
 
 _NONE = "\N{EN DASH}"
@@ -20,10 +22,17 @@ class Renderer:
     Args:
         connections: the Label Studios that tasks are linked in.
         base_version: the base model's name.
+        remembered: by project, what Label Studio said of it last, without asking it.
     """
 
-    def __init__(self, *, connections: Connections, base_version: Callable[[], str]) -> None:
-        self._connections, self._base_version = connections, base_version
+    def __init__(
+        self,
+        *,
+        connections: Connections,
+        base_version: Callable[[], str],
+        remembered: Callable[[int], ProjectFacts | None],
+    ) -> None:
+        self._connections, self._base_version, self._remembered = connections, base_version, remembered
         self._templates = Environment(
             loader=with_charts(PackageLoader("backend.review", "templates")),
             autoescape=True,
@@ -31,13 +40,16 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {"figure": _figure, "signed": _signed, "short": shorten_version}
+        self._templates.filters |= {"figure": _figure, "signed": _signed, "short": shorten_version, "moment": _moment}
 
     def render(self, template: str, project_id: int | None, visitor: Visitor, **shown: object) -> str:
         """The page; `shown` is what this template names."""
         studio = self._connections.label_studio(project_id) if project_id else None
+        facts = self._remembered(project_id) if project_id else None
         return self._templates.get_template(template).render(
             project=project_id,
+            project_title=facts.title if facts else None,
+            project_url=project_url(studio, project_id) if project_id else None,
             visitor=visitor,
             here=f"{visitor.root}/review/{project_id}",
             static=f"{visitor.root}/review/static",
@@ -52,6 +64,12 @@ class Renderer:
 
 def _figure(value: float | None, digits: int = 3) -> str:
     return _NONE if value is None else f"{value:.{digits}f}"
+
+
+def _moment(at: str) -> Markup:
+    """A moment (ISO 8601, UTC) in UTC; the script of the pages turns it into the reader's own time."""
+    shown = f"{at[:10]} {at[11:16]} UTC"
+    return Markup('<time datetime="{}">{}</time>').format(at, shown)
 
 
 def _signed(value: float | None) -> str:

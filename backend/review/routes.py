@@ -1,6 +1,7 @@
 """Paths of the review pages; what they show is pages', what they send is forms'."""
 
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -31,6 +32,10 @@ class ReviewRoutes:
     pictures: PictureRoutes
     forms: FormRoutes
     gate: Gate
+
+    def projects(self, request: Request) -> Response:
+        """All projects."""
+        return HTMLResponse(self.pages.projects(visitor_of(request)))
 
     def overview(self, project_id: ProjectId, request: Request) -> Response:
         """What is served, what is training."""
@@ -75,6 +80,7 @@ class ReviewRoutes:
     def router(self) -> APIRouter:
         """Every path on its handler."""
         router = APIRouter(route_class=page_route(self.gate, self._failure), include_in_schema=False)
+        router.get("/review", response_model=None)(self.projects)
         for path, handler in (
             ("", self.overview),
             ("/versions", self.versions),
@@ -94,4 +100,7 @@ class ReviewRoutes:
         if request.method == "GET" and "/crops/" in request.url.path:
             return Response(str(fault), status_code=fault.status, media_type="text/plain")
         project_id = find_project_id(str(request.path_params.get("project_id")))
+        is_project = request.url.path.endswith(f"/review/{project_id}")
+        if is_project and fault.status == HTTPStatus.NOT_FOUND:
+            project_id = None  # it is the project that there is not, and neither are its other pages
         return HTMLResponse(self.pages.failure(project_id, visitor_of(request), fault), status_code=fault.status)

@@ -10,6 +10,11 @@ TAB = "samloop: label again"
 _MOST = 500  # filters of one tab; Label Studio makes one query of them all
 
 
+def project_url(label_studio: LabelStudio | None, project_id: int) -> str | None:
+    """The project's data manager in Label Studio; None where no Label Studio is known."""
+    return None if label_studio is None else f"{label_studio.public_url}/projects/{project_id}/data"
+
+
 def task_url(label_studio: LabelStudio | None, project_id: int, task_id: int | str | None) -> str | None:
     """The task in Label Studio's data manager; None where no Label Studio is known, or no task."""
     if label_studio is None or task_id is None:

@@ -188,6 +188,7 @@ def _review_router(  # noqa: PLR0913 - all but one by name
         base_version=lambda: engine.version(None),
         served_version=engine.version,
         status=status,
+        trained=queues[0].projects,
     )
     return ReviewRoutes(
         pages=pages,

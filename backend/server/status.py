@@ -140,19 +140,24 @@ class Served(BaseModel):
 
 
 class Waiting(BaseModel):
-    """Jobs of the project that wait."""
+    """Jobs of the project that wait, and the workers that could take one up; workers serve all projects."""
 
     queued: int
+    workers: int
 
 
 class RefreshStatus(BaseModel):
-    """How far the project's fresh pre-annotations are; `last`: what came of the refresh before."""
+    """How far the project's fresh pre-annotations are; `last`: what came of the refresh before.
+
+    `workers` could take a refresh up; they serve all projects.
+    """
 
     phase: Literal["idle", "queued", "training", "refreshing", "failed"]
     job: str | None
     progress: dict[str, JsonValue]
     last: dict[str, JsonValue] | None
     queued: int
+    workers: int
     error: str | None
 
 
@@ -190,10 +195,10 @@ class ProjectStatus(BaseModel):
         share=0.13,
         left_s=130.0,
         verdict={"promote": True, "version": "mobile-sam-p7-v3-1a2b3c", "reasons": ["better with boxes"]},
-        queue={"queued": 0},
+        queue={"queued": 0, "workers": 1},
         error=None,
         cancelled=None,
-        refresh={"phase": "idle", "job": None, "progress": {}, "last": None, "queued": 0, "error": None},
+        refresh={"phase": "idle", "job": None, "progress": {}, "last": None, "queued": 0, "workers": 1, "error": None},
         refused={},
         live={},
         refusals=[],

@@ -114,6 +114,14 @@ class TrainingQueue:
             ids = (find_project_id(text_of(name).rpartition(":")[2]) for name in names)
             return tuple(sorted({project_id for project_id in ids if project_id is not None}))
 
+    def workers(self) -> int:
+        """How many workers listen for this kind of work.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        return workers(self._connection, work=self._work)
+
     def job(self, job_id: str) -> Mapping[str, JsonValue] | None:
         """What is known of one job of either kind, as JSON; None if there is none, or it was forgotten.
 

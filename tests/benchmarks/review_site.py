@@ -71,8 +71,7 @@ def site(nuclei: Path, folder: Path, *, epochs: int, objects: int = 0) -> Iterat
     folder.mkdir(parents=True, exist_ok=True)
     with FakeLabelStudio() as studio:
         client = StudioSetup(studio.url, studio.token)
-        settings = replace(
-            Settings.from_env(),
+        settings = Settings.from_env().changed(
             label_studio_url=studio.url,
             label_studio_api_key=studio.token,
             model_dir=folder / "models",

@@ -101,7 +101,28 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
 
     @route("GET", r"/api/projects/(\d+)/")
     def read_project(self, request: Request, project: int) -> Answer:
-        return Answer(200, self._rows["project"][project] | {"task_number": len(self._of("task", project=project))})
+        return Answer(200, self._rows["project"][project] | self._task_numbers(project))
+
+    @route("GET", r"/api/projects/?")
+    def list_projects(self, request: Request) -> Answer:
+        page, size = request.number("page") or 1, request.number("page_size") or 30
+        wanted = request.query.get("include", [""])[0].split(",")
+        rows = [row | self._task_numbers(number) for number, row in sorted(self._rows["project"].items(), reverse=True)]
+        shown = [
+            {name: value for name, value in row.items() if wanted == [""] or name in wanted}
+            for row in rows[(page - 1) * size : page * size]
+        ]
+        is_last = page * size >= len(rows)
+        following = None if is_last else f"{self.url}/api/projects/?page={page + 1}&page_size={size}"
+        return Answer(200, {"count": len(rows), "next": following, "previous": None, "results": shown})
+
+    def _task_numbers(self, project: int) -> Json:
+        tasks = self._of("task", project=project)
+        annotated = {row["task"] for row in self._rows["annotation"].values() if not row.get("was_cancelled")}
+        return {
+            "task_number": len(tasks),
+            "num_tasks_with_annotations": sum(task["id"] in annotated for task in tasks),
+        }
 
     @route("PATCH", r"/api/projects/(\d+)/")
     def change_project(self, request: Request, project: int) -> Answer:

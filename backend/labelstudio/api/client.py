@@ -1,5 +1,6 @@
 """Label Studio's API, as far as samloop needs it. Answers are Label Studio's JSON as it stands."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
@@ -15,6 +16,8 @@ NAME_LABEL_STUDIO = "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
 
 # Django reads 100 files a request at most.
 _FILES_A_REQUEST = 50
+_PROJECTS_A_PAGE, _MOST_PROJECTS = 100, 1000
+_OF_A_PROJECT = "id,title,task_number,num_tasks_with_annotations"
 # Label Studio itself waits 100 s for a backend before it answers.
 _PREDICT_S = 110.0
 
@@ -60,9 +63,21 @@ class LabelStudio:
 
     # Projects and tasks
 
-    def project(self, project_id: int) -> Json:
-        """Return the project: `label_config`, `model_version`, ..."""
-        return json_object(self._session.get(f"/api/projects/{project_id}/"))
+    def project(self, project_id: int, *, is_patient: bool = True) -> Json:
+        """Return the project: `label_config`, `model_version`, ...; asked once where somebody waits for a page."""
+        ask = self._session.get if is_patient else functools.partial(self._session.send, "GET")
+        return json_object(ask(f"/api/projects/{project_id}/"))
+
+    def projects(self) -> list[Json]:
+        """Return at most 1000 projects that the key sees: `id`, `title` and the numbers of tasks. Asked once a page."""
+        found: list[Json] = []
+        for page in range(1, _MOST_PROJECTS // _PROJECTS_A_PAGE + 1):
+            query = {"page": page, "page_size": _PROJECTS_A_PAGE, "include": _OF_A_PROJECT}
+            reply = json_object(self._session.send("GET", "/api/projects/", query=query))
+            found += json_list(reply.get("results"))
+            if not reply.get("next"):
+                break
+        return found
 
     def create_project(self, title: str, label_config: str, **fields: object) -> Json:
         """Create a project and return it; `fields` as Label Studio names them."""

@@ -5,6 +5,17 @@ document.documentElement.classList.add("has-script");
 const all = (selector) => [...document.querySelectorAll(selector)];
 const typing = (target) => target.closest("input:not([type=checkbox]):not([type=radio]), select, textarea") !== null;
 
+const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+function localTimes(within) {
+  for (const time of within.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (isNaN(at)) continue;
+    time.title = time.dateTime;
+    time.textContent = local.format(at);
+  }
+}
+
 function live(tiles) {
   const put = (name, text) => { const at = tiles.querySelector(`[data-live=${name}]`); if (at.textContent !== text) at.textContent = text; };
   let known = null;
@@ -21,7 +32,9 @@ function live(tiles) {
     put("progress", now.said);
     const { changed, train_after } = now.automatic;
     put("automatic", train_after ? `${changed} of ${train_after} until the next training` : "trains only when asked");
-    put("cancelled", now.cancelled ? `cancelled ${now.cancelled.slice(0, 16).replace("T", " ")} UTC` : "");
+    put("cancelled", now.cancelled ? `cancelled ${local.format(new Date(now.cancelled))}` : "");
+    put("no-worker", now.queue.workers ? "" : "no worker runs: start one with samloop worker");
+    put("no-refresher", now.refresh.workers ? "" : "no worker for refreshes runs: start one with samloop worker --refresh");
     tiles.querySelector("[data-live=training-end]").hidden = now.phase === "idle" || now.phase === "failed";
     const share = now.share;
     const bar = tiles.querySelector("[data-live=bar]");
@@ -84,6 +97,8 @@ function flicker(button) {
   // Slow enough for anybody: below three changes a second.
   flicker.timer = setInterval(() => { root.toggle("shows-base"); root.toggle("shows-candidate"); }, 600);
 }
+
+localTimes(document);
 
 const tiles = document.getElementById("live");
 if (tiles) live(tiles);

@@ -1,6 +1,7 @@
 """HTTP only: what Label Studio and label-studio-ml call."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
 
 from backend.errors import BadInput, NotFound
 from backend.http.admission import Admission
@@ -53,6 +54,12 @@ class LabelStudioRoutes:
             refused=dict(loaded.slot.refused) if loaded else {},
             away=dict(loaded.slot.away) if loaded else {},
         )
+
+    async def front_door(self, request: Request) -> Health | Response:
+        """A browser is led to the review pages; a probe, and Label Studio, get `health`."""
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/review", status_code=303)
+        return await self.health()
 
     def setup(self, body: SetupBody) -> Setup:
         """The version that predictions carry now."""
@@ -114,7 +121,7 @@ class LabelStudioRoutes:
     def add_to(self, router: APIRouter) -> None:
         """Every path on its handler."""
         router.get("/health")(self.health)
-        router.get("/", include_in_schema=False)(self.health)
+        router.get("/", include_in_schema=False, response_model=None)(self.front_door)
         router.post("/setup")(self.setup)
         router.post("/predict")(self.predict)
         router.post("/webhook", responses={201: {"model": Queued, "description": "A training is queued"}})(

@@ -66,7 +66,7 @@ class ProjectRoutes:
             share=training.share,
             left_s=training.left_s,
             verdict=dict(training.verdict) if training.verdict else None,
-            queue=Waiting(queued=training.queued),
+            queue=Waiting(queued=training.queued, workers=self._queue.workers()),
             error=training.error,
             cancelled=training.cancelled,
             refresh=self._refresh_status(project_id),
@@ -146,5 +146,6 @@ class ProjectRoutes:
             progress=dict(refresh.progress),
             last=dict(refresh.verdict) if refresh.verdict else None,
             queued=refresh.queued,
+            workers=self._refreshes.workers(),
             error=refresh.error,
         )

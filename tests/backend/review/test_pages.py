@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.reviewed import HOSTILE, Reviewed
+from fakes.studio_setup import StudioSetup
 from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
@@ -86,6 +87,11 @@ def _keys(page: str) -> list[str]:
     return re.findall(r'<li class="card" id="m-([0-9a-f]+)"', page)
 
 
+def _begin_project(studio: FakeLabelStudio) -> int:
+    """A project that has nothing yet."""
+    return int(StudioSetup(studio.url, studio.token).create_project("just begun", "<View/>")["id"])
+
+
 def _flag(client: TestClient, here: str, **fields: str) -> Any:
     return client.post(f"{here}/flags", data=fields, headers=OURS, follow_redirects=False)
 
@@ -132,6 +138,56 @@ def test_the_overview_tells_what_is_served_the_verdict_and_the_trend(
     assert "no certain gain over <i>tiny</i>" in page
     assert f'data-events="/projects/{made.project_id}/events"' in page
     assert page.count('class="dot ') == 8, "two versions, two prompts, the base beside every version"
+
+
+def test_all_projects_are_listed_with_what_is_served_and_lead_to_their_pages_and_to_label_studio(
+    client: TestClient, made: Reviewed, review_studio: FakeLabelStudio
+) -> None:
+    page = _page(client, "/review")
+    assert f'<a href="/review/{made.project_id}"><b>discs</b></a>' in page
+    assert f'href="{review_studio.url}/projects/{made.project_id}/data"' in page
+    row = page.partition(f'href="/review/{made.project_id}"')[2].partition("</tr>")[0]
+    assert "<td>2</td>" in row, "versions"
+    assert "3 of 4" in row, "the fourth task was skipped"
+    assert made.base in row
+
+
+def test_the_overview_leads_back_to_label_studio_and_to_all_projects(
+    client: TestClient, here: str, made: Reviewed, review_studio: FakeLabelStudio
+) -> None:
+    page = _page(client, here)
+    assert "<h1>discs</h1>" in page
+    assert f'href="{review_studio.url}/projects/{made.project_id}/data"' in page
+    assert '<a href="/review"><b>samloop</b></a>' in page
+    assert "3 of 4 tasks annotated" in page
+
+
+def test_a_project_that_cannot_train_yet_says_what_it_lacks(client: TestClient, review_studio: FakeLabelStudio) -> None:
+    studio, project_id = StudioSetup(review_studio.url, review_studio.token), _begin_project(review_studio)
+    studio.import_tasks(project_id, [{"data": {"image": "/a.png"}}])
+    (task,) = studio.tasks(project_id)
+    studio.create_annotation(task["id"], [])
+    assert "1 of at least 2 images annotated" in _page(client, f"/review/{project_id}")
+    assert "a training needs 2" in _page(client, "/review")
+
+
+def test_an_unknown_project_is_said_to_be_none(client: TestClient, made: Reviewed) -> None:
+    answer = client.get("/review/987654")
+    assert answer.status_code == 404
+    assert "has no project 987654, or this key may not see it; it has 1" in unescape(answer.text)
+    assert 'href="/review"' in answer.text
+    assert "/review/987654/" not in answer.text, "it has no other pages"
+
+
+def test_a_queue_that_nobody_works_off_says_so(client: TestClient, here: str, made: Reviewed) -> None:
+    assert client.get(f"/projects/{made.project_id}/status").json()["queue"]["workers"] == 0
+    assert "no worker runs: start one with samloop worker" in _page(client, here)
+
+
+def test_moments_are_marked_for_the_readers_own_time(client: TestClient, here: str) -> None:
+    assert re.search(
+        r'<time datetime="[^"]+\+00:00">[-0-9]{10} [0-9:]{5} UTC</time>', _page(client, f"{here}/versions")
+    )
 
 
 def test_the_overview_tells_how_good_the_masks_are_in_peoples_hands(
@@ -368,15 +424,18 @@ def test_another_sites_page_changes_nothing(client: TestClient, here: str, made:
     assert client.get(here, headers={"Host": "evil.example"}).status_code == 403
 
 
-def test_one_button_asks_for_fresh_masks_and_another_ends_them(client: TestClient, redis: Redis) -> None:
-    here, keys = "/review/77", Keys(77, "refresh")  # where no decision asks for any
+def test_one_button_asks_for_fresh_masks_and_another_ends_them(
+    client: TestClient, redis: Redis, review_studio: FakeLabelStudio
+) -> None:
+    project_id = _begin_project(review_studio)  # where no decision asks for any
+    here, keys = f"/review/{project_id}", Keys(project_id, "refresh")
     page = _page(client, here)
     assert re.search(r'refresh-end" hidden>Cancel', page)
 
     asked = client.post(f"{here}/refresh", data={"wanted": "yes"}, headers=OURS, follow_redirects=False)
 
     assert (asked.status_code, asked.headers["location"]) == (303, here)
-    assert client.get("/projects/77/status").json()["refresh"]["phase"] == "queued"
+    assert client.get(f"/projects/{project_id}/status").json()["refresh"]["phase"] == "queued"
     page = _page(client, here)
     assert re.search(r'data-live="refresh">queued<', page)
     assert not re.search(r'refresh-end" hidden>Cancel', page)
@@ -384,16 +443,17 @@ def test_one_button_asks_for_fresh_masks_and_another_ends_them(client: TestClien
     assert int(redis.get(keys.cancelled)) == int(redis.get(keys.wanted)) == 1
 
 
-def test_one_button_starts_a_training_and_another_ends_it(client: TestClient) -> None:
-    here = "/review/78"
+def test_one_button_starts_a_training_and_another_ends_it(client: TestClient, review_studio: FakeLabelStudio) -> None:
+    project_id = _begin_project(review_studio)
+    here = f"/review/{project_id}"
     assert re.search(r'training-end" hidden>Cancel', _page(client, here))
     assert client.post(f"{here}/train", data={"wanted": "yes"}, headers=OURS).status_code == 200
-    assert client.get("/projects/78/status").json()["phase"] == "queued"
+    assert client.get(f"/projects/{project_id}/status").json()["phase"] == "queued"
     assert not re.search(r'training-end" hidden>Cancel', _page(client, here))
     assert client.post(f"{here}/train", data={"wanted": "no"}, headers=OURS).status_code == 200
     page = _page(client, here)
     assert re.search(r'data-live="phase">idle<', page)
-    assert re.search(r'data-live="cancelled">cancelled 20[^<]* UTC<', page)
+    assert re.search(r'data-live="cancelled">cancelled <time [^<]* UTC<', page)
 
 
 def test_a_body_that_is_no_form_is_refused(client: TestClient, here: str) -> None:
@@ -415,9 +475,10 @@ def test_with_credentials_nobody_sees_a_page_without_them(made: Reviewed, redis:
     assert client.get(here, auth=("ada", "secret")).status_code == 200
 
 
-def test_a_project_without_a_version_has_pages_too(client: TestClient) -> None:
+def test_a_project_without_a_version_has_pages_too(client: TestClient, review_studio: FakeLabelStudio) -> None:
+    project_id = _begin_project(review_studio)
     for path in ("", "/versions", "/masks", "/data"):
-        assert "yet" in _page(client, f"/review/77{path}")
+        assert "yet" in _page(client, f"/review/{project_id}{path}")
     assert client.get("/review/0").status_code == 400
     assert client.get("/review/77/report/tiny-p77-v1-000000").status_code == 404
 
@@ -450,6 +511,7 @@ def test_masks_of_another_project_are_not_shown_even_where_its_number_is_in_the_
         base_version=nothing,
         served_version=nothing,
         status=nothing,
+        trained=nothing,
     )
     with pytest.raises(NotFound, match="is no version of project 2"):
         pages.reviewed.object(2, version, "0" * 20)

@@ -6,7 +6,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from backend.errors import BadInput
-from backend.review.rendering import Renderer, _figure, _signed
+from backend.review.rendering import Renderer, _figure, _moment, _signed
 from backend.review.visitor import Visitor
 
 VISITOR = Visitor(analyst="ada", root="/proxy")
@@ -20,7 +20,7 @@ class NoStudio:
 @pytest.fixture
 def renderer() -> Renderer:
     connections: Any = NoStudio()
-    return Renderer(connections=connections, base_version=lambda: "mobile-sam-base")
+    return Renderer(connections=connections, base_version=lambda: "mobile-sam-base", remembered=lambda _: None)
 
 
 def test_a_figure_has_three_digits_and_a_dash_where_nothing_was_measured() -> None:
@@ -29,6 +29,12 @@ def test_a_figure_has_three_digits_and_a_dash_where_nothing_was_measured() -> No
 
 def test_a_difference_has_its_sign() -> None:
     assert (_signed(0.0214), _signed(-0.5), _signed(None)) == ("+0.021", "\N{MINUS SIGN}0.500", "\N{EN DASH}")
+
+
+def test_a_moment_is_told_in_utc_and_says_so_and_holds_what_a_script_needs_to_tell_it_in_the_readers_time() -> None:
+    shown = _moment("2026-01-05T09:30:12+00:00")
+    assert shown == '<time datetime="2026-01-05T09:30:12+00:00">2026-01-05 09:30 UTC</time>'
+    assert "<b>" not in _moment("<b>")
 
 
 def test_what_is_shown_stays_text(renderer: Renderer) -> None:

@@ -194,7 +194,7 @@ def test_start_training_is_on_the_queue_by_name_before_it_is_answered(client: Te
         "a token in Redis"
     )
     status = client.get("/projects/1/status").json()
-    assert (status["phase"], status["queue"]) == ("queued", {"queued": 1})
+    assert (status["phase"], status["queue"]) == ("queued", {"queued": 1, "workers": 0})
     assert client.post("/job_status", json={"job": job_id}).status_code == 200
 
 
@@ -239,10 +239,13 @@ def test_a_refused_click_stands_on_the_overview_and_every_answer_in_the_log(
     )
 
 
-def test_changed_and_deleted_annotations_count_until_the_next_training(client: TestClient) -> None:
+def test_changed_and_deleted_annotations_count_until_the_next_training(
+    client: TestClient, studio: FakeLabelStudio
+) -> None:
+    project_id = int(LabelStudio(studio.url, studio.token).create_project("counted", "<View/>")["id"])
     page = {"Host": "127.0.0.1:9090", "Origin": "http://127.0.0.1:9090"}
-    assert client.post("/review/12/train-after", data={"number": "ten"}, headers=page).status_code == 400
-    kept = client.post("/review/12/train-after", data={"number": "10"}, headers=page, follow_redirects=False)
+    assert client.post(f"/review/{project_id}/train-after", data={"number": "ten"}, headers=page).status_code == 400
+    kept = client.post(f"/review/{project_id}/train-after", data={"number": "10"}, headers=page, follow_redirects=False)
     assert kept.status_code == 303
     annotation = {"id": 1, "task": 1, "updated_at": "2026-01-01T00:00:00Z"}
     for action, more in (
@@ -250,11 +253,13 @@ def test_changed_and_deleted_annotations_count_until_the_next_training(client: T
         ("ANNOTATION_UPDATED", {"annotation": annotation}),
         ("ANNOTATIONS_DELETED", {"annotations": [{"id": 2}, {"id": 3}]}),
     ):
-        assert client.post("/webhook", json={"action": action, "project": {"id": 12}, **more}).status_code == 200
-    assert client.get("/projects/12/status").json()["automatic"] == {"changed": 3, "train_after": 10}
-    assert "3 of 10 until the next training" in client.get("/review/12", headers=page).text
-    client.post("/train", json={"project": 12})
-    assert client.get("/projects/12/status").json()["automatic"]["changed"] == 0
+        assert (
+            client.post("/webhook", json={"action": action, "project": {"id": project_id}, **more}).status_code == 200
+        )
+    assert client.get(f"/projects/{project_id}/status").json()["automatic"] == {"changed": 3, "train_after": 10}
+    assert "3 of 10 until the next training" in client.get(f"/review/{project_id}", headers=page).text
+    client.post("/train", json={"project": project_id})
+    assert client.get(f"/projects/{project_id}/status").json()["automatic"]["changed"] == 0
 
 
 def test_a_training_that_waits_is_cancelled_over_http(client: TestClient) -> None:
@@ -262,7 +267,7 @@ def test_a_training_that_waits_is_cancelled_over_http(client: TestClient) -> Non
     assert client.post("/train", json={"project": 11}).status_code == 201
     assert client.post("/projects/11/cancel").json() == {"status": "cancelling"}
     status = client.get("/projects/11/status").json()
-    assert (status["phase"], status["queue"]) == ("idle", {"queued": 0})
+    assert (status["phase"], status["queue"]) == ("idle", {"queued": 0, "workers": 0})
     assert status["cancelled"].endswith("+00:00")
     assert client.post("/projects/0/cancel").status_code == 400
 
@@ -289,6 +294,14 @@ def test_versions_name_the_base(client: TestClient) -> None:
         client.get("/versions").json()["versions"][0]
         == client.post("/setup", json={"project": "77.1"}).json()["model_version"]
     )
+
+
+def test_the_front_door_leads_a_browser_to_the_projects_and_tells_a_probe_the_health(client: TestClient) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    answer = client.get("/", headers=browser, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/review")
+    assert client.get("/", headers=browser).headers["content-type"].startswith("text/html")
+    assert client.get("/", headers={"Accept": "*/*"}).json() == client.get("/health").json()
 
 
 def test_health_and_setup_answer_while_the_model_loads(
