@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from backend.cli.console import out, settings_and_logging
 from backend.errors import SamloopError, Unavailable
@@ -22,10 +22,14 @@ def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and c
     if name is not None:
         out.print(f"{name}: {base_weights(name, cache_dir=settings.cache.dir)}", soft_wrap=True)
         return
-    table = Table("model", "here", "where")
+    table = Table("model", "parameters", "licence", "here", Column("published at", overflow="fold"))
     for known in known_weights(cache_dir=settings.cache.dir):
-        table.add_row(known.name, "yes" if known.folder else "no", str(known.folder or known.source))
+        size, licence, source = "", "", "in the cache alone"
+        if published := known.published:
+            size, licence, source = f"{published.millions} million", published.licence, published.source
+        table.add_row(known.name, size, licence, "yes" if known.folder else "no", source)
     out.print(table)
+    out.print(f"Looked for in {settings.cache.dir / 'weights'}, then where they were published.", soft_wrap=True)
 
 
 def settings_table() -> None:

@@ -69,18 +69,52 @@ def decode_all(  # noqa: PLR0913 - all by name
         above 1: first of the single mask, then of the small, the middle and the large reading. IoUs have the dtype of
         the decoder's weights, and so have logits on a GPU; on a processor logits are float32.
     """
+    queries, keys = attend(
+        decoder,
+        image=image,
+        positions=positions,
+        sparse=sparse,
+        dense=dense,
+        absent=absent,
+        image_of=image_of,
+        leading=leading,
+    )
+    queries = queries[:, sum(map(len, leading)) :]
+    hyper = mask_weights(decoder, queries[:, 1:])
+    skips = skips if image_of is None else [maps[image_of] for maps in skips]
+    logits = upscaled(decoder, keys, hyper, side=image.shape[-1], skips=skips)
+    return logits, decoder.iou_prediction_head(queries[:, 0])
+
+
+def attend(  # noqa: PLR0913 - all by name
+    decoder: MaskDecoder,
+    *,
+    image: Float[Tensor, "m c s s"],
+    positions: Float[Tensor, "1 cells c"],
+    sparse: Float[Tensor, "n k c"],
+    dense: Float[Tensor, "d c *s"],
+    absent: Bool[Tensor, "n k"] | None = None,
+    image_of: Int[Tensor, " n"] | None = None,
+    leading: Sequence[Float[Tensor, "_ c"]] = (),
+) -> tuple[Tokens, Cells]:
+    """Show n prompts to the decoder's transformer: the first half of `decode_all`, which explains the arguments.
+
+    Returns:
+        For every prompt its tokens (those of `leading`, that for the IoUs, those for the four masks, the prompt's) and
+        the image's cells, both in the dtype of the decoder's weights.
+    """
     dtype = decoder.iou_token.weight.dtype
     positions, sparse = positions.to(dtype), sparse.to(dtype)
     output = torch.cat([*leading, decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
     cells = cells_of(image, dtype)
     cells = (cells if image_of is None else cells[image_of]) + cells_of(dense, dtype)
-    queries, keys = two_way(decoder, tokens, cells, positions, absent=_unheard(absent, output))
-    queries = queries[:, sum(map(len, leading)) :]
-    hyper = torch.stack([mlp(queries[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
-    skips = skips if image_of is None else [maps[image_of] for maps in skips]
-    logits = upscaled(decoder, keys, hyper, side=image.shape[-1], skips=skips)
-    return logits, decoder.iou_prediction_head(queries[:, 0])
+    return two_way(decoder, tokens, cells, positions, absent=_unheard(absent, output))
+
+
+def mask_weights(decoder: MaskDecoder, tokens: Float[Tensor, "n t c"]) -> Float[Tensor, "n 4 k"]:
+    """What the MLPs of the four masks make of their tokens, the first four: the weights that `upscaled` takes."""
+    return torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
 
 
 def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:

