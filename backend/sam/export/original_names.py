@@ -8,7 +8,7 @@ from collections.abc import Container, Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers import SamModel
+from transformers import PreTrainedModel
 
 from backend.errors import BadInput
 from backend.sam.adapters.conv_lora import ConvLoraLinear
@@ -40,13 +40,13 @@ _PATTERNS = (
 
 
 def original_state(
-    model: SamModel, *, encoder_names: Sequence[tuple[str, str]], convolutions: Container[str] = ()
+    model: PreTrainedModel, *, encoder_names: Sequence[tuple[str, str]], convolutions: Container[str] = ()
 ) -> dict[str, Tensor]:
     """Every weight in float32 under its original name; a strict `load_state_dict` there misses none and knows all.
 
     Args:
-        model: a SAM, whatever its encoder.
-        encoder_names: patterns of names in this encoder, and what takes their place; the first that matches counts.
+        model: a SAM, whatever its encoder, or one that adds to it.
+        encoder_names: patterns of names that SAM has not, and what takes their place; the first that matches counts.
         convolutions: names of layers that the original follows with a BatchNorm, which then changes nothing.
 
     Raises:

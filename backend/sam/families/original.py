@@ -7,25 +7,27 @@ MedSAM, micro-sam and all who train with Meta's code keep Meta's names; notebook
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, SamConfig, SamModel
+from transformers import PreTrainedModel, SamHQModel, SamModel
 
 from backend.errors import BadWeights
 from backend.sam.families.mobile import mobile_sam_from_pt, transformers_names
 from backend.sam.families.pretrained import fill
 from backend.sam.families.sam2_names import sam2_from_original
+from backend.sam.families.sam_hq import FROM_ORIGINAL as SAM_HQ_NAMES
 
 State = Mapping[str, Tensor]
 _WRAPPERS = ("model", "model_state", "state_dict", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "sam.", "model.")
 _NO_WEIGHTS = {"pixel_mean", "pixel_std"}  # buffers of older copies of Meta's code
 _INSTEAD = (
-    "name a file of segment-anything, sam2 or MobileSAM, one with transformers' names, or a save_pretrained folder"
+    "name a file of segment-anything, sam-hq, sam2 or MobileSAM, one with transformers' names, or a save_pretrained "
+    "folder"
 )
-_ENCODER_NAMES = (
+ENCODER_NAMES = (
     (r"^image_encoder\.patch_embed\.proj\.", r"vision_encoder.patch_embed.projection."),
     (r"^image_encoder\.blocks\.(\d+)\.norm(\d)\.", r"vision_encoder.layers.\1.layer_norm\2."),
     (r"^image_encoder\.blocks\.", r"vision_encoder.layers."),
@@ -47,6 +49,8 @@ def model_of_file(file: Path) -> PreTrainedModel:
     state = _unwrapped(read_tensors(file), file)
     readers: Sequence[tuple[str, Callable[[State], PreTrainedModel]]] = (
         ("image_encoder.trunk.", sam2_from_original),
+        ("mask_decoder.hf_token.", _sam_hq_from_original),
+        ("mask_decoder.hq_token.", lambda state: _sam_from(state, kind=SamHQModel, sizes={})),
         ("image_encoder.blocks.", _sam_from_original),
         ("image_encoder.layers.", mobile_sam_from_pt),
         ("vision_encoder.layers.", lambda state: _sam_from(state, sizes={})),
@@ -87,24 +91,35 @@ def _unwrapped(raw: object, file: Path) -> State:
     return {name: value for name, value in held.items() if name not in _NO_WEIGHTS}
 
 
-def _sam_from_original(state: State) -> SamModel:
-    named = transformers_names(state, encoder_names=_ENCODER_NAMES)
+def _sam_from_original(state: State) -> PreTrainedModel:
+    named = transformers_names(state, encoder_names=ENCODER_NAMES)
     return _sam_from(named, sizes={"layer_norm_eps": _DECODER_EPS})
 
 
-def _sam_from(state: State, *, sizes: Mapping[str, float]) -> SamModel:
-    """A SAM of the size that the weights have; `sizes` are of the decoder, and are none of its shapes."""
+def _sam_hq_from_original(state: State) -> PreTrainedModel:
+    named = transformers_names(state, encoder_names=(*ENCODER_NAMES, *SAM_HQ_NAMES))
+    return _sam_from(named, kind=SamHQModel, sizes={"layer_norm_eps": _DECODER_EPS})
+
+
+def _sam_from(state: State, *, sizes: Mapping[str, float], kind: type[PreTrainedModel] = SamModel) -> PreTrainedModel:
+    """A model of SAM's shape and of the size that the weights have.
+
+    Args:
+        state: by transformers' names.
+        sizes: of the decoder, those that are none of its shapes.
+        kind: SAM's own class, or one that adds to it.
+    """
     named = {name: value.float().contiguous() for name, value in state.items()}
     # A model saved with tied weights has one of the two.
     for one, other in (_POSITIONS, _POSITIONS[::-1]):
         if one in named:
             named.setdefault(other, named[one])
-    model = SamModel(_config_of(named, sizes=sizes))
-    fill(model, named, title="a SAM's")
+    model = kind(cast("Any", kind.config_class)(**_config_of(named, sizes=sizes)))
+    fill(model, named, title="a SAM's" if kind is SamModel else "a SAM-HQ's")
     return model
 
 
-def _config_of(state: State, *, sizes: Mapping[str, float]) -> SamConfig:
+def _config_of(state: State, *, sizes: Mapping[str, float]) -> dict[str, dict[str, object]]:
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     _, rows, _, width = shapes["vision_encoder.pos_embed"]
     patch = shapes["vision_encoder.patch_embed.projection.weight"][-1]
@@ -113,8 +128,8 @@ def _config_of(state: State, *, sizes: Mapping[str, float]) -> SamConfig:
     window = (min(length for length, _ in reach) + 1) // 2
     hidden = shapes["prompt_encoder.no_mask_embed.weight"][1]
     decoder = "mask_decoder.transformer.layers"
-    return SamConfig(
-        vision_config={
+    return {
+        "vision_config": {
             "hidden_size": width,
             "output_channels": shapes["vision_encoder.neck.conv1.weight"][0],
             "num_hidden_layers": layers,
@@ -126,21 +141,23 @@ def _config_of(state: State, *, sizes: Mapping[str, float]) -> SamConfig:
             "global_attn_indexes": [number for number, (length, _) in enumerate(reach) if length > 2 * window - 1],
             "num_pos_feats": shapes["shared_image_embedding.positional_embedding"][1],
         },
-        prompt_encoder_config={
+        "prompt_encoder_config": {
             "hidden_size": hidden,
             "mask_input_channels": shapes["prompt_encoder.mask_embed.conv2.weight"][0],
             "image_size": rows * patch,
             "patch_size": patch,
         },
-        mask_decoder_config={
+        "mask_decoder_config": {
             "hidden_size": hidden,
             "mlp_dim": shapes[f"{decoder}.0.mlp.lin1.weight"][0],
             "num_hidden_layers": _count(shapes, r"mask_decoder\.transformer\.layers\.(\d+)\."),
             "attention_downsample_rate": hidden // shapes[f"{decoder}.0.cross_attn_token_to_image.q_proj.weight"][0],
             "iou_head_hidden_dim": shapes["mask_decoder.iou_prediction_head.proj_in.weight"][0],
+            # SAM-HQ's alone: the width of the tokens that its decoder sees.
+            **({"vit_dim": width} if "mask_decoder.hq_token.weight" in shapes else {}),
             **sizes,
         },
-    )
+    }
 
 
 def _count(names: Mapping[str, object], numbered: str) -> int:

@@ -22,8 +22,8 @@ from backend.sam.family import DecoderInputs, Family, Maps, MaskDecoder, Model, 
 from backend.sam.frame import SAM_FRAME, Frame
 from backend.sam.layers.fused_attention import fuse_attention
 
-_REGISTERED = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # by the encoder's width
-_ENCODER_NAMES = (
+REGISTERED = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # by the encoder's width
+ENCODER_TO_ORIGINAL = (
     (r"^vision_encoder\.patch_embed\.projection\.", "image_encoder.patch_embed.proj."),
     (r"^vision_encoder\.layers\.(\d+)\.layer_norm(\d)\.", r"image_encoder.blocks.\1.norm\2."),
     (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
@@ -103,15 +103,15 @@ class SamFamily:
         Raises:
             BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
         """
-        registered = _REGISTERED.get(model.config.vision_config.hidden_size)
+        registered = REGISTERED.get(model.config.vision_config.hidden_size)
         return OriginalCode(
             package="segment_anything",
             file=f"sam_{registered or 'vit'}.pth",
             registered=registered,
-            state=original_state(model, encoder_names=_ENCODER_NAMES),
+            state=original_state(model, encoder_names=ENCODER_TO_ORIGINAL),
         )
 
-    def _of_this_canvas(self, model: SamModel, folder: Path) -> SamModel:
+    def _of_this_canvas(self, model: Model, folder: Path) -> Model:
         side = cast("Any", model.config).vision_config.image_size
         if side != self.frame.canvas_px:
             raise BadWeights(f"{folder} is a SAM for {side} px; only {self.frame.canvas_px} px are supported")

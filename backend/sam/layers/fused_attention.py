@@ -1,4 +1,4 @@
-"""The attention of transformers' SAM and SAM-HQ encoders with its relative positions inside the product of queries and keys.
+"""The attention of transformers' SAM encoders with its relative positions inside the product of queries and keys.
 
 SAM's ViT adds `q . Rh[dy] + q . Rw[dx]` to each score (Li et al. 2022, "MViTv2", equation 4). transformers makes that a
 tensor of the scores' size; here it is part of the dot product: a query is followed by its products with the rows'
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.activations import GELUActivation
 from transformers.models.sam.modeling_sam import SamMLPBlock, SamVisionAttention, SamVisionEncoder
-from transformers.models.sam_hq.modeling_sam_hq import SamHQMLPBlock, SamHQVisionAttention
+from transformers.models.sam_hq.modeling_sam_hq import SamHQMLPBlock, SamHQVisionAttention, SamHQVisionEncoder
 
 from backend.sam.layers.pointwise import is_traced, linear
 
@@ -25,7 +25,7 @@ _SCORES_AT_ONCE = 1 << 23  # 16 MB in bfloat16: what stays in a processor's last
 class FusedAttention(nn.Module):
     """Stands where `SamVisionAttention` was, with its weights by their names: the same sums, for inference."""
 
-    def __init__(self, attention: SamVisionAttention) -> None:
+    def __init__(self, attention: SamVisionAttention | SamHQVisionAttention) -> None:
         super().__init__()
         self.qkv, self.proj = attention.qkv, attention.proj
         self.heads, self.scale = attention.num_attention_heads, attention.scale
@@ -77,7 +77,7 @@ class FusedAttention(nn.Module):
 class FusedMlp(nn.Module):
     """Stands where `SamMLPBlock` was, with its weights by their names: the same sums, its GELU where they are made."""
 
-    def __init__(self, mlp: SamMLPBlock) -> None:
+    def __init__(self, mlp: SamMLPBlock | SamHQMLPBlock) -> None:
         super().__init__()
         self.lin1, self.lin2 = mlp.lin1, mlp.lin2
 
@@ -86,7 +86,7 @@ class FusedMlp(nn.Module):
         return linear(self.lin2, linear(self.lin1, hidden_states, gelu=True))
 
 
-def fuse_attention(encoder: SamVisionEncoder) -> None:
+def fuse_attention(encoder: SamVisionEncoder | SamHQVisionEncoder) -> None:
     """Put `FusedAttention` and `FusedMlp` into the layers of an encoder that is SAM's ViT, or a copy of its classes.
 
     The names and values of its weights stay too. To be called before its dtype is changed.

@@ -135,6 +135,7 @@ def test_known_weights_tell_what_is_here(tiny_sam_dir: Path, tmp_path: Path) -> 
     assert known == {
         "mobile-sam": None,
         "sam-vit-base": None,
+        **dict.fromkeys(("sam-hq-base", "sam-hq-large", "sam-hq-huge")),
         **dict.fromkeys(("sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large")),
         "sam-vit-large": None,
         "sam-vit-huge": None,

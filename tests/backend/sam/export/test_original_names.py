@@ -3,20 +3,28 @@
 The names are written down here from those architectures, part by part, and share nothing with the code under test.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import SamConfig, SamModel
+from transformers import PreTrainedModel, SamConfig, SamHQConfig, SamHQModel, SamModel
 
 from backend.errors import BadInput
 from backend.sam.adapters.conv_lora import attach_conv_lora
-from backend.sam.families import mobile
-from backend.sam.families.mobile import MobileSamModel, mobile_sam_from_pt
+from backend.sam.families import mobile, original, sam_hq
+from backend.sam.families.mobile import MobileSamModel, mobile_sam_from_pt, transformers_names
 from backend.sam.families.vit import FAMILY as SAM
+from backend.sam.family import Family
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
+# ViT-B, ViT-L and ViT-H.
+SIZES: tuple[Mapping[str, Any], ...] = (
+    {"width": 768, "depth": 12, "heads": 12, "whole": (2, 5, 8, 11)},
+    {"width": 1024, "depth": 24, "heads": 16, "whole": (5, 11, 17, 23)},
+    {"width": 1280, "depth": 32, "heads": 16, "whole": (7, 15, 23, 31)},
+)
 
 
 def linear(name: str, inward: int, outward: int) -> Shapes:
@@ -145,6 +153,21 @@ def tiny_vit() -> Shapes:
     yield from neck(320, 256)
 
 
+def added_by_sam_hq(c: int, *, width: int) -> Shapes:
+    """What SAM-HQ's MaskDecoderHQ has beside SAM's; `width` of the ViT's tokens."""
+    decoder = "mask_decoder"
+    yield f"{decoder}.hf_token.weight", (1, c)
+    for step, outward in enumerate((c, c, c // 8)):
+        yield from linear(f"{decoder}.hf_mlp.layers.{step}", c, outward)
+    for name, inward, middle in (("compress_vit_feat", width, c), ("embedding_encoder", c, c // 4)):
+        yield from convolution(f"{decoder}.{name}.0", inward, middle, 2, 2, bias=middle)
+        yield from norm(f"{decoder}.{name}.1", middle)
+        yield from convolution(f"{decoder}.{name}.3", middle, c // 8, 2, 2, bias=c // 8)
+    yield from convolution(f"{decoder}.embedding_maskfeature.0", c // 4, c // 8, 3, 3, bias=c // 4)
+    yield from norm(f"{decoder}.embedding_maskfeature.1", c // 4)
+    yield from convolution(f"{decoder}.embedding_maskfeature.3", c // 8, c // 4, 3, 3, bias=c // 8)
+
+
 def shapes_of(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in state.items()}
 
@@ -166,11 +189,33 @@ def test_vit_b_exports_the_314_tensors_that_metas_checkpoint_has() -> None:
     assert len(expected) == 314
 
 
-def _names_alone(model: SamModel) -> dict[str, Tensor]:
+@pytest.mark.parametrize("size", SIZES)
+def test_sam_hq_exports_the_names_that_its_published_checkpoints_have_and_reads_them_back(
+    size: Mapping[str, Any],
+) -> None:
+    """On the meta device: names and shapes alone, of SAM-HQ's own build_sam.py."""
+    vision = {
+        "hidden_size": size["width"],
+        "num_hidden_layers": size["depth"],
+        "num_attention_heads": size["heads"],
+        "global_attn_indexes": list(size["whole"]),
+    }
+    with torch.device("meta"):
+        model = SamHQModel(SamHQConfig(vision_config=vision, mask_decoder_config={"vit_dim": size["width"]}))
+    expected = dict(vit(**size, mlp=4 * size["width"], window=14, channels=256))
+    expected |= dict(prompts_and_decoder(256, layers=2, mlp=2048, masks_in=16, head=256))
+    expected |= dict(added_by_sam_hq(256, width=size["width"]))
+    state = _names_alone(model, family=sam_hq.FAMILY)
+    assert shapes_of(state) == expected
+    ours = transformers_names(state, encoder_names=(*original.ENCODER_NAMES, *sam_hq.FROM_ORIGINAL))
+    assert shapes_of(ours) == shapes_of(dict(model.state_dict()))
+
+
+def _names_alone(model: PreTrainedModel, *, family: Family = SAM) -> dict[str, Tensor]:
     """The state with empty tensors: 375 MB of zeros need not be copied for their shapes."""
     empty = {name: torch.empty(()).expand(value.shape) for name, value in model.state_dict().items()}
     model.state_dict = lambda: empty  # type: ignore[method-assign]
-    return SAM.original(model).state
+    return dict(family.original(model).state)
 
 
 def test_mobile_sam_exports_each_of_its_original_names_with_its_shape(random_mobile_sam: MobileSamModel) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Sam2Config, Sam2Model, SamConfig
+from transformers import Sam2Config, Sam2Model, SamConfig, SamHQConfig, SamHQModel
 
 from backend.sam import families
 from backend.sam.families.mobile import MobileSamModel
 from backend.sam.loading import BaseModel, load_base
+from tests.support.plain_masks import make_lively
 
 # All that a new family takes: another canvas, other colours, stretched images, and a second map for the decoder.
 TOY = """
@@ -90,9 +91,7 @@ def toy_folder(toy_file: Path) -> Path:
     )
     torch.manual_seed(0)
     model = ToyModel(config).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.3 * torch.randn(weight.shape))
+    make_lively(model, by=0.3)
     model.save_pretrained(toy_file.parent / "weights")
     return toy_file.parent / "weights"
 
@@ -124,26 +123,48 @@ def sam2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     torch.manual_seed(0)
     model = Sam2Model(config).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.2 * torch.randn(weight.shape))
+    make_lively(model, by=0.2)
     folder = tmp_path_factory.mktemp("sam2")
     model.save_pretrained(folder)
     return folder
 
 
-@pytest.fixture(scope="module", params=["sam", "mobile-sam", "sam2", "toy"])
+@pytest.fixture(scope="session")
+def sam_hq_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `save_pretrained` folder of a random SAM-HQ, narrow and of three blocks; the frame is that of a real one."""
+    torch.manual_seed(0)
+    model = SamHQModel(
+        SamHQConfig(
+            vision_config={
+                "hidden_size": 16,
+                "output_channels": 32,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 2,
+                "mlp_dim": 24,
+                "global_attn_indexes": [1, 2],
+                "window_size": 7,
+                "num_pos_feats": 16,
+            },
+            prompt_encoder_config={"hidden_size": 32, "mask_input_channels": 8},
+            mask_decoder_config={"hidden_size": 32, "mlp_dim": 40, "iou_head_hidden_dim": 24, "vit_dim": 16},
+        )
+    ).eval()
+    make_lively(model, by=0.2)
+    folder = tmp_path_factory.mktemp("sam-hq")
+    model.save_pretrained(folder)
+    return folder
+
+
+# Families whose folder a fixture of this name writes.
+_FOLDERS = {"sam": "lively_dir", "toy": "toy_folder", "sam2": "sam2_folder", "sam-hq": "sam_hq_folder"}
+
+
+@pytest.fixture(scope="module", params=[*_FOLDERS, "mobile-sam"])
 def base_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A `save_pretrained` folder of every family."""
-    if request.param == "sam":
-        folder: Path = request.getfixturevalue("lively_dir")
+    if request.param in _FOLDERS:
+        folder: Path = request.getfixturevalue(_FOLDERS[request.param])
         return folder
-    if request.param == "toy":
-        toy: Path = request.getfixturevalue("toy_folder")
-        return toy
-    if request.param == "sam2":
-        sam2: Path = request.getfixturevalue("sam2_folder")
-        return sam2
     model: MobileSamModel = request.getfixturevalue("random_mobile_sam")
     mobile = tmp_path_factory.mktemp("mobile")
     model.save_pretrained(mobile)

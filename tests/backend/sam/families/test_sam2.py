@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import Sam2Config, Sam2Model
 
 from backend.errors import BadWeights
-from backend.masks.prompt import Box, Click, Prompt
+from backend.masks.prompt import Box, Prompt
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halved
@@ -25,16 +25,7 @@ from backend.sam.predictor import Predictor, encode
 from backend.sam.prompts import prompt_tensors
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
-
-WIDTH, HEIGHT = 90, 60
-DISC = np.hypot(*np.mgrid[-30:30, -45:45]) < 20
-PROMPTS = {
-    "a click": Prompt(clicks=(Click(40.0, 30.0),)),
-    "clicks": Prompt(clicks=(Click(40.0, 30.0), Click(10.0, 50.0), Click(80.0, 5.0, is_foreground=False))),
-    "a box": Prompt(box=Box(10.0, 8.0, 70.0, 50.0)),
-    "a box and a click": Prompt(clicks=(Click(40.0, 30.0),), box=Box(10.0, 8.0, 70.0, 50.0)),
-    "a mask": Prompt(box=Box(20.0, 10.0, 70.0, 50.0), mask=DISC),
-}
+from tests.support.plain_masks import HEIGHT, PROMPTS, WIDTH, answers, assert_masks_of_transformers, make_lively
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +60,6 @@ def maps(plain: Sam2Model, image: Image.Image) -> list[Tensor]:
     return list(plain.get_image_embeddings(pixels_on_canvas(image, frame=FAMILY.frame)))
 
 
-def answers(plain: Any, maps: list[Tensor], inputs: Any, *, multimask: bool) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():
-        out = plain(
-            image_embeddings=maps,
-            input_points=inputs.points,
-            input_labels=inputs.labels,
-            input_boxes=inputs.boxes,
-            input_masks=inputs.masks,
-            multimask_output=multimask,
-        )
-    return out.pred_masks[0], out.iou_scores[0]
-
-
 def assert_equal_masks(
     served: Predictor,
     embedding: Embedding,
@@ -90,19 +68,8 @@ def assert_equal_masks(
     *,
     prompts: Iterable[Prompt] = PROMPTS.values(),
 ) -> None:
-    """All four masks, and the mask of the image, whose pixels may differ where a logit is zero but for rounding."""
-    size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
     for prompt in prompts:
-        inputs = prompt_tensors([prompt], embedding, frame=FAMILY.frame)
-        logits, ious = served.four_masks(embedding, inputs)
-        single, single_iou = answers(plain, maps, inputs, multimask=False)
-        three, three_ious = answers(plain, maps, inputs, multimask=True)
-        torch.testing.assert_close(logits, torch.cat([single, three], 1), atol=2e-3, rtol=1e-3)
-        torch.testing.assert_close(ious, torch.cat([single_iou, three_ious], 1), atol=1e-4, rtol=1e-4)
-        ((ours,),) = served.candidates(embedding, [prompt], which=lambda _: (0,))
-        theirs = functional.interpolate(single, tuple(size.values()), mode="bilinear", align_corners=False)[0, 0]
-        mask = served.mask_of(ours, embedding).mask
-        assert np.array_equal(mask | (theirs.abs() < 2e-3).numpy(), ((theirs > 0) | (theirs.abs() < 2e-3)).numpy())
+        assert_masks_of_transformers(served, embedding, plain, prompt=prompt, image_embeddings=maps)
 
 
 def test_an_image_is_stretched_to_the_canvas_as_metas_transforms_do(image: Image.Image) -> None:
@@ -137,7 +104,7 @@ def test_several_objects_get_the_masks_that_transformers_gives_them_together(
 ) -> None:
     boxes = [Prompt(box=Box(5.0 * n, 4.0, 30.0 + 6 * n, 50.0)) for n in range(3)]
     inputs = prompt_tensors(boxes, embedding, frame=FAMILY.frame)
-    single, _ = answers(plain, maps, inputs, multimask=False)
+    single, _ = answers(plain, inputs, multimask=False, image_embeddings=maps)
     ours = predictor.decode(embedding, boxes)
     for number, predicted in enumerate(ours):
         np.testing.assert_allclose(predicted.low_res_logits, single[number, 0].numpy(), atol=2e-3, rtol=1e-3)
@@ -208,6 +175,7 @@ def test_a_step_of_training_moves_the_masks_and_leaves_what_embeddings_depend_on
 def test_at_its_real_size_sam_2_1_tiny_gives_transformers_masks(tmp_path: Path, image: Image.Image) -> None:
     torch.manual_seed(0)
     model = Sam2Model(Sam2Config()).eval()
+    make_lively(model, by=0.05)
     model.save_pretrained(tmp_path / "tiny")
     base = load_base(str(tmp_path / "tiny"), cache_dir=tmp_path, device="cpu", dtype="float32")
     with torch.inference_mode():
