@@ -107,16 +107,18 @@ def _status_lines(row: Mapping[str, JsonValue]) -> list[str]:
         f"  served    {served or 'the base model'}",
         f"  training  {phase}",
         f"  queue     {waiting} waiting, {listening} worker{'' if listening == 1 else 's'}",
-        f"  verdict   {verdict_line(row['verdict'])}",
+        f"  verdict   {verdict_line(row['verdict'], served=served)}",
     ]
     return [*lines, f"  error     {row['error']}"] if row["error"] else lines
 
 
-def verdict_line(verdict: object) -> str:
-    """What came of a training, on one line: whether it was promoted, its version, and why."""
+def verdict_line(verdict: object, *, served: object = None) -> str:
+    """What came of a training, on one line: whether it was promoted, its version, and why; `served`: what is now."""
     if not isinstance(verdict, Mapping):
         return "none yet"
     outcome = "promoted" if verdict.get("promoted") else "not promoted"
+    if outcome == "not promoted" and served is not None and verdict.get("version") == served:
+        outcome = "not promoted by itself, but by a person since"
     return f"{outcome}: {verdict.get('version') or 'no version'}, {verdict.get('reason') or 'without a reason'}"
 
 

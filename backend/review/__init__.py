@@ -14,6 +14,7 @@
     flags        what analysts say of a mask
     tasks        links into Label Studio, and its tab of masks to draw again
     label_order  which tasks to label first
+    versions     what pages say of versions beyond their figures
     projects     what Label Studio says of projects, and the list of them all
 
 Rendered here, without a build step: a page works without a script, which adds keys, live figures and the slider.

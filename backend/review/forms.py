@@ -1,6 +1,7 @@
 """What analysts send from the review pages: decisions, flags, tasks to label again, their names."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -35,6 +36,7 @@ class FormRoutes:
     refreshes: TrainingQueue
     trainings: TrainingQueue
     train_after: TrainAfter
+    swap: Callable[[], None]  # serve what was decided, at once
 
     async def decide(self, project_id: ProjectId, request: Request) -> Response:
         """Serve another version from now on."""
@@ -53,6 +55,7 @@ class FormRoutes:
             reason=f"{reason} ({visitor.analyst}, on the review page)",
             expected=int(number),
         )
+        await asyncio.to_thread(self.swap)
         return _to(request, project_id, "/versions")
 
     async def refresh(self, project_id: ProjectId, request: Request) -> Response:

@@ -19,6 +19,7 @@ from backend.review.projects.facts import ENOUGH_IMAGES, ProjectBook, ProjectFac
 from backend.review.projects.listing import list_projects
 from backend.review.rendering import Renderer
 from backend.review.reviewed import ReviewedVersions
+from backend.review.versions.verdict import tell_verdict
 from backend.review.visitor import BASE, MasksQuery, Visitor
 
 _SUSPICIOUS = 30
@@ -99,6 +100,7 @@ class Pages:
         facts, gone = self._find(project_id)
         manifests, status = self._registry.versions(project_id), self._status(project_id)
         verdict = status.verdict or (_verdict(manifests[-1]) if manifests else None)
+        champion, served = self._registry.champion(project_id), self._served_version(project_id)
         return self._renderer.render(
             "overview.html",
             project_id,
@@ -107,7 +109,7 @@ class Pages:
             facts=facts,
             gone=gone,
             enough=ENOUGH_IMAGES,
-            verdict=verdict,
+            verdict=verdict and tell_verdict(verdict, served=served, champion=champion),
             live=status.live,
             chart=trend(manifests),
             versions=len(manifests),
@@ -214,5 +216,5 @@ def _is_back(champion: Pointer | None, manifest: Manifest | None) -> bool:
     return served is not None and VersionName.parse(manifest.version).number < VersionName.parse(served).number
 
 
-def _verdict(manifest: Manifest) -> dict[str, object]:
+def _verdict(manifest: Manifest) -> Mapping[str, JsonValue]:
     return {"version": manifest.version, **manifest.verdict}

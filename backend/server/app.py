@@ -207,6 +207,7 @@ def _review_router(  # noqa: PLR0913 - all but one by name
             trainings=queues[0],
             refreshes=queues[1],
             train_after=_train_after(settings, registry),
+            swap=engine.look,
         ),
         gate=Gate(
             is_open=settings.backend.basic_auth_user is None,

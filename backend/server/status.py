@@ -132,11 +132,17 @@ class JobStatus(BaseModel):
 
 
 class Served(BaseModel):
-    """The version that answers now; `number` counts the registry's decisions, `since` is ISO 8601 in UTC."""
+    """The version that answers now.
+
+    `number`, `since` (ISO 8601 in UTC) and `reason` are the latest decision's, and `decided` is the version that it
+    names: another than `version` only while it is loaded, or if it must not be served.
+    """
 
     version: str
     number: int
     since: str | None
+    reason: str | None
+    decided: str
 
 
 class Waiting(BaseModel):
@@ -187,7 +193,13 @@ class ProjectStatus(BaseModel):
 
     model_config = _example(
         project=7,
-        served={"version": "mobile-sam-p7-v3-1a2b3c", "number": 3, "since": "2026-01-05T09:40:12+00:00"},
+        served={
+            "version": "mobile-sam-p7-v3-1a2b3c",
+            "number": 3,
+            "since": "2026-01-05T09:40:12+00:00",
+            "reason": "tighter at the rim (Ann, on the review page)",
+            "decided": "mobile-sam-p7-v3-1a2b3c",
+        },
         phase="training",
         job="train-7-4",
         progress={"phase": "training", "epoch": 4, "epochs": 30},

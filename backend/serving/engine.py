@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -155,6 +156,12 @@ class Engine:
         ).start()
         batches = _open_batches(settings, machine=machine, observer=self._observer)
         return Loaded(clicks=clicks, batches=batches, slot=slot, machine=machine, prewarm=prewarm)
+
+    def look(self) -> None:
+        """Serve what was decided now, not at the next poll; a part of the registry that is away is left to the poll."""
+        if self._loaded is not None:
+            with suppress(NotFound, Unavailable):
+                self._loaded.slot.look()
 
     @property
     def loaded(self) -> Loaded | None:

@@ -23,9 +23,12 @@ function live(tiles) {
   events.addEventListener("status", (event) => {
     const now = JSON.parse(event.data);
     const decided = JSON.stringify([now.served, now.verdict && [now.verdict.version, now.verdict.at]]);
-    if (known !== null && decided !== known) document.getElementById("changed").hidden = false;
+    if (known !== null && decided !== known) renew("decided");
     known = decided;
     put("served", now.served.version);
+    put("since", now.served.since ? `since ${local.format(new Date(now.served.since))}, by decision ${now.served.number}` : "the base model: nothing was promoted yet");
+    put("why", now.served.reason || "");
+    put("decided", now.served.decided === now.served.version ? "" : `${now.served.decided} was chosen and is being loaded`);
     put("phase", now.phase);
     put("queued", String(now.queue.queued));
     put("error", now.error || "");
@@ -43,6 +46,16 @@ function live(tiles) {
     refreshing(tiles, now.refresh, put);
   });
   addEventListener("pagehide", () => events.close());
+}
+
+// A part of the page as the server shows it now.
+async function renew(id) {
+  const reply = await fetch(location.href);
+  if (!reply.ok) return;
+  const fresh = new DOMParser().parseFromString(await reply.text(), "text/html").getElementById(id);
+  if (!fresh) return;
+  localTimes(fresh);
+  document.getElementById(id).replaceChildren(...fresh.childNodes);
 }
 
 function refreshing(tiles, { phase, progress, last, error }, put) {

@@ -136,6 +136,8 @@ class ProjectRoutes:
             version=self._engine.version(project_id),
             number=champion.number if champion else 0,
             since=champion.at if champion else None,
+            reason=champion.reason if champion else None,
+            decided=(champion and champion.version) or self._engine.version(None),
         )
 
     def _refresh_status(self, project_id: int) -> RefreshStatus:

@@ -131,3 +131,11 @@ def test_cancel_tells_whether_there_was_anything_to_end(redis: Redis) -> None:
     first, second = (CliRunner().invoke(app, ["cancel", "--project", "7"]).stdout for _ in range(2))
     assert first == "the training of project 7 is ending\n"
     assert second == "the training of project 7 was neither waiting nor running\n"
+
+
+def test_the_verdict_on_a_version_that_a_person_promoted_does_not_say_that_it_is_not_served() -> None:
+    verdict = {"version": "mobile-sam-p7-v1-0a1b2c", "promoted": False, "reason": "no certain gain"}
+    assert queue.verdict_line(verdict, served="mobile-sam-p7-v1-0a1b2c").startswith(
+        "not promoted by itself, but by a person"
+    )
+    assert queue.verdict_line(verdict, served="mobile-sam").startswith("not promoted: mobile-sam-p7-v1-0a1b2c")

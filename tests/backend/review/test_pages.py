@@ -190,6 +190,25 @@ def test_moments_are_marked_for_the_readers_own_time(client: TestClient, here: s
     )
 
 
+def test_a_version_that_a_person_promotes_is_shown_at_once_with_the_reason_and_no_verdict_against_it(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    latest = made.versions[1]
+    number = re.search(r'name="number" value="(\d+)"', _page(client, f"{here}/decide?version={latest}"))
+    assert number is not None
+    form = {"version": latest, "number": number[1], "reason": "the rim is tighter"}
+    answer = client.post(f"{here}/decide", data=form, headers=OURS)
+    assert f'<b>{latest.partition("-p1-")[2]}</b> <span class="badge">served</span>' in answer.text
+    page = unescape(_page(client, here))
+    assert f'data-live="served">{latest}<' in page
+    assert 'data-live="why">the rim is tighter (analyst, on the review page)<' in page
+    assert "Served because a person decided so" in page
+    assert "Kept as a challenger" not in page
+    served = client.get(f"/projects/{made.project_id}/status").json()["served"]
+    assert served["version"] == served["decided"] == latest
+    assert served["reason"].startswith("the rim is tighter")
+
+
 def test_the_overview_tells_how_good_the_masks_are_in_peoples_hands(
     client: TestClient, here: str, made: Reviewed
 ) -> None:

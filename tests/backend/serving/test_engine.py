@@ -92,3 +92,22 @@ def test_a_start_while_the_registry_is_away_serves_the_base_and_says_what_it_wai
 
     wait_until(lambda: not loaded.slot.away)
     made.stop()
+
+
+def test_what_was_decided_is_served_at_once_when_somebody_asks_for_it(tiny_sam_dir: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache", poll_seconds=60
+    )
+    registry = LocalRegistry(settings.registry.model_dir)
+    made = Engine(settings, registry=registry, observer=Metrics())
+    made.look()  # while nothing is loaded: nothing
+    made.start()
+    try:
+        base = made.wait(SOON_S).slot.base.name
+        decided = registry.promote(7, None, reason="as at first")
+        made.look()
+        assert made.loaded is not None
+        snapshot = made.loaded.slot.snapshot(7)
+        assert (snapshot.version, snapshot.number) == (base, decided.number)
+    finally:
+        made.stop()
