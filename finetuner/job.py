@@ -24,9 +24,10 @@ from backend.ids import JobKind, parse_project_id
 from backend.settings import Settings
 from backend.work.connection import connect
 from backend.work.keys import Keys
+from backend.work.losses import LossCurves
 from backend.work.rq_internals import write_meta
 from backend.work.scripts import Script
-from backend.work.status import TARGET
+from backend.work.status import LOSSES, TARGET
 from finetuner.cancelling import Cancelled, Cancelling
 from finetuner.lease import Lease
 
@@ -226,7 +227,8 @@ def _train(assignment: Assignment) -> dict[str, object]:
 class JobProgress:
     """Progress into the job's meta, at most twice a second but at every change of phase, and into the log.
 
-    A text of several lines, a table, stays in the meta to the end: whoever looks in later should see it too.
+    A text of several lines, a table, stays in the meta to the end, and so do the losses: whoever looks in later should
+    see them too.
     A Redis that is away does not hold the training up; a lease that was lost ends it (LeaseLost).
     """
 
@@ -237,6 +239,7 @@ class JobProgress:
         self._phase = ""
         self._next_s = 0.0
         self._tables: dict[str, object] = {}
+        self._losses = LossCurves()
 
     def __call__(self, phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
         """Take notice; see finetuner.progress."""
@@ -259,7 +262,8 @@ class JobProgress:
         for line in (line for table in tables.values() for line in str(table).splitlines()):
             log.info("%s %s", self._job.id, line, extra={"event": "training.table"})
         report |= self._tables
-        self._job.meta["progress"] = report
+        self._losses.note(report)
+        self._job.meta["progress"], self._job.meta[LOSSES] = report, self._losses.to_json()
         try:
             write_meta(self._connection, self._job, self._job.meta)
         except RedisError:

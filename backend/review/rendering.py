@@ -12,6 +12,7 @@ from backend.review.flags import VERDICTS
 from backend.review.projects.facts import ProjectFacts
 from backend.review.tasks import project_url, task_url
 from backend.review.visitor import Visitor
+from backend.work.progress import time_words
 
 _NONE = "\N{EN DASH}"
 
@@ -40,7 +41,13 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {"figure": _figure, "signed": _signed, "short": shorten_version, "moment": _moment}
+        self._templates.filters |= {
+            "figure": _figure,
+            "signed": _signed,
+            "short": shorten_version,
+            "moment": _moment,
+            "span": time_words,
+        }
 
     def render(self, template: str, project_id: int | None, visitor: Visitor, **shown: object) -> str:
         """The page; `shown` is what this template names."""

@@ -185,10 +185,12 @@ class AutomaticStatus(BaseModel):
 class ProjectStatus(BaseModel):
     """What serves, what trains, how far it is, and what the last verdict was.
 
-    `said` tells the progress in words. `share` is how much of the work is done, in [0, 1], and `left_s` the seconds
-    that are left; None where nobody can tell. `cancelled`: when the last training was cancelled, ISO 8601 in UTC.
-    `live`, by version: how good masks were in people's hands. `refused` names checkpoints of the project that are not
-    served, and why. `refusals`: the last clicks that this server refused, the latest first.
+    `stage` names what a training does just now, and `said` tells its progress in words. `share` is how much of the work
+    is done, in [0, 1], and `left_s` the seconds that are left; None where nobody can tell. `losses` are the running
+    training's so far, as steps and losses, for "prompts" and for the "semantic head". `cancelled`: when the last
+    training was cancelled, ISO 8601 in UTC. `live`, by version: how good masks were in people's hands. `refused` names
+    checkpoints of the project that are not served, and why. `refusals`: the last clicks that this server refused, the
+    latest first.
     """
 
     model_config = _example(
@@ -203,9 +205,11 @@ class ProjectStatus(BaseModel):
         phase="training",
         job="train-7-4",
         progress={"phase": "training", "epoch": 4, "epochs": 30},
+        stage="Learning masks from prompts",
         said="training: epoch 4 of 30",
         share=0.13,
         left_s=130.0,
+        losses={"prompts": [[10, 0.41], [20, 0.35]]},
         verdict={"promote": True, "version": "mobile-sam-p7-v3-1a2b3c", "reasons": ["better with boxes"]},
         queue={"queued": 0, "workers": 1},
         error=None,
@@ -222,9 +226,11 @@ class ProjectStatus(BaseModel):
     phase: Literal["idle", "queued", "training", "refreshing", "failed"]
     job: str | None
     progress: dict[str, JsonValue]
+    stage: str
     said: str
     share: float | None
     left_s: float | None
+    losses: dict[str, tuple[tuple[float, float], ...]]
     verdict: dict[str, JsonValue] | None
     queue: Waiting
     error: str | None

@@ -10,6 +10,7 @@ connection    the connections to Redis
 status        where a project's training or refresh is
 scripts       Lua scripts that run within Redis
 rq_internals  RQ's private books, pinned by a contract test
+losses        the losses of a training under way, thinned
 progress      how far a training is, in words
 embedded      a real Valkey as a child process
 """

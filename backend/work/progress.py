@@ -10,6 +10,25 @@ _PLAIN = {"said", "model"}
 _SPELT = {"iou": "IoU"}
 
 
+_STAGES = {
+    "pulling": "Reading the annotations",
+    "embedding": "Embedding the images",
+    "checking": "Checking the data",
+    "splitting": "Holding images out",
+    "training": "Learning masks from prompts",
+    "evaluating": "Measuring on held-out images",
+    "publishing": "Storing the version",
+}
+
+
+def stage_name(figures: Mapping[str, object]) -> str:
+    """What a training does just now, as a heading; "" where it does not tell, its own word for what has no heading."""
+    phase = str(figures.get("phase") or "")
+    if phase == "training" and figures.get("head") == "semantic":
+        return "Learning masks without prompts (semantic head)"
+    return _STAGES.get(phase, phase)
+
+
 def progress_line(figures: Mapping[str, object]) -> str:
     """What a training tells of itself, on one line.
 

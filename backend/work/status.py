@@ -14,9 +14,11 @@ from rq.serializers import JSONSerializer
 from backend.ids import JobId
 from backend.work.jobs import SafeJob
 from backend.work.keys import Keys
+from backend.work.losses import Curve, read_losses
 from backend.work.rq_internals import limited_job_ids
 
 TARGET = "target"  # in a job's meta: the latest request that a running job stands for
+LOSSES = "losses"  # in a job's meta: the curves of losses so far
 _WAITING = frozenset({JobStatus.QUEUED, JobStatus.RATE_LIMITED, JobStatus.SCHEDULED})
 
 
@@ -25,7 +27,8 @@ class TrainingStatus:
     """Where a project's training is.
 
     `queued` counts the waiting jobs that somebody still wants; `error` is set in phase `failed` alone. `cancelled`:
-    when the last training was cancelled, ISO 8601 in UTC; None once a later one has ended.
+    when the last training was cancelled, ISO 8601 in UTC; None once a later one has ended. `losses`: those of
+    a running training, by what it learns.
     """
 
     phase: Literal["idle", "queued", "training", "refreshing", "failed"]
@@ -35,6 +38,7 @@ class TrainingStatus:
     queued: int = 0
     error: str | None = None
     cancelled: str | None = None
+    losses: Mapping[str, Curve] = field(default_factory=dict)
 
     @property
     def share(self) -> float | None:
@@ -69,6 +73,7 @@ def status_of(connection: Redis, keys: Keys, *, under_way: Literal["training", "
             phase=under_way,
             job_id=running[0].id,
             progress=_progress(running[0]),
+            losses=read_losses(running[0].meta.get(LOSSES)),
             verdict=verdict,
             queued=len(queued),
             cancelled=last.get("cancelled") if _target(running[0]) <= unwanted else None,

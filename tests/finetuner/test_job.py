@@ -61,6 +61,7 @@ def test_a_table_is_logged_line_by_line_and_stays_where_a_late_visitor_sees_it(
         progress("training", epoch=1)
     train.refresh()
     assert train.meta["progress"] == {"phase": "training", "epoch": 1, "table": "label  objects\nDisc   4"}
+    assert train.meta["losses"] == {}
     lines = [record.getMessage() for record in caplog.records if record.name == "finetuner.job"]
     assert lines == [
         "train-7-1 phase=checking images=2",

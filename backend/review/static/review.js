@@ -29,7 +29,9 @@ function live(tiles) {
     put("since", now.served.since ? `since ${local.format(new Date(now.served.since))}, by decision ${now.served.number}` : "the base model: nothing was promoted yet");
     put("why", now.served.reason || "");
     put("decided", now.served.decided === now.served.version ? "" : `${now.served.decided} was chosen and is being loaded`);
-    put("phase", now.phase);
+    put("phase", now.phase === "training" && now.stage ? now.stage : now.phase);
+    put("left", now.phase !== "training" || now.share === null ? "" : `${Math.floor(100 * now.share)} %${now.left_s === null ? "" : `, ${span(now.left_s)} left`}`);
+    drawLosses(document.getElementById("losses"), now.phase === "training" ? now.losses : {});
     put("queued", String(now.queue.queued));
     put("error", now.error || "");
     put("progress", now.said);
@@ -46,6 +48,49 @@ function live(tiles) {
     refreshing(tiles, now.refresh, put);
   });
   addEventListener("pagehide", () => events.close());
+}
+
+// As backend.work.progress.time_words.
+function span(seconds) {
+  if (seconds < 90) return `${Math.round(Math.max(seconds, 0))} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+function drawn(name, attributes, text = "") {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.textContent = text;
+  return element;
+}
+
+const WIDE = 300, TALL = 96, EDGE = 14;
+
+function drawLosses(place, curves) {
+  const told = JSON.stringify(curves);
+  if (place.dataset.told === told) return;
+  place.dataset.told = told;
+  place.replaceChildren(...Object.entries(curves).filter(([, points]) => points.length > 1).map(([name, points]) => lossCurve(name, points)));
+}
+
+function lossCurve(name, points) {
+  const losses = points.map(([, loss]) => loss), [first] = points[0], [last, latest] = points[points.length - 1];
+  const low = Math.min(...losses), high = Math.max(...losses);
+  const x = (step) => ((step - first) / (last - first || 1)) * WIDE;
+  const y = (loss) => EDGE + (1 - (loss - low) / (high - low || 1)) * (TALL - 2 * EDGE);
+  const title = `Loss, ${name}: ${latest.toPrecision(3)} at step ${last}`;
+  const svg = drawn("svg", { viewBox: `0 0 ${WIDE} ${TALL}`, role: "img", "aria-label": title });
+  svg.append(
+    drawn("path", { class: "line candidate", d: "M" + points.map(([step, loss]) => `${x(step).toFixed(1)} ${y(loss).toFixed(1)}`).join("L") }),
+    drawn("text", { x: 0, y: EDGE - 4 }, high.toPrecision(3)),
+    drawn("text", { x: 0, y: TALL - 2 }, low.toPrecision(3)),
+    drawn("text", { x: WIDE, y: TALL - 2, "text-anchor": "end" }, `step ${last}`),
+  );
+  const figure = document.createElement("figure"), caption = document.createElement("figcaption");
+  figure.className = "loss";
+  caption.textContent = `Loss, ${name}`;
+  figure.append(caption, svg);
+  return figure;
 }
 
 // A part of the page as the server shows it now.

@@ -18,6 +18,7 @@ from fakes.reviewed import HOSTILE, Reviewed
 from fakes.studio_setup import StudioSetup
 from PIL import Image
 from redis import Redis
+from rq.job import JobStatus
 from starlette.testclient import TestClient
 from support.checkpoints import make_manifest
 from support.waiting import wait_until
@@ -33,6 +34,8 @@ from backend.review.tasks import TAB
 from backend.server.app import create_app
 from backend.work.embedded import Valkey
 from backend.work.keys import Keys
+from backend.work.rq_internals import write_meta
+from backend.work.status import fetch
 
 OURS = {"Origin": "http://127.0.0.1:9090"}
 
@@ -207,6 +210,24 @@ def test_a_version_that_a_person_promotes_is_shown_at_once_with_the_reason_and_n
     served = client.get(f"/projects/{made.project_id}/status").json()["served"]
     assert served["version"] == served["decided"] == latest
     assert served["reason"].startswith("the rim is tighter")
+
+
+def test_a_running_training_shows_what_it_does_how_far_it_is_and_its_losses(
+    client: TestClient, redis: Redis, review_studio: FakeLabelStudio
+) -> None:
+    project_id = _begin_project(review_studio)
+    client.post("/train", json={"project": project_id})
+    (job,) = fetch(redis, f"train-{project_id}-1")
+    assert job is not None
+    job.set_status(JobStatus.STARTED)
+    progress = {"phase": "training", "head": "semantic", "step": 8, "loss": 0.4, "share": 0.42, "left_s": 130.0}
+    write_meta(redis, job, {"progress": progress, "losses": {"semantic head": [[4, 0.6], [8, 0.4]]}})
+    page = _page(client, f"/review/{project_id}")
+    assert 'data-live="phase">Learning masks without prompts (semantic head)<' in page
+    assert '<progress data-live="bar" max="1" value="0.42" aria-label="Progress of the training">' in page
+    assert 'data-live="left">42 %, 2 min left<' in page
+    status = client.get(f"/projects/{project_id}/status").json()
+    assert status["losses"] == {"semantic head": [[4.0, 0.6], [8.0, 0.4]]}
 
 
 def test_the_overview_tells_how_good_the_masks_are_in_peoples_hands(

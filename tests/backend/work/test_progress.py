@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.work.progress import figure, progress_line, time_words
+from backend.work.progress import figure, progress_line, stage_name, time_words
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,20 @@ from backend.work.progress import figure, progress_line, time_words
 )
 def test_figures_become_words(figures: dict[str, object], words: str) -> None:
     assert progress_line(figures) == words
+
+
+@pytest.mark.parametrize(
+    ("figures", "stage"),
+    [
+        ({"phase": "training", "loss": 0.1}, "Learning masks from prompts"),
+        ({"phase": "training", "head": "semantic"}, "Learning masks without prompts (semantic head)"),
+        ({"phase": "evaluating"}, "Measuring on held-out images"),
+        ({"phase": "a new one"}, "a new one"),
+        ({}, ""),
+    ],
+)
+def test_what_a_training_does_just_now_has_a_name(figures: dict[str, object], stage: str) -> None:
+    assert stage_name(figures) == stage
 
 
 @pytest.mark.parametrize("value", [3e-05, -2.4e-4, 0.00999])

@@ -44,10 +44,11 @@ def test_a_training_waits_runs_and_tells_how_far_it_is(connection: Redis, job: S
         phase="queued", job_id="train-7-1", queued=1
     )
     job.set_status(JobStatus.STARTED)
-    write_meta(connection, job, {"progress": {"phase": "training", "epoch": 2}})
+    write_meta(connection, job, {"progress": {"phase": "training", "epoch": 2}, "losses": {"prompts": [[1, 0.5]]}})
     status = status_of(connection, KEYS, under_way="training")
     assert (status.phase, status.queued) == ("training", 0)
     assert status.progress == {"phase": "training", "epoch": 2}
+    assert status.losses == {"prompts": ((1.0, 0.5),)}
 
 
 def test_the_last_verdict_stays_while_the_next_training_waits(connection: Redis, job: SafeJob) -> None:
