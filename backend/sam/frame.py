@@ -1,8 +1,8 @@
 """Where an image lies on the canvas that an encoder sees, and on the decoder's grid of logits: numbers alone.
 
 Three frames meet here. Image px are those of the upright image. Canvas px are those of the square that the image is
-resized onto, from its top left. Grid cells are the logits of a mask: a whole number of canvas px wide, of the whole
-canvas. Training and serving both ask this module which cells an image reaches, so they agree on where it ends.
+resized onto, from its top left. Grid cells are the logits of a mask, of the whole canvas. Training and serving both ask
+this module which cells an image reaches, so they agree on where it ends.
 """
 
 import math
@@ -16,7 +16,7 @@ class Frame:
     Attributes:
         preprocessing: names resizing, normalisation and padding; embeddings are cached under it.
         canvas_px: side of the canvas.
-        grid: logits along a side of the canvas; `canvas_px` is a multiple of it.
+        grid: logits along a side of the canvas; `canvas_px` is a multiple of it where the aspect is kept.
         mean: of red, green and blue, from 0 to 255; the encoder sees 0 where a pixel has this colour.
         std: what the difference to the mean is divided by.
         keeps_aspect: whether the image's longest side fills the canvas and zeros fill the rest; if not, both sides are
@@ -31,9 +31,9 @@ class Frame:
     keeps_aspect: bool = True
 
     @property
-    def cell_px(self) -> int:
-        """Canvas px along a side of a grid cell."""
-        return self.canvas_px // self.grid
+    def cell_px(self) -> float:
+        """Canvas px along a side of a grid cell; a whole number where the aspect is kept."""
+        return self.canvas_px / self.grid
 
     @property
     def mean_colour(self) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """A mask that exists already, as SAM takes it for a prompt: logits on the canvas."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -25,20 +26,23 @@ def logits_of_mask(mask: Bool[np.ndarray, "h w"], *, frame: Frame) -> Float[Tens
     cell at the image's edge does not count: SAM enlarges the logits and cuts the padding off, so a cell that half a
     full mask fills would make it doubt the whole of an image that is 2 px high. A cell of padding alone is -10.
     """
-    height, width = frame.size_on_canvas(*mask.shape)
+    cell_px = math.ceil(frame.cell_px)
+    side_px = frame.grid * cell_px
+    # An image that is stretched anyhow is stretched to whole px a cell.
+    height, width = frame.size_on_canvas(*mask.shape) if frame.keeps_aspect else (side_px, side_px)
     picture = Image.fromarray(mask.view(np.uint8) * np.uint8(255))
-    canvas = np.zeros((frame.canvas_px, frame.canvas_px), np.float32)
+    canvas = np.zeros((side_px, side_px), np.float32)
     canvas[:height, :width] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-    covered = canvas.reshape(frame.grid, frame.cell_px, frame.grid, frame.cell_px).sum((1, 3)) / 255
-    shown = np.outer(_canvas_px_shown(height, frame=frame), _canvas_px_shown(width, frame=frame))
+    covered = canvas.reshape(frame.grid, cell_px, frame.grid, cell_px).sum((1, 3)) / 255
+    shown = np.outer(*(_px_shown(length, cells=frame.grid, cell_px=cell_px) for length in (height, width)))
     share = covered / np.maximum(shown, 1)
     return torch.from_numpy((2 * share - 1) * np.float32(_SURE))
 
 
-def _canvas_px_shown(length_px: int, *, frame: Frame) -> Float[np.ndarray, " g"]:
-    """How many canvas px of every grid cell along a side show the image, which reaches `length_px` canvas px far."""
-    begins_px = np.arange(frame.grid, dtype=np.float32) * frame.cell_px
-    return np.clip(length_px - begins_px, 0, frame.cell_px)
+def _px_shown(length_px: int, *, cells: int, cell_px: int) -> Float[np.ndarray, " {cells}"]:
+    """How many px of every cell along a side show the image, which reaches `length_px` px far."""
+    begins_px = np.arange(cells, dtype=np.float32) * cell_px
+    return np.clip(length_px - begins_px, 0, cell_px)
 
 
 def with_box(prompt: Prompt) -> Prompt:

@@ -86,6 +86,8 @@ PUBLISHED: Mapping[str, Published] = {
     "sam2.1-small": _on_hub("facebook/sam2.1-hiera-small", 39),
     "sam2.1-base-plus": _on_hub("facebook/sam2.1-hiera-base-plus", 73),
     "sam2.1-large": _on_hub("facebook/sam2.1-hiera-large", 217),
+    "edgetam": _on_hub("yonigozlan/EdgeTAM-hf", 9),
+    "sam3-tracker": _on_hub("facebook/sam3", 458, licence="SAM License"),
 }
 
 

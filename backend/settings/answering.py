@@ -14,7 +14,7 @@ class SamSettings(SettingsGroup):
     model: str | None = setting(
         "SAMLOOP_MODEL",
         "`mobile-sam`, `sam-vit-base|large|huge`, `sam-hq-base|large|huge`, "
-        "`sam2.1-tiny|small|base-plus|large`, a Hugging Face id, a "
+        "`sam2.1-tiny|small|base-plus|large`, `edgetam`, `sam3-tracker`, a Hugging Face id, a "
         "`save_pretrained` or a checkpoint folder, a `.pt`, `.pth` or `.bin` file; "
         "absent: `mobile-sam` on a CPU, `sam-vit-base` on a GPU",
         default=None,

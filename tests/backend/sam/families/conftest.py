@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Sam2Config, Sam2Model, SamConfig, SamHQConfig, SamHQModel
+from transformers import SamConfig
 
 from backend.sam import families
 from backend.sam.families.mobile import MobileSamModel
 from backend.sam.loading import BaseModel, load_base
-from tests.support.plain_masks import make_lively
+from tests.support.small_bases import make_lively, write_small_base
 
 # All that a new family takes: another canvas, other colours, stretched images, and a second map for the decoder.
 TOY = """
@@ -98,65 +98,37 @@ def toy_folder(toy_file: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def sam2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `save_pretrained` folder of a random SAM 2.1, narrow and of five blocks; the frame is that of a real one."""
-    config = Sam2Config(
-        vision_config={
-            "backbone_config": {
-                "model_type": "sam2_hiera_det_model",
-                "hidden_size": 8,
-                "blocks_per_stage": [1, 1, 2, 1],
-                "embed_dim_per_stage": [8, 16, 24, 32],
-                "num_attention_heads_per_stage": [1, 1, 1, 2],
-                "global_attention_blocks": [3],
-                "mlp_ratio": 2.0,
-            },
-            "backbone_channel_list": [32, 24, 16, 8],
-            "fpn_hidden_size": 32,
-        },
-        prompt_encoder_config={"hidden_size": 32},
-        mask_decoder_config={
-            "hidden_size": 32,
-            "mlp_dim": 32,
-            "num_attention_heads": 2,
-            "iou_head_hidden_dim": 32,
-        },
-    )
-    torch.manual_seed(0)
-    model = Sam2Model(config).eval()
-    make_lively(model, by=0.2)
-    folder = tmp_path_factory.mktemp("sam2")
-    model.save_pretrained(folder)
-    return folder
+    """A `save_pretrained` folder of a random SAM 2.1."""
+    return write_small_base("sam2", tmp_path_factory.mktemp("sam2"))
 
 
 @pytest.fixture(scope="session")
 def sam_hq_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `save_pretrained` folder of a random SAM-HQ, narrow and of three blocks; the frame is that of a real one."""
-    torch.manual_seed(0)
-    model = SamHQModel(
-        SamHQConfig(
-            vision_config={
-                "hidden_size": 16,
-                "output_channels": 32,
-                "num_hidden_layers": 3,
-                "num_attention_heads": 2,
-                "mlp_dim": 24,
-                "global_attn_indexes": [1, 2],
-                "window_size": 7,
-                "num_pos_feats": 16,
-            },
-            prompt_encoder_config={"hidden_size": 32, "mask_input_channels": 8},
-            mask_decoder_config={"hidden_size": 32, "mlp_dim": 40, "iou_head_hidden_dim": 24, "vit_dim": 16},
-        )
-    ).eval()
-    make_lively(model, by=0.2)
-    folder = tmp_path_factory.mktemp("sam-hq")
-    model.save_pretrained(folder)
-    return folder
+    """A `save_pretrained` folder of a random SAM-HQ."""
+    return write_small_base("sam-hq", tmp_path_factory.mktemp("sam-hq"))
 
 
-# Families whose folder a fixture of this name writes.
-_FOLDERS = {"sam": "lively_dir", "toy": "toy_folder", "sam2": "sam2_folder", "sam-hq": "sam_hq_folder"}
+@pytest.fixture(scope="session")
+def edgetam_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `save_pretrained` folder of a random EdgeTAM."""
+    return write_small_base("edgetam", tmp_path_factory.mktemp("edgetam"))
+
+
+@pytest.fixture(scope="session")
+def sam3_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `save_pretrained` folder of a random tracker of SAM 3."""
+    return write_small_base("sam3-tracker", tmp_path_factory.mktemp("sam3-tracker"))
+
+
+# By the names of their families, the fixtures that write their folders.
+_FOLDERS = {
+    "sam": "lively_dir",
+    "toy": "toy_folder",
+    "sam2": "sam2_folder",
+    "sam-hq": "sam_hq_folder",
+    "edgetam": "edgetam_folder",
+    "sam3-tracker": "sam3_folder",
+}
 
 
 @pytest.fixture(scope="module", params=[*_FOLDERS, "mobile-sam"])

@@ -138,6 +138,9 @@ def test_a_gradient_reaches_the_decoder_and_every_map(base: BaseModel, embedding
 def test_an_adapter_sits_on_every_place_and_changes_what_is_seen_and_no_other_weight(base: BaseModel) -> None:
     encoder = base.model.vision_encoder
     places = base.family.places(encoder)
+    if not any(isinstance(module, nn.Linear) for module in encoder.modules()):
+        assert not places  # all convolutions: the method `decoder` alone trains it
+        return
     assert places
     assert all(encoder.get_submodule(name) is place.layer for name, place in places.items())
     image, before = picture(), base.fingerprint
@@ -155,7 +158,7 @@ def test_an_adapter_sits_on_every_place_and_changes_what_is_seen_and_no_other_we
 def test_the_blocks_that_run_again_belong_to_the_encoder(base: BaseModel) -> None:
     encoder = base.model.vision_encoder
     blocks = list(base.family.blocks(encoder))
-    assert blocks
+    assert blocks or not base.family.recomputes
     assert {id(block) for block in blocks} <= {id(module) for module in encoder.modules()}
 
 

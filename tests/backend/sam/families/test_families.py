@@ -16,7 +16,15 @@ from backend.sam.predictor import Predictor, encode
 
 
 def test_a_file_beside_the_others_is_a_family(toy_file: Path) -> None:
-    assert [family.name for family in known_families()] == ["mobile-sam", "sam2", "sam-hq", "toy", "sam"]
+    assert [family.name for family in known_families()] == [
+        "edgetam",
+        "mobile-sam",
+        "sam2",
+        "sam3-tracker",
+        "sam-hq",
+        "toy",
+        "sam",
+    ]
 
 
 def test_its_models_are_loaded_served_and_exported_with_nothing_else_changed(toy_folder: Path, tmp_path: Path) -> None:

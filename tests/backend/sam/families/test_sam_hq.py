@@ -27,7 +27,8 @@ from backend.sam.predictor import Predictor, encode
 from backend.sam.prompts import prompt_tensors
 from finetuner.methods import new_method
 from finetuner.methods.base import Asked, Method
-from tests.support.plain_masks import HEIGHT, PROMPTS, WIDTH, answers, assert_masks_of_transformers, make_lively
+from tests.support.plain_masks import HEIGHT, PROMPTS, WIDTH, answers, assert_masks_of_transformers
+from tests.support.small_bases import make_lively
 
 Seen = dict[str, Any]
 

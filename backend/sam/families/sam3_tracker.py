@@ -1,0 +1,76 @@
+"""SAM 3's tracker on images: SAM 2's decoder behind a ViT with rotary positions.
+
+Carion et al., "SAM 3: Segment Anything with Concepts" (2025), appendix A. Clicks, boxes and masks are the
+tracker's prompts; the detector, which takes phrases, and the memory for videos are left out.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedModel, Sam3TrackerModel
+from transformers.models.sam3.configuration_sam3 import Sam3VisionConfig, Sam3ViTConfig
+from transformers.models.sam3.modeling_sam3 import Sam3VisionModel, Sam3ViTModel
+
+from backend.sam.adapters.places import Place
+from backend.sam.families.sam2 import Finish, Sam2Family
+from backend.sam.family import Family, Maps, Model
+from backend.sam.frame import Frame
+
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+_LEVELS = 3  # that the decoder reads; the neck has a fourth, coarser one, for the detector
+
+
+class Sam3TrackerFamily(Sam2Family):
+    """See `family.Family`."""
+
+    name = "sam3-tracker"
+    title = "SAM 3's tracker (ViT)"
+    # Meta publishes one folder, of the detector and the tracker for videos, out of which transformers takes this model.
+    architectures: tuple[str, ...] = ("Sam3TrackerModel", "Sam3VideoModel")
+    kind: type[PreTrainedModel] = Sam3TrackerModel
+    frame: Frame = Frame(
+        preprocessing="stretched-1008-pil-bilinear/half-mean-std/1",
+        canvas_px=1008,
+        grid=288,
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+        keeps_aspect=False,
+    )
+
+    def load(self, folder: Path) -> Model:
+        """As `Family.load`."""
+        # By their names transformers hands these classes out only beside torchvision, which the detector alone uses.
+        AutoModel.register(Sam3ViTConfig, Sam3ViTModel, exist_ok=True)
+        AutoModel.register(Sam3VisionConfig, Sam3VisionModel, exist_ok=True)
+        return super().load(folder)
+
+    def place(self, model: Model, *, device: torch.device, dtype: torch.dtype) -> None:
+        """As `Family.place`: all of the encoder in `dtype`, but for the positions that its rotations are made of."""
+        exact = {name: values.clone() for name, values in model.vision_encoder.named_buffers()}
+        super().place(model, device=device, dtype=dtype)
+        for name, values in exact.items():
+            owner, _, attribute = name.rpartition(".")
+            setattr(
+                model.vision_encoder.get_submodule(owner), attribute, nn.Buffer(values.to(device), persistent=False)
+            )
+
+    def encode(self, encoder: nn.Module, pixels: Float[Tensor, "1 3 side side"]) -> Maps:
+        """As `Family.encode`: maps of 72, 144 and 288 cells a side."""
+        (finish,) = cast("tuple[Finish]", encoder.finish)
+        levels = cast("Any", encoder(pixels)).fpn_hidden_states
+        return cast("Maps", finish(levels[:_LEVELS]))
+
+    def places(self, encoder: nn.Module) -> Mapping[str, Place]:
+        """As `Family.places`: queries, keys and values have a layer of their own; padded windows are zeros."""
+        return {
+            name: Place(module)
+            for name, module in encoder.named_modules()
+            if name.split(".")[-1] in _PROJECTIONS and isinstance(module, nn.Linear)
+        }
+
+
+FAMILY: Family = Sam3TrackerFamily()
