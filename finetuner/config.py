@@ -96,6 +96,7 @@ class TrainConfig:
     ground_truth_weight: int = 2  # how many annotations one that is marked as ground truth counts for
     rectangles_are_masks: bool = False
     min_object_px: int = 2
+    specks_px: int = 0  # taken out of held-out masks, as out of those that are served (sam.cleaning)
     evaluation_clicks: int = 0  # corrective clicks on held-out objects while training; `samloop evaluate` does all 7
     bootstrap_rounds: int = 2000
 
@@ -120,14 +121,19 @@ class TrainConfig:
             raise ValueError(f"rank={self.rank}, adapter_joins={self.adapter_joins}: from 1 to 64, and in [0, 1)")
         if self.start not in STARTS:
             raise ValueError(f"start={self.start!r} is none of {', '.join(STARTS)}")
-        if self.annotators not in ANNOTATORS:
-            raise ValueError(f"annotators={self.annotators!r} is none of {', '.join(ANNOTATORS)}")
+        self._check_objects()
         self._check_semantic()
         self._check_images()
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision={self.precision!r} is none of {', '.join(PRECISIONS)}")
         if self.objects_per_step not in OBJECTS_PER_STEP:
             raise ValueError(f"objects_per_step={self.objects_per_step} is not {OBJECTS_PER_STEP}")
+
+    def _check_objects(self) -> None:
+        if self.annotators not in ANNOTATORS:
+            raise ValueError(f"annotators={self.annotators!r} is none of {', '.join(ANNOTATORS)}")
+        if self.specks_px < 0:
+            raise ValueError(f"specks_px={self.specks_px} is negative: 0 keeps every island and hole")
 
     def _check_images(self) -> None:
         if self.views not in VIEWS:

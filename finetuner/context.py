@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backend.registry.checkpoint import MANIFEST_FILE, read_manifest
+from backend.sam.cleaning import Cleaned
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel, load_base
 from backend.sam.predictor import Predictor
@@ -108,9 +109,12 @@ class TrainingContext:
         )
 
     def measure(self, predictor: Predictor, samples: Sequence[Sample], *, who: str) -> tuple[Measured, ...]:
-        """Measure a model on these samples with as many clicks as the config has; `who` names it to the progress."""
+        """Measure a model on these samples, its masks as annotators see them, with as many clicks as the config has.
+
+        `who` names it to the progress.
+        """
         return measure(
-            predictor,
+            Cleaned(predictor, self.config.specks_px),
             samples,
             embedding=self.embeddings.by(predictor.base),
             clicks=self.config.evaluation_clicks,

@@ -12,6 +12,7 @@ from backend.errors import BadInput
 from backend.images.folder import ImageFolder
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.registry.figures import Evaluation, MaskFigures
+from backend.sam.cleaning import Cleaned
 from backend.sam.loading import trained_of
 from backend.sam.predictor import Predictor, predictor_of
 from backend.settings import Settings
@@ -135,7 +136,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
 
     def measured(predictor: Predictor) -> tuple[Measured, ...]:
         return measure(
-            predictor,
+            Cleaned(predictor, config.specks_px),
             held_out,
             embedding=context.embeddings.by(predictor.base),
             clicks=clicks,

@@ -71,6 +71,7 @@ def config_of(settings: Settings) -> TrainConfig:
         forgetting=settings.training.forgetting,
         annotators=settings.training.annotators,
         rectangles_are_masks=settings.training.rectangle_masks,
+        specks_px=settings.serving.specks_px,
     )
     return with_preset(recipe, settings)
 

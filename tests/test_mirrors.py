@@ -64,10 +64,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         "tests/backend/sam/families/test_contract.py",
         "it only says what a family keeps; every family passes the contract",
     ),
-    "finetuner/recipe/judging.py": (
-        "tests/finetuner/recipe/test_learning.py",
-        "its steps are judged by what a whole recipe makes of drawn projects",
-    ),
     "finetuner/recipe/notes.py": (
         "tests/finetuner/recipe/test_learning.py",
         "its steps are judged by what a whole recipe makes of drawn projects",

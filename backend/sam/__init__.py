@@ -11,6 +11,7 @@ frame        where an image lies on the canvas and on the decoder's grid: number
 prompts      prompts in canvas px, as the prompt encoder takes them
 mask_prompt  a mask that exists already, as logits on the canvas
 policy       which of the decoder's masks answers a prompt
+cleaning     masks as annotators see them: without specks
 refine       a second look at a small object on a large image
 enlarge      where an enlarged low-resolution map is above zero
 scoring      scores of masks and of tasks

@@ -7,7 +7,7 @@ from backend.labelstudio.controls.choice import Output
 from backend.labelstudio.controls.results import prediction, regions_of_mask
 from backend.labelstudio.payloads import Prediction, Region
 from backend.masks.prompt import Click
-from backend.masks.specks import remove_specks
+from backend.sam.cleaning import clean_mask
 from backend.sam.predictor import PredictedMask
 from backend.sam.scoring import task_score
 
@@ -41,14 +41,14 @@ def draw_prediction(
         placed: the masks, in the order of their regions; a mask is taken when the one before is drawn.
         model_version: the version that made them.
         polygon_tolerance_px: how far a polygon's outline may be from its mask's (image px).
-        specks_px: islands and holes of fewer pixels of the image are left out: `masks.specks`.
+        specks_px: islands and holes of fewer pixels of the image are left out: `sam.cleaning`.
         is_interactive: whether the editor gets it for a click: then it adds the label of a <Labels> tag by itself.
     """
     regions: list[Region] = []
     scores: list[float] = []
     for place in placed:
         drawn = regions_of_mask(
-            remove_specks(place.mask.mask, least_px=specks_px, clicks=place.clicks),
+            clean_mask(place.mask, specks_px=specks_px, clicks=place.clicks).mask,
             control=place.output.control,
             label=place.output.label,
             score=place.mask.score,

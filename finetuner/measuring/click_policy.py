@@ -7,6 +7,7 @@ import numpy as np
 
 from backend.masks.metrics import iou
 from backend.masks.prompt import Prompt
+from backend.sam.cleaning import clean_mask
 from backend.sam.policy import ClickPolicy, considered
 from backend.sam.predictor import Embedding, Predictor
 from finetuner.data.objects import LabelledMask
@@ -19,7 +20,7 @@ _SURE_GAIN = 0.005  # mean IoU that another policy must gain before it takes the
 
 
 def with_measured_policy(
-    predictor: Predictor, samples: Sequence[Sample], *, embedding: Callable[[Sample], Embedding]
+    predictor: Predictor, samples: Sequence[Sample], *, embedding: Callable[[Sample], Embedding], specks_px: int = 0
 ) -> Predictor:
     """Give the predictor the policy for one click that is best on these images.
 
@@ -27,6 +28,7 @@ def with_measured_policy(
         predictor: whose decoder is asked.
         samples: images with objects that the policy may be chosen on: never those that judge it.
         embedding: of an image, by the predictor's encoder.
+        specks_px: islands and holes of fewer pixels of the image are taken out of masks before they are measured.
 
     Returns:
         The predictor with the policy of the highest mean IoU, where every image counts alike; with
@@ -37,7 +39,7 @@ def with_measured_policy(
     of_each_image = max(1, _MOST_OBJECTS // len(samples))
     means: dict[ClickPolicy, list[float]] = {policy: [] for policy in ClickPolicy}
     for sample in samples[:_MOST_OBJECTS]:
-        ious = _ious(predictor, sample.objects[:of_each_image], embedding(sample))
+        ious = _ious(predictor, sample.objects[:of_each_image], embedding(sample), specks_px=specks_px)
         for policy in ClickPolicy:
             means[policy].append(ious[policy])
     gains = {policy: float(np.mean(means[policy]) - np.mean(means[ClickPolicy.BY_CONTEXT])) for policy in ClickPolicy}
@@ -45,14 +47,19 @@ def with_measured_policy(
     return replace(predictor, click_policy=best if gains[best] >= _SURE_GAIN else ClickPolicy.BY_CONTEXT)
 
 
-def _ious(predictor: Predictor, objects: Sequence[LabelledMask], embedding: Embedding) -> dict[ClickPolicy, float]:
+def _ious(
+    predictor: Predictor, objects: Sequence[LabelledMask], embedding: Embedding, *, specks_px: int
+) -> dict[ClickPolicy, float]:
     """Return the mean IoU of one image's objects under every policy; each object is decoded once."""
     rows, columns = predictor.base.frame.grid_reached(embedding.height_px, embedding.width_px)
     clicks = [Prompt(clicks=(farthest_inner_point(item),)) for item in objects]
     values: dict[ClickPolicy, list[float]] = {policy: [] for policy in ClickPolicy}
     readings = predictor.candidates(embedding, clicks, which=considered)
-    for item, (single, small, large) in zip(objects, readings, strict=True):
-        of_single, of_small = (iou(predictor.mask_of(one, embedding).mask, item.mask) for one in (single, small))
+    for item, prompt, (single, small, large) in zip(objects, clicks, readings, strict=True):
+        answers = (predictor.mask_of(reading, embedding) for reading in (single, small))
+        of_single, of_small = (
+            iou(clean_mask(answer, specks_px=specks_px, clicks=prompt.clicks).mask, item.mask) for answer in answers
+        )
         for policy in ClickPolicy:
             takes_small = policy.takes_small(single, small, large, rows=rows, columns=columns)
             values[policy].append(of_small if takes_small else of_single)

@@ -16,6 +16,7 @@ import numpy as np
 from backend.errors import SamloopError
 from backend.registry.figures import PROMPTS, MaskFigures
 from backend.registry.metrics import ForgettingMetrics
+from backend.sam.cleaning import Cleaned
 from backend.sam.predictor import Predictor
 from finetuner.config import TrainConfig
 from finetuner.data.embeddings import Embeddings
@@ -61,8 +62,8 @@ def _forgotten(
                 sentence="Forgetting was not measured: the base finds nothing on the photographs of other things."
             )
         measured = partial(measure, samples=samples, clicks=0)
-        before = measured(plain, embedding=embeddings)
-        after = measured(candidate, embedding=embeddings.by(candidate.base))
+        before = measured(Cleaned(plain, config.specks_px), embedding=embeddings)
+        after = measured(Cleaned(candidate, config.specks_px), embedding=embeddings.by(candidate.base))
     except (SamloopError, OSError) as fault:
         log.warning("forgetting was not measured: %s", fault, extra={"event": "forgetting.failed"})
         return ForgettingMetrics(sentence=f"Forgetting was not measured: {fault}")

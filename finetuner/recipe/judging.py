@@ -1,6 +1,7 @@
 """Base, served model and candidate on the same held-out objects, and the calibration of the candidate's scores."""
 
 from backend.registry.calibration import Calibration
+from backend.sam.cleaning import Cleaned
 from backend.sam.predictor import Predictor
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset
@@ -49,9 +50,9 @@ def compare(trained: Trained, *, dataset: Dataset, served: Served, context: Trai
 def fit_calibration(predictor: Predictor, dataset: Dataset, *, context: TrainingContext) -> Calibration | None:
     """From images that have not taught, where the project has some with enough objects; else from those that have."""
     _, validating = validation_part(dataset.train, config=context.config)
-    embedding = context.embeddings.by(predictor.base)
-    calibration = calibrate(predictor, validating, embedding=embedding) if validating else None
-    return calibration or calibrate(predictor, dataset.train, embedding=embedding)
+    embedding, cleaned = context.embeddings.by(predictor.base), Cleaned(predictor, context.config.specks_px)
+    calibration = calibrate(cleaned, validating, embedding=embedding) if validating else None
+    return calibration or calibrate(cleaned, dataset.train, embedding=embedding)
 
 
 def _notes(dataset: Dataset, *, base_learnt: frozenset[str]) -> list[str]:

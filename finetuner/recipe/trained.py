@@ -81,7 +81,12 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
 
 def _predictor(method: Method, training: Training, *, context: TrainingContext) -> Predictor:
     predictor = method.predictor(version="candidate")
-    return with_measured_policy(predictor, training.train, embedding=context.embeddings.by(predictor.base))
+    return with_measured_policy(
+        predictor,
+        training.train,
+        embedding=context.embeddings.by(predictor.base),
+        specks_px=context.config.specks_px,
+    )
 
 
 def _begin(

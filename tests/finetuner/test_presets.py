@@ -13,7 +13,7 @@ from backend.masks.prompt import Click, Prompt
 from backend.sam.decoder import decode_all
 from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.presets import PRESETS, Preset, peak_mib, preset_for, with_preset
+from finetuner.presets import PRESETS, Preset, config_of, peak_mib, preset_for, with_preset
 from finetuner.training.rounds import decode_losses
 
 # What autograd keeps of one prompt in the decoder, losses included.
@@ -52,6 +52,11 @@ def test_auto_goes_by_the_memory_of_the_device(gib: float | None, name: str) -> 
 
 def test_without_a_gpu_the_recipe_stays_as_it_is() -> None:
     assert with_preset(TrainConfig(), Settings(device="cpu")) == TrainConfig()
+
+
+def test_held_out_masks_lose_the_specks_that_served_masks_lose() -> None:
+    assert config_of(Settings(device="cpu")).specks_px == Settings().serving.specks_px > 0
+    assert config_of(Settings(device="cpu", specks_px=7)).specks_px == 7
 
 
 def test_what_the_user_sets_comes_before_the_preset() -> None:
