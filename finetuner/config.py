@@ -7,6 +7,7 @@ from backend.settings.bounds import (
     ANNOTATORS,
     HEADS,
     IMAGES_PER_STEP,
+    MERGED_REGIONS,
     OBJECTS_PER_STEP,
     PRECISIONS,
     REPLAY,
@@ -27,12 +28,14 @@ class Rules:
     """Which regions are objects. `labels`: those of the labelling configuration; empty, every label will do.
 
     `ground_truth_weight`: how many others an annotation that is marked as ground truth counts for in a vote.
+    `merged_regions`: whether regions with all objects of a label become those objects, "divide" or "keep" (parts).
     """
 
     labels: frozenset[str] = frozenset()
     rectangles_are_masks: bool = False
     min_object_px: int = 2
     ground_truth_weight: int = 1
+    merged_regions: str = "divide"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,7 @@ class TrainConfig:
     annotators: str = "latest"  # or "majority": whose annotation of a task counts
     ground_truth_weight: int = 2  # how many annotations one that is marked as ground truth counts for
     rectangles_are_masks: bool = False
+    merged_regions: str = "divide"  # or "keep": regions into which people painted all objects of a label (parts)
     min_object_px: int = 2
     specks_px: int = 0  # taken out of held-out masks, as out of those that are served (sam.cleaning)
     evaluation_clicks: int = 0  # corrective clicks on held-out objects while training; `samloop evaluate` does all 7
@@ -134,6 +138,8 @@ class TrainConfig:
             raise ValueError(f"annotators={self.annotators!r} is none of {', '.join(ANNOTATORS)}")
         if self.specks_px < 0:
             raise ValueError(f"specks_px={self.specks_px} is negative: 0 keeps every island and hole")
+        if self.merged_regions not in MERGED_REGIONS:
+            raise ValueError(f"merged_regions={self.merged_regions!r} is none of {', '.join(MERGED_REGIONS)}")
 
     def _check_images(self) -> None:
         if self.views not in VIEWS:
@@ -175,6 +181,7 @@ class TrainConfig:
             rectangles_are_masks=self.rectangles_are_masks,
             min_object_px=self.min_object_px,
             ground_truth_weight=self.ground_truth_weight,
+            merged_regions=self.merged_regions,
         )
 
     def to_json(self) -> dict[str, object]:

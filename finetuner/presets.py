@@ -72,6 +72,7 @@ def config_of(settings: Settings) -> TrainConfig:
         annotators=settings.training.annotators,
         rectangles_are_masks=settings.training.rectangle_masks,
         specks_px=settings.serving.specks_px,
+        merged_regions=settings.training.merged_regions,
     )
     return with_preset(recipe, settings)
 

@@ -114,7 +114,10 @@ class LeftOut(Written):
 
 
 class DataMetrics(Written):
-    """All usable images and objects, held out or not. `sizes` counts objects as COCO's small, medium and large."""
+    """All usable images and objects, held out or not. `sizes` counts objects as COCO's small, medium and large.
+
+    `divided_regions`, which hold several objects as a rule, were learnt from as `parts` objects.
+    """
 
     images: int = 0
     objects: int = 0
@@ -122,6 +125,8 @@ class DataMetrics(Written):
     sizes: Mapping[str, int] = Field(default_factory=dict)
     labels: Mapping[str, LabelMetrics] = Field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()
+    divided_regions: int = 0
+    parts: int = 0
 
 
 class SemanticReport(Written):

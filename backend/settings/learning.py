@@ -31,6 +31,12 @@ class TrainingSettings(SettingsGroup):
     rectangle_masks: Annotated[bool, flag()] = setting(
         "SAMLOOP_RECTANGLE_MASKS", "learn from rectangles as if they were masks", default=False
     )
+    merged_regions: Annotated[str, one_of(*bounds.MERGED_REGIONS)] = setting(
+        "SAMLOOP_MERGED_REGIONS",
+        "where people paint all objects of a label into one region: divide them into their parts and learn from "
+        "those as objects, or keep regions whole (a fence behind a post is one object)",
+        default="divide",
+    )
     method: Annotated[str, one_of(*bounds.METHODS)] = setting(
         "SAMLOOP_METHOD",
         "what training changes: the mask decoder alone, or with it an adapter in the encoder",

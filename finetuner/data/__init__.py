@@ -14,6 +14,6 @@ The map, from the door inwards:
     annotators   whose annotation counts
     prompting    prompts to learn from and to measure with
     objects      one annotated object and its coverage of the decoder's grid
-    fingerprint  what near-duplicates share
+    parts        regions into which people painted all objects of a label, as objects
     exclusions   what was left out, and why
 """

@@ -13,8 +13,8 @@ from finetuner.config import Rules
 from finetuner.data.annotations import AnnotatedTask, objects_of
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
-from finetuner.data.fingerprint import picture_hash
-from finetuner.data.sample import Sample
+from finetuner.data.parts import divide_merged
+from finetuner.data.sample import Sample, picture_hash
 from finetuner.data.split import Split, split_images
 from finetuner.patience import is_passing, read_patiently
 from finetuner.progress import Progress
@@ -51,7 +51,7 @@ class SampleReader:
     sleep: Callable[[float], None] = time.sleep
 
     def samples(self, tasks: Iterable[AnnotatedTask], *, progress: Progress) -> list[Sample]:
-        """Read one task after the other, so that no more than one image is held.
+        """Read one task after the other, so that no more than one image is held; then divide what people merged.
 
         Raises:
             NotAuthorized: the first image already is refused: the key is wrong for all. A later one is left out.
@@ -73,7 +73,9 @@ class SampleReader:
                 found.append(sample)
                 objects += len(sample.objects)
                 progress("embedding", images=len(found), tasks=number, objects=objects)
-        return found
+        if self.rules.merged_regions == "keep":
+            return found
+        return divide_merged(found, min_object_px=self.rules.min_object_px, exclusions=self.exclusions)
 
     def _read(self, task: AnnotatedTask) -> bytes:
         try:

@@ -15,16 +15,26 @@ _MEDIUM_FROM_PX, _LARGE_FROM_PX = 32**2, 96**2  # COCO's (Lin et al. 2014): by a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """What people drew in one go, where an object is a part of it: its number on the image, and its whole area."""
+
+    number: int
+    area_px: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledMask:
     """A mask of at least one pixel on an upright image of `height_px` x `width_px`, and its label.
 
-    Packed: a thousand large brush masks stay within memory.
+    Packed: a thousand large brush masks stay within memory. `region`: what it was divided from (parts); None: it is
+    all that was drawn.
     """
 
     label: str | None
     height_px: int
     width_px: int
     packed: PackedMask
+    region: Region | None = None
 
     @classmethod
     def of(cls, mask: Bool[np.ndarray, "h w"], *, label: str | None) -> "LabelledMask":

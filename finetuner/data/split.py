@@ -1,6 +1,6 @@
 """Which images are held out: decided by what an image's bytes show, so that it stays where it is for ever.
 
-The rule is a threshold on the digest of the picture's hash (fingerprint) alone. So neither other images, nor task
+The rule is a threshold on the digest of the picture's hash (picture_hash) alone. So neither other images, nor task
 ids (Label Studio reuses them), nor the order of annotating move an image; and near-duplicates, which share the hash,
 are on one side whichever of them comes first: a digest of the bytes would put the copy of a held-out image among those
 that are learnt from four times out of five. Images of one hash count as one picture.

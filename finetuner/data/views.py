@@ -5,7 +5,7 @@ that an annotator drew is redrawn. An image has the same few views in every trai
 are kept on disk as those of the image itself are; drawn anew in every step they would cost the encoder every time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool
@@ -75,7 +75,8 @@ class View:
         seen = crop[: max(0, height - top), : max(0, width - left)]
         if seen.sum() < _LEAST_LEFT * crop.sum():
             return None
-        return LabelledMask.cut(seen, at=(top, left), size_px=(height, width), label=item.label)
+        cut = LabelledMask.cut(seen, at=(top, left), size_px=(height, width), label=item.label)
+        return replace(cut, region=item.region)
 
     def _turned(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "th tw"]:
         return np.rot90(mask[:, ::-1] if self.is_mirrored else mask, self.quarter_turns)

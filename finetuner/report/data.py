@@ -31,7 +31,7 @@ class LabelCount:
 class DataReport:
     """All usable images and objects. `labels`: the most frequent first; `all_labels` is their sum.
 
-    `left_out`: the most frequent reasons first.
+    `left_out`: the most frequent reasons first. `divided`: regions that became `parts` objects (data.parts).
     """
 
     images: int
@@ -39,12 +39,20 @@ class DataReport:
     labels: tuple[LabelCount, ...]
     all_labels: LabelCount
     left_out: tuple[LeftOut, ...]
+    divided: int = 0
+    parts: int = 0
 
     @classmethod
     def of(cls, samples: Sequence[Sample], exclusions: Exclusions) -> "DataReport":
         """Count. An image that two tasks share counts once, the objects of both count."""
         labels = {item.label for sample in samples for item in sample.objects}
         counts = [_count(samples, label, name=UNLABELLED if label is None else label) for label in labels]
+        regions = [
+            (number, item.region.number)
+            for number, sample in enumerate(samples)
+            for item in sample.objects
+            if item.region is not None
+        ]
         return cls(
             images=len({sample.image_sha256 for sample in samples}),
             ground_truth_images=len({sample.image_sha256 for sample in samples if sample.is_ground_truth}),
@@ -53,6 +61,8 @@ class DataReport:
             left_out=tuple(
                 LeftOut(reason=exclusion.reason, count=exclusion.count) for exclusion in exclusions.by_reason()
             ),
+            divided=len(set(regions)),
+            parts=len(regions),
         )
 
     def figures(self) -> dict[str, int]:
@@ -79,6 +89,8 @@ class DataReport:
                 for count in self.labels
             },
             left_out=self.left_out,
+            divided_regions=self.divided,
+            parts=self.parts,
         )
 
     def table(self) -> str:
@@ -95,6 +107,11 @@ class DataReport:
             lines.insert(-1, f"... and {more} more labels")
         if self.ground_truth_images:
             lines.append(f"ground truth on {self.ground_truth_images} of {self.images} images")
+        if self.divided:
+            lines.append(
+                f"{self.divided} regions consist of several large parts, as a rule: learnt from as {self.parts} "
+                "objects (SAMLOOP_MERGED_REGIONS=keep takes regions for objects)"
+            )
         counts = [str(left_out.count) for left_out in self.left_out]
         lines += [
             f"left out  {count.rjust(max(map(len, counts)))} x {left_out.reason}"

@@ -93,4 +93,5 @@ def class_weights(targets: Iterable[Target], *, most: float) -> Float32[np.ndarr
 
 
 def _smallest_last(objects: Sequence[LabelledMask]) -> list[LabelledMask]:
-    return sorted(objects, key=lambda item: -item.area_px)
+    """Parts of a region lie where the region would: people drew it as a whole."""
+    return sorted(objects, key=lambda item: -(item.area_px if item.region is None else item.region.area_px))

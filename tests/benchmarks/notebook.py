@@ -45,8 +45,8 @@ from backend.sam.canvas import pixels_on_canvas
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import decoder_bytes, load_base
 from backend.settings import Settings
-from finetuner.data.fingerprint import picture_hash
 from finetuner.data.objects import LabelledMask, grid_coverage
+from finetuner.data.sample import picture_hash
 from finetuner.data.split import split_images
 
 TITLE = "The public notebook's way to fine-tune SAM, with the encoder in every step, against `samloop train`:"

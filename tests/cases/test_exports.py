@@ -86,6 +86,16 @@ def test_json_min_is_told_with_what_to_do() -> None:
         exported_tasks(CASES / "a-picture-in-the-task" / "json-min.json")
 
 
+@pytest.mark.nuclei
+def test_all_nuclei_in_one_region_are_learnt_from_as_nuclei_and_by_a_setting_as_one(
+    settings: Settings, nuclei_dir: Path
+) -> None:
+    found = read("one-region-for-all", settings, images=str(nuclei_dir / "images"))
+    assert (len(found.samples), sum(found.objects), found.reasons) == (16, 139, {})
+    whole = read("one-region-for-all", settings.changed(merged_regions="keep"), images=str(nuclei_dir / "images"))
+    assert whole.objects == [1] * 16
+
+
 def test_labels_beside_a_shape_are_its_labels(settings: Settings) -> None:
     assert read("labels-tag", settings).labels == {"Cell": 4, "Vessel": 2}
 

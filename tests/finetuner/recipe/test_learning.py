@@ -20,9 +20,8 @@ from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
-from finetuner.data.fingerprint import picture_hash
 from finetuner.data.objects import LabelledMask
-from finetuner.data.sample import Sample
+from finetuner.data.sample import Sample, picture_hash
 from finetuner.deciding import outcome
 from finetuner.deciding.candidate import Candidate, Served, base_predictor, learnt_images
 from finetuner.recipe import judging

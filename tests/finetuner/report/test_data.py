@@ -1,12 +1,13 @@
 """What a person reads before a training, and what the manifest keeps of it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from finetuner.data.exclusions import Exclusions
-from finetuner.data.objects import LabelledMask
+from finetuner.data.objects import LabelledMask, Region
 from finetuner.data.sample import Sample
 from finetuner.report.data import DataReport
 
@@ -52,6 +53,8 @@ def test_objects_are_counted_by_label_and_by_size(report: DataReport) -> None:
             {"reason": "a region of type keypointlabels is no mask", "count": 12},
             {"reason": "the annotator skipped the task", "count": 1},
         ],
+        "divided_regions": 0,
+        "parts": 0,
     }
     json.dumps(report.metrics().to_json(), allow_nan=False)
     assert report.figures() == {
@@ -63,6 +66,14 @@ def test_objects_are_counted_by_label_and_by_size(report: DataReport) -> None:
         "large": 1,
         "left_out": 13,
     }
+
+
+def test_regions_that_were_divided_are_told_with_the_setting_that_keeps_them_whole() -> None:
+    parts = [replace(_object(20, "Nucleus"), region=Region(number=0, area_px=800)) for _ in range(2)]
+    report = DataReport.of([_sample(1, *parts), _sample(2, *parts), _sample(3, _object(20, "Nucleus"))], Exclusions())
+    assert (report.metrics().divided_regions, report.metrics().parts) == (2, 4)
+    assert "2 regions consist of several large parts, as a rule: learnt from as 4 objects" in report.table()
+    assert "SAMLOOP_MERGED_REGIONS=keep" in report.table()
 
 
 def test_the_table_is_read_at_a_glance(report: DataReport) -> None:

@@ -15,10 +15,9 @@ from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
 from finetuner.config import LOSS_MIXES, TrainConfig
 from finetuner.data.embeddings import Embeddings
-from finetuner.data.fingerprint import picture_hash
 from finetuner.data.folds import Training
 from finetuner.data.objects import LabelledMask
-from finetuner.data.sample import Sample
+from finetuner.data.sample import Sample, picture_hash
 from finetuner.methods import new_method
 from finetuner.progress import Progress, silent
 from finetuner.training.curves import Watcher

@@ -9,7 +9,7 @@ from PIL import Image
 
 from backend.cli.demo.nuclei import FOLDER, LABEL, NUCLEI, sample_nuclei
 from backend.cli.demo.samples import SampleImage
-from finetuner.data.fingerprint import picture_hash
+from finetuner.data.sample import picture_hash
 from finetuner.data.split import split_images
 
 WAITING = 6  # left to be labelled by hand

@@ -11,7 +11,7 @@ from scipy import ndimage
 from backend.cli.demo.photographs import PHOTOGRAPHS, sample_photographs
 from backend.cli.demo.samples import SampleImage
 from backend.errors import Unavailable
-from finetuner.data.fingerprint import picture_hash
+from finetuner.data.sample import picture_hash
 from finetuner.data.split import split_images
 
 
