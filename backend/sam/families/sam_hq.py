@@ -93,7 +93,7 @@ class SamHqFamily(SamFamily):
         self, decoder: MaskDecoder, inputs: DecoderInputs
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """As `Family.decode`: the mask of the further token is added to all four of SAM's."""
-        image, fine = inputs.maps
+        image, *fine = inputs.maps
         hq: Any = decoder
         queries, keys = attend(
             decoder,
@@ -109,7 +109,9 @@ class SamHqFamily(SamFamily):
         # The product with ones on the diagonal is the enlarged maps themselves, in the frame of the grid.
         alone = torch.eye(further.shape[-1], dtype=keys.dtype, device=keys.device)
         maps = upscaled(decoder, keys, alone[None].expand(len(keys), -1, -1), side=image.shape[-1])
-        finer = _smoothed(hq, maps) + (fine if inputs.image_of is None else fine[inputs.image_of])
+        finer = _smoothed(hq, maps)
+        for level in fine:  # a swap is warmed with the coarse map alone
+            finer = finer + (level if inputs.image_of is None else level[inputs.image_of])
         logits = _product(mask_weights(decoder, queries[:, 1:]), maps) + _product(further, finer)
         return logits, decoder.iou_prediction_head(queries[:, 0])
 
