@@ -28,6 +28,7 @@ class Rules:
     """Which regions are objects. `labels`: those of the labelling configuration; empty, every label will do.
 
     `ground_truth_weight`: how many others an annotation that is marked as ground truth counts for in a vote.
+    `empty_is_background`: a picture that was submitted without a region teaches the semantic head what is ground.
     `merged_regions`: whether regions with all objects of a label become those objects, "divide" or "keep" (parts).
     """
 
@@ -36,6 +37,7 @@ class Rules:
     min_object_px: int = 2
     ground_truth_weight: int = 1
     merged_regions: str = "divide"
+    empty_is_background: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +176,11 @@ class TrainConfig:
         """What the semantic head has of `seconds`, if one is trained."""
         return self.seconds * self.semantic_share
 
+    @property
+    def empty_is_background(self) -> bool:
+        """Whether pictures that were submitted empty teach anything: a semantic head, where all else is background."""
+        return self.head == "semantic" and self.unlabelled == "background"
+
     def rules(self, labels: Iterable[str] = ()) -> Rules:
         """Which regions are objects, in a project with these labels."""
         return Rules(
@@ -182,6 +189,7 @@ class TrainConfig:
             min_object_px=self.min_object_px,
             ground_truth_weight=self.ground_truth_weight,
             merged_regions=self.merged_regions,
+            empty_is_background=self.empty_is_background,
         )
 
     def to_json(self) -> dict[str, object]:

@@ -123,7 +123,13 @@ class TrainingContext:
 
     def annotated(self, task: object, *, image_key: str | None) -> AnnotatedTask | None:
         """Read one task as annotations.annotated_task does; None if there is nothing in it to learn from."""
-        return annotated_task(task, image_key=image_key, exclusions=self.exclusions, annotators=self.config.annotators)
+        return annotated_task(
+            task,
+            image_key=image_key,
+            exclusions=self.exclusions,
+            annotators=self.config.annotators,
+            empty_counts=self.config.empty_is_background,
+        )
 
     def samples(
         self,

@@ -130,8 +130,10 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
         if folder is not None
     }
     samples = read_samples(export, images, settings=settings, context=context)
-    held_out = assemble(samples, share=config.held_out_share, exclusions=context.exclusions).held_out
-    held_out, note = _unseen(held_out, learnt=_learnt(checkpoint))
+    dataset = assemble(samples, share=config.held_out_share, exclusions=context.exclusions)
+    held_out, note = _unseen(dataset.held_out, learnt=_learnt(checkpoint))
+    unseen = unseen_images(dataset.empty_held_out, learnt=_learnt(checkpoint))
+    empty = [sample for sample in dataset.empty_held_out if sample.image_sha256 in unseen]
     fair, told = fair_images(held_out, served="the champion", learnt=_learnt(champion))
 
     def measured(predictor: Predictor) -> tuple[Measured, ...]:
@@ -156,7 +158,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
         fair_images=fair,
     )
     semantic = {
-        name: _semantic(folder, held_out, predictor=tuned[name], context=context)
+        name: _semantic(folder, [*held_out, *empty], predictor=tuned[name], context=context)
         for name, folder in (("candidate", checkpoint), ("served", champion))
         if folder is not None
     }

@@ -116,7 +116,8 @@ class LeftOut(Written):
 class DataMetrics(Written):
     """All usable images and objects, held out or not. `sizes` counts objects as COCO's small, medium and large.
 
-    `divided_regions`, which hold several objects as a rule, were learnt from as `parts` objects.
+    `empty_images` were submitted without a region. `divided_regions`, which hold several objects as a rule, were learnt
+    from as `parts` objects.
     """
 
     images: int = 0
@@ -125,6 +126,7 @@ class DataMetrics(Written):
     sizes: Mapping[str, int] = Field(default_factory=dict)
     labels: Mapping[str, LabelMetrics] = Field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()
+    empty_images: int = 0
     divided_regions: int = 0
     parts: int = 0
 

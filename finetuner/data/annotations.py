@@ -12,12 +12,10 @@ from backend.labelstudio.controls.shape import Size
 from backend.labelstudio.payloads import Task
 from backend.labelstudio.task_data import find_image_key, image_at
 from finetuner.config import Rules
-from finetuner.data.annotators import Annotation, counting_annotations
+from finetuner.data.annotators import NOT_DRAWN, Annotation, counting_annotations
 from finetuner.data.consensus import Drawing, majority
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
-
-_NOT_DRAWN = frozenset({"choices", "textarea", "rating", "number", "taxonomy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +32,26 @@ class AnnotatedTask:
         """Whether one of them is marked as ground truth."""
         return any(annotation.is_ground_truth for annotation in self.annotations)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it was submitted without a region: there is no object on its image."""
+        return all(annotation.is_empty for annotation in self.annotations)
 
-def annotated_task(
+
+def annotated_task(  # noqa: PLR0913 - all by name
     task: object,
     *,
     image_key: str | None,
     exclusions: Exclusions,
     annotators: str = "latest",
     image_name: str | None = None,
+    empty_counts: bool = False,
 ) -> AnnotatedTask | None:
     """Read one task; None if there is nothing in it to learn from.
 
     `image_key` is the path of the image in the task's `data`; None: where the regions or the look of a value say
     (`find_image_key`). `image_name` is the tag that shows it: regions on other images of the task do not count.
-    `annotators`: as annotators.counting_annotations has it.
+    `annotators`, `empty_counts`: as annotators.counting_annotations has them.
     """
     if not isinstance(task, Mapping) or not isinstance(task.get("id"), int | str):
         exclusions.add("a task that is no object with an id", task=None)
@@ -57,7 +61,7 @@ def annotated_task(
     if uri is None:
         exclusions.add("the task names no image", task=task["id"])
         return None
-    annotations = counting_annotations(task, annotators=annotators, exclusions=exclusions)
+    annotations = counting_annotations(task, annotators=annotators, exclusions=exclusions, empty_counts=empty_counts)
     return AnnotatedTask(task["id"], uri, annotations, image_name=image_name) if annotations else None
 
 
@@ -88,7 +92,7 @@ def objects_of(
         objects = tuple(
             _drawn(annotation, task=task, height_px=height_px, width_px=width_px, rules=rules, exclusions=exclusions)
         )
-        if objects or not annotation.regions:
+        if objects or annotation.is_empty:
             votes = rules.ground_truth_weight if annotation.is_ground_truth else 1
             drawings.append(Drawing(annotator=annotation.annotator, objects=objects, votes=votes))
     if len(drawings) < 2:
@@ -113,8 +117,8 @@ def _drawn(  # noqa: PLR0913 - all by name
             exclusions.add("a region that is no object", task=task.task_id, annotation=annotation.annotation_id)
     size = Size(height_px, width_px)
     for region in regions_of(annotation.regions):
-        if region.kind in _NOT_DRAWN:
-            continue  # says something of the image or of another region; draws nothing itself
+        if region.kind in NOT_DRAWN:
+            continue
         try:
             _check_image(region, image_name=task.image_name)
             mask = region.mask(size, rectangles_are_masks=rules.rectangles_are_masks)

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from finetuner.data.exclusions import Exclusions
 
+NOT_DRAWN = frozenset({"choices", "textarea", "rating", "number", "taxonomy"})
+"""Types of results that say something of the image or of another region, and draw nothing themselves."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
@@ -15,15 +18,21 @@ class Annotation:
     is_ground_truth: bool = False
     regions: tuple[object, ...] = field(repr=False)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was drawn: no result, or none but choices, texts and the like about the image."""
+        return all(isinstance(region, Mapping) and region.get("type") in NOT_DRAWN for region in self.regions)
+
 
 def counting_annotations(
-    task: Mapping[str, object], *, annotators: str, exclusions: Exclusions
+    task: Mapping[str, object], *, annotators: str, exclusions: Exclusions, empty_counts: bool = False
 ) -> tuple[Annotation, ...]:
     """The annotations of the task that are learnt from, the latest one first; none: there is nothing.
 
     `annotators` is one of backend.settings.bounds.ANNOTATORS. "latest": the one that was changed last; where the
     project marks ground truth, that among it. "majority": that one of every annotator; an annotation without a
-    region is a vote for no object, as long as somebody drew one. Skipped ones and drafts never count.
+    region is a vote for no object, as long as somebody drew one. Where nobody did, annotations without a region count
+    if `empty_counts`, and are left out if not. Skipped ones and drafts never count.
     """
     submitted = list(_submitted(task, exclusions=exclusions))
     submitted.sort(key=_last_change, reverse=True)
@@ -36,12 +45,12 @@ def counting_annotations(
                 _reason(annotation, better, annotators=annotators), task=task["id"], annotation=annotation.get("id")
             )
     chosen = tuple(_annotation(annotation) for annotation in counting.values())
-    empty = [annotation for annotation in chosen if not annotation.regions]
-    if annotators == "majority" and len(empty) < len(chosen):
+    empty = [annotation for annotation in chosen if annotation.is_empty]
+    if (annotators == "majority" and len(empty) < len(chosen)) or (empty_counts and len(empty) == len(chosen)):
         return chosen
     for blank in empty:
         exclusions.add("an annotation without any region", task=task["id"], annotation=blank.annotation_id)
-    return tuple(annotation for annotation in chosen if annotation.regions)
+    return tuple(annotation for annotation in chosen if not annotation.is_empty)
 
 
 def _submitted(task: Mapping[str, object], *, exclusions: Exclusions) -> Iterator[Mapping[str, object]]:

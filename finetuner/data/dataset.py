@@ -15,7 +15,7 @@ from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.parts import divide_merged
 from finetuner.data.sample import Sample, picture_hash
-from finetuner.data.split import Split, split_images
+from finetuner.data.split import Split, rank, split_images
 from finetuner.patience import is_passing, read_patiently
 from finetuner.progress import Progress
 
@@ -25,14 +25,27 @@ class Dataset:
     """All usable images of a project.
 
     `train` and `held_out` are the two sides of the split: of a cross-validation, all images twice, the held-out ones
-    fold by fold. `folds` are its parts: what is learnt from, what is measured on.
+    fold by fold. `folds` are its parts: what is learnt from, what is measured on. `empty` are the two sides of every
+    fold's pictures without an object, which the semantic head alone learns from.
     """
 
     train: tuple[Sample, ...]
     held_out: tuple[Sample, ...]
     folds: tuple[tuple[tuple[Sample, ...], tuple[Sample, ...]], ...]
+    empty: tuple[tuple[tuple[Sample, ...], tuple[Sample, ...]], ...] = ()
     split: Split
     digest: str
+
+    @property
+    def empty_learnt(self) -> tuple[Sample, ...]:
+        """The pictures without an object that what is kept learns from."""
+        train, held_out = self.empty[0] if self.empty else ((), ())
+        return (*train, *held_out) if self.split.is_cross_validated else train
+
+    @property
+    def empty_held_out(self) -> tuple[Sample, ...]:
+        """The pictures without an object that a semantic head is measured on."""
+        return tuple(sample for _, held_out in self.empty for sample in held_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +110,7 @@ class SampleReader:
                 exclusions=self.exclusions,
             )
         )
-        if not objects:
+        if not objects and not (task.is_empty and self.rules.empty_is_background):
             return None
         digest = hashlib.sha256(data).hexdigest()
         try:
@@ -124,31 +137,65 @@ def assemble(samples: Sequence[Sample], *, share: float, exclusions: Exclusions,
     Raises:
         NothingToLearn: fewer than two different images with an object.
     """
+    drawn = [sample for sample in samples if sample.objects]
     split = split_images(
-        {sample.image_sha256: sample.picture or sample.image_sha256 for sample in samples},
+        {sample.image_sha256: _picture(sample) for sample in drawn},
         share=share,
         most_folds=most_folds,
     )
     if not split.folds:
         told = f"; left out: {exclusions.sentence()}" if len(exclusions) else ""
-        raise NothingToLearn(_too_few(samples) + told)
+        raise NothingToLearn(_too_few(drawn) + told)
 
     def chosen(digests: tuple[str, ...]) -> tuple[Sample, ...]:
         wanted = frozenset(digests)
-        return tuple(sample for sample in samples if sample.image_sha256 in wanted)
+        return tuple(sample for sample in drawn if sample.image_sha256 in wanted)
 
     folds = tuple((chosen(fold.train), chosen(fold.held_out)) for fold in split.folds)
     return Dataset(
         train=chosen(split.train),
         held_out=tuple(sample for _, held_out in folds for sample in held_out),
         folds=folds,
+        empty=_empty_sides(samples, folds=folds, share=share, is_cross_validated=split.is_cross_validated),
         split=split,
         digest=data_digest(samples),
     )
 
 
+def _picture(sample: Sample) -> str:
+    return sample.picture or sample.image_sha256
+
+
+def _empty_sides(
+    samples: Sequence[Sample],
+    *,
+    folds: Sequence[tuple[tuple[Sample, ...], tuple[Sample, ...]]],
+    share: float,
+    is_cross_validated: bool,
+) -> tuple[tuple[tuple[Sample, ...], tuple[Sample, ...]], ...]:
+    """Both sides of every fold's pictures without an object, chosen as the others are.
+
+    They move no other picture: with a decoder's training alone they count for nothing. Copies of a picture with objects
+    are left out; nobody can tell which of the two annotations is right.
+    """
+    known = {_picture(sample) for sample in samples if sample.objects}
+    empty = [sample for sample in samples if not sample.objects and _picture(sample) not in known]
+    pictures = sorted({_picture(sample) for sample in empty}, key=lambda picture: (rank(picture), picture))
+    if is_cross_validated:
+        held_out = [frozenset(pictures[number :: len(folds)]) for number in range(len(folds))]
+    else:
+        held_out = [frozenset(picture for picture in pictures if rank(picture) < share)]
+    return tuple(
+        (
+            tuple(sample for sample in empty if _picture(sample) not in side),
+            tuple(sample for sample in empty if _picture(sample) in side),
+        )
+        for side in held_out
+    )
+
+
 def data_digest(samples: Sequence[Sample]) -> str:
-    """SHA-256 over every image, whether it is ground truth, and its objects, in whatever order they came.
+    """SHA-256 over every image, whether it is ground truth, and its objects, none too, in whatever order they came.
 
     Whatever a training sees of the annotations changes it: a mask or a label that was edited; an object, an annotation
     or a task that was added or deleted; a mark as ground truth.
@@ -167,6 +214,9 @@ def data_digest(samples: Sequence[Sample]) -> str:
         )
         for sample in samples
         for item in sample.objects
+    )
+    lines += sorted(
+        json.dumps([sample.image_sha256, sample.is_ground_truth]) for sample in samples if not sample.objects
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

@@ -14,7 +14,8 @@ class Training:
     """One training: what it learns from, what is measured after it (nothing: it is the last of a cross-validation).
 
     `number` of `count`, from 1. `config` has its share of the bounds on work and time. `replayed`: what else is
-    learnt from, of other things (replay).
+    learnt from, of other things (replay). `empty_train`, `empty_held_out`: pictures without an object, on both sides,
+    for a semantic head.
     """
 
     number: int
@@ -23,6 +24,8 @@ class Training:
     held_out: tuple[Sample, ...]
     config: TrainConfig
     replayed: tuple[Sample, ...] = ()
+    empty_train: tuple[Sample, ...] = ()
+    empty_held_out: tuple[Sample, ...] = ()
 
     def figures(self) -> dict[str, int]:
         """For whoever listens to the progress: which of several trainings this is."""
@@ -49,6 +52,8 @@ def trainings(dataset: Dataset, *, config: TrainConfig, replayed: tuple[Sample, 
     last one achieves on images that it has not seen, and all of them cost what one does.
     """
     sides = [*dataset.folds, *([(dataset.train, ())] if dataset.split.is_cross_validated else [])]
+    empty = list(dataset.empty) or [((), ())] * len(dataset.folds)
+    empty += [(dataset.empty_learnt, ())] * (len(sides) - len(empty))
     share = replace(
         config,
         seconds=config.seconds / len(sides),
@@ -56,8 +61,19 @@ def trainings(dataset: Dataset, *, config: TrainConfig, replayed: tuple[Sample, 
         semantic_steps=max(1, config.semantic_steps // len(sides)),
     )
     return tuple(
-        Training(number=number, count=len(sides), train=train, held_out=held_out, config=share, replayed=replayed)
-        for number, (train, held_out) in enumerate(sides, start=1)
+        Training(
+            number=number,
+            count=len(sides),
+            train=train,
+            held_out=held_out,
+            config=share,
+            replayed=replayed,
+            empty_train=empty_train,
+            empty_held_out=empty_held_out,
+        )
+        for number, ((train, held_out), (empty_train, empty_held_out)) in enumerate(
+            zip(sides, empty, strict=True), start=1
+        )
     )
 
 

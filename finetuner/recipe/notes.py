@@ -91,11 +91,12 @@ def _seconds(learnt: Learnt) -> TrainingSeconds:
 
 def _split(learnt: Learnt, *, base_learnt: frozenset[str]) -> SplitMetrics:
     dataset, split = learnt.dataset, learnt.dataset.split
+    empty = (sample.image_sha256 for sample in dataset.empty_learnt if learnt.semantic is not None)
     return SplitMetrics(
         sentence=split.describe(),
         train_images=len({sample.image_sha256 for sample in dataset.train}),
         train_objects=sum(len(sample.objects) for sample in dataset.train),
-        learnt=tuple(sorted({*split.train, *learnt.start.learnt, *base_learnt})),
+        learnt=tuple(sorted({*split.train, *empty, *learnt.start.learnt, *base_learnt})),
         held_out=tuple(split.held_out),
         held_out_by_floor=tuple(split.floored),
         near_duplicates=tuple(tuple(group) for group in split.alike),

@@ -31,7 +31,8 @@ class LabelCount:
 class DataReport:
     """All usable images and objects. `labels`: the most frequent first; `all_labels` is their sum.
 
-    `left_out`: the most frequent reasons first. `divided`: regions that became `parts` objects (data.parts).
+    `left_out`: the most frequent reasons first. `empty_images` were submitted without
+    a region: background for the semantic head. `divided`: regions that became `parts` objects (data.parts).
     """
 
     images: int
@@ -39,6 +40,7 @@ class DataReport:
     labels: tuple[LabelCount, ...]
     all_labels: LabelCount
     left_out: tuple[LeftOut, ...]
+    empty_images: int = 0
     divided: int = 0
     parts: int = 0
 
@@ -61,6 +63,7 @@ class DataReport:
             left_out=tuple(
                 LeftOut(reason=exclusion.reason, count=exclusion.count) for exclusion in exclusions.by_reason()
             ),
+            empty_images=len({sample.image_sha256 for sample in samples if not sample.objects}),
             divided=len(set(regions)),
             parts=len(regions),
         )
@@ -89,6 +92,7 @@ class DataReport:
                 for count in self.labels
             },
             left_out=self.left_out,
+            empty_images=self.empty_images,
             divided_regions=self.divided,
             parts=self.parts,
         )
@@ -107,6 +111,11 @@ class DataReport:
             lines.insert(-1, f"... and {more} more labels")
         if self.ground_truth_images:
             lines.append(f"ground truth on {self.ground_truth_images} of {self.images} images")
+        if self.empty_images:
+            lines.append(
+                f"nothing on {self.empty_images} of {self.images} images, as submitted: background for the semantic "
+                "head"
+            )
         if self.divided:
             lines.append(
                 f"{self.divided} regions consist of several large parts, as a rule: learnt from as {self.parts} "

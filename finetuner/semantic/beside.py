@@ -95,7 +95,11 @@ def train_beside(  # noqa: PLR0913 - what a training has, by name
         head, steps = _train(training, base=base, embedding=embedding, unfinished=unfinished, progress=progress)
         if training.held_out:
             found += measure_semantic(
-                head, training.held_out, base=base, embedding=embedding, unlabelled=config.unlabelled
+                head,
+                (*training.held_out, *training.empty_held_out),
+                base=base,
+                embedding=embedding,
+                unlabelled=config.unlabelled,
             )
     return Semantic(head=head, report=semantic_report(found), steps=steps, seconds=time.monotonic() - began)
 
@@ -108,7 +112,9 @@ def _train(
     unfinished: Unfinished | None,
     progress: Progress,
 ) -> tuple[SemanticHead, int]:
-    trainer = SemanticTrainer(base, training.train, config=training.config, embedding=embedding)
+    trainer = SemanticTrainer(
+        base, (*training.train, *training.empty_train), config=training.config, embedding=embedding
+    )
     number = training.count + training.number
     _take_up(trainer, number, unfinished=unfinished)
     told_s, losses = time.monotonic(), []

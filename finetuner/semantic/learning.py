@@ -51,7 +51,7 @@ class SemanticTrainer:
 
     Args:
         base: whose decoder the head begins as, and whose encoder the embeddings are of.
-        samples: at least one, with at least one object.
+        samples: at least one with an object; those without are background.
         config: bounds, rate, seed.
         embedding: of a sample.
         clock: seconds.

@@ -11,11 +11,14 @@ import pytest
 from backend.errors import BadInput
 from backend.settings import Settings
 from finetuner.context import TrainingContext
+from finetuner.data.dataset import assemble
 from finetuner.data.embeddings import Embeddings
+from finetuner.data.exclusions import Exclusions
 from finetuner.data.sample import Sample
 from finetuner.offline import exported_tasks, read_samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
+from finetuner.report.data import DataReport
 
 CASES = Path(__file__).resolve().parents[1] / "data" / "cases"
 
@@ -94,6 +97,21 @@ def test_all_nuclei_in_one_region_are_learnt_from_as_nuclei_and_by_a_setting_as_
     assert (len(found.samples), sum(found.objects), found.reasons) == (16, 139, {})
     whole = read("one-region-for-all", settings.changed(merged_regions="keep"), images=str(nuclei_dir / "images"))
     assert whole.objects == [1] * 16
+
+
+def test_pictures_that_were_submitted_empty_are_background_for_a_semantic_head_alone(settings: Settings) -> None:
+    found = read("nothing-on-it", settings.changed(head="semantic"))
+    assert (len(found.samples), found.objects.count(0), found.reasons) == (15, 6, {})
+    exclusions = Exclusions()
+    report = DataReport.of(found.samples, exclusions)
+    assert "nothing on 6 of 15 images, as submitted: background for the semantic head" in report.table()
+    empty = {sample.image_sha256 for sample in found.samples if not sample.objects}
+    dataset = assemble(found.samples, share=0.2, exclusions=exclusions)
+    assert {sample.image_sha256 for side in dataset.empty[0] for sample in side} == empty
+
+    for other in (settings, settings.changed(head="semantic", unlabelled="unknown")):
+        alone = read("nothing-on-it", other)
+        assert (len(alone.samples), alone.reasons) == (9, {"an annotation without any region": 6})
 
 
 def test_labels_beside_a_shape_are_its_labels(settings: Settings) -> None:

@@ -69,3 +69,18 @@ def test_skipped_ones_and_drafts_never_count() -> None:
     task = {"id": 7, "annotations": [], "drafts": [{"id": 1}]}
     assert counting_annotations(task, annotators="majority", exclusions=exclusions) == ()
     assert exclusions.sentence() == "1 x only a draft"
+
+
+def test_a_picture_that_was_submitted_empty_counts_where_somebody_learns_from_that() -> None:
+    for result in ([], [{"type": "choices", "value": {"choices": ["nothing on it"]}}]):
+        task = {"id": 7, "annotations": [_annotation(1, result=result)]}
+        (found,) = counting_annotations(task, annotators="latest", exclusions=Exclusions(), empty_counts=True)
+        assert found.is_empty
+
+
+def test_a_skipped_task_and_a_region_that_is_no_mask_are_not_empty() -> None:
+    skipped = {"id": 7, "annotations": [_annotation(1, result=[], was_cancelled=True)]}
+    assert counting_annotations(skipped, annotators="latest", exclusions=Exclusions(), empty_counts=True) == ()
+    prompt = {"id": 7, "annotations": [_annotation(1, result=[{"type": "keypointlabels", "value": {}}])]}
+    (found,) = counting_annotations(prompt, annotators="latest", exclusions=Exclusions(), empty_counts=True)
+    assert not found.is_empty

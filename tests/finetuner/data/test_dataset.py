@@ -14,12 +14,13 @@ from support.pictures import encode_image
 from backend.errors import NotAuthorized, NothingToLearn, SamloopError, Unavailable, Upstream
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
-from finetuner.config import Rules
+from finetuner.config import Rules, TrainConfig
 from finetuner.data.annotations import AnnotatedTask
 from finetuner.data.annotators import Annotation
 from finetuner.data.dataset import SampleReader, assemble, data_digest
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
+from finetuner.data.folds import trainings
 from finetuner.data.objects import LabelledMask
 from finetuner.data.sample import Sample
 from finetuner.progress import silent
@@ -210,3 +211,31 @@ def test_a_cache_folder_that_is_full_ends_the_training_as_something_to_try_again
     monkeypatch.setattr(DiskEmbeddings, "put", full)
     with pytest.raises(Unavailable, match=r"No space left on device.*: free some space and train again"):
         _read(_Refusing(), tiny_base, tmp_path)
+
+
+def _empty(number: int) -> Sample:
+    return replace(_sample(number), objects=())
+
+
+@pytest.mark.parametrize("count", [4, 20])
+def test_empty_pictures_have_two_sides_of_their_own_and_move_no_other(count: int) -> None:
+    drawn = [_sample(number) for number in range(count)]
+    empty = [_empty(number) for number in range(100, 120)]
+    with_empty = assemble([*empty, *drawn], share=0.2, exclusions=Exclusions())
+    without = assemble(drawn, share=0.2, exclusions=Exclusions())
+    assert (with_empty.folds, with_empty.split) == (without.folds, without.split)
+    assert len(with_empty.empty) == len(with_empty.folds)
+    for train, held_out in with_empty.empty:
+        assert len(train) + len(held_out) == 20
+        assert held_out
+    is_cross_validated = count < 8
+    assert len(with_empty.empty_held_out) == (20 if is_cross_validated else len(with_empty.empty[0][1]))
+    assert len(with_empty.empty_learnt) == (20 if is_cross_validated else len(with_empty.empty[0][0]))
+    sides = trainings(with_empty, config=TrainConfig())
+    assert sides[-1].empty_train == with_empty.empty_learnt
+    assert with_empty.digest != without.digest
+
+
+def test_a_copy_of_a_picture_with_objects_that_was_submitted_empty_teaches_nothing() -> None:
+    dataset = assemble([*map(_sample, range(9)), _empty(3), _empty(50)], share=0.2, exclusions=Exclusions())
+    assert {sample.picture for side in dataset.empty[0] for sample in side} == {f"{50:016x}"}

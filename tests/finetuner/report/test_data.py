@@ -53,6 +53,7 @@ def test_objects_are_counted_by_label_and_by_size(report: DataReport) -> None:
             {"reason": "a region of type keypointlabels is no mask", "count": 12},
             {"reason": "the annotator skipped the task", "count": 1},
         ],
+        "empty_images": 0,
         "divided_regions": 0,
         "parts": 0,
     }
