@@ -23,5 +23,6 @@ holds the map against the folder.
     files        durable writes, appended lines, watches, child processes
     settings     one frozen Settings
     errors       one tree of errors
+    redaction    addresses without their secrets
     ids          ids that come from outside, parsed in one place
 """

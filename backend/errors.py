@@ -28,11 +28,16 @@ SamloopError                 500
 
 from typing import ClassVar
 
+from backend.redaction import redact
+
 
 class SamloopError(Exception):
-    """Root of the tree. `str(error)` is one sentence that may be shown to a client."""
+    """Root of the tree. `str(error)` is one sentence that may be shown to a client: addresses in it hold no secret."""
 
     status: ClassVar[int] = 500
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redact(message))
 
 
 class BadInput(SamloopError):
@@ -65,10 +70,9 @@ class ForbiddenUrl(BadInput):
 class RedirectedElsewhere(ForbiddenUrl):
     """Label Studio sends us to another host, such as a bucket, where its key must not go."""
 
-    @property
-    def location(self) -> str:
-        """The URL that it sends us to."""
-        return str(self)
+    def __init__(self, location: str) -> None:
+        super().__init__(f"Label Studio redirects to {location}")
+        self.location = location  # the whole URL, with its signature
 
 
 class ForeignPage(BadInput):

@@ -21,6 +21,7 @@ from rq.job import Job
 
 from backend.errors import BadInput, SamloopError, Unavailable, Upstream
 from backend.ids import JobKind, parse_project_id
+from backend.redaction import redact
 from backend.settings import Settings
 from backend.work.connection import connect
 from backend.work.keys import Keys
@@ -156,7 +157,8 @@ class _Run:
         if isinstance(fault, SamloopError):
             self.record_failure(str(fault))
         else:
-            self.record_failure(f"{type(fault).__name__}: {str(fault)[:300]}; the worker's log has the traceback")
+            told = redact(str(fault))[:300]
+            self.record_failure(f"{type(fault).__name__}: {told}; the worker's log has the traceback")
         if left:
             # The slot is held meanwhile: RQ's own delayed retries would give it up.
             with suppress(Interrupted), _interruptible():

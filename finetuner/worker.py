@@ -8,13 +8,16 @@ from types import FrameType
 
 from rq import Queue, Worker, worker_registration
 from rq.exceptions import StopRequested
+from rq.executions import Execution
 from rq.job import Job
+from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 from rq.utils import now
 
 from backend.files.children import die_with_parent
 from backend.ids import JobId
+from backend.redaction import redact
 from backend.work.connection import connect
 from backend.work.jobs import HEARTBEAT_S, QUEUE, RUNNABLE, SafeJob, the_queue
 from backend.work.keys import Keys
@@ -49,6 +52,17 @@ class TrainingWorker(Worker):
             queue.intermediate_queue.remove(job.id)
             return
         super().execute_job(job, queue)
+
+    def handle_job_failure(
+        self,
+        job: Job,
+        queue: Queue,
+        started_job_registry: StartedJobRegistry | None = None,
+        exc_string: str = "",
+        execution: Execution | None = None,
+    ) -> None:
+        """Keep the traceback without secrets: what other libraries raise names addresses with their queries."""
+        super().handle_job_failure(job, queue, started_job_registry, redact(exc_string), execution)
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """In the child: bound to the worker before anything else, or its training would outlive it."""

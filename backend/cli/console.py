@@ -14,6 +14,7 @@ from typer.models import OptionInfo
 
 from backend.errors import SamloopError
 from backend.ids import LARGEST_PROJECT_ID
+from backend.redaction import redact
 from backend.settings import Settings
 
 out = Console()
@@ -40,10 +41,22 @@ class JsonLines(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
-            **({"error": self.formatException(record.exc_info)} if record.exc_info else {}),
+            "message": redact(record.getMessage()),
+            **({"error": redact(self.formatException(record.exc_info))} if record.exc_info else {}),
         }
-        return json.dumps({**told, **line}, default=str)
+        told = {name: redact(value) if isinstance(value, str) else value for name, value in told.items()}
+        return json.dumps({**told, **line}, default=lambda value: redact(str(value)))
+
+
+class PlainLines(logging.Formatter):
+    """A line of text an event, with its traceback below it; addresses hold no secret."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text."""
+        return redact(super().format(record))
 
 
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -52,8 +65,7 @@ _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 def setup_logging(level: str, *, as_json: bool = False) -> None:
     """Log to stderr, one line an event."""
     handler = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(JsonLines() if as_json else plain)
+    handler.setFormatter(JsonLines() if as_json else PlainLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Their debug lines hold request headers, that is tokens.
     for chatty in ("urllib3", "httpx", "filelock"):

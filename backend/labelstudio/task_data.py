@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from backend.redaction import redact_address
+
 # What Label Studio's editor shows, by the ends of names.
 _ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 _STEP = re.compile(r"[^.\[\]]+")
@@ -38,6 +40,14 @@ def find_image_key(data: object, *, names: Iterable[str] = ()) -> str | None:
     images = [(str(key), value.strip()) for key, value in data.items() if isinstance(value, str) and _is_image(value)]
     addresses = [key for key, value in images if value.startswith(("/", "data:")) or "://" in value]
     return next(iter([*addresses, *(key for key, _ in images)]), None)
+
+
+def find_address(data: object, shown: str) -> str | None:
+    """Return the whole address in a task's data, at any depth, that `redact_address` shows so; None for none."""
+    if isinstance(data, str):
+        return data.strip() if redact_address(data.strip()) == shown else None
+    values = data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ()
+    return next((address for value in values if (address := find_address(value, shown)) is not None), None)
 
 
 def _step(value: object, step: str) -> object:

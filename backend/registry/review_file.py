@@ -14,6 +14,7 @@ from typing import Any
 
 from backend.errors import BadCheckpoint, NotFound
 from backend.masks.packed import KeptMask
+from backend.redaction import redact_address
 
 REVIEW_FILE = "review.json"
 PROMPTS = ("box", "point")
@@ -45,7 +46,8 @@ class ReviewedObject:
     """A held-out object. `window`: top, left, height and width in px of the part of the image that shows it.
 
     `key`: the same for the same human mask on the same image, in every version: twenty hexadecimal digits. `drawn`: by
-    (prompt, model), for all PROMPTS and MODELS. `image_uri` None: too long to be kept.
+    (prompt, model), for all PROMPTS and MODELS. `image_uri`: None if it was too long to be kept; as `redact_address`
+    shows it once it was read from the file.
     """
 
     key: str
@@ -102,7 +104,7 @@ def parse_review(data: bytes, *, where: Path) -> tuple[ReviewedObject, ...]:
 
 
 def _object_json(item: ReviewedObject) -> dict[str, object]:
-    uri = item.image_uri
+    uri = None if item.image_uri is None else redact_address(item.image_uri)
     return {
         "key": item.key,
         "task": item.task_id,

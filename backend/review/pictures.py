@@ -12,6 +12,8 @@ from backend.errors import NotFound
 from backend.http.admission import Admission
 from backend.http.path_ids import ProjectId
 from backend.images.connections import Connections
+from backend.labelstudio.task_data import find_address
+from backend.redaction import HIDDEN
 from backend.review.cards import edge_window
 from backend.review.crops import SIZES_PX, Crops
 from backend.review.pages import Pages
@@ -84,5 +86,18 @@ class PictureRoutes:
     def _fetch(self, project_id: int, uri: str | None, task_id: int | str | None) -> Callable[[], bytes]:
         if uri is None:
             raise NotFound("the image's address was too long to be kept with the version")
+        number = task_id if isinstance(task_id, int) else None
         images = self.connections.images(project_id)
-        return lambda: images.fetch(uri, task_id=task_id if isinstance(task_id, int) else None)
+        if HIDDEN not in uri:
+            return lambda: images.fetch(uri, task_id=number)
+        return lambda: images.fetch(self._whole_address(project_id, uri, number), task_id=number)
+
+    def _whole_address(self, project_id: int, shown: str, task_id: int | None) -> str:
+        """The address as its task has it today: a version keeps no signature, and an old one has run out."""
+        label_studio = self.connections.label_studio(project_id)
+        if label_studio is None or task_id is None:
+            raise NotFound(f"{shown[:200]} is kept without its query, and Label Studio cannot be asked for the rest")
+        address = find_address(label_studio.task(task_id).get("data"), shown)
+        if address is None:
+            raise NotFound(f"task {task_id} of Label Studio no longer names {shown[:200]}")
+        return address

@@ -31,7 +31,9 @@ def redis_address() -> BeforeValidator:
     def parse(text: str) -> str:
         try:
             parts = urlsplit(text)
-            usable = parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0
+            # An @ behind the host: a password's / # or ? ended the host, and errors would show its beginning as one.
+            is_whole = parts.scheme == "unix" or "@" not in parts.path + parts.query + parts.fragment
+            usable = parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0 and is_whole
         except ValueError:  # its words may hold a piece of a password
             usable = False
         if not usable:

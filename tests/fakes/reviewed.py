@@ -8,6 +8,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from fakes.label_studio import FakeLabelStudio
 from fakes.regions import brush_region
+from fakes.studio_setup import StudioSetup
 from support.pictures import encode_image
 
 from backend.labelstudio.api.client import LabelStudio
@@ -30,8 +31,13 @@ class Reviewed:
     base: str
 
 
-def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, images: int = 3) -> Reviewed:
-    """Annotate `images` pictures of two discs, one of them under a hostile label, skip another picture, train twice."""
+def reviewed(
+    studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, images: int = 3, query: str = ""
+) -> Reviewed:
+    """Annotate `images` pictures of two discs, one of them under a hostile label, skip another picture, train twice.
+
+    `query` is at the end of every image's address.
+    """
     from finetuner.deciding.promotion import Verdict
     from finetuner.pipeline import train_project
     from finetuner.progress import silent
@@ -39,7 +45,10 @@ def reviewed(studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, image
     client = LabelStudio(studio.url, studio.token)
     project_id = int(client.create_project("discs", CONFIG)["id"])
     scenes = [_scene(seed) for seed in range(images + 1)]
-    client.import_images(project_id, {f"{seed} <b>.png": png for seed, (png, _) in enumerate(scenes)})
+    addresses = [studio._upload(project_id, f"{seed} <b>.png", png) + query for seed, (png, _) in enumerate(scenes)]
+    StudioSetup(studio.url, studio.token).import_tasks(
+        project_id, [{"data": {"image": address}} for address in addresses]
+    )
     control = Control(kind="brushlabels", from_name="tag", to_name="image", labels=("Disc", HOSTILE))
     for number, (task, (_, masks)) in enumerate(zip(client.tasks(project_id), scenes, strict=True)):
         regions = [

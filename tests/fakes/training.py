@@ -19,6 +19,7 @@ from typing import Any
 
 from redis import Redis
 
+from backend.cli.console import setup_logging
 from backend.errors import NothingToLearn, Upstream
 from backend.settings import Settings
 from backend.work.connection import connect
@@ -27,7 +28,7 @@ from backend.work.jobs import HEARTBEAT_S
 from backend.work.queue import TrainingQueue
 
 ROOT = Path(__file__).resolve().parents[2]
-UNLEARNABLE, BUGGY, ENDLESS, HEALING, STUBBORN = 101, 102, 103, 104, 105
+UNLEARNABLE, BUGGY, ENDLESS, HEALING, STUBBORN, LEAKY = 101, 102, 103, 104, 105, 106
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ def train_project(
         raise NothingToLearn("project 101 has 1 usable image; a training needs 2: annotate more")
     if project_id == BUGGY:
         raise RuntimeError("a bug")
+    if project_id == LEAKY:
+        address = "https://images.invalid/a.png?X-Amz-Signature=cAnAry0123456789"
+        raise RuntimeError(f"of a library: {address}") from OSError(f"no {address}")
     if project_id == HEALING and sum(line["event"] == "begin" for line in _journal(Path(os.environ["JOURNAL"]))) == 1:
         raise Upstream("Label Studio answered 502")
     seconds = 600.0 if project_id in {ENDLESS, STUBBORN} else float(os.environ["SECONDS_PLAYED"])
@@ -191,14 +195,12 @@ def _journal(path: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Be the worker."""
-    import logging
-
     from finetuner import job, lease, worker
 
     job._PAUSES_S = (0.5, 0.5)
     if os.environ.get("HASTY"):  # dead workers are noticed in 4 s, so that a horse that outlived its own would overlap
         worker.HEARTBEAT_S, worker._SPEAK_S, lease.LEASE_S, lease._RENEW_S = 3, 1, 3.0, 0.6
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    setup_logging("info")
     sys.modules["finetuner.pipeline"] = sys.modules["__main__"]
     worker.run_worker(os.environ["REDIS_URL"], burst=bool(os.environ["BURST"]))
     assert "torch" not in sys.modules, "the worker imported torch"

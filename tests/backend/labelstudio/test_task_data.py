@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.labelstudio.task_data import find_image_key, image_at
+from backend.labelstudio.task_data import find_address, find_image_key, image_at
 
 UPLOAD = "/data/upload/1/0123abcd-a0.png"
 
@@ -85,3 +85,10 @@ def test_the_tag_that_regions_name_goes_before_a_file_beside_the_image() -> None
 def test_an_address_goes_before_a_text_that_names_a_file() -> None:
     assert find_image_key({"text": "photo of a2.png", "image": UPLOAD}) == "image"
     assert find_image_key({"text": "a2.png", "more": "b.png"}) == "text"
+
+
+def test_the_whole_address_is_known_by_what_is_shown_of_it() -> None:
+    data = {"text": "no image", "pages": [{"url": " https://host/a.png?sig=1 "}, {"url": "https://host/b.png?sig=2"}]}
+    assert find_address(data, "https://host/b.png?sig=***") == "https://host/b.png?sig=2"
+    assert find_address(data, "https://host/a.png?sig=***") == "https://host/a.png?sig=1"
+    assert find_address(data, "https://host/c.png?sig=***") is None
