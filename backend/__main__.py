@@ -3,7 +3,7 @@
 import typer
 
 from backend.cli import export, learning, machine, order, predict, project, queue, refresh, registry, serving, warm
-from backend.cli.console import told_plainly
+from backend.cli.console import report_plainly
 from backend.cli.demo import command as demo
 from backend.files.children import keep_freed_memory, share_cores
 
@@ -38,10 +38,10 @@ app.command("settings", rich_help_panel="Look up")(machine.settings_table)
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one sentence and exit status 1."""
+    """Run the command line. An error of ours prints one sentence and exits with status 1."""
     share_cores()
     keep_freed_memory()
-    with told_plainly():
+    with report_plainly():
         app()
 
 

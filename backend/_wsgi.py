@@ -1,13 +1,13 @@
 """What `label-studio-ml start backend` runs: `python backend/_wsgi.py [-p PORT] [--host HOST]`.
 
-Also `_wsgi:app` for a WSGI server, one process of it, with backend/ as its folder. Needs REDIS_URL, as `samloop serve`
-does. `samloop serve` is the recommended server: backend/server/label_studio_ml/model.py tells why.
+A WSGI server may run `_wsgi:app` instead, in one process, from the folder backend/. Like `samloop serve`, it needs
+REDIS_URL. `samloop serve` is the recommended server: backend/server/label_studio_ml/model.py tells why.
 """
 
 import sys
 from pathlib import Path
 
-# Python puts the script's folder first, and there our valkey.py, errors.py and metrics.py would stand in for others'.
+# Python puts the script's folder first, and there our errors.py and ids.py would hide other packages' modules.
 _FOLDER = Path(__file__).resolve().parent
 sys.path[:] = [str(_FOLDER.parent), *(entry for entry in sys.path if not entry or Path(entry).resolve() != _FOLDER)]
 
@@ -16,21 +16,21 @@ import logging  # noqa: E402
 import os  # noqa: E402
 from typing import Any  # noqa: E402
 
-from backend.cli.console import settings_and_logging, told_plainly  # noqa: E402
+from backend.cli.console import load_settings, report_plainly  # noqa: E402
 from backend.cli.serving import check_exposure  # noqa: E402
 from backend.errors import SettingsError  # noqa: E402
 from backend.settings import Settings  # noqa: E402
 
 
 def create(settings: Settings) -> Any:  # noqa: ANN401 - Flask is in the harness's environment alone
-    """The harness's Flask application over our service; models begin to load.
+    """Return the harness's Flask application over our service. The models begin to load.
 
     Raises:
         SettingsError: REDIS_URL is not set, or label-studio-ml is not installed.
     """
     if not settings.queue.redis_url:
         raise SettingsError("REDIS_URL is not set: the harness brings no queue; `samloop up` does")
-    # 2.x opens an SQLite file in MODEL_DIR when it is imported: not in our registry of checkpoints.
+    # 2.x opens an SQLite file in MODEL_DIR when it is imported: keep that out of our registry of checkpoints.
     os.environ["MODEL_DIR"] = str(settings.cache.dir / "label-studio-ml")
     try:
         from backend.server.label_studio_ml.flask_app import create_flask_app
@@ -40,7 +40,7 @@ def create(settings: Settings) -> Any:  # noqa: ANN401 - Flask is in the harness
         ) from fault
     from backend.work.connection import connect
 
-    # Their debug lines hold whole bodies, and /setup's holds a token.
+    # Its debug lines print whole request bodies, and /setup's body holds a token.
     logging.getLogger("label_studio_ml").setLevel(logging.INFO)
     return create_flask_app(settings, connection=connect(settings.queue.redis_url))
 
@@ -49,18 +49,16 @@ def main() -> None:
     """Serve with Flask's own server. There is no --debug: its debugger runs what a browser sends."""
     parser = argparse.ArgumentParser(prog="label-studio-ml start backend", description=__doc__)
     parser.add_argument("-p", "--port", type=int, default=9090)
-    parser.add_argument("--host", default="127.0.0.1", help="others than loopback need BASIC_AUTH_USER and _PASS")
-    parser.add_argument(
-        "--insecure", action="store_true", help="listen beyond loopback without credentials all the same"
-    )
-    told = parser.parse_args()
-    with told_plainly():
-        settings = settings_and_logging()
-        check_exposure(settings, host=told.host, insecure=told.insecure)
-        create(settings).run(host=told.host, port=told.port, threaded=True)
+    parser.add_argument("--host", default="127.0.0.1", help="beyond loopback, set BASIC_AUTH_USER and _PASS")
+    parser.add_argument("--insecure", action="store_true", help="listen beyond loopback even without credentials")
+    options = parser.parse_args()
+    with report_plainly():
+        settings = load_settings()
+        check_exposure(settings, host=options.host, insecure=options.insecure)
+        create(settings).run(host=options.host, port=options.port, threaded=True)
 
 
 if __name__ == "__main__":
     main()
 else:
-    app = create(settings_and_logging())
+    app = create(load_settings())

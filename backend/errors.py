@@ -2,28 +2,28 @@
 
 SamloopError                 500
 +- BadInput                  400  what a client sent cannot be used
-|  +- BadImage               422  bytes that are no image we read, or too many pixels
-|  +- UnusableRegion         400  a region that is no mask of its image
+|  +- BadImage               422  bytes that are not an image we can read, or too many pixels
+|  +- UnusableRegion         400  a region that is not a mask of its image
 |  +- ForbiddenUrl           403  an address that the URL policy refuses
 |  |  +- RedirectedElsewhere 403  Label Studio sends us to another host, where its key must not go
 |  +- ForeignPage            403  another site's page sent this request
-|  +- TooLarge               413  a body above the limit
+|  +- TooLarge               413  a body larger than the limit
 |  +- TooMuch                413  more than the backend takes in one request
-|  +- Unsupported            415  an encoding or a type of body that is not read
+|  +- Unsupported            415  a body's encoding or type that we do not read
 +- NotAuthorized             401  credentials are missing or wrong
-|  +- KeyRefused             424  Label Studio refuses our key; whoever asked us is welcome
-+- RefusedJob                403  a job that asks for a function which is not on the list
+|  +- KeyRefused             424  Label Studio refuses our key; the client's credentials are fine
++- RefusedJob                403  a job whose function is not on the list
 +- NotFound                  404  no such project, version or file
 +- ChampionMoved             409  another promotion came first
-+- NothingToLearn            409  annotations from which nothing can be trained
++- NothingToLearn            409  annotations that no training can use
 +- Upstream                  424  Label Studio or an image's host failed us
-+- Unavailable               503  Redis, the registry or a model is away; try again
++- Unavailable               503  Redis, the registry or a model does not answer; try again
 |  +- Busy                   503  more requests than this machine can answer in time; try again
-|  +- LeaseLost              503  another run may train this project now
-+- BadCheckpoint             500  a checkpoint that must not be served
-+- BadWeights                500  base weights that cannot be had, or whose digest is wrong
-+- Diverged                  500  a training whose loss is no longer a number
-+- SettingsError             500  the environment holds values that cannot be used
+|  +- LeaseLost              503  another run may be training this project
++- BadCheckpoint             500  a checkpoint that must not serve
++- BadWeights                500  base weights that cannot be fetched, or whose digest is wrong
++- Diverged                  500  a training whose loss stopped being a number
++- SettingsError             500  the environment holds values that we cannot use
 """
 
 from typing import ClassVar
@@ -47,13 +47,13 @@ class BadInput(SamloopError):
 
 
 class BadImage(BadInput):
-    """Bytes that are no image we read, or one with too many pixels."""
+    """Bytes that are not an image we can read, or an image with too many pixels."""
 
     status = 422
 
 
 class UnusableRegion(BadInput):
-    """A region that is no mask of this image; `reason` says why, fit for a report of what was left out."""
+    """A region that is not a mask of this image. A report of what was left out may quote `reason`."""
 
     @property
     def reason(self) -> str:
@@ -68,7 +68,7 @@ class ForbiddenUrl(BadInput):
 
 
 class RedirectedElsewhere(ForbiddenUrl):
-    """Label Studio sends us to another host, such as a bucket, where its key must not go."""
+    """Label Studio redirects us to another host, such as a bucket, where its key must not go."""
 
     def __init__(self, location: str) -> None:
         super().__init__(f"Label Studio redirects to {location}")
@@ -82,7 +82,7 @@ class ForeignPage(BadInput):
 
 
 class TooLarge(BadInput):
-    """A body above the limit."""
+    """A body larger than the limit."""
 
     status = 413
 
@@ -94,7 +94,7 @@ class TooMuch(BadInput):
 
 
 class Unsupported(BadInput):
-    """A body in an encoding or of a type that is not read here."""
+    """A body whose encoding or type we do not read."""
 
     status = 415
 
@@ -106,14 +106,14 @@ class NotAuthorized(SamloopError):
 
 
 class KeyRefused(NotAuthorized):
-    """Label Studio refuses our key, or does not allow it this."""
+    """Label Studio refuses our key, or does not allow the key this request."""
 
-    # Not 401: Label Studio would tell that the backend's own user and password are wrong, and people mend those.
+    # Not 401: Label Studio would say that the backend's own user and password are wrong, and people would change those.
     status = 424
 
 
 class RefusedJob(SamloopError):
-    """A job that asks for a function which is not on the list."""
+    """A job whose function is not on the list."""
 
     status = 403
 
@@ -125,13 +125,13 @@ class NotFound(SamloopError):
 
 
 class ChampionMoved(SamloopError):
-    """Another promotion came first: what the promoter compared with is no longer served."""
+    """Another promotion came first: the version that the promoter compared with no longer serves."""
 
     status = 409
 
 
 class NothingToLearn(SamloopError):
-    """Annotations from which nothing can be trained."""
+    """Annotations that no training can use."""
 
     status = 409
 
@@ -139,7 +139,7 @@ class NothingToLearn(SamloopError):
 class Upstream(SamloopError):
     """Label Studio, or the host of an image, failed us."""
 
-    # Not 502: a proxy in front of us would take that for us being down, because somebody's image is gone.
+    # Not 502: a proxy in front of us would take us for down, only because somebody's image is gone.
     status = 424
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, is_passing: bool | None = True) -> None:
@@ -149,7 +149,7 @@ class Upstream(SamloopError):
 
 
 class Unavailable(SamloopError):
-    """Redis, the registry or a model is away; the same request may succeed after `retry_after_s`."""
+    """Redis, the registry or a model does not answer. The same request may succeed after `retry_after_s` seconds."""
 
     status = 503
 
@@ -167,16 +167,16 @@ class LeaseLost(Unavailable):
 
 
 class BadCheckpoint(SamloopError):
-    """A checkpoint that must not be served: wrong digest, shape, base, or weights that are not finite."""
+    """A checkpoint that must not serve: its digest, shapes or base are wrong, or its weights are not finite."""
 
 
 class BadWeights(SamloopError):
-    """Base weights that cannot be had, or do not verify."""
+    """Base weights that cannot be fetched, or whose digest is wrong."""
 
 
 class Diverged(SamloopError):
-    """The loss stopped being a number, step after step; nothing of this training can be used."""
+    """The loss stopped being a number, step after step. Nothing of this training can be used."""
 
 
 class SettingsError(SamloopError):
-    """The environment holds values that cannot be used; every fault is told at once."""
+    """The environment holds values that we cannot use. The message lists every fault at once."""

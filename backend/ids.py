@@ -12,7 +12,7 @@ from backend.errors import BadInput
 ProjectId = NewType("ProjectId", int)
 JobKind = Literal["train", "refresh"]
 
-# Six zeros more than any project of Label Studio has, and short enough for a folder, a key and the name of a job.
+# Far above any id that Label Studio gives out, and short enough for a folder, a Redis key and a job's id.
 LARGEST_PROJECT_ID: Final = 10**12 - 1
 _LONGEST_BASE = 80
 _NAMELESS_BASE = "model"
@@ -28,7 +28,7 @@ _JOB = re.compile(rf"({'|'.join(get_args(JobKind))})-({_PROJECT})-({_PROJECT})")
 
 
 def parse_project_id(value: object) -> ProjectId:
-    """The id of a project, from a number or from its decimal digits: `7`, `"7"`.
+    """Parse a project's id from a number or from its decimal digits: `7`, `"7"`.
 
     Raises:
         BadInput: anything else, such as `0`, `"07"`, `True` or a number above LARGEST_PROJECT_ID.
@@ -37,11 +37,11 @@ def parse_project_id(value: object) -> ProjectId:
         return ProjectId(value)
     if isinstance(value, str) and (project_id := find_project_id(value)) is not None:
         return project_id
-    raise BadInput(f"project is {_shown(value)}, not the number of a project such as 1")
+    raise BadInput(f"project is {_shorten(value)}, not a project's number, such as 1")
 
 
 def parse_label_studio_project(value: object) -> ProjectId:
-    """The id as Label Studio sends it: `7`, `"7"`, or `"7.1795418479"`, which is the id and when it was created.
+    """Parse the id as Label Studio sends it: `7`, `"7"`, or `"7.1795418479"`, which ends with the creation time.
 
     Raises:
         BadInput: anything else.
@@ -51,7 +51,7 @@ def parse_label_studio_project(value: object) -> ProjectId:
 
 
 def find_project_id(name: str) -> ProjectId | None:
-    """The project that a folder, a file or a part of an address is named after; None if it is named otherwise."""
+    """Return the project that the name of a folder, a file or an address part stands for, or None."""
     return ProjectId(int(name)) if _PROJECT_ID.fullmatch(name) else None
 
 
@@ -60,8 +60,8 @@ class VersionName:
     """The name of a published version: `mobile-sam-p1-v3-0a1b2c`, in short `v3-0a1b2c`.
 
     Attributes:
-        base: the base model's name as a file may have it, at most 80 characters. It may look like a version itself.
-        project_id: the project whose annotations it learned from.
+        base: the base model's name, made safe for a path, at most 80 characters. It may itself look like a version.
+        project_id: the project whose annotations the version learned from.
         number: 1 for the project's first version.
         sha6: the first six hexadecimal digits of the weights' SHA-256.
     """
@@ -84,7 +84,7 @@ class VersionName:
 
     @classmethod
     def find(cls, text: str) -> "VersionName | None":
-        """Read a long name; None for a base model's name, an offline checkpoint's, or any other text."""
+        """Read a long name. A base model's name, an offline checkpoint's or any other text gives None."""
         match = _VERSION.fullmatch(text)
         if match is None:
             return None
@@ -105,10 +105,10 @@ class VersionName:
         return f"{self.base}-p{self.project_id}-{self.short}"
 
 
-def base_in_names(base_model: str) -> str:
-    """The base model's name as versions carry it: `facebook/sam-vit-base` -> `facebook-sam-vit-base`.
+def shorten_base(base_model: str) -> str:
+    """Return the base model's name as version names carry it: `facebook/sam-vit-base` -> `facebook-sam-vit-base`.
 
-    A path gives its last part. At most 80 characters, never empty, and safe in a path.
+    A path gives its last part. The result is safe in a path, never empty, and at most 80 characters long.
     """
     name = base_model.rstrip("/").rpartition("/")[2] if base_model.startswith(("/", ".")) else base_model
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
@@ -116,20 +116,20 @@ def base_in_names(base_model: str) -> str:
 
 
 def is_version_of(version: str, project_id: int) -> bool:
-    """Whether the version's name says that it is this project's."""
+    """Return whether the version's name names this project."""
     name = VersionName.find(version)
     return name is not None and name.project_id == project_id
 
 
 def shorten_version(version: str) -> str:
-    """`mobile-sam-p1-v3-0a1b2c` -> `v3-0a1b2c`; the name of anything but a published version stays as it is."""
+    """`mobile-sam-p1-v3-0a1b2c` -> `v3-0a1b2c`; a name that is no published version's comes back unchanged."""
     name = VersionName.find(version)
     return version if name is None else name.short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobId:
-    """The id of a job on the queue: `train-7-12` is the training that the twelfth request of project 7 asked for."""
+    """The id of a job on the queue: `train-7-12` is the training that project 7's twelfth request asked for."""
 
     kind: JobKind
     project_id: ProjectId
@@ -137,7 +137,7 @@ class JobId:
 
     @classmethod
     def find(cls, text: str) -> "JobId | None":
-        """Read an id; None for any other text."""
+        """Read a job's id. Any other text gives None."""
         match = _JOB.fullmatch(text)
         if match is None:
             return None
@@ -148,6 +148,6 @@ class JobId:
         return f"{self.kind}-{self.project_id}-{self.generation}"
 
 
-def _shown(value: object) -> str:
-    """What was met, short enough for an error, and never the digits of a number without end."""
+def _shorten(value: object) -> str:
+    """Return the value for an error message: text is cut, and a number is never printed, for it may be endless."""
     return repr(value[:40]) if isinstance(value, str) else type(value).__name__

@@ -72,7 +72,7 @@ def setup_logging(level: str, *, as_json: bool = False) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def settings_and_logging() -> Settings:
+def load_settings() -> Settings:
     """The environment's settings; logging is set up by them."""
     settings = Settings.from_env()
     setup_logging(settings.backend.log_level, as_json=settings.backend.log_format == "json")
@@ -80,7 +80,7 @@ def settings_and_logging() -> Settings:
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def report_plainly() -> Iterator[None]:
     """Ends the program with one sentence on an error of ours; anything else is a bug and keeps its traceback."""
     try:
         yield

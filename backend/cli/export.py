@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from backend.cli.console import out, project_option, settings_and_logging
+from backend.cli.console import load_settings, out, project_option
 from backend.errors import BadInput
 
 
@@ -32,7 +32,7 @@ def export(
     from backend.sam.export import folder as exporting
     from backend.sam.loading import base_name, load_as_stored
 
-    settings = settings_and_logging()
+    settings = load_settings()
     if checkpoint is None and project is not None:
         registry = open_registry(settings.registry.model_dir)
         champion = registry.champion(project)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from backend.cli.console import AsJson, err, out, print_json, project_option, settings_and_logging
+from backend.cli.console import AsJson, err, load_settings, out, print_json, project_option
 from backend.errors import BadInput
 from backend.registry.checkpoint import REPORT_FILE
 from backend.registry.figures import Evaluation
@@ -68,7 +68,7 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         export,
         images,
         out_dir,
-        settings=settings_and_logging(),
+        settings=load_settings(),
         method=method,
         head=head,
         epochs=epochs,
@@ -114,7 +114,7 @@ def evaluate(
         images,
         checkpoint=checkpoint,
         champion=champion,
-        settings=settings_and_logging(),
+        settings=load_settings(),
         progress=print_progress,
     )
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from backend.cli.console import out, settings_and_logging
+from backend.cli.console import load_settings, out
 from backend.errors import SamloopError, Unavailable
 from backend.settings import Settings, settings_rows
 
@@ -18,7 +18,7 @@ def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and c
     """Fetch and verify a base model's weights; without a name, list what is known."""
     from backend.sam.weights import base_weights, known_weights
 
-    settings = settings_and_logging()
+    settings = load_settings()
     if name is not None:
         out.print(f"{name}: {base_weights(name, cache_dir=settings.cache.dir)}", soft_wrap=True)
         return

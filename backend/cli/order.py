@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from backend.cli.console import ProjectOption, err, out, settings_and_logging
+from backend.cli.console import ProjectOption, err, load_settings, out
 from backend.cli.project import SCORES_TAB, UNTOUCHED
 from backend.errors import BadInput, SamloopError
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
@@ -31,7 +31,7 @@ def order(
     embeddings). From then on: those with the lowest scores, and the label stream goes by score too. Every tenth task is
     drawn at random, so that the images held out stay unbiased.
     """
-    settings = settings_and_logging()
+    settings = load_settings()
     client = label_studio_of(settings)
     store = PredictionStore(client.url, str(settings.label_studio.api_key), project_id=project)
     listed = list(islice(_untouched(store), _MOST_LISTED))

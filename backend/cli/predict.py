@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backend.cli.console import err, out, settings_and_logging
+from backend.cli.console import err, load_settings, out
 from backend.errors import SamloopError
 
 if TYPE_CHECKING:  # they take seconds to import, torch above all
@@ -67,7 +67,7 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     from backend.labelstudio.task_data import image_at
     from finetuner.offline import exported_tasks
 
-    settings = settings_and_logging()
+    settings = load_settings()
     tasks = [task for task in exported_tasks(export) if isinstance(task, dict) and isinstance(task.get("data"), dict)]
     config = parse_label_config(label_config.read_text()) if label_config else exported_config(tasks)
     folder = ImageFolder(

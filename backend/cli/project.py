@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.console import ProjectOption, out, settings_and_logging
+from backend.cli.console import ProjectOption, load_settings, out
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.labelstudio.description import with_review_link
 from backend.registry.opening import open_registry
@@ -38,7 +38,7 @@ def connect(
     It also makes a data-manager tab with the tasks that nobody has annotated, lowest score first, and links the review
     page in the project's description.
     """
-    settings = settings_and_logging()
+    settings = load_settings()
     client = label_studio_of(settings)
     user, password = settings.backend.basic_auth_user, settings.backend.basic_auth_pass
     url = (url or settings.backend.url).rstrip("/")

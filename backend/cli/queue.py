@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import JsonValue
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from backend.cli.console import AsJson, ProjectOption, err, out, print_json, project_option, settings_and_logging
+from backend.cli.console import AsJson, ProjectOption, err, load_settings, out, print_json, project_option
 from backend.errors import SamloopError, Unavailable
 from backend.registry.opening import open_registry
 from backend.registry.protocol import Registry
@@ -33,7 +33,7 @@ def queue_url(settings: Settings) -> str:
 
 def cancel(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
     """End the training that runs, within one step, and those that wait."""
-    settings = settings_and_logging()
+    settings = load_settings()
     queue = TrainingQueue(connect(queue_url(settings)), job_seconds=settings.queue.job_seconds)
     is_busy = queue.cancel(project)
     if as_json:
@@ -48,7 +48,7 @@ def status(
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
     """Tell what is served, what trains and how far it is, what waits, and the last verdict."""
-    settings = settings_and_logging()
+    settings = load_settings()
     registry = open_registry(settings.registry.model_dir)
     connection = connect(queue_url(settings))
     queue = TrainingQueue(connection, job_seconds=settings.queue.job_seconds)
@@ -129,7 +129,7 @@ def train_project(project_id: int, *, wait: bool) -> None:
         Unavailable: the queue is away.
         SamloopError: the training that was waited for failed.
     """
-    settings = settings_and_logging()
+    settings = load_settings()
     connection = connect(queue_url(settings))
     queue = TrainingQueue(connection, job_seconds=settings.queue.job_seconds)
     job_id = queue.request(project_id)

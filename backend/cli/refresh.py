@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backend.cli.console import ProjectOption, err, out, settings_and_logging
+from backend.cli.console import ProjectOption, err, load_settings, out
 from backend.cli.queue import queue_url
 from backend.errors import SamloopError
 from backend.work.connection import connect
@@ -24,7 +24,7 @@ def refresh(
 
     The same job runs by itself after every promotion. Ctrl-C stops watching; the refresh goes on (--cancel ends it).
     """
-    connection = connect(queue_url(settings_and_logging()))
+    connection = connect(queue_url(load_settings()))
     queue = refresh_queue(connection)
     if cancel:
         outcome = "is ending" if queue.cancel(project) else "was neither waiting nor running"

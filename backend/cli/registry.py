@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from backend.cli.console import AsJson, ProjectOption, out, print_json, settings_and_logging, show
+from backend.cli.console import AsJson, ProjectOption, load_settings, out, print_json, show
 from backend.errors import BadInput
 from backend.registry.checkpoint import Manifest
 from backend.registry.lookup import find_version
@@ -16,7 +16,7 @@ Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
 
 def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
     """List a project's versions, oldest first, and mark the one that is served."""
-    registry = open_registry(settings_and_logging().registry.model_dir)
+    registry = open_registry(load_settings().registry.model_dir)
     champion = registry.champion(project)
     served = champion.version if champion else None
     manifests = registry.versions(project)
@@ -71,7 +71,7 @@ def rollback(
     if version is not None:
         _decide(project, None if version == "base" else version, reason=reason, as_json=as_json)
         return
-    registry = open_registry(settings_and_logging().registry.model_dir)
+    registry = open_registry(load_settings().registry.model_dir)
     history = registry.history(project)
     if not history:
         raise BadInput(f"project {project} has served nothing but the base model: there is nothing to roll back to")
@@ -81,7 +81,7 @@ def rollback(
 
 
 def _decide(project: int, version: str | None, *, reason: str, as_json: bool, expected: int | None = None) -> None:
-    registry = open_registry(settings_and_logging().registry.model_dir)
+    registry = open_registry(load_settings().registry.model_dir)
     if version is not None:
         version = find_version(registry, version, project_id=project)
     pointer = registry.promote(project, version, reason=reason, expected=expected)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.console import settings_and_logging
+from backend.cli.console import load_settings
 from backend.errors import SettingsError
 from backend.settings import Settings
 
@@ -22,7 +22,7 @@ def serve(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = Fals
     from backend.server.listening import serve as listen
     from backend.work.connection import connect
 
-    settings = settings_and_logging()
+    settings = load_settings()
     check_exposure(settings, host=host, insecure=insecure)
     app = create_app(settings, connection=connect(_redis_url(settings)))
     if status := listen(app, settings, host=host, port=port):
@@ -39,7 +39,7 @@ def worker(
     from backend.work.jobs import QUEUE, REFRESH_QUEUE, REFRESHING, RUNNABLE
     from finetuner.worker import run_worker
 
-    settings = settings_and_logging()
+    settings = load_settings()
     run_worker(
         _redis_url(settings),
         allowed=REFRESHING if refresh else RUNNABLE,
@@ -51,7 +51,7 @@ def up(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) 
     """Everything on one machine: the embedded Valkey (or REDIS_URL), two workers and the backend."""
     from backend.cli.stack import run_stack
 
-    settings = settings_and_logging()
+    settings = load_settings()
     check_exposure(settings, host=host, insecure=insecure)
     run_stack(settings.changed(insecure=insecure or settings.backend.insecure), host=host, port=port)
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from backend.errors import Unavailable
-from backend.files.children import end, ourselves, start
+from backend.files.children import end, own_command, start
 from backend.settings import Settings
 from backend.work.embedded import Valkey
 
@@ -52,7 +52,7 @@ class Child:
                 "the %s ended with status %d; starting it again", self.name, code, extra={"event": "child.died"}
             )
         self.started_at_s = now
-        self.process = start(ourselves(*self.command), environ=self.environ)
+        self.process = start(own_command(*self.command), environ=self.environ)
 
     def stop(self) -> None:
         """End it by its process id; harmless when repeated."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backend.cli.console import ProjectOption, err, out, settings_and_logging
+from backend.cli.console import ProjectOption, err, load_settings, out
 from backend.errors import NotFound, Unavailable
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.settings import Settings
@@ -23,7 +23,7 @@ _SHOWN = 5
 
 def warm(project: ProjectOption) -> None:
     """Encode every image of a project ahead, so that no first click waits; safe to stop and repeat."""
-    settings = settings_and_logging()
+    settings = load_settings()
     client = label_studio_of(settings)
     described = client.project(project)
     total, fitting = int(described.get("task_number") or 0), _fitting(settings)

@@ -1,8 +1,8 @@
 """Files and processes that survive a crash: durable writes, appended lines, watches, child processes.
 
-durable     files that are whole or not there at all
+durable     writes that leave a whole file or none
 locks       locks between processes, on files
-json_lines  files of one JSON value a line that any number of processes append to
-watch       a thread that looks at something again and again
+json_lines  files with one JSON value a line, to which any number of processes append
+watch       a thread that repeats a look at something
 children    processes that share the cores and do not outlive their parent
 """

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, whatever is killed, and folders whose names outlast a power cut."""
+"""Writes that leave a whole file or none, whatever is killed, and folders whose names outlast a power cut."""
 
 import errno
 import os
@@ -12,20 +12,20 @@ from pathlib import Path
 
 from backend.errors import BadCheckpoint, Unavailable
 
-# What opening says of a link, a socket or a device. Anything else is the disk's fault, and may pass.
+# The errors of opening a link, a socket or a device. Any further error is the disk's, and may pass.
 _NOT_PLAIN = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR, errno.ENODEV})
 
 
 def write_file(path: Path, data: bytes, *, is_synced: bool = True) -> None:
-    """Put `data` at `path` whole or not at all: a temporary file beside it that is renamed.
+    """Write `data` to `path`, whole or not at all, by renaming a temporary file beside it.
 
-    Killed at any moment, the process leaves the old file or the new one. With `is_synced` a power cut does too; without
-    it the write takes no time at the disk, which is enough for what can be computed again.
+    A process killed at any moment leaves the old file or the new file. With `is_synced` so does a power cut. Without it
+    the write does not wait for the disk, which is enough for values that can be computed again.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; `path` is as it was.
     """
-    temporary = _beside(path)
+    temporary = _name_beside(path)
     try:
         write_new(temporary, data, is_synced=is_synced)
         temporary.replace(path)
@@ -39,7 +39,7 @@ def write_new(path: Path, data: bytes, *, is_synced: bool = True) -> None:
     """Create `path` with `data`, and bring it to the disk if `is_synced`.
 
     Raises:
-        OSError: it exists, the disk is full, or the folder cannot be written.
+        OSError: the file exists, the disk is full, or the folder cannot be written.
     """
     with path.open("xb") as file:
         file.write(data)
@@ -49,13 +49,13 @@ def write_new(path: Path, data: bytes, *, is_synced: bool = True) -> None:
 
 
 @contextmanager
-def filled_folder(path: Path) -> Iterator[Path]:
-    """Make the folder `path` whole or not at all: fill the folder that this gives, and it gets the name at the end.
+def fill_folder(path: Path) -> Iterator[Path]:
+    """Make the folder `path`, whole or not at all. The block fills a temporary folder, which is renamed at the end.
 
     Raises:
-        OSError: something is at `path` by then, the disk is full, or the parent cannot be written; nothing is left.
+        OSError: `path` exists by then, the disk is full, or the parent cannot be written. No part of the folder stays.
     """
-    temporary = _beside(path)
+    temporary = _name_beside(path)
     try:
         temporary.mkdir()
         yield temporary
@@ -69,9 +69,9 @@ def open_plain(path: Path) -> BufferedReader:
     """Open a plain file for reading; the caller closes it.
 
     Raises:
-        FileNotFoundError, NotADirectoryError: there is none.
-        BadCheckpoint: it is a link, a folder or a device.
-        Unavailable: the disk does not give it just now.
+        FileNotFoundError, NotADirectoryError: the file does not exist.
+        BadCheckpoint: `path` is a link, a folder or a device.
+        Unavailable: the disk cannot read the file now.
     """
     try:
         # O_NONBLOCK: opening a FIFO must fail below, not wait for a writer.
@@ -84,12 +84,12 @@ def open_plain(path: Path) -> BufferedReader:
         raise Unavailable(f"{path} cannot be read now: {fault.strerror}; is its disk mounted and readable?") from fault
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise BadCheckpoint(f"{path} is no plain file")
+        raise BadCheckpoint(f"{path} is not a plain file")
     return open(descriptor, "rb")  # noqa: PTH123 - a descriptor, not a path; the caller closes it
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the folder's entries to the disk: without this a rename may be undone by a power cut."""
+    """Bring the folder's entries to the disk: without this, a power cut may undo a rename."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -98,7 +98,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create the folder where it is missing, and bring its name to the disk."""
+    """Create the folder and its parents where they are missing, and bring their names to the disk."""
     if path.is_dir():
         return
     make_folder(path.parent)
@@ -106,18 +106,18 @@ def make_folder(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _beside(path: Path) -> Path:
-    """A name that nobody else has, hidden, in the same folder."""
+def _name_beside(path: Path) -> Path:
+    """Return an unused hidden name in the same folder."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
 def make_inside(root: Path, folder: Path) -> None:
-    """Create the folders from below `root` to `folder`; never the root itself.
+    """Create the folders from below `root` down to `folder`, but never the root itself.
 
-    The root may lie on a disk that is not mounted just now: an empty one in its place would hide every version.
+    The root may lie on a disk that is not mounted now. An empty folder in its place would hide every version.
 
     Raises:
-        FileNotFoundError: the root is not there.
+        FileNotFoundError: the root does not exist.
     """
     within = folder.relative_to(root)
     for parent in (*reversed(within.parents[:-1]), within):

@@ -1,4 +1,4 @@
-"""Files of one JSON value a line, which any number of processes append to; half a line harms no other."""
+"""Files with one JSON value a line, to which any number of processes append. Half a line harms no whole line."""
 
 import json
 import os
@@ -12,16 +12,16 @@ from backend.files.locks import lock_descriptor
 
 
 def append_line(path: Path, value: object, *, is_synced: bool) -> None:
-    """Append the value as a line of its own; what comes back from this survives a kill, and a power cut if `is_synced`.
+    """Append the value as a line. Once this returns, the line survives a kill, and a power cut if `is_synced`.
 
     Raises:
-        OSError: the disk is full, read-only or away, or the file's folder does not stand.
-        ValueError: the value is no JSON, or holds a number that is not finite.
+        OSError: the disk is full, read-only or not mounted, or the file's folder does not exist.
+        ValueError: the value is not JSON, or holds a number that is not finite.
     """
     data = json.dumps(value, allow_nan=False).encode() + b"\n"
-    with locked(path) as file:
+    with lock_file(path) as file:
         size = file.seek(0, os.SEEK_END)
-        # A writer that was killed half-way must not spoil this line too.
+        # A writer that died half-way through its line must not spoil this line too.
         torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
         file.write(b"\n" + data if torn else data)
         file.flush()
@@ -30,8 +30,8 @@ def append_line(path: Path, value: object, *, is_synced: bool) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[BinaryIO]:
-    """The file, to read and to append to, while nobody else writes; made where it is missing.
+def lock_file(path: Path) -> Iterator[BinaryIO]:
+    """Open the file to read and append while no other process writes. A missing file is made.
 
     Raises:
         OSError: as `append_line`.
@@ -39,14 +39,14 @@ def locked(path: Path) -> Iterator[BinaryIO]:
     while True:
         with path.open("a+b") as file:
             lock_descriptor(file.fileno())
-            # Whoever held the lock may have put another file there: a line in this one would be seen by nobody.
+            # The last holder may have replaced the file: nobody would ever read a line in the old one.
             if is_same(file, path):
                 yield file
                 return
 
 
 def is_same(file: BinaryIO, path: Path) -> bool:
-    """Whether the open file is the one that stands at `path` now."""
+    """Return whether the open file is still the file at `path`."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -54,9 +54,9 @@ def is_same(file: BinaryIO, path: Path) -> bool:
 
 
 def replace_lines(path: Path, lines: Iterable[bytes]) -> None:
-    """Put a file of these lines in the place of the one that the caller has `locked`, whole or not at all.
+    """Replace the file that the caller holds in `lock_file` by these lines, whole or not at all.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; the file is as it was.
+        OSError: the disk is full or the folder cannot be written; the file stays as it was.
     """
     write_file(path, b"".join(lines))

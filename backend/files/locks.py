@@ -1,8 +1,8 @@
-"""Locks between processes: advisory, on a file, and let go of by the kernel when their holder dies, however it dies.
+"""Advisory locks between processes, on files. The kernel frees a lock when its holder dies, however it dies.
 
-By hand and not `filelock`: a waiter here sleeps in the kernel instead of polling, the holder of a lock can be a child
-that inherited the descriptor, and a file system without locks says so instead of being given files in their place,
-which would outlive a killed holder.
+Written by hand instead of with `filelock`, for three reasons: a waiter sleeps in the kernel instead of polling; a child
+    that inherited the descriptor can hold the lock; and a file system without locks raises an error, where
+    `filelock`would leave marker files that outlive a killed holder.
 """
 
 import fcntl
@@ -17,16 +17,16 @@ _POLL_S = 0.05
 
 
 def take_lock(path: Path, *, longest_s: float = math.inf) -> int | None:
-    """Lock the file exclusively, made where it is missing; returns the descriptor that holds the lock.
+    """Lock the file exclusively and return the descriptor that holds the lock. A missing file is made.
 
-    Whoever closes the descriptor lets go, and so does whoever ends: a child that inherited it holds the lock on.
+    Closing the descriptor frees the lock, and so does the end of the process, unless a child inherited the descriptor.
 
     Args:
-        path: the lock's file, whose content nobody reads.
-        longest_s: seconds to wait for another holder; 0 looks once.
+        path: the lock's file; nobody reads its content.
+        longest_s: how long to wait for another holder, s; 0 tries once.
 
     Returns:
-        None if somebody else still holds the lock.
+        The descriptor, or None if another holder still has the lock.
 
     Raises:
         OSError: the file cannot be made, or its file system has no locks.
@@ -42,8 +42,8 @@ def take_lock(path: Path, *, longest_s: float = math.inf) -> int | None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock inside, however long it takes to get it.
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold the lock inside the block, however long the wait for it takes.
 
     Raises:
         OSError: as `take_lock`.
@@ -57,10 +57,10 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def lock_descriptor(descriptor: int, *, longest_s: float = math.inf) -> bool:
-    """Lock an open file exclusively; False if somebody else still holds the lock after `longest_s`.
+    """Lock an open file exclusively. Return False if another holder still has the lock after `longest_s` seconds.
 
     Raises:
-        OSError: its file system has no locks.
+        OSError: the file system has no locks.
     """
     if math.isinf(longest_s):
         fcntl.flock(descriptor, fcntl.LOCK_EX)

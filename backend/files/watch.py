@@ -1,4 +1,4 @@
-"""A thread that looks at something again and again."""
+"""A thread that repeats a look at something."""
 
 import logging
 from collections.abc import Callable
@@ -10,9 +10,9 @@ log = logging.getLogger(__name__)
 
 
 class Watch:
-    """Calls `look` now and then every `poll_s` seconds, in a daemon thread, from `start()` until `stop()`.
+    """Calls `look` at once and then every `poll_s` seconds, in a daemon thread, from `start()` until `stop()`.
 
-    What `look` raises is logged, once until it changes, and does not end the watch. It is also a context manager.
+    An exception in `look` does not end the watch; its message is logged once, until it changes. Also a context manager.
     """
 
     def __init__(self, look: Callable[[], object], *, poll_s: float) -> None:
@@ -22,12 +22,12 @@ class Watch:
         self._thread = Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> "Watch":
-        """Begin; a watch is started once."""
+        """Begin. A watch can start only once."""
         self._thread.start()
         return self
 
     def stop(self, *, timeout_s: float = 5.0) -> None:
-        """End the watch and wait for the look under way, at most `timeout_s`; harmless when repeated."""
+        """End the watch, and wait at most `timeout_s` seconds for the look under way. Harmless when repeated."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -39,16 +39,16 @@ class Watch:
         self.stop()
 
     def _run(self) -> None:
-        said = None
+        last_message = None
         while not self._stopped.is_set():
             try:
                 self._look()
-                if said is not None:
-                    log.info("looking works again", extra={"event": "watch.recovered"})
-                said = None
-            except Exception as fault:  # whatever it is, the next look may succeed
-                if said != str(fault):
+                if last_message is not None:
+                    log.info("the watch works again", extra={"event": "watch.recovered"})
+                last_message = None
+            except Exception as fault:  # the next look may succeed, whatever this one met
+                if last_message != str(fault):
                     is_bug = not isinstance(fault, SamloopError)
-                    log.warning("looking failed: %s", fault, extra={"event": "watch.failed"}, exc_info=is_bug)
-                said = str(fault)
+                    log.warning("a look failed: %s", fault, extra={"event": "watch.failed"}, exc_info=is_bug)
+                last_message = str(fault)
             self._stopped.wait(self._poll_s)

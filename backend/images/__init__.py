@@ -1,10 +1,10 @@
-"""From a task's URL to the picture that the annotator sees.
+"""From a task's URL to the image that the annotator sees.
 
-source       the bytes of a task's image, as far as the URL policy allows
-folder       images in a folder on this machine, found by the addresses in an export
+source       fetches the bytes of a task's image from the addresses that the URL policy allows
+folder       images in a folder on this machine, looked up by the addresses in an export
 local_files  `/data/local-files/?d=...`: files below the folders that the user named
-connections  where a project's Label Studio is
-seen         addresses whose bytes were read a moment ago
-memory       gives back what a large image took
-picture      from a file's bytes to the picture that the annotator sees
+connections  which Label Studio a project belongs to
+seen         remembers the digests of images that were read a moment ago
+memory       gives freed memory back to the system
+picture      decodes a file's bytes into the image that the annotator sees
 """

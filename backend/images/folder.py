@@ -1,4 +1,4 @@
-"""Images in a folder on this machine, found by the addresses that the tasks of an export hold."""
+"""Images in a folder on this machine, looked up by the addresses in an export's tasks."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from backend.images.local_files import PATH as LOCAL_FILES
 
 # Label Studio puts eight hexadecimal digits before the name of an uploaded file.
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
-_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):(?=/|\\)")  # two letters and more: one letter is a drive of Windows
+_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):(?=/|\\)")  # two letters at least: a single letter is a Windows drive
 _RESOLVED = re.compile(r"/(?:tasks|projects)/[0-9]+/(?:resolve|presign)/$")
 _URLS = frozenset({"http", "https", "file"})
 _MOST_SHOWN = 100
@@ -22,9 +22,9 @@ _MOST_SHOWN = 100
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A file that an address may name. `folders` is what the address says beyond the file's place: nothing proves it.
+    """A file that an address may name. `folders` are the address's leading parts that no folder on disk confirms.
 
-    `matched` counts the parts of the address that are the file's place in the folder.
+    `matched` counts the trailing parts that match the file's path in the folder.
     """
 
     path: Path
@@ -33,31 +33,31 @@ class _Place:
 
     @property
     def proof(self) -> tuple[int, bool]:
-        """How sure it is, the more the greater: an address that says no more than the file's place is surest."""
+        """How well the address matches; compares greater for the better match. A full match beats a partial one."""
         return self.matched, not self.folders
 
 
 class ImageFolder:
-    """The images of one export. The longest ending of an address that is a file in the folder is that address's image.
+    """The images of one export. An address names the file whose path is the address's longest matching ending.
 
     Args:
-        folder: where the images are, in folders as the addresses have them, or all in one.
-        uris: the addresses of all tasks: a file that two of them may mean, by different folders, is neither's.
+        folder: the folder of the images, flat or with subfolders as in the addresses.
+        uris: the addresses of all tasks. A file that two addresses claim from different folders belongs to neither.
     """
 
     def __init__(self, folder: Path, uris: Iterable[str] = ()) -> None:
         self._folder = folder
         self._claims: dict[Path, dict[tuple[str, ...], tuple[int, bool]]] = {}
         for uri in uris:
-            if not _is_data(uri) and (place := _find(folder, uri)) is not None:
+            if not _is_data(uri) and (place := _find_place(folder, uri)) is not None:
                 self._claims.setdefault(place.path, {})[place.folders] = place.proof
 
     def read(self, uri: str) -> bytes:
-        """Return the bytes of the image that an address names; of a data: URI those that it holds.
+        """Return the bytes of the image that an address names, or that a data: URI contains.
 
         Raises:
-            NotFound: there is no such file, or nothing tells whose file it is.
-            BadInput: a data: URI that is not base64.
+            NotFound: the file does not exist, or several addresses claim it.
+            BadInput: a data: URI is not base64.
         """
         return decode_data_uri(uri) if _is_data(uri) else self.path(uri).read_bytes()
 
@@ -65,38 +65,38 @@ class ImageFolder:
         """Return the file that an address names, with or without the prefix that Label Studio gives to uploads.
 
         Raises:
-            NotFound: there is no such file, nothing tells whose file it is, or the address holds the image itself.
+            NotFound: the file does not exist, several addresses claim it, or the address is a data: URI.
         """
         if _is_data(uri):
-            raise NotFound("the task holds its image itself, in a data: URI")
-        place = _find(self._folder, uri)
+            raise NotFound("the task contains its image as a data: URI, so there is no file to name")
+        place = _find_place(self._folder, uri)
         if place is None:
-            name = next((parts[-1] for path in _paths(uri.strip()) if (parts := _parts(path))), "")
+            name = next((parts[-1] for path in _list_paths(uri.strip()) if (parts := _split_path(path))), "")
             raise NotFound(f"no file {name[:_MOST_SHOWN]!r} in {self._folder}")
         claims = self._claims.get(place.path, {})
         best = max(claims.values(), default=place.proof)
         if place.proof < best or sum(proof == best for proof in claims.values()) > 1:
             raise NotFound(
-                f"{place.path.name[:_MOST_SHOWN]!r} in {self._folder} is one file, and tasks name {len(claims)} of "
-                "that name in several folders or uploads: nothing tells whose it is; keep the images in their folders"
+                f"{place.path.name[:_MOST_SHOWN]!r} in {self._folder} is one file, but tasks name {len(claims)} of "
+                "that name in several folders or uploads, so its task is not known; keep the images in their folders"
             )
         return place.path
 
     def place(self, uri: str) -> str:
-        """Return where in the folder the file of an address is, with slashes. Raises as `path` does."""
+        """Return the path of an address's file within the folder, with forward slashes. Raises as `path` does."""
         return self.path(uri).relative_to(self._folder).as_posix()
 
 
-def image_path(images: Path, uri: str) -> Path:
-    """Return the image that one address names in the folder `images`, as `ImageFolder.path` does."""
+def find_image(images: Path, uri: str) -> Path:
+    """Return the path of the image that a single address names in `images`. Raises as `ImageFolder.path` does."""
     return ImageFolder(images).path(uri)
 
 
 def decode_data_uri(uri: str) -> bytes:
-    """Return the bytes in a data: URI.
+    """Decode the bytes of a data: URI.
 
     Raises:
-        BadInput: it is not base64.
+        BadInput: the URI is not base64.
     """
     head, comma, body = uri.strip().partition(",")
     if not comma or not head.lower().endswith(";base64"):
@@ -111,9 +111,9 @@ def _is_data(uri: str) -> bool:
     return uri.lstrip()[:5].lower() == "data:"
 
 
-def _find(folder: Path, uri: str) -> _Place | None:
-    """The file whose place in the folder is the longest ending of the address."""
-    readings = [] if _is_data(uri) else [_parts(path) for path in _paths(uri.strip())]
+def _find_place(folder: Path, uri: str) -> _Place | None:
+    """Return the file whose path in the folder is the address's longest ending; None where no file matches."""
+    readings = [] if _is_data(uri) else [_split_path(path) for path in _list_paths(uri.strip())]
     for parts in readings:
         for start in range(len(parts)):
             *folders, name = parts[start:]
@@ -124,8 +124,8 @@ def _find(folder: Path, uri: str) -> _Place | None:
     return None
 
 
-def _parts(path: str) -> tuple[str, ...]:
-    """The folders and the name in a path, below whatever climbs; none where it has no name."""
+def _split_path(path: str) -> tuple[str, ...]:
+    """Split a path into folders and file name, without anything above its last `..`; () without a file name."""
     parts = path.replace("\\", "/").split("/")
     if "\0" in path or parts[-1] in {"", ".", ".."}:
         return ()
@@ -133,22 +133,22 @@ def _parts(path: str) -> tuple[str, ...]:
     return tuple(part for part in parts[below:] if part not in {"", "."})
 
 
-def _paths(uri: str) -> Iterator[str]:
-    """The path in an address, as whoever wrote it may mean it, the likeliest first.
+def _list_paths(uri: str) -> Iterator[str]:
+    """Yield the paths that an address may mean, the likeliest first.
 
-    A bucket's keys, and paths on a disk, are names: `#`, `?` and `%20` stand for themselves. URLs are encoded once.
+    In a bucket's key or a disk path, `#`, `?` and `%20` stand for themselves. A URL is percent-encoded once.
     """
     scheme = _SCHEME.match(uri)
     if scheme is not None and scheme[1].lower() not in _URLS:
         yield uri[scheme.end() :]
     elif scheme is None and not uri.startswith("/"):
         yield uri
-        yield _decoded(uri)
+        yield _decode_path(uri)
     else:
-        yield _decoded(uri)
+        yield _decode_path(uri)
 
 
-def _decoded(uri: str) -> str:
+def _decode_path(uri: str) -> str:
     try:
         parts = urlsplit(uri)
         named = parse_qs(parts.query, max_num_fields=100)
@@ -157,13 +157,13 @@ def _decoded(uri: str) -> str:
     if parts.path.endswith((LOCAL_FILES, LOCAL_FILES.rstrip("/"))) and "d" in named:
         return named["d"][0]
     if _RESOLVED.search(parts.path) and "fileuri" in named:
-        return _decoded_key(named["fileuri"][0])
+        return _decode_key(named["fileuri"][0])
     path = unquote(parts.path)
-    # Two hosts are two folders; Label Studio is known by several names.
+    # Hosts are folders of their own, except for Label Studio, which has several names.
     return path if path.startswith("/data/") or not parts.hostname else f"{parts.hostname}/{path}"
 
 
-def _decoded_key(encoded: str) -> str:
+def _decode_key(encoded: str) -> str:
     try:
         key = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
     except (ValueError, UnicodeDecodeError):

@@ -1,14 +1,14 @@
-"""Gives memory back that a large image took.
+"""Gives freed memory back to the system.
 
-glibc keeps what a thread frees for that thread's next allocation. One image of 100 megapixels would leave a server
-hundreds of MiB larger for good.
+glibc keeps a thread's freed memory for that thread's next allocation. A single image of 100 megapixels would leave the
+server hundreds of MiB larger for good.
 """
 
 import ctypes
 
 
 def give_back_memory() -> None:
-    """Return freed memory of all threads to the system; where the C library knows no `malloc_trim`, do nothing."""
+    """Return all threads' freed memory to the system. A C library without `malloc_trim` keeps it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,4 +1,4 @@
-"""Addresses whose bytes were read a moment ago."""
+"""Remembers the digests of images that were read a moment ago, by address."""
 
 import hashlib
 import threading
@@ -10,17 +10,17 @@ from cachetools import LRUCache
 
 @dataclass(frozen=True, slots=True)
 class SeenImage:
-    """What is remembered of an image's address: the digest of its bytes, and when it was read."""
+    """The digest of an image's bytes, and when they were read (`time.monotonic`)."""
 
     sha256: str
     read_at_s: float
 
 
 class SeenImages:
-    """Addresses whose bytes were read a moment ago, so that the next click does not read them again.
+    """Digests of images that were read a moment ago, so that the next click does not read them again.
 
     An address alone is no key: another project may resolve it with other rights, and a file may change. So an entry
-    belongs to one source of images and is forgotten after `fresh_s`.
+    belongs to one source of images and expires after `fresh_s` seconds.
     """
 
     def __init__(self, *, limit: int = 10_000, fresh_s: float = 60.0) -> None:
@@ -29,17 +29,17 @@ class SeenImages:
         self._lock = threading.Lock()
 
     def digest(self, source: str, uri: str) -> str | None:
-        """The sha256 of the image at `uri`, if it was read within `fresh_s`."""
+        """Return the SHA-256 (hexadecimal) of the image at `uri`, or None unless it was read within `fresh_s`."""
         with self._lock:
-            seen = self._seen.get(_place(source, uri))
+            seen = self._seen.get(_digest_address(source, uri))
             return seen.sha256 if seen and time.monotonic() - seen.read_at_s < self._fresh_s else None
 
     def add(self, source: str, uri: str, *, sha256: str) -> None:
-        """Remember an image that was just read."""
+        """Remember an image that has just been read."""
         with self._lock:
-            self._seen[_place(source, uri)] = SeenImage(sha256, time.monotonic())
+            self._seen[_digest_address(source, uri)] = SeenImage(sha256, time.monotonic())
 
 
-def _place(source: str, uri: str) -> bytes:
-    """A digest, for a data: URI is as long as its image, and thousands are remembered."""
+def _digest_address(source: str, uri: str) -> bytes:
+    """Return a digest as the key: a data: URI is as long as its image, and thousands of keys are in memory."""
     return hashlib.sha256(f"{source}\n{uri}".encode(errors="surrogatepass")).digest()

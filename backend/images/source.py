@@ -1,4 +1,4 @@
-"""The bytes of a task's image, from wherever its URL points, as far as the policy allows."""
+"""Fetches the bytes of a task's image from any address that the URL policy allows."""
 
 import base64
 import re
@@ -10,12 +10,12 @@ from urllib.parse import quote, urljoin, urlsplit
 from backend.errors import BadInput, ForbiddenUrl, NotFound, RedirectedElsewhere, Upstream
 from backend.images.folder import decode_data_uri
 from backend.images.local_files import PATH as LOCAL_FILES
-from backend.images.local_files import read_file, relative_path
+from backend.images.local_files import parse_path, read_file
 from backend.images.picture import open_image
 from backend.labelstudio.api.client import NAME_LABEL_STUDIO, LabelStudio
 from backend.labelstudio.api.session import PASSING
 from backend.net.download import download
-from backend.net.url_policy import LONGEST_URL, Resolver, check, check_path, resolve, same_origin
+from backend.net.url_policy import LONGEST_URL, Resolver, check_path, check_url, is_same_origin, resolve_host
 from backend.settings import Settings
 
 __all__ = ["ImageSource", "open_image"]
@@ -26,16 +26,16 @@ _BUCKETS = frozenset({"s3", "gs", "azure-blob"})
 
 
 class ImageSource:
-    """Fetches the images of the projects of one Label Studio. Safe for any number of threads.
+    """Fetches images for the projects of one Label Studio. Thread-safe.
 
     Args:
         settings: limits, allowed hosts, folders of local files.
-        label_studio: where uploads are; None where none is known.
-        further_urls: by which tasks name that Label Studio too, beside its own and its public URL.
-        resolver: how host names become addresses.
+        label_studio: the Label Studio that holds the uploads, where known.
+        further_urls: more URLs under which tasks name that Label Studio, besides its own and its public URL.
+        resolver: resolves host names to addresses.
 
     Attributes:
-        name: tells this source apart from those of other Label Studios and keys; shows no key.
+        name: unique to the Label Studio and its key, and does not reveal the key.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ImageSource:
         settings: Settings,
         label_studio: LabelStudio | None,
         further_urls: Collection[str] = (),
-        resolver: Resolver = resolve,
+        resolver: Resolver = resolve_host,
     ) -> None:
         self.name = label_studio.name if label_studio else "no Label Studio"
         self._label_studio, self._resolver = label_studio, resolver
@@ -55,46 +55,46 @@ class ImageSource:
         self._hosts = settings.image.hosts
 
     def fetch(self, uri: str, *, task_id: int | None = None) -> bytes:
-        """Return the bytes at the address that a task holds; they need not be an image yet.
+        """Return the bytes at a task's address. Nobody has checked yet that they are an image.
 
         Args:
-            uri: "/data/upload/...", "/data/local-files/?d=...", "http(s)://...", "data:image/...;base64,..."; and,
-                with a `task_id`, "s3://...", "gs://...", "azure-blob://...", which Label Studio resolves for its task.
-                Blanks around it are cut off, as browsers do.
+            uri: "/data/upload/...", "/data/local-files/?d=...", "http(s)://...", "data:image/...;base64,..."; and, with
+                a `task_id`, "s3://...", "gs://...", "azure-blob://...", which Label Studio resolves for its task.
+                Spaces around it are removed, as browsers do.
             task_id: the task, where known.
 
         Raises:
-            ForbiddenUrl: an address that the policy refuses.
-            NotFound: nothing there.
-            BadInput: no address, or more bytes than SAMLOOP_IMAGE_MIB.
-            KeyRefused, Upstream: Label Studio, or the host, refuses us, fails, or is too slow.
+            ForbiddenUrl: the policy refuses the address.
+            NotFound: there is nothing at the address.
+            BadInput: the text is not an address, or the image has more bytes than SAMLOOP_IMAGE_MIB.
+            KeyRefused, Upstream: Label Studio or the host refuses us, fails, or is too slow.
         """
         uri = uri.strip()
         scheme = uri[:12].partition(":")[0].lower() if ":" in uri[:12] else ""
         if scheme == "data":
             return self._data(uri)
         if len(uri) > LONGEST_URL:
-            raise BadInput(f"the image's address has {len(uri)} characters, and {LONGEST_URL} are the most")
+            raise BadInput(f"the image's address has {len(uri)} characters, and at most {LONGEST_URL} are allowed")
         until_s = time.monotonic() + self._seconds
         if scheme in _BUCKETS:
             return self._from_bucket(uri, task_id, until_s)
         if uri.startswith("/") and not uri.startswith("//"):
             return self._from_label_studio(uri, until_s)
-        if self._label_studio and same_origin(uri, self._label_studio.url):
+        if self._label_studio and is_same_origin(uri, self._label_studio.url):
             return self._from_label_studio(uri, until_s)
         if (path := self._path_in_label_studio(uri)) is not None:
             return self._from_label_studio(path, until_s)
         return self._from_elsewhere(uri, until_s)
 
     def _path_in_label_studio(self, uri: str) -> str | None:
-        """The path of a file of Label Studio's that a task names by a URL of it that browsers know, such as localhost.
+        """Return the path of a Label Studio file that a task names by a URL for browsers, such as localhost's.
 
-        It is asked of the URL that the server reaches: the key goes nowhere else.
+        The request goes to the URL that this server uses, for the key must go nowhere else.
         """
         if self._label_studio is None:
             return None
         for base in self._further_urls:
-            if same_origin(uri, base):
+            if is_same_origin(uri, base):
                 parts = urlsplit(uri)
                 below = parts.path.removeprefix(urlsplit(base).path.rstrip("/"))
                 if _LABEL_STUDIO_PATHS.match(below):
@@ -109,9 +109,9 @@ class ImageSource:
         return decode_data_uri(uri)
 
     def _from_bucket(self, uri: str, task_id: int | None, until_s: float) -> bytes:
-        """Label Studio holds the bucket's keys: it sends us to a signed URL, or sends the bytes itself."""
+        """Fetch from a bucket. Label Studio holds its keys: it redirects to a signed URL or sends the bytes itself."""
         if task_id is None:
-            raise BadInput(f"{uri[:120]!r} is in a bucket, which Label Studio opens for a task by its id; none came")
+            raise BadInput(f"{uri[:120]!r} is in a bucket, which Label Studio opens by a task's id: send the task's id")
         encoded = base64.urlsafe_b64encode(uri.encode()).decode()
         try:
             return self._from_label_studio(f"/tasks/{task_id}/resolve/?fileuri={quote(encoded)}", until_s)
@@ -122,20 +122,20 @@ class ImageSource:
             ) from fault
 
     def _from_label_studio(self, uri: str, until_s: float) -> bytes:
-        """Uploads, local files and resolved buckets: with the key, or from the disk."""
+        """Fetch an upload, a local file or a resolved bucket, with the key or from the disk."""
         parts = urlsplit(uri)
         check_path(parts.path)
         if parts.path.endswith(LOCAL_FILES) or parts.path.endswith(LOCAL_FILES.rstrip("/")):
-            relative = relative_path(parts.query)
+            relative = parse_path(parts.query)
             if self._roots:
                 return read_file(relative, roots=self._roots, max_bytes=self._max_bytes)
         if self._label_studio is None:
-            raise BadInput(f"{parts.path[:80]!r} is in Label Studio, and which one is not known: {NAME_LABEL_STUDIO}")
+            raise BadInput(f"{parts.path[:80]!r} is in a Label Studio whose address is not known: {NAME_LABEL_STUDIO}")
         below = parts.path.removeprefix(urlsplit(self._label_studio.url).path)
         if not _LABEL_STUDIO_PATHS.match(below):
-            raise ForbiddenUrl(f"{parts.path[:80]!r} is no place where Label Studio keeps images")
+            raise ForbiddenUrl(f"{parts.path[:80]!r} is not a path under which Label Studio stores images")
         address = uri if "://" in uri[:10] else f"{below}?{parts.query}" if parts.query else below
-        address = address.replace("\\", "%5C")  # a path of Windows, which no URL carries plain
+        address = address.replace("\\", "%5C")  # a Windows path; URLs need its backslashes encoded
         try:
             return self._label_studio.get_bytes(
                 address, max_bytes=self._max_bytes, deadline_s=max(0.0, until_s - time.monotonic())
@@ -144,15 +144,15 @@ class ImageSource:
             return self._from_elsewhere(redirect.location, until_s)
 
     def _from_elsewhere(self, url: str, until_s: float) -> bytes:
-        """Any host that the policy allows, without the key; every redirect is checked again."""
+        """Fetch from any host that the policy allows, without the key. The policy checks every redirect."""
         for _ in range(_MOST_REDIRECTS + 1):
-            target = check(url, allowed_hosts=self._hosts, resolver=self._resolver)
+            target = check_url(url, allowed_hosts=self._hosts, resolver=self._resolver)
             reply = download(target.url, address=target.address, max_bytes=self._max_bytes, until_s=until_s)
             if reply.location is None:
                 break
             url = urljoin(url, reply.location)
         else:
-            raise Upstream(f"{urlsplit(url).hostname} redirects more than {_MOST_REDIRECTS} times")
+            raise Upstream(f"{urlsplit(url).hostname} redirects over {_MOST_REDIRECTS} times: link the image itself")
         if reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             raise NotFound(f"{urlsplit(url).hostname} has no {urlsplit(url).path[:120]}")
         if reply.status != HTTPStatus.OK:

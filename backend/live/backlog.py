@@ -13,7 +13,7 @@ from typing import Protocol
 from backend.errors import NotFound, SamloopError
 from backend.labelstudio.controls.regions import region_of
 from backend.labelstudio.payloads import Annotation, Task
-from backend.live.comparing import Comparison, Given, compare, given_by_prediction, region_ids, version_of
+from backend.live.comparing import Comparison, Given, compare, find_version, index_prediction, list_region_ids
 from backend.live.ledger import Ledger
 from backend.live.lines import Done, Gone, Kept, Seen
 from backend.live.sent import SentRegions
@@ -106,7 +106,7 @@ class Backlog:
 
     def _line_for(self, seen: Seen) -> Done | Kept | Gone | None:
         task = self._task(seen.task_id)
-        annotation = _row(task.get("annotations"), seen.annotation_id)
+        annotation = _find_row(task.get("annotations"), seen.annotation_id)
         is_stale = annotation is None or str(annotation.get("updated_at") or "") < seen.at
         if is_stale and time.time() - seen.seen_s < _PATIENCE_S:
             return None
@@ -120,17 +120,17 @@ class Backlog:
         return Done(
             annotation_id=seen.annotation_id,
             at=at,
-            lead_s=_seconds(annotation.get("lead_time")),
+            lead_s=_read_seconds(annotation.get("lead_time")),
             masks=comparison.masks,
         )
 
     def _comparison(self, annotation: Annotation, task: Task) -> Comparison:
-        prediction = _row(task.get("predictions"), annotation.get("parent_prediction"))
-        given = given_by_prediction(prediction) if prediction is not None else {}
+        prediction = _find_row(task.get("predictions"), annotation.get("parent_prediction"))
+        given = index_prediction(prediction) if prediction is not None else {}
         # What a click made of a predicted mask was given later than the prediction, under the same id.
-        for region_id, sent in self._sent.recall(region_ids(annotation)).items():
+        for region_id, sent in self._sent.recall(list_region_ids(annotation)).items():
             region = region_of(sent)
-            given[region_id] = Given(region=region, version=version_of(region) or "", shown=region_id in given)
+            given[region_id] = Given(region=region, version=find_version(region) or "", shown=region_id in given)
         return compare(annotation, given, max_pixels=self._max_pixels)
 
     def _task(self, task_id: int) -> Task:
@@ -140,11 +140,11 @@ class Backlog:
             return {}
 
 
-def _seconds(value: object) -> float | None:
+def _read_seconds(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _row(rows: object, number: object) -> Task | None:
+def _find_row(rows: object, number: object) -> Task | None:
     """The row whose id is `number`."""
     candidates = rows if isinstance(rows, list) else []
     return next((row for row in candidates if isinstance(row, Mapping) and row.get("id") == number), None)

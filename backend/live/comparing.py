@@ -38,24 +38,24 @@ class Comparison:
     unknown: int
 
 
-def given_by_prediction(prediction: payloads.StoredPrediction) -> dict[str, Given]:
+def index_prediction(prediction: payloads.StoredPrediction) -> dict[str, Given]:
     """The regions of a stored prediction, by id; of one that is not ours (no `meta.model_version`), none."""
     version = str(prediction.get("model_version") or "")[:_LONGEST_NAME]
     return {
         region_id: Given(region=region, version=version, shown=True)
-        for region_id, region in _by_id(prediction.get("result"))
+        for region_id, region in _index_regions(prediction.get("result"))
         if region.model_version
     }
 
 
-def version_of(region: Region) -> str | None:
+def find_version(region: Region) -> str | None:
     """The version in `meta.model_version`, which every region of ours carries."""
     return region.model_version[:_LONGEST_NAME] if region.model_version else None
 
 
-def region_ids(annotation: payloads.Annotation) -> list[str]:
+def list_region_ids(annotation: payloads.Annotation) -> list[str]:
     """The ids of the regions that say that a model made them."""
-    return [region_id for region_id, region in _by_id(annotation.get("result")) if version_of(region)]
+    return [region_id for region_id, region in _index_regions(annotation.get("result")) if find_version(region)]
 
 
 def compare(annotation: payloads.Annotation, given: Mapping[str, Given], *, max_pixels: int) -> Comparison:
@@ -68,26 +68,30 @@ def compare(annotation: payloads.Annotation, given: Mapping[str, Given], *, max_
         given: our regions, by id.
         max_pixels: masks of larger images count as unknown.
     """
-    submitted = dict(_by_id(annotation.get("result")))
+    submitted = dict(_index_regions(annotation.get("result")))
     pairs = [(region, submitted.get(region_id)) for region_id, region in given.items()]
-    masks = [_pair(ours, theirs, max_pixels=max_pixels) for ours, theirs in pairs if theirs is not None or ours.shown]
-    foreign = sum(region_id not in given and version_of(region) is not None for region_id, region in submitted.items())
+    masks = [
+        _compare_pair(ours, theirs, max_pixels=max_pixels) for ours, theirs in pairs if theirs is not None or ours.shown
+    ]
+    foreign = sum(
+        region_id not in given and find_version(region) is not None for region_id, region in submitted.items()
+    )
     return Comparison(
         masks=tuple(mask for mask in masks if mask is not None),
         unknown=foreign + masks.count(None),
     )
 
 
-def _pair(given: Given, submitted: Region | None, *, max_pixels: int) -> ComparedMask | None:
+def _compare_pair(given: Given, submitted: Region | None, *, max_pixels: int) -> ComparedMask | None:
     """None where one of the two cannot be read as a mask of the same image."""
     try:
-        label = _label(given.region)
+        label = _read_label(given.region)
         if submitted is None:
             return ComparedMask(version=given.version, label=label, iou=0.0, boundary_iou=0.0, untouched=False)
-        height_px, width_px = _size(given.region, max_pixels=max_pixels)
+        height_px, width_px = _read_size(given.region, max_pixels=max_pixels)
         size = Size(height_px, width_px)
         ours, theirs = given.region.mask(size), submitted.mask(size)
-        submitted_label = _label(submitted)
+        submitted_label = _read_label(submitted)
         return ComparedMask(
             version=given.version,
             label=submitted_label,
@@ -99,7 +103,7 @@ def _pair(given: Given, submitted: Region | None, *, max_pixels: int) -> Compare
         return None
 
 
-def _size(region: Region, *, max_pixels: int) -> tuple[int, int]:
+def _read_size(region: Region, *, max_pixels: int) -> tuple[int, int]:
     sides = region.json.get("original_height"), region.json.get("original_width")
     match sides:
         case (int(height_px), int(width_px)) if min(sides) > 0 and height_px * width_px <= max_pixels:
@@ -107,11 +111,11 @@ def _size(region: Region, *, max_pixels: int) -> tuple[int, int]:
     raise BadInput("a region's original_width and original_height are no image's")
 
 
-def _label(region: Region) -> str:
+def _read_label(region: Region) -> str:
     return (region.label or UNLABELLED)[:_LONGEST_NAME]
 
 
-def _by_id(result: object) -> Iterator[tuple[str, Region]]:
+def _index_regions(result: object) -> Iterator[tuple[str, Region]]:
     for region in regions_of(result):
         region_id = region.json.get("id")
         if isinstance(region_id, str):

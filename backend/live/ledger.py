@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from backend.files.json_lines import append_line, locked, replace_lines
+from backend.files.json_lines import append_line, lock_file, replace_lines
 from backend.live.figures import VersionFigures, VersionSums
 from backend.live.lines import ComparedMask, Done, From, Gone, Kept, Line, Seen, parse_line, to_bytes
 
@@ -69,7 +69,7 @@ class Ledger:
             self._read()
             if not self._is_mostly_outdated(most_outdated):
                 return False
-            with locked(self._path) as file:
+            with lock_file(self._path) as file:
                 self._take_new(file)
                 if not self._is_mostly_outdated(most_outdated):
                     return False  # another process has just done it
@@ -114,7 +114,7 @@ class Ledger:
         while (data := file.readline()).endswith(b"\n"):
             start, self._offset = self._offset, self._offset + len(data)
             self._lines += 1
-            self._take(_parse(data), at=start, file=file)
+            self._take(_parse_line(data), at=start, file=file)
             file.seek(self._offset)
 
     def _take(self, line: Line | None, *, at: int, file: BinaryIO) -> None:
@@ -142,7 +142,7 @@ class Ledger:
         start = self._done_at.pop(annotation_id, None)
         if start is not None:
             file.seek(start)
-            line = _parse(file.readline())
+            line = _parse_line(file.readline())
             if isinstance(line, Done):
                 self._count(line, sign=-1)
 
@@ -155,7 +155,7 @@ class Ledger:
             sums.count(line.annotation_id, masks, lead_s=line.lead_s, sign=sign)
 
 
-def _parse(data: bytes) -> Line | None:
+def _parse_line(data: bytes) -> Line | None:
     """A torn line says nothing: what it should have said is still pending."""
     try:
         return parse_line(json.loads(data))

@@ -46,7 +46,7 @@ class Seen:
 
     def to_json(self) -> JsonLine:
         """The line as JSON."""
-        return _line(self.kind, a=self.annotation_id, t=self.task_id, at=self.at, p=self.process, s=self.seen_s)
+        return _write_line(self.kind, a=self.annotation_id, t=self.task_id, at=self.at, p=self.process, s=self.seen_s)
 
     @classmethod
     def from_json(cls, line: Mapping[str, object]) -> Self | None:
@@ -70,7 +70,7 @@ class Done:
     def to_json(self) -> JsonLine:
         """The line as JSON."""
         masks = [[mask.version, mask.label, mask.iou, mask.boundary_iou, mask.untouched] for mask in self.masks]
-        return _line(self.kind, a=self.annotation_id, at=self.at, lead_s=self.lead_s, m=masks)
+        return _write_line(self.kind, a=self.annotation_id, at=self.at, lead_s=self.lead_s, m=masks)
 
     @classmethod
     def from_json(cls, line: Mapping[str, object]) -> Self | None:
@@ -82,7 +82,7 @@ class Done:
                     annotation_id=a,
                     at=at,
                     lead_s=lead_s if isinstance(lead_s, float) else None,
-                    masks=tuple(_masks(masks)),
+                    masks=tuple(_read_masks(masks)),
                 )
         return None
 
@@ -97,7 +97,7 @@ class Kept:
 
     def to_json(self) -> JsonLine:
         """The line as JSON."""
-        return _line(self.kind, a=self.annotation_id, at=self.at)
+        return _write_line(self.kind, a=self.annotation_id, at=self.at)
 
     @classmethod
     def from_json(cls, line: Mapping[str, object]) -> Self | None:
@@ -117,7 +117,7 @@ class Gone:
 
     def to_json(self) -> JsonLine:
         """The line as JSON."""
-        return _line(self.kind, a=self.annotation_id)
+        return _write_line(self.kind, a=self.annotation_id)
 
     @classmethod
     def from_json(cls, line: Mapping[str, object]) -> Self | None:
@@ -137,7 +137,7 @@ class From:
 
     def to_json(self) -> JsonLine:
         """The line as JSON."""
-        return _line(self.kind, id=self.id)
+        return _write_line(self.kind, id=self.id)
 
     @classmethod
     def from_json(cls, line: Mapping[str, object]) -> Self | None:
@@ -167,11 +167,11 @@ def to_bytes(line: Line) -> bytes:
     return json.dumps(line.to_json()).encode() + b"\n"
 
 
-def _line(kind: str, **values: object) -> JsonLine:
+def _write_line(kind: str, **values: object) -> JsonLine:
     return {"k": kind, "v": VERSION, **values}
 
 
-def _masks(masks: list[object]) -> Iterator[ComparedMask]:
+def _read_masks(masks: list[object]) -> Iterator[ComparedMask]:
     for mask in masks:
         match mask:
             case [str(version), str(label), float(iou), float(boundary_iou), bool(untouched)]:

@@ -47,7 +47,7 @@ class SentRegions:
             data = zlib.compress(json.dumps(region).encode(), 1)
             path = self._path(region["id"])
             write_file(path, data, is_synced=False)
-            self._since_sweep += _on_disk(len(data))
+            self._since_sweep += _count_disk_bytes(len(data))
         if self._since_sweep >= self._most_bytes // 16:
             self._sweep()
 
@@ -75,7 +75,7 @@ class SentRegions:
         entries = []
         for entry in os.scandir(self._folder):
             try:
-                entries.append((entry.stat().st_mtime, _on_disk(entry.stat().st_size), entry.path))
+                entries.append((entry.stat().st_mtime, _count_disk_bytes(entry.stat().st_size), entry.path))
             except FileNotFoundError:
                 continue
         left = sum(size for _, size, _ in entries)
@@ -89,5 +89,5 @@ class SentRegions:
             left -= size
 
 
-def _on_disk(size: int) -> int:
+def _count_disk_bytes(size: int) -> int:
     return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES

@@ -1,6 +1,6 @@
-"""Outgoing HTTP to addresses that strangers wrote: which are allowed, and how much may come back.
+"""Outgoing HTTP to addresses that strangers wrote: which addresses are allowed, and how large an answer may be.
 
 url_policy     which addresses an image may come from
-checked_peers  the same for connections of `requests`
-download       one HTTP GET with bounds on address, time and bytes
+checked_peers  applies the same policy to connections of `requests`
+download       one HTTP GET with limits on address, time and bytes
 """

@@ -1,4 +1,4 @@
-"""Connections of `requests` that go to no address which the URL policy refuses, whatever a name resolves to by then."""
+"""Connections of `requests` that never reach an address that the URL policy refuses, whatever its name resolves to."""
 
 import socket
 from collections.abc import Callable
@@ -12,10 +12,10 @@ CheckPeer = Callable[[str], None]
 
 
 class CheckedPeers(HTTPAdapter):
-    """Looks at the address of every connection before a byte is sent.
+    """Checks the address of every connection before a byte is sent.
 
     Args:
-        check: raises for an address that is refused.
+        check: raises for an address that the policy refuses.
     """
 
     def __init__(self, check: CheckPeer) -> None:
@@ -23,12 +23,12 @@ class CheckedPeers(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - as requests'
-        """Pools whose connections are checked."""
+        """Make pools whose connections are checked."""
         super().init_poolmanager(*args, **more)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._check)
+        self.poolmanager.pool_classes_by_scheme = _make_pools(self._check)
 
 
-def _pools(check: CheckPeer) -> dict[str, type[HTTPConnectionPool]]:
+def _make_pools(check: CheckPeer) -> dict[str, type[HTTPConnectionPool]]:
     def checked(sock: socket.socket) -> socket.socket:
         try:
             check(str(sock.getpeername()[0]))

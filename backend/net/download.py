@@ -1,4 +1,4 @@
-"""One HTTP GET with every bound that a stranger's server calls for: address, time, bytes. It follows nothing."""
+"""One HTTP GET with the limits that a stranger's server calls for: address, time, bytes. It follows no redirect."""
 
 import http.client
 import socket
@@ -20,7 +20,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Status, body (empty unless 200), and where a redirect points; `kind` is the content type without parameters."""
+    """Status, body (empty unless 200), and a redirect's target. `kind` is the content type without parameters."""
 
     status: int
     body: bytes
@@ -31,35 +31,36 @@ class Reply:
 def download(
     url: str, *, max_bytes: int, until_s: float, address: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Reply:
-    """GET one http(s) URL and return what came, at most `max_bytes`, before `time.monotonic()` reaches `until_s`.
+    """GET one http(s) URL: at most `max_bytes`, before `time.monotonic()` reaches `until_s`.
 
     Args:
-        url: without user-info; its host names the server to TLS and in `Host`.
-        max_bytes: most bytes of a body.
-        until_s: when to give up, also in the middle of a header that trickles in.
-        address: the IP address to connect to. Connecting by name would resolve again, and a name may point at a public
-            address when it is checked and at loopback when it is used.
-        headers: further headers.
+        url: without user-info. TLS and the `Host` header use its host name.
+        max_bytes: the largest body allowed, bytes.
+        until_s: when to give up, even in the middle of a header that trickles in.
+        address: the IP address to connect to. Connecting by name would resolve it again, and a name may point to a
+            public address during the check and to loopback during the connection.
+        headers: more headers to send.
 
     Raises:
-        BadInput: a body of more than `max_bytes`.
-        Upstream: no connection, no HTTP, compressed although not asked for, less than its Content-Length, or too slow.
+        BadInput: the body is larger than `max_bytes`.
+        Upstream: the server does not connect or does not speak HTTP, compresses unasked, sends less than its
+            Content-Length, or is too slow.
     """
     parts = urlsplit(url)
     host, left_s = parts.hostname or "", until_s - time.monotonic()
     if left_s <= 0:
-        raise Upstream(_too_slow(host))
+        raise Upstream(_say_too_slow(host))
     connection = _Connection(host, parts.port, address=address, secure=parts.scheme == "https", timeout_s=left_s)
     watchdog = threading.Timer(left_s, connection.abort)
     watchdog.daemon = True
     watchdog.start()
     try:
-        connection.request("GET", _target(parts), headers=_HEADERS | dict(headers or {}))
+        connection.request("GET", _request_target(parts), headers=_HEADERS | dict(headers or {}))
         reply = _read(connection.getresponse(), max_bytes=max_bytes, host=host)
     except (OSError, http.client.HTTPException, ValueError, Upstream) as fault:
-        # ValueError: what http.client says of control characters, and of a chunk length that is no number.
+        # http.client raises ValueError for control characters, and for a chunk length that is not a number.
         if connection.aborted or isinstance(fault, TimeoutError):
-            raise Upstream(_too_slow(host)) from fault
+            raise Upstream(_say_too_slow(host)) from fault
         if isinstance(fault, Upstream):
             raise
         raise Upstream(f"{host} did not answer ({type(fault).__name__})") from fault
@@ -67,8 +68,8 @@ def download(
         watchdog.cancel()
         connection.close()
     if connection.aborted:
-        # A connection that is cut reads like one that ended: what came may be a part.
-        raise Upstream(_too_slow(host))
+        # A connection that was cut reads like a body that ended: the bytes may be only a part.
+        raise Upstream(_say_too_slow(host))
     return reply
 
 
@@ -76,14 +77,14 @@ _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "samloop"}
 _PLAIN = "/%:@!$&'()*+,;=~-._"
 
 
-def _target(parts: SplitResult) -> str:
-    """Path and query as they go over the wire: what is encoded stays so."""
+def _request_target(parts: SplitResult) -> str:
+    """Return path and query for the request line. Encoded characters stay encoded."""
     query = f"?{quote(parts.query, safe=_PLAIN + '?')}" if parts.query else ""
     return quote(parts.path or "/", safe=_PLAIN) + query
 
 
-def _too_slow(host: str) -> str:
-    return f"{host} took longer than SAMLOOP_IMAGE_SECONDS allow"
+def _say_too_slow(host: str) -> str:
+    return f"{host} took longer than SAMLOOP_IMAGE_SECONDS allows"
 
 
 def _read(response: http.client.HTTPResponse, *, max_bytes: int, host: str) -> Reply:
@@ -92,31 +93,31 @@ def _read(response: http.client.HTTPResponse, *, max_bytes: int, host: str) -> R
         location = response.headers.get("Location") if response.status in _REDIRECTS else None
         return Reply(response.status, b"", location, kind)
     if (response.headers.get("Content-Encoding") or "identity").lower() != "identity":
-        raise Upstream(f"{host} sent a compressed body although none was asked for")
-    told = response.length
-    if told is not None and told > max_bytes:
-        raise BadInput(_too_large(host, max_bytes))
+        raise Upstream(f"{host} sent a compressed body although we did not ask for compression")
+    announced = response.length
+    if announced is not None and announced > max_bytes:
+        raise BadInput(_say_too_large(host, max_bytes))
     body = bytearray()
     while piece := response.read1(_PIECE):
         body += piece
         if len(body) > max_bytes:
-            raise BadInput(_too_large(host, max_bytes))
-    if told is not None and len(body) < told:
-        raise Upstream(f"{host} sent {len(body)} bytes and had said {told}")
+            raise BadInput(_say_too_large(host, max_bytes))
+    if announced is not None and len(body) < announced:
+        raise Upstream(f"{host} sent {len(body)} bytes although it had announced {announced}")
     return Reply(response.status, bytes(body), None, kind)
 
 
-def _too_large(host: str, max_bytes: int) -> str:
+def _say_too_large(host: str, max_bytes: int) -> str:
     return f"the image at {host} has more than {max_bytes} bytes; SAMLOOP_IMAGE_MIB raises the limit"
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection to a fixed address that can be cut from another thread, in the middle of a handshake too."""
+    """A connection to a fixed address that another thread can cut, even during the TLS handshake."""
 
     def __init__(self, host: str, port: int | None, *, address: str | None, secure: bool, timeout_s: float) -> None:
         super().__init__(host, port or (443 if secure else 80), timeout=timeout_s)
         self._address, self._secure = address, secure
-        # http.client forgets its socket as soon as it knows that the server will close: abort() must not.
+        # http.client drops its socket once it knows that the server will close; abort() still needs it.
         self._held: socket.socket | None = None
         self.aborted = False
 
@@ -138,5 +139,5 @@ class _Connection(http.client.HTTPConnection):
         self.aborted = True
         if self._held is not None:
             with suppress(OSError):
-                # Not SSLSocket's own, which forgets the session under the reader's feet.
+                # Not SSLSocket's own shutdown, which drops the session while the reader still uses it.
                 socket.socket.shutdown(self._held, socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Which addresses an image may come from. Tasks hold URLs that anybody who may import data has written."""
+"""Which addresses an image may come from. Anybody who can import tasks writes their URLs."""
 
 import ipaddress
 import socket
@@ -15,115 +15,117 @@ Resolver = Callable[[str, int], Collection[str]]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that may be fetched, if the connection goes to `address` and to no other."""
+    """A URL that may be fetched, provided the connection goes to `address` alone."""
 
     url: str
     address: str
 
 
-def resolve(host: str, port: int) -> tuple[str, ...]:
-    """Return the addresses of a host, as the system resolves it.
+def resolve_host(host: str, port: int) -> tuple[str, ...]:
+    """Return a host's addresses as the system resolves them.
 
     Raises:
-        Upstream: there are none.
+        Upstream: the host has no address.
     """
     try:
         entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as fault:
-        raise Upstream(f"there is no host {host[:80]!r}") from fault
+        raise Upstream(f"the host {host[:80]!r} does not exist") from fault
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
-def check(url: str, *, allowed_hosts: Collection[str] = (), resolver: Resolver = resolve) -> Target:
+def check_url(url: str, *, allowed_hosts: Collection[str] = (), resolver: Resolver = resolve_host) -> Target:
     """Allow an http(s) URL whose host is public, or is named in `allowed_hosts` ("host" or "host:port").
 
-    The host is resolved here, once: connect to the address in the result, or it may be another one by then.
+    The host is resolved once, here. Connect to the address in the result: the name may resolve to another address
+    later.
 
     Raises:
-        ForbiddenUrl: another scheme, user-info, or a host with any address that is not public: loopback, private,
-            link-local (cloud metadata), multicast, reserved, also mapped or tunnelled into IPv6.
-        BadInput: no URL.
-        Upstream: a host that does not resolve.
+        ForbiddenUrl: the URL has another scheme or user-info, or any address of its host is not public: loopback,
+            private, link-local (cloud metadata), multicast or reserved, including addresses mapped or tunnelled into
+            IPv6.
+        BadInput: the text is not a URL.
+        Upstream: the host does not resolve.
     """
-    parts = split(url)
-    host, port = str(parts.hostname), port_of(parts)
+    parts = split_url(url)
+    host, port = str(parts.hostname), find_port(parts)
     addresses = tuple(resolver(host, port))
     if not addresses:
-        raise Upstream(f"there is no host {host[:80]!r}")
+        raise Upstream(f"the host {host[:80]!r} does not exist")
     named = {name.lower() for name in allowed_hosts}
     bracketed = f"[{host}]" if ":" in host else host
     if named.isdisjoint({host, bracketed, f"{bracketed}:{port}"}):
         for address in addresses:
             if not _is_public(address):
                 raise ForbiddenUrl(
-                    f"{host[:80]} is not a public address, and images come from public ones; "
+                    f"{host[:80]} is not a public address, and images may come only from public addresses; "
                     f"to allow it name {bracketed[:80]}:{port} in SAMLOOP_IMAGE_HOSTS"
                 )
     return Target(url, addresses[0])
 
 
 def check_peer(address: str, *, host: str, allowed_hosts: Collection[str] = ()) -> None:
-    """Allow a connection that stands: to a public address, or for a `host` ("host:port") that is named.
+    """Allow an open connection to a public address, or to a `host` ("host:port") named in `allowed_hosts`.
 
     Raises:
-        ForbiddenUrl: any other.
+        ForbiddenUrl: the address is not public, and its host is not named.
     """
     named = {name.lower() for name in allowed_hosts}
     if named.isdisjoint({host, host.rpartition(":")[0]}) and not _is_public(address):
-        raise ForbiddenUrl(f"{host[:80]} is not at a public address")
+        raise ForbiddenUrl(f"{host[:80]} is not at a public address; to allow it, name it in SAMLOOP_IMAGE_HOSTS")
 
 
-def split(url: str) -> SplitResult:
-    """Split a URL of the kind that `check` looks at; its host is in small letters, without a dot at the end.
+def split_url(url: str) -> SplitResult:
+    """Split a URL. Its host is in lower case, without a trailing dot.
 
     Raises:
-        ForbiddenUrl: a scheme other than http(s), or user-info.
-        BadInput: over 8192 characters, backslashes or control characters, no host, or a port that is none.
+        ForbiddenUrl: the URL has user-info, or a scheme other than http(s).
+        BadInput: the URL has over 8192 characters, backslashes, control characters, no host, or an invalid port.
     """
     if len(url) > LONGEST_URL:
-        raise BadInput(f"the image's URL has {len(url)} characters, and {LONGEST_URL} are the most")
+        raise BadInput(f"the image's URL has {len(url)} characters, and at most {LONGEST_URL} are allowed")
     if any(character < " " or character in "\\\x7f" for character in url):
-        raise BadInput(f"the image's URL {url[:80]!r} holds backslashes or control characters; encode them")
+        raise BadInput(f"the image's URL {url[:80]!r} contains backslashes or control characters; encode them")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as fault:
-        raise BadInput(f"the image's URL {url[:80]!r} is none") from fault
+        raise BadInput(f"the image's URL {url[:80]!r} is not a URL: write http://host/path") from fault
     if parts.scheme not in {"http", "https"}:
-        raise ForbiddenUrl(f"images come over http or https, not {parts.scheme[:20]!r}")
+        raise ForbiddenUrl(f"images may come by http or https, not by {parts.scheme[:20]!r}")
     if "@" in parts.netloc:
-        raise ForbiddenUrl("the image's URL carries a user name or password; leave them out")
+        raise ForbiddenUrl("the image's URL contains a user name or password; leave them out")
     host = (parts.hostname or "").rstrip(".")
     if not host or "%" in host or " " in host or port == 0:
-        raise BadInput(f"the image's URL {url[:80]!r} has no host that can be asked")
+        raise BadInput(f"the image's URL {url[:80]!r} has no valid host")
     bracketed = f"[{host}]" if ":" in host else host
     return parts._replace(netloc=bracketed if port is None else f"{bracketed}:{port}")
 
 
-def port_of(parts: SplitResult) -> int:
-    """Return the port, told or implied."""
+def find_port(parts: SplitResult) -> int:
+    """Return the port: the URL's own, else its scheme's."""
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def same_origin(url: str, other: str) -> bool:
-    """Return whether two URLs have one scheme, host and port, and neither has user-info. False for what is no URL."""
+def is_same_origin(url: str, other: str) -> bool:
+    """Return whether two URLs share scheme, host and port, without user-info. False for text that is not a URL."""
     try:
-        ours, theirs = split(url), split(other)
+        ours, theirs = split_url(url), split_url(other)
     except BadInput:
         return False
-    return (ours.scheme, ours.hostname, port_of(ours)) == (theirs.scheme, theirs.hostname, port_of(theirs))
+    return (ours.scheme, ours.hostname, find_port(ours)) == (theirs.scheme, theirs.hostname, find_port(theirs))
 
 
 def check_path(path: str) -> None:
-    """Refuse a path that climbs, however often it is encoded.
+    """Refuse a path that climbs, plain or encoded.
 
     Raises:
-        ForbiddenUrl: a ".." segment, between slashes or (as Windows writes paths) backslashes, or a NUL; plain, or
-            encoded once or twice.
+        ForbiddenUrl: the path has a NUL, or a ".." segment between slashes or Windows' backslashes, plain or encoded
+            once or twice.
     """
     for _ in range(3):
         if "\0" in path or ".." in path.replace("\\", "/").split("/"):
-            raise ForbiddenUrl(f"the image's path {path[:80]!r} climbs out of its folder")
+            raise ForbiddenUrl(f"the image's path {path[:80]!r} climbs out of its folder; write it without '..'")
         path = unquote(path)
 
 
@@ -133,14 +135,14 @@ def _is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or _translated(ip)
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or _find_ipv4(ip)
         if inner is not None:
             ip = inner
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
-def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address behind a NAT64 one (RFC 6052) or a deprecated IPv4-compatible one (::a.b.c.d)."""
+def _find_ipv4(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address within a NAT64 address (RFC 6052) or a deprecated IPv4-compatible one (::a.b.c.d)."""
     if ip in ipaddress.ip_network("64:ff9b::/96") or ip in ipaddress.ip_network("::/96"):
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return None

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound, SamloopError, Unavailable
 from backend.files.durable import make_folder
-from backend.ids import VersionName, base_in_names, parse_project_id
+from backend.ids import VersionName, parse_project_id, shorten_base
 from backend.registry import refs
 from backend.registry.checkpoint import Manifest, manifest_bytes, parse_manifest, verified_weights, write_checkpoint
 from backend.registry.contents import Contents
@@ -59,7 +59,7 @@ class LocalRegistry:
     ) -> Manifest:
         """See Registry. The weights are written once; a number lost to another publisher costs a manifest."""
         owner, pointers = parse_project_id(project_id), self._pointers.folder(project_id, "versions")
-        base, sha6 = base_in_names(manifest.base_model), hashlib.sha256(weights).hexdigest()[:6]
+        base, sha6 = shorten_base(manifest.base_model), hashlib.sha256(weights).hexdigest()[:6]
         with self._disk.writing(), self._contents.staged() as staged:
             manifest = write_checkpoint(
                 staged, weights=weights, manifest=replace(manifest, project_id=project_id), others=others

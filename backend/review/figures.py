@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.charts.chart import Chart, Series, chart
+from backend.charts.chart import Chart, Series, draw_chart
 from backend.ids import VersionName
 from backend.registry.checkpoint import Manifest
 from backend.registry.figures import Interval
@@ -109,7 +109,7 @@ def trend(manifests: Sequence[Manifest]) -> Chart | None:
         for prompt in PROMPTS
         for model, name in (("candidate", "trained"), ("base", "base model"))
     ]
-    return chart("Boundary IoU of held-out objects, by version", series, x_label="version", has_whole_x=True)
+    return draw_chart("Boundary IoU of held-out objects, by version", series, x_label="version", has_whole_x=True)
 
 
 def number_of(manifest: Manifest) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from backend.charts.chart import with_charts
+from backend.charts.chart import add_charts
 from backend.ids import shorten_version
 from backend.images.connections import Connections
 from backend.review.flags import VERDICTS
@@ -35,7 +35,7 @@ class Renderer:
     ) -> None:
         self._connections, self._base_version, self._remembered = connections, base_version, remembered
         self._templates = Environment(
-            loader=with_charts(PackageLoader("backend.review", "templates")),
+            loader=add_charts(PackageLoader("backend.review", "templates")),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

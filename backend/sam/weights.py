@@ -19,8 +19,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from backend.errors import BadWeights
-from backend.files.durable import filled_folder
-from backend.files.locks import locked
+from backend.files.durable import fill_folder
+from backend.files.locks import hold_lock
 from backend.sam.families import minisam
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_from
 from backend.sam.families.original import model_of_file, read_tensors
@@ -153,7 +153,7 @@ def _kept(name: str, write: Callable[[Path], None], *, cache_dir: Path) -> Path:
     folder = cache_dir / "weights"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / f".{name}.lock"):
+        with hold_lock(folder / f".{name}.lock"):
             if not (folder / name / "config.json").is_file():
                 _fill(folder / name, write)
     except OSError as fault:
@@ -162,7 +162,7 @@ def _kept(name: str, write: Callable[[Path], None], *, cache_dir: Path) -> Path:
 
 
 def _fill(target: Path, write: Callable[[Path], None]) -> None:
-    with filled_folder(target) as folder:
+    with fill_folder(target) as folder:
         write(folder)
         # Whatever the umask: a cache may be shared with a server that runs as another user.
         for path in (folder, *folder.iterdir()):

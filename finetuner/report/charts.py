@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from backend.charts.chart import Chart, Series, chart
+from backend.charts.chart import Chart, Series, draw_chart
 from backend.registry.figures import PROMPTS, ScoreFigures
 from backend.registry.metrics import CheckpointMetrics, CurvesMetrics, Look
 from finetuner.report.tables import MODELS
@@ -18,14 +18,14 @@ def checkpoint_charts(metrics: CheckpointMetrics) -> list[Chart]:
     )
     scores = None if metrics.candidate is None else metrics.candidate.calibration
     charts = [
-        chart("Loss", [learning, *_looks(curves.held_out, "loss", name="held out")], x_label="step"),
-        chart("IoU of a few held-out objects", _looks(curves.held_out, "iou", name="held out"), x_label="step"),
-        chart(
+        draw_chart("Loss", [learning, *_looks(curves.held_out, "loss", name="held out")], x_label="step"),
+        draw_chart("IoU of a few held-out objects", _looks(curves.held_out, "iou", name="held out"), x_label="step"),
+        draw_chart(
             "IoU of validation objects, which chose the weights that are kept",
             _looks(curves.validation, "iou", name="validation"),
             x_label="step",
         ),
-        chart("IoU after corrective clicks", _clicks(metrics), x_label="corrective clicks after the first one"),
+        draw_chart("IoU after corrective clicks", _clicks(metrics), x_label="corrective clicks after the first one"),
         _reliability(scores or ScoreFigures()),
     ]
     return [drawn for drawn in charts if drawn is not None]
@@ -79,7 +79,7 @@ def _reliability(scores: ScoreFigures) -> Chart | None:
         )
         if believability is not None
     ]
-    return chart(
+    return draw_chart(
         "IoU that was had, by the IoU that was expected",
         series,
         x_label="expected IoU",

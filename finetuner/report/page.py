@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from backend.charts.chart import with_charts
+from backend.charts.chart import add_charts
 from backend.registry.checkpoint import Manifest
 from backend.registry.metrics import LabelMetrics
 from finetuner.report.charts import checkpoint_charts
@@ -25,7 +25,7 @@ class Shown:
 def render(manifest: Manifest, shown: Shown) -> bytes:
     """The page for a checkpoint; of its metrics whatever is there."""
     environment = Environment(
-        loader=with_charts(PackageLoader("finetuner.report", ".")),
+        loader=add_charts(PackageLoader("finetuner.report", ".")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backend.charts.chart import whisker
+from backend.charts.chart import place_whisker
 from backend.registry.figures import METRICS, PROMPTS, Believability, Differences, Interval, MaskFigures, ModelFigures
 from backend.registry.metrics import CheckpointMetrics, ForgettingMetrics, SemanticMetrics
 from finetuner.data.objects import SIZES
@@ -122,7 +122,7 @@ def _metric_row(
         title=title,
         figures=shown,
         difference=f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]",
-        whisker=whisker(interval, reach=reach),
+        whisker=place_whisker(interval, reach=reach),
         moved="" if low <= 0 <= high else "better" if sign * mean > 0 else "worse",
     )
 

@@ -53,21 +53,21 @@ def test_a_project_comes_back_from_every_form_that_it_is_written_in(project_id: 
 @pytest.mark.parametrize("value", NO_PROJECTS)
 def test_anything_else_is_no_project(value: Any) -> None:
     for parse in (parse_project_id, parse_label_studio_project):
-        with pytest.raises(BadInput, match="not the number of a project such as 1"):
+        with pytest.raises(BadInput, match="not a project's number, such as 1"):
             parse(value)
     assert not isinstance(value, str) or find_project_id(value) is None
 
 
 def test_only_label_studio_may_add_when_a_project_was_created() -> None:
     assert parse_label_studio_project("7.1795418479") == 7
-    with pytest.raises(BadInput, match=r"'7\.1795418479', not the number of a project"):
+    with pytest.raises(BadInput, match=r"'7\.1795418479', not a project's number"):
         parse_project_id("7.1795418479")
     assert find_project_id("7.1795418479") is None
 
 
 def test_a_number_of_five_thousand_digits_is_no_project() -> None:
     """And is not written into the error: that alone would raise."""
-    with pytest.raises(BadInput, match="project is int, not the number of a project"):
+    with pytest.raises(BadInput, match="project is int, not a project's number"):
         parse_project_id(10**5000)
 
 

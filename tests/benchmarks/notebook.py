@@ -38,7 +38,7 @@ from PIL import Image
 from torch.nn import functional
 from transformers import SamConfig, SamModel
 
-from backend.images.folder import image_path
+from backend.images.folder import find_image
 from backend.labelstudio.rle import decode_mask
 from backend.registry.checkpoint import read_manifest, write_checkpoint
 from backend.sam.canvas import pixels_on_canvas
@@ -138,7 +138,7 @@ class Task:
 def sides(nuclei: Path, most: int) -> tuple[list[Task], list[Task]]:
     """The images to learn from, with one nucleus an image, and the held-out ones: a quarter of at most `most`."""
     exported = json.loads((nuclei / "export.json").read_bytes())
-    tasks = [Task(task, image_path(nuclei / "images", task["data"]["image"])) for task in exported]
+    tasks = [Task(task, find_image(nuclei / "images", task["data"]["image"])) for task in exported]
     by_digest = {task.sha256: task for task in tasks}
     split = split_images({sha256: picture_hash(task.image) for sha256, task in by_digest.items()})
     learnt, held_out = ([by_digest[sha256] for sha256 in side] for side in (split.train, split.held_out))

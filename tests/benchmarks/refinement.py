@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from backend.cli.demo.photographs import sample_photographs
-from backend.images.folder import image_path
+from backend.images.folder import find_image
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.masks.metrics import boundary_iou, iou
 from backend.masks.prompt import Box, Click, Prompt
@@ -39,7 +39,7 @@ def say(line: str) -> None:
 def nuclei() -> list[Part]:
     parts: list[Part] = []
     for task in json.loads((NUCLEI / "export.json").read_text()):
-        picture = Image.open(image_path(NUCLEI / "images", task["data"]["image"])).convert("RGB")
+        picture = Image.open(find_image(NUCLEI / "images", task["data"]["image"])).convert("RGB")
         size = {"height_px": picture.height, "width_px": picture.width}
         regions = [region for annotation in task["annotations"] for region in annotation["result"]]
         parts.append((picture, [mask_of_region(region, **size) for region in regions]))

@@ -19,7 +19,7 @@ from fakes.label_studio import FakeLabelStudio
 from fakes.serving import served
 from fakes.studio_setup import StudioSetup
 
-from backend.images.folder import image_path
+from backend.images.folder import find_image
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.masks.metrics import iou
@@ -101,7 +101,7 @@ def _imported(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path) -> lis
     project_id = int(client.create_project("nuclei", CONFIG)["id"])
     tasks = exported_tasks(nuclei / "export.json")
     for task in tasks:
-        studio._uploads[task["data"]["image"]] = image_path(nuclei / "images", task["data"]["image"]).read_bytes()
+        studio._uploads[task["data"]["image"]] = find_image(nuclei / "images", task["data"]["image"]).read_bytes()
     client.import_tasks(project_id, [{"data": task["data"]} for task in tasks])
     ids = sorted(int(task["id"]) for task in client.tasks(project_id))
     return [task | {"id": number} for task, number in zip(tasks, ids, strict=True)]

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.pages import say
 from safetensors import safe_open
 
-from backend.images.folder import image_path
+from backend.images.folder import find_image
 from backend.registry.checkpoint import MANIFEST_FILE
 from backend.sam.semantic.head import PREFIX
 from backend.settings import Settings
@@ -111,7 +111,7 @@ class Bench:
         return self._train(export, method=of.method, head="promptable", seconds=seconds)
 
     def digest(self, task: dict[str, Any]) -> str:
-        return hashlib.sha256(image_path(self.images, task["data"]["image"]).read_bytes()).hexdigest()
+        return hashlib.sha256(find_image(self.images, task["data"]["image"]).read_bytes()).hexdigest()
 
     def _train(
         self,

@@ -130,7 +130,7 @@ def test_of_two_pictures_of_one_name_in_one_folder_neither_is_learnt_from(settin
     found = read("same-name-two-folders", settings, images="flat")
     assert [sample.task_id for sample in found.samples] == [3]  # of another name
     assert found.reasons == {"its image cannot be used": 2}
-    assert "nothing tells whose it is" in found.examples
+    assert "its task is not known" in found.examples
 
 
 def test_what_a_converter_wrote_without_ids_is_read(settings: Settings) -> None:

@@ -176,7 +176,7 @@ def test_a_version_that_is_no_name_is_refused_before_any_path_is_made(registry: 
 @pytest.mark.parametrize("project_id", [0, -1, True])
 def test_a_project_id_that_is_none_is_refused(registry: Registry, project_id: int) -> None:
     """Ids are Label Studio's: from 1."""
-    with pytest.raises(BadInput, match="not the number of a project"):
+    with pytest.raises(BadInput, match="not a project's number"):
         registry.champion(project_id)
 
 

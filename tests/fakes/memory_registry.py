@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock
 
 from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound
-from backend.ids import ProjectId, VersionName, base_in_names, parse_project_id
+from backend.ids import ProjectId, VersionName, parse_project_id, shorten_base
 from backend.registry.checkpoint import Manifest, read_manifest, verified_weights, write_checkpoint
 from backend.registry.protocol import NO_OTHERS, Pointer
 from backend.registry.state import StateDir
@@ -35,7 +35,7 @@ class MemoryRegistry:
         with self._lock:
             line = self._manifests.setdefault(parse_project_id(project_id), [])
             version = VersionName(
-                base=base_in_names(manifest.base_model),
+                base=shorten_base(manifest.base_model),
                 project_id=parse_project_id(project_id),
                 number=len(line) + 1,
                 sha6=hashlib.sha256(weights).hexdigest()[:6],

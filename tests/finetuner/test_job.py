@@ -210,5 +210,5 @@ def test_arguments_that_are_no_numbers_are_refused(played: Lab) -> None:
     assert failed.is_failed
     result = failed.latest_result()
     assert result is not None
-    assert "project is '../../x', not the number of a project such as 1" in str(result.exc_string)
+    assert "project is '../../x', not a project's number, such as 1" in str(result.exc_string)
     assert os.environ.get("JOURNAL") is None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.images.folder import image_path
+from backend.images.folder import find_image
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import load_base
 from backend.settings import Settings
@@ -39,7 +39,7 @@ def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir:
     learnt, held_out = (
         context.samples(
             [task for task in tasks[part] if task is not None],
-            read=lambda task: image_path(nuclei_dir / "images", task.image_uri).read_bytes(),
+            read=lambda task: find_image(nuclei_dir / "images", task.image_uri).read_bytes(),
             max_pixels=10**6,
         )
         for part in (LEARNT, HELD_OUT)

@@ -17,7 +17,7 @@ import requests
 
 from backend.cli.demo.label_studio import LabelStudioProcess, free_port
 from backend.errors import Unavailable
-from backend.files.children import end, ourselves, start
+from backend.files.children import end, own_command, start
 from backend.labelstudio.api.client import LabelStudio
 from backend.settings import Settings
 
@@ -124,7 +124,7 @@ class House:
         _check_free(self.port)
         with self.log_path.open("ab") as log:
             # Ctrl-C is ours to pass on, in the right order.
-            self._stack = start(ourselves("up", "--port", str(self.port)), environ=self._environment(), output=log)
+            self._stack = start(own_command("up", "--port", str(self.port)), environ=self._environment(), output=log)
 
     def _environment(self) -> dict[str, str]:
         """Ours, with the demo's own Label Studio, registry and queue: its worker must not take others' trainings."""

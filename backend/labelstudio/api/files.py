@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 from backend.errors import KeyRefused, NotFound, RedirectedElsewhere, Upstream
 from backend.labelstudio.api.session import PASSING, Session
 from backend.net.download import Reply, download
-from backend.net.url_policy import same_origin
+from backend.net.url_policy import is_same_origin
 
 _MOST_REDIRECTS = 5
 
@@ -27,7 +27,7 @@ def get_bytes(session: Session, path_or_url: str, *, max_bytes: int, deadline_s:
     until_s = time.monotonic() + deadline_s
     url = path_or_url if "://" in path_or_url else session.url + path_or_url
     for _ in range(_MOST_REDIRECTS + 1):
-        if not same_origin(url, session.url):
+        if not is_same_origin(url, session.url):
             raise RedirectedElsewhere(url)
         header = session.credentials.header()
         reply = download(

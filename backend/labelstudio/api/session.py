@@ -18,7 +18,7 @@ import requests
 from backend.errors import BadInput, ForbiddenUrl, KeyRefused, NotFound, SamloopError, Upstream
 from backend.labelstudio.api.auth import Credentials
 from backend.net.checked_peers import CheckedPeers
-from backend.net.url_policy import Resolver, check, check_peer, port_of, resolve, split
+from backend.net.url_policy import Resolver, check_peer, check_url, find_port, resolve_host, split_url
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +46,12 @@ class AddressPolicy:
 
     url: str
     allowed_hosts: Collection[str]
-    resolver: Resolver = resolve
+    resolver: Resolver = resolve_host
 
     def address_of(self, url: str) -> str:
         """The address to connect to. Raises ForbiddenUrl, Upstream."""
         try:
-            return check(url, allowed_hosts=self.allowed_hosts, resolver=self.resolver).address
+            return check_url(url, allowed_hosts=self.allowed_hosts, resolver=self.resolver).address
         except ForbiddenUrl as fault:
             raise ForbiddenUrl(
                 f"/setup named the Label Studio {self.url[:100]!r}, and {fault}; or set LABEL_STUDIO_URL and "
@@ -60,8 +60,8 @@ class AddressPolicy:
 
     def check_peer(self, address: str) -> None:
         """Look at a connection that stands. Raises ForbiddenUrl."""
-        parts = split(self.url)
-        check_peer(address, host=f"{parts.hostname}:{port_of(parts)}", allowed_hosts=self.allowed_hosts)
+        parts = split_url(self.url)
+        check_peer(address, host=f"{parts.hostname}:{find_port(parts)}", allowed_hosts=self.allowed_hosts)
 
 
 class Session:

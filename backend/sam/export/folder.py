@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import torch
 
 from backend.errors import BadInput, Unavailable
-from backend.files.durable import filled_folder, write_file
+from backend.files.durable import fill_folder, write_file
 from backend.registry.checkpoint import Manifest
 from backend.sam.export.onnx_card import DECODER_FILE, ENCODER_FILE, SEMANTIC_FILE, onnx_card
 from backend.sam.export.onnx_decoder import write_decoder
@@ -71,7 +71,7 @@ def export(origin: Origin, *, how: Format, out: Path) -> Path:
         raise BadInput(f"{out} is not empty, and nothing is ever overwritten: name a folder that does not exist yet")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with filled_folder(out) as folder:  # fails where somebody has put something there meanwhile
+        with fill_folder(out) as folder:  # fails where somebody has put something there meanwhile
             _WRITERS[how](origin.base, folder)
             _describe(origin, how=how, folder=folder)
     except OSError as fault:

@@ -64,7 +64,7 @@ class LabelStudioRoutes:
     def setup(self, body: SetupBody) -> Setup:
         """The version that predictions carry now."""
         project_id = parse_label_studio_project(body.project)
-        self._connections.told(project_id, body.model_dump())
+        self._connections.remember_setup(project_id, body.model_dump())
         return Setup(model_version=self._engine.version(project_id))
 
     async def predict(self, body: PredictBody) -> Predictions:

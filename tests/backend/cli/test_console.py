@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.__main__ import app
-from backend.cli.console import print_json, setup_logging, show, told_plainly
+from backend.cli.console import print_json, report_plainly, setup_logging, show
 from backend.errors import NotFound
 from backend.ids import LARGEST_PROJECT_ID
 
@@ -34,20 +34,20 @@ def test_help_imports_nothing_that_takes_long() -> None:
 
 
 def test_an_error_of_ours_is_one_sentence_and_status_one(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended, told_plainly():
+    with pytest.raises(SystemExit) as ended, report_plainly():
         raise NotFound("there is no [version] 3")
     assert ended.value.code == 1
     assert capsys.readouterr().err == "samloop: there is no [version] 3\n"
 
 
 def test_control_c_ends_with_the_shells_status() -> None:
-    with pytest.raises(SystemExit) as ended, told_plainly():
+    with pytest.raises(SystemExit) as ended, report_plainly():
         raise KeyboardInterrupt
     assert ended.value.code == 130
 
 
 def test_a_bug_keeps_its_traceback() -> None:
-    with pytest.raises(KeyError), told_plainly():
+    with pytest.raises(KeyError), report_plainly():
         raise KeyError("a bug")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.waiting import wait_until
 
-from backend.files.children import end, ourselves, start
+from backend.files.children import end, own_command, start
 
 TELL = """
 import ctypes, os, sys
@@ -100,6 +100,6 @@ def test_a_child_ends_when_asked_and_is_killed_when_it_does_not_listen(tmp_path:
 
 def test_our_own_command_line_is_this_interpreters() -> None:
     done = subprocess.run(
-        ourselves("--help"), capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
+        own_command("--help"), capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
     )
     assert "versions" in done.stdout, "the commands of samloop"

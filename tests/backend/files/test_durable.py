@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import BadCheckpoint
-from backend.files.durable import filled_folder, make_folder, make_inside, open_plain, write_file, write_new
+from backend.files.durable import fill_folder, make_folder, make_inside, open_plain, write_file, write_new
 
 WRITER = """
 import sys
@@ -60,7 +60,7 @@ def test_a_new_file_never_takes_anothers_place(tmp_path: Path) -> None:
 
 def test_a_folder_gets_its_name_when_it_is_filled(tmp_path: Path) -> None:
     target = tmp_path / "made"
-    with filled_folder(target) as folder:
+    with fill_folder(target) as folder:
         (folder / "file").write_bytes(b"x")
         assert not target.exists()
     assert (target / "file").read_bytes() == b"x"
@@ -69,7 +69,7 @@ def test_a_folder_gets_its_name_when_it_is_filled(tmp_path: Path) -> None:
 
 def test_a_folder_that_could_not_be_filled_is_not_there(tmp_path: Path) -> None:
     def fill_half() -> None:
-        with filled_folder(tmp_path / "made") as folder:
+        with fill_folder(tmp_path / "made") as folder:
             (folder / "file").write_bytes(b"x")
             raise KeyError("half-way")
 
@@ -81,7 +81,7 @@ def test_a_folder_that_could_not_be_filled_is_not_there(tmp_path: Path) -> None:
 def test_a_folder_never_takes_the_place_of_one_that_holds_something(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "theirs").touch()
-    with pytest.raises(OSError, match="not empty"), filled_folder(tmp_path / "made") as folder:
+    with pytest.raises(OSError, match="not empty"), fill_folder(tmp_path / "made") as folder:
         (folder / "ours").touch()
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["theirs"]
     assert [path.name for path in tmp_path.iterdir()] == ["made"]

@@ -4,14 +4,14 @@ import json
 import threading
 from pathlib import Path
 
-from backend.files.json_lines import append_line, locked, replace_lines
+from backend.files.json_lines import append_line, lock_file, replace_lines
 
 
 def test_who_waited_while_the_file_was_exchanged_writes_into_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     append_line(path, "old", is_synced=False)
     writer = threading.Thread(target=append_line, args=(path, "waited"), kwargs={"is_synced": True})
-    with locked(path):
+    with lock_file(path):
         writer.start()
         replace_lines(path, [b'"new"\n'])
     writer.join()
@@ -20,7 +20,7 @@ def test_who_waited_while_the_file_was_exchanged_writes_into_the_new_one(tmp_pat
 
 def test_a_file_that_was_taken_away_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
-    with locked(path) as file:
+    with lock_file(path) as file:
         path.unlink()
         file.write(b"to nobody\n")
     append_line(path, 1, is_synced=False)

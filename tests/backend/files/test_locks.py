@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.files.locks import lock_descriptor, locked, take_lock
+from backend.files.locks import hold_lock, lock_descriptor, take_lock
 
 HOLDER = """
 import sys
@@ -55,7 +55,7 @@ def test_a_holder_that_is_killed_lets_go(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with held_by_another(path) as holder:
         holder.send_signal(signal.SIGKILL)
-        with locked(path):  # waits for as long as it takes
+        with hold_lock(path):  # waits for as long as it takes
             assert take_lock(path, longest_s=0) is None
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -65,7 +65,7 @@ def test_two_threads_that_each_open_the_file_are_kept_apart_too(tmp_path: Path) 
 
     def work() -> None:
         for _ in range(50):
-            with locked(path):
+            with hold_lock(path):
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()
@@ -87,7 +87,7 @@ def test_a_child_that_inherited_the_descriptor_holds_the_lock_on(tmp_path: Path)
         os.close(descriptor)
         assert take_lock(path, longest_s=0) is None
         child.communicate(b"\n")
-    with locked(path):
+    with hold_lock(path):
         pass
 
 

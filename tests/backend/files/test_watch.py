@@ -34,9 +34,9 @@ def test_it_survives_what_looking_raises_and_tells_each_reason_once(caplog: pyte
     with Watch(look, poll_s=0.001):
         wait_until(lambda: len(looks) >= 8)
     assert [record.message for record in caplog.records] == [
-        "looking failed: the disk is away",
-        "looking failed: something else",
-        "looking works again",
+        "a look failed: the disk is away",
+        "a look failed: something else",
+        "the watch works again",
     ]
 
 

@@ -28,7 +28,7 @@ def test_a_projects_number_in_a_path_is_read(client: TestClient, project_id: int
 def test_anything_else_in_a_path_is_refused_with_the_rule(client: TestClient, text: str) -> None:
     answer = client.get(f"/projects/{text}")
     assert answer.status_code == 422
-    assert f"project is {text!r}, not the number of a project such as 1" in answer.text
+    assert f"project is {text!r}, not a project's number, such as 1" in answer.text
 
 
 def test_the_bounds_are_documented(client: TestClient) -> None:

@@ -20,7 +20,7 @@ TOLD = {"hostname": "http://told.example", "access_token": "told-key"}
 def known(tmp_path: Path, body: dict[str, Any] | None = None, **settings: Any) -> Connections:
     found = Connections(Settings(model_dir=tmp_path, **settings))
     if body is not None:
-        found.told(1, body)
+        found.remember_setup(1, body)
     return found
 
 
@@ -94,8 +94,8 @@ def test_what_setup_tells_takes_bounded_memory(tmp_path: Path, monkeypatch: pyte
     found = known(tmp_path, {**TOLD, "access_token": "x" * 100_000})
     assert header(found) is None
     for project_id in range(1, 6):
-        found.told(project_id, TOLD)
+        found.remember_setup(project_id, TOLD)
     assert [project_id for project_id in range(1, 6) if found.label_studio(project_id)] == [3, 4, 5]
-    found.told(5, {"hostname": "http://newer.example", "access_token": "k"})
+    found.remember_setup(5, {"hostname": "http://newer.example", "access_token": "k"})
     assert found.label_studio(3) is not None, "a project that is told of again takes no other's place"
     assert getattr(found.label_studio(5), "url", None) == "http://newer.example"

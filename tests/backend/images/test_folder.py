@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import BadInput, NotFound
-from backend.images.folder import ImageFolder, image_path
+from backend.images.folder import ImageFolder, find_image
 
 KEY = base64.urlsafe_b64encode(b"s3://bucket/k/a.png").decode()
 
@@ -40,19 +40,19 @@ def fill(folder: Path, *names: str) -> Path:
 )
 def test_an_image_is_found_by_its_name_where_the_folder_has_no_folders(uri: str, tmp_path: Path) -> None:
     fill(tmp_path, "a.png")
-    assert image_path(tmp_path, uri) == tmp_path / "a.png"
+    assert find_image(tmp_path, uri) == tmp_path / "a.png"
 
 
 @pytest.mark.parametrize("uri", ["/data/upload/1/b.png", "..", "", "/x/..%2f..", "a%00.png", ".", "s3://bucket/"])
 def test_a_file_that_is_not_in_the_folder_is_named(uri: str, tmp_path: Path) -> None:
     fill(tmp_path, "a.png")
     with pytest.raises(NotFound, match="no file"):
-        image_path(tmp_path, uri)
+        find_image(tmp_path, uri)
 
 
 def test_a_name_that_no_disk_can_hold_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no file"):
-        image_path(tmp_path, "/data/upload/1/" + "a" * 5000)
+        find_image(tmp_path, "/data/upload/1/" + "a" * 5000)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_name_that_no_disk_can_hold_is_not_there(tmp_path: Path) -> None:
 )
 def test_a_key_of_a_bucket_stands_for_itself_and_a_url_is_decoded_once(uri: str, name: str, tmp_path: Path) -> None:
     fill(tmp_path, "a b.png", "50 off.png", "scan ", "why", name)
-    assert image_path(tmp_path, uri) == tmp_path / name
+    assert find_image(tmp_path, uri) == tmp_path / name
 
 
 def test_the_longest_ending_of_an_address_that_exists_decides(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_longest_ending_of_an_address_that_exists_decides(tmp_path: Path) ->
 def test_a_file_that_two_addresses_may_mean_is_neither_s(uris: tuple[str, str], tmp_path: Path) -> None:
     folder = ImageFolder(fill(tmp_path, "0001.png"), uris)
     for uri in uris:
-        with pytest.raises(NotFound, match="nothing tells whose it is; keep the images in their folders"):
+        with pytest.raises(NotFound, match="its task is not known; keep the images in their folders"):
             folder.read(uri)
 
 
@@ -109,7 +109,7 @@ def test_what_is_left_at_the_root_is_not_the_file_of_another_folder(tmp_path: Pa
 def test_an_address_may_hold_the_image_itself(tmp_path: Path) -> None:
     folder = ImageFolder(tmp_path, ["data:image/png;base64,AQID"])
     assert folder.read("data:image/png;base64,AQID") == bytes([1, 2, 3])
-    with pytest.raises(NotFound, match="holds its image itself"):
+    with pytest.raises(NotFound, match="contains its image as a data: URI"):
         folder.path("data:image/png;base64,AQID")
 
 

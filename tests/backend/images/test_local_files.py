@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import BadInput, ForbiddenUrl, NotFound
-from backend.images.local_files import read_file, relative_path
+from backend.images.local_files import parse_path, read_file
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ def test_a_file_over_the_limit_is_refused(root: Path) -> None:
 
 
 def test_the_path_is_decoded_once() -> None:
-    assert relative_path("d=sub%2Fa%20b.png") == "sub/a b.png"
-    assert relative_path("x=1&d=100%25.png") == "100%.png"
+    assert parse_path("d=sub%2Fa%20b.png") == "sub/a b.png"
+    assert parse_path("x=1&d=100%25.png") == "100%.png"
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_the_path_is_decoded_once() -> None:
 )
 def test_a_query_that_names_no_single_plain_path_is_refused(query: str, kind: type[BadInput], complaint: str) -> None:
     with pytest.raises(kind, match=complaint):
-        relative_path(query)
+        parse_path(query)

@@ -42,7 +42,7 @@ def test_a_project_without_a_number_is_refused_or_absent(project: Any) -> None:
     if project == {}:
         assert parse_event({"action": "START_TRAINING", "project": project}).project_id is None
         return
-    with pytest.raises(BadInput, match="not the number of a project"):
+    with pytest.raises(BadInput, match="not a project's number"):
         parse_event({"action": "START_TRAINING", "project": project})
 
 

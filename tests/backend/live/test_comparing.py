@@ -10,7 +10,7 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from backend.labelstudio.controls.results import prediction, regions_of_mask
-from backend.live.comparing import Comparison, Given, compare, given_by_prediction, region_ids
+from backend.live.comparing import Comparison, Given, compare, index_prediction, list_region_ids
 from backend.live.lines import ComparedMask
 from backend.masks.metrics import boundary_iou, iou
 
@@ -35,7 +35,7 @@ def region(mask: np.ndarray, *, kind: str = "Brush", label: str = "Coin", versio
 
 
 def shown(*regions: dict[str, Any], version: str = "v1") -> dict[str, Given]:
-    return given_by_prediction(prediction(list(regions), model_version=version))
+    return index_prediction(prediction(list(regions), model_version=version))
 
 
 def annotation(*regions: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_what_people_drew_themselves_and_prompts_that_stayed_do_not_count() -> N
 
 def test_a_mask_of_ours_of_which_nothing_is_known_any_more_is_counted_as_unknown() -> None:
     ours = region(square())
-    assert region_ids(annotation(ours)) == [ours["id"]]
+    assert list_region_ids(annotation(ours)) == [ours["id"]]
     assert compare(annotation(ours), {}, max_pixels=MOST) == Comparison(masks=(), unknown=1)
 
 

@@ -127,7 +127,7 @@ def test_a_flood_is_cut_at_the_limit() -> None:
     ("raw", "complaint"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n", "more than 1000 bytes"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", "sent 5 bytes and had said 50"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", "sent 5 bytes although it had announced 50"),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello", "compressed body"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhe\r\n", "did not answer"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe", "did not answer"),

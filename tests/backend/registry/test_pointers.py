@@ -46,5 +46,5 @@ def test_a_file_that_is_none_of_ours_is_refused(pointers: Pointers, content: Any
 def test_what_is_not_there_is_told_from_what_cannot_be_asked(pointers: Pointers) -> None:
     with pytest.raises(NotFound, match="there is no versions 1 in project 7"):
         pointers.version(7, 1)
-    with pytest.raises(BadInput, match="not the number of a project"):
+    with pytest.raises(BadInput, match="not a project's number"):
         pointers.numbers(0, "champion")

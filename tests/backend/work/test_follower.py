@@ -78,7 +78,7 @@ def test_trainings_and_refreshes_of_a_project_know_nothing_of_each_other(redis: 
     assert refreshes.cancel(7)
     assert int(redis.get(Keys(7, "refresh").cancelled) or 0) == 1
     assert redis.get(Keys(7).cancelled) is None
-    with pytest.raises(BadInput, match="not the number of a project"):
+    with pytest.raises(BadInput, match="not a project's number"):
         refreshes.cancel(0)
     assert not {key for key in redis.scan_iter("samloop:*:7") if b"refresh" not in key} & {
         key.encode() for key in (Keys(7, "refresh").wanted, Keys(7, "refresh").lease)

@@ -123,7 +123,7 @@ def test_a_project_id_that_is_none_is_refused(project_id: object) -> None:
     """Before Redis hears of it: nothing listens at this address."""
     queue = TrainingQueue(connect("redis://127.0.0.1:1"), job_seconds=60)
     for ask in (queue.request, queue.status):
-        with pytest.raises(BadInput, match="not the number of a project"):
+        with pytest.raises(BadInput, match="not a project's number"):
             ask(project_id)  # type: ignore[arg-type]
 
 

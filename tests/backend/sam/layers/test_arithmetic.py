@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from backend.images.folder import image_path
+from backend.images.folder import find_image
 from backend.masks.metrics import iou
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.layers import arithmetic
@@ -92,7 +92,7 @@ def of_nuclei(folder: Path) -> Iterator[tuple[Image.Image, list[Prompt]]]:
             x0, x1, y0, y1 = (float(edge) for edge in (xs.min(), xs.max() + 1, ys.min(), ys.max() + 1))
             prompts.append(Prompt(box=Box(x0, y0, x1, y1)))
             prompts.append(Prompt(clicks=(Click((x0 + x1) / 2, (y0 + y1) / 2),)))
-        yield Image.open(image_path(folder / "images", task["data"]["image"])).convert("RGB"), prompts
+        yield Image.open(find_image(folder / "images", task["data"]["image"])).convert("RGB"), prompts
 
 
 def of_photographs() -> Iterator[tuple[Image.Image, list[Prompt]]]:
