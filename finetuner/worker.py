@@ -19,7 +19,7 @@ from backend.files.children import die_with_parent
 from backend.ids import JobId
 from backend.redaction import redact
 from backend.work.connection import connect
-from backend.work.jobs import HEARTBEAT_S, QUEUE, RUNNABLE, SafeJob, the_queue
+from backend.work.jobs import HEARTBEAT_S, QUEUE, RUNNABLE, SafeJob, open_queue
 from backend.work.keys import Keys
 from backend.work.rq_internals import sweep
 from finetuner.job import OutOfTime
@@ -116,7 +116,7 @@ def run_worker(redis_url: str, *, burst: bool = False, allowed: frozenset[str] =
     connection = connect(redis_url, patient=True)
     job_class = type("RunnableJob", (SafeJob,), {"runnable": allowed})
     worker = TrainingWorker(
-        [the_queue(connection, name=queue, job_class=job_class)],
+        [open_queue(connection, name=queue, job_class=job_class)],
         connection=connection,
         job_class=job_class,
         serializer=JSONSerializer,

@@ -12,7 +12,7 @@ from backend.errors import BadInput
 from backend.registry.checkpoint import REPORT_FILE
 from backend.registry.figures import Evaluation
 from backend.settings.bounds import EPOCHS, TRAINING_SECONDS, Head, Method
-from backend.work.progress import progress_line
+from backend.work.progress import write_progress
 
 Export = Annotated[
     Path | None, typer.Option(help="Label Studio's JSON export.", exists=True, dir_okay=False, readable=True)
@@ -85,7 +85,7 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
 def print_progress(phase: str, **figures: float | str) -> None:
     """One line a step on stderr; a text of several lines stands on its own below."""
     tables = [value for value in figures.values() if isinstance(value, str) and "\n" in value]
-    for text in (f"{phase:<11} {progress_line(figures)}", *tables):
+    for text in (f"{phase:<11} {write_progress(figures)}", *tables):
         err.print(text, markup=False, highlight=False, soft_wrap=True)
     sys.stderr.flush()
 

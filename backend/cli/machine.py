@@ -92,9 +92,9 @@ def _label_studio(settings: Settings) -> str:
 def _queue(settings: Settings) -> str:
     from backend.cli.queue import queue_url
     from backend.work.connection import connect
-    from backend.work.queue import workers
+    from backend.work.queue import count_listeners
 
-    count = workers(connect(queue_url(settings)))
+    count = count_listeners(connect(queue_url(settings)))
     if not count:
         raise Unavailable("the queue answers, but no worker listens: start `samloop worker` (or `samloop up`)")
     return f"it answers, {count} worker(s) listen"
@@ -104,11 +104,11 @@ def _refreshes(settings: Settings) -> str:
     from backend.cli.queue import queue_url
     from backend.work.connection import connect
     from backend.work.jobs import REFRESHES
-    from backend.work.queue import workers
+    from backend.work.queue import count_listeners
 
     if not settings.predictions.refresh:
         return "switched off (SAMLOOP_REFRESH)"
-    count = workers(connect(queue_url(settings)), work=REFRESHES)
+    count = count_listeners(connect(queue_url(settings)), work=REFRESHES)
     if not count:
         raise Unavailable(
             "every promotion asks for fresh pre-annotations (SAMLOOP_REFRESH), and no worker makes them: start "

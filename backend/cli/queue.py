@@ -13,9 +13,9 @@ from backend.registry.opening import open_registry
 from backend.registry.protocol import Registry
 from backend.settings import Settings
 from backend.work.connection import connect
-from backend.work.embedded import live_url
-from backend.work.progress import progress_line, time_words
-from backend.work.queue import TrainingQueue, workers
+from backend.work.embedded import find_live_url
+from backend.work.progress import write_duration, write_progress
+from backend.work.queue import TrainingQueue, count_listeners
 from backend.work.status import TrainingStatus
 
 
@@ -25,7 +25,7 @@ def queue_url(settings: Settings) -> str:
     Raises:
         Unavailable: neither is there.
     """
-    url = settings.queue.redis_url or live_url(settings.queue.dir)
+    url = settings.queue.redis_url or find_live_url(settings.queue.dir)
     if url is None:
         raise Unavailable("no queue: REDIS_URL is not set and no embedded one runs here; start `samloop up`")
     return url
@@ -52,7 +52,7 @@ def status(
     registry = open_registry(settings.registry.model_dir)
     connection = connect(queue_url(settings))
     queue = TrainingQueue(connection, job_seconds=settings.queue.job_seconds)
-    listening = workers(connection)
+    listening = count_listeners(connection)
     project_ids = [project] if project is not None else sorted({*registry.projects(), *queue.projects()})
     rows = [
         _row(project_id, queue.status(project_id), registry=registry, listening=listening) for project_id in project_ids
@@ -79,7 +79,7 @@ def _row(project_id: int, training: TrainingStatus, *, registry: Registry, liste
         "phase": training.phase,
         "job": training.job_id,
         "progress": dict(training.progress),
-        "said": progress_line(training.progress),
+        "said": write_progress(training.progress),
         "share": training.share,
         "left_s": training.left_s,
         "queue": {"queued": training.queued, "workers": listening},
@@ -99,7 +99,7 @@ def _status_lines(row: Mapping[str, JsonValue]) -> list[str]:
     if isinstance(share := row["share"], float):
         phase += f", {share:.0%}"
     if isinstance(left_s := row["left_s"], float):
-        phase += f", {time_words(left_s)} left"
+        phase += f", {write_duration(left_s)} left"
     if row["cancelled"]:
         phase += f" (cancelled {row['cancelled']})"
     lines = [
@@ -133,7 +133,7 @@ def train_project(project_id: int, *, wait: bool) -> None:
     connection = connect(queue_url(settings))
     queue = TrainingQueue(connection, job_seconds=settings.queue.job_seconds)
     job_id = queue.request(project_id)
-    if not workers(connection):
+    if not count_listeners(connection):
         err.print("no worker trains here yet: start `samloop worker` (`samloop up` brings one)", soft_wrap=True)
     if wait:
         _follow(queue, project_id)
@@ -164,7 +164,7 @@ def _follow(queue: TrainingQueue, project_id: int) -> None:
 
 
 def _words(status: TrainingStatus) -> str:
-    words = progress_line(status.progress) or status.phase
+    words = write_progress(status.progress) or status.phase
     if status.share is not None:
         words += f", {status.share:.0%}"
-    return words if status.left_s is None else f"{words}, {time_words(status.left_s)} left"
+    return words if status.left_s is None else f"{words}, {write_duration(status.left_s)} left"

@@ -12,7 +12,7 @@ from backend.errors import SamloopError
 from backend.work.connection import connect
 from backend.work.follower import refresh_queue
 from backend.work.jobs import REFRESHES
-from backend.work.queue import TrainingQueue, workers
+from backend.work.queue import TrainingQueue, count_listeners
 
 
 def refresh(
@@ -31,7 +31,7 @@ def refresh(
         out.print(f"the refresh of project {project} {outcome}")
         return
     job_id = queue.request(project)
-    if not workers(connection, work=REFRESHES):
+    if not count_listeners(connection, work=REFRESHES):
         err.print("no worker refreshes here yet: `samloop worker --refresh` (`samloop up` brings one)", soft_wrap=True)
     if wait:
         _follow(queue, project)

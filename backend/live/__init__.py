@@ -1,12 +1,12 @@
-"""Live evaluation: submitted annotations, compared with the masks they began with.
+"""Live evaluation: compares submitted annotations with the masks they began with.
 
 The map, from the door inwards:
 
-    evaluation  what webhooks and answers tell, taken down; threads that compare in the background
-    backlog     a project's annotations that wait to be compared
-    comparing   one annotation against our masks
-    sent        what clicks were answered, by region
-    ledger      a project's comparisons as a file of lines
-    lines       what a line says
-    figures     the means over what counts
+    evaluation  writes down webhooks and answers, and compares in background threads
+    backlog     a project's annotations that wait for their comparison
+    comparing   compares one annotation with our masks
+    sent        keeps the regions that we sent in answer to clicks
+    ledger      a project's comparisons, in a file of lines
+    lines       the lines of a ledger, as values and as JSON
+    figures     means over the comparisons that count
 """

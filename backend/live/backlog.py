@@ -1,7 +1,7 @@
-"""Submitted annotations that are still to be compared with the masks they began with, one fetch a time.
+"""Submitted annotations that wait to be compared with the masks they began with.
 
-Any number of processes share a project's backlog. Whoever was told of an annotation compares it; what a process has
-left behind, another adopts after a while.
+Any number of processes share a project's backlog. The process that received an annotation's webhook compares it; after
+a while another process adopts what a dead one left behind.
 """
 
 import logging
@@ -19,28 +19,28 @@ from backend.live.lines import Done, Gone, Kept, Seen
 from backend.live.sent import SentRegions
 
 log = logging.getLogger(__name__)
-_PATIENCE_S = 10.0  # a webhook may come before what it tells of can be read
-_MOST_FAILURES = 2  # of a project's annotations in a row; a Label Studio that is away is asked no more
+_PATIENCE_S = 10.0  # a webhook may come before its annotation can be read
+_MOST_FAILURES = 2  # in a row, in one project; then Label Studio counts as away, and we stop asking
 
 
 class Tasks(Protocol):
-    """The part of Label Studio's client that is needed."""
+    """The part of Label Studio's client that a backlog needs."""
 
     def task(self, task_id: int) -> Task:
-        """One task with its annotations and predictions."""
+        """Return a task with its annotations and predictions."""
 
 
 class Backlog:
-    """What waits in one project.
+    """The annotations that wait in one project.
 
     Args:
-        ledger: where it stands, and where comparisons are written down.
-        sent: what clicks were answered in this project.
-        label_studio: the project's Label Studio; raises Unavailable where it is not known.
-        max_pixels: larger images are not compared.
+        ledger: the project's ledger, which lists what waits and takes the comparisons.
+        sent: the regions that answered this project's clicks.
+        label_studio: returns the project's Label Studio; raises Unavailable where it is not known.
+        max_pixels: masks of larger images are not compared, px.
         process: the name of this process in the ledger.
-        adopt_after_s: when what another process should have compared is taken over, s.
-        counts: `compared` and `unknown` masks and `failed` annotations are counted here.
+        adopt_after_s: how old an annotation of another process must be before this process adopts it, s.
+        counts: takes the numbers of `compared` and `unknown` masks and of `failed` annotations.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -57,18 +57,18 @@ class Backlog:
         self._ledger, self._sent, self._label_studio = ledger, sent, label_studio
         self._max_pixels, self._process, self._adopt_after_s = max_pixels, process, adopt_after_s
         self._counts = counts
-        self._failed: set[int] = set()  # annotations that could not be compared at the last try
+        self._failed: set[int] = set()  # annotations whose last comparison failed
 
     def compare(self, *, is_stopping: Callable[[], bool]) -> int:
-        """Compare what waits, until it is all done or somebody stops us; how many annotations still wait.
+        """Compare the waiting annotations until none is left or `is_stopping`; return how many still wait.
 
         Raises:
-            SamloopError: Label Studio cannot be asked; what was not compared waits on.
-            OSError: the disk takes nothing.
+            SamloopError: Label Studio does not answer; the remaining annotations keep waiting.
+            OSError: the ledger cannot be written.
         """
         waiting, left = self._ledger.pending(), 0
         faults: list[SamloopError] = []
-        # Last, those that failed before: a task that Label Studio cannot show must not keep all others waiting.
+        # Annotations that failed before come last: a task that Label Studio cannot show must not block the rest.
         failed = self._failed & waiting.keys()
         for annotation_id in sorted(waiting, key=failed.__contains__):
             if is_stopping() or len(faults) == _MOST_FAILURES:
@@ -89,7 +89,7 @@ class Backlog:
         return seen.process == self._process or time.time() - seen.seen_s >= self._adopt_after_s
 
     def _settle(self, seen: Seen) -> bool:
-        """Compare one annotation; False where Label Studio does not show yet what its webhook told of."""
+        """Compare one annotation; False where Label Studio does not show yet what its webhook announced."""
         try:
             line = self._line_for(seen)
             if line is None:
@@ -98,7 +98,7 @@ class Backlog:
         except (SamloopError, OSError):
             raise
         except Exception:
-            # It would fail again: once is enough for the log, and those behind it have their turn.
+            # It would fail again. Log it once, and go on with the annotations behind it.
             self._counts["failed"] += 1
             log.exception("annotation %d cannot be compared", seen.annotation_id, extra={"event": "live.failed"})
             self._ledger.append(Kept(annotation_id=seen.annotation_id, at=seen.at))
@@ -127,7 +127,7 @@ class Backlog:
     def _comparison(self, annotation: Annotation, task: Task) -> Comparison:
         prediction = _find_row(task.get("predictions"), annotation.get("parent_prediction"))
         given = index_prediction(prediction) if prediction is not None else {}
-        # What a click made of a predicted mask was given later than the prediction, under the same id.
+        # A click's answer follows the prediction that it changed, under the same id, and so takes its place.
         for region_id, sent in self._sent.recall(list_region_ids(annotation)).items():
             region = region_of(sent)
             given[region_id] = Given(region=region, version=find_version(region) or "", shown=region_id in given)
@@ -145,6 +145,6 @@ def _read_seconds(value: object) -> float | None:
 
 
 def _find_row(rows: object, number: object) -> Task | None:
-    """The row whose id is `number`."""
+    """Return the row whose id is `number`, or None."""
     candidates = rows if isinstance(rows, list) else []
     return next((row for row in candidates if isinstance(row, Mapping) and row.get("id") == number), None)

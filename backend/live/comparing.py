@@ -1,7 +1,7 @@
-"""One submitted annotation against the masks that it began with.
+"""Compares a submitted annotation with the masks that it began with.
 
-Regions are known again by their ids: Label Studio's editor keeps the id of a region that it changes, and that of the
-suggestion or the prediction that it came from.
+Ids tell which regions belong together: Label Studio's editor keeps the id of a region that a person changes, and the id
+of the suggestion or prediction that a region came from.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,9 +20,10 @@ _LONGEST_NAME = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """A region that we gave, and the version that made it; `shown`: it stood on the canvas unasked, as predictions do.
+    """A region that we gave, and the version that drew it. `shown`: it stood on the canvas unasked, as predictions do.
 
-    Of a suggestion that was never accepted nothing is known; of a prediction that is gone, that it was thrown away.
+    A suggestion missing from the annotation was perhaps never accepted, so it tells nothing. A missing prediction was
+    deleted.
     """
 
     region: Region
@@ -32,14 +33,14 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What became of our masks in one annotation, and of how many it is not known any more what we had given."""
+    """What became of our masks in one annotation; `unknown` counts masks whose originals we no longer have."""
 
     masks: tuple[ComparedMask, ...]
     unknown: int
 
 
 def index_prediction(prediction: payloads.StoredPrediction) -> dict[str, Given]:
-    """The regions of a stored prediction, by id; of one that is not ours (no `meta.model_version`), none."""
+    """Return a stored prediction's regions by id; {} for a prediction that is not ours (no `meta.model_version`)."""
     version = str(prediction.get("model_version") or "")[:_LONGEST_NAME]
     return {
         region_id: Given(region=region, version=version, shown=True)
@@ -49,24 +50,24 @@ def index_prediction(prediction: payloads.StoredPrediction) -> dict[str, Given]:
 
 
 def find_version(region: Region) -> str | None:
-    """The version in `meta.model_version`, which every region of ours carries."""
+    """Return the version in `meta.model_version`, which all our regions carry; None for another's region."""
     return region.model_version[:_LONGEST_NAME] if region.model_version else None
 
 
 def list_region_ids(annotation: payloads.Annotation) -> list[str]:
-    """The ids of the regions that say that a model made them."""
+    """Return the ids of the regions that name a model as their origin."""
     return [region_id for region_id, region in _index_regions(annotation.get("result")) if find_version(region)]
 
 
 def compare(annotation: payloads.Annotation, given: Mapping[str, Given], *, max_pixels: int) -> Comparison:
-    """Compare every mask that we gave with what stands in its place.
+    """Compare every mask that we gave with the region that stands in its place.
 
-    What people drew by themselves has nothing to be compared with, and does not count.
+    Regions that people drew from scratch have no counterpart and do not count.
 
     Args:
-        annotation: Label Studio's, with its `result`.
+        annotation: Label Studio's annotation, with its `result`.
         given: our regions, by id.
-        max_pixels: masks of larger images count as unknown.
+        max_pixels: masks of larger images count as unknown, px.
     """
     submitted = dict(_index_regions(annotation.get("result")))
     pairs = [(region, submitted.get(region_id)) for region_id, region in given.items()]
@@ -83,7 +84,7 @@ def compare(annotation: payloads.Annotation, given: Mapping[str, Given], *, max_
 
 
 def _compare_pair(given: Given, submitted: Region | None, *, max_pixels: int) -> ComparedMask | None:
-    """None where one of the two cannot be read as a mask of the same image."""
+    """Compare two regions; None where either cannot be read as a mask of the same image."""
     try:
         label = _read_label(given.region)
         if submitted is None:
@@ -108,7 +109,7 @@ def _read_size(region: Region, *, max_pixels: int) -> tuple[int, int]:
     match sides:
         case (int(height_px), int(width_px)) if min(sides) > 0 and height_px * width_px <= max_pixels:
             return height_px, width_px
-    raise BadInput("a region's original_width and original_height are no image's")
+    raise BadInput("a region's original_width and original_height are not an image's size")
 
 
 def _read_label(region: Region) -> str:

@@ -1,8 +1,8 @@
-"""Live evaluation: every submitted annotation that began with our masks is compared with them, in the background.
+"""Live evaluation: compares every submitted annotation with the masks of ours that it began with, in the background.
 
-The webhook only writes down which annotation it was; a thread fetches the task with its predictions, compares, and
-writes down what it found. Label Studio waits a second for a webhook, while somebody waits for it: comparing masks takes
-longer than that in a large image, and Label Studio may be slow to tell.
+A webhook only writes down the annotation's id. A thread fetches the task with its predictions, compares the masks and
+writes down the result. The webhook must not do that itself: Label Studio waits a second for it while the annotator
+waits for Label Studio, and a large image's comparison takes longer.
 """
 
 import logging
@@ -31,26 +31,26 @@ from backend.live.lines import Gone, Seen
 from backend.live.sent import SentRegions
 
 log = logging.getLogger(__name__)
-_ADOPT_AFTER_S = 60.0  # what another process was told of, and has not compared by then
+_ADOPT_AFTER_S = 60.0  # after which we adopt another process's annotation
 _LOOK_S = 30.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
-_MOST_WAITING = 64  # answers whose regions are still to be written
+_MOST_WAITING = 64  # answers whose regions are not written yet
 _LONGEST_STOP_S = 5.0
 _FILE = "annotations.jsonl"
 
 
 class LiveEvaluation:
-    """Safe for any number of threads, and of processes over one folder.
+    """Compares what people submit with what we sent. Safe for any number of threads, and of processes on one folder.
 
     Args:
-        root: a folder in MODEL_DIR; it and a folder for every project are made where MODEL_DIR stands.
-        label_studio: the project's Label Studio, None where it is not known.
-        max_pixels: larger images are not compared.
-        adopt_after_s: when what another process should have compared is taken over.
+        root: a folder in MODEL_DIR. It and a folder for every project are made, provided MODEL_DIR exists.
+        label_studio: returns the project's Label Studio, or None where it is not known.
+        max_pixels: masks of larger images are not compared, px.
+        adopt_after_s: how old an annotation of another process must be before this process adopts it, s.
 
     Attributes:
-        counts: `compared` and `unknown` masks; `failed` annotations; `unwritten` events and `unremembered` answers,
-            which the disk did not take or this process could not follow.
+        counts: numbers of `compared` and `unknown` masks, of `failed` annotations, and of `unwritten` events and
+            `unremembered` answers, which the disk refused or this process was too busy to write.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class LiveEvaluation:
         self.counts: Counter[str] = Counter()
 
     def start(self) -> "LiveEvaluation":
-        """Begin to compare; what was left over from before comes first."""
+        """Begin to compare, starting with what an earlier process left."""
         self._stopping.clear()
         self._threads = [
             threading.Thread(target=self._run, name="live-evaluation", daemon=True),
@@ -85,19 +85,19 @@ class LiveEvaluation:
         return self
 
     def stop(self) -> None:
-        """End; what is not compared yet waits in the file. Harmless when repeated."""
+        """End. Annotations that are not compared yet stay in the ledger. Harmless when repeated."""
         threads, self._threads = self._threads, []
         if not threads:
-            return  # a None that nobody takes would end the next writer
-        with suppress(queue.Full):  # a writer with so much to do sees by itself that it is over
+            return  # a leftover None would end the next writer
+        with suppress(queue.Full):  # a busy writer looks at `_stopping` by itself
             self._answers.put_nowait(None)
-        self._stopping.set()  # afterwards, or the writer could be gone by then, and its successor find the None
+        self._stopping.set()  # only now: a writer that ended earlier would leave the None to its successor
         self._wake.set()
         for thread in threads:
             thread.join(_LONGEST_STOP_S)
 
-    def told(self, project_id: int, changes: Iterable[AnnotationChange]) -> None:
-        """Take down what a webhook tells; takes less than a millisecond an annotation."""
+    def note_changes(self, project_id: int, changes: Iterable[AnnotationChange]) -> None:
+        """Write down a webhook's changes, in less than a millisecond an annotation."""
         ledger = self._ledger(project_id)
         for change in changes:
             try:
@@ -119,8 +119,8 @@ class LiveEvaluation:
                 log.warning("an annotation will not be compared: %s", fault, extra={"event": "live.unwritten"})
         self._wake.set()
 
-    def sent(self, project_id: int, regions: Sequence[Region]) -> None:
-        """Remember the regions of an answer, without holding it up."""
+    def remember_sent(self, project_id: int, regions: Sequence[Region]) -> None:
+        """Remember the regions of an answer, without delaying the answer."""
         ours = [region for region in regions if region_of(region).model_version]
         try:
             if ours:
@@ -129,30 +129,31 @@ class LiveEvaluation:
             self.counts["unremembered"] += 1
 
     def figures(self, project_id: int) -> dict[str, VersionFigures]:
-        """How good masks were in people's hands, by version; {} where nothing was submitted."""
+        """Return how much people changed our masks, by version; {} where nothing was submitted."""
         return self._ledger(project_id).figures()
 
     def count(self, name: str) -> float:
-        """One of `counts`."""
+        """Return one of `counts`."""
         return float(self.counts[name])
 
     def projects(self) -> tuple[int, ...]:
-        """Ids of the projects in which something was submitted."""
+        """Return the ids of the projects in which something was submitted."""
         if not self._root.is_dir():
             return ()
         names = (find_project_id(path.name) for path in self._root.iterdir())
         return tuple(sorted(project_id for project_id in names if project_id is not None))
 
-    def waiting(self) -> int:
-        """Annotations that are still to be compared."""
+    def count_waiting(self) -> int:
+        """Return how many annotations wait to be compared."""
         return sum(len(self._ledger(project_id).pending()) for project_id in self.projects())
 
     def compare_waiting(self) -> int:
-        """Compare what waits, and tell how many annotations still do; the thread calls it again and again.
+        """Compare the waiting annotations and return how many still wait. The thread repeats this call.
 
         Raises:
-            SamloopError: a Label Studio cannot be asked.
-            OSError: a disk cannot be written. What was not compared waits on, and all other projects had their turn.
+            SamloopError: a Label Studio does not answer.
+            OSError: a ledger cannot be written. The remaining annotations keep waiting; every other project had its
+                turn.
         """
         left, away = 0, None
         for project_id in self.projects():
@@ -205,10 +206,10 @@ class LiveEvaluation:
                 self._sent_in(answer[0]).keep(answer[1])
             except OSError as fault:
                 self.counts["unremembered"] += 1
-                log.warning("what was sent is not kept: %s", fault, extra={"event": "live.unremembered"})
-            except Exception:  # a bug costs this answer, and not all that come after it
+                log.warning("the regions of an answer were not stored: %s", fault, extra={"event": "live.unremembered"})
+            except Exception:  # a bug costs this answer, but none after it
                 self.counts["unremembered"] += 1
-                log.exception("what was sent is not kept", extra={"event": "live.unremembered"})
+                log.exception("the regions of an answer were not stored", extra={"event": "live.unremembered"})
 
     def _make_folder(self, project_id: int) -> None:
         make_inside(self._root.parent, self._root / str(project_id))
@@ -217,7 +218,7 @@ class LiveEvaluation:
         with self._lock:
             path = self._root / str(project_id) / _FILE
             ledger = self._ledgers.get(project_id) or Ledger(path)
-            if path.parent.is_dir():  # nothing is kept of a project of which nothing is known: anybody may ask for any
+            if path.parent.is_dir():  # unknown projects are not cached, or callers could fill memory with made-up ids
                 self._ledgers[project_id] = ledger
             return ledger
 

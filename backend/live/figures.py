@@ -1,4 +1,4 @@
-"""How good a version's masks were in people's hands: sums that grow and shrink, and the means that are shown."""
+"""How much people changed a version's masks: sums that grow and shrink, and the means that pages show."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 
 from backend.live.lines import ComparedMask
 
-_SMOOTHING = 0.1  # of the moving mean: the last ten annotations make two thirds of it
-_RECENT = 100  # annotations that it is computed over; what is older weighs less than 1 in 30,000
+_SMOOTHING = 0.1  # of the moving mean: the last ten annotations carry two thirds of the weight
+_RECENT = 100  # annotations in the moving mean; older ones would weigh less than 1 in 30,000
 _MOST_LABELS = 200
 _OTHER = "(other)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """Means over `n` masks: IoU and Boundary IoU in [0, 1], and the share that was submitted as it was given."""
+    """Means over `n` masks: IoU and Boundary IoU in [0, 1], and the share submitted unchanged, in [0, 1]."""
 
     n: int
     iou: float
@@ -24,10 +24,11 @@ class Means:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionFigures(Means):
-    """Means over the masks that people got from a version.
+    """Means over the masks that people received from a version.
 
-    `annotations` began with them, and took `lead_time_s` on average (None: Label Studio told none). `boundary_iou_ema`
-    is the moving mean over the latest annotations. `labels`: the same means by label.
+    `annotations` counts the annotations that began with them, and `lead_time_s` is their mean lead time (None: Label
+    Studio sent none). `boundary_iou_ema` is the moving mean over the latest annotations. `labels` has the same means by
+    label.
     """
 
     annotations: int
@@ -60,7 +61,7 @@ class _Sums:
 
 @dataclass(slots=True)
 class VersionSums:
-    """What a version's figures are computed from. Masks that count no longer are taken out again, with `sign` -1."""
+    """The sums behind a version's figures. `sign` -1 takes out masks that no longer count."""
 
     masks: _Sums = field(default_factory=_Sums)
     _labels: dict[str, _Sums] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class VersionSums:
     _recent: OrderedDict[int, float] = field(default_factory=OrderedDict)
 
     def count(self, annotation_id: int, masks: Iterable[ComparedMask], *, lead_s: float | None, sign: int) -> None:
-        """Take in the masks of one annotation (`sign` 1), or take them out (-1)."""
+        """Add the masks of one annotation (`sign` 1) or take them out (-1)."""
         edges = []
         for mask in masks:
             for sums in (self.masks, self._sums_of(mask.label)):
@@ -87,7 +88,7 @@ class VersionSums:
                 self._recent.popitem(last=False)
 
     def figures(self) -> VersionFigures:
-        """The means; there is at least one mask."""
+        """Return the means. There must be at least one mask."""
         means = self.masks.means()
         return VersionFigures(
             n=means.n,
@@ -101,7 +102,7 @@ class VersionSums:
         )
 
     def _sums_of(self, label: str) -> _Sums:
-        # Memory must not grow with what a client calls things.
+        # Memory must not grow with the labels that a client makes up.
         is_known = label in self._labels or len(self._labels) < _MOST_LABELS
         return self._labels.setdefault(label if is_known else _OTHER, _Sums())
 

@@ -1,8 +1,8 @@
-"""One project's comparisons: an append-only file of lines, and the running figures over them.
+"""One project's comparisons: an append-only file of lines, and running figures over its lines.
 
-The last line of an annotation counts. So an annotation is counted once however often it is submitted, what was seen and
-not yet compared when a process died is found by the next process, and several processes may append and read at once.
-Lines that no longer count are taken out now and then.
+An annotation's last line counts. So an annotation counts once, however often it is submitted; the next process sees
+what a dead process left to compare; and several processes may append and read at once. `compact` takes out lines that
+no longer count.
 """
 
 import json
@@ -19,7 +19,7 @@ from backend.live.figures import VersionFigures, VersionSums
 from backend.live.lines import ComparedMask, Done, From, Gone, Kept, Line, Seen, parse_line, to_bytes
 
 log = logging.getLogger(__name__)
-_MOST_OUTDATED = 10_000  # lines that no longer count, at least, before they are taken out
+_MOST_OUTDATED = 10_000  # fewest outdated lines that are worth a compaction
 _HEAD_BYTES = 64
 
 
@@ -31,39 +31,39 @@ class Ledger:
         self._reset()
 
     def append(self, line: Line) -> None:
-        """Add a line; what comes back from this is in the file, whoever is killed then.
+        """Append a line. Once this returns, the line survives a kill of any process.
 
         Raises:
-            OSError: the disk is full, read-only or away, or the file's folder does not stand.
-            ValueError: a number in it is not finite.
+            OSError: the disk is full, read-only or not mounted, or the file's folder does not exist.
+            ValueError: a number in the line is not finite.
         """
         append_line(self._path, line.to_json(), is_synced=False)
 
     def figures(self) -> dict[str, VersionFigures]:
-        """By version: means over the masks that people got from it."""
+        """Return, by version, the means over the masks that people received from it."""
         with self._lock:
             self._read()
             return {name: sums.figures() for name, sums in self._versions.items() if sums.masks.n}
 
     def pending(self) -> dict[int, Seen]:
-        """Annotations that are to be compared, by id."""
+        """Return the annotations that wait to be compared, by id."""
         with self._lock:
             self._read()
             return dict(self._pending)
 
     def is_counted(self, annotation_id: int) -> bool:
-        """Whether a comparison of this annotation stands."""
+        """Return whether a comparison of this annotation counts."""
         with self._lock:
             self._read()
             return annotation_id in self._done_at
 
     def compact(self, *, most_outdated: int = _MOST_OUTDATED) -> bool:
-        """Take out the lines that no longer count, where they are the most; tells whether it did.
+        """Take out the outdated lines where they outnumber the lines that count; return whether it did.
 
-        Others may append and read meanwhile: writers wait, readers begin anew with the new file.
+        Other processes may append and read meanwhile: writers wait, and readers start over with the new file.
 
         Raises:
-            OSError: as `append`; the file is as it was.
+            OSError: as `append`; the file stays as it was.
         """
         with self._lock:
             self._read()
@@ -72,7 +72,7 @@ class Ledger:
             with lock_file(self._path) as file:
                 self._take_new(file)
                 if not self._is_mostly_outdated(most_outdated):
-                    return False  # another process has just done it
+                    return False  # another process has just compacted the file
                 replace_lines(self._path, self._lines_that_count(file))
             return True
 
@@ -81,7 +81,7 @@ class Ledger:
         return self._lines - count > max(most, count)
 
     def _lines_that_count(self, file: BinaryIO) -> Iterator[bytes]:
-        """In the order in which they were written: the moving mean is over the latest."""
+        """Yield the lines in the order of writing, for the moving mean covers the latest."""
         yield to_bytes(From(id=secrets.token_hex(16)))
         for start in sorted(self._done_at.values()):
             file.seek(start)
@@ -92,11 +92,11 @@ class Ledger:
     def _reset(self) -> None:
         self._offset, self._lines, self._head = 0, 0, b""
         self._pending: dict[int, Seen] = {}
-        self._done_at: dict[int, int] = {}  # where in the file its line begins
+        self._done_at: dict[int, int] = {}  # byte offset of the annotation's line
         self._versions: dict[str, VersionSums] = {}
 
     def _read(self) -> None:
-        """Take in what was appended since, by anybody."""
+        """Read the lines that any process has appended since the last look."""
         try:
             file = self._path.open("rb")
         except FileNotFoundError:
@@ -108,7 +108,7 @@ class Ledger:
     def _take_new(self, file: BinaryIO) -> None:
         head = os.pread(file.fileno(), _HEAD_BYTES, 0)
         if os.fstat(file.fileno()).st_size < self._offset or not head.startswith(self._head):
-            self._reset()  # another file stands there
+            self._reset()  # the file was replaced
         self._head = head
         file.seek(self._offset)
         while (data := file.readline()).endswith(b"\n"):
@@ -133,7 +133,7 @@ class Ledger:
                 self._forget(line.annotation_id, file)
 
     def _settle(self, line: Done | Kept) -> None:
-        """Unless it was changed while it was compared."""
+        """Remove the annotation from what waits, unless it changed during its comparison."""
         pending = self._pending.get(line.annotation_id)
         if pending is not None and pending.at <= line.at:
             del self._pending[line.annotation_id]
@@ -156,9 +156,11 @@ class Ledger:
 
 
 def _parse_line(data: bytes) -> Line | None:
-    """A torn line says nothing: what it should have said is still pending."""
+    """Parse a line; None for a torn line, whose annotation is still pending."""
     try:
         return parse_line(json.loads(data))
     except (ValueError, RecursionError):
-        log.warning("a line of the live evaluation cannot be read: %s", data[:60], extra={"event": "live.torn"})
+        log.warning(
+            "a line of the live evaluation cannot be read and is skipped: %s", data[:60], extra={"event": "live.torn"}
+        )
         return None

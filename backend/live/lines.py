@@ -1,4 +1,4 @@
-"""The lines of a ledger's file: what they say, as values and as JSON.
+"""The lines of a ledger's file, as values and as JSON.
 
     {"k": "seen", "v": 1, "a": 5, "t": 7, "at": updated_at, "p": process, "s": seconds}
     {"k": "done", "v": 1, "a": 5, "at": updated_at, "lead_s": 3.2,
@@ -7,7 +7,7 @@
     {"k": "gone", "v": 1, "a": 5}
     {"k": "from", "v": 1, "id": "..."}
 
-Lines without "v" are from before there were versions, and say the same.
+Lines without "v" are older than the version field and mean the same.
 """
 
 import json
@@ -21,9 +21,9 @@ JsonLine: TypeAlias = dict[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedMask:
-    """What became of one mask of ours: IoU and Boundary IoU in [0, 1] with what was submitted in its place.
+    """What became of one mask of ours: its IoU and Boundary IoU, in [0, 1], with the mask submitted in its place.
 
-    `untouched`: to the pixel, and under its label, as we gave it. A mask that was thrown away has 0, 0 and False.
+    `untouched`: the pixels and the label are the same. A deleted mask has 0, 0 and False.
     """
 
     version: str
@@ -35,7 +35,7 @@ class ComparedMask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """An annotation is to be compared, as of `at`; `process` was told of it at `seen_s` (Unix time)."""
+    """An annotation waits to be compared in its state `at`; `process` learned of it at `seen_s` (Unix time, s)."""
 
     kind: ClassVar[str] = "seen"
     annotation_id: int
@@ -45,12 +45,12 @@ class Seen:
     seen_s: float
 
     def to_json(self) -> JsonLine:
-        """The line as JSON."""
+        """Return the line as JSON."""
         return _write_line(self.kind, a=self.annotation_id, t=self.task_id, at=self.at, p=self.process, s=self.seen_s)
 
     @classmethod
     def from_json(cls, line: Mapping[str, object]) -> Self | None:
-        """The line that the JSON says, None for a line that lacks a part."""
+        """Return the line in the JSON, or None where the JSON lacks a part."""
         match line:
             case {"a": int(a), "t": int(task), "at": str(at), "p": str(process), "s": float(seen_s)}:
                 return cls(annotation_id=a, task_id=task, at=at, process=process, seen_s=seen_s)
@@ -59,7 +59,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """An annotation was compared in its state `at`; `lead_s`: how long it took the annotator, None if nobody said."""
+    """An annotation was compared in its state `at`. `lead_s`: the annotator's lead time, s; None where unknown."""
 
     kind: ClassVar[str] = "done"
     annotation_id: int
@@ -68,13 +68,13 @@ class Done:
     masks: tuple[ComparedMask, ...]
 
     def to_json(self) -> JsonLine:
-        """The line as JSON."""
+        """Return the line as JSON."""
         masks = [[mask.version, mask.label, mask.iou, mask.boundary_iou, mask.untouched] for mask in self.masks]
         return _write_line(self.kind, a=self.annotation_id, at=self.at, lead_s=self.lead_s, m=masks)
 
     @classmethod
     def from_json(cls, line: Mapping[str, object]) -> Self | None:
-        """The line that the JSON says, None for a line that lacks a part."""
+        """Return the line in the JSON, or None where the JSON lacks a part."""
         match line:
             case {"a": int(a), "at": str(at), "m": list(masks)}:
                 lead_s = line.get("lead_s")
@@ -89,19 +89,19 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What an annotation began with is not known any more: the comparison before stands."""
+    """The masks that an annotation began with are no longer known: its earlier comparison still counts."""
 
     kind: ClassVar[str] = "kept"
     annotation_id: int
     at: str
 
     def to_json(self) -> JsonLine:
-        """The line as JSON."""
+        """Return the line as JSON."""
         return _write_line(self.kind, a=self.annotation_id, at=self.at)
 
     @classmethod
     def from_json(cls, line: Mapping[str, object]) -> Self | None:
-        """The line that the JSON says, None for a line that lacks a part."""
+        """Return the line in the JSON, or None where the JSON lacks a part."""
         match line:
             case {"a": int(a), "at": str(at)}:
                 return cls(annotation_id=a, at=at)
@@ -116,12 +116,12 @@ class Gone:
     annotation_id: int
 
     def to_json(self) -> JsonLine:
-        """The line as JSON."""
+        """Return the line as JSON."""
         return _write_line(self.kind, a=self.annotation_id)
 
     @classmethod
     def from_json(cls, line: Mapping[str, object]) -> Self | None:
-        """The line that the JSON says, None for a line that lacks a part."""
+        """Return the line in the JSON, or None where the JSON lacks a part."""
         match line:
             case {"a": int(a)}:
                 return cls(annotation_id=a)
@@ -130,18 +130,18 @@ class Gone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class From:
-    """The first line of a file that was made anew: no other file has the same `id`."""
+    """The first line of a compacted file. No other file has the same `id`."""
 
     kind: ClassVar[str] = "from"
     id: str
 
     def to_json(self) -> JsonLine:
-        """The line as JSON."""
+        """Return the line as JSON."""
         return _write_line(self.kind, id=self.id)
 
     @classmethod
     def from_json(cls, line: Mapping[str, object]) -> Self | None:
-        """The line that the JSON says, None for a line that lacks a part."""
+        """Return the line in the JSON, or None where the JSON lacks a part."""
         match line:
             case {"id": str(id_)}:
                 return cls(id=id_)
@@ -155,7 +155,7 @@ _KINDS: Mapping[object, type[Line]] = {line.kind: line for line in (Seen, Done, 
 
 
 def parse_line(line: object) -> Line | None:
-    """The line that a JSON value says; None for a value that is no line, or a line of a later version than ours."""
+    """Parse a JSON value as a line; None for any other value, and for a line of a later version than ours."""
     if not isinstance(line, Mapping) or line.get("v", VERSION) != VERSION:
         return None
     kind = _KINDS.get(line.get("k")) if isinstance(line.get("k"), str) else None
@@ -163,7 +163,7 @@ def parse_line(line: object) -> Line | None:
 
 
 def to_bytes(line: Line) -> bytes:
-    """The line as it stands in the file, its end included."""
+    """Return the line as the file holds it, with its newline."""
     return json.dumps(line.to_json()).encode() + b"\n"
 
 

@@ -1,8 +1,8 @@
-"""What we sent in answer to clicks, by region id.
+"""The regions that we sent in answer to clicks, by region id.
 
-Label Studio keeps predictions, but of a suggestion only what the annotator made of it: without our own copy nothing
-could tell how much was changed. One small file a region, the oldest go when there are too many; a region that was
-forgotten is counted as unknown, never as untouched.
+Label Studio keeps predictions, but of a suggestion only what the annotator made of it. Only our own copy shows how much
+the annotator changed. A region is one small file, and the oldest files go when there are too many. A region that was
+dropped counts as unknown, never as untouched.
 """
 
 import hashlib
@@ -17,28 +17,28 @@ from backend.files.durable import write_file
 from backend.labelstudio.payloads import Region
 
 log = logging.getLogger(__name__)
-_MOST_BYTES = 64 << 20  # some 20,000 masks of a project
-_LARGEST = 64 << 20  # of one region, unpacked
+_MOST_BYTES = 64 << 20  # a project; some 20,000 masks
+_LARGEST = 64 << 20  # a region, unpacked
 _BLOCK_BYTES = 4096
 
 
 class SentRegions:
-    """Files in one folder. Any number of processes may write, read and sweep at once.
+    """Sent regions, as files in one folder. Any number of processes may write, read and sweep at once.
 
     Args:
-        folder: made when the first region is kept; the one it lies in must stand.
-        most_bytes: beyond them the oldest go.
+        folder: made for the first region; its parent must exist.
+        most_bytes: beyond this size the oldest regions go.
     """
 
     def __init__(self, folder: Path, *, most_bytes: int = _MOST_BYTES) -> None:
         self._folder, self._most_bytes = folder, most_bytes
-        self._since_sweep = most_bytes  # a process that starts looks first
+        self._since_sweep = most_bytes  # a new process sweeps first
 
     def keep(self, regions: Iterable[Region]) -> None:
-        """Keep the regions under their ids; what was kept under an id is replaced.
+        """Keep the regions under their ids. A region replaces an earlier one of its id.
 
         Raises:
-            OSError: the disk is full, read-only or away.
+            OSError: the disk is full, read-only or not mounted.
         """
         self._folder.mkdir(exist_ok=True)
         for region in regions:
@@ -52,26 +52,29 @@ class SentRegions:
             self._sweep()
 
     def recall(self, region_ids: Iterable[str]) -> dict[str, Region]:
-        """Those regions that are still known, by id."""
-        found = {}
+        """Return those of the regions that are still here, by id."""
+        regions = {}
         for region_id in region_ids:
             try:
                 unpacked = zlib.decompressobj().decompress(self._path(region_id).read_bytes(), _LARGEST)
-                found[region_id] = json.loads(unpacked)
+                regions[region_id] = json.loads(unpacked)
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, zlib.error) as fault:
                 log.warning(
-                    "what was sent as %s cannot be read: %s", region_id[:40], fault, extra={"event": "live.unreadable"}
+                    "the region that was sent as %s cannot be read: %s",
+                    region_id[:40],
+                    fault,
+                    extra={"event": "live.unreadable"},
                 )
-        return found
+        return regions
 
     def _path(self, region_id: str) -> Path:
-        # Not the id itself: a region that was drawn elsewhere and refined here has an id of its maker's choice.
+        # Not the id itself: a region that was drawn elsewhere and refined here has an id that its maker chose.
         return self._folder / hashlib.sha256(region_id.encode(errors="surrogatepass")).hexdigest()[:32]
 
     def _sweep(self) -> None:
-        """Down to seven eighths of what is allowed."""
+        """Delete the oldest files, down to seven eighths of the limit."""
         entries = []
         for entry in os.scandir(self._folder):
             try:

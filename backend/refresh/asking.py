@@ -1,4 +1,4 @@
-"""Asks the backend for a batch's predictions, in as many requests as it takes."""
+"""Asks the backend for a batch's predictions, in as many requests as that takes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from backend.refresh.protocol import Answer
 
 
 class Backend(Protocol):
-    """Who computes: backend.refresh.client.BackendClient, in production."""
+    """Computes predictions; in production backend.refresh.client.BackendClient."""
 
     def served(self, project_id: int) -> str:
-        """The version that serves the project."""
+        """Return the version that serves the project."""
 
     def predict(self, tasks: Sequence[Task], *, project_id: int, label_config: str) -> list[Answer]:
-        """One answer a task, in their order."""
+        """Return one answer a task, in the tasks' order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +27,12 @@ class Asking:
     """Asks for the answers of one walk.
 
     Attributes:
-        backend: who computes.
-        store: what Label Studio holds.
-        patience: how failures are waited out.
-        ours: versions of this project that samloop made.
-        version: the version that the walk writes.
-        label_config: the project's.
+        backend: computes the predictions.
+        store: the project's tasks and predictions in Label Studio.
+        patience: waits out failures that pass.
+        ours: the versions of this project that samloop made.
+        version: the version whose predictions the walk writes.
+        label_config: the project's labelling interface.
     """
 
     backend: Backend
@@ -43,17 +43,17 @@ class Asking:
     label_config: str
 
     def ask(self, states: Sequence[TaskState]) -> list[tuple[int, Answer]]:
-        """The answer for every task of a batch, with the task's id; none of them is late."""
+        """Return every task's id and answer. No answer is late."""
         return [(int(task["id"]), answer) for task, answer in self._ask_for(self._tasks_to_send(states))]
 
     def _tasks_to_send(self, states: Sequence[TaskState]) -> list[Task]:
-        """The tasks as `/predict` needs them: with their predictions only where those may hold others' rectangles."""
+        """Return the tasks for `/predict`, with their predictions only where those may hold other tools' rectangles."""
         foreign = [state.task_id for state in states if state.versions - set(self.ours)]
         full = {int(task["id"]): task for task in self.patience.ask(partial(self.store.tasks, foreign))}
         return [full.get(state.task_id) or {"id": state.task_id, "data": state.data} for state in states]
 
     def _ask_for(self, tasks: list[Task]) -> list[tuple[Task, Answer]]:
-        """Tasks with their answers; what is too much for one request, or for its time, is asked for in parts."""
+        """Return the tasks with their answers. A batch too large for one request or its time goes out in parts."""
         try:
             answers = self.patience.ask(partial(self._ask_once, tasks))
         except TooMuch as fault:
@@ -69,6 +69,8 @@ class Asking:
     def _ask_once(self, tasks: list[Task]) -> list[Answer]:
         answers = self.backend.predict(tasks, project_id=self.store.project_id, label_config=self.label_config)
         if all(answer.is_late for answer in answers):
-            # What was begun is encoded meanwhile: the next try gets further.
-            raise Unavailable("the backend came to none of a batch's tasks within SAMLOOP_BATCH_SECONDS")
+            # The backend has encoded the batch's first images by now, so the next try gets further.
+            raise Unavailable(
+                "the backend finished none of a batch's tasks within SAMLOOP_BATCH_SECONDS; raise it on a slow machine"
+            )
         return answers

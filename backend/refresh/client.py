@@ -1,6 +1,7 @@
-"""Asks the running backend for masks over HTTP, as Label Studio does: so that no second process loads the model.
+"""Asks the running backend for masks over HTTP, as Label Studio does, so that no second process loads the model.
 
-One model in memory, one warm cache of embeddings, one version at a time, and batches that make way for clicks there.
+The backend has the model in memory and a warm cache of embeddings, serves one version at a time, and lets clicks pass
+ahead of batches.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,8 @@ _SILENCE_S = 120.0  # the backend answers a batch after SAMLOOP_BATCH_SECONDS at
 class BackendClient:
     """The backend at SAMLOOP_BACKEND_URL, with its credentials.
 
-    Every method raises Unavailable (it is away, loads or is busy), NotAuthorized, BadInput (it refuses what was sent)
-    and Upstream (it fails otherwise).
+    Every method raises Unavailable (the backend is away, loading or busy), NotAuthorized, BadInput (it refuses the
+    request) and Upstream (it fails otherwise).
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -30,20 +31,20 @@ class BackendClient:
         self._http = requests.Session()
         self._http.trust_env = False  # neither a proxy nor ~/.netrc
         if settings.backend.basic_auth_user and settings.backend.basic_auth_pass:
-            # As bytes: requests would send text as Latin-1, and Label Studio sends UTF-8.
+            # As bytes: requests would encode text as Latin-1, and the backend reads UTF-8.
             self._http.auth = HTTPBasicAuth(
                 settings.backend.basic_auth_user.encode(), settings.backend.basic_auth_pass.encode()
             )
 
     def served(self, project_id: int) -> str:
-        """The version that serves the project."""
+        """Return the version that serves the project."""
         return str(self._post("/versions", {"project": project_id}).get("served"))
 
     def predict(self, tasks: Sequence[Task], *, project_id: int, label_config: str) -> list[Answer]:
-        """One answer a task, in their order.
+        """Return one answer a task, in the tasks' order.
 
         Raises:
-            Upstream: another number of them came back, or something else than predictions.
+            Upstream: the backend sent another number of answers, or something other than predictions.
         """
         body = {
             "tasks": list(tasks),
@@ -53,7 +54,9 @@ class BackendClient:
         }
         results = self._post("/predict", body).get("results")
         if not isinstance(results, list) or len(results) != len(tasks):
-            raise Upstream(f"{self.url} answered {len(tasks)} tasks with something else than as many predictions")
+            raise Upstream(
+                f"{self.url} did not answer {len(tasks)} tasks with as many predictions: is it a samloop backend?"
+            )
         return [Answer.from_json(result) for result in results]
 
     def _post(self, path: str, body: LabelStudioJson) -> LabelStudioJson:

@@ -1,6 +1,6 @@
-"""Deletes the predictions of an old version, but for those on tasks that people have touched.
+"""Deletes an old version's predictions, except on tasks that people have touched.
 
-An annotation may have begun as one of them (`parent_prediction`): how good that version was is read there.
+An annotation may have begun as such a prediction (`parent_prediction`), and the live evaluation still needs it.
 """
 
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from backend.labelstudio.api.predictions import PredictionStore
 from backend.labelstudio.payloads import Task
 
 _PAGE, _PART = 500, 50
-Patiently = Callable[[Callable[[], Any]], Any]  # calls what it is given, again while a failure may pass
+Patiently = Callable[[Callable[[], Any]], Any]  # calls its argument, again and again while a failure may pass
 
 
 def delete_version(version: str, *, store: PredictionStore, patiently: Patiently) -> int:
-    """Delete a version's predictions on untouched tasks; return how many.
+    """Delete a version's predictions on untouched tasks and return how many.
 
-    In one request where no touched task holds any, else one by one; a task that somebody begins between the look and
-    the request loses its old prediction, not its annotation.
+    One request deletes them all where no touched task has any; otherwise they go one by one. A task that somebody
+    begins between the look and the request loses its old prediction, not its annotation.
 
     Args:
-        version: `model_version` of what goes.
-        store: what Label Studio holds.
-        patiently: calls what it is given, again while a failure may pass (`Patience.ask`).
+        version: the `model_version` of the predictions to delete.
+        store: the project's tasks and predictions in Label Studio.
+        patiently: calls its argument, again while a failure may pass (`Patience.ask`).
     """
     if not patiently(partial(store.on_touched_tasks, version)):
         return int(patiently(partial(store.delete_version, version)))
@@ -51,4 +51,4 @@ def _delete(prediction_id: int, store: PredictionStore) -> None:
     try:
         store.delete(prediction_id)
     except NotFound:
-        return  # a request whose answer was lost deleted it
+        return  # an earlier request, whose answer was lost, deleted it

@@ -1,4 +1,4 @@
-"""What the backend answers a refresh for a task."""
+"""The backend's answer to a refresh, for one task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from backend.errors import Upstream
 from backend.labelstudio.payloads import Prediction, Region
 
-OUT_OF_TIME = "OutOfTime"  # the `why` of a task whose turn did not come in its batch (backend.serving.batches)
+OUT_OF_TIME = "OutOfTime"  # the `why` of a task that its batch ran out of time for (backend.serving.batches)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the backend computed for one task.
+    """The backend's result for one task.
 
     Attributes:
         model_version: the version that served the project.
         score: in [0, 1].
         regions: the prediction's `result`.
-        why: why the task was not looked at; None: it was.
+        why: why the backend skipped the task; None: it did not.
     """
 
     model_version: str
@@ -27,28 +27,28 @@ class Answer:
 
     @property
     def is_late(self) -> bool:
-        """Whether the task's turn did not come in time."""
+        """Whether the batch ran out of time before this task."""
         return self.why == OUT_OF_TIME
 
     @classmethod
     def from_json(cls, item: object) -> "Answer":
-        """Read an item of `/predict`'s `results`.
+        """Parse an item of `/predict`'s `results`.
 
         Raises:
-            Upstream: it is no prediction.
+            Upstream: the item is not a prediction.
         """
         fields: Mapping[str, object] = item if isinstance(item, Mapping) else {}
         version, score, regions = fields.get("model_version"), fields.get("score"), fields.get("result")
         if not (isinstance(version, str) and isinstance(score, int | float) and isinstance(regions, list)):
             raise Upstream(
-                "the backend answered a task with something else than a prediction (result, score, model_version): "
+                "the backend's answer to a task is not a prediction (result, score, model_version): "
                 "does SAMLOOP_BACKEND_URL name a samloop of the worker's version?"
             )
         why = fields.get("why")
         return cls(version, float(score), tuple(regions), str(why) if why else None)
 
     def row(self, task_id: int) -> Prediction:
-        """The prediction as Label Studio imports it for this task."""
+        """Return the prediction as Label Studio imports it for this task."""
         return {
             "task": task_id,
             "result": list(self.regions),

@@ -1,19 +1,19 @@
-"""How a refresh goes about it: what the settings say, and the limits that they leave alone."""
+"""The settings of a refresh, and limits that no setting changes."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What the settings and the registry say of a project's refreshes.
+    """A project's refreshes, according to the settings and the registry.
 
     Attributes:
-        ours: versions of this project that samloop made, oldest first, the base model's name among them.
-        per_second: most tasks a second; 0: as fast as both ends can.
-        keep: how many of `ours` keep their predictions, the served one included; 0: all.
-        flip: let people see the new version at once (`project.model_version`).
+        ours: the versions of this project that samloop made, oldest first, including the base model's name.
+        per_second: most tasks a second; 0: no limit.
+        keep: how many of `ours`, including the served version, keep their predictions; 0: all.
+        flip: whether people see the new version at once (`project.model_version`).
         batch_s: how long a batch should take, s.
-        patience_s: how long an end that fails is tried again before the refresh gives up, s.
+        patience_s: how long to retry a failing backend or Label Studio before the refresh gives up, s.
     """
 
     ours: tuple[str, ...] = ()
@@ -24,7 +24,7 @@ class Rules:
     patience_s: float = 600.0
 
     def outdated(self, served: str) -> list[str]:
-        """Versions of ours whose predictions are to go."""
+        """Return those of our versions whose predictions must go."""
         others = [version for version in self.ours if version != served]
         return others[: max(0, len(others) - (self.keep - 1))] if self.keep else []
 
@@ -34,11 +34,11 @@ class Limits:
     """Sizes and pauses that no setting changes.
 
     Attributes:
-        page: most tasks that are listed at once.
-        first_batch: tasks in the first batch, before anything tells how long one takes.
+        page: most tasks in one listing.
+        first_batch: tasks in the first batch, before we know how long a task takes.
         largest_batch: most tasks in a batch.
-        first_pause_s: the pause after the first failure, s; every further one is twice as long.
-        longest_pause_s: the longest of them, s.
+        first_pause_s: the pause after the first failure, s; every later pause is twice as long.
+        longest_pause_s: the longest pause, s.
     """
 
     page: int = 500

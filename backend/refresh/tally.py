@@ -1,4 +1,4 @@
-"""What became of a project's tasks in a refresh."""
+"""Counts what became of a project's tasks in a refresh."""
 
 from dataclasses import dataclass, field
 
@@ -7,20 +7,20 @@ _MOST_WHYS = 5
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the tasks that nobody had touched when they were listed.
+    """What became of the tasks that were untouched when they were listed.
 
     Attributes:
         version: the version whose predictions were written.
         written: tasks that got a prediction.
-        there: tasks that had one of this version before.
-        touched: tasks that were touched, or deleted, between listing and writing; they got none.
-        empty: tasks that got none, since nothing was looked for or Label Studio refused it.
-        doubles: further predictions of this version that were deleted.
+        there: tasks that already had a prediction of this version.
+        touched: tasks that somebody touched or deleted between listing and writing; they got no prediction.
+        empty: tasks without a prediction because there was nothing to look for, or Label Studio refused it.
+        doubles: duplicate predictions of this version that were deleted.
         deleted: predictions of old versions that were deleted.
-        restarts: how often another version came in, and the walk began again.
+        restarts: how often the walk began again because the served version changed.
         shown: whether people see the version.
-        seconds: how long it took, s.
-        whys: how many of `empty` for which reason: the first five reasons.
+        seconds: how long the refresh took, s.
+        whys: the number of `empty` tasks by reason, for the first five reasons.
     """
 
     version: str = ""
@@ -36,19 +36,19 @@ class Tally:
     whys: dict[str, int] = field(default_factory=dict)
 
     def leave_out(self, why: str) -> None:
-        """Count a task that got none."""
+        """Count a task that got no prediction."""
         self.empty += 1
         if why in self.whys or len(self.whys) < _MOST_WHYS:
             self.whys[why] = self.whys.get(why, 0) + 1
 
     @property
     def done(self) -> int:
-        """Tasks that need no further look."""
+        """How many tasks are finished."""
         return self.written + self.there + self.touched + self.empty
 
     @property
     def sentence(self) -> str:
-        """What came of it, for people."""
+        """The result in a sentence, for people."""
         parts = [f"{self.written} task(s) got predictions of {self.version}"]
         parts += [f"{self.there} had them"] if self.there else []
         parts += [f"{self.touched} were touched meanwhile and got none"] if self.touched else []

@@ -1,8 +1,8 @@
-"""Fresh pre-annotations: every task that nobody touched gets one prediction of the version that is served now.
+"""Gives every untouched task one prediction of the version that is served now.
 
-The backend computes, Label Studio stores, and this walks between the two. It keeps a page of task ids at most, so that
-a project may have any number of tasks; and it remembers nothing itself: what Label Studio holds tells where to go on,
-after a kill as after an hour.
+The backend computes, Label Studio stores, and the walk goes between the two. It holds at most a page of task ids, so a
+project may have any number of tasks. It has no state of its own: the predictions in Label Studio show where to continue
+after a kill.
 """
 
 import logging
@@ -25,21 +25,21 @@ _MOST_RESTARTS = 50
 
 
 class Moved(Exception):
-    """Another version serves the project by now."""
+    """Another version has begun to serve the project."""
 
 
 class Refresh:
-    """One walk over a project.
+    """One walk over a project's tasks.
 
     Args:
-        store: what Label Studio holds.
-        backend: who computes.
-        rules: what the settings say of it.
-        progress: hears of every batch: `progress("refreshing", version=, done=, total=)`.
-        check: raises where the walk must end: it was cancelled, or another one has taken over.
+        store: the project's tasks and predictions in Label Studio.
+        backend: computes the predictions.
+        rules: the settings of the refresh.
+        progress: called after every batch: `progress("refreshing", version=, done=, total=)`.
+        check: raises when the walk must end: it was cancelled, or another walk has taken over.
         limits: sizes and pauses.
-        clock: tells the time, s.
-        sleep: waits so many seconds.
+        clock: returns the time, s.
+        sleep: waits for so many seconds.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -69,10 +69,10 @@ class Refresh:
         self._batch_size = self._limits.first_batch
 
     def run(self) -> Tally:
-        """Walk until every untouched task was seen under one version; then show it, and delete the oldest.
+        """Walk until one version has covered every untouched task. Then show that version, and delete the oldest.
 
         Raises:
-            SamloopError: Label Studio or the backend failed for longer than `patience_s`; whatever `check` raises.
+            SamloopError: Label Studio or the backend failed for longer than `patience_s`, or `check` raised.
         """
         began_s = self._clock()
         for restart in range(_MOST_RESTARTS):
@@ -81,12 +81,12 @@ class Refresh:
             try:
                 self._walk()
             except Moved as moved:
-                log.info("%s is served now: beginning again", moved, extra={"event": "refresh.superseded"})
+                log.info("%s serves now: beginning again", moved, extra={"event": "refresh.superseded"})
                 continue
             self._tidy()
             self._tally.seconds = round(self._clock() - began_s, 1)
             return self._tally
-        raise Unavailable(f"{_MOST_RESTARTS} versions followed one another faster than this project can be refreshed")
+        raise Unavailable(f"the served version changed {_MOST_RESTARTS} times during this refresh: refresh again later")
 
     def _walk(self) -> None:
         tally = self._tally
@@ -116,7 +116,7 @@ class Refresh:
             after = states[-1].task_id
 
     def _batches(self, states: Sequence[TaskState]) -> Iterator[Sequence[TaskState]]:
-        """Parts of a page: as many tasks as take about `batch_s`, as far as the last part tells."""
+        """Cut a page into batches of as many tasks as should take `batch_s`, by the last batch's pace."""
         start = 0
         while start < len(states):
             size, began_s = self._batch_size, self._clock()
@@ -130,10 +130,10 @@ class Refresh:
                 self._patience.pause(len(batch) / self._rules.per_second - took_s)
 
     def _answers(self, answers: list[tuple[int, Answer]]) -> dict[int, Answer]:
-        """Those to be stored, by task id; the others are counted.
+        """Return the answers to store, by task id, and count the rest.
 
         Raises:
-            Moved: another version computed them.
+            Moved: another version computed the answers.
         """
         to_store = {}
         for task_id, answer in answers:
@@ -146,7 +146,7 @@ class Refresh:
         return to_store
 
     def _tidy(self) -> None:
-        """Show the version, where any task has a prediction of it, and delete those of ours that are too old."""
+        """Show the version if any task has a prediction of it, and delete the predictions of our outdated versions."""
         tally, rules, store, ask = self._tally, self._rules, self._store, self._patience.ask
         shown = str(ask(store.project).get("model_version") or "")
         counts = ask(store.counts)
@@ -157,6 +157,6 @@ class Refresh:
         for version in rules.outdated(tally.version):
             if counts.get(version) and version != shown:
                 tally.deleted += delete_version(version, store=store, patiently=ask)
-        # Deleting any version takes a backend's live answers off the screen.
+        # Deleting any version's predictions also takes the backend's live answers off the screen.
         if tally.deleted and shown and ask(store.project).get("model_version") != shown:
             ask(partial(store.show, shown))

@@ -1,9 +1,9 @@
-"""Stores a batch's predictions in Label Studio: after a look at its tasks, and before another.
+"""Stores a batch's predictions in Label Studio, between two looks at its tasks.
 
-- A request whose answer was lost is not sent again where its predictions are there.
-- A task that was annotated, skipped, drafted or deleted meanwhile gets nothing. Label Studio cannot store a prediction
-  "only if": between the last look and the write lies one request, some tenths of a second.
-- A prediction that Label Studio itself asked for in that window would be a double, and is removed.
+- A request whose answer was lost is not repeated where its predictions arrived.
+- A task that somebody annotated, skipped, drafted or deleted meanwhile gets no prediction. Label Studio has no
+  conditional write, so a window of one request, some tenths of a second, remains between look and write.
+- A prediction that Label Studio itself requested in that window would be a duplicate, and is removed.
 """
 
 import logging
@@ -18,17 +18,17 @@ from backend.refresh.protocol import Answer
 from backend.refresh.tally import Tally
 
 log = logging.getLogger(__name__)
-_MOST_TAKEN = 3  # times that a batch may be accepted and still be lacking
+_MOST_TAKEN = 3  # how often Label Studio may accept a batch and still not list it
 
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """Writes the answers of one walk, and counts what becomes of their tasks.
+    """Writes a walk's answers, and counts what becomes of their tasks.
 
     Attributes:
-        store: what Label Studio holds.
-        patience: how failures are waited out.
-        tally: the walk's; its version is the one that is written.
+        store: the project's tasks and predictions in Label Studio.
+        patience: waits out failures that pass.
+        tally: the walk's counts; its version is the version written.
     """
 
     store: PredictionStore
@@ -36,32 +36,38 @@ class Writing:
     tally: Tally
 
     def write(self, answers: dict[int, Answer]) -> None:
-        """Store the answers, by task id, until none is lacking any more.
+        """Store the answers, by task id, until Label Studio lists them all.
 
         Raises:
-            BadInput: Label Studio took them and does not list them.
-            Upstream: it fails for longer than the patience lasts.
+            BadInput: Label Studio accepts the answers but does not list them.
+            Upstream: Label Studio fails for longer than the patience lasts.
         """
         pauses, sent, taken = self.patience.begin(), False, 0
         while pending := self._lacking(answers, sent=sent):
-            if taken == _MOST_TAKEN:  # or it would fill Label Studio with doubles for ever
-                raise BadInput(f"Label Studio took predictions of {self.tally.version} and does not list them")
+            if taken == _MOST_TAKEN:  # going on would fill Label Studio with duplicates
+                raise BadInput(
+                    f"Label Studio accepted predictions of {self.tally.version} but does not list them: look at its log"
+                )
             answers = pending
             try:
                 rows = [answer.row(task_id) for task_id, answer in pending.items()]
-                # Fewer than were sent: Label Studio leaves out in silence what does not fit the labelling config.
+                # Label Studio silently drops predictions that do not fit the labelling interface.
                 if self.store.add(rows) < len(pending):
                     self._write_one_by_one(pending)
                 taken += 1
             except BadInput as fault:
-                log.info("a batch was refused, going on one by one: %s", fault, extra={"event": "refresh.one_by_one"})
+                log.info(
+                    "Label Studio refused a batch, so its predictions go one by one: %s",
+                    fault,
+                    extra={"event": "refresh.one_by_one"},
+                )
                 self._write_one_by_one(pending)
-            except Upstream as fault:  # it may have stored them all the same: the next look tells
+            except Upstream as fault:  # Label Studio may have stored them all the same; the next look shows it
                 pauses.wait(fault)
             sent = True
 
     def _lacking(self, answers: dict[int, Answer], *, sent: bool) -> dict[int, Answer]:
-        """Those of the answers that are still to be stored; the others are counted."""
+        """Return the answers that Label Studio does not have yet, and count the rest."""
         if not answers:
             return {}
         states = self.patience.ask(partial(self.store.states, list(answers)))
@@ -76,7 +82,7 @@ class Writing:
         return {key: answer for key, answer in answers.items() if key not in touched and key not in there}
 
     def _write_one_by_one(self, pending: dict[int, Answer]) -> None:
-        """Store one answer a request where it is lacking; what Label Studio refuses is counted and leaves `pending`."""
+        """Store one answer a request. An answer that Label Studio refuses is counted and leaves `pending`."""
         for task_id in list(pending):
             state = self.patience.ask(partial(self.store.states, [task_id])).get(task_id)
             if state is None or state.touched or self.tally.version in state.versions:

@@ -60,7 +60,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as JSON text; a number that is not finite becomes null."""
-        return json.dumps(_finite(self._values()), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        return json.dumps(_replace_infinite(self._values()), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     def _values(self) -> dict[str, Any]:
         return {**asdict(replace(self, metrics=CheckpointMetrics())), "metrics": self.metrics.to_json()}
@@ -84,7 +84,7 @@ class Manifest:
                 raise BadCheckpoint(f"{MANIFEST_FILE}: {name}={str(values[name])[:80]!r} is of the wrong type")
         if not all(isinstance(exclusion, dict) for exclusion in values["excluded"]):
             raise BadCheckpoint(f"{MANIFEST_FILE}: excluded must be a list of objects")
-        files = {str(name): _digest(str(name), entry) for name, entry in values["files"].items()}
+        files = {str(name): _parse_digest(str(name), entry) for name, entry in values["files"].items()}
         metrics = CheckpointMetrics.from_json(values["metrics"])
         return cls(**{**values, "excluded": tuple(values["excluded"]), "files": files, "metrics": metrics})
 
@@ -113,7 +113,7 @@ def write_checkpoint(
     """Write weights and `others` by name, then the manifest that vouches for all of them.
 
     Every file is written to a temporary file, synced and renamed. Killed at any moment, this leaves either a folder
-    that verifies or a folder that `verified_weights` refuses.
+    that verifies or a folder that `verify_weights` refuses.
 
     Returns:
         The manifest as written, `files` filled in.
@@ -126,7 +126,7 @@ def write_checkpoint(
         raise BadCheckpoint(f"a checkpoint has one {WEIGHTS_FILE}; give the other file another name")
     contents = {WEIGHTS_FILE: weights, **others}
     digests = {
-        name: _digest(name, {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
+        name: _parse_digest(name, {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
         for name, data in contents.items()
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def read_manifest(folder: Path) -> Manifest:
         NotFound: the folder holds no manifest.
         BadCheckpoint: the manifest is not one of ours.
     """
-    return parse_manifest(_manifest_bytes(folder), where=folder)
+    return parse_manifest(_read_bytes(folder), where=folder)
 
 
 def parse_manifest(data: bytes, *, where: Path) -> Manifest:
@@ -159,20 +159,20 @@ def parse_manifest(data: bytes, *, where: Path) -> Manifest:
         raise BadCheckpoint(f"checkpoint {where}: {fault}") from fault
 
 
-def manifest_bytes(folder: Path, *, sha256: str) -> bytes:
+def read_manifest_bytes(folder: Path, *, sha256: str) -> bytes:
     """The manifest's bytes, which must have this digest.
 
     Raises:
         NotFound: there is none.
         BadCheckpoint: another digest.
     """
-    data = _manifest_bytes(folder)
+    data = _read_bytes(folder)
     if (actual := hashlib.sha256(data).hexdigest()) != sha256:
         raise BadCheckpoint(f"checkpoint {folder}: {MANIFEST_FILE} has sha256 {actual}, its pointer says {sha256}")
     return data
 
 
-def verified_weights(folder: Path) -> Path:
+def verify_weights(folder: Path) -> Path:
     """The weights' file, after size and sha256 of every file in the manifest were found to be right.
 
     Raises:
@@ -188,7 +188,7 @@ def verified_weights(folder: Path) -> Path:
     return folder / WEIGHTS_FILE
 
 
-def _manifest_bytes(folder: Path) -> bytes:
+def _read_bytes(folder: Path) -> bytes:
     path = folder / MANIFEST_FILE
     try:
         with open_plain(path) as file:
@@ -218,7 +218,7 @@ def _verify(path: Path, expected: FileDigest) -> None:
         raise BadCheckpoint(f"{path} has sha256 {actual}, its manifest says {expected.sha256}")
 
 
-def _digest(name: str, entry: object) -> FileDigest:
+def _parse_digest(name: str, entry: object) -> FileDigest:
     if not _FILE_NAME.fullmatch(name) or name == MANIFEST_FILE:
         raise BadCheckpoint(f"{MANIFEST_FILE} names a file {name[:80]!r}; a plain name is expected")
     match entry:
@@ -228,14 +228,14 @@ def _digest(name: str, entry: object) -> FileDigest:
             raise BadCheckpoint(f"{MANIFEST_FILE}: {name} needs a sha256 and a number of bytes")
 
 
-def _finite(value: object) -> object:
+def _replace_infinite(value: object) -> object:
     match value:
         case float() if not math.isfinite(value):
             return None
         case Mapping():
-            return {str(key): _finite(inner) for key, inner in value.items()}
+            return {str(key): _replace_infinite(inner) for key, inner in value.items()}
         case list() | tuple():
-            return [_finite(inner) for inner in value]
+            return [_replace_infinite(inner) for inner in value]
         case _:
             return value
 

@@ -71,14 +71,14 @@ class Contents:
             path
             for folder in (self._staging, self._objects)
             for path in (folder.iterdir() if folder.is_dir() else ())
-            if path.name not in named and _age_s(path) >= older_than_s
+            if path.name not in named and _measure_age_s(path) >= older_than_s
         ]
         for path in left:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         return len(left)
 
 
-def _age_s(path: Path) -> float:
+def _measure_age_s(path: Path) -> float:
     """Seconds since it was changed; below zero once it is gone."""
     try:
         return max(0.0, time.time() - path.lstat().st_mtime)

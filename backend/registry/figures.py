@@ -26,12 +26,12 @@ class Written(BaseModel):
         return self.model_dump(mode="json")
 
 
-def _finite_or_none(value: object) -> object:
+def _drop_infinite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 Number = Annotated[float, Strict()]  # neither a text of digits nor a truth value
-Figure = Annotated[Number | None, BeforeValidator(_finite_or_none)]
+Figure = Annotated[Number | None, BeforeValidator(_drop_infinite)]
 
 
 class Interval(NamedTuple):
@@ -42,7 +42,7 @@ class Interval(NamedTuple):
     high: Number
 
 
-def _measured_intervals(value: object) -> object:
+def _drop_unmeasured(value: object) -> object:
     """Leave out intervals that hold a number that is not finite: nothing was measured there."""
     if not isinstance(value, Mapping):
         return value
@@ -57,10 +57,10 @@ def _measured_intervals(value: object) -> object:
 def _is_finite(interval: object) -> bool:
     if not isinstance(interval, list | tuple):
         return True  # for the type's own check, which names what is wrong
-    return not any(number is None or _finite_or_none(number) is None for number in interval)
+    return not any(number is None or _drop_infinite(number) is None for number in interval)
 
 
-Differences = Annotated[Mapping[str, Mapping[str, Interval]], BeforeValidator(_measured_intervals)]
+Differences = Annotated[Mapping[str, Mapping[str, Interval]], BeforeValidator(_drop_unmeasured)]
 """Intervals by kind of prompt and metric."""
 
 

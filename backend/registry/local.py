@@ -21,7 +21,7 @@ from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound, Sam
 from backend.files.durable import make_folder
 from backend.ids import VersionName, parse_project_id, shorten_base
 from backend.registry import refs
-from backend.registry.checkpoint import Manifest, manifest_bytes, parse_manifest, verified_weights, write_checkpoint
+from backend.registry.checkpoint import Manifest, parse_manifest, read_manifest_bytes, verify_weights, write_checkpoint
 from backend.registry.contents import Contents
 from backend.registry.disk import Disk
 from backend.registry.pointers import Pointers
@@ -66,11 +66,11 @@ class LocalRegistry:
             )
             make_folder(pointers)
             while True:
-                number = refs.highest(pointers) + 1
+                number = refs.find_highest(pointers) + 1
                 version = str(VersionName(base=base, project_id=owner, number=number, sha6=sha6))
                 manifest = replace(manifest, version=version)
                 content = {"version": version, "object": self._contents.add(staged, manifest)}
-                if refs.create(pointers, number, content, staging=self._contents.staging):
+                if refs.take_number(pointers, number, content, staging=self._contents.staging):
                     break
         self._sweep_after(manifest)
         return manifest
@@ -84,7 +84,7 @@ class LocalRegistry:
         sha256 = self._sha256(version)
         folder = self._contents.folder(sha256)
         with self._disk.reading():
-            manifest = parse_manifest(manifest_bytes(folder, sha256=sha256), where=folder)
+            manifest = parse_manifest(read_manifest_bytes(folder, sha256=sha256), where=folder)
         if manifest.version != version:
             raise BadCheckpoint(f"the manifest of {version} names itself {manifest.version[:100]!r}")
         return manifest
@@ -132,16 +132,16 @@ class LocalRegistry:
         with self._disk.writing():
             make_folder(pointers)
             while True:
-                number = refs.highest(pointers) + 1
-                pointer = Pointer(number=number, version=version, reason=reason, at=_now())
+                number = refs.find_highest(pointers) + 1
+                pointer = Pointer(number=number, version=version, reason=reason, at=_format_now())
                 content = {"version": version, "reason": reason, "at": pointer.at}
-                if expected in (None, number - 1) and refs.create(
+                if expected in (None, number - 1) and refs.take_number(
                     pointers, number, content, staging=self._contents.staging
                 ):
                     break
                 if expected is not None:
                     raise ChampionMoved(
-                        f"project {project_id} is at decision {refs.highest(pointers)}, not {expected}: "
+                        f"project {project_id} is at decision {refs.find_highest(pointers)}, not {expected}: "
                         "another promotion came between; compare again with what is served now"
                     )
         log.info(
@@ -186,7 +186,7 @@ class LocalRegistry:
         if VersionName.parse(version).project_id != project_id:
             raise BadInput(f"{version} is not a version of project {project_id}")
         self.manifest(version)
-        verified_weights(self.materialise(version))
+        verify_weights(self.materialise(version))
 
     def _sha256(self, version: str) -> str:
         """The digest of the version's manifest; two numbers in the name are all of it that becomes part of a path."""
@@ -201,5 +201,5 @@ class LocalRegistry:
         return published.sha256
 
 
-def _now() -> str:
+def _format_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -53,7 +53,7 @@ class Pointers:
     def numbers(self, project_id: int, kind: Kind) -> tuple[int, ...]:
         """The numbers taken, ascending."""
         with self.disk.reading():
-            return refs.numbers(self.folder(project_id, kind))
+            return refs.list_numbers(self.folder(project_id, kind))
 
     def version(self, project_id: int, number: int) -> Published:
         """What version `number` is.
@@ -85,7 +85,7 @@ class Pointers:
         folder = self.folder(project_id, kind)
         with self.disk.reading():
             try:
-                return refs.read(folder, number)
+                return refs.read_ref(folder, number)
             except FileNotFoundError as fault:
                 raise NotFound(f"there is no {kind} {number} in project {project_id}") from fault
 

@@ -13,7 +13,7 @@ from backend.files.durable import make_folder, sync_folder, write_new
 _NUMBERED = re.compile(r"([0-9]{9})\.json")
 
 
-def numbers(folder: Path) -> tuple[int, ...]:
+def list_numbers(folder: Path) -> tuple[int, ...]:
     """The numbers taken, ascending; a name that is none of ours does not count, and no folder is an empty one."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - names are wanted, not paths
@@ -22,12 +22,12 @@ def numbers(folder: Path) -> tuple[int, ...]:
     return tuple(sorted(int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name))))
 
 
-def highest(folder: Path) -> int:
+def find_highest(folder: Path) -> int:
     """The latest number, 0 for none."""
-    return max(numbers(folder), default=0)
+    return max(list_numbers(folder), default=0)
 
 
-def create(folder: Path, number: int, content: Mapping[str, str | None], *, staging: Path) -> bool:
+def take_number(folder: Path, number: int, content: Mapping[str, str | None], *, staging: Path) -> bool:
     """Take the number for this content, or tell by False that it is taken.
 
     A finished file gets its name by a hard link, which fails where the name exists: whoever reads finds all of it or
@@ -40,7 +40,7 @@ def create(folder: Path, number: int, content: Mapping[str, str | None], *, stag
     temporary = staging / f"{secrets.token_hex(16)}.json"
     try:
         write_new(temporary, json.dumps(content).encode())
-        os.link(temporary, folder / _file_name(number))
+        os.link(temporary, folder / _name_file(number))
     except FileExistsError:
         return False
     finally:
@@ -49,14 +49,14 @@ def create(folder: Path, number: int, content: Mapping[str, str | None], *, stag
     return True
 
 
-def read(folder: Path, number: int) -> dict[str, object]:
+def read_ref(folder: Path, number: int) -> dict[str, object]:
     """The content under this number.
 
     Raises:
         FileNotFoundError: the number was never taken.
         BadCheckpoint: the file is no JSON object.
     """
-    path = folder / _file_name(number)
+    path = folder / _name_file(number)
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as fault:
@@ -66,5 +66,5 @@ def read(folder: Path, number: int) -> dict[str, object]:
     return content
 
 
-def _file_name(number: int) -> str:
+def _name_file(number: int) -> str:
     return f"{number:09d}.json"

@@ -60,15 +60,15 @@ class ReviewedObject:
     drawn: Mapping[tuple[str, str], DrawnMask] = field(repr=False)
 
 
-def object_key(image_sha256: str, label: str, human: KeptMask) -> str:
+def hash_object(image_sha256: str, label: str, human: KeptMask) -> str:
     """The object's name; see ReviewedObject."""
     facts = json.dumps([image_sha256, label, *human.to_json()])
     return hashlib.sha256(facts.encode()).hexdigest()[:20]
 
 
-def review_json(objects: Sequence[ReviewedObject]) -> bytes:
+def encode_review(objects: Sequence[ReviewedObject]) -> bytes:
     """The file's bytes."""
-    return json.dumps({"format": _FORMAT, "objects": [_object_json(item) for item in objects]}).encode()
+    return json.dumps({"format": _FORMAT, "objects": [_encode_object(item) for item in objects]}).encode()
 
 
 def read_review(folder: Path) -> tuple[ReviewedObject, ...]:
@@ -89,7 +89,7 @@ def read_review(folder: Path) -> tuple[ReviewedObject, ...]:
 
 
 def parse_review(data: bytes, *, where: Path) -> tuple[ReviewedObject, ...]:
-    """What `review_json` wrote; `where` is named by errors.
+    """What `encode_review` wrote; `where` is named by errors.
 
     Raises:
         BadCheckpoint: it is none of ours.
@@ -97,13 +97,13 @@ def parse_review(data: bytes, *, where: Path) -> tuple[ReviewedObject, ...]:
     try:
         content = json.loads(data)
         if content["format"] == _FORMAT:
-            return tuple(_object(item) for item in content["objects"])
+            return tuple(_parse_object(item) for item in content["objects"])
     except (ValueError, RecursionError, KeyError, TypeError) as fault:
         raise BadCheckpoint(f"{where} cannot be read: {type(fault).__name__}: {str(fault)[:200]}") from fault
     raise BadCheckpoint(f"{where} is of format {str(content['format'])[:20]}; {_FORMAT} is what is read here")
 
 
-def _object_json(item: ReviewedObject) -> dict[str, object]:
+def _encode_object(item: ReviewedObject) -> dict[str, object]:
     uri = None if item.image_uri is None else redact_address(item.image_uri)
     return {
         "key": item.key,
@@ -113,15 +113,15 @@ def _object_json(item: ReviewedObject) -> dict[str, object]:
         "label": item.label,
         "window": list(item.window),
         "human": item.human.to_json(),
-        "drawn": {prompt: {model: _drawn_json(item.drawn[prompt, model]) for model in MODELS} for prompt in PROMPTS},
+        "drawn": {prompt: {model: _encode_mask(item.drawn[prompt, model]) for model in MODELS} for prompt in PROMPTS},
     }
 
 
-def _drawn_json(drawn: DrawnMask) -> list[Any]:
+def _encode_mask(drawn: DrawnMask) -> list[Any]:
     return [*(getattr(drawn, name) for name in _FIGURES), drawn.mask.to_json()]
 
 
-def _object(value: object) -> ReviewedObject:
+def _parse_object(value: object) -> ReviewedObject:
     match value:
         case {
             "key": str(key),
@@ -141,13 +141,13 @@ def _object(value: object) -> ReviewedObject:
                 label=label,
                 window=(y0, x0, height, width),
                 human=KeptMask.of_json(human),
-                drawn={(prompt, model): _drawn(drawn[prompt][model]) for prompt in PROMPTS for model in MODELS},
+                drawn={(prompt, model): _parse_mask(drawn[prompt][model]) for prompt in PROMPTS for model in MODELS},
             )
         case _:
             raise ValueError("an object lacks a field, or has one of the wrong type")
 
 
-def _drawn(value: object) -> DrawnMask:
+def _parse_mask(value: object) -> DrawnMask:
     if not isinstance(value, list) or len(value) != len(_FIGURES) + 1:
         raise ValueError("a mask lacks a figure")
     *figures, mask = value

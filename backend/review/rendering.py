@@ -12,7 +12,7 @@ from backend.review.flags import VERDICTS
 from backend.review.projects.facts import ProjectFacts
 from backend.review.tasks import project_url, task_url
 from backend.review.visitor import Visitor
-from backend.work.progress import time_words
+from backend.work.progress import write_duration
 
 _NONE = "\N{EN DASH}"
 
@@ -46,7 +46,7 @@ class Renderer:
             "signed": _signed,
             "short": shorten_version,
             "moment": _moment,
-            "span": time_words,
+            "span": write_duration,
         }
 
     def render(self, template: str, project_id: int | None, visitor: Visitor, **shown: object) -> str:

@@ -70,6 +70,8 @@ def live_gauges(metrics: Metrics, live: LiveEvaluation) -> None:
         metrics.gauges(
             f"samloop_live_{'masks' if figure == 'n' else figure}", text, ("project", "version"), reader(figure)
         )
-    metrics.gauge("samloop_live_waiting", "Annotations that are still to be compared.", lambda: float(live.waiting()))
+    metrics.gauge(
+        "samloop_live_waiting", "Annotations that are still to be compared.", lambda: float(live.count_waiting())
+    )
     for name, text in _LIVE_COUNTS.items():
         metrics.gauge(f"samloop_live_{name}", text, functools.partial(live.count, name))

@@ -1,16 +1,16 @@
-"""The queue: what is asked for, how far it is, and the embedded server that holds it.
+"""The queue: trainings and refreshes on request, their progress, and the embedded server that holds them.
 
-queue         trainings on request, by the dotted name "finetuner.job.run"
-automatic     trainings after so many changed annotations
-train_after   after how many, by project
-follower      refreshes on request and after every promotion
+queue         asks for trainings, by the dotted name "finetuner.job.run"
+automatic     asks for trainings after a number of changed annotations
+train_after   how many changed annotations start a training, by project
+follower      asks for refreshes, on request and after every promotion
 jobs          which jobs may run at all
-keys          the names in Redis
+keys          the names of our keys in Redis
 connection    the connections to Redis
-status        where a project's training or refresh is
+status        how far a project's training or refresh is
 scripts       Lua scripts that run within Redis
-rq_internals  RQ's private books, pinned by a contract test
-losses        the losses of a training under way, thinned
-progress      how far a training is, in words
-embedded      a real Valkey as a child process
+rq_internals  everything that leans on RQ's private keys, pinned by a contract test
+losses        the loss curves of a running training, thinned
+progress      a training's progress in words
+embedded      runs a real Valkey as a child process
 """

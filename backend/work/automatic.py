@@ -1,4 +1,4 @@
-"""Trainings that nobody asks for: after so many new, changed or deleted annotations, once people pause."""
+"""Trainings by themselves: after a number of new, changed or deleted annotations, once people pause."""
 
 import logging
 import time
@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 
 
 class AutomaticTraining:
-    """Counts changed annotations in Redis, so that any number of servers count together and a restart forgets none.
+    """Counts changed annotations in Redis, so that several servers count together and a restart loses no count.
 
-    An annotation counts once until the next training is asked for, by whomever. Thread-safe.
+    An annotation counts once until somebody or something requests the next training. Thread-safe.
 
     Args:
         connection: the queue's Redis.
-        queue: where trainings are asked for.
-        train_after: by project, how many changed annotations are enough; 0: it never trains by itself.
-        quiet_s: how long nothing may have changed before a training is asked for, s.
-        clock: tells the time of day in seconds, which several servers share.
+        queue: takes the requests for trainings.
+        train_after: how many changed annotations start a project's training; 0: none does.
+        quiet_s: how long annotations must stay unchanged before a training is requested, s.
+        clock: returns Unix time, s, which all servers share.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class AutomaticTraining:
         self._train_after, self._quiet_s, self._clock = train_after, quiet_s, clock
 
     def note(self, project_id: int, annotation_ids: Iterable[int]) -> None:
-        """Count these annotations of a project. A queue that is away costs the count, never the webhook's answer."""
+        """Count these annotations of a project. Where the queue is away, they go uncounted; the webhook succeeds."""
         keys, changed = Keys(project_id), tuple(annotation_ids)
         if not changed:
             return
@@ -59,7 +59,7 @@ class AutomaticTraining:
             )
 
     def changed(self, project_id: int) -> int:
-        """How many annotations have changed since a training was asked for.
+        """Return how many annotations have changed since the last request for a training.
 
         Raises:
             Unavailable: Redis is away.
@@ -67,17 +67,19 @@ class AutomaticTraining:
         try:
             return int(self._connection.scard(Keys(project_id).changed))
         except RedisError as fault:
-            raise Unavailable(f"the queue does not answer, so changed annotations are not known: {fault}") from fault
+            raise Unavailable(
+                f"the queue does not answer, so changed annotations cannot be counted: {fault}"
+            ) from fault
 
     def enough(self, project_id: int) -> int:
-        """How many changed annotations start a training; 0: none does."""
+        """Return how many changed annotations start a training; 0: none does."""
         return self._train_after(project_id)
 
     def look(self) -> None:
-        """Ask for the trainings that are due; at most one of a project waits.
+        """Request the trainings that are due. At most one training of a project waits.
 
         Raises:
-            Unavailable: Redis is away; the next look makes up for it.
+            Unavailable: Redis is away; the next look catches up.
         """
         for project_id in self._queue.changed_projects():
             if self._is_due(project_id):

@@ -1,4 +1,4 @@
-"""The connection to the queue's Redis, and what its absence means to whoever asked."""
+"""The connection to the queue's Redis, and errors that say what its absence means."""
 
 import logging
 from collections.abc import Iterator
@@ -14,36 +14,36 @@ from backend.errors import SettingsError, Unavailable
 
 log = logging.getLogger(__name__)
 
-# A Redis that is away refuses at once; one whose disk is busy (every write is synced) answers after seconds.
+# A Redis that is down refuses at once. A Redis with a busy disk (every write is synced) answers after seconds.
 _ANSWER_S = 10.0
 
 
 def connect(redis_url: str, *, patient: bool = False) -> Redis:
-    """A connection to the queue; nothing is sent before it is used.
+    """Make a connection to the queue, without sending anything yet.
 
-    Patient ones outlast a Redis that is away for a minute or two (workers: they have all the time); the others fail
-    within seconds, so that whoever asked for a training is told that it was not queued.
+    A patient connection, for workers, outlasts a Redis that is down for a minute or two. Any other connection fails
+    within seconds, so that a request for a training soon learns that nothing was queued.
 
     Raises:
-        SettingsError: an option in the URL that there is not.
+        SettingsError: the URL has an unknown option.
     """
-    # Two tries at once: a connection that Redis closed while it was idle must not look like a Redis that is away.
+    # Retry once, at once: a connection that Redis closed while it was idle must not look like a Redis that is down.
     retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=2), 120) if patient else Retry(NoBackoff(), 1)
     limits = {"socket_connect_timeout": 2, "socket_timeout": None if patient else _ANSWER_S}
     try:
         connection = Redis.from_url(redis_url, retry=retry, protocol=2, **limits)
-        connection.connection_pool.make_connection()  # tells of options that there are not; nothing is sent
+        connection.connection_pool.make_connection()  # raises for unknown options; sends nothing
     except (ValueError, TypeError, RedisError) as fault:
         raise SettingsError(f"REDIS_URL has an option that cannot be used: {fault}") from None
     return connection
 
 
 @contextmanager
-def telling_consequence(consequence: str) -> Iterator[None]:
-    """Turn a Redis that is away inside the block into Unavailable, with what that means, such as "nothing was queued".
+def name_consequence(consequence: str) -> Iterator[None]:
+    """Turn Redis' absence inside the block into Unavailable that names the consequence, such as "nothing was queued".
 
     Raises:
-        Unavailable: Redis did not answer, or lost a job between two questions.
+        Unavailable: Redis did not answer, or lost a job between two commands.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Refreshes on request, and after every promotion: RQ, by the dotted name "finetuner.refreshing.run"."""
+"""Asks for refreshes, on request and after every promotion, by the dotted name "finetuner.refreshing.run"."""
 
 import logging
 
@@ -13,21 +13,21 @@ from backend.work.queue import TrainingQueue
 
 log = logging.getLogger(__name__)
 
-# 100,000 tasks at a second a task are 28 hours, and whoever waits for more can cancel it: an end that hangs is noticed
-# long before (backend.refresh.walk.Rules.patience_s).
+# 100,000 tasks at a second a task take 28 hours. A backend or Label Studio that hangs is noticed long before
+# (backend.refresh.rules.Rules.patience_s).
 _JOB_SECONDS = 30 * 86_400
 
 
 def refresh_queue(connection: Redis) -> TrainingQueue:
-    """Where refreshes are asked for."""
+    """Return the queue that takes requests for refreshes."""
     return TrainingQueue(connection, job_seconds=_JOB_SECONDS, work=REFRESHES)
 
 
 class Follower:
-    """Asks for a refresh after every decision of the registry, whoever made it: a training, a person, a rollback.
+    """Requests a refresh after every decision in the registry, whether a training or a person made it.
 
-    What it followed is kept in Redis, so that a server that was away catches up, and one that starts again asks for
-    nothing twice; several servers at once ask for the same, which coalesces.
+    Redis keeps the latest decision that was followed. So a server that was down catches up, and a restarted server
+    requests nothing twice. Several servers request the same refresh, and the requests coalesce.
     """
 
     def __init__(self, registry: Registry, connection: Redis, *, queue: TrainingQueue) -> None:
@@ -35,11 +35,11 @@ class Follower:
         self._followed: dict[int, int] = {}
 
     def look(self) -> None:
-        """Ask where there is a new decision.
+        """Request a refresh for every project with a new decision.
 
         Raises:
-            Unavailable, BadCheckpoint: Redis is away, or what the registry says of a project cannot be read; all others
-                were looked at, and the next look makes up for it.
+            Unavailable, BadCheckpoint: Redis is away, or a project's decisions cannot be read. Every other project was
+                looked at, and the next look catches up.
         """
         away = None
         for project_id in self._registry.projects():

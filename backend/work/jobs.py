@@ -1,9 +1,8 @@
-"""What both ends of the queue agree on: the kinds of work, and which jobs may run at all.
+"""What both ends of the queue agree on: the kinds of work, and which jobs may run.
 
-The server asks for work (queue, follower), workers do it (finetuner.worker, finetuner.job), and neither imports the
-other. Who can write to Redis could make RQ run any function with any arguments: RQ calls what a job
-names, pickle or JSON. So a job here is JSON, runs only if its function is on a list, and has no callbacks and no
-webhooks.
+The server requests work (queue, follower) and workers do it (finetuner.worker, finetuner.job); neither imports the
+other. Plain RQ calls whatever function a job names, so anybody who can write to Redis could run any code. So a job here
+is JSON, runs only if its function is on a list, and has no callbacks and no webhooks.
 """
 
 from collections.abc import Callable
@@ -22,12 +21,12 @@ QUEUE, REFRESH_QUEUE = "samloop", "samloop-refresh"
 TRAIN, REFRESH = "finetuner.job.run", "finetuner.refreshing.run"
 RUNNABLE = frozenset({TRAIN})
 REFRESHING = frozenset({REFRESH})
-HEARTBEAT_S = 12  # a worker that has said nothing for so long is dead; it speaks every 3 s
+HEARTBEAT_S = 12  # a worker silent for this long is dead; a live worker reports every 3 s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """A kind of work that is asked for by project: how it is called, and which function does it on which queue."""
+    """A kind of work for a project: its names, the function that does it, and the queue that it waits in."""
 
     kind: JobKind
     noun: str
@@ -41,7 +40,7 @@ REFRESHES = Work(kind="refresh", noun="refresh", under_way="refreshing", functio
 
 
 class SafeJob(Job):
-    """A job that calls nothing but the functions on `runnable`."""
+    """A job that can call only the functions in `runnable`."""
 
     runnable: ClassVar[frozenset[str]] = RUNNABLE
     success_callback = None
@@ -50,10 +49,10 @@ class SafeJob(Job):
 
     @property
     def func(self) -> Callable[..., Any]:
-        """The function, imported only now that it is known to be on the list.
+        """The job's function, imported only after the check that it is on the list.
 
         Raises:
-            RefusedJob: it is not.
+            RefusedJob: the function is not on the list.
         """
         if fault := self.refusal():
             raise RefusedJob(fault)
@@ -61,19 +60,19 @@ class SafeJob(Job):
         return function
 
     def refusal(self) -> str | None:
-        """Why this job must not run, or None. Nothing is imported."""
+        """Return why this job must not run, or None. Imports nothing."""
         try:
             name, instance = self.func_name, self.instance
         except Exception:  # noqa: BLE001 - whatever a foreign payload makes the parser raise
-            return f"job {self.id} was refused: its payload is not ours"
+            return f"job {self.id} was refused: samloop did not write its payload; is something else using this Redis?"
         if not isinstance(name, str) or name not in self.runnable or instance is not None:
             return f"job {self.id} was refused: it calls {str(name)[:100]!r}, and workers run {sorted(self.runnable)}"
         return None
 
     def send_webhooks(self, *_: object, **__: object) -> None:
-        """Send none: their addresses would come from Redis."""
+        """Send no webhook: its address would come from Redis."""
 
 
-def the_queue(connection: Redis, *, name: str = QUEUE, job_class: type[SafeJob] = SafeJob) -> Queue:
-    """The queue of one kind of work. A worker listens to one: RQ loses the job of one killed between two queues."""
+def open_queue(connection: Redis, *, name: str = QUEUE, job_class: type[SafeJob] = SafeJob) -> Queue:
+    """Return a kind of work's queue. A worker listens to one queue: RQ loses a job if its worker dies between two."""
     return Queue(name, connection=connection, job_class=job_class, serializer=JSONSerializer)

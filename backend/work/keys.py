@@ -1,4 +1,4 @@
-"""Where Redis keeps what is known of a project's trainings and refreshes. RQ's own keys are rq_internals'."""
+"""The names of our keys in Redis, by project and kind of work. RQ's own keys are in rq_internals."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from backend.ids import JobId, JobKind, parse_project_id
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one project and one kind of work. Those of trainings carry no kind: they were there first."""
+    """The keys of one project and one kind of work. Keys of trainings have no kind in their names: they came first."""
 
     project_id: int
     kind: JobKind = "train"
@@ -21,69 +21,69 @@ class Keys:
 
     @property
     def wanted(self) -> str:
-        """Counter of the trainings asked for: the latest generation."""
+        """Counter of the requests: the latest generation."""
         return self._key("wanted")
 
     @property
     def served(self) -> str:
-        """The latest generation that a finished training stands for."""
+        """The latest generation that a finished training covers."""
         return self._key("served")
 
     @property
     def waiting(self) -> str:
-        """Id of the job that was queued last and has not read `wanted` yet."""
+        """Id of the latest queued job, as long as it has not read `wanted`."""
         return self._key("waiting")
 
     @property
     def latest(self) -> str:
-        """Id of the job that was queued last."""
+        """Id of the latest queued job."""
         return self._key("latest")
 
     @property
     def last(self) -> str:
-        """Hash of what came of the last training: `verdict` (JSON), `error`, `failed` (a job's id), `cancelled`."""
+        """Hash of the last training's result: `verdict` (JSON), `error`, `failed` (a job's id), `cancelled`."""
         return self._key("last")
 
     @property
     def lease(self) -> str:
-        """Who trains now."""
+        """The run that holds the lease."""
         return self._key("lease")
 
     @property
     def fence(self) -> str:
-        """Counter of the leases given."""
+        """Counter of the leases granted."""
         return self._key("fence")
 
     @property
     def cancelled(self) -> str:
-        """The latest generation that somebody no longer wants."""
+        """The latest generation that was cancelled."""
         return self._key("cancelled")
 
     @property
     def changed(self) -> str:
-        """Set of the annotations' ids that have changed since a training was asked for."""
+        """Set of the ids of annotations changed since the last request for a training."""
         return self._key("changed")
 
     @property
     def changed_at(self) -> str:
-        """When the last of them changed, s since 1970."""
+        """When the latest of them changed, Unix time, s."""
         return self._key("changed-at")
 
     @property
     def followed(self) -> str:
-        """Number of the latest decision of the registry that was followed by a request."""
+        """Number of the registry's latest decision that a request followed."""
         return self._key("followed")
 
     @property
     def limit(self) -> str:
-        """Name of the rate limit that keeps two jobs of this kind and project apart."""
+        """Name of the rate limit that lets one job of this kind and project run at a time."""
         return f"{self.kind}:{self.project_id}"
 
     @property
     def job_prefix(self) -> str:
-        """What the ids of this kind's jobs of this project begin with; the generation follows."""
+        """The prefix of the ids of this project's jobs of this kind; the generation follows it."""
         return self.job_id(1)[:-1]
 
     def job_id(self, generation: int) -> str:
-        """Id of the job that was queued for this generation."""
+        """Return the id of this generation's job."""
         return str(JobId(kind=self.kind, project_id=parse_project_id(self.project_id), generation=generation))

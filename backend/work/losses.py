@@ -1,10 +1,10 @@
-"""The losses of a training under way, thinned for a page: the worker writes them, the status reads them."""
+"""The loss curves of a running training, thinned for a page. The worker writes them; the status reads them."""
 
 from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-MOST_POINTS = 120  # a curve; a page draws no finer one
+MOST_POINTS = 120  # a curve; a page cannot show more
 PROMPTS, SEMANTIC = "prompts", "semantic head"
 Curve = tuple[tuple[float, float], ...]  # step and loss, in the order of the steps
 
@@ -19,7 +19,7 @@ class LossCurves:
         self._training: dict[str, object] = {}
 
     def note(self, figures: Mapping[str, object]) -> None:
-        """Take the loss of a report of progress, if it has one; another training of a cross-validation begins anew."""
+        """Add the loss in a progress report, if it has any. The next fold of a cross-validation starts new curves."""
         step, loss = figures.get("step"), figures.get("loss")
         if not isinstance(step, int | float) or not isinstance(loss, int | float):
             return
@@ -36,22 +36,22 @@ class LossCurves:
             self._every[name] *= 2
 
     def to_json(self) -> dict[str, list[list[float]]]:
-        """`{"prompts": [[step, loss], ...], "semantic head": ...}`; a curve without a point is left out."""
+        """`{"prompts": [[step, loss], ...], "semantic head": ...}`; a curve without points is left out."""
         return {name: [list(point) for point in points] for name, points in self._points.items()}
 
 
-def read_losses(told: JsonValue) -> dict[str, Curve]:
-    """Read what `to_json` wrote, out of Redis: points of another shape are left out."""
-    if not isinstance(told, dict):
+def read_losses(curves: JsonValue) -> dict[str, Curve]:
+    """Parse what `to_json` wrote to Redis. Points of another shape are left out."""
+    if not isinstance(curves, dict):
         return {}
     return {
-        name: tuple(point for row in rows if (point := _point(row)) is not None)
-        for name, rows in told.items()
+        name: tuple(point for row in rows if (point := _parse_point(row)) is not None)
+        for name, rows in curves.items()
         if name in {PROMPTS, SEMANTIC} and isinstance(rows, list)
     }
 
 
-def _point(row: JsonValue) -> tuple[float, float] | None:
+def _parse_point(row: JsonValue) -> tuple[float, float] | None:
     match row:
         case [int() | float() as step, int() | float() as loss]:
             return float(step), float(loss)

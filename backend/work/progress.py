@@ -1,11 +1,11 @@
-"""How far a training is, in words: one wording for the terminal, the log of the demo, and the review page."""
+"""A training's progress in words: the same words for the terminal, the demo's log and the review page."""
 
 from collections.abc import Mapping
 
-_COUNTED = {"images", "objects", "tasks", "labels"}  # "14 images"; one of them loses its s
+_COUNTED = {"images", "objects", "tasks", "labels"}  # "14 images", but "1 image"
 _AFTER = {"small": "small", "medium": "medium", "large": "large", "left_out": "left out", "seconds": "s"}
 _OF = {"epoch": "epochs", "step": "steps", "done": "total", "training": "trainings"}
-_APART = {"share", "left_s"}  # told beside the line, see TrainingStatus
+_APART = {"share", "left_s"}  # shown beside the line; see TrainingStatus
 _PLAIN = {"said", "model"}
 _SPELT = {"iou": "IoU"}
 
@@ -21,20 +21,20 @@ _STAGES = {
 }
 
 
-def stage_name(figures: Mapping[str, object]) -> str:
-    """What a training does just now, as a heading; "" where it does not tell, its own word for what has no heading."""
+def name_stage(figures: Mapping[str, object]) -> str:
+    """Return a heading for what a training is doing; "" without a phase, and an unknown phase's own name."""
     phase = str(figures.get("phase") or "")
     if phase == "training" and figures.get("head") == "semantic":
         return "Learning masks without prompts (semantic head)"
     return _STAGES.get(phase, phase)
 
 
-def progress_line(figures: Mapping[str, object]) -> str:
-    """What a training tells of itself, on one line.
+def write_progress(figures: Mapping[str, object]) -> str:
+    """Write a training's progress on one line.
 
-    `figures` as a listener of `finetuner.progress.Progress` hears them: `{"phase": "training", "epoch": 2, "epochs":
-    30, "learning_rate": 3e-5}` gives "training: epoch 2 of 30, learning rate 3e-05". Texts of several lines are left
-    out, and so are figures that a broken training no longer has (None).
+    `figures` is what a listener of `finetuner.progress.Progress` receives: `{"phase": "training", "epoch": 2, "epochs":
+    30, "learning_rate": 3e-5}` gives "training: epoch 2 of 30, learning rate 3e-05". Texts of several lines and missing
+    figures (None) are left out.
     """
     shown = {
         name: value
@@ -42,28 +42,28 @@ def progress_line(figures: Mapping[str, object]) -> str:
         if value is not None and "\n" not in str(value) and name not in _APART
     }
     if phase := shown.pop("phase", None):
-        rest = progress_line(shown)
+        rest = write_progress(shown)
         return f"{phase}: {rest}" if rest else str(phase)
     totals = {total for name, total in _OF.items() if name in shown and total in shown}
-    return ", ".join(_words(name, value, shown) for name, value in shown.items() if name not in totals)
+    return ", ".join(_write_part(name, value, shown) for name, value in shown.items() if name not in totals)
 
 
-def time_words(seconds: float) -> str:
-    """A span of time as people say it: "40 s", "5 min", "2 h 10 min"."""
+def write_duration(seconds: float) -> str:
+    """Write a duration as people say it: "40 s", "5 min", "2 h 10 min"."""
     if seconds < 90:
         return f"{max(seconds, 0):.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def figure(value: object) -> str:
-    """A number short enough to read, and never a zero that is none: 3 decimals, or 2 significant digits below 0.01."""
+def write_figure(value: object) -> str:
+    """Write a number with 3 decimals, or 2 significant digits below 0.01, so that no small number reads as zero."""
     if not isinstance(value, float):
         return str(value)
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2g}"
 
 
-def _words(name: str, value: object, figures: Mapping[str, object]) -> str:
+def _write_part(name: str, value: object, figures: Mapping[str, object]) -> str:
     if name in _PLAIN:
         return str(value)
     if name in _COUNTED:
@@ -75,4 +75,4 @@ def _words(name: str, value: object, figures: Mapping[str, object]) -> str:
         return f"{'' if name == 'done' else spelt + ' '}{value} of {total}"
     if name.endswith("_gain") and isinstance(value, float):
         return f"{spelt} {value:+.3f}"
-    return f"{spelt} {figure(value)}"
+    return f"{spelt} {write_figure(value)}"

@@ -1,8 +1,8 @@
-"""Trainings on request: webhook -> RQ, by the dotted name "finetuner.job.run"; knows no trainer. Refreshes likewise.
+"""Asks RQ for trainings, by the dotted name "finetuner.job.run", and for refreshes. Imports no trainer.
 
-A request counts `wanted` up by one and makes sure that some job will start after it: either one that waits already, or
-a new one. A job trains for the `wanted` it finds when it starts. So a thousand requests in a second are one or two
-trainings, and none is forgotten; a rate limit of one job a project keeps two trainings of a project apart.
+A request raises `wanted` by one and makes sure that a job starts after it: a job that already waits, or a new job. When
+a job starts, it covers every request up to `wanted`. So a thousand requests in a second become one or two trainings,
+and no request is lost. A rate limit lets one training of a project run at a time.
 """
 
 import logging
@@ -17,25 +17,25 @@ from rq.rate_limit import RateLimit
 
 from backend.ids import JobId, find_project_id, parse_project_id
 from backend.work import rq_internals
-from backend.work.connection import telling_consequence
-from backend.work.jobs import HEARTBEAT_S, TRAINING, SafeJob, Work, the_queue
+from backend.work.connection import name_consequence
+from backend.work.jobs import HEARTBEAT_S, TRAINING, SafeJob, Work, open_queue
 from backend.work.keys import Keys
 from backend.work.scripts import Script
-from backend.work.status import TrainingStatus, describe, fetch, status_of, text_of
+from backend.work.status import TrainingStatus, decode_text, describe, fetch_jobs, read_status
 
 log = logging.getLogger(__name__)
 
-_RETRIES = 10  # of a training whose worker was killed; one that fails by itself is tried less often
+_RETRIES = 10  # of a training whose worker was killed; a training that fails by itself is retried less often
 _KEEP_S = 86_400
 _KEEP_FAILED_S = 7 * 86_400
-_LOOKS, _LOOK_S = 10, 0.005  # a job is written in a millisecond
+_LOOKS, _LOOK_S = 10, 0.005  # RQ writes a job within a millisecond
 
 
 class TrainingQueue:
-    """Asks for trainings, or for another kind of work, and tells how they are. Thread-safe.
+    """Requests trainings, or another kind of work, and reports their status. Thread-safe.
 
     Every method that takes a project raises:
-        BadInput: the id is no project's.
+        BadInput: the id is not a project's.
         Unavailable: Redis is away.
     """
 
@@ -43,17 +43,16 @@ class TrainingQueue:
         self._connection = connection
         self._job_seconds = job_seconds
         self._work = work
-        self._queue = the_queue(connection, name=work.queue)
+        self._queue = open_queue(connection, name=work.queue)
 
     def request(self, project_id: int) -> str:
-        """Make sure that a training of this project starts after now; gives the id of its job.
+        """Make sure that a training of this project starts after this call, and return its job's id.
 
-        When it returns, Redis has acknowledged the job. Where it raises Unavailable, nothing can be relied upon to
-        train.
+        On return, Redis has acknowledged the job. After Unavailable, do not count on a training.
         """
         keys = self._keys(project_id)
-        with telling_consequence("nothing was queued"):
-            # Read before the wish: what changes meanwhile may come too late for its training, and counts on.
+        with name_consequence("nothing was queued"):
+            # Read before the request: a change in between may miss this training, so it still counts for the next.
             changed = self._connection.smembers(keys.changed)
             generation, job_id = self._ask(keys)
             if job_id == keys.job_id(generation):
@@ -70,20 +69,20 @@ class TrainingQueue:
         return job_id
 
     def status(self, project_id: int) -> TrainingStatus:
-        """How the project's training is."""
+        """Return the status of the project's training."""
         keys = self._keys(project_id)
-        with telling_consequence("the status is not known"):
-            return status_of(self._connection, keys, under_way=self._work.under_way)
+        with name_consequence("the status is not known"):
+            return read_status(self._connection, keys, under_way=self._work.under_way)
 
     def cancel(self, project_id: int) -> bool:
-        """No longer want what was asked for so far; tells whether any of it waits or runs.
+        """Cancel everything that was requested so far; return whether any of it waits or runs.
 
-        What waits never begins. What runs ends at its next step (a refresh: after its batch), on whatever machine and
-        after whatever restart; what is being published already stays.
+        A waiting job never begins. A running job ends at its next step (a refresh: after its batch), on any machine and
+        after any restart. A version that is already being published stays.
         """
         keys = self._keys(project_id)
         busy = self.status(project_id).phase not in {"idle", "failed"}
-        with telling_consequence("nothing was cancelled"):
+        with name_consequence("nothing was cancelled"):
             Script.CANCEL.run(
                 self._connection,
                 keys=(keys.wanted, keys.waiting, keys.cancelled, keys.last),
@@ -92,7 +91,7 @@ class TrainingQueue:
         return busy
 
     def projects(self) -> tuple[int, ...]:
-        """The projects for which this kind of work was ever asked, in the order of their ids.
+        """Return the projects that ever requested this kind of work, by ascending id.
 
         Raises:
             Unavailable: Redis is away.
@@ -100,7 +99,7 @@ class TrainingQueue:
         return self._projects_of(Keys(1, self._work.kind).wanted)
 
     def changed_projects(self) -> tuple[int, ...]:
-        """The projects in which annotations have changed since this kind of work was asked for.
+        """Return the projects whose annotations have changed since the last request for this kind of work.
 
         Raises:
             Unavailable: Redis is away.
@@ -108,24 +107,24 @@ class TrainingQueue:
         return self._projects_of(Keys(1, self._work.kind).changed)
 
     def _projects_of(self, first: str) -> tuple[int, ...]:
-        """The projects that have such a key as project 1's."""
-        with telling_consequence("its projects are not known"):
+        """Return the projects that have a key like project 1's `first`."""
+        with name_consequence("its projects are not known"):
             names = self._connection.scan_iter(first.removesuffix("1") + "*")
-            ids = (find_project_id(text_of(name).rpartition(":")[2]) for name in names)
+            ids = (find_project_id(decode_text(name).rpartition(":")[2]) for name in names)
             return tuple(sorted({project_id for project_id in ids if project_id is not None}))
 
     def workers(self) -> int:
-        """How many workers listen for this kind of work.
+        """Return how many workers listen for this kind of work.
 
         Raises:
             Unavailable: Redis is away.
         """
-        return workers(self._connection, work=self._work)
+        return count_listeners(self._connection, work=self._work)
 
     def job(self, job_id: str) -> Mapping[str, JsonValue] | None:
-        """What is known of one job of either kind, as JSON; None if there is none, or it was forgotten.
+        """Return one job of either kind as JSON; None if there is no such job, or it has expired.
 
-        A finished job is forgotten after a day.
+        A finished job expires after a day.
 
         Raises:
             Unavailable: Redis is away.
@@ -133,35 +132,35 @@ class TrainingQueue:
         known = JobId.find(job_id)
         if known is None:
             return None
-        with telling_consequence("the job is not known"):
-            (job,) = fetch(self._connection, job_id)
+        with name_consequence("the job is not known"):
+            (job,) = fetch_jobs(self._connection, job_id)
             return None if job is None else describe(job, known)
 
     def sweep(self, *, heartbeat_s: float = HEARTBEAT_S) -> None:
-        """Give back to the queue what dead workers held: those silent for `heartbeat_s`. Call it every few seconds.
+        """Return the jobs of dead workers, silent for `heartbeat_s`, to the queue. Call it every few seconds.
 
         Raises:
             Unavailable: Redis is away.
         """
-        with telling_consequence("dead workers' trainings wait"):
+        with name_consequence("dead workers' trainings wait"):
             rq_internals.sweep(self._queue, heartbeat_s=heartbeat_s)
 
     def _keys(self, project_id: int) -> Keys:
         return Keys(parse_project_id(project_id), self._work.kind)
 
     def _ask(self, keys: Keys) -> tuple[int, str]:
-        """Want a training: the number of the wish, and the id of the job that will serve it."""
+        """Request a training; return the request's number and the id of the job that covers it."""
         generation = 0
-        for patience in (*["patient"] * _LOOKS, "enough"):  # its writer may have died: nobody waits for ever
+        for patience in (*["patient"] * _LOOKS, "enough"):  # the job's writer may have died: do not wait forever
             generation, waiting = Script.ASK.run(
                 self._connection,
                 keys=(keys.wanted, keys.waiting, keys.latest),
                 args=(rq_internals.JOB_PREFIX, keys.job_prefix, patience, generation),
             )
             if waiting:
-                return int(generation), text_of(waiting)
+                return int(generation), decode_text(waiting)
             time.sleep(_LOOK_S)
-        raise AssertionError("the last look always gives a job")
+        raise AssertionError("the last look always returns a job")
 
     def _enqueue(self, project_id: int, generation: int) -> None:
         keys = self._keys(project_id)
@@ -178,11 +177,11 @@ class TrainingQueue:
         )
 
 
-def workers(connection: Redis, *, work: Work = TRAINING) -> int:
-    """How many workers listen for this kind of work.
+def count_listeners(connection: Redis, *, work: Work = TRAINING) -> int:
+    """Return how many workers listen for this kind of work.
 
     Raises:
         Unavailable: Redis is away.
     """
-    with telling_consequence("its workers are not known"):
-        return rq_internals.count_workers(the_queue(connection, name=work.queue, job_class=SafeJob))
+    with name_consequence("its workers are not known"):
+        return rq_internals.count_workers(open_queue(connection, name=work.queue, job_class=SafeJob))

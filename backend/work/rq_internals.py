@@ -1,6 +1,6 @@
-"""All that leans on how RQ keeps its books in Redis, which RQ may change: a contract test pins it to the installed RQ.
+"""Everything that leans on RQ's private keys in Redis. RQ may change them: a contract test pins the installed RQ.
 
-Everything else uses RQ's documented calls.
+All other modules use RQ's documented calls.
 """
 
 import json
@@ -17,13 +17,13 @@ from rq.worker_registration import get_keys
 from backend.work.jobs import HEARTBEAT_S
 from backend.work.scripts import Script
 
-JOB_PREFIX: str = Job.key_for("")  # of the hash that holds a job; its field `status` is what lua/ask.lua looks at
+JOB_PREFIX: str = Job.key_for("")  # of a job's hash; lua/ask.lua reads the hash's field `status`
 _STUCK_S = 15.0
 _SWEEP_MS = 10_000
 
 
 def write_meta(connection: Redis, job: Job, meta: Mapping[str, object]) -> None:
-    """Put the job's meta into its hash as JSON, and nothing else: `Job.save_meta` waits for RQ's own connection.
+    """Write only the job's meta, as JSON, into its hash. `Job.save_meta` would wait for RQ's own connection.
 
     Raises:
         redis.exceptions.RedisError: Redis is away.
@@ -31,8 +31,8 @@ def write_meta(connection: Redis, job: Job, meta: Mapping[str, object]) -> None:
     connection.hset(job.key, "meta", json.dumps(meta))
 
 
-def limited_job_ids(connection: Redis, limit: str) -> tuple[str, ...]:
-    """Ids of the jobs under this rate limit: the job that holds the slot first, then those that wait for it.
+def list_limited_jobs(connection: Redis, limit: str) -> tuple[str, ...]:
+    """Return the ids of the jobs under this rate limit: the job that holds the slot, then the jobs that wait for it.
 
     Raises:
         redis.exceptions.RedisError: Redis is away.
@@ -42,7 +42,7 @@ def limited_job_ids(connection: Redis, limit: str) -> tuple[str, ...]:
 
 
 def count_workers(queue: Queue) -> int:
-    """How many workers that listen to this queue have said something of late.
+    """Return how many live workers listen to this queue.
 
     Raises:
         redis.exceptions.RedisError: Redis is away.
@@ -51,21 +51,21 @@ def count_workers(queue: Queue) -> int:
 
 
 def sweep(queue: Queue, *, heartbeat_s: float = HEARTBEAT_S, stuck_s: float = _STUCK_S) -> None:
-    """Give back to the queue what dead workers held, and free the slots that they kept.
+    """Return the jobs of dead workers to the queue, and free their slots under rate limits.
 
-    RQ does this only between two dequeues of a worker, under a lock that outlives a killed holder by a quarter of an
-    hour; here the server does it every few seconds too. At most one at a time: two would queue a job twice.
+    RQ does this only between two dequeues of a worker, under a lock that outlives a killed holder by 15 minutes. So the
+    server does it every few seconds too. Only one sweep may run at a time: two would queue a job twice.
 
     Args:
-        queue: whose jobs are looked at.
-        heartbeat_s: seconds of silence after which a worker is dead.
-        stuck_s: seconds that a job may lie between the queue and its start.
+        queue: the queue to sweep.
+        heartbeat_s: a worker silent for longer is dead, s.
+        stuck_s: how long a job may stay between the queue and its start, s.
 
     Raises:
         redis.exceptions.RedisError: Redis is away.
     """
     connection = queue.connection
-    # Heartbeats that could not be sent while Redis was away look late when it is back.
+    # After an outage of Redis, heartbeats look late because workers could not send them.
     if connection.info("server")["uptime_in_seconds"] < heartbeat_s:
         return
     sweeping = f"samloop:sweeping:{queue.name}"

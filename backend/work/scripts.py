@@ -1,4 +1,4 @@
-"""What Redis does in one step: the Lua programs in `lua/`, whose first lines tell their keys, arguments and answer."""
+"""Lua programs that Redis runs in one step. The first lines of `lua/*.lua` give their keys, arguments and answer."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -10,7 +10,7 @@ from redis import Redis
 
 
 class Script(Enum):
-    """A program by the name of its file."""
+    """A Lua program, by its file's name."""
 
     ASK = "ask"
     BEGIN = "begin"
@@ -23,14 +23,14 @@ class Script(Enum):
     RELEASE_DEAD_LEASE = "release_dead_lease"
 
     def run(self, connection: Redis, *, keys: Sequence[str], args: Sequence[str | int] = ()) -> Any:  # noqa: ANN401 - what Lua returns
-        """Run it at Redis, where nothing else runs meanwhile; returns what the program returns.
+        """Run the program in Redis, atomically, and return its answer.
 
         Raises:
-            redis.exceptions.RedisError: Redis is away, or refuses.
+            redis.exceptions.RedisError: Redis is away, or refuses the program.
         """
-        return connection.eval(_source(self.value), len(keys), *keys, *args)
+        return connection.eval(_read_source(self.value), len(keys), *keys, *args)
 
 
 @cache
-def _source(name: str) -> str:
+def _read_source(name: str) -> str:
     return (resources.files("backend.work") / "lua" / f"{name}.lua").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""After how many new or changed annotations a project trains by itself: the environment's number, or its own."""
+"""How many new or changed annotations start a project's training: the environment's number, or the project's own."""
 
 import json
 from pathlib import Path
@@ -12,18 +12,18 @@ _FORMAT = 1
 
 
 class TrainAfter:
-    """The numbers, in a file a project; 0: it never trains by itself. Safe for any number of processes.
+    """The projects' numbers, in a file a project. 0: never by itself. Safe for any number of processes.
 
     Args:
-        folder: below the registry's state; it is made when the first number is kept.
-        default: for the projects that have no number of their own.
+        folder: lies below the registry's state; made for the first number.
+        default: the number of projects without a number of their own.
     """
 
     def __init__(self, folder: Path, *, default: int) -> None:
         self._folder, self._default = folder, default
 
     def of(self, project_id: int) -> int:
-        """The project's number, within TRAIN_AFTER; the default where its file cannot be read."""
+        """Return the project's number, within TRAIN_AFTER; the default where its file is missing or cannot be read."""
         try:
             told = json.loads(self._path(project_id).read_bytes())
         except (OSError, ValueError):
@@ -35,11 +35,11 @@ class TrainAfter:
         """Give the project a number of its own.
 
         Raises:
-            BadInput: the number lies outside TRAIN_AFTER.
-            Unavailable: the disk does not take it.
+            BadInput: the number is outside TRAIN_AFTER.
+            Unavailable: the folder cannot be written.
         """
         if number not in TRAIN_AFTER:
-            raise BadInput(f"a project trains after {number} annotations: write a number {TRAIN_AFTER}; 0: never")
+            raise BadInput(f"a project cannot train after {number} annotations: write a number {TRAIN_AFTER}; 0: never")
         told = {"format": _FORMAT, "train_after": number}
         try:
             make_inside(self._folder.parent, self._folder)

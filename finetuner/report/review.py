@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from backend.masks.packed import KeptMask
-from backend.registry.review_file import PROMPTS, DrawnMask, ReviewedObject, object_key, review_json
+from backend.registry.review_file import PROMPTS, DrawnMask, ReviewedObject, encode_review, hash_object
 from finetuner.data.objects import LabelledMask
 from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import UNLABELLED, Measured
@@ -19,7 +19,7 @@ def review_file(samples: Sequence[Sample], *, base: Sequence[Measured], candidat
         for sample in samples
         for item in sample.objects
     ]
-    return review_json(found)
+    return encode_review(found)
 
 
 def _reviewed(
@@ -29,7 +29,7 @@ def _reviewed(
     area_px = item.area_px
     models = (("base", base), ("candidate", candidate))
     return ReviewedObject(
-        key=object_key(sample.image_sha256, label, human),
+        key=hash_object(sample.image_sha256, label, human),
         task_id=sample.task_id,
         image_uri=sample.image_uri,
         image_sha256=sample.image_sha256,

@@ -353,7 +353,7 @@ def test_what_its_webhooks_tell_is_compared_with_the_prediction_it_began_as(
             calls.clear()
             changes = [change for event in events for change in annotation_changes(event)]
             assert changes
-            live.told(project_id, changes)
+            live.note_changes(project_id, changes)
             wait_until(lambda: not live.compare_waiting(), every_s=0.2)
             return live.figures(project_id)
 

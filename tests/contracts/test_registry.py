@@ -13,7 +13,7 @@ from support.checkpoints import make_manifest
 
 from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound
 from backend.ids import VersionName, is_version_of
-from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, verified_weights
+from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, verify_weights
 from backend.registry.local import LocalRegistry
 from backend.registry.lookup import find_version
 from backend.registry.protocol import Pointer, Registry
@@ -77,7 +77,7 @@ def test_a_published_version_reads_back(registry: Registry) -> None:
     assert manifest.files[WEIGHTS_FILE].sha256.startswith(manifest.version[-6:])
     assert registry.manifest(manifest.version) == manifest
     assert registry.versions(7) == (manifest,)
-    assert verified_weights(registry.materialise(manifest.version)).read_bytes() == b"weights"
+    assert verify_weights(registry.materialise(manifest.version)).read_bytes() == b"weights"
     assert registry.champion(7) is None
     assert registry.projects() == (7,)
 
@@ -149,7 +149,7 @@ def test_publishers_at_once_each_get_a_number(registry: Registry) -> None:
         names = list(pool.map(lambda _: publish(registry), range(24)))
     assert len(set(names)) == 24
     assert {manifest.version for manifest in registry.versions(1)} == set(names)
-    assert all(verified_weights(registry.materialise(name)) for name in names)
+    assert all(verify_weights(registry.materialise(name)) for name in names)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_sweep_takes_nothing_that_was_published(registry: Registry) -> None:
     version = publish(registry)
     registry.promote(1, version, reason="first")
     assert registry.sweep(older_than_s=0.0) == 0
-    assert verified_weights(registry.materialise(version)).read_bytes() == b"weights"
+    assert verify_weights(registry.materialise(version)).read_bytes() == b"weights"
 
 
 def test_whose_a_version_is_stands_at_the_end_of_its_name(registry: Registry) -> None:

@@ -17,7 +17,7 @@ from support.waiting import wait_until
 
 from backend.work.connection import connect
 from backend.work.embedded import Valkey
-from backend.work.queue import workers
+from backend.work.queue import count_listeners
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(900)]
@@ -85,5 +85,5 @@ def test_the_backend_comes_up_guarded_with_the_weights_that_the_build_converted(
 def test_the_worker_listens_on_the_queue(image: Image, redis_url: str) -> None:
     with running(image, compose_command("worker"), REDIS_URL=redis_url):
         connection = connect(redis_url)
-        wait_until(lambda: workers(connection), seconds=300)
-        assert workers(connection) == 1
+        wait_until(lambda: count_listeners(connection), seconds=300)
+        assert count_listeners(connection) == 1

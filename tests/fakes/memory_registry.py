@@ -9,7 +9,7 @@ from threading import Lock
 
 from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound
 from backend.ids import ProjectId, VersionName, parse_project_id, shorten_base
-from backend.registry.checkpoint import Manifest, read_manifest, verified_weights, write_checkpoint
+from backend.registry.checkpoint import Manifest, read_manifest, verify_weights, write_checkpoint
 from backend.registry.protocol import NO_OTHERS, Pointer
 from backend.registry.state import StateDir
 
@@ -78,7 +78,7 @@ class MemoryRegistry:
             if VersionName.parse(version).project_id != project_id:
                 raise BadInput(f"{version} is not a version of project {project_id}")
             self.manifest(version)
-            verified_weights(self.materialise(version))
+            verify_weights(self.materialise(version))
         with self._lock:
             line = self._decisions.setdefault(parse_project_id(project_id), [])
             if expected not in (None, len(line)):

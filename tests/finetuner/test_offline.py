@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from backend.errors import BadCheckpoint, BadInput, NothingToLearn
-from backend.registry.checkpoint import REPORT_FILE, WEIGHTS_FILE, read_manifest, verified_weights
+from backend.registry.checkpoint import REPORT_FILE, WEIGHTS_FILE, read_manifest, verify_weights
 from backend.registry.review_file import REVIEW_FILE
 from backend.settings import Settings
 from finetuner.context import TrainingContext
@@ -64,7 +64,7 @@ def test_a_checkpoint_brings_the_map_of_its_scores_and_a_page_to_look_at(
     page = (out / REPORT_FILE).read_text()
     for reason in manifest.verdict["reasons"]:
         assert html.escape(reason).replace("&#x27;", "&#39;") in page
-    assert verified_weights(out) == out / WEIGHTS_FILE
+    assert verify_weights(out) == out / WEIGHTS_FILE
 
     told = evaluate_export(export, images, checkpoint=out, champion=out, settings=tiny_settings, clicks=0).to_json()
     # What was said of the scores when it was made is what they are when it is served: calibrated.

@@ -15,7 +15,7 @@ from backend.registry.local import LocalRegistry
 from backend.settings import Settings
 from backend.work.jobs import REFRESH_QUEUE, REFRESHES, SafeJob
 from backend.work.keys import Keys
-from backend.work.queue import TrainingQueue, workers
+from backend.work.queue import TrainingQueue, count_listeners
 from finetuner import refreshing
 
 
@@ -43,8 +43,8 @@ def test_one_request_refreshes_and_leaves_its_words(lab: RefreshLab) -> None:
     assert job_id == f"refresh-{lab.project_id}-1"
     with lab.worker():
         until(lab, lambda: idle(lab))
-        assert workers(lab.connection, work=REFRESHES) == 1
-        assert workers(lab.connection) == 0
+        assert count_listeners(lab.connection, work=REFRESHES) == 1
+        assert count_listeners(lab.connection) == 0
     verdict = lab.queue.status(lab.project_id).verdict
     assert verdict is not None
     assert (verdict["version"], verdict["written"], verdict["cancelled"]) == ("v1", 12, False)

@@ -15,8 +15,8 @@ from fakes.training import Lab, alive, kill, lab
 from rq import Queue
 from rq.job import Job
 
-from backend.work.jobs import QUEUE, SafeJob, the_queue
-from backend.work.queue import workers
+from backend.work.jobs import QUEUE, SafeJob, open_queue
+from backend.work.queue import count_listeners
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,7 +72,7 @@ def test_a_pickle_and_a_method_call_are_refused(played: Lab, tmp_path: Path) -> 
         job.save()
         played.connection.hset(job.key, "data", payload)
         played.connection.hset(job.key, "meta", pickle.dumps(Evil()))
-        the_queue(played.connection).push_job_id(job_id)
+        open_queue(played.connection).push_job_id(job_id)
     with played.worker(burst=True) as worker:
         assert worker.wait(120) == 0, played.logs()
     for job_id in ("pickled", "instance", "unhashable", "short"):
@@ -105,7 +105,7 @@ def test_callbacks_and_webhooks_of_a_job_are_not_called(played: Lab, tmp_path: P
 def test_it_outlasts_a_redis_that_is_away(played: Lab) -> None:
     """For 3 s while it waits, and while it trains: nothing is lost, and nothing runs twice."""
     with played.worker(seconds=600) as worker:
-        played.until(lambda: workers(played.connection) == 1)
+        played.until(lambda: count_listeners(played.connection) == 1)
         for moment in ("waiting", "training"):
             if moment == "training":
                 played.queue.request(7)
@@ -126,10 +126,10 @@ def test_it_outlasts_a_redis_that_is_away(played: Lab) -> None:
 def test_it_leaves_at_sigterm_while_it_waits(played: Lab) -> None:
     """And is no longer counted."""
     with played.worker() as worker, played.worker() as other:
-        played.until(lambda: workers(played.connection) == 2)
+        played.until(lambda: count_listeners(played.connection) == 2)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(120) == 0
-        assert workers(played.connection) == 1
+        assert count_listeners(played.connection) == 1
         assert other.poll() is None
 
 

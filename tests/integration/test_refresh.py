@@ -22,7 +22,7 @@ from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.api.predictions import PredictionStore
 from backend.registry.local import LocalRegistry
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
-from backend.work.embedded import live_url
+from backend.work.embedded import find_live_url
 
 pytestmark = pytest.mark.label_studio
 CONFIG = """<View><Image name="image" value="$image"/>
@@ -115,7 +115,7 @@ def backend(environ: dict[str, str], tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture
 def worker(backend: Served, environ: dict[str, str], tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     own = {
-        "REDIS_URL": live_url(tmp_path / "server" / "queue") or "",
+        "REDIS_URL": find_live_url(tmp_path / "server" / "queue") or "",
         "SAMLOOP_BACKEND_URL": backend.url,
         "MODEL_DIR": str(tmp_path / "server" / "models"),
         "PYTHONPATH": str(ROOT),

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from backend.errors import BadCheckpoint, Unavailable
-from backend.registry.checkpoint import Manifest, read_manifest, verified_weights
+from backend.registry.checkpoint import Manifest, read_manifest, verify_weights
 from backend.sam.adapters.kind import Adapter
 from backend.sam.adapters.served import adapter_sizes, expected_shapes, known_kinds
 from backend.sam.family import MaskDecoder
@@ -80,7 +80,7 @@ def trained_of(base: BaseModel, folder: Path) -> Trained:
     if semantic is not None:
         head = new_head(base, labels=semantic.labels)
         shapes |= {f"{PREFIX}{name}": tuple(value.shape) for name, value in head.state_dict().items()}
-    state = _state(verified_weights(folder), shapes=shapes, version=manifest.version)
+    state = _state(verify_weights(folder), shapes=shapes, version=manifest.version)
     if head is not None:
         head.load_state_dict(_below(state, PREFIX))
         head.requires_grad_(requires_grad=False).eval()

@@ -79,7 +79,7 @@ class LabelStudioRoutes:
         event = parse_event(body)
         if event.changes_annotations and event.project_id is not None:
             changes = annotation_changes(body)
-            self._live.told(event.project_id, changes)
+            self._live.note_changes(event.project_id, changes)
             self._automatic.note(event.project_id, (change.annotation_id for change in changes))
             return Heard(status="noted", action=event.action)
         if event.action != "START_TRAINING":

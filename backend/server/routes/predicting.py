@@ -90,7 +90,7 @@ class Predicting:
             clicked = loaded.clicks.answer(images[0], context, snapshot=snapshot, until_s=began_s + LONGEST_S)
             results = [clicked]
             if project_id is not None:
-                self._live.sent(project_id, clicked["result"])
+                self._live.remember_sent(project_id, clicked["result"])
         # One task alone is one that somebody opened, or clicks on: what comes next can be made ready.
         if len(images) == 1 and project_id is not None:
             loaded.prewarm.note_opened_task(images[0], label_studio=self._connections.label_studio(project_id))

@@ -23,7 +23,7 @@ from backend.server.status import (
 from backend.serving.engine import Engine
 from backend.serving.refusals import Refusals
 from backend.work.automatic import AutomaticTraining
-from backend.work.progress import progress_line, stage_name
+from backend.work.progress import name_stage, write_progress
 from backend.work.queue import TrainingQueue
 
 _MOST_LISTENING = 200  # event streams: every stream holds a connection, and asks Redis twice a second
@@ -62,8 +62,8 @@ class ProjectRoutes:
             phase=training.phase,
             job=training.job_id,
             progress=dict(training.progress),
-            stage=stage_name(training.progress),
-            said=progress_line(training.progress),
+            stage=name_stage(training.progress),
+            said=write_progress(training.progress),
             share=training.share,
             left_s=training.left_s,
             losses=dict(training.losses),

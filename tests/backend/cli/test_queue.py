@@ -18,7 +18,7 @@ from backend.work.embedded import Valkey
 from backend.work.keys import Keys
 from backend.work.queue import TrainingQueue
 from backend.work.rq_internals import write_meta
-from backend.work.status import TrainingStatus, fetch
+from backend.work.status import TrainingStatus, fetch_jobs
 
 TABLE = "label    objects\nNucleus      387"
 
@@ -100,7 +100,7 @@ def redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
 
 def test_status_tells_a_project_from_the_served_version_to_the_last_verdict(redis: Redis) -> None:
     trainings = TrainingQueue(redis, job_seconds=60)
-    (job,) = fetch(redis, trainings.request(7))
+    (job,) = fetch_jobs(redis, trainings.request(7))
     assert job is not None
     job.set_status("started")
     write_meta(redis, job, {"progress": {"phase": "training", "epoch": 2, "share": 0.25, "left_s": 300.0}})

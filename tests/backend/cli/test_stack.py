@@ -14,8 +14,8 @@ from support.waiting import wait_until
 from backend.cli import stack
 from backend.cli.demo.label_studio import free_port
 from backend.work.connection import connect
-from backend.work.embedded import live_url
-from backend.work.queue import workers
+from backend.work.embedded import find_live_url
+from backend.work.queue import count_listeners
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -59,8 +59,8 @@ class Up:
             return False
 
     def worker_count(self) -> int:
-        url = live_url(self.queue_dir)
-        return workers(connect(url)) if url else 0
+        url = find_live_url(self.queue_dir)
+        return count_listeners(connect(url)) if url else 0
 
 
 @pytest.fixture

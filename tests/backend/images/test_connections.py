@@ -90,12 +90,12 @@ def test_a_hostname_that_is_no_address_leaves_the_project_without_a_label_studio
 
 
 def test_what_setup_tells_takes_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_MOST_TOLD", 3)
+    monkeypatch.setattr(connections, "_MOST_SETUPS", 3)
     found = known(tmp_path, {**TOLD, "access_token": "x" * 100_000})
     assert header(found) is None
     for project_id in range(1, 6):
         found.remember_setup(project_id, TOLD)
     assert [project_id for project_id in range(1, 6) if found.label_studio(project_id)] == [3, 4, 5]
     found.remember_setup(5, {"hostname": "http://newer.example", "access_token": "k"})
-    assert found.label_studio(3) is not None, "a project that is told of again takes no other's place"
+    assert found.label_studio(3) is not None, "a project whose setup changes takes no other's place"
     assert getattr(found.label_studio(5), "url", None) == "http://newer.example"

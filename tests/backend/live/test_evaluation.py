@@ -79,7 +79,9 @@ def test_an_annotation_that_began_as_a_prediction_is_compared_with_it(project: P
     live, ours = project.evaluation(), [region(0), region(30)]
     prediction = project.predict(*ours)
     changed = region(34, region_id=ours[1]["id"])
-    live.told(project.project_id, [project.submit(ours[0], changed, parent_prediction=prediction, lead_time=4.0)])
+    live.note_changes(
+        project.project_id, [project.submit(ours[0], changed, parent_prediction=prediction, lead_time=4.0)]
+    )
 
     assert live.compare_waiting() == 0
 
@@ -96,9 +98,11 @@ def test_an_update_replaces_and_a_deletion_or_a_skip_removes(project: Project) -
     prediction = project.predict(ours)
     first = project.submit(ours, parent_prediction=prediction)
     other = project.submit(ours, parent_prediction=prediction)
-    live.told(project.project_id, [first, other])
+    live.note_changes(project.project_id, [first, other])
     live.compare_waiting()
-    live.told(project.project_id, [project.change(first.annotation_id, result=[region(10, region_id=ours["id"])])])
+    live.note_changes(
+        project.project_id, [project.change(first.annotation_id, result=[region(10, region_id=ours["id"])])]
+    )
     live.compare_waiting()
     assert dataclasses.replace(live.figures(project.project_id)["v1"], labels={}) == VersionFigures(
         n=2,
@@ -111,10 +115,10 @@ def test_an_update_replaces_and_a_deletion_or_a_skip_removes(project: Project) -
         labels={},
     )
     gone = annotation_changes({"action": "ANNOTATIONS_DELETED", "annotations": [{"id": other.annotation_id}]})
-    live.told(project.project_id, gone)
+    live.note_changes(project.project_id, gone)
     live.compare_waiting()
     assert live.figures(project.project_id)["v1"].iou == pytest.approx(1 / 3, abs=1e-5)
-    live.told(project.project_id, [project.change(first.annotation_id, was_cancelled=True)])
+    live.note_changes(project.project_id, [project.change(first.annotation_id, was_cancelled=True)])
     live.compare_waiting()
     assert live.figures(project.project_id) == {}
 
@@ -123,9 +127,9 @@ def test_a_mask_from_a_click_is_compared_with_what_was_sent_for_it(project: Proj
     live = project.evaluation().start()
     try:
         accepted, edited, never_taken = region(0), region(30), region(5)
-        live.sent(project.project_id, [accepted, edited, never_taken])
+        live.remember_sent(project.project_id, [accepted, edited, never_taken])
         wait_until(lambda: len(list((project.root / str(project.project_id) / "sent").glob("*"))) == 3)
-        live.told(project.project_id, [project.submit(accepted, region(34, region_id=edited["id"]))])
+        live.note_changes(project.project_id, [project.submit(accepted, region(34, region_id=edited["id"]))])
         wait_until(lambda: "v1" in (found := live.figures(project.project_id)) and found["v1"].n == 2)
         assert live.figures(project.project_id)["v1"].untouched == 0.5
     finally:
@@ -137,7 +141,7 @@ def test_a_predicted_mask_that_a_click_refined_is_compared_with_the_refined_one(
     refined = region(6, version="v2", region_id=predicted["id"])
     live._make_folder(project.project_id)
     live._sent_in(project.project_id).keep([refined])
-    live.told(project.project_id, [project.submit(refined, parent_prediction=project.predict(predicted))])
+    live.note_changes(project.project_id, [project.submit(refined, parent_prediction=project.predict(predicted))])
     live.compare_waiting()
     assert [(name, figures.iou) for name, figures in live.figures(project.project_id).items()] == [("v2", 1.0)]
 
@@ -146,10 +150,10 @@ def test_what_is_not_known_any_more_is_counted_and_takes_no_comparison_away(proj
     live, ours = project.evaluation(), region(0)
     prediction = project.predict(ours)
     change = project.submit(ours, parent_prediction=prediction)
-    live.told(project.project_id, [change])
+    live.note_changes(project.project_id, [change])
     live.compare_waiting()
     project.client.delete_prediction(prediction)
-    live.told(project.project_id, [project.change(change.annotation_id, parent_prediction=None)])
+    live.note_changes(project.project_id, [project.change(change.annotation_id, parent_prediction=None)])
     assert live.compare_waiting() == 0
     assert live.figures(project.project_id)["v1"].n == 1
     assert live.counts["unknown"] == 1
@@ -157,12 +161,12 @@ def test_what_is_not_known_any_more_is_counted_and_takes_no_comparison_away(proj
 
 def test_what_waited_when_the_server_died_is_compared_by_the_next_one(project: Project) -> None:
     died, ours = project.evaluation(), region(0)
-    died.told(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
+    died.note_changes(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
     beside = project.evaluation()
     assert beside.compare_waiting() == 1, "it may still be at work"
     assert beside.figures(project.project_id) == {}
     after = project.evaluation(adopt_after_s=0.0)
-    assert after.waiting() == 1
+    assert after.count_waiting() == 1
     assert after.compare_waiting() == 0
     assert beside.figures(project.project_id)["v1"].n == 1
 
@@ -178,10 +182,10 @@ def test_while_label_studio_is_away_nothing_is_lost(project: Project) -> None:
 
     live, ours = project.evaluation(lambda _: Away()), region(0)
     away.set()
-    live.told(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
+    live.note_changes(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
     with pytest.raises(Upstream, match="is away"):
         live.compare_waiting()
-    assert (live.waiting(), live.figures(project.project_id)) == (1, {})
+    assert (live.count_waiting(), live.figures(project.project_id)) == (1, {})
     away.clear()
     live.compare_waiting()
     assert live.figures(project.project_id)["v1"].n == 1
@@ -189,7 +193,7 @@ def test_while_label_studio_is_away_nothing_is_lost(project: Project) -> None:
 
 def test_without_a_label_studio_it_says_what_is_missing(project: Project) -> None:
     live = project.evaluation(lambda _: None)
-    live.told(project.project_id, [AnnotationChange(1, project.task)])
+    live.note_changes(project.project_id, [AnnotationChange(1, project.task)])
     with pytest.raises(Unavailable, match="set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"):
         live.compare_waiting()
 
@@ -206,9 +210,9 @@ def test_the_webhook_does_not_wait_for_a_label_studio_that_is_slow(project: Proj
     live, ours = project.evaluation(lambda _: Slow()).start(), region(0)
     change = project.submit(ours, parent_prediction=project.predict(ours))
     try:
-        live.told(project.project_id, [change])
+        live.note_changes(project.project_id, [change])
         assert asked.wait(120)
-        live.told(project.project_id, [change])  # returns, although the thread is being kept waiting
+        live.note_changes(project.project_id, [change])  # returns, although the thread is being kept waiting
         assert live.figures(project.project_id) == {}
         answering.set()
         wait_until(lambda: bool(live.figures(project.project_id)))
@@ -223,7 +227,7 @@ def test_a_webhook_that_comes_before_what_it_tells_of_is_waited_for(project: Pro
     live, ours = project.evaluation(), region(0)
     change = project.submit(ours, parent_prediction=project.predict(ours))
     newer = AnnotationChange(change.annotation_id, change.task_id, "2099-01-01T00:00:00Z")
-    live.told(project.project_id, [newer, AnnotationChange(10**6, change.task_id, "2099-01-01T00:00:00Z")])
+    live.note_changes(project.project_id, [newer, AnnotationChange(10**6, change.task_id, "2099-01-01T00:00:00Z")])
     assert live.compare_waiting() == 2
     assert live.figures(project.project_id) == {}
     project.change(change.annotation_id, updated_at="2099-01-01T00:00:00Z")
@@ -243,7 +247,7 @@ def test_an_annotation_that_makes_us_stumble_is_counted_and_those_behind_it_have
     live, ours = project.evaluation(lambda _: Odd()), region(0)
     prediction = project.predict(ours)
     changes = [project.submit(ours, parent_prediction=prediction) for _ in range(2)]
-    live.told(project.project_id, changes)
+    live.note_changes(project.project_id, changes)
     assert live.compare_waiting() == 0
     assert live.counts["failed"] == 1
     assert live.figures(project.project_id)["v1"].n == 1
@@ -252,7 +256,7 @@ def test_an_annotation_that_makes_us_stumble_is_counted_and_those_behind_it_have
 def test_a_disk_that_takes_nothing_costs_the_figures_and_not_the_webhook(project: Project) -> None:
     project.root.write_text("a file where the folder should be")
     live = project.evaluation()
-    live.told(project.project_id, [AnnotationChange(1, project.task)])
+    live.note_changes(project.project_id, [AnnotationChange(1, project.task)])
     assert live.counts["unwritten"] == 1
 
 
@@ -260,9 +264,9 @@ def test_a_registry_that_is_away_gets_no_empty_one_in_its_place(project: Project
     """Its disk is not mounted, say; an empty folder there would hide every version."""
     project.root = tmp_path / "unmounted" / "live"
     live = project.evaluation()
-    live.told(project.project_id, [project.submit(region(), parent_prediction=project.predict(region()))])
+    live.note_changes(project.project_id, [project.submit(region(), parent_prediction=project.predict(region()))])
     live.start()
-    live.sent(project.project_id, [region()])
+    live.remember_sent(project.project_id, [region()])
     wait_until(lambda: live.count("unremembered") == 1)
     live.stop()
     assert live.count("unwritten") == 1
@@ -284,20 +288,20 @@ def test_a_task_that_label_studio_cannot_show_keeps_no_other_waiting(project: Pr
 
     live = project.evaluation(lambda _: Odd())
     odd = [AnnotationChange(10**6 + number, -1 - number) for number in range(3)]
-    live.told(project.project_id, [*odd, *changes])
+    live.note_changes(project.project_id, [*odd, *changes])
     for _ in range(3):
         with pytest.raises(Upstream, match="answered 500"):
             live.compare_waiting()
     assert live.figures(project.project_id)["v1"].annotations == 5
-    assert live.waiting() == 3
+    assert live.count_waiting() == 3
     assert len(asked) <= 3 * 2 + 5, "a Label Studio that is away is not asked for every annotation"
 
 
 def test_a_project_whose_label_studio_is_not_known_keeps_no_other_project_waiting(project: Project) -> None:
     ours, first = region(0), project.project_id - 1
     live = project.evaluation(lambda project_id: None if project_id == first else project.client)
-    live.told(first, [AnnotationChange(1, 1)])
-    live.told(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
+    live.note_changes(first, [AnnotationChange(1, 1)])
+    live.note_changes(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
     with pytest.raises(Unavailable, match="set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"):
         live.compare_waiting()
     assert live.figures(project.project_id)["v1"].n == 1
@@ -308,8 +312,8 @@ def test_asking_for_projects_that_there_are_not_takes_no_memory(project: Project
     for number in range(1000, 1100):
         assert live.figures(number) == {}
     assert live._ledgers == {}
-    live.told(project.project_id, [AnnotationChange(1, 1)])
-    assert live.waiting() == 1
+    live.note_changes(project.project_id, [AnnotationChange(1, 1)])
+    assert live.count_waiting() == 1
     assert list(live._ledgers) == [project.project_id]
 
 
@@ -320,7 +324,7 @@ def test_once_it_has_stopped_no_thread_of_it_is_left_and_it_can_begin_again(proj
     live = project.evaluation()
     for count in (1, 2):
         live.start()
-        live.sent(project.project_id, [region(number, region_id=f"{count}-{number}") for number in range(3)])
+        live.remember_sent(project.project_id, [region(number, region_id=f"{count}-{number}") for number in range(3)])
         wait_until(lambda: len(list((project.root / str(project.project_id) / "sent").glob("*"))) == 3 * count)  # noqa: B023 - called at once
         live.stop()
         live.stop()
@@ -341,8 +345,8 @@ def test_an_answer_that_cannot_be_kept_costs_none_of_those_after_it(
 
     monkeypatch.setattr(SentRegions, "keep", keep)
     live.start()
-    live.sent(project.project_id, [region()])
-    live.sent(project.project_id, [region()])
+    live.remember_sent(project.project_id, [region()])
+    live.remember_sent(project.project_id, [region()])
     wait_until(lambda: len(kept) == 2)
     live.stop()
     assert (kept, live.count("unremembered")) == (["stumbled", 1], 1)
@@ -350,7 +354,7 @@ def test_an_answer_that_cannot_be_kept_costs_none_of_those_after_it(
 
 def test_what_no_longer_counts_is_taken_out_of_the_file_by_itself(project: Project) -> None:
     live, ours = project.evaluation(), region(0)
-    live.told(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
+    live.note_changes(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
     live.compare_waiting()
     before, path = live.figures(project.project_id), project.root / str(project.project_id) / "annotations.jsonl"
     with path.open("a") as file:

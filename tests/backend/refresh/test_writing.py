@@ -118,7 +118,7 @@ def test_an_answer_that_was_lost_is_looked_up_before_it_is_sent_again(
 
 def test_what_is_taken_and_never_listed_is_given_up(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PredictionStore, "add", lambda _, rows: len(rows))
-    with pytest.raises(BadInput, match="took predictions of v1 and does not list them"):
+    with pytest.raises(BadInput, match="accepted predictions of v1 but does not list them"):
         lab.write()
 
 

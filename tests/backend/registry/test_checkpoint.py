@@ -17,7 +17,7 @@ from backend.registry.checkpoint import (
     WEIGHTS_FILE,
     Manifest,
     read_manifest,
-    verified_weights,
+    verify_weights,
     write_checkpoint,
 )
 from backend.registry.figures import MaskFigures, ModelFigures
@@ -70,7 +70,7 @@ def test_a_written_checkpoint_verifies(tmp_path: Path) -> None:
     """The manifest that comes back is the one on the disk, and it vouches for the weights."""
     written = write_checkpoint(tmp_path / "out", weights=b"weights", manifest=MANIFEST)
     assert read_manifest(tmp_path / "out") == written
-    assert verified_weights(tmp_path / "out").read_bytes() == b"weights"
+    assert verify_weights(tmp_path / "out").read_bytes() == b"weights"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MANIFEST_FILE, WEIGHTS_FILE]
 
 
@@ -78,10 +78,10 @@ def test_other_files_are_vouched_for_too(tmp_path: Path) -> None:
     """What lies beside the weights is as whole as they are, or the checkpoint is refused."""
     written = write_checkpoint(tmp_path, weights=b"weights", manifest=MANIFEST, others={"report.html": b"<p>"})
     assert set(written.files) == {WEIGHTS_FILE, "report.html"}
-    verified_weights(tmp_path)
+    verify_weights(tmp_path)
     (tmp_path / "report.html").write_bytes(b"<q>")
     with pytest.raises(BadCheckpoint, match=r"report\.html has sha256"):
-        verified_weights(tmp_path)
+        verify_weights(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../report.html", "manifest.json", ".hidden", "model.safetensors", ""])
@@ -95,7 +95,7 @@ def test_a_checkpoint_may_be_written_over_an_older_one(tmp_path: Path) -> None:
     """`samloop train --out DIR` may be repeated."""
     for weights in (b"old", b"newer"):
         write_checkpoint(tmp_path, weights=weights, manifest=MANIFEST)
-    assert verified_weights(tmp_path).read_bytes() == b"newer"
+    assert verify_weights(tmp_path).read_bytes() == b"newer"
 
 
 def _flip(path: Path) -> None:
@@ -126,7 +126,7 @@ def test_damaged_weights_are_refused(tmp_path: Path, damage: Callable[[Path], ob
     write_checkpoint(tmp_path, weights=b"weights", manifest=MANIFEST)
     damage(tmp_path / WEIGHTS_FILE)
     with pytest.raises(BadCheckpoint, match=said):
-        verified_weights(tmp_path)
+        verify_weights(tmp_path)
 
 
 def test_weights_that_are_not_there_may_come_back(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_weights_that_are_not_there_may_come_back(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, weights=b"weights", manifest=MANIFEST)
     (tmp_path / WEIGHTS_FILE).unlink()
     with pytest.raises(Unavailable, match="is missing"):
-        verified_weights(tmp_path)
+        verify_weights(tmp_path)
 
 
 def _with(**changed: object) -> bytes:
@@ -163,7 +163,7 @@ def test_a_manifest_that_is_none_of_ours_is_refused(tmp_path: Path, data: bytes,
     """And the sentence names the folder."""
     (tmp_path / MANIFEST_FILE).write_bytes(data)
     with pytest.raises(BadCheckpoint, match=said) as raised:
-        verified_weights(tmp_path)
+        verify_weights(tmp_path)
     assert str(tmp_path) in str(raised.value)
 
 

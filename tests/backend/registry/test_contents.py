@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.registry.checkpoint import Manifest, verified_weights, write_checkpoint
+from backend.registry.checkpoint import Manifest, verify_weights, write_checkpoint
 from backend.registry.contents import Contents
 
 
@@ -27,7 +27,7 @@ def test_the_same_content_is_kept_once(contents: Contents, manifest: Manifest) -
 
 def test_an_object_verifies_and_nothing_stays_in_staging(contents: Contents, manifest: Manifest) -> None:
     sha256 = add(contents, manifest, b"weights")
-    assert verified_weights(contents.folder(sha256)).read_bytes() == b"weights"
+    assert verify_weights(contents.folder(sha256)).read_bytes() == b"weights"
     assert list(contents.staging.iterdir()) == []
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from support.checkpoints import make_manifest
 
 from backend.errors import BadCheckpoint, Unavailable
-from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, verified_weights
+from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, verify_weights
 from backend.registry.local import LocalRegistry
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -91,7 +91,7 @@ def test_kill_9_of_a_publisher_leaves_everything_readable(tmp_path: Path, megaby
         versions = registry.versions(1)
         assert [int(manifest.version.split("-")[3][1:]) for manifest in versions] == list(range(1, len(versions) + 1))
         for manifest in versions[-5:]:
-            verified_weights(registry.materialise(manifest.version))
+            verify_weights(registry.materialise(manifest.version))
         assert [pointer.number for pointer in registry.history(1)] == list(range(1, len(registry.history(1)) + 1))
     assert registry.versions(1)
     registry.sweep(older_than_s=0.0)
@@ -170,7 +170,7 @@ def test_a_read_only_folder_says_so_and_serves_on(nobody: Path) -> None:
         champion = registry.champion(1)
         assert champion is not None
         assert champion.version == version
-        assert verified_weights(registry.materialise(version)).exists()
+        assert verify_weights(registry.materialise(version)).exists()
     finally:
         for folder in folders:
             folder.chmod(0o755)

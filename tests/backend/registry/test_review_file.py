@@ -14,10 +14,10 @@ from backend.registry.review_file import (
     REVIEW_FILE,
     DrawnMask,
     ReviewedObject,
-    object_key,
+    encode_review,
+    hash_object,
     parse_review,
     read_review,
-    review_json,
 )
 
 HERE = Path("here")
@@ -34,7 +34,7 @@ def _object(**changed: object) -> ReviewedObject:
         for n, (prompt, model) in enumerate((p, m) for p in PROMPTS for m in MODELS)
     }
     fields = {
-        "key": object_key("a" * 64, "<b>", human),
+        "key": hash_object("a" * 64, "<b>", human),
         "task_id": 7,
         "image_uri": "/data/upload/1/a.png",
         "image_sha256": "a" * 64,
@@ -48,20 +48,20 @@ def _object(**changed: object) -> ReviewedObject:
 
 def test_objects_come_back_as_they_were(tmp_path: Path) -> None:
     objects = (_object(), _object(task_id=None), _object(task_id="a"))
-    (tmp_path / REVIEW_FILE).write_bytes(review_json(objects))
+    (tmp_path / REVIEW_FILE).write_bytes(encode_review(objects))
     assert read_review(tmp_path) == objects
 
 
 def test_an_image_that_is_its_own_address_is_not_copied_into_the_checkpoint() -> None:
-    (found,) = parse_review(review_json([_object(image_uri="data:image/png;base64," + "A" * 5000)]), where=HERE)
+    (found,) = parse_review(encode_review([_object(image_uri="data:image/png;base64," + "A" * 5000)]), where=HERE)
     assert found.image_uri is None
 
 
 def test_the_key_is_that_of_the_image_the_label_and_the_humans_mask() -> None:
     human = _object().human
-    assert object_key("a" * 64, "x", human) == object_key("a" * 64, "x", human)
-    others = {object_key("b" * 64, "x", human), object_key("a" * 64, "y", human)}
-    assert len({*others, object_key("a" * 64, "x", human)}) == 3
+    assert hash_object("a" * 64, "x", human) == hash_object("a" * 64, "x", human)
+    others = {hash_object("b" * 64, "x", human), hash_object("a" * 64, "y", human)}
+    assert len({*others, hash_object("a" * 64, "x", human)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_key_is_that_of_the_image_the_label_and_the_humans_mask() -> None:
     ],
 )
 def test_a_file_that_is_none_of_ours_is_refused(change: object) -> None:
-    told = json.loads(review_json([_object()]))
+    told = json.loads(encode_review([_object()]))
     change(told)  # type: ignore[operator]
     with pytest.raises(BadCheckpoint, match=r"^here (cannot be read|is of format)"):
         parse_review(json.dumps(told).encode(), where=HERE)

@@ -35,7 +35,7 @@ from backend.server.app import create_app
 from backend.work.embedded import Valkey
 from backend.work.keys import Keys
 from backend.work.rq_internals import write_meta
-from backend.work.status import fetch
+from backend.work.status import fetch_jobs
 
 OURS = {"Origin": "http://127.0.0.1:9090"}
 
@@ -217,7 +217,7 @@ def test_a_running_training_shows_what_it_does_how_far_it_is_and_its_losses(
 ) -> None:
     project_id = _begin_project(review_studio)
     client.post("/train", json={"project": project_id})
-    (job,) = fetch(redis, f"train-{project_id}-1")
+    (job,) = fetch_jobs(redis, f"train-{project_id}-1")
     assert job is not None
     job.set_status(JobStatus.STARTED)
     progress = {"phase": "training", "head": "semantic", "step": 8, "loss": 0.4, "share": 0.42, "left_s": 130.0}

@@ -5,18 +5,18 @@ from redis.exceptions import ConnectionError as Away
 from redis.exceptions import ResponseError
 
 from backend.errors import SettingsError, Unavailable
-from backend.work.connection import connect, telling_consequence
+from backend.work.connection import connect, name_consequence
 
 
 @pytest.mark.parametrize("fault", [Away("no"), ResponseError("OOM"), OSError("no"), TimeoutError("no")])
 def test_a_queue_that_does_not_answer_says_what_follows(fault: Exception) -> None:
     said = "the queue does not answer, so nothing was queued: is Redis"
-    with pytest.raises(Unavailable, match=said), telling_consequence("nothing was queued"):
+    with pytest.raises(Unavailable, match=said), name_consequence("nothing was queued"):
         raise fault
 
 
 def test_a_bug_is_not_taken_for_a_queue_that_is_away() -> None:
-    with pytest.raises(KeyError), telling_consequence("nothing was queued"):
+    with pytest.raises(KeyError), name_consequence("nothing was queued"):
         raise KeyError("a bug")
 
 

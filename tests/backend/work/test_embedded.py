@@ -16,7 +16,7 @@ from support.waiting import wait_until
 
 from backend.errors import Unavailable
 from backend.work import embedded as valkey
-from backend.work.embedded import Valkey, find_server, live_url
+from backend.work.embedded import Valkey, find_live_url, find_server
 
 ROOT = Path(__file__).resolve().parents[3]
 STARTER = """
@@ -47,7 +47,7 @@ def server(tmp_path: Path) -> Iterator[Valkey]:
 @contextlib.contextmanager
 def connected(folder: Path) -> Iterator[Redis]:
     """A connection to the server that answers there."""
-    url = live_url(folder)
+    url = find_live_url(folder)
     assert url is not None
     with Redis.from_url(url) as connection:
         yield connection
@@ -182,7 +182,7 @@ def test_stopping_ends_it_and_may_be_repeated(server: Valkey, tmp_path: Path) ->
     assert pid is not None
     server.stop()
     assert gone(pid)
-    assert live_url(tmp_path / "queue") is None
+    assert find_live_url(tmp_path / "queue") is None
     server.stop()
     Valkey(tmp_path / "never").stop()
 
@@ -194,7 +194,7 @@ def test_a_deep_folder_gets_its_socket_in_a_private_one(tmp_path: Path) -> None:
         url = server.start()
         folder = Path(url.removeprefix("unix://")).parent
         assert len(url.removeprefix("unix://")) < 104
-        assert live_url(deep) == url
+        assert find_live_url(deep) == url
         assert Valkey(deep).start() == url
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         folder.chmod(0o777)
@@ -207,7 +207,7 @@ def test_a_deep_folder_gets_its_socket_in_a_private_one(tmp_path: Path) -> None:
 
 def test_asking_for_a_live_one_starts_and_makes_nothing(tmp_path: Path) -> None:
     """`samloop doctor` asks."""
-    assert live_url(tmp_path / "absent") is None
+    assert find_live_url(tmp_path / "absent") is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -216,7 +216,7 @@ def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/tmp")
     with pytest.raises(Unavailable, match="link is a link or belongs to another user"):
         Valkey(tmp_path / "link").start()
-    assert live_url(tmp_path / "link") is None
+    assert find_live_url(tmp_path / "link") is None
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

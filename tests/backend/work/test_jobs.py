@@ -9,13 +9,13 @@ from rq.serializers import JSONSerializer
 from backend.errors import RefusedJob
 from backend.work.connection import connect
 from backend.work.embedded import Valkey
-from backend.work.jobs import REFRESHES, TRAINING, SafeJob, the_queue
+from backend.work.jobs import REFRESHES, TRAINING, SafeJob, open_queue
 
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
     with Valkey(tmp_path_factory.mktemp("queue")) as valkey, connect(valkey.start()) as connection:
-        yield the_queue(connection)
+        yield open_queue(connection)
 
 
 def fetched(queue: Queue, function: str) -> SafeJob:
@@ -35,7 +35,7 @@ def test_a_payload_that_is_none_of_ours_is_refused(queue: Queue) -> None:
     fetched(queue, "finetuner.job.run")
     queue.connection.hset("rq:job:x", "data", b"\x80\x04cos\nsystem\n")
     job = SafeJob.fetch("x", connection=queue.connection, serializer=JSONSerializer)
-    assert job.refusal() == "job x was refused: its payload is not ours"
+    assert job.refusal() == "job x was refused: samloop did not write its payload; is something else using this Redis?"
 
 
 def test_a_training_is_on_the_list(queue: Queue) -> None:

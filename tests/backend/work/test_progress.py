@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.work.progress import figure, progress_line, stage_name, time_words
+from backend.work.progress import name_stage, write_duration, write_figure, write_progress
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from backend.work.progress import figure, progress_line, stage_name, time_words
     ],
 )
 def test_figures_become_words(figures: dict[str, object], words: str) -> None:
-    assert progress_line(figures) == words
+    assert write_progress(figures) == words
 
 
 @pytest.mark.parametrize(
@@ -34,16 +34,16 @@ def test_figures_become_words(figures: dict[str, object], words: str) -> None:
     ],
 )
 def test_what_a_training_does_just_now_has_a_name(figures: dict[str, object], stage: str) -> None:
-    assert stage_name(figures) == stage
+    assert name_stage(figures) == stage
 
 
 @pytest.mark.parametrize("value", [3e-05, -2.4e-4, 0.00999])
 def test_no_figure_is_rounded_to_nothing(value: float) -> None:
-    assert float(figure(value)) == pytest.approx(value, rel=0.05)
+    assert float(write_figure(value)) == pytest.approx(value, rel=0.05)
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(-1.0, "0 s"), (40.4, "40 s"), (90.0, "2 min"), (7000.0, "117 min"), (7800.0, "2 h 10 min")]
 )
 def test_spans_of_time_are_said_as_people_say_them(seconds: float, words: str) -> None:
-    assert time_words(seconds) == words
+    assert write_duration(seconds) == words

@@ -12,9 +12,9 @@ from rq.job import JobStatus
 
 from backend.errors import BadInput, Unavailable
 from backend.work.connection import connect
-from backend.work.jobs import SafeJob, the_queue
+from backend.work.jobs import SafeJob, open_queue
 from backend.work.keys import Keys
-from backend.work.queue import TrainingQueue, workers
+from backend.work.queue import TrainingQueue, count_listeners
 from backend.work.rq_internals import sweep
 from backend.work.status import TrainingStatus
 
@@ -96,7 +96,7 @@ def test_nothing_is_promised_when_redis_is_away(played: Lab) -> None:
         (lambda: played.queue.request(7), "so nothing was queued"),
         (lambda: played.queue.status(7), "so the status is not known"),
         (lambda: played.queue.job("train-7-1"), "so the job is not known"),
-        (lambda: workers(played.connection), "so its workers are not known"),
+        (lambda: count_listeners(played.connection), "so its workers are not known"),
         (played.queue.sweep, "so dead workers' trainings wait"),
     ):
         with pytest.raises(Unavailable, match=f"the queue does not answer, {said}: is Redis"):
@@ -141,7 +141,7 @@ def test_a_project_that_never_trained_is_idle(played: Lab) -> None:
 
 def test_the_sweep_gives_back_what_a_dead_worker_held(played: Lab) -> None:
     """At each place where the worker can have died: with the job off the queue, registered, started."""
-    queue = the_queue(played.connection)
+    queue = open_queue(played.connection)
     for died in ("dequeued", "registered", "started"):
         played.connection.flushall()
         played.queue.request(7)
@@ -187,7 +187,7 @@ def test_a_job_that_rq_itself_gave_up_tells_why(played: Lab) -> None:
     """Killed once too often: no code of ours was there to leave a sentence."""
     played.queue.request(7)
     played.connection.hset("rq:job:train-7-1", mapping={"retries_left": 0, "status": "started"})
-    played.connection.lpop(the_queue(played.connection).key)
+    played.connection.lpop(open_queue(played.connection).key)
     played.connection.zadd("rq:wip:samloop", {"train-7-1:x": 1})
     assert played.queue.status(7).phase == "training"
     played.queue.sweep(heartbeat_s=0)

@@ -12,7 +12,7 @@ from rq.serializers import JSONSerializer
 from backend.work import rq_internals
 from backend.work.connection import connect
 from backend.work.embedded import Valkey
-from backend.work.jobs import QUEUE, TRAIN, SafeJob, the_queue
+from backend.work.jobs import QUEUE, TRAIN, SafeJob, open_queue
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def queue(valkey: str) -> Iterator[Queue]:
     with connect(valkey) as connection:
         connection.flushall()
-        yield the_queue(connection)
+        yield open_queue(connection)
 
 
 def enqueue(queue: Queue, job_id: str) -> Job:
@@ -51,8 +51,8 @@ def test_a_job_is_a_hash_with_its_status_as_the_script_reads_it(queue: Queue) ->
 def test_the_jobs_under_a_limit_are_told_the_holder_first(queue: Queue) -> None:
     for job_id in ("train-7-1", "train-7-2", "train-7-3"):
         enqueue(queue, job_id)
-    assert rq_internals.limited_job_ids(queue.connection, "train:7") == ("train-7-1", "train-7-2", "train-7-3")
-    assert rq_internals.limited_job_ids(queue.connection, "train:8") == ()
+    assert rq_internals.list_limited_jobs(queue.connection, "train:7") == ("train-7-1", "train-7-2", "train-7-3")
+    assert rq_internals.list_limited_jobs(queue.connection, "train:8") == ()
 
 
 def test_the_meta_that_is_written_is_the_meta_that_rq_reads(queue: Queue) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backend.work.connection import connect
 from backend.work.embedded import Valkey
-from backend.work.scripts import Script, _source
+from backend.work.scripts import Script, _read_source
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -22,7 +22,7 @@ def test_redis_takes_every_program(tmp_path: Path) -> None:
     """SCRIPT LOAD compiles it."""
     with Valkey(tmp_path / "queue") as valkey, connect(valkey.start()) as connection:
         for script in Script:
-            assert len(connection.script_load(_source(script.value))) == 40, script
+            assert len(connection.script_load(_read_source(script.value))) == 40, script
 
 
 def test_a_program_gets_its_keys_and_arguments(tmp_path: Path) -> None:

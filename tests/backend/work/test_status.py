@@ -15,7 +15,7 @@ from backend.work.jobs import SafeJob
 from backend.work.keys import Keys
 from backend.work.queue import TrainingQueue
 from backend.work.rq_internals import write_meta
-from backend.work.status import TrainingStatus, describe, fetch, status_of
+from backend.work.status import TrainingStatus, describe, fetch_jobs, read_status
 
 KEYS = Keys(7)
 
@@ -30,22 +30,22 @@ def connection(tmp_path: Path) -> Iterator[Redis]:
 def job(connection: Redis) -> SafeJob:
     """The first training of project 7, waiting."""
     job_id = TrainingQueue(connection, job_seconds=60).request(7)
-    (job,) = fetch(connection, job_id)
+    (job,) = fetch_jobs(connection, job_id)
     assert job is not None
     return job
 
 
 def test_before_anything_was_asked_for_a_project_is_idle(connection: Redis) -> None:
-    assert status_of(connection, KEYS, under_way="training") == TrainingStatus(phase="idle")
+    assert read_status(connection, KEYS, under_way="training") == TrainingStatus(phase="idle")
 
 
 def test_a_training_waits_runs_and_tells_how_far_it_is(connection: Redis, job: SafeJob) -> None:
-    assert status_of(connection, KEYS, under_way="training") == TrainingStatus(
+    assert read_status(connection, KEYS, under_way="training") == TrainingStatus(
         phase="queued", job_id="train-7-1", queued=1
     )
     job.set_status(JobStatus.STARTED)
     write_meta(connection, job, {"progress": {"phase": "training", "epoch": 2}, "losses": {"prompts": [[1, 0.5]]}})
-    status = status_of(connection, KEYS, under_way="training")
+    status = read_status(connection, KEYS, under_way="training")
     assert (status.phase, status.queued) == ("training", 0)
     assert status.progress == {"phase": "training", "epoch": 2}
     assert status.losses == {"prompts": ((1.0, 0.5),)}
@@ -53,14 +53,14 @@ def test_a_training_waits_runs_and_tells_how_far_it_is(connection: Redis, job: S
 
 def test_the_last_verdict_stays_while_the_next_training_waits(connection: Redis, job: SafeJob) -> None:
     connection.hset(KEYS.last, mapping={"verdict": '{"promoted": true}'})
-    assert status_of(connection, KEYS, under_way="training").verdict == {"promoted": True}
+    assert read_status(connection, KEYS, under_way="training").verdict == {"promoted": True}
 
 
 def test_meta_of_another_shape_is_no_progress(connection: Redis, job: SafeJob) -> None:
     """Whoever can write to Redis can write anything there."""
     job.set_status(JobStatus.STARTED)
     write_meta(connection, job, {"progress": ["x"]})
-    assert status_of(connection, KEYS, under_way="training").progress == {}
+    assert read_status(connection, KEYS, under_way="training").progress == {}
 
 
 def test_a_job_is_described_with_times_that_can_be_parsed(job: SafeJob) -> None:
@@ -71,4 +71,4 @@ def test_a_job_is_described_with_times_that_can_be_parsed(job: SafeJob) -> None:
 
 
 def test_a_job_that_there_is_not_is_none(connection: Redis) -> None:
-    assert fetch(connection, "train-7-99") == [None]
+    assert fetch_jobs(connection, "train-7-99") == [None]
