@@ -87,9 +87,9 @@ def test_the_path_is_decoded_once() -> None:
 @pytest.mark.parametrize(
     ("query", "kind", "complaint"),
     [
-        ("", BadInput, "needs one d=path, and has 0"),
-        ("d=", BadInput, "needs one d=path"),
-        ("d=a&d=b", BadInput, "needs one d=path, and has 2"),
+        ("", BadInput, "needs exactly one d=path, and this address has 0"),
+        ("d=", BadInput, "needs exactly one d=path"),
+        ("d=a&d=b", BadInput, "needs exactly one d=path, and this address has 2"),
         ("&".join(["d=a"] * 50), BadInput, "too many fields"),
         ("d=../../etc/passwd", ForbiddenUrl, "climbs"),
         ("d=%2e%2e/%2e%2e/etc/passwd", ForbiddenUrl, "climbs"),

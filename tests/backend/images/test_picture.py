@@ -118,7 +118,7 @@ def test_planes_of_eight_bits_are_read_and_of_sixteen_refused() -> None:
     planes = np.moveaxis(np.asarray(gradient()), -1, 0)
     read = opened(tiff(planes, photometric="rgb", planarconfig="separate"))
     assert np.array_equal(np.asarray(read), np.asarray(gradient()))
-    with pytest.raises(BadImage, match="stored plane by plane is not read here: save it interleaved"):
+    with pytest.raises(BadImage, match="plane by plane, which we cannot read: save it interleaved"):
         opened(tiff(planes.astype(np.uint16) * 257, photometric="rgb", planarconfig="separate"))
 
 
@@ -162,7 +162,7 @@ def png_of(width: int, height: int, *, extra: bytes = b"") -> bytes:
 
 @pytest.mark.parametrize("size", [(1, 65_536), (65_536, 1)])
 def test_a_side_longer_than_any_camera_writes_is_refused_by_its_header(size: tuple[int, int]) -> None:
-    with pytest.raises(BadImage, match=f"{size[0]}x{size[1]} pixels, and a side has at most 65535"):
+    with pytest.raises(BadImage, match=f"{size[0]}x{size[1]} pixels, and a side may have at most 65535"):
         opened(saved(Image.new("1", size)))
     assert opened(saved(Image.new("1", (1, 65_535)))).height == 65_535
 
@@ -196,7 +196,7 @@ def test_a_bomb_of_20_kib_is_refused_by_its_header() -> None:
 def test_text_chunk_bombs_are_refused() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("bomb", "x" * (40 << 20), zip=True)
-    with pytest.raises(BadImage, match="no readable PNG"):
+    with pytest.raises(BadImage, match="not a readable PNG"):
         opened(saved(gradient(), pnginfo=info))
 
 

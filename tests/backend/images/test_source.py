@@ -113,7 +113,7 @@ def test_local_files_come_from_the_disk_where_a_root_is_set(studio: FakeLabelStu
 def test_a_local_file_that_climbs_is_refused_before_anybody_is_asked(
     studio: FakeLabelStudio, tmp_path: Path, query: str, with_root: bool
 ) -> None:
-    with pytest.raises(BadInput, match=r"climbs|needs one d=path"):
+    with pytest.raises(BadInput, match=r"climbs|needs exactly one d=path"):
         source(studio, local_files_root=(tmp_path,) if with_root else ()).fetch(f"/data/local-files/?{query}")
     assert studio.requests == []
 
@@ -160,7 +160,7 @@ def test_a_bucket_is_resolved_by_label_studio_and_read_without_its_key(studio: F
     assert "authorization" not in web.requests[0].headers
     with pytest.raises(ForbiddenUrl, match="not a public address"):
         source(studio).fetch("s3://bucket/ä.png", task_id=7)
-    with pytest.raises(BadInput, match=r"'s3://bucket/a\.png' is in a bucket, .* by its id; none came"):
+    with pytest.raises(BadInput, match=r"'s3://bucket/a\.png' is in a bucket, .* by a task's id: send the task's id"):
         source(studio).fetch("s3://bucket/a.png")
 
 

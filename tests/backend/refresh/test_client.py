@@ -60,7 +60,9 @@ def test_an_error_is_told_in_the_backends_words(
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"", {"results": []}, {"results": None}, {"results": ["x"]}])
 def test_an_answer_that_is_none_is_an_error(backend: PlayedBackend, client: BackendClient, body: object) -> None:
     backend.fail("/predict", status=200, body=body)
-    with pytest.raises(Upstream, match="answered"):
+    with pytest.raises(
+        Upstream, match=r"answered 200|did not answer 1 tasks with as many predictions|not a prediction"
+    ):
         client.predict([{"id": 3}], project_id=7, label_config="")
 
 

@@ -118,7 +118,7 @@ def _fifo(path: Path) -> None:
         (_flip, "has sha256 .* its manifest says"),
         (lambda path: path.write_bytes(b"short"), "has 5 bytes, its manifest says 7"),
         (_link, "cannot be read as a plain file"),
-        (_fifo, "no plain file"),
+        (_fifo, "not a plain file"),
     ],
 )
 def test_damaged_weights_are_refused(tmp_path: Path, damage: Callable[[Path], object], said: str) -> None:

@@ -135,7 +135,12 @@ def test_27_hostile_checkpoints_are_refused_versions_and_the_base_serves_on(
 def test_29_label_studio_answers_nonsense_for_an_image(server: Served, status: int) -> None:
     page = b"<!doctype html><title>Log in</title><pre>Traceback</pre>"
     server.studio.fail("/data/upload/29/", status=status, body=page)
-    says = {401: "is LABEL_STUDIO_API_KEY right?", 404: "Label Studio has no", 500: "answered 500", 200: "no readable"}
+    says = {
+        401: "is LABEL_STUDIO_API_KEY right?",
+        404: "Label Studio has no",
+        500: "answered 500",
+        200: "not a readable",
+    }
     with server.unharmed(seconds=5):
         answer = server.click("/data/upload/29/a.png")
         refused(answer, says[status], status={401: 424, 404: 404, 500: 424, 200: 422}[status])
