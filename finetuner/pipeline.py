@@ -3,15 +3,16 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from backend.errors import BadCheckpoint, ChampionMoved, NotFound
+from backend.errors import BadCheckpoint, BadWeights, ChampionMoved, NotFound
 from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.labelstudio.label_config import parse_label_config
-from backend.registry.checkpoint import read_manifest
+from backend.registry.checkpoint import Manifest, read_manifest
 from backend.registry.opening import open_registry
 from backend.registry.protocol import Pointer, Registry
-from backend.sam.loading import BaseModel
+from backend.sam.loading import BaseModel, load_base_of
 from backend.sam.predictor import predictor_of
 from backend.settings import Settings
 from finetuner.context import TrainingContext
@@ -59,7 +60,8 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
     )
     samples = _samples(project_id, settings=settings, label_studio=label_studio, context=context)
     champion = registry.champion(project_id)
-    candidate = learn(samples, served=_served(context.base, registry, champion), context=context)
+    served = _served(context.base, registry, champion, cache_dir=settings.cache.dir)
+    candidate = learn(samples, served=served, context=context)
     progress("publishing")
     fence()
     manifest = registry.publish(
@@ -95,14 +97,19 @@ def _fetch(images: ImageSource, task: AnnotatedTask) -> bytes:
     return images.fetch(task.image_uri, task_id=task.task_id if isinstance(task.task_id, int) else None)
 
 
-def _served(base: BaseModel, registry: Registry, champion: Pointer | None) -> Served:
-    """What the server serves: where it must refuse the champion, of another base for example, that is the base."""
+def _served(base: BaseModel, registry: Registry, champion: Pointer | None, *, cache_dir: Path) -> Served:
+    """What the candidate must beat: the champion, on its own base where the project's has changed since.
+
+    The base where there is no champion, or none that can be served.
+    """
     if champion is None or champion.version is None:
         return Served(version=base.name)
     try:
         folder = registry.materialise(champion.version)
-        predictor, learnt = predictor_of(base, folder), learnt_images(read_manifest(folder))
-    except (BadCheckpoint, NotFound) as fault:
+        manifest = read_manifest(folder)
+        own = base if manifest.base_fingerprint == base.fingerprint else _other_base(manifest, base, cache_dir)
+        predictor, learnt = predictor_of(own, folder), learnt_images(manifest)
+    except (BadCheckpoint, BadWeights, NotFound) as fault:
         log.warning(
             "comparing with the base: %s cannot be served: %s",
             champion.version,
@@ -110,7 +117,20 @@ def _served(base: BaseModel, registry: Registry, champion: Pointer | None) -> Se
             extra={"event": "checkpoint.refused", "version": champion.version},
         )
         return Served(version=base.name)
-    return Served(version=champion.version, predictor=predictor, learnt=learnt, folder=folder)
+    of_base = None if own is base else manifest.base_model
+    return Served(version=champion.version, predictor=predictor, learnt=learnt, folder=folder, of_base=of_base)
+
+
+def _other_base(manifest: Manifest, base: BaseModel, cache_dir: Path) -> BaseModel:
+    """The base that the project had when its champion was trained."""
+    log.info(
+        "%s was trained on %s, and the base is %s now: both are measured on the same held-out images",
+        manifest.version,
+        manifest.base_model,
+        base.name,
+        extra={"event": "base.changed", "version": manifest.version},
+    )
+    return load_base_of(manifest, like=base, cache_dir=cache_dir)
 
 
 def _promote(  # noqa: PLR0913 - all by name

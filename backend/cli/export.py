@@ -40,6 +40,8 @@ def export(
             checkpoint = registry.materialise(champion.version)
     name = str(checkpoint) if checkpoint else base_name(settings.sam.model, device=settings.sam.device)
     manifest = read_manifest(checkpoint) if checkpoint else None
-    origin = exporting.Origin(load_as_stored(name, cache_dir=settings.cache.dir), manifest)
+    origin = exporting.Origin(
+        load_as_stored(name, cache_dir=settings.cache.dir, otherwise=settings.sam.model), manifest
+    )
     folder = exporting.export(origin, how=how, out=out_dir)
     out.print(f"{origin.version} is in {folder}: {exporting.CARD_FILE} in it says how to load it", soft_wrap=True)

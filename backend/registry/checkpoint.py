@@ -25,6 +25,8 @@ MAX_MANIFEST_BYTES = 64 << 20
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
+BASE_SOURCE = "base_source"  # in a manifest's config: the name or path that loads its base again
+
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:

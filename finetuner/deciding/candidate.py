@@ -16,13 +16,15 @@ class Served:
     """What the candidate must beat; `predictor` None: the base model itself.
 
     `learnt`: digests of the images that it has learnt from; measured on those it would look better than it is.
-    `folder`: its checkpoint, for a training that begins with it.
+    `folder`: its checkpoint, for a training that begins with it. `of_base`: the base that it was trained on, where the
+    candidate has another.
     """
 
     version: str
     predictor: Predictor | None = None
     learnt: frozenset[str] = frozenset()
     folder: Path | None = None
+    of_base: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ def compare(trained: Trained, *, dataset: Dataset, served: Served, context: Trai
         served=None if served.predictor is None else context.measure(served.predictor, held_out, who="served"),
         faults=faults(trained.predictor, base=plain, weights=trained.method.trainable()),
         fair_images=images,
-        notes=(*_notes(dataset, base_learnt=context.base_learnt), *sentences),
+        notes=(*_notes(dataset, served=served, base_learnt=context.base_learnt), *sentences),
     )
     gains = differences(compared.base, compared.candidate, rounds=config.bootstrap_rounds, seed=config.seed)
     context.progress(
@@ -55,9 +55,11 @@ def fit_calibration(predictor: Predictor, dataset: Dataset, *, context: Training
     return calibration or calibrate(cleaned, dataset.train, embedding=embedding)
 
 
-def _notes(dataset: Dataset, *, base_learnt: frozenset[str]) -> list[str]:
-    """Sentences on how the held-out images were chosen, and on whom they flatter."""
+def _notes(dataset: Dataset, *, served: Served, base_learnt: frozenset[str]) -> list[str]:
+    """Sentences on how the held-out images were chosen, on whom they flatter, and on what is compared."""
     notes = [dataset.split.describe()] if dataset.split.is_cross_validated else []
+    if served.of_base is not None:
+        notes.append(f"{served.version} was trained on another base, {served.of_base}, and is measured with that")
     known = len({sample.image_sha256 for sample in dataset.held_out} & base_learnt)
     if known:
         notes.append(f"the base has learnt from {known} of these images, which flatters it and the candidate")

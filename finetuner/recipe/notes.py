@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from backend.registry.calibration import Calibration
-from backend.registry.checkpoint import Manifest
+from backend.registry.checkpoint import BASE_SOURCE, Manifest
 from backend.registry.metrics import CheckpointMetrics, Fold, SplitMetrics, TrainingSeconds
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset
@@ -49,7 +49,7 @@ def note_manifest(learnt: Learnt, *, verdict: Verdict, served: Served, context: 
         method=method.name,
         parent=served.version if served.predictor is not None else None,
         data_digest=learnt.dataset.digest,
-        config={**context.config.to_json(), **method.sizes},
+        config={**context.config.to_json(), **method.sizes, BASE_SOURCE: base.source},
         metrics=_metrics(learnt, context=context),
         verdict=verdict.to_json(),
         excluded=context.exclusions.to_json(),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from finetuner.deciding.promotion import Verdict
 from finetuner.pipeline import Outcome, train_project
 from finetuner.presets import config_of
 from finetuner.progress import PHASES, silent
+from tests.support.small_bases import write_small_base
 
 Json = dict[str, Any]
 
@@ -270,5 +272,46 @@ def test_a_champion_that_cannot_be_served_is_not_what_is_served(
     weights: Path = registry.materialise(first.version) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     base = load_base(settings.sam.model, cache_dir=settings.cache.dir)
-    served = pipeline._served(base, registry, registry.champion(project))
+    served = pipeline._served(base, registry, registry.champion(project), cache_dir=settings.cache.dir)
     assert (served.version, served.predictor) == (base.name, None)
+
+
+def test_after_a_change_of_base_the_next_version_starts_from_it_and_must_beat_the_old_one_on_its_own(
+    project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
+    first, _ = _train(project, settings)
+    monkeypatch.undo()
+    other = settings.changed(model=str(write_small_base("edgetam", tmp_path / "other-base")))
+    second, told = _train(project, other)
+    registry = LocalRegistry(settings.registry.model_dir)
+    old, new = sorted(registry.versions(project), key=lambda manifest: manifest.created_at)
+    assert (old.version, new.version) == (first.version, second.version)
+    assert (old.base_model, new.base_model) == (settings.sam.model.rsplit("/", 1)[1], "other-base")
+    assert new.metrics.start is not None
+    assert new.metrics.start.version == "other-base"
+    assert f"IoU against {first.version}:" in second.reason
+    assert {note["model"] for note in told if note.get("phase") == "evaluating" and "model" in note} >= {
+        "base",
+        "served",
+    }
+    # Measured with its own base: as good as it was then, where the same images are held out.
+    assert old.metrics.candidate is not None
+    assert new.metrics.served is not None
+    assert new.metrics.served.box.iou == pytest.approx(old.metrics.candidate.box.iou, abs=1e-6)
+    page = (registry.materialise(new.version) / REPORT_FILE).read_text()
+    assert f"{first.version} was trained on another base, {old.base_model}" in page
+
+
+def test_after_a_change_of_base_whose_weights_are_gone_the_new_base_is_what_must_be_beaten(
+    project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_sam_dir: Path
+) -> None:
+    passing = tmp_path / "passing"
+    shutil.copytree(tiny_sam_dir, passing)
+    monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
+    _train(project, settings.changed(model=str(passing)))
+    shutil.rmtree(passing)
+    base = load_base(str(write_small_base("edgetam", tmp_path / "other-base")), cache_dir=settings.cache.dir)
+    registry = LocalRegistry(settings.registry.model_dir)
+    served = pipeline._served(base, registry, registry.champion(project), cache_dir=settings.cache.dir)
+    assert (served.version, served.predictor) == ("other-base", None)

@@ -23,10 +23,11 @@ class BaseModel:
     `encoder_fingerprint` names what an embedding depends on: the encoder's weights and arithmetic. `fingerprint` names
     all weights, and not the arithmetic: a decoder trained on a GPU serves on a CPU. `image_positions` is the
     positional encoding of the embedding's grid. `calibration`, and `semantic` where its head may be served, come with a
-    checkpoint that serves as a base.
+    checkpoint that serves as a base. `source` is what loads it again: a name, or the absolute path of a folder or file.
     """
 
     name: str
+    source: str
     family: Family
     model: Model = field(repr=False)
     device: torch.device
@@ -43,11 +44,12 @@ class BaseModel:
         return self.family.frame
 
 
-def new_base(name: str, model: Model, *, family: Family) -> BaseModel:
-    """The model as it was read: float32 on the CPU, which is what fingerprints are of."""
+def new_base(name: str, model: Model, *, family: Family, source: str | None = None) -> BaseModel:
+    """The model as it was read: float32 on the CPU, which is what fingerprints are of; `source` None: its name."""
     model.eval().requires_grad_(requires_grad=False)  # type: ignore[no-untyped-call]
     return BaseModel(
         name=name,
+        source=source or name,
         family=family,
         model=model,
         device=torch.device("cpu"),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from backend.errors import BadWeights
-from backend.registry.checkpoint import MANIFEST_FILE, read_manifest
+from backend.errors import BadCheckpoint, BadWeights
+from backend.registry.checkpoint import BASE_SOURCE, MANIFEST_FILE, Manifest, read_manifest
 from backend.sam.adapters.kind import Adapter
 from backend.sam.families import family_of
 from backend.sam.layers.arithmetic import chosen_dtype
@@ -15,6 +15,7 @@ from backend.sam.loading.base import BaseModel, fingerprint_of, new_base, placed
 from backend.sam.loading.trained import trained_of
 from backend.sam.weights import MOBILE_SAM, base_weights, named_path
 
+_MOST_TRAININGS = 8  # one on the other: a checkpoint may be the base of the next
 _ELSEWHERE = "sam-vit-base"  # the default of a machine with a GPU
 
 
@@ -58,39 +59,62 @@ def load_base(
     return base if adapter is None else with_adapter(base, adapter)
 
 
-def load_as_stored(name: str, *, cache_dir: Path) -> BaseModel:
+def load_base_of(manifest: Manifest, *, like: BaseModel, cache_dir: Path) -> BaseModel:
+    """Load the base that a checkpoint was trained on, where another base computes and as that does.
+
+    Args:
+        manifest: the checkpoint's.
+        like: a base on the device and in the arithmetic that are wanted.
+        cache_dir: where converted weights lie.
+
+    Raises:
+        BadWeights: it cannot be had any more, or has other weights now.
+        BadCheckpoint: it is a checkpoint itself, and that does not verify.
+    """
+    stored = _base_of(manifest, cache_dir=cache_dir, otherwise=None)
+    return placed(stored, device=like.device, dtype=like.encoder_dtype)
+
+
+def load_as_stored(name: str, *, cache_dir: Path, otherwise: str | None = None) -> BaseModel:
     """Load what `load_base` loads as it lies on the disk: float32 on the CPU, transformers' own layers. To export it.
+
+    Args:
+        name: as `load_base` takes it.
+        cache_dir: where converted weights lie.
+        otherwise: for a checkpoint folder, a base to try where that which it names is not to be had here.
 
     Raises:
         BadWeights, BadCheckpoint: as `load_base`.
     """
-    base, adapter = _stored(name, cache_dir=cache_dir)
+    base, adapter = _stored(name, cache_dir=cache_dir, otherwise=otherwise)
     return base if adapter is None else with_adapter(base, adapter)
 
 
-def _stored(name: str, *, cache_dir: Path) -> tuple[BaseModel, Adapter | None]:
+def _stored(
+    name: str, *, cache_dir: Path, otherwise: str | None = None, depth: int = 0
+) -> tuple[BaseModel, Adapter | None]:
     """What lies on the disk, and what is still to be put into its encoder once that is where it will compute."""
     given = named_path(name)
     if given is not None and (given / MANIFEST_FILE).is_file():
-        return _with_checkpoint(given, cache_dir=cache_dir)
+        if depth > _MOST_TRAININGS:
+            raise BadCheckpoint(f"{given} was trained on a checkpoint, and so on more than {_MOST_TRAININGS} times")
+        return _with_checkpoint(given, cache_dir=cache_dir, otherwise=otherwise, depth=depth)
     return _plain(name, cache_dir=cache_dir), None
 
 
 def _plain(name: str, *, cache_dir: Path) -> BaseModel:
     folder = base_weights(name, cache_dir=cache_dir)
-    family = family_of(folder)
-    return new_base(base_version(name), family.load(folder), family=family)
+    family, given = family_of(folder), named_path(name)
+    source = None if given is None else str(given.resolve())
+    return new_base(base_version(name), family.load(folder), family=family, source=source)
 
 
-def _with_checkpoint(folder: Path, *, cache_dir: Path) -> tuple[BaseModel, Adapter | None]:
+def _with_checkpoint(
+    folder: Path, *, cache_dir: Path, otherwise: str | None, depth: int
+) -> tuple[BaseModel, Adapter | None]:
     """The checkpoint's base with its decoder, and what is still to be put into its encoder."""
     manifest = read_manifest(folder)
-    try:
-        base = _plain(manifest.base_model, cache_dir=cache_dir)
-    except BadWeights as fault:
-        raise BadWeights(
-            f"{manifest.version} was trained on {manifest.base_model!r}, which is needed: {fault}"
-        ) from fault
+    base = _base_of(manifest, cache_dir=cache_dir, otherwise=otherwise, depth=depth)
     trained = trained_of(base, folder)
     base.model.mask_decoder = trained.decoder
     fingerprint = fingerprint_of(base.model)
@@ -99,11 +123,33 @@ def _with_checkpoint(folder: Path, *, cache_dir: Path) -> tuple[BaseModel, Adapt
     served = replace(
         base,
         name=manifest.version,
+        source=str(folder.resolve()),
         fingerprint=fingerprint,
         calibration=manifest.metrics.calibration,
         semantic=trained.semantic if trained.serves_semantic else None,
     )
     return served, trained.adapter
+
+
+def _base_of(manifest: Manifest, *, cache_dir: Path, otherwise: str | None, depth: int = 0) -> BaseModel:
+    """The base with the manifest's fingerprint: where it lay then, by its name, or `otherwise`."""
+    source = manifest.config.get(BASE_SOURCE)
+    faults: list[str] = []
+    for name in dict.fromkeys(name for name in (source, manifest.base_model, otherwise) if isinstance(name, str)):
+        try:
+            base, adapter = _stored(name, cache_dir=cache_dir, depth=depth + 1)
+        except (BadWeights, BadCheckpoint) as fault:
+            faults.append(str(fault))
+            continue
+        if base.fingerprint == manifest.base_fingerprint:
+            return base if adapter is None else with_adapter(base, adapter)
+        faults.append(
+            f"{name} has other weights ({base.fingerprint[:12]}, not {manifest.base_fingerprint[:12]}): put those "
+            "back, or set SAMLOOP_MODEL to where they lie"
+        )
+    if depth:  # whoever asked first names the checkpoint
+        raise BadWeights(faults[0])
+    raise BadWeights(f"{manifest.version} was trained on {manifest.base_model!r}, which is needed: {faults[0]}")
 
 
 def resolved_device(name: str) -> torch.device:

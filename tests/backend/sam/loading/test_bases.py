@@ -14,7 +14,8 @@ from torch import Tensor
 
 from backend.errors import BadWeights
 from backend.registry.checkpoint import Manifest, write_checkpoint
-from backend.sam.loading import BaseModel, base_name, decoder_bytes, load_base
+from backend.sam.loading import BaseModel, base_name, decoder_bytes, load_as_stored, load_base
+from tests.support.checkpoints import make_manifest
 
 Nudged = Callable[[int], bytes]
 
@@ -154,5 +155,52 @@ def test_a_checkpoint_that_names_itself_as_its_base_ends(
 ) -> None:
     write_checkpoint(folder, weights=nudged(2), manifest=dataclasses.replace(manifest, base_model=str(folder)))
 
-    with pytest.raises(BadWeights, match="holds no SAM that can be loaded"):
+    with pytest.raises(BadWeights, match=r"^tiny-v1 was trained on .*, which is needed: [^:]* more than 8 times$"):
         load_base(str(folder), cache_dir=tmp_path)
+
+
+def published(base: BaseModel, folder: Path) -> Path:
+    """A checkpoint of the base as a training writes it, with where the base lay."""
+    manifest = make_manifest(
+        base_model=base.name, base_fingerprint=base.fingerprint, config={"adapter": None, "base_source": base.source}
+    )
+    write_checkpoint(folder, weights=decoder_bytes(base.model.mask_decoder), manifest=manifest)
+    return folder
+
+
+def test_a_checkpoint_finds_the_folder_that_its_base_was_given_by(
+    lively_dir: Path, folder: Path, tmp_path: Path
+) -> None:
+    base = load_base(str(lively_dir), cache_dir=tmp_path, device="cpu", dtype="float32")
+    assert base.source == str(lively_dir.resolve())
+    again = load_as_stored(str(published(base, folder)), cache_dir=tmp_path)
+    assert again.encoder_fingerprint == load_as_stored(str(lively_dir), cache_dir=tmp_path).encoder_fingerprint
+
+
+def test_a_checkpoint_on_another_machine_takes_the_base_that_serves_there(
+    lively_dir: Path, folder: Path, tmp_path: Path
+) -> None:
+    there = shutil.copytree(lively_dir, tmp_path / "there")
+    published(load_base(str(there), cache_dir=tmp_path, device="cpu", dtype="float32"), folder)
+    shutil.rmtree(there)
+    with pytest.raises(BadWeights, match="was trained on 'there', which is needed"):
+        load_as_stored(str(folder), cache_dir=tmp_path)
+    again = load_as_stored(str(folder), cache_dir=tmp_path, otherwise=str(lively_dir))
+    assert again.family.name == "sam"
+
+
+def test_a_base_that_has_other_weights_now_is_refused_with_the_next_step(
+    lively_dir: Path, tiny_sam_dir: Path, folder: Path, tmp_path: Path
+) -> None:
+    place = shutil.copytree(lively_dir, tmp_path / "place")
+    published(load_base(str(place), cache_dir=tmp_path, device="cpu", dtype="float32"), folder)
+    shutil.copy(Path(tiny_sam_dir) / "model.safetensors", place)
+    with pytest.raises(BadWeights, match=r"has other weights .*: put those back, or set SAMLOOP_MODEL to where they"):
+        load_as_stored(str(folder), cache_dir=tmp_path)
+
+
+def test_a_checkpoint_may_be_the_base_of_the_next(lively_dir: Path, tmp_path: Path) -> None:
+    first = published(load_base(str(lively_dir), cache_dir=tmp_path, device="cpu", dtype="float32"), tmp_path / "first")
+    between = load_base(str(first), cache_dir=tmp_path, device="cpu", dtype="float32")
+    second = published(between, tmp_path / "second")
+    assert load_base(str(second), cache_dir=tmp_path, device="cpu").fingerprint == between.fingerprint
