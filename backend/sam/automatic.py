@@ -6,7 +6,7 @@ and of a part and its whole only the better comes out, because an annotator want
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -61,7 +61,7 @@ def automatic_masks(
         Masks in the frame of the upright image, the best first; none where nothing stands out.
     """
     found = automatic_candidates(predictor, embedding, rules=rules, until_s=until_s, run=run)
-    return tuple(predictor.mask_of(candidate, embedding) for candidate in found)
+    return predictor.masks_of(found, embedding)
 
 
 def automatic_candidates(
@@ -94,7 +94,13 @@ def automatic_candidates(
         some = prompts[first : first + _CLICKS_AT_ONCE]
         rivals = run(partial(predictor.candidates, embedding, some, which=lambda _: (SINGLE, SMALL)))
         is_good = partial(_is_good, embedding=embedding, frame=predictor.base.frame, rules=rules)
-        good += [candidate for candidates in rivals for candidate in candidates if is_good(candidate)]
+        # Cloned: a view of one mask would keep those of all sixteen clicks in memory.
+        good += [
+            replace(candidate, logits=candidate.logits.clone())
+            for candidates in rivals
+            for candidate in candidates
+            if is_good(candidate)
+        ]
     best = sorted(good, key=lambda candidate: candidate.score, reverse=True)[:_MOST_COMPARED]
     if not best:
         return ()

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from backend.masks.prompt import Prompt
@@ -39,6 +40,10 @@ class Reading(Protocol):
         """In [0, 1]."""
 
 
+Readings = tuple[Reading, Reading, Reading]
+"""The single mask, the small and the large reading of one click."""
+
+
 def considered(prompt: Prompt) -> Sequence[int]:
     """Return the numbers of the masks that decide which of them answers: of `decode_all`'s four, one or three."""
     alone = prompt.box is None and prompt.mask is None and len(prompt.clicks) == 1
@@ -53,22 +58,19 @@ class ClickPolicy(StrEnum):
     ALWAYS_SINGLE = "single"
     ALWAYS_SMALL = "small"
 
-    def takes_small(self, single: Reading, small: Reading, large: Reading, *, rows: int, columns: int) -> bool:
-        """Whether the small reading answers the click, or the single mask.
+    def takes_small(self, readings: Sequence[Readings], *, rows: int, columns: int) -> list[bool]:
+        """Whether the small reading answers a click, or the single mask; for many clicks at once.
 
         Args:
-            single: the mask of the unambiguous prompt.
-            small: the first of the three readings.
-            large: the last of them.
+            readings: of every click; their logits lie on one device, which is asked once for all of them.
             rows: of the grid that the image reaches.
             columns: likewise.
         """
-        if self is ClickPolicy.BY_CONTEXT:
-            is_whole_picture = _share(large, rows=rows, columns=columns) > _WHOLE_PICTURE
-            return is_whole_picture or _agreement(single, small, rows=rows, columns=columns) > _AGREEING
+        if self is ClickPolicy.BY_CONTEXT and readings:
+            return _shows_small_object(_above_zero(readings, rows=rows, columns=columns)).tolist()
         if self is ClickPolicy.BY_SCORE:
-            return small.score > single.score
-        return self is ClickPolicy.ALWAYS_SMALL
+            return [small.score > single.score for single, small, _ in readings]
+        return [self is ClickPolicy.ALWAYS_SMALL for _ in readings]
 
 
 def policy_of(name: str | None) -> ClickPolicy:
@@ -76,11 +78,13 @@ def policy_of(name: str | None) -> ClickPolicy:
     return ClickPolicy(name) if name in list(ClickPolicy) else ClickPolicy.BY_SCORE
 
 
-def _share(reading: Reading, *, rows: int, columns: int) -> float:
-    return float((reading.logits[:rows, :columns] > 0).float().mean())
+def _above_zero(readings: Sequence[Readings], *, rows: int, columns: int) -> Bool[Tensor, "n 3 {rows} {columns}"]:
+    masks = torch.stack([reading.logits[:rows, :columns] > 0 for three in readings for reading in three])
+    return masks.view(len(readings), 3, rows, columns)
 
 
-def _agreement(first: Reading, second: Reading, *, rows: int, columns: int) -> float:
-    one, other = (reading.logits[:rows, :columns] > 0 for reading in (first, second))
-    union = int((one | other).sum())
-    return int((one & other).sum()) / union if union else 0.0
+def _shows_small_object(masks: Bool[Tensor, "n 3 rows columns"]) -> Bool[Tensor, " n"]:
+    """Whether the large reading is the whole picture, or the single mask and the small reading agree."""
+    single, small, large = masks.unbind(1)
+    shared, either = (single & small).sum((1, 2)), (single | small).sum((1, 2))
+    return (large.float().mean((1, 2)) > _WHOLE_PICTURE) | (shared > _AGREEING * either)

@@ -6,8 +6,9 @@ model is that of Kirillov et al., "Segment Anything" (ICCV 2023); sections and a
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -24,11 +25,12 @@ from backend.sam.canvas import mask_of_logits, pixels_on_canvas
 from backend.sam.decoder import cells_of
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.family import DecoderInputs, MaskDecoder
+from backend.sam.layers.on_device import masks_on_device, pixels_on_device
 from backend.sam.loading import BaseModel, trained_of, with_adapter
 from backend.sam.mask_prompt import with_box
 from backend.sam.policy import ClickPolicy, considered, policy_of
 from backend.sam.prompts import PromptTensors, prompt_tensors
-from backend.sam.scoring import expected_iou, stability
+from backend.sam.scoring import expected_iou, stabilities
 from backend.sam.semantic.head import SemanticHead
 
 __all__ = [
@@ -71,7 +73,7 @@ class Candidate:
     """A mask that may become an answer.
 
     Attributes:
-        logits: float32 on the CPU, in the frame of the grid (`Frame.grid`); above 0 on the object.
+        logits: float32 on the base's device, in the frame of the grid (`Frame.grid`); above 0 on the object.
         predicted_iou: what the decoder's score head says, as it is: it may be above 1 or below 0.
         stability: in [0, 1], `scoring.stability`.
     """
@@ -133,9 +135,11 @@ def encode(base: BaseModel, image: Image.Image) -> Embedding:
         Maps in float32 on the base's device, channels last in memory, without a gradient; a training may use them.
     """
     # In the dtype of the layer that sees them, which may be finer than that of the other layers.
-    pixels = pixels_on_canvas(image, frame=base.frame).to(
-        base.device, next(base.model.vision_encoder.parameters()).dtype
-    )
+    dtype = next(base.model.vision_encoder.parameters()).dtype
+    if base.device.type == "cpu":
+        pixels = pixels_on_canvas(image, frame=base.frame).to(dtype)
+    else:
+        pixels = pixels_on_device(image, frame=base.frame, device=base.device).to(dtype)
     # Not inference_mode: its tensors may not enter a training step, and these are cached for one.
     with torch.no_grad():
         maps = base.family.encode(base.model.vision_encoder, pixels)
@@ -186,21 +190,15 @@ class Predictor:
         Raises:
             BadInput: an empty prompt, or a mask of another size than the image.
         """
-        answers = self.answers(embedding, prompts)
-        return tuple(self.mask_of(candidate, embedding) for candidate in answers)
+        return self.masks_of(self.answers(embedding, prompts), embedding)
 
     def answers(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[Candidate, ...]:
         """As `decode`, but the masks are not yet brought to the image."""
         rows, columns = self.base.frame.grid_reached(embedding.height_px, embedding.width_px)
-        answers: list[Candidate] = []
-        for candidates in self.candidates(embedding, prompts, which=considered):
-            if len(candidates) == 1:
-                answers.append(candidates[0])
-            else:
-                single, small, large = candidates
-                takes_small = self.click_policy.takes_small(single, small, large, rows=rows, columns=columns)
-                answers.append(small if takes_small else single)
-        return tuple(answers)
+        candidates = self.candidates(embedding, prompts, which=considered)
+        readings = [(single, small, large) for single, small, large in (some for some in candidates if len(some) > 1)]
+        takes_small = iter(self.click_policy.takes_small(readings, rows=rows, columns=columns))
+        return tuple(some[int(len(some) > 1 and next(takes_small))] for some in candidates)
 
     def candidates(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, which: Callable[[Prompt], Sequence[int]]
@@ -227,28 +225,50 @@ class Predictor:
             for indices in _chunks(complete, at_once=at_once):
                 tensors = prompt_tensors([complete[i] for i in indices], embedding, frame=frame)
                 logits, ious = self.four_masks(embedding, tensors)
-                for index, four, predicted in zip(indices, logits.cpu(), ious.tolist(), strict=True):
-                    # Cloned: a view of one mask would keep those of the whole chunk in memory.
-                    candidates[index] = tuple(
-                        Candidate(four[number].clone(), predicted[number], stability(four[number], frame=frame, **size))
-                        for number in which(prompts[index])
-                    )
+                # A copy of those alone that are asked for; the rest goes with the chunk.
+                asked = [(row, number) for row, index in enumerate(indices) for number in which(prompts[index])]
+                chosen = tuple(torch.tensor(asked, device=logits.device).T)
+                kept = logits[chosen]
+                steady = stabilities(kept, frame=frame, **size)
+                # Both in one list: whoever reads from a device waits for it.
+                predicted, stable = torch.stack([ious[chosen].double(), steady]).tolist()
+                made = map(Candidate, kept, predicted, stable)
+                for index in indices:
+                    candidates[index] = tuple(islice(made, len(which(prompts[index]))))
         return tuple(candidates[index] for index in range(len(prompts)))
 
-    def mask_of(self, candidate: Candidate, embedding: Embedding) -> PredictedMask:
-        """Bring a candidate from the grid to the image.
+    def masks_of(self, candidates: Sequence[Candidate], embedding: Embedding) -> tuple[PredictedMask, ...]:
+        """Bring candidates of one image from the grid to the image.
 
         Returns:
-            The mask in the frame of the upright image. Its score is the predicted IoU, calibrated where there is a
-            calibration, times the stability.
+            Masks in the order of the candidates, in the frame of the upright image. A score is the predicted IoU,
+            calibrated where there is a calibration, times the stability.
         """
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
+        if not candidates:
+            return ()
         with torch.inference_mode():
-            mask = mask_of_logits(candidate.logits, frame=self.base.frame, **size)
-        score = expected_iou(candidate.predicted_iou, self.calibration) * candidate.stability
-        return PredictedMask(
-            mask=mask, score=score, low_res_logits=candidate.logits.numpy(), predicted_iou=candidate.predicted_iou
-        )
+            logits = torch.stack([candidate.logits for candidate in candidates])
+            if logits.device.type == "cpu":
+                masks: Iterable[Bool[np.ndarray, "h w"]] = (
+                    mask_of_logits(one, frame=self.base.frame, **size) for one in logits
+                )
+            else:
+                masks = masks_on_device(logits, frame=self.base.frame, **size)
+            return tuple(
+                PredictedMask(
+                    mask=mask,
+                    score=expected_iou(candidate.predicted_iou, self.calibration) * candidate.stability,
+                    low_res_logits=low_res_logits,
+                    predicted_iou=candidate.predicted_iou,
+                )
+                for candidate, mask, low_res_logits in zip(candidates, masks, logits.cpu().numpy(), strict=True)
+            )
+
+    def mask_of(self, candidate: Candidate, embedding: Embedding) -> PredictedMask:
+        """As `masks_of`, of one candidate."""
+        (mask,) = self.masks_of((candidate,), embedding)
+        return mask
 
     def four_masks(
         self, embedding: Embedding, prompts: PromptTensors

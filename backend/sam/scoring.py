@@ -26,8 +26,8 @@ def expected_iou(predicted_iou: float, calibration: Calibration | None = None) -
     return min(1.0, max(0.0, predicted_iou)) if calibration is None else calibration(predicted_iou)
 
 
-def stability(logits: Float[Tensor, "g g"], *, frame: Frame, height_px: int, width_px: int) -> float:
-    """How little a mask depends on where its logits are cut.
+def stabilities(logits: Float[Tensor, "n g g"], *, frame: Frame, height_px: int, width_px: int) -> Float[Tensor, " n"]:
+    """How little every mask depends on where its logits are cut.
 
     Kirillov et al., "Segment Anything" (2023), section 4, "Fully automatic stage"; segment-anything's
     `calculate_stability_score`, with its offset of 1 and within the image alone.
@@ -39,13 +39,18 @@ def stability(logits: Float[Tensor, "g g"], *, frame: Frame, height_px: int, wid
         width_px: of the upright image.
 
     Returns:
-        IoU of the masks at the thresholds +1 and -1, in [0, 1]; 0 if both are empty.
+        IoU of the masks at the thresholds +1 and -1, in [0, 1]; 0 if both are empty. Float64, on the logits' device.
     """
     rows, columns = frame.grid_reached(height_px, width_px)
-    inside = logits[:rows, :columns]
-    inner = int((inside > _STABILITY_OFFSET).sum())
-    outer = int((inside > -_STABILITY_OFFSET).sum())
-    return inner / outer if outer else 0.0
+    inside = logits[:, :rows, :columns]
+    inner = (inside > _STABILITY_OFFSET).sum((1, 2)).double()
+    outer = (inside > -_STABILITY_OFFSET).sum((1, 2))
+    return inner / outer.clamp(min=1)
+
+
+def stability(logits: Float[Tensor, "g g"], *, frame: Frame, height_px: int, width_px: int) -> float:
+    """Return the stability of one mask: `stabilities`."""
+    return float(stabilities(logits[None], frame=frame, height_px=height_px, width_px=width_px))
 
 
 def task_score(scores: Sequence[float]) -> float:

@@ -54,13 +54,15 @@ def _ious(
     rows, columns = predictor.base.frame.grid_reached(embedding.height_px, embedding.width_px)
     clicks = [Prompt(clicks=(farthest_inner_point(item),)) for item in objects]
     values: dict[ClickPolicy, list[float]] = {policy: [] for policy in ClickPolicy}
-    readings = predictor.candidates(embedding, clicks, which=considered)
-    for item, prompt, (single, small, large) in zip(objects, clicks, readings, strict=True):
+    readings = [
+        (single, small, large) for single, small, large in predictor.candidates(embedding, clicks, which=considered)
+    ]
+    takes_small = {policy: policy.takes_small(readings, rows=rows, columns=columns) for policy in ClickPolicy}
+    for index, (item, prompt, (single, small, _)) in enumerate(zip(objects, clicks, readings, strict=True)):
         answers = (predictor.mask_of(reading, embedding) for reading in (single, small))
         of_single, of_small = (
             iou(clean_mask(answer, specks_px=specks_px, clicks=prompt.clicks).mask, item.mask) for answer in answers
         )
         for policy in ClickPolicy:
-            takes_small = policy.takes_small(single, small, large, rows=rows, columns=columns)
-            values[policy].append(of_small if takes_small else of_single)
+            values[policy].append(of_small if takes_small[policy][index] else of_single)
     return {policy: float(np.mean(ious)) for policy, ious in values.items()}

@@ -87,8 +87,8 @@ def measure_set(samples: Sequence[Sample], *, context: TrainingContext) -> Table
                     sample.image_sha256,
                     [iou(predictor.mask_of(reading, embedding).mask, item.mask) for reading in four],
                     [reading.predicted_iou for reading in four],
-                    ClickPolicy.BY_CONTEXT.takes_small(
-                        four[SINGLE], four[SMALL], four[LARGE], rows=grid[0], columns=grid[1]
+                    *ClickPolicy.BY_CONTEXT.takes_small(
+                        [(four[SINGLE], four[SMALL], four[LARGE])], rows=grid[0], columns=grid[1]
                     ),
                     [iou(box.mask, item.mask), boundary_iou(box.mask, item.mask)],
                 )

@@ -151,7 +151,7 @@ def _different(
     """Logits of the candidates that show another object of the patch than every better candidate, the best first."""
     rows, columns = inside.shape
     best_first = sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
-    logits_of = [candidate.logits[:rows, :columns] for candidate in best_first]
+    logits_of = [candidate.logits[:rows, :columns].cpu() for candidate in best_first]
     within = torch.from_numpy(inside)
     shown = [logits for logits in logits_of if (logits[within] > 0).any()]
     if not shown:

@@ -29,7 +29,8 @@ class Shown:
 
 
 def takes_small(policy: ClickPolicy, single: Shown, small: Shown, large: Shown) -> bool:
-    return policy.takes_small(single, small, large, rows=ROWS, columns=COLUMNS)
+    (answer,) = policy.takes_small([(single, small, large)], rows=ROWS, columns=COLUMNS)
+    return answer
 
 
 def test_where_the_large_reading_is_the_whole_picture_the_small_one_is_the_object() -> None:

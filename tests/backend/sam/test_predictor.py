@@ -98,7 +98,8 @@ def test_one_click_gets_the_single_mask_or_the_small_reading_as_the_policy_has_i
     for policy in ClickPolicy:
         (got,) = replace(predictor, click_policy=policy).decode(embedding, (prompt,))
 
-        expected = small if policy.takes_small(single, small, large, rows=rows, columns=columns) else single
+        (takes_small,) = policy.takes_small([(single, small, large)], rows=rows, columns=columns)
+        expected = small if takes_small else single
         np.testing.assert_array_equal(got.low_res_logits, expected.logits.numpy())
         assert got.score == expected.score
 
