@@ -11,6 +11,7 @@ from backend.cli.console import ProjectOption, err, load_settings, out
 from backend.cli.project import SCORES_TAB, UNTOUCHED
 from backend.errors import BadInput, SamloopError
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
+from backend.labelstudio.api.filters import untouched_filter
 from backend.labelstudio.api.predictions import PredictionStore, TaskState
 from backend.review.label_order import ENOUGH, at_random, diverse, mixed
 from backend.settings import Settings
@@ -39,20 +40,27 @@ def order(
         raise BadInput(f"project {project} has no task left that nobody has annotated, skipped or begun")
     annotated = store.annotated()
     if annotated < ENOUGH:
-        out.print(f"{annotated} of {ENOUGH} tasks are annotated: those that differ most from one another come first")
+        out.print(f"{annotated} of {ENOUGH} tasks are annotated: those that differ most from one another are chosen")
         first = _different(listed, client, settings=settings, project=project, count=tasks)
     else:
-        out.print(f"{annotated} tasks are annotated: those with the lowest scores come first")
+        out.print(f"{annotated} tasks are annotated: those with the lowest scores are chosen")
         first = _uncertain(client, store, listed, count=tasks)
     drawn = at_random((task.task_id for task in listed), project_id=project, count=tasks)
     chosen = mixed(first, drawn, count=tasks)
-    filters = [
-        {"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": task_id} for task_id in chosen
-    ]
-    tab = client.tabs.save(project, NEXT_TAB, ordering=["tasks:id"], filters=filters, conjunction="or")
+    by_score = annotated >= ENOUGH
+    tab = client.tabs.save(
+        project,
+        NEXT_TAB,
+        ordering=["tasks:predictions_score" if by_score else "tasks:id"],
+        filters=[untouched_filter(task_id) for task_id in chosen],
+        conjunction="or",
+        shown=["predictions_score"] if by_score else (),
+    )
     out.print(f'tab "{NEXT_TAB}" holds {len(chosen)} task(s), every tenth drawn at random:', soft_wrap=True)
     out.print(f"{client.public_url}/projects/{project}/data?tab={tab}", soft_wrap=True)
-    out.print('"Label Tasks As Displayed" goes through it; run this again when it is done', soft_wrap=True)
+    order_told = "lowest score first" if by_score else "by number: any of them is worth labelling next"
+    out.print(f'"Label Tasks As Displayed" goes through it, {order_told}.', soft_wrap=True)
+    out.print("What is annotated leaves the tab; run this again when it is empty", soft_wrap=True)
 
 
 def _untouched(store: PredictionStore) -> Iterator[TaskState]:

@@ -6,7 +6,7 @@ import typer
 
 from backend.cli.console import ProjectOption, load_settings, out
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
-from backend.labelstudio.description import with_review_link
+from backend.labelstudio.description import with_review_link, with_review_link_in_html
 from backend.registry.opening import open_registry
 from backend.settings.bounds import TRAIN_AFTER
 from backend.work.train_after import TrainAfter
@@ -35,8 +35,8 @@ def connect(
 ) -> None:
     """Register the backend and its webhook (with its credentials) in a project; safe to repeat.
 
-    It also makes a data-manager tab with the tasks that nobody has annotated, lowest score first, and links the review
-    page in the project's description.
+    It also makes a data-manager tab with the tasks that nobody has annotated, lowest score first, links the review page
+    in the project's instructions, and names it in the project's description.
     """
     settings = load_settings()
     client = label_studio_of(settings)
@@ -52,11 +52,17 @@ def connect(
         folder = open_registry(settings.registry.model_dir).state_dir.train_after
         TrainAfter(folder, default=settings.training.train_after).keep(project, train_after)
         out.print(f"it trains after {train_after} changed annotations" if train_after else "it trains only when asked")
-    out.print(f'for analysts: {review_url}, and the data manager\'s tab "{SCORES_TAB}"', soft_wrap=True)
+    out.print(
+        f'for analysts: {review_url}, also behind "Instructions" in Label Studio, and the tab "{SCORES_TAB}"',
+        soft_wrap=True,
+    )
 
 
 def show_analysts(client: LabelStudio, project_id: int, *, review_url: str) -> None:
-    """Make the tab of untouched tasks by score, and name the review page in the description; safe to repeat."""
+    """Make the tab of untouched tasks by score; lead to the review page from description and instructions.
+
+    Safe to repeat.
+    """
     client.tabs.save(
         project_id,
         SCORES_TAB,
@@ -64,7 +70,10 @@ def show_analysts(client: LabelStudio, project_id: int, *, review_url: str) -> N
         filters=UNTOUCHED,
         shown=["predictions_score", "predictions_model_versions"],
     )
-    before = client.project(project_id).get("description")
-    after = with_review_link(before, review_url)
-    if after != before:
-        client.update_project(project_id, description=after)
+    project = client.project(project_id)
+    told = {
+        "description": with_review_link(project.get("description"), review_url),
+        "expert_instruction": with_review_link_in_html(project.get("expert_instruction"), review_url),
+    }
+    if any(project.get(field) != text for field, text in told.items()):
+        client.update_project(project_id, **told)

@@ -21,6 +21,7 @@ from backend.cli.project import SCORES_TAB, show_analysts
 from backend.errors import BadInput, NotAuthorized, NotFound, Upstream
 from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.api.filters import untouched_filter
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.controls.results import regions_of_mask
 from backend.labelstudio.webhook import annotation_changes
@@ -381,4 +382,26 @@ def test_analysts_find_the_tab_and_the_page_and_a_second_time_changes_nothing(
     assert client.project(project_id)["description"] == (
         f"Coins & <b>keys</b>.\nOn a table.\n\nsamloop, what got tighter: {url}"
     )
+    instructions = client.project(project_id)["expert_instruction"]
+    assert instructions == f'<p><a href="{url}">samloop: what got tighter</a></p>', (
+        "as Label Studio's cleaning leaves it"
+    )
     assert [tab["data"]["title"] for tab in client.tabs.all(project_id)] == ["Default", SCORES_TAB]
+    default, ours = (tab["data"]["hiddenColumns"]["explore"] for tab in client.tabs.all(project_id))
+    assert "tasks:updated_at" in default, "it hides what Label Studio's own hides"
+    assert "tasks:annotators" not in default
+    assert "tasks:annotators" in ours, "else the image is off the screen"
+    assert "tasks:predictions_score" not in ours
+
+
+def test_a_tab_of_chosen_tasks_loses_those_that_are_annotated(client: LabelStudio, project_id: int) -> None:
+    client.import_tasks(project_id, [{"data": {"image": f"/data/upload/{number}.png"}} for number in range(3)])
+    ids = sorted(task["id"] for task in client.tasks(project_id))
+    chosen = [untouched_filter(task_id) for task_id in ids[:2]]
+    for _ in range(2):  # made, and changed
+        client.tabs.save(project_id, "Next", ordering=["tasks:id"], filters=chosen, conjunction="or")
+    client.create_annotation(ids[0], [])
+    (tab,) = [view["data"] for view in client.tabs.all(project_id) if view["data"]["title"] == "Next"]
+    query = json.dumps({"filters": tab["filters"], "ordering": tab["ordering"]})
+    found = client._session.get("/api/tasks", project=project_id, query=query)
+    assert [task["id"] for task in found["tasks"]] == [ids[1]]

@@ -400,7 +400,7 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
         hidden = ("predictions_score", "predictions_model_versions", "updated_at")
         columns = [
             {"id": name, "target": "tasks", "visibility_defaults": {"explore": name not in hidden, "labeling": False}}
-            for name in ("id", "total_annotations", *hidden)
+            for name in ("id", "completed_at", "total_annotations", "annotators", *hidden)
         ]
         return Answer(200, {"columns": columns})
 

@@ -60,7 +60,8 @@ def passes(task: Json, item: Json) -> bool:
         holds = any(part in version for part in value for version in task[field].split(","))
         return {"contains": holds, "not_contains": not holds}[item["operator"]]
     compare = {"equal": operator.eq, "greater": operator.gt, "in_list": lambda one, many: one in many}
-    return bool(compare[item["operator"]](task[field], value))
+    holds = bool(compare[item["operator"]](task[field], value))
+    return holds and ("child_filter" not in item or passes(task, item["child_filter"]))
 
 
 def _labels(row: Json) -> list[str]:

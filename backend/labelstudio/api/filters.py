@@ -6,10 +6,21 @@ from typing import Any
 
 from backend.labelstudio.api.session import Json, Session, json_list, json_object
 
+_LIST: Json = {"type": "list", "target": "tasks"}
+_BESIDE_OURS = ("completed_at", "cancelled_annotations", "annotators")  # shown by Label Studio's own tab, not by ours
+
 
 def number_filter(field: str, operator: str, value: int) -> Json:
     """Return a filter on a number of a task, such as ("total_annotations", "equal", 0)."""
     return {"filter": f"filter:tasks:{field}", "operator": operator, "type": "Number", "value": value}
+
+
+def untouched_filter(task_id: int) -> Json:
+    """Return a filter that holds for this task while nobody has annotated it; a tab of many joins them by "or".
+
+    The editor shows tasks of many numbers only so: it breaks on "in_list", which the API itself would take.
+    """
+    return number_filter("id", "equal", task_id) | {"child_filter": number_filter("total_annotations", "equal", 0)}
 
 
 class Tabs:
@@ -59,7 +70,8 @@ class Tabs:
         """Make a tab of the data manager, or give the one of this title a new order and filter; return its id.
 
         Safe to repeat, and what people changed of its columns stays. The editor makes its own tab "Default" only where
-        there is none at all: so that one is made first. `tasks:predictions_score` orders by the scores of the version
+        there is none at all: so that one is made first, as the editor makes it. Ours hide columns that would push the
+        image off the screen. `tasks:predictions_score` orders by the scores of the version
         in `project.model_version`; while that is a backend's title, by nothing.
 
         Args:
@@ -69,7 +81,8 @@ class Tabs:
             filters: all of which must hold, or, with the conjunction "or", one of which, such as
                 {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0}.
             conjunction: "and" or "or".
-            shown: columns that a new tab shows besides the usual ones, such as "predictions_score".
+            shown: columns that a new tab shows besides number, annotations, predictions and image, such as
+                "predictions_score".
         """
         views = self.all(project_id)
         wanted = {
@@ -78,20 +91,22 @@ class Tabs:
             "filters": {"conjunction": conjunction, "items": list(filters)},
         }
         for view in views:
-            if json_object(view.get("data") or {}).get("title") == title:
-                body = {"project": project_id, "data": json_object(view["data"]) | wanted}
+            before = json_object(view.get("data") or {})
+            if before.get("title") == title:
+                hidden = {} if before.get("hiddenColumns") else self._hide_columns(project_id, shown=shown)
+                body = {"project": project_id, "data": before | hidden | wanted}
                 return int(json_object(self._session.send("PATCH", f"/api/dm/views/{view['id']}/", body=body))["id"])
         if not views:
-            self._create_view(project_id, {"title": "Default"})
-        hidden = {} if not shown else {"hiddenColumns": self._hidden_columns(project_id, shown=shown)}
-        return self._create_view(project_id, {"type": "list", "target": "tasks", **hidden, **wanted})
+            usual = {"title": "Default", "filters": {"conjunction": "and", "items": []}, "gridWidth": 4}
+            self._create_view(project_id, _LIST | self._hide_columns(project_id, shown=_BESIDE_OURS) | usual)
+        return self._create_view(project_id, _LIST | self._hide_columns(project_id, shown=shown) | wanted)
 
     def _create_view(self, project_id: int, data: Json) -> int:
         body = {"project": project_id, "data": data}
         return int(json_object(self._session.send("POST", "/api/dm/views/", body=body))["id"])
 
-    def _hidden_columns(self, project_id: int, *, shown: Sequence[str]) -> dict[str, list[str]]:
-        """What a tab hides in the table (`explore`) and beside the editor (`labeling`), by default but for `shown`."""
+    def _hide_columns(self, project_id: int, *, shown: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+        """The part of a tab that says what it hides in the table (`explore`) and beside the editor (`labeling`)."""
         columns = json_list(json_object(self._session.get("/api/dm/columns/", project=project_id)).get("columns"))
 
         def hidden(where: str, *, but: Sequence[str]) -> list[str]:
@@ -100,7 +115,7 @@ class Tabs:
                 for column in columns
                 if column.get("target", "tasks") == "tasks"
                 and column["id"] not in but
-                and not (column.get("visibility_defaults") or {}).get(where, True)
+                and (column["id"] in _BESIDE_OURS or not (column.get("visibility_defaults") or {}).get(where, True))
             ]
 
-        return {"explore": hidden("explore", but=shown), "labeling": hidden("labeling", but=())}
+        return {"hiddenColumns": {"explore": hidden("explore", but=shown), "labeling": hidden("labeling", but=())}}

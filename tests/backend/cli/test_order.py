@@ -99,7 +99,9 @@ def test_from_twenty_on_the_lowest_scores_come_first_and_a_tenth_is_random(lab: 
     assert len(queue) == 10
     assert queue <= set(ids[20:])
     assert lab.client.project(lab.project_id)["sampling"] == "Uncertainty sampling"
-    assert lab.tab(SCORES_TAB)["ordering"] == ["tasks:predictions_score"]
+    assert lab.tab(SCORES_TAB)["ordering"] == lab.tab(NEXT_TAB)["ordering"] == ["tasks:predictions_score"]
+    left = {item["child_filter"]["filter"] for item in lab.tab(NEXT_TAB)["filters"]["items"]}
+    assert left == {"filter:tasks:total_annotations"}, "what is annotated by now leaves the tab"
     assert len(lab.client.tabs.all(lab.project_id)) == 3, "these two and Label Studio's own"
 
 
