@@ -152,15 +152,16 @@ def _nuclei(clone: Clone, count: int) -> Iterator[Picture]:
             yield _picture(name, clone.image(f"stage1_train/{name}/images/{name}.png"), "Nucleus", nuclei)
 
 
-def _mini_test(label: str) -> Callable[[Clone, int], Iterator[Picture]]:
-    """The images and masks that a repository of its author ships as `mini_test`."""
+def _mini_test(label: str, *, fills: bool = False) -> Callable[[Clone, int], Iterator[Picture]]:
+    """The images and masks that a repository of its author ships as `mini_test`; `fills` outlines to objects."""
 
     def read(clone: Clone, count: int) -> Iterator[Picture]:
         images = [name for name in clone.names if "/mini_test/images/" in name]
-        masks = {Path(name).stem: name for name in clone.names if "/mini_test/masks/" in name}
+        masks = {Path(name).stem.removesuffix("_mask"): name for name in clone.names if "/mini_test/masks/" in name}
         for name in _drawn((name for name in images if Path(name).stem in masks), count):
             image, drawn = clone.image(name), clone.image(masks[Path(name).stem], "L")
             mask = np.array(drawn.resize(image.size, Image.Resampling.NEAREST)) > 127
+            mask = ndimage.binary_fill_holes(mask) if fills else mask
             parts = _parts(mask, least_px=0.001 * mask.size)
             if parts:
                 yield _picture(name, image, label, parts)
@@ -213,5 +214,23 @@ SOURCES = (
         images=20,
         digest="9a9462b4357d",
         read=_mini_test("Cell"),
+    ),
+    Source(
+        name="lesions of the breast (medical, ultrasound)",
+        repository="sarah-antillia/Tensorflow-Image-Segmentation-Augmented-Breast-Ultrasound",
+        commit="eb994cdedd4186ce2f9ccce0e2357aa30b374f96",
+        licence="none stated for the images in the repository",
+        images=22,
+        digest="f0b4e364c03b",
+        read=_mini_test("Lesion"),
+    ),
+    Source(
+        name="heads of unborn children (medical, ultrasound)",
+        repository="sarah-antillia/Tensorflow-Image-Segmentation-Augmented-Fetal-Head",
+        commit="b6798bb6f21cf5f73d985ef0f1fa027b2a82e075",
+        licence="none stated for the images in the repository",
+        images=24,
+        digest="8ebaa25126f8",
+        read=_mini_test("Head", fills=True),
     ),
 )

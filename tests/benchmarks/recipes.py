@@ -1,0 +1,191 @@
+"""Which recipe a training should have: `python tests/benchmarks/recipes.py CLONES --out FILE [FIELD=VALUE ...]`.
+
+Trains on one set with fields of TrainConfig changed, and measures one click and the true box on images that the
+training has not seen: for `nuclei` those of another draw of BBBC038, for every other set by two folds. Beside it: what
+the weights are worth mixed with the base's, at several shares, and what is forgotten on COCO's photographs.
+`--against FILE` prints the difference to an earlier run, by object, with its 95 % bootstrap interval over images.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from benchmarks.exports import write
+from benchmarks.pages import commit, say
+from benchmarks.quality import NUCLEI, samples_of
+from benchmarks.sets import SOURCES
+
+from backend.files.children import keep_freed_memory
+from backend.settings import Settings
+from finetuner.config import TrainConfig
+from finetuner.context import TrainingContext
+from finetuner.data.folds import Training
+from finetuner.data.sample import Sample
+from finetuner.deciding.candidate import base_predictor
+from finetuner.measuring.click_policy import with_measured_policy
+from finetuner.measuring.evaluation import measure
+from finetuner.methods import new_method
+from finetuner.methods.base import Method
+from finetuner.progress import silent
+from finetuner.training.run import TrainingRun, seed_all
+
+SETS = {
+    "nuclei": ("other nuclei",),
+    "ultrasound": ("lesions", "heads"),
+    "polyps": ("polyps",),
+    "cells": ("white",),
+    "tiles": ("defects",),
+}
+SHARES = (1.0, 0.75, 0.5)
+Row = tuple[str, str, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where the sets are, and the base that is trained."""
+
+    clones: Path
+    folder: Path
+    context: TrainingContext
+    settings: Settings
+
+    def samples(self, word: str) -> list[Sample]:
+        """The samples of the set whose name begins so."""
+        source = next(source for source in SOURCES if source.name.startswith(word))
+        export = write(source.pictures(self.clones), self.folder / word.replace(" ", "-"))
+        return list(samples_of(export, context=self.context, settings=self.settings))
+
+    def folds(self, name: str) -> Iterator[tuple[list[Sample], list[Sample]]]:
+        """What is learnt from, and what is measured on."""
+        samples = [sample for word in SETS[name] for sample in self.samples(word)]
+        if name == "nuclei":
+            yield list(samples_of(NUCLEI / "export.json", context=self.context, settings=self.settings)), samples
+        else:
+            yield samples[::2], samples[1::2]
+            yield samples[1::2], samples[::2]
+
+    def rows(self, predictor: Any, samples: Sequence[Sample]) -> list[Row]:
+        """Image, prompt, IoU and Boundary IoU of every object."""
+        found = measure(predictor, samples, embedding=self.context.embeddings.by(predictor.base), clicks=0)
+        return [(mask.image_sha256, mask.prompt, mask.values["iou"], mask.values["boundary_iou"]) for mask in found]
+
+
+def mixed(method: Method, base: dict[str, torch.Tensor], last: dict[str, torch.Tensor], share: float) -> None:
+    """Put `share` of the way from the base's weights to the last ones into the method."""
+    with torch.no_grad():
+        for name, weight in method.trainable().items():
+            is_scaled = not name.startswith("vision_encoder.") or not base[name].any()
+            weight.copy_(torch.lerp(base[name], last[name], share) if is_scaled else last[name])
+
+
+def run(name: str, *, config: TrainConfig, bench: Bench, photographs: Sequence[Sample]) -> dict[str, Any]:
+    """Train on every fold; the measures by share of the trained weights, "0" being the base."""
+    shown: dict[str, list[Row]] = {}
+    others: dict[str, list[Row]] = {}
+    cpu_s, decodes, wall_s = 0.0, 0, 0.0
+    plain = base_predictor(bench.context.base)
+    for number, (train, held_out) in enumerate(bench.folds(name)):
+        shown.setdefault("0", []).extend(bench.rows(plain, held_out))
+        if not number:
+            others["0"] = bench.rows(plain, photographs)
+        if config.decodes == 1:
+            continue
+        seed_all(config.seed)
+        method = new_method(config.method, bench.context.base, config=config)
+        base = {key: value.detach().clone() for key, value in method.trainable().items()}
+        training = Training(number=1, count=1, train=tuple(train), held_out=(), config=config)
+        began_s, wall = time.process_time(), time.monotonic()
+        ended = TrainingRun(
+            method, training, embeddings=bench.context.embeddings, unfinished=None, progress=silent
+        ).train()
+        cpu_s += time.process_time() - began_s
+        wall_s += time.monotonic() - wall
+        decodes += ended.decodes
+        last = {key: value.detach().clone() for key, value in method.trainable().items()}
+        for share in SHARES:
+            mixed(method, base, last, share)
+            usual = method.predictor(version="candidate")
+            chosen = with_measured_policy(usual, train, embedding=bench.context.embeddings.by(usual.base))
+            taught = np.mean([row[2] for row in bench.rows(usual, train)])
+            say(f"share {share:g}: {chosen.click_policy}, IoU {taught:.3f} on the images that it has learnt from")
+            for key, predictor in ((f"{share:g}", chosen), (f"{share:g} by context", usual)):
+                shown.setdefault(key, []).extend(bench.rows(predictor, held_out))
+                if not number:
+                    others[key] = bench.rows(predictor, photographs)
+    return {"cpu_s": cpu_s, "wall_s": wall_s, "decodes": decodes, "domain": shown, "photographs": others}
+
+
+def said(result: dict[str, Any], against: dict[str, Any] | None) -> str:
+    """A line a share: means, and differences to the other run's full share."""
+    lines = []
+    for group in ("domain", "photographs"):
+        for share, rows in result[group].items():
+            parts = []
+            for prompt in ("point", "box"):
+                values = np.array([row[2] for row in rows if row[1] == prompt])
+                edges = np.array([row[3] for row in rows if row[1] == prompt])
+                text = f"{prompt} {values.mean():.3f}/{edges.mean():.3f}"
+                if against is not None and share != "0":
+                    theirs = np.array([row[2] for row in against[group]["1"] if row[1] == prompt])
+                    images = np.array([row[0] for row in rows if row[1] == prompt])
+                    text += " ({:+.3f} [{:+.3f}, {:+.3f}])".format(*interval(values - theirs, images))
+                parts.append(text)
+            lines.append(f"{group} share {share}: {', '.join(parts)}")
+    return "\n".join(lines)
+
+
+def interval(difference: np.ndarray, image: np.ndarray) -> tuple[float, float, float]:
+    """The mean over objects and its 95 % bootstrap interval over images."""
+    _, place = np.unique(image, return_inverse=True)
+    total, count = np.bincount(place, difference), np.bincount(place)
+    drawn = np.random.default_rng(0).integers(len(total), size=(2000, len(total)))
+    low, high = np.percentile(total[drawn].sum(1) / count[drawn].sum(1), (2.5, 97.5))
+    return float(difference.mean()), float(low), float(high)
+
+
+def config_of(changes: Sequence[str]) -> TrainConfig:
+    """The default recipe with these fields changed; `seconds` bound nothing unless they are given."""
+    known = {field.name for field in fields(TrainConfig)}
+    values: dict[str, Any] = {"seconds": 1e6}
+    for change in changes:
+        name, _, text = change.partition("=")
+        if name not in known:
+            raise SystemExit(f"{name} is no field of TrainConfig")
+        values[name] = text if text.replace("-", "").isalpha() else json.loads(text)
+    return replace(TrainConfig(), **values)
+
+
+def main() -> None:
+    """Train, measure, and write what was measured into a file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clones", type=Path, help="the folder with the clones that tests/benchmarks/sets.py names")
+    parser.add_argument("changes", nargs="*", help="fields of TrainConfig: learning_rate=1e-4 views=4")
+    parser.add_argument("--set", choices=SETS, default="nuclei")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--against", type=Path)
+    given = parser.parse_intermixed_args()
+    keep_freed_memory()
+    settings, config = Settings.from_env(), config_of(given.changes)
+    with TemporaryDirectory() as folder:
+        context = TrainingContext.open(settings, config=config, progress=silent)
+        bench = Bench(given.clones, Path(folder), context, settings)
+        photographs = bench.samples("photographs")
+        result = run(given.set, config=config, bench=bench, photographs=photographs)
+    result |= {"commit": commit(), "set": given.set, "changes": given.changes}
+    given.out.write_text(json.dumps(result))
+    say(f"{given.set} {' '.join(given.changes)}: {result['decodes']} decodes, {result['cpu_s']:.0f} core-seconds")
+    say(said(result, json.loads(given.against.read_bytes()) if given.against else None))
+
+
+if __name__ == "__main__":
+    main()
