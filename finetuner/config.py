@@ -1,5 +1,6 @@
 """One frozen TrainConfig: all that decides what a training does. It goes into the checkpoint's manifest."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -21,6 +22,7 @@ LOSS_MIXES: dict[str, tuple[tuple[str, float], ...]] = {
     "focal-dice": (("focal", 20.0), ("dice", 1.0)),  # with `iou_weight` 1 SAM's own (Kirillov et al. 2023, A)
     "structure": (("structure", 1.0),),
 }
+_RATE, _FULL_RATE_FROM, _LOWEST_RATE = 1e-4, 6000, 3e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +46,8 @@ class Rules:
 class TrainConfig:
     """The recipe. The promptable decoder's training ends at the first of `epochs`, `decodes` and its `seconds`.
 
-    `decodes` bounds the work whatever the number of images: one decode is one object with one prompt, forward and
-    backward, and takes about 0.1 s on two cores; more of them gain little (docs/results.md).
+    One decode is one object with one prompt, forward and backward: 0.03 s of a core that multiplies in bfloat16. A few
+    images end by their epochs, many by `decodes`, a slow machine by `seconds`.
     """
 
     method: str = "decoder"
@@ -53,15 +55,15 @@ class TrainConfig:
     seed: int = 0
     start: str = "base"  # or "served": whose weights a training begins with (start); on all annotations either way
 
-    epochs: int = 30
-    decodes: int | None = 1200
+    epochs: int = 200
+    decodes: int | None = 16_000
     seconds: float = 600.0
     objects_per_step: int = 6  # of one image; FINETUNING's bound is 25, fewer give more steps for the same work
     images_per_step: int = 1  # whose prompts make a step together; more give steadier steps, fewer for the same work
     accumulate: int = 1  # parts in which a step's images are done, one after the other: same gradient, less memory
 
     precision: str = "auto"  # of the forward pass: bfloat16 where the processor has it, else float32
-    learning_rate: float = 3e-5  # at 1e-4 clicks gain as much, but box prompts lose .03 IoU in short trainings
+    learning_rate: float | None = None  # None: by the work, as `rate_for` has it
     rank: int | None = None  # of an adapter; None: lora 8, conv-lora 3
     alpha: float | None = None  # its update is scaled by alpha / rank; None: lora 16, conv-lora 32
     adapter_joins: float = 0.6  # of the run, in which the decoder learns alone: on embeddings that are kept
@@ -74,6 +76,8 @@ class TrainConfig:
     ema_decay: float = 0.98
     losses: tuple[tuple[str, float], ...] = LOSS_MIXES["bce-dice"]
     iou_weight: float = 1.0
+    mix: float = 0.75  # share of the way from the first weights to the last that is published, where nothing validates
+    mixes: tuple[float, ...] = (1.0, 0.75, 0.5)  # shares that validation images choose among (mixing)
 
     box_share: float = 0.5  # of first prompts; the others are one point
     box_jitter: float = 0.1  # of the side, either way, uniformly
@@ -130,6 +134,7 @@ class TrainConfig:
         self._check_objects()
         self._check_semantic()
         self._check_images()
+        self._check_mixes()
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision={self.precision!r} is none of {', '.join(PRECISIONS)}")
         if self.objects_per_step not in OBJECTS_PER_STEP:
@@ -154,6 +159,10 @@ class TrainConfig:
                 f"{IMAGES_PER_STEP}, the latter from 1 to as many images"
             )
 
+    def _check_mixes(self) -> None:
+        if not self.mixes or not all(0 < share <= 1 for share in (self.mix, *self.mixes)):
+            raise ValueError(f"mix={self.mix}, mixes={self.mixes}: shares above 0, at most 1, and at least one of them")
+
     def _check_semantic(self) -> None:
         if self.head not in HEADS or self.unlabelled not in UNLABELLED:
             raise ValueError(
@@ -165,6 +174,16 @@ class TrainConfig:
                 f"semantic_steps={self.semantic_steps}, semantic_share={self.semantic_share}: at least 1, and between "
                 "0 and 1"
             )
+
+    def rate_for(self, decodes: int) -> float:
+        """The learning rate of a training that plans so many decodes.
+
+        1e-4 from 6,000 decodes on, less by the root of fewer, never below 3e-5: at 1e-4 short trainings lose .03 IoU
+        with box prompts, and at 3e-5 long ones leave some of what clicks can gain (docs/results.md).
+        """
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return max(_LOWEST_RATE, _RATE * math.sqrt(min(1.0, decodes / _FULL_RATE_FROM)))
 
     @property
     def promptable_seconds(self) -> float:

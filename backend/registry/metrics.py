@@ -27,7 +27,8 @@ class EndedAt(Written):
     """How far a training came.
 
     `decodes` counts prompts of objects; `resumed` counts the kills that it went on after; `kept_step` is the step after
-    which the weights were as they are, None where the last average is kept.
+    which the weights were as they are, None where the last average is kept. `mix`: the share of these in what is
+    published, the rest being the weights that the training began with; None in checkpoints that know no mixing.
     """
 
     epochs: int = 0
@@ -36,6 +37,7 @@ class EndedAt(Written):
     seconds: float = 0.0
     resumed: int = 0
     kept_step: int | None = None
+    mix: float | None = None
 
 
 class Fold(Written):

@@ -82,7 +82,7 @@ class TrainingSettings(SettingsGroup):
         "parts in which a step's images are done, for less memory and the same result; absent: the preset's",
         default=None,
     )
-    epochs: Annotated[int, integer(bounds.EPOCHS)] = setting("SAMLOOP_EPOCHS", "most epochs of a training", default=30)
+    epochs: Annotated[int, integer(bounds.EPOCHS)] = setting("SAMLOOP_EPOCHS", "most epochs of a training", default=200)
     seconds: Annotated[float, number(bounds.TRAINING_SECONDS)] = setting(
         "SAMLOOP_TRAIN_SECONDS", "most seconds of a training", default=600.0
     )

@@ -147,7 +147,7 @@ class Trainer:
             if done >= 1:
                 break
             self._method.begin_step(at.step + 1, done=done)
-            rate = config.learning_rate * schedule(done, config=config)
+            rate = config.rate_for(most) * schedule(done, config=config)
             images = self._next_images()
             learnt = self._step(images, rate)
             at.next, at.decodes, at.step, at.seconds = (

@@ -122,8 +122,9 @@ class TrainingRun:
 
     def _ended(self) -> EndedAt:
         # The trainer's count, not this process's steps: a kill may come after the last of them.
+        mix = self._stopping.choose_mix(self._trainer.weights, config=self._training.config)
         ended_at = self._trainer.ended_at.model_copy(
-            update={"resumed": self._resumed, "kept_step": self._stopping.kept_step}
+            update={"resumed": self._resumed, "kept_step": self._stopping.kept_step, "mix": mix}
         )
         self._look(ended_at.steps, 1.0)
         if self._unfinished is not None:

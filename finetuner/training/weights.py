@@ -1,4 +1,4 @@
-"""The weights that a training moves: as they are, their moving average, and what the optimizer remembers of them."""
+"""The weights that a training moves: the first, the present, their moving average, and the optimizer's memory."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from finetuner.methods.base import ENCODER
 
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 _BETAS = (0.9, 0.99)
@@ -43,7 +45,7 @@ class TrainedWeights:
     def __init__(self, named: Mapping[str, nn.Parameter], *, pace: Pace) -> None:
         self._names, self._weights, self._pace = list(named), list(named.values()), pace
         self._is_fused = all(weight.device.type in pace.fused_on for weight in self._weights)
-        self._average = [weight.detach().clone() for weight in self._weights]
+        self._first, self._average = ([weight.detach().clone() for weight in self._weights] for _ in range(2))
         self._kept: list[Tensor] = []
         self._adam = torch.optim.AdamW(
             _groups(named, pace=pace.of),
@@ -93,6 +95,27 @@ class TrainedWeights:
     def finish(self) -> None:
         """Put what is published in the weights' place."""
         self._put(self._kept or self._average)
+
+    def published(self) -> list[Tensor]:
+        """A copy of the weights as they are, from which `mix` starts: after `finish`."""
+        return [weight.detach().clone() for weight in self._weights]
+
+    def mix(self, published: Sequence[Tensor], *, share: float) -> None:
+        """Put a mixture of the first weights and the `published` ones in the weights' place.
+
+        Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022), section 3: the line between both weights.
+        An adapter is the product of two factors, of which one begins as zero; that one alone is scaled, so that the
+        product moves along the line.
+
+        Args:
+            published: as `published` gave them.
+            share: of the way, in (0, 1]; 1 leaves the first weights no part.
+        """
+        mixed = [
+            value if name.startswith(ENCODER) and bool(first.any()) else torch.lerp(first, value, share)
+            for name, first, value in zip(self._names, self._first, published, strict=True)
+        ]
+        self._put(mixed)
 
     def tensors(self) -> dict[str, Tensor]:
         """All of this, by name: not copied."""

@@ -18,6 +18,8 @@ from finetuner.config import TrainConfig
         ({"validation_share": 1.0}, "validation_share=1.0"),
         ({"images_per_step": 0}, "images_per_step=0"),
         ({"images_per_step": 2, "accumulate": 3}, "accumulate=3: the former is from 1 to 1024, the latter from 1 to"),
+        ({"mix": 0.0}, "mix=0.0"),
+        ({"mixes": ()}, r"mixes=\(\)"),
         ({"patience": 0}, "patience=0: shares are from 0 to 1"),
         ({"ground_truth_weight": 0}, "ground_truth_weight=0"),
         ({"annotators": "all"}, "annotators='all' is none of latest, majority"),
@@ -37,3 +39,10 @@ def test_a_recipe_is_json_as_a_manifest_keeps_it() -> None:
     told = json.loads(json.dumps(TrainConfig(epochs=7).to_json(), allow_nan=False))
     assert told["epochs"] == 7
     assert told.keys() == TrainConfig().to_json().keys()
+
+
+@pytest.mark.parametrize(("decodes", "rate"), [(20, 3e-5), (540, 3e-5), (1500, 5e-5), (6000, 1e-4), (100_000, 1e-4)])
+def test_a_short_training_learns_slower(decodes: int, rate: float) -> None:
+    """At the full rate it would lose with box prompts what it gains with clicks."""
+    assert TrainConfig().rate_for(decodes) == pytest.approx(rate)
+    assert TrainConfig(learning_rate=2e-3).rate_for(decodes) == 2e-3

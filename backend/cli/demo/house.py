@@ -24,8 +24,8 @@ from backend.settings import Settings
 _CHECKOUT = Path(__file__).resolve().parents[3]
 _STOP_STACK_S = 75.0  # a training under way is put down first
 _AWAY_S = 60.0
-# Where nobody says otherwise. The steps of a default training end it before, but not on a machine that is slow or busy.
-_DEFAULTS = {"SAMLOOP_TRAIN_SECONDS": "300"}
+# Where nobody says otherwise: a minute of training shows the whole loop, and a slow or busy machine ends it as well.
+_DEFAULTS = {"SAMLOOP_TRAIN_SECONDS": "300", "SAMLOOP_EPOCHS": "12"}
 _PATIENCE_S = 60.0
 _MODEL_S = 600.0  # the first start fetches the weights and converts them
 

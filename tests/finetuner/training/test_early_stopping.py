@@ -10,7 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch import nn
 
+from backend.registry.figures import PROMPTS
 from backend.registry.metrics import Look
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
@@ -21,8 +23,10 @@ from finetuner.data.sample import Sample
 from finetuner.data.split import rank
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.progress import Progress, silent
-from finetuner.training.early_stopping import best_look, is_over, validation_part
+from finetuner.training.curves import Watcher
+from finetuner.training.early_stopping import EarlyStopping, best_look, is_over, validation_part
 from finetuner.training.run import TrainingRun
+from finetuner.training.weights import Pace, TrainedWeights
 from finetuner.unfinished import Unfinished, run_key
 
 
@@ -145,3 +149,60 @@ def test_what_was_chosen_so_far_survives_a_kill(run: Callable[..., tuple[Decoder
     assert ended_at.resumed == 1
     assert ended_at.kept_step == expected.kept_step
     assert method.weights() == unbroken.weights()
+
+
+@pytest.fixture
+def line() -> tuple[nn.Parameter, TrainedWeights]:
+    """A weight that a training has brought from 0 to 1."""
+    weight = nn.Parameter(torch.zeros(1))
+    pace = Pace(of=lambda _: 1.0, kept_share=lambda _: 0.0, weight_decay=0.0, clip_norm=1.0)
+    weights = TrainedWeights({"weight": weight}, pace=pace)
+    with torch.no_grad():
+        weight.fill_(1.0)
+    return weight, weights
+
+
+@pytest.mark.parametrize(
+    ("ious", "chosen"),
+    [
+        ({1.0: 0.800, 0.75: 0.801, 0.5: 0.797}, 0.5),  # all alike: the one that forgets least
+        ({1.0: 0.800, 0.75: 0.798, 0.5: 0.780}, 0.75),
+        ({1.0: 0.800, 0.75: 0.790, 0.5: 0.780}, 1.0),
+    ],
+)
+def test_of_mixtures_that_are_about_as_good_the_one_nearest_to_the_base_is_published(
+    *,
+    line: tuple[nn.Parameter, TrainedWeights],
+    ious: dict[float, float],
+    chosen: float,
+    sample: Sample,
+    tiny_base: BaseModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (weight, weights), config = line, TrainConfig()
+
+    def look(_: Watcher, *, step: int, done: float) -> Look:
+        return Look(step=step, loss=dict.fromkeys(PROMPTS, done), iou=dict.fromkeys(PROMPTS, ious[weight.item()]))
+
+    monkeypatch.setattr(Watcher, "look", look)
+    stopping = EarlyStopping(
+        DecoderMethod(tiny_base, precision="float32"),
+        [sample],
+        config=config,
+        embedding=lambda _: pytest.fail("no image is looked at"),
+    )
+    stopping.restore(_looks((0.8, 0.8)), {"next_validation": 1.0})
+    assert stopping.choose_mix(weights, config=config) == weight.item() == chosen
+
+
+def test_where_nothing_validates_the_recipe_says_how_much_is_mixed(
+    line: tuple[nn.Parameter, TrainedWeights], tiny_base: BaseModel
+) -> None:
+    weight, weights = line
+    stopping = EarlyStopping(
+        DecoderMethod(tiny_base, precision="float32"),
+        [],
+        config=TrainConfig(),
+        embedding=lambda _: pytest.fail("no image is looked at"),
+    )
+    assert stopping.choose_mix(weights, config=TrainConfig(mix=0.625)) == weight.item() == 0.625

@@ -107,3 +107,32 @@ def test_a_state_of_other_weights_is_refused_and_changes_nothing(name: str, valu
     with pytest.raises(ValueError, match=why):
         moving.restore({key: tensor + 0 for key, tensor in tensors.items()})
     assert all(torch.equal(value, before[key]) for key, value in moving.tensors().items())
+
+
+def test_a_mixture_lies_between_the_first_weights_and_the_last() -> None:
+    named = _weights()
+    moving = _moving(named)
+    for _ in range(3):
+        _step(moving)
+    moving.finish()
+    last = named["fast"].detach().clone()
+    moving.mix(moving.published(), share=0.75)
+    assert torch.allclose(named["fast"], 0.25 + 0.75 * last)
+
+
+def test_of_an_adapter_the_factor_that_began_as_zero_is_mixed_alone() -> None:
+    """So the product of both factors, which is what the encoder gets, lies on the line."""
+    named = {
+        "vision_encoder.a": nn.Parameter(torch.ones(3)),
+        "vision_encoder.b": nn.Parameter(torch.zeros(3)),
+    }
+    moving = TrainedWeights(
+        named, pace=Pace(of=lambda _: 1.0, kept_share=lambda _: 0.0, weight_decay=0.0, clip_norm=1.0)
+    )
+    _step(moving)
+    moving.finish()
+    a, b = (weight.detach().clone() for weight in named.values())
+    moving.mix(moving.published(), share=0.5)
+    assert not torch.equal(a, torch.ones(3))
+    assert torch.equal(named["vision_encoder.a"], a)
+    assert torch.allclose(named["vision_encoder.b"], 0.5 * b)
