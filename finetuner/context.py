@@ -20,6 +20,7 @@ from finetuner.data.exclusions import Exclusions
 from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import learnt_images
 from finetuner.measuring.evaluation import Measured, measure
+from finetuner.methods import chosen_method
 from finetuner.progress import Progress
 from finetuner.report.pictures import ImagesAgain
 from finetuner.training.processes import Processes
@@ -71,7 +72,7 @@ class TrainingContext:
         return cls(
             base=base,
             embeddings=Embeddings(base, disk=DiskEmbeddings.of(settings), max_pixels=settings.image.pixels),
-            config=config,
+            config=replace(config, method=chosen_method(config.method, base, seconds=config.promptable_seconds)),
             exclusions=Exclusions(),
             progress=progress,
             unfinished_in=unfinished_in,

@@ -29,7 +29,7 @@ QUIET_SECONDS = Bounds(0, 86400)
 VIEWS = Bounds(1, 8)
 REPLAY = Bounds(0, 0.9)  # at 1 a training would never see the project's own images
 
-Method = Literal["decoder", "lora", "conv-lora"]
+Method = Literal["auto", "decoder", "lora", "conv-lora"]
 Head = Literal["semantic", "promptable"]
 METHODS: tuple[str, ...] = get_args(Method)
 HEADS: tuple[str, ...] = get_args(Head)

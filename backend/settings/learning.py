@@ -39,8 +39,9 @@ class TrainingSettings(SettingsGroup):
     )
     method: Annotated[str, one_of(*bounds.METHODS)] = setting(
         "SAMLOOP_METHOD",
-        "what training changes: the mask decoder alone, or with it an adapter in the encoder",
-        default="decoder",
+        "what training changes: the mask decoder alone, or with it an adapter in the encoder; auto: `lora` on a GPU "
+        "that has five minutes for it, else `decoder`",
+        default="auto",
     )
     start: Annotated[str, one_of(*bounds.STARTS)] = setting(
         "SAMLOOP_START",

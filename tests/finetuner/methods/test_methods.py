@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from backend.sam.predictor import encode, predictor_of
 from backend.settings import bounds
 from finetuner import methods
 from finetuner.config import TrainConfig
-from finetuner.methods import known_methods, new_method
+from finetuner.methods import AUTO, chosen_method, known_methods, new_method
 from finetuner.methods.base import Method
 
 # LoRA at a rank and a pace of its own, and only its scores' head of the decoder: all that a new method takes.
@@ -71,11 +72,11 @@ def written(method: Method, base: BaseModel, base_dir: Path, folder: Path) -> Pa
 
 
 def test_the_settings_offer_the_methods_that_there_are() -> None:
-    assert set(bounds.METHODS) == set(known_methods())
+    assert set(bounds.METHODS) == {AUTO, *known_methods()}
     assert TrainConfig().method in known_methods()
 
 
-@pytest.mark.parametrize("name", bounds.METHODS)
+@pytest.mark.parametrize("name", sorted(known_methods()))
 def test_a_method_says_what_serving_needs_of_it(name: str, tiny_base: BaseModel) -> None:
     kind, method = known_methods()[name], new_method(name, tiny_base)
     assert (method.name, method.pace) == (name, kind.pace_of(TrainConfig()))
@@ -107,12 +108,32 @@ def test_a_file_beside_the_others_is_a_method_whose_checkpoints_are_served(
     assert (after.low_res_logits != before[0].low_res_logits).any()
 
 
+@pytest.mark.parametrize(
+    ("device", "seconds", "chosen"),
+    [("cpu", 600.0, "decoder"), ("cuda", 600.0, "lora"), ("cuda", 60.0, "decoder"), ("mps", 600.0, "decoder")],
+)
+def test_auto_takes_an_adapter_where_the_device_has_time_for_it(
+    device: str, seconds: float, chosen: str, tiny_base: BaseModel
+) -> None:
+    base = replace(tiny_base, device=torch.device(device))
+    assert chosen_method(AUTO, base, seconds=seconds) == chosen
+    assert chosen_method("conv-lora", base, seconds=seconds) == "conv-lora"
+
+
+def test_auto_trains_the_decoder_of_an_encoder_without_a_place_for_an_adapter(
+    tiny_base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(tiny_base.family), "places", lambda *_: {})
+    base = replace(tiny_base, device=torch.device("cuda"))
+    assert chosen_method(AUTO, base, seconds=600.0) == "decoder"
+
+
 def test_an_unknown_method_is_refused_with_those_that_there_are(tiny_base: BaseModel) -> None:
     with pytest.raises(BadInput, match="method 'toy' is none of conv-lora, decoder, lora; set SAMLOOP_METHOD to one"):
         new_method("toy", tiny_base)
 
 
-@pytest.mark.parametrize("name", bounds.METHODS)
+@pytest.mark.parametrize("name", sorted(known_methods()))
 def test_other_programs_get_a_methods_checkpoints_if_and_only_if_it_says_so(
     name: str, tiny_base: BaseModel, tiny_sam_dir: Path, tmp_path: Path
 ) -> None:
