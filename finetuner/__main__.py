@@ -44,7 +44,7 @@ def main() -> None:
         )
     except Dismissed:
         return
-    print(json.dumps({"version": manifest.version, **manifest.verdict}))  # noqa: T201 - its output
+    print(json.dumps({"version": manifest.version, **manifest.verdict.to_json()}))  # noqa: T201 - its output
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import BadCheckpoint, BadWeights, ChampionMoved, NotFound
@@ -10,6 +10,7 @@ from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.labelstudio.label_config import parse_label_config
 from backend.registry.checkpoint import Manifest, read_manifest
+from backend.registry.metrics import Verdict
 from backend.registry.opening import open_registry
 from backend.registry.protocol import Pointer, Registry
 from backend.sam.loading import BaseModel, load_base_of
@@ -149,7 +150,7 @@ def _promote(  # noqa: PLR0913 - all by name
             registry.promote(project_id, version, reason=verdict.sentence, expected=champion.number if champion else 0)
         except ChampionMoved as fault:
             moved = (f"kept as a challenger: {fault}",)
-            verdict = replace(verdict, promote=False, reasons=moved)
+            verdict = Verdict(promote=False, reasons=moved)
     if not verdict.promote:
         log.info(
             "kept %s as a challenger: %s",

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 
 from rq import Retry
 
@@ -47,7 +46,7 @@ def _refresh(assignment: Assignment) -> dict[str, object]:
         ).run()
     except Cancelled:
         return {"version": None, "cancelled": True, "reason": "cancelled; what was written stays"}
-    return {**asdict(tally), "cancelled": False, "reason": tally.sentence}
+    return {**tally.to_json(), "cancelled": False}
 
 
 def rules_of(settings: Settings, registry: Registry, project_id: int) -> Rules:

@@ -42,7 +42,7 @@ def _row(manifest: Manifest, *, served: str | None) -> dict[str, object]:
         "method": manifest.method,
         "parent": manifest.parent,
         "served": manifest.version == served,
-        "verdict": manifest.verdict,
+        "verdict": manifest.verdict.to_json(),
     }
 
 

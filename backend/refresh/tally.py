@@ -1,8 +1,10 @@
 """Counts what became of a project's tasks in a refresh."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Final
 
 _MOST_WHYS = 5
+FORM: Final = 1  # of the JSON
 
 
 @dataclass(slots=True)
@@ -45,6 +47,10 @@ class Tally:
     def done(self) -> int:
         """How many tasks are finished."""
         return self.written + self.there + self.touched + self.empty
+
+    def to_json(self) -> dict[str, object]:
+        """The figures as JSON, with `form`, the version of this form, and the sentence as `reason`."""
+        return {"form": FORM, **asdict(self), "reason": self.sentence}
 
     @property
     def sentence(self) -> str:

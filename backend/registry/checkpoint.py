@@ -12,20 +12,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
 
 from backend.errors import BadCheckpoint, NotFound, Unavailable
 from backend.files.durable import open_plain, write_file
-from backend.registry.metrics import CheckpointMetrics
+from backend.registry.figures import Written
+from backend.registry.metrics import CheckpointMetrics, Exclusion, Recipe, Verdict
 
 WEIGHTS_FILE = "model.safetensors"
 MANIFEST_FILE = "manifest.json"
 REPORT_FILE = "report.html"
 MAX_MANIFEST_BYTES = 64 << 20
+FORM: Final = 1  # of the manifest's JSON; what names no form was written before there was one, and is read as form 1
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+T = TypeVar("T", bound=Written)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-BASE_SOURCE = "base_source"  # in a manifest's config: the name or path that loads its base again
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class FileDigest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """All that is known of a checkpoint. `config`, `verdict` and `excluded` are JSON.
+    """All that is known of a checkpoint: whose it is, how it was trained, how good it is, what was left out.
 
     `project_id` None: trained offline. `parent` None: trained from the base. `base_fingerprint` is that of the whole
     base model whose decoder these weights replace. `created_at` is ISO 8601 in UTC. `files` is filled in when the
@@ -52,10 +55,10 @@ class Manifest:
     method: str
     parent: str | None
     data_digest: str
-    config: Mapping[str, Any]
+    config: Recipe
     metrics: CheckpointMetrics
-    verdict: Mapping[str, Any]
-    excluded: tuple[Mapping[str, Any], ...]
+    verdict: Verdict
+    excluded: tuple[Exclusion, ...]
     created_at: str
     code_version: str
     files: Mapping[str, FileDigest] = field(default_factory=dict)
@@ -64,21 +67,35 @@ class Manifest:
         """The manifest as JSON text; a number that is not finite becomes null."""
         return json.dumps(_replace_infinite(self._values()), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
-    def _values(self) -> dict[str, Any]:
-        return {**asdict(replace(self, metrics=CheckpointMetrics())), "metrics": self.metrics.to_json()}
+    def _values(self) -> dict[str, object]:
+        return {
+            "form": FORM,
+            **{name: getattr(self, name) for name in _TYPES},
+            "config": self.config.to_json(),
+            "metrics": self.metrics.to_json(),
+            "verdict": self.verdict.to_json(),
+            "excluded": [exclusion.to_json() for exclusion in self.excluded],
+            "files": {name: asdict(digest) for name, digest in self.files.items()},
+        }
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, now or before the manifest named its form.
 
         Raises:
-            BadCheckpoint: the text is no JSON, or a field is missing, unknown or of the wrong type, or the metrics are
-                of a later version.
+            BadCheckpoint: the text is no JSON, or a field is missing, unknown or of the wrong type, or the manifest or
+                its metrics are of a later version.
         """
         try:
             values = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as fault:
             raise BadCheckpoint(f"{MANIFEST_FILE} is not JSON: {fault}") from fault
+        form = values.pop("form", FORM) if isinstance(values, dict) else FORM
+        if form != FORM:
+            raise BadCheckpoint(
+                f"{MANIFEST_FILE} is of form {str(form)[:20]}, and {FORM} is what is read here: upgrade samloop to the "
+                "version that wrote it"
+            )
         if not isinstance(values, dict) or set(values) != set(_TYPES):
             raise BadCheckpoint(f"{MANIFEST_FILE} must be an object with the fields {', '.join(sorted(_TYPES))}")
         for name, types in _TYPES.items():
@@ -86,9 +103,14 @@ class Manifest:
                 raise BadCheckpoint(f"{MANIFEST_FILE}: {name}={str(values[name])[:80]!r} is of the wrong type")
         if not all(isinstance(exclusion, dict) for exclusion in values["excluded"]):
             raise BadCheckpoint(f"{MANIFEST_FILE}: excluded must be a list of objects")
-        files = {str(name): _parse_digest(str(name), entry) for name, entry in values["files"].items()}
-        metrics = CheckpointMetrics.from_json(values["metrics"])
-        return cls(**{**values, "excluded": tuple(values["excluded"]), "files": files, "metrics": metrics})
+        parsed = {
+            "config": _parse_part(Recipe, values["config"], name="config"),
+            "metrics": CheckpointMetrics.from_json(values["metrics"]),
+            "verdict": _parse_part(Verdict, values["verdict"], name="verdict"),
+            "excluded": tuple(_parse_part(Exclusion, entry, name="excluded") for entry in values["excluded"]),
+            "files": {str(name): _parse_digest(str(name), entry) for name, entry in values["files"].items()},
+        }
+        return cls(**{**values, **parsed})
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -228,6 +250,15 @@ def _parse_digest(name: str, entry: object) -> FileDigest:
             return FileDigest(sha256=sha256, bytes=size)
         case _:
             raise BadCheckpoint(f"{MANIFEST_FILE}: {name} needs a sha256 and a number of bytes")
+
+
+def _parse_part(kind: type[T], value: object, *, name: str) -> T:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        place = ".".join(map(str, (name, *first["loc"])))[:200]
+        raise BadCheckpoint(f"{MANIFEST_FILE}: {place}={str(first['input'])[:80]!r}: {first['msg']}") from fault
 
 
 def _replace_infinite(value: object) -> object:

@@ -6,7 +6,7 @@ Every part may be absent: a checkpoint that something else made, or an earlier v
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from backend.errors import BadCheckpoint
 from backend.registry.calibration import Calibration
@@ -14,6 +14,58 @@ from backend.registry.figures import Comparison, Differences, Figure, MaskFigure
 
 VERSION: Final = 1  # of the JSON; what has no version was written before there was one, and is read as version 1
 MOST_LABELS = 100  # of a semantic head
+
+
+class Recipe(Written):
+    """All that decided what the training did, by name: `finetuner.config` has the values, which are kept as they are.
+
+    `adapter`: kind, rank and alpha of the adapter in the encoder; None: the decoder alone was trained. Manifests from
+    before adapters had kinds do not name it. `base_source`: the name or path that loads the base again.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    adapter: Mapping[str, object] | None = None
+    base_source: str | None = None
+
+    @property
+    def names_adapter(self) -> bool:
+        """Whether the manifest says which adapter there is, or that there is none."""
+        return "adapter" in self.model_fields_set
+
+    def to_json(self) -> dict[str, object]:
+        """The values that the manifest named."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Verdict(Written):
+    """Whether the candidate may be served. `reasons` are sentences: why it is better, or all that speaks against it.
+
+    A checkpoint that nobody judged has no reasons, and may not be served unless somebody promotes it.
+    """
+
+    promote: bool = False
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """All reasons in one line."""
+        return "; ".join(self.reasons)
+
+    def with_reasons(self, *further: str) -> "Verdict":
+        """The same verdict with these sentences after its own."""
+        return Verdict(promote=self.promote, reasons=(*self.reasons, *further))
+
+
+class Exclusion(Written):
+    """One reason why annotations were left out, how often it applied, and the first few places where it did.
+
+    A place holds the ids of a task, an annotation and a region, as far as they are known, and what else tells of it.
+    """
+
+    reason: str = ""
+    count: int = 0
+    examples: tuple[Mapping[str, int | str], ...] = ()
 
 
 class TrainingSeconds(Written):

@@ -119,13 +119,12 @@ def number_of(manifest: Manifest) -> int:
 
 def _row(manifest: Manifest, *, served: str) -> VersionRow:
     differences = manifest.metrics.difference or {}
-    reasons = manifest.verdict.get("reasons")
     return VersionRow(
         manifest=manifest,
         number=number_of(manifest),
         is_served=manifest.version == served,
-        is_better=manifest.verdict.get("promote") is True,
-        reasons=tuple(str(reason) for reason in reasons) if isinstance(reasons, list | tuple) else (),
+        is_better=manifest.verdict.promote,
+        reasons=manifest.verdict.reasons,
         figures={
             prompt: {
                 name: Figure(

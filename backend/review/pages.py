@@ -217,4 +217,4 @@ def _is_back(champion: Pointer | None, manifest: Manifest | None) -> bool:
 
 
 def _verdict(manifest: Manifest) -> Mapping[str, JsonValue]:
-    return {"version": manifest.version, **manifest.verdict}
+    return {"version": manifest.version, "promote": manifest.verdict.promote, "reasons": list(manifest.verdict.reasons)}

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from backend.registry.metrics import Exclusion
 
 log = logging.getLogger(__name__)
 
@@ -11,19 +12,6 @@ _IN_A_SENTENCE = 3
 
 Place = Mapping[str, int | str]
 """The ids of a task, an annotation and a region, as far as they are known, and what else tells of the place."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exclusion:
-    """One reason, how often it applied, and the first few places where it did."""
-
-    reason: str
-    count: int
-    examples: tuple[Place, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """`{"reason", "count", "examples"}`."""
-        return {"reason": self.reason, "count": self.count, "examples": [dict(place) for place in self.examples]}
 
 
 class Exclusions:
@@ -60,10 +48,6 @@ class Exclusions:
         return tuple(
             Exclusion(reason=reason, count=count, examples=tuple(self._places[reason])) for reason, count in ordered
         )
-
-    def to_json(self) -> tuple[Mapping[str, object], ...]:
-        """The reasons as JSON, in the order of `by_reason`."""
-        return tuple(exclusion.to_json() for exclusion in self.by_reason())
 
     def sentence(self) -> str:
         """The three most frequent reasons, for a person, and what is told of the first place of each reason."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backend.registry.checkpoint import Manifest
+from backend.registry.metrics import Verdict
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
-from finetuner.deciding.promotion import Verdict
 from finetuner.unfinished import Unfinished
 
 

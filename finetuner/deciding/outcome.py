@@ -9,11 +9,12 @@ import numpy as np
 
 from backend.registry.calibration import Calibration
 from backend.registry.figures import PROMPTS, Comparison, Differences
+from backend.registry.metrics import Verdict
 from backend.sam.predictor import Decodes, Embedding
 from backend.sam.scoring import expected_iou
 from finetuner.config import TrainConfig
 from finetuner.data.sample import Sample
-from finetuner.deciding.promotion import Rival, Verdict, judge
+from finetuner.deciding.promotion import Rival, judge
 from finetuner.measuring.calibration import Values, fit
 from finetuner.measuring.comparison import comparison, differences, label_differences
 from finetuner.measuring.evaluation import Measured, measure, report
@@ -46,7 +47,7 @@ class Compared:
         else:
             served = _rival(*self._fair(self.served), name=self.served_name, config=config)
             verdict = judge(served, base=base(name=self.base_name), faults=self.faults)
-        return replace(verdict, reasons=(*verdict.reasons, *self.notes))
+        return verdict.with_reasons(*self.notes)
 
     def scored_by(self, calibration: Calibration | None) -> "Compared":
         """The same, the candidate's scores as they are served: with the calibration that its checkpoint will carry."""

@@ -4,29 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backend.registry.figures import Differences, Interval
+from backend.registry.metrics import Verdict
 
 LEAST_GAIN = 0.002  # a mean gain below this is noise of the training itself
 MARGIN = 0.02  # how far below zero an interval may reach where the candidate is not to be worse
 LABEL_FALL = 0.05  # how far below what is served a label's floor is
 LABEL_OBJECTS = 5  # held-out objects below which a label's figure says nothing
 _JUDGED = {"iou": "IoU", "boundary_iou": "Boundary IoU"}
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """`reasons` are sentences: why the candidate is better, or all that speaks against it."""
-
-    promote: bool
-    reasons: tuple[str, ...]
-
-    @property
-    def sentence(self) -> str:
-        """All reasons in one line."""
-        return "; ".join(self.reasons)
-
-    def to_json(self) -> dict[str, object]:
-        """`{"promote", "reasons"}`."""
-        return {"promote": self.promote, "reasons": list(self.reasons)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

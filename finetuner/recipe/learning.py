@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from backend.registry.checkpoint import REPORT_FILE
+from backend.registry.metrics import Verdict
 from backend.registry.review_file import REVIEW_FILE
 from backend.sam.loading import BaseModel
 from backend.sam.semantic.head import with_semantic
@@ -13,7 +13,6 @@ from finetuner.data.dataset import Dataset, assemble
 from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import Candidate, Served
 from finetuner.deciding.outcome import Compared
-from finetuner.deciding.promotion import Verdict
 from finetuner.methods import new_method
 from finetuner.recipe.judging import compare, fit_calibration
 from finetuner.recipe.notes import Learnt, note_manifest
@@ -115,7 +114,7 @@ def _train_semantic(
 
 def _judge(compared: Compared, semantic: Semantic | None, *, context: TrainingContext) -> Verdict:
     verdict = compared.verdict(context.config)
-    return verdict if semantic is None else replace(verdict, reasons=(*verdict.reasons, semantic.sentence))
+    return verdict if semantic is None else verdict.with_reasons(semantic.sentence)
 
 
 def _weights(trained: Trained, semantic: Semantic | None) -> bytes:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from backend.registry.calibration import Calibration
-from backend.registry.checkpoint import BASE_SOURCE, Manifest
-from backend.registry.metrics import CheckpointMetrics, Fold, SplitMetrics, TrainingSeconds
+from backend.registry.checkpoint import Manifest
+from backend.registry.metrics import CheckpointMetrics, Fold, Recipe, SplitMetrics, TrainingSeconds, Verdict
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset
 from finetuner.deciding.candidate import Served, base_predictor
 from finetuner.deciding.outcome import Compared
-from finetuner.deciding.promotion import Verdict
 from finetuner.measuring.forgetting import measure_forgetting
 from finetuner.presets import peak_mib
 from finetuner.recipe.trained import Trained
@@ -49,10 +48,10 @@ def note_manifest(learnt: Learnt, *, verdict: Verdict, served: Served, context: 
         method=method.name,
         parent=served.version if served.predictor is not None else None,
         data_digest=learnt.dataset.digest,
-        config={**context.config.to_json(), **method.sizes, BASE_SOURCE: base.source},
+        config=Recipe.model_validate({**context.config.to_json(), **method.sizes, "base_source": base.source}),
         metrics=_metrics(learnt, context=context),
-        verdict=verdict.to_json(),
-        excluded=context.exclusions.to_json(),
+        verdict=verdict,
+        excluded=context.exclusions.by_reason(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         code_version=importlib.metadata.version("samloop"),
     )

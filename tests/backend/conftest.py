@@ -16,6 +16,7 @@ from torch import Tensor
 from backend.errors import BadWeights
 from backend.registry.checkpoint import Manifest, write_checkpoint
 from backend.registry.local import LocalRegistry
+from backend.registry.metrics import Recipe
 from backend.sam import weights
 from backend.sam.adapters.served import expected_shapes
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_config
@@ -88,7 +89,7 @@ def adapted(tiny_base: BaseModel, lively_dir: Path, manifest: Manifest, tmp_path
         shapes = expected_shapes(tiny_base.family.places(tiny_base.model.vision_encoder), kind=method, rank=2)
         state = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
         told = dataclasses.replace(
-            manifest, method=method, base_model=str(lively_dir), config={"adapter": {"rank": 2, "alpha": 4.0}}
+            manifest, method=method, base_model=str(lively_dir), config=Recipe(adapter={"rank": 2, "alpha": 4.0})
         )
         weights = decoder_bytes(decoder_of(tiny_base, None), state)
         write_checkpoint(tmp_path / method, weights=weights, manifest=told)

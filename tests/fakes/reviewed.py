@@ -38,7 +38,7 @@ def reviewed(
 
     `query` is at the end of every image's address.
     """
-    from finetuner.deciding.promotion import Verdict
+    from backend.registry.metrics import Verdict
     from finetuner.pipeline import train_project
     from finetuner.progress import silent
 

@@ -28,9 +28,10 @@ def test_an_export_becomes_a_checkpoint_that_can_be_measured(
     manifest = train_export(
         export, images, out, settings=tiny_settings, epochs=1, seed=3, progress=lambda phase, **_: phases.append(phase)
     )
+    config = manifest.config.to_json()
     assert read_manifest(out) == manifest
-    assert (manifest.project_id, manifest.parent, manifest.config["seed"]) == (None, None, 3)
-    assert (manifest.config["epochs"], manifest.config["decodes"]) == (1, None)
+    assert (manifest.project_id, manifest.parent, config["seed"]) == (None, None, 3)
+    assert (config["epochs"], config["decodes"]) == (1, None)
     assert manifest.version.endswith(f"-offline-{manifest.data_digest[:6]}")
     assert phases[-1] == "publishing"
 
@@ -62,7 +63,7 @@ def test_a_checkpoint_brings_the_map_of_its_scores_and_a_page_to_look_at(
     assert 100 < metrics["memory_mib"] < 100_000  # PyTorch alone takes the former
     assert metrics["curves"]["training"][-1][0] == metrics["ended_at"]["steps"]
     page = (out / REPORT_FILE).read_text()
-    for reason in manifest.verdict["reasons"]:
+    for reason in manifest.verdict.reasons:
         assert html.escape(reason).replace("&#x27;", "&#39;") in page
     assert verify_weights(out) == out / WEIGHTS_FILE
 
@@ -107,7 +108,7 @@ def test_a_small_export_is_cross_validated_and_measuring_it_again_says_what_that
     out, images = tmp_path / "out", tmp_path / "images"
     manifest = train_export(export, images, out, settings=tiny_settings, epochs=1)
     assert (manifest.metrics.images, manifest.metrics.objects) == (3, 6)
-    assert "cross-validated in 3 folds" in manifest.verdict["reasons"][-1]
+    assert "cross-validated in 3 folds" in manifest.verdict.reasons[-1]
     told = evaluate_export(export, images, checkpoint=out, settings=tiny_settings, clicks=0)
     assert told.images == 3
     assert "has learnt from every one of these images" in (told.note or "")
@@ -232,7 +233,7 @@ def test_what_a_checkpoint_that_is_the_base_has_learnt_from_is_not_forgotten(
     assert learnt > set(first.metrics.split.learnt)
     assert len(learnt) == 5
     flattered = "the base has learnt from 1 of these images, which flatters it and the candidate"
-    assert flattered in second.verdict["reasons"]
+    assert flattered in second.verdict.reasons
     told = evaluate_export(export, images, checkpoint=tmp_path / "out", settings=settings, clicks=0)
     assert "has learnt from every one of these images" in (told.note or "")
-    assert flattered not in first.verdict["reasons"]
+    assert flattered not in first.verdict.reasons

@@ -16,12 +16,12 @@ from backend.errors import NotAuthorized, NothingToLearn, SettingsError, Unavail
 from backend.labelstudio.api.client import LabelStudio
 from backend.registry.checkpoint import REPORT_FILE
 from backend.registry.local import LocalRegistry
+from backend.registry.metrics import Verdict
 from backend.sam.loading import decoder_of, load_base
 from backend.settings import Settings
 from finetuner import pipeline
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import data_digest
-from finetuner.deciding.promotion import Verdict
 from finetuner.pipeline import Outcome, train_project
 from finetuner.presets import config_of
 from finetuner.progress import PHASES, silent
@@ -90,7 +90,7 @@ def test_a_project_becomes_a_version_that_can_be_served(
     decoder_of(load_base(settings.sam.model, cache_dir=settings.cache.dir), registry.materialise(champion.version))
 
     assert (manifest.project_id, manifest.parent, manifest.method) == (project, None, "decoder")
-    assert {row["reason"]: row["count"] for row in manifest.excluded} == {
+    assert {row.reason: row.count for row in manifest.excluded} == {
         "a region of type keypointlabels is no mask": 8,
         "the annotator skipped the task": 1,
     }
@@ -110,7 +110,7 @@ def test_a_project_becomes_a_version_that_can_be_served(
     box = metrics.candidate.with_prompt("box")
     assert None not in {box.iou, box.boundary_iou}
     assert box.n == 2 * len(split.held_out)
-    assert manifest.config["epochs"] == 2
+    assert manifest.config.to_json()["epochs"] == 2
     assert len(manifest.data_digest) == 64
 
     assert list(dict.fromkeys(note["phase"] for note in told)) == list(PHASES)
@@ -185,11 +185,11 @@ def test_annotators_vote_where_the_settings_say_so(
             client.create_annotation(task["id"], [brush(mask, "Ring")], completed_by=who)
     outcome, _ = _train(project, settings.changed(annotators="majority"))
     manifest = LocalRegistry(settings.registry.model_dir).manifest(outcome.version or "")
-    assert manifest.config["annotators"] == "majority"
+    assert manifest.config.to_json()["annotators"] == "majority"
     # Discs were drawn by one of three, rings by two of three; of the skipped task's image by both who count.
     assert manifest.metrics.data is not None
     assert {label: count.objects for label, count in manifest.metrics.data.labels.items()} == {"Ring": 9}
-    assert {row["reason"]: row["count"] for row in manifest.excluded}["no majority of the annotators drew it so"] == 16
+    assert {row.reason: row.count for row in manifest.excluded}["no majority of the annotators drew it so"] == 16
 
 
 def test_images_are_encoded_once_for_all_trainings(
@@ -240,7 +240,7 @@ def test_an_image_that_is_gone_is_left_out(project: int, settings: Settings, stu
     outcome, _ = _train(project, settings)
     assert outcome.version is not None
     excluded = LocalRegistry(settings.registry.model_dir).manifest(outcome.version).excluded
-    assert any(row["reason"] == "its image cannot be used" and row["examples"][0]["why"] for row in excluded)
+    assert any(row.reason == "its image cannot be used" and row.examples[0]["why"] for row in excluded)
 
 
 def test_without_annotations_there_is_nothing_to_learn(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from backend.registry.checkpoint import Manifest
-from backend.registry.metrics import CheckpointMetrics
+from backend.registry.metrics import CheckpointMetrics, Recipe, Verdict
 
 
 def make_manifest(**facts: Any) -> Manifest:
@@ -16,9 +16,9 @@ def make_manifest(**facts: Any) -> Manifest:
         "method": "decoder",
         "parent": None,
         "data_digest": "0" * 64,
-        "config": {},
+        "config": Recipe(),
         "metrics": CheckpointMetrics(),
-        "verdict": {},
+        "verdict": Verdict(),
         "excluded": (),
         "created_at": "2026-11-23T00:00:00+00:00",
         "code_version": "0.1.0",

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from backend.errors import BadCheckpoint, BadWeights
-from backend.registry.checkpoint import BASE_SOURCE, MANIFEST_FILE, Manifest, read_manifest
+from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest
 from backend.sam.adapters.kind import Adapter
 from backend.sam.families import family_of
 from backend.sam.layers.arithmetic import chosen_dtype
@@ -133,7 +133,7 @@ def _with_checkpoint(
 
 def _base_of(manifest: Manifest, *, cache_dir: Path, otherwise: str | None, depth: int = 0) -> BaseModel:
     """The base with the manifest's fingerprint: where it lay then, by its name, or `otherwise`."""
-    source = manifest.config.get(BASE_SOURCE)
+    source = manifest.config.base_source
     faults: list[str] = []
     for name in dict.fromkeys(name for name in (source, manifest.base_model, otherwise) if isinstance(name, str)):
         try:

@@ -72,7 +72,7 @@ def trained_of(base: BaseModel, folder: Path) -> Trained:
     shapes = {f"{_PREFIX}{name}": tuple(value.shape) for name, value in decoder.state_dict().items()}
     kind, rank, alpha = _adapter_kind(manifest), 0, 0.0
     if kind is not None:
-        rank, alpha = adapter_sizes(manifest.config.get("adapter"), version=manifest.version)
+        rank, alpha = adapter_sizes(manifest.config.adapter, version=manifest.version)
         places = base.family.places(base.model.vision_encoder)
         adapted = expected_shapes(places, kind=kind, rank=rank)
         shapes |= {f"{_ENCODER}{name}": shape for name, shape in adapted.items()}
@@ -126,10 +126,10 @@ def _adapter_kind(manifest: Manifest) -> str | None:
     A manifest says so in its config, whatever method trained it: a new method whose adapter is of a known kind is
     served like any other. In manifests from before that, the kind is the method's name.
     """
-    entry, kinds = manifest.config.get("adapter"), known_kinds()
-    if "adapter" in manifest.config and entry is None:
+    entry, kinds = manifest.config.adapter, known_kinds()
+    if manifest.config.names_adapter and entry is None:
         return None
-    kind = entry.get("kind", manifest.method) if isinstance(entry, Mapping) else manifest.method
+    kind = manifest.method if entry is None else entry.get("kind", manifest.method)
     if kind == _DECODER_ALONE:
         return None
     if kind not in kinds:

@@ -1,5 +1,7 @@
 """What became of the tasks, in figures and in a sentence."""
 
+import json
+
 from backend.refresh.tally import Tally
 
 
@@ -17,6 +19,15 @@ def test_the_sentence_tells_what_there_is_to_tell_and_no_more() -> None:
         "3 task(s) got predictions of v1; 2 had them; 1 were touched meanwhile and got none; 1 got none: no image; "
         "4 old prediction(s) deleted; people see v1 now"
     )
+
+
+def test_the_json_names_its_form_and_holds_figures_and_sentence() -> None:
+    tally = Tally(version="v1", written=3, shown=True)
+    tally.leave_out("no image")
+    told = json.loads(json.dumps(tally.to_json()))
+    assert told.pop("form") == 1
+    assert told.pop("reason") == tally.sentence
+    assert Tally(**told) == tally
 
 
 def test_the_first_five_reasons_are_kept_and_counted_however_many_there_are() -> None:

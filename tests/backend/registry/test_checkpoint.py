@@ -21,7 +21,7 @@ from backend.registry.checkpoint import (
     write_checkpoint,
 )
 from backend.registry.figures import MaskFigures, ModelFigures
-from backend.registry.metrics import CheckpointMetrics
+from backend.registry.metrics import CheckpointMetrics, Exclusion, Recipe, Verdict
 
 MANIFEST = Manifest(
     version="mobile-sam-p1-v1-0a1b2c",
@@ -31,10 +31,10 @@ MANIFEST = Manifest(
     method="decoder",
     parent=None,
     data_digest="d" * 64,
-    config={"epochs": 3},
+    config=Recipe.model_validate({"epochs": 3}),
     metrics=CheckpointMetrics(candidate=ModelFigures(box=MaskFigures(iou=0.9, n=3))),
-    verdict={"promoted": True},
-    excluded=({"task": 7, "reason": "skipped"},),
+    verdict=Verdict(promote=True, reasons=("tighter",)),
+    excluded=(Exclusion(reason="skipped", count=1, examples=({"task": 7},)),),
     created_at="2026-01-01T00:00:00+00:00",
     code_version="0.1.0",
 )
@@ -48,22 +48,59 @@ json_values = st.recursive(
 
 @given(
     config=st.dictionaries(st.text(), json_values, max_size=4),
-    excluded=st.lists(st.dictionaries(st.text(), json_values, max_size=2), max_size=3),
+    reasons=st.lists(st.text(), max_size=3),
+    places=st.lists(st.dictionaries(st.text(), st.integers() | st.text(), max_size=2), max_size=3),
     project_id=st.none() | st.integers(min_value=1),
     parent=st.none() | st.text(),
 )
 def test_a_manifest_reads_back_as_it_was_written(
-    config: dict[str, Any], excluded: list[dict[str, Any]], project_id: int | None, parent: str | None
+    config: dict[str, Any],
+    reasons: list[str],
+    places: list[dict[str, Any]],
+    project_id: int | None,
+    parent: str | None,
 ) -> None:
-    """Whatever JSON the trainer puts in."""
-    manifest = replace(MANIFEST, config=config, excluded=tuple(excluded), project_id=project_id, parent=parent)
+    """Whatever values the recipe of a trainer has."""
+    manifest = replace(
+        MANIFEST,
+        config=Recipe.model_validate(config),
+        verdict=Verdict(promote=False, reasons=tuple(reasons)),
+        excluded=(Exclusion(reason="skipped", count=len(places), examples=tuple(places)),),
+        project_id=project_id,
+        parent=parent,
+    )
     assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_a_manifest_from_before_it_named_its_form_reads_as_it_did() -> None:
+    """As the first trainings wrote it: no form, a verdict and exclusions as plain JSON, an adapter without its kind."""
+    old = json.loads(MANIFEST.to_json())
+    del old["form"]
+    old |= {
+        "config": {"epochs": 3, "losses": {"bce": 1.0}, "adapter": {"rank": 8, "alpha": 16.0}},
+        "verdict": {"promote": True, "reasons": ["box prompts gain"]},
+        "excluded": [{"reason": "only a draft", "count": 2, "examples": [{"task": 7, "annotation": 9}]}],
+    }
+    manifest = Manifest.from_json(json.dumps(old))
+    assert manifest.config.adapter == {"rank": 8, "alpha": 16.0}
+    assert manifest.config.to_json() == old["config"]
+    assert manifest.verdict == Verdict(promote=True, reasons=("box prompts gain",))
+    assert [exclusion.to_json() for exclusion in manifest.excluded] == old["excluded"]
+
+
+def test_of_a_manifest_from_before_adapters_had_kinds_no_adapter_is_known() -> None:
+    """Which is not the same as to know that there is none."""
+    before, none = Recipe.model_validate({"epochs": 3}), Recipe.model_validate({"epochs": 3, "adapter": None})
+    assert (before.names_adapter, none.names_adapter) == (False, True)
+    for recipe in (before, none):
+        again = Manifest.from_json(replace(MANIFEST, config=recipe).to_json()).config
+        assert again.names_adapter == recipe.names_adapter
 
 
 def test_figures_that_are_not_finite_become_null() -> None:
     """JSON has no NaN, and a reader in another language would refuse the file."""
-    manifest = replace(MANIFEST, config={"hd95_px": float("nan"), "all": [float("inf"), 1.0]})
-    assert Manifest.from_json(manifest.to_json()).config == {"hd95_px": None, "all": [None, 1.0]}
+    manifest = replace(MANIFEST, config=Recipe.model_validate({"hd95_px": float("nan"), "all": [float("inf"), 1.0]}))
+    assert Manifest.from_json(manifest.to_json()).config.to_json() == {"hd95_px": None, "all": [None, 1.0]}
 
 
 def test_a_written_checkpoint_verifies(tmp_path: Path) -> None:
@@ -153,6 +190,10 @@ def _with(**changed: object) -> bytes:
         (_with(project_id=True), "project_id='True' is of the wrong type"),
         (_with(metrics=float("nan")), "NaN is not a JSON number"),
         (_with(excluded=["x"]), "excluded must be a list of objects"),
+        (_with(excluded=[{"reason": "x", "count": "many"}]), r"excluded\.count='many'"),
+        (_with(verdict={"promote": "perhaps"}), r"verdict\.promote='perhaps'"),
+        (_with(config={"adapter": "large"}), r"config\.adapter='large'"),
+        (_with(form=2), "is of form 2, and 1 is what is read here: upgrade samloop"),
         (_with(files={"../../etc/passwd": {"sha256": "0" * 64, "bytes": 1}}), "a plain name is expected"),
         (_with(files={WEIGHTS_FILE: {"sha256": "zz", "bytes": 1}}), "needs a sha256"),
         (_with(files={WEIGHTS_FILE: {"sha256": "0" * 64, "bytes": -1}}), "needs a sha256"),

@@ -31,11 +31,11 @@ import sys
 from pathlib import Path
 from backend.registry.checkpoint import Manifest
 from backend.registry.local import LocalRegistry
-from backend.registry.metrics import CheckpointMetrics
+from backend.registry.metrics import Recipe, Verdict, CheckpointMetrics
 registry = LocalRegistry(Path(sys.argv[1]))
 manifest = Manifest(
     version="", project_id=None, base_model="mobile-sam", base_fingerprint="f", method="decoder", parent=None,
-    data_digest="d", config={}, metrics=CheckpointMetrics(), verdict={}, excluded=(),
+    data_digest="d", config=Recipe(), metrics=CheckpointMetrics(), verdict=Verdict(), excluded=(),
     created_at=sys.argv[2], code_version="0",
 )
 weights = sys.argv[2].encode() * int(sys.argv[3])

@@ -125,7 +125,12 @@ def test_what_is_written_has_a_version_and_the_names_of_before() -> None:
     written = json.loads(json.dumps(CheckpointMetrics.from_json(UNVERSIONED).to_json(), allow_nan=False))
     assert written["version"] == VERSION
     assert CheckpointMetrics.from_json(written) == CheckpointMetrics.from_json(UNVERSIONED)
-    added = {"version": VERSION, "click_policy": None, "curves": {**UNVERSIONED["curves"], "validation": []}}
+    added = {
+        "version": VERSION,
+        "click_policy": None,
+        "curves": {**UNVERSIONED["curves"], "validation": []},
+        "data": {**UNVERSIONED["data"], "empty_images": 0, "divided_regions": 0, "parts": 0},
+    }
     measured = {**INTERVALS, "point": {"dice": [0.0, -0.1, 0.1]}}
     assert written == {**UNVERSIONED, **added, "difference": measured}
 

@@ -6,7 +6,7 @@ import pytest
 from support.checkpoints import make_manifest
 
 from backend.registry.checkpoint import Manifest
-from backend.registry.metrics import CheckpointMetrics
+from backend.registry.metrics import CheckpointMetrics, Verdict
 from backend.review.figures import compared, number_of, trend, version_rows
 
 
@@ -21,7 +21,7 @@ def manifest(
         project_id=7,
         base_fingerprint="0" * 64,
         metrics=CheckpointMetrics.from_json(metrics),
-        verdict={"promote": better, "reasons": ["tighter"]},
+        verdict=Verdict(promote=better, reasons=("tighter",)),
     )
 
 

@@ -7,10 +7,9 @@ import torch
 from support.checkpoints import make_manifest
 
 from backend.registry.checkpoint import Manifest
-from backend.registry.metrics import CheckpointMetrics, SplitMetrics
+from backend.registry.metrics import CheckpointMetrics, SplitMetrics, Verdict
 from backend.sam.loading import BaseModel
 from finetuner.deciding.candidate import Candidate, base_predictor, learnt_images
-from finetuner.deciding.promotion import Verdict
 from finetuner.unfinished import State, Unfinished
 
 

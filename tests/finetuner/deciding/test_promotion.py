@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from backend.registry.figures import Interval
-from finetuner.deciding.promotion import Rival, Verdict, judge
+from backend.registry.metrics import Verdict
+from finetuner.deciding.promotion import Rival, judge
 
 GAIN, SAME, WORSE = Interval(0.1, 0.05, 0.15), Interval(0.0, -0.01, 0.01), Interval(-0.05, -0.08, -0.02)
 UNSURE = Interval(0.05, -0.01, 0.12)

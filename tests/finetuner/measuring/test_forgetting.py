@@ -134,12 +134,12 @@ def test_a_training_replays_and_tells_what_it_forgot_on_its_report(
     manifest = train_export(export, tmp_path / "images", tmp_path / "out", settings=settings, epochs=1)
     assert learnt.count("moon.png") == round((len(learnt) - learnt.count("moon.png")) / 3)
     assert {"astronaut.png", "cat.png", "moon.png"} == set(photographs)
-    assert manifest.config["replay"] == 0.25
+    assert manifest.config.to_json()["replay"] == 0.25
     forgotten = manifest.metrics.forgetting
     assert forgotten is not None
     assert forgotten.difference is not None
     assert forgotten.images == 2
-    assert not any("other things" in reason for reason in manifest.verdict["reasons"])
+    assert not any("other things" in reason for reason in manifest.verdict.reasons)
     page = (tmp_path / "out" / REPORT_FILE).read_text()
     assert "Forgetting: other things than those learnt" in page
     assert forgotten.sentence in page

@@ -16,7 +16,7 @@ from selenium import webdriver
 from support.pictures import encode_image
 
 from backend.registry.checkpoint import Manifest
-from backend.registry.metrics import CheckpointMetrics
+from backend.registry.metrics import CheckpointMetrics, Exclusion, Recipe, Verdict
 from finetuner.data.objects import SIZES
 from finetuner.report.overlays import Overlay
 from finetuner.report.page import Shown, render
@@ -86,10 +86,10 @@ def _manifest(metrics: dict[str, Any], *, promote: bool = False) -> Manifest:
         method="decoder",
         parent="v1",
         data_digest="d" * 64,
-        config={"seed": 0},
+        config=Recipe.model_validate({"seed": 0}),
         metrics=CheckpointMetrics.from_json(metrics),
-        verdict={"promote": promote, "reasons": ["box prompts lost -.018 [-.030, -.002] IoU"]},
-        excluded=({"reason": "an unknown label", "count": 3, "examples": []},),
+        verdict=Verdict(promote=promote, reasons=("box prompts lost -.018 [-.030, -.002] IoU",)),
+        excluded=(Exclusion(reason="an unknown label", count=3),),
         created_at="2026-01-01T00:00:00+00:00",
         code_version="0.1.0",
     )

@@ -24,6 +24,7 @@ from backend.labelstudio.controls.regions import mask_of_region
 from backend.masks.prompt import Click, Prompt
 from backend.registry.checkpoint import Manifest, write_checkpoint
 from backend.registry.local import LocalRegistry
+from backend.registry.metrics import Recipe
 from backend.sam.adapters.served import CONV_LORA, LORA, expected_shapes
 from backend.sam.embeddings.memory import halved, widened
 from backend.sam.loading import BaseModel, decoder_bytes, decoder_of, load_base
@@ -32,7 +33,7 @@ from backend.server.app import create_app
 from backend.serving.slot import ModelSlot
 from backend.settings import Settings
 
-SIZES = {"adapter": {"rank": 2, "alpha": 4.0}}
+SIZES = Recipe(adapter={"rank": 2, "alpha": 4.0})
 METHODS = (LORA, CONV_LORA)
 TAGS = (
     '<View><Image name="image" value="$image"/>'
@@ -76,7 +77,7 @@ def test_its_encoder_sees_otherwise_under_a_key_of_its_own_and_the_base_as_befor
     assert found.base.encoder_fingerprint.startswith(f"{tiny_base.encoder_fingerprint}+")
     assert found.base.fingerprint == tiny_base.fingerprint
     assert predictor_of(tiny_base, write(method)).base.encoder_fingerprint == found.base.encoder_fingerprint
-    louder = write(method, config={"adapter": {"rank": 2, "alpha": 8.0}})
+    louder = write(method, config=Recipe(adapter={"rank": 2, "alpha": 8.0}))
     assert predictor_of(tiny_base, louder).base.encoder_fingerprint != found.base.encoder_fingerprint
 
 
@@ -117,9 +118,13 @@ BAD = {
         {},
         "holds numbers that are not finite",
     ),
-    "another rank": (lambda _: None, {"config": {"adapter": {"rank": 4, "alpha": 4.0}}}, "has shape"),
-    "no rank": (lambda _: None, {"config": {}}, "says adapter='None'"),
-    "a rank that is none": (lambda _: None, {"config": {"adapter": {"rank": 10**9, "alpha": 1.0}}}, "a rank from 1 to"),
+    "another rank": (lambda _: None, {"config": Recipe(adapter={"rank": 4, "alpha": 4.0})}, "has shape"),
+    "no rank": (lambda _: None, {"config": Recipe()}, "says adapter='None'"),
+    "a rank of none": (
+        lambda _: None,
+        {"config": Recipe(adapter={"rank": 10**9, "alpha": 1.0})},
+        "a rank from 1 to",
+    ),
     "another base": (lambda _: None, {"base_fingerprint": "0" * 64}, "set SAMLOOP_MODEL to its base"),
 }
 

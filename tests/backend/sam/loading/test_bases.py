@@ -14,6 +14,7 @@ from torch import Tensor
 
 from backend.errors import BadWeights
 from backend.registry.checkpoint import Manifest, write_checkpoint
+from backend.registry.metrics import Recipe
 from backend.sam.loading import BaseModel, base_name, decoder_bytes, load_as_stored, load_base
 from tests.support.checkpoints import make_manifest
 
@@ -162,7 +163,7 @@ def test_a_checkpoint_that_names_itself_as_its_base_ends(
 def published(base: BaseModel, folder: Path) -> Path:
     """A checkpoint of the base as a training writes it, with where the base lay."""
     manifest = make_manifest(
-        base_model=base.name, base_fingerprint=base.fingerprint, config={"adapter": None, "base_source": base.source}
+        base_model=base.name, base_fingerprint=base.fingerprint, config=Recipe(adapter=None, base_source=base.source)
     )
     write_checkpoint(folder, weights=decoder_bytes(base.model.mask_decoder), manifest=manifest)
     return folder
