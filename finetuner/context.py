@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from backend.labelstudio.label_config import LabelConfig
 from backend.registry.checkpoint import MANIFEST_FILE, read_manifest
 from backend.sam.cleaning import Cleaned
 from backend.sam.embeddings.files import DiskEmbeddings
@@ -13,7 +14,7 @@ from backend.sam.predictor import Predictor
 from backend.sam.weights import named_path
 from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.data.annotations import AnnotatedTask, annotated_task
+from finetuner.data.annotations import AnnotatedTask, annotated_images
 from finetuner.data.dataset import SampleReader, data_digest
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
@@ -122,11 +123,11 @@ class TrainingContext:
             on_image=lambda done: self.progress("evaluating", model=who, done=done, total=len(samples)),
         )
 
-    def annotated(self, task: object, *, image_key: str | None) -> AnnotatedTask | None:
-        """Read one task as annotations.annotated_task does; None if there is nothing in it to learn from."""
-        return annotated_task(
+    def annotated(self, task: object, *, config: LabelConfig | None) -> list[AnnotatedTask]:
+        """Read every image of one task as annotations.annotated_images does; empty: there is nothing to learn from."""
+        return annotated_images(
             task,
-            image_key=image_key,
+            config=config,
             exclusions=self.exclusions,
             annotators=self.config.annotators,
             empty_counts=self.config.empty_is_background,

@@ -210,8 +210,11 @@ def read_samples(export: Path, images: Path, *, settings: Settings, context: Tra
     """
     tasks = exported_tasks(export)
     context.progress("pulling", tasks=len(tasks))
-    read = [context.annotated(_numbered(task, number), image_key=None) for number, task in enumerate(tasks, start=1)]
-    annotated = [task for task in read if task is not None]
+    annotated = [
+        image
+        for number, task in enumerate(tasks, start=1)
+        for image in context.annotated(_numbered(task, number), config=None)
+    ]
     folder = ImageFolder(images, (task.image_uri for task in annotated))
     return context.samples(
         annotated,

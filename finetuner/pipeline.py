@@ -82,14 +82,17 @@ def _samples(
         for number, task in enumerate(label_studio.tasks(project_id, page_size=_TASKS_A_PAGE), start=1):
             if number % _TASKS_A_PAGE == 1:
                 context.progress("pulling", tasks=number)
-            found = context.annotated(task, image_key=label_config.image_key)
-            if found is not None:
-                yield found
+            yield from context.annotated(task, config=label_config)
 
     return context.samples(
         annotated(),
         read=lambda task: _fetch(images, task),
-        labels=(label for control in label_config.controls for label in control.labels),
+        labels=(
+            label
+            for config in (label_config, *label_config.others)
+            for control in config.controls
+            for label in control.labels
+        ),
         max_pixels=settings.image.pixels,
     )
 

@@ -1,7 +1,7 @@
 """The labelling interface of a project: which image it shows, and which controls draw on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
 
@@ -11,12 +11,14 @@ from defusedxml.ElementTree import fromstring
 from backend.errors import BadInput
 from backend.labelstudio.controls.shape import Shape
 from backend.labelstudio.controls.shapes import SHAPES, is_drawing
+from backend.labelstudio.task_data import ImagePlace, pages_at
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 MOST_BYTES = 1 << 20
 MOST_CONTROLS = 256
+MOST_IMAGES = 32
 # Counted for every control that they may stand on, with their further names: what every request reads.
 MOST_NAMES = 50_000
 MOST_TOLERANCE_PX = 100.0
@@ -40,7 +42,8 @@ class Control:
     `is_skipped`, `score_threshold`, `polygon_tolerance_px`: its attributes `model_skip`, `model_score_threshold` (in
     [0, 1]; regions that score less are left out) and `model_polygon_tolerance_px`. `predicted`: for each name in a
     label's `predicted_values`, that label. `labels_beside`: the <Labels> tags that name its regions, where it has no
-    labels of its own; `labels` then holds theirs.
+    labels of its own; `labels` then holds theirs. `page`: the number, from 0, of the image in a `valueList` that it
+    draws on; None: its image is no list.
     """
 
     kind: str
@@ -53,6 +56,7 @@ class Control:
     polygon_tolerance_px: float | None = None
     predicted: tuple[tuple[str, str], ...] = ()
     labels_beside: tuple[LabelsTag, ...] = ()
+    page: int | None = None
     _labels: Mapping[str, str] = field(init=False, repr=False, compare=False)
     _names: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
@@ -90,11 +94,41 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """The image's tag (`name="image"`), its key in a task's data (`value="$image"`), the controls on it in order."""
+    """The image's tag (`name="image"`), its key in a task's data (`value="$image"`), the controls on it in order.
+
+    Of several images this is the first that something is drawn on, and `others` are the rest of those. `list_key`: the
+    key of a `valueList`, of which `image_key` is a page; None: the image is no list.
+    """
 
     image_name: str
     image_key: str
     controls: tuple[Control, ...]
+    list_key: str | None = None
+    others: tuple["LabelConfig", ...] = ()
+
+    @property
+    def place(self) -> ImagePlace:
+        """Which of a task's images this is."""
+        page = next((control.page for control in self.controls), None) if self.list_key is not None else None
+        return ImagePlace(name=self.image_name, key=self.image_key, page=page)
+
+    def images(self, data: object) -> tuple["LabelConfig", ...]:
+        """Return the config of every image that a task with this data shows, at least one, with its own controls.
+
+        Pages of a list beyond 32 are left out.
+        """
+        found: list[LabelConfig] = []
+        for config in (replace(self, others=()), *self.others):
+            if config.list_key is None:
+                found.append(config)
+            else:
+                found += [config.at_page(page) for page in pages_at(data, config.list_key)[:MOST_IMAGES]]
+        return tuple(found) or (replace(self, others=()),)
+
+    def at_page(self, page: int) -> "LabelConfig":
+        """Return the config of this page, from 0, of its list."""
+        controls = tuple(replace(control, page=page) for control in self.controls)
+        return replace(self, image_key=f"{self.list_key}[{page}]", controls=controls)
 
 
 def parse_label_config(xml: str) -> LabelConfig:
@@ -102,29 +136,84 @@ def parse_label_config(xml: str) -> LabelConfig:
 
     Raises:
         BadInput: over 1 MiB, 256 controls, 256 <Labels> tags or 50,000 names of labels on all controls, no
-            well-formed XML, a DTD or an entity, not exactly one image tag with a name and a value of the form "$key",
-            or an attribute of ours that is not a number in its range.
+            well-formed XML, a DTD or an entity, no image tag with a name and a value of the form "$key", two of a name,
+            more than 32, or an attribute of ours that is not a number in its range.
     """
     root = _parse(xml)
-    image_name, image_key = _image(root)
+    tags = [_ImageTag(tag) for tag in root.iter() if _kind(tag) == "image"]
+    images = _check_images(tags)
     drawing = [tag for tag in root.iter() if is_drawing(_kind(tag))]
     if len(drawing) > MOST_CONTROLS:
         raise BadInput(f"the label config has {len(drawing)} controls, and {MOST_CONTROLS} are the most")
-    on_image = [tag for tag in drawing if _is_on(tag, image_name)]
-    tags = [tag for tag in root.iter() if _kind(tag) == _LABELS and _is_on(tag, image_name)]
-    if len(tags) > MOST_CONTROLS:
-        raise BadInput(f"the label config has {len(tags)} <Labels> tags, and {MOST_CONTROLS} are the most")
-    beside = [_labelled(tag) for tag in tags]
-    own = [_labelled(tag) for tag in on_image]
-    with_beside = sum(not _kind(tag).endswith(_LABELS) for tag in on_image)
-    names = sum(len(labelled) for labelled in own) + with_beside * sum(len(labelled) for labelled in beside)
-    if names > MOST_NAMES:
-        raise BadInput(f"the label config names labels {names} times over all controls, and {MOST_NAMES} are the most")
-    controls = tuple(
-        _control(labelled, image_name, beside=() if _kind(labelled.tag).endswith(_LABELS) else beside)
-        for labelled in own
-    )
-    return LabelConfig(image_name, image_key, controls)
+    beside = [tag for tag in root.iter() if _kind(tag) == _LABELS]
+    if len(beside) > MOST_CONTROLS:
+        raise BadInput(f"the label config has {len(beside)} <Labels> tags, and {MOST_CONTROLS} are the most")
+    left = MOST_NAMES
+    configs: list[LabelConfig] = []
+    for image in images:
+        own = [_labelled(tag) for tag in drawing if _is_on(tag, image.name)]
+        named = [_labelled(tag) for tag in beside if _is_on(tag, image.name)]
+        left -= _count_names(own, named)
+        if left < 0:
+            raise BadInput(
+                f"the label config names labels {MOST_NAMES - left} times over all controls, and {MOST_NAMES} are the "
+                "most"
+            )
+        configs.append(image.config(own, beside=named))
+    # A picture beside it that nothing is drawn on is there to be looked at.
+    first, *others = [config for config in configs if config.controls] or configs[:1]
+    return replace(first, others=tuple(others))
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageTag:
+    """An <Image> tag."""
+
+    tag: "Element"
+
+    @property
+    def name(self) -> str:
+        return self.tag.get("name") or ""
+
+    @property
+    def value(self) -> str:
+        return self.tag.get("valueList") or self.tag.get("value") or ""
+
+    @property
+    def is_readable(self) -> bool:
+        return bool(self.name) and self.value.startswith("$") and len(self.value) > 1
+
+    def config(self, own: Sequence["_Labelled"], *, beside: Sequence["_Labelled"]) -> LabelConfig:
+        controls = tuple(
+            _control(labelled, self.name, beside=() if _kind(labelled.tag).endswith(_LABELS) else beside)
+            for labelled in own
+        )
+        config = LabelConfig(self.name, self.value[1:], controls)
+        return replace(config, list_key=config.image_key).at_page(0) if self.tag.get("valueList") else config
+
+
+def _check_images(tags: Sequence[_ImageTag]) -> list[_ImageTag]:
+    """The image tags that say where a task's data holds an image; others show the same picture on every task."""
+    readable = [image for image in tags if image.is_readable]
+    if not tags:
+        raise BadInput("the label config has 0 <Image> tags, and samloop works on projects with at least one")
+    if not readable:
+        name, value = tags[0].name, tags[0].value
+        raise BadInput(
+            f'the <Image> tag has name="{name[:80]}" value="{value[:80]}"; write name="image" value="$image"'
+        )
+    names = [image.name for image in readable]
+    if len(set(names)) < len(names) or len(names) > MOST_IMAGES:
+        raise BadInput(
+            f"the label config has {len(names)} <Image> tags of {len(set(names))} different names: name every "
+            f"tag differently, and at most {MOST_IMAGES}"
+        )
+    return readable
+
+
+def _count_names(own: Sequence["_Labelled"], beside: Sequence["_Labelled"]) -> int:
+    with_beside = sum(not _kind(labelled.tag).endswith(_LABELS) for labelled in own)
+    return sum(len(labelled) for labelled in own) + with_beside * sum(len(labelled) for labelled in beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,18 +285,6 @@ def _parse(xml: str) -> "Element":
     except (ParseError, ValueError) as fault:
         raise BadInput(f"the label config is not well-formed XML: {fault}") from fault
     return root
-
-
-def _image(root: "Element") -> tuple[str, str]:
-    images = [tag for tag in root.iter() if _kind(tag) == "image"]
-    if len(images) != 1:
-        raise BadInput(f"the label config has {len(images)} <Image> tags, and samloop works on projects with one")
-    name, value = images[0].get("name", ""), images[0].get("value", "")
-    if not name or not value.startswith("$") or len(value) == 1:
-        raise BadInput(
-            f'the <Image> tag has name="{name[:80]}" value="{value[:80]}"; write name="image" value="$image"'
-        )
-    return name, value[1:]
 
 
 def _kind(tag: "Element") -> str:

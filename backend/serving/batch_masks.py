@@ -7,7 +7,7 @@ semantic head sees, where its version has one; else all that stands out in its i
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import TypeVar
 
 from backend.errors import Busy
@@ -51,7 +51,11 @@ class BatchMasks:
 
     def can_look_at(self, image: TaskImage) -> bool:
         """Whether anything tells what to look for; without fetching the image."""
-        return self._is_boxed(image) or self.snapshot.predictor.semantic is not None or self.automatic is not None
+        return (
+            any(self._is_boxed(part) for part in image.parts())
+            or self.snapshot.predictor.semantic is not None
+            or self.automatic is not None
+        )
 
     def of(self, image: TaskImage) -> Iterator[PlacedMask]:
         """The task's masks over its upright image, with the control and label of every mask.
@@ -63,6 +67,9 @@ class BatchMasks:
                 rectangles than masks of that size can be drawn in time.
             Busy: it was not this task's turn by `until_s`.
         """
+        return chain.from_iterable(self._of_part(part) for part in image.parts())
+
+    def _of_part(self, image: TaskImage) -> Iterator[PlacedMask]:
         if self._is_boxed(image):
             return self._from_rectangles(image)
         if (head := self.snapshot.predictor.semantic) is not None:

@@ -7,12 +7,14 @@ A request keeps the snapshot it began with, so that its masks, its `meta.model_v
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
 from backend.labelstudio.controls.choice import output_control, output_of
 from backend.labelstudio.controls.results import POLYGON_TOLERANCE_PX
 from backend.labelstudio.payloads import Context, Prediction
 from backend.labelstudio.prompts.request import prompts_from_context
+from backend.labelstudio.task_data import results_at
 from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding, PredictedMask
 from backend.sam.refine import Crop, refine_mask
@@ -70,10 +72,14 @@ class Clicks:
         """
         began_s = time.perf_counter()
         with self.traffic.click():
-            # Before the image is fetched: a project that can show no mask hears so at once.
-            output_control(image.config, label=None)
-            decoder = _Decoder(self.machine, image=image, snapshot=snapshot, until_s=until_s)
-            placed = self._place_masks(decoder, context)  # drawn one by one
+            clicked = clicked_images(image, context)
+            for part, _ in clicked:
+                # Before the image is fetched: a project that can show no mask hears so at once.
+                output_control(part.config, label=None)
+            decoders = [
+                (_Decoder(self.machine, image=part, snapshot=snapshot, until_s=until_s), here) for part, here in clicked
+            ]
+            placed = chain.from_iterable(self._place_masks(*pair) for pair in decoders)  # drawn one by one
             answer = draw_prediction(
                 placed,
                 model_version=snapshot.version,
@@ -96,6 +102,19 @@ class Clicks:
             if self.refines:
                 mask = refine_mask(first, prompt.prompt, predictor=decoder, frame=frame, encode_crop=decoder.embed)
             yield PlacedMask(output, mask, prompt.prompt.clicks)
+
+
+def clicked_images(image: TaskImage, context: Context) -> list[tuple[TaskImage, Context]]:
+    """The images of the task that something points at, with the prompts on them; of one image all of the context."""
+    parts = image.parts()
+    if len(parts) < 2 and parts[0].config.place.page is None:
+        return [(parts[0], context)]
+    places = [part.config.place for part in parts]
+    prompts = [(part, results_at(context.get("result"), part.config.place, places=places)) for part in parts]
+    clicked: list[tuple[TaskImage, Context]] = [
+        (part, {**context, "result": results}) for part, results in prompts if results
+    ]
+    return clicked or [(parts[0], {**context, "result": []})]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """A task, and how to get at its image: the one value that clicks, batches and what warms up pass on."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backend.errors import BadInput
 from backend.images.source import ImageSource
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.payloads import Task
-from backend.labelstudio.task_data import image_at
+from backend.labelstudio.task_data import image_at, task_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,19 @@ class TaskImage:
         """The task's id; None where the task carries no number."""
         task_id = self.task.get("id")
         return task_id if isinstance(task_id, int) else None
+
+    def parts(self) -> tuple["TaskImage", ...]:
+        """Every image of the task that the labelling config draws on, at least one, with what stands on it alone.
+
+        Of several, those that the task's data lacks are passed over.
+        """
+        configs = self.config.images(self.task.get("data"))
+        places = [config.place for config in configs]
+        there = [config for config in configs if image_at(self.task.get("data"), config.image_key) is not None]
+        return tuple(
+            replace(self, config=config, task=task_at(self.task, config.place, places=places))
+            for config in there or configs[:1]
+        )
 
     @property
     def uri(self) -> str:

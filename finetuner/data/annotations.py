@@ -1,7 +1,8 @@
 """Label Studio's tasks to objects. What cannot be learnt from is left out, its reason logged and counted."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool
@@ -9,8 +10,9 @@ from jaxtyping import Bool
 from backend.errors import UnusableRegion
 from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.controls.shape import Size
+from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.payloads import Task
-from backend.labelstudio.task_data import find_image_key, image_at
+from backend.labelstudio.task_data import ImagePlace, find_image_key, find_image_places, image_at, task_at
 from finetuner.config import Rules
 from finetuner.data.annotators import NOT_DRAWN, Annotation, counting_annotations
 from finetuner.data.consensus import Drawing, majority
@@ -26,6 +28,7 @@ class AnnotatedTask:
     image_uri: str
     annotations: tuple[Annotation, ...] = field(repr=False)
     image_name: str | None = None
+    page: int = 0
 
     @property
     def is_ground_truth(self) -> bool:
@@ -65,12 +68,59 @@ def annotated_task(  # noqa: PLR0913 - all by name
     return AnnotatedTask(task["id"], uri, annotations, image_name=image_name) if annotations else None
 
 
-def _guessed_image(task: Task) -> tuple[str | None, str | None]:
-    """The key of the image that regions were drawn on first, and its tag's name where they name several."""
+def annotated_images(
+    task: object,
+    *,
+    config: LabelConfig | None,
+    exclusions: Exclusions,
+    annotators: str = "latest",
+    empty_counts: bool = False,
+) -> list[AnnotatedTask]:
+    """Read every image of one task, with what was drawn on it alone; see `annotated_task`.
+
+    `config` None: the images are guessed from the regions and the data. Of several images, one that nothing was drawn
+    on counts only where the whole task was submitted empty.
+    """
+    read = partial(annotated_task, exclusions=exclusions, annotators=annotators, empty_counts=empty_counts)
+    if not isinstance(task, Mapping) or not isinstance(task.get("id"), int | str):
+        exclusions.add("a task that is no object with an id", task=None)
+        return []
+    drawn = _drawn_on(task)
+    if config is not None:
+        places = [image.place for image in config.images(task.get("data"))]
+    else:
+        names = list(dict.fromkeys(name for name, _ in drawn if name is not None))
+        places = find_image_places(task.get("data"), names=names, pages=[page for _, page in drawn])
+    if len(places) < 2 and all(place.page is None for place in places):
+        key = places[0].key if places else None
+        alone = read(task, image_key=key)
+        return [] if alone is None else [alone]
+    _tell_strays(task, places=places, exclusions=exclusions)
+    parts = [(place, task_at(task, place, places=places)) for place in places]
+    chosen = [(place, part) for place, part in parts if not drawn or _drawn_on(part)]
+    found = [(place, read(part, image_key=place.key)) for place, part in chosen]
+    return [replace(image, page=place.page or 0) for place, image in found if image is not None]
+
+
+def _drawn_on(task: Task) -> list[tuple[str | None, int]]:
+    """The image tag and the page of every region in the task's annotations."""
     rows = task.get("annotations")
     results = [row.get("result") for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
     regions = [region for result in results for region in regions_of(result) if region.shape is not None]
-    names = list(dict.fromkeys(region.to_name for region in regions if region.to_name is not None))
+    pages = [region.json.get("item_index") for region in regions]
+    return [(region.to_name, page if isinstance(page, int) else 0) for region, page in zip(regions, pages, strict=True)]
+
+
+def _tell_strays(task: Task, *, places: Sequence[ImagePlace], exclusions: Exclusions) -> None:
+    """Regions on an image that the task or the labelling configuration does not have."""
+    for name, page in _drawn_on(task):
+        if not any(place.holds({"to_name": name, "item_index": page}, first=places[0]) for place in places):
+            exclusions.add(f"it was drawn on another image of the task, {str(name)[:40]!r}", task=task["id"])
+
+
+def _guessed_image(task: Task) -> tuple[str | None, str | None]:
+    """The key of the image that regions were drawn on first, and its tag's name where they name several."""
+    names = list(dict.fromkeys(name for name, _ in _drawn_on(task) if name is not None))
     key = find_image_key(task.get("data"), names=names)
     return key, None if len(names) < 2 else key if key in names else names[0]
 
@@ -120,7 +170,7 @@ def _drawn(  # noqa: PLR0913 - all by name
         if region.kind in NOT_DRAWN:
             continue
         try:
-            _check_image(region, image_name=task.image_name)
+            _check_image(region, image_name=task.image_name, page=task.page)
             mask = region.mask(size, rectangles_are_masks=rules.rectangles_are_masks)
             label = _label(region, labels=rules.labels)
             _check_area(mask, min_object_px=rules.min_object_px)
@@ -132,13 +182,13 @@ def _drawn(  # noqa: PLR0913 - all by name
             yield LabelledMask.of(mask, label=label)
 
 
-def _check_image(region: Region, *, image_name: str | None) -> None:
+def _check_image(region: Region, *, image_name: str | None, page: int) -> None:
     """Of a task with several images or pages, what was drawn on another one must not be learnt from on this one."""
     if image_name is not None and region.to_name not in (None, image_name):
         raise UnusableRegion(f"it was drawn on another image of the task, {str(region.to_name)[:40]!r}")
-    page = region.json.get("item_index")
-    if isinstance(page, int) and page > 0:
-        raise UnusableRegion("it was drawn on another page of the task than the first")
+    drawn_on = region.json.get("item_index")
+    if isinstance(drawn_on, int) and drawn_on != page:
+        raise UnusableRegion("it was drawn on another page of the task")
 
 
 def _label(region: Region, *, labels: frozenset[str]) -> str | None:

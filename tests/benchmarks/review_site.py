@@ -136,7 +136,9 @@ def _many(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path, objects: i
     if registry.versions(project_id):
         return project_id
     context = TrainingContext.open(settings, config=config_of(settings), progress=_told)
-    annotated = (context.annotated(task, image_key="image") for task in exported_tasks(nuclei / "export.json"))
+    annotated = [
+        image for task in exported_tasks(nuclei / "export.json") for image in context.annotated(task, config=None)
+    ]
     samples = context.samples(
         (task for task in annotated if task is not None),
         read=lambda task: studio._uploads[task.image_uri],

@@ -137,3 +137,30 @@ def test_what_a_converter_wrote_without_ids_is_read(settings: Settings) -> None:
     found = read("tasks-without-ids", settings)
     assert (found.objects, found.reasons) == ([3, 3], {"a rectangle is a box, not a mask": 6})
     assert '"task": "#2"' in found.examples
+
+
+def test_of_two_pictures_in_a_task_both_are_learnt_from_with_their_own_objects(settings: Settings) -> None:
+    found = read("two-pictures-in-a-task", settings)
+    assert (found.objects, found.reasons) == ([2, 2, 2, 2], {})
+    assert [{item.label for item in sample.objects} for sample in found.samples] == [{"Left"}, {"Right"}] * 2
+    areas: dict[str, list[int]] = {"Left": [], "Right": []}
+    for sample in found.samples:
+        for item in sample.objects:
+            areas[str(item.label)].append(item.area_px)
+    assert median(areas["Left"]) == pytest.approx(709, abs=5)
+    assert median(areas["Right"]) == pytest.approx(314, abs=5)
+
+
+def test_pages_of_a_task_are_learnt_from_page_by_page(settings: Settings, tmp_path: Path) -> None:
+    tasks = json.loads((CASES / "two-pictures-in-a-task" / "export.json").read_text())
+    for task in tasks:
+        task["data"] = {"pages": [task["data"]["left"], task["data"]["right"]]}
+        for region in task["annotations"][0]["result"]:
+            region["item_index"] = int(region["to_name"] == "right")
+            region["to_name"] = "pages_shown"
+    export = tmp_path / "pages.json"
+    export.write_text(json.dumps(tasks))
+    found = read("two-pictures-in-a-task", settings, export=str(export))
+    assert (found.objects, found.reasons) == ([2, 2, 2, 2], {})
+    assert [{item.label for item in sample.objects} for sample in found.samples] == [{"Left"}, {"Right"}] * 2
+    assert [str(sample.image_uri)[-6] for sample in found.samples] == ["l", "r"] * 2

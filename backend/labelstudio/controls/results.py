@@ -76,6 +76,7 @@ def _region(  # noqa: PLR0913 - as many as it writes
     width_px: int,
 ) -> dict[str, Any]:
     labels = {control.kind: [label]} if label is not None and control.has_labels else {}
+    page = {} if control.page is None else {"item_index": control.page}
     return {
         "id": region_id or f"samloop-{uuid.uuid4().hex[:16]}",
         "from_name": control.from_name,
@@ -88,6 +89,7 @@ def _region(  # noqa: PLR0913 - as many as it writes
         "score": _score(score),
         "meta": {"model_version": model_version},
         "value": value | labels,
+        **page,
     }
 
 

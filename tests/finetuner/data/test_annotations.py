@@ -220,7 +220,7 @@ def test_regions_on_another_image_or_page_of_the_task_are_left_out(
     assert (found.image_uri, len(objects)) == ("/l.png", 1)
     assert _reasons(exclusions) == {
         "it was drawn on another image of the task, 'right'": 1,
-        "it was drawn on another page of the task than the first": 1,
+        "it was drawn on another page of the task": 1,
     }
 
 

@@ -1,0 +1,105 @@
+"""Several images in a task: a click, a batch and a training keep to the image that something was drawn on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.labelstudio.label_config import LabelConfig, parse_label_config
+from backend.labelstudio.task_data import image_at
+from backend.serving.clicks import clicked_images
+from backend.serving.task_image import TaskImage
+from finetuner.data.annotations import annotated_images
+from finetuner.data.exclusions import Exclusions
+
+CASE = Path(__file__).resolve().parents[1] / "data" / "cases" / "two-pictures-in-a-task"
+TASKS = json.loads((CASE / "export.json").read_text())
+CONFIG = parse_label_config((CASE / "config.xml").read_text())
+PAGES = parse_label_config(
+    '<View><Image name="image" valueList="$pages"/><BrushLabels name="tag" toName="image"><Label value="Disc"/>'
+    "</BrushLabels></View>"
+)
+
+
+class NoSource:
+    """Nothing is fetched here."""
+
+    def fetch(self, _uri: str, *, task_id: int | None = None) -> bytes:
+        raise AssertionError(task_id)
+
+
+def image(task: dict[str, Any], config: LabelConfig = CONFIG) -> TaskImage:
+    return TaskImage(task=task, config=config, images=NoSource())  # type: ignore[arg-type]
+
+
+def test_a_click_is_answered_for_the_picture_that_it_is_on() -> None:
+    context = json.loads((CASE / "context.json").read_text())
+    ((part, here),) = clicked_images(image(TASKS[0]), context)
+    assert part.uri == TASKS[0]["data"]["right"]
+    assert here["result"] == context["result"]
+    assert {control.to_name for control in part.config.controls} == {"right"}
+    context["result"][0] |= {"to_name": "left", "from_name": "lkp"}
+    ((part, _),) = clicked_images(image(TASKS[0]), context)
+    assert part.uri == TASKS[0]["data"]["left"]
+
+
+def test_prompts_on_two_pictures_are_answered_on_both() -> None:
+    click = json.loads((CASE / "context.json").read_text())["result"][0]
+    clicked = clicked_images(image(TASKS[0]), {"result": [click, {**click, "id": "k2", "to_name": "left"}]})
+    assert [(part.config.image_name, [row["id"] for row in here["result"]]) for part, here in clicked] == [
+        ("left", ["k2"]),
+        ("right", ["k1"]),
+    ]
+
+
+def test_a_picture_shows_what_was_drawn_on_it_alone() -> None:
+    left, right = image(TASKS[0]).parts()
+    for part in (left, right):
+        regions = part.task["annotations"][0]["result"]
+        assert [region["to_name"] for region in regions] == [part.config.image_name] * 2
+
+
+@pytest.mark.parametrize("page", [0, 1, 2])
+def test_a_click_on_a_page_is_answered_for_that_page(page: int) -> None:
+    task = {"id": 1, "data": {"pages": ["/0.png", "/1.png", "/2.png"]}}
+    region = {"id": "k", "type": "keypointlabels", "to_name": "image", "item_index": page, "value": {"x": 1, "y": 1}}
+    ((part, here),) = clicked_images(image(task, PAGES), {"result": [region]})
+    assert part.uri == f"/{page}.png"
+    assert len(here["result"]) == 1
+    assert [control.page for control in part.config.controls] == [page]
+
+
+def test_without_an_item_index_a_click_is_on_the_first_page() -> None:
+    task = {"id": 1, "data": {"pages": ["/0.png", "/1.png"]}}
+    ((part, _),) = clicked_images(image(task, PAGES), {"result": [{"id": "k", "to_name": "image", "value": {}}]})
+    assert part.uri == "/0.png"
+
+
+def test_a_picture_to_compare_with_is_not_annotated() -> None:
+    config = parse_label_config(
+        '<View><Image name="reference" value="$ref"/><Image name="image" value="$image"/>'
+        '<Brush name="b" toName="image"/></View>'
+    )
+    assert (config.image_name, config.image_key, config.others) == ("image", "image", ())
+
+
+def test_a_project_learns_from_both_pictures_and_says_what_was_drawn_on_neither() -> None:
+    exclusions = Exclusions()
+    stray = {**TASKS[0]["annotations"][0]["result"][0], "id": "s", "to_name": "gone"}
+    task = {**TASKS[0], "annotations": [{**TASKS[0]["annotations"][0]}]}
+    task["annotations"][0]["result"] = [*task["annotations"][0]["result"], stray]
+    found = annotated_images(task, config=CONFIG, exclusions=exclusions)
+    assert [part.image_uri for part in found] == [image_at(task["data"], side) for side in ("left", "right")]
+    assert [len(part.annotations[0].regions) for part in found] == [2, 2]
+    assert exclusions.sentence() == "1 x it was drawn on another image of the task, 'gone'"
+
+
+def test_of_a_task_submitted_empty_both_pictures_are_empty_and_else_none_is() -> None:
+    empty = {**TASKS[0], "annotations": [{**TASKS[0]["annotations"][0], "result": []}]}
+    found = annotated_images(empty, config=CONFIG, exclusions=Exclusions(), empty_counts=True)
+    assert [part.is_empty for part in found] == [True, True]
+    left = [row for row in TASKS[0]["annotations"][0]["result"] if row["to_name"] == "left"]
+    half = {**TASKS[0], "annotations": [{**TASKS[0]["annotations"][0], "result": left}]}
+    (found_left,) = annotated_images(half, config=CONFIG, exclusions=Exclusions(), empty_counts=True)
+    assert found_left.image_uri == TASKS[0]["data"]["left"]
