@@ -54,7 +54,7 @@ def read(case: str, settings: Settings, *, images: str = "images", export: str =
     context = TrainingContext.open(settings, config=config_of(settings), progress=silent)
     samples = read_samples(CASES / case / export, CASES / case / images, settings=settings, context=context)
     reasons = {exclusion.reason: exclusion.count for exclusion in context.exclusions.by_reason()}
-    return Read(samples, reasons, json.dumps(context.exclusions.to_json()))
+    return Read(samples, reasons, json.dumps([row.to_json() for row in context.exclusions.by_reason()]))
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def _voted(annotations: list[Annotation], exclusions: Exclusions, **rules: Any) 
 
 
 def _reasons(exclusions: Exclusions) -> dict[str, int]:
-    return {row["reason"]: row["count"] for row in exclusions.to_json()}
+    return {row.reason: row.count for row in exclusions.by_reason()}
 
 
 def test_the_latest_submitted_annotation_counts(brush: Brush, square: np.ndarray, exclusions: Exclusions) -> None:
@@ -248,7 +248,7 @@ def test_the_manifest_counts_every_reason_and_names_the_first_places(
     for number in range(9):
         exclusions.add("too small", task=number, annotation=number, region="x")
     exclusions.add("skipped", task=1)
-    first, second = exclusions.to_json()
+    first, second = (row.to_json() for row in exclusions.by_reason())
     assert (first["reason"], first["count"], len(first["examples"])) == ("too small", 9, 5)
     assert second["examples"] == [{"task": 1}]
     assert exclusions.sentence() == "9 x too small; 1 x skipped"

@@ -20,9 +20,7 @@ def _annotation(number: int, *, by: object = None, **fields: Any) -> Json:
 def _counting(annotations: list[Json], annotators: str) -> tuple[list[object], dict[str, int]]:
     exclusions = Exclusions()
     found = counting_annotations({"id": 7, "annotations": annotations}, annotators=annotators, exclusions=exclusions)
-    return [annotation.annotation_id for annotation in found], {
-        row["reason"]: row["count"] for row in exclusions.to_json()
-    }
+    return [annotation.annotation_id for annotation in found], {row.reason: row.count for row in exclusions.by_reason()}
 
 
 def test_the_latest_counts_alone_whoever_drew_it() -> None:
