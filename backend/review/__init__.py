@@ -8,7 +8,7 @@
     rendering    templates filled in
     visitor      who looks, and what of the masks is wanted
     reviewed     versions and the objects that they were measured on, looked up
-    figures      versions as rows, two of them compared, and the trend
+    figures      versions as rows, and their trend
     cards        held-out masks in an order, outlined
     crops        pictures of masks, at the size shown
     flags        what analysts say of a mask

@@ -1,18 +1,15 @@
-"""Versions as rows of a table, two of them side by side, and the trend of all: what manifests hold, for people."""
+"""Versions as rows of a table, and the trend of all: what manifests hold, for people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from backend.charts.chart import Chart, Series, draw_chart
 from backend.ids import VersionName
 from backend.registry.checkpoint import Manifest
 from backend.registry.figures import Interval
-from backend.registry.review_file import PROMPTS, ReviewedObject
+from backend.registry.review_file import PROMPTS
 
-_TITLES = {"iou": "IoU", "boundary_iou": "Boundary IoU", "over_area": "over-area", "under_area": "under-area"}
-_LOWER_IS_BETTER = frozenset({"over_area", "under_area"})
+_SHOWN = ("iou", "boundary_iou", "over_area", "under_area")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,60 +34,9 @@ class VersionRow:
     objects: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparedRow:
-    """One metric of two versions; `is_better` None: equal, or not measured."""
-
-    title: str
-    first: float | None
-    second: float | None
-    is_better: bool | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnCommon:
-    """The second version against the first on the objects that both were measured on, in Boundary IoU."""
-
-    prompt: str
-    objects: int
-    mean: float
-    better: int
-    worse: int
-
-
 def version_rows(manifests: Sequence[Manifest], *, served: str) -> list[VersionRow]:
     """The newest first; `manifests` the oldest first."""
     return [_row(manifest, served=served) for manifest in reversed(manifests)]
-
-
-def compared(first: Manifest, second: Manifest) -> list[ComparedRow]:
-    """Both versions' own figures, on the images that were held out from the version."""
-    return [
-        _compared(prompt, name, before=_value(first, prompt, name), after=_value(second, prompt, name))
-        for prompt in PROMPTS
-        for name in _TITLES
-    ]
-
-
-def on_common(first: Sequence[ReviewedObject], second: Sequence[ReviewedObject]) -> list[OnCommon]:
-    """Paired by object; nothing for prompts without a common object."""
-    known = {item.key: item for item in first}
-    found = []
-    for prompt in PROMPTS:
-        drawn = (prompt, "candidate")
-        gains = np.array(
-            [
-                item.drawn[drawn].boundary_iou - known[item.key].drawn[drawn].boundary_iou
-                for item in second
-                if item.key in known
-            ]
-        )
-        if len(gains):
-            better, worse = (int(np.count_nonzero(are)) for are in (gains > 1e-9, gains < -1e-9))
-            found.append(
-                OnCommon(prompt=prompt, objects=len(gains), mean=float(gains.mean()), better=better, worse=worse)
-            )
-    return found
 
 
 def trend(manifests: Sequence[Manifest]) -> Chart | None:
@@ -131,20 +77,13 @@ def _row(manifest: Manifest, *, served: str) -> VersionRow:
                     value=_value(manifest, prompt, name),
                     difference=differences.get(prompt, {}).get(name),
                 )
-                for name in _TITLES
+                for name in _SHOWN
             }
             for prompt in PROMPTS
         },
         images=manifest.metrics.images,
         objects=manifest.metrics.objects,
     )
-
-
-def _compared(prompt: str, name: str, *, before: float | None, after: float | None) -> ComparedRow:
-    moved = None if before is None or after is None or before == after else after - before
-    title = f"{_TITLES[name]}, {'box' if prompt == 'box' else 'one click'}"
-    is_better = None if moved is None else (moved < 0) == (name in _LOWER_IS_BETTER)
-    return ComparedRow(title=title, first=before, second=after, is_better=is_better)
 
 
 def _value(manifest: Manifest, prompt: str, name: str, *, model: str = "candidate") -> float | None:

@@ -12,13 +12,14 @@ from backend.images.connections import Connections
 from backend.registry.checkpoint import Manifest
 from backend.registry.protocol import Pointer, Registry
 from backend.review.cards import ordered
-from backend.review.figures import ComparedRow, OnCommon, compared, on_common, trend, version_rows
+from backend.review.figures import trend, version_rows
 from backend.review.flags import Flags
 from backend.review.mask_pages import MaskPages
 from backend.review.projects.facts import ENOUGH_IMAGES, ProjectBook, ProjectFacts
 from backend.review.projects.listing import list_projects
 from backend.review.rendering import Renderer
 from backend.review.reviewed import ReviewedVersions
+from backend.review.versions.comparison import Comparison, Drawing, compare, drawings_of
 from backend.review.versions.verdict import tell_verdict
 from backend.review.visitor import BASE, MasksQuery, Visitor
 
@@ -41,13 +42,11 @@ class Status(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two versions side by side; `common`: on the objects that both were measured on."""
+    """Two models side by side, by name: of a version, or of the base model."""
 
-    first: Manifest
-    second: Manifest
-    rows: list[ComparedRow]
-    common: list[OnCommon]
-    same_data: bool
+    first: str
+    second: str
+    comparison: Comparison
 
 
 class Pages:
@@ -122,11 +121,11 @@ class Pages:
             NotFound: one of the two is no version of this project.
         """
         manifests = self._registry.versions(project_id)
-        by_name = {manifest.version: manifest for manifest in manifests}
+        names = {manifest.version for manifest in manifests}
         for name in (first, second):
-            if name and name not in by_name:
+            if name and name not in {*names, BASE}:
                 raise NotFound(f"{name[:120]!r} is no version of project {project_id}")
-        pair = self._compare(by_name[first], by_name[second]) if first and second else None
+        pair = self._compare(first, second) if first and second and {first, second} & names else None
         return self._renderer.render(
             "versions.html",
             project_id,
@@ -198,14 +197,19 @@ class Pages:
                 raise
             return None, str(fault)
 
-    def _compare(self, first: Manifest, second: Manifest) -> Pair:
+    def _compare(self, first: str, second: str) -> Pair:
+        """`first` and `second` name versions, of which one may be BASE: it is measured wherever the other is."""
+        base = self._renderer.base_version()
         return Pair(
-            first=first,
-            second=second,
-            rows=compared(first, second),
-            common=on_common(self.reviewed.objects(first.version), self.reviewed.objects(second.version)),
-            same_data=first.data_digest == second.data_digest,
+            first=base if first == BASE else first,
+            second=base if second == BASE else second,
+            comparison=compare(self._drawings(first, beside=second), self._drawings(second, beside=first)),
         )
+
+    def _drawings(self, version: str, *, beside: str) -> dict[str, Drawing]:
+        if version == BASE:
+            return drawings_of(self.reviewed.objects(beside), model="base")
+        return drawings_of(self.reviewed.objects(version))
 
 
 def _is_back(champion: Pointer | None, manifest: Manifest | None) -> bool:

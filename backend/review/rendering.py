@@ -33,7 +33,7 @@ class Renderer:
         base_version: Callable[[], str],
         remembered: Callable[[int], ProjectFacts | None],
     ) -> None:
-        self._connections, self._base_version, self._remembered = connections, base_version, remembered
+        self._connections, self.base_version, self._remembered = connections, base_version, remembered
         self._templates = Environment(
             loader=add_charts(PackageLoader("backend.review", "templates")),
             autoescape=True,
@@ -44,6 +44,7 @@ class Renderer:
         self._templates.filters |= {
             "figure": _figure,
             "signed": _signed,
+            "tone": _tone,
             "short": shorten_version,
             "moment": _moment,
             "span": write_duration,
@@ -62,7 +63,7 @@ class Renderer:
             static=f"{visitor.root}/review/static",
             root=visitor.root,
             page=template.removesuffix(".html"),
-            base_version=self._base_version(),
+            base_version=self.base_version(),
             verdicts=VERDICTS,
             task_url=lambda task_id: task_url(studio, project_id, task_id) if project_id else None,
             **shown,
@@ -79,6 +80,16 @@ def _moment(at: str) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(at, shown)
 
 
-def _signed(value: float | None) -> str:
-    """As in +0.021, with a minus sign where it is one."""
-    return _NONE if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+def _signed(value: float | None, digits: int = 3) -> str:
+    """As in +0.021, with a minus sign where it is one; what rounds to zero is zero, without a sign."""
+    if value is None:
+        return _NONE
+    shown = f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return shown[1:] if float(f"{value:.{digits}f}") == 0 else shown
+
+
+def _tone(value: float | None) -> str:
+    """The class of a difference of which more is better: "better", "worse", or "" for what is shown as zero."""
+    if value is None or float(f"{value:.3f}") == 0:
+        return ""
+    return "better" if value > 0 else "worse"

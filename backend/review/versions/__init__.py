@@ -1,4 +1,5 @@
 """What pages say of versions beyond their figures.
 
-verdict  the last training's verdict, and whether a person has decided otherwise since
+comparison  two models on the objects that both were measured on
+verdict     the last training's verdict, and whether a person has decided otherwise since
 """

@@ -1,4 +1,4 @@
-"""Versions as rows, two of them side by side, and their trend."""
+"""Versions as rows, and their trend."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from support.checkpoints import make_manifest
 
 from backend.registry.checkpoint import Manifest
 from backend.registry.metrics import CheckpointMetrics, Verdict
-from backend.review.figures import compared, number_of, trend, version_rows
+from backend.review.figures import number_of, trend, version_rows
 
 
 def manifest(
@@ -36,20 +36,6 @@ def test_a_version_without_figures_is_a_row_of_blanks() -> None:
     (row,) = version_rows([manifest(1)], served="")
     assert row.images is None
     assert {figure.value for figures in row.figures.values() for figure in figures.values()} == {None}
-
-
-def test_less_area_over_the_edge_is_better_and_less_iou_is_worse() -> None:
-    rows = {
-        row.title: row for row in compared(manifest(1, iou=0.9, over_area=0.2), manifest(2, iou=0.8, over_area=0.1))
-    }
-    assert rows["IoU, box"].is_better is False
-    assert rows["over-area, box"].is_better is True
-    assert rows["IoU, one click"].is_better is None, "it was not measured"
-
-
-def test_equal_figures_are_neither_better_nor_worse() -> None:
-    rows = {row.title: row for row in compared(manifest(1, iou=0.9), manifest(2, iou=0.9))}
-    assert rows["IoU, box"].is_better is None
 
 
 def test_the_trend_goes_by_the_versions_number() -> None:

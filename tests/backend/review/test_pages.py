@@ -30,6 +30,7 @@ from backend.registry.metrics import CheckpointMetrics
 from backend.registry.review_file import REVIEW_FILE, read_review
 from backend.review.crops import Crops
 from backend.review.pages import Pages
+from backend.review.rendering import _signed
 from backend.review.tasks import TAB
 from backend.server.app import create_app
 from backend.work.embedded import Valkey
@@ -260,14 +261,19 @@ def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
     assert page.index(made.versions[1]) < page.index(made.versions[0]), "the newest first"
     assert f"{figures.with_prompt('box').iou:.3f}" in page
     mean, low, high = difference["box"]["over_area"]
-    shown = [f"{figure:+.3f}".replace("-", "\N{MINUS SIGN}") for figure in (mean, low, high)]
+    shown = [_signed(figure) for figure in (mean, low, high)]
     assert f"{shown[0]}<br>[{shown[1]}, {shown[2]}]" in page
     assert "6 objects on 3 images held out" in page
     assert client.get(f"{here}/report/{made.versions[1]}").text.startswith("<!doctype html>")
     assert "sandbox" in client.get(f"{here}/report/{made.versions[1]}").headers["content-security-policy"]
 
     pair = unescape(_page(client, f"{here}/versions?a={made.versions[0]}&b={made.versions[1]}"))
-    assert "With the box, 6 objects in common" in pair
+    assert "Means over the 6 objects, on 3 images, that were held out from both" in pair
+    assert pair.count('<th scope="row">Boundary IoU, ') == 2
+    base = unescape(_page(client, f"{here}/versions?a=base&b={made.versions[1]}"))
+    assert f"a: {made.base}" in base
+    assert f"{here}/masks?version={made.versions[1]}&against=base" in base
+    assert 'id="compared"' in _page(client, f"{here}/versions?a={made.versions[1]}&b=base"), "the base may be b"
     assert client.get(f"{here}/versions?a=tiny-p1-v99-000000&b={made.versions[1]}").status_code == 404
 
 

@@ -1,0 +1,109 @@
+"""Two versions, or a version and the base model, on the objects that both were measured on: nothing else is fair."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from backend.registry.figures import Interval
+from backend.registry.review_file import PROMPTS, DrawnMask, ReviewedObject
+
+_DRAWS, _SEED = 2000, 0
+_LEAST = 0.0005  # of a difference that three decimals show
+_MEASURES = (  # title, field, whether less is better
+    ("IoU", "iou", False),
+    ("Boundary IoU", "boundary_iou", False),
+    ("over, px", "over_px", True),
+    ("under, px", "under_px", True),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """An object and what one model drew of it, by prompt."""
+
+    item: ReviewedObject
+    masks: Mapping[str, DrawnMask]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One measure of two models on the same objects.
+
+    Attributes:
+        prompt: "box" or "point".
+        title: of the measure.
+        first, second: both means over the objects.
+        mean: the second's less the first's.
+        interval: with its 95 % bootstrap interval over images; None for objects of a single image.
+        is_better: whether the second is; None where the interval holds zero, or where there is none.
+    """
+
+    prompt: str
+    title: str
+    first: float
+    second: float
+    mean: float
+    interval: Interval | None
+    is_better: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All differences, on so many objects of so many images; no difference without a common object."""
+
+    objects: int
+    images: int
+    differences: tuple[Difference, ...]
+
+
+def drawings_of(objects: Sequence[ReviewedObject], *, model: str = "candidate") -> dict[str, Drawing]:
+    """What the version drew of its held-out objects, or the base model (`model` is "base"), by the objects' keys."""
+    return {
+        item.key: Drawing(item=item, masks={prompt: item.drawn[prompt, model] for prompt in PROMPTS})
+        for item in objects
+    }
+
+
+def compare(first: Mapping[str, Drawing], second: Mapping[str, Drawing]) -> Comparison:
+    """Pair by object; the differences are the second's."""
+    keys = [key for key in second if key in first]
+    images = np.unique([second[key].item.image_sha256 for key in keys], return_inverse=True)[1] if keys else np.empty(0)
+    differences = []
+    for prompt in PROMPTS if keys else ():
+        for title, field, is_less_better in _MEASURES:
+            before, after = (
+                np.array([getattr(drawings[key].masks[prompt], field) for key in keys], float)
+                for drawings in (first, second)
+            )
+            interval = _bootstrap(after - before, images)
+            differences.append(
+                Difference(
+                    prompt=prompt,
+                    title=title,
+                    first=float(before.mean()),
+                    second=float(after.mean()),
+                    mean=float((after - before).mean()),
+                    interval=interval,
+                    is_better=None if interval is None else _verdict(interval, is_less_better=is_less_better),
+                )
+            )
+    return Comparison(objects=len(keys), images=len(set(images.tolist())), differences=tuple(differences))
+
+
+def _verdict(interval: Interval, *, is_less_better: bool) -> bool | None:
+    if abs(interval.mean) < _LEAST or interval.low <= 0 <= interval.high:
+        return None
+    return (interval.mean < 0) == is_less_better
+
+
+def _bootstrap(differences: Float[np.ndarray, " n"], images: np.ndarray) -> Interval | None:
+    """The mean over objects with its interval over images drawn anew: objects of one image are no independent ones."""
+    sums, counts = np.bincount(images, weights=differences), np.bincount(images)
+    if len(sums) < 2:
+        return None
+    drawn = np.random.default_rng(_SEED).integers(len(sums), size=(_DRAWS, len(sums)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return Interval(float(differences.mean()), float(low), float(high))
