@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from itertools import chain, takewhile
 from typing import TypeVar
 
-from backend.errors import Busy
+from backend.errors import BadInput, Busy
 from backend.labelstudio.controls.choice import Output, label_on, output_control, output_of, semantic_output
+from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.prompts.rectangles import has_rectangles, rectangles_of_task
+from backend.labelstudio.prompts.request import LabelledPrompt
 from backend.masks.prompt import Prompt
 from backend.sam.automatic import AutomaticRules, automatic_candidates
 from backend.sam.predictor import Embedding, PredictedMask
@@ -94,6 +96,7 @@ class BatchMasks:
             config=image.config,
             model_version=self.snapshot.version,
         )
+        prompts = tuple(prompt for prompt in prompts if _is_told(prompt, image.config))
         outputs = [output_of(prompt, image.config) for prompt in prompts]
         masks = decode_by_portions(embedding, [prompt.prompt for prompt in prompts], decode=self._decode_prompts)
         return map(PlacedMask, outputs, masks)
@@ -115,9 +118,7 @@ class BatchMasks:
         )
 
     def _from_nothing(self, image: TaskImage, rules: AutomaticRules) -> Iterator[PlacedMask]:
-        control = output_control(image.config, label=None)
-        label = control.labels[0] if control.labels else None
-        output = Output(control, label_on(control, label))
+        output = _only_output(image.config)
         embedding, predictor = self._embed(image), self.snapshot.predictor
         rules = replace(rules, most=min(rules.most, most_masks(embedding)))
         found = automatic_candidates(predictor, embedding, rules=rules, until_s=self.until_s, run=self._decode)
@@ -133,3 +134,27 @@ class BatchMasks:
 
     def _decode(self, work: Callable[[], T]) -> T:
         return self.machine.decode(work, priority=Priority.BATCH, until_s=self.until_s)
+
+
+def _only_output(config: LabelConfig) -> Output:
+    """Where a mask goes whose label nobody tells: under the one label that there is, or under none.
+
+    Raises:
+        BadInput: no control can take a mask, or its control has several labels, and a guess would be wrong more often
+            than not. Label Studio's editor does not show regions of such a control without a label.
+    """
+    control = output_control(config, label=None)
+    if not control.has_labels:
+        return Output(control, control.labels[0] if len(control.labels) == 1 else None)
+    if len(control.labels) > 1:
+        raise BadInput(
+            f"nothing tells which of {len(control.labels)} labels what stands out has: train the project, whose "
+            "semantic head then tells, or add <Brush> without labels for masks of any kind"
+        )
+    return Output(control, label_on(control, None))
+
+
+def _is_told(prompt: LabelledPrompt, config: LabelConfig) -> bool:
+    """Whether a rectangle's mask has a label, or needs none: where nothing tells which of several, none is guessed."""
+    control = output_of(prompt, config).control
+    return not control.has_labels or len(control.labels) < 2 or control.label_for(prompt.label) is not None

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from backend.errors import Busy
-from backend.labelstudio.label_config import parse_label_config
+from backend.errors import BadInput, Busy
+from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.sam.automatic import AutomaticRules
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of, load_base, new_head
@@ -27,6 +27,11 @@ from backend.serving.turns.traffic import Priority
 CONFIG = parse_label_config(
     '<View><Image name="image" value="$image"/>'
     '<BrushLabels name="brush" toName="image"><Label value="Cell"/><Label value="Dirt"/></BrushLabels>'
+    '<RectangleLabels name="box" toName="image"><Label value="Cell"/></RectangleLabels></View>'
+)
+ONE_LABEL = parse_label_config(
+    '<View><Image name="image" value="$image"/>'
+    '<BrushLabels name="brush" toName="image"><Label value="Cell"/></BrushLabels>'
     '<RectangleLabels name="box" toName="image"><Label value="Cell"/></RectangleLabels></View>'
 )
 EAGER = AutomaticRules(points=3, least_score=0.0, least_area=0.0, most_area=1.0, most=5)
@@ -85,11 +90,11 @@ def masks_of(machine: Machine, snapshot: Snapshot, *, automatic: AutomaticRules 
     return BatchMasks(machine=machine, snapshot=snapshot, automatic=automatic, semantic=SemanticRules(), until_s=1e12)
 
 
-def image_of(*, boxed: bool) -> TaskImage:
+def image_of(*, boxed: bool, config: LabelConfig = CONFIG) -> TaskImage:
     value = {"x": 10.0, "y": 10.0, "width": 60.0, "height": 70.0, "rectanglelabels": ["Cell"]}
     region = {"type": "rectanglelabels", "from_name": "box", "to_name": "image", "value": value}
     task = {"id": 1, "data": {"image": "x"}, "annotations": [{"result": [region]}] if boxed else []}
-    return TaskImage(task=task, config=CONFIG, images=NO_SOURCE)
+    return TaskImage(task=task, config=config, images=NO_SOURCE)
 
 
 def test_what_can_be_looked_at_is_known_without_the_image(
@@ -152,10 +157,42 @@ def test_without_a_head_and_without_automatic_masks_there_is_nothing(machine: Ma
     assert machine.embeds == 0
 
 
-def test_what_stands_out_carries_the_first_label_of_the_most_faithful_control(
+def test_where_several_labels_are_possible_none_is_guessed(machine: Machine, snapshot: Snapshot) -> None:
+    with pytest.raises(BadInput, match=r"which of 2 labels .* train the project"):
+        list(masks_of(machine, snapshot, automatic=EAGER).of(image_of(boxed=False)))
+    assert machine.embeds == 0
+
+
+@pytest.mark.parametrize(
+    "beside", ["", '<Labels name="l" toName="image"><Label value="A"/><Label value="B"/></Labels>']
+)
+def test_what_stands_out_needs_no_label_on_a_control_without(machine: Machine, snapshot: Snapshot, beside: str) -> None:
+    config = parse_label_config(
+        f'<View><Image name="image" value="$image"/><Brush name="b" toName="image"/>{beside}</View>'
+    )
+    placed = list(masks_of(machine, snapshot, automatic=EAGER).of(image_of(boxed=False, config=config)))
+    assert {(place.output.control.from_name, place.output.label) for place in placed} == {("b", None)}
+
+
+@pytest.mark.parametrize("label", ["Bus", None])
+def test_a_rectangle_whose_label_no_control_knows_gets_no_guessed_one(
+    machine: Machine, snapshot: Snapshot, label: str | None
+) -> None:
+    image = image_of(boxed=True)
+    value = image.task["annotations"][0]["result"][0]["value"]
+    value["rectanglelabels"] = [label] if label else []
+    config = parse_label_config(
+        '<View><Image name="image" value="$image"/><BrushLabels name="brush" toName="image">'
+        '<Label value="Cell"/><Label value="Dirt"/></BrushLabels><Rectangle name="box" toName="image"/></View>'
+    )
+    placed = list(masks_of(machine, snapshot).of(replace(image, config=config)))
+    assert [place.output.label for place in placed if place.output.control.has_labels] == []
+
+
+def test_what_stands_out_carries_the_only_label_of_the_most_faithful_control(
     machine: Machine, snapshot: Snapshot
 ) -> None:
-    placed = list(masks_of(machine, snapshot, automatic=EAGER).of(image_of(boxed=False)))
+    placed = list(masks_of(machine, snapshot, automatic=EAGER).of(image_of(boxed=False, config=ONE_LABEL)))
     assert 1 <= len(placed) <= 5
     assert {(place.output.control.from_name, place.output.label) for place in placed} == {("brush", "Cell")}
 
@@ -163,7 +200,7 @@ def test_what_stands_out_carries_the_first_label_of_the_most_faithful_control(
 def test_every_turn_is_a_batchs_with_its_deadline(machine: Machine, snapshot: Snapshot) -> None:
     masks = masks_of(machine, snapshot, automatic=EAGER)
     for boxed in (True, False):
-        assert list(masks.of(image_of(boxed=boxed)))
+        assert list(masks.of(image_of(boxed=boxed, config=ONE_LABEL)))
     assert machine.turns == {(Priority.BATCH, 1e12)}
 
 

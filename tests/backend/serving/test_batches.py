@@ -27,6 +27,10 @@ CONFIG = parse_label_config(
     '<BrushLabels name="brush" toName="image"><Label value="Cell"/><Label value="Dirt"/></BrushLabels>'
     '<RectangleLabels name="box" toName="image"><Label value="Cell"/><Label value="Bus"/></RectangleLabels></View>'
 )
+ONE_LABEL = parse_label_config(
+    '<View><Image name="image" value="$image"/>'
+    '<BrushLabels name="brush" toName="image"><Label value="Cell"/></BrushLabels></View>'
+)
 NO_IMAGES: Any = None
 EAGER = AutomaticRules(points=3, least_score=0.0, least_area=0.0, most_area=1.0, most=5)
 
@@ -143,7 +147,7 @@ def test_without_anything_to_go_by_a_task_is_empty_and_its_image_is_not_fetched(
 def test_switched_on_tasks_without_rectangles_get_what_stands_out(tiny_base: BaseModel, snapshot: Snapshot) -> None:
     asked = Batches(machine=Machine(tiny_base), observer=Heard(), automatic=EAGER)
 
-    (got,) = predictions(asked.answer(images(task(1)), snapshot=snapshot))
+    (got,) = predictions(asked.answer(images(task(1), config=ONE_LABEL), snapshot=snapshot))
 
     assert 1 <= len(got["result"]) <= 5
     assert all(region["value"]["brushlabels"] == ["Cell"] for region in got["result"])
@@ -226,7 +230,7 @@ def test_who_stores_predictions_is_told_which_are_empty_without_a_look(
 
     found_nothing = AutomaticRules(points=3, least_score=1.1)
     eager = Batches(machine=Machine(tiny_base), observer=Heard(), automatic=found_nothing)
-    (answer,) = told(eager.answer(images(*tasks[2:]), snapshot=snapshot))
+    (answer,) = told(eager.answer(images(*tasks[2:], config=ONE_LABEL), snapshot=snapshot))
     assert answer == {"result": [], "score": 0.0, "model_version": "ours-v2"}, "it was looked at"
 
 
