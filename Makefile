@@ -70,6 +70,7 @@ notebook: setup
 bench: setup
 	$(BIN)/python tests/benchmarks/serving.py
 	$(BIN)/python tests/benchmarks/step.py
+	$(BIN)/python tests/benchmarks/families.py
 
 clean:
 	rm -rf .venv .venv-label-studio .venv-label-studio-ml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

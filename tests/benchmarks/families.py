@@ -1,0 +1,169 @@
+"""`make bench`: what a base of every family costs on this processor, written into docs/models.md.
+
+python tests/benchmarks/families.py [--print] [--only NAME,NAME]
+
+Weights are random and of real size: time and memory do not depend on them. Beside ours stands the same as plain
+transformers computes it, in float32.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as `samloop` does; read once, when torch is imported
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from benchmarks.pages import commit, machine, write_block
+from PIL import Image
+from skimage import data
+from torch import Tensor
+from transformers import (
+    PreTrainedModel,
+    Sam2Config,
+    Sam2Model,
+    Sam3TrackerConfig,
+    Sam3TrackerModel,
+    SamConfig,
+    SamHQConfig,
+    SamHQModel,
+    SamModel,
+)
+
+from backend.files.children import keep_freed_memory
+from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.canvas import pixels_on_canvas
+from backend.sam.embeddings.memory import halved
+from backend.sam.loading import BaseModel, decoder_of, load_base
+from backend.sam.predictor import Predictor, encode, prompt_tensors
+from finetuner.methods import new_method
+
+MODELS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
+COFFEE = Image.fromarray(data.coffee())
+CLICK = Prompt(clicks=(Click(300.0, 170.0),))
+BOXES = [Prompt(box=Box(100.0 + 10 * number, 60.0, 300.0 + 10 * number, 300.0)) for number in range(6)]
+BASES: dict[str, Callable[[], PreTrainedModel]] = {
+    "sam-vit-base": lambda: SamModel(SamConfig()),
+    "sam-hq-base": lambda: SamHQModel(SamHQConfig()),
+    "sam2.1-tiny": lambda: Sam2Model(Sam2Config()),
+    "sam3-tracker": lambda: Sam3TrackerModel(Sam3TrackerConfig()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a base costs: s, and ours beside transformers' plain path."""
+
+    name: str
+    encoder_s: tuple[float, float]
+    decoder_s: tuple[float, float]
+    click_s: float
+    step_s: tuple[float, float]
+    cached_mib: int
+
+    def __str__(self) -> str:
+        encoder, decoder, step = (_beside(*pair) for pair in (self.encoder_s, self.decoder_s, self.step_s))
+        return (
+            f"| `{self.name}` | {encoder} | {decoder} | {self.click_s * 1e3:.0f} ms | {step} | {self.cached_mib} MiB |"
+        )
+
+
+def median_s(work: Callable[[], object], *, times: int) -> float:
+    """Median of some runs after one to warm up."""
+    work()
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def measure(name: str, folder: Path) -> Row:
+    """Write the base, and take its times."""
+    torch.manual_seed(0)
+    plain: Any = BASES[name]().eval()
+    plain.save_pretrained(folder)
+    base = load_base(str(folder), cache_dir=folder.parent, device="cpu")
+    pixels = pixels_on_canvas(COFFEE, frame=base.frame).contiguous()
+    ours, seen = encode(base, COFFEE), plain_maps(plain, pixels)
+    served = Predictor(base, decoder_of(base, None), version="bench")
+    tensors = prompt_tensors(BOXES[:1], ours, frame=base.frame)
+    with torch.no_grad():
+        encoder_s = (
+            median_s(lambda: encode(base, COFFEE), times=2),
+            median_s(lambda: plain_maps(plain, pixels), times=1),
+        )
+        decoder_s = (
+            median_s(lambda: served.four_masks(ours, tensors), times=5),
+            median_s(lambda: plain(input_boxes=tensors.boxes, **seen), times=3),
+        )
+        click_s = median_s(lambda: served.decode(ours, [CLICK]), times=5)
+    return Row(name, encoder_s, decoder_s, click_s, steps_s(base, plain, ours, seen), halved(ours).nbytes >> 20)
+
+
+def plain_maps(plain: Any, pixels: Tensor) -> dict[str, Any]:
+    """What transformers' encoder gives its decoder, by the names of `forward`."""
+    with torch.no_grad():
+        seen = plain.get_image_embeddings(pixels)
+    if isinstance(seen, tuple):  # SAM-HQ's
+        return {"image_embeddings": seen[0], "intermediate_embeddings": seen[1]}
+    return {"image_embeddings": seen}
+
+
+def steps_s(base: BaseModel, plain: Any, ours: Any, seen: dict[str, Any]) -> tuple[float, float]:
+    """A pass of six boxes through the decoder and back: by the method `decoder`, and by transformers."""
+    method = new_method("decoder", base)
+    boxes = prompt_tensors(BOXES, ours, frame=base.frame).boxes
+
+    def learn() -> None:
+        logits, scores = method.decode(ours, BOXES)
+        (logits.square().mean() + scores.mean()).backward()
+
+    def learn_plain() -> None:
+        out = plain(input_boxes=boxes, **seen)
+        (out.pred_masks.square().mean() + out.iou_scores.mean()).backward()
+
+    return median_s(learn, times=3), median_s(learn_plain, times=2)
+
+
+def _beside(ours_s: float, plain_s: float) -> str:
+    shown = f"{ours_s:.2f} s" if ours_s >= 0.5 else f"{ours_s * 1e3:.0f} ms"
+    return f"{shown} ({plain_s / ours_s:.1f} times)"
+
+
+def main() -> None:
+    """Measure the bases that are asked for, and write the block `families`."""
+    keep_freed_memory()  # as `samloop` does
+    measured, names = commit(), list(BASES)
+    if "--only" in sys.argv:
+        names = sys.argv[sys.argv.index("--only") + 1].split(",")
+    rows = []
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(measure(name, Path(folder) / name))
+            sys.stderr.write(f"{rows[-1]}\n")
+    table = "\n".join(
+        [
+            "| Base | Encoder, an image | Decoder, a box | Warm click | Step of six boxes | In the cache |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *map(str, rows),
+        ]
+    )
+    text = f"""{table}
+
+In brackets: how many times as fast as transformers' plain path in float32. Random weights of real size, on
+{machine()}, with other work beside it; commit {measured}."""
+    sys.stdout.write(text + "\n")
+    if "--print" not in sys.argv:
+        write_block(MODELS, "families", text)
+
+
+if __name__ == "__main__":
+    main()
