@@ -3,12 +3,14 @@
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 
 from backend.errors import BadInput
+from backend.files.outputs import new_folder
 from backend.images.folder import ImageFolder
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.registry.figures import Evaluation, MaskFigures
@@ -21,7 +23,7 @@ from finetuner.context import TrainingContext
 from finetuner.data.dataset import assemble
 from finetuner.data.folds import fair_images, unseen_images
 from finetuner.data.sample import Sample
-from finetuner.deciding.candidate import Served, base_predictor, learnt_images
+from finetuner.deciding.candidate import Candidate, Served, base_predictor, learnt_images
 from finetuner.deciding.outcome import Compared
 from finetuner.measuring.comparison import comparison
 from finetuner.measuring.evaluation import Measured, measure
@@ -57,11 +59,13 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     process.
 
     Raises:
-        BadInput: the export is none, or the method or head is unknown.
+        BadInput: the export is none, the method or head is unknown, or `out` holds something or cannot be written; at
+            the end too, and then the sentence names the folder that holds the checkpoint instead.
         NothingToLearn: fewer than two usable images.
         Dismissed: of several processes this is another than the first, which alone writes the checkpoint.
     """
     processes = processes or Processes()
+    out = new_folder(out)
     if head not in HEADS:
         raise BadInput(f"head {head[:40]!r} is none of {', '.join(HEADS)}")
     config = processes.scaled(config_of(settings), is_fixed=bool(settings.training.images_per_step))
@@ -85,14 +89,28 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     progress("publishing", folder=str(out))
     # The digest of the data, not of the weights: the folder is a checkpoint like any other, but in no project's line.
     version = f"{re.sub(r'[^A-Za-z0-9._-]', '-', context.base.name)}-offline-{candidate.manifest.data_digest[:6]}"
-    written = write_checkpoint(
-        out,
-        weights=candidate.weights,
-        manifest=replace(candidate.manifest, version=version),
-        others=candidate.others,
-    )
+    written = _write(candidate, out, version=version, unfinished=unfinished)
     shutil.rmtree(unfinished, ignore_errors=True)  # states of other annotations too: they are of use to nobody
     return written
+
+
+def _write(candidate: Candidate, out: Path, *, version: str, unfinished: Path) -> Manifest:
+    """Write the checkpoint to the new folder `out`; where that fails by now, to a folder of the system's own."""
+    manifest = replace(candidate.manifest, version=version)
+    try:
+        new_folder(out)
+        return write_checkpoint(out, weights=candidate.weights, manifest=manifest, others=candidate.others)
+    except (BadInput, OSError) as fault:
+        reason = f"the checkpoint could not be put into {out} ({fault})"
+        try:
+            instead = Path(tempfile.mkdtemp(prefix="samloop-checkpoint-"))
+            write_checkpoint(instead, weights=candidate.weights, manifest=manifest, others=candidate.others)
+        except OSError:
+            raise BadInput(
+                f"{reason}, and nowhere else: make room, and run the same command again; it goes on from what is in "
+                f"{unfinished}"
+            ) from fault
+        raise BadInput(f"{reason}: it is in {instead}, whole; move that folder to where it shall stay") from fault
 
 
 def evaluate_export(  # noqa: PLR0913 - the command's options, by name

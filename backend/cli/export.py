@@ -7,6 +7,8 @@ import typer
 
 from backend.cli.console import load_settings, out, project_option
 from backend.errors import BadInput
+from backend.files.outputs import new_folder
+from backend.registry.protocol import Registry
 
 
 def export(
@@ -27,6 +29,7 @@ def export(
     """Write a fine-tuned model for other programs, with a model card."""
     if (project is None) == (checkpoint is None):
         raise BadInput("give --project N or --checkpoint DIR, one of the two")
+    out_dir = new_folder(out_dir)
     from backend.registry.checkpoint import read_manifest
     from backend.registry.opening import open_registry
     from backend.sam.export import folder as exporting
@@ -36,8 +39,9 @@ def export(
     if checkpoint is None and project is not None:
         registry = open_registry(settings.registry.model_dir)
         champion = registry.champion(project)
-        if champion is not None and champion.version is not None:
-            checkpoint = registry.materialise(champion.version)
+        if champion is None or champion.version is None:
+            raise BadInput(_why_none(registry, project))
+        checkpoint = registry.materialise(champion.version)
     name = str(checkpoint) if checkpoint else base_name(settings.sam.model, device=settings.sam.device)
     manifest = read_manifest(checkpoint) if checkpoint else None
     origin = exporting.Origin(
@@ -45,3 +49,15 @@ def export(
     )
     folder = exporting.export(origin, how=how, out=out_dir)
     out.print(f"{origin.version} is in {folder}: {exporting.CARD_FILE} in it says how to load it", soft_wrap=True)
+
+
+def _why_none(registry: Registry, project: int) -> str:
+    if not registry.versions(project):
+        return (
+            f"project {project} has no version to export, for it was never trained: `samloop train --project {project} "
+            "--wait` trains it"
+        )
+    return (
+        f"project {project} is served by the base model: promote a version to export it (`samloop versions --project "
+        f"{project}` lists them)"
+    )

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from backend.cli.console import AsJson, err, load_settings, out, print_json, project_option
 from backend.errors import BadInput
+from backend.files.outputs import new_folder
 from backend.registry.checkpoint import REPORT_FILE
 from backend.registry.figures import Evaluation
 from backend.settings.bounds import EPOCHS, TRAINING_SECONDS, Head, Method
@@ -62,6 +63,7 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         return
     if not (export and images and out_dir):
         raise BadInput("give --project N, or --export FILE --images DIR --out DIR")
+    out_dir = new_folder(out_dir)  # before PyTorch loads: a bad path is told at once
     from finetuner.offline import train_export
 
     manifest = train_export(

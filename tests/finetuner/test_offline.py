@@ -94,6 +94,26 @@ def test_an_image_that_went_away_after_the_training_leaves_its_place_in_the_page
     assert "could not be read again" in page
 
 
+def test_what_was_trained_is_not_lost_where_its_place_is_taken_by_the_end(
+    export: Path, tmp_path: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up meanwhile ends alike."""
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+
+    def take(phase: str, **_: object) -> None:
+        if phase == "publishing":
+            out.mkdir()
+            (out / "mine").write_text("")
+
+    with pytest.raises(BadInput, match=r"nothing is ever overwritten.*: it is in .*/samloop-checkpoint-.*, whole"):
+        train_export(export, tmp_path / "images", out, settings=tiny_settings, epochs=1, progress=take)
+    assert [path.name for path in out.iterdir()] == ["mine"]
+    (rescued,) = elsewhere.iterdir()
+    assert verify_weights(rescued) == rescued / WEIGHTS_FILE
+
+
 def test_a_champion_alone_has_nothing_to_be_compared_with(
     export: Path, tmp_path: Path, tiny_settings: Settings
 ) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from backend.cli.console import print_json, setup_logging
 from backend.cli.demo.sets import SETS, SampleName
+from backend.files.outputs import usable_folder
 from backend.settings import Settings
 
 
@@ -25,6 +26,7 @@ def demo(
     """Start a real Label Studio with a sample project, the backend, a worker and the embedded Valkey."""
     from backend.cli.demo.story import run_demo
 
+    directory = directory and usable_folder(directory)
     settings = Settings.from_env()
     setup_logging(settings.backend.log_level)
     outcome = run_demo(

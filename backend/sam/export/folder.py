@@ -16,6 +16,7 @@ import torch
 
 from backend.errors import BadInput, Unavailable
 from backend.files.durable import fill_folder, write_file
+from backend.files.outputs import new_folder
 from backend.registry.checkpoint import Manifest
 from backend.sam.export.onnx_card import DECODER_FILE, ENCODER_FILE, SEMANTIC_FILE, onnx_card
 from backend.sam.export.onnx_decoder import write_decoder
@@ -64,13 +65,8 @@ def export(origin: Origin, *, how: Format, out: Path) -> Path:
     family = origin.base.family
     if how not in family.formats:
         raise BadInput(f"{family.title} has no export as {how}: choose --format {' or '.join(family.formats)}")
-    out = out.expanduser().absolute()
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise BadInput(f"{out} is no folder: name one that does not exist yet, or is empty")
-    if out.is_dir() and any(out.iterdir()):
-        raise BadInput(f"{out} is not empty, and nothing is ever overwritten: name a folder that does not exist yet")
+    out = new_folder(out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         with fill_folder(out) as folder:  # fails where somebody has put something there meanwhile
             _WRITERS[how](origin.base, folder)
             _describe(origin, how=how, folder=folder)

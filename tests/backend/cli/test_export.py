@@ -46,21 +46,35 @@ def version(tmp_path: Path, tiny_sam_dir: Path) -> str:
     return made
 
 
-def test_a_project_exports_what_serves_it_and_a_project_without_a_version_its_base(
-    exported: Exported, version: str, tmp_path: Path, tiny_sam_dir: Path
-) -> None:
+def test_a_project_exports_what_serves_it(exported: Exported, version: str, tmp_path: Path, tiny_sam_dir: Path) -> None:
     base = SamModel.from_pretrained(tiny_sam_dir).mask_decoder.iou_token.weight
-    for project, expected, named in ((3, 2 * base, version), (4, base, tiny_sam_dir.name)):
-        folder = tmp_path / str(project)
-        assert exported("hf", project=project, out_dir=folder).startswith(f"{named} is in {folder}")
-        assert torch.equal(SamModel.from_pretrained(folder).mask_decoder.iou_token.weight, expected)
-        assert json.loads((folder / "export.json").read_text())["version"] == named
+    folder = tmp_path / "out"
+    assert exported("hf", project=3, out_dir=folder).startswith(f"{version} is in {folder}")
+    assert torch.equal(SamModel.from_pretrained(folder).mask_decoder.iou_token.weight, 2 * base)
+    assert json.loads((folder / "export.json").read_text())["version"] == version
+
+
+def test_a_project_that_the_base_serves_has_nothing_to_export_and_the_next_step_is_told(
+    exported: Exported, version: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match="4 has no version to export, for it was never trained: `samloop train --proj"):
+        exported("hf", project=4, out_dir=tmp_path / "out")
+    LocalRegistry(tmp_path / "models").promote(3, None, reason="rolled back")
+    with pytest.raises(BadInput, match="3 is served by the base model: promote a version to export it"):
+        exported("hf", project=3, out_dir=tmp_path / "out")
 
 
 def test_a_checkpoint_folder_exports_too(exported: Exported, version: str, tmp_path: Path) -> None:
     folder = LocalRegistry(tmp_path / "models").materialise(version)
     exported("sam", checkpoint=folder, out_dir=tmp_path / "sam")
     assert json.loads((tmp_path / "sam" / "export.json").read_text())["version"] == version
+
+
+def test_a_folder_that_holds_something_is_refused_before_the_model_is_looked_for(
+    exported: Exported, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match="is not empty, and nothing is ever overwritten"):
+        exported("hf", checkpoint=tmp_path / "no checkpoint", out_dir=Path(__file__).parent)
 
 
 def test_what_cannot_be_exported_is_told_in_one_sentence(exported: Exported, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a person reads on the terminal while a training runs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from rich.console import Console
 
 from backend.cli import learning
 from backend.cli.learning import print_progress
+from backend.errors import BadInput
 from backend.registry.figures import Evaluation
 
 TABLE = "label    objects\nNucleus      387"
@@ -64,3 +66,12 @@ def test_the_table_of_the_base_alone_has_no_difference(
     told = {"images": 2, "objects": 4, "base": _report(0.5), "candidate": None, "difference": None, "note": None}
     learning._print_report(Evaluation.model_validate(told))
     assert "95 %" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_is_never_overwritten_and_that_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(BadInput, match="is not empty, and nothing is ever overwritten: name a folder"):
+        learning.train(export=tmp_path / "no export", images=tmp_path, out_dir=tmp_path)
+    with pytest.raises(BadInput, match=r"cannot be written: .*manifest\.json is no folder"):
+        learning.train(export=tmp_path / "no export", images=tmp_path, out_dir=tmp_path / "manifest.json" / "out")
+    assert (tmp_path / "manifest.json").read_text() == "{}"
