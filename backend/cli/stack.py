@@ -1,79 +1,53 @@
 """Everything on one machine (`samloop up`): the embedded Valkey, two workers and the server, as child processes.
 
-Stopped in the order server, workers, Valkey: nothing is asked of what has gone. A child that dies is started again.
+Stopped in the order server, workers, Valkey: nothing is asked of what has gone. A child that dies is started again
+(child).
 """
 
+import errno
 import logging
 import os
 import signal
-import subprocess
+import socket
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 
+import requests
+
+from backend.cli.child import Child
+from backend.cli.console import out
 from backend.errors import Unavailable
-from backend.files.children import end, own_command, start
 from backend.settings import Settings
+from backend.work.connection import connect
 from backend.work.embedded import Valkey
+from backend.work.jobs import REFRESHES, TRAINING
+from backend.work.queue import count_listeners
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.5
+_LAST_PORT = 65535
 _VALKEY_S = 5.0  # a queue that takes longer to load is waited for at the next look
-_GRACE_S = 30.0  # a worker puts its training down first
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
-_STEADY_S = 60.0  # a child that ran for so long has no reason to be waited for
-
-
-@dataclass(slots=True)
-class Child:
-    """One command that is kept running."""
-
-    name: str
-    command: list[str]
-    environ: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None
-    started_at_s: float = 0.0
-    pause_s: float = field(default=_FIRST_PAUSE_S)
-
-    def keep_running(self) -> None:
-        """Start it, or start it again after a pause that grows while it keeps dying. Call from the main thread."""
-        now = time.monotonic()
-        if self.process is not None:
-            if (code := self.process.poll()) is None:
-                return
-            ran_s = now - self.started_at_s
-            if ran_s < self.pause_s:
-                return
-            self.pause_s = _FIRST_PAUSE_S if ran_s > _STEADY_S else min(self.pause_s * 2, _LONGEST_PAUSE_S)
-            log.warning(
-                "the %s ended with status %d; starting it again", self.name, code, extra={"event": "child.died"}
-            )
-        self.started_at_s = now
-        self.process = start(own_command(*self.command), environ=self.environ)
-
-    def stop(self) -> None:
-        """End it by its process id; harmless when repeated."""
-        if self.process is not None:
-            end(self.process, grace_s=_GRACE_S)
+_HEALTH_S = 2.0  # a server that takes longer to answer is asked again at the next look
 
 
 def run_stack(settings: Settings, *, host: str, port: int) -> None:
     """Run until SIGINT or SIGTERM, then stop everything.
 
     Raises:
-        Unavailable: the embedded Valkey cannot be started.
+        Unavailable: the port is taken, the embedded Valkey cannot be started, or a child has failed at its start three
+            times.
     """
+    port = find_port(host, port)
     stopping = threading.Event()
     with _stopped_by_signals(stopping), ExitStack() as opened:
         valkey = None if settings.queue.redis_url else opened.enter_context(Valkey(settings.queue.dir))
         redis_url = settings.queue.redis_url or (valkey.start() if valkey else "")
-        environ = os.environ | {"REDIS_URL": redis_url}
+        environ, url = os.environ | {"REDIS_URL": redis_url}, _own_url(host, port)
         serve = ["serve", "--host", host, "--port", str(port), *(["--insecure"] if settings.backend.insecure else [])]
         # Its own address, not SAMLOOP_BACKEND_URL, which is Label Studio's way to here and may lead through a proxy.
-        refreshing = environ | {"SAMLOOP_BACKEND_URL": _own_url(host, port)}
+        refreshing = environ | {"SAMLOOP_BACKEND_URL": url}
         children = [
             Child("worker", ["worker"], environ),
             Child("refresh worker", ["worker", "--refresh"], refreshing),
@@ -81,13 +55,78 @@ def run_stack(settings: Settings, *, host: str, port: int) -> None:
         ]
         for child in children:
             opened.callback(child.stop)
-        log.info("samloop is on http://%s:%d", host, port, extra={"event": "stack.started"})
+        log.info("starting samloop on %s", url, extra={"event": "stack.started"})
+        is_ready = False
         while not stopping.is_set():
             if valkey is not None:
                 _keep_running(valkey, stopping)
             for child in children:
                 child.keep_running()
+            if not is_ready and (is_ready := _are_ready(children, url=url, redis_url=redis_url)):
+                _tell_next(settings, url=url)
             stopping.wait(_LOOK_S)
+
+
+def find_port(host: str, port: int) -> int:
+    """Return the port that a server may listen on now: this one, or for 0 any that is free.
+
+    Raises:
+        Unavailable: another program has it, or the host is no address of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            probe.bind(address)
+            probe.listen(1)
+            return int(probe.getsockname()[1])
+    except OSError as fault:
+        if isinstance(fault, socket.gaierror) or fault.errno == errno.EADDRNOTAVAIL:
+            step = "give --host an address of this machine, such as 127.0.0.1"
+        elif fault.errno == errno.EADDRINUSE:
+            step = (
+                f"another program listens there, a `samloop up` perhaps: stop it, or choose another port (--port "
+                f"{port + 1 if port < _LAST_PORT else port - 1})"
+            )
+        else:
+            step = "choose another port, above 1023"
+        raise Unavailable(f"cannot listen on {host} port {port} ({fault.strerror or fault}): {step}") from fault
+
+
+def _are_ready(children: Sequence[Child], *, url: str, redis_url: str) -> bool:
+    """Whether every child has begun its work: the server answers, its model is there, and both workers listen."""
+    try:
+        health = requests.get(f"{url}/health", timeout=_HEALTH_S).json()
+        connection = connect(redis_url)
+        ready = (
+            health.get("model") == "ready"
+            and count_listeners(connection, work=TRAINING) > 0
+            and count_listeners(connection, work=REFRESHES) > 0
+        )
+    except (requests.RequestException, ValueError, Unavailable):
+        return False
+    if ready:
+        for child in children:
+            child.has_begun = True
+    return ready
+
+
+def _tell_next(settings: Settings, *, url: str) -> None:
+    """Where it is, and what people do first."""
+    told = settings.label_studio
+    step = (
+        "`samloop connect --project N` introduces a Label Studio project to it"
+        if told.url and told.api_key
+        else "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, and start this again"
+    )
+    out.print(
+        f"ready; next: {step}. The backend is on {url}, its pages are on {url}/review, and Ctrl-C stops everything",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _own_url(host: str, port: int) -> str:

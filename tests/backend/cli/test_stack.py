@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from support.waiting import wait_until
 
 from backend.cli import stack
 from backend.cli.demo.label_studio import free_port
+from backend.errors import Unavailable
 from backend.work.connection import connect
 from backend.work.embedded import find_live_url
 from backend.work.queue import count_listeners
@@ -50,7 +52,9 @@ class Up:
             "SAMLOOP_CACHE_DIR": str(folder / "cache"),
         }
         port = self.url.rpartition(":")[2]
-        self.process = subprocess.Popen([sys.executable, "-m", "backend", "up", "--port", port], env=environ)
+        self.said = folder / "stdout"
+        command = [sys.executable, "-m", "backend", "up", "--port", port]
+        self.process = subprocess.Popen(command, env=environ, stdout=self.said.open("wb"))
 
     def healthy(self) -> bool:
         try:
@@ -108,8 +112,25 @@ def test_the_server_is_asked_where_it_listens(host: str, url: str) -> None:
     assert stack._own_url(host, 9) == url
 
 
+def test_a_port_that_is_taken_is_refused_at_once_with_the_next_step() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(Unavailable, match=rf"another program listens there.*--port ({port + 1}|{port - 1})\)"):
+            stack.find_port("127.0.0.1", port)
+    assert stack.find_port("127.0.0.1", port) == port, "the server that has ended leaves it free at once"
+
+
+def test_a_host_of_another_machine_is_refused_and_port_0_becomes_one_that_is_free() -> None:
+    with pytest.raises(Unavailable, match="give --host an address of this machine"):
+        stack.find_port("192.0.2.1", 9090)
+    assert stack.find_port("127.0.0.1", 0) > 0
+
+
 def test_sigterm_ends_every_process_and_no_other_way_leaves_one(up: Up) -> None:
     wait_until(up.healthy)
+    said = wait_until(up.said.read_text)
+    assert said.startswith("ready; next: ")
+    assert f"The backend is on {up.url}, its pages are on {up.url}/review" in said
     before = children(up.process.pid)
     up.process.terminate()
     assert up.process.wait(120) == 0
