@@ -1,5 +1,8 @@
 """The command line `samloop`: `python -m backend` and the console script are the same."""
 
+from importlib import metadata
+from typing import Annotated
+
 import typer
 
 from backend.cli import export, learning, machine, order, predict, project, queue, refresh, registry, serving, warm
@@ -11,11 +14,28 @@ app = typer.Typer(
     name="samloop",
     help="Segment Anything for Label Studio: pre-annotates, learns from annotations, swaps the better model in.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",  # a docstring's lines are one paragraph
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def show_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's flags
+    """Print which samloop this is, and end."""
+    if is_asked:
+        typer.echo(f"samloop {metadata.version('samloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    version: Annotated[  # noqa: FBT002 - typer's flags
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Segment Anything for Label Studio: pre-annotates, learns from annotations, swaps the better model in."""
+
+
 _PANELS = {
     "Run it": (demo.demo, serving.up, serving.serve, serving.worker, project.connect, machine.doctor),
     "Train and measure": (learning.train, learning.evaluate, predict.predict, export.export),

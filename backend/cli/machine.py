@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 
-from backend.cli.console import load_settings, out
+from backend.cli.console import load_settings, out, project_option
+from backend.cli.doctor.room import check_disk, check_memory
 from backend.errors import SamloopError, Unavailable
 from backend.settings import Settings, settings_rows
 
@@ -47,13 +49,15 @@ def settings_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def doctor() -> None:
-    """Check settings, Label Studio, queue, registry and weights; tell how to mend what is wrong.
+def doctor(
+    project: Annotated[int | None, project_option("Check this Label Studio project too.")] = None,
+) -> None:
+    """Check settings, Label Studio, queue, registry, weights, memory and a project; tell how to mend what is wrong.
 
     One line a check; exit status 1 if anything is wrong.
     """
     healthy = True
-    for name, check in _checks():
+    for name, check in _checks(project):
         try:
             out.print(f"ok    {name}: {check()}", markup=False, highlight=False, soft_wrap=True)
         except SamloopError as fault:
@@ -63,7 +67,7 @@ def doctor() -> None:
         raise SystemExit(1)
 
 
-def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
+def _checks(project: int | None) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "settings", _settings
     try:
         settings = Settings.from_env()
@@ -74,7 +78,25 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "refreshes", lambda: _refreshes(settings)
     yield "registry", lambda: _registry(settings)
     yield "weights", lambda: _weights(settings)
+    yield "memory", lambda: check_memory(settings)
     yield "embeddings", lambda: _embeddings(settings)
+    if "://" not in str(settings.registry.model_dir):
+        yield "disk", lambda: check_disk(Path(settings.registry.model_dir))
+    if project is not None:
+        yield from _project_checks(project, settings)
+
+
+def _project_checks(project: int, settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+    from backend.cli.doctor.project import ProjectDoctor
+    from backend.cli.doctor.server import check_server
+    from backend.labelstudio.api.client import label_studio_of
+
+    yield "server", lambda: check_server(settings.backend.url, project_id=project)
+    try:
+        client = label_studio_of(settings)
+    except SamloopError:
+        return  # its line told why
+    yield from ProjectDoctor(client, project, settings=settings).checks()
 
 
 def _settings() -> str:

@@ -40,6 +40,7 @@ def connect(
     """
     settings = load_settings()
     client = label_studio_of(settings)
+    client.project(project)  # before anything is registered: an unknown project is told by its number
     user, password = settings.backend.basic_auth_user, settings.backend.basic_auth_pass
     url = (url or settings.backend.url).rstrip("/")
     backend = client.backends.connect(

@@ -1,5 +1,6 @@
 """What requests are answered with, as /docs shows it."""
 
+from importlib import metadata
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -15,11 +16,14 @@ def _example(**values: JsonValue) -> ConfigDict:
 class Health(BaseModel):
     """Whether the server is up, and how far its model is."""
 
-    model_config = _example(status="UP", model_class="samloop", model="ready", error=None, refused={}, away={})
+    model_config = _example(
+        status="UP", model_class="samloop", model="ready", version="0.1.0", error=None, refused={}, away={}
+    )
 
     status: Literal["UP"] = "UP"
     model_class: Literal["samloop"] = "samloop"
     model: Literal["loading", "ready", "failed"]
+    version: str = Field(description="of samloop", default_factory=lambda: metadata.version("samloop"))
     error: str | None = Field(description="why the model could not be loaded")
     refused: dict[str, str] = Field(description="checkpoints that are not served, by version, and why")
     away: dict[str, str] = Field(description="what cannot be read just now and is tried again, and why")

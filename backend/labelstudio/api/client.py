@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
-from backend.errors import BadInput, NotFound, SettingsError
+from backend.errors import BadInput, NotFound, SamloopError, SettingsError
 from backend.labelstudio.api.backends import Backends
 from backend.labelstudio.api.files import get_bytes
 from backend.labelstudio.api.filters import Tabs
@@ -17,6 +17,7 @@ NAME_LABEL_STUDIO = "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
 # Django reads 100 files a request at most.
 _FILES_A_REQUEST = 50
 _PROJECTS_A_PAGE, _MOST_PROJECTS = 100, 1000
+_MOST_NAMED = 20
 _OF_A_PROJECT = "id,title,task_number,num_tasks_with_annotations"
 # Label Studio itself waits 100 s for a backend before it answers.
 _PREDICT_S = 110.0
@@ -64,9 +65,27 @@ class LabelStudio:
     # Projects and tasks
 
     def project(self, project_id: int, *, is_patient: bool = True) -> Json:
-        """Return the project: `label_config`, `model_version`, ...; asked once where somebody waits for a page."""
+        """Return the project: `label_config`, `model_version`, ...; asked once where somebody waits for a page.
+
+        Raises:
+            NotFound: there is none, or the key may not see it; names the projects that it sees.
+        """
         ask = self._session.get if is_patient else functools.partial(self._session.send, "GET")
-        return json_object(ask(f"/api/projects/{project_id}/"))
+        try:
+            return json_object(ask(f"/api/projects/{project_id}/"))
+        except NotFound as fault:
+            raise NotFound(
+                f"{self.url}: Label Studio has no project {project_id}, or this key may not see it; {self._list_ids()}"
+            ) from fault
+
+    def _list_ids(self) -> str:
+        """What to choose from: "it has 1, 2"."""
+        try:
+            ids = sorted(int(row["id"]) for row in self.projects())
+        except SamloopError:
+            return "its projects could not be listed"
+        more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
+        return f"it has {', '.join(map(str, ids[:_MOST_NAMED]))}{more}" if ids else "it has none that this key sees"
 
     def projects(self) -> list[Json]:
         """Return at most 1000 projects that the key sees: `id`, `title` and the numbers of tasks. Asked once a page."""

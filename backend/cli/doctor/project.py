@@ -1,0 +1,170 @@
+"""A Label Studio project under the doctor's eyes: what keeps clicks or trainings from working, and the mend."""
+
+import base64
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+
+from backend.errors import BadInput, NotFound, SamloopError, Unavailable
+from backend.images.source import ImageSource
+from backend.labelstudio.api.client import LabelStudio
+from backend.labelstudio.label_config import LabelConfig, parse_label_config
+from backend.labelstudio.payloads import Project
+from backend.labelstudio.task_data import image_at
+from backend.settings import Settings
+
+Check = tuple[str, Callable[[], str]]
+_EVENTS = frozenset({"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"})
+
+
+class ProjectDoctor:
+    """The checks of one project. Label Studio is asked only when a check runs.
+
+    Args:
+        client: the Label Studio that holds the project.
+        project_id: the project.
+        settings: the backend's, whose address and credentials Label Studio should have.
+    """
+
+    def __init__(self, client: LabelStudio, project_id: int, *, settings: Settings) -> None:
+        self._client, self._project_id, self._settings = client, project_id, settings
+        self._url = settings.backend.url.rstrip("/")
+        user, password = settings.backend.basic_auth_user, settings.backend.basic_auth_pass
+        self._credentials = (user, password) if user and password else None
+        self._connect = f"`samloop connect --project {project_id}`"
+
+    def checks(self) -> Iterator[Check]:
+        """Yield every check that can be made: names, and functions that return what is well or raise SamloopError.
+
+        Where the project cannot be read, or its config, the checks that need it are left out: one line tells why.
+        """
+        try:
+            project = self._client.project(self._project_id)
+        except SamloopError as fault:
+            yield "project", partial(_fail, fault)
+            return
+        yield "project", lambda: f"{self._project_id} is {project.get('title') or 'without a title'}"
+        yield "backend", self.check_backend
+        yield "webhook", self.check_webhook
+        try:
+            config = parse_label_config(str(project["label_config"]))
+        except BadInput as fault:
+            step = f"change it under {self._client.public_url}/projects/{self._project_id}/settings/labeling"
+            yield "config", partial(_fail, BadInput(f"{fault}; {step}"))
+            return
+        yield "masks", lambda: self.check_masks(config)
+        yield "smart tools", lambda: self.check_smart_tools(config)
+        yield "images", lambda: self.check_images(project, config)
+
+    def check_backend(self) -> str:
+        """Whether the backend is registered once, interactive, with its credentials, and reached by Label Studio."""
+        rows = self._client.backends.all(self._project_id)
+        ours = [row for row in rows if str(row["url"]).rstrip("/") == self._url]
+        if not rows:
+            raise NotFound(f"project {self._project_id} has no ML backend: {self._connect} registers this one")
+        if not ours:
+            others = ", ".join(str(row["url"]) for row in rows)
+            raise NotFound(
+                f"project {self._project_id} asks {others}, not {self._url}: where that is this backend, set "
+                f"SAMLOOP_BACKEND_URL to it; else {self._connect} registers this one"
+            )
+        if len(ours) > 1:
+            raise BadInput(
+                f"{self._url} is registered {len(ours)} times, and Label Studio asks every one: "
+                f"{self._connect} leaves one"
+            )
+        (backend,) = ours
+        if not backend.get("is_interactive"):
+            raise BadInput(
+                f"{self._url} is registered, but not for interactive pre-annotations, so that clicks ask nobody: "
+                f"{self._connect} switches them on"
+            )
+        if self._credentials and backend.get("auth_method") != "BASIC_AUTH":
+            raise BadInput(
+                f"this backend asks for BASIC_AUTH_USER, and project {self._project_id} sends no credentials: "
+                f"{self._connect} registers them"
+            )
+        if self._credentials and backend.get("basic_auth_user") not in {None, self._credentials[0]}:
+            raise BadInput(f"Label Studio sends credentials of another user: {self._connect} registers yours")
+        self._check_reached(backend.get("state"), str(backend.get("error_message") or ""))
+        return f"{self._url} is registered, interactive, and Label Studio reaches it"
+
+    def _check_reached(self, state: object, message: str) -> None:
+        if state in {"ER", "DI"}:
+            why = f" ({message.strip().splitlines()[-1][:200]})" if message.strip() else ""
+            raise Unavailable(
+                f"Label Studio does not reach {self._url}{why}: start `samloop up`; where Label Studio runs in a "
+                "container or elsewhere, `samloop up --host 0.0.0.0` with BASIC_AUTH_USER and BASIC_AUTH_PASS; "
+                f"set SAMLOOP_BACKEND_URL to an address that it reaches, and repeat {self._connect}"
+            )
+
+    def check_webhook(self) -> str:
+        """Whether Label Studio tells the backend of annotations, with its credentials."""
+        url = f"{self._url}/webhook"
+        hooks = [hook for hook in self._client.backends.webhooks(self._project_id) if hook["url"] == url]
+        if not hooks:
+            raise NotFound(
+                f"no webhook of project {self._project_id} leads to {url}, so that Start Training and annotations go "
+                f"unheard: {self._connect} makes one"
+            )
+        (hook, *doubles) = hooks
+        if doubles:
+            raise BadInput(f"{len(hooks)} webhooks lead to {url}, and every one counts: {self._connect} leaves one")
+        if not hook.get("is_active", True):
+            raise BadInput(f"the webhook to {url} is switched off: {self._connect} switches it on")
+        heard = frozenset(hook.get("actions") or ())
+        if not hook.get("send_payload", True) or not (hook.get("send_for_all_actions", True) or heard >= _EVENTS):
+            raise BadInput(
+                f"the webhook to {url} does not send all annotations, or no payload: {self._connect} mends it"
+            )
+        if self._credentials:
+            expected = "Basic " + base64.b64encode(":".join(self._credentials).encode()).decode()
+            if dict(hook.get("headers") or {}).get("Authorization") != expected:
+                raise BadInput(
+                    f"the webhook to {url} lacks the credentials of BASIC_AUTH_USER, or has old ones, so that every "
+                    "call "
+                    f"is refused: {self._connect} sets them"
+                )
+        return f"Label Studio tells {url} of every annotation"
+
+    def check_masks(self, config: LabelConfig) -> str:
+        """Whether a control of the config can hold a mask."""
+        drawn = [control for control in config.controls if not control.is_skipped]
+        masks = [control.from_name for control in drawn if control.shape.is_mask]
+        if not masks:
+            held = ", ".join(f"<{control.kind}>" for control in drawn) or "no control at all"
+            raise BadInput(
+                f'no control on the image can hold a mask ({held}): add for example <BrushLabels name="mask" '
+                f'toName="{config.image_name}"><Label value="Object"/></BrushLabels>, or <PolygonLabels>'
+            )
+        return f"{', '.join(masks)} hold masks"
+
+    def check_smart_tools(self, config: LabelConfig) -> str:
+        """Whether the editor has a smart tool that points at objects."""
+        tools = [c.from_name for c in config.controls if c.shape.name in {"keypoint", "rectangle"} and c.is_smart]
+        if not tools:
+            raise BadInput(
+                "no control lets people point at objects, so that clicks ask nobody: add for example <KeyPointLabels "
+                f'name="point" toName="{config.image_name}" smart="true"> or <RectangleLabels ... smart="true"> with '
+                "the labels of the masks"
+            )
+        return f"people point with {', '.join(tools)}, once Auto-Annotation is on"
+
+    def check_images(self, project: Project, config: LabelConfig) -> str:
+        """Whether the first task's image can be read from here."""
+        task = next(islice(self._client.tasks(int(project["id"]), page_size=1), 1), None)
+        if task is None:
+            raise NotFound(f"project {self._project_id} has no task: import images into it")
+        uri = image_at(task.get("data"), config.image_key)
+        if uri is None:
+            raise BadInput(
+                f"task {task['id']} has no image in data[{config.image_key[:80]!r}], where "
+                "the labelling config reads it: "
+                "name the key of your data in the config's <Image value=...>"
+            )
+        source = ImageSource(settings=self._settings, label_studio=self._client)
+        return f"task {task['id']}'s image is read, {len(source.fetch(uri, task_id=task['id']))} bytes"
+
+
+def _fail(fault: SamloopError) -> str:
+    raise fault
