@@ -24,7 +24,9 @@ _FAR = -32.0  # a logit that no enlargement brings above zero
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SemanticRules:
-    """What is kept: the best `most` objects of at least `least_area`, a share of the image.
+    """What is kept: the best `most` objects of at least `least_area`, a share of the image, and of `least_score`.
+
+    On pictures without an object a head sees patches that score .04 to .15, where real objects score .9.
 
     `neck`: where a patch is that narrow, as a share of the width of the parts on either side, the decoder is asked
     whether those are two objects (touching.split_touching); 0: never.
@@ -32,6 +34,7 @@ class SemanticRules:
 
     most: int = 100
     least_area: float = 0.0002
+    least_score: float = 0.15
     neck: float = 0.85
 
 
@@ -91,7 +94,7 @@ def iterate_semantic_masks(
         if ask is not None:
             numbers = split_touching(numbers, neck=rules.neck, ask=ask)
         found = _patches(maps, numbers, label=number, least_area=rules.least_area, size=size)
-        patches += [(label, patch) for patch in found]
+        patches += [(label, patch) for patch in found if patch.score >= rules.least_score]
     best = sorted(patches, key=lambda labelled: labelled[1].score, reverse=True)[: rules.most]
     return ((label, patch.mask(frame=maps.frame, **size)) for label, patch in best)
 

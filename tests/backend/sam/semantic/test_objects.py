@@ -7,7 +7,7 @@ from backend.masks.metrics import iou
 from backend.sam.frame import SAM_FRAME
 from backend.sam.semantic.objects import SemanticMaps, SemanticRules, semantic_masks
 
-RULES = SemanticRules(most=10, least_area=0.001)
+RULES = SemanticRules(most=10, least_area=0.001, least_score=0.0)
 ROWS, COLUMNS = np.mgrid[:192, :256].astype(np.float32)
 
 
@@ -68,10 +68,20 @@ def test_specks_are_left_out_and_of_many_objects_the_best_are_kept() -> None:
     everything = semantic_masks(maps(a=margin), height_px=768, width_px=1024, rules=RULES)
     assert len(everything) == 2
     assert everything[0][1].score > everything[1][1].score
-    one = SemanticRules(most=1, least_area=0.001)
+    one = SemanticRules(most=1, least_area=0.001, least_score=0.0)
     ((_, best),) = semantic_masks(maps(a=margin), height_px=768, width_px=1024, rules=one)
     assert best.score == everything[0][1].score
 
 
 def test_an_image_without_anything_has_no_objects() -> None:
     assert semantic_masks(maps(a=disc(0.0, 0.0, -50.0)), height_px=30, width_px=40, rules=RULES) == ()
+
+
+def test_a_patch_that_the_head_hardly_sees_is_no_object() -> None:
+    faint = np.where(disc(40, 60, 20) > 0, 0.05, -8.0)  # half sure, and gone at the slightest change
+    seen = maps(Cell=np.maximum(disc(130, 180, 30), faint))
+    found = semantic_masks(seen, height_px=192, width_px=256, rules=SemanticRules())
+    assert len(found) == 1
+    assert found[0][1].mask[130, 180]
+    everything = semantic_masks(seen, height_px=192, width_px=256, rules=SemanticRules(least_score=0.0))
+    assert len(everything) == 2
