@@ -4,6 +4,7 @@ Trains on one set with fields of TrainConfig changed, and measures one click and
 training has not seen: for `nuclei` those of another draw of BBBC038, for every other set by two folds. Beside it: what
 the weights are worth mixed with the base's, at several shares, and what is forgotten on COCO's photographs.
 `--against FILE` prints the difference to an earlier run, by object, with its 95 % bootstrap interval over images.
+`python tests/benchmarks/recipes.py --table FILE...` writes what such runs measured into docs/results.md.
 """
 
 import argparse
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 from benchmarks.exports import write
-from benchmarks.pages import commit, say
+from benchmarks.pages import commit, machine, say, write_result
 from benchmarks.quality import NUCLEI, samples_of
 from benchmarks.sets import SOURCES
 
@@ -144,6 +145,33 @@ def said(result: dict[str, Any], against: dict[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """Every run by share of the trained weights, with differences to the base; then where that was measured."""
+    lines = [
+        "| trained on | recipe | decodes | share | one click | box | photographs, one click | photographs, box |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for result in results:
+        for share in ("0", *(f"{share:g}" for share in SHARES)):
+            cells = [
+                _cell(result[group][share], result[group]["0"], prompt=prompt, is_base=share == "0")
+                for group in ("domain", "photographs")
+                for prompt in ("point", "box")
+            ]
+            recipe = ", ".join(change for change in result["changes"] if not change.startswith(("decodes", "epochs")))
+            lines.append(f"| {result['set']} | {recipe} | {result['decodes']} | {share} | {' | '.join(cells)} |")
+    commits = ", ".join(sorted({result["commit"] for result in results}))
+    return "\n".join([*lines, "", f"`mobile-sam`, method `decoder`, seed 0. On {machine()}; commit {commits}."])
+
+
+def _cell(rows: Sequence[Row], base: Sequence[Row], *, prompt: str, is_base: bool) -> str:
+    theirs, values = (np.array([row[2] for row in some if row[1] == prompt]) for some in (base, rows))
+    if is_base:
+        return f"{values.mean():.3f}"
+    images = np.array([row[0] for row in rows if row[1] == prompt])
+    return f"{values.mean():.3f} " + "({:+.3f} [{:+.3f}, {:+.3f}])".format(*interval(values - theirs, images))
+
+
 def interval(difference: np.ndarray, image: np.ndarray) -> tuple[float, float, float]:
     """The mean over objects and its 95 % bootstrap interval over images."""
     _, place = np.unique(image, return_inverse=True)
@@ -168,12 +196,20 @@ def config_of(changes: Sequence[str]) -> TrainConfig:
 def main() -> None:
     """Train, measure, and write what was measured into a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clones", type=Path, help="the folder with the clones that tests/benchmarks/sets.py names")
+    parser.add_argument(
+        "clones", type=Path, nargs="?", help="the folder with the clones that tests/benchmarks/sets.py names"
+    )
     parser.add_argument("changes", nargs="*", help="fields of TrainConfig: learning_rate=1e-4 views=4")
     parser.add_argument("--set", choices=SETS, default="nuclei")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--against", type=Path)
     given = parser.parse_intermixed_args()
+    if given.table:
+        write_result("recipes", table([json.loads(path.read_bytes()) for path in given.table]))
+        return
+    if not (given.clones and given.out):
+        parser.error("name CLONES and --out FILE, or --table FILE...")
     keep_freed_memory()
     settings, config = Settings.from_env(), config_of(given.changes)
     with TemporaryDirectory() as folder:
