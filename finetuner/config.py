@@ -213,4 +213,4 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, object]:
         """Every value, as the manifest keeps it."""
-        return {**asdict(self), "losses": dict(self.losses)}
+        return {**asdict(self), "losses": dict(self.losses), "mixes": list(self.mixes)}

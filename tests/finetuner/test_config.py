@@ -37,6 +37,7 @@ def test_a_share_that_leaves_nothing_to_learn_is_refused() -> None:
 
 def test_a_recipe_is_json_as_a_manifest_keeps_it() -> None:
     told = json.loads(json.dumps(TrainConfig(epochs=7).to_json(), allow_nan=False))
+    assert told == TrainConfig(epochs=7).to_json()  # what is read back is what was written
     assert told["epochs"] == 7
     assert told.keys() == TrainConfig().to_json().keys()
 
