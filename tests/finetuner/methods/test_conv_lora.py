@@ -1,12 +1,11 @@
-"""Conv-LoRA begins as the encoder that it sits on, and leaves that encoder as it was."""
+"""What Conv-LoRA alone has: routers. What it shares with other adapters: test_adapters."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from backend.sam.loading import BaseModel
-from finetuner.methods import known_methods
-from finetuner.methods.conv_lora import METHOD, ConvLora
+from finetuner.methods.conv_lora import ConvLora
 
 
 @pytest.fixture
@@ -19,33 +18,6 @@ def attached(tiny_base: BaseModel) -> ConvLora:
 def pixels(tiny_base: BaseModel) -> Tensor:
     side = tiny_base.frame.canvas_px
     return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-
-
-def test_a_fresh_adapter_adds_nothing(attached: ConvLora, tiny_base: BaseModel, pixels: Tensor) -> None:
-    assert attached.is_zero()
-    with torch.no_grad():
-        (plain,), (adapted,) = (
-            tiny_base.family.encode(encoder, pixels) for encoder in (tiny_base.model.vision_encoder, attached.encoder)
-        )
-    assert torch.equal(plain, adapted)
-
-
-def test_a_weight_that_moved_shows_in_the_copy_alone(attached: ConvLora, tiny_base: BaseModel, pixels: Tensor) -> None:
-    encoder = tiny_base.model.vision_encoder
-    with torch.no_grad():
-        (before,) = tiny_base.family.encode(encoder, pixels)
-        for weight in attached.weights().values():
-            weight.add_(0.3)
-        (after,), (adapted,) = (tiny_base.family.encode(one, pixels) for one in (encoder, attached.encoder))
-    assert not attached.is_zero()
-    assert torch.equal(before, after)
-    assert not torch.equal(before, adapted)
-
-
-def test_the_method_is_known_by_its_adapters_name() -> None:
-    assert known_methods()[METHOD.name] is METHOD
-    assert METHOD.adapter is not None
-    assert METHOD.adapter.name == METHOD.name
 
 
 def test_the_routers_ask_for_balance_once_they_have_chosen(attached: ConvLora, pixels: Tensor) -> None:
