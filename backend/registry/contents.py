@@ -1,6 +1,7 @@
 """Published checkpoints by their content: immutable folders, named by the SHA-256 of their manifests.
 
     objects/<sha256 of manifest.json>/       model.safetensors, report.html, manifest.json
+    objects/.<sha256>.<random>.tmp/          what is becoming such a folder
     staging/                                 what publishers are writing
 
 A folder is complete before it gets its name, so killing a publisher leaves nothing that can be read half.
@@ -16,7 +17,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backend.files.durable import make_folder, sync_folder, write_file
+from backend.files.durable import fill_folder, make_folder, sync_folder, write_file
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest
 
 
@@ -49,20 +50,18 @@ class Contents:
         """Make a checkpoint of the files in `staged` and this manifest, which names them; returns the digest."""
         data = manifest.to_json().encode()
         sha256 = hashlib.sha256(data).hexdigest()
-        with self.staged() as folder:
-            folder.mkdir()
-            try:
+        make_folder(self._objects)
+        try:
+            with fill_folder(self.folder(sha256)) as folder:
                 for name in manifest.files:
                     os.link(staged / name, folder / name)
                 write_file(folder / MANIFEST_FILE, data)
-                make_folder(self._objects)
-                folder.rename(self.folder(sha256))
-            except OSError as fault:
-                # That object exists already: a publisher of the very same bytes was killed before its pointer, or is
-                # a step ahead. Objects with one name are equal, so the pointer may name it.
-                if fault.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                    raise
-        sync_folder(self._objects)
+        except OSError as fault:
+            # That object exists already: a publisher of the very same bytes was killed before its pointer, or is a
+            # step ahead. Objects with one name are equal, so the pointer may name it.
+            if fault.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            sync_folder(self._objects)
         return sha256
 
     def sweep(self, *, named: Collection[str], older_than_s: float) -> int:
