@@ -79,7 +79,7 @@ def test_a_project_becomes_a_version_that_can_be_served(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
-    outcome, told = _train(project, settings.changed(head="semantic"))
+    outcome, told = _train(project, settings.changed(training_epochs=6, head="semantic"))
     assert outcome.promoted
     assert outcome.reason.startswith("as the test wants it; the semantic head is not served: mean IoU")
     registry = LocalRegistry(settings.registry.model_dir)
@@ -110,13 +110,13 @@ def test_a_project_becomes_a_version_that_can_be_served(
     box = metrics.candidate.with_prompt("box")
     assert None not in {box.iou, box.boundary_iou}
     assert box.n == 2 * len(split.held_out)
-    assert manifest.config.to_json()["epochs"] == 2
+    assert manifest.config.to_json()["epochs"] == 6
     assert len(manifest.data_digest) == 64
 
     assert list(dict.fromkeys(note["phase"] for note in told)) == list(PHASES)
     trained = [note for note in told if note["phase"] == "training"]
     epochs = [note for note in trained if "epochs" in note]
-    assert epochs[-1]["epochs"] == 2  # its work may be done a step before the second one ends
+    assert epochs[-1]["epochs"] == 6  # its work may be done a step before the last one ends
     assert epochs[-1]["loss"] > 0
     assert trained[-1]["head"] == "semantic"
     assert trained[-1]["loss"] > 0
@@ -237,7 +237,7 @@ def test_a_candidate_that_was_overtaken_stays_a_challenger(
 
 def test_an_image_that_is_gone_is_left_out(project: int, settings: Settings, studio: FakeLabelStudio) -> None:
     studio._uploads.pop(next(path for path in studio._uploads if path.endswith("0.png")))
-    outcome, _ = _train(project, settings)
+    outcome, _ = _train(project, settings.changed(training_epochs=1))
     assert outcome.version is not None
     excluded = LocalRegistry(settings.registry.model_dir).manifest(outcome.version).excluded
     assert any(row.reason == "its image cannot be used" and row.examples[0]["why"] for row in excluded)
