@@ -21,6 +21,7 @@ from rq.job import Job
 
 from backend.errors import BadInput, SamloopError, Unavailable, Upstream
 from backend.ids import JobKind, parse_project_id
+from backend.labelstudio.api.client import label_studio_of
 from backend.redaction import redact
 from backend.settings import Settings
 from backend.work.connection import connect
@@ -207,6 +208,7 @@ class _Run:
 
 
 def _train(assignment: Assignment) -> dict[str, object]:
+    _check_project(assignment)
     from finetuner import pipeline  # brings torch: the worker must not, and no other job needs it
 
     with Cancelling(
@@ -224,6 +226,16 @@ def _train(assignment: Assignment) -> dict[str, object]:
         "promoted": outcome.promoted,
         "reason": outcome.reason,
     }
+
+
+def _check_project(assignment: Assignment) -> None:
+    """Refuse a project that Label Studio does not have before torch is loaded, which takes seconds.
+
+    Raises:
+        NotFound: it has none of this number.
+    """
+    if assignment.settings.label_studio.url and assignment.settings.label_studio.api_key:
+        label_studio_of(assignment.settings).project(assignment.project_id)
 
 
 class JobProgress:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cachetools import LRUCache
+
 from backend.errors import SamloopError, Unavailable
 from backend.files.durable import make_inside
 from backend.ids import find_project_id
@@ -37,6 +39,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _MOST_WAITING = 64  # answers whose regions are not written yet
 _LONGEST_STOP_S = 5.0
 _FILE = "annotations.jsonl"
+_MOST_RECENT = 100  # projects of which every scrape of /metrics is told
 
 
 class LiveEvaluation:
@@ -47,6 +50,7 @@ class LiveEvaluation:
         label_studio: returns the project's Label Studio, or None where it is not known.
         max_pixels: masks of larger images are not compared, px.
         adopt_after_s: how old an annotation of another process must be before this process adopts it, s.
+        is_missing: returns whether Label Studio has no such project. No answer is kept of a missing project.
 
     Attributes:
         counts: numbers of `compared` and `unknown` masks, of `failed` annotations, and of `unwritten` events and
@@ -60,14 +64,16 @@ class LiveEvaluation:
         label_studio: Callable[[int], Tasks | None],
         max_pixels: int,
         adopt_after_s: float = _ADOPT_AFTER_S,
+        is_missing: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._root, self._label_studio, self._max_pixels = root, label_studio, max_pixels
-        self._adopt_after_s = adopt_after_s
+        self._adopt_after_s, self._is_missing = adopt_after_s, is_missing
         self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._ledgers: dict[int, Ledger] = {}
         self._sent: dict[int, SentRegions] = {}
         self._backlogs: dict[int, Backlog] = {}
         self._threads: list[threading.Thread] = []
+        self._recent: LRUCache[int, bool] | None = None
         self._lock = threading.Lock()
         self._answers: queue.Queue[tuple[int, Sequence[Region]] | None] = queue.Queue(_MOST_WAITING)
         self._wake, self._stopping = threading.Event(), threading.Event()
@@ -99,6 +105,10 @@ class LiveEvaluation:
     def note_changes(self, project_id: int, changes: Iterable[AnnotationChange]) -> None:
         """Write down a webhook's changes, in less than a millisecond an annotation."""
         ledger = self._ledger(project_id)
+        self.recent_projects()
+        with self._lock:
+            if self._recent is not None:
+                self._recent[project_id] = True
         for change in changes:
             try:
                 self._make_folder(project_id)
@@ -143,9 +153,22 @@ class LiveEvaluation:
         names = (find_project_id(path.name) for path in self._root.iterdir())
         return tuple(sorted(project_id for project_id in names if project_id is not None))
 
-    def count_waiting(self) -> int:
-        """Return how many annotations wait to be compared."""
-        return sum(len(self._ledger(project_id).pending()) for project_id in self.projects())
+    def recent_projects(self) -> tuple[int, ...]:
+        """Return at most 100 of `projects`: those with the last changes here, and after a start the newest."""
+        with self._lock:
+            if self._recent is not None:
+                return tuple(sorted(self._recent))
+        newest = self.projects()[-_MOST_RECENT:]  # looked up once: a folder of ten thousand takes a while to list
+        with self._lock:
+            if self._recent is None:
+                self._recent = LRUCache(_MOST_RECENT)
+                self._recent.update(dict.fromkeys(newest, True))
+            return tuple(sorted(self._recent))
+
+    def count_waiting(self, *, project_ids: Iterable[int] | None = None) -> int:
+        """Return how many annotations wait to be compared, in these projects or in all."""
+        among = self.projects() if project_ids is None else project_ids
+        return sum(len(self._ledger(project_id).pending()) for project_id in among)
 
     def compare_waiting(self) -> int:
         """Compare the waiting annotations and return how many still wait. The thread repeats this call.
@@ -202,6 +225,8 @@ class LiveEvaluation:
     def _write(self) -> None:
         while not (self._stopping.is_set() and self._answers.empty()) and (answer := self._answers.get()) is not None:
             try:
+                if self._is_missing(answer[0]):
+                    continue
                 self._make_folder(answer[0])
                 self._sent_in(answer[0]).keep(answer[1])
             except OSError as fault:

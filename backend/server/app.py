@@ -19,6 +19,7 @@ from backend.http.metrics import Metrics
 from backend.http.page_route import Gate
 from backend.http.problems import problem_of, problem_response
 from backend.images.connections import Connections
+from backend.images.known_projects import KnownProjects
 from backend.live.evaluation import LiveEvaluation
 from backend.registry.opening import open_registry
 from backend.registry.protocol import Registry
@@ -61,8 +62,12 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     engine = Engine(settings, registry=registry, observer=metrics)
     connections = Connections(settings)
     automatic = _automatic(settings, registry=registry, connection=connection, queue=queue)
+    known = KnownProjects(connections.label_studio)
     live = LiveEvaluation(
-        registry.state_dir.live, label_studio=connections.label_studio, max_pixels=settings.image.pixels
+        registry.state_dir.live,
+        label_studio=connections.label_studio,
+        max_pixels=settings.image.pixels,
+        is_missing=known.is_missing,
     )
     routes = _build_routes(
         settings,
@@ -73,6 +78,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         metrics=metrics,
         live=live,
         automatic=automatic,
+        known=known,
     )
     engine_gauges(metrics, engine)
     live_gauges(metrics, live)
@@ -145,6 +151,7 @@ def _build_routes(  # noqa: PLR0913 - all but one by name
     metrics: Metrics,
     live: LiveEvaluation,
     automatic: AutomaticTraining,
+    known: KnownProjects,
 ) -> Routes:
     (queue, refreshes), refusals = queues, Refusals()
     return Routes(
@@ -158,6 +165,7 @@ def _build_routes(  # noqa: PLR0913 - all but one by name
             live=live,
             refusals=refusals,
             automatic=automatic,
+            known=known,
         ),
         projects=ProjectRoutes(
             engine=engine,

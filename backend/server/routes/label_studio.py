@@ -8,6 +8,7 @@ from backend.http.admission import Admission
 from backend.http.metrics import CONTENT_TYPE, Metrics
 from backend.ids import parse_label_studio_project
 from backend.images.connections import Connections
+from backend.images.known_projects import KnownProjects
 from backend.labelstudio.payloads import LabelStudioJson
 from backend.labelstudio.webhook import annotation_changes, parse_event
 from backend.live.evaluation import LiveEvaluation
@@ -19,6 +20,8 @@ from backend.serving.engine import Engine
 from backend.serving.refusals import Refusals
 from backend.work.automatic import AutomaticTraining
 from backend.work.queue import TrainingQueue
+
+_MOST_PROJECTS = 20  # whose versions one answer lists
 
 
 class LabelStudioRoutes:
@@ -36,10 +39,11 @@ class LabelStudioRoutes:
         live: LiveEvaluation,
         refusals: Refusals,
         automatic: AutomaticTraining,
+        known: KnownProjects,
     ) -> None:
         self._engine, self._registry, self._queue = engine, registry, queue
         self._connections, self._metrics, self._live = connections, metrics, live
-        self._admission, self._automatic = admission, automatic
+        self._admission, self._automatic, self._known = admission, automatic, known
         self._predicting = Predicting(
             engine=engine, connections=connections, metrics=metrics, live=live, refusals=refusals
         )
@@ -78,6 +82,8 @@ class LabelStudioRoutes:
         """START_TRAINING puts a job on the queue; annotations are taken down; every other event is thanked for."""
         event = parse_event(body)
         if event.changes_annotations and event.project_id is not None:
+            if self._known.is_missing(event.project_id):
+                return Heard(status="ignored", action=event.action)
             changes = annotation_changes(body)
             self._live.note_changes(event.project_id, changes)
             self._automatic.note(event.project_id, (change.annotation_id for change in changes))
@@ -100,10 +106,9 @@ class LabelStudioRoutes:
         return JobStatus.model_validate(job)
 
     def versions(self) -> Versions:
-        """Every version of every project; the base first."""
-        published = [
-            manifest.version for project in self._registry.projects() for manifest in self._registry.versions(project)
-        ]
+        """Every version of the newest projects; the base first."""
+        newest = sorted(self._registry.projects())[-_MOST_PROJECTS:]
+        published = [manifest.version for project in newest for manifest in self._registry.versions(project)]
         return Versions(versions=[self._engine.version(None), *published])
 
     def project_versions(self, body: ProjectBody) -> ProjectVersions:
@@ -141,6 +146,7 @@ class LabelStudioRoutes:
         return answer
 
     def _request_training(self, project_id: int) -> Queued:
+        self._known.check(project_id)
         job_id = self._queue.request(project_id)
         self._metrics.training_requested()
         return Queued(job=job_id)

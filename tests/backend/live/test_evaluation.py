@@ -362,3 +362,13 @@ def test_what_no_longer_counts_is_taken_out_of_the_file_by_itself(project: Proje
     assert live.compare_waiting() == 0
     assert len(path.read_text().splitlines()) == 2
     assert live.figures(project.project_id) == project.evaluation().figures(project.project_id) == before
+
+
+def test_metrics_are_told_of_a_hundred_projects_however_many_there_are(project: Project) -> None:
+    for number in range(2, 300):
+        (project.root / str(number)).mkdir(parents=True)
+    live = project.evaluation()
+    assert live.recent_projects() == tuple(range(200, 300))
+    live.note_changes(2, [])
+    assert 2 in live.recent_projects()
+    assert len(live.recent_projects()) == 100

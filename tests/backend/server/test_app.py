@@ -262,11 +262,12 @@ def test_changed_and_deleted_annotations_count_until_the_next_training(
     assert client.get(f"/projects/{project_id}/status").json()["automatic"]["changed"] == 0
 
 
-def test_a_training_that_waits_is_cancelled_over_http(client: TestClient) -> None:
-    assert client.post("/projects/11/cancel").json() == {"status": "none"}
-    assert client.post("/train", json={"project": 11}).status_code == 201
-    assert client.post("/projects/11/cancel").json() == {"status": "cancelling"}
-    status = client.get("/projects/11/status").json()
+def test_a_training_that_waits_is_cancelled_over_http(client: TestClient, studio: FakeLabelStudio) -> None:
+    project_id = LabelStudio(studio.url, studio.token).create_project("to cancel", CONFIG)["id"]
+    assert client.post(f"/projects/{project_id}/cancel").json() == {"status": "none"}
+    assert client.post("/train", json={"project": project_id}).status_code == 201
+    assert client.post(f"/projects/{project_id}/cancel").json() == {"status": "cancelling"}
+    status = client.get(f"/projects/{project_id}/status").json()
     assert (status["phase"], status["queue"]) == ("idle", {"queued": 0, "workers": 0})
     assert status["cancelled"].endswith("+00:00")
     assert client.post("/projects/0/cancel").status_code == 400

@@ -30,7 +30,12 @@ def test_live_figures_come_by_project_and_version() -> None:
         boundary_iou_ema=0.7,
         labels={},
     )
-    live: Any = SimpleNamespace(projects=lambda: (7,), figures=lambda _: {"v1": figures}, waiting=lambda: 3, count=len)
+    live: Any = SimpleNamespace(
+        recent_projects=lambda: (7,),
+        figures=lambda _: {"v1": figures},
+        count_waiting=lambda project_ids: 3 * len(project_ids),
+        count=len,
+    )
     metrics = Metrics()
     live_gauges(metrics, live)
     assert {

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from fakes.served import CONFIG, Served, data_uri, keypoint, picture, refused
+from fakes.studio_setup import StudioSetup
 
 PAYLOADS = Path(__file__).resolve().parents[2] / "data" / "payloads"
 AUTH = (b"label-studio", "pä:ss".encode())  # requests itself would send Latin-1
@@ -252,7 +253,8 @@ def test_25_an_unknown_action_trains_nothing(server: Served) -> None:
 
 def test_25_a_thousand_requests_and_replays_are_a_few_jobs(server: Served) -> None:
     """Who asks while another's job is being written waits a moment for it (ELSEWHERE: one training)."""
-    body = {"action": "START_TRAINING", "project": {"id": 2500}}
+    project_id = StudioSetup(server.studio.url, server.studio.token).create_project("asked for", "<View/>")["id"]
+    body = {"action": "START_TRAINING", "project": {"id": project_id}}
 
     def fifty(_: int) -> list[tuple[int, str]]:
         with requests.Session() as session:
@@ -266,7 +268,26 @@ def test_25_a_thousand_requests_and_replays_are_a_few_jobs(server: Served) -> No
     jobs = {job for _, job in answers}
     assert len(jobs) < 20
     stored = {key.decode().removeprefix("rq:job:") for key in server.redis.keys("rq:job:*")}
-    assert {job for job in stored if job.startswith("train-2500-")} == jobs
+    assert {job for job in stored if job.startswith(f"train-{project_id}-")} == jobs
+
+
+def test_25_made_up_projects_leave_nothing_and_queue_nothing(server: Served) -> None:
+    """Protected by KnownProjects: in the webhook, before a training is queued, and before an answer is kept."""
+    annotation = json.loads((PAYLOADS / "41-webhook-ANNOTATION_CREATED.json").read_text())["body"]
+    before, keys = set((server.folder / "models").rglob("*")), set(server.redis.keys())
+    for project_id in range(700_000, 700_300):
+        told = server.post("/webhook", annotation | {"project": {"id": project_id}})
+        assert (told.status_code, told.json()["status"]) == (200, "ignored"), told.text
+    for project_id in range(700_000, 700_040):
+        asked = server.post("/webhook", {"action": "START_TRAINING", "project": {"id": project_id}})
+        refused(asked, f"Label Studio has no project {project_id}", status=404)
+        refused(server.post("/train", {"project": project_id}), "Label Studio has no project", status=404)
+        clicked = server.post("/predict", server.body(data_uri(picture())) | {"project": f"{project_id}.1"})
+        assert clicked.ok, clicked.text
+    assert set((server.folder / "models").rglob("*")) == before
+    assert set(server.redis.keys()) - keys <= {b"samloop:sweeping:samloop", b"samloop:sweeping:samloop-refresh"}
+    metrics = requests.get(server.url + "/metrics", timeout=60)
+    assert "70000" not in metrics.text
 
 
 @pytest.mark.parametrize(
