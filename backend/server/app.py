@@ -8,6 +8,7 @@ from typing import Protocol
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from redis import Redis
 
 from backend.errors import SamloopError
@@ -106,7 +107,13 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
 
 def _guarded_app(settings: Settings, *, parts: Sequence["_Part"]) -> FastAPI:
     """The server without routes: it runs the parts, lets in whom it may, and answers every error as samloop does."""
-    app = FastAPI(title="samloop", description="Segment Anything for Label Studio", lifespan=lambda _: _running(parts))
+    # FastAPI's own /docs takes its script from another host, and stays empty where that cannot be reached.
+    app = FastAPIOffline(
+        title="samloop",
+        description="Segment Anything for Label Studio",
+        lifespan=lambda _: _running(parts),
+        redoc_url=None,
+    )
     app.add_middleware(
         Guard,
         user=settings.backend.basic_auth_user,

@@ -305,6 +305,17 @@ def test_the_front_door_leads_a_browser_to_the_projects_and_tells_a_probe_the_he
     assert client.get("/", headers={"Accept": "*/*"}).json() == client.get("/health").json()
 
 
+def test_the_page_of_the_endpoints_takes_nothing_from_another_host(client: TestClient) -> None:
+    page = client.get("/docs").text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert any(asset.endswith("swagger-ui-bundle.js") for asset in loaded)
+    for asset in loaded:
+        assert asset.startswith("/"), asset
+        assert client.get(asset).status_code == 200, asset
+    examples = client.get("/openapi.json").json()["components"]["schemas"]["PredictBody"]["examples"]
+    assert examples[0]["tasks"], "a request to try"
+
+
 def test_health_and_setup_answer_while_the_model_loads(
     tiny_sam_dir: Path, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
