@@ -54,7 +54,8 @@ class Up:
         port = self.url.rpartition(":")[2]
         self.said = folder / "stdout"
         command = [sys.executable, "-m", "backend", "up", "--port", port]
-        self.process = subprocess.Popen(command, env=environ, stdout=self.said.open("wb"))
+        with self.said.open("wb") as stdout:
+            self.process = subprocess.Popen(command, env=environ, stdout=stdout)
 
     def healthy(self) -> bool:
         try:
