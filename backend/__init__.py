@@ -13,7 +13,7 @@ holds the map against the folder.
     http         what every request passes: credentials, bounds, request metrics
     work         the queue: what is asked for, how far it is, the embedded Valkey
     refresh      fresh pre-annotations: the backend computes, Label Studio stores
-    images       from a task's URL to the picture that the annotator sees
+    images       from a task's URL to the image that the annotator sees
     labelstudio  the only room that knows Label Studio's JSON and API
     sam          Segment Anything: encoder, decoder, predictor, adapters, semantic head, export
     registry     checkpoints as files: publish, verify, point at

@@ -30,7 +30,7 @@ class Rules:
     """Which regions are objects. `labels`: those of the labelling configuration; empty, every label will do.
 
     `ground_truth_weight`: how many others an annotation that is marked as ground truth counts for in a vote.
-    `empty_is_background`: a picture that was submitted without a region teaches the semantic head what is ground.
+    `empty_is_background`: an image that was submitted without a region teaches the semantic head what is ground.
     `merged_regions`: whether regions with all objects of a label become those objects, "divide" or "keep" (parts).
     """
 
@@ -97,8 +97,8 @@ class TrainConfig:
     unlabelled: str = "background"  # what nobody drew on; or "unknown", far from every object
 
     held_out_share: float = 0.2
-    validation_share: float = 0.15  # of the pictures to learn from, which choose when to stop (early_stopping)
-    validation_from: int = 60  # pictures to learn from; with fewer, every one teaches
+    validation_share: float = 0.15  # of the images to learn from, which choose when to stop (early_stopping)
+    validation_from: int = 60  # images to learn from; with fewer, every one teaches
     patience: int = 4  # looks without a new best, of any kind of prompt, until a training stops
     most_folds: int = 7  # of the cross-validation of a small project, which shares out `decodes` and `seconds`
     annotators: str = "latest"  # or "majority": whose annotation of a task counts
@@ -197,7 +197,7 @@ class TrainConfig:
 
     @property
     def empty_is_background(self) -> bool:
-        """Whether pictures that were submitted empty teach anything: a semantic head, where all else is background."""
+        """Whether images that were submitted empty teach anything: a semantic head, where all else is background."""
         return self.head == "semantic" and self.unlabelled == "background"
 
     def rules(self, labels: Iterable[str] = ()) -> Rules:

@@ -11,17 +11,17 @@ from backend.sam.cleaning import Cleaned
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel, load_base
 from backend.sam.predictor import Predictor
-from backend.sam.weights import named_path
+from backend.sam.weights import find_path
 from backend.settings import Settings
 from finetuner.config import TrainConfig
-from finetuner.data.annotations import AnnotatedTask, annotated_images
+from finetuner.data.annotations import AnnotatedTask, read_images
 from finetuner.data.dataset import SampleReader, data_digest
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import learnt_images
 from finetuner.measuring.evaluation import Measured, measure
-from finetuner.methods import chosen_method
+from finetuner.methods import choose_method
 from finetuner.progress import Progress
 from finetuner.report.pictures import ImagesAgain
 from finetuner.training.processes import Processes
@@ -73,7 +73,7 @@ class TrainingContext:
         return cls(
             base=base,
             embeddings=Embeddings(base, disk=DiskEmbeddings.of(settings), max_pixels=settings.image.pixels),
-            config=replace(config, method=chosen_method(config.method, base, seconds=config.promptable_seconds)),
+            config=replace(config, method=choose_method(config.method, base, seconds=config.promptable_seconds)),
             exclusions=Exclusions(),
             progress=progress,
             unfinished_in=unfinished_in,
@@ -125,7 +125,7 @@ class TrainingContext:
 
     def annotated(self, task: object, *, config: LabelConfig | None) -> list[AnnotatedTask]:
         """Read every image of one task as annotations.annotated_images does; empty: there is nothing to learn from."""
-        return annotated_images(
+        return read_images(
             task,
             config=config,
             exclusions=self.exclusions,
@@ -143,14 +143,14 @@ class TrainingContext:
     ) -> list[Sample]:
         """Read the tasks' images and objects; `labels` as Rules has them."""
 
-        def remembered(task: AnnotatedTask) -> bytes:
+        def read_remembered(task: AnnotatedTask) -> bytes:
             data = read(task)
             bare = replace(task, annotations=())  # what was drawn is in the samples already
             self.images_again.remember(data, read=lambda: read(bare), max_pixels=max_pixels)
             return data
 
         reader = SampleReader(
-            read=remembered,
+            read=read_remembered,
             embeddings=self.embeddings,
             rules=self.config.rules(labels),
             max_pixels=max_pixels,
@@ -160,6 +160,6 @@ class TrainingContext:
 
 
 def _learnt_by(model: str | None) -> frozenset[str]:
-    folder = named_path(model) if model else None
+    folder = find_path(model) if model else None
     is_checkpoint = folder is not None and (folder / MANIFEST_FILE).is_file()
     return learnt_images(read_manifest(folder)) if folder is not None and is_checkpoint else frozenset()

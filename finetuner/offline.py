@@ -15,7 +15,7 @@ from backend.images.folder import ImageFolder
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.registry.figures import Evaluation, MaskFigures
 from backend.sam.cleaning import Cleaned
-from backend.sam.loading import trained_of
+from backend.sam.loading import find_trained
 from backend.sam.predictor import Predictor, predictor_of
 from backend.settings import Settings
 from backend.settings.bounds import HEADS
@@ -154,7 +154,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
     empty = [sample for sample in dataset.empty_held_out if sample.image_sha256 in unseen]
     fair, told = fair_images(held_out, served="the champion", learnt=_learnt(champion))
 
-    def measured(predictor: Predictor) -> tuple[Measured, ...]:
+    def measure_model(predictor: Predictor) -> tuple[Measured, ...]:
         return measure(
             Cleaned(predictor, config.specks_px),
             held_out,
@@ -163,10 +163,10 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
             on_image=lambda done: progress("evaluating", model=predictor.version, done=done, total=len(held_out)),
         )
 
-    plain = measured(base_predictor(base))
+    plain = measure_model(base_predictor(base))
     if checkpoint is None:
         return Evaluation(**dict(comparison(plain, None, intervals=None)))
-    found = {name: measured(predictor) for name, predictor in tuned.items()}
+    found = {name: measure_model(predictor) for name, predictor in tuned.items()}
     compared = Compared(
         base_name=base.name,
         served_name="champion",
@@ -188,7 +188,7 @@ def _semantic(
     folder: Path, samples: Sequence[Sample], *, predictor: Predictor, context: TrainingContext
 ) -> MaskFigures | None:
     """How well the checkpoint's head finds labels, whether it is served or not; None where it has none."""
-    head = trained_of(context.base, folder).semantic
+    head = find_trained(context.base, folder).semantic
     if head is None:
         return None
     found = measure_semantic(
@@ -226,12 +226,12 @@ def read_samples(export: Path, images: Path, *, settings: Settings, context: Tra
     Raises:
         BadInput: the export is none.
     """
-    tasks = exported_tasks(export)
+    tasks = read_export(export)
     context.progress("pulling", tasks=len(tasks))
     annotated = [
         image
         for number, task in enumerate(tasks, start=1)
-        for image in context.annotated(_numbered(task, number), config=None)
+        for image in context.annotated(_number(task, number), config=None)
     ]
     folder = ImageFolder(images, (task.image_uri for task in annotated))
     return context.samples(
@@ -241,14 +241,14 @@ def read_samples(export: Path, images: Path, *, settings: Settings, context: Tra
     )
 
 
-def _numbered(task: object, number: int) -> object:
+def _number(task: object, number: int) -> object:
     """The task with an id: Label Studio gives them on import, so files that a converter wrote have none."""
     if not isinstance(task, dict) or isinstance(task.get("id"), int | str):
         return task
     return {**task, "id": f"#{number}"}
 
 
-def exported_tasks(export: Path) -> list[object]:
+def read_export(export: Path) -> list[object]:
     """The tasks in a file that Label Studio exported as JSON.
 
     Raises:

@@ -61,7 +61,7 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
     )
     samples = _samples(project_id, settings=settings, label_studio=label_studio, context=context)
     champion = registry.champion(project_id)
-    served = _served(context.base, registry, champion, cache_dir=settings.cache.dir)
+    served = _find_served(context.base, registry, champion, cache_dir=settings.cache.dir)
     candidate = learn(samples, served=served, context=context)
     progress("publishing")
     fence()
@@ -78,14 +78,14 @@ def _samples(
     label_config = parse_label_config(str(label_studio.project(project_id).get("label_config")))
     images = ImageSource(settings=settings, label_studio=label_studio)
 
-    def annotated() -> Iterator[AnnotatedTask]:
+    def read_annotated() -> Iterator[AnnotatedTask]:
         for number, task in enumerate(label_studio.tasks(project_id, page_size=_TASKS_A_PAGE), start=1):
             if number % _TASKS_A_PAGE == 1:
                 context.progress("pulling", tasks=number)
             yield from context.annotated(task, config=label_config)
 
     return context.samples(
-        annotated(),
+        read_annotated(),
         read=lambda task: _fetch(images, task),
         labels=(
             label
@@ -101,7 +101,7 @@ def _fetch(images: ImageSource, task: AnnotatedTask) -> bytes:
     return images.fetch(task.image_uri, task_id=task.task_id if isinstance(task.task_id, int) else None)
 
 
-def _served(base: BaseModel, registry: Registry, champion: Pointer | None, *, cache_dir: Path) -> Served:
+def _find_served(base: BaseModel, registry: Registry, champion: Pointer | None, *, cache_dir: Path) -> Served:
     """What the candidate must beat: the champion, on its own base where the project's has changed since.
 
     The base where there is no champion, or none that can be served.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from backend.errors import SettingsError
-from backend.sam.loading import resolved_device
+from backend.sam.loading import resolve_device
 from backend.settings import Settings
 from finetuner.config import LOSS_MIXES, TrainConfig
 
@@ -83,7 +83,7 @@ def with_preset(config: TrainConfig, settings: Settings) -> TrainConfig:
     Raises:
         SettingsError: a step of so many images cannot be done in so many parts.
     """
-    device = resolved_device(settings.sam.device)
+    device = resolve_device(settings.sam.device)
     gib = torch.cuda.get_device_properties(device).total_memory / 2**30 if device.type == "cuda" else None
     preset = preset_for(settings.training.preset, device_gib=gib)
     images = settings.training.images_per_step or preset.images_per_step

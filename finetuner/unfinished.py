@@ -73,7 +73,7 @@ class Unfinished:
                 if self._writes:
                     torn.unlink(missing_ok=True)
             with open_plain(path) as file:
-                return _parsed(file)
+                return _parse(file)
         except (FileNotFoundError, NotADirectoryError, Unavailable):
             return None
         except (OSError, BadCheckpoint, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as fault:
@@ -124,7 +124,7 @@ class Unfinished:
 
     def _make_room(self) -> None:
         others = sorted(
-            (_changed_s(folder), folder)
+            (_find_change_s(folder), folder)
             for folder in self._root.iterdir()
             if _KEY.fullmatch(folder.name) and folder != self._folder
         )
@@ -147,7 +147,7 @@ def _file_of(state: State) -> bytes:
     return hashlib.sha256(data).digest() + data
 
 
-def _parsed(file: BufferedReader) -> State:
+def _parse(file: BufferedReader) -> State:
     """Raises ValueError, KeyError, TypeError or SafetensorError for anything but the bytes that `_file_of` wrote."""
     if (size := os.fstat(file.fileno()).st_size) > _MOST_BYTES:
         raise ValueError(f"it has {size} bytes")
@@ -161,7 +161,7 @@ def _parsed(file: BufferedReader) -> State:
     return State(tensors=tensors, values=values)
 
 
-def _changed_s(path: Path) -> float:
+def _find_change_s(path: Path) -> float:
     with suppress(OSError):
         return path.stat().st_mtime
     return 0.0

@@ -8,7 +8,7 @@ from benchmarks.synthetic import measured
 
 @pytest.mark.weights
 def test_of_a_dozen_pictures_it_learns_to_find_four_labels_on_pictures_that_it_never_saw() -> None:
-    """docs/results.md has the figure of the whole benchmark: eight times as many pictures, and more steps."""
+    """docs/results.md has the figure of the whole benchmark: eight times as many images, and more steps."""
     report = measured(15, steps=60)
     assert set(report.labels) == {"Disc", "Square", "Star", "Triangle"}
     assert report.mean.iou > 0.65

@@ -52,7 +52,7 @@ RUNNABLE = _runnable()
 
 
 def _squares(number: int) -> Picture:
-    """A small picture of two squares, unlike those of other numbers: ten of them are trained on in seconds."""
+    """A small image of two squares, unlike those of other numbers: ten of them are trained on in seconds."""
     pixels = np.random.default_rng(number).integers(0, 60, (48, 64, 3), dtype=np.uint8)
     objects = []
     for left in (6, 38):

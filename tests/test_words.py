@@ -1,5 +1,6 @@
 """Words and habits that the house has given up, and those that it still gives up: bounds that may only fall."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -98,3 +99,65 @@ def test_no_more_tests_sleep_than_do() -> None:
         and (count := len(re.findall(r"\btime\.sleep\(", path.read_text())))
     }
     assert sleeping == SLEEPING
+
+
+# A function is named by what it does (`split_touching`), not by what it leaves behind (`touching_split`, `kept`).
+_PARTICIPLE = re.compile(
+    r"_*(?!need|seed|feed|embed)"
+    r"(?:[a-z]+ed|told|kept|found|sent|held|made|drawn|shown|given|bound|lost|seen|known|taken)(?:_|$)"
+)
+
+
+def find_participles(source: str) -> list[str]:
+    """The functions whose names begin with a participle; methods and properties are named by their readers."""
+    return [
+        function.name
+        for node in ast.walk(ast.parse(source))
+        if not isinstance(node, ast.ClassDef)
+        for function in ast.iter_child_nodes(node)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and _PARTICIPLE.match(function.name)
+    ]
+
+
+def test_the_names_of_functions_begin_with_a_verb() -> None:
+    bare = {
+        name_in_house(path): names
+        for path in list_sources(*CONTAINERS)
+        if (names := find_participles(path.read_text()))
+    }
+    assert bare == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("def told_plainly(): ...", ["told_plainly"]),
+        ("def outer():\n    def kept(): ...", ["kept"]),
+        ("async def _widened(): ...", ["_widened"]),
+        ("def split_touching(): ...\ndef embed(): ...\ndef seed_all(): ...\ndef need_image(): ...", []),
+        ("class Rules:\n    def outdated(self): ...", []),
+    ],
+)
+def test_a_bare_participle_is_seen_in_a_functions_name(source: str, names: list[str]) -> None:
+    assert find_participles(source) == names
+
+
+# The glossary's word is "image". A map's entry (`picture      decodes a file's bytes`) names a module.
+_PICTURE = re.compile(r"(?<![\w`./-])pictures?(?![\w`./(-]| {2})", re.IGNORECASE)
+# Here an image is what several files show: near-duplicates are different images of the same picture.
+PICTURES = {"finetuner/data/split.py"}
+
+
+def list_docstrings(source: str) -> list[str]:
+    """The docstrings of a module, its classes and its functions."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+
+
+def test_docstrings_say_image_and_not_picture() -> None:
+    saying = {
+        name_in_house(path)
+        for path in list_sources(*CONTAINERS)
+        if any(_PICTURE.search(text) for text in list_docstrings(path.read_text()))
+    }
+    assert saying == PICTURES

@@ -1,6 +1,6 @@
 """The command line, one module a family of commands.
 
-console   what every command shares: how it logs, how it fails, how it finds the queue
+console   what every command shares: logging, error messages, JSON or a table
 serving   `serve`, `worker` and `up`: what runs for as long as people label
 stack     `up`'s child processes: the embedded Valkey, two workers, the server
 child     one of them: started, started again, and its reason where it cannot begin
@@ -8,10 +8,10 @@ project   `connect`: a Label Studio project and this backend know each other
 learning  `train` and `evaluate`: with Label Studio and a queue, or offline on an export
 predict   `predict`: pre-annotations of a folder of images, as a file to import
 registry  `versions`, `promote` and `rollback`
-queue     `status` and `cancel`, and a training followed to its end
-refresh   `refresh`: fresh pre-annotations for tasks that nobody touched
-order     `order`: which tasks to label first
-warm      `warm`: the embeddings of a whole project before anybody opens it
+queue     `status` and `cancel`, and following a training to its end
+refresh   `refresh`: fresh pre-annotations for untouched tasks
+order     `order`: which tasks annotators label first (review/label_order orders masks to look at)
+warm      `warm`: embeds a whole project before anybody opens it
 export    `export`: a version as a folder that other programs load
 machine   `weights`, `settings` and `doctor`
 doctor    what `doctor` looks at beyond the settings: a project, the server, memory and disk

@@ -1,4 +1,4 @@
-"""What every command shares: how it logs, how it fails, and how it finds the queue."""
+"""What every command shares: logging, error messages, and output as JSON or a table."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 
 def project_option(says: str) -> OptionInfo:
-    """The option `--project`, whose help `says` what the command does with the project."""
+    """Return the option `--project`; its help `says` what the command does with the project."""
     option: OptionInfo = typer.Option("--project", "-p", min=1, max=LARGEST_PROJECT_ID, help=says)
     return option
 
@@ -35,7 +35,7 @@ class JsonLines(logging.Formatter):
     """A JSON object a line: `at`, `level`, `logger`, `message`, a traceback in `error`, and what the event carries."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the record as one line of JSON."""
         told = {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD}
         line = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -67,13 +67,13 @@ def setup_logging(level: str, *, as_json: bool = False) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if as_json else PlainLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Their debug lines hold request headers, that is tokens.
+    # Their debug lines print request headers, and so tokens.
     for chatty in ("urllib3", "httpx", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def load_settings() -> Settings:
-    """The environment's settings; logging is set up by them."""
+    """Read the environment's settings, and set up logging by them."""
     settings = Settings.from_env()
     setup_logging(settings.backend.log_level, as_json=settings.backend.log_format == "json")
     return settings
@@ -81,7 +81,7 @@ def load_settings() -> Settings:
 
 @contextmanager
 def report_plainly() -> Iterator[None]:
-    """Ends the program with one sentence on an error of ours; anything else is a bug and keeps its traceback."""
+    """End the program with one sentence on an error of ours. Any other error is a bug and keeps its traceback."""
     try:
         yield
     except SamloopError as failure:
@@ -92,12 +92,12 @@ def report_plainly() -> Iterator[None]:
 
 
 def print_json(value: object) -> None:
-    """One line of JSON on stdout."""
+    """Print one line of JSON to stdout."""
     sys.stdout.write(json.dumps(value) + "\n")
 
 
 def show(value: object, *, as_json: bool, table: Callable[[], None]) -> None:
-    """JSON for programs, a table for people."""
+    """Print JSON for programs or a table for people."""
     if as_json:
         print_json(value)
     else:

@@ -12,7 +12,7 @@ from backend.registry.protocol import Registry
 
 
 def export(
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder to make; it must be new or empty.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to write; it must be new or empty.")],
     how: Annotated[
         Literal["hf", "sam", "onnx"],
         typer.Option(
@@ -21,7 +21,7 @@ def export(
             "onnx: the image encoder, and the prompt encoder with the mask decoder.",
         ),
     ],
-    project: Annotated[int | None, project_option("Export the version that this project is served by.")] = None,
+    project: Annotated[int | None, project_option("Export the version that serves this project.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Export the checkpoint in this folder.", exists=True, file_okay=False)
     ] = None,

@@ -31,7 +31,7 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the checkpoint.", file_okay=False)] = None,
     method: Annotated[
         Method | None,
-        typer.Option(help="What training changes; absent: SAMLOOP_METHOD.", show_default=False),
+        typer.Option(help="What the training changes; default: SAMLOOP_METHOD.", show_default=False),
     ] = None,
     head: Annotated[
         Head,
@@ -42,21 +42,23 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         typer.Option(
             min=int(EPOCHS.lowest),
             max=int(EPOCHS.highest),
-            help="Epochs, as long as --seconds allow; absent: as many as the recipe finds worth it.",
+            help="Most epochs, within --seconds; default: the recipe decides.",
         ),
     ] = None,
     seconds: Annotated[
         float | None,
         typer.Option(
-            min=TRAINING_SECONDS.lowest, help="Stop training after so many seconds; absent: SAMLOOP_TRAIN_SECONDS."
+            min=TRAINING_SECONDS.lowest, help="Stop training after so many seconds; default: SAMLOOP_TRAIN_SECONDS."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random draw: the same seed, the same weights.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of every random draw: the same seed gives the same weights.")
+    ] = 0,
 ) -> None:
     """Train on a project (--project, queued) or on an export (--export, without Label Studio)."""
     if project is not None:
         if export or images or out_dir:
-            raise BadInput("--project trains in the queue and --export offline: give one of the two")
+            raise BadInput("--project trains in the queue and --export offline: give either, not both")
         from backend.cli.queue import train_project
 
         train_project(project, wait=wait)
@@ -85,7 +87,7 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
 
 
 def print_progress(phase: str, **figures: float | str) -> None:
-    """One line a step on stderr; a text of several lines stands on its own below."""
+    """Print a line a step to stderr, and a text of several lines below it."""
     tables = [value for value in figures.values() if isinstance(value, str) and "\n" in value]
     for text in (f"{phase:<11} {write_progress(figures)}", *tables):
         err.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -98,11 +100,11 @@ def evaluate(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the checkpoint to measure; absent: the base model alone.", exists=True, file_okay=False
+            help="Folder of the checkpoint to measure; default: the base model alone.", exists=True, file_okay=False
         ),
     ] = None,
     champion: Annotated[
-        Path | None, typer.Option(help="Folder of the checkpoint that it should beat.", exists=True, file_okay=False)
+        Path | None, typer.Option(help="Folder of the checkpoint to compare it with.", exists=True, file_okay=False)
     ] = None,
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:

@@ -13,34 +13,34 @@ from backend.cli.doctor.room import check_disk, check_memory
 from backend.errors import SamloopError, Unavailable
 from backend.settings import Settings, settings_rows
 
-_LITTLE_MIB = 512  # less free space than this, and other programs suffer too
+_LITTLE_MIB = 512  # less free space than this harms other programs too
 
 
 def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and convert this model.")] = None) -> None:
-    """Fetch and verify a base model's weights; without a name, list what is known."""
-    from backend.sam.weights import base_weights, known_weights
+    """Fetch and verify a base model's weights; without a name, list the base models."""
+    from backend.sam.weights import base_weights, list_weights
 
     settings = load_settings()
     if name is not None:
         out.print(f"{name}: {base_weights(name, cache_dir=settings.cache.dir)}", soft_wrap=True)
         return
     table = Table("model", "parameters", "licence", "here", Column("published at", overflow="fold"))
-    for known in known_weights(cache_dir=settings.cache.dir):
+    for known in list_weights(cache_dir=settings.cache.dir):
         size, licence, source = "", "", "in the cache alone"
         if published := known.published:
             size, licence, source = f"{published.millions} million", published.licence, published.source
         table.add_row(known.name, size, licence, "yes" if known.folder else "no", source)
     out.print(table)
-    out.print(f"Looked for in {settings.cache.dir / 'weights'}, then where they were published.", soft_wrap=True)
+    out.print(f"samloop looks in {settings.cache.dir / 'weights'}, then where they were published.", soft_wrap=True)
 
 
 def settings_table() -> None:
-    """Every environment variable, its default and what it decides, as docs/settings.md shows them."""
+    """List every environment variable, its default and what it decides, as docs/settings.md does."""
     sys.stdout.write(settings_markdown())
 
 
 def settings_markdown() -> str:
-    """Every setting as a Markdown table: variable, default, what it decides."""
+    """Return the settings as a Markdown table: variable, default, what it decides."""
     lines = ["| Variable | Default | What it decides |", "| --- | --- | --- |"]
     for row in settings_rows():
         default = f"`{row.default}`" if row.default else ""
@@ -72,7 +72,7 @@ def _checks(project: int | None) -> Iterator[tuple[str, Callable[[], str]]]:
     try:
         settings = Settings.from_env()
     except SamloopError:
-        return  # its line told why; nothing else can be looked at
+        return  # its line says why; no further check is possible
     yield "label studio", lambda: _label_studio(settings)
     yield "queue", lambda: _queue(settings)
     yield "refreshes", lambda: _refreshes(settings)
@@ -101,7 +101,7 @@ def _project_checks(project: int, settings: Settings) -> Iterator[tuple[str, Cal
 
 def _settings() -> str:
     Settings.from_env()
-    return "every variable can be used"
+    return "every variable is valid"
 
 
 def _label_studio(settings: Settings) -> str:
@@ -119,7 +119,7 @@ def _queue(settings: Settings) -> str:
     count = count_listeners(connect(queue_url(settings)))
     if not count:
         raise Unavailable("the queue answers, but no worker listens: start `samloop worker` (or `samloop up`)")
-    return f"it answers, {count} worker(s) listen"
+    return f"the queue answers; {count} worker(s) listen"
 
 
 def _refreshes(settings: Settings) -> str:
@@ -133,7 +133,7 @@ def _refreshes(settings: Settings) -> str:
     count = count_listeners(connect(queue_url(settings)), work=REFRESHES)
     if not count:
         raise Unavailable(
-            "every promotion asks for fresh pre-annotations (SAMLOOP_REFRESH), and no worker makes them: start "
+            "every promotion requests a refresh (SAMLOOP_REFRESH), but no worker refreshes: start "
             "`samloop worker --refresh` (or `samloop up`)"
         )
     return f"{count} worker(s) listen"
@@ -151,7 +151,7 @@ def _embeddings(settings: Settings) -> str:
     from backend.sam.embeddings.files import DiskEmbeddings
 
     disk = DiskEmbeddings.of(settings)
-    free_mib = disk.free_bytes() >> 20  # before its files are counted: it tells what is wrong with the folder
+    free_mib = disk.free_bytes() >> 20  # before counting its files: this reports what is wrong with the folder
     used_mib = disk.usage_bytes() >> 20
     if free_mib < min(_LITTLE_MIB, settings.cache.disk_mib - used_mib):
         raise Unavailable(

@@ -1,4 +1,4 @@
-"""`samloop order`: which tasks to label first, and Label Studio set up so that it brings them."""
+"""`samloop order`: chooses which tasks to label first, and sets Label Studio up to bring them first."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -11,31 +11,31 @@ from backend.cli.console import ProjectOption, err, load_settings, out
 from backend.cli.project import SCORES_TAB, UNTOUCHED
 from backend.errors import BadInput, SamloopError
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
-from backend.labelstudio.api.filters import untouched_filter
+from backend.labelstudio.api.filters import filter_untouched
 from backend.labelstudio.api.predictions import PredictionStore, TaskState
-from backend.review.label_order import ENOUGH, at_random, diverse, mixed
+from backend.review.label_order import ENOUGH, at_random, diverse, mix
 from backend.settings import Settings
 
 NEXT_TAB = "samloop: label next"
-_MOST_LOOKED_AT = 300  # images whose embeddings are compared; one that no tier has takes a second on a CPU
+_MOST_LOOKED_AT = 300  # images compared; an embedding that is in no tier takes a CPU a second
 _MOST_LISTED = 5_000
 _PAGE = 500
 
 
 def order(
     project: ProjectOption,
-    tasks: Annotated[int, typer.Option("--tasks", "-n", min=1, max=200, help="How many tasks the tab holds.")] = 50,
+    tasks: Annotated[int, typer.Option("--tasks", "-n", min=1, max=200, help="How many tasks the tab lists.")] = 50,
 ) -> None:
     """Fill a data-manager tab with the tasks to label next; safe to repeat.
 
-    While fewer than 20 tasks are annotated: those whose images differ most from one another (k-means on mean
-    embeddings). From then on: those with the lowest scores, and the label stream goes by score too. Every tenth task is
-    drawn at random, so that the images held out stay unbiased.
+    While fewer than 20 tasks are annotated, it chooses the tasks whose images differ most from one another (k-means on
+    mean embeddings). After that it chooses the tasks with the lowest scores, and sets the label stream to go by score
+    too. Every tenth task is drawn at random, so that the held-out images stay unbiased.
     """
     settings = load_settings()
     client = label_studio_of(settings)
     store = PredictionStore(client.url, str(settings.label_studio.api_key), project_id=project)
-    listed = list(islice(_untouched(store), _MOST_LISTED))
+    listed = list(islice(_list_untouched(store), _MOST_LISTED))
     if not listed:
         raise BadInput(f"project {project} has no task left that nobody has annotated, skipped or begun")
     annotated = store.annotated()
@@ -46,24 +46,24 @@ def order(
         out.print(f"{annotated} tasks are annotated: those with the lowest scores are chosen")
         first = _uncertain(client, store, listed, count=tasks)
     drawn = at_random((task.task_id for task in listed), project_id=project, count=tasks)
-    chosen = mixed(first, drawn, count=tasks)
+    chosen = mix(first, drawn, count=tasks)
     by_score = annotated >= ENOUGH
     tab = client.tabs.save(
         project,
         NEXT_TAB,
         ordering=["tasks:predictions_score" if by_score else "tasks:id"],
-        filters=[untouched_filter(task_id) for task_id in chosen],
+        filters=[filter_untouched(task_id) for task_id in chosen],
         conjunction="or",
         shown=["predictions_score"] if by_score else (),
     )
     out.print(f'tab "{NEXT_TAB}" holds {len(chosen)} task(s), every tenth drawn at random:', soft_wrap=True)
     out.print(f"{client.public_url}/projects/{project}/data?tab={tab}", soft_wrap=True)
-    order_told = "lowest score first" if by_score else "by number: any of them is worth labelling next"
-    out.print(f'"Label Tasks As Displayed" goes through it, {order_told}.', soft_wrap=True)
+    in_order = "lowest score first" if by_score else "by number: any of them is worth labelling next"
+    out.print(f'"Label Tasks As Displayed" goes through it, {in_order}.', soft_wrap=True)
     out.print("What is annotated leaves the tab; run this again when it is empty", soft_wrap=True)
 
 
-def _untouched(store: PredictionStore) -> Iterator[TaskState]:
+def _list_untouched(store: PredictionStore) -> Iterator[TaskState]:
     after = 0
     while states := store.untouched(after=after, limit=_PAGE)[0]:
         yield from states
@@ -71,13 +71,14 @@ def _untouched(store: PredictionStore) -> Iterator[TaskState]:
 
 
 def _uncertain(client: LabelStudio, store: PredictionStore, listed: list[TaskState], *, count: int) -> list[int]:
-    """The lowest scores first, where Label Studio can tell; and its own two ways of going by them."""
+    """Return the tasks with the lowest stored scores, and set up the label stream and the tab to go by score."""
     shown = str(store.project().get("model_version") or "")
     if not store.counts().get(shown):
         raise BadInput(
-            f"project {store.project_id} shows {shown or 'no version'}, of which no prediction is stored: Label Studio "
-            "orders by the stored scores of the version in the project's model_version, and by nothing while that is a "
-            f"live backend. Store and show some: `samloop refresh --project {store.project_id}` (with SAMLOOP_FLIP)"
+            f"project {store.project_id} shows {shown or 'no version'}, but no prediction of it is stored. "
+            "Label Studio sorts by stored scores of the version in the project's model_version, and by nothing "
+            "while that is a live backend. Store and show some: "
+            f"`samloop refresh --project {store.project_id}` (with SAMLOOP_FLIP)"
         )
     client.update_project(store.project_id, sampling="Uncertainty sampling")
     client.tabs.save(
@@ -99,7 +100,7 @@ def _uncertain(client: LabelStudio, store: PredictionStore, listed: list[TaskSta
 def _different(
     listed: list[TaskState], client: LabelStudio, *, settings: Settings, project: int, count: int
 ) -> list[int]:
-    """Those that stand for all, of 300 drawn at random at most."""
+    """Return the most different tasks among at most 300 drawn at random."""
     looked_at = set(at_random((task.task_id for task in listed), project_id=project, count=_MOST_LOOKED_AT))
     ids, features = [], []
     for task_id, mean in _mean_embeddings(
@@ -115,9 +116,9 @@ def _different(
 def _mean_embeddings(
     tasks: list[TaskState], client: LabelStudio, *, settings: Settings, project: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """A task's id and its image's mean embedding, for every task whose image can be read.
+    """Yield a task's id and its image's mean embedding, for every task whose image can be read.
 
-    Embeddings come from the tiers, or are computed into them.
+    Embeddings come from memory or disk; missing ones are computed and stored.
     """
     import math
 

@@ -36,12 +36,12 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
         Path, typer.Option("--out", help="JSON file to write, for Label Studio's import.", dir_okay=False)
     ],
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder of a checkpoint; absent: SAMLOOP_MODEL.", exists=True, file_okay=False)
+        Path | None, typer.Option(help="Folder of a checkpoint; default: SAMLOOP_MODEL.", exists=True, file_okay=False)
     ] = None,
     label_config: Annotated[
         Path | None,
         typer.Option(
-            help="The project's labelling configuration (XML); absent: guessed from the export's regions.",
+            help="The project's labelling interface (XML); default: guessed from the export's regions.",
             exists=True,
             dir_okay=False,
         ),
@@ -50,42 +50,44 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
         str | None,
         typer.Option(
             metavar="URL",
-            help="Where the importing project finds the images by file name, such as /data/local-files/?d=folder; "
-            "absent: as the export has it, which only the Label Studio that it is from can show.",
+            help="The address of the images' folder for the importing project, such as /data/local-files/?d=folder; "
+            "default: the export's addresses, which only its own Label Studio can show.",
         ),
     ] = None,
 ) -> None:
     """Pre-annotate every task of an export without a prompt, for Label Studio's import.
 
-    A checkpoint with a semantic head gives one region per object and label; any other model outlines everything
-    that stands out. Annotations in the export are ignored. Importing the file makes new tasks: choose a project that
-    has none of these.
+    A checkpoint with a semantic head gives one region per object and label; any other model outlines everything that
+    stands out. Annotations in the export are ignored. Importing the file creates new tasks: choose a project without
+    these images.
     """
     from backend.images.folder import ImageFolder
-    from backend.labelstudio.export import exported_config
+    from backend.labelstudio.export import recover_config
     from backend.labelstudio.label_config import parse_label_config
     from backend.labelstudio.task_data import image_at
-    from finetuner.offline import exported_tasks
+    from finetuner.offline import read_export
 
     settings = load_settings()
-    tasks = [task for task in exported_tasks(export) if isinstance(task, dict) and isinstance(task.get("data"), dict)]
-    config = parse_label_config(label_config.read_text()) if label_config else exported_config(tasks)
+    tasks = [task for task in read_export(export) if isinstance(task, dict) and isinstance(task.get("data"), dict)]
+    config = parse_label_config(label_config.read_text()) if label_config else recover_config(tasks)
     folder = ImageFolder(
         images, (uri for task in tasks if (uri := image_at(task["data"], config.image_key)) is not None)
     )
     predictor = _predictor(settings, checkpoint)
     heard = _Heard()
     predicted = [
-        _predicted(task, predictor, config=config, images=folder, settings=settings, heard=heard)
+        _predict_all(task, predictor, config=config, images=folder, settings=settings, heard=heard)
         for task in _with_progress(tasks)
     ]
     if image_root_url is not None:
-        predicted = [_moved(task, image_root_url, config=config, images=folder) for task in predicted]
+        predicted = [_move_image(task, image_root_url, config=config, images=folder) for task in predicted]
     out_file.write_text(json.dumps(predicted) + "\n")
     regions = sum(len(task["predictions"][0]["result"]) for task in predicted)
     how = "its semantic head" if predictor.semantic is not None else "automatic masks: it has no semantic head"
-    out.print(f"{regions} regions on {len(predicted)} tasks by {predictor.version} ({how}) are in {out_file}: ", end="")
-    out.print("import that file into a project", soft_wrap=True)
+    out.print(
+        f"{regions} regions on {len(predicted)} tasks by {predictor.version} ({how}) written to {out_file}: ", end=""
+    )
+    out.print("import the file into a project", soft_wrap=True)
     for sentence in heard.sentences[:_SHOWN]:
         out.print(f"empty: {sentence}", markup=False, highlight=False, soft_wrap=True)
     if len(heard.sentences) > _SHOWN:
@@ -106,7 +108,7 @@ def _predictor(settings: "Settings", checkpoint: Path | None) -> "Predictor":
     )
 
 
-def _predicted(  # noqa: PLR0913 - all that one task takes
+def _predict_all(  # noqa: PLR0913 - all that one task takes
     task: "Task",
     predictor: "Predictor",
     *,
@@ -139,31 +141,31 @@ def _predicted(  # noqa: PLR0913 - all that one task takes
     return {**bare, "predictions": [answer.prediction]}
 
 
-def _moved(task: "Task", root_url: str, *, config: "LabelConfig", images: "ImageFolder") -> "LabelStudioJson":
-    """The task with its image below another root; as it was where the folder has no file of it."""
+def _move_image(task: "Task", root_url: str, *, config: "LabelConfig", images: "ImageFolder") -> "LabelStudioJson":
+    """Return the task with its image below another root; unchanged where the folder lacks the image."""
     from backend.serving.task_image import image_uri
 
     try:
         name = quote(images.place(image_uri(task, config)))
     except SamloopError:
-        return dict(task)  # told already: it came out empty
+        return dict(task)  # reported before: it has no regions
     between = "" if root_url.endswith(("/", "=")) else "/"
     return {**task, "data": {**task["data"], config.image_key: f"{root_url}{between}{name}"}}
 
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """Why tasks came out empty."""
+    """Collects why tasks have no regions."""
 
     sentences: list[str] = field(default_factory=list)
 
     def failed(self, reason: str) -> None:
-        """Told by _Folder already, in words."""
+        """Ignore it: _Folder has reported it in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """Images of a folder instead of a Label Studio, encoded and decoded here and now."""
+    """A machine that reads images from a folder instead of Label Studio, and computes in this thread."""
 
     predictor: "Predictor"
     folder: "ImageFolder"
@@ -171,7 +173,7 @@ class _Folder:
     heard: _Heard
 
     def embed(self, image: "TaskImage", **_: object) -> "Embedding":
-        """The embedding of the task's image in the folder."""
+        """Return the embedding of the task's image in the folder."""
         from backend.images.source import open_image
         from backend.sam.predictor import encode
 
@@ -183,7 +185,7 @@ class _Folder:
             raise
 
     def decode(self, work: Callable[[], T], **_: object) -> T:
-        """What the work returns."""
+        """Return the work's result."""
         return work()
 
 

@@ -21,22 +21,22 @@ UNTOUCHED = (
 def connect(
     project: ProjectOption,
     url: Annotated[
-        str | None, typer.Option(help="The backend's address as Label Studio reaches it; absent: SAMLOOP_BACKEND_URL.")
+        str | None, typer.Option(help="The backend's address as Label Studio reaches it; default: SAMLOOP_BACKEND_URL.")
     ] = None,
     train_after: Annotated[
         int | None,
         typer.Option(
             min=int(TRAIN_AFTER.lowest),
             max=int(TRAIN_AFTER.highest),
-            help="Train by itself after so many new, changed or deleted annotations; 0: never; absent: as before.",
+            help="Train by itself after so many new, changed or deleted annotations; 0: never; default: unchanged.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Register the backend and its webhook (with its credentials) in a project; safe to repeat.
 
-    It also makes a data-manager tab with the tasks that nobody has annotated, lowest score first, links the review page
-    in the project's instructions, and names it in the project's description.
+    It also creates a data-manager tab with the untouched tasks, lowest score first, and links the review page in the
+    project's instructions and description.
     """
     settings = load_settings()
     client = label_studio_of(settings)
@@ -52,7 +52,7 @@ def connect(
     if train_after is not None:
         folder = open_registry(settings.registry.model_dir).state_dir.train_after
         TrainAfter(folder, default=settings.training.train_after).keep(project, train_after)
-        out.print(f"it trains after {train_after} changed annotations" if train_after else "it trains only when asked")
+        out.print(f"it trains after {train_after} changed annotations" if train_after else "it trains only on request")
     out.print(
         f'for analysts: {review_url}, also behind "Instructions" in Label Studio, and the tab "{SCORES_TAB}"',
         soft_wrap=True,
@@ -60,7 +60,7 @@ def connect(
 
 
 def show_analysts(client: LabelStudio, project_id: int, *, review_url: str) -> None:
-    """Make the tab of untouched tasks by score; lead to the review page from description and instructions.
+    """Create the tab of untouched tasks by score, and link the review page in description and instructions.
 
     Safe to repeat.
     """

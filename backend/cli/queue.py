@@ -1,4 +1,4 @@
-"""The queue from the command line: where it is, `status`, `cancel`, and a training followed to its end."""
+"""The queue from the command line: its address, `status`, `cancel`, and following a training to its end."""
 
 import time
 from collections.abc import Mapping
@@ -20,19 +20,19 @@ from backend.work.status import TrainingStatus
 
 
 def queue_url(settings: Settings) -> str:
-    """REDIS_URL, else the embedded Valkey of a running `samloop up` or `samloop demo`.
+    """Return REDIS_URL, else the address of a running `samloop up` or `samloop demo`'s embedded Valkey.
 
     Raises:
-        Unavailable: neither is there.
+        Unavailable: there is neither.
     """
     url = settings.queue.redis_url or find_live_url(settings.queue.dir)
     if url is None:
-        raise Unavailable("no queue: REDIS_URL is not set and no embedded one runs here; start `samloop up`")
+        raise Unavailable("no queue: REDIS_URL is not set and no embedded queue runs here; start `samloop up`")
     return url
 
 
 def cancel(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
-    """End the training that runs, within one step, and those that wait."""
+    """End a project's running training within one step, and its waiting trainings."""
     settings = load_settings()
     queue = TrainingQueue(connect(queue_url(settings)), job_seconds=settings.queue.job_seconds)
     is_busy = queue.cancel(project)
@@ -44,10 +44,10 @@ def cancel(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FB
 
 
 def status(
-    project: Annotated[int | None, project_option("Of this project; absent: of all.")] = None,
+    project: Annotated[int | None, project_option("Only this project; default: all projects.")] = None,
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
-    """Tell what is served, what trains and how far it is, what waits, and the last verdict."""
+    """Show the served version, the running training and its progress, the queue, and the last verdict."""
     settings = load_settings()
     registry = open_registry(settings.registry.model_dir)
     connection = connect(queue_url(settings))
@@ -61,7 +61,7 @@ def status(
         print_json(rows[0] if project is not None else {"projects": rows})
         return
     if not rows:
-        out.print("no project has been trained, or asked for a training")
+        out.print("no project has requested a training yet")
     for row in rows:
         for line in _status_lines(row):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -113,7 +113,7 @@ def _status_lines(row: Mapping[str, JsonValue]) -> list[str]:
 
 
 def verdict_line(verdict: object, *, served: object = None) -> str:
-    """What came of a training, on one line: whether it was promoted, its version, and why; `served`: what is now."""
+    """Write a training's result on one line: promoted or not, version, reason. `served`: the served version."""
     if not isinstance(verdict, Mapping):
         return "none yet"
     outcome = "promoted" if verdict.get("promoted") else "not promoted"
@@ -127,14 +127,14 @@ def train_project(project_id: int, *, wait: bool) -> None:
 
     Raises:
         Unavailable: the queue is away.
-        SamloopError: the training that was waited for failed.
+        SamloopError: the training failed while we waited.
     """
     settings = load_settings()
     connection = connect(queue_url(settings))
     queue = TrainingQueue(connection, job_seconds=settings.queue.job_seconds)
     job_id = queue.request(project_id)
     if not count_listeners(connection):
-        err.print("no worker trains here yet: start `samloop worker` (`samloop up` brings one)", soft_wrap=True)
+        err.print("no worker trains here yet: start `samloop worker` (`samloop up` includes one)", soft_wrap=True)
     if wait:
         _follow(queue, project_id)
     else:
@@ -160,7 +160,7 @@ def _follow(queue: TrainingQueue, project_id: int) -> None:
     if status.cancelled:
         raise SamloopError(f"the training of project {project_id} was cancelled")
     out.print(verdict_line(status.verdict), markup=False, highlight=False, soft_wrap=True)
-    out.print(f"its report and masks: /review/{project_id} on the backend", highlight=False, soft_wrap=True)
+    out.print(f"report and masks: /review/{project_id} on the backend", highlight=False, soft_wrap=True)
 
 
 def _words(status: TrainingStatus) -> str:

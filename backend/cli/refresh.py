@@ -1,4 +1,4 @@
-"""`samloop refresh`: fresh pre-annotations for the tasks of a project that nobody has touched."""
+"""`samloop refresh`: fresh pre-annotations for a project's untouched tasks."""
 
 import time
 from typing import Annotated
@@ -17,8 +17,8 @@ from backend.work.queue import TrainingQueue, count_listeners
 
 def refresh(
     project: ProjectOption,
-    cancel: Annotated[bool, typer.Option("--cancel", help="End the refresh that runs, and those that wait.")] = False,  # noqa: FBT002 - typer's flags
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch it until it ends.")] = True,  # noqa: FBT002
+    cancel: Annotated[bool, typer.Option("--cancel", help="End the running and the waiting refreshes.")] = False,  # noqa: FBT002 - typer's flags
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch the refresh until it ends.")] = True,  # noqa: FBT002
 ) -> None:
     """Pre-annotate every task without annotation or draft with the served version.
 
@@ -32,7 +32,9 @@ def refresh(
         return
     job_id = queue.request(project)
     if not count_listeners(connection, work=REFRESHES):
-        err.print("no worker refreshes here yet: `samloop worker --refresh` (`samloop up` brings one)", soft_wrap=True)
+        err.print(
+            "no worker refreshes here yet: `samloop worker --refresh` (`samloop up` includes one)", soft_wrap=True
+        )
     if wait:
         _follow(queue, project)
     else:
@@ -52,7 +54,7 @@ def _follow(queue: TrainingQueue, project_id: int) -> None:
             time.sleep(0.5)
     if status.error:
         raise SamloopError(f"the refresh of project {project_id} failed: {status.error}")
-    out.print(str((status.verdict or {}).get("reason", "it ended without a word")), soft_wrap=True)
+    out.print(str((status.verdict or {}).get("reason", "the refresh ended without a verdict")), soft_wrap=True)
 
 
 def _count(figure: object) -> float | None:

@@ -1,4 +1,4 @@
-"""`samloop versions`, `promote` and `rollback`: which version of a project is served."""
+"""`samloop versions`, `promote` and `rollback`: which version serves a project."""
 
 from typing import Annotated
 
@@ -11,11 +11,11 @@ from backend.registry.checkpoint import Manifest
 from backend.registry.lookup import find_version
 from backend.registry.opening import open_registry
 
-Reason = Annotated[str, typer.Option(help="Kept with the decision.")]
+Reason = Annotated[str, typer.Option(help="The reason to record with the decision.")]
 
 
 def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
-    """List a project's versions, oldest first, and mark the one that is served."""
+    """List a project's versions, oldest first, and mark the served version."""
     registry = open_registry(load_settings().registry.model_dir)
     champion = registry.champion(project)
     served = champion.version if champion else None
@@ -49,20 +49,20 @@ def _row(manifest: Manifest, *, served: str | None) -> dict[str, object]:
 def promote(
     version: Annotated[
         str,
-        typer.Argument(help="Its long name, or the short one that pages show (v3-1a2b3c); `base` for the base model."),
+        typer.Argument(help="Its long name, or its short name on the pages (v3-1a2b3c); `base` for the base model."),
     ],
     project: ProjectOption,
     reason: Reason = "promoted by hand",
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
-    """Serve this version from now on; running servers switch within two seconds."""
+    """Serve this version from now on. Running servers switch within two seconds."""
     _decide(project, None if version == "base" else version, reason=reason, as_json=as_json)
 
 
 def rollback(
     project: ProjectOption,
     version: Annotated[
-        str | None, typer.Argument(help="Its long or short name, or `base`; absent: what was served before.")
+        str | None, typer.Argument(help="Its long or short name, or `base`; default: the version before.")
     ] = None,
     reason: Reason = "rolled back by hand",
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
@@ -76,7 +76,7 @@ def rollback(
     if not history:
         raise BadInput(f"project {project} has served nothing but the base model: there is nothing to roll back to")
     before = history[-2].version if len(history) > 1 else None
-    # What was looked at must still be the latest: a promotion in between would be what is gone back to.
+    # The decision we read must still be the latest: otherwise this would undo a promotion made in between.
     _decide(project, before, reason=reason, as_json=as_json, expected=history[-1].number)
 
 

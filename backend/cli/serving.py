@@ -10,14 +10,14 @@ from backend.errors import SettingsError
 from backend.settings import Settings
 
 Host = Annotated[
-    str, typer.Option(help="Address to listen on; any but loopback needs BASIC_AUTH_USER and BASIC_AUTH_PASS.")
+    str, typer.Option(help="Address to listen on; beyond loopback, set BASIC_AUTH_USER and BASIC_AUTH_PASS.")
 ]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback even without credentials.")]
 
 
 def serve(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) -> None:  # noqa: FBT002 - typer's flags
-    """The backend alone; needs REDIS_URL."""
+    """Run the backend alone; needs REDIS_URL."""
     from backend.server.app import create_app
     from backend.server.listening import serve as listen
     from backend.work.connection import connect
@@ -32,7 +32,7 @@ def serve(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = Fals
 def worker(
     refresh: Annotated[bool, typer.Option("--refresh", help="Refresh pre-annotations instead of training.")] = False,  # noqa: FBT002 - typer's flags
 ) -> None:
-    """One worker: it trains, or with --refresh it refreshes pre-annotations; needs REDIS_URL.
+    """Run one worker, which trains, or with --refresh refreshes pre-annotations; needs REDIS_URL.
 
     Start as many workers as projects should train at the same time, and one with --refresh.
     """
@@ -48,7 +48,7 @@ def worker(
 
 
 def up(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) -> None:  # noqa: FBT002 - typer's flags
-    """Everything on one machine: the embedded Valkey (or REDIS_URL), two workers and the backend."""
+    """Run everything on one machine: the embedded Valkey (or REDIS_URL), two workers and the backend."""
     from backend.cli.stack import run_stack
 
     settings = load_settings()
@@ -66,7 +66,7 @@ def check_exposure(settings: Settings, *, host: str, insecure: bool) -> None:
         return
     raise SettingsError(
         f"--host {host} would let anybody on that network predict and train: set BASIC_AUTH_USER and BASIC_AUTH_PASS, "
-        "or say --insecure"
+        "or pass --insecure"
     )
 
 
@@ -79,5 +79,5 @@ def _is_loopback(host: str) -> bool:
 
 def _redis_url(settings: Settings) -> str:
     if not settings.queue.redis_url:
-        raise SettingsError("REDIS_URL is not set: start `samloop up`, which brings a queue of its own, or name one")
+        raise SettingsError("REDIS_URL is not set: set it, or start `samloop up`, which includes a queue")
     return settings.queue.redis_url

@@ -41,7 +41,7 @@ def run_stack(settings: Settings, *, host: str, port: int) -> None:
     """
     port = find_port(host, port)
     stopping = threading.Event()
-    with _stopped_by_signals(stopping), ExitStack() as opened:
+    with _stop_by_signals(stopping), ExitStack() as opened:
         valkey = None if settings.queue.redis_url else opened.enter_context(Valkey(settings.queue.dir))
         redis_url = settings.queue.redis_url or (valkey.start() if valkey else "")
         environ, url = os.environ | {"REDIS_URL": redis_url}, _own_url(host, port)
@@ -130,13 +130,13 @@ def _tell_next(settings: Settings, *, url: str) -> None:
 
 
 def _own_url(host: str, port: int) -> str:
-    """Where the server answers this machine."""
+    """Return the server's address for this machine."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def _keep_running(valkey: Valkey, stopping: threading.Event) -> None:
-    """Start it again if it is away; waits only so long that a signal, or another child's death, is not missed."""
+    """Restart Valkey if it is away, without waiting so long that a signal or another child's death goes unnoticed."""
     if valkey.alive():
         return
     try:
@@ -147,7 +147,7 @@ def _keep_running(valkey: Valkey, stopping: threading.Event) -> None:
 
 
 @contextmanager
-def _stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
+def _stop_by_signals(stopping: threading.Event) -> Iterator[None]:
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -1,4 +1,4 @@
-"""`samloop warm`: the embeddings of a whole project, before anybody opens it."""
+"""`samloop warm`: embeds a whole project before anybody opens it."""
 
 import os
 from collections import Counter
@@ -22,7 +22,7 @@ _SHOWN = 5
 
 
 def warm(project: ProjectOption) -> None:
-    """Encode every image of a project ahead, so that no first click waits; safe to stop and repeat."""
+    """Encode every image of a project ahead of time, so that no first click waits; safe to stop and repeat."""
     settings = load_settings()
     client = label_studio_of(settings)
     described = client.project(project)
@@ -48,15 +48,15 @@ def _results(client: LabelStudio, project: "Project", *, settings: Settings, mos
     from backend.serving.task_image import TaskImage
     from backend.serving.warming import warm_tasks
 
-    os.nice(10)  # a server or a training beside it goes first
+    os.nice(10)  # a server or a training on this machine goes first
     config = parse_label_config(str(project["label_config"]))
     base = load_base(
         settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
     )
     slot = ModelSlot(base, open_registry(settings.registry.model_dir))
-    with suppress(NotFound, Unavailable):  # a registry that is away costs the adapter, not the command
+    with suppress(NotFound, Unavailable):  # without the registry we lose the adapter, not the command
         slot.look()
-    base = slot.snapshot(int(project["id"])).predictor.base  # its encoder has an adapter, where the champion does
+    base = slot.snapshot(int(project["id"])).predictor.base  # with the champion's adapter, if it has one
     machine = open_machine(base, settings)
     source = ImageSource(settings=settings, label_studio=client)
     tasks = islice(client.tasks(int(project["id"])), most)
@@ -69,7 +69,7 @@ def _results(client: LabelStudio, project: "Project", *, settings: Settings, mos
 
 
 def _fitting(settings: Settings) -> int:
-    """How many embeddings the disk tier holds; more would push out those that were made first."""
+    """Return how many embeddings fit on disk; more would evict the first."""
     return (settings.cache.disk_mib << 20) // ((2 << 20) + 1024)
 
 

@@ -1,4 +1,4 @@
-"""How many slow requests are inside at once, in threads of their own."""
+"""Limits how many slow requests run at once, and runs them in threads of their own."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,14 +12,13 @@ T = TypeVar("T")
 
 
 class Admission:
-    """Takes in up to `most` handlers, and runs them in so many `threads`. They mostly wait: for an image, or in a lane.
+    """Admits up to `most` handlers, and runs them in `threads` threads. They mostly wait: for an image, or in a lane.
 
-    An owner, such as a project, holds at most half of the places, so that other requests are taken in whatever
-    one asks for.
+    An owner, such as a project, may hold at most half of the places, so that no project can shut the others out.
 
-    Apart from the threads in which all other handlers run, of which a server has forty: sixty annotators who wait for
-    an encode, or a few pages full of pictures, would else take them all, and Label Studio, which gives /health one
-    second, would call the backend dead.
+    These threads are separate from the server's forty threads for all other handlers. Otherwise sixty annotators who
+    wait for an encode, or a few pages full of images, would take them all, and Label Studio, which waits one second for
+    /health, would call the backend dead.
     """
 
     def __init__(self, *, most: int, threads: int | None = None) -> None:
@@ -33,10 +32,10 @@ class Admission:
 
         Args:
             handler: the request's work.
-            owner: on whose behalf; None: nobody's share is looked at.
+            owner: whose share of the places the request counts against; None: nobody's.
 
         Raises:
-            Busy: `most` are inside already, or half as many of this owner.
+            Busy: `most` handlers are running or waiting, or half as many of this owner.
         """
         if owner is not None and self._by_owner[owner] >= max(1, self._most // 2):
             raise Busy(

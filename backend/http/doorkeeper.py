@@ -1,7 +1,7 @@
-"""How many connections stand open, and how long a client may take to send a request or to take its answer.
+"""Limits how many connections are open, and how long a client may take to send a request or receive its answer.
 
-uvicorn's `limit_concurrency` counts requests whose head has arrived: connections that send nothing, or a byte now and
-then, pass it by, and a thousand of them take every file descriptor that /health would need.
+uvicorn's `limit_concurrency` counts requests whose head has arrived: it ignores connections that send nothing, or a
+byte now and then, and a thousand of them take every file descriptor that /health would need.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ _REFUSAL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What connections may take.
+    """Limits of a server's connections.
 
     Attributes:
-        connections: the most that stand open at once.
+        connections: most open connections at once.
         head_s: the longest time from a connection, or from the answer before, to the end of a request's head, s.
         body_s: the longest time from there to the end of its body, s.
-        stalled_s: the longest time that a client may take nothing of its answer, s.
+        stalled_s: the longest time in which a client receives nothing of its answer, s.
     """
 
     connections: int
@@ -44,9 +44,9 @@ class Limits:
 class Doorkeeper:
     """Knows every open connection. For one event loop, whose thread makes all calls.
 
-    A new connection beyond the limit takes the place of one that still waits for its client: the longest waiting of the
-    address that has the most of them. So whoever hoards connections loses his own, and /health, whose request comes at
-    once, is answered.
+    A new connection beyond the limit replaces a connection that still waits for its client: the longest waiting of the
+    address with the most such connections. So a hoarder loses its own connections, and /health, which sends its request
+    at once, gets its answer.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -57,29 +57,29 @@ class Doorkeeper:
 
     @property
     def open(self) -> int:
-        """Connections that stand open."""
+        """How many connections are open."""
         return len(self._open)
 
     def admit(self, connection: "Connection") -> bool:
-        """Take it in, or tell by False that every other connection is being answered."""
+        """Admit the connection; False where every open connection is being answered."""
         if len(self._open) >= self.limits.connections and not self._make_room():
             return False
         self._open.add(connection)
         return True
 
     def wait_for(self, connection: "Connection") -> None:
-        """From now on it waits for its client."""
+        """Note that the connection waits for its client."""
         self._waiting.setdefault(connection.address, {})[connection] = None
 
     def answer(self, connection: "Connection") -> None:
-        """From now on its client waits for us."""
+        """Note that the client waits for our answer."""
         of_address = self._waiting.get(connection.address, {})
         of_address.pop(connection, None)
         if not of_address:
             self._waiting.pop(connection.address, None)
 
     def forget(self, connection: "Connection") -> None:
-        """It is closed. Harmless when repeated."""
+        """Note that the connection is closed. Harmless when repeated."""
         self.answer(connection)
         self._open.discard(connection)
 
@@ -94,7 +94,7 @@ class Doorkeeper:
 
 
 class Connection(H11Protocol):
-    """One connection, which the doorkeeper knows of and whose client has limited time."""
+    """A connection that the doorkeeper tracks, and whose client has limited time."""
 
     def __init__(self, *args: Any, doorkeeper: Doorkeeper, **more: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*args, **more)
@@ -105,7 +105,7 @@ class Connection(H11Protocol):
         self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request, or refuse where all others are being answered."""
+        """Begin to wait for a request, or refuse where all open connections are being answered."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
         if not self._doorkeeper.admit(self):
@@ -116,7 +116,7 @@ class Connection(H11Protocol):
         self._follow()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Forget the connection."""
         self._doorkeeper.forget(self)
         for timer in (self._timer, self._stalled):
             if timer is not None:
@@ -124,7 +124,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, and see what is waited for now."""
+        """Take the bytes, and set the clock for what must come next."""
         if not self.transport.is_closing():
             super().data_received(data)
             self._follow()
@@ -135,12 +135,12 @@ class Connection(H11Protocol):
         self._follow()
 
     def pause_writing(self) -> None:
-        """The client takes its answer more slowly than it is written: for a while, or not at all."""
+        """Start the clock: the client receives its answer more slowly than we write it."""
         super().pause_writing()
         self._stalled = self.loop.call_later(self._limits.stalled_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client has taken some."""
+        """Stop the clock: the client has received some of its answer."""
         super().resume_writing()
         if self._stalled is not None:
             self._stalled.cancel()
@@ -169,7 +169,7 @@ class Connection(H11Protocol):
 
 
 def connections_of(doorkeeper: Doorkeeper) -> type[asyncio.Protocol]:
-    """The class of a server's connections, as uvicorn's `http` takes it."""
+    """Return the class of a server's connections, for uvicorn's `http`."""
 
     class Known(Connection):
         def __init__(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - uvicorn's own
@@ -179,11 +179,11 @@ def connections_of(doorkeeper: Doorkeeper) -> type[asyncio.Protocol]:
 
 
 def affordable_connections(wanted: int, *, allow_files: Callable[[int], int] | None = None) -> int:
-    """How many connections this process may hold open, with files left for all else; at least 16.
+    """Return how many connections this process may hold open, with files left for everything else; at least 16.
 
     Args:
-        wanted: the most that are of use.
-        allow_files: asks for so many open files, and tells how many are allowed; absent: the system.
+        wanted: most connections that are useful.
+        allow_files: requests so many open files and returns how many the system allows; None: the system's own.
     """
     files = (allow_files or _allow_files)(wanted + BACKLOG + _OTHER_FILES)
     affordable = max(16, min(wanted, files - BACKLOG - _OTHER_FILES))
@@ -199,7 +199,7 @@ def affordable_connections(wanted: int, *, allow_files: Callable[[int], int] | N
 
 
 def _allow_files(wanted: int) -> int:
-    """Raise the soft limit of open files as far as it is needed and allowed; what it is then."""
+    """Raise the soft limit of open files as far as needed and allowed; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft, hard = (_MOST_FILES if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
     if soft < wanted:

@@ -1,4 +1,4 @@
-"""What every request passes before a route sees it: credentials, hosts, and a bounded body."""
+"""Checks every request before a route sees it: credentials, hosts, and the size of its body."""
 
 import asyncio
 import base64
@@ -13,20 +13,20 @@ from backend.errors import Busy, NotAuthorized, SamloopError, TooLarge, Unavaila
 from backend.http.hosts import KnownHosts, check_sender
 from backend.http.problems import problem_response
 
-MAX_BODY_BYTES = 64 << 20  # a batch of 1,500 tasks with their predictions arrived as ONE request of 3.5 MB
+MAX_BODY_BYTES = 64 << 20  # Label Studio sent 1,500 tasks with their predictions in ONE request of 3.5 MB
 
 
 class Guard:
     """ASGI middleware: refuses wrong credentials, foreign hosts, other sites' pages, and bodies that are too large.
 
-    All of it before anything is read into memory. A request that the server's end cuts off is answered 503.
+    It checks before it reads anything into memory. A request that the server's shutdown interrupts gets a 503.
 
     Args:
-        app: what is guarded.
-        user: basic auth user; None lets everybody in (the server then listens on loopback only).
+        app: the application to guard.
+        user: Basic auth user; None admits everybody (the server then listens on loopback only).
         password: its password.
-        known: the hosts that browsers know us by.
-        most_body_bytes: of all bodies together.
+        known: the hosts under which browsers know us.
+        most_body_bytes: the limit for all bodies together, bytes.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Guard:
             return
         body, is_begun = _BoundedBody(receive, self._budget), False
 
-        async def noted(message: Message) -> None:
+        async def note(message: Message) -> None:
             nonlocal is_begun
             is_begun = True
             await send(message)
 
         try:
-            await self._app(scope, body.receive, noted)
+            await self._app(scope, body.receive, note)
         except asyncio.CancelledError:
             if not is_begun:  # else uvicorn would answer a bare 500
                 ending = Unavailable("the server is stopping: try again when it is back")
@@ -79,7 +79,7 @@ class Guard:
 
 
 def credentials(user: str | None, password: str | None) -> bytes | None:
-    """What a client must name, as Basic auth encodes it; None where everybody may come in."""
+    """Return the Authorization header that clients must send; None where everybody is admitted."""
     return f"{user}:{password}".encode() if user is not None else None
 
 
@@ -87,7 +87,7 @@ def check_credentials(header: bytes, *, expected: bytes | None) -> None:
     """Compare an `Authorization` header with `credentials()`.
 
     Raises:
-        NotAuthorized: another kind of header, or other credentials.
+        NotAuthorized: the header is of another kind, or has other credentials.
     """
     if expected is None:
         return
@@ -98,7 +98,7 @@ def check_credentials(header: bytes, *, expected: bytes | None) -> None:
             given = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             given = b""
-    # Constant time: the answer must not tell how many characters were right.
+    # In constant time: the timing must not reveal how many characters were right.
     if not hmac.compare_digest(given, expected):
         raise NotAuthorized(
             "credentials are missing or wrong: in Label Studio set the model's basic auth user and password "
@@ -107,34 +107,36 @@ def check_credentials(header: bytes, *, expected: bytes | None) -> None:
 
 
 def check_body_headers(headers: Mapping[bytes, bytes]) -> None:
-    """Look at what a request says of its body, names in small letters, before any of it is read.
+    """Check a request's headers, their names in lower case, before its body is read.
 
     Raises:
-        Unsupported: it is compressed.
-        TooLarge: it is above MAX_BODY_BYTES, or says nothing that can be understood.
+        Unsupported: the body is compressed.
+        TooLarge: the body is larger than MAX_BODY_BYTES, or its length is not a number.
     """
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding != b"identity":
-        raise Unsupported(f"Content-Encoding {encoding.decode('latin-1')[:40]!r} is not read here: send the body plain")
+        raise Unsupported(
+            f"Content-Encoding {encoding.decode('latin-1')[:40]!r} is not supported: send the body uncompressed"
+        )
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or len(length) > 15 or int(length) > MAX_BODY_BYTES:
         raise TooLarge(f"a body of {length.decode('latin-1')[:20]} bytes is above the limit of {MAX_BODY_BYTES}")
 
 
 class _BodyBudget:
-    """The bytes of all bodies that are on their way or being answered: whoever sends many large ones waits his turn."""
+    """Limits the bytes of all bodies in flight: a client that sends many large bodies must wait."""
 
     def __init__(self, most: int) -> None:
         self._most, self._held = most, 0
 
     def take(self, count: int) -> None:
-        """Raises Busy where they are more than the server should hold."""
+        """Take so many bytes; raise Busy where the server would hold too many."""
         if self._held + count > self._most:
-            raise Busy("the server holds as many bodies as it can: send this again in a moment", retry_after_s=5)
+            raise Busy("the server holds as many request bodies as it can: try again in a moment", retry_after_s=5)
         self._held += count
 
     def give_back(self, count: int) -> None:
-        """A request is over."""
+        """Give back the bytes of a request that has ended."""
         self._held -= count
 
 
@@ -146,7 +148,7 @@ class _BoundedBody:
         self._seen = 0
 
     async def receive(self) -> Message:
-        """The next message. Raises TooLarge, Busy."""
+        """Return the next message. Raises TooLarge, Busy."""
         message = await self._receive()
         count = len(message.get("body", b""))
         if self._seen + count > MAX_BODY_BYTES:
@@ -156,5 +158,5 @@ class _BoundedBody:
         return message
 
     def end(self) -> None:
-        """The request is over."""
+        """End the request."""
         self._budget.give_back(self._seen)

@@ -1,4 +1,4 @@
-"""By which names browsers know us, and whose pages send us requests."""
+"""The names under which browsers know us, and the sites whose pages may send requests."""
 
 import ipaddress
 from collections.abc import Collection, Mapping
@@ -17,7 +17,7 @@ class KnownHosts:
     """The addresses that the settings name, SAMLOOP_BACKEND_URL and SAMLOOP_PUBLIC_URL.
 
     Attributes:
-        names: their hosts, in small letters.
+        names: their hosts, in lower case.
         origins: their schemes, hosts and ports, as `origin_of` writes them: a proxy may have changed a request's Host.
     """
 
@@ -26,7 +26,7 @@ class KnownHosts:
 
     @classmethod
     def of(cls, urls: Collection[str | None]) -> "KnownHosts":
-        """Those of so many URLs; None counts for nothing."""
+        """Return the hosts of these URLs; None is skipped."""
         told = [url for url in urls if url]
         return cls(
             names=frozenset(host_name(urlsplit(url).netloc) for url in told),
@@ -34,39 +34,41 @@ class KnownHosts:
         )
 
     def check(self, host: str) -> None:
-        """Let a request pass that comes under a name which cannot be another site's.
+        """Let a request pass if its host name cannot be another site's.
 
-        For a server that asks for no credentials: whoever can make a browser here resolve a name of his to this machine
-        could else read all of it under that name. IP addresses, localhost and our own names cannot be his; a request
-        without any host comes from no browser.
+        This protects a server without credentials from DNS rebinding: an attacker who makes a browser resolve the
+        attacker's name to this machine could read everything under that name. IP addresses, localhost and our own names
+        cannot be the attacker's, and a request without a host does not come from a browser.
 
         Raises:
-            ForeignPage: any other name.
+            ForeignPage: the host is any other name.
         """
         name = host_name(host)
         if host and not (name in _LOCAL or name in self.names or _is_address(name)):
             raise ForeignPage(
-                f"the host {host[:100]!r} is not known here: use the IP address, set SAMLOOP_BACKEND_URL or "
+                f"the host {host[:100]!r} is not one of ours: use the IP address, set SAMLOOP_BACKEND_URL or "
                 "SAMLOOP_PUBLIC_URL to this name, or set BASIC_AUTH_USER and BASIC_AUTH_PASS"
             )
 
 
 def check_sender(method: str, headers: Mapping[str, str], *, known: KnownHosts) -> None:
-    """Refuse what another site's page makes a browser send: it comes with what the browser knows, or needs nothing.
+    """Refuse requests that another site's page makes a browser send, perhaps with the browser's credentials.
 
-    Programs, Label Studio among them, tell nothing of a page and pass.
+    Programs, including Label Studio, send no page's origin and pass.
 
     Raises:
         ForeignPage: another site's page sent a request that changes something.
     """
     if method not in {*_HARMLESS, "OPTIONS"} and is_own_page(headers, known=known) is False:
-        raise ForeignPage("this request was not sent by one of these pages: open the page here, and send it again")
+        raise ForeignPage(
+            "this request did not come from one of samloop's own pages: open the page here, and send it again"
+        )
 
 
 def is_own_page(headers: Mapping[str, str], *, known: KnownHosts) -> bool | None:
-    """By what browsers tell of every form and script, and no page can change; None where no page is told of.
+    """Return whether one of our own pages sent the request, by headers that no page can forge; None without them.
 
-    Another port of the same host is another site: other services, and other people's, answer there.
+    Another port of the same host is another site: other people's services may answer there.
     """
     if (site := headers.get("sec-fetch-site")) is not None:
         return None if site == "none" else site == "same-origin"
@@ -77,7 +79,7 @@ def is_own_page(headers: Mapping[str, str], *, known: KnownHosts) -> bool | None
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL, the port always told; "" for what is none."""
+    """Return a URL's scheme, host and port, always with the port; "" for text that is not a URL."""
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
@@ -87,7 +89,7 @@ def origin_of(url: str) -> str:
 
 
 def host_name(host: str) -> str:
-    """A `Host` without its port, in small letters; "" for what is none."""
+    """Return a `Host` header's name without its port, in lower case; "" where it is not valid."""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:

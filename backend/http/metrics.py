@@ -1,4 +1,4 @@
-"""What Prometheus is told (GET /metrics)."""
+"""The figures for Prometheus (GET /metrics)."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -10,7 +10,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """One registry a server, so that two servers in one process (tests) do not share counters."""
+    """A registry of figures for one server, so that two servers in a process (tests) do not share counters."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -30,34 +30,34 @@ class Metrics:
         self._trainings = Counter("samloop_trainings_requested", "Trainings queued.", registry=self._registry)
 
     def predicted(self, *, regions: int, seconds: float) -> None:
-        """A task was answered."""
+        """Count an answered task."""
         self._tasks.observe(seconds)
         self._regions.inc(regions)
 
     def failed(self, reason: str) -> None:
-        """A task could not be answered; `reason` is the error's class, never its text."""
+        """Count a task that failed; `reason` is the error's class, never its text."""
         self._failures.labels(reason).inc()
 
     def refused_click(self, reason: str) -> None:
-        """A click was answered with an error; `reason` is its class."""
+        """Count a click that was refused; `reason` is the error's class."""
         self._refused_clicks.labels(reason).inc()
 
     def training_requested(self) -> None:
-        """A training was put on the queue."""
+        """Count a queued training."""
         self._trainings.inc()
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        """A figure that is read whenever Prometheus asks."""
+        """Add a figure that is read whenever Prometheus asks."""
         Gauge(name, help_text, registry=self._registry).set_function(read)
 
     def gauges(
         self, name: str, help_text: str, labels: tuple[str, ...], read: Callable[[], Mapping[tuple[str, ...], float]]
     ) -> None:
-        """Figures by their labels' values, read whenever Prometheus asks."""
+        """Add figures by their labels' values, read whenever Prometheus asks."""
         self._registry.register(_Family(name, help_text, labels, read))
 
     def exposition(self) -> bytes:
-        """All figures in Prometheus' text format."""
+        """Return all figures in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
@@ -68,7 +68,7 @@ class _Family(Collector):
         self._name, self._help, self._labels, self._read = name, help_text, labels, read
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Told without reading: the registry asks when it is registered."""
+        """Describe the figures without reading them: the registry asks during registration."""
         yield GaugeMetricFamily(self._name, self._help, labels=self._labels)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

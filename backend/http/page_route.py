@@ -1,4 +1,4 @@
-"""What every request to a review page passes: its host, whose page sent it, errors as pages, and strict headers."""
+"""Checks requests to review pages (host, sending page), shows errors as pages, and adds strict headers."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from backend.http.hosts import KnownHosts, is_own_page
 from backend.http.problems import invalid, problem_headers
 
 HEADERS = {
-    # No script and no style but the two files beside the pages: what a label or a file name holds stays text.
+    # Only the script and style files beside the pages: the content of a label or file name stays text.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    # Not no-referrer: with that a browser names no origin when it sends a form.
+    # Not no-referrer: with that a browser sends a form without its origin.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -33,36 +33,38 @@ ErrorPage = Callable[[Request, SamloopError], Response]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """Tells requests of our own pages from others'.
+    """Separates requests from our own pages from all others.
 
     Attributes:
-        is_open: no credentials are asked for, so that hosts are checked.
-        known: the hosts that browsers know us by.
+        is_open: whether the server has no credentials, so that it must check hosts.
+        known: the hosts under which browsers know us.
     """
 
     is_open: bool
     known: KnownHosts
 
     def check(self, method: str, headers: Mapping[str, str]) -> None:
-        """Let it pass.
+        """Let a request from one of our own pages pass.
 
         Raises:
-            ForeignPage: it is none of our own pages' requests.
+            ForeignPage: the request came from elsewhere.
         """
         if self.is_open:
             self.known.check(headers.get("host") or "no host")
         if method not in {"GET", "HEAD"} and not is_own_page(headers, known=self.known):
-            raise ForeignPage("this request was not sent by one of these pages: open the page here, and send it again")
+            raise ForeignPage(
+                "this request did not come from one of samloop's own pages: open the page here, and send it again"
+            )
 
 
 def page_route(gate: Gate, error_page: ErrorPage) -> type[APIRoute]:
-    """The class of the pages' routes."""
+    """Return the class of the pages' routes."""
 
     class PageRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handler = super().get_route_handler()
 
-            async def guarded(request: Request) -> Response:
+            async def guard(request: Request) -> Response:
                 try:
                     gate.check(request.method, request.headers)
                     response = await handler(request)
@@ -74,7 +76,7 @@ def page_route(gate: Gate, error_page: ErrorPage) -> type[APIRoute]:
                     response.headers.setdefault(name, value)
                 return response
 
-            return guarded
+            return guard
 
     return PageRoute
 

@@ -13,7 +13,7 @@ def _project_id(value: object) -> int:
     try:
         return ids.parse_project_id(value)
     except BadInput as fault:
-        raise ValueError(str(fault)) from fault  # pydantic's word for it: the answer is that of any other bad field
+        raise ValueError(str(fault)) from fault  # pydantic's error: the answer is the same as for any bad field
 
 
 ProjectId = Annotated[int, Path(ge=1, le=ids.LARGEST_PROJECT_ID), BeforeValidator(_project_id)]

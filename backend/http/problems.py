@@ -1,4 +1,4 @@
-"""From an error to what a client is told: a status, headers and one sentence, by the same rule for every front."""
+"""Turns an error into a status, headers and a sentence, by the same rule for every server."""
 
 import json
 import logging
@@ -11,16 +11,16 @@ from pydantic import ValidationError
 from backend.errors import BadInput, NotAuthorized, SamloopError, TooLarge, Unavailable
 
 log = logging.getLogger(__name__)
-# The rest of a body that is not read would else be received, and thrown away, for as long as somebody sends.
+# Otherwise the server would receive and discard the rest of an unread body for as long as the client sends.
 CLOSE: Mapping[str, str] = {"Connection": "close"}
 
 
 def problem_of(error: Exception, *, request: str) -> SamloopError:
-    """The error as one of ours. Of a bug, a client is told nothing but where to look: the log has the traceback.
+    """Return the error as one of ours. For a bug, the client only learns to look at the log, which has the traceback.
 
     Args:
         error: what a handler raised.
-        request: what was asked for, for the log: "POST /predict".
+        request: the request, for the log: "POST /predict".
     """
     if isinstance(error, SamloopError):
         return error
@@ -31,11 +31,11 @@ def problem_of(error: Exception, *, request: str) -> SamloopError:
 
 
 def invalid(error: RequestValidationError | ValidationError, *, within: Sequence[str] = ()) -> BadInput:
-    """The first thing that is wrong with a request's values: where it stands, and the rule that it breaks.
+    """Return the first fault in a request's values: its place, and the rule that it breaks.
 
     Args:
-        error: what pydantic or FastAPI found.
-        within: where the values stand, for an error that names only the place inside them: `("body",)`.
+        error: pydantic's or FastAPI's error.
+        within: the place of the values, for an error that names only the place inside them: `("body",)`.
     """
     first = error.errors()[0]
     where = ".".join(str(part) for part in (*within, *first["loc"]))
@@ -43,16 +43,16 @@ def invalid(error: RequestValidationError | ValidationError, *, within: Sequence
 
 
 def failure() -> SamloopError:
-    """What a client is told of a bug."""
-    return SamloopError("something went wrong here: the server's log has the traceback")
+    """Return the answer to a request that hit a bug."""
+    return SamloopError("samloop hit a bug: the server's log has the traceback")
 
 
 def problem_headers(error: SamloopError) -> dict[str, str]:
-    """The headers that an answer to this error carries, whatever its body is."""
+    """Return the headers of any answer to this error."""
     headers: dict[str, str] = {}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(error.retry_after_s)
-    if error.status == NotAuthorized.status:  # KeyRefused is no matter of the caller's credentials
+    if error.status == NotAuthorized.status:  # KeyRefused does not concern the caller's credentials
         headers["WWW-Authenticate"] = 'Basic realm="samloop"'
     if isinstance(error, TooLarge):
         headers.update(CLOSE)
@@ -60,11 +60,11 @@ def problem_headers(error: SamloopError) -> dict[str, str]:
 
 
 def problem_response(error: SamloopError, *, is_read: bool = True) -> Response:
-    """One sentence as JSON, `{"error": "..."}`, with the status of the error's class.
+    """Return one sentence as JSON, `{"error": "..."}`, with the status of the error's class.
 
     Args:
-        error: what to tell.
-        is_read: whether the request's body was read; where it was not, the connection is closed.
+        error: the error to report.
+        is_read: whether the request's body was read; if not, the connection is closed.
     """
     return Response(
         json.dumps({"error": str(error)}),

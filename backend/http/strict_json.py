@@ -1,4 +1,4 @@
-"""JSON as it is read here: strict, bounded before it is parsed, and large bodies beside the event loop."""
+"""Strict JSON: bounded before it is parsed, and large bodies parsed beside the event loop."""
 
 import json
 import math
@@ -13,28 +13,32 @@ from starlette.requests import ClientDisconnect
 from backend.errors import BadInput, TooMuch, Unsupported
 from backend.http.admission import Admission
 
-_MOST_PARSED, _PARSED_AT_ONCE = 100, 2  # large bodies that wait or are parsed; a body takes several times its size
+_MOST_PARSED, _PARSED_AT_ONCE = (
+    100,
+    2,
+)  # large bodies that wait, and that are parsed; parsing takes several times a body's size
 _ESCAPED_HALF = re.compile(rb"\\u[dD]")
-_SMALL_BYTES = 64 << 10  # read at once, in the event loop: a click's body
-# .4 s of parsing, in which nothing else runs, and some 200 MB; 10,000 polygons of as many tasks are a tenth of it.
+_SMALL_BYTES = 64 << 10  # parsed at once, in the event loop: a click's body
+# This much takes 0.4 s to parse, in which nothing else runs, and some 200 MB. 10,000 tasks with a polygon apiece cost a
+# tenth.
 _MAX_COST = 4_000_000
 MAX_DEPTH = 64  # Label Studio's bodies are some ten levels deep
 
 
 class StrictRequest(Request):
-    """A request whose JSON was read by `parse_json`; FastAPI's own reader takes NaN and hides why a body is refused."""
+    """A request whose JSON `parse_json` reads. FastAPI's own reader accepts NaN and hides why it refuses a body."""
 
     _json: Any = None
 
     async def json(self) -> Any:  # noqa: ANN401 - JSON is any
-        """What `read_json` read."""
+        """Return the value that `read_json` read."""
         return self._json
 
     async def read_json(self, parsing: Admission) -> None:
-        """Read and check the body; a large one in one of the threads of `parsing`.
+        """Read and check the body; a large body in a thread of `parsing`.
 
         Raises:
-            Unsupported: a body that does not say it is JSON.
+            Unsupported: the Content-Type is not JSON.
             BadInput, TooMuch: as `parse_json`.
             Busy: many large bodies are being parsed.
         """
@@ -46,13 +50,13 @@ class StrictRequest(Request):
         if len(body) <= _SMALL_BYTES:
             self._json = read_json(body, kind=kind)
         else:
-            # Python lets no other thread run while it parses, so that the bound on values is what keeps the loop free;
-            # checking what came out is ours, and lets others run.
+            # Python's parser lets no other thread run, so only the bound on values keeps the loop free. Our own check
+            # of the values does let other threads run.
             self._json = await parsing.run(lambda: read_json(body, kind=kind))
 
 
 def strict_route() -> type[APIRoute]:
-    """The class of routes that read their bodies through StrictRequest; they share threads for large bodies."""
+    """Return the class of routes that read bodies through StrictRequest and share threads for large bodies."""
     parsing = Admission(most=_MOST_PARSED, threads=_PARSED_AT_ONCE)
 
     class StrictRoute(APIRoute):
@@ -71,55 +75,55 @@ def strict_route() -> type[APIRoute]:
 
 
 def read_json(body: bytes, *, kind: str) -> Any:  # noqa: ANN401 - JSON is any
-    """The value of a body whose Content-Type is `kind`.
+    """Parse a body whose Content-Type is `kind`.
 
     Raises:
-        Unsupported: a body that does not say it is JSON.
+        Unsupported: the Content-Type is not JSON.
         BadInput: as `parse_json`.
     """
     kind = kind.partition(";")[0].strip().lower()
     if body and kind != "application/json":
-        raise Unsupported(f"Content-Type {kind[:60]!r} is not read here: send application/json")
+        raise Unsupported(f"Content-Type {kind[:60]!r} is not supported: send application/json")
     return parse_json(body)
 
 
 def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
-        BadInput: no JSON, not UTF-8, NaN or an infinite number, an integer of thousands of digits, half a character,
-            nested too deep.
-        TooMuch: more values than the server can read without holding up everybody else.
+        BadInput: the text is not JSON or not UTF-8, has NaN, an infinite number, an integer of thousands of digits or
+            half a surrogate pair, or is nested too deep.
+        TooMuch: the text has more values than the server can parse without delaying all other requests.
     """
     _check_cost(body)
     try:
         value = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
         if _ESCAPED_HALF.search(body):
-            # Half of a pair is no character: neither an answer nor a file can hold it.
+            # Half a surrogate pair is not a character: neither an answer nor a file can encode it.
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as fault:
-        raise BadInput(f"the body is no JSON that is read here: {str(fault)[:120]}") from fault
+        raise BadInput(f"the body is not valid JSON: {str(fault)[:120]}") from fault
     _check_depth(value)
     return value
 
 
 def _check_cost(body: bytes) -> None:
-    """Estimate the values in a text before it is read: a list or an object costs as much as four numbers."""
+    """Estimate the values in a text before parsing: a list or an object costs as much as four numbers."""
     if len(body) <= _MAX_COST:
         return
     cost = sum(body.count(sign) for sign in (b",", b":")) + 4 * sum(body.count(sign) for sign in (b"[", b"{"))
     if cost > _MAX_COST:
-        raise TooMuch(f"the body holds some {cost} values, and {_MAX_COST} are the most: send fewer tasks at once")
+        raise TooMuch(f"the body has some {cost} values, and at most {_MAX_COST} are allowed: send fewer tasks at once")
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is no finite number")
+        raise ValueError(f"{text[:20]} is not a finite number")
     return value
 
 

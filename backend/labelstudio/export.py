@@ -10,7 +10,7 @@ from backend.labelstudio.task_data import find_image_key
 _DEFAULT = Control(kind="brushlabels", from_name="label", to_name="image")
 
 
-def exported_config(tasks: Iterable[object]) -> LabelConfig:
+def recover_config(tasks: Iterable[object]) -> LabelConfig:
     """Return the controls whose regions stand on the tasks, with the labels that people used there, in order of name.
 
     The image is where the regions' image tag or the look of a value says (`find_image_key`). Where nothing is drawn,

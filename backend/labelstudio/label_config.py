@@ -151,8 +151,8 @@ def parse_label_config(xml: str) -> LabelConfig:
     left = MOST_NAMES
     configs: list[LabelConfig] = []
     for image in images:
-        own = [_labelled(tag) for tag in drawing if _is_on(tag, image.name)]
-        named = [_labelled(tag) for tag in beside if _is_on(tag, image.name)]
+        own = [_find_labelled(tag) for tag in drawing if _is_on(tag, image.name)]
+        named = [_find_labelled(tag) for tag in beside if _is_on(tag, image.name)]
         left -= _count_names(own, named)
         if left < 0:
             raise BadInput(
@@ -160,7 +160,7 @@ def parse_label_config(xml: str) -> LabelConfig:
                 "most"
             )
         configs.append(image.config(own, beside=named))
-    # A picture beside it that nothing is drawn on is there to be looked at.
+    # An image beside it that nothing is drawn on is there to be looked at.
     first, *others = [config for config in configs if config.controls] or configs[:1]
     return replace(first, others=tuple(others))
 
@@ -193,7 +193,7 @@ class _ImageTag:
 
 
 def _check_images(tags: Sequence[_ImageTag]) -> list[_ImageTag]:
-    """The image tags that say where a task's data holds an image; others show the same picture on every task."""
+    """The image tags that say where a task's data holds an image; others show the same image on every task."""
     readable = [image for image in tags if image.is_readable]
     if not tags:
         raise BadInput("the label config has 0 <Image> tags, and samloop works on projects with at least one")
@@ -228,7 +228,7 @@ class _Labelled:
         return len(self.labels) + len(self.predicted)
 
 
-def _labelled(tag: "Element") -> _Labelled:
+def _find_labelled(tag: "Element") -> _Labelled:
     labels = [(label, child) for child in tag.iter("Label") if (label := _label(child))]
     predicted = (
         (name.strip(), label)

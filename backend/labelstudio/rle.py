@@ -59,8 +59,8 @@ def decode_mask(rle: object, *, height_px: int, width_px: int) -> Bool[np.ndarra
     Raises:
         BadInput: not a list of bytes, another size than stated, a code cut short, or runs beyond the size.
     """
-    code = _checked_bytes(rle, height_px=height_px, width_px=width_px)
-    run_bits = _checked_header(code, height_px=height_px, width_px=width_px)
+    code = _check_bytes(rle, height_px=height_px, width_px=width_px)
+    run_bits = _check_header(code, height_px=height_px, width_px=width_px)
     symbols = _read_symbols(code, 4 * height_px * width_px, run_bits=run_bits)
     values, ends = _values(code, symbols)
     # Value i is an alpha where i % 4 == 3, so the first n values hold n // 4 alphas.
@@ -121,7 +121,7 @@ def _place(
         packed[first_byte + k] |= (window >> (32 - 8 * k) & 255).astype(np.uint8)
 
 
-def _checked_bytes(rle: object, *, height_px: int, width_px: int) -> bytes:
+def _check_bytes(rle: object, *, height_px: int, width_px: int) -> bytes:
     if not isinstance(rle, list):
         raise BadInput(f"value.rle is {type(rle).__name__}, not a list of bytes")
     # The longest sane code writes every value alone, in 14 bits.
@@ -137,7 +137,7 @@ def _checked_bytes(rle: object, *, height_px: int, width_px: int) -> bytes:
     return code
 
 
-def _checked_header(code: bytes, *, height_px: int, width_px: int) -> tuple[int, ...]:
+def _check_header(code: bytes, *, height_px: int, width_px: int) -> tuple[int, ...]:
     """The four widths of run lengths."""
     bits = int.from_bytes(code[:7], "big") >> (56 - _HEADER_BITS)
     count, value_bits = bits >> 21, (bits >> 16 & 31) + 1

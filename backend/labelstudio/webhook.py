@@ -44,7 +44,7 @@ def parse_event(body: object) -> Event:
         raise BadInput(f"the webhook's body is {type(body).__name__}, not an object with an action")
     action = body.get("action")
     if not isinstance(action, str) or not _ACTION.fullmatch(action):
-        raise BadInput(f"the webhook's action is {_shown(action)}; Label Studio sends words like START_TRAINING")
+        raise BadInput(f"the webhook's action is {_shorten(action)}; Label Studio sends words like START_TRAINING")
     project = body.get("project")
     if isinstance(project, Mapping):
         project = project.get("id")
@@ -83,5 +83,5 @@ def _number(row: object, key: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53 else None
 
 
-def _shown(value: object) -> str:
+def _shorten(value: object) -> str:
     return repr(value[:40]) if isinstance(value, str) else type(value).__name__

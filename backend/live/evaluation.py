@@ -192,8 +192,8 @@ class LiveEvaluation:
         if project_id not in self._backlogs:
             self._backlogs[project_id] = Backlog(
                 ledger=self._ledger(project_id),
-                sent=self._sent_in(project_id),
-                label_studio=lambda: self._known_studio(project_id),
+                sent=self._open_sent(project_id),
+                label_studio=lambda: self._find_studio(project_id),
                 max_pixels=self._max_pixels,
                 process=self._process,
                 adopt_after_s=self._adopt_after_s,
@@ -201,7 +201,7 @@ class LiveEvaluation:
             )
         return self._backlogs[project_id]
 
-    def _known_studio(self, project_id: int) -> Tasks:
+    def _find_studio(self, project_id: int) -> Tasks:
         studio = self._label_studio(project_id)
         if studio is None:
             raise Unavailable(f"the Label Studio of project {project_id} is not known: {NAME_LABEL_STUDIO}")
@@ -228,7 +228,7 @@ class LiveEvaluation:
                 if self._is_missing(answer[0]):
                     continue
                 self._make_folder(answer[0])
-                self._sent_in(answer[0]).keep(answer[1])
+                self._open_sent(answer[0]).keep(answer[1])
             except OSError as fault:
                 self.counts["unremembered"] += 1
                 log.warning("the regions of an answer were not stored: %s", fault, extra={"event": "live.unremembered"})
@@ -247,6 +247,6 @@ class LiveEvaluation:
                 self._ledgers[project_id] = ledger
             return ledger
 
-    def _sent_in(self, project_id: int) -> SentRegions:
+    def _open_sent(self, project_id: int) -> SentRegions:
         with self._lock:
             return self._sent.setdefault(project_id, SentRegions(self._root / str(project_id) / "sent"))

@@ -119,12 +119,12 @@ class KeptMask:
             case [int(y0), int(x0), int(height), int(width), str(bits)] if (
                 min(y0, x0, height, width) >= 0 and height * width <= _MOST_PIXELS
             ):
-                return cls._checked(y0, x0, (height, width), bits)
+                return cls._check(y0, x0, (height, width), bits)
             case _:
                 raise ValueError(f"{str(value)[:80]} is no kept mask")
 
     @classmethod
-    def _checked(cls, y0_px: int, x0_px: int, shape: tuple[int, int], bits: str) -> "KeptMask":
+    def _check(cls, y0_px: int, x0_px: int, shape: tuple[int, int], bits: str) -> "KeptMask":
         height_px, width_px = shape
         expected = (height_px * width_px + 7) // 8
         try:

@@ -10,7 +10,7 @@ import shapely
 from jaxtyping import Bool, Float
 
 from backend.masks.bounds import find_bounds
-from backend.masks.tracing import traced
+from backend.masks.tracing import trace
 
 MOST_PARTS = 16
 MOST_HOLES = 32
@@ -48,7 +48,7 @@ def polygons_of_mask(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> t
     smallest_px = _SMALLEST_SHARE * max(areas)
     order = sorted(range(len(parts)), key=lambda index: -areas[index])
     kept = [parts[index] for index in order[:MOST_PARTS] if areas[index] >= smallest_px]
-    rings = [_opened(_simplified(_without_specks(part, smallest_px), tolerance_px)) for part in kept]
+    rings = [_open_outline(_simplify(_without_specks(part, smallest_px), tolerance_px)) for part in kept]
     return tuple(np.asarray(shapely.get_coordinates(ring.exterior)[:-1], np.float64) for ring in rings)
 
 
@@ -60,7 +60,7 @@ def _parts(mask: Bool[np.ndarray, "h w"]) -> list[shapely.Polygon]:
     crop = mask[bounds.slices]
     stride = max(1, math.ceil(math.sqrt(crop.size / _MOST_PIXELS)))
     # One empty row and column all round, so that a mask at the image's border is outlined too.
-    parts = traced(np.pad(crop[::stride, ::stride], 1))
+    parts = trace(np.pad(crop[::stride, ::stride], 1))
     shift = np.array([bounds.x0_px, bounds.y0_px]) - stride
     return list(shapely.transform(parts, lambda points: points * stride + shift))
 
@@ -71,7 +71,7 @@ def _without_specks(part: shapely.Polygon, smallest_px: float) -> shapely.Polygo
     return shapely.Polygon(part.exterior, [ring for area, ring in largest if area >= smallest_px])
 
 
-def _simplified(part: shapely.Polygon, tolerance_px: float) -> shapely.Polygon:
+def _simplify(part: shapely.Polygon, tolerance_px: float) -> shapely.Polygon:
     """Return the part with fewer points; with more of them where it would cross itself or vanish."""
     for tolerance in (tolerance_px, tolerance_px / 2, tolerance_px / 4):
         simple = part.simplify(tolerance, preserve_topology=True)
@@ -80,7 +80,7 @@ def _simplified(part: shapely.Polygon, tolerance_px: float) -> shapely.Polygon:
     return part
 
 
-def _opened(part: shapely.Polygon) -> shapely.Polygon:
+def _open_outline(part: shapely.Polygon) -> shapely.Polygon:
     """Cut slits until the part has no hole; a hole that no slit opens is filled."""
     while part.interiors:
         cut = _slit(part)

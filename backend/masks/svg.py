@@ -24,7 +24,7 @@ def _runs(edges: Bool[np.ndarray, "h w"]) -> list[tuple[int, int, int]]:
     return list(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True))
 
 
-def resized(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "rows cols"]:
+def resize(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "rows cols"]:
     """Return the mask at `size` (width, height in px): True where the mask covers more than half of the new pixel."""
     if mask.shape == size[::-1]:
         return mask

@@ -10,7 +10,7 @@ import shapely
 from jaxtyping import Bool, Float, Int
 
 
-def traced(inside: Bool[np.ndarray, "h w"]) -> list[shapely.Polygon]:
+def trace(inside: Bool[np.ndarray, "h w"]) -> list[shapely.Polygon]:
     """Return every part (pixels that touch by a side) with its holes; x and y in px, (0, 0) the first pixel's corner.
 
     The outermost rows and columns of `inside` must be False.

@@ -29,7 +29,7 @@ class CheckedPeers(HTTPAdapter):
 
 
 def _make_pools(check: CheckPeer) -> dict[str, type[HTTPConnectionPool]]:
-    def checked(sock: socket.socket) -> socket.socket:
+    def check_socket(sock: socket.socket) -> socket.socket:
         try:
             check(str(sock.getpeername()[0]))
         except BaseException:
@@ -39,11 +39,11 @@ def _make_pools(check: CheckPeer) -> dict[str, type[HTTPConnectionPool]]:
 
     class Plain(HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            return checked(super()._new_conn())
+            return check_socket(super()._new_conn())
 
     class Secure(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            return checked(super()._new_conn())
+            return check_socket(super()._new_conn())
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain

@@ -64,7 +64,7 @@ class Registry(Protocol):
     def materialise(self, version: str) -> Path:
         """The checkpoint folder of this version on this machine's disk, to read and not to change.
 
-        Its files may still be damaged: `checkpoint.verified_weights` tells.
+        Its files may still be damaged: `checkpoint.verify_weights` tells.
 
         Raises:
             NotFound: no such version.

@@ -1,6 +1,6 @@
 """What a checkpoint keeps for people who look at its masks: REVIEW_FILE, every held-out object with what was drawn.
 
-The masks themselves, not pictures of them: outlines are exact at every zoom, two versions can be laid over one another,
+The masks themselves, not images of them: outlines are exact at every zoom, two versions can be laid over one another,
 and no image is copied into a checkpoint. The pixels come from where the task has them, when somebody looks.
 """
 

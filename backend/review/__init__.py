@@ -2,7 +2,7 @@
 
     routes       paths of the pages; mounted by server.app
     forms        what analysts send
-    pictures     pictures below masks; style, script and icon
+    pictures     images below masks; style, script and icon
     pages        what the pages about versions show
     mask_pages   what the pages about masks show
     rendering    templates filled in
@@ -10,7 +10,7 @@
     reviewed     versions and the objects that they were measured on, looked up
     figures      versions as rows, and their trend
     cards        held-out masks in an order, outlined
-    crops        pictures of masks, at the size shown
+    crops        images of masks, at the size shown
     flags        what analysts say of a mask
     tasks        links into Label Studio, and its tab of masks to draw again
     label_order  which tasks to label first

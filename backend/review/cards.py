@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from backend.masks.bounds import find_deepest_pixel
 from backend.masks.packed import KeptMask
-from backend.masks.svg import outline, resized
+from backend.masks.svg import outline, resize
 from backend.registry.review_file import DrawnMask, ReviewedObject
-from backend.review.crops import Window, shown_size
-from backend.review.flags import Flag, counted
+from backend.review.crops import Window, fit_size
+from backend.review.flags import Flag, count_flags
 
 SORTS = {
     "tightened": "most tightened",
@@ -55,12 +55,12 @@ class Card:
     @property
     def votes(self) -> dict[str, int]:
         """How many analysts say what."""
-        return counted(self.flags)
+        return count_flags(self.flags)
 
     def outlines(self, *, longest_px: int = CARD_PX, window: Window | None = None) -> Outlines:
         """All three, over this part of the image; None: the object's own."""
         window = window or self.item.window
-        size = shown_size(window, longest_px=longest_px)
+        size = fit_size(window, longest_px=longest_px)
         against = self.against.mask if self.against else None
         human, base, candidate = (
             "" if mask is None else _path(mask, window, size) for mask in (self.item.human, against, self.drawn.mask)
@@ -99,7 +99,7 @@ def cards(
     return found
 
 
-def ordered(found: Iterable[Card], *, sort: str) -> list[Card]:
+def order_cards(found: Iterable[Card], *, sort: str) -> list[Card]:
     """In one of SORTS; cards without anything to compare with come last."""
     match sort:
         case "worsened":
@@ -131,4 +131,4 @@ def edge_window(card: Card) -> Window | None:
 @functools.lru_cache(maxsize=8192)
 def _path(mask: KeptMask, window: Window, size: tuple[int, int]) -> str:
     y0, x0, height, width = window
-    return outline(resized(mask.window(y0, x0, height_px=height, width_px=width), size))
+    return outline(resize(mask.window(y0, x0, height_px=height, width_px=width), size))

@@ -1,4 +1,4 @@
-"""Pictures of held-out objects, at the size they are shown; made when a page asks, kept within a bound."""
+"""Images of held-out objects, at the size they are shown; made when a page asks, kept within a bound."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ from backend.images.source import open_image
 
 Window = tuple[int, int, int, int]  # top, left, height and width in px of the image
 
-SIZES_PX = (160, 320, 640, 1280)  # of a picture's longer side, at most
+SIZES_PX = (160, 320, 640, 1280)  # of an image's longer side, at most
 _QUALITY = 90  # WebP's; an edge is what people look at here
 _MOST_AT_ONCE = 2  # images decoded: up to 300 MB an image
 
@@ -98,7 +98,7 @@ class Crops:
                 self._held_bytes -= len(gone)
 
 
-def shown_size(window: Window, *, longest_px: int) -> tuple[int, int]:
+def fit_size(window: Window, *, longest_px: int) -> tuple[int, int]:
     """Width and height of a part that is shown `longest_px` at most, and not enlarged."""
     _, _, height, width = window
     scale = min(1.0, longest_px / max(height, width))
@@ -109,5 +109,5 @@ def _cut(image: Image.Image, window: Window, size_px: int) -> bytes:
     y0, x0, height, width = window
     part = image.crop((x0, y0, x0 + width, y0 + height))
     file = io.BytesIO()
-    part.resize(shown_size(window, longest_px=size_px), Image.Resampling.LANCZOS).save(file, "WEBP", quality=_QUALITY)
+    part.resize(fit_size(window, longest_px=size_px), Image.Resampling.LANCZOS).save(file, "WEBP", quality=_QUALITY)
     return file.getvalue()

@@ -112,7 +112,7 @@ class Flags:
 _FIELDS = {field.name for field in fields(Flag)}
 
 
-def counted(flags: Iterable[Flag]) -> dict[str, int]:
+def count_flags(flags: Iterable[Flag]) -> dict[str, int]:
     """How many flags have which verdict, in the order of VERDICTS."""
     found = Counter(flag.verdict for flag in flags)
     return {verdict: found[verdict] for verdict in VERDICTS}

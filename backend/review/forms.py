@@ -15,7 +15,7 @@ from backend.http.path_ids import ProjectId
 from backend.images.connections import Connections
 from backend.registry.protocol import Registry
 from backend.registry.review_file import PROMPTS
-from backend.review.flags import LABEL_AGAIN, Flag, Flags, counted
+from backend.review.flags import LABEL_AGAIN, Flag, Flags, count_flags
 from backend.review.pages import Pages
 from backend.review.tasks import send_to_labelling
 from backend.review.visitor import BASE, MasksQuery, clean_text, remember_analyst, visitor_of
@@ -102,8 +102,8 @@ class FormRoutes:
             )
             flags = self.pages.reviewed.flags(project_id, query.version)
             flags = tuple(flag for flag in flags if flag.prompt == query.prompt)
-            of_mask = counted(flag for flag in flags if flag.key == item.key)
-            return JSONResponse({"verdict": form["verdict"], "mask": of_mask, "version": counted(flags)})
+            of_mask = count_flags(flag for flag in flags if flag.key == item.key)
+            return JSONResponse({"verdict": form["verdict"], "mask": of_mask, "version": count_flags(flags)})
 
         counts = await asyncio.to_thread(keep)
         if "application/json" in request.headers.get("accept", ""):

@@ -49,7 +49,7 @@ def at_random(task_ids: Iterable[int], *, project_id: int, count: int) -> tuple[
     return tuple(drawn[:count])
 
 
-def mixed(first: Sequence[int], random: Sequence[int], *, count: int, share: float = RANDOM_SHARE) -> tuple[int, ...]:
+def mix(first: Sequence[int], random: Sequence[int], *, count: int, share: float = RANDOM_SHARE) -> tuple[int, ...]:
     """`count` tasks: of every 1 / `share` places the last is one of `random`, the others are `first`'s; none twice."""
     every = max(1, round(1 / share))
     found: dict[int, None] = {}  # in order

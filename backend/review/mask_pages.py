@@ -6,8 +6,8 @@ from dataclasses import replace
 from backend.errors import BadInput
 from backend.registry.protocol import Registry
 from backend.registry.review_file import PROMPTS
-from backend.review.cards import SORTS, edge_window, ordered
-from backend.review.flags import counted
+from backend.review.cards import SORTS, edge_window, order_cards
+from backend.review.flags import count_flags
 from backend.review.rendering import Renderer
 from backend.review.reviewed import ReviewedVersions
 from backend.review.visitor import MasksQuery, Visitor
@@ -61,9 +61,9 @@ class MaskPages:
             labels=sorted({card.item.label for card in found}),
             sorts=SORTS,
             total=len(wanted),
-            shown=ordered(wanted, sort=query.sort)[first : first + A_PAGE],
+            shown=order_cards(wanted, sort=query.sort)[first : first + A_PAGE],
             last_page=-(-len(wanted) // A_PAGE),
-            flags=counted(flag for flag in flags if flag.prompt == query.prompt),
+            flags=count_flags(flag for flag in flags if flag.prompt == query.prompt),
             opposite=query.against or self._base_version(),
             kept=bool(self._reviewed.objects(chosen)),
         )
@@ -78,7 +78,7 @@ class MaskPages:
         if query.prompt not in PROMPTS:
             raise BadInput(f"prompt is one of {', '.join(PROMPTS)}")
         card = self._reviewed.card(project_id, visitor, key, query)
-        around = ordered(
+        around = order_cards(
             self._reviewed.cards(project_id, visitor, query),
             sort=query.sort if query.sort in SORTS else "tightened",
         )

@@ -11,7 +11,7 @@ from backend.ids import VersionName
 from backend.images.connections import Connections
 from backend.registry.checkpoint import Manifest
 from backend.registry.protocol import Pointer, Registry
-from backend.review.cards import ordered
+from backend.review.cards import order_cards
 from backend.review.figures import trend, version_rows
 from backend.review.flags import Flags
 from backend.review.mask_pages import MaskPages
@@ -177,7 +177,7 @@ class Pages:
             manifests=manifests,
             data=manifest.metrics.data,
             kept=bool(self.reviewed.objects(manifest.version)),
-            suspicious=[card for card in ordered(found, sort="disagreeing") if card.conviction > 0][:_SUSPICIOUS],
+            suspicious=[card for card in order_cards(found, sort="disagreeing") if card.conviction > 0][:_SUSPICIOUS],
         )
 
     def sent(self, project_id: int, visitor: Visitor, *, url: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures below masks, and the pages' style, script and icon."""
+"""Images below masks, and the pages' style, script and icon."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from backend.review.visitor import MasksQuery, visitor_of
 
 Name = Annotated[str, Path(max_length=200)]
 _STATIC = {"review.css": "text/css", "review.js": "text/javascript", "icon.svg": "image/svg+xml"}
-_KEPT = {"Cache-Control": "private, max-age=86400, immutable"}  # a version's pictures never change
-_MOST_NEIGHBOURS = 64  # objects of the same image, whose pictures are cut while it is open
+_KEPT = {"Cache-Control": "private, max-age=86400, immutable"}  # a version's images never change
+_MOST_NEIGHBOURS = 64  # objects of the same image, whose crops are cut while it is open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class PictureRoutes:
     admission: Admission
 
     async def crop(self, project_id: ProjectId, version: Name, key: Name, size_px: int) -> Response:
-        """The picture below a mask; in threads of their own, for a page asks for hundreds, and images may be slow."""
+        """The image below a mask; in threads of their own, for a page asks for hundreds, and images may be slow."""
         return await self.admission.run(lambda: self._crop(project_id, version, key, size_px))
 
     def _crop(self, project_id: int, version: str, key: str, size_px: int) -> Response:
@@ -57,7 +57,7 @@ class PictureRoutes:
     async def edge(
         self, project_id: ProjectId, version: Name, key: Name, request: Request, prompt: Literal["box", "point"] = "box"
     ) -> Response:
-        """The picture below the worst part of a mask's edge."""
+        """The image below the worst part of a mask's edge."""
         return await self.admission.run(lambda: self._edge(project_id, version, key, request, prompt))
 
     def _edge(self, project_id: int, version: str, key: str, request: Request, prompt: str) -> Response:

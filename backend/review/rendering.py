@@ -43,7 +43,7 @@ class Renderer:
         )
         self._templates.filters |= {
             "figure": _figure,
-            "signed": _signed,
+            "signed": _format_signed,
             "tone": _tone,
             "short": shorten_version,
             "moment": _moment,
@@ -80,7 +80,7 @@ def _moment(at: str) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(at, shown)
 
 
-def _signed(value: float | None, digits: int = 3) -> str:
+def _format_signed(value: float | None, digits: int = 3) -> str:
     """As in +0.021, with a minus sign where it is one; what rounds to zero is zero, without a sign."""
     if value is None:
         return _NONE

@@ -19,7 +19,7 @@ from backend.review.visitor import query_of, visitor_of
 
 Name = Annotated[str, Path(max_length=200)]
 Text = Annotated[str, Query(max_length=200)]
-# The report brings its style with it, and its pictures; it has no script and is let none.
+# The report brings its style with it, and its images; it has no script and is let none.
 _REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from backend.sam.enlarge import enlarged, enlarged_above_zero
+from backend.sam.enlarge import enlarge, enlarge_above_zero
 from backend.sam.frame import Frame
 
 
@@ -50,7 +50,7 @@ def mask_of_logits(
         True where the enlarged logits are above 0, in the frame of the upright image.
     """
     if not frame.keeps_aspect:
-        return enlarged_above_zero(logits.numpy(), height=height_px, width=width_px)
+        return enlarge_above_zero(logits.numpy(), height=height_px, width=width_px)
     height, width = frame.size_on_canvas(height_px, width_px)
-    canvas = enlarged(logits.numpy(), height=frame.canvas_px, width=frame.canvas_px)
-    return enlarged_above_zero(canvas[:height, :width], height=height_px, width=width_px)
+    canvas = enlarge(logits.numpy(), height=frame.canvas_px, width=frame.canvas_px)
+    return enlarge_above_zero(canvas[:height, :width], height=height_px, width=width_px)

@@ -82,7 +82,7 @@ def decode_all(  # noqa: PLR0913 - all by name
     queries = queries[:, sum(map(len, leading)) :]
     hyper = mask_weights(decoder, queries[:, 1:])
     skips = skips if image_of is None else [maps[image_of] for maps in skips]
-    logits = upscaled(decoder, keys, hyper, side=image.shape[-1], skips=skips)
+    logits = upscale(decoder, keys, hyper, side=image.shape[-1], skips=skips)
     return logits, decoder.iou_prediction_head(queries[:, 0])
 
 
@@ -113,7 +113,7 @@ def attend(  # noqa: PLR0913 - all by name
 
 
 def mask_weights(decoder: MaskDecoder, tokens: Float[Tensor, "n t c"]) -> Float[Tensor, "n 4 k"]:
-    """What the MLPs of the four masks make of their tokens, the first four: the weights that `upscaled` takes."""
+    """What the MLPs of the four masks make of their tokens, the first four: the weights that `upscale` takes."""
     return torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
 
 
@@ -168,7 +168,7 @@ def two_way(
     return transformer.layer_norm_final_attn(queries + seen), keys
 
 
-def upscaled(
+def upscale(
     decoder: MaskDecoder,
     keys: Cells,
     hyper: Float[Tensor, "m masks k"],
@@ -234,7 +234,7 @@ def _among_tokens(
 def _tokens_to_image(attention: Attention, queries: Tokens, keys: Cells, *, placed: Cells) -> Tokens:
     """Tokens attending to the cells, which are `keys` and, with their positions, `placed`."""
     asking = _by_head(attention.q_proj(queries) * attention.scaling, attention)
-    shares = torch.softmax(_with_cells(_merged(asking @ _weight(attention.k_proj, attention)), placed), dim=-1)
+    shares = torch.softmax(_with_cells(_merge(asking @ _weight(attention.k_proj, attention)), placed), dim=-1)
     seen = _by_row(_times(shares, keys), attention)
     values = (seen @ _weight(attention.v_proj, attention).mT).transpose(1, 2).flatten(2) + attention.v_proj.bias
     mixed: Tokens = _out_projection(attention)(values)
@@ -254,14 +254,14 @@ def _image_to_tokens(
     asked = _by_head(attention.k_proj(keys) * attention.scaling, attention)
     bias = asked @ attention.q_proj.bias.view(heads, -1, 1)
     bias = bias if absent is None else bias + absent
-    scores = _with_cells(_merged(asked @ _weight(attention.q_proj, attention)), placed)
+    scores = _with_cells(_merge(asked @ _weight(attention.q_proj, attention)), placed)
     # Over the tokens, along which nothing lies side by side: so the softmax runs over cells in one go.
     shares = torch.softmax(_by_row(scores, attention) + bias, dim=2)
     given = _by_head(attention.v_proj(values), attention)
     out = _out_projection(attention)
     mixed = given @ out.weight.reshape(len(out.weight), heads, -1).permute(1, 2, 0)
     # The shares of each head sum to one: the bias goes in with the few tokens, not with the many cells.
-    return _merged(shares).mT @ _merged(mixed + out.bias / heads)
+    return _merge(shares).mT @ _merge(mixed + out.bias / heads)
 
 
 def _by_cell(maps: Float[Tensor, "m c g g"], *, side: int) -> Float[Tensor, "m cells *halves c"]:
@@ -286,7 +286,7 @@ def _by_row(merged: Float[Tensor, "n rows c"], attention: Attention) -> Float[Te
     return merged.view(len(merged), attention.num_attention_heads, -1, merged.shape[-1])
 
 
-def _merged(by_head: Float[Tensor, "n heads t c"]) -> Float[Tensor, "n heads*t c"]:
+def _merge(by_head: Float[Tensor, "n heads t c"]) -> Float[Tensor, "n heads*t c"]:
     return by_head.flatten(1, 2)
 
 

@@ -27,7 +27,7 @@ class _Axis:
         return _Axis(self.first + start, self.low[part], self.high[part], self.weight[part])
 
 
-def enlarged(values: Float[np.ndarray, "h w"], *, height: int, width: int) -> Float[np.ndarray, "{height} {width}"]:
+def enlarge(values: Float[np.ndarray, "h w"], *, height: int, width: int) -> Float[np.ndarray, "{height} {width}"]:
     """Enlarge (or reduce) a map; where nothing can be above zero, -1 stands for what is not."""
     whole = np.full((height, width), -1, np.float32)
     if (axes := _axes(values, height=height, width=width)) is not None:
@@ -36,7 +36,7 @@ def enlarged(values: Float[np.ndarray, "h w"], *, height: int, width: int) -> Fl
     return whole
 
 
-def enlarged_above_zero(
+def enlarge_above_zero(
     values: Float[np.ndarray, "h w"], *, height: int, width: int
 ) -> Bool[np.ndarray, "{height} {width}"]:
     """Where the map is above zero once it is enlarged (or reduced)."""

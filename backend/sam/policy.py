@@ -5,9 +5,9 @@ ambiguous. One click is: it may mean a part or the whole, and SAM's three furthe
 the large reading of it (section 3, "Resolving ambiguity").
 
 A score cannot choose among readings: it is sure of them all. What the readings show can. Where the large one is the
-whole picture, the click's object is one step smaller than SAM takes it for, as with cells, defects and grains; there
+whole image, the click's object is one step smaller than SAM takes it for, as with cells, defects and grains; there
 the small reading is the object, and the single mask often takes in what lies around it. Where the large reading is an
-object in the picture, as in photographs of everyday things, the small one is a part, and the single mask the object.
+object in the image, as in photographs of everyday things, the small one is a part, and the single mask the object.
 Where both agree, the small reading has the tighter edge. `make quality` measures this on sets of several kinds; a
 training measures the policies again on its own project's annotations, and its checkpoint keeps the best.
 """
@@ -44,7 +44,7 @@ Readings = tuple[Reading, Reading, Reading]
 """The single mask, the small and the large reading of one click."""
 
 
-def considered(prompt: Prompt) -> Sequence[int]:
+def consider(prompt: Prompt) -> Sequence[int]:
     """Return the numbers of the masks that decide which of them answers: of `decode_all`'s four, one or three."""
     alone = prompt.box is None and prompt.mask is None and len(prompt.clicks) == 1
     return (SINGLE, SMALL, LARGE) if alone and prompt.clicks[0].is_foreground else (SINGLE,)
@@ -84,7 +84,7 @@ def _above_zero(readings: Sequence[Readings], *, rows: int, columns: int) -> Boo
 
 
 def _shows_small_object(masks: Bool[Tensor, "n 3 rows columns"]) -> Bool[Tensor, " n"]:
-    """Whether the large reading is the whole picture, or the single mask and the small reading agree."""
+    """Whether the large reading is the whole image, or the single mask and the small reading agree."""
     single, small, large = masks.unbind(1)
     shared, either = (single & small).sum((1, 2)), (single | small).sum((1, 2))
     return (large.float().mean((1, 2)) > _WHOLE_PICTURE) | (shared > _AGREEING * either)

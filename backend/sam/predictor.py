@@ -26,11 +26,11 @@ from backend.sam.decoder import cells_of
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.family import DecoderInputs, MaskDecoder
 from backend.sam.layers.on_device import masks_on_device, pixels_on_device
-from backend.sam.loading import BaseModel, trained_of, with_adapter
+from backend.sam.loading import BaseModel, find_trained, with_adapter
 from backend.sam.mask_prompt import with_box
-from backend.sam.policy import ClickPolicy, considered, policy_of
+from backend.sam.policy import ClickPolicy, consider, policy_of
 from backend.sam.prompts import PromptTensors, prompt_tensors
-from backend.sam.scoring import expected_iou, stabilities
+from backend.sam.scoring import expect_iou, stabilities
 from backend.sam.semantic.head import SemanticHead
 
 __all__ = [
@@ -88,7 +88,7 @@ class Candidate:
 
         Not calibrated: the calibration of a checkpoint is measured on the masks that this score chose.
         """
-        return expected_iou(self.predicted_iou) * self.stability
+        return expect_iou(self.predicted_iou) * self.stability
 
 
 @runtime_checkable
@@ -111,9 +111,9 @@ def predictor_of(base: BaseModel, folder: Path, *, version: str | None = None) -
         A predictor. Its own `base` has the adapter, and images must be encoded with that one.
 
     Raises:
-        NotFound, Unavailable, BadCheckpoint: as `loading.trained_of`.
+        NotFound, Unavailable, BadCheckpoint: as `loading.find_trained`.
     """
-    manifest, trained = read_manifest(folder), trained_of(base, folder)
+    manifest, trained = read_manifest(folder), find_trained(base, folder)
     return Predictor(
         base if trained.adapter is None else with_adapter(base, trained.adapter),
         trained.decoder,
@@ -195,7 +195,7 @@ class Predictor:
     def answers(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[Candidate, ...]:
         """As `decode`, but the masks are not yet brought to the image."""
         rows, columns = self.base.frame.grid_reached(embedding.height_px, embedding.width_px)
-        candidates = self.candidates(embedding, prompts, which=considered)
+        candidates = self.candidates(embedding, prompts, which=consider)
         readings = [(single, small, large) for single, small, large in (some for some in candidates if len(some) > 1)]
         takes_small = iter(self.click_policy.takes_small(readings, rows=rows, columns=columns))
         return tuple(some[int(len(some) > 1 and next(takes_small))] for some in candidates)
@@ -258,7 +258,7 @@ class Predictor:
             return tuple(
                 PredictedMask(
                     mask=mask,
-                    score=expected_iou(candidate.predicted_iou, self.calibration) * candidate.stability,
+                    score=expect_iou(candidate.predicted_iou, self.calibration) * candidate.stability,
                     low_res_logits=low_res_logits,
                     predicted_iou=candidate.predicted_iou,
                 )

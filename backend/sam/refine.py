@@ -91,7 +91,7 @@ def refine_mask(
     prompt of clicks alone takes nothing along: on a large image the first mask of a click often shows another object,
     and would only mislead. The first answer also stays where no crop is worth it.
 
-    Measured with mobile-sam on real pictures side by side at their own scale, 4000x3000 px in all; IoU and Boundary IoU
+    Measured with mobile-sam on real images side by side at their own scale, 4000x3000 px in all; IoU and Boundary IoU
     with a band of 10 px, before and after: coins and bricks by their box .87/.56 and .94/.77, by one click .41/.23 and
     .84/.59; nuclei by their box .62/.61 and .79/.78, by one click .01/.01 and .47/.46 (few objects, because every
     object needs an encoding: `python tests/benchmarks/refinement.py`).

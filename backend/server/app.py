@@ -45,16 +45,16 @@ from backend.work.train_after import TrainAfter
 
 log = logging.getLogger(__name__)
 SWEEP_S = 5.0
-_LOOK_S = 2.0  # for projects that are to train by themselves
+_LOOK_S = 2.0  # between two looks for trainings that are due
 _CROPS_BYTES = 48 << 20
-_MOST_PICTURES, _PICTURES_AT_ONCE = 1000, 8  # that review pages wait for; of which so many are read and cut
+_MOST_PICTURES, _PICTURES_AT_ONCE = 1000, 8  # images that review pages wait for, and that are read and cut at once
 
 
 def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
-    """The server, with nothing started yet: models load and the registry is watched from its lifespan on.
+    """Build the server without starting it: its lifespan loads models and watches the registry.
 
     Args:
-        settings: all that the environment decides.
+        settings: the environment's settings.
         connection: the queue's Redis.
     """
     metrics = Metrics()
@@ -87,7 +87,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     follow = Watch(Follower(registry, connection, queue=refreshes).look, poll_s=settings.registry.poll_seconds)
     trains = Watch(automatic.look, poll_s=_LOOK_S)
     parts = (engine, live, trains, _Sweeping((queue, refreshes)), *((follow,) if settings.predictions.refresh else ()))
-    app = _guarded_app(settings, parts=parts)
+    app = _guard_app(settings, parts=parts)
     app.include_router(routes.router())
     app.include_router(
         _review_router(
@@ -105,8 +105,8 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     return app
 
 
-def _guarded_app(settings: Settings, *, parts: Sequence["_Part"]) -> FastAPI:
-    """The server without routes: it runs the parts, lets in whom it may, and answers every error as samloop does."""
+def _guard_app(settings: Settings, *, parts: Sequence["_Part"]) -> FastAPI:
+    """Build the server without routes: it runs the parts, checks requests, and answers every error as samloop does."""
     # FastAPI's own /docs takes its script from another host, and stays empty where that cannot be reached.
     app = FastAPIOffline(
         title="samloop",
@@ -118,7 +118,7 @@ def _guarded_app(settings: Settings, *, parts: Sequence["_Part"]) -> FastAPI:
         Guard,
         user=settings.backend.basic_auth_user,
         password=settings.backend.basic_auth_pass,
-        known=known_hosts(settings),
+        known=list_hosts(settings),
     )
     for kind in (SamloopError, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer_error)
@@ -126,13 +126,13 @@ def _guarded_app(settings: Settings, *, parts: Sequence["_Part"]) -> FastAPI:
 
 
 def _drain(engine: Engine, routes: Routes) -> None:
-    """The server is about to end: whoever waits is told so, instead of being cut off."""
+    """Tell waiting clients that the server is about to end, instead of cutting them off."""
     routes.projects.drain()
     engine.drain()
 
 
 class _Part(Protocol):
-    """What runs while the server does."""
+    """Something that runs as long as the server."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -140,7 +140,7 @@ class _Part(Protocol):
 
 @asynccontextmanager
 async def _running(parts: Sequence[_Part]) -> AsyncIterator[None]:
-    """Start all, in order; stop what was started, the last first."""
+    """Start all parts in order, and stop the started parts in reverse."""
     with ExitStack() as started:
         for part in parts:
             part.start()
@@ -226,7 +226,7 @@ def _review_router(  # noqa: PLR0913 - all but one by name
         ),
         gate=Gate(
             is_open=settings.backend.basic_auth_user is None,
-            known=known_hosts(settings),
+            known=list_hosts(settings),
         ),
     ).router()
 
@@ -244,13 +244,13 @@ def _automatic(settings: Settings, *, registry: Registry, connection: Redis, que
     )
 
 
-def known_hosts(settings: Settings) -> KnownHosts:
-    """The addresses that browsers know us by."""
+def list_hosts(settings: Settings) -> KnownHosts:
+    """Return the addresses under which browsers know us."""
     return KnownHosts.of((settings.backend.url, settings.backend.public_url))
 
 
 class _Sweeping:
-    """RQ cleans its registries only between dequeues; a job that lost its worker must not wait for that."""
+    """Sweeps the queues. RQ does so only between dequeues, and a job that lost its worker must not wait for that."""
 
     def __init__(self, queues: Sequence[TrainingQueue]) -> None:
         self._queues, self._stopping = queues, threading.Event()
@@ -273,5 +273,5 @@ class _Sweeping:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    """Every error as one sentence; a traceback goes to the log only."""
+    """Answer every error with one sentence; a traceback goes only to the log."""
     return problem_response(problem_of(error, request=f"{request.method} {request.url.path}"))

@@ -1,4 +1,4 @@
-"""What requests carry in their bodies."""
+"""The bodies of requests."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,7 +12,7 @@ class _Body(BaseModel):
 
 
 class SetupBody(_Body):
-    """What Label Studio sends when a backend is connected, looked at or changed."""
+    """Label Studio's request when somebody connects, views or changes a backend."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"project": "7.1795418479", "schema": "<View>...</View>"}]},
@@ -27,7 +27,7 @@ class SetupBody(_Body):
 class PredictParams(_Body):
     """`context` holds the prompts of an interactive request; it is null in a batch.
 
-    `why`: say in every empty answer of a batch why nothing was looked for (samloop's own refresh asks for it).
+    `why`: whether every empty answer of a batch says why (samloop's own refresh asks for it).
     """
 
     context: LabelStudioJson | None = None
@@ -35,7 +35,7 @@ class PredictParams(_Body):
 
 
 class PredictBody(_Body):
-    """Tasks of one project; interactive requests bring one."""
+    """Tasks of one project; an interactive request has one task."""
 
     model_config = ConfigDict(
         json_schema_extra={

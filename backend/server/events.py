@@ -17,14 +17,14 @@ async def status_events(
     look_s: float = _LOOK_S,
     quiet_s: float = _QUIET_S,
 ) -> AsyncIterator[str]:
-    """An event whenever the status changes, and a comment now and then to keep the line open.
+    """Yield an event whenever the status changes, and a comment now and then to keep the connection open.
 
-    While the queue or the registry is away there are no events: both come back, and a browser's line must outlast it.
+    While the queue or the registry is away there are no events: both come back, and the browser's connection must last.
 
     Args:
-        read: the status now; called in a thread, since it asks Redis.
+        read: returns the current status; called in a thread, since it asks Redis.
         has_left: whether the browser is gone.
-        is_ending: whether the server stops; the line then ends within `look_s`, and the browser connects anew.
+        is_ending: whether the server stops; the stream then ends within `look_s`, and the browser reconnects.
         look_s: how often the status is read, s.
         quiet_s: the longest silence, s.
     """

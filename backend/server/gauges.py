@@ -1,4 +1,4 @@
-"""What /metrics tells besides counting requests: embeddings, lanes, and how good the masks are in people's hands."""
+"""Figures of /metrics that are read, not counted: embeddings, lanes, and how much people change our masks."""
 
 import functools
 import operator
@@ -14,9 +14,9 @@ _FIGURES = (
     ("samloop_embeddings_from_memory", "Embeddings found in memory.", "store.counts.memory"),
     ("samloop_embeddings_from_disk", "Embeddings found on disk.", "store.counts.disk"),
     ("samloop_embeddings_computed", "Embeddings that the encoder computed.", "store.counts.computed"),
-    ("samloop_embeddings_joined", "Requests that joined a computation on its way.", "store.counts.joined"),
-    ("samloop_embeddings_unwritten", "Embeddings that the disk did not take.", "store.counts.unwritten"),
-    ("samloop_prewarmed", "Tasks embedded ahead of those that are labelled.", "prewarm.embedded"),
+    ("samloop_embeddings_joined", "Requests that joined a running computation.", "store.counts.joined"),
+    ("samloop_embeddings_unwritten", "Embeddings that could not be written to disk.", "store.counts.unwritten"),
+    ("samloop_prewarmed", "Tasks embedded ahead of their labelling.", "prewarm.embedded"),
     ("samloop_encode_waiting", "Images that wait for the encoder.", "lanes.encode.waiting"),
     ("samloop_encode_running", "Images that are being encoded.", "lanes.encode.running"),
     ("samloop_encode_refused", "Images that could not be encoded in time.", "lanes.encode.refused"),
@@ -26,22 +26,22 @@ _FIGURES = (
 )
 _LIVE_FIGURES = {
     "n": "Masks of ours that people submitted, changed or not.",
-    "iou": "Mean IoU of what was submitted with what we had given.",
+    "iou": "Mean IoU of submitted masks with our originals.",
     "boundary_iou": "Mean Boundary IoU of the same.",
     "boundary_iou_ema": "Its moving mean over the latest annotations.",
-    "untouched": "Share of masks that were submitted as they were given.",
+    "untouched": "Share of masks that were submitted unchanged.",
 }
 _LIVE_COUNTS = {
-    "compared": "Masks that were compared with what we had given.",
-    "unknown": "Submitted masks of ours of which it is not known any more what we had given.",
+    "compared": "Masks that were compared with our originals.",
+    "unknown": "Submitted masks of ours whose originals are no longer known.",
     "failed": "Annotations that could not be compared.",
-    "unwritten": "Annotations that the disk did not take, so that they are not compared.",
-    "unremembered": "Answers to clicks that were not kept to compare with.",
+    "unwritten": "Annotations that are not compared because they could not be written to disk.",
+    "unremembered": "Answers to clicks that were not stored for comparison.",
 }
 
 
 def engine_gauges(metrics: Metrics, engine: Engine) -> None:
-    """Show what the engine's parts tell; 0 while no model is loaded."""
+    """Show the figures of the engine's parts; 0 while no model is loaded."""
 
     def reader(path: str) -> Callable[[], float]:
         read = operator.attrgetter(path)
@@ -51,7 +51,7 @@ def engine_gauges(metrics: Metrics, engine: Engine) -> None:
         metrics.gauge(name, text, reader(path))
     metrics.gauge(
         "samloop_refused_checkpoints",
-        "Checkpoints that were refused; the version before goes on serving.",
+        "Checkpoints that were refused; the version before keeps serving.",
         lambda: float(len(engine.loaded.slot.refused)) if engine.loaded else 0.0,
     )
 

@@ -1,4 +1,4 @@
-"""The application behind a port: bounded connections, and an end that leaves nobody without an answer."""
+"""The application behind a port: bounded connections, and a shutdown that answers every open request."""
 
 import socket
 
@@ -8,14 +8,14 @@ from fastapi import FastAPI
 from backend.http.doorkeeper import BACKLOG, Doorkeeper, Limits, affordable_connections, connections_of
 from backend.settings import Settings
 
-_GRACE_S = 20  # for what is being answered; it is less than a supervisor waits before it kills
+_GRACE_S = 20  # for open requests; less than a supervisor waits before it kills
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which tells the application first that it ends: event streams close, and what waits is refused."""
+    """A uvicorn server that warns the application of its end: event streams close, and waiting requests are refused."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End as soon as all that is being answered has its answer."""
+        """End once every open request has its answer."""
         app = self.config.app
         if isinstance(app, FastAPI):
             app.state.drain()
@@ -23,13 +23,13 @@ class Server(uvicorn.Server):
 
 
 def server_of(app: FastAPI, settings: Settings, *, host: str, port: int, limits: Limits | None = None) -> Server:
-    """The server, which listens once it is run.
+    """Build the server, which listens once it runs.
 
     Args:
         app: from `create_app`.
         settings: how many connections may stand open.
         host: the address to listen on.
-        port: 0 takes any that is free.
+        port: the port; 0: any free port.
         limits: of connections; None: as the settings and the system allow.
     """
     limits = limits or Limits(connections=affordable_connections(settings.backend.connections))
@@ -49,7 +49,7 @@ def server_of(app: FastAPI, settings: Settings, *, host: str, port: int, limits:
 
 
 def serve(app: FastAPI, settings: Settings, *, host: str, port: int) -> int:
-    """Answer until SIGINT or SIGTERM; the exit status: 3, as uvicorn's own, where it could not begin."""
+    """Serve until SIGINT or SIGTERM and return the exit status: 3, as uvicorn's, where it could not start."""
     server = server_of(app, settings, host=host, port=port)
     server.run()
     return 0 if server.started else 3

@@ -1,4 +1,4 @@
-"""What requests are answered with, as /docs shows it."""
+"""The bodies of answers, as /docs shows them."""
 
 from importlib import metadata
 from typing import Any, Literal
@@ -9,12 +9,12 @@ from backend.live.figures import VersionFigures
 
 
 def _example(**values: JsonValue) -> ConfigDict:
-    """A frozen answer, with an example for /docs."""
+    """Return the configuration of a frozen answer with an example for /docs."""
     return ConfigDict(frozen=True, protected_namespaces=(), json_schema_extra={"examples": [values]})
 
 
 class Health(BaseModel):
-    """Whether the server is up, and how far its model is."""
+    """Whether the server is up, and whether its model is loaded."""
 
     model_config = _example(
         status="UP", model_class="samloop", model="ready", version="0.1.0", error=None, refused={}, away={}
@@ -25,8 +25,8 @@ class Health(BaseModel):
     model: Literal["loading", "ready", "failed"]
     version: str = Field(description="of samloop", default_factory=lambda: metadata.version("samloop"))
     error: str | None = Field(description="why the model could not be loaded")
-    refused: dict[str, str] = Field(description="checkpoints that are not served, by version, and why")
-    away: dict[str, str] = Field(description="what cannot be read just now and is tried again, and why")
+    refused: dict[str, str] = Field(description="checkpoints that must not serve, by version, and why")
+    away: dict[str, str] = Field(description="what cannot be read now and will be tried again, and why")
 
 
 class Setup(BaseModel):
@@ -38,7 +38,7 @@ class Setup(BaseModel):
 
 
 class Predictions(BaseModel):
-    """One prediction a task, in the order of the tasks; `[]` for a task whose turn did not come."""
+    """One prediction a task, in the tasks' order; `[]` for a task that ran out of time."""
 
     model_config = _example(
         results=[
@@ -62,11 +62,11 @@ class Predictions(BaseModel):
         ]
     )
 
-    results: list[Any]  # Label Studio's predictions: a mask's run lengths are not looked at number by number again
+    results: list[Any]  # Label Studio's predictions: do not validate every number of a mask's run lengths again
 
 
 class Queued(BaseModel):
-    """A job was put on the queue, or stands there already; Redis has acknowledged it."""
+    """A job is on the queue, and Redis has acknowledged it."""
 
     model_config = _example(status="queued", job="train-7-3")
 
@@ -75,7 +75,7 @@ class Queued(BaseModel):
 
 
 class Heard(BaseModel):
-    """An event that trains nothing: `noted` if it changes annotations, which are compared with our masks later."""
+    """An event that starts no training: `noted` if it changes annotations, which are later compared with our masks."""
 
     model_config = _example(status="noted", action="ANNOTATION_CREATED")
 
@@ -110,7 +110,7 @@ class ProjectVersions(Versions):
 
 
 class JobStatus(BaseModel):
-    """What is known of one job. Times are ISO 8601 in UTC; `result` is set after its end, `error` if it failed."""
+    """A job. Times are ISO 8601 in UTC; `result` is set after its end, `error` if it failed."""
 
     model_config = _example(
         job="train-7-3",
@@ -139,7 +139,7 @@ class Served(BaseModel):
     """The version that answers now.
 
     `number`, `since` (ISO 8601 in UTC) and `reason` are the latest decision's, and `decided` is the version that it
-    names: another than `version` only while it is loaded, or if it must not be served.
+    names; it differs from `version` only while it loads, or if it must not serve.
     """
 
     version: str
@@ -157,7 +157,7 @@ class Waiting(BaseModel):
 
 
 class RefreshStatus(BaseModel):
-    """How far the project's fresh pre-annotations are; `last`: what came of the refresh before.
+    """The progress of a project's refresh; `last`: the result of the refresh before.
 
     `workers` could take a refresh up; they serve all projects.
     """
@@ -180,21 +180,20 @@ class ClickRefusal(BaseModel):
 
 
 class AutomaticStatus(BaseModel):
-    """How many annotations have changed since a training was asked for, and how many start one; 0: none starts one."""
+    """How many annotations have changed since the last request for a training, and how many start one; 0: none does."""
 
     changed: int
     train_after: int
 
 
 class ProjectStatus(BaseModel):
-    """What serves, what trains, how far it is, and what the last verdict was.
+    """The served version, the training and its progress, and the last verdict.
 
-    `stage` names what a training does just now, and `said` tells its progress in words. `share` is how much of the work
-    is done, in [0, 1], and `left_s` the seconds that are left; None where nobody can tell. `losses` are the running
-    training's so far, as steps and losses, for "prompts" and for the "semantic head". `cancelled`: when the last
-    training was cancelled, ISO 8601 in UTC. `live`, by version: how good masks were in people's hands. `refused` names
-    checkpoints of the project that are not served, and why. `refusals`: the last clicks that this server refused, the
-    latest first.
+    `stage` names what a training is doing, and `said` its progress in words. `share` is the share of the work done, in
+    [0, 1], and `left_s` the estimated time left, s; None where it is not known. `losses` are the running training's so
+    far, as steps and losses, for "prompts" and for the "semantic head". `cancelled`: when the last training was
+    cancelled, ISO 8601 in UTC. `live`, by version: how much people changed its masks. `refused` names checkpoints of
+    the project that are not served, and why. `refusals`: the last clicks that this server refused, the latest first.
     """
 
     model_config = _example(

@@ -20,7 +20,7 @@ from backend.sam.automatic import AutomaticRules, automatic_candidates
 from backend.sam.predictor import Embedding, PredictedMask
 from backend.sam.semantic.head import SemanticHead
 from backend.sam.semantic.objects import SemanticRules, iterate_semantic_masks, semantic_maps
-from backend.sam.semantic.touching import asked
+from backend.sam.semantic.touching import draw_with
 from backend.serving.answers import PlacedMask
 from backend.serving.machine import Machine
 from backend.serving.portions import decode_by_portions, most_masks
@@ -107,7 +107,7 @@ class BatchMasks:
         objects = iterate_semantic_masks(
             maps,
             rules=replace(self.semantic, most=min(self.semantic.most, most_masks(embedding))),
-            ask=asked(predictor, embedding, run=self._decode),
+            ask=draw_with(predictor, embedding, run=self._decode),
             height_px=embedding.height_px,
             width_px=embedding.width_px,
         )

@@ -72,7 +72,7 @@ class Clicks:
         """
         began_s = time.perf_counter()
         with self.traffic.click():
-            clicked = clicked_images(image, context)
+            clicked = find_clicked_images(image, context)
             for part, _ in clicked:
                 # Before the image is fetched: a project that can show no mask hears so at once.
                 output_control(part.config, label=None)
@@ -104,7 +104,7 @@ class Clicks:
             yield PlacedMask(output, mask, prompt.prompt.clicks)
 
 
-def clicked_images(image: TaskImage, context: Context) -> list[tuple[TaskImage, Context]]:
+def find_clicked_images(image: TaskImage, context: Context) -> list[tuple[TaskImage, Context]]:
     """The images of the task that something points at, with the prompts on them; of one image all of the context."""
     parts = image.parts()
     if len(parts) < 2 and parts[0].config.place.page is None:

@@ -41,7 +41,7 @@ class AnnotatedTask:
         return all(annotation.is_empty for annotation in self.annotations)
 
 
-def annotated_task(  # noqa: PLR0913 - all by name
+def read_task(  # noqa: PLR0913 - all by name
     task: object,
     *,
     image_key: str | None,
@@ -59,7 +59,7 @@ def annotated_task(  # noqa: PLR0913 - all by name
     if not isinstance(task, Mapping) or not isinstance(task.get("id"), int | str):
         exclusions.add("a task that is no object with an id", task=None)
         return None
-    path, image_name = (image_key, image_name) if image_key is not None else _guessed_image(task)
+    path, image_name = (image_key, image_name) if image_key is not None else _guess_image(task)
     uri = None if path is None else image_at(task.get("data"), path)
     if uri is None:
         exclusions.add("the task names no image", task=task["id"])
@@ -68,7 +68,7 @@ def annotated_task(  # noqa: PLR0913 - all by name
     return AnnotatedTask(task["id"], uri, annotations, image_name=image_name) if annotations else None
 
 
-def annotated_images(
+def read_images(
     task: object,
     *,
     config: LabelConfig | None,
@@ -76,16 +76,16 @@ def annotated_images(
     annotators: str = "latest",
     empty_counts: bool = False,
 ) -> list[AnnotatedTask]:
-    """Read every image of one task, with what was drawn on it alone; see `annotated_task`.
+    """Read every image of one task, with what was drawn on it alone; see `read_task`.
 
     `config` None: the images are guessed from the regions and the data. Of several images, one that nothing was drawn
     on counts only where the whole task was submitted empty.
     """
-    read = partial(annotated_task, exclusions=exclusions, annotators=annotators, empty_counts=empty_counts)
+    read = partial(read_task, exclusions=exclusions, annotators=annotators, empty_counts=empty_counts)
     if not isinstance(task, Mapping) or not isinstance(task.get("id"), int | str):
         exclusions.add("a task that is no object with an id", task=None)
         return []
-    drawn = _drawn_on(task)
+    drawn = _list_drawn_on(task)
     if config is not None:
         places = [image.place for image in config.images(task.get("data"))]
     else:
@@ -97,12 +97,12 @@ def annotated_images(
         return [] if alone is None else [alone]
     _tell_strays(task, places=places, exclusions=exclusions)
     parts = [(place, task_at(task, place, places=places)) for place in places]
-    chosen = [(place, part) for place, part in parts if not drawn or _drawn_on(part)]
+    chosen = [(place, part) for place, part in parts if not drawn or _list_drawn_on(part)]
     found = [(place, read(part, image_key=place.key)) for place, part in chosen]
     return [replace(image, page=place.page or 0) for place, image in found if image is not None]
 
 
-def _drawn_on(task: Task) -> list[tuple[str | None, int]]:
+def _list_drawn_on(task: Task) -> list[tuple[str | None, int]]:
     """The image tag and the page of every region in the task's annotations."""
     rows = task.get("annotations")
     results = [row.get("result") for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
@@ -113,14 +113,14 @@ def _drawn_on(task: Task) -> list[tuple[str | None, int]]:
 
 def _tell_strays(task: Task, *, places: Sequence[ImagePlace], exclusions: Exclusions) -> None:
     """Regions on an image that the task or the labelling configuration does not have."""
-    for name, page in _drawn_on(task):
+    for name, page in _list_drawn_on(task):
         if not any(place.holds({"to_name": name, "item_index": page}, first=places[0]) for place in places):
             exclusions.add(f"it was drawn on another image of the task, {str(name)[:40]!r}", task=task["id"])
 
 
-def _guessed_image(task: Task) -> tuple[str | None, str | None]:
+def _guess_image(task: Task) -> tuple[str | None, str | None]:
     """The key of the image that regions were drawn on first, and its tag's name where they name several."""
-    names = list(dict.fromkeys(name for name, _ in _drawn_on(task) if name is not None))
+    names = list(dict.fromkeys(name for name, _ in _list_drawn_on(task) if name is not None))
     key = find_image_key(task.get("data"), names=names)
     return key, None if len(names) < 2 else key if key in names else names[0]
 
@@ -140,7 +140,9 @@ def objects_of(
     drawings = []
     for annotation in task.annotations:
         objects = tuple(
-            _drawn(annotation, task=task, height_px=height_px, width_px=width_px, rules=rules, exclusions=exclusions)
+            _read_drawn(
+                annotation, task=task, height_px=height_px, width_px=width_px, rules=rules, exclusions=exclusions
+            )
         )
         if objects or annotation.is_empty:
             votes = rules.ground_truth_weight if annotation.is_ground_truth else 1
@@ -153,7 +155,7 @@ def objects_of(
     return agreed.objects
 
 
-def _drawn(  # noqa: PLR0913 - all by name
+def _read_drawn(  # noqa: PLR0913 - all by name
     annotation: Annotation,
     *,
     task: AnnotatedTask,

@@ -34,7 +34,7 @@ def counting_annotations(
     region is a vote for no object, as long as somebody drew one. Where nobody did, annotations without a region count
     if `empty_counts`, and are left out if not. Skipped ones and drafts never count.
     """
-    submitted = list(_submitted(task, exclusions=exclusions))
+    submitted = list(_list_submitted(task, exclusions=exclusions))
     submitted.sort(key=_last_change, reverse=True)
     submitted.sort(key=lambda annotation: not _is_ground_truth(annotation))
     counting: dict[str, Mapping[str, object]] = {}
@@ -53,7 +53,7 @@ def counting_annotations(
     return tuple(annotation for annotation in chosen if not annotation.is_empty)
 
 
-def _submitted(task: Mapping[str, object], *, exclusions: Exclusions) -> Iterator[Mapping[str, object]]:
+def _list_submitted(task: Mapping[str, object], *, exclusions: Exclusions) -> Iterator[Mapping[str, object]]:
     given = task.get("annotations")
     annotations = [entry for entry in given if isinstance(entry, Mapping)] if isinstance(given, Sequence) else []
     if not annotations:

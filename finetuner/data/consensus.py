@@ -58,11 +58,12 @@ def majority(drawings: Sequence[Drawing], *, min_object_px: int = 1) -> Consensu
         raise ValueError(f"{len(drawings)} drawings of fewer annotators: an annotator votes with one drawing")
     votes = sum(drawing.votes for drawing in drawings)
     drawn = sorted(
-        (_drawn(item, of=drawing) for drawing in drawings for item in drawing.objects), key=lambda drawing: drawing.key
+        (_list_drawn(item, of=drawing) for drawing in drawings for item in drawing.objects),
+        key=lambda drawing: drawing.key,
     )
     objects, outvoted = [], 0
     for group in _groups(drawn):
-        agreed = _agreed([drawn[index] for index in group], votes=votes, min_object_px=min_object_px)
+        agreed = _agree([drawn[index] for index in group], votes=votes, min_object_px=min_object_px)
         if agreed is None:
             outvoted += 1
         else:
@@ -70,7 +71,7 @@ def majority(drawings: Sequence[Drawing], *, min_object_px: int = 1) -> Consensu
     return Consensus(objects=tuple(objects), outvoted=outvoted)
 
 
-def _drawn(item: LabelledMask, *, of: Drawing) -> _Drawn:
+def _list_drawn(item: LabelledMask, *, of: Drawing) -> _Drawn:
     content = hashlib.sha256(item.packed.bits + repr(item.crop_shape).encode()).hexdigest()
     return _Drawn(
         (item.bounds.y0_px, item.bounds.x0_px, repr(item.label), content, of.annotator),
@@ -130,7 +131,7 @@ def _iou(
     return both / (int(np.count_nonzero(crop_a)) + int(np.count_nonzero(crop_b)) - both)
 
 
-def _agreed(group: Sequence[_Drawn], *, votes: int, min_object_px: int) -> LabelledMask | None:
+def _agree(group: Sequence[_Drawn], *, votes: int, min_object_px: int) -> LabelledMask | None:
     """The pixels of one object that more than half of `votes` have; None if those are too few."""
     first = group[0].item
     counted: Int[np.ndarray, "h w"] = np.zeros((first.height_px, first.width_px), np.int32)

@@ -26,7 +26,7 @@ class Dataset:
 
     `train` and `held_out` are the two sides of the split: of a cross-validation, all images twice, the held-out ones
     fold by fold. `folds` are its parts: what is learnt from, what is measured on. `empty` are the two sides of every
-    fold's pictures without an object, which the semantic head alone learns from.
+    fold's images without an object, which the semantic head alone learns from.
     """
 
     train: tuple[Sample, ...]
@@ -38,13 +38,13 @@ class Dataset:
 
     @property
     def empty_learnt(self) -> tuple[Sample, ...]:
-        """The pictures without an object that what is kept learns from."""
+        """The images without an object that what is kept learns from."""
         train, held_out = self.empty[0] if self.empty else ((), ())
         return (*train, *held_out) if self.split.is_cross_validated else train
 
     @property
     def empty_held_out(self) -> tuple[Sample, ...]:
-        """The pictures without an object that a semantic head is measured on."""
+        """The images without an object that a semantic head is measured on."""
         return tuple(sample for _, held_out in self.empty for sample in held_out)
 
 
@@ -147,13 +147,13 @@ def assemble(samples: Sequence[Sample], *, share: float, exclusions: Exclusions,
         told = f"; left out: {exclusions.sentence()}" if len(exclusions) else ""
         raise NothingToLearn(_too_few(drawn) + told)
 
-    def chosen(digests: tuple[str, ...]) -> tuple[Sample, ...]:
+    def choose(digests: tuple[str, ...]) -> tuple[Sample, ...]:
         wanted = frozenset(digests)
         return tuple(sample for sample in drawn if sample.image_sha256 in wanted)
 
-    folds = tuple((chosen(fold.train), chosen(fold.held_out)) for fold in split.folds)
+    folds = tuple((choose(fold.train), choose(fold.held_out)) for fold in split.folds)
     return Dataset(
-        train=chosen(split.train),
+        train=choose(split.train),
         held_out=tuple(sample for _, held_out in folds for sample in held_out),
         folds=folds,
         empty=_empty_sides(samples, folds=folds, share=share, is_cross_validated=split.is_cross_validated),
@@ -173,9 +173,9 @@ def _empty_sides(
     share: float,
     is_cross_validated: bool,
 ) -> tuple[tuple[tuple[Sample, ...], tuple[Sample, ...]], ...]:
-    """Both sides of every fold's pictures without an object, chosen as the others are.
+    """Both sides of every fold's images without an object, chosen as the others are.
 
-    They move no other picture: with a decoder's training alone they count for nothing. Copies of a picture with objects
+    They move no other image: with a decoder's training alone they count for nothing. Copies of an image with objects
     are left out; nobody can tell which of the two annotations is right.
     """
     known = {_picture(sample) for sample in samples if sample.objects}

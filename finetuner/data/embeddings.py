@@ -10,7 +10,7 @@ from PIL import Image
 from backend.errors import NothingToLearn, SamloopError, Unavailable
 from backend.images.source import open_image
 from backend.sam.embeddings.files import DiskEmbeddings
-from backend.sam.embeddings.memory import EmbeddingKey, halved, widened
+from backend.sam.embeddings.memory import EmbeddingKey, halve, widen
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
 from finetuner.data.sample import Sample
@@ -44,7 +44,7 @@ class Embeddings:
         Raises:
             NothingToLearn: it is gone, and so is the image.
         """
-        return widened(self._disk.get(self._key(sample.image_sha256, sample.view)) or self._encoded_again(sample))
+        return widen(self._disk.get(self._key(sample.image_sha256, sample.view)) or self._encode_again(sample))
 
     def by(self, base: BaseModel) -> "Embeddings":
         """The same images as another encoder sees them; its embeddings have keys of their own in the same tier."""
@@ -84,7 +84,7 @@ class Embeddings:
                 if self._disk.get(key) is None:
                     self._disk.put(key, self._encode(data))
 
-    def _encoded_again(self, sample: Sample) -> Embedding:
+    def _encode_again(self, sample: Sample) -> Embedding:
         embedding = self._encode(self._data(sample.image_sha256), sample.view)
         with suppress(OSError):
             self._disk.put(self._key(sample.image_sha256, sample.view), embedding)
@@ -106,7 +106,7 @@ class Embeddings:
         return data
 
     def _encode(self, data: bytes, view: View = _AS_IT_IS) -> Embedding:
-        return halved(encode(self._base, self._image(data, view)))
+        return halve(encode(self._base, self._image(data, view)))
 
     def _image(self, data: bytes, view: View) -> Image.Image:
         image = open_image(data, max_pixels=self._max_pixels)

@@ -14,7 +14,7 @@ class Training:
     """One training: what it learns from, what is measured after it (nothing: it is the last of a cross-validation).
 
     `number` of `count`, from 1. `config` has its share of the bounds on work and time. `replayed`: what else is
-    learnt from, of other things (replay). `empty_train`, `empty_held_out`: pictures without an object, on both sides,
+    learnt from, of other things (replay). `empty_train`, `empty_held_out`: images without an object, on both sides,
     for a semantic head.
     """
 

@@ -70,7 +70,7 @@ def _sample(name: str, *, plain: Predictor, embeddings: Embeddings, folder: Path
     embeddings.ensure(digest, data, again=partial(photograph, name))
     sample = Sample(image_sha256=digest, height_px=image.height, width_px=image.width, objects=(), image_uri=name)
     path = folder / f"{_key(digest, plain.base)}.json"
-    masks = _kept(path)
+    masks = _keep_masks(path)
     if masks is None:
         found = automatic_masks(plain, embeddings(sample), rules=RULES)
         masks = [KeptMask.of(predicted.mask) for predicted in found if predicted.mask.any()]
@@ -84,7 +84,7 @@ def _key(image_sha256: str, base: BaseModel) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _kept(path: Path) -> list[KeptMask] | None:
+def _keep_masks(path: Path) -> list[KeptMask] | None:
     """What was kept there; None if nothing was, or it is damaged."""
     try:
         masks = [KeptMask.of_json(value) for value in json.loads(path.read_bytes())]

@@ -55,7 +55,7 @@ def divide_merged(samples: Sequence[Sample], *, min_object_px: int, exclusions: 
     Parts of less than a hundredth of the largest part's area, or of `min_object_px`, are left out with a reason. Labels
     whose regions are objects, as a rule, come back as they are.
     """
-    merged = merged_labels(samples)
+    merged = find_merged_labels(samples)
     if not merged:
         return list(samples)
     divided = []
@@ -75,7 +75,7 @@ def divide_merged(samples: Sequence[Sample], *, min_object_px: int, exclusions: 
     return divided
 
 
-def merged_labels(samples: Sequence[Sample]) -> frozenset[str | None]:
+def find_merged_labels(samples: Sequence[Sample]) -> frozenset[str | None]:
     """The labels whose regions consist of several large parts, as a rule."""
     images: dict[str | None, list[bool]] = defaultdict(list)
     for sample in samples:

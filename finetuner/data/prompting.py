@@ -38,7 +38,7 @@ def first_prompts(
     boxes = int(np.floor(config.box_share * len(objects) + rng.random()))
     is_box = rng.permutation(np.arange(len(objects)) < boxes)
     return tuple(
-        Prompt(box=jittered_box(item, config=config, frame=frame, rng=rng))
+        Prompt(box=jitter_box(item, config=config, frame=frame, rng=rng))
         if box
         else _point_prompt(item, config=config, rng=rng)
         for item, box in zip(objects, is_box, strict=True)
@@ -73,12 +73,12 @@ def mask_prompts(
         level = rng.uniform(0.3, 0.7)
         wrong = ndimage.gaussian_filter(moved, rng.uniform(0.5, 1 + 0.05 * side)) > level
         logits[:rows, :columns] = np.where(wrong, _SURE, -_SURE)
-        box = Prompt(box=jittered_box(item, config=config, frame=frame, rng=rng))
-        prompts.append(corrected(box, predicted=wrong, truth=truth > 0.5, frame=frame, rng=rng, **size_px))
+        box = Prompt(box=jitter_box(item, config=config, frame=frame, rng=rng))
+        prompts.append(correct(box, predicted=wrong, truth=truth > 0.5, frame=frame, rng=rng, **size_px))
     return tuple(prompts), shown
 
 
-def jittered_box(item: LabelledMask, *, config: TrainConfig, frame: Frame, rng: np.random.Generator) -> Box:
+def jitter_box(item: LabelledMask, *, config: TrainConfig, frame: Frame, rng: np.random.Generator) -> Box:
     """Move every edge of the object's box a little either way, evenly.
 
     SAM's training moves edges by noise of 10 % of the side, at most 20 px (Kirillov et al. 2023, appendix A, "Training
@@ -100,8 +100,8 @@ def jittered_box(item: LabelledMask, *, config: TrainConfig, frame: Frame, rng: 
     reach_y = min(config.box_jitter * height, config.box_jitter_max_px * down)
     left, right = rng.uniform(-reach_x, reach_x, 2)
     top, bottom = rng.uniform(-reach_y, reach_y, 2)
-    x0, x1 = _ordered(box.x0_px + left, box.x1_px + right, item.width_px)
-    y0, y1 = _ordered(box.y0_px + top, box.y1_px + bottom, item.height_px)
+    x0, x1 = _order(box.x0_px + left, box.x1_px + right, item.width_px)
+    y0, y1 = _order(box.y0_px + top, box.y1_px + bottom, item.height_px)
     return Box(x0, y0, x1, y1)
 
 
@@ -185,7 +185,7 @@ def corrective_click(predicted: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray,
     return None if excess is None else replace(excess.centre, is_foreground=False)
 
 
-def corrected(  # noqa: PLR0913 - all by name
+def correct(  # noqa: PLR0913 - all by name
     prompt: Prompt,
     *,
     predicted: Bool[np.ndarray, "rows cols"],
@@ -238,6 +238,6 @@ def _covers(item: LabelledMask, *, y: int, x: int) -> bool:
     return bool(item.packed.bits[bit >> 3] >> (7 - (bit & 7)) & 1)
 
 
-def _ordered(low_px: float, high_px: float, extent_px: int) -> tuple[float, float]:
+def _order(low_px: float, high_px: float, extent_px: int) -> tuple[float, float]:
     low_px = min(max(low_px, 0.0), extent_px - 1.0)
     return low_px, max(min(high_px, float(extent_px)), low_px + 1.0)

@@ -10,14 +10,14 @@ from finetuner.data.views import View
 
 _AS_IT_IS = View()
 _SIDE = 8
-_LEAST_GREY = 0.5  # how far above the mean a cell must be: a plain picture's cells differ by rounding alone
+_LEAST_GREY = 0.5  # how far above the mean a cell must be: a plain image's cells differ by rounding alone
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sample:
     """One annotated image: the digest of its bytes, its upright size, and its objects.
 
-    Without an object it is a picture that was submitted empty, which teaches the semantic head alone. `picture` is what
+    Without an object it is an image that was submitted empty, which teaches the semantic head alone. `picture` is what
     near-duplicates share (picture_hash); "" where that is not known. `is_ground_truth`: an annotation
     that is marked so is among those that its objects come from. `task_id` and `image_uri`: where it came from, for
     people who look at it later. `view` is how the image is seen; size and objects are the view's.
@@ -43,11 +43,11 @@ class Sample:
 
 
 def picture_hash(image: Image.Image) -> str:
-    """The average hash of an upright picture: which of its 8 x 8 cells are brighter than all on average, row by row.
+    """The average hash of an upright image: which of its 8 x 8 cells are brighter than all on average, row by row.
 
     16 lower-case hexadecimal digits. Of 40 microscopy images 39 keep it as a JPEG of quality 95, 36 at half their size,
     and no two have the same. Source: N. Krawetz, "Looks Like It", The Hacker Factor Blog, 2011 ("average hash").
     """
-    # In floats: on dark pictures averages rounded to whole greys are equal too often.
+    # In floats: on dark images averages rounded to whole greys are equal too often.
     cells = np.asarray(image.convert("L").convert("F").resize((_SIDE, _SIDE), Image.Resampling.BOX))
     return np.packbits(cells > cells.mean() + _LEAST_GREY).tobytes().hex()

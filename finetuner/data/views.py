@@ -62,7 +62,7 @@ class View:
     def mask(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "vh vw"]:
         """The view of a mask; nothing lies beyond the image's edge."""
         height, width = self.size_px(*mask.shape)
-        turned = self._turned(mask)[:height, :width]
+        turned = self._turn(mask)[:height, :width]
         return np.pad(turned, [(0, height - turned.shape[0]), (0, width - turned.shape[1])])
 
     def item(self, item: LabelledMask) -> LabelledMask | None:
@@ -70,7 +70,7 @@ class View:
 
         Within the object's box alone: an image of a thousand objects is not drawn a thousand times.
         """
-        (top, left), crop = self._corner(item), self._turned(item.crop)
+        (top, left), crop = self._corner(item), self._turn(item.crop)
         height, width = self.size_px(item.height_px, item.width_px)
         seen = crop[: max(0, height - top), : max(0, width - left)]
         if seen.sum() < _LEAST_LEFT * crop.sum():
@@ -78,7 +78,7 @@ class View:
         cut = LabelledMask.cut(seen, at=(top, left), size_px=(height, width), label=item.label)
         return replace(cut, region=item.region)
 
-    def _turned(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "th tw"]:
+    def _turn(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "th tw"]:
         return np.rot90(mask[:, ::-1] if self.is_mirrored else mask, self.quarter_turns)
 
     def _corner(self, item: LabelledMask) -> tuple[int, int]:

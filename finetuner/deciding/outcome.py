@@ -11,7 +11,7 @@ from backend.registry.calibration import Calibration
 from backend.registry.figures import PROMPTS, Comparison, Differences
 from backend.registry.metrics import Verdict
 from backend.sam.predictor import Decodes, Embedding
-from backend.sam.scoring import expected_iou
+from backend.sam.scoring import expect_iou
 from finetuner.config import TrainConfig
 from finetuner.data.sample import Sample
 from finetuner.deciding.promotion import Rival, judge
@@ -53,7 +53,7 @@ class Compared:
         """The same, the candidate's scores as they are served: with the calibration that its checkpoint will carry."""
         if calibration is None:
             return self
-        return replace(self, candidate=tuple(_scored(mask, calibration) for mask in self.candidate))
+        return replace(self, candidate=tuple(_score(mask, calibration) for mask in self.candidate))
 
     def figures(self, config: TrainConfig, *, calibration: Calibration | None) -> Comparison:
         """All models' figures and their differences; `calibration`: the candidate's."""
@@ -99,9 +99,9 @@ def predictions(measured: Sequence[Measured]) -> tuple[Values, Values]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def _scored(measured: Measured, calibration: Calibration) -> Measured:
+def _score(measured: Measured, calibration: Calibration) -> Measured:
     """A score is the expected IoU times the mask's stability (Predictor.mask_of); that of a model without the map."""
-    expected = expected_iou(measured.predicted_iou)
+    expected = expect_iou(measured.predicted_iou)
     stability = measured.score / expected if expected else 0.0
     return replace(measured, score=calibration(measured.predicted_iou) * stability)
 

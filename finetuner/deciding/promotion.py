@@ -39,7 +39,7 @@ def judge(served: Rival, *, base: Rival | None = None, faults: Sequence[str] = (
     gains = [prompt for prompt, found in served.by_prompt.items() if _is_gain(found)]
     if not gains:
         against.insert(len(faults), f"no certain gain over {served.name}")
-    told = [f"{_JUDGED[metric]} against {served.name}: {_told(served.by_prompt, metric)}" for metric in _JUDGED]
+    told = [f"{_JUDGED[metric]} against {served.name}: {_tell(served.by_prompt, metric)}" for metric in _JUDGED]
     # What moved is told either way: who reads why a candidate lost wants to know what it had gained.
     return Verdict(promote=not against, reasons=(*against, *told))
 
@@ -51,7 +51,7 @@ def _is_gain(found: Mapping[str, Interval]) -> bool:
 
 def _worse(rival: Rival) -> list[str]:
     return [
-        f"{prompt} prompts may have become worse than {rival.name}'s: {_JUDGED[name]} {_shown(interval)}; the interval "
+        f"{prompt} prompts may have become worse than {rival.name}'s: {_JUDGED[name]} {_show(interval)}; the interval "
         f"has to stay above {_number(-MARGIN)}, the mean above {_number(-MARGIN / 2)}"
         for prompt, found in rival.by_prompt.items()
         for name, interval in found.items()
@@ -62,17 +62,17 @@ def _worse(rival: Rival) -> list[str]:
 def _fallen(rival: Rival) -> list[str]:
     return [
         f"label {label!r} may lose {LABEL_FALL:.2f} IoU with {prompt} prompts against {rival.name}, and lost more: "
-        f"{before['iou']:.3f} -> {before['iou'] + moved.mean:.3f}, {_shown(moved)}"
+        f"{before['iou']:.3f} -> {before['iou'] + moved.mean:.3f}, {_show(moved)}"
         for label, by_prompt in rival.labels.items()
         for prompt, before in by_prompt.items()
         if before["n"] >= LABEL_OBJECTS and (moved := rival.by_label[label][prompt]["iou"]).mean < -LABEL_FALL
     ]
 
 
-def _told(differences: Differences, metric: str) -> str:
+def _tell(differences: Differences, metric: str) -> str:
     """As in: point prompts +0.210 [+0.170, +0.250] (better), box prompts -0.030 [-0.050, -0.010] (worse)."""
     return ", ".join(
-        f"{prompt} prompts {_shown(found[metric])} ({_word(found[metric])})" for prompt, found in differences.items()
+        f"{prompt} prompts {_show(found[metric])} ({_word(found[metric])})" for prompt, found in differences.items()
     )
 
 
@@ -82,7 +82,7 @@ def _word(interval: Interval) -> str:
     return "better" if interval.low > 0 else "worse"
 
 
-def _shown(interval: Interval) -> str:
+def _show(interval: Interval) -> str:
     return f"{_number(interval.mean)} [{_number(interval.low)}, {_number(interval.high)}]"
 
 

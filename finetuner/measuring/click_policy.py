@@ -8,7 +8,7 @@ import numpy as np
 from backend.masks.metrics import iou
 from backend.masks.prompt import Prompt
 from backend.sam.cleaning import clean_mask
-from backend.sam.policy import ClickPolicy, considered
+from backend.sam.policy import ClickPolicy, consider
 from backend.sam.predictor import Embedding, Predictor
 from finetuner.data.objects import LabelledMask
 from finetuner.data.prompting import farthest_inner_point
@@ -55,7 +55,7 @@ def _ious(
     clicks = [Prompt(clicks=(farthest_inner_point(item),)) for item in objects]
     values: dict[ClickPolicy, list[float]] = {policy: [] for policy in ClickPolicy}
     readings = [
-        (single, small, large) for single, small, large in predictor.candidates(embedding, clicks, which=considered)
+        (single, small, large) for single, small, large in predictor.candidates(embedding, clicks, which=consider)
     ]
     takes_small = {policy: policy.takes_small(readings, rows=rows, columns=columns) for policy in ClickPolicy}
     for index, (item, prompt, (single, small, _)) in enumerate(zip(objects, clicks, readings, strict=True)):

@@ -18,7 +18,7 @@ def differences(
     Objects of one image are alike, so images are drawn with replacement, not objects; the mean is over the drawn
     objects. With a single image the interval is a point.
     """
-    pairs = _paired(base, candidate)
+    pairs = _pair(base, candidate)
     return {
         prompt: _intervals([pair for pair in pairs if pair[0].prompt == prompt], rounds=rounds, seed=seed)
         for prompt in PROMPTS
@@ -29,7 +29,7 @@ def label_differences(
     base: Sequence[Measured], candidate: Sequence[Measured], *, rounds: int = ROUNDS, seed: int = 0
 ) -> dict[str, dict[str, dict[str, Interval]]]:
     """As `differences`, label by label."""
-    pairs = _paired(base, candidate)
+    pairs = _pair(base, candidate)
     return {
         label: differences(*_sides(pairs, label=label), rounds=rounds, seed=seed)
         for label in sorted({mask.label for mask in base})
@@ -56,7 +56,7 @@ def comparison(
     )
 
 
-def _paired(base: Sequence[Measured], candidate: Sequence[Measured]) -> list[tuple[Measured, Measured]]:
+def _pair(base: Sequence[Measured], candidate: Sequence[Measured]) -> list[tuple[Measured, Measured]]:
     pairs = list(zip(base, candidate, strict=True))
     if odd := next((before for before, after in pairs if _object(before) != _object(after)), None):
         raise ValueError(f"the two were not measured on the same objects in the same order, from {odd} on")

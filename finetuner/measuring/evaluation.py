@@ -97,7 +97,7 @@ def report(measured: Sequence[Measured], *, calibrated: Sequence[float] | None =
 def _measure_image(predictor: Decodes, sample: Sample, embedding: Embedding, *, clicks: int) -> Iterator[Measured]:
     boxes = predictor.decode(embedding, [Prompt(box=item.box) for item in sample.objects])
     truths = [item.mask for item in sample.objects]
-    points, curves = _clicked(predictor, sample, embedding, truths=truths, clicks=clicks)
+    points, curves = _click(predictor, sample, embedding, truths=truths, clicks=clicks)
     for index, item in enumerate(sample.objects):
         for prompt, found, curve in (("box", boxes[index], ()), ("point", points[index], tuple(curves[index]))):
             yield Measured(
@@ -113,7 +113,7 @@ def _measure_image(predictor: Decodes, sample: Sample, embedding: Embedding, *, 
             )
 
 
-def _clicked(
+def _click(
     predictor: Decodes, sample: Sample, embedding: Embedding, *, truths: Sequence[Bool[np.ndarray, "h w"]], clicks: int
 ) -> tuple[tuple[PredictedMask, ...], list[list[float]]]:
     """What one point gives, and the IoUs after 0, 1, ... corrective clicks; an image's objects are decoded together."""

@@ -20,14 +20,14 @@ AUTO = "auto"
 _ADAPTER_PAYS_FROM_S = 300.0
 
 
-def known_methods() -> dict[str, MethodKind]:
+def list_methods() -> dict[str, MethodKind]:
     """Every method there is, by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules = (importlib.import_module(f"{__name__}.{name}") for name in names)
     return {module.METHOD.name: module.METHOD for module in modules if hasattr(module, "METHOD")}
 
 
-def chosen_method(name: str, base: BaseModel, *, seconds: float) -> str:
+def choose_method(name: str, base: BaseModel, *, seconds: float) -> str:
     """The method that this name means for a training of so many seconds; `auto` alone means another.
 
     An adapter pays once it has a few hundred steps. Every step takes its image through the encoder, forth and back: a
@@ -47,7 +47,7 @@ def new_method(name: str, base: BaseModel, *, config: TrainConfig | None = None)
     Raises:
         BadInput: there is no such method, or the base's encoder has no place for an adapter.
     """
-    methods = known_methods()
+    methods = list_methods()
     if name not in methods:
         raise BadInput(f"method {name[:40]!r} is none of {', '.join(methods)}; set SAMLOOP_METHOD to one of these")
     return methods[name].begin(base, config or TrainConfig())

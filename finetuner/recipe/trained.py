@@ -14,7 +14,7 @@ from finetuner.measuring.evaluation import Measured
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
 from finetuner.training.curves import Curves, mean_looks
-from finetuner.training.replay import replayed_samples
+from finetuner.training.replay import load_replay
 from finetuner.training.run import TrainingRun, seed_all
 from finetuner.training.start import Start
 from finetuner.unfinished import Unfinished
@@ -46,7 +46,7 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
         Diverged: a training went to numbers that are none.
         Dismissed: of several processes this is another than the first, which alone measures.
     """
-    replayed = replayed_samples(
+    replayed = load_replay(
         config=context.config,
         plain=base_predictor(context.base),
         embeddings=context.embeddings,

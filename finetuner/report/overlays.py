@@ -1,4 +1,4 @@
-"""The held-out objects that a training changed most, cut out: the picture, and who drew which outline."""
+"""The held-out objects that a training changed most, cut out: the image, and who drew which outline."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from PIL import Image
 
 from backend.masks.packed import KeptMask
 from backend.masks.prompt import Box, Click
-from backend.masks.svg import outline, resized
+from backend.masks.svg import outline, resize
 from finetuner.data.objects import LabelledMask
 from finetuner.data.prompting import farthest_inner_point
 from finetuner.data.sample import Sample
@@ -91,7 +91,7 @@ def overlay(change: Change, *, pictures: Pictures) -> Overlay:
         mask.window(y0, x0, height_px=height, width_px=width)
         for mask in (KeptMask.of(truth.mask), before.mask, after.mask)
     ]
-    human, base, candidate = (outline(resized(mask, size)) for mask in masks)
+    human, base, candidate = (outline(resize(mask, size)) for mask in masks)
     across, down = size[0] / width, size[1] / height
     box, click = truth.box, farthest_inner_point(truth)
     is_box = before.prompt == "box"

@@ -15,14 +15,14 @@ def review_file(samples: Sequence[Sample], *, base: Sequence[Measured], candidat
     """The file for what both models drew of every object; all three in evaluation.measure's order."""
     before, after = iter(base), iter(candidate)
     found = [
-        _reviewed(sample, item, base=[next(before) for _ in PROMPTS], candidate=[next(after) for _ in PROMPTS])
+        _review_object(sample, item, base=[next(before) for _ in PROMPTS], candidate=[next(after) for _ in PROMPTS])
         for sample in samples
         for item in sample.objects
     ]
     return encode_review(found)
 
 
-def _reviewed(
+def _review_object(
     sample: Sample, item: LabelledMask, *, base: Sequence[Measured], candidate: Sequence[Measured]
 ) -> ReviewedObject:
     human, label = KeptMask.of(item.mask), item.label if item.label is not None else UNLABELLED
@@ -36,11 +36,11 @@ def _reviewed(
         label=label,
         window=window_of(item, *(mask.mask for mask in (*base, *candidate))),
         human=human,
-        drawn={(mask.prompt, name): _drawn(mask, area_px=area_px) for name, measured in models for mask in measured},
+        drawn={(mask.prompt, name): _draw(mask, area_px=area_px) for name, measured in models for mask in measured},
     )
 
 
-def _drawn(measured: Measured, *, area_px: int) -> DrawnMask:
+def _draw(measured: Measured, *, area_px: int) -> DrawnMask:
     values = measured.values
     return DrawnMask(
         iou=values["iou"],

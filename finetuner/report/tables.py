@@ -48,14 +48,14 @@ class Table:
     note: str = ""
 
 
-def measured_models(metrics: CheckpointMetrics) -> dict[str, ModelFigures]:
+def list_models(metrics: CheckpointMetrics) -> dict[str, ModelFigures]:
     """The models that were measured, by heading."""
     return {heading: figures for name, heading in MODELS.items() if (figures := metrics.model(name)) is not None}
 
 
 def figure_tables(metrics: CheckpointMetrics) -> list[Table]:
     """All that was measured on held-out objects, but scores; nothing where no model was measured."""
-    models = measured_models(metrics)
+    models = list_models(metrics)
     if not models:
         return []
     return [
@@ -72,7 +72,7 @@ def score_table(metrics: CheckpointMetrics) -> Table | None:
     """How far scores are from the true IoU; None where nobody compared them."""
     rows = [
         Row(title=f"{heading}: {title}", figures=_believability(believability))
-        for heading, figures in measured_models(metrics).items()
+        for heading, figures in list_models(metrics).items()
         if (scores := figures.calibration) is not None
         for title, believability in (
             ("predicted IoU", scores.predicted_iou),

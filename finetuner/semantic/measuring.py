@@ -11,7 +11,7 @@ from backend.registry.metrics import SemanticReport
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
 from backend.sam.semantic.head import SemanticHead
-from backend.sam.semantic.objects import enlarged_margin, semantic_maps
+from backend.sam.semantic.objects import enlarge_margin, semantic_maps
 from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import UNLABELLED
 from finetuner.semantic.targets import band_px, classes_of, near
@@ -51,7 +51,7 @@ def measure_semantic(
     return tuple(
         found
         for sample in samples
-        for found in _found(head, sample, base=base, embedding=embedding(sample), unlabelled=unlabelled)
+        for found in _find_mask(head, sample, base=base, embedding=embedding(sample), unlabelled=unlabelled)
     )
 
 
@@ -77,7 +77,7 @@ def semantic_report(found: Sequence[Found]) -> SemanticReport | None:
     )
 
 
-def _found(
+def _find_mask(
     head: SemanticHead, sample: Sample, *, base: BaseModel, embedding: Embedding, unlabelled: str
 ) -> Iterator[Found]:
     maps, classes = semantic_maps(head, embedding, base=base), classes_of(sample, labels=head.labels)
@@ -87,7 +87,7 @@ def _found(
     for number, label in enumerate(head.labels):
         size = {"height_px": sample.height_px, "width_px": sample.width_px}
         seen, drawn = (
-            enlarged_margin(maps.margins[number], frame=maps.frame, **size) & known,
+            enlarge_margin(maps.margins[number], frame=maps.frame, **size) & known,
             (classes == number + 1) & known,
         )
         if seen.any() or drawn.any():

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from backend.sam.predictor import Embedding
-from backend.sam.semantic.head import SemanticHead, seen_around
+from backend.sam.semantic.head import SemanticHead, measure_reach
 from finetuner.data.sample import Sample
 from finetuner.semantic.targets import Target
 
@@ -42,7 +42,7 @@ def begin_readout(
         return
     sums = _Sums(head.readout.shape[1], labels=len(head.labels))
     for number, sample in enumerate(samples):
-        seen = seen_around(embedding(sample).features.float().cpu())[0]
+        seen = measure_reach(embedding(sample).features.float().cpu())[0]
         sums.add(seen.flatten(1), _cells(target(number), side=seen.shape[-1]))
     weights, bias = sums.solved()
     with torch.no_grad():

@@ -122,7 +122,7 @@ class Watcher:
                 single = logits[:, :1, : target.shape[1], : target.shape[2]].cpu()
                 loss[prompt] += mask_loss(single, target, losses=self._config.losses)[:, 0].tolist()
                 ious[prompt] += hard_iou(single, target)[:, 0].tolist()
-        return Look(step=step, loss=_rounded(loss), iou=_rounded(ious))
+        return Look(step=step, loss=_round(loss), iou=_round(ious))
 
 
 def mean_looks(trainings: Sequence[Sequence[Look]]) -> list[Look]:
@@ -134,13 +134,13 @@ def mean_looks(trainings: Sequence[Sequence[Look]]) -> list[Look]:
     return [
         Look(
             step=round(np.mean([look.step for look in looks])),
-            loss=_rounded({prompt: [look.loss[prompt] for look in looks] for prompt in PROMPTS}),
-            iou=_rounded({prompt: [look.iou[prompt] for look in looks] for prompt in PROMPTS}),
+            loss=_round({prompt: [look.loss[prompt] for look in looks] for prompt in PROMPTS}),
+            iou=_round({prompt: [look.iou[prompt] for look in looks] for prompt in PROMPTS}),
         )
         for looks in zip(*filter(None, trainings), strict=False)
     ]
 
 
-def _rounded(values: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
+def _round(values: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
     """Means, to five decimals. A loss that is None was no number, and its mean is none either."""
     return {name: round(float(np.mean(np.array(column, np.float64))), 5) for name, column in values.items()}

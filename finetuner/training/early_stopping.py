@@ -108,9 +108,9 @@ def is_over(looks: Sequence[Look], *, patience: int) -> bool:
 
 
 def validation_part(samples: Sequence[Sample], *, config: TrainConfig) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """What is left to learn from, and what validates: by the digest of the picture, next above the held-out share.
+    """What is left to learn from, and what validates: by the digest of the image, next above the held-out share.
 
-    Nothing validates below `validation_from` pictures, or where fewer than four would.
+    Nothing validates below `validation_from` images, or where fewer than four would.
     """
     below = config.held_out_share + config.validation_share * (1 - config.held_out_share)
     pictures = {sample.picture or sample.image_sha256 for sample in samples}

@@ -76,8 +76,8 @@ class Processes:
         flags = [float(weight.grad is not None) for weight in weights]
         told = torch.tensor([*flags, *numbers], dtype=torch.float64)
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
-        flat = _summed(torch.cat([gradient.flatten() for gradient in gradients]))
-        told = _summed(told.to(some.device)).cpu()
+        flat = _sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        told = _sum(told.to(some.device)).cpu()
         for weight, flag, gradient in zip(
             weights, told.tolist(), torch.split(flat, [w.numel() for w in weights]), strict=False
         ):
@@ -109,7 +109,7 @@ class Processes:
         return float(broadcast(told).item())
 
 
-def _summed(values: Tensor) -> Tensor:
+def _sum(values: Tensor) -> Tensor:
     from accelerate.utils import reduce
 
     found: Tensor = reduce(values, reduction="sum")

@@ -14,7 +14,7 @@ from finetuner.data.generic import REPLAYED, generic_samples
 from finetuner.data.sample import Sample
 
 
-def replayed_samples(
+def load_replay(
     *, config: TrainConfig, plain: Predictor, embeddings: Embeddings, folder: Path | None
 ) -> tuple[Sample, ...]:
     """The photographs to replay, as generic.generic_samples has them; none where the config asks for none.
@@ -27,7 +27,7 @@ def replayed_samples(
     return tuple(generic_samples(REPLAYED, plain=plain, embeddings=embeddings, folder=folder))
 
 
-def mixed(
+def mix(
     learnt: Sequence[Sample], replayed: Sequence[Sample], *, share: float, ground_truth_weight: int = 1
 ) -> list[Sample]:
     """The samples to learn from, and so many visits to replayed ones that those are `share` of an epoch's visits.

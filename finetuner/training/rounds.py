@@ -18,7 +18,7 @@ from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
 from finetuner.data.objects import LabelledMask, grid_coverage
-from finetuner.data.prompting import corrected, first_prompts, mask_prompts
+from finetuner.data.prompting import correct, first_prompts, mask_prompts
 from finetuner.data.sample import Sample
 from finetuner.data.views import VIEWS
 from finetuner.methods.base import Asked, Method
@@ -92,7 +92,7 @@ class Rounds:
             torch.autograd.backward(loss / of)
             singles = torch.split(logits[:, 0].detach(), counts)
             lessons = [
-                self._corrected(lesson, single) for lesson, single in zip(lessons, singles, strict=True) if lesson.left
+                self._correct(lesson, single) for lesson, single in zip(lessons, singles, strict=True) if lesson.left
             ]
         self._method.carry_back(of=of)
         return learnt
@@ -131,14 +131,14 @@ class Rounds:
         shown = logits[..., : target.shape[1], : target.shape[2]]
         return decode_losses(shown, scores, target, prompts=lesson.prompts, config=self._config)
 
-    def _corrected(self, lesson: _Lesson, single: Float[Tensor, "n g g"]) -> _Lesson:
+    def _correct(self, lesson: _Lesson, single: Float[Tensor, "n g g"]) -> _Lesson:
         """The same image with a click more where the mask is wrong; at times the mask is shown too."""
         sample, target, rng = lesson.sample, lesson.target, lesson.rng
         predicted = (single[:, : target.shape[1], : target.shape[2]] > 0).cpu().numpy()
         truth = (target > 0.5).cpu().numpy()
         image = {"height_px": sample.height_px, "width_px": sample.width_px}
         lesson.prompts = tuple(
-            corrected(prompt, predicted=predicted[i], truth=truth[i], frame=self._method.frame, rng=rng, **image)
+            correct(prompt, predicted=predicted[i], truth=truth[i], frame=self._method.frame, rng=rng, **image)
             for i, prompt in enumerate(lesson.prompts)
         )
         lesson.previous = single if rng.random() < self._config.feedback_share else None

@@ -15,7 +15,7 @@ from finetuner.training.curves import Curves, Watcher
 from finetuner.training.early_stopping import EarlyStopping, validation_part
 from finetuner.training.loop import Step, Trainer
 from finetuner.training.processes import Processes
-from finetuner.training.replay import mixed
+from finetuner.training.replay import mix
 from finetuner.unfinished import State, Unfinished
 
 log = logging.getLogger(__name__)
@@ -46,9 +46,7 @@ class TrainingRun:
         config = training.config
         learning, looking = (partial(method.seen, embeddings=embeddings, learns=learns) for learns in (True, False))
         teaching, validating = validation_part(training.train, config=config)
-        visited = mixed(
-            teaching, training.replayed, share=config.replay, ground_truth_weight=config.ground_truth_weight
-        )
+        visited = mix(teaching, training.replayed, share=config.replay, ground_truth_weight=config.ground_truth_weight)
         self._trainer = Trainer(method, visited, config=config, embedding=learning, processes=processes)
         self._processes = processes
         self._stopping = EarlyStopping(method, validating, config=config, embedding=looking)
@@ -71,7 +69,7 @@ class TrainingRun:
             Diverged: the training went to numbers that are none.
             BadInput: of several processes this one would train apart from the others.
         """
-        ended_at = self._taken_up()
+        ended_at = self._take_up()
         # Before the first of them may overwrite what all read.
         self._processes.must_agree(self._trainer.begins_at if ended_at is None else "ended")
         if ended_at is not None:
@@ -83,7 +81,7 @@ class TrainingRun:
         except BaseException:
             self._save_at_once()
             raise
-        return self._ended()
+        return self._end_run()
 
     def _steps(self) -> None:
         self._look(0, 0.0)
@@ -120,7 +118,7 @@ class TrainingRun:
         if self._unfinished is not None and self._is_settled and self._trainer.is_whole and is_counted:
             self._unfinished.save(self._training.number, self._state())
 
-    def _ended(self) -> EndedAt:
+    def _end_run(self) -> EndedAt:
         # The trainer's count, not this process's steps: a kill may come after the last of them.
         mix = self._stopping.choose_mix(self._trainer.weights, config=self._training.config)
         ended_at = self._trainer.ended_at.model_copy(
@@ -147,7 +145,7 @@ class TrainingRun:
             },
         )
 
-    def _taken_up(self) -> EndedAt | None:
+    def _take_up(self) -> EndedAt | None:
         """Go on from what was kept, if anything was; how the training ended, if it had."""
         kept = None if self._unfinished is None else self._unfinished.load(self._training.number)
         if kept is None or self._unfinished is None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from backend.errors import BadCheckpoint, NotFound
 from backend.registry.metrics import StartMetrics
-from backend.sam.loading import BaseModel, trained_of
+from backend.sam.loading import BaseModel, find_trained
 from finetuner.data.dataset import Dataset
 from finetuner.methods.base import ENCODER, Method
 
@@ -46,7 +46,7 @@ class Start:
         if seen := learnt & {sample.image_sha256 for sample in dataset.held_out}:
             return cls(version=base.name, why=f"{served} has learnt from {len(seen)} images that are held out now")
         try:
-            trained = trained_of(base, folder)
+            trained = find_trained(base, folder)
         except (BadCheckpoint, NotFound) as fault:
             return cls(version=base.name, why=f"{served} cannot be loaded: {str(fault)[:200]}")
         weights: dict[str, Tensor] = dict(trained.decoder.state_dict())

@@ -143,18 +143,14 @@ class TrainedWeights:
         shapes = dict(zip(self._names, self._weights, strict=True))
 
         def all_of(group: str) -> list[Tensor]:
-            return [
-                _taken(tensors, f"{group}.{name}", like).to(like.device, copy=True) for name, like in shapes.items()
-            ]
+            return [_take(tensors, f"{group}.{name}", like).to(like.device, copy=True) for name, like in shapes.items()]
 
         weights = all_of("weight")
         average, kept = (
             all_of(group) if any(name.startswith(f"{group}.") for name in tensors) else []
             for group in ("average", "kept")
         )
-        adam = {
-            name: self._remembered(tensors, name, like) for name, like in shapes.items() if f"step.{name}" in tensors
-        }
+        adam = {name: self._remember(tensors, name, like) for name, like in shapes.items() if f"step.{name}" in tensors}
         self._put(weights)
         self._average, self._kept = average or [weight.clone() for weight in weights], kept
         for name, weight in shapes.items():
@@ -162,13 +158,13 @@ class TrainedWeights:
             if name in adam:
                 self._adam.state[weight] = adam[name]
 
-    def _remembered(self, tensors: Mapping[str, Tensor], name: str, like: Tensor) -> dict[str, Tensor]:
+    def _remember(self, tensors: Mapping[str, Tensor], name: str, like: Tensor) -> dict[str, Tensor]:
         """What AdamW knows of a weight; it counts steps on the CPU unless it is fused, then beside the weight."""
         _, *means = _ADAM
-        step = _taken(tensors, f"step.{name}", torch.zeros(()))
+        step = _take(tensors, f"step.{name}", torch.zeros(()))
         return {
             "step": step.to(like.device if self._is_fused else "cpu", copy=True),
-            **{key: _taken(tensors, f"{key}.{name}", like).to(like.device, copy=True) for key in means},
+            **{key: _take(tensors, f"{key}.{name}", like).to(like.device, copy=True) for key in means},
         }
 
     def _put(self, values: Sequence[Tensor]) -> None:
@@ -185,7 +181,7 @@ def _groups(named: Mapping[str, nn.Parameter], *, pace: Callable[[str], float]) 
     return [{"params": weights, "pace": factor} for factor, weights in sorted(groups.items())]
 
 
-def _taken(tensors: Mapping[str, Tensor], key: str, like: Tensor) -> Tensor:
+def _take(tensors: Mapping[str, Tensor], key: str, like: Tensor) -> Tensor:
     """The tensor of this key.
 
     Raises:

@@ -18,7 +18,7 @@ from backend.registry.checkpoint import Manifest, write_checkpoint
 from backend.registry.local import LocalRegistry
 from backend.registry.metrics import Recipe
 from backend.sam import weights
-from backend.sam.adapters.served import expected_shapes
+from backend.sam.adapters.served import list_shapes
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_config
 from backend.sam.loading import BaseModel, decoder_bytes, decoder_of, load_base
 
@@ -86,7 +86,7 @@ def adapted(tiny_base: BaseModel, lively_dir: Path, manifest: Manifest, tmp_path
 
     def make(method: str) -> Path:
         generator = torch.Generator().manual_seed(7)
-        shapes = expected_shapes(tiny_base.family.places(tiny_base.model.vision_encoder), kind=method, rank=2)
+        shapes = list_shapes(tiny_base.family.places(tiny_base.model.vision_encoder), kind=method, rank=2)
         state = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
         told = dataclasses.replace(
             manifest, method=method, base_model=str(lively_dir), config=Recipe(adapter={"rank": 2, "alpha": 4.0})

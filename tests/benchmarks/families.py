@@ -39,7 +39,7 @@ from transformers import (
 from backend.files.children import keep_freed_memory
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.canvas import pixels_on_canvas
-from backend.sam.embeddings.memory import halved
+from backend.sam.embeddings.memory import halve
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode, prompt_tensors
 from finetuner.methods import new_method
@@ -105,7 +105,7 @@ def measure(name: str, folder: Path) -> Row:
             median_s(lambda: plain(input_boxes=tensors.boxes, **seen), times=3),
         )
         click_s = median_s(lambda: served.decode(ours, [CLICK]), times=5)
-    return Row(name, encoder_s, decoder_s, click_s, steps_s(base, plain, ours, seen), halved(ours).nbytes >> 20)
+    return Row(name, encoder_s, decoder_s, click_s, steps_s(base, plain, ours, seen), halve(ours).nbytes >> 20)
 
 
 def plain_maps(plain: Any, pixels: Tensor) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from finetuner.offline import read_samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
 from finetuner.training.loop import Trainer
-from finetuner.training.replay import mixed, replayed_samples
+from finetuner.training.replay import load_replay, mix
 from finetuner.training.run import seed_all
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -56,11 +56,11 @@ def trained_row(context: TrainingContext, dataset: Dataset, before: tuple[Measur
     """Train as the context's config says; return the cells of its row: IoUs, and their differences to the base's."""
     config, plain = context.config, base_predictor(context.base)
     others = {"plain": plain, "embeddings": context.embeddings, "folder": context.generic_in, "config": config}
-    replayed, began_s = replayed_samples(**others), time.process_time()
+    replayed, began_s = load_replay(**others), time.process_time()
     seed_all(config.seed)
     method = new_method(config.method, context.base, config=config)
     seen = partial(method.seen, embeddings=context.embeddings, learns=True)
-    visited = mixed(dataset.train, replayed, share=config.replay)
+    visited = mix(dataset.train, replayed, share=config.replay)
     *_, last = Trainer(method, visited, config=config, embedding=seen).steps()
     took_s, candidate = time.process_time() - began_s, method.predictor(version="candidate")
     after = measure(candidate, dataset.held_out, embedding=context.embeddings.by(candidate.base), clicks=0)

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.pages import commit, machine, say, write_result
 
 from backend.masks.prompt import Prompt
-from backend.review.label_order import at_random, diverse, mixed
+from backend.review.label_order import at_random, diverse, mix
 from backend.sam.predictor import Predictor
 from backend.sam.scoring import task_score
 from backend.settings import Settings
@@ -79,7 +79,7 @@ class Simulation:
         else:
             first = sorted(shuffled, key=lambda index: self.score(model, self.pool[index]))
         drawn = at_random(left, project_id=seed + 1, count=len(left))
-        return [*before, *(int(index) for index in mixed(first, drawn, count=more))]
+        return [*before, *(int(index) for index in mix(first, drawn, count=more))]
 
     def score(self, model: Predictor, sample: Sample) -> float:
         prompts = [Prompt(box=item.box) for item in sample.objects]

@@ -1,6 +1,6 @@
 """Edges at 4000 px, before and after the second look: `python tests/benchmarks/refinement.py [--objects 12]`.
 
-Real pictures (the nuclei, the demo's photographs) lie side by side at their own scale on 4000x3000 px, so that the
+Real images (the nuclei, the demo's photographs) lie side by side at their own scale on 4000x3000 px, so that the
 truth is known. Prints the mean IoU and Boundary IoU (band 10 px) of either set, by the true box and by one click. An
 object takes two encodings.
 """
@@ -54,7 +54,7 @@ def photographs() -> list[Part]:
 
 
 def mosaic(parts: list[Part]) -> tuple[Image.Image, list[tuple[int, int, np.ndarray]]]:
-    """The large picture, and the place and mask of every object that is whole on it."""
+    """The large image, and the place and mask of every object that is whole on it."""
     large, objects = Image.new("RGB", (WIDTH, HEIGHT)), []
     x = y = tallest = number = 0
     while y < HEIGHT:

@@ -1,9 +1,9 @@
-"""The review pages as people see them: pictures, faults on any page, and how soon 200 masks are painted.
+"""The review pages as people see them: images, faults on any page, and how soon 200 masks are painted.
 
-python tests/benchmarks/review.py NUCLEI --folder DIR [--only pictures checks paint]
+python tests/benchmarks/review.py NUCLEI --folder DIR [--only images checks paint]
 
 NUCLEI is a folder with export.json and images/ (exports.py builds it). DIR keeps the trained versions: they take some
-minutes on two cores, once. The pictures go to .github/, the sentence on paint into docs/results.md.
+minutes on two cores, once. The images go to .github/, the sentence on paint into docs/results.md.
 """
 
 import argparse
@@ -104,7 +104,7 @@ def take_pictures(here: Site, out: Path) -> None:
 
 def _save(browser: webdriver.Chrome, path: Path, *, tallest_px: int = _TALLEST_PX, top: str = "html") -> None:
     """A PNG of few colours, or a JPEG where that would be larger than 150 kB; from the element `top` downwards."""
-    # Cards out of sight are not painted until somebody scrolls there; the picture reaches farther than the window.
+    # Cards out of sight are not painted until somebody scrolls there; the image reaches farther than the window.
     shown = "for (const card of document.querySelectorAll('.card')) card.style.contentVisibility = 'visible'"
     browser.execute_script(shown)
     browser.execute_script("for (const image of document.querySelectorAll('.card img')) image.loading = 'eager'")

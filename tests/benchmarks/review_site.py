@@ -31,7 +31,7 @@ from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.evaluation import measure
-from finetuner.offline import exported_tasks
+from finetuner.offline import read_export
 from finetuner.pipeline import train_project
 from finetuner.presets import config_of
 from finetuner.report.review import review_file
@@ -99,7 +99,7 @@ def site(nuclei: Path, folder: Path, *, epochs: int, objects: int = 0) -> Iterat
 def _imported(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path) -> list[dict[str, Any]]:
     """The export's tasks with the ids that they have here. Their images' addresses are the same at every start."""
     project_id = int(client.create_project("nuclei", CONFIG)["id"])
-    tasks = exported_tasks(nuclei / "export.json")
+    tasks = read_export(nuclei / "export.json")
     for task in tasks:
         studio._uploads[task["data"]["image"]] = find_image(nuclei / "images", task["data"]["image"]).read_bytes()
     client.import_tasks(project_id, [{"data": task["data"]} for task in tasks])
@@ -137,7 +137,7 @@ def _many(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path, objects: i
         return project_id
     context = TrainingContext.open(settings, config=config_of(settings), progress=_told)
     annotated = [
-        image for task in exported_tasks(nuclei / "export.json") for image in context.annotated(task, config=None)
+        image for task in read_export(nuclei / "export.json") for image in context.annotated(task, config=None)
     ]
     samples = context.samples(
         (task for task in annotated if task is not None),

@@ -51,7 +51,7 @@ class Source:
     read: Callable[[Clone, int], Iterator[Picture]]
 
     def pictures(self, clones: Path) -> list[Picture]:
-        """Read the set's pictures from the clone below this folder.
+        """Read the set's images from the clone below this folder.
 
         Raises:
             SystemExit: there is no clone with that commit, or it holds other images than those of `digest`.

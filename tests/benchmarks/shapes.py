@@ -1,4 +1,4 @@
-"""Pictures that hold their own truth: discs, squares, stars and triangles on textured ground, drawn from a seed."""
+"""Images that hold their own truth: discs, squares, stars and triangles on textured ground, drawn from a seed."""
 
 from collections.abc import Iterator
 
@@ -17,9 +17,9 @@ _TRIES = 50
 
 
 def shapes(count: int, *, seed: int = 0) -> Iterator[Picture]:
-    """Yield pictures of four labels. A label has its shape, colour and pattern: plain, stripes, checks or dots.
+    """Yield images of four labels. A label has its shape, colour and pattern: plain, stripes, checks or dots.
 
-    Every picture has all four, and one of them twice if there is room. Shapes are turned, and never overlap.
+    Every image has all four, and one of them twice if there is room. Shapes are turned, and never overlap.
     """
     for number in range(count):
         yield _picture(f"shapes-{number:03}.png", np.random.default_rng([seed, number]))

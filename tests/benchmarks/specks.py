@@ -29,7 +29,7 @@ from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.prompting import farthest_inner_point
 from finetuner.data.sample import Sample
-from finetuner.offline import exported_tasks, read_samples
+from finetuner.offline import read_export, read_samples
 from finetuner.progress import silent
 
 SIZES_PX = (0, 16, 32, 64, 100, 200, 400)
@@ -71,7 +71,7 @@ def main() -> None:
             export = write(photographs(), Path(folder))
             images = export.with_name("images")
         some = Path(folder) / "some.json"
-        some.write_text(json.dumps(exported_tasks(export)[: arguments.images]))
+        some.write_text(json.dumps(read_export(export)[: arguments.images]))
         settings = Settings.from_env()
         context = TrainingContext.open(settings, config=TrainConfig(), progress=silent)
         samples = read_samples(some, images, settings=settings, context=context)

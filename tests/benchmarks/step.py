@@ -48,7 +48,7 @@ _TIMES = 7
 
 
 def sample() -> Sample:
-    """Six ellipses on the picture of a cup of coffee."""
+    """Six ellipses on the image of a cup of coffee."""
     ys, xs = np.mgrid[: COFFEE.height, : COFFEE.width]
     masks = [
         np.hypot((ys - y) / 60, (xs - x) / (30 + 10 * number)) < 1

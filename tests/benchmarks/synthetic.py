@@ -1,4 +1,4 @@
-"""How well a semantic head finds four labels on drawn pictures (shapes) that it never saw; writes docs/results.md.
+"""How well a semantic head finds four labels on drawn images (shapes) that it never saw; writes docs/results.md.
 
 python tests/benchmarks/synthetic.py [--images 120] [--steps 400]    two minutes on two cores
 
@@ -31,7 +31,7 @@ _HELD_OUT = 5  # the last of so many
 
 
 def measured(images: int, *, steps: int) -> SemanticReport:
-    """semantic_report of the last fifth of so many pictures, after so many steps on the others."""
+    """semantic_report of the last fifth of so many images, after so many steps on the others."""
     base = load_base("mobile-sam", cache_dir=Settings.from_env().cache.dir, device="cpu")
     samples, embeddings = [], {}
     for picture in shapes(images):

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from backend.sam.predictor import predictor_of
 from backend.sam.semantic.objects import SemanticRules, semantic_maps, semantic_masks
-from backend.sam.semantic.touching import asked
+from backend.sam.semantic.touching import draw_with
 from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import assemble
@@ -68,7 +68,7 @@ def main(export: Path, images: Path, checkpoint: Path) -> None:
             seen = embedding(sample)
             maps = semantic_maps(predictor.semantic, seen, base=predictor.base)
             began = time.process_time()
-            ask = asked(predictor, seen) if clicks else None
+            ask = draw_with(predictor, seen) if clicks else None
             regions = semantic_masks(
                 maps, height_px=seen.height_px, width_px=seen.width_px, rules=SemanticRules(), ask=ask
             )

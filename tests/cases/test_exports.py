@@ -15,7 +15,7 @@ from finetuner.data.dataset import assemble
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.sample import Sample
-from finetuner.offline import exported_tasks, read_samples
+from finetuner.offline import read_export, read_samples
 from finetuner.presets import config_of
 from finetuner.progress import silent
 from finetuner.report.data import DataReport
@@ -86,7 +86,7 @@ def test_a_mask_beside_the_image_is_not_taken_for_it(settings: Settings) -> None
 
 def test_json_min_is_told_with_what_to_do() -> None:
     with pytest.raises(BadInput, match="looks like JSON_MIN"):
-        exported_tasks(CASES / "a-picture-in-the-task" / "json-min.json")
+        read_export(CASES / "a-picture-in-the-task" / "json-min.json")
 
 
 @pytest.mark.nuclei

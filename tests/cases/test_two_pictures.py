@@ -8,9 +8,9 @@ import pytest
 
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.task_data import image_at
-from backend.serving.clicks import clicked_images
+from backend.serving.clicks import find_clicked_images
 from backend.serving.task_image import TaskImage
-from finetuner.data.annotations import annotated_images
+from finetuner.data.annotations import read_images
 from finetuner.data.exclusions import Exclusions
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "cases" / "two-pictures-in-a-task"
@@ -35,18 +35,18 @@ def image(task: dict[str, Any], config: LabelConfig = CONFIG) -> TaskImage:
 
 def test_a_click_is_answered_for_the_picture_that_it_is_on() -> None:
     context = json.loads((CASE / "context.json").read_text())
-    ((part, here),) = clicked_images(image(TASKS[0]), context)
+    ((part, here),) = find_clicked_images(image(TASKS[0]), context)
     assert part.uri == TASKS[0]["data"]["right"]
     assert here["result"] == context["result"]
     assert {control.to_name for control in part.config.controls} == {"right"}
     context["result"][0] |= {"to_name": "left", "from_name": "lkp"}
-    ((part, _),) = clicked_images(image(TASKS[0]), context)
+    ((part, _),) = find_clicked_images(image(TASKS[0]), context)
     assert part.uri == TASKS[0]["data"]["left"]
 
 
 def test_prompts_on_two_pictures_are_answered_on_both() -> None:
     click = json.loads((CASE / "context.json").read_text())["result"][0]
-    clicked = clicked_images(image(TASKS[0]), {"result": [click, {**click, "id": "k2", "to_name": "left"}]})
+    clicked = find_clicked_images(image(TASKS[0]), {"result": [click, {**click, "id": "k2", "to_name": "left"}]})
     assert [(part.config.image_name, [row["id"] for row in here["result"]]) for part, here in clicked] == [
         ("left", ["k2"]),
         ("right", ["k1"]),
@@ -64,7 +64,7 @@ def test_a_picture_shows_what_was_drawn_on_it_alone() -> None:
 def test_a_click_on_a_page_is_answered_for_that_page(page: int) -> None:
     task = {"id": 1, "data": {"pages": ["/0.png", "/1.png", "/2.png"]}}
     region = {"id": "k", "type": "keypointlabels", "to_name": "image", "item_index": page, "value": {"x": 1, "y": 1}}
-    ((part, here),) = clicked_images(image(task, PAGES), {"result": [region]})
+    ((part, here),) = find_clicked_images(image(task, PAGES), {"result": [region]})
     assert part.uri == f"/{page}.png"
     assert len(here["result"]) == 1
     assert [control.page for control in part.config.controls] == [page]
@@ -72,7 +72,7 @@ def test_a_click_on_a_page_is_answered_for_that_page(page: int) -> None:
 
 def test_without_an_item_index_a_click_is_on_the_first_page() -> None:
     task = {"id": 1, "data": {"pages": ["/0.png", "/1.png"]}}
-    ((part, _),) = clicked_images(image(task, PAGES), {"result": [{"id": "k", "to_name": "image", "value": {}}]})
+    ((part, _),) = find_clicked_images(image(task, PAGES), {"result": [{"id": "k", "to_name": "image", "value": {}}]})
     assert part.uri == "/0.png"
 
 
@@ -89,7 +89,7 @@ def test_a_project_learns_from_both_pictures_and_says_what_was_drawn_on_neither(
     stray = {**TASKS[0]["annotations"][0]["result"][0], "id": "s", "to_name": "gone"}
     task = {**TASKS[0], "annotations": [{**TASKS[0]["annotations"][0]}]}
     task["annotations"][0]["result"] = [*task["annotations"][0]["result"], stray]
-    found = annotated_images(task, config=CONFIG, exclusions=exclusions)
+    found = read_images(task, config=CONFIG, exclusions=exclusions)
     assert [part.image_uri for part in found] == [image_at(task["data"], side) for side in ("left", "right")]
     assert [len(part.annotations[0].regions) for part in found] == [2, 2]
     assert exclusions.sentence() == "1 x it was drawn on another image of the task, 'gone'"
@@ -97,9 +97,9 @@ def test_a_project_learns_from_both_pictures_and_says_what_was_drawn_on_neither(
 
 def test_of_a_task_submitted_empty_both_pictures_are_empty_and_else_none_is() -> None:
     empty = {**TASKS[0], "annotations": [{**TASKS[0]["annotations"][0], "result": []}]}
-    found = annotated_images(empty, config=CONFIG, exclusions=Exclusions(), empty_counts=True)
+    found = read_images(empty, config=CONFIG, exclusions=Exclusions(), empty_counts=True)
     assert [part.is_empty for part in found] == [True, True]
     left = [row for row in TASKS[0]["annotations"][0]["result"] if row["to_name"] == "left"]
     half = {**TASKS[0], "annotations": [{**TASKS[0]["annotations"][0], "result": left}]}
-    (found_left,) = annotated_images(half, config=CONFIG, exclusions=Exclusions(), empty_counts=True)
+    (found_left,) = read_images(half, config=CONFIG, exclusions=Exclusions(), empty_counts=True)
     assert found_left.image_uri == TASKS[0]["data"]["left"]

@@ -21,7 +21,7 @@ from backend.cli.project import SCORES_TAB, show_analysts
 from backend.errors import BadInput, NotAuthorized, NotFound, Upstream
 from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio
-from backend.labelstudio.api.filters import untouched_filter
+from backend.labelstudio.api.filters import filter_untouched
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.controls.results import regions_of_mask
 from backend.labelstudio.webhook import annotation_changes
@@ -397,7 +397,7 @@ def test_analysts_find_the_tab_and_the_page_and_a_second_time_changes_nothing(
 def test_a_tab_of_chosen_tasks_loses_those_that_are_annotated(client: LabelStudio, project_id: int) -> None:
     client.import_tasks(project_id, [{"data": {"image": f"/data/upload/{number}.png"}} for number in range(3)])
     ids = sorted(task["id"] for task in client.tasks(project_id))
-    chosen = [untouched_filter(task_id) for task_id in ids[:2]]
+    chosen = [filter_untouched(task_id) for task_id in ids[:2]]
     for _ in range(2):  # made, and changed
         client.tabs.save(project_id, "Next", ordering=["tasks:id"], filters=chosen, conjunction="or")
     client.create_annotation(ids[0], [])

@@ -108,7 +108,7 @@ def test_a_taken_port_ends_it_with_one_sentence_that_names_the_option(tmp_path: 
         )
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == (
-        f"samloop: port {port} is taken: name another with --port, or any free one with --port 0"
+        f"samloop: port {port} is taken: name another port with --port; --port 0 takes any free port"
     )
     assert ended.stdout == ""
     assert _left_running(tmp_path) == []

@@ -9,7 +9,7 @@ from support.editor import Editor
 from backend.cli.demo.label_studio import LabelStudioProcess
 from backend.cli.order import NEXT_TAB
 from backend.cli.project import SCORES_TAB, UNTOUCHED
-from backend.labelstudio.api.filters import untouched_filter
+from backend.labelstudio.api.filters import filter_untouched
 from backend.review.tasks import send_to_labelling
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.browser]
@@ -29,7 +29,7 @@ def test_the_stream_goes_in_the_tabs_order_and_passes_over_what_is_annotated(
     client.update_project(project, model_version="v1", sampling="Uncertainty sampling")
     client.create_annotation(ids[2], [])
     by_score = client.tabs.save(project, SCORES_TAB, ordering=["tasks:predictions_score"], filters=UNTOUCHED)
-    chosen = [untouched_filter(ids[at]) for at in (3, 0, 2)]
+    chosen = [filter_untouched(ids[at]) for at in (3, 0, 2)]
     ours = client.tabs.save(project, NEXT_TAB, ordering=["tasks:id"], filters=chosen, conjunction="or")
     again = send_to_labelling(client, project, [str(ids[4]), str(ids[2])]).partition("tab=")[2]
     stream = Stream(Editor(browser, label_studio), project)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """One raw server on loopback, a picture's URL there; `talk` gets each connection after its request was read."""
+    """One raw server on loopback, an image's URL there; `talk` gets each connection after its request was read."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(0.05)
     stop = threading.Event()

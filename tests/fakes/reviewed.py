@@ -34,7 +34,7 @@ class Reviewed:
 def reviewed(
     studio: FakeLabelStudio, folder: Path, *, tiny_sam_dir: Path, images: int = 3, query: str = ""
 ) -> Reviewed:
-    """Annotate `images` pictures of two discs, one of them under a hostile label, skip another picture, train twice.
+    """Annotate `images` images of two discs, one of them under a hostile label, skip another image, train twice.
 
     `query` is at the end of every image's address.
     """

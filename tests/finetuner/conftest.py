@@ -1,4 +1,4 @@
-"""A tiny random SAM, pictures of discs with their masks, and the same as Label Studio has them."""
+"""A tiny random SAM, images of discs with their masks, and the same as Label Studio has them."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -76,7 +76,7 @@ def _discs(seed: int, *, height_px: int = 48, width_px: int = 64) -> tuple[Image
 
 @pytest.fixture(scope="session")
 def discs() -> Callable[..., tuple[Image.Image, list[np.ndarray]]]:
-    """`discs(seed)`: a picture of two bright discs on noise, and their masks."""
+    """`discs(seed)`: an image of two bright discs on noise, and their masks."""
     return _discs
 
 
@@ -90,7 +90,7 @@ def sample() -> Sample:
 
 @pytest.fixture(scope="session")
 def png() -> Callable[[Image.Image], bytes]:
-    """The picture as a PNG file."""
+    """The image as a PNG file."""
 
     def encode(image: Image.Image) -> bytes:
         return encode_image(image)
@@ -116,7 +116,7 @@ def export(
     png: Callable[[Image.Image], bytes],
     brush: Callable[..., dict[str, Any]],
 ) -> Path:
-    """Eight pictures in `images/`, as an export of uploads names them."""
+    """Eight images in `images/`, as an export of uploads names them."""
     folder = tmp_path / "images"
     folder.mkdir()
     tasks = []

@@ -10,13 +10,13 @@ from backend.sam.loading import load_base
 from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
-from finetuner.data.annotations import Exclusions, annotated_task
+from finetuner.data.annotations import Exclusions, read_task
 from finetuner.data.embeddings import Embeddings
 from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.comparison import differences
 from finetuner.measuring.evaluation import measure
 from finetuner.methods.decoder import DecoderMethod
-from finetuner.offline import exported_tasks
+from finetuner.offline import read_export
 from finetuner.progress import silent
 from finetuner.training.loop import Trainer
 
@@ -33,8 +33,8 @@ def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir:
     embeddings = Embeddings(base, disk=DiskEmbeddings.of(settings), max_pixels=10_000_000)
     context = TrainingContext(base=base, embeddings=embeddings, config=config, exclusions=Exclusions(), progress=silent)
     tasks = [
-        annotated_task(task, image_key="image", exclusions=context.exclusions)
-        for task in exported_tasks(nuclei_dir / "export.json")
+        read_task(task, image_key="image", exclusions=context.exclusions)
+        for task in read_export(nuclei_dir / "export.json")
     ]
     learnt, held_out = (
         context.samples(

@@ -17,7 +17,7 @@ from backend.registry.review_file import REVIEW_FILE
 from backend.sam.loading import decoder_bytes, decoder_of
 from backend.settings import Settings
 from finetuner.context import TrainingContext
-from finetuner.offline import evaluate_export, exported_tasks, read_samples, train_export
+from finetuner.offline import evaluate_export, read_export, read_samples, train_export
 from finetuner.presets import config_of
 from finetuner.progress import silent
 
@@ -244,7 +244,7 @@ def test_an_export_in_another_format_is_refused_with_what_to_do(tmp_path: Path) 
     path = tmp_path / "min.json"
     path.write_text(json.dumps([{"id": 1, "image": "/data/upload/1/a.png", "annotation_id": 2}]))
     with pytest.raises(BadInput, match=r"looks like JSON_MIN.*; export the project as JSON"):
-        exported_tasks(path)
+        read_export(path)
 
 
 def test_what_a_checkpoint_that_is_the_base_has_learnt_from_is_not_forgotten(

@@ -272,7 +272,7 @@ def test_a_champion_that_cannot_be_served_is_not_what_is_served(
     weights: Path = registry.materialise(first.version) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     base = load_base(settings.sam.model, cache_dir=settings.cache.dir)
-    served = pipeline._served(base, registry, registry.champion(project), cache_dir=settings.cache.dir)
+    served = pipeline._find_served(base, registry, registry.champion(project), cache_dir=settings.cache.dir)
     assert (served.version, served.predictor) == (base.name, None)
 
 
@@ -313,5 +313,5 @@ def test_after_a_change_of_base_whose_weights_are_gone_the_new_base_is_what_must
     shutil.rmtree(passing)
     base = load_base(str(write_small_base("edgetam", tmp_path / "other-base")), cache_dir=settings.cache.dir)
     registry = LocalRegistry(settings.registry.model_dir)
-    served = pipeline._served(base, registry, registry.champion(project), cache_dir=settings.cache.dir)
+    served = pipeline._find_served(base, registry, registry.champion(project), cache_dir=settings.cache.dir)
     assert (served.version, served.predictor) == ("other-base", None)

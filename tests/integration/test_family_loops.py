@@ -20,7 +20,7 @@ from backend.labelstudio.label_config import Control
 from backend.refresh.client import BackendClient
 from backend.refresh.walk import Refresh
 from backend.registry.local import LocalRegistry
-from backend.sam.families import known_families
+from backend.sam.families import list_families
 from backend.server.app import create_app
 from backend.settings import Settings
 from finetuner.deciding.promotion import Verdict
@@ -92,7 +92,7 @@ def clicked_version(client: TestClient, project_id: int, image: str) -> str:
 
 def test_every_family_that_has_a_small_base_is_walked_through() -> None:
     assert METHODS.keys() == SMALL_BASES.keys()
-    assert {family.name for family in known_families()} == {*METHODS, "sam", "mobile-sam"}
+    assert {family.name for family in list_families()} == {*METHODS, "sam", "mobile-sam"}
 
 
 @pytest.mark.parametrize(("family", "method"), METHODS.items())

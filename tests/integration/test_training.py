@@ -27,7 +27,7 @@ from backend.labelstudio.label_config import Control
 from backend.masks.prompt import Click, Prompt
 from backend.registry.checkpoint import WEIGHTS_FILE
 from backend.registry.local import LocalRegistry
-from backend.sam.embeddings.memory import halved, widened
+from backend.sam.embeddings.memory import halve, widen
 from backend.sam.loading import load_base
 from backend.sam.predictor import encode, predictor_of
 from backend.server.app import create_app
@@ -195,7 +195,7 @@ def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_h
         f"{studio.url}{picture}", headers={"Authorization": f"Token {studio.token}"}, timeout=60
     ).content
     image = open_image(data, max_pixels=10**6)
-    embedding = widened(halved(encode(tuned.base, image)))
+    embedding = widen(halve(encode(tuned.base, image)))
     (expected,) = tuned.decode(embedding, [Prompt(clicks=(Click(x_px=48.0, y_px=24.0),))])
     assert served.any()
     np.testing.assert_array_equal(served, expected.mask)

@@ -1,4 +1,4 @@
-"""Pictures as files and as addresses, for tests that need one and do not care what it shows."""
+"""Images as files and as addresses, for tests that need one and do not care what it shows."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""`samloop demo`: the whole thing on this machine, to click through or unattended."""
+"""`samloop demo`: the whole loop on this machine, by hand or unattended."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,15 +12,15 @@ from backend.settings import Settings
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="The whole loop unattended, then stop.")] = False,  # noqa: FBT002 - typer's flags
-    sample: Annotated[SampleName, typer.Option(help="What the sample project holds.")] = "nuclei",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The backend's port; 0: any that is free.")] = 9090,
+    once: Annotated[bool, typer.Option("--once", help="Run the whole loop unattended, then stop.")] = False,  # noqa: FBT002 - typer's flags
+    sample: Annotated[SampleName, typer.Option(help="The images of the sample project.")] = "nuclei",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The backend's port; 0: any free port.")] = 9090,
     label_studio_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Label Studio's port; 0: any that is free.")
+        int, typer.Option(min=0, max=65535, help="Label Studio's port; 0: any free port.")
     ] = 8080,
     directory: Annotated[
         Path | None,
-        typer.Option("--dir", help="Folder that keeps everything; a later demo in it goes on. Absent: a new one."),
+        typer.Option("--dir", help="Folder for all data; a later demo in it continues. Default: a new folder."),
     ] = None,
 ) -> None:
     """Start a real Label Studio with a sample project, the backend, a worker and the embedded Valkey."""

@@ -1,23 +1,23 @@
-"""What the demo tells whoever clicks through it: where to go, and what each step should show."""
+"""The demo's guide: where to click, and what every step should show."""
 
 from dataclasses import dataclass
 
 _GUIDE = """
   1. Open    {label_studio}/projects/{project}/data
      Log in  {user}   password  {password}
-  2. Open one of the {waiting} images that have no annotation yet: the last ones of the list.
+  2. Open one of the {waiting} images that have no annotation yet: they are at the end of the list.
   3. Make clicking pleasant, once: open the editor's settings (the sliders at the bottom) and switch on
      "Keep label selected after creating a region"; then switch on Auto-Annotation and Auto-Accept Suggestions.
-     Without Auto-Accept, accept every mask (the green tick) before you go to the next object: a click beside a
-     mask that waits refines that mask.
-  4. Pick the label under "Click on {object_noun}". Press M for the smart tool (the pink one, the lowest at the right;
-     the mouse on it shows both: choose the three dots). Click on {object_noun}: the mask is Segment Anything's.
-     To take a part away from a mask that stands, click on that part with CTRL + ALT. Submit at the end.
+     Without Auto-Accept, accept every mask (the green tick) before you go to the next object: a click beside
+     an unaccepted mask refines that mask.
+  4. Pick the label under "Click on {object_noun}". Press M for the smart tool (pink, at the bottom right;
+     hover over it and choose the three dots). Click on {object_noun}: Segment Anything draws the mask.
+     To remove a part of a finished mask, click on that part with CTRL + ALT. Submit at the end.
   5. {label_studio}/projects/{project}/settings/ml: the three dots of "samloop", Start Training.
-     What the training does is told here, and on the review pages: {backend}/review/{project}
-  6. When the new version is served, click on {object_noun} again: the masks are tighter.
-     If a version is not promoted, the old one goes on serving. The reason is told here and on its review page.
-     Annotate a few more images and train again, or promote it there by hand.
+     This terminal and the review pages show its progress: {backend}/review/{project}
+  6. When the new version serves, click on {object_noun} again: the masks are tighter.
+     If a version is not promoted, the old version keeps serving. The terminal and its review page say why.
+     Annotate a few more images and train again, or promote the version on its page.
 
   Ctrl-C stops everything.
 
@@ -26,11 +26,11 @@ _GUIDE = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guide:
-    """Where everything is.
+    """The addresses and names in the guide.
 
     Attributes:
         label_studio: its address, without a slash at the end; `backend` is the backend's.
-        waiting: images that have no annotation.
+        waiting: how many images have no annotation.
         object_noun: what a person clicks on, with its article.
     """
 
@@ -43,7 +43,7 @@ class Guide:
     object_noun: str
 
     def text(self) -> str:
-        """The steps, in order."""
+        """Return the steps, in order."""
         return _GUIDE.format(
             label_studio=self.label_studio,
             backend=self.backend,

@@ -1,4 +1,4 @@
-"""What the demo runs: Label Studio and `samloop up`, as child processes with all their data in one folder."""
+"""The demo's processes: Label Studio and `samloop up`, with all their data in one folder."""
 
 import json
 import os
@@ -22,23 +22,22 @@ from backend.labelstudio.api.client import LabelStudio
 from backend.settings import Settings
 
 _CHECKOUT = Path(__file__).resolve().parents[3]
-_STOP_STACK_S = 75.0  # a training under way is put down first
+_STOP_STACK_S = 75.0  # a running training saves its state first
 _AWAY_S = 60.0
-# Where nobody says otherwise: a minute of training shows the whole loop, and a slow or busy machine ends it as well.
+# The demo's limits where the environment sets none: a minute of training shows the whole loop, even on a busy machine.
 _DEFAULTS = {"SAMLOOP_TRAIN_SECONDS": "300", "SAMLOOP_EPOCHS": "12"}
 _PATIENCE_S = 60.0
 _MODEL_S = 600.0  # the first start fetches the weights and converts them
 
 
 class House:
-    """Label Studio, backend, worker and Valkey, up as long as the context is open. Ends them by process id.
+    """Runs Label Studio, backend, worker and Valkey while the context is open, and ends them by process id.
 
     Args:
-        settings: credentials, and what the backend's own environment decides; where its registry and its queue are is
-            decided here, so that a demo touches nobody's.
-        directory: keeps everything; the next demo in it goes on with it.
-        port: the backend's; 0: any free one.
-        label_studio_port: Label Studio's; 0: any free one.
+        settings: the environment's settings. The demo replaces its registry and its queue by its own.
+        directory: the folder of all data; the next demo in it continues.
+        port: the backend's port; 0: any free port.
+        label_studio_port: Label Studio's port; 0: any free port.
     """
 
     def __init__(self, settings: Settings, *, directory: Path, port: int, label_studio_port: int) -> None:
@@ -62,10 +61,10 @@ class House:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self._open.enter_context(_stopped_by_signals())
+        self._open.enter_context(_stop_by_signals())
         try:
             self._open.callback(self._stop_stack)
-            self._start_stack()  # loads its model while Label Studio makes its tables
+            self._start_stack()  # the model loads while Label Studio makes its tables
             self._open.callback(self.label_studio.stop)
             self.label_studio.start()
             self._wait_for_model()
@@ -75,12 +74,12 @@ class House:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        # The backend first: a training that is put down still reads from Label Studio.
+        # The backend first: a training that saves its state still reads from Label Studio.
         self._stop_stack()
         self._open.close()
 
     def status(self, project_id: int) -> dict[str, Any]:
-        """What `GET /projects/{id}/status` of the backend tells.
+        """Return the backend's answer to `GET /projects/{id}/status`.
 
         Raises:
             Unavailable: a process ended, or the backend does not answer.
@@ -88,18 +87,18 @@ class House:
         return self._get(f"/projects/{project_id}/status")
 
     def _get(self, path: str) -> dict[str, Any]:
-        # `samloop up` starts again what died, and a busy disk holds the queue up: an answer may be late.
+        # `samloop up` restarts dead processes, and a busy disk delays the queue: an answer may be late.
         deadline = time.monotonic() + _AWAY_S
         while True:
             self._check_alive()
             try:
-                return self._got(path)
+                return self._request(path)
             except Unavailable:
                 if time.monotonic() > deadline:
                     raise
             time.sleep(1.0)
 
-    def _got(self, path: str) -> dict[str, Any]:
+    def _request(self, path: str) -> dict[str, Any]:
         try:
             reply = requests.get(self.url + path, auth=self.basic_auth, timeout=10)
             reply.raise_for_status()
@@ -123,11 +122,11 @@ class House:
     def _start_stack(self) -> None:
         _check_free(self.port)
         with self.log_path.open("ab") as log:
-            # Ctrl-C is ours to pass on, in the right order.
+            # We pass Ctrl-C on, in the right order.
             self._stack = start(own_command("up", "--port", str(self.port)), environ=self._environment(), output=log)
 
     def _environment(self) -> dict[str, str]:
-        """Ours, with the demo's own Label Studio, registry and queue: its worker must not take others' trainings."""
+        """Return our environment with the demo's own Label Studio, registry and queue."""
         inherited = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
         return (
             _DEFAULTS
@@ -150,7 +149,7 @@ class House:
             except (requests.RequestException, ValueError):
                 health = {}
             if health.get("error"):
-                raise Unavailable(f"the backend has no model: {health['error']}")
+                raise Unavailable(f"the backend could not load its model: {health['error']}")
             if health.get("model") == "ready":
                 return
             time.sleep(0.2)
@@ -163,22 +162,22 @@ class House:
 
 
 def find_label_studio() -> Path:
-    """The executable that `make label-studio` installs: in the checkout, or in the folder one stands in.
+    """Return the executable that `make label-studio` installs, in the checkout or in the current folder.
 
     Raises:
-        Unavailable: it is in neither.
+        Unavailable: the executable is in neither.
     """
     for root in (_CHECKOUT, Path.cwd()):
         if (executable := root / ".venv-label-studio" / "bin" / "label-studio").is_file():
             return executable
     raise Unavailable(
         f"no Label Studio in {_CHECKOUT / '.venv-label-studio'}: run `make label-studio` in a checkout of samloop "
-        "(an environment of its own: its pins do not fit samloop's)"
+        "(which installs it into an environment of its own: its pins conflict with samloop's)"
     )
 
 
 def _login(path: Path) -> tuple[str, str]:
-    """The administrator's password and token: a folder's Label Studio keeps those it was made with."""
+    """Return the administrator's password and token. A folder's Label Studio keeps its first password and token."""
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(json.dumps({"password": secrets.token_urlsafe(9), "token": secrets.token_hex(20)}))
@@ -189,7 +188,7 @@ def _login(path: Path) -> tuple[str, str]:
 def _check_free(port: int) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise Unavailable(f"port {port} is taken: name another with --port, or any free one with --port 0")
+            raise Unavailable(f"port {port} is taken: name another port with --port; --port 0 takes any free port")
 
 
 def _tail(path: Path) -> str:
@@ -197,11 +196,11 @@ def _tail(path: Path) -> str:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP leave through every `finally`, as Ctrl-C does."""
+def _stop_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP leave through every `finally`, as Ctrl-C does."""
 
     def leave(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # one is enough: a second must not cut the stopping short
+        signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the shutdown
         raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}

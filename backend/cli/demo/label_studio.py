@@ -1,7 +1,7 @@
-"""A real Label Studio as a child process: started, waited for, stopped by its process id.
+"""Runs a real Label Studio as a child process, and stops it by its process id.
 
-Its environment is what was measured to work with 1.23.2: backends on loopback allowed, a legacy token, a known user,
-nothing sent anywhere.
+Its environment was tried with 1.23.2: it allows backends on loopback, has a legacy token and a known user, and sends no
+telemetry.
 """
 
 import os
@@ -26,7 +26,7 @@ _LOG_LINES_SHOWN = 15
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
+    """Return a TCP port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -36,12 +36,12 @@ class LabelStudioProcess:
     """One Label Studio on 127.0.0.1 with one administrator; a context manager that starts and stops it.
 
     Attributes:
-        url: where it answers, without a slash at the end.
+        url: its address, without a trailing slash.
         user: the administrator's address; `password` and `token` (legacy, for `Authorization: Token`) go with it.
-        log_path: what it wrote.
+        log_path: its log.
 
-    Starting again on the same `data_dir` finds the projects of last time; the password and token are then the first
-    run's, so the caller keeps them.
+    A second start on the same `data_dir` has the first run's projects, password and token, so the caller must keep the
+    last two.
     """
 
     def __init__(  # noqa: PLR0913 - what a Label Studio is told; all but two have defaults
@@ -67,7 +67,7 @@ class LabelStudioProcess:
         self._personal: str | None = None
 
     def environment(self) -> dict[str, str]:
-        """What Label Studio runs with: of ours only the paths and the language, so that no PORT or HOST leaks in."""
+        """Return Label Studio's environment. Only paths and language come from ours: no PORT or HOST leaks in."""
         inherited = {
             name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ") if name in os.environ
         }
@@ -76,11 +76,11 @@ class LabelStudioProcess:
             "LABEL_STUDIO_USERNAME": self.user,
             "LABEL_STUDIO_PASSWORD": self.password,
             "LABEL_STUDIO_USER_TOKEN": self.token,
-            # Read only when the organization is created, that is on the first start of a folder.
+            # Label Studio reads this only when it creates the organization, on a folder's first start.
             "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
-            # `/setup` tells it to the backend as `hostname`; else that says localhost, which may mean ::1.
+            # `/setup` sends it to the backend as `hostname`; the default, localhost, may resolve to ::1.
             "LABEL_STUDIO_HOST": self.url,
-            # Both, or `POST /api/ml` refuses a backend on loopback and leaves half a connection behind.
+            # Without both, `POST /api/ml` refuses a backend on loopback and leaves half a connection behind.
             "ML_BLOCK_LOCAL_IP": "false",
             "SSRF_PROTECTION_ENABLED": "false",
             "COLLECT_ANALYTICS": "false",
@@ -93,15 +93,15 @@ class LabelStudioProcess:
         }
 
     def start(self) -> Self:
-        """Start it and come back when `/health` answers; 35 s in a new folder, 5 s later.
+        """Start Label Studio and return once `/health` answers: after 35 s in a new folder, 5 s in a used folder.
 
         Raises:
-            Unavailable: there is no such executable, the port is taken, it ended by itself, or it took over 180 s.
+            Unavailable: the executable is missing, the port is taken, Label Studio ended by itself, or took over 180 s.
         """
         if not self.executable.is_file():
             raise Unavailable(f"no Label Studio at {self.executable}: run `make label-studio`")
         with socket.socket() as probe:
-            # A busy port makes Label Studio take the next free one by itself, where nobody would look for it.
+            # On a busy port Label Studio silently takes the next free port, where nobody would look for it.
             if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                 raise Unavailable(f"port {self.port} is taken: name another with --label-studio-port")
         self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -142,16 +142,16 @@ class LabelStudioProcess:
         return f"the end of {self.log_path}:\n" + "\n".join(lines)
 
     def poll(self) -> int | None:
-        """None while it runs, else its exit status; -1 when it was never started."""
+        """Return None while Label Studio runs, else its exit status; -1 before the first start."""
         return self._process.poll() if self._process else -1
 
     def personal_access_token(self) -> str:
-        """The administrator's personal access token (a refresh JWT).
+        """Return the administrator's personal access token (a refresh JWT).
 
-        Label Studio gives a user one and answers 409 to whoever asks for another, so it is asked for once.
+        Label Studio gives a user one token and answers 409 to a second request, so we request it once.
 
         Raises:
-            Unavailable: Label Studio gave none.
+            Unavailable: Label Studio gave no token.
         """
         if self._personal is not None:
             return self._personal
@@ -162,7 +162,7 @@ class LabelStudioProcess:
         return self._personal
 
     def stop(self) -> None:
-        """End it and what it started; safe to call twice."""
+        """End Label Studio and its child processes; safe to call twice."""
         process, self._process = self._process, None
         if process is not None:
             end(process, grace_s=STOP_S)

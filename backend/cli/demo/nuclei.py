@@ -1,8 +1,9 @@
 """Twenty-four microscopy images with the masks of up to ten nuclei, from BBBC038v1 (CC0; bbbc038/LICENCE.md).
 
-Most are tissue stained purple, where one click on a nucleus often brings its neighbours along, and a training of two
-minutes ends that. The images are chosen so that it does so surely: on the four that are held out, by a hash of what
-they show, all prompts gain, whatever the seed and the arithmetic. docs/results.md tells what is gained elsewhere.
+Most show tissue stained purple, where the base model's mask for one click often includes a nucleus's neighbours; a
+training of two minutes cures that. The images were chosen so that it does so reliably: on the four held-out images,
+which a hash of their content selects, every prompt gains, whatever the seed and the arithmetic. docs/results.md has the
+gains on other data.
 """
 
 import base64
@@ -28,7 +29,7 @@ class _Listed(BaseModel, frozen=True, extra="forbid"):
 
 
 def sample_nuclei() -> tuple[SampleImage, ...]:
-    """The images in the order of masks.json: those that are easily labelled by hand come last."""
+    """Return the images in the order of masks.json, which ends with those that are easy to label by hand."""
     listed = TypeAdapter(list[_Listed]).validate_json(MASKS_FILE.read_bytes())
     return tuple(_image(image) for image in listed)
 

@@ -1,8 +1,8 @@
 """Twenty sample photographs with known masks, cut from two of scikit-image's own: `coins.png` and `brick.png`.
 
-The masks come from a fixed recipe, not from a person; these two pictures are used because on them a recipe finds the
-very edge: struck silver on dark cloth, and dark bricks in light mortar. No object is seen in two photographs, so none
-can be learnt from one and tested on another.
+The masks come from a fixed recipe, not from a person. On these two images a recipe can trace the exact edge: silver
+coins on dark cloth, and dark bricks in light mortar. No object appears in two photographs, so no object is in both the
+training and the test.
 """
 
 import io
@@ -18,11 +18,11 @@ from backend.cli.demo.samples import SampleImage, SampleObject, SampleSet
 from backend.errors import Unavailable
 
 COIN, BRICK = "Coin", "Brick"
-# The pictures are small (384 x 303 and 512 x 512); enlarged, a crop fills the annotator's screen with smooth outlines.
+# The sources are small (384 x 303 and 512 x 512). An enlarged crop fills the screen with smooth outlines.
 _COIN_SCALE, _BRICK_SCALE = 4, 3
 _COIN_ROWS, _COINS_A_ROW, _COINS_A_PHOTOGRAPH = 4, 6, 2
-# (left, right) and (top, bottom) in brick.png's own pixels. The gaps are as wide and as long as a brick: one that lies
-# across a gap is seen on one side of it only.
+# (left, right) and (top, bottom) in brick.png's own pixels. The gaps are as wide and as long as a brick, so a brick
+# across a gap shows on one side only.
 _BRICK_COLUMNS = ((0, 96), (138, 234), (270, 368), (414, 512))
 _BRICK_ROWS = ((0, 184), (322, 512))
 _BRICK_MORTAR_GREY = 135  # half way between brick (100) and mortar (170)
@@ -30,10 +30,10 @@ _SMALLEST_PIECE_PX = 1500  # of a brick cut by the photograph's edge, after enla
 
 
 def sample_photographs() -> tuple[SampleImage, ...]:
-    """Twelve photographs of two coins and eight of bricks: four of coins first, then the two kinds in turn.
+    """Return twelve photographs of two coins and eight of bricks: four of coins first, then both kinds in turn.
 
     Raises:
-        Unavailable: scikit-image, which carries the pictures, is not installed.
+        Unavailable: scikit-image, which contains the source images, is not installed.
     """
     coins, bricks = _coin_photographs(), _brick_photographs()
     more = len(coins) - len(bricks)
@@ -51,8 +51,8 @@ def _picture(name: str) -> UInt8[np.ndarray, "h w"]:
     return np.asarray(Image.open(io.BytesIO(data)).convert("L"))
 
 
-def _enlarged(picture: np.ndarray, scale: int) -> Float[np.ndarray, "h w"]:
-    """Cubic, pixel centres kept in place, so that a mask made from it lies on the enlarged photograph."""
+def _enlarge(picture: np.ndarray, scale: int) -> Float[np.ndarray, "h w"]:
+    """Enlarge by cubic splines with pixel centres in place, so that masks made from it fit the enlarged photograph."""
     from scipy import ndimage
 
     enlarged: np.ndarray = ndimage.zoom(picture.astype(np.float64), scale, order=3, mode="nearest", grid_mode=True)
@@ -60,7 +60,7 @@ def _enlarged(picture: np.ndarray, scale: int) -> Float[np.ndarray, "h w"]:
 
 
 def _coin_labels(picture: UInt8[np.ndarray, "h w"]) -> Int[np.ndarray, "H W"]:
-    """Every coin numbered, on the enlarged picture.
+    """Number every coin on the enlarged image.
 
     Watershed of the Sobel gradient from sure background (grey < 30) and sure coin (grey > 150), as in scikit-image's
     gallery ("Comparing edge-based and region-based segmentation"); holes filled; what is narrower than 13 px (specks,
@@ -76,17 +76,17 @@ def _coin_labels(picture: UInt8[np.ndarray, "h w"]) -> Int[np.ndarray, "H W"]:
     markers[picture > 150] = 2
     filled = ndimage.binary_fill_holes(watershed(sobel(picture), markers) == 2)
     opened = ndimage.binary_opening(filled, disk(6))
-    labels, _ = ndimage.label(_enlarged(ndimage.gaussian_filter(opened.astype(np.float64), 1), _COIN_SCALE) > 0.5)
+    labels, _ = ndimage.label(_enlarge(ndimage.gaussian_filter(opened.astype(np.float64), 1), _COIN_SCALE) > 0.5)
     return np.asarray(labels)
 
 
 def _coin_photographs() -> list[SampleImage]:
-    """Neighbours of a row two by two; the cuts run half way between coins."""
+    """Cut pairs of neighbours in a row; the cuts run half way between coins."""
     from scipy import ndimage
 
     picture = _picture("coins.png")
     labels = _coin_labels(picture)
-    grey = _grey(_enlarged(picture, _COIN_SCALE))
+    grey = _grey(_enlarge(picture, _COIN_SCALE))
     boxes = sorted(ndimage.find_objects(labels), key=lambda box: box[0].stop)
     rows = [boxes[start : start + _COINS_A_ROW] for start in range(0, _COIN_ROWS * _COINS_A_ROW, _COINS_A_ROW)]
     tops = _cuts([(min(b[0].start for b in row), max(b[0].stop for b in row)) for row in rows], end=grey.shape[0])
@@ -102,14 +102,14 @@ def _coin_photographs() -> list[SampleImage]:
 
 
 def _cuts(spans: list[tuple[int, int]], *, end: int) -> list[slice]:
-    """Slices from 0 to `end`, one a span, that meet half way between neighbouring spans."""
+    """Return slices from 0 to `end`, one a span, that meet half way between neighbouring spans."""
     middles = [(left[1] + right[0]) // 2 for left, right in itertools.pairwise(spans)]
     return [slice(start, stop) for start, stop in zip([0, *middles], [*middles, end], strict=True)]
 
 
 def _brick_photographs() -> list[SampleImage]:
-    """Whole bricks, and what the photograph's edge leaves of others."""
-    enlarged = _enlarged(_picture("brick.png"), _BRICK_SCALE)
+    """Cut photographs of whole bricks, and of bricks that the edge cuts off."""
+    enlarged = _enlarge(_picture("brick.png"), _BRICK_SCALE)
     labels = _brick_labels(enlarged)
     grey = _grey(enlarged)
     photographs = []
@@ -124,16 +124,16 @@ def _brick_photographs() -> list[SampleImage]:
 
 
 def _brick_labels(enlarged: Float[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
-    """Every brick numbered: what is darker than mortar, smoothed by half a pixel of the original.
+    """Number every brick: regions darker than mortar, smoothed by half a pixel of the original.
 
-    Where mortar is missing two bricks touch: they are told apart by a watershed of the distance to the mortar, from
-    markers that lie 4 px of the original inside.
+    Where mortar is missing, two bricks touch. A watershed of the distance to the mortar separates them, from markers 4
+    px of the original inside.
     """
     from scipy import ndimage
     from skimage.segmentation import watershed
 
     dark = ndimage.gaussian_filter(enlarged, 0.5 * _BRICK_SCALE) <= _BRICK_MORTAR_GREY
-    # Beyond the picture's edge a brick goes on: padded, so that the edge is not taken for mortar.
+    # A brick continues beyond the image's edge: pad, so that the edge does not count as mortar.
     depth = ndimage.distance_transform_edt(np.pad(dark, 1, mode="edge"))[1:-1, 1:-1]
     markers, _ = ndimage.label(depth > 4 * _BRICK_SCALE)
     return np.asarray(watershed(-depth, markers, mask=dark))
@@ -146,7 +146,7 @@ def _grey(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
 def _photograph(grey: UInt8[np.ndarray, "h w"], labels: np.ndarray, *, label: str) -> SampleImage:
     masks = [labels == number for number in np.unique(labels) if number]
     file = io.BytesIO()
-    # Stored, not deflated: the bytes, and so the digest that names it, do not hang on the version of zlib.
+    # Stored, not deflated: so the bytes, and the digest that names them, do not depend on zlib's version.
     Image.fromarray(grey).save(file, "PNG", compress_level=0)
     return SampleImage(
         name="",

@@ -27,7 +27,7 @@ class SampleTask:
 
 @dataclass(frozen=True, slots=True)
 class AskedMask:
-    """What came back for one click: the version that made the mask, and how well it covers the true object."""
+    """The answer to a click: the version that drew the mask, and how well the mask covers the true object."""
 
     version: str
     iou: float
@@ -35,7 +35,7 @@ class AskedMask:
 
 
 def label_config(sample: SampleSet) -> str:
-    """The labelling interface: a brush that holds masks, and a point and a rectangle that ask for them."""
+    """Return the labelling interface: a brush for masks, and a point and a rectangle as prompts."""
     labels = "".join(
         f'<Label value="{label}" background="{colour}"/>' for label, colour in sample.label_colours.items()
     )
@@ -54,15 +54,15 @@ def label_config(sample: SampleSet) -> str:
 def create_project(
     client: LabelStudio, sample: SampleSet, *, images: Sequence[SampleImage] | None = None
 ) -> tuple[int, tuple[SampleTask, ...]]:
-    """Make the project and upload the images; return its id and its tasks, in the images' order.
+    """Create the project and upload the images; return its id and its tasks, in the images' order.
 
     Args:
-        client: of the Label Studio that gets the project.
+        client: of the Label Studio to create the project in.
         sample: its title and labels.
-        images: absent: all of the sample.
+        images: the images to upload; None: all images of the sample.
 
     Raises:
-        Upstream: Label Studio made other tasks than those.
+        Upstream: Label Studio's tasks are not these images.
     """
     images = sample.read() if images is None else images
     project_id = int(client.create_project(sample.title, label_config(sample))["id"])
@@ -76,13 +76,13 @@ def create_project(
 
 def annotate(client: LabelStudio, task: SampleTask) -> None:
     """Submit every object of the image as a person's brush mask."""
-    client.create_annotation(task.task_id, [_brushed(mask) for mask in task.image.objects], lead_time=30.0)
+    client.create_annotation(task.task_id, [_make_brush(mask) for mask in task.image.objects], lead_time=30.0)
 
 
 def give_boxes(store: PredictionStore, tasks: Sequence[SampleTask]) -> None:
-    """Store a box around every object of the tasks, as predictions of a detector: what a batch makes masks of."""
+    """Store a box around every object, as a detector's predictions, for a batch to turn into masks."""
     for task in tasks:
-        boxes = [_boxed(item) for item in task.image.objects]
+        boxes = [_make_boxes(item) for item in task.image.objects]
         store.add_one({"task": task.task_id, "result": boxes, "score": 1.0, "model_version": "a detector"})
 
 
@@ -90,10 +90,10 @@ def ask_for_mask(client: LabelStudio, backend_id: int, task: SampleTask, *, numb
     """Click on one object of a task as the editor does, and measure the mask that Label Studio passes on.
 
     Raises:
-        Upstream: the answer holds no mask of one region.
+        Upstream: the answer is not a single region with a mask.
     """
     truth = task.image.objects[number]
-    reply = client.backends.interactive(backend_id, task.task_id, {"result": [_clicked(truth)]})
+    reply = client.backends.interactive(backend_id, task.task_id, {"result": [_make_clicks(truth)]})
     regions = reply.get("result") or []
     if len(regions) != 1:
         raise Upstream(f"one click on task {task.task_id} was answered with {len(regions)} regions: {str(reply)[:200]}")
@@ -107,25 +107,25 @@ def ask_for_mask(client: LabelStudio, backend_id: int, task: SampleTask, *, numb
 
 
 def centre_px(item: SampleObject) -> tuple[float, float]:
-    """The point (x, y) of an object farthest from its edge, the image's edge included; the centre of a pixel."""
+    """Return the pixel centre (x, y) of an object farthest from its edge and the image's edge, image px."""
     pixel = find_deepest_pixel(item.mask)
     if pixel is None:
         raise ValueError(f"the mask of a sample {item.label} is empty: it has no inner point")
     return pixel.centre.x_px, pixel.centre.y_px
 
 
-def _clicked(item: SampleObject) -> Region:
+def _make_clicks(item: SampleObject) -> Region:
     (x_px, y_px), (height_px, width_px) = centre_px(item), item.mask.shape
     value = {"x": 100 * x_px / width_px, "y": 100 * y_px / height_px, "width": 0.25, "keypointlabels": [item.label]}
     return _region(item, from_name=KEYPOINT, kind="keypointlabels", value=value) | {"is_positive": True}
 
 
-def _brushed(item: SampleObject) -> Region:
+def _make_brush(item: SampleObject) -> Region:
     value = {"format": "rle", "rle": encode_mask(item.mask), "brushlabels": [item.label]}
     return _region(item, from_name=BRUSH, kind="brushlabels", value=value)
 
 
-def _boxed(item: SampleObject) -> Region:
+def _make_boxes(item: SampleObject) -> Region:
     bounds, (height_px, width_px) = find_bounds(item.mask), item.mask.shape
     if bounds is None:
         raise ValueError(f"the mask of a sample {item.label} is empty: it has no box")

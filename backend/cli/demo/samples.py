@@ -1,4 +1,4 @@
-"""What a set of samples is: images with known masks, and how the demo speaks of them."""
+"""The type of a set of samples: images with known masks, and the demo's words for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class SampleSet:
         title: the project's, in Label Studio.
         label_colours: by label, as CSS writes them.
         object_noun: what a person clicks on, with its article.
-        read: the images; those that are left to be labelled by hand come last.
+        read: returns the images; the images to label by hand come last.
     """
 
     title: str
@@ -49,5 +49,5 @@ class SampleSet:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """In the order of the labelling interface."""
+        """The labels, in the order of the labelling interface."""
         return tuple(self.label_colours)

@@ -1,4 +1,4 @@
-"""The whole loop on a real Label Studio: unattended, or set up for somebody to click through."""
+"""Walks through the whole loop on a real Label Studio: unattended, or by a person's clicks."""
 
 import json
 import shutil
@@ -20,19 +20,19 @@ from backend.errors import SamloopError, Unavailable
 from backend.labelstudio.api.predictions import PredictionStore
 from backend.settings import Settings
 
-_WAITING_ONCE, _WAITING = 2, 6  # images left without an annotation: to ask on, to label by hand
-_STALL_S = 300.0  # a training whose status does not change for so long hangs
+_WAITING_ONCE, _WAITING = 2, 6  # images without an annotation: for test clicks, and for a person to label
+_STALL_S = 300.0  # a training whose status stays unchanged for this long hangs
 _SWAP_S = 30.0
 _LOOK_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOutcome:
-    """What `samloop demo --once` came to.
+    """The result of `samloop demo --once`.
 
     Attributes:
-        promoted: a better checkpoint was swapped in, and Label Studio got a mask of it.
-        evaluation: on held-out images, as `samloop evaluate --json` gives it.
+        promoted: whether a better checkpoint was swapped in and Label Studio received a mask from it.
+        evaluation: figures on held-out images, as `samloop evaluate --json` prints them.
         seconds: `train` from "Start training" to the verdict, `swap` from the promotion to the first answer of the new
             version, `total` from the start of the demo.
     """
@@ -45,7 +45,7 @@ class DemoOutcome:
     seconds: Mapping[str, float]
 
     def to_json(self) -> dict[str, object]:
-        """The line that `samloop demo --once` ends with."""
+        """Return the last line that `samloop demo --once` prints."""
         return {
             "project": self.project,
             "base_version": self.base_version,
@@ -65,25 +65,25 @@ def run_demo(  # noqa: PLR0913 - the command's options, by name
     label_studio_port: int,
     directory: Path | None,
 ) -> DemoOutcome | None:
-    """Run the demo; everything is stopped by process id when this returns or raises.
+    """Run the demo. When this returns or raises, every process it started has been stopped by its id.
 
     Args:
-        settings: the environment's.
-        sample: what the project holds; a folder that holds one already keeps it.
-        once: the loop unattended; else everything stays up until Ctrl-C.
-        port: the backend's; 0: any free one.
-        label_studio_port: Label Studio's; 0: any free one.
-        directory: keeps everything; None: a new folder, removed after an unattended run that succeeded.
+        settings: the environment's settings.
+        sample: the project's images; a folder with a project keeps that project's.
+        once: run the loop unattended; otherwise everything stays up until Ctrl-C.
+        port: the backend's port; 0: any free port.
+        label_studio_port: Label Studio's port; 0: any free port.
+        directory: the folder of all data; None: a new folder, removed after a successful unattended run.
 
     Returns:
-        What the unattended loop came to; None where somebody clicked through it.
+        The unattended loop's result; None for a demo by hand.
 
     Raises:
-        SamloopError: what is missing, what ended by itself, or what did not come in time.
+        SamloopError: a program is missing, a process ended by itself, or a step took too long.
     """
     narrator = _Narrator()
     with _folder(directory, temporary=once) as folder:
-        narrator.say(f"starting Label Studio and samloop; everything is kept in {folder}")
+        narrator.say(f"starting Label Studio and samloop; all data goes to {folder}")
         house = House(settings, directory=folder, port=port, label_studio_port=label_studio_port)
         with house:
             narrator.say(f"Label Studio is up on {house.label_studio.url}, the backend on {house.url}")
@@ -93,19 +93,19 @@ def run_demo(  # noqa: PLR0913 - the command's options, by name
                 _stay(house, narrator, sample=sample)
             except KeyboardInterrupt:
                 narrator.say("stopping")
-    narrator.say(f"stopped; `samloop demo --dir {folder}` goes on where this ended")
+    narrator.say(f"stopped; `samloop demo --dir {folder}` continues from here")
     return None
 
 
 class _Narrator:
-    """Tells on stderr what happens, with the seconds since the start."""
+    """Writes to stderr what happens, with the seconds since the start."""
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self._began_s
 
     def say(self, sentence: str) -> None:
@@ -120,12 +120,12 @@ def _folder(directory: Path | None, *, temporary: bool) -> Iterator[Path]:
         return
     folder = Path(tempfile.mkdtemp(prefix="samloop-demo-"))
     yield folder
-    if temporary:  # an error leaves it where it is: its logs tell the rest
+    if temporary:  # an error keeps the folder, for its logs
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _loop(house: House, narrator: _Narrator, *, sample: SampleSet) -> DemoOutcome:
-    """Import, annotate, train, ask for the same mask before and after, and refresh the others."""
+    """Import, annotate, train, request the same mask before and after, and refresh the remaining images."""
     project_id, backend_id, tasks = _set_up(house, narrator, sample=sample, waiting=_WAITING_ONCE)
     base_version = str(house.status(project_id)["served"]["version"])
     asked = tasks[-_WAITING_ONCE:]
@@ -158,7 +158,7 @@ def _loop(house: House, narrator: _Narrator, *, sample: SampleSet) -> DemoOutcom
 def _set_up(
     house: House, narrator: _Narrator, *, sample: SampleSet, waiting: int
 ) -> tuple[int, int, tuple[SampleTask, ...]]:
-    """Project, images, annotations of all but the last `waiting`, and the backend: ids of project and backend."""
+    """Set up project and backend, and annotate all images but the last `waiting`; return both ids and the tasks."""
     project_id, tasks = create_project(house.client, sample)
     for task in tasks[:-waiting]:
         annotate(house.client, task)
@@ -181,13 +181,13 @@ def _ask(house: House, backend_id: int, task: SampleTask, narrator: _Narrator) -
 
 
 def _follow(house: House, project_id: int, narrator: _Narrator) -> dict[str, Any]:
-    """Tell the training's progress until its verdict is there; return the status that brings it.
+    """Report the training's progress until its verdict; return the status with the verdict.
 
     Raises:
         SamloopError: the training failed.
-        Unavailable: nothing moved for 300 s, or a process ended.
+        Unavailable: nothing changed for 300 s, or a process ended.
     """
-    told, changed_s = _Told(narrator.say), time.monotonic()
+    told, changed_s = _StatusLog(narrator.say), time.monotonic()
     while True:
         status = house.status(project_id)
         if status["error"]:
@@ -204,14 +204,14 @@ def _follow(house: House, project_id: int, narrator: _Narrator) -> dict[str, Any
         time.sleep(_LOOK_S)
 
 
-class _Told:
-    """Says what changed in a project's status since the last look."""
+class _StatusLog:
+    """Says what has changed in a project's status since the last look."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say, self._last, self._line = say, "", ""
 
     def differs(self, status: Mapping[str, Any]) -> bool:
-        """Whether anything moved; a new phase or epoch is told."""
+        """Return whether anything has changed, and say so for a new phase or epoch."""
         figures = status["progress"]
         now = json.dumps([status["phase"], figures, status["served"], status["error"]])
         moved, self._last = now != self._last, now
@@ -240,10 +240,10 @@ def _tell_verdict(verdict: Mapping[str, Any], evaluation: Mapping[str, Any], nar
 
 
 def _await_swap(house: House, project_id: int, version: str, narrator: _Narrator) -> float:
-    """Wait until the backend serves `version`; return the seconds since it was promoted.
+    """Wait until the backend serves `version`; return the seconds since the promotion.
 
     Raises:
-        Unavailable: it does not within 30 s; the message says why it was refused, if it was.
+        Unavailable: the backend does not serve it within 30 s; the message says why, if the backend refused it.
     """
     deadline = time.monotonic() + _SWAP_S
     while (status := house.status(project_id))["served"]["version"] != version:
@@ -255,16 +255,16 @@ def _await_swap(house: House, project_id: int, version: str, narrator: _Narrator
         time.sleep(_LOOK_S)
     since = datetime.fromisoformat(status["served"]["since"])
     swap_s = max(0.0, (datetime.now(since.tzinfo) - since).total_seconds())
-    narrator.say(f"swapped: {version} is served now")
+    narrator.say(f"swapped: {version} serves now")
     return swap_s
 
 
 def _await_refresh(house: House, project_id: int, version: str, narrator: _Narrator) -> None:
-    """Wait until the images that nobody labelled carry masks of `version` in Label Studio.
+    """Wait until every untouched image in Label Studio has masks of `version`.
 
     Raises:
         SamloopError: the refresh failed.
-        Unavailable: nothing moved for 300 s.
+        Unavailable: nothing changed for 300 s.
     """
     before, changed_s = "", time.monotonic()
     while True:
@@ -278,12 +278,12 @@ def _await_refresh(house: House, project_id: int, version: str, narrator: _Narra
         if (now := json.dumps(refresh)) != before:
             before, changed_s = now, time.monotonic()
         elif time.monotonic() - changed_s > _STALL_S:
-            raise Unavailable(f"the refresh has not moved for {_STALL_S:.0f} s: see {house.log_path}")
+            raise Unavailable(f"the refresh has made no progress for {_STALL_S:.0f} s: see {house.log_path}")
         time.sleep(_LOOK_S)
 
 
 def _check_refreshed(house: House, project_id: int, waiting: Sequence[SampleTask], *, version: str) -> None:
-    """Label Studio shows the new version, and holds one prediction of it on every image that nobody labelled."""
+    """Check that Label Studio shows the new version and has one prediction of it on every untouched image."""
     shown = house.client.project(project_id).get("model_version")
     found = [
         prediction["task"]
@@ -295,7 +295,7 @@ def _check_refreshed(house: House, project_id: int, waiting: Sequence[SampleTask
 
 
 def _check_served(before: list[AskedMask], after: list[AskedMask], *, base_version: str, version: str) -> None:
-    """Both answers came through Label Studio: the first of the base, the second of the new version."""
+    """Check that Label Studio received the first masks from the base and the second masks from the new version."""
     came = [{mask.version for mask in masks} for masks in (before, after)]
     if came != [{base_version}, {version}]:
         raise SamloopError(
@@ -304,7 +304,7 @@ def _check_served(before: list[AskedMask], after: list[AskedMask], *, base_versi
 
 
 def _stay(house: House, narrator: _Narrator, *, sample: SampleSet) -> None:
-    """Set the project up once a folder, tell what to do, and tell what happens until Ctrl-C."""
+    """Set the project up once a folder, print the guide, and report what happens until Ctrl-C."""
     kept = house.directory / "project.json"
     if kept.exists():
         project_id = int(json.loads(kept.read_text())["project"])
@@ -322,7 +322,7 @@ def _stay(house: House, narrator: _Narrator, *, sample: SampleSet) -> None:
         object_noun=sample.object_noun,
     )
     sys.stderr.write(guide.text())
-    told, served = _Told(narrator.say), house.status(project_id)["served"]["version"]
+    told, served = _StatusLog(narrator.say), house.status(project_id)["served"]["version"]
     verdict = None
     while True:
         status = house.status(project_id)
@@ -332,5 +332,5 @@ def _stay(house: House, narrator: _Narrator, *, sample: SampleSet) -> None:
             _tell_verdict(verdict, verdict.get("evaluation") or {}, narrator)
         if status["served"]["version"] != served:
             served = status["served"]["version"]
-            narrator.say(f"{served} is served now: click on an object again and compare")
+            narrator.say(f"{served} serves now: click on an object again and compare")
         time.sleep(1.0)

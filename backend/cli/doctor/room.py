@@ -23,13 +23,13 @@ def check_memory(settings: Settings, *, has_mib: int | None = None) -> str:
     Raises:
         Unavailable: it does not.
     """
-    from backend.sam.loading import base_name, resolved_device
+    from backend.sam.loading import base_name, resolve_device
     from backend.sam.weights import PUBLISHED
 
     has_mib = machine_mib() if has_mib is None else has_mib
     name = base_name(settings.sam.model, device=settings.sam.device)
     published = PUBLISHED.get(name)
-    on_gpu = resolved_device(settings.sam.device).type != "cpu"
+    on_gpu = resolve_device(settings.sam.device).type != "cpu"
     if published is None or on_gpu:
         why = "lies on the GPU" if on_gpu else "is not known"
         return f"{has_mib} MiB; what {name} takes {why}"

@@ -49,20 +49,20 @@ def _image_bytes(reply: Reply, url: str) -> bytes:
     """The body, or the reason why there is none."""
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise KeyRefused(
-            f"Label Studio answered {reply.status} for {_shown(url)}: is LABEL_STUDIO_API_KEY right? "
+            f"Label Studio answered {reply.status} for {_shorten(url)}: is LABEL_STUDIO_API_KEY right? "
             "(Local files also need LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED there.)"
         )
     if reply.status == HTTPStatus.NOT_FOUND:
-        raise NotFound(f"Label Studio has no {_shown(url)}")
+        raise NotFound(f"Label Studio has no {_shorten(url)}")
     if reply.status != HTTPStatus.OK:
         gone = ", as it does for an upload that is gone" if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR else ""
         is_failure = reply.status > HTTPStatus.INTERNAL_SERVER_ERROR or reply.status in PASSING
         raise Upstream(
-            f"Label Studio answered {reply.status} for {_shown(url)}{gone}", is_passing=None if gone else is_failure
+            f"Label Studio answered {reply.status} for {_shorten(url)}{gone}", is_passing=None if gone else is_failure
         )
     return reply.body
 
 
-def _shown(url: str) -> str:
+def _shorten(url: str) -> str:
     """The path alone: a query may hold a signature."""
     return urlsplit(url).path[:120]

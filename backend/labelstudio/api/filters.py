@@ -15,7 +15,7 @@ def number_filter(field: str, operator: str, value: int) -> Json:
     return {"filter": f"filter:tasks:{field}", "operator": operator, "type": "Number", "value": value}
 
 
-def untouched_filter(task_id: int) -> Json:
+def filter_untouched(task_id: int) -> Json:
     """Return a filter that holds for this task while nobody has annotated it; a tab of many joins them by "or".
 
     The editor shows tasks of many numbers only so: it breaks on "in_list", which the API itself would take.

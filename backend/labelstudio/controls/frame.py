@@ -18,7 +18,7 @@ def place_px(value: Value, size: Size) -> tuple[float, float]:
     return _percent(value, "x") * size.width_px / 100, _percent(value, "y") * size.height_px / 100
 
 
-def scaled_px(value: Value, across: str, down: str, *, size: Size) -> tuple[float, float]:
+def scale_px(value: Value, across: str, down: str, *, size: Size) -> tuple[float, float]:
     """Return two numbers of a value, in per cent of the image's width and of its height, in pixels.
 
     They may lie outside of the image. A length is in per cent of the side that it runs along at rotation 0, however far

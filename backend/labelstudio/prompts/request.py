@@ -93,7 +93,7 @@ def _objects(
 ) -> Iterable[tuple[Prompt, Drawn | None]]:
     """Every object of one label."""
     clicks = tuple(click for mark in group for click in mark.clicks)
-    boxes = [_boxed(mark) for mark in group if mark.box is not None]
+    boxes = [_read_boxes(mark) for mark in group if mark.box is not None]
     under = _under(group, clicks, label=label, task=task, size=size)
     if under is not None:
         yield from ((box, None) for box in boxes)
@@ -106,11 +106,11 @@ def _objects(
         yield Prompt(clicks=clicks), None
 
 
-def _boxed(mark: Mark) -> Prompt:
+def _read_boxes(mark: Mark) -> Prompt:
     try:
         inside = mark.outline.mask() if mark.outline is not None else None
     except BadInput:
-        # Drawn on a picture of another size: its box is in per cent, and holds all the same.
+        # Drawn on an image of another size: its box is in per cent, and holds all the same.
         inside = None
     return Prompt(box=mark.box, mask=inside if inside is not None and inside.any() else None)
 
@@ -120,7 +120,7 @@ def _under(
 ) -> Drawn | None:
     """The mask that the clicks of a label refine, if they refine one."""
     standing = [mark.existing for mark in group if mark.existing is not None]
-    clicked = _clicked(standing, clicks)
+    clicked = _read_clicks(standing, clicks)
     if clicked is not None or not clicks or any(mark.box is not None for mark in group):
         return clicked
     if standing:
@@ -141,7 +141,7 @@ def _refining(existing: Drawn, clicks: tuple[Click, ...]) -> Prompt:
     return Prompt(clicks=clicks, mask=mask)
 
 
-def _clicked(standing: list[Drawn], clicks: tuple[Click, ...]) -> Drawn | None:
+def _read_clicks(standing: list[Drawn], clicks: tuple[Click, ...]) -> Drawn | None:
     """The mask that the oldest click on any of them lies in, the newest where they overlap."""
     hits: list[tuple[int, int]] = []
     for number, existing in enumerate(standing if clicks else ()):

@@ -21,7 +21,7 @@ _MOST_RANK = 256
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def known_kinds() -> dict[str, AdapterKind]:
+def list_kinds() -> dict[str, AdapterKind]:
     """Every kind of adapter, by name: a module here with a constant `KIND` is one."""
     names = sorted(module.name for module in pkgutil.iter_modules(adapters.__path__))
     modules = (importlib.import_module(f"{adapters.__name__}.{name}") for name in names)
@@ -48,21 +48,21 @@ def adapter_sizes(entry: object, *, version: str) -> tuple[int, float]:
     )
 
 
-def expected_shapes(places: Mapping[str, Place], *, kind: str, rank: int) -> dict[str, tuple[int, ...]]:
+def list_shapes(places: Mapping[str, Place], *, kind: str, rank: int) -> dict[str, tuple[int, ...]]:
     """What an adapter of this kind and rank holds for an encoder with these places: every weight's shape by name."""
-    of_kind, shapes = known_kinds()[kind], dict[str, tuple[int, ...]]()
+    of_kind, shapes = list_kinds()[kind], dict[str, tuple[int, ...]]()
     for name, place in places.items():
         shapes |= of_kind.shapes(name, place, rank=rank)
     return shapes
 
 
-def adapted_encoder(encoder: Module, adapter: Adapter, *, places: Mapping[str, Place]) -> Module:
+def adapt_encoder(encoder: Module, adapter: Adapter, *, places: Mapping[str, Place]) -> Module:
     """An encoder of its own with the adapter, in evaluation mode; what the adapter does not change is shared.
 
-    The adapter's state must be as `expected_shapes` says.
+    The adapter's state must be as `list_shapes` says.
     """
     own = share_tensors(encoder)
-    known_kinds()[adapter.kind].put_into(own, adapter, places=places)
+    list_kinds()[adapter.kind].put_into(own, adapter, places=places)
     return own.requires_grad_(requires_grad=False).eval()
 
 

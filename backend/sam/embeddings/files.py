@@ -21,7 +21,7 @@ from backend.errors import Unavailable
 from backend.files.durable import write_file
 from backend.files.locks import take_lock
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.embeddings.memory import EmbeddingKey, halved
+from backend.sam.embeddings.memory import EmbeddingKey, halve
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class DiskEmbeddings:
             log.warning("the embedding %s cannot be read: %s", path, fault, extra={"event": "embedding.unreadable"})
             return None
         try:
-            embedding = _parsed(data)
+            embedding = _parse(data)
         except (SafetensorError, KeyError, ValueError) as fault:
             log.warning(
                 "the embedding %s is damaged, or of another version, and was removed: %s",
@@ -86,13 +86,13 @@ class DiskEmbeddings:
         Raises:
             OSError: the folder cannot be written, or the disk is full.
         """
-        data = _file_of(halved(embedding))
+        data = _file_of(halve(embedding))
         if len(data) > self._max_bytes:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(key)
         # One writer at a time: two writers that saw the same room would together pass the bound.
-        with self._locked(self.folder / ".lock"):
+        with self._lock_entry(self.folder / ".lock"):
             self._make_room(len(data), besides=path)
             write_file(path, data, is_synced=False)
 
@@ -128,7 +128,7 @@ class DiskEmbeddings:
         path = path.with_name(f".{path.name}.computing")
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked(path, longest_s=longest_s):
+        with self._lock_entry(path, longest_s=longest_s):
             try:
                 yield
             finally:
@@ -136,7 +136,7 @@ class DiskEmbeddings:
                     path.unlink()
 
     @contextmanager
-    def _locked(self, path: Path, *, longest_s: float = 10.0) -> Iterator[None]:
+    def _lock_entry(self, path: Path, *, longest_s: float = 10.0) -> Iterator[None]:
         descriptor = None
         try:
             descriptor = take_lock(path, longest_s=longest_s)
@@ -178,7 +178,7 @@ def _file_of(embedding: Embedding) -> bytes:
     return safetensors.torch.save(state | {"crc32": torch.tensor(_checksum(embedding.maps, state["size_px"]))})
 
 
-def _parsed(data: bytes) -> Embedding:
+def _parse(data: bytes) -> Embedding:
     """Raises KeyError, ValueError or SafetensorError for anything but the bytes that `_file_of` wrote."""
     state = safetensors.torch.load(data)
     maps, size_px = [state[_map_name(level)] for level in range(len(state) - 2)], state["size_px"]
@@ -186,7 +186,7 @@ def _parsed(data: bytes) -> Embedding:
     if int(state["crc32"]) != _checksum(maps, size_px):
         raise ValueError("its checksum is wrong")
     height, width = size_px.tolist()
-    # A file's numbers lie channel after channel, whatever wrote it; in memory they lie as `halved` has them.
+    # A file's numbers lie channel after channel, whatever wrote it; in memory they lie as `halve` has them.
     features, *finer = (values.contiguous(memory_format=torch.channels_last) for values in maps)
     return Embedding(features=features, height_px=height, width_px=width, finer=tuple(finer))
 

@@ -22,21 +22,21 @@ class EmbeddingKey:
     preprocessing: str
 
 
-def halved(embedding: Embedding) -> Embedding:
+def halve(embedding: Embedding) -> Embedding:
     """The embedding as every tier holds it: float16 on the CPU, channels last, without a gradient.
 
     Rounding happens once, before the first use. So a mask is the same whether its image was encoded a moment ago, by
     another process or last week, and serving sees what training saw. What float16 cannot hold becomes its largest.
     """
-    return embedding.with_maps(_halved)
+    return embedding.with_maps(_halve_map)
 
 
-def widened(embedding: Embedding) -> Embedding:
+def widen(embedding: Embedding) -> Embedding:
     """The halved embedding in float32, as decoder and training take it; exact."""
     return embedding.with_maps(Tensor.float)
 
 
-def _halved(values: Tensor) -> Tensor:
+def _halve_map(values: Tensor) -> Tensor:
     half = values.detach().cpu().clamp(-_LARGEST, _LARGEST).half()
     # As the decoder takes it, cell by cell: turned round in every decode it would cost a tenth of that.
     return half.contiguous(memory_format=torch.channels_last)

@@ -58,8 +58,8 @@ class PromptedDecoder(nn.Module):
         tokens = self._tokens(point_coords, point_labels)
         dense = has_mask_input * self.prompts.mask_embed(mask_input)
         dense = dense + (1 - has_mask_input) * self.prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
-        low_res, ious = self._decoded(image_embeddings + dense, tokens)
-        return _enlarged(low_res, orig_im_size, side=self.frame.canvas_px), ious, low_res
+        low_res, ious = self._decode(image_embeddings + dense, tokens)
+        return _enlarge(low_res, orig_im_size, side=self.frame.canvas_px), ious, low_res
 
     def _tokens(self, coords: Tensor, labels: Tensor) -> Tensor:
         """As segment-anything: a padding point has no place, only what it is."""
@@ -70,7 +70,7 @@ class PromptedDecoder(nn.Module):
             placed = placed + self.prompts.point_embed[kind].weight * (kinds == kind)
         return placed
 
-    def _decoded(self, cells: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def _decode(self, cells: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """As transformers' decoder, which gives one mask or three; here all four."""
         decoder = self.decoder
         asked = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None]
@@ -122,7 +122,7 @@ def write_decoder(model: SamModel, path: Path, *, frame: Frame) -> None:
         )
 
 
-def _enlarged(low_res: Tensor, orig_im_size: Tensor, *, side: int) -> Tensor:
+def _enlarge(low_res: Tensor, orig_im_size: Tensor, *, side: int) -> Tensor:
     """In segment-anything's two steps: to the canvas, cut to the image, to the image's size."""
     canvas = functional.interpolate(low_res, size=(side, side), mode="bilinear", align_corners=False)
     size = orig_im_size.to(torch.float32)

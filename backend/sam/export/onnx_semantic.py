@@ -11,7 +11,7 @@ from torch.nn import functional
 from backend.sam.export.onnx_decoder import OPSET
 from backend.sam.export.onnx_encoder import EMBEDDING
 from backend.sam.loading import BaseModel
-from backend.sam.semantic.head import SemanticHead, seen_around
+from backend.sam.semantic.head import SemanticHead, measure_reach
 
 SEMANTIC_OUTPUT = "semantic_logits"
 
@@ -42,7 +42,7 @@ class _Head(nn.Module):
             tokens = functional.relu(layer(tokens))
         hyper = (head.last @ tokens[..., None])[..., 0] + head.last_bias
         maps = torch.einsum("tk,nkhw->nthw", hyper, wide) + head.offset[:, None, None]
-        kinds = torch.einsum("nchw,tc->nthw", seen_around(image_embeddings), head.readout)
+        kinds = torch.einsum("nchw,tc->nthw", measure_reach(image_embeddings), head.readout)
         return maps + functional.interpolate(kinds, scale_factor=4.0, mode="bilinear")
 
 

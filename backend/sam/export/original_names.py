@@ -61,9 +61,9 @@ def original_state(
         stem, _, part = name.rpartition(".")
         weight = value.detach().cpu().float().contiguous()
         if stem in convolutions:
-            state |= _unfolded(_renamed(f"{stem}.", patterns), part, weight)
+            state |= _unfold(_rename(f"{stem}.", patterns), part, weight)
         else:
-            state[_renamed(name, patterns)] = weight
+            state[_rename(name, patterns)] = weight
     return state
 
 
@@ -76,11 +76,11 @@ def refuse_conv_lora(model: nn.Module) -> None:
         )
 
 
-def _renamed(name: str, patterns: Sequence[tuple[str, str]]) -> str:
+def _rename(name: str, patterns: Sequence[tuple[str, str]]) -> str:
     return next((re.sub(pattern, target, name) for pattern, target in patterns if re.match(pattern, name)), name)
 
 
-def _unfolded(stem: str, part: str, value: Tensor) -> dict[str, Tensor]:
+def _unfold(stem: str, part: str, value: Tensor) -> dict[str, Tensor]:
     """A convolution's weight, or its bias as that of a BatchNorm which divides by one."""
     if part == "weight":
         return {f"{stem}c.weight": value}

@@ -20,7 +20,7 @@ from backend.sam.families.pretrained import read_architectures
 from backend.sam.family import Family
 
 
-def known_families() -> tuple[Family, ...]:
+def list_families() -> tuple[Family, ...]:
     """Every family there is, by the names of their modules."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules = (importlib.import_module(f"{__name__}.{name}") for name in names)
@@ -30,5 +30,5 @@ def known_families() -> tuple[Family, ...]:
 def family_of(folder: Path) -> Family:
     """The family that a `save_pretrained` folder's `config.json` marks it as; SAM's own where it names no other."""
     named = read_architectures(folder)
-    families = {name: family for family in known_families() for name in family.architectures}
+    families = {name: family for family in list_families() for name in family.architectures}
     return next((families[name] for name in named if name in families), families["SamModel"])

@@ -18,7 +18,7 @@ from backend.errors import BadWeights
 _ANONYMOUS = "onnx::"
 
 
-def folded_state(encoder: bytes, decoder: bytes) -> dict[str, Tensor]:
+def fold_state(encoder: bytes, decoder: bytes) -> dict[str, Tensor]:
     """Read both files into segment-anything's names with BatchNorms folded, as `mobile_sam.mobile_sam_from` wants it.
 
     Args:
@@ -34,7 +34,7 @@ def folded_state(encoder: bytes, decoder: bytes) -> dict[str, Tensor]:
 
 
 def _encoder_state(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
-    yield from _named(model)
+    yield from _rename(model)
     constants = {
         node.output[0]: numpy_helper.to_array(node.attribute[0].t)
         for node in model.graph.node
@@ -47,7 +47,7 @@ def _encoder_state(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _decoder_state(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
-    for name, value in _named(model):
+    for name, value in _rename(model):
         stem = name.removeprefix("model.")
         if stem.startswith(("transformer.", "output_upscaling.")):
             yield f"mask_decoder.{stem}", value
@@ -62,7 +62,7 @@ def _decoder_state(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
     yield "prompt_encoder.no_mask_embed.weight", numpy_helper.to_array(anonymous[(1, 256, 1, 1)]).reshape(1, 256)
 
 
-def _named(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
+def _rename(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
     """Initializers under the names of their modules: those that have one, then those that a node's path names."""
     values = {initializer.name: numpy_helper.to_array(initializer) for initializer in model.graph.initializer}
     yield from ((name, value) for name, value in values.items() if not name.startswith(_ANONYMOUS))

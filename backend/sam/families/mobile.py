@@ -211,11 +211,11 @@ class MobileFamily(SamFamily):
         }
         state = original_state(model, encoder_names=_ENCODER_NAMES, convolutions=convolutions)
         return OriginalCode(
-            package="mobile_sam", file="mobile_sam.pt", registered="vit_t", state=state | _unused_classifier()
+            package="mobile_sam", file="mobile_sam.pt", registered="vit_t", state=state | _make_classifier()
         )
 
 
-def _unused_classifier() -> dict[str, Tensor]:
+def _make_classifier() -> dict[str, Tensor]:
     width = WIDTHS[-1]
     return {
         "image_encoder.norm_head.weight": torch.ones(width),

@@ -46,7 +46,7 @@ def model_of_file(file: Path) -> PreTrainedModel:
     Raises:
         BadWeights: the file is none of PyTorch's, or holds no model that is known, or not all of one.
     """
-    state = _unwrapped(read_tensors(file), file)
+    state = _unwrap(read_tensors(file), file)
     readers: Sequence[tuple[str, Callable[[State], PreTrainedModel]]] = (
         ("image_encoder.trunk.", sam2_from_original),
         ("mask_decoder.hf_token.", _sam_hq_from_original),
@@ -78,7 +78,7 @@ def read_tensors(file: Path) -> object:
         raise BadWeights(f"{file} is not PyTorch's file of weights ({said}); {_INSTEAD}") from fault
 
 
-def _unwrapped(raw: object, file: Path) -> State:
+def _unwrap(raw: object, file: Path) -> State:
     held: Any = raw
     while isinstance(held, Mapping) and (
         inside := [held[key] for key in _WRAPPERS if isinstance(held.get(key), Mapping)]

@@ -41,7 +41,7 @@ class Finish(nn.Module):
         """The neck's levels, the finest first, to the decoder's maps, the coarsest first."""
         fine, middle, coarse = levels
         placed = coarse + self.no_memory.to(coarse.dtype).view(1, -1, 1, 1)
-        return placed, _narrowed(self.middle, middle), _narrowed(self.fine, fine)
+        return placed, _narrow(self.middle, middle), _narrow(self.fine, fine)
 
 
 class Sam2Family(SamFamily):
@@ -148,7 +148,7 @@ def with_stable_single(
     )
 
 
-def _narrowed(convolution: nn.Conv2d, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+def _narrow(convolution: nn.Conv2d, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
     """A 1x1 convolution in the dtype of the maps, whatever that of its weights is."""
     bias = cast("Tensor", convolution.bias)
     return functional.conv2d(maps, convolution.weight.to(maps.dtype), bias.to(maps.dtype))

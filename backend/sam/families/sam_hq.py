@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SamHQModel
 
-from backend.sam.decoder import attend, mask_weights, upscaled
+from backend.sam.decoder import attend, mask_weights, upscale
 from backend.sam.export.original_names import original_state
 from backend.sam.families.pretrained import read_pretrained
 from backend.sam.families.vit import ENCODER_TO_ORIGINAL, REGISTERED, SamFamily
@@ -59,7 +59,7 @@ class HqFeatures(nn.Module):
         self, embedding: Float[Tensor, "b c s s"], tokens: Float[Tensor, "b s s d"]
     ) -> Float[Tensor, "b k g g"]:
         """Maps of g = 4 s cells a side, in the dtype of the embedding."""
-        return _enlarged(self.late, embedding) + _enlarged(self.early, tokens.permute(0, 3, 1, 2))
+        return _enlarge(self.late, embedding) + _enlarge(self.early, tokens.permute(0, 3, 1, 2))
 
 
 class SamHqFamily(SamFamily):
@@ -72,12 +72,12 @@ class SamHqFamily(SamFamily):
 
     def load(self, folder: Path) -> Model:
         """As `Family.load`; a model for another canvas is refused."""
-        return _finished(self._of_this_canvas(read_pretrained(SamHQModel, folder), folder))
+        return _finish(self._of_this_canvas(read_pretrained(SamHQModel, folder), folder))
 
     def place(self, model: Model, *, device: torch.device, dtype: torch.dtype) -> None:
         """As `Family.place`: all of the encoder in `dtype`, with attention in fewer operations."""
         super().place(model, device=device, dtype=dtype)
-        _finished(model)  # `to` may have put other parameters in the place of those that it shared
+        _finish(model)  # `to` may have put other parameters in the place of those that it shared
 
     def sight(self, model: Model) -> nn.Module:
         """As `Family.sight`: the encoder, and what makes its finer maps."""
@@ -108,8 +108,8 @@ class SamHqFamily(SamFamily):
         further, queries = hq.hq_mask_mlp(queries[:, :1]), queries[:, 1:]
         # The product with ones on the diagonal is the enlarged maps themselves, in the frame of the grid.
         alone = torch.eye(further.shape[-1], dtype=keys.dtype, device=keys.device)
-        maps = upscaled(decoder, keys, alone[None].expand(len(keys), -1, -1), side=image.shape[-1])
-        finer = _smoothed(hq, maps)
+        maps = upscale(decoder, keys, alone[None].expand(len(keys), -1, -1), side=image.shape[-1])
+        finer = _smooth(hq, maps)
         for level in fine:  # a swap is warmed with the coarse map alone
             finer = finer + (level if inputs.image_of is None else level[inputs.image_of])
         logits = _product(mask_weights(decoder, queries[:, 1:]), maps) + _product(further, finer)
@@ -134,28 +134,28 @@ class SamHqFamily(SamFamily):
         )
 
 
-def _finished(model: Any) -> Model:  # noqa: ANN401 - any model of this family
+def _finish(model: Any) -> Model:  # noqa: ANN401 - any model of this family
     # In a tuple, which hides it from the encoder's state: `save_pretrained` then writes transformers' names alone.
     model.vision_encoder.finish = (HqFeatures(model),)
     return cast("Model", model)
 
 
-def _enlarged(layers: nn.ModuleList, maps: Float[Tensor, "b c s s"]) -> Float[Tensor, "b k g g"]:
+def _enlarge(layers: nn.ModuleList, maps: Float[Tensor, "b c s s"]) -> Float[Tensor, "b k g g"]:
     """Two transposed convolutions with a norm and a GELU between, in the dtype of the maps."""
     first, norm, second = (cast("Any", layer) for layer in layers)
-    wide = _transposed(first, maps).permute(0, 2, 3, 1)
+    wide = _transpose(first, maps).permute(0, 2, 3, 1)
     wide = functional.layer_norm(
         wide, norm.normalized_shape, norm.weight.to(wide.dtype), norm.bias.to(wide.dtype), norm.eps
     )
-    return _transposed(second, functional.gelu(wide).permute(0, 3, 1, 2))
+    return _transpose(second, functional.gelu(wide).permute(0, 3, 1, 2))
 
 
-def _transposed(layer: nn.ConvTranspose2d, maps: Float[Tensor, "b c s s"]) -> Float[Tensor, "b d t t"]:
+def _transpose(layer: nn.ConvTranspose2d, maps: Float[Tensor, "b c s s"]) -> Float[Tensor, "b d t t"]:
     bias = cast("Tensor", layer.bias)
     return functional.conv_transpose2d(maps, layer.weight.to(maps.dtype), bias.to(maps.dtype), layer.stride)
 
 
-def _smoothed(decoder: Any, maps: Float[Tensor, "n k g g"]) -> Float[Tensor, "n k g g"]:  # noqa: ANN401
+def _smooth(decoder: Any, maps: Float[Tensor, "n k g g"]) -> Float[Tensor, "n k g g"]:  # noqa: ANN401
     """What the further token reads of a prompt: the enlarged maps through two convolutions."""
     maps = maps.to(decoder.mask_conv1.weight.dtype).contiguous(memory_format=torch.channels_last)
     smooth: Tensor = decoder.mask_conv2(functional.gelu(decoder.mask_norm(decoder.mask_conv1(maps))))

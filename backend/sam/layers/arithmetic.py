@@ -31,7 +31,7 @@ def multiplies_in_bfloat16() -> bool:
     return is_supported()
 
 
-def chosen_dtype(name: str, device: torch.device) -> torch.dtype:
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """Return the dtype that `SAMLOOP_DTYPE` names: `float32`, `bfloat16`, or `auto` for the faster of the two here."""
     if name == "auto":
         return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32

@@ -45,7 +45,7 @@ class FusedAttention(nn.Module):
         mix = self._one_by_one if hidden_states.device.type == "cpu" and not is_traced() else self._together
         return linear(self.proj, mix(qkv).view(batch, height, width, channels)), None
 
-    def _extended(
+    def _extend(
         self, qkv: Float[Tensor, "b h w 3 heads d"]
     ) -> tuple[Float[Tensor, "b heads n e"], Float[Tensor, "b heads n e"], Float[Tensor, "b heads n d"]]:
         """Queries and keys of e = d + h + w numbers, and values; n = h w."""
@@ -58,14 +58,14 @@ class FusedAttention(nn.Module):
         return long_query, torch.cat([key, places], dim=-1), value
 
     def _together(self, qkv: Float[Tensor, "b h w 3 heads d"]) -> Float[Tensor, "b n c"]:
-        return functional.scaled_dot_product_attention(*self._extended(qkv), scale=1.0).transpose(1, 2).flatten(2)
+        return functional.scaled_dot_product_attention(*self._extend(qkv), scale=1.0).transpose(1, 2).flatten(2)
 
     def _one_by_one(self, qkv: Float[Tensor, "b h w 3 heads d"]) -> Float[Tensor, "b n c"]:
         """One window after the other, and boundedly many queries."""
         # PyTorch's kernel for processors takes three times as long here, and all scores of 4096 tokens are 400 MB.
         out = []
         for window in torch.split(qkv, 1):
-            query, key, value = (part[0].contiguous() for part in self._extended(window))
+            query, key, value = (part[0].contiguous() for part in self._extend(window))
             some = max(1, _SCORES_AT_ONCE // (self.heads * key.shape[1]))
             mixed = [
                 torch.bmm(torch.softmax(torch.bmm(q, key.mT), dim=-1), value) for q in torch.split(query, some, dim=1)

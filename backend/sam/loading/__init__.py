@@ -6,8 +6,8 @@ bases    which base a name means, and reading it
 """
 
 from backend.sam.loading.base import BaseModel, with_adapter
-from backend.sam.loading.bases import base_name, base_version, load_as_stored, load_base, load_base_of, resolved_device
-from backend.sam.loading.trained import Trained, decoder_bytes, decoder_of, new_head, trained_of
+from backend.sam.loading.bases import base_name, base_version, load_as_stored, load_base, load_base_of, resolve_device
+from backend.sam.loading.trained import Trained, decoder_bytes, decoder_of, find_trained, new_head
 
 __all__ = [
     "BaseModel",
@@ -16,11 +16,11 @@ __all__ = [
     "base_version",
     "decoder_bytes",
     "decoder_of",
+    "find_trained",
     "load_as_stored",
     "load_base",
     "load_base_of",
     "new_head",
-    "resolved_device",
-    "trained_of",
+    "resolve_device",
     "with_adapter",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from backend.registry.calibration import Calibration
 from backend.sam.adapters.kind import Adapter
-from backend.sam.adapters.served import adapted_encoder, share_tensors
+from backend.sam.adapters.served import adapt_encoder, share_tensors
 from backend.sam.family import Family, Model
 from backend.sam.frame import Frame
 from backend.sam.semantic.head import SemanticHead
@@ -60,7 +60,7 @@ def new_base(name: str, model: Model, *, family: Family, source: str | None = No
     )
 
 
-def placed(base: BaseModel, *, device: torch.device, dtype: torch.dtype) -> BaseModel:
+def place_model(base: BaseModel, *, device: torch.device, dtype: torch.dtype) -> BaseModel:
     """The base where it will compute, and as it will: the encoder in `dtype`, or the costly part of it."""
     base.family.place(base.model, device=device, dtype=dtype)
     return replace(
@@ -80,7 +80,7 @@ def with_adapter(base: BaseModel, adapter: Adapter) -> BaseModel:
     """
     model: Any = share_tensors(base.model)
     encoder = base.model.vision_encoder
-    model.vision_encoder = adapted_encoder(encoder, adapter, places=base.family.places(encoder))
+    model.vision_encoder = adapt_encoder(encoder, adapter, places=base.family.places(encoder))
     return replace(base, model=model, encoder_fingerprint=f"{base.encoder_fingerprint}+{adapter.digest}")
 
 

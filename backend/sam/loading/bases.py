@@ -10,10 +10,10 @@ from backend.errors import BadCheckpoint, BadWeights
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest
 from backend.sam.adapters.kind import Adapter
 from backend.sam.families import family_of
-from backend.sam.layers.arithmetic import chosen_dtype
-from backend.sam.loading.base import BaseModel, fingerprint_of, new_base, placed, with_adapter
-from backend.sam.loading.trained import trained_of
-from backend.sam.weights import MOBILE_SAM, base_weights, named_path
+from backend.sam.layers.arithmetic import choose_dtype
+from backend.sam.loading.base import BaseModel, fingerprint_of, new_base, place_model, with_adapter
+from backend.sam.loading.trained import find_trained
+from backend.sam.weights import MOBILE_SAM, base_weights, find_path
 
 _MOST_TRAININGS = 8  # one on the other: a checkpoint may be the base of the next
 _ELSEWHERE = "sam-vit-base"  # the default of a machine with a GPU
@@ -21,7 +21,7 @@ _ELSEWHERE = "sam-vit-base"  # the default of a machine with a GPU
 
 def base_name(name_or_path: str | None, *, device: str = "auto") -> str:
     """Return what to load: the given name, or for None `mobile-sam` on a CPU and `sam-vit-base` elsewhere."""
-    return name_or_path or (MOBILE_SAM if resolved_device(device).type == "cpu" else _ELSEWHERE)
+    return name_or_path or (MOBILE_SAM if resolve_device(device).type == "cpu" else _ELSEWHERE)
 
 
 def base_version(name_or_path: str | None, *, device: str = "auto") -> str:
@@ -31,7 +31,7 @@ def base_version(name_or_path: str | None, *, device: str = "auto") -> str:
         BadCheckpoint: a checkpoint folder whose manifest cannot be read.
     """
     name = base_name(name_or_path, device=device)
-    given = named_path(name)
+    given = find_path(name)
     if given is None:
         return name
     return read_manifest(given).version if (given / MANIFEST_FILE).is_file() else given.resolve().name
@@ -52,10 +52,10 @@ def load_base(
         BadWeights: they cannot be had or are not a SAM's.
         BadCheckpoint: a checkpoint folder that does not verify.
     """
-    where = resolved_device(device)
-    arithmetic = chosen_dtype(dtype, where)
-    base, adapter = _stored(base_name(name_or_path, device=device), cache_dir=cache_dir)
-    base = placed(base, device=where, dtype=arithmetic)
+    where = resolve_device(device)
+    arithmetic = choose_dtype(dtype, where)
+    base, adapter = _find_stored(base_name(name_or_path, device=device), cache_dir=cache_dir)
+    base = place_model(base, device=where, dtype=arithmetic)
     return base if adapter is None else with_adapter(base, adapter)
 
 
@@ -72,7 +72,7 @@ def load_base_of(manifest: Manifest, *, like: BaseModel, cache_dir: Path) -> Bas
         BadCheckpoint: it is a checkpoint itself, and that does not verify.
     """
     stored = _base_of(manifest, cache_dir=cache_dir, otherwise=None)
-    return placed(stored, device=like.device, dtype=like.encoder_dtype)
+    return place_model(stored, device=like.device, dtype=like.encoder_dtype)
 
 
 def load_as_stored(name: str, *, cache_dir: Path, otherwise: str | None = None) -> BaseModel:
@@ -86,15 +86,15 @@ def load_as_stored(name: str, *, cache_dir: Path, otherwise: str | None = None) 
     Raises:
         BadWeights, BadCheckpoint: as `load_base`.
     """
-    base, adapter = _stored(name, cache_dir=cache_dir, otherwise=otherwise)
+    base, adapter = _find_stored(name, cache_dir=cache_dir, otherwise=otherwise)
     return base if adapter is None else with_adapter(base, adapter)
 
 
-def _stored(
+def _find_stored(
     name: str, *, cache_dir: Path, otherwise: str | None = None, depth: int = 0
 ) -> tuple[BaseModel, Adapter | None]:
     """What lies on the disk, and what is still to be put into its encoder once that is where it will compute."""
-    given = named_path(name)
+    given = find_path(name)
     if given is not None and (given / MANIFEST_FILE).is_file():
         if depth > _MOST_TRAININGS:
             raise BadCheckpoint(f"{given} was trained on a checkpoint, and so on more than {_MOST_TRAININGS} times")
@@ -104,7 +104,7 @@ def _stored(
 
 def _plain(name: str, *, cache_dir: Path) -> BaseModel:
     folder = base_weights(name, cache_dir=cache_dir)
-    family, given = family_of(folder), named_path(name)
+    family, given = family_of(folder), find_path(name)
     source = None if given is None else str(given.resolve())
     return new_base(base_version(name), family.load(folder), family=family, source=source)
 
@@ -115,7 +115,7 @@ def _with_checkpoint(
     """The checkpoint's base with its decoder, and what is still to be put into its encoder."""
     manifest = read_manifest(folder)
     base = _base_of(manifest, cache_dir=cache_dir, otherwise=otherwise, depth=depth)
-    trained = trained_of(base, folder)
+    trained = find_trained(base, folder)
     base.model.mask_decoder = trained.decoder
     fingerprint = fingerprint_of(base.model)
     if trained.adapter is not None:
@@ -137,7 +137,7 @@ def _base_of(manifest: Manifest, *, cache_dir: Path, otherwise: str | None, dept
     faults: list[str] = []
     for name in dict.fromkeys(name for name in (source, manifest.base_model, otherwise) if isinstance(name, str)):
         try:
-            base, adapter = _stored(name, cache_dir=cache_dir, depth=depth + 1)
+            base, adapter = _find_stored(name, cache_dir=cache_dir, depth=depth + 1)
         except (BadWeights, BadCheckpoint) as fault:
             faults.append(str(fault))
             continue
@@ -152,7 +152,7 @@ def _base_of(manifest: Manifest, *, cache_dir: Path, otherwise: str | None, dept
     raise BadWeights(f"{manifest.version} was trained on {manifest.base_model!r}, which is needed: {faults[0]}")
 
 
-def resolved_device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
     """The device that `SAMLOOP_DEVICE` names; auto: a GPU if PyTorch finds any.
 
     Raises:

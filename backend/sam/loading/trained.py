@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from backend.errors import BadCheckpoint, Unavailable
 from backend.registry.checkpoint import Manifest, read_manifest, verify_weights
 from backend.sam.adapters.kind import Adapter
-from backend.sam.adapters.served import adapter_sizes, expected_shapes, known_kinds
+from backend.sam.adapters.served import adapter_sizes, list_kinds, list_shapes
 from backend.sam.family import MaskDecoder
 from backend.sam.loading.base import BaseModel
 from backend.sam.semantic.head import PREFIX, SemanticHead
@@ -47,18 +47,18 @@ def decoder_of(base: BaseModel, folder: Path | None) -> MaskDecoder:
     """Return a mask decoder of its own: that of the checkpoint, or for None a copy of the base's; in evaluation mode.
 
     Raises:
-        NotFound, Unavailable, BadCheckpoint: as `trained_of`.
+        NotFound, Unavailable, BadCheckpoint: as `find_trained`.
         BadCheckpoint: the checkpoint has an adapter, and its decoder sees nothing without it: take `predictor_of`.
     """
     if folder is None:
         return copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=False).eval()
-    trained = trained_of(base, folder)
+    trained = find_trained(base, folder)
     if trained.adapter is not None:
         raise BadCheckpoint(f"checkpoint {folder} changes the encoder ({trained.adapter.kind}), not the decoder alone")
     return trained.decoder
 
 
-def trained_of(base: BaseModel, folder: Path) -> Trained:
+def find_trained(base: BaseModel, folder: Path) -> Trained:
     """Return what a checkpoint puts into this base; the decoder in evaluation mode.
 
     Raises:
@@ -74,7 +74,7 @@ def trained_of(base: BaseModel, folder: Path) -> Trained:
     if kind is not None:
         rank, alpha = adapter_sizes(manifest.config.adapter, version=manifest.version)
         places = base.family.places(base.model.vision_encoder)
-        adapted = expected_shapes(places, kind=kind, rank=rank)
+        adapted = list_shapes(places, kind=kind, rank=rank)
         shapes |= {f"{_ENCODER}{name}": shape for name, shape in adapted.items()}
     semantic, head = manifest.metrics.semantic, None
     if semantic is not None:
@@ -102,7 +102,7 @@ def new_head(base: BaseModel, *, labels: Sequence[str | None], seed: int = 0) ->
 
 
 def decoder_bytes(decoder: nn.Module, adapter: Mapping[str, Tensor] = MappingProxyType({})) -> bytes:
-    """Write what was trained as the safetensors that `trained_of` reads, in float32.
+    """Write what was trained as the safetensors that `find_trained` reads, in float32.
 
     Names: `mask_decoder.*`, and those of the `adapter` after `vision_encoder.`.
     """
@@ -126,7 +126,7 @@ def _adapter_kind(manifest: Manifest) -> str | None:
     A manifest says so in its config, whatever method trained it: a new method whose adapter is of a known kind is
     served like any other. In manifests from before that, the kind is the method's name.
     """
-    entry, kinds = manifest.config.adapter, known_kinds()
+    entry, kinds = manifest.config.adapter, list_kinds()
     if manifest.config.names_adapter and entry is None:
         return None
     kind = manifest.method if entry is None else entry.get("kind", manifest.method)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backend.registry.metrics import MOST_LABELS
-from backend.sam.decoder import cells_of, two_way, upscaled
+from backend.sam.decoder import cells_of, two_way, upscale
 from backend.sam.family import MaskDecoder
 
 PREFIX = "semantic."
@@ -80,12 +80,12 @@ class SemanticHead(nn.Module):
         for layer in self.trunk:
             queries = functional.relu(layer(queries))
         hyper = torch.einsum("ntc,tkc->ntk", queries, self.last) + self.last_bias
-        maps = upscaled(self.body, keys, hyper, side=image.shape[-1])[0] + self.offset[:, None, None]
-        kinds = torch.einsum("nchw,tc->nthw", seen_around(image.to(dtype)), self.readout)
+        maps = upscale(self.body, keys, hyper, side=image.shape[-1])[0] + self.offset[:, None, None]
+        kinds = torch.einsum("nchw,tc->nthw", measure_reach(image.to(dtype)), self.readout)
         return maps + functional.interpolate(kinds, maps.shape[-2:], mode="bilinear")[0]
 
 
-def seen_around(image: Float[Tensor, "1 c s s"]) -> Float[Tensor, "1 c s s"]:
+def measure_reach(image: Float[Tensor, "1 c s s"]) -> Float[Tensor, "1 c s s"]:
     """For every cell the mean of the AROUND x AROUND cells around it, of fewer at the border."""
     return functional.avg_pool2d(image, AROUND, stride=1, padding=AROUND // 2, count_include_pad=False)
 

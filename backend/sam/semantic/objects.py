@@ -60,7 +60,7 @@ def semantic_maps(head: SemanticHead, embedding: Embedding, *, base: BaseModel) 
         return SemanticMaps(head.labels, margins(logits).numpy(), probabilities(logits).numpy(), frame=base.frame)
 
 
-def enlarged_margin(
+def enlarge_margin(
     margin: Float[np.ndarray, "rows cols"], *, frame: Frame, height_px: int, width_px: int
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
     """Where a margin is above zero, at the image's own resolution."""

@@ -40,7 +40,7 @@ _RULES = AutomaticRules()  # its shares tell whether two masks show one object
 _AROUND = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
 
 
-def asked(
+def draw_with(
     predictor: Predictor,
     embedding: Embedding,
     *,
@@ -49,22 +49,22 @@ def asked(
     """The predictor on this image. `run` does its work, 16 clicks at a time: a caller may put other work between."""
     frame = predictor.base.frame
 
-    def clicked(row: int, column: int) -> Prompt:
+    def make_click(row: int, column: int) -> Prompt:
         return Prompt(
             clicks=(
                 Click(*frame.middle_of_cell(row, column, height_px=embedding.height_px, width_px=embedding.width_px)),
             )
         )
 
-    def shown(places: Sequence[Place]) -> list[Candidate]:
-        prompts = [clicked(row, column) for row, column in places]
+    def draw_masks(places: Sequence[Place]) -> list[Candidate]:
+        prompts = [make_click(row, column) for row, column in places]
         best: list[Candidate] = []
         for first in range(0, len(prompts), _AT_ONCE):
             some = prompts[first : first + _AT_ONCE]
             best += run(partial(predictor.answers, embedding, some))
         return best
 
-    return shown
+    return draw_masks
 
 
 def split_touching(patches: Int[np.ndarray, "rows cols"], *, neck: float, ask: Asked) -> Int[np.ndarray, "rows cols"]:

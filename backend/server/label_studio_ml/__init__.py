@@ -3,6 +3,6 @@
 The map, from the door inwards:
 
     flask_app  the harness's application, with what every request passes first
-    model      the class that the harness asks
-    manager    what 1.0.9 keeps its models in
+    model      the class that the harness calls
+    manager    the manager that replaces 1.0.9's
 """

@@ -1,7 +1,7 @@
-"""Our service in label-studio-ml's Flask: what every request passes first, and how every error is told.
+"""Our service in label-studio-ml's Flask application: checks every request first, and answers every error.
 
-The same objects as our own server's, wired by the same `create_app`: the harness's routes end in the handlers that ours
-end in, so that both answer alike.
+The objects are our own server's, wired by the same `create_app`. The harness's routes call the same handlers, so that
+both servers answer alike.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from backend.http.strict_json import read_json
 from backend.ids import parse_label_studio_project
 from backend.labelstudio.payloads import LabelStudioJson
 from backend.labelstudio.webhook import parse_event
-from backend.server.app import create_app, known_hosts
+from backend.server.app import create_app, list_hosts
 from backend.server.bodies import PredictBody, ProjectBody, SetupBody
 from backend.server.label_studio_ml.model import IS_1X, SamBackend
 from backend.server.routes import Routes
@@ -42,10 +42,10 @@ _BODIES: dict[str, type[PredictBody | SetupBody | ProjectBody]] = {
 
 
 def create_flask_app(settings: Settings, *, connection: Redis) -> flask.Flask:
-    """The harness's own application, answering with our service; the models begin to load.
+    """Return the harness's own application, which answers with our service. The models begin to load.
 
     Args:
-        settings: all that the environment decides.
+        settings: the environment's settings.
         connection: the queue's Redis.
     """
     ours = create_app(settings, connection=connection)
@@ -58,12 +58,12 @@ def create_flask_app(settings: Settings, *, connection: Redis) -> flask.Flask:
         api._manager = SamManager()  # noqa: SLF001 - its routes look there; 1.0.9 is the last that has it
     app: flask.Flask = api.init_app(SamBackend.over(RoutedService(routes, loop=loop)))
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    # Ours before theirs, which write bodies into the log; and 2.x compares credentials as text that must be ASCII.
+    # Our checks come first: the harness's write bodies to the log, and 2.x compares credentials as ASCII text.
     api.BASIC_AUTH = None
     app.before_request_funcs.setdefault(None, []).insert(
-        0, lambda: _first(routes, expected=expected, known=known_hosts(settings))
+        0, lambda: _first(routes, expected=expected, known=list_hosts(settings))
     )
-    app.after_request_funcs.setdefault(None, []).append(_told_plainly)
+    app.after_request_funcs.setdefault(None, []).append(_answer_plainly)
     app.register_error_handler(SamloopError, _response)
     return app
 
@@ -75,43 +75,43 @@ class RoutedService:
         self._label_studio, self._projects, self._loop = routes.label_studio, routes.projects, loop
 
     def version(self, project: str | None) -> str:
-        """What POST /setup tells; the base's where no project is told."""
-        with _kept():
+        """Return the version that POST /setup names; the base model's where no project is named."""
+        with _keep_error():
             if project is None:
                 return self._label_studio.versions().versions[0]
             return self._label_studio.setup(SetupBody(project=project)).model_version
 
     def predict(self, body: LabelStudioJson) -> list[Any]:
-        """What POST /predict answers."""
-        with _kept():
-            answer: Predictions = self._waited(self._label_studio.predict(PredictBody.model_validate(body)))
+        """Return the answer of POST /predict."""
+        with _keep_error():
+            answer: Predictions = self._wait(self._label_studio.predict(PredictBody.model_validate(body)))
             return answer.results
 
     def webhook(self, body: LabelStudioJson) -> LabelStudioJson:
-        """What POST /webhook answers."""
-        with _kept():
+        """Return the answer of POST /webhook."""
+        with _keep_error():
             return self._label_studio.webhook(body).model_dump()
 
     def versions(self, project: str) -> list[str]:
-        """What POST /versions lists."""
-        with _kept():
+        """Return the list of POST /versions."""
+        with _keep_error():
             return self._label_studio.project_versions(ProjectBody(project=project)).versions
 
     def is_training(self, project: str) -> bool:
-        """Whether GET /projects/{id}/status says so."""
-        with _kept():
+        """Return whether GET /projects/{id}/status says that a training runs."""
+        with _keep_error():
             return self._projects.status(parse_label_studio_project(project)).phase == "training"
 
-    def _waited(self, answer: Any) -> Any:  # noqa: ANN401 - what a handler gives, or a coroutine that will
-        """Which of our handlers are coroutines is for our server's sake, and may change."""
+    def _wait(self, answer: Any) -> Any:  # noqa: ANN401 - what a handler gives, or a coroutine that will
+        """Wait for the answer of a handler that may or may not be a coroutine, which may change."""
         if asyncio.iscoroutine(answer):
             return asyncio.run_coroutine_threadsafe(answer, self._loop).result()
         return answer
 
 
 @contextmanager
-def _kept() -> Iterator[None]:
-    """Leaves an error of ours where `_told_plainly` finds it: the harness makes a 500 with a traceback of any."""
+def _keep_error() -> Iterator[None]:
+    """Leave an error of ours for `_answer_plainly`: the harness turns any error into a 500 with a traceback."""
     try:
         yield
     except ValidationError as fault:
@@ -123,7 +123,7 @@ def _kept() -> Iterator[None]:
 
 
 def _first(routes: Routes, *, expected: bytes | None, known: KnownHosts) -> flask.Response | None:
-    """What our own server asks of every request; the harness asks for nothing."""
+    """Check what our own server checks of every request; the harness checks nothing."""
     request = flask.request
     headers = {name.lower().encode(): value.encode("latin-1", "replace") for name, value in request.headers.items()}
     try:
@@ -133,7 +133,7 @@ def _first(routes: Routes, *, expected: bytes | None, known: KnownHosts) -> flas
         check_sender(request.method, {name.lower(): value for name, value in request.headers.items()}, known=known)
         check_body_headers(headers)
         if b"transfer-encoding" in headers:
-            raise BadInput("a body without a Content-Length is not read here: say how long it is")
+            raise BadInput("a body without a Content-Length is not accepted: send the header")
         if request.method == "POST":
             _check(request.path, read_json(request.get_data(), kind=request.content_type or ""), routes)
     except SamloopError as fault:
@@ -142,12 +142,12 @@ def _first(routes: Routes, *, expected: bytes | None, known: KnownHosts) -> flas
 
 
 def _check(path: str, body: object, routes: Routes) -> None:
-    """Refuse what the harness would stumble over, and keep what it would drop: who /setup says that it is."""
+    """Refuse bodies that would break the harness, and remember what it would drop: /setup's address and token."""
     try:
         if path == "/webhook":
             event = parse_event(body)
             if event.starts_training and event.project_id is None:
-                raise BadInput("START_TRAINING came without project.id: nothing tells which project to train")
+                raise BadInput("START_TRAINING came without project.id: send the id of the project to train")
         elif path in _BODIES:
             told = _BODIES[path].model_validate(body)
             if told.project is not None:
@@ -158,8 +158,8 @@ def _check(path: str, body: object, routes: Routes) -> None:
         raise invalid(fault, within=("body",)) from fault
 
 
-def _told_plainly(response: flask.Response) -> flask.Response:
-    """One sentence for every failure; the harness's answer holds the traceback, which belongs into the log alone."""
+def _answer_plainly(response: flask.Response) -> flask.Response:
+    """Answer every failure with one sentence: the harness's answer has the traceback, which belongs only in the log."""
     fault: SamloopError | None = flask.g.pop("samloop_fault", None)
     if fault is None and response.status_code >= 500:
         fault = failure()
@@ -173,7 +173,7 @@ def _response(fault: SamloopError) -> flask.Response:
 
 
 def _live(app: FastAPI) -> asyncio.AbstractEventLoop:
-    """Begin what the application's lifespan begins, on a loop of its own that lasts as long as the process."""
+    """Run the application's lifespan on a loop of its own that lasts as long as the process."""
     begun: Future[asyncio.AbstractEventLoop] = Future()
 
     async def live() -> None:
@@ -185,4 +185,4 @@ def _live(app: FastAPI) -> asyncio.AbstractEventLoop:
     try:
         return begun.result(_START_S)
     except TimeoutError as fault:
-        raise SamloopError("the server did not begin: the log tells why") from fault
+        raise SamloopError("the server did not start: the log says why") from fault

@@ -1,10 +1,10 @@
-"""What label-studio-ml 1.0.9 keeps its models in, without what it gets wrong. 2.x has no such thing.
+"""Replaces the class in which label-studio-ml 1.0.9 keeps its models, without its faults. 2.x has no such class.
 
-Theirs holds ONE model for all projects (the one set up last), tells /setup a version of its own ("INITIAL", or the
-number of a folder) while predictions carry ours, so that every "retrieve predictions" would add a duplicate, and
-answers a webhook before a process that it forks has so much as imported torch. Here every request gets an object of its
-own, which costs nothing since the models are the service's; versions are the service's; and a webhook is answered when
-its job is on the queue.
+The original has three faults. It holds ONE model for all projects (the last project set up). It tells /setup a version
+of its own ("INITIAL", or a folder's number) while predictions carry ours, so that every "retrieve predictions" would
+add a duplicate. And it answers a webhook before its forked process has even imported torch. Here every request gets an
+object of its own, which is cheap because the service holds the models; the service names the versions; and a webhook is
+answered once its job is on the queue.
 """
 
 from types import SimpleNamespace
@@ -17,18 +17,18 @@ from backend.server.label_studio_ml.model import SamBackend, Service
 
 
 class SamManager(LabelStudioMLManager):  # type: ignore[misc]  # the harness carries no types
-    """Put it in the place of `label_studio_ml.api._manager` before `init_app`. Arguments are what its routes pass."""
+    """Replaces `label_studio_ml.api._manager` before `init_app`. Its methods take what the harness's routes pass."""
 
     model_class: type[SamBackend]
 
     @classmethod
     def initialize(cls, model_class: type[SamBackend], **_: object) -> None:
-        """Keep the class; no folder is made and no Redis asked."""
+        """Remember the class, without making folders or asking Redis."""
         cls.model_class = model_class
 
     @classmethod
     def fetch(cls, project: str | None = None, label_config: str | None = None, *_: object, **__: object) -> Any:  # noqa: ANN401 - their ModelWrapper
-        """The model of a project with its version, for /setup."""
+        """Return a project's model with its version, for /setup."""
         model = cls.model_class(project_id=project, label_config=label_config)
         return ModelWrapper(model=model, model_version=model.get("model_version"))
 
@@ -42,7 +42,7 @@ class SamManager(LabelStudioMLManager):  # type: ignore[misc]  # the harness car
         try_fetch: bool = True,  # noqa: ARG003, FBT001, FBT002 - as their route calls it
         **params: Any,  # noqa: ANN401 - login, password, context
     ) -> tuple[list[LabelStudioJson], Any]:
-        """The predictions, and the model that made them."""
+        """Return the predictions, and the model that made them."""
         model = cls.model_class(project_id=project, label_config=label_config)
         predictions = model.predict(tasks, **params)
         version = next((answer["model_version"] for answer in predictions if answer), None) or model.get(
@@ -52,22 +52,22 @@ class SamManager(LabelStudioMLManager):  # type: ignore[misc]  # the harness car
 
     @classmethod
     def webhook(cls, event: str, data: LabelStudioJson) -> LabelStudioJson:
-        """The job; Redis has acknowledged it."""
+        """Queue the job and return it, once Redis has acknowledged it."""
         return cls.model_class().process_event(event, data)
 
     @classmethod
     def train(cls, tasks: object, project: str | None = None, *_: object, **__: object) -> SimpleNamespace:  # noqa: ARG003 - as their route calls it
-        """The deprecated /train: the same job."""
+        """Queue the same job for the deprecated /train."""
         return SimpleNamespace(id=cls.webhook("START_TRAINING", {"project": project})["job"])
 
     @classmethod
     def is_training(cls, project: str) -> LabelStudioJson:
-        """Whether a training of the project runs."""
+        """Return whether a training of the project runs."""
         return {"is_training": cls._service().is_training(project), "backend": "redis"}
 
     @classmethod
     def _get_models_from_workdir(cls, project: str) -> list[str]:
-        """What their /versions lists."""
+        """Return the list for the harness's /versions."""
         return cls._service().versions(project)
 
     @classmethod

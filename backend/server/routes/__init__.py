@@ -1,10 +1,10 @@
-"""Who asks: the paths and their handlers. `def` handlers run in threads, so that a slow one holds nobody up.
+"""The paths and their handlers. `def` handlers run in threads, so that a slow handler delays no other request.
 
 The map, from the door inwards:
 
-    label_studio  what Label Studio and label-studio-ml call
-    predicting    what POST /predict does
-    projects      what people watch and steer a project by: status, events, refreshes
+    label_studio  handlers for Label Studio and label-studio-ml
+    predicting    answers POST /predict
+    projects      handlers to watch and steer a project: status, events, refreshes
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Routes:
     projects: ProjectRoutes
 
     def router(self) -> APIRouter:
-        """Every path on its handler."""
+        """Return a router with every path."""
         router = APIRouter(route_class=strict_route())
         self.label_studio.add_to(router)
         self.projects.add_to(router)

@@ -1,4 +1,4 @@
-"""HTTP only: what Label Studio and label-studio-ml call."""
+"""HTTP handlers for Label Studio and label-studio-ml."""
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -25,7 +25,7 @@ _MOST_PROJECTS = 20  # whose versions one answer lists
 
 
 class LabelStudioRoutes:
-    """The handlers over what they need."""
+    """The handlers, with the objects they need."""
 
     def __init__(  # noqa: PLR0913 - all by name
         self,
@@ -49,8 +49,8 @@ class LabelStudioRoutes:
         )
 
     async def health(self) -> Health:
-        """Whether the server is up: at once, also while a model loads or a checkpoint is refused."""
-        # Without a thread: they may all be taken, and Label Studio waits a second.
+        """Report at once whether the server is up, even while a model loads or a checkpoint is refused."""
+        # Without a thread: all may be taken, and Label Studio waits only a second.
         loaded, failure = self._engine.loaded, self._engine.failure
         return Health(
             model="ready" if loaded else "failed" if failure else "loading",
@@ -60,26 +60,25 @@ class LabelStudioRoutes:
         )
 
     async def front_door(self, request: Request) -> Health | Response:
-        """A browser is led to the review pages; a probe, and Label Studio, get `health`."""
+        """Redirect browsers to the review pages; answer probes and Label Studio with `health`."""
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/review", status_code=303)
         return await self.health()
 
     def setup(self, body: SetupBody) -> Setup:
-        """The version that predictions carry now."""
+        """Return the version that predictions carry now."""
         project_id = parse_label_studio_project(body.project)
         self._connections.remember_setup(project_id, body.model_dump())
         return Setup(model_version=self._engine.version(project_id))
 
     async def predict(self, body: PredictBody) -> Predictions:
-        """One prediction a task, in the order of the tasks; `[]` for a task that is out of time."""
-        # In threads of their own: /health never waits for them.
-        # "1.1700000000": the project's id, and when it was made.
+        """Return one prediction a task, in the tasks' order; `[]` for a task that ran out of time."""
+        # In threads of their own: /health never waits for them. "1.1700000000": the project's id and creation time.
         owner = str(body.project).partition(".")[0][:40] if body.project is not None else None
         return Predictions(results=await self._admission.run(lambda: self._predicting.answer(body), owner=owner))
 
     def webhook(self, body: LabelStudioJson) -> Queued | Heard:
-        """START_TRAINING puts a job on the queue; annotations are taken down; every other event is thanked for."""
+        """Queue a job on START_TRAINING, note changed annotations, and acknowledge every other event."""
         event = parse_event(body)
         if event.changes_annotations and event.project_id is not None:
             if self._known.is_missing(event.project_id):
@@ -91,18 +90,18 @@ class LabelStudioRoutes:
         if event.action != "START_TRAINING":
             return Heard(status="ignored", action=event.action)
         if event.project_id is None:
-            raise BadInput("START_TRAINING came without project.id: nothing tells which project to train")
+            raise BadInput("START_TRAINING came without project.id: send the id of the project to train")
         return self._request_training(event.project_id)
 
     def train(self, body: ProjectBody) -> Queued:
-        """The same job that the webhook queues."""
+        """Queue the same job as the webhook."""
         return self._request_training(parse_label_studio_project(body.project))
 
     def job_status(self, body: JobBody) -> JobStatus:
-        """What is known of one job."""
-        job = self._queue.job(body.job)  # of either kind: an id tells its own
+        """Describe one job."""
+        job = self._queue.job(body.job)  # of either kind: the id names its kind
         if job is None:
-            raise NotFound(f"there is no job {body.job!r}: finished jobs are kept for a day")
+            raise NotFound(f"there is no job {body.job!r}: finished jobs expire after a day")
         return JobStatus.model_validate(job)
 
     def versions(self) -> Versions:
@@ -112,7 +111,7 @@ class LabelStudioRoutes:
         return Versions(versions=[self._engine.version(None), *published])
 
     def project_versions(self, body: ProjectBody) -> ProjectVersions:
-        """One project's versions, and the version that is served."""
+        """List a project's versions, and name the served version."""
         project_id = parse_label_studio_project(body.project)
         published = [manifest.version for manifest in self._registry.versions(project_id)]
         return ProjectVersions(
@@ -120,11 +119,11 @@ class LabelStudioRoutes:
         )
 
     def metrics(self) -> Response:
-        """Prometheus' figures."""
+        """Return the figures for Prometheus."""
         return Response(self._metrics.exposition(), media_type=CONTENT_TYPE)
 
     def add_to(self, router: APIRouter) -> None:
-        """Every path on its handler."""
+        """Add every path to the router."""
         router.get("/health")(self.health)
         router.get("/", include_in_schema=False, response_model=None)(self.front_door)
         router.post("/setup")(self.setup)
@@ -139,7 +138,7 @@ class LabelStudioRoutes:
         router.get("/metrics", response_class=Response)(self.metrics)
 
     def _webhook_over_http(self, body: LabelStudioJson, response: Response) -> Queued | Heard:
-        """START_TRAINING puts a job on the queue; annotations are taken down; every other event is thanked for."""
+        """Queue a job on START_TRAINING, note changed annotations, and acknowledge every other event."""
         answer = self.webhook(body)
         if isinstance(answer, Queued):
             response.status_code = 201

@@ -1,4 +1,4 @@
-"""What POST /predict does: a click is answered by the decoder, a batch by what needs no prompt."""
+"""Answers POST /predict: clicks by the decoder, batches without a prompt."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Predicting:
-    """Answers, from the model that serves the project when the request begins."""
+    """Answers with the model that serves the project when the request begins."""
 
     def __init__(
         self,
@@ -36,11 +36,11 @@ class Predicting:
         self._engine, self._connections, self._metrics, self._live = engine, connections, metrics, live
 
     def answer(self, body: PredictBody) -> list[Any]:
-        """One prediction a task, as Label Studio's JSON, in the order of the tasks; [] for a task out of time.
+        """Return one prediction a task, as Label Studio's JSON, in the tasks' order; [] for a task out of time.
 
         Raises:
-            BadInput: prompts, tasks or the labelling config cannot be used.
-            Unavailable: no model is loaded yet, or too many ask.
+            BadInput: prompts, tasks or the labelling interface cannot be used.
+            Unavailable: no model is loaded yet, or there are too many requests.
         """
         began_s = time.monotonic()
         try:
@@ -54,14 +54,14 @@ class Predicting:
         return results
 
     def _tell_refusal(self, body: PredictBody, failure: SamloopError) -> None:
-        """Leave a trace of a click that was refused: Label Studio shows its annotator nothing, and answers 200."""
+        """Record a refused click: Label Studio answers 200 and shows its annotator nothing."""
         self._metrics.refused_click(type(failure).__name__)
         task_id, project_id = _task_id(body), None
         try:
             project_id = parse_label_studio_project(body.project)
             self._refusals.note(project_id, task_id=task_id, reason=str(failure))
         except BadInput:
-            pass  # the project is what cannot be used, and the line below says so
+            pass  # the project's id itself is not valid, and the line below says so
         log.warning(
             "a click in project %s on task %s was refused: %s",
             project_id,
@@ -77,7 +77,7 @@ class Predicting:
             _check_interactive(body)
         loaded = self._engine.wait()
         snapshot = loaded.slot.snapshot(project_id)
-        if not body.label_config:  # nothing tells where the images are
+        if not body.label_config:  # without it we do not know where the images are
             return [empty_prediction(snapshot.version) for _ in body.tasks]
         config, source = parse_label_config(body.label_config), self._connections.images(project_id)
         images = [TaskImage(task=task, config=config, images=source, project_id=project_id) for task in body.tasks]
@@ -91,7 +91,7 @@ class Predicting:
             results = [clicked]
             if project_id is not None:
                 self._live.remember_sent(project_id, clicked["result"])
-        # One task alone is one that somebody opened, or clicks on: what comes next can be made ready.
+        # A single task is open on somebody's screen: prepare the tasks that come next.
         if len(images) == 1 and project_id is not None:
             loaded.prewarm.note_opened_task(images[0], label_studio=self._connections.label_studio(project_id))
         return results
@@ -107,7 +107,7 @@ def _task_id(body: PredictBody) -> int | None:
 
 
 def _log_answer(body: PredictBody, results: list[Any], *, took_s: float) -> None:
-    """One line a click and a batch."""
+    """Log a line for a click or a batch."""
     predictions = [result for result in results if isinstance(result, dict)]
     figures = {
         "project": str(body.project)[:40] if body.project is not None else None,
@@ -124,6 +124,6 @@ def _log_answer(body: PredictBody, results: list[Any], *, took_s: float) -> None
 
 def _check_interactive(body: PredictBody) -> None:
     if len(body.tasks) != 1:
-        raise BadInput(f"{len(body.tasks)} tasks came with one context: an interactive request has exactly one task")
+        raise BadInput(f"{len(body.tasks)} tasks came with a context: send exactly one task in an interactive request")
     if not body.label_config:
-        raise BadInput("label_config is missing: the masks' control tag is read from it")
+        raise BadInput("label_config is missing: send it, for it names the masks' control tag")

@@ -1,4 +1,4 @@
-"""HTTP only: what people watch and steer a project by."""
+"""HTTP handlers to watch and steer a project."""
 
 from collections.abc import AsyncIterator
 
@@ -26,11 +26,11 @@ from backend.work.automatic import AutomaticTraining
 from backend.work.progress import name_stage, write_progress
 from backend.work.queue import TrainingQueue
 
-_MOST_LISTENING = 200  # event streams: every stream holds a connection, and asks Redis twice a second
+_MOST_LISTENING = 200  # event streams: each stream holds a connection and asks Redis twice a second
 
 
 class ProjectRoutes:
-    """The handlers over what they need."""
+    """The handlers, with the objects they need."""
 
     def __init__(  # noqa: PLR0913 - all by name
         self,
@@ -50,15 +50,15 @@ class ProjectRoutes:
         self._listening, self._is_ending = 0, False
 
     def drain(self) -> None:
-        """The server stops: event streams end, and no new one begins."""
+        """End the event streams and refuse new ones: the server stops."""
         self._is_ending = True
 
     def status(self, project_id: ProjectId) -> ProjectStatus:
-        """What serves, what trains, how far it is, and what the last verdict was."""
+        """Return the served version, the training and its progress, and the last verdict."""
         training, loaded = self._queue.status(project_id), self._engine.loaded
         return ProjectStatus(
             project=project_id,
-            served=self._served(project_id),
+            served=self._find_served(project_id),
             phase=training.phase,
             job=training.job_id,
             progress=dict(training.progress),
@@ -84,12 +84,12 @@ class ProjectRoutes:
         )
 
     async def events(self, project_id: ProjectId, request: Request) -> StreamingResponse:
-        """The status as server-sent events: one whenever it changes, a comment every 15 s to keep the line open.
+        """Stream the status as server-sent events: an event whenever it changes, a comment every 15 s as a keep-alive.
 
-        While the queue or the registry is away there are none.
+        While the queue or the registry is away there are no events.
         """
         if self._is_ending or self._listening >= _MOST_LISTENING:
-            raise Busy("no more event streams are opened now: ask for the status instead, or try again")
+            raise Busy("too many event streams are open: ask for the status instead, or try again later")
         return StreamingResponse(
             self._events(project_id, request),
             media_type="text/event-stream",
@@ -97,7 +97,7 @@ class ProjectRoutes:
         )
 
     def cancel(self, project_id: ProjectId) -> Cancelled:
-        """End the training that runs, within one step, and all that wait."""
+        """End the running training within one step, and cancel the waiting trainings."""
         return Cancelled(status="cancelling" if self._queue.cancel(project_id) else "none")
 
     async def _events(self, project_id: int, request: Request) -> AsyncIterator[str]:
@@ -113,15 +113,15 @@ class ProjectRoutes:
             self._listening -= 1
 
     def refresh(self, project_id: ProjectId) -> Queued:
-        """Pre-annotate the project's untouched tasks with what is served; how far it is, `status` tells."""
+        """Pre-annotate the project's untouched tasks with the served version; `status` shows the progress."""
         return Queued(job=self._refreshes.request(project_id))
 
     def cancel_refresh(self, project_id: ProjectId) -> Cancelled:
-        """End the refresh that runs, after its batch, and all that wait."""
+        """End the running refresh after its batch, and cancel the waiting refreshes."""
         return Cancelled(status="cancelling" if self._refreshes.cancel(project_id) else "none")
 
     def add_to(self, router: APIRouter) -> None:
-        """Every path on its handler."""
+        """Add every path to the router."""
         router.get("/projects/{project_id}/status")(self.status)
         router.get(
             "/projects/{project_id}/events",
@@ -132,7 +132,7 @@ class ProjectRoutes:
         router.post("/projects/{project_id}/refresh", status_code=201)(self.refresh)
         router.delete("/projects/{project_id}/refresh")(self.cancel_refresh)
 
-    def _served(self, project_id: int) -> Served:
+    def _find_served(self, project_id: int) -> Served:
         champion = self._registry.champion(project_id)
         return Served(
             version=self._engine.version(project_id),

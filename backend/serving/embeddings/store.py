@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from backend.sam.embeddings.files import DiskEmbeddings
-from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halved, widened
+from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halve, widen
 from backend.sam.predictor import Embedding
 from backend.serving.turns.job import Job
 from backend.serving.turns.lanes import Lane
@@ -59,7 +59,7 @@ class EmbeddingStore:
         elif (embedding := self.disk.get(key)) is not None:
             self._count("disk")
             self.memory.put(key, embedding)
-        return None if embedding is None else widened(embedding)
+        return None if embedding is None else widen(embedding)
 
     def get(
         self, key: EmbeddingKey, compute: Callable[[], Embedding], *, priority: Priority, until_s: float
@@ -74,7 +74,7 @@ class EmbeddingStore:
         """
         if (embedding := self.peek(key)) is not None:
             return embedding
-        return widened(self._job(key, compute, priority=priority, until_s=until_s).result(until_s=until_s))
+        return widen(self._job(key, compute, priority=priority, until_s=until_s).result(until_s=until_s))
 
     def _job(
         self, key: EmbeddingKey, compute: Callable[[], Embedding], *, priority: Priority, until_s: float
@@ -102,7 +102,7 @@ class EmbeddingStore:
             return embedding
         with self.disk.alone(key, longest_s=_OTHER_PROCESS_S):
             if (embedding := self.disk.get(key)) is None:
-                embedding = halved(compute())
+                embedding = halve(compute())
                 self._count("computed")
                 self._write(key, embedding)
         self.memory.put(key, embedding)

@@ -109,7 +109,7 @@ def test_without_stored_scores_it_says_what_brings_them(lab: Lab) -> None:
     scored(lab)
     told = lab.order()
     assert isinstance(told.exception, BadInput)
-    assert str(told.exception).startswith("project 1 shows no version, of which no prediction is stored")
+    assert str(told.exception).startswith("project 1 shows no version, but no prediction of it is stored")
     assert "samloop refresh --project 1" in str(told.exception)
     assert lab.client.tabs.all(lab.project_id) == []
 

@@ -27,7 +27,7 @@ from backend.sam.predictor import PredictedMask, encode, predictor_of
 from backend.sam.scoring import task_score
 from backend.sam.semantic.head import SemanticHead, with_semantic
 from backend.sam.semantic.objects import SemanticRules, semantic_maps, semantic_masks
-from backend.sam.semantic.touching import asked
+from backend.sam.semantic.touching import draw_with
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <BrushLabels name="tag" toName="image"><Label value="Disc"/></BrushLabels></View>"""
@@ -35,7 +35,7 @@ CONFIG = """<View><Image name="image" value="$image"/>
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny_sam_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two pictures, an export that names three, and a checkpoint whose head sees a Disc everywhere."""
+    """Two images, an export that names three, and a checkpoint whose head sees a Disc everywhere."""
     monkeypatch.setenv("SAMLOOP_MODEL", str(tiny_sam_dir))
     monkeypatch.setenv("SAMLOOP_DEVICE", "cpu")
     monkeypatch.setenv("SAMLOOP_AUTOMATIC_POINTS", "2")
@@ -205,5 +205,5 @@ def seen(checkpoint: Path, model: Path, data: bytes) -> list[PredictedMask]:
     predictor = predictor_of(base, checkpoint)
     assert predictor.semantic is not None
     embedding = encode(base, Image.open(io.BytesIO(data)).convert("RGB"))
-    maps, ask = semantic_maps(predictor.semantic, embedding, base=base), asked(predictor, embedding)
+    maps, ask = semantic_maps(predictor.semantic, embedding, base=base), draw_with(predictor, embedding)
     return [mask for _, mask in semantic_masks(maps, height_px=48, width_px=64, rules=SemanticRules(), ask=ask)]

@@ -28,7 +28,7 @@ def test_the_queue_is_redis_url_else_the_embedded_queue_that_runs_here(tmp_path:
         return Settings.from_env({"SAMLOOP_QUEUE_DIR": str(tmp_path / "queue"), **more})
 
     assert queue.queue_url(settings(REDIS_URL="redis://queue.example:6379/0")) == "redis://queue.example:6379/0"
-    with pytest.raises(Unavailable, match="REDIS_URL is not set and no embedded one runs here; start `samloop up`"):
+    with pytest.raises(Unavailable, match="REDIS_URL is not set and no embedded queue runs here; start `samloop up`"):
         queue.queue_url(settings())
     with Valkey(tmp_path / "queue") as valkey:
         assert queue.queue_url(settings()) == valkey.start()
@@ -60,7 +60,7 @@ def test_whoever_follows_a_queued_training_sees_the_table_once(
     assert told.err.count("Nucleus      387") == 1
     assert told.out.splitlines() == [
         "promoted: tiny-p7-v1-000000, it is better",
-        "its report and masks: /review/7 on the backend",
+        "report and masks: /review/7 on the backend",
     ]
 
 
@@ -81,7 +81,7 @@ def test_whoever_queues_a_training_that_no_worker_will_take_is_told(
 ) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://queue.example:6379/0")
     monkeypatch.setattr(queue.TrainingQueue, "request", lambda _, project_id: f"train-{project_id}-1")
-    monkeypatch.setattr(queue, "workers", lambda _: count)
+    monkeypatch.setattr(queue, "count_listeners", lambda _: count)
     queue.train_project(7, wait=False)
     told = capsys.readouterr()
     assert "queued train-7-1" in told.out
@@ -122,7 +122,7 @@ def test_status_tells_a_project_from_the_served_version_to_the_last_verdict(redi
 
 
 def test_status_of_a_machine_without_projects_says_so(redis: Redis) -> None:
-    assert CliRunner().invoke(app, ["status"]).stdout == "no project has been trained, or asked for a training\n"
+    assert CliRunner().invoke(app, ["status"]).stdout == "no project has requested a training yet\n"
     assert json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout) == {"projects": []}
 
 

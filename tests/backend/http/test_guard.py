@@ -95,7 +95,7 @@ def test_another_sites_page_can_make_a_browser_change_nothing(headers: dict[str,
     for method in ("POST", "DELETE"):
         answer = client.request(method, "/bare", headers=headers)
         assert answer.status_code == status
-        assert status == 200 or "was not sent by one of these pages" in answer.json()["error"]
+        assert status == 200 or "did not come from one of samloop's own pages" in answer.json()["error"]
     assert client.get("/open", headers=headers).status_code == 200
 
 

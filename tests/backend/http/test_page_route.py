@@ -19,7 +19,7 @@ def test_without_credentials_addresses_and_known_names_are_answered(host: str) -
 
 @pytest.mark.parametrize("host", ["", "evil.example", "127.0.0.1.evil.example:9090", "localhost.evil.example", "[::1"])
 def test_without_credentials_a_name_that_may_be_anybodys_is_not(host: str) -> None:
-    with pytest.raises(ForeignPage, match="is not known here"):
+    with pytest.raises(ForeignPage, match="is not one of ours"):
         OPEN.check("GET", {"host": host})
     LOCKED.check("GET", {"host": host})
 
@@ -52,5 +52,5 @@ def test_a_form_of_our_own_page_is_taken(headers: dict[str, str]) -> None:
 )
 def test_a_form_of_another_sites_page_is_not(headers: dict[str, str]) -> None:
     for gate in (OPEN, LOCKED):
-        with pytest.raises(ForeignPage, match="was not sent by one of these pages"):
+        with pytest.raises(ForeignPage, match="did not come from one of samloop's own pages"):
             gate.check("POST", {"host": "10.0.0.7:9090", **headers})

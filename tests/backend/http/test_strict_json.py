@@ -48,7 +48,7 @@ def test_arbitrary_bytes_are_a_value_or_bad_input_and_nothing_else(body: bytes) 
 )
 def test_a_body_that_no_answer_could_hold_is_refused(body: bytes) -> None:
     """It would come back as an error of ours: half of a pair cannot be written as UTF-8."""
-    with pytest.raises(BadInput, match="is no JSON that is read here"):
+    with pytest.raises(BadInput, match="is not valid JSON"):
         parse_json(body)
     assert parse_json(rb'{"a": "\ud83d\ude00 \\ud83d"}') == {"a": "\N{GRINNING FACE} \\ud83d"}
 
@@ -61,7 +61,7 @@ def test_what_would_take_long_to_read_is_refused_before_it_is_read(
     monkeypatch.setattr(strict_json, "_MAX_COST", 1000)
     parse_json(b"[" + part * 100 + b"1]")
     monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("it was read"))
-    with pytest.raises(TooMuch, match="1000 are the most"):
+    with pytest.raises(TooMuch, match="at most 1000 are allowed"):
         parse_json(b"[" + part * 1500 + b"1]")
 
 

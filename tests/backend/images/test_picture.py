@@ -1,4 +1,4 @@
-"""Whatever an annotator can upload opens as the picture that Label Studio shows; what cannot be opened is told."""
+"""Whatever an annotator can upload opens as the image that Label Studio shows; what cannot be opened is told."""
 
 import io
 import struct

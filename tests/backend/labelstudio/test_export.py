@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from backend.labelstudio.export import exported_config
+from backend.labelstudio.export import recover_config
 from backend.labelstudio.label_config import Control, LabelsTag
 
 
@@ -22,7 +22,7 @@ def test_controls_stand_in_the_order_of_their_first_region_with_the_labels_that_
         task(region("brushlabels", "tag", label="Disc"), region("choices", "quality", label="good")),
         task(region("ellipselabels", "round", label="Ring"), region("brushlabels", "tag", label="Arc")),
     ]
-    config = exported_config(tasks)
+    config = recover_config(tasks)
     assert (config.image_name, config.image_key) == ("picture", "photo")
     assert config.controls == (
         Control("brushlabels", "tag", "picture", ("Arc", "Disc")),
@@ -32,7 +32,7 @@ def test_controls_stand_in_the_order_of_their_first_region_with_the_labels_that_
 
 def test_labels_of_a_labels_tag_belong_to_the_controls_beside_it() -> None:
     drawn, named = region("ellipse", "round", id="r"), region("labels", "kind", label="Cell", id="r")
-    (control,) = exported_config([task(drawn, named)]).controls
+    (control,) = recover_config([task(drawn, named)]).controls
     assert control == Control("ellipse", "round", "picture", ("Cell",), labels_beside=(LabelsTag("kind", ("Cell",)),))
 
 
@@ -41,4 +41,4 @@ def test_labels_of_a_labels_tag_belong_to_the_controls_beside_it() -> None:
     [[], [None, 5], [{"id": 1}], [task()], [task(None, {}, {"type": "brushlabels"})], [task(region("keypoint", "kp"))]],
 )
 def test_an_export_without_a_drawing_takes_every_label(tasks: list[Any]) -> None:
-    assert exported_config(tasks).controls == (Control("brushlabels", "label", "image"),)
+    assert recover_config(tasks).controls == (Control("brushlabels", "label", "image"),)

@@ -97,7 +97,7 @@ def test_hd95_is_its_definition_over_all_pairs_of_edge_pixels(pair: tuple[np.nda
 def reference_mask_to_boundary(mask: np.ndarray, dilation_ratio: float = 0.02) -> np.ndarray:
     """boundary_utils.mask_to_boundary of the Boundary IoU reference, line by line; cv2.erode is scipy's grey one.
 
-    cv2.copyMakeBorder pads with one row of zeros; cv2.erode takes what is beyond the padded picture for foreground.
+    cv2.copyMakeBorder pads with one row of zeros; cv2.erode takes what is beyond the padded image for foreground.
     """
     height, width = mask.shape
     diagonal = np.sqrt(height**2 + width**2)

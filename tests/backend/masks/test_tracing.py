@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from backend.masks.tracing import traced
+from backend.masks.tracing import trace
 
 masks = arrays.arrays(bool, st.tuples(st.integers(1, 14), st.integers(1, 14))).map(lambda mask: np.pad(mask, 1))
 
@@ -28,7 +28,7 @@ def contoured(inside: np.ndarray) -> shapely.MultiPolygon:
 
 @given(masks)
 def test_outlines_are_those_of_a_general_contour_library(inside: np.ndarray) -> None:
-    ours, theirs = shapely.MultiPolygon(traced(inside)), contoured(inside)
+    ours, theirs = shapely.MultiPolygon(trace(inside)), contoured(inside)
 
     assert ours.is_valid
     assert len(ours.geoms) == len(theirs.geoms)
@@ -38,7 +38,7 @@ def test_outlines_are_those_of_a_general_contour_library(inside: np.ndarray) -> 
 @given(masks)
 def test_every_pixels_centre_is_on_its_side_of_the_outline(inside: np.ndarray) -> None:
     rows, columns = np.indices(inside.shape)
-    found = shapely.contains_xy(shapely.MultiPolygon(traced(inside)), columns + 0.5, rows + 0.5)
+    found = shapely.contains_xy(shapely.MultiPolygon(trace(inside)), columns + 0.5, rows + 0.5)
 
     assert np.array_equal(found, inside)
 
@@ -48,6 +48,6 @@ def test_a_part_within_a_hole_is_a_part_of_its_own() -> None:
     inside[3:8, 3:8] = False
     inside[5, 5] = True
 
-    parts = sorted(traced(inside), key=lambda part: part.area)
+    parts = sorted(trace(inside), key=lambda part: part.area)
 
     assert [len(part.interiors) for part in parts] == [0, 1]

@@ -1,4 +1,4 @@
-"""Pictures at the size they are shown: fetched once an image, kept within a bound, never of another image."""
+"""Images at the size they are shown: fetched once an image, kept within a bound, never of another image."""
 
 import hashlib
 import io
@@ -11,7 +11,7 @@ from PIL import Image
 from support.pictures import encode_image
 
 from backend.errors import NotFound
-from backend.review.crops import Crops, shown_size
+from backend.review.crops import Crops, fit_size
 
 
 def _png(height_px: int = 400, width_px: int = 600) -> tuple[bytes, np.ndarray]:
@@ -76,5 +76,5 @@ def test_an_image_that_was_replaced_is_not_shown_below_another_images_masks() ->
 
 
 def test_a_small_part_is_not_enlarged() -> None:
-    assert shown_size((0, 0, 30, 20), longest_px=160) == (20, 30)
-    assert shown_size((0, 0, 4000, 10), longest_px=160) == (1, 160)
+    assert fit_size((0, 0, 30, 20), longest_px=160) == (20, 30)
+    assert fit_size((0, 0, 4000, 10), longest_px=160) == (1, 160)

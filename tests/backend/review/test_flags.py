@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backend.errors import BadInput, Unavailable
 from backend.registry.state import StateDir
-from backend.review.flags import Flag, Flags, as_csv, counted
+from backend.review.flags import Flag, Flags, as_csv, count_flags
 
 
 def _flag(**changed: str) -> Flag:
@@ -46,7 +46,7 @@ def test_the_latest_word_of_each_analyst_on_a_mask_counts_and_can_be_taken_back(
         ("Ada", "box", "wrong"),
         ("Ada", "point", "too tight"),
     ]
-    assert counted(again) == {"accept": 0, "too loose": 0, "too tight": 1, "wrong": 1}
+    assert count_flags(again) == {"accept": 0, "too loose": 0, "too tight": 1, "wrong": 1}
     assert flags.current(2) == ()
 
 

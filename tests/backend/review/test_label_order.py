@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.review.label_order import at_random, diverse, mixed
+from backend.review.label_order import at_random, diverse, mix
 
 
 def blobs(*sizes: int) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_what_is_drawn_at_random_stays_until_it_is_labelled() -> None:
 
 
 def test_every_tenth_place_is_drawn_at_random() -> None:
-    found = mixed(range(100), range(500, 600), count=30)
+    found = mix(range(100), range(500, 600), count=30)
     assert [task_id for task_id in found if task_id >= 500] == [500, 501, 502]
     assert [found.index(task_id) for task_id in (500, 501, 502)] == [9, 19, 29]
 
@@ -58,5 +58,5 @@ def test_every_tenth_place_is_drawn_at_random() -> None:
 def test_the_mix_holds_each_task_once_and_all_where_there_is_room(
     first: list[int], random: list[int], count: int
 ) -> None:
-    found = mixed(first, random, count=count)
+    found = mix(first, random, count=count)
     assert len(found) == len(set(found)) == min(count, len({*first, *random}))

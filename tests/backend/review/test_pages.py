@@ -30,7 +30,7 @@ from backend.registry.metrics import CheckpointMetrics
 from backend.registry.review_file import REVIEW_FILE, read_review
 from backend.review.crops import Crops
 from backend.review.pages import Pages
-from backend.review.rendering import _signed
+from backend.review.rendering import _format_signed
 from backend.review.tasks import TAB
 from backend.server.app import create_app
 from backend.work.embedded import Valkey
@@ -261,7 +261,7 @@ def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
     assert page.index(made.versions[1]) < page.index(made.versions[0]), "the newest first"
     assert f"{figures.with_prompt('box').iou:.3f}" in page
     mean, low, high = difference["box"]["over_area"]
-    shown = [_signed(figure) for figure in (mean, low, high)]
+    shown = [_format_signed(figure) for figure in (mean, low, high)]
     assert f"{shown[0]}<br>[{shown[1]}, {shown[2]}]" in page
     assert "6 objects on 3 images held out" in page
     assert client.get(f"{here}/report/{made.versions[1]}").text.startswith("<!doctype html>")
@@ -463,7 +463,7 @@ def test_another_sites_page_changes_nothing(client: TestClient, here: str, made:
     for headers in ({}, {"Origin": "http://evil.example"}, {**OURS, "Sec-Fetch-Site": "cross-site"}):
         answer = client.post(f"{here}/{path}", data=fields, headers=headers, follow_redirects=False)
         assert answer.status_code == 403
-        assert "was not sent by one of these pages" in answer.text
+        assert "did not come from one of samloop's own pages" in answer.text
         assert "set-cookie" not in answer.headers
     assert _served(client, made) == made.base
     assert client.get(f"{here}/flags.csv").text.count("\n") == 1

@@ -6,7 +6,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from backend.errors import BadInput
-from backend.review.rendering import Renderer, _figure, _moment, _signed, _tone
+from backend.review.rendering import Renderer, _figure, _format_signed, _moment, _tone
 from backend.review.visitor import Visitor
 
 VISITOR = Visitor(analyst="ada", root="/proxy")
@@ -28,9 +28,17 @@ def test_a_figure_has_three_digits_and_a_dash_where_nothing_was_measured() -> No
 
 
 def test_a_difference_has_its_sign() -> None:
-    assert (_signed(-0.0004), _signed(0.0004), _signed(-3.04, 1)) == ("0.000", "0.000", "\N{MINUS SIGN}3.0")
+    assert (_format_signed(-0.0004), _format_signed(0.0004), _format_signed(-3.04, 1)) == (
+        "0.000",
+        "0.000",
+        "\N{MINUS SIGN}3.0",
+    )
     assert [_tone(gain) for gain in (0.0004, -0.0004, None, 0.002, -0.002)] == ["", "", "", "better", "worse"]
-    assert (_signed(0.0214), _signed(-0.5), _signed(None)) == ("+0.021", "\N{MINUS SIGN}0.500", "\N{EN DASH}")
+    assert (_format_signed(0.0214), _format_signed(-0.5), _format_signed(None)) == (
+        "+0.021",
+        "\N{MINUS SIGN}0.500",
+        "\N{EN DASH}",
+    )
 
 
 def test_a_moment_is_told_in_utc_and_says_so_and_holds_what_a_script_needs_to_tell_it_in_the_readers_time() -> None:

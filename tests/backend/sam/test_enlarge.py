@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from backend.sam.canvas import mask_of_logits
-from backend.sam.enlarge import enlarged_above_zero
+from backend.sam.enlarge import enlarge_above_zero
 from backend.sam.frame import SAM_FRAME
 
 sizes = st.integers(1, 60)
@@ -29,7 +29,7 @@ def assert_above_zero_alike(mask: np.ndarray, values: torch.Tensor) -> None:
 def test_any_size_to_any_size(seed: int, level: float, h: int, w: int, height: int, width: int) -> None:  # noqa: PLR0917 - drawn
     values = smooth(seed, height=h, width=w, level=level)
 
-    mask = enlarged_above_zero(values, height=height, width=width)
+    mask = enlarge_above_zero(values, height=height, width=width)
 
     expected = functional.interpolate(torch.from_numpy(values)[None, None], (height, width), mode="bilinear")
     assert_above_zero_alike(mask, expected[0, 0])

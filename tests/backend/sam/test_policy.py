@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.masks.prompt import Box, Click, Prompt
-from backend.sam.policy import LARGE, SINGLE, SMALL, ClickPolicy, considered, policy_of
+from backend.sam.policy import LARGE, SINGLE, SMALL, ClickPolicy, consider, policy_of
 
 ROWS, COLUMNS = 30, 40  # of the grid, that the image reaches
 
@@ -65,7 +65,7 @@ def test_a_fixed_policy_looks_at_nothing(policy: ClickPolicy, expected: bool) ->
 
 def test_one_click_on_an_object_is_ambiguous_and_nothing_else_is() -> None:
     click, box = Click(3.0, 4.0), Box(0.0, 0.0, 9.0, 9.0)
-    assert considered(Prompt(clicks=(click,))) == (SINGLE, SMALL, LARGE)
+    assert consider(Prompt(clicks=(click,))) == (SINGLE, SMALL, LARGE)
     for clear in (
         Prompt(clicks=(click, click)),
         Prompt(box=box),
@@ -73,7 +73,7 @@ def test_one_click_on_an_object_is_ambiguous_and_nothing_else_is() -> None:
         Prompt(clicks=(Click(3.0, 4.0, is_foreground=False),)),
         Prompt(clicks=(click,), mask=np.ones((9, 9), bool)),
     ):
-        assert considered(clear) == (SINGLE,)
+        assert consider(clear) == (SINGLE,)
 
 
 def test_a_manifest_names_the_policy_and_one_of_before_keeps_the_scores() -> None:

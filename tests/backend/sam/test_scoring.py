@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from backend.registry.calibration import Calibration
 from backend.sam.frame import SAM_FRAME
-from backend.sam.scoring import expected_iou, stability, task_score
+from backend.sam.scoring import expect_iou, stability, task_score
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=50)
 SLACK = 1e-9
@@ -67,12 +67,12 @@ def test_a_mask_that_is_empty_at_both_thresholds_is_not_stable() -> None:
 
 @given(predicted=st.floats(-2, 3))
 def test_without_a_calibration_a_predicted_iou_is_cut_to_0_to_1(predicted: float) -> None:
-    assert expected_iou(predicted) == min(1.0, max(0.0, predicted))
+    assert expect_iou(predicted) == min(1.0, max(0.0, predicted))
 
 
 def test_with_a_calibration_a_predicted_iou_is_what_was_measured_there() -> None:
     curve = Calibration((0.5, 1.0), (0.2, 0.8))
 
-    assert [expected_iou(score, curve) for score in (0.0, 0.5, 0.75, 1.0, 1.2)] == pytest.approx(
+    assert [expect_iou(score, curve) for score in (0.0, 0.5, 0.75, 1.0, 1.2)] == pytest.approx(
         [0.2, 0.2, 0.5, 0.8, 0.8]
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backend.errors import BadWeights
 from backend.sam.loading import load_base
-from backend.sam.weights import PUBLISHED, base_weights, known_weights
+from backend.sam.weights import PUBLISHED, base_weights, list_weights
 
 
 def fake_npm(folder: Path, script: str) -> Path:
@@ -130,7 +130,7 @@ def test_known_weights_tell_what_is_here(tiny_sam_dir: Path, tmp_path: Path) -> 
     shutil.copytree(tiny_sam_dir, tmp_path / "weights" / "my-sam")
     (tmp_path / "weights" / ".mobile-sam-half").mkdir()
 
-    known = {entry.name: entry.folder for entry in known_weights(tmp_path)}
+    known = {entry.name: entry.folder for entry in list_weights(tmp_path)}
 
     assert known == {
         "mobile-sam": None,

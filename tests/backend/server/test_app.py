@@ -77,7 +77,7 @@ def client(
 
 @pytest.fixture(scope="module")
 def project(studio: FakeLabelStudio) -> dict[str, Any]:
-    """A project of 16 different pictures; `uris` in order."""
+    """A project of 16 different images; `uris` in order."""
     label_studio = LabelStudio(studio.url, studio.token)
     created = label_studio.create_project("pictures", CONFIG)
     label_studio.import_images(created["id"], {f"{seed:02d}.jpg": picture(seed) for seed in range(16)})
@@ -173,7 +173,7 @@ def test_a_recorded_batch_gets_one_prediction_a_task(client: TestClient) -> None
 def test_a_second_click_does_not_fetch_the_image_again(
     client: TestClient, studio: FakeLabelStudio, project: dict[str, Any]
 ) -> None:
-    # A picture that no other test has asked for: what was read a minute ago may be read again.
+    # An image that no other test has asked for: what was read a minute ago may be read again.
     label_studio = LabelStudio(studio.url, studio.token)
     label_studio.import_images(project["id"], {"clicked twice.jpg": picture(100)})
     task = max(label_studio.tasks(project["id"]), key=lambda task: task["id"])

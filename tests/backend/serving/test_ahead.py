@@ -61,7 +61,7 @@ class WatchedTraffic(Traffic):
 
 
 class House:
-    """A project of ten pictures in a Label Studio, and a server's insides with everything but HTTP."""
+    """A project of ten images in a Label Studio, and a server's insides with everything but HTTP."""
 
     def __init__(self, studio: FakeLabelStudio, base: BaseModel, settings: Settings, *, ahead: int = 3) -> None:
         self.studio, self.settings = studio, settings

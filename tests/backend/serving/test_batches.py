@@ -60,7 +60,7 @@ class Heard:
 
 
 class Machine:
-    """The tiny base on a plain picture; tasks named in `broken` fail as told."""
+    """The tiny base on a plain image; tasks named in `broken` fail as told."""
 
     def __init__(self, base: BaseModel, broken: Mapping[int | None, Exception] | None = None) -> None:
         self.embedded: list[int | None] = []

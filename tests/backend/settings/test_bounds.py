@@ -4,7 +4,7 @@ import math
 
 from backend.settings import bounds
 from finetuner.config import LOSS_MIXES, TrainConfig
-from finetuner.methods import AUTO, known_methods
+from finetuner.methods import AUTO, list_methods
 from finetuner.presets import PRESETS
 
 
@@ -16,7 +16,7 @@ def test_bounds_hold_both_ends_and_no_nan() -> None:
 
 
 def test_the_names_are_those_of_what_they_choose() -> None:
-    assert set(bounds.METHODS) == {AUTO, *known_methods()}
+    assert set(bounds.METHODS) == {AUTO, *list_methods()}
     assert set(bounds.LOSSES) == set(LOSS_MIXES)
     assert set(bounds.PRESETS) == {"auto", *PRESETS}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from finetuner.config import Rules
-from finetuner.data.annotations import AnnotatedTask, annotated_task, objects_of
+from finetuner.data.annotations import AnnotatedTask, objects_of, read_task
 from finetuner.data.annotators import Annotation
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
@@ -55,7 +55,7 @@ def test_the_latest_submitted_annotation_counts(brush: Brush, square: np.ndarray
     older = _annotation(brush(square), id=2, updated_at="2026-01-01T00:00:00Z")
     later = _annotation(brush(square), id=1, updated_at="2026-01-02T00:00:00Z")
     skipped = _annotation(id=3, was_cancelled=True, updated_at="2026-01-03T00:00:00Z")
-    found = annotated_task(_task(older, later, skipped), image_key="image", exclusions=exclusions)
+    found = read_task(_task(older, later, skipped), image_key="image", exclusions=exclusions)
     assert found is not None
     assert (found.task_id, found.image_uri) == (7, "/data/upload/1/a.png")
     assert [annotation.annotation_id for annotation in found.annotations] == [1]
@@ -82,7 +82,7 @@ def test_the_latest_submitted_annotation_counts(brush: Brush, square: np.ndarray
 def test_a_task_without_a_usable_annotation_is_left_out_with_the_reason(
     task: object, reason: str, exclusions: Exclusions
 ) -> None:
-    assert annotated_task(task, image_key="image", exclusions=exclusions) is None
+    assert read_task(task, image_key="image", exclusions=exclusions) is None
     assert reason in _reasons(exclusions)
 
 
@@ -98,7 +98,7 @@ def test_an_export_shows_by_its_endings_where_the_image_is(
     data: Json, brush: Brush, square: np.ndarray, exclusions: Exclusions
 ) -> None:
     task = _task(_annotation(brush(square)), data=data)
-    found = annotated_task(task, image_key=None, exclusions=exclusions)
+    found = read_task(task, image_key=None, exclusions=exclusions)
     assert found is not None
     assert found.image_uri in data.values()
 
@@ -202,7 +202,7 @@ def test_a_mask_beside_the_image_is_not_the_image(brush: Brush, square: np.ndarr
     """PostgreSQL's jsonb sorts keys by length, so that "mask" stands before "image" in every export from there."""
     drawn = brush(square)
     task = _task(_annotation(result=[drawn]), data={"mask": "/m.png", drawn["to_name"]: "/i.png"})
-    found = annotated_task(task, image_key=None, exclusions=exclusions)
+    found = read_task(task, image_key=None, exclusions=exclusions)
     assert found is not None
     assert found.image_uri == "/i.png"
 
@@ -213,7 +213,7 @@ def test_regions_on_another_image_or_page_of_the_task_are_left_out(
     left, right = brush(square) | {"to_name": "left"}, brush(square) | {"to_name": "right", "id": "other"}
     later = brush(square) | {"to_name": "left", "id": "page", "item_index": 1}
     task = _task(_annotation(result=[left, right, later]), data={"left": "/l.png", "right": "/r.png"})
-    found = annotated_task(task, image_key=None, exclusions=exclusions)
+    found = read_task(task, image_key=None, exclusions=exclusions)
     assert found is not None
     height_px, width_px = square.shape
     objects = objects_of(found, height_px=height_px, width_px=width_px, rules=Rules(), exclusions=exclusions)

@@ -8,7 +8,7 @@ import pytest
 from backend.sam.frame import SAM_FRAME
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask, Region
-from finetuner.data.parts import divide_merged, merged_labels
+from finetuner.data.parts import divide_merged, find_merged_labels
 from finetuner.data.sample import Sample
 from finetuner.data.views import View
 from finetuner.semantic.targets import target_of
@@ -63,7 +63,7 @@ def test_a_part_in_a_view_knows_its_region_still() -> None:
     ],
 )
 def test_where_regions_are_objects_as_a_rule_they_stay_whole(samples: list[Sample]) -> None:
-    assert merged_labels(samples) == frozenset()
+    assert find_merged_labels(samples) == frozenset()
     assert divide_merged(samples, min_object_px=2, exclusions=Exclusions()) == samples
 
 
@@ -76,7 +76,7 @@ def test_a_project_that_merged_half_of_its_images_is_divided_there_alone() -> No
 def test_labels_are_judged_by_themselves() -> None:
     fence = region((5, 5, 12), (5, 40, 12), label="Fence")
     samples = [sample(n, MERGED, fence if n == 1 else region((60, 5, 9), label="Fence")) for n in range(5)]
-    assert merged_labels(samples) == {"Nucleus"}
+    assert find_merged_labels(samples) == {"Nucleus"}
 
 
 def test_specks_beside_the_parts_are_left_out_with_a_reason() -> None:
@@ -88,7 +88,7 @@ def test_specks_beside_the_parts_are_left_out_with_a_reason() -> None:
 
 def test_strokes_beside_an_object_do_not_make_it_several() -> None:
     stray = region((2, 2, 30), (60, 60, 3))
-    assert merged_labels([sample(1, stray), sample(2, stray)]) == frozenset()
+    assert find_merged_labels([sample(1, stray), sample(2, stray)]) == frozenset()
 
 
 def test_the_semantic_head_sees_the_region_where_it_lies_over_smaller_objects() -> None:

@@ -13,13 +13,13 @@ from finetuner.config import TrainConfig
 from finetuner.data.objects import LabelledMask, grid_coverage
 from finetuner.data.prompting import (
     background_click,
-    corrected,
+    correct,
     corrective_click,
     farthest_inner_point,
     farthest_point,
     first_prompts,
     inner_point,
-    jittered_box,
+    jitter_box,
     mask_prompts,
 )
 from finetuner.data.sample import Sample
@@ -58,7 +58,7 @@ def test_an_object_that_fills_the_image_has_no_background() -> None:
 def test_boxes_are_off_by_a_tenth_of_the_side_and_stay_on_the_image(mask: np.ndarray, seed: int) -> None:
     item = LabelledMask.of(mask, label=None)
     height_px, width_px = mask.shape
-    true, box = item.box, jittered_box(item, config=TrainConfig(), frame=SAM_FRAME, rng=np.random.default_rng(seed))
+    true, box = item.box, jitter_box(item, config=TrainConfig(), frame=SAM_FRAME, rng=np.random.default_rng(seed))
     assert 0 <= box.x0_px < box.x1_px <= width_px
     assert 0 <= box.y0_px < box.y1_px <= height_px
     # One pixel is the least that a box is wide; there alone it may be moved further.
@@ -75,7 +75,7 @@ def test_a_large_boxs_edges_move_by_at_most_20_pixels_of_the_canvas() -> None:
     item = LabelledMask.of(np.pad(np.ones((800, 1600), bool), 200), label=None)
     rng = np.random.default_rng(0)
     moved = [
-        jittered_box(item, config=TrainConfig(), frame=SAM_FRAME, rng=rng).x0_px - item.box.x0_px for _ in range(300)
+        jitter_box(item, config=TrainConfig(), frame=SAM_FRAME, rng=rng).x0_px - item.box.x0_px for _ in range(300)
     ]
     assert 35 < max(map(abs, moved)) <= 20 * 2000 / 1024
     assert min(moved) < 0 < max(moved)
@@ -128,7 +128,7 @@ def test_corrections_add_a_click_where_something_is_missing_and_where_there_is_t
     predicted, truth = np.zeros(shape, bool), np.zeros(shape, bool)
     predicted[data.draw(st.integers(0, 200)) :, :90] = True
     truth[data.draw(st.integers(0, 200)) :, 40:150] = True
-    prompt = corrected(
+    prompt = correct(
         Prompt(clicks=(Click(1.0, 1.0),)),
         predicted=predicted,
         truth=truth,
@@ -151,7 +151,7 @@ def test_a_right_mask_gets_no_correction() -> None:
     prompt = Prompt(clicks=(Click(1.0, 1.0),))
     rng = np.random.default_rng(0)
     assert (
-        corrected(prompt, predicted=truth, truth=truth, frame=SAM_FRAME, height_px=256, width_px=256, rng=rng) == prompt
+        correct(prompt, predicted=truth, truth=truth, frame=SAM_FRAME, height_px=256, width_px=256, rng=rng) == prompt
     )
 
 

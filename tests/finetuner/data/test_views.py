@@ -36,7 +36,7 @@ views = st.builds(
 
 @given(masks, views)
 def test_a_mask_moves_with_the_picture_to_the_pixel(mask: np.ndarray, view: View) -> None:
-    """The picture is the mask, painted."""
+    """The image is the mask, painted."""
     painted = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255
     seen = np.asarray(view.image(Image.fromarray(painted), beyond=SAM_FRAME.mean_colour))
     assert seen.shape[:2] == view.size_px(*mask.shape)

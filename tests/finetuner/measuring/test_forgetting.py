@@ -33,7 +33,7 @@ from finetuner.presets import config_of
 from finetuner.training import replay
 from finetuner.training import run as training_run
 from finetuner.training.loop import Trainer
-from finetuner.training.replay import replayed_samples
+from finetuner.training.replay import load_replay
 
 CONFIG = TrainConfig(forgetting=True, replay=0.5, bootstrap_rounds=50)
 # Random weights are sure of nothing: whatever they draw counts.
@@ -107,14 +107,14 @@ def test_without_scikit_image_the_sentence_says_how_to_get_it_and_replay_does_no
     assert unmeasured == ForgettingMetrics(sentence=unmeasured.sentence)
     assert "lacks astronaut.png here: pip install 'samloop[demo]'" in unmeasured.sentence
     with pytest.raises(Unavailable, match=r"lacks clock_motion.png here: pip install 'samloop\[demo\]'"):
-        replayed_samples(config=CONFIG, plain=plain, embeddings=embeddings, folder=tmp_path)
+        load_replay(config=CONFIG, plain=plain, embeddings=embeddings, folder=tmp_path)
 
 
 def test_nothing_is_looked_at_where_nobody_asks(tiny_base: BaseModel, embeddings: Embeddings, tmp_path: Path) -> None:
     assert importlib.resources is resources
     plain, config = base_predictor(tiny_base), TrainConfig()
     assert measure_forgetting(plain, plain=plain, embeddings=embeddings, folder=tmp_path, config=config) is None
-    assert replayed_samples(config=config, plain=plain, embeddings=embeddings, folder=tmp_path) == ()
+    assert load_replay(config=config, plain=plain, embeddings=embeddings, folder=tmp_path) == ()
     assert config_of(Settings()).forgetting
     assert config_of(Settings()).replay == 0
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from backend.sam.loading import BaseModel
-from finetuner.methods import conv_lora, known_methods, lora
+from finetuner.methods import conv_lora, list_methods, lora
 from finetuner.methods.base import MethodKind
 from finetuner.methods.conv_lora import ConvLora
 from finetuner.methods.lora import Lora
@@ -49,6 +49,6 @@ def test_a_weight_that_moved_shows_in_the_copy_alone(
 
 @pytest.mark.parametrize("method", [lora.METHOD, conv_lora.METHOD], ids=lambda method: method.name)
 def test_the_method_is_known_by_its_adapters_name(method: MethodKind) -> None:
-    assert known_methods()[method.name] is method
+    assert list_methods()[method.name] is method
     assert method.adapter is not None
     assert method.adapter.name == method.name

@@ -21,7 +21,7 @@ from backend.sam.loading import BaseModel, load_base, with_adapter
 from backend.sam.predictor import encode
 from finetuner.config import TrainConfig
 from finetuner.data.sample import Sample
-from finetuner.methods import known_methods, new_method
+from finetuner.methods import list_methods, new_method
 from finetuner.methods.base import ENCODER, Method
 from finetuner.methods.encoder import recomputes
 from finetuner.training.loop import Trainer
@@ -247,6 +247,6 @@ def test_a_vit_is_run_again_on_the_way_back_and_a_tiny_one_is_not() -> None:
 
 
 def test_what_scales_its_update_more_moves_more_slowly() -> None:
-    lora, conv_lora = (known_methods()[name] for name in ENCODERS)
+    lora, conv_lora = (list_methods()[name] for name in ENCODERS)
     assert lora.pace_of(TrainConfig()) > conv_lora.pace_of(TrainConfig()) > 1
     assert lora.pace_of(TrainConfig(encoder_pace=7.0)) == 7

@@ -13,14 +13,14 @@ from support.checkpoints import make_manifest
 from backend.errors import BadInput
 from backend.masks.prompt import Click, Prompt
 from backend.registry.checkpoint import write_checkpoint
-from backend.sam.adapters.served import known_kinds
+from backend.sam.adapters.served import list_kinds
 from backend.sam.export.folder import Origin, export
-from backend.sam.loading import BaseModel, load_as_stored, trained_of
+from backend.sam.loading import BaseModel, find_trained, load_as_stored
 from backend.sam.predictor import encode, predictor_of
 from backend.settings import bounds
 from finetuner import methods
 from finetuner.config import TrainConfig
-from finetuner.methods import AUTO, chosen_method, known_methods, new_method
+from finetuner.methods import AUTO, choose_method, list_methods, new_method
 from finetuner.methods.base import Method
 
 # LoRA at a rank and a pace of its own, and only its scores' head of the decoder: all that a new method takes.
@@ -72,18 +72,18 @@ def written(method: Method, base: BaseModel, base_dir: Path, folder: Path) -> Pa
 
 
 def test_the_settings_offer_the_methods_that_there_are() -> None:
-    assert set(bounds.METHODS) == {AUTO, *known_methods()}
-    assert TrainConfig().method in known_methods()
+    assert set(bounds.METHODS) == {AUTO, *list_methods()}
+    assert TrainConfig().method in list_methods()
 
 
-@pytest.mark.parametrize("name", sorted(known_methods()))
+@pytest.mark.parametrize("name", sorted(list_methods()))
 def test_a_method_says_what_serving_needs_of_it(name: str, tiny_base: BaseModel) -> None:
-    kind, method = known_methods()[name], new_method(name, tiny_base)
+    kind, method = list_methods()[name], new_method(name, tiny_base)
     assert (method.name, method.pace) == (name, kind.pace_of(TrainConfig()))
     assert method.frame is tiny_base.frame
     told = method.sizes["adapter"]
     assert (told and told["kind"]) == (kind.adapter and kind.adapter.name)
-    assert kind.adapter is None or known_kinds()[kind.adapter.name] is kind.adapter
+    assert kind.adapter is None or list_kinds()[kind.adapter.name] is kind.adapter
 
 
 @pytest.mark.usefixtures("toy")
@@ -100,7 +100,7 @@ def test_a_file_beside_the_others_is_a_method_whose_checkpoints_are_served(
             weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel())))
     wanted = method.predictor(version="wanted")
     folder = written(method, tiny_base, tiny_sam_dir, tmp_path / "checkpoint")
-    served, trained = predictor_of(tiny_base, folder), trained_of(tiny_base, folder)
+    served, trained = predictor_of(tiny_base, folder), find_trained(tiny_base, folder)
     assert trained.adapter is not None
     assert (trained.adapter.kind, trained.adapter.rank) == ("lora", 3)
     assert torch.equal(encode(served.base, image).features, encode(wanted.base, image).features)
@@ -116,8 +116,8 @@ def test_auto_takes_an_adapter_where_the_device_has_time_for_it(
     device: str, seconds: float, chosen: str, tiny_base: BaseModel
 ) -> None:
     base = replace(tiny_base, device=torch.device(device))
-    assert chosen_method(AUTO, base, seconds=seconds) == chosen
-    assert chosen_method("conv-lora", base, seconds=seconds) == "conv-lora"
+    assert choose_method(AUTO, base, seconds=seconds) == chosen
+    assert choose_method("conv-lora", base, seconds=seconds) == "conv-lora"
 
 
 def test_auto_trains_the_decoder_of_an_encoder_without_a_place_for_an_adapter(
@@ -125,7 +125,7 @@ def test_auto_trains_the_decoder_of_an_encoder_without_a_place_for_an_adapter(
 ) -> None:
     monkeypatch.setattr(type(tiny_base.family), "places", lambda *_: {})
     base = replace(tiny_base, device=torch.device("cuda"))
-    assert chosen_method(AUTO, base, seconds=600.0) == "decoder"
+    assert choose_method(AUTO, base, seconds=600.0) == "decoder"
 
 
 def test_an_unknown_method_is_refused_with_those_that_there_are(tiny_base: BaseModel) -> None:
@@ -133,11 +133,11 @@ def test_an_unknown_method_is_refused_with_those_that_there_are(tiny_base: BaseM
         new_method("toy", tiny_base)
 
 
-@pytest.mark.parametrize("name", sorted(known_methods()))
+@pytest.mark.parametrize("name", sorted(list_methods()))
 def test_other_programs_get_a_methods_checkpoints_if_and_only_if_it_says_so(
     name: str, tiny_base: BaseModel, tiny_sam_dir: Path, tmp_path: Path
 ) -> None:
-    kind = known_methods()[name]
+    kind = list_methods()[name]
     folder = written(new_method(name, tiny_base), tiny_base, tiny_sam_dir, tmp_path / "checkpoint")
     origin = Origin(load_as_stored(str(folder), cache_dir=tmp_path / "cache"))
     if kind.is_exported_merged:

@@ -14,7 +14,7 @@ Png = Callable[[Image.Image], bytes]
 
 @pytest.fixture
 def data(png: Png) -> bytes:
-    """A small picture's file."""
+    """A small image's file."""
     return png(Image.fromarray(np.full((4, 6, 3), 90, np.uint8)))
 
 

@@ -12,7 +12,7 @@ from backend.registry.figures import (
     ScoreFigures,
 )
 from backend.registry.metrics import CheckpointMetrics, ForgettingMetrics, SemanticMetrics, SemanticReport
-from finetuner.report.tables import figure_tables, figure_text, measured_models, score_table
+from finetuner.report.tables import figure_tables, figure_text, list_models, score_table
 
 MASKS = MaskFigures(iou=0.5, dice=0.6, boundary_iou=0.4, hd95_px=2.0, over_area=0.1, under_area=0.2, n=4)
 MODEL = ModelFigures(box=MASKS, point=MASKS)
@@ -28,7 +28,7 @@ def test_a_checkpoint_of_which_nothing_was_measured_has_no_table() -> None:
 
 
 def test_models_stand_under_their_headings_in_one_order() -> None:
-    assert list(measured_models(_metrics(served=MODEL))) == ["base", "served", "this checkpoint"]
+    assert list(list_models(_metrics(served=MODEL))) == ["base", "served", "this checkpoint"]
     box, point = figure_tables(_metrics())
     assert (box.title, point.title) == ("With the object's box", "With one click")
     assert box.headings == ("base", "this checkpoint")

@@ -25,7 +25,7 @@ ALL = torch.ones(2, 2, dtype=torch.bool)
 
 @pytest.fixture(scope="module")
 def pictures(tiny_base: BaseModel, discs: Discs) -> tuple[list[Sample], Callable[[Sample], Embedding]]:
-    """Three pictures; the left disc is a Disc, the right one a Ring."""
+    """Three images; the left disc is a Disc, the right one a Ring."""
     samples, embeddings = [], {}
     for seed in range(3):
         image, masks = discs(seed)

@@ -8,7 +8,7 @@ from backend.sam.decoder import cells_of
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, new_head
 from backend.sam.predictor import Embedding
-from backend.sam.semantic.head import SemanticHead, seen_around
+from backend.sam.semantic.head import SemanticHead, measure_reach
 from finetuner.data.objects import LabelledMask
 from finetuner.data.sample import Sample
 from finetuner.semantic.readout import begin_readout
@@ -48,7 +48,7 @@ def _begun(base: BaseModel, *, scale: float = 1.0, labels: tuple[str, ...] = LAB
 
 
 def _kinds(head: SemanticHead, features: torch.Tensor) -> torch.Tensor:
-    maps = torch.einsum("nchw,tc->nthw", seen_around(features), head.readout.detach())[0]
+    maps = torch.einsum("nchw,tc->nthw", measure_reach(features), head.readout.detach())[0]
     return (maps + head.offset.detach()[:, None, None])[1:]
 
 
@@ -67,7 +67,7 @@ def test_it_is_the_weighted_ridge_regression_of_labels_on_what_is_around_their_c
     rows, wanted = [], []
     for sample, seen in map(_scene, range(FEW)):
         for number, item in enumerate(sample.objects):
-            around = seen_around(seen.features)[0][:, torch.from_numpy(item.mask[8::16, 8::16])].T.numpy()
+            around = measure_reach(seen.features)[0][:, torch.from_numpy(item.mask[8::16, 8::16])].T.numpy()
             rows.append(around)  # as many cells of every label: all weights are equal
             wanted += [np.eye(3)[number]] * len(around)
     features, truth = np.concatenate(rows).astype(np.float64), np.asarray(wanted)
@@ -93,7 +93,7 @@ def test_the_readout_adds_to_the_maps_between_the_middles_of_its_cells(tiny_base
     positions = cells_of(tiny_base.image_positions, torch.float32)
     with torch.no_grad():
         with_it = head(seen.features, positions)
-        kinds = torch.einsum("nchw,tc->nthw", seen_around(seen.features), head.readout)[0]
+        kinds = torch.einsum("nchw,tc->nthw", measure_reach(seen.features), head.readout)[0]
         head.readout.zero_()
         added = with_it - head(seen.features, positions)
     # The mean of the four cells in the middle of the sixteen that one of the embedding's became.

@@ -90,7 +90,7 @@ def run(
     png: Callable[[Image.Image], bytes],
     sample: Sample,
 ) -> Callable[..., tuple[DecoderMethod, TrainingRun]]:
-    """`run(config)`: a training on ten pictures that look alike but bear ten names."""
+    """`run(config)`: a training on ten images that look alike but bear ten names."""
     embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path / "cache", max_bytes=1 << 30), max_pixels=10**6)
     data = png(discs(0)[0])
     samples = [replace(sample, image_sha256=f"{i:064x}", picture=f"{i:x}") for i in range(10)]

@@ -89,7 +89,7 @@ def test_an_image_with_ground_truth_is_visited_more_often(
 def several(
     tiny_base: BaseModel, discs: Callable[..., tuple[Image.Image, list[np.ndarray]]]
 ) -> dict[str, tuple[Sample, Embedding]]:
-    """Three pictures of different shapes, by digest, with what the encoder sees in them."""
+    """Three images of different shapes, by digest, with what the encoder sees in them."""
     found = {}
     for seed, size in enumerate(((48, 64), (64, 40), (50, 50))):
         image, masks = discs(seed, height_px=size[0], width_px=size[1])

@@ -27,7 +27,7 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture
 def rooted(serve: Callable[..., Any], tmp_path: Path) -> Iterator[Served]:
-    """A server that reads local files itself, below a folder that holds a picture and a link to /etc."""
+    """A server that reads local files itself, below a folder that holds an image and a link to /etc."""
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(picture())
     (tmp_path / "images" / "etc").symlink_to("/etc")

@@ -1,4 +1,4 @@
-"""Bad inputs 12 to 16: bytes that are no picture, or too much of one. The number is the one in the list of thirty."""
+"""Bad inputs 12 to 16: bytes that are no image, or too much of one. The number is the one in the list of thirty."""
 
 import io
 import struct
@@ -124,7 +124,7 @@ def test_15_a_picture_that_looks_odd_works(server: Served, make: Callable[[], by
 
 
 def test_16_a_size_that_differs_from_the_tasks(server: Served) -> None:
-    """Prompts are in per cent, so a wrong size in them changes nothing; the answer tells the picture's own."""
+    """Prompts are in per cent, so a wrong size in them changes nothing; the answer tells the image's own."""
     told = [keypoint() | {"original_width": width, "original_height": -3} for width in (10**9, "x", None)]
     answer = server.click(data_uri(picture()), *told)
     assert answer.status_code == 200

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from backend.errors import BadInput
-from backend.labelstudio.controls.frame import box_in_image, scaled_px
+from backend.labelstudio.controls.frame import box_in_image, scale_px
 from backend.labelstudio.controls.shape import Pointing, Shape, Size, Value
 from backend.labelstudio.values import finite_number
 from backend.masks.fit import ellipse_of_mask, without_specks
@@ -16,8 +16,8 @@ from backend.masks.rasterize import fill_ellipse
 
 
 def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
-    center_x_px, center_y_px = scaled_px(value, "x", "y", size=size)
-    radius_x_px, radius_y_px = scaled_px(value, "radiusX", "radiusY", size=size)
+    center_x_px, center_y_px = scale_px(value, "x", "y", size=size)
+    radius_x_px, radius_y_px = scale_px(value, "radiusX", "radiusY", size=size)
     return fill_ellipse(
         center_x_px=center_x_px,
         center_y_px=center_y_px,
@@ -33,8 +33,8 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
 def _point(value: Value, size: Size, *, is_foreground: bool) -> Pointing:
     """The box around it, and its inside: with both, masks of real objects are better than with the box alone."""
     del is_foreground  # a box is always about what is in it
-    x_px, y_px = scaled_px(value, "x", "y", size=size)
-    along_px, across_px = scaled_px(value, "radiusX", "radiusY", size=size)
+    x_px, y_px = scale_px(value, "x", "y", size=size)
+    along_px, across_px = scale_px(value, "radiusX", "radiusY", size=size)
     turn = math.radians(math.fmod(finite_number(value, "rotation", default=0.0), 360.0))
     reach_x_px = math.hypot(along_px * math.cos(turn), across_px * math.sin(turn))
     reach_y_px = math.hypot(along_px * math.sin(turn), across_px * math.cos(turn))

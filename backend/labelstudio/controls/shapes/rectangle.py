@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float
 
-from backend.labelstudio.controls.frame import box_in_image, scaled_px
+from backend.labelstudio.controls.frame import box_in_image, scale_px
 from backend.labelstudio.controls.shape import Pointing, Shape, Size, Value
 from backend.labelstudio.values import finite_number
 from backend.masks.bounds import find_bounds
@@ -31,8 +31,8 @@ def _point(value: Value, size: Size, *, is_foreground: bool) -> Pointing:
 
 def _corners_px(value: Value, size: Size) -> Float[np.ndarray, "4 2"]:
     """The corners (x, y) in order, wherever they lie; older versions of Label Studio left sides below 0."""
-    x_px, y_px = scaled_px(value, "x", "y", size=size)
-    width_px, height_px = scaled_px(value, "width", "height", size=size)
+    x_px, y_px = scale_px(value, "x", "y", size=size)
+    width_px, height_px = scale_px(value, "width", "height", size=size)
     return rectangle_corners(
         x_px=x_px,
         y_px=y_px,

@@ -38,7 +38,7 @@ def test_a_port_that_is_taken_is_told_with_the_way_out() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(Unavailable, match="is taken: name another with --port, or any free one with --port 0"):
+        with pytest.raises(Unavailable, match="is taken: name another port with --port; --port 0 takes any free port"):
             house._check_free(taken.getsockname()[1])
 
 

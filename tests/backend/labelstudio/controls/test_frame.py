@@ -3,7 +3,7 @@
 import pytest
 
 from backend.errors import BadInput
-from backend.labelstudio.controls.frame import box_in_image, place_px, scaled_px
+from backend.labelstudio.controls.frame import box_in_image, place_px, scale_px
 from backend.labelstudio.controls.shape import Size
 from backend.masks.prompt import Box
 
@@ -18,7 +18,7 @@ def test_a_place_is_in_pixels_of_the_image_and_a_rounding_beyond_is_cut_off() ->
 
 
 def test_lengths_are_in_per_cent_of_the_side_that_they_run_along_and_know_no_edge() -> None:
-    assert scaled_px({"width": 600, "height": -50}, "width", "height", size=SIZE) == (1200.0, -50.0)
+    assert scale_px({"width": 600, "height": -50}, "width", "height", size=SIZE) == (1200.0, -50.0)
 
 
 def test_of_a_box_there_is_what_lies_in_the_image() -> None:

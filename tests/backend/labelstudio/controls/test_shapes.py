@@ -10,7 +10,7 @@ from backend.labelstudio.controls.choice import output_control
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.controls.results import regions_of_mask
 from backend.labelstudio.controls.shape import Size
-from backend.labelstudio.export import exported_config
+from backend.labelstudio.export import recover_config
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.prompts.existing import existing_under
 from backend.labelstudio.prompts.request import prompts_from_context
@@ -72,7 +72,7 @@ def test_one_file_is_a_region_that_clicks_refine(project: LabelConfig) -> None:
 
 def test_one_file_is_a_control_that_an_export_shows(project: LabelConfig) -> None:
     region = {"type": "halfplane", "from_name": "half", "to_name": "image", "value": {"column": 3}}
-    config = exported_config([{"data": {"image": "a.png"}, "annotations": [{"result": [region]}]}])
+    config = recover_config([{"data": {"image": "a.png"}, "annotations": [{"result": [region]}]}])
     assert [control.kind for control in config.controls] == ["halfplane"]
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from backend.sam.adapters.kind import Adapter, AdapterKind
-from backend.sam.adapters.served import known_kinds
+from backend.sam.adapters.served import list_kinds
 
 ADAPTER = Adapter("lora", 2, 4.0, {"a": torch.ones(2, 3), "b": torch.zeros(3, 2)})
 
 
 def test_the_kinds_are_those_whose_files_lie_there() -> None:
-    kinds = known_kinds()
+    kinds = list_kinds()
     assert list(kinds) == ["conv-lora", "lora"]
     assert all(isinstance(kind, AdapterKind) and kind.name == name for name, kind in kinds.items())
 

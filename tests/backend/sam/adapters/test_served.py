@@ -25,8 +25,8 @@ from backend.masks.prompt import Click, Prompt
 from backend.registry.checkpoint import Manifest, write_checkpoint
 from backend.registry.local import LocalRegistry
 from backend.registry.metrics import Recipe
-from backend.sam.adapters.served import CONV_LORA, LORA, expected_shapes
-from backend.sam.embeddings.memory import halved, widened
+from backend.sam.adapters.served import CONV_LORA, LORA, list_shapes
+from backend.sam.embeddings.memory import halve, widen
 from backend.sam.loading import BaseModel, decoder_bytes, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode, predictor_of
 from backend.server.app import create_app
@@ -45,7 +45,7 @@ Change = Callable[[dict[str, Tensor]], object]
 
 def adapter_weights(base: BaseModel, method: str, *, change: Change = lambda _: None) -> bytes:
     generator = torch.Generator().manual_seed(7)
-    shapes = expected_shapes(base.family.places(base.model.vision_encoder), kind=method, rank=2)
+    shapes = list_shapes(base.family.places(base.model.vision_encoder), kind=method, rank=2)
     state = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     named = safetensors.torch.load(decoder_bytes(decoder_of(base, None), state))
     change(named)
@@ -158,7 +158,7 @@ def test_an_adapter_that_overflows_is_refused_before_it_is_served(
 def expected_mask(predictor: Predictor, task: dict[str, Any], prompt: Prompt) -> np.ndarray:
     """As `samloop evaluate` computes it: its own encoder, rounded as every tier rounds."""
     data = base64.b64decode(task["data"]["image"].split(",")[1])
-    embedding = widened(halved(encode(predictor.base, open_image(data, max_pixels=10**8))))
+    embedding = widen(halve(encode(predictor.base, open_image(data, max_pixels=10**8))))
     return predictor.decode(embedding, [prompt])[0].mask
 
 

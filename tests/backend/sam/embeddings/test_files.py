@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from backend.files import durable
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.embeddings.files import DiskEmbeddings
-from backend.sam.embeddings.memory import EmbeddingKey, halved
+from backend.sam.embeddings.memory import EmbeddingKey, halve
 
 PLENTY = 1 << 30
 
@@ -50,7 +50,7 @@ def test_what_was_put_comes_back_in_another_process_rounded_once(tmp_path: Path)
     back = DiskEmbeddings(tmp_path / "new", max_bytes=PLENTY).get(key("a"))
 
     assert back is not None
-    assert torch.equal(back.features, halved(made).features)
+    assert torch.equal(back.features, halve(made).features)
     assert (back.height_px, back.width_px) == (123, 45_678)
     assert not back.features.is_inference()
 
@@ -64,7 +64,7 @@ def test_a_file_takes_two_bytes_a_number(tmp_path: Path) -> None:
 
 def test_a_file_from_before_there_were_finer_maps_is_read(tmp_path: Path) -> None:
     """After an upgrade nobody encodes a project again."""
-    disk, made = DiskEmbeddings(tmp_path, max_bytes=PLENTY), halved(embedding(0.5))
+    disk, made = DiskEmbeddings(tmp_path, max_bytes=PLENTY), halve(embedding(0.5))
     disk.put(key("a"), embedding(0.0))
     (file,) = files(tmp_path)
     size_px = torch.tensor([30, 40])

@@ -5,13 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halved, widened
+from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halve, widen
 
 IMAGE_BYTES = 8 * 4 * 4 * 2
 
 
 def embedding(value: float = 0.0) -> Embedding:
-    return halved(Embedding(features=torch.full((1, 8, 4, 4), value), height_px=30, width_px=40))
+    return halve(Embedding(features=torch.full((1, 8, 4, 4), value), height_px=30, width_px=40))
 
 
 def key(image: int | str, *, encoder: str = "encoder", preprocessing: str = "plain") -> EmbeddingKey:
@@ -23,9 +23,9 @@ def key(image: int | str, *, encoder: str = "encoder", preprocessing: str = "pla
 def test_rounding_twice_is_rounding_once_and_nothing_becomes_infinite(values: list[float]) -> None:
     made = Embedding(features=torch.tensor(values).reshape(1, 1, 4, 4), height_px=30, width_px=40)
 
-    once = widened(halved(made))
+    once = widen(halve(made))
 
-    assert torch.equal(widened(halved(once)).features, once.features)
+    assert torch.equal(widen(halve(once)).features, once.features)
     assert torch.isfinite(once.features).all()
     small = made.features.abs() < 60_000
     assert torch.allclose(once.features[small], made.features[small], rtol=2**-11, atol=2**-25)
@@ -34,10 +34,10 @@ def test_rounding_twice_is_rounding_once_and_nothing_becomes_infinite(values: li
 def test_a_halved_embedding_holds_nothing_but_itself_and_can_be_trained_with() -> None:
     with torch.inference_mode():
         wide = torch.randn(1, 16, 4, 4)
-    kept = halved(Embedding(features=wide[:, :8], height_px=1, width_px=2))
+    kept = halve(Embedding(features=wide[:, :8], height_px=1, width_px=2))
 
     assert kept.features.untyped_storage().nbytes() == kept.features.nbytes == IMAGE_BYTES
-    assert not widened(kept).features.requires_grad
+    assert not widen(kept).features.requires_grad
 
 
 @settings(max_examples=50, deadline=None)

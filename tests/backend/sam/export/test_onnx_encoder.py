@@ -1,4 +1,4 @@
-"""onnxruntime alone, given a picture and a prompt, gives the mask that is served: with any method's encoder."""
+"""onnxruntime alone, given an image and a prompt, gives the mask that is served: with any method's encoder."""
 
 import contextlib
 import re

@@ -10,12 +10,12 @@ from torch import nn
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.adapters.kind import Adapter
-from backend.sam.adapters.served import LORA, expected_shapes
+from backend.sam.adapters.served import LORA, list_shapes
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.embeddings.files import DiskEmbeddings
-from backend.sam.embeddings.memory import EmbeddingKey, halved
+from backend.sam.embeddings.memory import EmbeddingKey, halve
 from backend.sam.export.folder import Origin, export
-from backend.sam.families import family_of, known_families
+from backend.sam.families import family_of, list_families
 from backend.sam.family import Family
 from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_of, load_base, with_adapter
@@ -44,7 +44,7 @@ def predictor(base: BaseModel) -> Predictor:
 def test_a_folder_is_recognised_as_its_own_familys(base: BaseModel, base_folder: Path) -> None:
     assert isinstance(base.family, Family)
     assert family_of(base_folder) is base.family
-    names = [family.name for family in known_families()]
+    names = [family.name for family in list_families()]
     assert base.family.name in names
     assert len(names) == len(set(names))
 
@@ -77,7 +77,7 @@ def test_maps_come_back_from_the_disk_as_they_were_halved(embedding: Embedding, 
     disk.put(key, embedding)
     kept = disk.get(key)
     assert kept is not None
-    for found, expected in zip(kept.maps, halved(embedding).maps, strict=True):
+    for found, expected in zip(kept.maps, halve(embedding).maps, strict=True):
         assert torch.equal(found, expected)
     assert kept.nbytes * 2 == embedding.nbytes
 
@@ -144,7 +144,7 @@ def test_an_adapter_sits_on_every_place_and_changes_what_is_seen_and_no_other_we
     assert places
     assert all(encoder.get_submodule(name) is place.layer for name, place in places.items())
     image, before = picture(), base.fingerprint
-    shapes = expected_shapes(places, kind=LORA, rank=2)
+    shapes = list_shapes(places, kind=LORA, rank=2)
     generator = torch.Generator().manual_seed(0)
     nothing = {name: torch.zeros(shape) for name, shape in shapes.items()}
     something = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}

@@ -12,7 +12,7 @@ from transformers import AutoModel, EdgeTamModel
 from backend.errors import BadInput, BadWeights
 from backend.masks.prompt import Prompt
 from backend.sam.canvas import pixels_on_canvas
-from backend.sam.embeddings.memory import halved
+from backend.sam.embeddings.memory import halve
 from backend.sam.families.edgetam import FAMILY
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode
@@ -47,7 +47,7 @@ def test_every_kind_of_prompt_gets_transformers_masks(
 
 
 def test_an_embedding_has_the_three_maps_of_sam_2(base: BaseModel) -> None:
-    maps = halved(encode(base, IMAGE)).maps
+    maps = halve(encode(base, IMAGE)).maps
     assert [tuple(values.shape) for values in maps] == [(1, 32, 64, 64), (1, 8, 128, 128), (1, 4, 256, 256)]
 
 

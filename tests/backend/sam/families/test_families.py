@@ -10,13 +10,13 @@ from PIL import Image
 from backend.errors import BadWeights
 from backend.masks.prompt import Click, Prompt
 from backend.sam.export.folder import Origin, export
-from backend.sam.families import family_of, known_families
+from backend.sam.families import family_of, list_families
 from backend.sam.loading import decoder_of, load_as_stored, load_base
 from backend.sam.predictor import Predictor, encode
 
 
 def test_a_file_beside_the_others_is_a_family(toy_file: Path) -> None:
-    assert [family.name for family in known_families()] == [
+    assert [family.name for family in list_families()] == [
         "edgetam",
         "mobile-sam",
         "sam2",

@@ -18,7 +18,7 @@ from backend.errors import BadWeights
 from backend.masks.prompt import Box, Prompt
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halved
+from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halve
 from backend.sam.families.sam2 import FAMILY, with_stable_single
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode
@@ -90,7 +90,7 @@ def test_an_embedding_is_a_pyramid_of_transformers_maps(embedding: Embedding, ma
 
 def test_memory_counts_every_map_of_the_pyramid(embedding: Embedding) -> None:
     tier = MemoryEmbeddings(max_bytes=1 << 30)
-    tier.put(EmbeddingKey("image", "encoder", "frame"), halved(embedding))
+    tier.put(EmbeddingKey("image", "encoder", "frame"), halve(embedding))
     assert tier.bytes == 2 * (32 * 64**2 + 8 * 128**2 + 4 * 256**2)
 
 
@@ -182,6 +182,6 @@ def test_at_its_real_size_sam_2_1_tiny_gives_transformers_masks(tmp_path: Path, 
     with torch.inference_mode():
         maps = list(model.get_image_embeddings(pixels_on_canvas(image, frame=FAMILY.frame)))
     embedding = encode(base, image)
-    assert halved(embedding).nbytes == 8 << 20
+    assert halve(embedding).nbytes == 8 << 20
     served = Predictor(base, decoder_of(base, None), version="x")
     assert_equal_masks(served, embedding, model, maps, prompts=[PROMPTS["a box and a click"]])

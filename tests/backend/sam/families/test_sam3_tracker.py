@@ -14,7 +14,7 @@ from transformers import Sam3TrackerModel
 
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.canvas import pixels_on_canvas
-from backend.sam.embeddings.memory import halved
+from backend.sam.embeddings.memory import halve
 from backend.sam.families.sam3_tracker import FAMILY
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode
@@ -71,7 +71,7 @@ def test_an_image_is_stretched_to_1008_px_between_minus_one_and_one() -> None:
 
 
 def test_an_embedding_has_maps_of_72_144_and_288_cells_a_side(base: BaseModel) -> None:
-    maps = halved(encode(base, IMAGE)).maps
+    maps = halve(encode(base, IMAGE)).maps
     assert [tuple(values.shape) for values in maps] == [(1, 32, 72, 72), (1, 8, 144, 144), (1, 4, 288, 288)]
 
 

@@ -18,7 +18,7 @@ from backend.errors import BadWeights
 from backend.masks.prompt import Box, Prompt
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.embeddings.memory import halved
+from backend.sam.embeddings.memory import halve
 from backend.sam.families.original import model_of_file
 from backend.sam.families.sam_hq import FAMILY
 from backend.sam.layers.fused_attention import FusedAttention
@@ -181,6 +181,6 @@ def test_as_wide_as_sam_hq_base_it_gives_transformers_masks(tmp_path: Path, imag
     with torch.inference_mode():
         seen = seen_by(model, image)
     embedding = encode(base, image)
-    assert halved(embedding).nbytes == 6 << 20
+    assert halve(embedding).nbytes == 6 << 20
     served = Predictor(base, decoder_of(base, None), version="x")
     assert_masks_of_transformers(served, embedding, model, prompt=PROMPTS["a box and a click"], sorts=True, **seen)

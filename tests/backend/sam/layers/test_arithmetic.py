@@ -16,7 +16,7 @@ from backend.images.folder import find_image
 from backend.masks.metrics import iou
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.layers import arithmetic
-from backend.sam.layers.arithmetic import chosen_dtype, has_fast_bfloat16
+from backend.sam.layers.arithmetic import choose_dtype, has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.policy import SINGLE
 from backend.sam.predictor import Predictor, encode
@@ -47,13 +47,13 @@ def test_auto_is_bfloat16_only_where_the_processor_is_fast_at_it(
     monkeypatch.setattr(arithmetic, "multiplies_in_bfloat16", lambda: is_allowed)
 
     assert has_fast_bfloat16(CPU) is fast
-    assert chosen_dtype("auto", CPU) == (torch.bfloat16 if fast else torch.float32)
+    assert choose_dtype("auto", CPU) == (torch.bfloat16 if fast else torch.float32)
 
 
 def test_a_processor_that_is_told_to_be_an_older_one_computes_in_float32() -> None:
     code = (
-        "import torch; from backend.sam.layers.arithmetic import chosen_dtype; "
-        "print(chosen_dtype('auto', torch.device('cpu')))"
+        "import torch; from backend.sam.layers.arithmetic import choose_dtype; "
+        "print(choose_dtype('auto', torch.device('cpu')))"
     )
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
@@ -63,12 +63,12 @@ def test_a_processor_that_is_told_to_be_an_older_one_computes_in_float32() -> No
 
 
 def test_what_is_asked_for_is_used_whatever_the_processor_can() -> None:
-    assert chosen_dtype("float32", CPU) == torch.float32
-    assert chosen_dtype("bfloat16", CPU) == torch.bfloat16
+    assert choose_dtype("float32", CPU) == torch.float32
+    assert choose_dtype("bfloat16", CPU) == torch.bfloat16
 
 
 def test_apples_gpu_computes_in_float32() -> None:
-    assert chosen_dtype("auto", torch.device("mps")) == torch.float32
+    assert choose_dtype("auto", torch.device("mps")) == torch.float32
 
 
 @pytest.fixture(scope="module")

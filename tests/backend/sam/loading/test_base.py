@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from backend.sam.adapters.kind import Adapter
-from backend.sam.adapters.served import LORA, expected_shapes
+from backend.sam.adapters.served import LORA, list_shapes
 from backend.sam.loading import BaseModel, with_adapter
-from backend.sam.loading.base import fingerprint_of, new_base, placed
+from backend.sam.loading.base import fingerprint_of, new_base, place_model
 
 
 def _layer() -> nn.Linear:
@@ -32,7 +32,7 @@ def test_a_fingerprint_is_of_type_shape_and_class_too(other: nn.Module) -> None:
 
 def test_the_arithmetic_counts_for_embeddings_and_not_for_checkpoints(tiny_base: BaseModel) -> None:
     fresh = new_base("tiny", copy.deepcopy(tiny_base.model), family=tiny_base.family)
-    halved = placed(fresh, device=torch.device("cpu"), dtype=torch.bfloat16)
+    halved = place_model(fresh, device=torch.device("cpu"), dtype=torch.bfloat16)
     assert halved.encoder_fingerprint == f"{fresh.encoder_fingerprint}-bfloat16"
     assert halved.fingerprint == fresh.fingerprint
     assert halved.encoder_dtype == torch.bfloat16
@@ -42,7 +42,7 @@ def test_with_an_adapter_embeddings_are_others_and_the_base_is_the_same(tiny_bas
     places = tiny_base.family.places(tiny_base.model.vision_encoder)
     weights = {
         name.removeprefix("vision_encoder."): torch.full(shape, 0.1)
-        for name, shape in expected_shapes(places, kind=LORA, rank=2).items()
+        for name, shape in list_shapes(places, kind=LORA, rank=2).items()
     }
     before = fingerprint_of(tiny_base.model)
     adapted = with_adapter(tiny_base, Adapter(kind=LORA, rank=2, alpha=4.0, state=weights))

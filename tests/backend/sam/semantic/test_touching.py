@@ -16,7 +16,7 @@ from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Candidate, Predictor, encode
 from backend.sam.semantic.objects import SemanticMaps, SemanticRules, semantic_masks
-from backend.sam.semantic.touching import asked, find_middles, split_touching
+from backend.sam.semantic.touching import draw_with, find_middles, split_touching
 
 ROWS, COLUMNS = np.mgrid[:192, :256].astype(np.float32)
 LEFT, RIGHT = (90.0, 80.0, 20.0), (90.0, 114.0, 18.0)  # they melt in a neck 18 cells wide
@@ -130,7 +130,7 @@ def test_the_decoder_is_asked_by_one_click_in_the_middle_of_a_cell(tiny_base: Ba
         runs.append(work)
         return work()
 
-    found = asked(predictor, embedding, run=run)(places)
+    found = draw_with(predictor, embedding, run=run)(places)
     prompts = [Prompt(clicks=(Click(6.0 * row + 1, 2.0 * row + 1),)) for row in range(20)]
     expected = predictor.decode(embedding, prompts)
     assert len(runs) == 2, "sixteen at a time"

@@ -18,7 +18,7 @@ from backend.files import durable
 from backend.masks.metrics import iou
 from backend.masks.prompt import Click, Prompt
 from backend.sam.embeddings.files import DiskEmbeddings
-from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halved, widened
+from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halve, widen
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, encode
 from backend.serving.embeddings.store import EmbeddingStore
@@ -219,7 +219,7 @@ def test_rounding_to_sixteen_bits_moves_no_mask_on_photographs(mobile_base: Base
     agreements, shifts = [], []
     for image in (astronaut, Image.fromarray(data.chelsea()), Image.fromarray(data.coins()).convert("RGB")):
         exact = encode(mobile_base, image)
-        rounded = widened(halved(exact))
+        rounded = widen(halve(exact))
         for a, b in zip(predictor.decode(exact, prompts), predictor.decode(rounded, prompts), strict=True):
             agreements.append(iou(a.mask, b.mask))
             shifts.append(float(np.abs(a.low_res_logits - b.low_res_logits).max()))

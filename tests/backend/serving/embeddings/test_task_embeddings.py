@@ -36,7 +36,7 @@ def picture(seed: int) -> bytes:
 
 
 class Source:
-    """Stands in for ImageSource: pictures by number, counted; `before_answer` runs while one is read."""
+    """Stands in for ImageSource: images by number, counted; `before_answer` runs while one is read."""
 
     name = "a studio"
 
