@@ -18,6 +18,7 @@ SORTS = {
     "disagreeing": "most at odds with the annotator",
 }
 CARD_PX = 128  # of a card's outlines; finer steps than these cannot be told apart at its size
+_LEAST_CONVICTION = 0.1  # of IoU
 _EDGE_PX = 48
 
 
@@ -51,6 +52,11 @@ class Card:
     def conviction(self) -> float:
         """How much better the model believes its mask to be than it is by the annotator's: a mistake of one of them."""
         return self.drawn.predicted_iou - self.drawn.iou
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether the conviction is a tenth or more: the figures that a page shows must tell the two apart."""
+        return self.conviction >= _LEAST_CONVICTION
 
     @property
     def votes(self) -> dict[str, int]:

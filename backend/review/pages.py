@@ -177,7 +177,7 @@ class Pages:
             manifests=manifests,
             data=manifest.metrics.data,
             kept=bool(self.reviewed.objects(manifest.version)),
-            suspicious=[card for card in order_cards(found, sort="disagreeing") if card.conviction > 0][:_SUSPICIOUS],
+            suspicious=[card for card in order_cards(found, sort="disagreeing") if card.is_suspicious][:_SUSPICIOUS],
         )
 
     def sent(self, project_id: int, visitor: Visitor, *, url: str) -> str:
