@@ -57,8 +57,8 @@ def test_writing_is_never_tried_again(studio: FakeLabelStudio, client: LabelStud
     [
         (401, {"detail": "Invalid token."}, NotAuthorized, "LABEL_STUDIO_API_KEY is not accepted"),
         (403, {"detail": "no"}, NotAuthorized, "answered 403"),
-        (404, {"detail": "no"}, NotFound, "has nothing at GET /api/projects/1/"),
-        (404, b"<html>", NotFound, "has nothing at"),
+        (404, {"detail": "no"}, NotFound, "has no project 1, or this key may not see it"),
+        (404, b"<html>", NotFound, "has no project 1, .*; it has none that this key sees"),
         (400, {"validation_errors": {"x": ["Bad <b>x</b>."]}}, BadInput, r"refused GET /api/projects/1/: x: Bad x\."),
         (500, b"<html>Traceback</html>", Upstream, r"answered 500 .*: \(something\)"),
         (200, b"<!doctype html><title>Log in</title>", Upstream, "that is no JSON: is LABEL_STUDIO_URL a Label Studio"),
