@@ -20,7 +20,7 @@ from backend.errors import Busy
 from backend.registry.local import LocalRegistry
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
 
-IMAGES, CACHE_MIB = 12, 4  # so that not all images fit
+IMAGES, CACHE_MIB = 18, 8
 
 
 @pytest.fixture(scope="module")
