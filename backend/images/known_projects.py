@@ -2,8 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from cachetools import TTLCache
 
@@ -17,7 +17,7 @@ _KNOWN_S = 3600.0  # a project is deleted rarely; an unknown one is not remember
 class Projects(Protocol):
     """A Label Studio, as far as it is asked here."""
 
-    def project(self, project_id: int, *, is_patient: bool = True) -> dict[str, Any]:
+    def project(self, project_id: int, *, is_patient: bool = True) -> Mapping[str, object]:
         """As `LabelStudio.project`."""
 
 
