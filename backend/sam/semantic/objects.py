@@ -26,7 +26,7 @@ _FAR = -32.0  # a logit that no enlargement brings above zero
 class SemanticRules:
     """What is kept: the best `most` objects of at least `least_area`, a share of the image, and of `least_score`.
 
-    On pictures without an object a head sees patches that score .04 to .15, where real objects score .9.
+    On images without an object a head sees patches that score .04 to .15, where real objects score .9.
 
     `neck`: where a patch is that narrow, as a share of the width of the parts on either side, the decoder is asked
     whether those are two objects (touching.split_touching); 0: never.
