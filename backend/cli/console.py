@@ -15,7 +15,7 @@ from typer.models import OptionInfo
 from backend.errors import SamloopError
 from backend.ids import LARGEST_PROJECT_ID
 from backend.redaction import redact
-from backend.settings import Settings
+from backend.settings import Settings, report_unknown_variables
 
 out = Console()
 err = Console(stderr=True)
@@ -76,6 +76,8 @@ def load_settings() -> Settings:
     """Read the environment's settings, and set up logging by them."""
     settings = Settings.from_env()
     setup_logging(settings.backend.log_level, as_json=settings.backend.log_format == "json")
+    for sentence in report_unknown_variables():
+        logging.getLogger(__name__).warning("%s", sentence)
     return settings
 
 
@@ -102,3 +104,8 @@ def show(value: object, *, as_json: bool, table: Callable[[], None]) -> None:
         print_json(value)
     else:
         table()
+
+
+def write_figure(value: float | None) -> str:
+    """Return a figure such as an IoU with three digits."""
+    return "none" if value is None else f"{value:.3f}"

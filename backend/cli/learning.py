@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from backend.cli.console import AsJson, err, load_settings, out, print_json, project_option
+from backend.cli.console import AsJson, err, load_settings, out, print_json, project_option, write_figure
 from backend.errors import BadInput
 from backend.files.outputs import new_folder
 from backend.registry.checkpoint import REPORT_FILE
@@ -142,7 +142,7 @@ def _print_report(report: Evaluation) -> None:
             table.add_row(
                 prompt,
                 metric,
-                *(_figure(figures.with_prompt(prompt).figure(metric)) for figures in models.values()),
+                *(write_figure(figures.with_prompt(prompt).figure(metric)) for figures in models.values()),
                 *(
                     "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference[prompt][metric])
                     for difference in differences.values()
@@ -151,10 +151,6 @@ def _print_report(report: Evaluation) -> None:
     out.print(table)
     for name, figures in models.items():
         if figures.semantic is not None:
-            out.print(f"without a prompt, {headings[name]}: IoU {_figure(figures.semantic.iou)} over labels")
+            out.print(f"without a prompt, {headings[name]}: IoU {write_figure(figures.semantic.iou)} over labels")
     if report.note:
         out.print(report.note, soft_wrap=True)
-
-
-def _figure(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"

@@ -1,9 +1,12 @@
 """`samloop predict`: prompt-free pre-annotations of a folder of images, as a file that Label Studio imports."""
 
 import json
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import quote
 
@@ -11,7 +14,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from backend.cli.console import err, load_settings, out
-from backend.errors import SamloopError
+from backend.errors import BadInput, SamloopError
+from backend.files.outputs import new_file
 
 if TYPE_CHECKING:  # they take seconds to import, torch above all
     from backend.images.folder import ImageFolder
@@ -67,7 +71,7 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     from backend.labelstudio.task_data import image_at
     from finetuner.offline import read_export
 
-    settings = load_settings()
+    settings, out_file = load_settings(), new_file(out_file)
     tasks = [task for task in read_export(export) if isinstance(task, dict) and isinstance(task.get("data"), dict)]
     config = parse_label_config(label_config.read_text()) if label_config else recover_config(tasks)
     folder = ImageFolder(
@@ -75,10 +79,16 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     )
     predictor = _predictor(settings, checkpoint)
     heard = _Heard()
-    predicted = [
-        _predict_all(task, predictor, config=config, images=folder, settings=settings, heard=heard)
-        for task in _with_progress(tasks)
-    ]
+    predicted: list[LabelStudioJson] = []
+    with _keep_what_is_done() as interrupted:
+        for task in _with_progress(tasks):
+            if interrupted.is_set():
+                break
+            predicted.append(
+                _predict_all(task, predictor, config=config, images=folder, settings=settings, heard=heard)
+            )
+    if tasks and len(heard.sentences) == len(tasks):
+        raise BadInput(f"none of the {len(tasks)} images was found, so {out_file} is not written: {heard.sentences[0]}")
     if image_root_url is not None:
         predicted = [_move_image(task, image_root_url, config=config, images=folder) for task in predicted]
     out_file.write_text(json.dumps(predicted) + "\n")
@@ -92,6 +102,8 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
         out.print(f"empty: {sentence}", markup=False, highlight=False, soft_wrap=True)
     if len(heard.sentences) > _SHOWN:
         out.print(f"empty: {len(heard.sentences) - _SHOWN} more tasks")
+    if len(predicted) < len(tasks):
+        raise BadInput(f"ended by a signal after {len(predicted)} of {len(tasks)} tasks, which are in {out_file}")
 
 
 def _predictor(settings: "Settings", checkpoint: Path | None) -> "Predictor":
@@ -189,7 +201,27 @@ class _Folder:
         return work()
 
 
+@contextmanager
+def _keep_what_is_done() -> Iterator[Event]:
+    """Set the event at Ctrl+C or SIGTERM, instead of ending the program with all that it has predicted."""
+    interrupted = Event()
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(name, lambda *_: interrupted.set()) for name in names]
+    try:
+        yield interrupted
+    finally:
+        for name, handler in zip(names, before, strict=True):
+            signal.signal(name, handler)
+
+
 def _with_progress(tasks: "Sequence[Task]") -> "Iterator[Task]":
+    if not err.is_terminal:
+        step = max(1, len(tasks) // 10)
+        for number, task in enumerate(tasks):
+            yield task
+            if (number + 1) % step == 0:
+                err.print(f"predicting {number + 1} of {len(tasks)}", highlight=False)
+        return
     columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         line = progress.add_task("predicting", total=len(tasks))

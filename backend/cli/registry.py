@@ -5,9 +5,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from backend.cli.console import AsJson, ProjectOption, load_settings, out, print_json, show
+from backend.cli.console import AsJson, ProjectOption, load_settings, out, print_json, show, write_figure
 from backend.errors import BadInput
+from backend.ids import VersionName
 from backend.registry.checkpoint import Manifest
+from backend.registry.figures import ModelFigures
 from backend.registry.lookup import find_version
 from backend.registry.opening import open_registry
 
@@ -23,12 +25,18 @@ def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: 
     rows = [_row(manifest, served=served) for manifest in manifests]
 
     def table() -> None:
-        grid = Table("version", "when", "method", "parent", "served", title=f"Project {project}")
-        grid.add_row("(base model)", "", "", "", "yes" if served is None else "")
-        for row in rows:
-            served_mark = "yes" if row["served"] else ""
+        columns = ("version", "when", "method", "one click", "box", "verdict", "served")
+        grid = Table(*columns, title=f"Project {project}", caption="one click, box: mean IoU on held-out images")
+        grid.add_row("(base model)", *[""] * 5, "yes" if served is None else "")
+        for manifest in manifests:
+            figures = manifest.metrics.candidate or ModelFigures()
             grid.add_row(
-                str(row["version"]), str(row["created_at"]), str(row["method"]), str(row["parent"] or ""), served_mark
+                VersionName.parse(manifest.version).short,
+                manifest.created_at[:16],
+                manifest.method,
+                *(write_figure(figures.with_prompt(prompt).iou) for prompt in ("point", "box")),
+                "better" if manifest.verdict.promote else manifest.verdict.sentence or "not judged",
+                "yes" if manifest.version == served else "",
             )
         out.print(grid)
 
@@ -38,11 +46,13 @@ def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: 
 def _row(manifest: Manifest, *, served: str | None) -> dict[str, object]:
     return {
         "version": manifest.version,
+        "short": VersionName.parse(manifest.version).short,
         "created_at": manifest.created_at,
         "method": manifest.method,
         "parent": manifest.parent,
         "served": manifest.version == served,
         "verdict": manifest.verdict.to_json(),
+        "figures": None if (figures := manifest.metrics.candidate) is None else figures.to_json(),
     }
 
 

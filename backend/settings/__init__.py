@@ -11,6 +11,6 @@ The map, from the door inwards:
     bounds     numbers and names that a value may be, for settings, command line and trainings alike
 """
 
-from backend.settings.root import Settings, settings_rows
+from backend.settings.root import Settings, report_unknown_variables, settings_rows
 
-__all__ = ["Settings", "settings_rows"]
+__all__ = ["Settings", "report_unknown_variables", "settings_rows"]

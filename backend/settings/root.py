@@ -3,6 +3,7 @@
 The settings table is made from the fields of the groups (`samloop settings`; a test holds the documentation to it).
 """
 
+import difflib
 import os
 from collections.abc import Mapping
 from typing import Any, Self
@@ -69,6 +70,19 @@ class Settings(BaseModel):
 def settings_rows() -> list[Row]:
     """Every setting as the settings table shows it."""
     return [row for group in _groups().values() for row in group.rows()]
+
+
+def report_unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return a sentence for every SAMLOOP_ variable of the environment that is no setting, with the nearest name."""
+    environ = os.environ if environ is None else environ
+    known = [row.variable for row in settings_rows()]
+    sentences = []
+    for name in sorted(set(environ) - set(known)):
+        if name.startswith("SAMLOOP_"):
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            sentences.append(f"{name} is no setting and changes nothing: {hint}`samloop settings` lists them all")
+    return sentences
 
 
 def setting_names() -> dict[str, tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ from support.checkpoints import make_manifest
 from typer.testing import CliRunner
 
 from backend.__main__ import app
+from backend.cli import predict
 from backend.cli.demo.label_studio import LabelStudioProcess
-from backend.errors import BadCheckpoint
+from backend.errors import BadCheckpoint, BadInput
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.registry.checkpoint import read_manifest, write_checkpoint
 from backend.registry.metrics import CheckpointMetrics, SemanticMetrics
@@ -80,7 +83,7 @@ def write(folder: Path, model: Path, make: Callable[[SemanticHead], None]) -> No
 
 
 def predicted(folder: Path, *more: str) -> tuple[str, list[dict[str, Any]]]:
-    out = folder / "predictions.json"
+    (out := folder / "predictions.json").unlink(missing_ok=True)
     words = ["predict", "--export", str(folder / "export.json"), "--images", str(folder / "images"), "--out", str(out)]
     result = CliRunner().invoke(app, [*words, *more], env={"COLUMNS": "300"}, catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -99,6 +102,39 @@ def test_a_semantic_head_gives_every_task_its_labels_and_a_task_without_its_imag
     assert tasks[0]["predictions"][0]["model_version"] == region["meta"]["model_version"] == "tiny-v1"
     assert "2 regions on 3 tasks by tiny-v1 (its semantic head)" in said
     assert "empty: task 2: no file 'gone.png'" in said
+
+
+def test_a_file_that_exists_is_refused_before_the_work_and_stays(folder: Path) -> None:
+    words = ["--export", str(folder / "export.json"), "--images", str(folder / "images")]
+    before = (folder / "export.json").read_bytes()
+    with pytest.raises(BadInput, match="exists, and nothing is ever overwritten"):
+        CliRunner().invoke(app, ["predict", *words, "--out", str(folder / "export.json")], catch_exceptions=False)
+    assert (folder / "export.json").read_bytes() == before
+
+
+def test_no_image_of_the_export_in_the_folder_is_an_error_and_no_file(folder: Path) -> None:
+    for image in (folder / "images").iterdir():
+        image.unlink()
+    with pytest.raises(BadInput, match="none of the 3 images was found"):
+        predicted(folder)
+    assert not (folder / "predictions.json").exists()
+
+
+def test_a_signal_ends_the_work_and_keeps_what_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told_to_end_at_the_first(tasks: list[Any]) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield from tasks
+
+    monkeypatch.setattr(predict, "_with_progress", told_to_end_at_the_first)
+    with pytest.raises(BadInput, match="ended by a signal after 0 of 3 tasks"):
+        predicted(folder, "--checkpoint", str(folder / "checkpoint"))
+    assert json.loads((folder / "predictions.json").read_text()) == []
+
+
+def test_progress_is_told_where_no_terminal_shows_it(folder: Path) -> None:
+    said, _ = predicted(folder, "--checkpoint", str(folder / "checkpoint"))
+    assert "predicting 1 of 3" in said
+    assert "predicting 3 of 3" in said
 
 
 def test_without_a_semantic_head_all_that_stands_out_is_predicted_and_that_is_said(folder: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from support.checkpoints import make_manifest
 
+from backend.registry.figures import MaskFigures, ModelFigures
 from backend.registry.local import LocalRegistry
+from backend.registry.metrics import CheckpointMetrics, Verdict
 
 Samloop = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -18,7 +20,12 @@ Samloop = Callable[..., subprocess.CompletedProcess[str]]
 def samloop(tmp_path: Path) -> Samloop:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "backend", *words]
-        environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "MODEL_DIR": str(tmp_path / "models")}
+        environ = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "COLUMNS": "160",
+            "MODEL_DIR": str(tmp_path / "models"),
+        }
         return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=300)
 
     return run
@@ -36,7 +43,23 @@ def test_versions_lists_the_line_and_marks_what_is_served(samloop: Samloop, publ
     listed = json.loads(samloop("versions", "--project", "3", "--json").stdout)
     assert [row["version"] for row in listed["versions"]] == published
     assert listed["served"] == published[1]
-    assert published[0] in samloop("versions", "--project", "3").stdout
+    assert published[0].removeprefix("mobile-sam-p3-") in samloop("versions", "--project", "3").stdout
+
+
+def test_versions_shows_short_names_figures_and_verdicts(samloop: Samloop, tmp_path: Path) -> None:
+    figures = ModelFigures(point=MaskFigures(iou=0.7251), box=MaskFigures(iou=0.8302))
+    verdict = Verdict(promote=False, reasons=("box is not better",))
+    registry = LocalRegistry(tmp_path / "models")
+    manifest = make_manifest(
+        project_id=3, base_fingerprint="0" * 64, verdict=verdict, metrics=CheckpointMetrics(candidate=figures)
+    )
+    version = registry.publish(3, weights=b"w" * 64, manifest=manifest).version
+    short = version.removeprefix("mobile-sam-p3-")
+
+    said = samloop("versions", "--project", "3").stdout
+    assert all(text in said for text in (short, "0.725", "0.830", "box is not better")), said
+    (row,) = json.loads(samloop("versions", "--project", "3", "--json").stdout)["versions"]
+    assert (row["short"], row["figures"]["box"]["iou"]) == (short, 0.8302)
 
 
 def test_rollback_without_a_version_goes_back_one_decision(samloop: Samloop, published: list[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from backend.errors import SettingsError
-from backend.settings import Settings, settings_rows
+from backend.settings import Settings, report_unknown_variables, settings_rows
 from backend.settings.root import setting_names
 
 
@@ -26,6 +26,17 @@ def test_every_fault_of_every_group_is_told_at_once_with_the_value_met() -> None
         Settings.from_env({"LABEL_STUDIO_URL": "studio", "SAMLOOP_CACHE_MIB": "lots", "SAMLOOP_DEVICE": "tpu"})
     for part in ("LABEL_STUDIO_URL='studio'", "SAMLOOP_CACHE_MIB='lots'", "SAMLOOP_DEVICE='tpu'", "auto, cpu"):
         assert part in str(fault.value)
+
+
+def test_a_misspelt_variable_is_told_with_the_nearest_name() -> None:
+    (near, far) = report_unknown_variables(
+        {"SAMLOOP_TRAIN_SECOND": "9", "SAMLOOP_ZZZ": "1", "SAMLOOP_MODEL": "x", "A": ""}
+    )
+    assert near.startswith(
+        "SAMLOOP_TRAIN_SECOND is no setting and changes nothing: did you mean SAMLOOP_TRAIN_SECONDS?"
+    )
+    assert "did you mean" not in far
+    assert "`samloop settings`" in far
 
 
 def test_secrets_show_neither_in_the_repr_nor_in_a_fault() -> None:
