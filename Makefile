@@ -7,22 +7,34 @@ WORKERS ?= 2
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export HF_HUB_OFFLINE ?= $(if $(CI),1,)
 
-.PHONY: setup label-studio label-studio-ml demo test check docs results quality notebook bench clean
+.PHONY: setup develop label-studio label-studio-ml demo test check docs results quality notebook bench clean
 
+# What it takes to run samloop.
 setup: .venv/.ready
 .venv/.ready: pyproject.toml docker/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "samloop needs Python >= 3.11; this is %d.%d: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt torch
-	$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt -e '.[demo,test,check]'
-	$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt --no-deps label-studio-sdk
+	@echo "samloop: making .venv, and installing PyTorch in it (the largest part: some hundred MB)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt torch
+	@echo "samloop: installing samloop and the other packages"
+	@$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt -e '.[demo]'
+	@echo "samloop: .venv is ready: .venv/bin/samloop --help"
+	@touch $@
+
+# What it takes to change samloop: the tests' packages and the checkers too.
+develop: .venv/.develop
+.venv/.develop: .venv/.ready
+	@echo "samloop: installing what tests and checks need"
+	@$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt -e '.[demo,test,check]'
+	@$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt --no-deps label-studio-sdk
 	@touch $@
 
 # A virtual environment of its own: Label Studio's pins do not fit ours.
 label-studio: .venv-label-studio/.ready
 .venv-label-studio/.ready: docker/constraints-label-studio.txt
-	$(PYTHON) -m venv .venv-label-studio
-	.venv-label-studio/bin/pip install $(PIP_FLAGS) -c docker/constraints-label-studio.txt label-studio
+	@echo "samloop: installing Label Studio in .venv-label-studio (a minute or two)"
+	@$(PYTHON) -m venv .venv-label-studio
+	@.venv-label-studio/bin/pip install $(PIP_FLAGS) -c docker/constraints-label-studio.txt label-studio
 	@touch $@
 
 # label-studio-ml 1.0.9 pins Flask 1.1.2, Werkzeug 2.0.2 and Jinja2 3.0.3. So it has an environment of its own, which
@@ -38,36 +50,36 @@ label-studio-ml: .venv-label-studio-ml/.ready
 demo: setup label-studio
 	$(BIN)/samloop demo $(ARGS)
 
-test: setup label-studio label-studio-ml
+test: develop label-studio label-studio-ml
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: setup
+check: develop
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # Writes docs/settings.md from the program, and README's summary from docs/results.md.
-docs: setup
+docs: develop
 	$(BIN)/python tests/benchmarks/pages.py
 
 # Measures quality and writes docs/results.md. NUCLEI holds export.json and images/ (tests/benchmarks/exports.py).
 NUCLEI ?= ../shared/data/nuclei
-results: setup
+results: develop
 	$(BIN)/python tests/benchmarks/results.py $(NUCLEI) $(ARGS)
 
 # Measures masks before any training on public sets of several kinds, and writes docs/results.md. CLONES holds clones of
 # the repositories that tests/benchmarks/sets.py names.
 CLONES ?= ../clones
-quality: setup
+quality: develop
 	$(BIN)/python tests/benchmarks/quality.py $(CLONES) $(ARGS)
 
 # Compares with the public notebook's way of fine-tuning, in ten minutes, and writes docs/results.md.
-notebook: setup
+notebook: develop
 	$(BIN)/python tests/benchmarks/notebook.py $(NUCLEI) $(ARGS)
 
 # Measures a click and a step of a training, and writes docs/results.md.
-bench: setup
+bench: develop
 	$(BIN)/python tests/benchmarks/serving.py
 	$(BIN)/python tests/benchmarks/step.py
 	$(BIN)/python tests/benchmarks/families.py
