@@ -7,7 +7,7 @@ WORKERS ?= 2
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export HF_HUB_OFFLINE ?= $(if $(CI),1,)
 
-.PHONY: setup develop label-studio label-studio-ml demo test check docs results quality notebook bench clean
+.PHONY: setup develop label-studio label-studio-ml demo test check docs results quality notebook bench chaos clean
 
 # What it takes to run samloop.
 setup: .venv/.ready
@@ -83,6 +83,10 @@ bench: develop
 	$(BIN)/python tests/benchmarks/serving.py
 	$(BIN)/python tests/benchmarks/step.py
 	$(BIN)/python tests/benchmarks/families.py
+
+# Kills whatever can be killed under load for five minutes, counts what was lost, and writes docs/results.md.
+chaos: develop
+	$(BIN)/python tests/benchmarks/chaos.py $(ARGS)
 
 clean:
 	rm -rf .venv .venv-label-studio .venv-label-studio-ml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -98,32 +98,7 @@ def nuclei_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_sam_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `save_pretrained` folder of a random SamModel: image 1024, embedding 64x64, 2 narrow encoder layers."""
-    import torch
-    from transformers import SamConfig, SamModel
+    """A `save_pretrained` folder of a small random SamModel."""
+    from support.small_bases import save_small_sam
 
-    torch.manual_seed(0)
-    config = SamConfig(
-        vision_config={
-            "hidden_size": 16,
-            "output_channels": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "mlp_dim": 32,
-            "global_attn_indexes": [],
-            "window_size": 8,
-            "num_pos_feats": 16,
-        },
-        prompt_encoder_config={"hidden_size": 32, "mask_input_channels": 16},
-        mask_decoder_config={
-            "hidden_size": 32,
-            "mlp_dim": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "iou_head_hidden_dim": 32,
-            "layer_norm_eps": 1e-5,
-        },
-    )
-    folder = tmp_path_factory.mktemp("tiny-sam")
-    SamModel(config).eval().save_pretrained(folder)
-    return folder
+    return save_small_sam(tmp_path_factory.mktemp("tiny-sam"))

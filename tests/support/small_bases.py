@@ -16,8 +16,10 @@ from transformers import (
     Sam2Model,
     Sam3TrackerConfig,
     Sam3TrackerModel,
+    SamConfig,
     SamHQConfig,
     SamHQModel,
+    SamModel,
 )
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.sam3.configuration_sam3 import Sam3VisionConfig, Sam3ViTConfig
@@ -152,4 +154,32 @@ def write_small_base(family: str, folder: Path, *, seed: int = 0) -> Path:
     model: Any = build()
     make_lively(model.eval(), by=noise)
     model.save_pretrained(folder)
+    return folder
+
+
+def save_small_sam(folder: Path) -> Path:
+    """Save a random SamModel in the folder and return that: image 1024, embedding 64x64, 2 narrow encoder layers."""
+    torch.manual_seed(0)
+    config = SamConfig(
+        vision_config={
+            "hidden_size": 16,
+            "output_channels": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "mlp_dim": 32,
+            "global_attn_indexes": [],
+            "window_size": 8,
+            "num_pos_feats": 16,
+        },
+        prompt_encoder_config={"hidden_size": 32, "mask_input_channels": 16},
+        mask_decoder_config={
+            "hidden_size": 32,
+            "mlp_dim": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 32,
+            "layer_norm_eps": 1e-5,
+        },
+    )
+    SamModel(config).eval().save_pretrained(folder)
     return folder

@@ -1,0 +1,335 @@
+"""`make chaos`: kills whatever can be killed under load, and counts what was lost. All but the first rows must be zero.
+
+python tests/benchmarks/chaos.py [--seconds 300] [--seed 0] [--print]
+
+Three workers with trainings that are played serve four projects; two servers with a small random model answer clicks of
+four annotators, while versions of their project are promoted, some of them corrupt. Workers, their trainings, servers
+and Valkey are killed, ended, suspended and started again, and the registry goes away and comes back.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import requests
+import torch
+from benchmarks.clients import CLICKS, Clients, pictures, project
+from benchmarks.pages import commit, machine, write_result
+from fakes.training import Lab, alive, kill, lab
+from support.checkpoints import make_manifest
+from support.small_bases import save_small_sam
+from support.waiting import wait_for_model
+
+from backend.errors import SamloopError, Unavailable
+from backend.registry.checkpoint import WEIGHTS_FILE
+from backend.registry.local import LocalRegistry
+from backend.sam.loading import decoder_bytes, decoder_of, load_base
+from backend.work.connection import connect
+from backend.work.keys import Keys
+from backend.work.queue import TrainingQueue
+
+PROJECTS, WORKERS, SERVERS, ANNOTATORS, IMAGES = (7, 8, 9, 10), 3, 2, 4, 6
+WRONG = ("unserved", "overlapping", "gaps", "torn", "mixed", "failed")
+
+
+@dataclass
+class Server:
+    """`samloop serve` on a port that stays the same when the process is started again."""
+
+    environ: dict[str, str]
+    log: Path
+    port: int = field(default_factory=lambda: _free_port())  # noqa: PLW0108 - defined below
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers while it runs."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the process unless it runs."""
+        if self.process is None or self.process.poll() is not None:
+            with self.log.open("ab") as log:
+                command = [sys.executable, "-m", "backend", "serve", "--port", str(self.port)]
+                self.process = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log)
+
+
+@dataclass
+class Counts:
+    """What was done and what came of it."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    kills: Counter[str] = field(default_factory=Counter)
+    rles: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, what: str) -> None:
+        """Count one more."""
+        with self.lock:
+            self.done[what] += 1
+
+
+class House:
+    """All that runs, and what is done to it."""
+
+    def __init__(self, played: Lab, servers: list[Server], *, models: Path, seed: int) -> None:
+        self.lab, self.servers, self.models = played, servers, models
+        self.registry, self.counts, self.seed = LocalRegistry(models), Counts(), seed
+        self.over, self.registry_lock = threading.Event(), threading.Lock()
+        self.wanted: Counter[int] = Counter()
+        self.published: list[str] = []
+
+    def ask(self) -> None:
+        """Ask for trainings; what the queue acknowledges has to be served."""
+        chance = random.Random(f"{self.seed} ask")
+        with connect(self.lab.url) as connection:
+            queue = TrainingQueue(connection, job_seconds=60)
+            while not self.over.wait(0.15):
+                with contextlib.suppress(Unavailable):
+                    project_id = chance.choice(PROJECTS)
+                    queue.request(project_id)
+                    self.wanted[project_id] += 1
+                    self.counts.add("trainings asked for")
+
+    def publish(self, make: Callable[[int], str], project_id: int) -> None:
+        """Promote a version every other second, every tenth of them corrupt."""
+        number = 0
+        while not self.over.wait(2):
+            number += 1
+            with self.registry_lock, contextlib.suppress(SamloopError):
+                version = make(number)
+                if number % 10 == 5:
+                    _corrupt(self.registry.materialise(version) / WEIGHTS_FILE)
+                else:
+                    self.published.append(version)
+                self.registry.promote(project_id, version, reason="chaos")
+                self.counts.add("promotions")
+
+    def annotate(self, number: int, clients: Clients) -> None:
+        """Click on images, at whichever server; an answer is of one version, and always the same of that version."""
+        chance = random.Random(f"{self.seed} annotator {number}")
+        while not self.over.wait(0.05):
+            place = (chance.randrange(IMAGES), chance.randrange(len(CLICKS)))
+            try:
+                server = chance.choice(self.servers)
+                reply = requests.post(f"{server.url}/predict", json=clients.body(place), timeout=60)
+            except requests.RequestException:
+                self.counts.add("clicks at a server that was down")
+                continue
+            if reply.status_code == 503:
+                self.counts.add("clicks told to come again (503)")
+            elif not reply.ok:
+                self.counts.add("failed")
+            else:
+                self._compare(place, reply.json()["results"][0])
+
+    def _compare(self, place: tuple[int, int], prediction: dict[str, object]) -> None:
+        self.counts.add("clicks answered")
+        version, regions = str(prediction["model_version"]), prediction["result"]
+        assert isinstance(regions, list)
+        rle = b"".join(bytes(region["value"]["rle"]) for region in regions)
+        with self.counts.lock:
+            known = self.counts.rles.setdefault((version, *place), rle)
+        if known != rle or any(region["meta"]["model_version"] != version for region in regions):
+            self.counts.add("mixed")
+
+    def kill_for(self, seconds: float) -> None:
+        """Do harm every second or two, and start again what ended."""
+        chance, end = random.Random(f"{self.seed} kill"), time.monotonic() + seconds
+        with contextlib.ExitStack() as stack:
+            staff = [stack.enter_context(self.lab.worker(seconds=4)) for _ in range(WORKERS)]
+            while time.monotonic() < end:
+                time.sleep(chance.uniform(0.7, 2.0))
+                harm = chance.choice(sorted(self.harms()))
+                self.counts.kills[harm] += 1
+                self.harms()[harm](staff, chance)
+                self.lab.server.start()
+                staff = [
+                    worker if worker.poll() is None else stack.enter_context(self.lab.worker(seconds=4))
+                    for worker in staff
+                ]
+                for server in self.servers:
+                    server.start()
+            self.over.set()
+            self.lab.finish()
+            self.lab.until(lambda: not self.unserved(), heartbeat_s=3)
+
+    def harms(self) -> dict[str, Callable[[list[subprocess.Popen[bytes]], random.Random], None]]:
+        """What may be done, by its name in the table."""
+        return {
+            "kill -9 of a worker": lambda staff, chance: chance.choice(staff).kill(),
+            "SIGTERM to a worker": lambda staff, chance: chance.choice(staff).terminate(),
+            "a worker suspended for 5 s": lambda staff, chance: _suspend(chance.choice(staff).pid, 5.0),
+            "kill -9 of a training": lambda _, chance: self._kill_training(chance),
+            "kill -9 of a server": lambda _, chance: self._end_server(chance, signal.SIGKILL),
+            "SIGTERM to a server": lambda _, chance: self._end_server(chance, signal.SIGTERM),
+            "kill -9 of Valkey": lambda _staff, _chance: self._kill_valkey(),
+            "registry away for 2 s": lambda _staff, _chance: self._hide_registry(),
+        }
+
+    def _kill_training(self, chance: random.Random) -> None:
+        horses = [line["pid"] for line in self.lab.journal("begin")[-WORKERS:] if alive(line["pid"])]
+        if horses:
+            with contextlib.suppress(ProcessLookupError):
+                kill(chance.choice(horses))
+
+    def _end_server(self, chance: random.Random, number: signal.Signals) -> None:
+        process = chance.choice(self.servers).process
+        assert process is not None
+        process.send_signal(number)
+        process.wait(60)
+
+    def _kill_valkey(self) -> None:
+        if self.lab.server.pid is not None:
+            kill(self.lab.server.pid)
+            time.sleep(0.3)
+
+    def _hide_registry(self) -> None:
+        with self.registry_lock:  # publishing waits: a registry that is away cannot take anything
+            away = self.models.with_name("away")
+            self.models.rename(away)
+            time.sleep(2)
+            # A server that started meanwhile may have made the folder.
+            with contextlib.suppress(FileNotFoundError):
+                self.models.rename(self.models.with_name(f"made-{time.monotonic_ns()}"))
+            away.rename(self.models)
+
+    def unserved(self) -> int:
+        """How many of the trainings that were acknowledged nobody has served."""
+        served = (int(self.lab.connection.get(Keys(project_id).served) or 0) for project_id in PROJECTS)
+        return sum(max(0, self.wanted[project_id] - count) for project_id, count in zip(PROJECTS, served, strict=True))
+
+    def wrongs(self, project_id: int) -> dict[str, int]:
+        """Everything of which there must be none."""
+        numbers = [decision.number for decision in self.registry.history(project_id)]
+        whole = {manifest.version for manifest in self.registry.versions(project_id)}
+        found = {
+            "unserved": self.unserved(),
+            "overlapping": len(self.lab.overlaps()),
+            "gaps": len(set(range(1, len(numbers) + 1)) ^ set(numbers)),
+            "torn": len(set(self.published) - whole),
+        }
+        return found | {name: self.counts.done[name] for name in WRONG if name not in found}
+
+
+def run_chaos(folder: Path, *, seconds: float, seed: int) -> tuple[House, dict[str, int]]:
+    """Run the whole house in this folder for so long; return it with the counts of which none may be above zero."""
+    os.environ["HASTY"] = "1"  # workers notice dead ones in seconds
+    for name in ("models", "queue"):
+        (folder / name).mkdir()
+    model = save_small_sam(folder / "model")
+    base = load_base(str(model), cache_dir=folder / "cache", device="cpu", dtype="float32")
+    with project(pictures(IMAGES)) as (studio, project_id, tasks), lab(folder / "queue") as played:
+        environ = os.environ | {
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            "REDIS_URL": played.url,
+            "MODEL_DIR": str(folder / "models"),
+            "SAMLOOP_CACHE_DIR": str(folder / "cache"),
+            "SAMLOOP_MODEL": str(model),
+            "SAMLOOP_DTYPE": "float32",
+            "SAMLOOP_POLL_SECONDS": "0.2",
+            "OMP_NUM_THREADS": "1",
+            "LABEL_STUDIO_URL": studio.url,
+            "LABEL_STUDIO_API_KEY": studio.token,
+        }
+        servers = [Server(environ, folder / f"server-{number}.log") for number in range(SERVERS)]
+        house = House(played, servers, models=folder / "models", seed=seed)
+
+        def make(number: int) -> str:
+            generator, decoder = torch.Generator().manual_seed(number), decoder_of(base, None)
+            for weight in decoder.parameters():
+                weight.data.add_(0.02 * torch.randn(weight.shape, generator=generator))
+            manifest = make_manifest(project_id=project_id, base_model=base.name, base_fingerprint=base.fingerprint)
+            return house.registry.publish(project_id, weights=decoder_bytes(decoder), manifest=manifest).version
+
+        with _running(servers):
+            clients = Clients(servers[0].url, project_id=project_id, tasks=tasks)
+            work: list[tuple[Callable[..., None], tuple[object, ...]]] = [
+                (house.ask, ()),
+                (house.publish, (make, project_id)),
+                *((house.annotate, (number, clients)) for number in range(ANNOTATORS)),
+            ]
+            with ThreadPoolExecutor(len(work)) as threads:
+                ends = [threads.submit(target, *args) for target, args in work]
+                try:
+                    house.kill_for(seconds)
+                finally:
+                    house.over.set()
+                for end in ends:
+                    end.result()
+        return house, house.wrongs(project_id)
+
+
+@contextlib.contextmanager
+def _running(servers: list[Server]) -> Iterator[None]:
+    try:
+        for server in servers:
+            server.start()
+            assert server.process is not None
+            wait_for_model(server.url, process=server.process, log=server.log)
+        yield
+    finally:
+        for server in servers:
+            if server.process is not None:
+                server.process.kill()
+                server.process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _suspend(pid: int, seconds: float) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGCONT)
+
+
+def _corrupt(path: Path) -> None:
+    """Turn a byte in the middle of the file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+def main() -> None:
+    """Run it, print the table, and write it into docs/results.md unless told to print alone."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--print", action="store_true", help="write nothing into docs/results.md")
+    given, measured = parser.parse_args(), commit()
+    with tempfile.TemporaryDirectory() as folder:
+        house, wrongs = run_chaos(Path(folder), seconds=given.seconds, seed=given.seed)
+    rows = [(name, count) for name, count in sorted(house.counts.done.items()) if name not in WRONG]
+    rows += sorted(house.counts.kills.items())
+    rows += [(f"**{name}**", count) for name, count in wrongs.items()]
+    table = "\n".join(["| What | Count |", "| --- | --- |", *(f"| {name} | {count} |" for name, count in rows)])
+    text = f"{table}\n\n{given.seconds:.0f} s, seed {given.seed}, on {machine()}; commit {measured}."
+    sys.stdout.write(text + "\n")
+    if not given.print:
+        write_result("chaos", text)
+    sys.exit(1 if any(wrongs.values()) else 0)
+
+
+if __name__ == "__main__":
+    main()
