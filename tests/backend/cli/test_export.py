@@ -79,7 +79,7 @@ def test_a_folder_that_holds_something_is_refused_before_the_model_is_looked_for
 
 def test_what_cannot_be_exported_is_told_in_one_sentence(exported: Exported, tmp_path: Path) -> None:
     out_dir = tmp_path / "out"
-    with pytest.raises(BadInput, match="give either --project N or --checkpoint DIR"):
+    with pytest.raises(BadInput, match="give --project N or --checkpoint DIR, one of the two"):
         exported("hf", out_dir=out_dir)
     with pytest.raises(BadInput, match="one of the two"):
         exported("hf", project=3, checkpoint=tmp_path, out_dir=out_dir)

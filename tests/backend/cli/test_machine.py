@@ -34,7 +34,7 @@ def test_weights_lists_every_base_with_its_size_licence_and_where_it_is_looked_f
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SAMLOOP_CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(machine.out, "width", 200)
     (tmp_path / "weights" / "my-sam").mkdir(parents=True)
     (tmp_path / "weights" / "my-sam" / "config.json").write_text("{}")
     with machine.out.capture() as printed:

@@ -89,7 +89,7 @@ def test_a_project_that_the_disk_tier_cannot_hold_is_told_the_setting(
 def test_a_project_that_is_not_there_is_one_sentence(samloop: Samloop) -> None:
     done = samloop("warm", "--project", "999")
     assert done.returncode == 1
-    assert "/api/projects/999/" in done.stderr
+    assert "Label Studio has no project 999" in done.stderr
     assert "Traceback" not in done.stderr
 
 

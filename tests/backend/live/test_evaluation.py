@@ -140,7 +140,7 @@ def test_a_predicted_mask_that_a_click_refined_is_compared_with_the_refined_one(
     live, predicted = project.evaluation(), region(0)
     refined = region(6, version="v2", region_id=predicted["id"])
     live._make_folder(project.project_id)
-    live._sent_in(project.project_id).keep([refined])
+    live._open_sent(project.project_id).keep([refined])
     live.note_changes(project.project_id, [project.submit(refined, parent_prediction=project.predict(predicted))])
     live.compare_waiting()
     assert [(name, figures.iou) for name, figures in live.figures(project.project_id).items()] == [("v2", 1.0)]

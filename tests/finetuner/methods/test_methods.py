@@ -13,6 +13,7 @@ from support.checkpoints import make_manifest
 from backend.errors import BadInput
 from backend.masks.prompt import Click, Prompt
 from backend.registry.checkpoint import write_checkpoint
+from backend.registry.metrics import Recipe
 from backend.sam.adapters.served import list_kinds
 from backend.sam.export.folder import Origin, export
 from backend.sam.loading import BaseModel, find_trained, load_as_stored
@@ -65,7 +66,7 @@ def written(method: Method, base: BaseModel, base_dir: Path, folder: Path) -> Pa
         base_model=str(base_dir),
         base_fingerprint=base.fingerprint,
         method=method.name,
-        config=dict(method.sizes),
+        config=Recipe.model_validate(dict(method.sizes)),
     )
     write_checkpoint(folder, weights=method.weights(), manifest=manifest)
     return folder

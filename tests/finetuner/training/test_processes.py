@@ -65,6 +65,7 @@ def _launched(export: Path, out: Path, *, settings: Settings, **environ: str) ->
             "SAMLOOP_DEVICE": "cpu",
             "SAMLOOP_TRAIN_SECONDS": "3600",
             "SAMLOOP_FORGETTING": "0",
+            "SAMLOOP_SPECKS_PX": str(settings.serving.specks_px),
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
         }

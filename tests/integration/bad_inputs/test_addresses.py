@@ -169,8 +169,16 @@ def flood(connection: socket.socket) -> None:
         (slowly, "took longer than SAMLOOP_IMAGE_SECONDS", 424),
         (flood, "more than 4194304 bytes", 400),
         (lambda c: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n"), "more than 4194304", 400),
-        (lambda c: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort"), "sent 5 bytes and had said", 424),
-        (lambda c: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n" + picture()[:9]), "no readable PNG", 422),
+        (
+            lambda c: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort"),
+            "sent 5 bytes although it had announced 50",
+            424,
+        ),
+        (
+            lambda c: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n" + picture()[:9]),
+            "not a readable PNG",
+            422,
+        ),
     ],
 )
 def test_10_a_server_that_trickles_floods_or_lies(

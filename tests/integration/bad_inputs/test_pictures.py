@@ -12,7 +12,7 @@ from fakes.served import Served, data_uri, keypoint, picture, refused
 from PIL import Image, PngImagePlugin
 from support.pictures import encode_image
 
-UNREADABLE = "that are no readable PNG, JPEG, WEBP, TIFF, BMP, GIF or AVIF image"
+UNREADABLE = "are not a readable PNG, JPEG, WEBP, TIFF, BMP, GIF or AVIF image"
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

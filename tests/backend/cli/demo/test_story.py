@@ -105,7 +105,7 @@ def test_a_refresh_that_fails_or_hangs_ends_the_story(monkeypatch: pytest.Monkey
     with pytest.raises(SamloopError, match=r"the refresh failed: Label Studio is away; see /tmp/samloop.log"):
         story._await_refresh(House(_status(refresh=refresh)), 1, "v1", story._Narrator())
     monkeypatch.setattr(story, "_STALL_S", 0.1)
-    with pytest.raises(Unavailable, match="the refresh has not moved for 0 s"):
+    with pytest.raises(Unavailable, match="the refresh has made no progress for 0 s"):
         story._await_refresh(House(_status(refresh=refresh | {"error": None})), 1, "v1", story._Narrator())
 
 

@@ -53,8 +53,8 @@ def body(**fields: Any) -> PredictBody:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"tasks": [{"id": 1}, {"id": 2}]}, "2 tasks came with one context"),
-        ({"tasks": []}, "0 tasks came with one context"),
+        ({"tasks": [{"id": 1}, {"id": 2}]}, "2 tasks came with a context"),
+        ({"tasks": []}, "0 tasks came with a context"),
         ({"label_config": None}, "label_config is missing"),
         ({"project": "seven"}, "project"),
     ],
