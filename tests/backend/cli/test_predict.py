@@ -226,8 +226,8 @@ def in_parts(head: SemanticHead) -> None:
     """Some cells a Disc and some none, as the encoder sees them."""
     everywhere(head)
     head.offset.data.zero_()
-    # Large numbers: what a head hardly sees is left out.
-    head.readout.data.normal_(generator=torch.Generator().manual_seed(1)).mul_(8)
+    # So large because the random model gives numbers of 1e-20, and what a head hardly sees is left out.
+    head.readout.data.normal_(generator=torch.Generator().manual_seed(1)).mul_(1e21)
 
 
 def noise(path: Path, seed: int) -> bytes:
