@@ -248,13 +248,14 @@ class Predictor:
         if not candidates:
             return ()
         with torch.inference_mode():
-            logits = torch.stack([candidate.logits for candidate in candidates])
-            if logits.device.type == "cpu":
-                masks: Iterable[Bool[np.ndarray, "h w"]] = (
-                    mask_of_logits(one, frame=self.base.frame, **size) for one in logits
+            if self.base.device.type == "cpu":
+                made: Iterable[tuple[Bool[np.ndarray, "h w"], Float[np.ndarray, "g g"]]] = (
+                    (mask_of_logits(candidate.logits, frame=self.base.frame, **size), candidate.logits.numpy())
+                    for candidate in candidates
                 )
             else:
-                masks = masks_on_device(logits, frame=self.base.frame, **size)
+                logits = torch.stack([candidate.logits for candidate in candidates])
+                made = zip(masks_on_device(logits, frame=self.base.frame, **size), logits.cpu().numpy(), strict=True)
             return tuple(
                 PredictedMask(
                     mask=mask,
@@ -262,7 +263,7 @@ class Predictor:
                     low_res_logits=low_res_logits,
                     predicted_iou=candidate.predicted_iou,
                 )
-                for candidate, mask, low_res_logits in zip(candidates, masks, logits.cpu().numpy(), strict=True)
+                for candidate, (mask, low_res_logits) in zip(candidates, made, strict=True)
             )
 
     def mask_of(self, candidate: Candidate, embedding: Embedding) -> PredictedMask:
