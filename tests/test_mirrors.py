@@ -16,26 +16,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         "tests/backend/serving/test_task_image.py",
         "it only names types; who passes them on reads them",
     ),
-    "backend/review/forms.py": (
-        "tests/backend/review/test_pages.py",
-        "pages are read and sent as people do, over one training that all those tests share",
-    ),
-    "backend/review/mask_pages.py": (
-        "tests/backend/review/test_pages.py",
-        "pages are read and sent as people do, over one training that all those tests share",
-    ),
-    "backend/review/pictures.py": (
-        "tests/backend/review/test_pages.py",
-        "pages are read and sent as people do, over one training that all those tests share",
-    ),
-    "backend/review/reviewed.py": (
-        "tests/backend/review/test_pages.py",
-        "pages are read and sent as people do, over one training that all those tests share",
-    ),
-    "backend/review/routes.py": (
-        "tests/backend/review/test_pages.py",
-        "pages are read and sent as people do, over one training that all those tests share",
-    ),
     "backend/server/routes/label_studio.py": (
         "tests/backend/server/test_app.py",
         "handlers are asked over HTTP, by recorded requests, with a queue and a model behind them",

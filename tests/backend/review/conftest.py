@@ -1,0 +1,52 @@
+"""A server over the reviewed project; a test leaves it as it was."""
+
+from collections.abc import Iterator
+
+import pytest
+from fakes.reviewed import Reviewed
+from redis import Redis
+from starlette.testclient import TestClient
+from support.review_pages import served_version
+from support.waiting import wait_until
+
+from backend.registry.local import LocalRegistry
+from backend.server.app import create_app
+from backend.work.embedded import Valkey
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """An empty queue."""
+    with Valkey(tmp_path_factory.mktemp("queue")) as valkey, Redis.from_url(valkey.start()) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def server(made: Reviewed, redis: Redis) -> Iterator[TestClient]:
+    """The server, its model loaded."""
+    with TestClient(
+        create_app(made.settings, connection=redis),
+        base_url="http://127.0.0.1:9090",
+        raise_server_exceptions=False,
+    ) as client:
+        wait_until(lambda: client.get("/health").json()["model"] == "ready")
+        yield client
+
+
+@pytest.fixture
+def client(made: Reviewed, server: TestClient) -> Iterator[TestClient]:
+    """A browser. After the test: no flags, the base model served, an analyst without a name."""
+    yield server
+    server.cookies.clear()
+    (made.settings.registry.model_dir / "review" / str(made.project_id) / "flags.jsonl").unlink(missing_ok=True)
+    registry = LocalRegistry(made.settings.registry.model_dir)
+    champion = registry.champion(made.project_id)
+    if champion is not None and champion.version is not None:
+        registry.promote(made.project_id, None, reason="the test is over")
+    wait_until(lambda: served_version(server, made) == made.base)
+
+
+@pytest.fixture
+def here(made: Reviewed) -> str:
+    """The path of the project's pages."""
+    return f"/review/{made.project_id}"

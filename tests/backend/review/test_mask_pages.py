@@ -1,0 +1,52 @@
+"""Held-out masks on their pages: the gallery in the order asked for, and one mask with its neighbours."""
+
+import re
+from html import unescape
+
+from fakes.label_studio import FakeLabelStudio
+from fakes.reviewed import Reviewed
+from starlette.testclient import TestClient
+from support.review_pages import list_keys, read_page
+
+from backend.registry.local import LocalRegistry
+from backend.registry.review_file import REVIEW_FILE, read_review
+
+
+def test_masks_come_with_outlines_figures_and_links_in_the_order_asked_for(
+    client: TestClient, here: str, made: Reviewed, review_studio: FakeLabelStudio
+) -> None:
+    folder = LocalRegistry(made.settings.registry.model_dir).materialise(made.versions[1])
+    objects = {item.key: item for item in read_review(folder)}
+    assert LocalRegistry(made.settings.registry.model_dir).manifest(made.versions[1]).files[REVIEW_FILE]
+    for sort, figure in [
+        ("tightened", lambda o: o.drawn["box", "base"].boundary_iou - o.drawn["box", "candidate"].boundary_iou),
+        ("worsened", lambda o: o.drawn["box", "candidate"].boundary_iou - o.drawn["box", "base"].boundary_iou),
+        ("uncertain", lambda o: o.drawn["box", "candidate"].score),
+    ]:
+        page = read_page(client, f"{here}/masks?sort={sort}&version={made.versions[1]}")
+        found = [figure(objects[key]) for key in list_keys(page)]
+        assert found == sorted(found)
+        assert len(found) == 6
+    item = objects[list_keys(page)[0]]
+    drawn = item.drawn["box", "candidate"]
+    card = unescape(page[page.index(f'id="m-{item.key}"') :].partition("</li>")[0])
+    assert f'href="{review_studio.url}/projects/{made.project_id}/data?task={item.task_id}"' in card
+    for shown in (f"<td>{drawn.over_px}</td>", f"<td>{drawn.under_px}</td>", f"<td>{drawn.iou:.3f}</td>"):
+        assert shown in card
+    assert re.search(r'<path class="human" d="M\d', card)
+    assert len(list_keys(read_page(client, f"{here}/masks?label=Disc"))) == 3
+    assert list_keys(read_page(client, f"{here}/masks?flag=wrong")) == []
+    assert list_keys(read_page(client, f"{here}/masks?page=2")) == []
+    against = read_page(client, f"{here}/masks?version={made.versions[1]}&against={made.versions[0]}&prompt=point")
+    assert len(list_keys(against)) == 6
+
+
+def test_one_mask_can_be_looked_at_closely_and_leads_to_its_neighbours(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    keys = list_keys(read_page(client, f"{here}/masks?sort=worsened"))
+    page = read_page(client, f"{here}/masks/{made.versions[1]}/{keys[1]}?sort=worsened")
+    assert re.search(rf'rel="prev" href="[^"]*/{keys[0]}\?', page)
+    assert re.search(rf'rel="next" href="[^"]*/{keys[2]}\?', page)
+    assert 'type="range"' in page
+    assert client.get(f"{here}/masks/{made.versions[1]}/0123").status_code == 404
