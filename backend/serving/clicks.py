@@ -138,4 +138,4 @@ class _Decoder:
         def work() -> tuple[PredictedMask, ...]:
             return self.snapshot.predictor.decode(embedding, prompts)
 
-        return self.machine.decode(work, priority=Priority.CLICK, until_s=self.until_s)
+        return self.machine.decode(work, priority=Priority.CLICK, until_s=self.until_s, owner=self.image.project_id)

@@ -33,8 +33,8 @@ class Machine(Protocol):
         `until_s` (monotonic) is when nobody waits for it any more.
         """
 
-    def decode(self, work: Callable[[], T], *, priority: Priority, until_s: float) -> T:
-        """What the work, which runs the decoder, returns."""
+    def decode(self, work: Callable[[], T], *, priority: Priority, until_s: float, owner: int | None = None) -> T:
+        """What the work, which runs the decoder, returns. `owner`: the project that asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,9 @@ class ServerMachine:
         embeddings = self.embeddings.by(snapshot.predictor.base)
         return embeddings.of(image, priority=priority, until_s=until_s, crop=crop)
 
-    def decode(self, work: Callable[[], T], *, priority: Priority, until_s: float) -> T:
+    def decode(self, work: Callable[[], T], *, priority: Priority, until_s: float, owner: int | None = None) -> T:
         """As `Machine.decode`. Raises Busy, where it was not done in time, and what the work raised."""
-        return self.lanes.decode.run(work, priority=priority, until_s=until_s)
+        return self.lanes.decode.run(work, priority=priority, until_s=until_s, owner=owner)
 
     def drain(self) -> None:
         """Let what runs end, refuse images that wait or come; does not wait for it."""

@@ -74,7 +74,8 @@ class LabelStudioRoutes:
     async def predict(self, body: PredictBody) -> Predictions:
         """Return one prediction a task, in the tasks' order; `[]` for a task that ran out of time."""
         # In threads of their own: /health never waits for them. "1.1700000000": the project's id and creation time.
-        owner = str(body.project).partition(".")[0][:40] if body.project is not None else None
+        # Requests that name no project share the places of one.
+        owner = str(body.project).partition(".")[0][:40]
         return Predictions(results=await self._admission.run(lambda: self._predicting.answer(body), owner=owner))
 
     def webhook(self, body: LabelStudioJson) -> Queued | Heard:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
+from threading import RLock
 
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halve, widen
@@ -39,7 +39,7 @@ class EmbeddingStore:
     def __init__(self, *, memory: MemoryEmbeddings, disk: DiskEmbeddings, lane: Lane) -> None:
         self.memory, self.disk = memory, disk
         self._lane = lane
-        self._lock = Lock()
+        self._lock = RLock()  # a job that displaces another calls back from within `_job`
         self._computing: dict[EmbeddingKey, Job[Embedding]] = {}
         self.counts = Counts()
 
@@ -62,11 +62,18 @@ class EmbeddingStore:
         return None if embedding is None else widen(embedding)
 
     def get(
-        self, key: EmbeddingKey, compute: Callable[[], Embedding], *, priority: Priority, until_s: float
+        self,
+        key: EmbeddingKey,
+        compute: Callable[[], Embedding],
+        *,
+        priority: Priority,
+        until_s: float,
+        owner: int | None = None,
     ) -> Embedding:
         """Return the embedding from the nearest tier, or compute it in the lane: once, however many ask at once.
 
-        Who asks while it is computed for somebody less urgent makes it as urgent as himself.
+        Who asks while it is computed for somebody less urgent makes it as urgent as himself. `owner`: the project that
+        asks, as `Lane.submit` takes it.
 
         Raises:
             Busy: the lane is full, or it was not computed by `until_s` (monotonic).
@@ -74,14 +81,23 @@ class EmbeddingStore:
         """
         if (embedding := self.peek(key)) is not None:
             return embedding
-        return widen(self._job(key, compute, priority=priority, until_s=until_s).result(until_s=until_s))
+        job = self._job(key, compute, priority=priority, until_s=until_s, owner=owner)
+        return widen(job.result(until_s=until_s))
 
     def _job(
-        self, key: EmbeddingKey, compute: Callable[[], Embedding], *, priority: Priority, until_s: float
+        self,
+        key: EmbeddingKey,
+        compute: Callable[[], Embedding],
+        *,
+        priority: Priority,
+        until_s: float,
+        owner: int | None,
     ) -> Job[Embedding]:
         with self._lock:
             if (running := self._computing.get(key)) is None or running.done:
-                job = self._lane.submit(lambda: self._compute(key, compute), priority=priority, until_s=until_s)
+                job = self._lane.submit(
+                    lambda: self._compute(key, compute), priority=priority, until_s=until_s, owner=owner
+                )
                 self._computing[key] = job
             else:
                 self.counts.joined += 1

@@ -85,7 +85,7 @@ class TaskEmbeddings:
         if sha256 is not None and (embedding := self._store.peek(self._key(sha256, crop))) is not None:
             return embedding
         with self._reading(image) as read:
-            return self._encode(read, priority=priority, until_s=until_s, crop=crop)
+            return self._encode(read, priority=priority, until_s=until_s, owner=image.project_id, crop=crop)
 
     def warm(self, image: TaskImage, *, priority: Priority, until_s: float) -> bool:
         """Make sure that a tier has it; True if it had to be computed. Raises as `of`."""
@@ -95,7 +95,7 @@ class TaskEmbeddings:
         with self._reading(image) as read:
             if self._key(read.sha256) in self._store:
                 return False
-            self._encode(read, priority=priority, until_s=until_s)
+            self._encode(read, priority=priority, until_s=until_s, owner=image.project_id)
         return True
 
     def _reading(self, image: TaskImage) -> AbstractContextManager[ImageBytes]:
@@ -110,10 +110,22 @@ class TaskEmbeddings:
 
         return self._reads.reading((source, uri), read)
 
-    def _encode(self, read: ImageBytes, *, priority: Priority, until_s: float, crop: Crop | None = None) -> Embedding:
-        with self._held.holding(len(read.data)):
+    def _encode(
+        self,
+        read: ImageBytes,
+        *,
+        priority: Priority,
+        until_s: float,
+        owner: int | None,
+        crop: Crop | None = None,
+    ) -> Embedding:
+        with self._held.holding(len(read.data), owner=owner):
             return self._store.get(
-                self._key(read.sha256, crop), self._encoder(read.data, crop), priority=priority, until_s=until_s
+                self._key(read.sha256, crop),
+                self._encoder(read.data, crop),
+                priority=priority,
+                until_s=until_s,
+                owner=owner,
             )
 
     def _key(self, sha256: str, crop: Crop | None = None) -> EmbeddingKey:

@@ -45,12 +45,15 @@ class Job(Generic[T]):
     Attributes:
         priority: that of the most urgent caller who waits for it.
         until_s: the latest deadline of all callers (the lane's clock).
+        owner: the project that asked first; None: a request that names no project.
         cores: how many cores it may use; the lane sets it when the job begins.
     """
 
-    def __init__(self, place: Place, work: Callable[[], T], *, priority: Priority, until_s: float) -> None:
+    def __init__(
+        self, place: Place, work: Callable[[], T], *, priority: Priority, until_s: float, owner: int | None = None
+    ) -> None:
         self._place, self._work = place, work
-        self.priority, self.until_s = priority, until_s
+        self.priority, self.until_s, self.owner = priority, until_s, owner
         self.cores = 1
         self._paused_s = 0.0
         self._future: Future[T] = Future()

@@ -1,12 +1,14 @@
-"""Lanes: work of one kind in a few threads of its own, the hurried first, and no endless queue.
+"""Lanes: work of one kind in a few threads of its own, the hurried first, projects in turn, and no endless queue.
 
 Decodes and encodes run in lanes apart, so that a click on a known image never stands behind an image that is new. The
 threads are few and stay: every thread that ever ran an operation of torch keeps its own team of threads and memory.
 """
 
+import itertools
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,7 +24,10 @@ T = TypeVar("T")
 
 
 class Lane:
-    """Runs jobs in `workers` threads, the most urgent first, then the oldest.
+    """Runs jobs in `workers` threads, the most urgent first; among equals projects take turns, the oldest job first.
+
+    One project alone may take every place. Once the lane is full, a project with fewer waiting jobs takes the place of
+    the newest job of the project with the most: so no project can shut the others out.
 
     Args:
         name: for messages, metrics and threads.
@@ -53,6 +58,8 @@ class Lane:
         self._changed = threading.Condition()
         self._waiting: list[Job[Any]] = []
         self._running: list[Job[Any]] = []
+        self._turns: dict[int | None, int] = {}  # by owner, when its last job began; of owners that wait or run
+        self._turn = itertools.count(1)
         self._threads: list[threading.Thread] = []
         self._closed = False
         self._refused = 0
@@ -73,31 +80,41 @@ class Lane:
         """Jobs that were not taken, or not begun in time."""
         return self._refused
 
-    def submit(self, work: Callable[[], T], *, priority: Priority, until_s: float = math.inf) -> Job[T]:
-        """Put work in line; `Job.result` waits for it. `until_s`: when nobody waits any more (the lane's clock).
+    def submit(
+        self, work: Callable[[], T], *, priority: Priority, until_s: float = math.inf, owner: int | None = None
+    ) -> Job[T]:
+        """Put work in line; `Job.result` waits for it.
+
+        Args:
+            work: what a worker calls.
+            priority: whose turn is first.
+            until_s: when nobody waits any more (the lane's clock).
+            owner: the project that asks; None: a request that names no project.
 
         Raises:
-            Busy: too many wait already.
+            Busy: too many wait already, and no other project has more waiting jobs.
         """
-        job = Job(self, work, priority=priority, until_s=until_s)
+        job, displaced = Job(self, work, priority=priority, until_s=until_s, owner=owner), None
         with self._changed:
             self.check_open()
-            if sum(job.priority <= priority for job in self._waiting) >= self._most:
-                raise self.busy(f"{self._most} requests wait already")
+            if sum(waiting.priority <= priority for waiting in self._waiting) >= self._most:
+                displaced = self._make_room(priority, owner=owner)
             self._waiting.append(job)
             if not self._threads:
                 self._start()
             self._changed.notify()
+        if displaced is not None:  # not under the lock: who waits for the job may call the lane from there
+            displaced.refuse(self.busy(f"{self._most} requests wait already, most of them of this project"))
         return job
 
-    def run(self, work: Callable[[], T], *, priority: Priority, until_s: float) -> T:
-        """Do the work in the lane and wait for it.
+    def run(self, work: Callable[[], T], *, priority: Priority, until_s: float, owner: int | None = None) -> T:
+        """Do the work in the lane and wait for it. Arguments as `submit`'s.
 
         Raises:
             Busy: too many wait, or it was not done by `until_s` (the lane's clock).
             Exception: what the work raised.
         """
-        return self.submit(work, priority=priority, until_s=until_s).result(until_s=until_s)
+        return self.submit(work, priority=priority, until_s=until_s, owner=owner).result(until_s=until_s)
 
     def busy(self, why: str) -> Busy:
         """The refusal, with the time after which this lane will have done what waits now; counts it."""
@@ -131,6 +148,21 @@ class Lane:
             self._changed.notify_all()
         for job in left:
             job.refuse(Busy("the server is stopping: try again when it is back", retry_after_s=5))
+
+    def _make_room(self, priority: Priority, *, owner: int | None) -> Job[Any]:
+        """Take the newest job of the owner with the most jobs of this priority out of the line, for `owner`.
+
+        Raises:
+            Busy: nobody has more of them than `owner` with the newcomer.
+        """
+        rivals = [waiting for waiting in self._waiting if waiting.priority == priority]
+        counts = Counter(rival.owner for rival in rivals)
+        most = max(counts, key=lambda known: counts[known], default=owner)
+        if counts[most] <= counts[owner] + 1:
+            raise self.busy(f"{self._most} requests wait already")
+        newest = [rival for rival in rivals if rival.owner == most][-1]
+        self._waiting.remove(newest)
+        return newest
 
     def _start(self) -> None:
         self._threads = [
@@ -167,10 +199,17 @@ class Lane:
                 if (job := self._choose()) is not None:
                     self._waiting.remove(job)
                     self._running.append(job)
+                    self._note_turn(job)
                     job.cores = self._share(job)
                     return job
                 self._changed.wait()
         return None
+
+    def _note_turn(self, job: Job[Any]) -> None:
+        present = {other.owner for other in (*self._waiting, *self._running)}
+        # Who is gone is forgotten, or callers could fill memory with made-up projects.
+        self._turns = {owner: turn for owner, turn in self._turns.items() if owner in present}
+        self._turns[job.owner] = next(self._turn)
 
     def _share(self, job: Job[Any]) -> int:
         """The cores for a job: all for one alone. Among many, images side by side are faster than shared cores."""
@@ -179,7 +218,8 @@ class Lane:
         return max(1, self._cores // min(alike, self._workers if is_click else self._workers - 1))
 
     def _choose(self) -> Job[Any] | None:
-        job = min(self._waiting, key=lambda waiting: waiting.priority, default=None)  # min gives the first of equals
+        # min returns the first of equals: the oldest of the project whose turn is the longest ago.
+        job = min(self._waiting, key=lambda job: (job.priority, self._turns.get(job.owner, 0)), default=None)
         if job is None or job.priority is Priority.CLICK:
             return job
         unhurried = sum(running.priority is not Priority.CLICK for running in self._running)

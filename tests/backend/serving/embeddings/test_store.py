@@ -3,7 +3,7 @@
 import errno
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,31 @@ def test_a_full_lane_refuses_the_image_and_takes_it_later(opened: Opened) -> Non
 
 
 @pytest.mark.weights
+def test_an_image_that_makes_room_for_another_projects_is_refused_and_taken_later(opened: Opened) -> None:
+    """The lane refuses it while the store puts the other in line: neither may wait for the other."""
+    store, done = opened(workers=2, waiting=2), threading.Event()
+    with ThreadPoolExecutor(5) as clients:
+
+        def ask(image: str, owner: int) -> Future[Embedding]:
+            def compute() -> Embedding:
+                assert done.wait(120)
+                return embedding()
+
+            return clients.submit(
+                lambda: store.get(key(image), compute, priority=Priority.CLICK, until_s=soon(), owner=owner)
+            )
+
+        hoarded = [ask(f"seven {number}", 7) for number in range(4)]
+        wait_until(lambda: store._lane.waiting == 2)
+        other = ask("eight", 8)
+        wait_until(lambda: store._lane.refused == 1)
+        done.set()
+        answers = [future.exception() for future in hoarded]
+        assert sum(isinstance(fault, Busy) for fault in answers) == 1
+        assert other.exception() is None
+    assert all(get(store, f"seven {number}").height_px for number in range(4))
+
+
 def test_rounding_to_sixteen_bits_moves_no_mask_on_photographs(mobile_base: BaseModel, astronaut: Image.Image) -> None:
     from skimage import data
 

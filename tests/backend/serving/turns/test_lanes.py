@@ -144,6 +144,43 @@ def test_a_full_lane_refuses_with_the_time_after_which_to_ask_again(opened: Open
     assert lane.refused == 2
 
 
+def test_a_project_that_fills_the_lane_makes_room_for_another_and_waits_no_longer_itself(opened: Opened) -> None:
+    """256 slow images of one project would otherwise give every other project's click a 503."""
+    lane = opened(waiting=4)
+    with busy(lane):
+        hoarded = [lane.submit(lambda: "slow", priority=Priority.CLICK, owner=7) for _ in range(4)]
+        with pytest.raises(Busy, match="4 requests wait already"):
+            lane.submit(lambda: "slow", priority=Priority.CLICK, owner=7)
+        others = [lane.submit(lambda: "quick", priority=Priority.CLICK, owner=8) for _ in range(2)]
+        with pytest.raises(Busy, match="4 requests wait already"):
+            lane.submit(lambda: "quick", priority=Priority.CLICK, owner=8)  # both have half by now
+        for displaced in hoarded[2:]:
+            with pytest.raises(Busy, match="4 requests wait already, most of them of this project; try again"):
+                displaced.result(until_s=soon())
+    assert [job.result(until_s=soon()) for job in (*hoarded[:2], *others)] == ["slow", "slow", "quick", "quick"]
+
+
+def test_a_batch_displaces_no_click(opened: Opened) -> None:
+    lane = opened(waiting=4)
+    with busy(lane):
+        clicks = [lane.submit(lambda: "click", priority=Priority.CLICK, owner=7) for _ in range(4)]
+        with pytest.raises(Busy, match="4 requests wait already"):
+            lane.submit(lambda: "batch", priority=Priority.BATCH, owner=8)
+    assert [job.result(until_s=soon()) for job in clicks] == ["click"] * 4
+
+
+def test_projects_take_turns_however_many_requests_of_one_of_them_wait(opened: Opened) -> None:
+    lane, order = opened(cores=1), list[int]()
+    with busy(lane):
+        jobs = [
+            lane.submit(lambda owner=owner: order.append(owner), priority=Priority.BATCH, owner=owner)
+            for owner in (7, 7, 7, 7, 8, 9, 8)
+        ]  # batches run one after the other, for they leave one of two workers free
+    for job in jobs:
+        job.result(until_s=soon())
+    assert order == [7, 8, 9, 7, 8, 7, 7]
+
+
 def test_nobody_waits_beyond_the_deadline_and_work_that_nobody_waits_for_is_not_begun(opened: Opened) -> None:
     lane, done = opened(), []
     with busy(lane), pytest.raises(Busy, match="in time"):
