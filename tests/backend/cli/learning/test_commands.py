@@ -1,28 +1,17 @@
-"""What a person reads on the terminal while a training runs."""
+"""What a person reads on the terminal after a training, and what is refused before it."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
-from backend.cli import learning
-from backend.cli.learning import print_progress
+from backend.__main__ import app
+from backend.cli.learning import commands as learning
 from backend.errors import BadInput
 from backend.registry.figures import Evaluation
-
-TABLE = "label    objects\nNucleus      387"
-
-
-def test_a_table_stands_on_its_own_below_the_line_of_its_phase(capsys: pytest.CaptureFixture[str]) -> None:
-    print_progress("checking", images=40, table=TABLE)
-    print_progress("training", loss=0.25)
-    assert capsys.readouterr().err.splitlines() == [
-        "checking    40 images",
-        "label    objects",
-        "Nucleus      387",
-        "training    loss 0.250",
-    ]
 
 
 def _report(iou: float, **more: object) -> dict[str, Any]:
@@ -50,7 +39,7 @@ def test_the_table_of_evaluate_compares_with_the_champion_too(
         "note": "as told",
         **({"served": _report(0.6), "difference_to_served": _differences(0.1)} if champion else {"served": None}),
     }
-    learning._print_report(Evaluation.model_validate(told))
+    learning.print_report(Evaluation.model_validate(told))
     shown = capsys.readouterr().out
     assert "90 held-out objects on 9 images" in shown
     assert "+0.200 [+0.190, +0.210]" in shown
@@ -64,8 +53,17 @@ def test_the_table_of_the_base_alone_has_no_difference(
 ) -> None:
     monkeypatch.setattr(learning, "out", Console(width=160))
     told = {"images": 2, "objects": 4, "base": _report(0.5), "candidate": None, "difference": None, "note": None}
-    learning._print_report(Evaluation.model_validate(told))
+    learning.print_report(Evaluation.model_validate(told))
     assert "95 %" not in capsys.readouterr().out
+
+
+def test_the_steps_that_may_follow_a_training_are_commands_that_run_as_they_are_printed() -> None:
+    steps = learning.name_next_steps(Path("my export.json"), Path("images"), Path("a b"), version="tiny-offline-1a2b3c")
+    (measure,) = [line.partition(":")[2] for line in steps if "samloop evaluate" in line]
+    called = CliRunner().invoke(app, [*shlex.split(measure)[1:], "--help"])
+    assert called.exit_code == 0
+    assert shlex.split(measure)[2:] == ["--export", "my export.json", "--images", "images", "--checkpoint", "a b"]
+    assert any(line.endswith("SAMLOOP_MODEL='a b' samloop up") for line in steps)
 
 
 def test_a_checkpoint_is_never_overwritten_and_that_is_told_before_anything_is_read(tmp_path: Path) -> None:

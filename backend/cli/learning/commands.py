@@ -1,19 +1,19 @@
 """`samloop train` and `samloop evaluate`: with Label Studio and a queue, or offline on an export."""
 
-import sys
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from backend.cli.console import AsJson, err, load_settings, out, print_json, project_option, write_figure
+from backend.cli.console import AsJson, err, load_settings, out, print_json, project_option
+from backend.cli.learning.progress import show_progress
+from backend.cli.learning.results import draw_results
 from backend.errors import BadInput
 from backend.files.outputs import new_folder
 from backend.registry.checkpoint import REPORT_FILE
 from backend.registry.figures import Evaluation
 from backend.settings.bounds import EPOCHS, TRAINING_SECONDS, Head, Method
-from backend.work.progress import write_progress
 
 Export = Annotated[
     Path | None, typer.Option(help="Label Studio's JSON export.", exists=True, dir_okay=False, readable=True)
@@ -68,30 +68,35 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     out_dir = new_folder(out_dir)  # before PyTorch loads: a bad path is told at once
     from finetuner.offline import train_export
 
-    manifest = train_export(
-        export,
-        images,
-        out_dir,
-        settings=load_settings(),
-        method=method,
-        head=head,
-        epochs=epochs,
-        seconds=seconds,
-        seed=seed,
-        progress=print_progress,
-    )
-    out.print(f"{manifest.version} is in {out_dir}: `samloop evaluate --checkpoint {out_dir}` measures it again")
+    with show_progress(err) as progress:
+        manifest = train_export(
+            export,
+            images,
+            out_dir,
+            settings=load_settings(),
+            method=method,
+            head=head,
+            epochs=epochs,
+            seconds=seconds,
+            seed=seed,
+            progress=progress,
+        )
+    out.print(draw_results(manifest.metrics, candidate="trained"))
     if forgetting := manifest.metrics.forgetting:
         out.print(forgetting.sentence, soft_wrap=True, highlight=False)
-    out.print(f"the report: {(out_dir / REPORT_FILE).absolute()}", soft_wrap=True)
+    for line in name_next_steps(export, images, out_dir, version=manifest.version):
+        out.print(line, markup=False, soft_wrap=True, highlight=False)
 
 
-def print_progress(phase: str, **figures: float | str) -> None:
-    """Print a line a step to stderr, and a text of several lines below it."""
-    tables = [value for value in figures.values() if isinstance(value, str) and "\n" in value]
-    for text in (f"{phase:<11} {write_progress(figures)}", *tables):
-        err.print(text, markup=False, highlight=False, soft_wrap=True)
-    sys.stderr.flush()
+def name_next_steps(export: Path, images: Path, checkpoint: Path, *, version: str) -> tuple[str, ...]:
+    """Say where the checkpoint is, and the commands that may follow, to be run as they are printed."""
+    measure = ["samloop", "evaluate", "--export", export, "--images", images, "--checkpoint", checkpoint]
+    return (
+        f"{version} is in {checkpoint}",
+        f"the report:        {(checkpoint / REPORT_FILE).absolute()}",
+        f"measure it again:  {shlex.join(map(str, measure))}",
+        f"serve it:          SAMLOOP_MODEL={shlex.quote(str(checkpoint))} samloop up",
+    )
 
 
 def evaluate(
@@ -113,44 +118,18 @@ def evaluate(
         raise BadInput("give --export FILE and --images DIR (and --checkpoint DIR to compare with the base model)")
     from finetuner.offline import evaluate_export
 
-    report = evaluate_export(
-        export,
-        images,
-        checkpoint=checkpoint,
-        champion=champion,
-        settings=load_settings(),
-        progress=print_progress,
-    )
+    with show_progress(err) as progress:
+        report = evaluate_export(
+            export, images, checkpoint=checkpoint, champion=champion, settings=load_settings(), progress=progress
+        )
     if as_json:
         print_json(report.to_json())
     else:
-        _print_report(report)
+        print_report(report)
 
 
-def _print_report(report: Evaluation) -> None:
-    table = Table(title=f"{report.objects} held-out objects on {report.images} images")
-    models = {name: figures for name in ("base", "served", "candidate") if (figures := report.model(name))}
-    compared = {"base": report.difference, "served": report.difference_to_served}
-    differences = {name: difference for name, difference in compared.items() if difference is not None}
-    headings = {"base": "base", "served": "champion", "candidate": "candidate"}
-    for heading in ("prompt", "metric", *(headings[name] for name in models)):
-        table.add_column(heading)
-    for name in differences:
-        table.add_column(f"to the {headings[name]} [95 %]")
-    for prompt in ("box", "point"):
-        for metric in ("iou", "boundary_iou", "over_area", "under_area", "hd95_px"):
-            table.add_row(
-                prompt,
-                metric,
-                *(write_figure(figures.with_prompt(prompt).figure(metric)) for figures in models.values()),
-                *(
-                    "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference[prompt][metric])
-                    for difference in differences.values()
-                ),
-            )
-    out.print(table)
-    for name, figures in models.items():
-        if figures.semantic is not None:
-            out.print(f"without a prompt, {headings[name]}: IoU {write_figure(figures.semantic.iou)} over labels")
+def print_report(report: Evaluation) -> None:
+    """Print what was measured, and what that is worth."""
+    out.print(draw_results(report))
     if report.note:
         out.print(report.note, soft_wrap=True)
