@@ -1,10 +1,10 @@
-"""Ways to change a base model: a module with a constant `METHOD` is one, and is found here by itself.
+"""The training methods: every module here with a constant `METHOD` is one.
 
-base       what a method is, before and while a training runs
-decoder    the mask decoder alone
-encoder    an adapter in the encoder, and the decoder beside it
-lora       LoRA in the encoder
-conv_lora  Conv-LoRA in the encoder
+base       the interface of a method, before and during a training
+decoder    trains the mask decoder alone
+encoder    trains an adapter in the encoder together with the decoder
+lora       adds LoRA to the encoder
+conv_lora  adds Conv-LoRA to the encoder
 """
 
 import importlib
@@ -21,18 +21,18 @@ _ADAPTER_PAYS_FROM_S = 300.0
 
 
 def list_methods() -> dict[str, MethodKind]:
-    """Every method there is, by name."""
+    """All training methods by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules = (importlib.import_module(f"{__name__}.{name}") for name in names)
     return {module.METHOD.name: module.METHOD for module in modules if hasattr(module, "METHOD")}
 
 
 def choose_method(name: str, base: BaseModel, *, seconds: float) -> str:
-    """The method that this name means for a training of so many seconds; `auto` alone means another.
+    """Resolve `auto` for a base and a limit in `seconds`; any other name stands for itself.
 
-    An adapter pays once it has a few hundred steps. Every step takes its image through the encoder, forth and back: a
-    GPU does that in minutes, a processor takes over a second a step. There the decoder learns alone, and the embeddings
-    that the server keeps outlive a promotion.
+    An adapter pays after a few hundred steps, and every step passes its image forward and backward through the encoder.
+    A GPU does that in minutes; a CPU needs more than a second per step. On a CPU the decoder therefore learns alone,
+    which also keeps the server's cached embeddings valid after a promotion.
     """
     if name != AUTO:
         return name
@@ -42,7 +42,7 @@ def choose_method(name: str, base: BaseModel, *, seconds: float) -> str:
 
 
 def new_method(name: str, base: BaseModel, *, config: TrainConfig | None = None) -> Method:
-    """Begin a training by this method, from the base's weights; `config` None: the default recipe.
+    """Start a training by this method from the base's weights; without `config`, by the default recipe.
 
     Raises:
         BadInput: there is no such method, or the base's encoder has no place for an adapter.

@@ -1,4 +1,4 @@
-"""What a training method is: which weights move, how images and prompts are seen with them, what is served of it."""
+"""The interface of a training method: the weights it trains, its forward passes, and the predictor it produces."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ from backend.sam.predictor import Predictor
 from finetuner.config import TrainConfig
 from finetuner.data.sample import Sample
 
-ENCODER = "vision_encoder."  # what names of weights in the encoder begin with, in `trainable` and in a checkpoint
+ENCODER = "vision_encoder."  # prefix of the encoder's weights, in `trainable` and in a checkpoint
 
 
 @runtime_checkable
 class Views(Protocol):
-    """The images to learn from: finetuner.data.embeddings.Embeddings of the base."""
+    """Provides embeddings and pixels of samples: finetuner.data.embeddings.Embeddings of the base."""
 
     def __call__(self, sample: Sample) -> Embedding:
-        """The embedding that is cached of it: the base's."""
+        """The sample's embedding by the base, from the cache."""
 
     def picture(self, sample: Sample) -> Image.Image:
-        """Its upright image, as large as the encoder takes it."""
+        """The sample's upright image, scaled to the size of the encoder's canvas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of one image: n prompts, and the logits of an earlier round for all of them or for none."""
+    """One image's n prompts, and the logits of their previous round on the decoder's grid, if there was one."""
 
     embedding: Embedding
     prompts: Sequence[Prompt]
@@ -43,13 +43,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodKind:
-    """A way to change a base model, before a training by it has begun.
+    """A training method, before a training.
 
     Attributes:
-        name: what `SAMLOOP_METHOD` and a checkpoint's manifest call it.
-        begin: a training by it, from the base's weights. Raises BadInput where the base has no place for it.
-        adapter: the kind of adapter that serving puts into the encoder; None: the decoder alone changes.
-        pace: how much faster than the decoder's the adapter's weights move, unless the recipe says otherwise.
+        name: its name in `SAMLOOP_METHOD` and in a checkpoint's manifest.
+        begin: starts a training from the base's weights. Raises BadInput if the base has no place for its adapter.
+        adapter: the kind of adapter in the encoder; None if the method trains the decoder alone.
+        pace: the adapter's learning rate as a multiple of the decoder's, unless the recipe sets it.
     """
 
     name: str
@@ -59,70 +59,79 @@ class MethodKind:
 
     @property
     def is_exported_merged(self) -> bool:
-        """Whether other programs can load its checkpoints; if not, only an ONNX graph holds all of one."""
+        """Whether an export merges the adapter, so that other programs can load it; if not, only ONNX holds it all."""
         return self.adapter is None or self.adapter.is_merged
 
     def pace_of(self, config: TrainConfig) -> float:
-        """The recipe's pace, or its own."""
+        """The recipe's pace if it sets one, else the method's own."""
         return self.pace if config.encoder_pace is None else config.encoder_pace
 
 
 @runtime_checkable
 class Method(Protocol):
-    """A training under way. The trainer knows no more of its method than this."""
+    """A method during a training: all that the trainer knows of it."""
 
     name: str
 
     @property
     def frame(self) -> Frame:
-        """How the base lays images out: on which grid its logits are."""
+        """The base's frame, with the grid of its logits."""
 
     @property
     def pace(self) -> float:
-        """How much faster than the decoder's the weights move that begin with ENCODER."""
+        """The learning rate of the encoder's weights as a multiple of the decoder's."""
 
     @property
     def sizes(self) -> Mapping[str, Mapping[str, JsonValue] | None]:
-        """What the manifest says of it beside the recipe, so that the weights can be read again: JSON.
+        """What the manifest needs besides the recipe to load the weights again, as JSON.
 
         `adapter` is None, or the kind, rank and alpha of the adapter (backend.sam.adapters).
         """
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
-        """The weights that move, by name; those in the encoder begin with ENCODER, and come last."""
+        """The weights to train, by name; those of the encoder have the prefix ENCODER and come last."""
 
     def begin_step(self, number: int, *, done: float) -> None:
-        """Hear that a step begins, the first has number 1, with `done` in [0, 1] of the training behind it.
+        """Prepare for a step, numbered from 1, after the share `done` of the training, in [0, 1].
 
-        All that a method draws by chance follows from its seed and this number.
+        Every random draw of a method depends on its seed and this number alone.
         """
 
     def seen(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:
-        """The sample's image as the encoder sees it now; `embeddings` are the base's, and know where its pixels are.
+        """The sample's embedding by the encoder with its current weights.
 
-        Where it `learns`, the features gather the gradients of all decodes until `carry_back`.
+        Args:
+            sample: the image.
+            embeddings: provides the base's embeddings, and the pixels.
+            learns: whether the features collect the gradients of all decodes until `carry_back`.
         """
 
     def carry_back(self, *, of: int = 1) -> None:
-        """Take the gradients that decodes left on what was `seen` since the last time on to the encoder's weights.
+        """Back-propagate the gradients on the embeddings of this step through the encoder.
 
-        `of`: how many images the step has; what a method itself adds to the loss counts by so much less an image.
+        `of` is the number of images in the step, by which a method divides the terms that it adds to the loss itself.
         """
 
     def decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """Logits on the grid and predicted IoUs, with gradient: the single mask, then the three.
+        """Decode n prompts on one image; a prompt's masks do not depend on the other prompts.
 
-        `previous` are logits of an earlier round, shown to the prompt encoder. In the order of the prompts; a
-        prompt's masks do not depend on the others.
+        Args:
+            embedding: the image's.
+            prompts: in image px.
+            previous: (n, g, g) logits of the previous round on the decoder's grid, which the prompt encoder sees too.
+
+        Returns:
+            With gradient, in the order of the prompts: (n, 4, g, g) float32 logits on the decoder's grid, of the single
+            mask and then the three, and (n, 4) float32 predicted IoUs.
         """
 
     def decode_several(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """The same for the prompts of several images at once, in their order, image after image."""
+        """Decode the prompts of several images at once; as `decode`, in the order of the images and their prompts."""
 
     def predictor(self, *, version: str) -> Predictor:
-        """The weights as they are now, as they would be served; later steps do not change it."""
+        """A predictor with a copy of the current weights, as it would be served."""
 
     def weights(self) -> bytes:
-        """What is published: a safetensors file."""
+        """The checkpoint's weights: the bytes of a safetensors file."""

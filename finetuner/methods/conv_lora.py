@@ -1,9 +1,8 @@
-"""The method `conv-lora`: Conv-LoRA on the fused `qkv` of every block of the encoder, the mask decoder beside it.
+"""The method `conv-lora`: trains Conv-LoRA on the fused `qkv` of every encoder block, together with the mask decoder.
 
-The layer, and where and why it differs from the authors' code, are in backend.sam.adapters.conv_lora: the router
-receives the task's gradient, one expert is chosen for an image and not for each window, padding has no vote, and the
-balance is that of probabilities. It cannot be merged, for it depends on the image: the encoder that serves has the
-layers too.
+backend.sam.adapters.conv_lora has the layer, and says where and why it differs from the authors' code: the router
+receives the task's gradient, chooses one expert per image instead of per window, ignores padding, and its balance loss
+is that of probabilities. The layer depends on the image, so it cannot be merged into the weights; serving has it too.
 """
 
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from finetuner.methods.encoder import EncoderMethod, begin_with
 
 
 class ConvLora:
-    """The adapter on a copy of an encoder; A is random, B zero, the gates alike."""
+    """Conv-LoRA on a copy of an encoder; A starts random, B at zero, the gates all alike."""
 
     def __init__(
         self, encoder: nn.Module, *, places: Mapping[str, Place], rank: int = RANK, alpha: float = ALPHA
@@ -34,15 +33,15 @@ class ConvLora:
             layer.to(layer.frozen.weight.device)
 
     def weights(self) -> Mapping[str, nn.Parameter]:
-        """All that was added, by its names in the encoder."""
+        """The adapter's weights by their names in the encoder."""
         return dict(adapter_parameters(self.encoder))
 
     def is_zero(self) -> bool:
-        """Whether every B is."""
+        """Whether every B is zero."""
         return not any(bool(layer.up.any()) for layer in self._layers)
 
     def balance(self) -> Float[Tensor, ""]:
-        """The routers' loss, summed over the layers (Zhong et al., section 3.2)."""
+        """The routers' balance loss, summed over the layers (Zhong et al. 2024, section 3.2); a scalar."""
         return balance_loss(self.encoder)
 
 
@@ -50,5 +49,5 @@ def _begin(base: BaseModel, config: TrainConfig) -> EncoderMethod:
     return begin_with(METHOD, base, config=config, attach=ConvLora)
 
 
-# An update is scaled by alpha / rank, 11 here: five times LoRA's, so a lower pace moves it as far.
+# alpha / rank scales an update. It is 11 here, five times LoRA's, so a lower pace has the same effect.
 METHOD = MethodKind(name=conv_lora.KIND.name, begin=_begin, adapter=conv_lora.KIND, pace=10.0)

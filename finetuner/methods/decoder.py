@@ -1,6 +1,6 @@
-"""The method `decoder`: all of SAM's mask decoder moves, its score head too; both encoders stay as they are.
+"""The method `decoder`: trains SAM's whole mask decoder with its score head, and freezes both encoders.
 
-So an image is encoded once for all epochs and versions, a checkpoint is 16 MB, and projects share one encoder.
+An image is therefore encoded once for all epochs and versions, a checkpoint is 16 MB, and projects share one encoder.
 """
 
 import copy
@@ -29,7 +29,7 @@ from finetuner.methods.base import Asked, MethodKind, Views
 
 
 class DecoderMethod:
-    """A copy of the base's mask decoder that learns. `is_half`: its forward pass is bfloat16's."""
+    """Trains a copy of the base's mask decoder. `is_half`: whether its forward pass runs in bfloat16."""
 
     name = "decoder"
     pace = 1.0
@@ -42,12 +42,12 @@ class DecoderMethod:
 
     @property
     def frame(self) -> Frame:
-        """The base's."""
+        """The base's frame."""
         return self._base.frame
 
     @property
     def sizes(self) -> Mapping[str, Mapping[str, JsonValue] | None]:
-        """No adapter; a decoder is as large as its base's."""
+        """No adapter: a decoder has the shapes of its base's."""
         return {"adapter": None}
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
@@ -55,23 +55,23 @@ class DecoderMethod:
         return dict(self._decoder.named_parameters())
 
     def begin_step(self, number: int, *, done: float) -> None:
-        """Nothing here depends on it."""
+        """Do nothing: no part of this method depends on the step."""
 
     def seen(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:  # noqa: ARG002 - one for both
-        """What was encoded once, for all methods and versions."""
+        """The base's embedding, from the cache: the encoder does not change."""
         return embeddings(sample)
 
     def carry_back(self, *, of: int = 1) -> None:
-        """No gradient goes farther than the decoder."""
+        """Do nothing: no gradient passes the decoder."""
 
     def decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """Logits and predicted IoUs in the order of the prompts; a prompt's masks do not depend on the others."""
+        """As Method.decode."""
         return self.decode_several([Asked(embedding, prompts, previous)])
 
     def decode_several(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """All prompts of all images in one pass: an image is laid out once, and repeated where several need it."""
+        """As Method.decode_several, in one pass: prompts on the same image share its features."""
         device = self._base.device
         sparse, absent = self._tokens(images)
         counts = torch.tensor([len(image.prompts) for image in images], device=device)
@@ -79,8 +79,8 @@ class DecoderMethod:
         maps = [[values.to(device) for values in image.embedding.maps] for image in images]
         weights: dict[str, Tensor] = dict(self._decoder.named_parameters())
         if self.is_half:
-            # Cast once a pass, gradients come back in float32: sums of the image's size stay in half the memory, which
-            # autocast would widen again after each product.
+            # Cast once per pass; gradients return in float32. Autocast would widen every sum of the image's size to
+            # float32 again, at twice the memory.
             weights = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
         logits, scores = functional_call(
             self._pass,
@@ -99,21 +99,21 @@ class DecoderMethod:
         return logits.float(), scores.float()
 
     def predictor(self, *, version: str, base: BaseModel | None = None) -> Predictor:
-        """The decoder as it is now, as it would be served; with another `base` for the images, if given."""
+        """A predictor with a copy of the current decoder; `base` (default: the method's own) encodes its images."""
         decoder = copy.deepcopy(self._decoder).requires_grad_(requires_grad=False).eval()
         return Predictor(base or self._base, decoder, version=version)
 
     def weights(self, adapter: Mapping[str, Tensor] = MappingProxyType({})) -> bytes:
-        """The decoder as the registry keeps it, beside an adapter's weights."""
+        """The checkpoint's weights, with those of an `adapter`: the bytes of a safetensors file."""
         return decoder_bytes(self._decoder, adapter)
 
     @torch.no_grad()
     def _tokens(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
-        """All prompts' tokens, filled up to the number of the longest, and which of them are filling."""
+        """The tokens of all prompts, padded to the longest, and a mask that is true at the padding."""
         kinds: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
         prompts = [(number, prompt) for number, image in enumerate(images) for prompt in image.prompts]
         for place, (number, prompt) in enumerate(prompts):
-            # SAM's own filling is a token too, which is attended to: prompts are read beside their own kind.
+            # SAM pads with a token that the decoder attends to, so prompts are encoded together with their own kind.
             kinds[number, len(prompt.clicks), prompt.box is not None].append(place)
         tokens_of = {
             kind: self._tokens_of_kind([prompts[place][1] for place in places], images[kind[0]].embedding)
@@ -130,7 +130,7 @@ class DecoderMethod:
 
     @torch.no_grad()
     def _masks(self, images: Sequence[Asked]) -> Float[Tensor, "d c *s"]:
-        """Their mask prompts: a single cell for all where no prompt has a mask."""
+        """The embeddings of the mask prompts; a single cell for all prompts if none has a mask."""
         encoder = self._base.model.prompt_encoder
         nothing = encoder.no_mask_embed.weight[:, :, None, None]
         if all(image.previous is None for image in images):
@@ -145,7 +145,7 @@ class DecoderMethod:
         )
 
     def _tokens_of_kind(self, prompts: Sequence[Prompt], seen: Embedding) -> Float[Tensor, "n k c"]:
-        """What SAM's prompt encoder makes of clicks and boxes, of one kind."""
+        """The tokens from SAM's prompt encoder, for prompts with the same number of clicks and boxes."""
         tensors = prompt_tensors(prompts, seen, frame=self.frame).to(self._base.device)
         sparse, _ = self._base.model.prompt_encoder(
             input_points=tensors.points, input_labels=tensors.labels, input_boxes=tensors.boxes, input_masks=None
@@ -155,7 +155,7 @@ class DecoderMethod:
 
 
 class _Pass(nn.Module):
-    """A family's decode as a module, so that it can be called with other numbers in the place of its weights."""
+    """A family's decode as a module, so that functional_call can replace its weights."""
 
     def __init__(self, family: Family, decoder: MaskDecoder) -> None:
         super().__init__()

@@ -1,15 +1,15 @@
-"""What the methods that train an adapter in the encoder share: the mask decoder learns beside it.
+"""The common part of the methods that train an adapter in the encoder together with the mask decoder.
 
-The encoder's own weights are frozen and shared with the base's, in the arithmetic that serves; the adapter's are
+The encoder's own weights are frozen, shared with the base, and in the precision that serving uses; the adapter's are
 float32.
-A step costs one pass forward through the encoder and one back, however many rounds of prompts it has: the decodes leave
-their gradients on the features, and `carry_back` takes these on in one go. Of a ViT's pass forward only the input of
-every block stays in memory, and the block is run again on the way back (Chen et al., "Training Deep Nets with Sublinear
-Memory Cost", 2016).
+A step costs one forward and one backward pass through the encoder, however many rounds of prompts it has: the decodes
+leave their gradients on the features, and `carry_back` passes them through the encoder at once. A ViT's forward pass
+stores only the input of every block, and the backward pass runs the block again (Chen et al., "Training Deep Nets with
+Sublinear Memory Cost", 2016).
 
-At first an adapter adds nothing, so that for the first part of a training the cached embedding of an image is what the
-encoder sees: only the decoder learns then, at a tenth of the price, and the adapter joins a decoder that already knows
-what is asked for (`adapter_joins` of the config).
+An adapter adds nothing at first, so the cached embeddings are exact until it joins. In that first part of a training
+only the decoder learns, at a tenth of the cost, and the adapter then joins a trained decoder (`adapter_joins` of the
+config).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,28 +39,28 @@ from finetuner.methods.decoder import DecoderMethod
 
 @runtime_checkable
 class Attached(Protocol):
-    """An adapter on an encoder of its own, which learns."""
+    """An adapter on its own copy of an encoder, during a training."""
 
     encoder: nn.Module
     rank: int
     alpha: float
 
     def weights(self) -> Mapping[str, nn.Parameter]:
-        """The adapter's, by the names that a checkpoint has after `vision_encoder.`."""
+        """The adapter's weights, by their names in a checkpoint without the prefix `vision_encoder.`."""
 
     def is_zero(self) -> bool:
-        """Whether it still adds nothing."""
+        """Whether the adapter adds nothing yet."""
 
     def balance(self) -> Float[Tensor, ""]:
-        """What it adds to the loss after a pass forward; 0 where it asks for nothing."""
+        """The term that the adapter adds to the loss after a forward pass, a scalar; 0 if it has none."""
 
 
 class EncoderMethod:
-    """An adapter in the encoder and the mask decoder, which learn together.
+    """Trains an adapter in the encoder together with the mask decoder.
 
     Args:
         kind: the method.
-        base: stays as it is.
+        base: the base, which the training does not change.
         attached: the adapter, on a copy of the base's encoder.
         config: the recipe.
     """
@@ -77,7 +77,7 @@ class EncoderMethod:
 
     @property
     def frame(self) -> Frame:
-        """The base's."""
+        """The base's frame."""
         return self._base.frame
 
     @property
@@ -87,24 +87,24 @@ class EncoderMethod:
         return {"adapter": {"kind": adapter.name, "rank": self._attached.rank, "alpha": self._attached.alpha}}
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
-        """Every weight of the mask decoder, and then the adapter's."""
+        """Every weight of the mask decoder, then the adapter's."""
         return {
             **self._decoder.trainable(),
             **{f"{ENCODER}{name}": weight for name, weight in self._attached.weights().items()},
         }
 
     def begin_step(self, number: int, *, done: float) -> None:
-        """Let the adapter join when its time has come."""
+        """Let the adapter join once the share `adapter_joins` of the training is over."""
         self._number, self._joined = number, done >= self._config.adapter_joins
 
     def seen(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:
-        """What the encoder sees with the adapter as it is now; as long as that adds nothing, what is cached."""
-        # One that a training began with adds something from the first step on.
+        """The embedding by the encoder with the current adapter; the cached one while the adapter adds nothing."""
+        # The adapter of a served version, from which a training started, adds something from the first step on.
         if not (learns and self._joined) and self._attached.is_zero():
             return embeddings(sample)
         self._attached.encoder.train(learns)
         pixels = pixels_on_canvas(embeddings.picture(sample), frame=self.frame)
-        # A router's noise follows from the seed and the step alone: a training that was broken off goes on alike.
+        # A router's noise depends on the seed and the step alone, so a resumed training repeats it.
         with torch.random.fork_rng(_devices(self._base.device)), torch.set_grad_enabled(learns):
             torch.manual_seed((self._config.seed * 1_000_003 + self._number) % (1 << 63))
             maps = self._encode(pixels)
@@ -116,7 +116,7 @@ class EncoderMethod:
         return Embedding(features, sample.height_px, sample.width_px, tuple(finer))
 
     def carry_back(self, *, of: int = 1) -> None:
-        """One pass back through the encoder for all rounds, image after image."""
+        """Run one backward pass through the encoder for all rounds, image by image."""
         under_way, self._under_way = self._under_way, []
         for maps, leaves, balance in under_way:
             pairs = zip(maps, leaves, strict=True)
@@ -131,25 +131,25 @@ class EncoderMethod:
     def decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """As the method `decoder` does."""
+        """As DecoderMethod.decode."""
         return self._decoder.decode(embedding, prompts, previous=previous)
 
     def decode_several(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """As the method `decoder` does."""
+        """As DecoderMethod.decode_several."""
         return self._decoder.decode_several(images)
 
     def predictor(self, *, version: str) -> Predictor:
-        """Decoder and encoder as they are now, as they would be served."""
+        """A predictor with copies of the current decoder and adapter, as it would be served."""
         return self._decoder.predictor(version=version, base=with_adapter(self._base, self._adapter()))
 
     def weights(self) -> bytes:
-        """Decoder and adapter as the registry keeps them; nothing of the frozen encoder."""
+        """The checkpoint's weights: decoder and adapter, without the frozen encoder."""
         return self._decoder.weights(self._adapter().state)
 
     @property
     def _adapter_kind(self) -> AdapterKind:
         if self._kind.adapter is None:
-            raise ValueError(f"method {self.name} trains an encoder without a kind of adapter to serve it with")
+            raise ValueError(f"method {self.name} trains an adapter in the encoder, but its MethodKind names none")
         return self._kind.adapter
 
     def _encode(self, pixels: Float[Tensor, "1 3 s s"]) -> Maps:
@@ -166,13 +166,13 @@ class EncoderMethod:
 def begin_with(
     kind: MethodKind, base: BaseModel, *, config: TrainConfig, attach: Callable[..., Attached]
 ) -> EncoderMethod:
-    """Begin a training with a new adapter.
+    """Start a training with a new adapter.
 
     Args:
         kind: the method.
-        base: what it begins from.
-        config: the recipe; its rank and alpha where it says them, else the adapter's own.
-        attach: makes the adapter, of an encoder, its `places`, and a `rank` and `alpha` if given.
+        base: the base to start from.
+        config: the recipe; without its `rank` and `alpha` the adapter's defaults apply.
+        attach: builds the adapter from an encoder, its `places`, and optionally `rank` and `alpha`.
 
     Raises:
         BadInput: the base's encoder has no place for an adapter.
@@ -181,28 +181,28 @@ def begin_with(
     places = base.family.places(encoder)
     if not places:
         raise BadInput(
-            f"{base.name[:100]} has no plain qkv layer in its encoder that {kind.name} could adapt: it has an adapter "
-            "already, or it is no ViT; set SAMLOOP_MODEL to the base it was trained on, or train with method decoder"
+            f"{base.name[:100]} has no plain qkv layer in its encoder that {kind.name} could adapt: it already has an "
+            "adapter, or it is no ViT; set SAMLOOP_MODEL to the base it was trained on, or SAMLOOP_METHOD=decoder"
         )
     given = {"rank": config.rank, "alpha": config.alpha}
     sizes = {name: value for name, value in given.items() if value is not None}
-    # An adapter is born random: as the seed has it, and without disturbing what others draw.
+    # The adapter's random first weights follow from the seed, without a change to the global generator.
     with torch.random.fork_rng(_devices(base.device)):
         torch.manual_seed(config.seed)
         return EncoderMethod(kind, base, attached=attach(encoder, places=places, **sizes), config=config)
 
 
 def recomputes(family: Family, *, config: TrainConfig) -> bool:
-    """Whether the encoder's blocks run again on the way back: as the config says, or else as the family needs."""
+    """Whether the backward pass runs the encoder's blocks again: as the config says, else as the family prefers."""
     return family.recomputes if config.recompute is None else config.recompute
 
 
 def _recompute(blocks: Iterator[nn.Module]) -> None:
-    """Keep of each block its input alone."""
+    """Store only the input of each block in the forward pass."""
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def _devices(device: torch.device) -> list[torch.device]:
-    """Whose generators are to be as they were: the CPU's always is."""
+    """The devices whose random generators fork_rng must save; it always saves the CPU's."""
     return [] if device.type == "cpu" else [device]

@@ -1,7 +1,7 @@
-"""The method `lora`: peft's LoRA on the fused `qkv` of every block of the encoder, the mask decoder beside it.
+"""The method `lora`: trains peft's LoRA on the fused `qkv` of every encoder block, together with the mask decoder.
 
-Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022). What is served is the encoder with the sum
-of its weights and the update, which costs what the encoder alone costs (backend.sam.adapters.served).
+Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022). Serving merges the update into the
+encoder's weights, so it costs no more than the encoder alone (backend.sam.adapters.served).
 """
 
 from collections.abc import Mapping
@@ -23,18 +23,18 @@ _ADAPTER = "default"  # peft's own name for an adapter that is the only one
 
 
 class Lora:
-    """peft's adapter on a copy of an encoder; A is random, B zero."""
+    """peft's LoRA on a copy of an encoder; A starts random, B at zero."""
 
     def __init__(
         self, encoder: nn.Module, *, places: Mapping[str, Place], rank: int = RANK, alpha: float = ALPHA
     ) -> None:
-        import peft  # slow to import, and the other methods do without
+        import peft  # slow to import, and the other methods do not need it
 
         self.rank, self.alpha = rank, alpha
         config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(places), lora_dropout=0.0, bias="none")  # type: ignore[arg-type]  # its alpha may be a fraction, whatever its annotation says
         self.encoder: nn.Module = peft.inject_adapter_in_model(config, share_tensors(encoder), adapter_name=_ADAPTER)
         for weight in self.weights().values():
-            weight.data = weight.data.float()  # in bfloat16 most of Adam's steps would be rounded away
+            weight.data = weight.data.float()  # bfloat16 would round most of Adam's steps to zero
 
     def weights(self) -> Mapping[str, nn.Parameter]:
         """`...qkv.lora_A.weight` (rank, in) and `...qkv.lora_B.weight` (out, rank) of every block."""
@@ -45,11 +45,11 @@ class Lora:
         }
 
     def is_zero(self) -> bool:
-        """Whether every B is."""
+        """Whether every B is zero."""
         return not any(bool(weight.any()) for name, weight in self.weights().items() if ".lora_B." in name)
 
     def balance(self) -> Float[Tensor, ""]:
-        """There is nothing to balance."""
+        """Zero: LoRA has no router to balance."""
         return torch.zeros(())
 
 
@@ -57,6 +57,6 @@ def _begin(base: BaseModel, config: TrainConfig) -> EncoderMethod:
     return begin_with(METHOD, base, config=config, attach=Lora)
 
 
-# An update is scaled by alpha / rank, 2 here, and a training has some sixty steps for it: at a pace of 10 LoRA hardly
+# alpha / rank scales an update. It is 2 here, and the adapter learns in about sixty steps: at a pace of 10 LoRA hardly
 # moves, at 30 it gains more than the decoder alone (docs/results.md).
 METHOD = MethodKind(name=lora.KIND.name, begin=_begin, adapter=lora.KIND, pace=30.0)

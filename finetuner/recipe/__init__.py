@@ -1,9 +1,9 @@
-"""From samples to a judged candidate; projects and exports share it.
+"""The recipe from samples to a judged candidate, for projects and exports alike.
 
-The map, from the door inwards:
+The modules, from the outside in:
 
-    learning   report, split, train, measure, judge: one candidate
-    notes      what the checkpoint's manifest keeps of all this
-    judging    base, served model and candidate on the same held-out objects; the candidate's calibration
-    trained    the trainings of all folds, and what is kept of them
+    learning   reports on the data, splits, trains, measures and judges: one candidate
+    notes      builds the checkpoint's manifest
+    judging    measures base, served model and candidate on the same held-out objects; calibrates the candidate
+    trained    trains on all folds and returns the model to keep
 """

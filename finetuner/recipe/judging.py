@@ -1,4 +1,4 @@
-"""Base, served model and candidate on the same held-out objects, and the calibration of the candidate's scores."""
+"""Measures base, served model and candidate on the same held-out objects, and calibrates the candidate's scores."""
 
 from backend.registry.calibration import Calibration
 from backend.sam.cleaning import Cleaned
@@ -15,13 +15,13 @@ from finetuner.training.early_stopping import validation_part
 
 
 def compare(trained: Trained, *, dataset: Dataset, served: Served, context: TrainingContext) -> Compared:
-    """Measure base and served model on the held-out images, where the trainings have measured the candidate.
+    """Measure base and served model on the held-out images, on which the trainings measured the candidate.
 
     Args:
-        trained: what is kept, with its measures.
-        dataset: whose held-out side it is.
-        served: what the candidate must beat.
-        context: hears how far the measuring is, and what the candidate gained over the base.
+        trained: the candidate with its measurements.
+        dataset: provides the held-out images.
+        served: the model that the candidate must beat.
+        context: receives the progress and the candidate's gain over the base.
     """
     config, plain, held_out = context.config, base_predictor(context.base), dataset.held_out
     images, sentences = fair_images(held_out, served=served.version, learnt=served.learnt)
@@ -48,7 +48,7 @@ def compare(trained: Trained, *, dataset: Dataset, served: Served, context: Trai
 
 
 def fit_calibration(predictor: Predictor, dataset: Dataset, *, context: TrainingContext) -> Calibration | None:
-    """From images that have not taught, where the project has some with enough objects; else from those that have."""
+    """Fit the calibration on validation images if they have enough objects, else on training images; None if neither."""
     _, validating = validation_part(dataset.train, config=context.config)
     embedding, cleaned = context.embeddings.by(predictor.base), Cleaned(predictor, context.config.specks_px)
     calibration = calibrate(cleaned, validating, embedding=embedding) if validating else None
@@ -56,11 +56,11 @@ def fit_calibration(predictor: Predictor, dataset: Dataset, *, context: Training
 
 
 def _notes(dataset: Dataset, *, served: Served, base_learnt: frozenset[str]) -> list[str]:
-    """Sentences on how the held-out images were chosen, on whom they flatter, and on what is compared."""
+    """Sentences on how the held-out images were chosen, whom they favour, and what is compared."""
     notes = [dataset.split.describe()] if dataset.split.is_cross_validated else []
     if served.of_base is not None:
-        notes.append(f"{served.version} was trained on another base, {served.of_base}, and is measured with that")
+        notes.append(f"{served.version} was trained on another base, {served.of_base} and is measured on it")
     known = len({sample.image_sha256 for sample in dataset.held_out} & base_learnt)
     if known:
-        notes.append(f"the base has learnt from {known} of these images, which flatters it and the candidate")
+        notes.append(f"the base has learnt from {known} of these images, which favours it and the candidate")
     return notes

@@ -1,4 +1,4 @@
-"""From samples to a judged candidate: report, split, train, measure, judge."""
+"""Turns samples into a judged candidate: reports on the data, splits, trains, measures, judges."""
 
 import time
 from collections.abc import Sequence
@@ -28,14 +28,13 @@ from finetuner.unfinished import Unfinished
 def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext) -> Candidate:
     """Train, measure on held-out images, and judge.
 
-    Every training learns from all annotations, old and new: nothing is forgotten. It begins with the base, or (`start`
-    of the config) with what is served where that has seen no held-out image: no image that an earlier version learnt
-    from can flatter this one (training.start).
+    Every training learns from all annotations, old and new, so it does not forget the old ones. It starts from the
+    base, or (`start` of the config) from the served version if that has learnt from no held-out image (training.start).
 
     Raises:
-        NothingToLearn: too few usable images.
-        Diverged: the training went to numbers that are none.
-        Dismissed: of several processes this is another than the first, which alone measures and judges.
+        NothingToLearn: there are too few usable images.
+        Diverged: several losses in a row were not finite.
+        Dismissed: this process is not the first of several; only the first measures and judges.
     """
     began_s = time.monotonic()
     data = DataReport.of(samples, context.exclusions)
@@ -65,7 +64,7 @@ def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext
 
 
 def _candidate(learnt: Learnt, *, served: Served, unfinished: Unfinished | None, context: TrainingContext) -> Candidate:
-    """Write down all that was learnt: the weights, the manifest, the page and the masks."""
+    """Build the checkpoint's contents: weights, manifest, report page and masks for review."""
     verdict = _judge(learnt.compared, learnt.semantic, context=context)
     manifest = note_manifest(learnt, verdict=verdict, served=served, context=context)
     weights = _weights(learnt.trained, learnt.semantic)
@@ -99,7 +98,7 @@ def _choose_start(dataset: Dataset, *, served: Served, context: TrainingContext)
 def _train_semantic(
     dataset: Dataset, *, base: BaseModel, unfinished: Unfinished | None, context: TrainingContext
 ) -> Semantic | None:
-    """The semantic head beside the decoder, on embeddings of `base`; None where the config asks for none."""
+    """Train the semantic head on embeddings of `base`; None unless the config asks for one."""
     if context.config.head != "semantic":
         return None
     return train_beside(

@@ -1,4 +1,4 @@
-"""What the manifest of a checkpoint keeps of its training."""
+"""Builds the manifest of a checkpoint from its training."""
 
 import importlib.metadata
 import time
@@ -22,7 +22,7 @@ from finetuner.training.start import Start
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learnt:
-    """All that a training made and measured. `began_s`: when it began, by time.monotonic."""
+    """Everything that a training produced and measured. `began_s` is its start by time.monotonic."""
 
     dataset: Dataset
     data: DataReport
@@ -35,9 +35,9 @@ class Learnt:
 
 
 def note_manifest(learnt: Learnt, *, verdict: Verdict, served: Served, context: TrainingContext) -> Manifest:
-    """The manifest, which lacks only the version, the project and the files: whoever keeps the checkpoint knows them.
+    """The manifest without version, project and files, which the publisher adds.
 
-    What the candidate forgot is measured here, last of all.
+    This measures forgetting too, as the last step of a training.
     """
     base, method = context.base, learnt.trained.method
     return Manifest(

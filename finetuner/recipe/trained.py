@@ -1,4 +1,4 @@
-"""The trainings of all folds, one after the other, and what is kept of them."""
+"""Trains on all folds, one after another, and returns the model to keep."""
 
 import time
 from dataclasses import dataclass, replace
@@ -22,12 +22,16 @@ from finetuner.unfinished import Unfinished
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What is kept, and how good it is: measured on images that it, or a training of its kind, has not learnt from.
+    """The trained model and its measurements on images that it, or the training of their fold, has not learnt from.
 
-    `measured` is in the order of the dataset's held-out side; `ended_at` in that of the trainings. The steps of
-    `curves` are those of what is kept; their looks at held-out objects are the mean over all trainings that held any
-    out. `seconds` are those of the trainings; `here_s` those in this process, less after a kill. `predictor` is what
-    is kept as it would be served, but uncalibrated: the images that it learnt from chose its policy for one click.
+    Attributes:
+        method: the last training's method, with its final weights.
+        measured: the measurements, in the order of the dataset's held-out side.
+        ended_at: how far each training came, in order.
+        curves: the last training's steps, and the mean of the held-out measurements over the trainings that have some.
+        seconds: the time of all trainings, before and after a kill.
+        here_s: the time of the trainings in this process.
+        predictor: the model as it would be served, but uncalibrated. Training images chose its click policy.
     """
 
     method: Method
@@ -40,11 +44,11 @@ class Trained:
 
 
 def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfinished: Unfinished | None) -> Trained:
-    """Train on every fold; of a cross-validation the last training, which learns from all images, is kept.
+    """Train on every fold and return the last training's model; in a cross-validation that one learns from all images.
 
     Raises:
-        Diverged: a training went to numbers that are none.
-        Dismissed: of several processes this is another than the first, which alone measures.
+        Diverged: several losses in a row were not finite.
+        Dismissed: this process is not the first of several; only the first measures.
     """
     replayed = load_replay(
         config=context.config,
@@ -92,7 +96,7 @@ def _predictor(method: Method, training: Training, *, context: TrainingContext) 
 def _begin(
     training: Training, *, start: Start, context: TrainingContext, unfinished: Unfinished | None
 ) -> tuple[Method, TrainingRun]:
-    """The method with the weights that it begins with, and its run. Both draw random numbers: seeded first."""
+    """The method with its first weights, and its run. Both draw random numbers, so this seeds the generators first."""
     seed_all(context.config.seed)
     method = new_method(context.config.method, context.base, config=context.config)
     start.put_into(method)

@@ -1,13 +1,13 @@
-"""The training itself: steps, losses, weights, and when it ends.
+"""The training loop, its losses, its weights, and the rule that ends it.
 
-run             one training from its first step to its last
-loop            the loop: an image a step or several; it yields its steps
-rounds          what a step asks of its images, and what it learns from the answers
-losses          losses by name, for every object and mask
-weights         the weights that move, their moving average, and the optimizer's memory of them
-start           which weights a training begins with
-replay          steps on photographs of other things, against forgetting
-curves          how a training went
-early_stopping  when to stop, and which weights to keep
-processes       several processes, one a GPU, that train one model together
+run             runs one training from its first step to its last, and resumes it after a kill
+loop            trains on one or more images per step and yields the steps
+rounds          simulates prompts for a step's images and back-propagates the losses
+losses          losses by name, one value per object and mask
+weights         the trained weights, their moving average, and the optimizer's state
+start           chooses the weights that a training starts from
+replay          mixes in photographs of everyday scenes, to prevent forgetting
+curves          records the loss of the steps and the IoU on held-out objects
+early_stopping  stops a training and chooses the weights to publish
+processes       trains one model in several processes, one per GPU
 """

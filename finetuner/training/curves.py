@@ -1,4 +1,4 @@
-"""How a training went: its loss as it learnt, and what held-out objects said now and then."""
+"""The curves of a training: the loss of its steps, and the loss and IoU on held-out objects at intervals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,9 +27,12 @@ _LOOKS = 6
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Filled in while a training goes on. `steps` are `(step, loss, mask loss, IoU loss)`.
+    """What a training records while it runs.
 
-    `looks` are at held-out objects, `validation` at those that choose the weights that are kept (early_stopping).
+    Attributes:
+        steps: a tuple `(step, loss, mask loss, IoU loss)` per step.
+        looks: measurements on held-out objects.
+        validation: measurements on the validation objects, which choose the weights to publish (early_stopping).
     """
 
     steps: list[tuple[int, float, float, float]] = field(default_factory=list)
@@ -37,35 +40,35 @@ class Curves:
     validation: list[Look] = field(default_factory=list)
 
     def add(self, step: Step) -> None:
-        """Note a step."""
+        """Record a step."""
         self.steps.append((step.step, step.loss, step.mask, step.iou))
 
     def tensors(self) -> dict[str, Tensor]:
-        """The steps, for a state."""
+        """The steps as a float64 tensor (steps, 4), for a saved state."""
         return {"curves.steps": torch.tensor(self.steps, dtype=torch.float64).reshape(-1, 4)}
 
     def values(self) -> dict[str, object]:
-        """The looks, for a state."""
+        """The measurements as JSON, for a saved state."""
         return {name: [look.to_json() for look in getattr(self, name)] for name in ("looks", "validation")}
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> "Curves":
-        """What told these `tensors` and `values`.
+        """The curves that wrote these `tensors` and `values`.
 
         Raises:
-            KeyError, TypeError, ValueError: nothing of this kind did.
+            KeyError, TypeError, ValueError: they are not a saved state of curves.
         """
         steps = [(int(number), *rest) for number, *rest in tensors["curves.steps"].reshape(-1, 4).tolist()]
         looks, validation = ([Look.model_validate(look) for look in values[name]] for name in ("looks", "validation"))
         if any(set(look.loss) != set(PROMPTS) or set(look.iou) != set(PROMPTS) for look in (*looks, *validation)):
-            raise ValueError(f"a look is not of {', '.join(PROMPTS)}")
+            raise ValueError(f"a measurement lacks a kind of prompt; it needs {', '.join(PROMPTS)} and no other")
         return cls(steps=steps, looks=looks, validation=validation)
 
     def metrics(self) -> CurvesMetrics:
-        """The curves as a manifest keeps them.
+        """The curves as the manifest stores them, with at most 60 points for the training.
 
-        Of the training at most 60 points. A point is the mean of at least four steps if there are as many, and stands
-        at the last of them: a single step sees one image, and steps differ more than a training changes.
+        A point is the mean of at least four steps (of all steps if the training has fewer), at the number of the last.
+        A single step sees only one image, and images differ in loss more than a training changes it.
         """
         points = min(_MOST_POINTS, max(1, len(self.steps) // _LEAST_STEPS))
         groups = np.array_split(np.array(self.steps, np.float64).reshape(-1, 4), points)
@@ -81,11 +84,11 @@ class Curves:
 
 
 class Watcher:
-    """Looks at a few held-out objects at the beginning, at the end, and between: `looks` times in all.
+    """Measures a few objects at the start of a training, at its end, and in between: `looks` times in all.
 
-    Of held-out images for the eye alone: nothing is chosen by what it sees, so they stay as unseen as they were (what
-    early_stopping chooses by are others). At most three objects on `most_images`, so that it costs a few seconds of a
-    training of minutes.
+    On held-out images it draws the curve and chooses nothing, so those images stay unseen. The images that choose
+    weights are others (early_stopping). It measures at most three objects on each of `most_images` images, which costs
+    a few seconds in a training of minutes.
     """
 
     def __init__(  # noqa: PLR0913 - all but two by name
@@ -100,14 +103,14 @@ class Watcher:
     ) -> None:
         self._method, self._config, self._embedding, self._looks = method, config, embedding, looks
         self._samples = held_out[:most_images]
-        self.next_look = 0.0  # done share of the work, in [0, 1], at which the next is due
+        self.next_look = 0.0  # the share of the training, in [0, 1], at which the next measurement is due
 
     def is_due(self, done: float) -> bool:
-        """Whether it is time for another look, `done` in [0, 1] of the work being done; never without images."""
+        """Whether a measurement is due after the share `done` of the training, in [0, 1]; never without images."""
         return bool(self._samples) and done >= min(self.next_look, 1.0) - 1e-9
 
     def look(self, *, step: int, done: float) -> Look:
-        """Measure with the weights as they are now."""
+        """Measure with the current weights: loss and IoU in [0, 1], the mean over objects per kind of prompt."""
         self.next_look = done + 1 / (self._looks - 1)
         loss: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
         ious: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
@@ -126,10 +129,9 @@ class Watcher:
 
 
 def mean_looks(trainings: Sequence[Sequence[Look]]) -> list[Look]:
-    """One look for the first of every training, one for the second, and so on: of the folds of a cross-validation.
+    """Average the measurements of a cross-validation's folds: the first of every training, the second, and so on.
 
-    Those are equally long; where one ended early, the looks that not all have are left out. Trainings without any do
-    not count.
+    If a training ended early, the measurements that it lacks are left out for all. Trainings without any do not count.
     """
     return [
         Look(
@@ -142,5 +144,5 @@ def mean_looks(trainings: Sequence[Sequence[Look]]) -> list[Look]:
 
 
 def _round(values: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
-    """Means, to five decimals. A loss that is None was no number, and its mean is none either."""
+    """The mean of each column, to five decimals. None stands for a loss that was not a number: the mean is NaN then."""
     return {name: round(float(np.mean(np.array(column, np.float64))), 5) for name, column in values.items()}

@@ -1,8 +1,8 @@
-"""When to stop, and which weights to keep: by images that neither teach nor judge.
+"""Stops a training and chooses the weights to publish, by validation images.
 
-They are a share of the training side, by the same digest that holds images out, so that they stay what they are; the
-held-out images, on which the gate compares, choose nothing. A small project has none to spare: there every image
-teaches, and the averaged weights at the end of the schedule are kept.
+Validation images are a share of the training side. Their digests choose them, as they choose the held-out images, so
+the choice is the same in every training. The gate compares on the held-out images, and those choose nothing here. A
+small project has no images to spare: it trains on all of them and publishes the averaged weights at the end.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +17,13 @@ from finetuner.methods.base import Method
 from finetuner.training.curves import Watcher
 from finetuner.training.weights import TrainedWeights
 
-LOOKS = 12  # of a training that is not stopped
+LOOKS = 12  # measurements in a training that runs to its end
 _LEAST_IMAGES, _MOST_IMAGES = 4, 16
-_MAY_LOSE = 0.005  # IoU, of any kind of prompt, against the weights that the training began with
+_MAY_LOSE = 0.005  # the IoU that a kind of prompt may lose against the first weights
 
 
 class EarlyStopping:
-    """Looks at the averaged weights as they go, keeps the best, and says when nothing gets better any more."""
+    """Measures the averaged weights at intervals, keeps the best, and stops when they no longer improve."""
 
     def __init__(
         self,
@@ -41,16 +41,16 @@ class EarlyStopping:
 
     @property
     def looks(self) -> tuple[Look, ...]:
-        """All of them so far."""
+        """All measurements so far."""
         return tuple(self._looks)
 
     @property
     def kept_step(self) -> int | None:
-        """After which step the weights were as they are kept; None: there is nothing to choose by."""
+        """The step whose averaged weights are the best so far; None if there are no validation images."""
         return self._looks[best_look(self._looks)].step if self._looks else None
 
     def look(self, weights: TrainedWeights, *, step: int, done: float) -> bool:
-        """Look if it is time to, and keep the average if it is the best so far; whether to go on."""
+        """Measure if it is due, and keep the averaged weights if they are the best so far; whether to continue."""
         if not self._watcher.is_due(done):
             return True
         with weights.averaged():
@@ -60,10 +60,10 @@ class EarlyStopping:
         return not is_over(self._looks, patience=self._patience)
 
     def choose_mix(self, weights: TrainedWeights, *, config: TrainConfig) -> float:
-        """Leave the trained weights mixed with the first ones, against forgetting; the share of the trained ones.
+        """Mix the trained weights with the first ones, to prevent forgetting, and return the share of the trained ones.
 
-        Of the config's `mixes` the smallest whose IoU on the validation images, mean over kinds of prompt, is within
-        .005 of the best; the config's `mix` where there is nothing to choose by.
+        The share is the smallest of the config's `mixes` whose IoU on the validation images (the mean over kinds of
+        prompt) is within .005 of the best; without validation images it is the config's `mix`.
         """
         published, shares = weights.published(), sorted(config.mixes)
         chosen = config.mix
@@ -78,23 +78,24 @@ class EarlyStopping:
         return chosen
 
     def values(self) -> dict[str, object]:
-        """For a state, beside the looks: JSON."""
+        """What a saved state needs besides the measurements, as JSON."""
         return {"next_validation": self._watcher.next_look}
 
     def restore(self, looks: Sequence[Look], values: Mapping[str, Any]) -> None:
-        """Take up these looks, and what `values` told.
+        """Restore the measurements and the `values` of a saved state.
 
         Raises:
-            KeyError, TypeError, ValueError: that is not what was given.
+            KeyError, TypeError, ValueError: `values` are not those of a saved state.
         """
         next_look = float(values["next_validation"])
         self._looks, self._watcher.next_look = list(looks), next_look
 
 
 def best_look(looks: Sequence[Look]) -> int:
-    """The look with the highest IoU, mean over kinds of prompt, among those where no kind lost more than .005.
+    """The index of the measurement with the highest IoU, the mean over kinds of prompt.
 
-    Against the first look, that is; so the first is always among them, and the earliest of equals wins.
+    Only measurements count in which no kind of prompt lost more than .005 IoU against the first; the first always
+    counts. The earliest of equals wins.
     """
     start = looks[0].iou
     fair = [i for i, look in enumerate(looks) if all(look.iou[prompt] >= start[prompt] - _MAY_LOSE for prompt in start)]
@@ -102,15 +103,16 @@ def best_look(looks: Sequence[Look]) -> int:
 
 
 def is_over(looks: Sequence[Look], *, patience: int) -> bool:
-    """Whether no kind of prompt has had a new best IoU in the last `patience` looks."""
+    """Whether no kind of prompt reached a new best IoU in the last `patience` measurements."""
     best = [max(range(len(looks)), key=lambda i, of=prompt: looks[i].iou[of]) for prompt in looks[0].iou]  # type: ignore[misc]
     return len(looks) - 1 - max(best) >= patience
 
 
 def validation_part(samples: Sequence[Sample], *, config: TrainConfig) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """What is left to learn from, and what validates: by the digest of the image, next above the held-out share.
+    """Split the training side into samples to train on and samples to validate on, in this order.
 
-    Nothing validates below `validation_from` images, or where fewer than four would.
+    The digests next above the held-out share validate. There is no validation part in a project of fewer than
+    `validation_from` images, nor where it would have fewer than four.
     """
     below = config.held_out_share + config.validation_share * (1 - config.held_out_share)
     pictures = {sample.picture or sample.image_sha256 for sample in samples}

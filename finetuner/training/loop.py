@@ -1,4 +1,4 @@
-"""The loop: an image a step or several, a few objects of an image (rounds), moved and averaged; it yields its steps."""
+"""The training loop: a step learns from one or more images, moves the weights and updates their average."""
 
 import hashlib
 import logging
@@ -32,9 +32,20 @@ _ALONE = Processes()
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step done. `mask` and `iou` are the losses' parts; `decodes` counts object-prompts since the beginning.
+    """A finished step.
 
-    `done` is the share of the training that is over, in [0, 1].
+    Attributes:
+        epoch: the epoch of the step, from 1.
+        epochs: the number of epochs planned.
+        step: the number of the step, from 1.
+        decodes: prompts decoded since the training began, counted once per object.
+        seconds: time since the training began, without pauses after a kill.
+        learning_rate: the learning rate of the decoder in this step.
+        loss: the mask loss plus the weighted IoU loss.
+        mask: the mask loss.
+        iou: the IoU loss.
+        is_last_of_epoch: whether the epoch ends here.
+        done: the share of the training that is over, in [0, 1].
     """
 
     epoch: int
@@ -53,7 +64,8 @@ class Step:
 class Trainer:
     """Trains one method on samples. Iterate over `steps()`; afterwards the method holds the averaged weights.
 
-    The same seed, samples and config give the same weights on the same machine, as long as `seconds` does not end it.
+    The same seed, samples and config give the same weights on the same machine, unless the limit in seconds ends the
+    training.
     """
 
     def __init__(  # noqa: PLR0913 - all but two by name
@@ -69,7 +81,7 @@ class Trainer:
         if not samples:
             raise NothingToLearn("no image is left to learn from: annotate at least two images and train again")
         self._method, self._config = method, config
-        # Visits, not a factor of the loss: clipped gradients and Adam's scaling would take most of that away again.
+        # More visits, not a larger loss: gradient clipping and Adam's scaling would undo most of a factor.
         self._visits = [
             sample for sample in samples for _ in range(config.ground_truth_weight if sample.is_ground_truth else 1)
         ]
@@ -82,40 +94,40 @@ class Trainer:
 
     @property
     def weights(self) -> TrainedWeights:
-        """What moves."""
+        """The weights that the training moves."""
         return self._weights
 
     @property
     def is_whole(self) -> bool:
-        """Whether `state` tells all now: the weights belong to the step that was counted last, even within the next."""
+        """Whether `state` is consistent now: the weights are those after the last counted step."""
         return not self._is_moving
 
     @property
     def begins_at(self) -> str:
-        """The step that is done, and the images to learn from: what several processes must have in common."""
+        """The last finished step and a digest of the images: several processes must agree on this text."""
         digest = hashlib.sha256(" ".join(sample.image_sha256 for sample in self._visits).encode()).hexdigest()
         return f"step {self._at.step}, {len(self._visits)} images, {digest}"
 
     @property
     def ended_at(self) -> EndedAt:
-        """How far it is; what was done before a kill counts."""
+        """How far the training is; the work before a kill counts."""
         at = self._at
         return EndedAt(epochs=at.epoch, steps=at.step, decodes=at.decodes, seconds=round(at.seconds, 1))
 
     def stop(self) -> None:
-        """Let the step under way be the last."""
+        """Make the current step the last."""
         self._is_stopped = True
 
     def state(self) -> State:
-        """All that the next step depends on; while it `is_whole`."""
+        """Everything that the next step depends on; valid while `is_whole`."""
         values = {"at": asdict(self._at), "rng": self._rng.bit_generator.state}
         return State(tensors={**self._weights.tensors(), **_torch_rng()}, values=values)
 
     def restore(self, state: State) -> None:
-        """Go on where another trainer, of the same method, samples and config, told its state.
+        """Continue from the state of another trainer with the same method, samples and config.
 
         Raises:
-            ValueError: it is no such state; then nothing was changed.
+            ValueError: it is not such a state; nothing has changed then.
         """
         try:
             at, rng = _Place.parsed(state.values["at"], visits=len(self._visits)), np.random.default_rng()
@@ -123,11 +135,11 @@ class Trainer:
             self._weights.restore(state.tensors)
             _restore_torch_rng(state.tensors)
         except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as fault:
-            raise ValueError(f"it is no state of this training: {fault}") from fault
+            raise ValueError(f"the saved state does not belong to this training: {fault}") from fault
         self._at, self._rng = at, rng
 
     def steps(self) -> Iterator[Step]:
-        """Train until the first of the config's bounds, one step after the other.
+        """Train step by step until the first limit of the config is reached.
 
         Raises:
             Diverged: several losses in a row were not finite.
@@ -174,17 +186,17 @@ class Trainer:
         self._weights.finish()
 
     def _plan(self) -> tuple[int, int]:
-        """How many epochs, and how many decodes in all, the bounds leave; seconds are looked at on the way."""
+        """The number of epochs and of decodes within the config's limits; the limit in seconds is checked per step."""
         config = self._config
         an_epoch = sum(min(len(sample.objects), config.objects_per_step) for sample in self._visits)
         an_epoch = max(1, round(an_epoch * (1 + config.corrective_share)))
         most = an_epoch * config.epochs
         if config.decodes is not None and config.decodes < most:
-            most = max(config.decodes, an_epoch)  # every image is seen once, at least
+            most = max(config.decodes, an_epoch)  # the training sees every image at least once
         return max(1, min(config.epochs, math.ceil(most / an_epoch))), most
 
     def _step(self, images: Sequence[tuple[Sample, np.random.Generator]], rate: float) -> Learnt:
-        """Back-propagate part by part, clip, move, average. The mean losses, and how many object-prompts there were."""
+        """Back-propagate part by part, clip, move and average; the mean losses and the number of decodes."""
         self._weights.forget_gradients()
         mine = images[self._processes.rank :: self._processes.count]
         learnt, size = Learnt(), max(1, math.ceil(len(mine) / self._config.accumulate))
@@ -195,7 +207,7 @@ class Trainer:
         )
         learnt = Learnt(mask / len(images), iou / len(images), round(decodes))
         norm = self._weights.clip()
-        self._is_moving = True  # from here on the step has happened, by half
+        self._is_moving = True  # the weights and the counts disagree from here to the end of the step
         if math.isfinite(learnt.mask + learnt.iou) and bool(norm.isfinite()):
             self._at.bad_steps = 0
             self._weights.move(rate)
@@ -212,12 +224,12 @@ class Trainer:
         if self._at.bad_steps > _MOST_BAD_STEPS:
             raise Diverged(
                 f"the loss was not a number in {self._at.bad_steps} steps in a row (learning rate {rate:g}); "
-                "nothing was published: lower the learning rate, or look at the base weights"
+                "nothing was published: lower the learning rate, or check the base weights"
             )
         return learnt
 
     def _next_images(self) -> list[tuple[Sample, np.random.Generator]]:
-        """The next step's images with what is drawn for this visit: it follows from seed, epoch and place alone."""
+        """The next step's images, paired with generators that depend on the seed, the epoch and the place alone."""
         at, config = self._at, self._config
         places = range(at.next, min(at.next + config.images_per_step, len(at.order)))
         return [
@@ -227,7 +239,7 @@ class Trainer:
 
 @dataclass(slots=True)
 class _Place:
-    """Where in its schedule a training is: `next` of the `order` in which this epoch visits images."""
+    """A training's position: it visits images in `order` in this epoch, and `next` is the index of the next."""
 
     epoch: int = 0
     next: int = 0
@@ -239,21 +251,25 @@ class _Place:
 
     @classmethod
     def parsed(cls, values: Mapping[str, Any], *, visits: int) -> "_Place":
-        """Raises ValueError or TypeError for what no training with so many visits an epoch can have told."""
+        """The position in a saved state.
+
+        Raises:
+            ValueError, TypeError: no training with this number of `visits` per epoch can be at such a position.
+        """
         at = cls(**values)
         counts = (at.epoch, at.next, at.decodes, at.step, at.bad_steps)
         if any(type(count) is not int or count < 0 for count in counts) or type(at.seconds) is not float:
-            raise ValueError(f"its place {str(values)[:100]} is none")
+            raise ValueError(f"its position {str(values)[:100]} has a negative count, or a value that is not a number")
         if sorted(at.order) != list(range(visits)) or at.next > visits or not 0 <= at.seconds < math.inf:
-            raise ValueError(f"its place {str(values)[:100]} is not among {visits} images")
+            raise ValueError(f"its position {str(values)[:100]} does not fit {visits} images")
         return at
 
 
 def promptable_pace(config: TrainConfig, *, encoder: float) -> Pace:
-    """The decoder moves at the learning rate, an adapter in the `encoder` so many times as fast."""
+    """The pace of a promptable training: the decoder moves at the learning rate, an adapter `encoder` times as fast."""
     return Pace(
         of=lambda name: encoder if name.startswith(ENCODER) else 1.0,
-        # Young averages forget faster: with few steps the last weights would otherwise hardly count.
+        # A young average forgets faster: after few steps the latest weights would hardly count otherwise.
         kept_share=lambda step: min(config.ema_decay, (1 + step) / (10 + step)),
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,
@@ -261,16 +277,20 @@ def promptable_pace(config: TrainConfig, *, encoder: float) -> Pace:
 
 
 def share_done(work: float, time_share: float) -> float:
-    """How much of the run is over, in [0, 1].
+    """The share of the training that is over, at least 0; 1 and above end it.
 
-    Time counts only where it is the tighter bound for sure: the learning rate follows this, and a training that its
-    work ends must not depend on how busy the machine was.
+    Time counts only once it is clearly the tighter limit. The learning rate follows this share, and a training that
+    ends by its number of decodes must not depend on how busy the machine was.
+
+    Args:
+        work: the share of the decodes that is done.
+        time_share: the share of the limit in seconds that has passed.
     """
     return time_share if time_share >= max(work, _TIME_COUNTS_FROM) else work
 
 
 def _torch_rng() -> dict[str, Tensor]:
-    """What layers that draw (dropout, noisy gates) draw from."""
+    """The state of torch's generators, from which layers draw (dropout, noisy gates)."""
     found = {"rng.cpu": torch.get_rng_state()}
     return found | ({"rng.cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
 
@@ -282,7 +302,11 @@ def _restore_torch_rng(tensors: Mapping[str, Tensor]) -> None:
 
 
 def schedule(done: float, *, config: TrainConfig) -> float:
-    """The share of the learning rate at this share of the run, both in [0, 1]: a linear warm-up, then half a cosine."""
+    """The factor of the learning rate, in (0, 1], when the share `done` of the training, in [0, 1], is over.
+
+    It rises linearly during the warm-up and then falls along half a cosine (Loshchilov & Hutter 2017, SGDR,
+    equation 5, without restarts).
+    """
     if done < config.warmup_share:
         return 0.1 + 0.9 * done / config.warmup_share
     rest = (done - config.warmup_share) / (1 - config.warmup_share)

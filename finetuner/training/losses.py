@@ -1,7 +1,8 @@
-"""Losses by name, a value for every object and mask, so that the best of several masks can be chosen before the mean.
+"""Losses by name, with one value per object and mask, so that a caller can choose the best mask before the mean.
 
-Frame: cells of the decoder's grid that the image reaches, rows from the top. `logits` (n objects, m masks) and `target`
-(n objects, the share of a cell that the object covers, in [0, 1]) are of one float dtype on one device, as a loss is.
+Frame: the cells of the decoder's grid that the image reaches, rows from the top. `logits` has the shape (n objects, m
+masks, rows, columns). `target` (n, rows, columns) is the share of a cell that the object covers, in [0, 1]. Both have
+the same float dtype and device; a loss has them too.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +21,11 @@ def bce(logits: Logits, target: Soft) -> PerMask:
     """Binary cross-entropy with logits, the mean over cells.
 
     Args:
-        logits: any range; above 0 is the object.
-        target: in [0, 1]: a cell on an edge may be half covered.
+        logits: (n, m, h, w) of any range; above 0 means object.
+        target: (n, h, w) in [0, 1]; a cell on an edge may be half covered.
 
     Returns:
-        At least 0, in nats.
+        (n, m), at least 0, in nats.
     """
     wide = target[:, None].expand_as(logits)
     return functional.binary_cross_entropy_with_logits(logits, wide, reduction="none").mean((2, 3))
@@ -33,15 +34,15 @@ def bce(logits: Logits, target: Soft) -> PerMask:
 def dice(logits: Logits, target: Soft) -> PerMask:
     """One minus the soft Dice coefficient, with squares in the denominator (Milletari et al. 2016, V-Net, section 3).
 
-    With squares a half-covered cell is fitted best by 0.5, not by 0 or 1. One cell is added above and below the
-    fraction bar, so that two empty masks have a loss of 0.
+    With squares, 0.5 is the best probability for a half-covered cell, rather than 0 or 1. The fraction has one cell
+    added to its numerator and denominator, so that two empty masks have a loss of 0.
 
     Args:
-        logits: any range; their sigmoid is compared.
-        target: in [0, 1].
+        logits: (n, m, h, w) of any range; the loss compares their sigmoid.
+        target: (n, h, w) in [0, 1].
 
     Returns:
-        In [0, 1].
+        (n, m) in [0, 1].
     """
     probability, wide = logits.sigmoid(), target[:, None]
     overlap = (probability * wide).sum((2, 3))
@@ -52,14 +53,14 @@ def dice(logits: Logits, target: Soft) -> PerMask:
 def focal(logits: Logits, target: Soft) -> PerMask:
     """Focal loss with gamma 2 and alpha 0.25, the mean over cells (Lin et al. 2017, equation 5).
 
-    SAM was trained with 20 parts of it and one part of Dice (Kirillov et al. 2023, appendix A, "Losses").
+    SAM's training weights focal and Dice loss 20 to 1 (Kirillov et al. 2023, appendix A, "Losses").
 
     Args:
-        logits: any range.
-        target: in [0, 1]; between the two the cell counts as both, by shares.
+        logits: (n, m, h, w) of any range.
+        target: (n, h, w) in [0, 1]; a cell between 0 and 1 counts as object and as background in these shares.
 
     Returns:
-        At least 0, in nats.
+        (n, m), at least 0, in nats.
     """
     wide = target[:, None].expand_as(logits)
     entropy = functional.binary_cross_entropy_with_logits(logits, wide, reduction="none")
@@ -70,17 +71,17 @@ def focal(logits: Logits, target: Soft) -> PerMask:
 
 
 def structure(logits: Logits, target: Soft) -> PerMask:
-    """Cross-entropy and soft IoU in which cells near an edge weigh up to six times as much.
+    """Cross-entropy plus soft IoU loss, in which cells near an edge weigh up to six times as much.
 
-    A cell's weight is `1 + 5 |mean of the target over 31 x 31 cells - target|`: far from every edge it is 1 (the pixel
-    position aware loss of F3Net, Wei et al. 2020).
+    A cell's weight is `1 + 5 |mean of the target over 31 x 31 cells - target|`, which is 1 far from every edge (the
+    pixel position aware loss of F3Net, Wei et al. 2020).
 
     Args:
-        logits: any range.
-        target: in [0, 1].
+        logits: (n, m, h, w) of any range.
+        target: (n, h, w) in [0, 1].
 
     Returns:
-        At least 0: the weighted mean of the cross-entropy, in nats, plus one minus the weighted soft IoU.
+        (n, m), at least 0: the weighted mean of the cross-entropy, in nats, plus one minus the weighted soft IoU.
     """
     wide = target[:, None]
     near = functional.avg_pool2d(wide, 31, stride=1, padding=15, count_include_pad=False)
@@ -105,15 +106,15 @@ def mask_loss(logits: Logits, target: Soft, *, losses: Sequence[tuple[str, float
     """The weighted sum of the named losses.
 
     Args:
-        logits: as the losses take them.
-        target: as the losses take it.
-        losses: names of LOSSES with their weights; config.LOSS_MIXES holds the usual ones.
+        logits: (n, m, h, w) of any range.
+        target: (n, h, w) in [0, 1].
+        losses: names from LOSSES with their weights; config.LOSS_MIXES holds the usual combinations.
 
     Returns:
-        A value for every object and mask, at least 0 for weights of at least 0; dtype and device of the logits.
+        (n, m), at least 0 if no weight is negative, in the logits' dtype and on their device.
 
     Raises:
-        ValueError: a name that LOSSES does not hold.
+        ValueError: LOSSES does not have a loss of this name.
     """
     total = torch.zeros(logits.shape[:2], dtype=logits.dtype, device=logits.device)
     for name, weight in losses:
@@ -124,14 +125,14 @@ def mask_loss(logits: Logits, target: Soft, *, losses: Sequence[tuple[str, float
 
 
 def hard_iou(logits: Logits, target: Soft) -> PerMask:
-    """Intersection over union of `logits > 0` and `target > 0.5`, counted in cells; without a gradient.
+    """Intersection over union of `logits > 0` and `target > 0.5`, counted in cells, without a gradient.
 
     Args:
-        logits: any range.
-        target: in [0, 1].
+        logits: (n, m, h, w) of any range.
+        target: (n, h, w) in [0, 1].
 
     Returns:
-        In [0, 1], in the logits' dtype; two empty masks give 1.
+        (n, m) in [0, 1], in the logits' dtype; two empty masks give 1.
     """
     with torch.no_grad():
         predicted, truth = logits > 0, (target > 0.5)[:, None]
@@ -141,16 +142,16 @@ def hard_iou(logits: Logits, target: Soft) -> PerMask:
 
 
 def iou_loss(predicted_iou: PerMask, logits: Logits, target: Soft) -> PerMask:
-    """Squared error of the predicted IoU against the IoU that the mask has.
+    """The squared error of the predicted IoU, which trains SAM's score head.
 
-    It trains SAM's score head (Kirillov et al. 2023, appendix A, "Losses": mean square error).
+    Source: Kirillov et al. 2023, appendix A, "Losses" (mean square error).
 
     Args:
-        predicted_iou: as the score head says it, usually in [0, 1]; it may exceed 1.
-        logits: of the same masks; no gradient reaches them.
-        target: in [0, 1].
+        predicted_iou: (n, m) output of the score head, usually in [0, 1], but it may exceed 1.
+        logits: (n, m, h, w) of the same masks; no gradient reaches them.
+        target: (n, h, w) in [0, 1].
 
     Returns:
-        At least 0.
+        (n, m), at least 0.
     """
     return (predicted_iou - hard_iou(logits, target)).square()

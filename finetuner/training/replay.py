@@ -1,6 +1,6 @@
-"""Replay: steps on photographs of other things, with the base's own masks as the truth, against forgetting.
+"""Replay: trains on photographs of everyday scenes too, with the base's own masks as truth, to prevent forgetting.
 
-Other photographs than those on which forgetting is measured: what is won there is not learnt by heart.
+They are not the photographs on which forgetting is measured, so the training cannot learn that measurement by heart.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from finetuner.data.sample import Sample
 def load_replay(
     *, config: TrainConfig, plain: Predictor, embeddings: Embeddings, folder: Path | None
 ) -> tuple[Sample, ...]:
-    """The photographs to replay, as generic.generic_samples has them; none where the config asks for none.
+    """The photographs to replay as samples; none if the config's `replay` is 0 or there is no folder.
 
     Raises:
-        Unavailable: scikit-image, which carries them, is not installed.
+        Unavailable: scikit-image, which ships them, is not installed.
     """
     if not config.replay or folder is None:
         return ()
@@ -30,10 +30,13 @@ def load_replay(
 def mix(
     learnt: Sequence[Sample], replayed: Sequence[Sample], *, share: float, ground_truth_weight: int = 1
 ) -> list[Sample]:
-    """The samples to learn from, and so many visits to replayed ones that those are `share` of an epoch's visits.
+    """The samples of an epoch: those to learn from, and visits to the replayed ones.
 
-    At least one, where anything is replayed at all; all are visited about equally often. `share` is in [0, 1).
-    `ground_truth_weight`: how often the trainer visits what is marked as ground truth.
+    Args:
+        learnt: the project's samples.
+        replayed: the photographs; the epoch visits them about equally often.
+        share: the share of an epoch's visits that replays, in [0, 1); above 0 it replays at least one.
+        ground_truth_weight: how often an epoch visits a sample that is marked as ground truth.
     """
     if not replayed or not share:
         return list(learnt)

@@ -1,9 +1,8 @@
-"""What one step asks of its images, and what it learns from the answers: prompts, at times a corrective round, losses.
+"""One step's rounds: it simulates prompts, decodes them, back-propagates the losses, and may correct the prompts once.
 
-Prompts are simulated round after round as SAM's own training does it (Kirillov et al. 2023, appendix A, "Training
-algorithm"), with at most one corrective round instead of eight, and a click on either kind of error
-(prompting.corrected). All that is drawn for an image comes from a generator of its own: the same whether its step is
-done in one part or in several, in one process or in many.
+Prompts are simulated round by round as in SAM's own training (Kirillov et al. 2023, appendix A, "Training algorithm"),
+but with at most one corrective round instead of eight, and with a click on either kind of error (prompting.correct).
+Every image draws from a generator of its own, so a step is the same in one part or in several, in one process or many.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from finetuner.training.losses import iou_loss, mask_loss
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """Sums over images: of the masks' loss, of the scores', and how many object-prompts were decoded."""
+    """Sums over images: the mask loss, the score loss, and the number of decoded prompts."""
 
     mask: float = 0.0
     iou: float = 0.0
@@ -39,7 +38,7 @@ class Learnt:
 
 @dataclass(slots=True)
 class _Lesson:
-    """One image under way: what is asked of it next, and how many rounds are left."""
+    """An image in its rounds: its next prompts, and the number of rounds left."""
 
     sample: Sample
     embedding: Embedding
@@ -52,28 +51,28 @@ class _Lesson:
 
 
 class Rounds:
-    """Back-propagates what images teach.
+    """Back-propagates the losses of a step's images.
 
     Args:
-        method: decodes.
+        method: decodes the prompts.
         config: the recipe.
-        embedding: of a sample, as the method sees it.
+        embedding: returns a sample's embedding with the method's current weights.
     """
 
     def __init__(self, method: Method, *, config: TrainConfig, embedding: Callable[[Sample], Embedding]) -> None:
         self._method, self._config, self._embedding = method, config, embedding
 
     def learn(self, images: Sequence[tuple[Sample, np.random.Generator]], *, of: int) -> Learnt:
-        """Leave the gradients of these images' loss on the weights.
+        """Add the gradients of these images' losses to the weights.
 
-        The prompts of all images are decoded at once; every round is back-propagated at once, to keep memory low.
+        One pass decodes the prompts of all images. Each round is back-propagated by itself, to save memory.
 
         Args:
-            images: with the generator of what is drawn for this visit.
-            of: how many images the step has; the loss of an image counts one part in so many.
+            images: pairs of a sample and the generator for this visit.
+            of: the number of images in the whole step; the loss of an image is divided by it.
 
         Returns:
-            The losses, summed over images and averaged over an image's rounds, and the number of prompts decoded.
+            The losses, averaged over an image's rounds and summed over images, and the number of prompts decoded.
         """
         lessons = [self._begin(sample, rng) for sample, rng in images]
         learnt = Learnt()
@@ -83,10 +82,10 @@ class Rounds:
             )
             counts = [len(lesson.prompts) for lesson in lessons]
             loss = logits.new_zeros(())
-            for lesson, some, told in zip(
+            for lesson, its_logits, its_scores in zip(
                 lessons, torch.split(logits, counts), torch.split(scores, counts), strict=True
             ):
-                mask, iou = self._losses(lesson, some, told)
+                mask, iou = self._losses(lesson, its_logits, its_scores)
                 loss = loss + (mask + self._config.iou_weight * iou) / lesson.rounds
                 learnt += Learnt(mask.item() / lesson.rounds, iou.item() / lesson.rounds, len(lesson.prompts))
             torch.autograd.backward(loss / of)
@@ -98,7 +97,7 @@ class Rounds:
         return learnt
 
     def _begin(self, sample: Sample, rng: np.random.Generator) -> _Lesson:
-        """Draw a view, objects, prompts and the number of rounds, in this order: the weights depend on it."""
+        """Draw a view, objects, prompts and the number of rounds, in this order: the trained weights depend on it."""
         config = self._config
         if config.views > 1:
             sample = sample.viewed(VIEWS[rng.integers(config.views)])
@@ -115,9 +114,9 @@ class Rounds:
     def _first(
         self, objects: tuple[LabelledMask, ...], *, rng: np.random.Generator, device: torch.device
     ) -> tuple[tuple[Prompt, ...], Float[Tensor, "n g g"] | None]:
-        """First prompts, and the masks' logits on the decoder's grid where the prompts begin with a mask to refine."""
+        """The first prompts, and the logits of the masks that they refine, on the decoder's grid (None: no masks)."""
         config, frame = self._config, self._method.frame
-        # No draw without a share: a recipe that never shows masks gives the weights that it always gave.
+        # Nothing is drawn at a share of 0: a recipe without masks reproduces the weights of earlier releases.
         if config.mask_share and rng.random() < config.mask_share:
             prompts, shown = mask_prompts(objects, config=config, frame=frame, rng=rng)
             return prompts, torch.from_numpy(shown).to(device)
@@ -126,13 +125,13 @@ class Rounds:
     def _losses(
         self, lesson: _Lesson, logits: Float[Tensor, "n 4 g g"], scores: Float[Tensor, "n 4"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Mask loss and score loss of one image, on the cells that the image reaches."""
+        """The mask loss and the score loss of one image, on the cells that the image reaches."""
         lesson.target = target = lesson.target.to(logits.device)
         shown = logits[..., : target.shape[1], : target.shape[2]]
         return decode_losses(shown, scores, target, prompts=lesson.prompts, config=self._config)
 
     def _correct(self, lesson: _Lesson, single: Float[Tensor, "n g g"]) -> _Lesson:
-        """The same image with a click more where the mask is wrong; at times the mask is shown too."""
+        """Add a click where the mask is wrong; at times the decoder sees the mask too (`feedback_share`)."""
         sample, target, rng = lesson.sample, lesson.target, lesson.rng
         predicted = (single[:, : target.shape[1], : target.shape[2]] > 0).cpu().numpy()
         truth = (target > 0.5).cpu().numpy()
@@ -147,9 +146,10 @@ class Rounds:
 
 
 def _ambiguous(prompts: Sequence[Prompt]) -> Bool[Tensor, " n"]:
-    """Whether a prompt is one click and nothing else: it may mean a part, the object or a group.
+    """Whether a prompt is a single click, which may mean a part, the object or a group.
 
-    There SAM has three masks learn, and the best one counts (Kirillov et al. 2023, section 3, "Resolving ambiguity").
+    For such a prompt SAM trains three masks, and only the loss of the best counts (Kirillov et al. 2023, section 3,
+    "Resolving ambiguity").
     """
     return torch.tensor([prompt.box is None and len(prompt.clicks) == 1 for prompt in prompts])
 
@@ -162,22 +162,21 @@ def decode_losses(
     prompts: Sequence[Prompt],
     config: TrainConfig,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The masks' loss and the scores' loss of one decode.
+    """The mask loss and the score loss of one decode.
 
-    Of the masks the single one learns, and for an ambiguous prompt the best of the three as well (`_ambiguous`). All
-    four scores learn.
+    The single mask learns from every prompt. From an ambiguous prompt (`_ambiguous`) the best of the three masks learns
+    too. All four scores learn, except from an object that covers no cell by at least half: on this grid its true mask
+    is empty.
 
     Args:
-        logits: of the single mask and the three, on the cells that the image reaches; with gradient.
-        scores: the predicted IoU of those masks, with gradient.
-        target: the share of a cell that the object covers, in [0, 1].
-        prompts: what was asked, one an object.
-        config: its `losses`.
+        logits: (n, 4, rows, columns) of the single mask and the three, on the cells that the image reaches.
+        scores: (n, 4), the predicted IoU of those masks.
+        target: (n, rows, columns), the share of a cell that the object covers, in [0, 1].
+        prompts: the n prompts, one per object.
+        config: names the `losses`.
 
     Returns:
-        Both at least 0, without a dimension: means over objects.
-
-    An object that covers no cell by half has no truth on this grid to be scored by: an empty mask would be right.
+        Two scalars, at least 0: means over objects. Their gradients reach `logits` and `scores`.
     """
     single = mask_loss(logits[:, :1], target, losses=config.losses)[:, 0]
     ambiguous = _ambiguous(prompts).to(logits.device)

@@ -1,4 +1,4 @@
-"""One training from its first step to its last: tells where it is, looks at held-out objects, survives a kill."""
+"""Runs one training from its first step to its last: reports progress, measures held-out objects, survives a kill."""
 
 import logging
 import time
@@ -20,16 +20,16 @@ from finetuner.unfinished import State, Unfinished
 
 log = logging.getLogger(__name__)
 
-_TELL_S = 5.0
+_REPORT_EVERY_S = 5.0
 _ALONE = Processes()
 
 
 class TrainingRun:
-    """A method, and what it learns from. What an earlier process kept of this training in `unfinished` is taken up.
+    """One training of a method. It resumes from the state that an earlier process saved in `unfinished`, if any.
 
-    The state is that between two steps, with the generators of random numbers in it: what follows is what would have
-    followed without the kill, to the last bit (where `seconds` does not end the training: time that a kill cost is
-    gone). Time that was spent before it counts.
+    A state holds everything between two steps, the random generators included. A resumed training therefore gives the
+    same weights, bit by bit, as one that was never killed, unless the limit in seconds ends it. Time spent before a
+    kill counts towards that limit.
     """
 
     def __init__(  # noqa: PLR0913 - all but two by name
@@ -57,20 +57,20 @@ class TrainingRun:
 
     @property
     def curves(self) -> Curves:
-        """How it went."""
+        """The losses and measurements so far."""
         return self._curves
 
     def train(self) -> EndedAt:
-        """Train to the end, or to where an earlier process ended it; how far that was.
+        """Train to the end and return how far that was; return at once if an earlier process finished the training.
 
-        Told to leave (by anything that is no Exception) in the midst of a step, it saves the one before at once.
+        Interrupted by a BaseException that is no Exception (KeyboardInterrupt, SystemExit), it saves its state first.
 
         Raises:
-            Diverged: the training went to numbers that are none.
-            BadInput: of several processes this one would train apart from the others.
+            Diverged: several losses in a row were not finite.
+            BadInput: of several processes, this one would train on other data than the first.
         """
         ended_at = self._take_up()
-        # Before the first of them may overwrite what all read.
+        # Before the first process may overwrite the state that all of them read.
         self._processes.must_agree(self._trainer.begins_at if ended_at is None else "ended")
         if ended_at is not None:
             return ended_at
@@ -86,7 +86,7 @@ class TrainingRun:
     def _steps(self) -> None:
         self._look(0, 0.0)
         self._validate(0, 0.0)
-        told_s, losses = time.monotonic(), []
+        reported_s, losses = time.monotonic(), []
         self._is_settled = True
         for step in self._trainer.steps():
             self._is_settled = False
@@ -98,35 +98,35 @@ class TrainingRun:
             if not goes_on:
                 self._trainer.stop()
             losses.append(step.loss)
-            # Not the state of a last step: nothing follows it.
+            # The state after the last step is useless: no step follows.
             if goes_on and self._unfinished is not None and self._unfinished.is_due():
                 self._unfinished.save(self._training.number, self._state())
             now_s = time.monotonic()
-            if step.is_last_of_epoch or step.step == 1 or now_s - told_s >= _TELL_S:
-                self._tell(step, loss=sum(losses) / len(losses))
-                told_s = now_s
+            if step.is_last_of_epoch or step.step == 1 or now_s - reported_s >= _REPORT_EVERY_S:
+                self._report(step, loss=sum(losses) / len(losses))
+                reported_s = now_s
             if step.is_last_of_epoch:
                 losses = []
-            self._is_settled = goes_on  # a training that is stopped has nothing to go on with
+            self._is_settled = goes_on  # a stopped training has no next step to save a state for
 
     def _save_at_once(self) -> None:
-        """Unless the weights are half moved, or the looks at what they are now are not done: those decide what is kept.
+        """Save the state, unless a step or the measurements after it are incomplete: then the last saved state stands.
 
-        Then what was saved last stands.
+        The measurements choose the weights to publish, so a state without them would change the outcome.
         """
         is_counted = self._trainer.ended_at.steps == len(self._curves.steps)
         if self._unfinished is not None and self._is_settled and self._trainer.is_whole and is_counted:
             self._unfinished.save(self._training.number, self._state())
 
     def _end_run(self) -> EndedAt:
-        # The trainer's count, not this process's steps: a kill may come after the last of them.
+        # The trainer's count, not the steps of this process: a resumed training may have none left.
         mix = self._stopping.choose_mix(self._trainer.weights, config=self._training.config)
         ended_at = self._trainer.ended_at.model_copy(
             update={"resumed": self._resumed, "kept_step": self._stopping.kept_step, "mix": mix}
         )
         self._look(ended_at.steps, 1.0)
         if self._unfinished is not None:
-            # A kill while it is measured, or in a later training of a cross-validation, must not cost this one again.
+            # A kill during the measuring, or in a later fold, must not cost this training again.
             tensors = {**self._trainer.weights.finished(), **self._curves.tensors()}
             values = {"ended_at": ended_at.to_json(), **self._curves.values()}
             self._unfinished.save(self._training.number, State(tensors=tensors, values=values))
@@ -146,25 +146,25 @@ class TrainingRun:
         )
 
     def _take_up(self) -> EndedAt | None:
-        """Go on from what was kept, if anything was; how the training ended, if it had."""
-        kept = None if self._unfinished is None else self._unfinished.load(self._training.number)
-        if kept is None or self._unfinished is None:
+        """Resume from the saved state, if there is one; how the training ended, if that state is of a finished one."""
+        state = None if self._unfinished is None else self._unfinished.load(self._training.number)
+        if state is None or self._unfinished is None:
             return None
         try:
-            curves = Curves.restored(kept.tensors, kept.values)
-            if told := kept.values.get("ended_at"):
-                ended_at = EndedAt.model_validate(told)
-                self._trainer.weights.restore(kept.tensors)
+            curves = Curves.restored(state.tensors, state.values)
+            if end := state.values.get("ended_at"):
+                ended_at = EndedAt.model_validate(end)
+                self._trainer.weights.restore(state.tensors)
                 self._curves = curves
                 return ended_at
-            next_look, resumed = float(kept.values["next_look"]), int(kept.values["resumed"]) + 1
-            self._trainer.restore(kept)
-            self._stopping.restore(curves.validation, kept.values)
+            next_look, resumed = float(state.values["next_look"]), int(state.values["resumed"]) + 1
+            self._trainer.restore(state)
+            self._stopping.restore(curves.validation, state.values)
         except (KeyError, TypeError, ValueError) as fault:
             self._unfinished.forget(self._training.number, why=str(fault))
             return None
         self._curves, self._watcher.next_look, self._resumed = curves, next_look, resumed
-        log.info("a killed training goes on after step %d", len(curves.steps), extra={"event": "training.resumed"})
+        log.info("resumed a killed training after step %d", len(curves.steps), extra={"event": "training.resumed"})
         return None
 
     def _look(self, number: int, done: float) -> None:
@@ -176,7 +176,7 @@ class TrainingRun:
         self._curves.validation[:] = self._stopping.looks
         return goes_on
 
-    def _tell(self, step: Step, *, loss: float) -> None:
+    def _report(self, step: Step, *, loss: float) -> None:
         self._progress(
             "training",
             epoch=step.epoch,
@@ -194,5 +194,8 @@ class TrainingRun:
 
 
 def seed_all(seed: int) -> None:
-    """Seed what layers draw from (their first weights, dropout, noisy gates); the trainer's own draws are its own."""
+    """Seed torch's generator, from which layers draw: first weights, dropout, noisy gates.
+
+    The trainer draws from generators of its own.
+    """
     torch.manual_seed(seed)

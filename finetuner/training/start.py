@@ -1,10 +1,10 @@
-"""Which weights a training begins with: the base's, or those of what is served.
+"""Chooses the weights that a training starts from: the base's or those of the served version.
 
-Either way it learns from all annotations, old and new. From the base no image that an earlier version learnt from can
-flatter the new one. From what is served that holds only as long as that has not learnt from a held-out image, by itself
-or through what it began with; so where it has, or where nobody knows, the training begins with the base all the same.
-The digests of images decide for ever which are held out, so in a project that has outgrown cross-validation this comes
-to pass once: after the first training from the base.
+Either way the training learns from all annotations, old and new. From the base, no image that an earlier version learnt
+from can flatter the new one. The served version is a fair start only if neither it nor a version that it started from
+has learnt from a held-out image. Otherwise, or if its manifest does not say, the training starts from the base.
+The digests of images decide permanently which are held out. A project that has outgrown cross-validation therefore
+falls back to the base only once.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,14 @@ from finetuner.methods.base import ENCODER, Method
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """`weights` None: the base's. `learnt`: digests of the images that are in them already. `why` is a sentence.
+    """The weights that a training starts from.
 
-    `alpha` scales the adapter among the weights; None: there is none.
+    Attributes:
+        version: the name of the base or of the served version.
+        why: the reason for this start, a sentence.
+        weights: by name; None for the base's.
+        learnt: digests of the images that the weights have learnt from.
+        alpha: the scale of the adapter among the weights; None without an adapter.
     """
 
     version: str
@@ -38,11 +43,11 @@ class Start:
     def of(
         cls, base: BaseModel, *, served: str, folder: Path | None, learnt: frozenset[str], dataset: Dataset
     ) -> "Start":
-        """Begin with what is served, from its checkpoint's folder, if that is fair to the held-out images."""
+        """The served version, from its checkpoint's folder, if that is fair to the held-out images; else the base."""
         if folder is None:
-            return cls(version=base.name, why="nothing but the base is served")
+            return cls(version=base.name, why="only the base is served")
         if not learnt:
-            return cls(version=base.name, why=f"{served} does not tell from which images it has learnt")
+            return cls(version=base.name, why=f"{served} does not say which images it has learnt from")
         if seen := learnt & {sample.image_sha256 for sample in dataset.held_out}:
             return cls(version=base.name, why=f"{served} has learnt from {len(seen)} images that are held out now")
         try:
@@ -54,14 +59,14 @@ class Start:
             weights |= {f"{ENCODER}{name}": value for name, value in trained.adapter.state.items()}
         return cls(
             version=served,
-            why="the setting asks for what is served",
+            why="SAMLOOP_START asks for the served version",
             weights=weights,
             learnt=learnt,
             alpha=None if trained.adapter is None else trained.adapter.alpha,
         )
 
     def fitting(self, method: Method, *, base: BaseModel) -> "Start":
-        """This, or the base where the method does not move all of these weights: of another adapter, say."""
+        """This start, or the base if the method does not train exactly these weights (another adapter, for example)."""
         moved, weights = method.trainable(), self.weights or {}
         odd = [name for name, value in weights.items() if name not in moved or moved[name].shape != value.shape]
         adapter = method.sizes["adapter"] or {}
@@ -69,20 +74,20 @@ class Start:
             odd = [f"an alpha of {self.alpha:g}"]
         if not odd:
             return self
-        return Start(version=base.name, why=f"{self.version} has what {method.name} would not go on with: {odd[0]}")
+        return Start(version=base.name, why=f"method {method.name} cannot continue {self.version}: it has {odd[0]}")
 
     def put_into(self, method: Method) -> None:
-        """Let the method begin with these; an adapter that they do not have begins as it was born, adding nothing."""
+        """Copy these weights into the method; an adapter that they lack keeps its first weights, which add nothing."""
         moved = method.trainable()
         with torch.no_grad():
             for name, value in (self.weights or {}).items():
                 moved[name].copy_(value)
 
     def metrics(self) -> StartMetrics:
-        """What the manifest keeps of it."""
+        """The start as the manifest stores it."""
         return StartMetrics(version=self.version, why=self.why)
 
 
 def from_base(base: BaseModel) -> Start:
-    """The default."""
-    return Start(version=base.name, why="every training begins with the base")
+    """Start from the base: the default."""
+    return Start(version=base.name, why="every training starts from the base")

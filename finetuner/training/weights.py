@@ -1,4 +1,4 @@
-"""The weights that a training moves: the first, the present, their moving average, and the optimizer's memory."""
+"""The weights that a training moves: the first and the current ones, their moving average, the optimizer's state."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,15 +16,15 @@ _ON_CPU = frozenset({"cpu"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How weights move. AdamW's betas are 0.9 and 0.99 (Loshchilov & Hutter 2019).
+    """How fast weights move. AdamW's betas are 0.9 and 0.99 (Loshchilov & Hutter 2019).
 
     Attributes:
-        of: the factor of the learning rate by a weight's name.
-        kept_share: the share of the moving average that stays at a step, by the number of steps done; in [0, 1].
-        weight_decay: AdamW's.
-        clip_norm: the most that the norm of all gradients may be.
-        fused_on: types of device where one pass moves all weights. Elsewhere than on a CPU AdamW then counts its steps
-            beside the weights.
+        of: returns the factor of the learning rate for a weight's name.
+        kept_share: returns the decay of the moving average, in [0, 1], for the number of steps done.
+        weight_decay: AdamW's weight decay.
+        clip_norm: the largest allowed norm of all gradients together.
+        fused_on: the types of device on which AdamW updates all weights in one fused pass. Fused, it stores its step
+            counts on the weights' device.
     """
 
     of: Callable[[str], float]
@@ -35,11 +35,13 @@ class Pace:
 
 
 class TrainedWeights:
-    """Moved by AdamW, averaged as they move; what is published is the average, or what `keep` kept of it last.
+    """Weights that AdamW moves, with their moving average.
+
+    The training publishes the average at the last call of `keep`, or the final average without any.
 
     Args:
-        named: the weights, by name; their gradients are set by whoever back-propagates.
-        pace: how they move.
+        named: the weights by name; the caller back-propagates their gradients.
+        pace: how fast they move.
     """
 
     def __init__(self, named: Mapping[str, nn.Parameter], *, pace: Pace) -> None:
@@ -56,19 +58,19 @@ class TrainedWeights:
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
-        """The weights themselves, in their order."""
+        """The current weights, in the order of their names."""
         return self._weights
 
     def forget_gradients(self) -> None:
-        """Begin a step."""
+        """Drop all gradients, at the start of a step."""
         self._adam.zero_grad(set_to_none=True)
 
     def clip(self) -> Tensor:
-        """Bound the gradients' norm; the norm that they had."""
+        """Scale the gradients down to the largest allowed norm, and return the norm that they had."""
         return torch.nn.utils.clip_grad_norm_(self._weights, self._pace.clip_norm)
 
     def move(self, rate: float) -> None:
-        """Follow the gradients at this learning rate, and the average after the weights."""
+        """Take an AdamW step at this learning rate, and update the average."""
         for group in self._adam.param_groups:
             group["lr"] = rate * group["pace"]
         self._adam.step()
@@ -80,7 +82,7 @@ class TrainedWeights:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The averages in the weights' place, for as long as somebody looks."""
+        """Replace the weights with their average inside the `with` block."""
         moving = [weight.detach().clone() for weight in self._weights]
         self._put(self._average)
         try:
@@ -89,27 +91,27 @@ class TrainedWeights:
             self._put(moving)
 
     def keep(self) -> None:
-        """The average as it is now is the best so far: it is what is published unless a better one is kept."""
+        """Mark the current average as the best so far, to be published."""
         self._kept = [average.clone() for average in self._average]
 
     def finish(self) -> None:
-        """Put what is published in the weights' place."""
+        """Replace the weights with those to publish."""
         self._put(self._kept or self._average)
 
     def published(self) -> list[Tensor]:
-        """A copy of the weights as they are, from which `mix` starts: after `finish`."""
+        """A copy of the weights after `finish`, for `mix`."""
         return [weight.detach().clone() for weight in self._weights]
 
     def mix(self, published: Sequence[Tensor], *, share: float) -> None:
-        """Put a mixture of the first weights and the `published` ones in the weights' place.
+        """Replace the weights with a point on the line from the first weights to the `published` ones.
 
-        Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022), section 3: the line between both weights.
-        An adapter is the product of two factors, of which one begins as zero; that one alone is scaled, so that the
-        product moves along the line.
+        Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022), section 3. An adapter is the
+        product of two factors, one of which starts at zero. Only that factor is scaled, so that the product moves along
+        the line.
 
         Args:
-            published: as `published` gave them.
-            share: of the way, in (0, 1]; 1 leaves the first weights no part.
+            published: the weights from `published`.
+            share: the position on the line, in (0, 1]; 1 means the published weights.
         """
         mixed = [
             value if name.startswith(ENCODER) and bool(first.any()) else torch.lerp(first, value, share)
@@ -118,27 +120,27 @@ class TrainedWeights:
         self._put(mixed)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of this, by name: not copied."""
+        """The weights, their averages and AdamW's state by name, for a saved state; not copied."""
         groups: dict[str, Sequence[Tensor]] = {"weight": self._weights, "average": self._average, "kept": self._kept}
-        found = {
+        tensors = {
             f"{group}.{name}": value.detach()
             for group, values in groups.items()
             for name, value in zip(self._names, values, strict=False)
         }
         for name, weight in zip(self._names, self._weights, strict=True):
             remembered = self._adam.state.get(weight, {})
-            found |= {f"{key}.{name}": remembered[key] for key in _ADAM if key in remembered}
-        return found
+            tensors |= {f"{key}.{name}": remembered[key] for key in _ADAM if key in remembered}
+        return tensors
 
     def finished(self) -> dict[str, Tensor]:
-        """What `restore` needs to have the weights as they are, and no more: of a training that is over."""
+        """The weights of a finished training by name, as `restore` reads them; without the optimizer's state."""
         return {f"weight.{name}": weight.detach() for name, weight in zip(self._names, self._weights, strict=True)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `tensors` told, in the order of these weights; others among them are not looked at.
+        """Restore the weights, averages and optimizer's state from `tensors`; other tensors are ignored.
 
         Raises:
-            ValueError: one is missing, of another shape or type, or not finite; then nothing was changed.
+            ValueError: a tensor is missing, not finite, or of another shape or dtype; nothing has changed then.
         """
         shapes = dict(zip(self._names, self._weights, strict=True))
 
@@ -159,7 +161,7 @@ class TrainedWeights:
                 self._adam.state[weight] = adam[name]
 
     def _remember(self, tensors: Mapping[str, Tensor], name: str, like: Tensor) -> dict[str, Tensor]:
-        """What AdamW knows of a weight; it counts steps on the CPU unless it is fused, then beside the weight."""
+        """AdamW's state of a weight. Its step count is on the CPU, or on the weight's device if AdamW is fused."""
         _, *means = _ADAM
         step = _take(tensors, f"step.{name}", torch.zeros(()))
         return {
@@ -174,7 +176,7 @@ class TrainedWeights:
 
 
 def _groups(named: Mapping[str, nn.Parameter], *, pace: Callable[[str], float]) -> list[dict[str, object]]:
-    """What AdamW moves: the weights of one pace together, the slowest first."""
+    """AdamW's parameter groups: one per pace, the slowest first."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, weight in named.items():
         groups.setdefault(pace(name), []).append(weight)
@@ -185,14 +187,14 @@ def _take(tensors: Mapping[str, Tensor], key: str, like: Tensor) -> Tensor:
     """The tensor of this key.
 
     Raises:
-        ValueError: it is missing, not finite, or of another shape or type than `like`.
+        ValueError: it is missing, not finite, or of another shape or dtype than `like`.
     """
     tensor = tensors.get(key)
     if tensor is None:
-        raise ValueError(f"{key} is missing; {like.dtype} of {tuple(like.shape)} is expected")
+        raise ValueError(f"{key} is missing: expected {like.dtype} of shape {tuple(like.shape)}")
     if tensor.shape != like.shape or tensor.dtype != like.dtype or not bool(tensor.isfinite().all()):
         raise ValueError(
-            f"{key} is {tensor.dtype} of {tuple(tensor.shape)}, or not finite; "
-            f"{like.dtype} of {tuple(like.shape)} is expected"
+            f"{key} is {tensor.dtype} of shape {tuple(tensor.shape)}, or not finite: "
+            f"expected finite {like.dtype} of shape {tuple(like.shape)}"
         )
     return tensor

@@ -266,7 +266,7 @@ def test_what_a_checkpoint_that_is_the_base_has_learnt_from_is_not_forgotten(
     learnt = set(second.metrics.split.learnt)
     assert learnt > set(first.metrics.split.learnt)
     assert len(learnt) == 5
-    flattered = "the base has learnt from 1 of these images, which flatters it and the candidate"
+    flattered = "the base has learnt from 1 of these images, which favours it and the candidate"
     assert flattered in second.verdict.reasons
     told = evaluate_export(export, images, checkpoint=tmp_path / "out", settings=settings, clicks=0)
     assert "has learnt from every one of these images" in (told.note or "")

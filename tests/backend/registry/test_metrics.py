@@ -59,7 +59,7 @@ UNVERSIONED: dict[str, Any] = {
         "near_duplicates": [["03cc", "578c"]],
         "folds": [{"held_out": ["2ca2", "8bcd"], "ended_at": ENDED_AT}],
     },
-    "start": {"from": "mobile-sam", "why": "every training begins with the base"},
+    "start": {"from": "mobile-sam", "why": "every training starts from the base"},
     "curves": {
         "training": [[4, 1.442, 1.4, 0.1], [8, 1.46, 1.4, 0.2]],
         "held_out": [{"step": 0, "loss": {"box": 1.4, "point": 1.5}, "iou": {"box": 0.06, "point": 0.07}}],
@@ -107,7 +107,7 @@ def test_metrics_without_a_version_are_read_as_those_of_today() -> None:
     assert metrics.split.sentence.startswith("6 images to learn from")
     assert metrics.split.learnt == ("03cc", "578c")
     assert metrics.split.folds[0].ended_at == metrics.ended_at
-    assert metrics.start == StartMetrics(version="mobile-sam", why="every training begins with the base")
+    assert metrics.start == StartMetrics(version="mobile-sam", why="every training starts from the base")
     assert metrics.curves is not None
     assert metrics.curves.training[-1] == TrainingPoint(8, 1.46, 1.4, 0.2)
     assert metrics.curves.validation == ()

@@ -104,7 +104,7 @@ def test_a_base_that_has_learnt_from_held_out_images_is_told(context: TrainingCo
     knowing = replace(context, base_learnt=frozenset(sample.image_sha256 for sample in dataset.held_out))
     compared = compare(trained(context, dataset), dataset=dataset, served=Served(version="tiny"), context=knowing)
     count = len(dataset.held_out)
-    assert f"the base has learnt from {count} of these images, which flatters it and the candidate" in compared.notes
+    assert f"the base has learnt from {count} of these images, which favours it and the candidate" in compared.notes
 
 
 @pytest.mark.parametrize("validates", [True, False], ids=["images that validate", "too few"])

@@ -70,7 +70,7 @@ def test_the_second_training_begins_where_the_first_ended_and_owns_up_to_what_th
 ) -> None:
     first = learn(samples, served=Served(version="the base"), context=context)
     assert first.manifest.metrics.start is not None
-    assert first.manifest.metrics.start.why == "nothing but the base is served"
+    assert first.manifest.metrics.start.why == "only the base is served"
     served, began_with = _published(first, tmp_path / "v1"), []
     put_into = Start.put_into
 
@@ -81,7 +81,7 @@ def test_the_second_training_begins_where_the_first_ended_and_owns_up_to_what_th
     monkeypatch.setattr(Start, "put_into", spy)
     forgotten = min(served.learnt)
     second = learn([sample for sample in samples if sample.image_sha256 != forgotten], served=served, context=context)
-    assert second.manifest.metrics.start == StartMetrics(version="v1", why="the setting asks for what is served")
+    assert second.manifest.metrics.start == StartMetrics(version="v1", why="SAMLOOP_START asks for the served version")
     assert second.manifest.metrics.split is not None
     trained = decoder_of(context.base, tmp_path / "v1").state_dict()
     assert all(torch.equal(value, trained[name]) for name, value in began_with[0].items())
@@ -100,8 +100,8 @@ def test_what_would_flatter_begins_with_the_base(context: TrainingContext, sampl
     held_out = assemble(samples, share=0.2, exclusions=Exclusions()).split.held_out
     for changed, why in (
         ({"learnt": frozenset(held_out)}, f"v1 has learnt from {len(held_out)} images that are held out now"),
-        ({"learnt": frozenset()}, "v1 does not tell from which images it has learnt"),
-        ({"folder": None}, "nothing but the base is served"),
+        ({"learnt": frozenset()}, "v1 does not say which images it has learnt from"),
+        ({"folder": None}, "only the base is served"),
         ({}, "v1 cannot be loaded: /nowhere is no checkpoint"),
     ):
         start = _start(context, samples, **changed)
@@ -113,14 +113,14 @@ def test_weights_that_the_method_does_not_move_are_left(context: TrainingContext
     method = DecoderMethod(context.base)
     adapted = Start(version="v1", why="", weights={"vision_encoder.layers.0.lora_A": torch.zeros(1)})
     assert adapted.fitting(method, base=context.base).why == (
-        "v1 has what decoder would not go on with: vision_encoder.layers.0.lora_A"
+        "method decoder cannot continue v1: it has vision_encoder.layers.0.lora_A"
     )
     lora = new_method("lora", context.base, config=CONFIG)
     alpha = lora.sizes["adapter"]["alpha"]
     other = Start(version="v1", why="", weights=dict(lora.trainable()), alpha=alpha + 1)
     assert (
         other.fitting(lora, base=context.base).why
-        == f"v1 has what lora would not go on with: an alpha of {alpha + 1:g}"
+        == f"method lora cannot continue v1: it has an alpha of {alpha + 1:g}"
     )
     assert replace(other, alpha=alpha).fitting(lora, base=context.base).weights is not None
     same = Start(version="v1", why="", weights=dict(method.trainable()))

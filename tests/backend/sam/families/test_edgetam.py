@@ -60,7 +60,7 @@ def test_a_step_of_the_method_decoder_moves_the_masks(base: BaseModel) -> None:
 
 @pytest.mark.parametrize("name", ["lora", "conv-lora"])
 def test_an_adapter_is_refused_with_the_method_that_works(base: BaseModel, name: str) -> None:
-    with pytest.raises(BadInput, match=r"no plain qkv layer .* train with method decoder"):
+    with pytest.raises(BadInput, match=r"no plain qkv layer .* SAMLOOP_METHOD=decoder"):
         new_method(name, base)
 
 
