@@ -87,7 +87,7 @@ class Watcher:
     """Measures a few objects at the start of a training, at its end, and in between: `looks` times in all.
 
     On held-out images it draws the curve and chooses nothing, so those images stay unseen. The images that choose
-    weights are others (early_stopping). It measures at most three objects on each of `most_images` images, which costs
+    weights are others (early_stopping). It measures at most three objects on up to `most_images` images, which costs
     a few seconds in a training of minutes.
     """
 
