@@ -16,14 +16,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         "tests/backend/serving/test_task_image.py",
         "it only names types; who passes them on reads them",
     ),
-    "backend/server/routes/label_studio.py": (
-        "tests/backend/server/test_app.py",
-        "handlers are asked over HTTP, by recorded requests, with a queue and a model behind them",
-    ),
-    "backend/server/routes/projects.py": (
-        "tests/backend/server/test_app.py",
-        "handlers are asked over HTTP, by recorded requests, with a queue and a model behind them",
-    ),
     "backend/server/label_studio_ml/flask_app.py": (
         "tests/integration/test_label_studio_ml.py",
         "it needs the harness's own environment",

@@ -18,6 +18,7 @@ import pytest
 import requests
 from redis import Redis
 from starlette.testclient import TestClient
+from support.payloads import read_payload
 from support.pictures import encode_image, write_data_uri
 
 from backend.cli.demo.label_studio import free_port
@@ -26,7 +27,6 @@ from backend.settings import Settings
 from backend.work.embedded import Valkey
 
 ROOT = Path(__file__).resolve().parents[2]
-PAYLOADS = ROOT / "tests" / "data" / "payloads"
 COMMANDS = ROOT / ".venv-label-studio-ml" / "bin"
 # 2.x is not on PyPI: LABEL_STUDIO_ML_2X names the folder of commands of an environment that has it from git.
 KINDS = ["1.0.9", "2.x, faked", *(["2.x"] if "LABEL_STUDIO_ML_2X" in os.environ else [])]
@@ -165,14 +165,14 @@ def test_setup_and_predict_tell_the_same_version(harness: Harness) -> None:
 
 
 def test_a_recorded_batch_is_answered_as_by_our_own_server(harness: Harness) -> None:
-    body = json.loads((PAYLOADS / "10-predict-batch-5tasks.json").read_text())["body"]
+    body = read_payload("10-predict-batch-5tasks.json")
     theirs, ours = harness.post("/predict", body).json(), harness.ours.post("/predict", json=body).json()
     assert without_ids(theirs["results"]) == without_ids(ours["results"])
     assert len(theirs["results"]) == 5
 
 
 def test_start_training_puts_the_same_job_on_the_queue(harness: Harness) -> None:
-    answer = harness.post("/webhook", json.loads((PAYLOADS / "40-webhook-START_TRAINING.json").read_text())["body"])
+    answer = harness.post("/webhook", read_payload("40-webhook-START_TRAINING.json"))
     assert answer.status_code == 201
     told = answer.json()["result"] if harness.is_2x else answer.json()
     stored = harness.redis.hgetall(f"rq:job:{told['job']}")
@@ -182,7 +182,7 @@ def test_start_training_puts_the_same_job_on_the_queue(harness: Harness) -> None
 
 def test_an_annotation_trains_nothing(harness: Harness) -> None:
     before = harness.redis.keys("rq:job:*")
-    body = json.loads((PAYLOADS / "41-webhook-ANNOTATION_CREATED.json").read_text())["body"]
+    body = read_payload("41-webhook-ANNOTATION_CREATED.json")
     assert harness.post("/webhook", body).ok
     assert harness.redis.keys("rq:job:*") == before
 

@@ -1,20 +1,18 @@
 """A project's label config becomes typed controls; hostile or ambiguous XML is refused with one sentence."""
 
-import json
 import time
-from pathlib import Path
 
 import pytest
+from support.payloads import COINS
 
 from backend.errors import BadInput
 from backend.labelstudio.label_config import Control, parse_label_config
 
-PAYLOADS = Path(__file__).resolve().parents[2] / "data" / "payloads"
 IMAGE = '<Image name="image" value="$image"/>'
 
 
 def test_a_recorded_project_has_its_three_controls() -> None:
-    config = parse_label_config(json.loads((PAYLOADS / "00-project-created.json").read_text())["label_config"])
+    config = parse_label_config(COINS)
     assert (config.image_name, config.image_key) == ("image", "image")
     assert [control.kind for control in config.controls] == ["brushlabels", "keypointlabels", "rectanglelabels"]
     assert Control("brushlabels", "brush", "image", ("Coin", "Other")) in config.controls

@@ -5,13 +5,13 @@ import io
 import json
 import time
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from support.payloads import PAYLOADS
 
 from backend.errors import BadInput
 from backend.labelstudio.alpha import mask_of_alpha
@@ -20,7 +20,6 @@ from backend.labelstudio.rle import decode_mask, encode_mask
 with contextlib.redirect_stdout(io.StringIO()):
     from label_studio_sdk.converter import brush
 
-PAYLOADS = Path(__file__).resolve().parents[2] / "data" / "payloads"
 
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 masks = arrays.arrays(bool, shapes, elements=st.booleans(), fill=st.booleans())

@@ -1,15 +1,12 @@
 """Events are read as Label Studio sends them; a project is a number and nothing else."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+from support.payloads import read_payload
 
 from backend.errors import BadInput
 from backend.labelstudio.webhook import AnnotationChange, Event, annotation_changes, parse_event
-
-PAYLOADS = Path(__file__).resolve().parents[2] / "data" / "payloads"
 
 
 @pytest.mark.parametrize(
@@ -21,7 +18,7 @@ PAYLOADS = Path(__file__).resolve().parents[2] / "data" / "payloads"
     ],
 )
 def test_recorded_events_are_read(name: str, event: Event) -> None:
-    assert parse_event(json.loads((PAYLOADS / f"{name}.json").read_text())["body"]) == event
+    assert parse_event(read_payload(f"{name}.json")) == event
 
 
 def test_only_start_training_starts_a_training_and_annotations_are_told_apart() -> None:
@@ -58,7 +55,7 @@ def test_a_project_without_a_number_is_refused_or_absent(project: Any) -> None:
     ],
 )
 def test_recorded_events_tell_which_annotation_of_which_task(name: str, changes: tuple[AnnotationChange, ...]) -> None:
-    assert annotation_changes(json.loads((PAYLOADS / f"{name}.json").read_text())["body"]) == changes
+    assert annotation_changes(read_payload(f"{name}.json")) == changes
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import http.client
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,11 +13,11 @@ import pytest
 import requests
 from fakes.served import CONFIG, Served, data_uri, keypoint, picture, refused
 from fakes.studio_setup import StudioSetup
+from support.payloads import read_payload
 
-PAYLOADS = Path(__file__).resolve().parents[2] / "data" / "payloads"
 AUTH = (b"label-studio", "pä:ss".encode())  # requests itself would send Latin-1
 JSON = {"Content-Type": "application/json"}
-START_TRAINING = json.loads((PAYLOADS / "40-webhook-START_TRAINING.json").read_text())["body"]
+START_TRAINING = read_payload("40-webhook-START_TRAINING.json")
 
 
 def test_17_a_body_of_300_mb_announced(server: Served) -> None:
@@ -279,7 +278,7 @@ def test_25_a_thousand_requests_and_replays_are_a_few_jobs(server: Served) -> No
 
 def test_25_made_up_projects_leave_nothing_and_queue_nothing(server: Served) -> None:
     """Protected by KnownProjects: in the webhook, before a training is queued, and before an answer is kept."""
-    annotation = json.loads((PAYLOADS / "41-webhook-ANNOTATION_CREATED.json").read_text())["body"]
+    annotation = read_payload("41-webhook-ANNOTATION_CREATED.json")
     before, keys = set((server.folder / "models").rglob("*")), set(server.redis.keys())
     for project_id in range(700_000, 700_300):
         told = server.post("/webhook", annotation | {"project": {"id": project_id}})

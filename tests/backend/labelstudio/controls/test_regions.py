@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from fakes.regions import brush_region
 from PIL import Image
+from support.payloads import read_payload
 from support.pictures import encode_image, write_data_uri
 
 from backend.errors import UnusableRegion
 from backend.labelstudio.controls.regions import mask_of_region, regions_of
 from backend.labelstudio.controls.shape import Size
 from backend.labelstudio.label_config import Control
-
-PAYLOADS = Path(__file__).resolve().parents[3] / "data" / "payloads"
 
 
 def region(kind: str, value: Any, **more: Any) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def data_url(image: Image.Image, *, form: str = "PNG") -> str:
 
 
 def test_recorded_regions_of_every_geometry_are_read_or_refused() -> None:
-    body = json.loads((PAYLOADS / "41-webhook-ANNOTATION_CREATED.json").read_text())["body"]
+    body = read_payload("41-webhook-ANNOTATION_CREATED.json")
     by_type = {region["type"]: region for region in body["annotation"]["result"]}
     assert mask(by_type["brushlabels"]).any()
     assert mask(by_type["polygonlabels"]).any()

@@ -1,15 +1,14 @@
 """Every kind of region becomes a prompt in pixels, one object a label; nonsense is refused."""
 
 import dataclasses
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.payloads import read_payload
 
 from backend.errors import BadInput
 from backend.labelstudio.controls.results import regions_of_mask
@@ -20,8 +19,6 @@ from backend.masks.bounds import find_bounds
 from backend.masks.metrics import iou
 from backend.masks.prompt import Box, Click, Prompt
 from backend.masks.rasterize import fill_ellipse
-
-PAYLOADS = Path(__file__).resolve().parents[3] / "data" / "payloads"
 
 
 def keypoint(x: Any, y: Any, *, label: str | None = "Coin", **more: Any) -> dict[str, Any]:
@@ -39,7 +36,7 @@ def prompts(*regions: Any, height_px: int = 100, width_px: int = 200) -> tuple[L
 
 
 def recorded(name: str) -> Any:
-    return json.loads((PAYLOADS / f"{name}.json").read_text())["body"]["params"]["context"]
+    return read_payload(f"{name}.json")["params"]["context"]
 
 
 def test_recorded_clicks_with_alt_are_one_prompt_with_a_background_click() -> None:

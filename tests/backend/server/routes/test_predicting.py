@@ -1,6 +1,6 @@
 """A request for predictions is refused before a model is asked, or answered by the model that serves.
 
-With a model, a queue and a Label Studio behind it: tests/backend/server/test_app.py.
+With a model, a queue and a Label Studio behind it: tests/backend/server/routes/test_label_studio.py.
 """
 
 from typing import Any
