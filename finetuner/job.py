@@ -232,10 +232,10 @@ def _check_project(assignment: Assignment) -> None:
     """Refuse a project that Label Studio does not have before torch is loaded, which takes seconds.
 
     Raises:
-        NotFound: it has none of this number.
+        SettingsError: Label Studio's address or key is missing.
+        NotFound: it has no project of this number.
     """
-    if assignment.settings.label_studio.url and assignment.settings.label_studio.api_key:
-        label_studio_of(assignment.settings).project(assignment.project_id)
+    label_studio_of(assignment.settings, where="where the worker runs").project(assignment.project_id)
 
 
 class JobProgress:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.training import BUGGY, ENDLESS, HEALING, STUBBORN, UNLEARNABLE, Lab, lab
+from fakes.training import BUGGY, ENDLESS, HEALING, ROOT, STUBBORN, UNLEARNABLE, Lab, lab
 
 from backend.work.jobs import SafeJob
 from backend.work.keys import Keys
@@ -132,6 +134,22 @@ def test_a_project_from_which_nothing_can_be_learnt_fails_once_with_its_sentence
         played.queue.request(UNLEARNABLE)
         assert played.queue.status(UNLEARNABLE).error is None
         played.until(lambda: len(played.journal("begin")) == 2)
+
+
+def test_trainings_without_a_label_studio_are_refused_before_torch_is_loaded(played: Lab, tmp_path: Path) -> None:
+    """It takes seconds to load: forty made-up projects would delay a real one by minutes."""
+    (tmp_path / "torch.py").write_text(f"open({str(tmp_path / 'loaded')!r}, 'w')")
+    for project_id in (7, 8):
+        played.queue.request(project_id)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("LABEL_STUDIO")}
+    environ |= {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    program = f"from finetuner.worker import run_worker; run_worker({played.url!r}, burst=True)"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environ, check=True, timeout=120)
+    for project_id in (7, 8):
+        reason = played.queue.status(project_id).error
+        assert reason is not None
+        assert reason.startswith("LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set where the worker runs: set both")
+    assert not (tmp_path / "loaded").exists()
 
 
 def test_a_bug_is_tried_three_times_and_told_without_its_traceback(played: Lab) -> None:
