@@ -21,12 +21,13 @@ from backend.redaction import redact
 from backend.work.connection import connect
 from backend.work.jobs import HEARTBEAT_S, QUEUE, RUNNABLE, SafeJob, open_queue
 from backend.work.keys import Keys
-from backend.work.rq_internals import sweep
+from backend.work.rq_internals import count_kill, sweep
 from finetuner.job import OutOfTime
 from finetuner.lease import release_of_dead
 
 _LEAVE_S = 5.0
 _SPEAK_S = 3  # four times in HEARTBEAT_S
+_MOST_KILLS = 5  # of a job's process, while its worker lives: memory that is short stays short
 
 
 class _TimeLimit(UnixSignalDeathPenalty):
@@ -90,8 +91,10 @@ class TrainingWorker(Worker):
             timer.start()
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: "resource.struct_rusage") -> None:
-        """Free the dead training's lease, so that the next need not wait until it runs out."""
+        """Free the dead training's lease, so that the next need not wait; give a job up that is killed every time."""
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)  # type: ignore[no-untyped-call]  # RQ's
+        if not self._stop_requested and count_kill(self.connection, job) >= _MOST_KILLS:
+            job.retries_left = 0
         if (dead := JobId.find(job.id)) is not None:
             release_of_dead(self.connection, Keys(dead.project_id, dead.kind), holder=self.name)
 

@@ -1,13 +1,13 @@
 """Trainings by themselves: after a number of new, changed or deleted annotations, once people pause."""
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from backend.errors import Unavailable
+from backend.work.connection import read_clock_s
 from backend.work.keys import Keys
 from backend.work.queue import TrainingQueue
 
@@ -24,7 +24,7 @@ class AutomaticTraining:
         queue: takes the requests for trainings.
         train_after: how many changed annotations start a project's training; 0: none does.
         quiet_s: how long annotations must stay unchanged before a training is requested, s.
-        clock: returns Unix time, s, which all servers share.
+        clock: returns Unix time, s, which all servers share; None: Redis' own.
     """
 
     def __init__(
@@ -34,10 +34,11 @@ class AutomaticTraining:
         queue: TrainingQueue,
         train_after: Callable[[int], int],
         quiet_s: float,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._connection, self._queue = connection, queue
-        self._train_after, self._quiet_s, self._clock = train_after, quiet_s, clock
+        self._train_after, self._quiet_s = train_after, quiet_s
+        self._clock = clock or (lambda: read_clock_s(connection))
 
     def note(self, project_id: int, annotation_ids: Iterable[int]) -> None:
         """Count these annotations of a project. Where the queue is away, they go uncounted; the webhook succeeds."""
@@ -45,9 +46,10 @@ class AutomaticTraining:
         if not changed:
             return
         try:
+            now_s = self._clock()
             with self._connection.pipeline() as pipeline:
                 pipeline.sadd(keys.changed, *changed)
-                pipeline.set(keys.changed_at, self._clock())
+                pipeline.set(keys.changed_at, now_s)
                 pipeline.execute()
         except RedisError as fault:
             log.warning(
@@ -96,7 +98,7 @@ class AutomaticTraining:
         if not enough or self.changed(project_id) < enough:
             return False
         try:
-            changed_s = float(self._connection.get(Keys(project_id).changed_at) or 0)
+            quiet_s = self._clock() - float(self._connection.get(Keys(project_id).changed_at) or 0)
         except RedisError as fault:
             raise Unavailable(f"the queue is away; project {project_id} trains later: {fault}") from fault
-        return self._clock() - changed_s >= self._quiet_s and not self._queue.status(project_id).queued
+        return quiet_s >= self._quiet_s and not self._queue.status(project_id).queued

@@ -50,3 +50,18 @@ def name_consequence(consequence: str) -> Iterator[None]:
     except (RedisError, OSError, NoSuchJobError) as fault:
         log.warning("the queue is away: %s", fault, extra={"event": "queue.away"})
         raise Unavailable(f"the queue does not answer, so {consequence}: is Redis (REDIS_URL) up? Try again") from fault
+
+
+def read_clock_s(connection: Redis) -> float:
+    """Return Unix time by Redis' clock, s: the same for all servers and workers, whose own clocks may differ.
+
+    Raises:
+        redis.exceptions.RedisError: Redis is away.
+    """
+    seconds, microseconds = connection.time()
+    return int(seconds) + int(microseconds) / 1_000_000
+
+
+def decode_text(value: bytes | str) -> str:
+    """Decode Redis' answer as text."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")

@@ -17,11 +17,11 @@ from rq.rate_limit import RateLimit
 
 from backend.ids import JobId, find_project_id, parse_project_id
 from backend.work import rq_internals
-from backend.work.connection import name_consequence
+from backend.work.connection import decode_text, name_consequence
 from backend.work.jobs import HEARTBEAT_S, TRAINING, SafeJob, Work, open_queue
 from backend.work.keys import Keys
 from backend.work.scripts import Script
-from backend.work.status import TrainingStatus, decode_text, describe, fetch_jobs, read_status
+from backend.work.status import TrainingStatus, describe, fetch_jobs, read_status
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,11 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from backend.ids import JobId
+from backend.work.connection import decode_text
 from backend.work.jobs import SafeJob
 from backend.work.keys import Keys
 from backend.work.losses import Curve, read_losses
-from backend.work.rq_internals import list_limited_jobs
+from backend.work.rq_internals import explain_failure, list_limited_jobs
 
 TARGET = "target"  # in a job's meta: the latest request that a running job covers
 LOSSES = "losses"  # in a job's meta: the loss curves so far
@@ -115,11 +116,6 @@ def fetch_jobs(connection: Redis, *job_ids: str) -> list[SafeJob | None]:
     return jobs
 
 
-def decode_text(value: bytes | str) -> str:
-    """Decode Redis' answer as text."""
-    return value if isinstance(value, str) else value.decode("utf-8", "replace")
-
-
 def _read_target(job: SafeJob) -> int:
     target, job_id = job.meta.get(TARGET), JobId.find(job.id)
     return target if isinstance(target, int) else job_id.generation if job_id else 0
@@ -158,7 +154,9 @@ def _read_error(job: SafeJob) -> str:
     """Return the traceback's last line, a sentence for people. The worker's log has the rest."""
     result = job.latest_result()
     lines = result.exc_string.strip().splitlines() if result and result.exc_string else []
-    return lines[-1][:300] if lines else "the training failed; the worker's log says why"
+    if not lines:
+        return "the training failed; the worker's log says why"
+    return explain_failure(lines[-1]) or lines[-1][:300]
 
 
 def _format_time(moment: datetime | None) -> str | None:

@@ -40,6 +40,23 @@ def test_kill_9_of_the_work_horse(played: Lab) -> None:
     assert played.overlaps() == []
 
 
+def test_a_training_whose_process_is_killed_every_time_is_given_up_and_does_not_block_the_next(played: Lab) -> None:
+    """As the system does where memory is too short for it: eleven tries would take as many times as long."""
+    job_id = played.queue.request(7)
+    with played.worker(seconds=600):
+        for tries in range(1, 6):
+            played.until(lambda tries=tries: len(played.journal("begin", 7)) == tries)
+            kill(played.horse(7))
+        played.until(lambda: played.queue.status(7).phase == "failed")
+        played.queue.request(8)
+        played.until(lambda: len(played.journal("begin", 8)) == 1)
+    reason = played.queue.status(7).error
+    assert reason is not None
+    assert reason.startswith("its process was killed again and again (signal 9), as the system does where memory runs")
+    assert (played.queue.job(job_id) or {})["error"] == reason
+    assert len(played.journal("begin", 7)) == 5
+
+
 def test_kill_9_of_the_worker_and_of_worker_and_horse(played: Lab) -> None:
     """Nobody is left to tell: the silence is noticed, with a worker that waits and one that comes later."""
     with played.worker(seconds=600) as first, played.worker(seconds=600) as second:

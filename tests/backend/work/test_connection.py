@@ -1,11 +1,15 @@
 """A Redis that is away is told at once, with what that means."""
 
+import time
+from pathlib import Path
+
 import pytest
 from redis.exceptions import ConnectionError as Away
 from redis.exceptions import ResponseError
 
 from backend.errors import SettingsError, Unavailable
-from backend.work.connection import connect, name_consequence
+from backend.work.connection import connect, name_consequence, read_clock_s
+from backend.work.embedded import Valkey
 
 
 @pytest.mark.parametrize("fault", [Away("no"), ResponseError("OOM"), OSError("no"), TimeoutError("no")])
@@ -18,6 +22,13 @@ def test_a_queue_that_does_not_answer_says_what_follows(fault: Exception) -> Non
 def test_a_bug_is_not_taken_for_a_queue_that_is_away() -> None:
     with pytest.raises(KeyError), name_consequence("nothing was queued"):
         raise KeyError("a bug")
+
+
+def test_the_time_is_that_of_redis_and_no_machine_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Valkey(tmp_path / "queue") as valkey, connect(valkey.start()) as connection:
+        seconds, _ = connection.time()
+        monkeypatch.setattr(time, "time", lambda: 0.0)
+        assert 0 <= read_clock_s(connection) - seconds < 60
 
 
 def test_nothing_is_sent_before_it_is_used() -> None:

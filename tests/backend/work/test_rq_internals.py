@@ -83,6 +83,17 @@ def test_a_job_that_was_taken_off_the_queue_and_never_started_goes_back_to_its_f
     assert queue.intermediate_queue.get_job_ids() == []
 
 
+@pytest.mark.parametrize("text", ["", "RuntimeError: a bug", "Work-horse"])
+def test_a_reason_that_is_not_rqs_own_stays_as_it_is(text: str) -> None:
+    assert rq_internals.explain_failure(text) is None
+
+
+def test_kills_are_counted_by_the_job(queue: Queue) -> None:
+    jobs = [enqueue(queue, job_id) for job_id in ("train-7-1", "train-7-2")]
+    assert [rq_internals.count_kill(queue.connection, job) for job in (*jobs, jobs[0])] == [1, 1, 2]
+    assert SafeJob.fetch("train-7-1", connection=queue.connection, serializer=JSONSerializer).get_status() == "queued"
+
+
 def test_the_names_that_sweeping_and_leaving_use_are_there() -> None:
     """The worker overrides them; a method that RQ renames would be overridden in vain."""
     for name in (
@@ -97,5 +108,6 @@ def test_the_names_that_sweeping_and_leaving_use_are_there() -> None:
         "_install_signal_handlers",
     ):
         assert callable(getattr(Worker, name, None)), f"RQ's worker has no {name} any more"
+    assert "_stop_requested" in Worker.__init__.__code__.co_names, "RQ's worker does not note that it leaves any more"
     for name in ("success_callback", "failure_callback", "stopped_callback", "func", "send_webhooks"):
         assert hasattr(Job, name), f"RQ's job has no {name} any more"
