@@ -30,10 +30,11 @@ def test_the_backend_has_a_dotted_name_without_which_no_webhook_is_made(compose:
 
 
 def test_the_queue_forgets_nothing(compose: dict) -> None:
-    command = " ".join(compose["services"]["queue"]["command"])
+    command = " ".join(compose["services"]["queue"]["command"])  # a shell's: the password comes from the environment
     assert "--appendonly yes" in command
     assert "--appendfsync always" in command
     assert "--maxmemory-policy noeviction" in command
+    assert "--requirepass" in command
 
 
 def test_backend_and_worker_share_one_registry_and_one_queue(compose: dict) -> None:
@@ -49,7 +50,7 @@ def test_a_worker_of_its_own_refreshes(compose: dict) -> None:
     assert refresher["command"] == ["samloop", "worker", "--refresh"]
     assert refresher["environment"] == backend["environment"]
     assert "backend" in refresher["depends_on"]
-    assert backend["environment"]["REDIS_URL"] == "redis://queue:6379/0"
+    assert "@queue:6379/0" in backend["environment"]["REDIS_URL"]
 
 
 def test_the_backend_is_not_open_to_the_network_without_credentials(compose: dict) -> None:
@@ -91,6 +92,23 @@ def test_label_studio_which_may_fetch_any_address_cannot_reach_the_queue(compose
     assert not reach["label-studio"] & reach["queue"]
     assert all(reach["queue"] & reach[name] for name in ("backend", "worker", "refresh-worker"))
     assert all(reach["label-studio"] & reach[name] for name in ("backend", "worker", "refresh-worker"))
+
+
+def test_nobody_starts_before_what_it_needs_is_well(compose: dict) -> None:
+    services = compose["services"]
+    for name in ("label-studio", "backend", "worker", "refresh-worker"):
+        for needed, rule in services[name]["depends_on"].items():
+            assert rule == {"condition": "service_healthy"}
+            assert "healthcheck" in services[needed] or needed == "backend", "the image has the backend's own"
+    for name in ("worker", "refresh-worker"):
+        assert services[name]["healthcheck"]["test"][-1] == "worker"
+
+
+def test_samloops_containers_cannot_write_to_their_image(compose: dict) -> None:
+    for name in ("backend", "worker", "refresh-worker"):
+        service = compose["services"][name]
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
 
 
 def test_who_is_stopped_gets_the_time_that_stopping_takes(compose: dict) -> None:

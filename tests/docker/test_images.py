@@ -55,6 +55,15 @@ def compose_command(service: str) -> list[str]:
     return compose["services"][service]["command"]
 
 
+def ask_health(image: Image, question: str, **environ: str) -> tuple[int, str]:
+    """The exit status of the image's own health check, and what it prints."""
+    command = [f"{image.root}/opt/samloop/bin/python", str(image.path("/opt/samloop/health.py")), question]
+    done = subprocess.run(
+        command, env={**os.environ, **environ}, capture_output=True, text=True, check=False, timeout=60
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -80,6 +89,12 @@ def test_the_backend_comes_up_guarded_with_the_weights_that_the_build_converted(
 
         wait_until(is_ready, seconds=300, every_s=0.3)
         assert requests.get(url, timeout=30).status_code == 401
+        assert ask_health(image, "ready", SAMLOOP_PORT=port, **credentials) == (0, "")
+        assert ask_health(image, "live", SAMLOOP_PORT=port, **credentials) == (0, "")
+        status, reason = ask_health(image, "live", SAMLOOP_PORT=port, BASIC_AUTH_PASS="another")
+        assert (status, "401" in reason) == (1, True)
+    status, reason = ask_health(image, "live", SAMLOOP_PORT=port, **credentials)
+    assert (status, "does not answer" in reason) == (1, True)
 
 
 def test_the_worker_listens_on_the_queue(image: Image, redis_url: str) -> None:
@@ -87,3 +102,13 @@ def test_the_worker_listens_on_the_queue(image: Image, redis_url: str) -> None:
         connection = connect(redis_url)
         wait_until(lambda: count_listeners(connection), seconds=300)
         assert count_listeners(connection) == 1
+        assert ask_health(image, "worker", REDIS_URL=redis_url) == (0, "")
+        (record,) = connection.keys("rq:worker:*")
+        connection.hset(record, "last_heartbeat", "2026-01-01T00:00:00.000000Z")
+        status, reason = ask_health(image, "worker", REDIS_URL=redis_url)
+        assert (status, "silent" in reason) == (1, True)
+    status, reason = ask_health(image, "worker", REDIS_URL=redis_url)
+    assert (status, "no worker" in reason) == (1, True)
+    assert ask_health(image, "worker", REDIS_URL="redis://127.0.0.1:1/0")[0] == 0, (
+        "it waits; a restart would gain nothing"
+    )
