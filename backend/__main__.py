@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from backend.cli import export, machine, order, predict, project, queue, refresh, registry, serving, warm
+from backend.cli import export, machine, predict, project, queue, refresh, registry, serving, warm
 from backend.cli.console import report_plainly
 from backend.cli.demo import command as demo
 from backend.cli.learning import commands as learning
+from backend.cli.order import command as order
 from backend.files.children import keep_freed_memory, share_cores
 
 app = typer.Typer(

@@ -10,7 +10,7 @@ predict   `predict`: pre-annotations of a folder of images, as a file to import
 registry  `versions`, `promote` and `rollback`
 queue     `status` and `cancel`, and following a training to its end
 refresh   `refresh`: fresh pre-annotations for untouched tasks
-order     `order`: which tasks annotators label first (review/label_order orders masks to look at)
+order     `order`: which tasks annotators label first
 warm      `warm`: embeds a whole project before anybody opens it
 export    `export`: a version as a folder that other programs load
 machine   `weights`, `settings` and `doctor`

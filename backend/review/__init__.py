@@ -1,4 +1,4 @@
-"""The analysts' pages below /review: what is served, what got tighter, and what people say of it.
+"""The analysts' pages below /review: which version is served, which masks got tighter, and what analysts say.
 
     routes       paths of the pages; mounted by server.app
     forms        what analysts send
@@ -6,16 +6,16 @@
     pages        what the pages about versions show
     mask_pages   what the pages about masks show
     rendering    templates filled in
-    visitor      who looks, and what of the masks is wanted
-    reviewed     versions and the objects that they were measured on, looked up
+    visitor      the analyst, and the masks that the query asks for
+    reviewed     looks up versions and the objects that they were measured on
     figures      versions as rows, and their trend
-    cards        held-out masks in an order, outlined
-    crops        images of masks, at the size shown
+    cards        held-out masks, sorted and outlined
+    crops        cuts images of objects, at the size shown
     flags        what analysts say of a mask
-    tasks        links into Label Studio, and its tab of masks to draw again
-    label_order  which tasks to label first
-    versions     what pages say of versions beyond their figures
-    projects     what Label Studio says of projects, and the list of them all
+    tasks        links to Label Studio, and its tab of tasks to label again
+    versions     comparisons and verdicts
+    projects     titles and counts from Label Studio, and the list of all projects
 
-Rendered here, without a build step: a page works without a script, which adds keys, live figures and the slider.
+Pages are rendered here, without a build step. They work without their script, which adds keys, live figures and the
+slider.
 """

@@ -1,4 +1,4 @@
-"""Held-out masks in the order that an analyst wants, with their outlines and what was said of them."""
+"""Held-out masks as cards: sorted as the analyst wants, with their outlines and flags."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ SORTS = {
     "uncertain": "most uncertain",
     "disagreeing": "most at odds with the annotator",
 }
-CARD_PX = 128  # of a card's outlines; finer steps than these cannot be told apart at its size
+CARD_PX = 128  # longer side of a card's outlines; finer steps cannot be seen at a card's size
 _LEAST_CONVICTION = 0.1  # of IoU
 _EDGE_PX = 48
 
@@ -35,7 +35,10 @@ class Outlines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One object: what the chosen version drew, and what it is compared with; None where that drew nothing of it."""
+    """One object: the chosen version's mask, and the mask to compare it with; None where the other version has none.
+
+    `flags` are all analysts'; `mine` is the verdict of the analyst who looks, None without one.
+    """
 
     item: ReviewedObject
     drawn: DrawnMask
@@ -45,26 +48,26 @@ class Card:
 
     @property
     def gain(self) -> float | None:
-        """Boundary IoU."""
+        """The Boundary IoU of the version's mask, less that of the other mask; None without one."""
         return None if self.against is None else self.drawn.boundary_iou - self.against.boundary_iou
 
     @property
     def conviction(self) -> float:
-        """How much better the model believes its mask to be than it is by the annotator's: a mistake of one of them."""
+        """The predicted IoU less the IoU with the annotator's mask: where it is large, one of the two is wrong."""
         return self.drawn.predicted_iou - self.drawn.iou
 
     @property
     def is_suspicious(self) -> bool:
-        """Whether the conviction is a tenth or more: the figures that a page shows must tell the two apart."""
+        """Whether the conviction is 0.1 or more, so that the two figures on the page differ visibly."""
         return self.conviction >= _LEAST_CONVICTION
 
     @property
     def votes(self) -> dict[str, int]:
-        """How many analysts say what."""
+        """How many analysts give which verdict."""
         return count_flags(self.flags)
 
     def outlines(self, *, longest_px: int = CARD_PX, window: Window | None = None) -> Outlines:
-        """All three, over this part of the image; None: the object's own."""
+        """Outline the three masks in `window`, a part of the image; None: the object's own window."""
         window = window or self.item.window
         size = fit_size(window, longest_px=longest_px)
         against = self.against.mask if self.against else None
@@ -82,18 +85,26 @@ def cards(
     flags: Iterable[Flag],
     analyst: str,
 ) -> list[Card]:
-    """A card an object. `against`: another version's objects by key; None: the base model. `flags`: the version's."""
+    """Make a card for every object.
+
+    Args:
+        objects: the version's held-out objects.
+        prompt: "box" or "point".
+        against: the objects of the version to compare with, by key; None compares with the base model.
+        flags: of the version's masks.
+        analyst: who looks.
+    """
     said: dict[str, list[Flag]] = {}
     for flag in flags:
         if flag.prompt == prompt:
             said.setdefault(flag.key, []).append(flag)
-    found = []
+    made = []
     for item in objects:
         other = item.drawn[prompt, "base"] if against is None else None
         if against is not None and item.key in against:
             other = against[item.key].drawn[prompt, "candidate"]
         mine = next((flag.verdict for flag in said.get(item.key, ()) if flag.analyst == analyst), None)
-        found.append(
+        made.append(
             Card(
                 item=item,
                 drawn=item.drawn[prompt, "candidate"],
@@ -102,24 +113,24 @@ def cards(
                 mine=mine,
             )
         )
-    return found
+    return made
 
 
-def order_cards(found: Iterable[Card], *, sort: str) -> list[Card]:
-    """In one of SORTS; cards without anything to compare with come last."""
+def sort_cards(unsorted: Iterable[Card], *, sort: str) -> list[Card]:
+    """Sort by one of SORTS; cards without a mask to compare with come last."""
     match sort:
         case "worsened":
-            return sorted(found, key=lambda card: (card.gain is None, card.gain or 0.0))
+            return sorted(unsorted, key=lambda card: (card.gain is None, card.gain or 0.0))
         case "uncertain":
-            return sorted(found, key=lambda card: card.drawn.score)
+            return sorted(unsorted, key=lambda card: card.drawn.score)
         case "disagreeing":
-            return sorted(found, key=lambda card: -card.conviction)
+            return sorted(unsorted, key=lambda card: -card.conviction)
         case _:
-            return sorted(found, key=lambda card: (card.gain is None, -(card.gain or 0.0)))
+            return sorted(unsorted, key=lambda card: (card.gain is None, -(card.gain or 0.0)))
 
 
 def edge_window(card: Card) -> Window | None:
-    """The few pixels around the deepest point at which version and annotator differ; None where they are one."""
+    """The part of the image around the place where version and annotator differ most; None where they agree."""
     y0, x0, height, width = card.item.window
     human, drawn = (
         mask.window(y0, x0, height_px=height, width_px=width) for mask in (card.item.human, card.drawn.mask)

@@ -1,4 +1,4 @@
-"""Images of held-out objects, at the size they are shown; made when a page asks, kept within a bound."""
+"""Images of held-out objects at the size shown: cut when a page asks for them, and cached up to a bound."""
 
 import hashlib
 import io
@@ -15,12 +15,12 @@ from backend.images.source import open_image
 Window = tuple[int, int, int, int]  # top, left, height and width in px of the image
 
 SIZES_PX = (160, 320, 640, 1280)  # of an image's longer side, at most
-_QUALITY = 90  # WebP's; an edge is what people look at here
-_MOST_AT_ONCE = 2  # images decoded: up to 300 MB an image
+_QUALITY = 90  # WebP's; high, because analysts judge edges
+_MOST_AT_ONCE = 2  # images decoded at a time; an image takes up to 300 MB
 
 
 class Crops:
-    """Thread-safe. An image is fetched and decoded once for all its objects that a page shows."""
+    """Cuts and caches crops. A page's objects on the same image cost one download and one decoding. Thread-safe."""
 
     def __init__(self, *, max_bytes: int, max_pixels: int) -> None:
         self._max_bytes, self._max_pixels = max_bytes, max_pixels
@@ -39,18 +39,18 @@ class Crops:
         fetch: Callable[[], bytes],
         beside: Iterable[Window] = (),
     ) -> bytes:
-        """A WebP of this part of the image, its longer side at most `size_px`; never enlarged.
+        """Return a part of the image as WebP, its longer side at most `size_px`; never enlarged.
 
         Args:
-            image_sha256: of the image's bytes, as it was when the masks were measured.
-            window: the part; what reaches beyond the image is black.
+            image_sha256: SHA-256 of the image's bytes when the masks were measured.
+            window: the part; pixels beyond the image are black.
             size_px: one of SIZES_PX.
             fetch: reads the image's bytes.
-            beside: further parts that will be asked for in this size: cut out while the image is at hand.
+            beside: further parts that the page will ask for in this size; they are cut in the same go.
 
         Raises:
-            NotFound: what is fetched is no longer that image.
-            SamloopError: it cannot be fetched or decoded.
+            NotFound: the fetched bytes are another image.
+            SamloopError: the image cannot be fetched or decoded.
         """
         if (known := self._get((image_sha256, window, size_px))) is not None:
             return known
@@ -60,7 +60,7 @@ class Crops:
             with self._decoding:
                 data = fetch()
                 if hashlib.sha256(data).hexdigest() != image_sha256:
-                    raise NotFound("the task has another image by now than the one that was measured")
+                    raise NotFound("the task's image has changed since the masks were measured on it")
                 image = open_image(data, max_pixels=self._max_pixels).convert("RGB")
                 for neighbour in beside:
                     self._put((image_sha256, neighbour, size_px), _cut(image, neighbour, size_px))
@@ -70,7 +70,7 @@ class Crops:
 
     @contextmanager
     def _alone(self, image_sha256: str) -> Iterator[None]:
-        """One thread at a time for an image; its lock is forgotten with the last that waits for it."""
+        """Let one thread at a time work on an image; drop the image's lock with the last thread that waits for it."""
         with self._lock:
             lock, waiting = self._images.get(image_sha256, (threading.Lock(), 0))
             self._images[image_sha256] = lock, waiting + 1
@@ -99,7 +99,7 @@ class Crops:
 
 
 def fit_size(window: Window, *, longest_px: int) -> tuple[int, int]:
-    """Width and height of a part that is shown `longest_px` at most, and not enlarged."""
+    """Width and height, in px, at which a part is shown: its longer side at most `longest_px`, never enlarged."""
     _, _, height, width = window
     scale = min(1.0, longest_px / max(height, width))
     return max(1, round(width * scale)), max(1, round(height * scale))

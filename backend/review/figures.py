@@ -1,4 +1,4 @@
-"""Versions as rows of a table, and the trend of all: what manifests hold, for people."""
+"""The figures in manifests, as rows of a table and as a chart of their trend."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _SHOWN = ("iou", "boundary_iou", "over_area", "under_area")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A mean over held-out objects, and its difference to the base model with a 95 % interval; None: not measured."""
+    """A mean over held-out objects, and its difference from the base model with a 95 % interval; None: not measured."""
 
     value: float | None
     difference: Interval | None
@@ -22,7 +22,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionRow:
-    """A version. `figures`: by prompt and metric. `reasons`: the verdict's sentences."""
+    """A version in the table. `figures`: by prompt and metric. `reasons`: the verdict's sentences."""
 
     manifest: Manifest
     number: int
@@ -35,12 +35,12 @@ class VersionRow:
 
 
 def version_rows(manifests: Sequence[Manifest], *, served: str) -> list[VersionRow]:
-    """The newest first; `manifests` the oldest first."""
+    """Return a row for every version, the newest first; `manifests` are the oldest first."""
     return [_row(manifest, served=served) for manifest in reversed(manifests)]
 
 
 def trend(manifests: Sequence[Manifest]) -> Chart | None:
-    """Boundary IoU by the version's number, oldest first; the base model's on the same images beside it."""
+    """Chart the Boundary IoU of every version and of the base model on the same images; None without any figure."""
     series = [
         Series(
             name=f"{prompt}, {name}",

@@ -1,7 +1,7 @@
-"""What analysts say of a mask: one JSON line a statement, in one file a project below MODEL_DIR; the latest counts.
+"""Analysts' flags: one JSON line a flag, one file a project, in `MODEL_DIR/review`; an analyst's latest flag counts.
 
-Appended under a lock of the file, so that any number of servers may write; read line by line, so that one which a power
-cut left half is skipped and nothing after it is lost.
+Lines are appended under the file's lock, so any number of servers may write. A line that a power cut left incomplete is
+skipped; the lines after it still count.
 """
 
 import csv
@@ -29,9 +29,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """`analyst` says `verdict`, one of VERDICTS or TAKEN_BACK, of what `version` drew of object `key` with `prompt`.
+    """An analyst's verdict on one mask: what `version` drew of object `key` with `prompt`.
 
-    `at`: ISO 8601, UTC. `task_id` is text, as a task of an export may have any.
+    Attributes:
+        at: when it was given, ISO 8601, UTC.
+        task_id: text, because a task of an export may have any id.
+        verdict: one of VERDICTS, or TAKEN_BACK.
     """
 
     at: str
@@ -45,24 +48,24 @@ class Flag:
 
     @property
     def mask(self) -> tuple[str, str, str]:
-        """What it is said of: version, key, prompt."""
+        """The mask that the verdict is on: version, key, prompt."""
         return self.version, self.key, self.prompt
 
 
 class Flags:
-    """The statements of all projects below one folder, for any number of threads and processes.
+    """The flags of all projects in one folder. Any number of threads and processes may share it.
 
-    Every method raises Unavailable when the folder cannot be read, or, on writing, is full or read-only.
+    Every method raises Unavailable when the folder cannot be read or written.
     """
 
     def __init__(self, state_dir: StateDir) -> None:
         self._state = state_dir
 
     def add(self, project_id: int, flag: Flag) -> None:
-        """Bring it to the disk.
+        """Store a flag on disk.
 
         Raises:
-            BadInput: the verdict is none of those there are.
+            BadInput: the verdict is unknown.
         """
         if flag.verdict not in {*VERDICTS, TAKEN_BACK}:
             raise BadInput(f"{flag.verdict[:40]!r} is not one of {', '.join(VERDICTS)}")
@@ -73,11 +76,11 @@ class Flags:
         except OSError as fault:
             said = fault.strerror or str(fault)
             raise Unavailable(
-                f"the flag could not be kept: {path}: {said}; say it again once that is mended"
+                f"the flag was not stored: {path}: {said}; repair this, then flag the mask again"
             ) from fault
 
     def current(self, project_id: int) -> tuple[Flag, ...]:
-        """The latest statement of every analyst on every mask, in the order they were made; none taken back."""
+        """Every analyst's latest flag of every mask, oldest first, without flags that were taken back."""
         latest: dict[tuple[str, ...], Flag] = {}
         for flag in self._lines(project_id):
             latest.pop((*flag.mask, flag.analyst), None)
@@ -103,7 +106,12 @@ class Flags:
             ):
                 yield Flag(**told)
             elif told is not None:
-                log.warning("flag %d of project %d is none of ours", number, project_id, extra={"event": "flag.bad"})
+                log.warning(
+                    "line %d in the flags of project %d is not a flag and is skipped",
+                    number,
+                    project_id,
+                    extra={"event": "flag.bad"},
+                )
 
     def _path(self, project_id: int) -> Path:
         return self._state.review / str(project_id) / "flags.jsonl"
@@ -113,15 +121,15 @@ _FIELDS = {field.name for field in fields(Flag)}
 
 
 def count_flags(flags: Iterable[Flag]) -> dict[str, int]:
-    """How many flags have which verdict, in the order of VERDICTS."""
-    found = Counter(flag.verdict for flag in flags)
-    return {verdict: found[verdict] for verdict in VERDICTS}
+    """Count the flags by verdict, in the order of VERDICTS."""
+    counts = Counter(flag.verdict for flag in flags)
+    return {verdict: counts[verdict] for verdict in VERDICTS}
 
 
 def as_csv(flags: Iterable[Flag]) -> bytes:
-    """A table for a spreadsheet, in UTF-8 with its mark, a heading first.
+    """Return a CSV table for a spreadsheet: UTF-8 with a byte order mark, headings first.
 
-    A cell that a spreadsheet would take for a formula gets an apostrophe before it (OWASP, CSV injection).
+    A cell that a spreadsheet would read as a formula begins with an apostrophe (OWASP, CSV injection).
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)

@@ -1,4 +1,4 @@
-"""What analysts send from the review pages: decisions, flags, tasks to label again, their names."""
+"""The forms of the review pages: decisions, flags, trainings, refreshes, tasks to label again, analysts' names."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _LONGEST_REASON = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormRoutes:
-    """The handlers over what they need."""
+    """The handlers, with the objects they need."""
 
     pages: Pages
     registry: Registry
@@ -36,18 +36,18 @@ class FormRoutes:
     refreshes: TrainingQueue
     trainings: TrainingQueue
     train_after: TrainAfter
-    swap: Callable[[], None]  # serve what was decided, at once
+    swap: Callable[[], None]  # serves the decided version at once
 
     async def decide(self, project_id: ProjectId, request: Request) -> Response:
-        """Serve another version from now on."""
+        """Record a decision: from now on another version is served."""
         form = await read_form(request)
         visitor = visitor_of(request)
         reason = clean_text(form.get("reason", ""), longest=_LONGEST_REASON)
         if not reason:
-            raise BadInput("a decision needs a reason, for who reads it later: go back and write one")
+            raise BadInput("a decision needs a reason that people can read later: go back and write one")
         version, number = form.get("version", ""), form.get("number", "")
         if not (number.isascii() and number.isdecimal() and len(number) < 10):
-            raise BadInput("the form does not say which decision it was made after: open it again")
+            raise BadInput("the form lacks the number of the decision before it: open the page again")
         await asyncio.to_thread(
             self.registry.promote,
             project_id,
@@ -59,33 +59,33 @@ class FormRoutes:
         return _to(request, project_id, "/versions")
 
     async def refresh(self, project_id: ProjectId, request: Request) -> Response:
-        """Ask for fresh masks of the tasks that nobody touched, or end what brings them."""
+        """Ask for a refresh of the untouched tasks, or end the refresh that runs."""
         is_wanted = (await read_form(request)).get("wanted") != "no"
         await asyncio.to_thread(self.refreshes.request if is_wanted else self.refreshes.cancel, project_id)
         return _to(request, project_id, "")
 
     async def train(self, project_id: ProjectId, request: Request) -> Response:
-        """Ask for a training, or end the training that runs and all that wait."""
+        """Ask for a training, or end the training that runs and all trainings that wait."""
         is_wanted = (await read_form(request)).get("wanted") != "no"
         await asyncio.to_thread(self.trainings.request if is_wanted else self.trainings.cancel, project_id)
         return _to(request, project_id, "")
 
     async def keep_train_after(self, project_id: ProjectId, request: Request) -> Response:
-        """Give the project its number of annotations after which it trains by itself."""
+        """Store after how many changed annotations the project trains by itself."""
         number = (await read_form(request)).get("number", "")
         if not (number.isascii() and number.isdecimal() and len(number) < 10):
-            raise BadInput(f"{number[:20]!r} is no number of annotations: write a whole number; 0: never")
+            raise BadInput(f"{number[:20]!r} is not a number of annotations: write a whole number; 0 never trains")
         await asyncio.to_thread(self.train_after.keep, project_id, int(number))
         return _to(request, project_id, "")
 
     async def flag(self, project_id: ProjectId, request: Request) -> Response:
-        """Keep what an analyst says of a mask; a script gets the new counts, a form its page again."""
+        """Store an analyst's flag. The page's script gets the new counts; a plain form gets its page again."""
         form, visitor = await read_form(request), visitor_of(request)
         query = MasksQuery(version=form.get("version", ""), prompt=form.get("prompt", ""))
         if query.prompt not in PROMPTS:
-            raise BadInput(f"prompt is one of {', '.join(PROMPTS)}")
+            raise BadInput(f"the prompt {query.prompt[:40]!r} is not one of {', '.join(PROMPTS)}")
 
-        def keep() -> JSONResponse:
+        def store() -> JSONResponse:
             item = self.pages.reviewed.object(project_id, query.version, form.get("key", ""))
             self.flags.add(
                 project_id,
@@ -105,13 +105,13 @@ class FormRoutes:
             of_mask = count_flags(flag for flag in flags if flag.key == item.key)
             return JSONResponse({"verdict": form["verdict"], "mask": of_mask, "version": count_flags(flags)})
 
-        counts = await asyncio.to_thread(keep)
+        counts = await asyncio.to_thread(store)
         if "application/json" in request.headers.get("accept", ""):
             return counts
         return _back(request, project_id, "/masks")
 
     async def queue(self, project_id: ProjectId, request: Request) -> Response:
-        """Put the tasks whose masks are loose or wrong into a tab of Label Studio's, and go there."""
+        """Put the tasks with loose or wrong masks into a tab of Label Studio, and show its link."""
         form = await read_form(request)
         version = form.get("version", "")
 
@@ -121,18 +121,18 @@ class FormRoutes:
             return send_to_labelling(self.connections.label_studio(project_id), project_id, tasks)
 
         url = await asyncio.to_thread(send)
-        # A link, not a redirect: the policy lets a form go nowhere but here, and who sent it may want to stay.
+        # A link, not a redirect: the policy keeps forms on this site, and the analyst may want to stay.
         return HTMLResponse(self.pages.sent(project_id, visitor_of(request), url=url))
 
     async def analyst(self, project_id: ProjectId, request: Request) -> Response:
-        """Remember who flags."""
+        """Remember the analyst's name."""
         name = (await read_form(request)).get("analyst", "")
         response = _back(request, project_id, "")
         remember_analyst(response, name, is_secure=request.url.scheme == "https")
         return response
 
     def add_to(self, router: APIRouter) -> None:
-        """Every path on its handler."""
+        """Add every path to the router."""
         for path, handler in (
             ("/decide", self.decide),
             ("/flags", self.flag),
@@ -150,9 +150,9 @@ def _to(request: Request, project_id: int, path: str) -> RedirectResponse:
 
 
 def _back(request: Request, project_id: int, usual: str) -> RedirectResponse:
-    """To the page that the form was on: its path and query alone, so that nobody is sent elsewhere."""
+    """Redirect to the page of the form, by its path and query alone: never to another host."""
     here = f"{visitor_of(request).root}/review/{project_id}"
-    _, found, rest = request.headers.get("referer", "").partition(f"{request.headers.get('host', '')}{here}")
+    _, is_here, rest = request.headers.get("referer", "").partition(f"{request.headers.get('host', '')}{here}")
     path = str(PurePosixPath(rest.partition("?")[0] or "/"))
-    is_ours = found and (rest == "" or rest[0] in "/?") and ".." not in path and rest.isprintable()
+    is_ours = is_here and (rest == "" or rest[0] in "/?") and ".." not in path and rest.isprintable()
     return _to(request, project_id, rest if is_ours else usual)

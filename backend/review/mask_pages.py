@@ -1,4 +1,4 @@
-"""The pages of held-out masks: all of a version in an order, and one as large as it is."""
+"""The pages of held-out masks: the gallery of a version's masks, and one mask in full size."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,18 +6,18 @@ from dataclasses import replace
 from backend.errors import BadInput
 from backend.registry.protocol import Registry
 from backend.registry.review_file import PROMPTS
-from backend.review.cards import SORTS, edge_window, order_cards
+from backend.review.cards import SORTS, edge_window, sort_cards
 from backend.review.flags import count_flags
 from backend.review.rendering import Renderer
 from backend.review.reviewed import ReviewedVersions
 from backend.review.visitor import MasksQuery, Visitor
 
-A_PAGE = 200  # masks
+A_PAGE = 200  # masks on a page of the gallery
 _DETAIL_PX = 640
 
 
 class MaskPages:
-    """Renders them. Thread-safe."""
+    """Renders the pages of masks. Thread-safe."""
 
     def __init__(
         self,
@@ -31,14 +31,14 @@ class MaskPages:
         self._base_version = base_version
 
     def gallery(self, project_id: int, visitor: Visitor, query: MasksQuery) -> str:
-        """Held-out masks of a version against another's, in the order asked for.
+        """Render a version's held-out masks beside another version's, sorted as the query says.
 
         Raises:
-            NotFound: no such version.
-            BadInput: a prompt or an order that there is not.
+            NotFound: the project has no such version.
+            BadInput: the prompt or the sort is unknown.
         """
         if query.prompt not in PROMPTS or query.sort not in SORTS:
-            raise BadInput(f"prompt is one of {', '.join(PROMPTS)}, sort one of {', '.join(SORTS)}")
+            raise BadInput(f"the prompt must be one of {', '.join(PROMPTS)}, and the sort one of {', '.join(SORTS)}")
         manifests = self._registry.versions(project_id)
         if not manifests:
             return self._renderer.render(
@@ -46,8 +46,8 @@ class MaskPages:
             )
         chosen = query.version or self._reviewed.usual_version(project_id, manifests)
         flags = self._reviewed.flags(project_id, chosen)
-        found = self._reviewed.cards(project_id, visitor, replace(query, version=chosen), flags=flags)
-        wanted = [card for card in found if not query.label or card.item.label == query.label]
+        cards = self._reviewed.cards(project_id, visitor, replace(query, version=chosen), flags=flags)
+        wanted = [card for card in cards if not query.label or card.item.label == query.label]
         if query.flag:
             wanted = [card for card in wanted if any(flag.verdict == query.flag for flag in card.flags)]
         first = (query.page - 1) * A_PAGE
@@ -58,10 +58,10 @@ class MaskPages:
             query=query,
             chosen=chosen,
             manifests=manifests,
-            labels=sorted({card.item.label for card in found}),
+            labels=sorted({card.item.label for card in cards}),
             sorts=SORTS,
             total=len(wanted),
-            shown=order_cards(wanted, sort=query.sort)[first : first + A_PAGE],
+            shown=sort_cards(wanted, sort=query.sort)[first : first + A_PAGE],
             last_page=-(-len(wanted) // A_PAGE),
             flags=count_flags(flag for flag in flags if flag.prompt == query.prompt),
             opposite=query.against or self._base_version(),
@@ -69,16 +69,16 @@ class MaskPages:
         )
 
     def mask(self, project_id: int, visitor: Visitor, key: str, query: MasksQuery) -> str:
-        """One object as large as it is, and its edge where it is worst.
+        """Render one object in full size, and the part of its edge that is worst.
 
         Raises:
-            NotFound: no such version, or it was not measured on this object.
-            BadInput: a prompt that there is not.
+            NotFound: the project has no such version, or the version was not measured on this object.
+            BadInput: the prompt is unknown.
         """
         if query.prompt not in PROMPTS:
-            raise BadInput(f"prompt is one of {', '.join(PROMPTS)}")
+            raise BadInput(f"the prompt {query.prompt[:40]!r} is not one of {', '.join(PROMPTS)}")
         card = self._reviewed.card(project_id, visitor, key, query)
-        around = order_cards(
+        around = sort_cards(
             self._reviewed.cards(project_id, visitor, query),
             sort=query.sort if query.sort in SORTS else "tightened",
         )

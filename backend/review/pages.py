@@ -1,4 +1,4 @@
-"""What the pages about versions show: looked up, and their templates filled in."""
+"""Renders the pages about projects, versions and data."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from backend.ids import VersionName
 from backend.images.connections import Connections
 from backend.registry.checkpoint import Manifest
 from backend.registry.protocol import Pointer, Registry
-from backend.review.cards import order_cards
+from backend.review.cards import sort_cards
 from backend.review.figures import trend, version_rows
 from backend.review.flags import Flags
 from backend.review.mask_pages import MaskPages
@@ -27,22 +27,22 @@ _SUSPICIOUS = 30
 
 
 class Status(Protocol):
-    """What GET /projects/{id}/status answers; the templates show more of it."""
+    """The answer of GET /projects/{id}/status, as far as this module reads it; the templates read more."""
 
     @property
     def verdict(self) -> Mapping[str, JsonValue] | None:
-        """What came of the last training."""
+        """The verdict on the last training; None before the first."""
         ...
 
     @property
     def live(self) -> Mapping[str, object]:
-        """How good masks were in people's hands, by version."""
+        """The live evaluation's figures, by version."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two models side by side, by name: of a version, or of the base model."""
+    """Two models side by side, each named by its version or as the base model."""
 
     first: str
     second: str
@@ -50,16 +50,16 @@ class Pair:
 
 
 class Pages:
-    """Renders them. Thread-safe.
+    """Renders the pages. Thread-safe.
 
     Args:
-        registry: the versions, and what is served.
-        connections: where tasks and images are.
-        flags: what analysts say.
+        registry: the versions and the decisions.
+        connections: the Label Studios with the tasks and images.
+        flags: the analysts' flags.
         base_version: the base model's name.
-        served_version: by project, the version that a prediction carries now.
-        status: by project, what /projects/{id}/status tells.
-        trained: the projects that a training was asked for.
+        served_version: the version that serves a project now.
+        status: the answer of /projects/{id}/status for a project.
+        trained: lists the projects with a training, past or queued.
 
     Attributes:
         reviewed: the versions and objects behind the pages.
@@ -86,15 +86,15 @@ class Pages:
         )
 
     def projects(self, visitor: Visitor) -> str:
-        """All projects, with what is served in them."""
+        """Render the list of all projects, with the version that serves them."""
         projects = list_projects(self._book, self._registry, served_version=self._served_version, trained=self._trained)
         return self._renderer.render("projects.html", None, visitor, projects=projects, enough=ENOUGH_IMAGES)
 
     def overview(self, project_id: int, visitor: Visitor) -> str:
-        """What is served, what is training, and where it leads.
+        """Render what is served, what is training, and the trend.
 
         Raises:
-            NotFound: neither Label Studio nor the registry has such a project.
+            NotFound: neither Label Studio nor the registry has this project.
         """
         facts, gone = self._find(project_id)
         manifests, status = self._registry.versions(project_id), self._status(project_id)
@@ -115,16 +115,18 @@ class Pages:
         )
 
     def versions(self, project_id: int, visitor: Visitor, *, first: str, second: str) -> str:
-        """All versions, the decisions, and two of them compared.
+        """Render all versions and decisions, and compare `first` with `second` where both are given.
 
         Raises:
-            NotFound: one of the two is no version of this project.
+            NotFound: `first` or `second` is not a version of this project.
         """
         manifests = self._registry.versions(project_id)
         names = {manifest.version for manifest in manifests}
         for name in (first, second):
             if name and name not in {*names, BASE}:
-                raise NotFound(f"{name[:120]!r} is no version of project {project_id}")
+                raise NotFound(
+                    f"{name[:120]!r} is not a version of project {project_id}: its page of versions lists them all"
+                )
         pair = self._compare(first, second) if first and second and {first, second} & names else None
         return self._renderer.render(
             "versions.html",
@@ -139,10 +141,10 @@ class Pages:
         )
 
     def decision(self, project_id: int, visitor: Visitor, *, version: str) -> str:
-        """Asks for a reason before another version is served.
+        """Render the form that asks for a reason before another version is served.
 
         Raises:
-            NotFound: no such version.
+            NotFound: the project has no such version.
         """
         champion = self._registry.champion(project_id)
         manifest = None if version == BASE else self.reviewed.manifest(project_id, version)
@@ -159,16 +161,16 @@ class Pages:
         )
 
     def data(self, project_id: int, visitor: Visitor, *, version: str) -> str:
-        """What a version learnt from, what was left out, and which annotations look wrong.
+        """Render what a version learnt from, what its training left out, and which annotations look wrong.
 
         Raises:
-            NotFound: no such version.
+            NotFound: the project has no such version.
         """
         manifests = self._registry.versions(project_id)
         if not manifests:
             return self._renderer.render("data.html", project_id, visitor, manifest=None, manifests=())
         manifest = self.reviewed.manifest(project_id, version) if version else manifests[-1]
-        found = self.reviewed.cards(project_id, visitor, MasksQuery(version=manifest.version))
+        cards = self.reviewed.cards(project_id, visitor, MasksQuery(version=manifest.version))
         return self._renderer.render(
             "data.html",
             project_id,
@@ -177,19 +179,19 @@ class Pages:
             manifests=manifests,
             data=manifest.metrics.data,
             kept=bool(self.reviewed.objects(manifest.version)),
-            suspicious=[card for card in order_cards(found, sort="disagreeing") if card.is_suspicious][:_SUSPICIOUS],
+            suspicious=[card for card in sort_cards(cards, sort="disagreeing") if card.is_suspicious][:_SUSPICIOUS],
         )
 
     def sent(self, project_id: int, visitor: Visitor, *, url: str) -> str:
-        """Where the tasks are that were sent to be labelled again."""
+        """Render the link to the tab of the tasks to label again."""
         return self._renderer.render("sent.html", project_id, visitor, url=url)
 
     def failure(self, project_id: int | None, visitor: Visitor, fault: SamloopError) -> str:
-        """An error as a page."""
+        """Render an error."""
         return self._renderer.render("failure.html", project_id, visitor, fault=fault)
 
     def _find(self, project_id: int) -> tuple[ProjectFacts | None, str | None]:
-        """What Label Studio says of the project; for a project that only the registry still knows: that it is gone."""
+        """Label Studio's facts about the project, or its refusal where only the registry still knows the project."""
         try:
             return self._book.find(project_id), None
         except NotFound as fault:
@@ -198,7 +200,7 @@ class Pages:
             return None, str(fault)
 
     def _compare(self, first: str, second: str) -> Pair:
-        """`first` and `second` name versions, of which one may be BASE: it is measured wherever the other is."""
+        """Compare two versions. One of them may be BASE, which was measured on the other's held-out objects."""
         base = self._renderer.base_version()
         return Pair(
             first=base if first == BASE else first,
@@ -213,7 +215,7 @@ class Pages:
 
 
 def _is_back(champion: Pointer | None, manifest: Manifest | None) -> bool:
-    """Whether serving this would be going back: to the base, or to a version made before."""
+    """Whether serving this version is a rollback: to the base model, or to a version older than the served one."""
     if manifest is None:
         return True
     served = champion.version if champion else None

@@ -1,4 +1,4 @@
-"""Images below masks, and the pages' style, script and icon."""
+"""The images below the masks, and the pages' style, script and icon."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from backend.review.visitor import MasksQuery, visitor_of
 Name = Annotated[str, Path(max_length=200)]
 _STATIC = {"review.css": "text/css", "review.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _KEPT = {"Cache-Control": "private, max-age=86400, immutable"}  # a version's images never change
-_MOST_NEIGHBOURS = 64  # objects of the same image, whose crops are cut while it is open
+_MOST_NEIGHBOURS = 64  # objects on the same image, whose crops are cut while the image is decoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureRoutes:
-    """The handlers over what they need."""
+    """The handlers, with the objects they need."""
 
     pages: Pages
     connections: Connections
@@ -35,12 +35,12 @@ class PictureRoutes:
     admission: Admission
 
     async def crop(self, project_id: ProjectId, version: Name, key: Name, size_px: int) -> Response:
-        """The image below a mask; in threads of their own, for a page asks for hundreds, and images may be slow."""
+        """Return the image below a mask, from threads of its own: a page asks for hundreds, and images may be slow."""
         return await self.admission.run(lambda: self._crop(project_id, version, key, size_px))
 
     def _crop(self, project_id: int, version: str, key: str, size_px: int) -> Response:
         if size_px not in SIZES_PX:
-            raise NotFound(f"pictures come in {', '.join(map(str, SIZES_PX))} px, not in {size_px}")
+            raise NotFound(f"a size of {size_px} px is not one of {', '.join(map(str, SIZES_PX))} px")
         item = self.pages.reviewed.object(project_id, version, key)
         fetch = self._fetch(project_id, item.image_uri, item.task_id)
         data = self.crops.crop(
@@ -49,7 +49,8 @@ class PictureRoutes:
             size_px=size_px,
             fetch=fetch,
             beside=[
-                item_beside.window for item_beside in self.pages.reviewed.objects_beside(project_id, version, item)[:64]
+                item_beside.window
+                for item_beside in self.pages.reviewed.objects_beside(project_id, version, item)[:_MOST_NEIGHBOURS]
             ],
         )
         return Response(data, media_type="image/webp", headers=_KEPT)
@@ -57,27 +58,27 @@ class PictureRoutes:
     async def edge(
         self, project_id: ProjectId, version: Name, key: Name, request: Request, prompt: Literal["box", "point"] = "box"
     ) -> Response:
-        """The image below the worst part of a mask's edge."""
+        """Return the image below the worst part of a mask's edge."""
         return await self.admission.run(lambda: self._edge(project_id, version, key, request, prompt))
 
     def _edge(self, project_id: int, version: str, key: str, request: Request, prompt: str) -> Response:
         query = MasksQuery(version=version, prompt=prompt)
         card = self.pages.reviewed.card(project_id, visitor_of(request), key, query)
         if (window := edge_window(card)) is None:
-            raise NotFound("version and annotator drew the same")
+            raise NotFound("this mask has no worst edge: version and annotator drew the same")
         fetch = self._fetch(project_id, card.item.image_uri, card.item.task_id)
         data = self.crops.crop(card.item.image_sha256, window, size_px=SIZES_PX[1], fetch=fetch)
         return Response(data, media_type="image/webp", headers=_KEPT)
 
     def static(self, name: Name) -> Response:
-        """Style, script and icon."""
+        """Return the style, the script or the icon."""
         if name not in _STATIC:
             raise NotFound(f"there is no file {name[:60]!r}")
         data = (resources.files("backend.review") / "static" / name).read_bytes()
         return Response(data, media_type=_STATIC[name], headers={"Cache-Control": "no-cache"})
 
     def add_to(self, router: APIRouter) -> None:
-        """Every path on its handler."""
+        """Add every path to the router."""
         router.get("/review/static/{name}")(self.static)
         here = "/review/{project_id}/crops/{version}/{key}"
         router.get(f"{here}/edge", response_model=None)(self.edge)
@@ -85,7 +86,7 @@ class PictureRoutes:
 
     def _fetch(self, project_id: int, uri: str | None, task_id: int | str | None) -> Callable[[], bytes]:
         if uri is None:
-            raise NotFound("the image's address was too long to be kept with the version")
+            raise NotFound("the version was stored without the image's address, which was too long")
         number = task_id if isinstance(task_id, int) else None
         images = self.connections.images(project_id)
         if HIDDEN not in uri:
@@ -93,11 +94,11 @@ class PictureRoutes:
         return lambda: images.fetch(self._whole_address(project_id, uri, number), task_id=number)
 
     def _whole_address(self, project_id: int, shown: str, task_id: int | None) -> str:
-        """The address as its task has it today: a version keeps no signature, and an old one has run out."""
+        """The address that the task has today: versions store no signatures, which expire anyway."""
         label_studio = self.connections.label_studio(project_id)
         if label_studio is None or task_id is None:
-            raise NotFound(f"{shown[:200]} is kept without its query, and Label Studio cannot be asked for the rest")
+            raise NotFound(f"{shown[:200]} was stored without its query, and Label Studio cannot be asked for it")
         address = find_address(label_studio.task(task_id).get("data"), shown)
         if address is None:
-            raise NotFound(f"task {task_id} of Label Studio no longer names {shown[:200]}")
+            raise NotFound(f"task {task_id} in Label Studio no longer has the address {shown[:200]}")
         return address

@@ -1,4 +1,4 @@
-"""Templates filled in, with what every page shows around them."""
+"""Fills in templates, with what every page shows around its content."""
 
 from collections.abc import Callable
 
@@ -18,12 +18,12 @@ _NONE = "\N{EN DASH}"
 
 
 class Renderer:
-    """Thread-safe.
+    """Renders templates. Thread-safe.
 
     Args:
-        connections: the Label Studios that tasks are linked in.
+        connections: the Label Studios that tasks link to.
         base_version: the base model's name.
-        remembered: by project, what Label Studio said of it last, without asking it.
+        remembered: Label Studio's last facts about a project, without asking again.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Renderer:
         }
 
     def render(self, template: str, project_id: int | None, visitor: Visitor, **shown: object) -> str:
-        """The page; `shown` is what this template names."""
+        """Return the page; `shown` are the variables of this template."""
         studio = self._connections.label_studio(project_id) if project_id else None
         facts = self._remembered(project_id) if project_id else None
         return self._templates.get_template(template).render(
@@ -75,13 +75,13 @@ def _figure(value: float | None, digits: int = 3) -> str:
 
 
 def _moment(at: str) -> Markup:
-    """A moment (ISO 8601, UTC) in UTC; the script of the pages turns it into the reader's own time."""
+    """Show a moment (ISO 8601, UTC) in UTC; the pages' script turns it into the reader's local time."""
     shown = f"{at[:10]} {at[11:16]} UTC"
     return Markup('<time datetime="{}">{}</time>').format(at, shown)
 
 
 def _format_signed(value: float | None, digits: int = 3) -> str:
-    """As in +0.021, with a minus sign where it is one; what rounds to zero is zero, without a sign."""
+    """Format a difference as in +0.021, with a true minus sign; a value that rounds to zero has no sign."""
     if value is None:
         return _NONE
     shown = f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
@@ -89,7 +89,7 @@ def _format_signed(value: float | None, digits: int = 3) -> str:
 
 
 def _tone(value: float | None) -> str:
-    """The class of a difference of which more is better: "better", "worse", or "" for what is shown as zero."""
+    """The CSS class of a difference where more is better: "better", "worse", or "" where it is shown as zero."""
     if value is None or float(f"{value:.3f}") == 0:
         return ""
     return "better" if value > 0 else "worse"

@@ -1,4 +1,4 @@
-"""A project's versions and the held-out objects that they were measured on, with what analysts say of them."""
+"""Looks up a project's versions and the held-out objects that they were measured on, with the analysts' flags."""
 
 import functools
 from collections.abc import Callable
@@ -12,38 +12,40 @@ from backend.review.cards import Card, cards
 from backend.review.flags import Flag, Flags
 from backend.review.visitor import BASE, MasksQuery, Visitor
 
-_OPENED = 8  # versions whose masks are kept parsed: a few MB a version
+_OPENED = 8  # versions whose masks stay in memory; a version takes a few MB
 
 
 class ReviewedVersions:
-    """Looked up for the pages. Thread-safe.
+    """Versions, their objects and their flags. Thread-safe.
 
     Args:
-        registry: the versions, and what is served.
-        flags: what analysts say.
-        served_version: by project, the version that a prediction carries now.
+        registry: the versions and the decisions.
+        flags: the analysts' flags.
+        served_version: the version that serves a project now.
     """
 
     def __init__(self, *, registry: Registry, flags: Flags, served_version: Callable[[int], str]) -> None:
         self._registry, self._flags, self._served_version = registry, flags, served_version
-        # A version never changes: what was read of one stays true.
+        # A version never changes, so its masks never need to be read again.
         self._review = functools.lru_cache(maxsize=_OPENED)(lambda version: read_review(registry.materialise(version)))
 
     def check(self, project_id: int, version: str) -> None:
-        """Refuse a version of another project: a version's name holds the id of its project.
+        """Refuse a version of another project; a version's name holds its project's id.
 
         Raises:
-            NotFound: it is no version of this project.
+            NotFound: this project has no such version.
         """
         if not is_version_of(version, project_id):
-            raise NotFound(f"{version[:120]!r} is no version of project {project_id}")
+            raise NotFound(
+                f"{version[:120]!r} is not a version of project {project_id}: its page of versions lists them all"
+            )
         self._registry.materialise(version)
 
     def manifest(self, project_id: int, version: str) -> Manifest:
-        """The manifest of one of the project's versions.
+        """Return the manifest of one of the project's versions.
 
         Raises:
-            NotFound: it is no version of this project.
+            NotFound: this project has no such version.
             BadCheckpoint: the manifest names another project.
         """
         self.check(project_id, version)
@@ -53,10 +55,10 @@ class ReviewedVersions:
         return manifest
 
     def report(self, project_id: int, version: str) -> bytes:
-        """The page that the training wrote beside the checkpoint.
+        """Return the page that the training wrote beside the checkpoint.
 
         Raises:
-            NotFound: no such version, or no report was written.
+            NotFound: the project has no such version, or the version has no report.
         """
         self.manifest(project_id, version)
         try:
@@ -65,22 +67,22 @@ class ReviewedVersions:
             raise NotFound(f"{version} has no training report") from fault
 
     def usual_version(self, project_id: int, manifests: tuple[Manifest, ...]) -> str:
-        """The version whose masks are shown where nobody chose: what is served, else the latest."""
+        """The version to show where the analyst chose none: the served version, else the latest."""
         served = self._served_version(project_id)
         return served if any(manifest.version == served for manifest in manifests) else manifests[-1].version
 
     def objects(self, version: str) -> tuple[ReviewedObject, ...]:
-        """The version's held-out objects; none of a version that kept no masks, and the pages say so."""
+        """The version's held-out objects; () where the version was stored without masks."""
         try:
             return self._review(version)
         except NotFound:
             return ()
 
     def object(self, project_id: int, version: str, key: str) -> ReviewedObject:
-        """One object of a version.
+        """Return one object of a version.
 
         Raises:
-            NotFound: no such version or object.
+            NotFound: the project has no such version, or the version has no such object.
         """
         self.check(project_id, version)
         for item in self.objects(version):
@@ -89,21 +91,21 @@ class ReviewedVersions:
         raise _not_measured(version, key)
 
     def objects_beside(self, project_id: int, version: str, item: ReviewedObject) -> list[ReviewedObject]:
-        """The version's objects on the same image."""
+        """The version's objects on the same image, `item` among them."""
         self.check(project_id, version)
         return [beside for beside in self.objects(version) if beside.image_sha256 == item.image_sha256]
 
     def flags(self, project_id: int, version: str) -> tuple[Flag, ...]:
-        """What analysts say of a version's masks."""
+        """The analysts' flags of a version's masks."""
         return tuple(flag for flag in self._flags.current(project_id) if flag.version == version)
 
     def cards(
         self, project_id: int, visitor: Visitor, query: MasksQuery, *, flags: tuple[Flag, ...] = ()
     ) -> list[Card]:
-        """A card for every object of `query.version`, against `query.against`, for `query.prompt`.
+        """Make a card for every object of `query.version`, compared with `query.against`, for `query.prompt`.
 
         Raises:
-            NotFound: one of the two is no version of this project.
+            NotFound: the project lacks one of the two versions.
         """
         self.check(project_id, query.version)
         against = None
@@ -115,10 +117,10 @@ class ReviewedVersions:
         )
 
     def card(self, project_id: int, visitor: Visitor, key: str, query: MasksQuery) -> Card:
-        """One object of a version, with its flags.
+        """Make the card of one object, with its flags.
 
         Raises:
-            NotFound: no such version, or it was not measured on this object.
+            NotFound: the project has no such version, or the version was not measured on this object.
         """
         flags = self.flags(project_id, query.version)
         for card in self.cards(project_id, visitor, query, flags=flags):

@@ -1,4 +1,4 @@
-"""Paths of the review pages; what they show is pages', what they send is forms'."""
+"""The paths of the review pages: pages shows them, forms takes what they send."""
 
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -19,13 +19,13 @@ from backend.review.visitor import query_of, visitor_of
 
 Name = Annotated[str, Path(max_length=200)]
 Text = Annotated[str, Query(max_length=200)]
-# The report brings its style with it, and its images; it has no script and is let none.
+# The report holds its own style and images. It has no script, and the policy allows none.
 _REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewRoutes:
-    """The handlers over what they need. `def` handlers run in threads."""
+    """The handlers, with the objects they need. `def` handlers run in threads."""
 
     pages: Pages
     flags: Flags
@@ -34,42 +34,42 @@ class ReviewRoutes:
     gate: Gate
 
     def projects(self, request: Request) -> Response:
-        """All projects."""
+        """Show all projects."""
         return HTMLResponse(self.pages.projects(visitor_of(request)))
 
     def overview(self, project_id: ProjectId, request: Request) -> Response:
-        """What is served, what is training."""
+        """Show what is served and what is training."""
         return HTMLResponse(self.pages.overview(project_id, visitor_of(request)))
 
     def versions(self, project_id: ProjectId, request: Request, a: Text = "", b: Text = "") -> Response:
-        """All versions; `a` and `b` side by side."""
+        """Show all versions, and `a` and `b` side by side."""
         return HTMLResponse(self.pages.versions(project_id, visitor_of(request), first=a, second=b))
 
     def masks(self, project_id: ProjectId, request: Request) -> Response:
-        """Held-out masks; what is wanted stands in the query, see pages.MasksQuery."""
+        """Show held-out masks; the query's fields are those of visitor.MasksQuery."""
         return HTMLResponse(self.pages.masks.gallery(project_id, visitor_of(request), query_of(request)))
 
     def mask(self, project_id: ProjectId, version: Name, key: Name, request: Request) -> Response:
-        """One mask, large."""
+        """Show one mask in full size."""
         query = replace(query_of(request), version=version)
         return HTMLResponse(self.pages.masks.mask(project_id, visitor_of(request), key, query))
 
     def data(self, project_id: ProjectId, request: Request, version: Text = "") -> Response:
-        """What was learnt from, and what looks wrong in it."""
+        """Show what a version learnt from, and which annotations look wrong."""
         return HTMLResponse(self.pages.data(project_id, visitor_of(request), version=version))
 
     def report(self, project_id: ProjectId, version: Name) -> Response:
-        """The training's own page."""
+        """Show the training's report."""
         return HTMLResponse(
             self.pages.reviewed.report(project_id, version), headers={"Content-Security-Policy": _REPORT_POLICY}
         )
 
     def decision(self, project_id: ProjectId, request: Request, version: Text) -> Response:
-        """The question before a promotion."""
+        """Ask for a reason before a promotion or rollback."""
         return HTMLResponse(self.pages.decision(project_id, visitor_of(request), version=version))
 
     def flags_csv(self, project_id: ProjectId) -> Response:
-        """Every flag that counts."""
+        """Download every flag that counts."""
         name = f"samloop-flags-{project_id}.csv"
         return Response(
             as_csv(self.flags.current(project_id)),
@@ -78,7 +78,7 @@ class ReviewRoutes:
         )
 
     def router(self) -> APIRouter:
-        """Every path on its handler."""
+        """Return a router with every path."""
         router = APIRouter(route_class=page_route(self.gate, self._failure), include_in_schema=False)
         router.get("/review", response_model=None)(self.projects)
         for path, handler in (
@@ -102,5 +102,5 @@ class ReviewRoutes:
         project_id = find_project_id(str(request.path_params.get("project_id")))
         is_project = request.url.path.endswith(f"/review/{project_id}")
         if is_project and fault.status == HTTPStatus.NOT_FOUND:
-            project_id = None  # it is the project that there is not, and neither are its other pages
+            project_id = None  # the project is missing, and so are its other pages
         return HTMLResponse(self.pages.failure(project_id, visitor_of(request), fault), status_code=fault.status)

@@ -1,4 +1,4 @@
-"""Tasks as the pages need them: links into Label Studio, and its tab of those to be labelled again."""
+"""Links to tasks in Label Studio, and its tab of tasks to label again."""
 
 from collections.abc import Iterable
 from urllib.parse import quote
@@ -7,7 +7,7 @@ from backend.errors import BadInput, NotFound
 from backend.labelstudio.api.client import NAME_LABEL_STUDIO, LabelStudio
 
 TAB = "samloop: label again"
-_MOST = 500  # filters of one tab; Label Studio makes one query of them all
+_MOST = 500  # filters of one tab; Label Studio joins them into one query
 
 
 def project_url(label_studio: LabelStudio | None, project_id: int) -> str | None:
@@ -16,31 +16,31 @@ def project_url(label_studio: LabelStudio | None, project_id: int) -> str | None
 
 
 def task_url(label_studio: LabelStudio | None, project_id: int, task_id: int | str | None) -> str | None:
-    """The task in Label Studio's data manager; None where no Label Studio is known, or no task."""
+    """The task in Label Studio's data manager; None where no Label Studio or no task is known."""
     if label_studio is None or task_id is None:
         return None
     return f"{label_studio.public_url}/projects/{project_id}/data?task={quote(str(task_id), safe='')}"
 
 
 def send_to_labelling(label_studio: LabelStudio | None, project_id: int, task_ids: Iterable[str]) -> str:
-    """Make, or fill again, a tab of the data manager that holds just these tasks; return its URL.
+    """Make a tab of the data manager that holds exactly these tasks, or fill it again; return its URL.
 
-    Label Studio's API has no queue to put a task at the top of, and its label streams, "Label Tasks As Displayed" too,
-    leave out what is annotated already (tests/e2e/test_label_stream.py), as everything is that was held out. So
-    annotators open these from the tab's list, with the annotation that is to be mended.
+    Label Studio's API cannot put a task at the top of a label stream, and its streams, "Label Tasks As Displayed" too,
+    skip annotated tasks (tests/e2e/test_label_stream.py). Every held-out task is annotated. So annotators open these
+    tasks from the tab's list, and correct the annotation there.
 
     Raises:
-        NotFound: no task is to be labelled again.
+        NotFound: `task_ids` holds no task.
         BadInput: Label Studio is not known, or there are more than 500 tasks.
-        SamloopError: Label Studio refuses, or is away.
+        SamloopError: Label Studio refuses the request, or does not answer.
     """
     ids = sorted({int(task_id) for task_id in task_ids if task_id.isascii() and task_id.isdecimal()})
     if not ids:
-        raise NotFound('no mask is flagged "too loose" or "wrong": flag some on the page of masks')
+        raise NotFound('no mask is flagged "too loose" or "wrong": flag some on the Masks page first')
     if len(ids) > _MOST:
-        raise BadInput(f"{len(ids)} tasks are too many for one tab, {_MOST} the most: take some flags back")
+        raise BadInput(f"{len(ids)} tasks are too many for one tab, which holds at most {_MOST}: take some flags back")
     if label_studio is None:
-        raise BadInput(f"which Label Studio is not known: {NAME_LABEL_STUDIO}")
+        raise BadInput(f"the project's Label Studio is not known: {NAME_LABEL_STUDIO}")
     filters = [
         {"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": task_id} for task_id in ids
     ]

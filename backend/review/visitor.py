@@ -1,4 +1,4 @@
-"""Who looks at the review pages, and what of the masks is wanted: read from a request, bounded."""
+"""Reads from a request who looks at the review pages, and which masks the query asks for."""
 
 import re
 import unicodedata
@@ -17,7 +17,7 @@ _NOBODY = "analyst"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
-    """Who looks, and below which path the pages are for him."""
+    """Who looks: the analyst's name, and the path that a proxy puts before the pages'."""
 
     analyst: str
     root: str
@@ -25,7 +25,7 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MasksQuery:
-    """What of the masks is wanted; every field as the form has it, "" for the usual."""
+    """The masks that a page asks for; every field as in the form, "" for the default."""
 
     version: str = ""
     against: str = ""
@@ -36,19 +36,19 @@ class MasksQuery:
     page: int = 1
 
     def address(self, **changed: object) -> str:
-        """As a query of a URL."""
+        """Return the query of a URL, with these fields changed."""
         fields = {name: getattr(self, name) for name in self.__slots__} | changed
         return urlencode({name: value for name, value in fields.items() if value})
 
 
 def visitor_of(request: Request) -> Visitor:
-    """The analyst that the cookie names, and the path that a proxy has put before ours."""
+    """Read the analyst's name from the cookie, and the path that a proxy put before ours."""
     name = clean_text(unquote(request.cookies.get(_ANALYST, "")), longest=LONGEST_ANALYST)
     return Visitor(analyst=name or _NOBODY, root=request.scope.get("root_path", "").rstrip("/"))
 
 
 def remember_analyst(response: Response, name: str, *, is_secure: bool) -> None:
-    """Keep the name in a cookie for a year; an empty name is nobody's."""
+    """Store the analyst's name in a cookie for a year; an empty name becomes "analyst"."""
     response.set_cookie(
         _ANALYST,
         quote(clean_text(name, longest=LONGEST_ANALYST) or _NOBODY),
@@ -60,19 +60,21 @@ def remember_analyst(response: Response, name: str, *, is_secure: bool) -> None:
 
 
 def query_of(request: Request) -> MasksQuery:
-    """The fields of the form above the masks; of a field that comes twice, the last value.
+    """Read the fields of the form above the masks; the last value counts where a field comes twice.
 
     Raises:
-        BadInput: a field is longer than any version or label; the page is no number.
+        BadInput: a field has more than 1000 characters, or the page is not a number.
     """
     fields = {name: value for name, value in request.query_params.items() if name in MasksQuery.__slots__ and value}
     page = fields.pop("page", "1")
-    if any(len(value) > 1000 for value in fields.values()) or not re.fullmatch("[1-9][0-9]{0,5}", page):
-        raise BadInput(f"the query holds a page of {page[:20]!r}, or a field of more than 1000 characters")
+    if not re.fullmatch("[1-9][0-9]{0,5}", page):
+        raise BadInput(f"the page {page[:20]!r} is not a whole number from 1 to 999999")
+    if too_long := [name for name, value in fields.items() if len(value) > 1000]:
+        raise BadInput(f"{too_long[0]} has more than 1000 characters: no version and no label is that long")
     return MasksQuery(**fields, page=int(page))
 
 
 def clean_text(text: str, *, longest: int) -> str:
-    """One line of printable text, at most so long."""
+    """Return the printable part of the text on one line, at most `longest` characters."""
     printable = "".join(" " if unicodedata.category(sign).startswith(("C", "Z")) else sign for sign in text)
     return " ".join(printable.split())[:longest].strip()

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.pages import commit, machine, say, write_result
 
+from backend.cli.order.choice import choose_diverse, draw_at_random, mix_in_random
 from backend.masks.prompt import Prompt
-from backend.review.label_order import at_random, diverse, mix
 from backend.sam.predictor import Predictor
 from backend.sam.scoring import task_score
 from backend.settings import Settings
@@ -75,11 +75,11 @@ class Simulation:
             whole = [int(index) for index in np.random.default_rng(seed).permutation(len(self.pool))]
             return whole[:count]
         if kind == "diverse":
-            first = [left[place] for place in diverse(self.features[left], count=more, seed=seed)]
+            first = [left[place] for place in choose_diverse(self.features[left], count=more, seed=seed)]
         else:
             first = sorted(shuffled, key=lambda index: self.score(model, self.pool[index]))
-        drawn = at_random(left, project_id=seed + 1, count=len(left))
-        return [*before, *(int(index) for index in mix(first, drawn, count=more))]
+        drawn = draw_at_random(left, project_id=seed + 1, count=len(left))
+        return [*before, *(int(index) for index in mix_in_random(first, drawn, count=more))]
 
     def score(self, model: Predictor, sample: Sample) -> float:
         prompts = [Prompt(box=item.box) for item in sample.objects]

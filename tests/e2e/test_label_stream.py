@@ -7,7 +7,7 @@ from selenium.webdriver.common.by import By
 from support.editor import Editor
 
 from backend.cli.demo.label_studio import LabelStudioProcess
-from backend.cli.order import NEXT_TAB
+from backend.cli.order.command import NEXT_TAB
 from backend.cli.project import SCORES_TAB, UNTOUCHED
 from backend.labelstudio.api.filters import filter_untouched
 from backend.review.tasks import send_to_labelling

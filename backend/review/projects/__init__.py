@@ -1,5 +1,5 @@
-"""The projects behind the pages: what Label Studio says of them, and the page that lists them all.
+"""Label Studio's projects on the pages.
 
-facts    titles and counts, asked of Label Studio and remembered for seconds
-listing  a row a project, with what is served and what is under way
+facts    titles and counts from Label Studio, remembered for seconds
+listing  a row for every project, with the version that serves it
 """

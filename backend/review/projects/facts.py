@@ -1,4 +1,4 @@
-"""What Label Studio says of its projects: asked once for a page that people wait for, and not again for seconds."""
+"""Titles and counts of Label Studio's projects, asked at most once in five seconds: people wait for these pages."""
 
 import logging
 import threading
@@ -16,19 +16,19 @@ from backend.review.tasks import project_url
 
 log = logging.getLogger(__name__)
 
-ENOUGH_IMAGES = 2  # annotated, before a training can learn from some and measure on others
+ENOUGH_IMAGES = 2  # annotated images that a training needs: one to learn from, one to measure on
 _FRESH_S, _AWAY_S = 5.0, 30.0
 _MOST_PROJECTS = 1000
-_MOST_NAMED = 20  # projects in the sentence on an unknown project
+_MOST_NAMED = 20  # projects that the error on an unknown project lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectFacts:
-    """A project as Label Studio has it.
+    """What Label Studio says about a project.
 
     Attributes:
-        project_id: its number.
-        title: as people named it.
+        project_id: its id.
+        title: its name.
         tasks, annotated: how many tasks it has, and how many of them have an annotation.
         url: its data manager, for a browser.
     """
@@ -44,8 +44,8 @@ class ProjectBook:
     """Titles and counts by project. Safe for any number of threads.
 
     Args:
-        connections: which Label Studio a project belongs to.
-        clock: s.
+        connections: finds a project's Label Studio.
+        clock: returns the time, s.
     """
 
     def __init__(self, connections: Connections, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,15 +55,15 @@ class ProjectBook:
         self._away: TTLCache[str, bool] = TTLCache(maxsize=_MOST_PROJECTS, ttl=_AWAY_S, timer=clock)
 
     def remembered(self, project_id: int) -> ProjectFacts | None:
-        """What Label Studio said last, however long ago; None: nothing yet. Never waits."""
+        """Return what Label Studio said last, however long ago; None before the first answer. Never waits."""
         with self._lock:
             return self._known.get(project_id)
 
     def find(self, project_id: int) -> ProjectFacts | None:
-        """What Label Studio says now, or what it said last while it is away; None: nothing is known.
+        """Return what Label Studio says now, or said last if it does not answer; None where nothing is known.
 
         Raises:
-            NotFound: Label Studio has no such project, or its key may not see it; the sentence names those it has.
+            NotFound: Label Studio has no such project, or its key may not see it; the message lists the others.
         """
         studio = self._connections.label_studio(project_id)
         if studio is None:
@@ -82,30 +82,30 @@ class ProjectBook:
         return facts
 
     def list_all(self) -> tuple[ProjectFacts, ...]:
-        """Every project, by number, of the Label Studio that the environment names; () where it names none.
+        """List every project of the Label Studio in the settings, by id; () where the settings name none.
 
         Raises:
-            SamloopError: it refuses the key, or is away.
+            SamloopError: Label Studio refuses the key, or does not answer.
         """
         studio = self._connections.label_studio(None)
         if studio is None:
             return ()
-        found = tuple(_facts(studio, row) for row in studio.projects())
-        for facts in found:
+        projects = tuple(_facts(studio, row) for row in studio.projects())
+        for facts in projects:
             self._remember(facts)
-        return tuple(sorted(found, key=lambda facts: facts.project_id))
+        return tuple(sorted(projects, key=lambda facts: facts.project_id))
 
     def _remember(self, facts: ProjectFacts) -> None:
         with self._lock:
             self._known[facts.project_id], self._fresh[facts.project_id] = facts, True
 
     def _note_away(self, studio: LabelStudio, fault: SamloopError) -> None:
-        log.info("pages go without titles and counts: %s", fault, extra={"event": "review.label_studio_away"})
+        log.info("pages lack titles and counts: %s", fault, extra={"event": "review.label_studio_away"})
         with self._lock:
             self._away[studio.name] = True
 
     def _others(self, studio: LabelStudio) -> str:
-        """The rest of the sentence on an unknown project: those there are, if Label Studio tells."""
+        """The end of the message on an unknown project: which projects there are, if Label Studio answers."""
         try:
             numbers = sorted(int(row["id"]) for row in studio.projects())
         except SamloopError:

@@ -1,4 +1,4 @@
-"""The page of all projects: those of Label Studio, and those that samloop has versions or trainings of."""
+"""All projects: those in Label Studio, and those with versions or trainings here."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from backend.review.projects.facts import ProjectBook, ProjectFacts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectRow:
-    """A project of the list.
+    """A project in the list.
 
     Attributes:
-        project_id: its number.
-        facts: what Label Studio says; None where it knows no such project, or cannot be asked.
-        served: the version that answers.
-        versions: how many the registry has.
+        project_id: its id.
+        facts: what Label Studio says; None where it has no such project, or does not answer.
+        served: the version that serves it.
+        versions: how many versions the registry has.
     """
 
     project_id: int
@@ -27,7 +27,7 @@ class ProjectRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projects:
-    """All rows by number; `fault`: why Label Studio could not be asked."""
+    """All rows by id; `fault`: why Label Studio did not answer, or None."""
 
     rows: tuple[ProjectRow, ...]
     fault: str | None
@@ -40,20 +40,20 @@ def list_projects(
     served_version: Callable[[int], str],
     trained: Callable[[], Iterable[int]],
 ) -> Projects:
-    """Gather them; a Label Studio or a queue that is away leaves out what it alone knows.
+    """List all projects; those that only Label Studio or the queue knows are missing while it does not answer.
 
     Args:
         book: what Label Studio says.
         registry: the versions.
-        served_version: by project.
-        trained: the projects that a training was asked for.
+        served_version: the version that serves a project now.
+        trained: lists the projects with a training, past or queued.
 
     Raises:
         Unavailable: the registry cannot be read.
     """
     fault = None
     try:
-        facts = {found.project_id: found for found in book.list_all()}
+        facts = {project.project_id: project for project in book.list_all()}
     except SamloopError as failure:
         facts, fault = {}, str(failure)
     try:

@@ -1,5 +1,5 @@
 "use strict";
-// What a page gains from a script: figures as they change, keys, flags without a new page, flicker and slider.
+// What the script adds to a page: live figures, keys, flags without a reload, flicker and slider.
 document.documentElement.classList.add("has-script");
 
 const all = (selector) => [...document.querySelectorAll(selector)];
@@ -26,9 +26,9 @@ function live(tiles) {
     if (known !== null && decided !== known) renew("decided");
     known = decided;
     put("served", now.served.version);
-    put("since", now.served.since ? `since ${local.format(new Date(now.served.since))}, by decision ${now.served.number}` : "the base model: nothing was promoted yet");
+    put("since", now.served.since ? `since ${local.format(new Date(now.served.since))}, by decision ${now.served.number}` : "the base model; no version was promoted yet");
     put("why", now.served.reason || "");
-    put("decided", now.served.decided === now.served.version ? "" : `${now.served.decided} was chosen and is being loaded`);
+    put("decided", now.served.decided === now.served.version ? "" : `${now.served.decided} was chosen and is loading`);
     put("phase", now.phase === "training" && now.stage ? now.stage : now.phase);
     put("left", now.phase !== "training" || now.share === null ? "" : `${Math.floor(100 * now.share)} %${now.left_s === null ? "" : `, ${span(now.left_s)} left`}`);
     drawLosses(document.getElementById("losses"), now.phase === "training" ? now.losses : {});
@@ -36,10 +36,10 @@ function live(tiles) {
     put("error", now.error || "");
     put("progress", now.said);
     const { changed, train_after } = now.automatic;
-    put("automatic", train_after ? `${changed} of ${train_after} until the next training` : "trains only when asked");
+    put("automatic", train_after ? `${changed} of ${train_after} until the next training` : "trains only when you start it");
     put("cancelled", now.cancelled ? `cancelled ${local.format(new Date(now.cancelled))}` : "");
-    put("no-worker", now.queue.workers ? "" : "no worker runs: start one with samloop worker");
-    put("no-refresher", now.refresh.workers ? "" : "no worker for refreshes runs: start one with samloop worker --refresh");
+    put("no-worker", now.queue.workers ? "" : "no worker runs; start one: samloop worker");
+    put("no-refresher", now.refresh.workers ? "" : "no worker for refreshes runs; start one: samloop worker --refresh");
     tiles.querySelector("[data-live=training-end]").hidden = now.phase === "idle" || now.phase === "failed";
     const share = now.share;
     const bar = tiles.querySelector("[data-live=bar]");
@@ -93,7 +93,7 @@ function lossCurve(name, points) {
   return figure;
 }
 
-// A part of the page as the server shows it now.
+// Replaces a part of the page by what the server shows now.
 async function renew(id) {
   const reply = await fetch(location.href);
   if (!reply.ok) return;
@@ -107,7 +107,7 @@ function refreshing(tiles, { phase, progress, last, error }, put) {
   const isBusy = phase !== "idle" && phase !== "failed", { done, total, version } = progress;
   put("refresh", phase);
   put("refresh-error", error || "");
-  if (isBusy) put("refresh-told", total ? `${done} of ${total} tasks, ${version}` : "A refresh gives tasks that nobody has touched masks from the served version.");
+  if (isBusy) put("refresh-told", total ? `${done} of ${total} tasks, ${version}` : "A refresh predicts every untouched task again, with the served version.");
   else if (last) put("refresh-told", last.reason);
   const bar = tiles.querySelector("[data-live=refresh-bar]");
   bar.hidden = !isBusy || !total;
@@ -152,7 +152,7 @@ function flicker(button) {
   root.remove("shows-base", "shows-candidate", "is-flickering");
   if (!is_on) return;
   root.add("is-flickering", "shows-base");
-  // Slow enough for anybody: below three changes a second.
+  // Slow enough to be safe for everybody: below three flashes a second (WCAG 2.3.1).
   flicker.timer = setInterval(() => { root.toggle("shows-base"); root.toggle("shows-candidate"); }, 600);
 }
 

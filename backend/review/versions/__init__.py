@@ -1,5 +1,5 @@
-"""What pages say of versions beyond their figures.
+"""Comparisons of versions, and verdicts on them.
 
-comparison  two models on the objects that both were measured on
+comparison  compares two models on the objects that both were measured on
 verdict     the last training's verdict, and whether a person has decided otherwise since
 """

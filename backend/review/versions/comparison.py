@@ -1,4 +1,4 @@
-"""Two versions, or a version and the base model, on the objects that both were measured on: nothing else is fair."""
+"""Compares two models on the held-out objects that both were measured on; no other comparison is fair."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from backend.registry.figures import Interval
 from backend.registry.review_file import PROMPTS, DrawnMask, ReviewedObject
 
 _DRAWS, _SEED = 2000, 0
-_LEAST = 0.0005  # of a difference that three decimals show
+_LEAST = 0.0005  # the smallest difference that three decimals show
 _MEASURES = (  # title, field, whether less is better
     ("IoU", "iou", False),
     ("Boundary IoU", "boundary_iou", False),
@@ -21,7 +21,7 @@ _MEASURES = (  # title, field, whether less is better
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """An object and what one model drew of it, by prompt."""
+    """An object, and the masks that one model drew of it, by prompt."""
 
     item: ReviewedObject
     masks: Mapping[str, DrawnMask]
@@ -33,11 +33,11 @@ class Difference:
 
     Attributes:
         prompt: "box" or "point".
-        title: of the measure.
-        first, second: both means over the objects.
-        mean: the second's less the first's.
-        interval: with its 95 % bootstrap interval over images; None for objects of a single image.
-        is_better: whether the second is; None where the interval holds zero, or where there is none.
+        title: the measure's name.
+        first, second: the two models' means over the objects.
+        mean: the second mean less the first.
+        interval: the difference with its 95 % bootstrap interval over images; None for objects of a single image.
+        is_better: whether the second model is better; None where the interval contains zero or is missing.
     """
 
     prompt: str
@@ -51,7 +51,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All differences, on so many objects of so many images; no difference without a common object."""
+    """All differences, over `objects` on `images` that both models were measured on; () without a common object."""
 
     objects: int
     images: int
@@ -59,7 +59,7 @@ class Comparison:
 
 
 def drawings_of(objects: Sequence[ReviewedObject], *, model: str = "candidate") -> dict[str, Drawing]:
-    """What the version drew of its held-out objects, or the base model (`model` is "base"), by the objects' keys."""
+    """Collect, by key, what the version drew of its held-out objects; or the base model, where `model` is "base"."""
     return {
         item.key: Drawing(item=item, masks={prompt: item.drawn[prompt, model] for prompt in PROMPTS})
         for item in objects
@@ -67,7 +67,7 @@ def drawings_of(objects: Sequence[ReviewedObject], *, model: str = "candidate") 
 
 
 def compare(first: Mapping[str, Drawing], second: Mapping[str, Drawing]) -> Comparison:
-    """Pair by object; the differences are the second's."""
+    """Compare two models object by object; every difference is the second less the first."""
     keys = [key for key in second if key in first]
     images = np.unique([second[key].item.image_sha256 for key in keys], return_inverse=True)[1] if keys else np.empty(0)
     differences = []
@@ -99,7 +99,7 @@ def _verdict(interval: Interval, *, is_less_better: bool) -> bool | None:
 
 
 def _bootstrap(differences: Float[np.ndarray, " n"], images: np.ndarray) -> Interval | None:
-    """The mean over objects with its interval over images drawn anew: objects of one image are no independent ones."""
+    """The mean over objects, and its interval by resampling images: objects on one image are not independent."""
     sums, counts = np.bincount(images, weights=differences), np.bincount(images)
     if len(sums) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The last training's verdict as a page tells it: a verdict is an opinion, and what a person decides goes before it."""
+"""The last training's verdict in words. A later decision by a person goes before it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from backend.registry.protocol import Pointer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastVerdict:
-    """What came of the last training.
+    """The verdict on the last training.
 
     Attributes:
-        version: what it made; None: nothing.
-        heading: one sentence: whether its version is served, and whether that is its own doing.
-        is_good: it is served, or was better than what was served then.
-        overruled_by: the person's decision that speaks against the verdict.
-        reasons: the verdict's own.
+        version: the version that it made; None without one.
+        heading: one sentence that says whether this version is served, and who decided so.
+        is_good: whether the version is served, or was better than the version served then.
+        overruled_by: a person's decision against the verdict.
+        reasons: the verdict's own reasons.
     """
 
     version: str | None
@@ -28,11 +28,11 @@ class LastVerdict:
 
 
 def tell_verdict(verdict: Mapping[str, JsonValue], *, served: str, champion: Pointer | None) -> LastVerdict:
-    """Put a verdict beside what is served now.
+    """Describe a verdict, given what is served now.
 
     Args:
-        verdict: `version`, `promote` and `reasons`, as a training left them.
-        served: the version that answers.
+        verdict: the training's `version`, `promote` and `reasons`.
+        served: the version that is served now.
         champion: the latest decision.
     """
     version, is_better = verdict.get("version"), verdict.get("promote") is True
@@ -40,15 +40,15 @@ def tell_verdict(verdict: Mapping[str, JsonValue], *, served: str, champion: Poi
     names_it = champion is not None and champion.version == version
     match is_better, is_served:
         case True, True:
-            heading, overruled_by = "Better than what was served before: promoted", None
+            heading, overruled_by = "Better than the version served before: promoted", None
         case False, True:
             heading = "Served because a person decided so; the training's own verdict was against it"
             overruled_by = champion if names_it else None
         case True, False if champion is not None and not names_it:
-            heading = "Better than what was served then; a later decision serves another version"
+            heading = "Better than the version served then; a later decision serves another version"
             overruled_by = champion
         case True, False:
-            heading, overruled_by = "Better than what was served", None
+            heading, overruled_by = "Better than the version that is served", None
         case _:
             heading, overruled_by = "Kept as a challenger: not served", None
     reasons = verdict.get("reasons")

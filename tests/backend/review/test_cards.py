@@ -5,7 +5,7 @@ import pytest
 
 from backend.masks.packed import KeptMask
 from backend.registry.review_file import DrawnMask, ReviewedObject
-from backend.review.cards import cards, edge_window, order_cards
+from backend.review.cards import cards, edge_window, sort_cards
 from backend.review.flags import Flag
 
 
@@ -63,12 +63,12 @@ OBJECTS = [
 )
 def test_masks_come_in_the_order_asked_for(sort: str, expected: list[str]) -> None:
     found = cards(OBJECTS, prompt="box", against=None, flags=(), analyst="Ada")
-    assert [card.item.key for card in order_cards(found, sort=sort)] == expected
+    assert [card.item.key for card in sort_cards(found, sort=sort)] == expected
 
 
 def test_another_version_is_paired_by_object_and_what_it_did_not_draw_comes_last() -> None:
     other = {"down": _object("down", base=0.0, candidate=0.1), "same": _object("same", base=0.0, candidate=0.9)}
-    found = order_cards(cards(OBJECTS, prompt="point", against=other, flags=(), analyst="Ada"), sort="tightened")
+    found = sort_cards(cards(OBJECTS, prompt="point", against=other, flags=(), analyst="Ada"), sort="tightened")
     assert [(card.item.key, card.gain and round(card.gain, 3)) for card in found] == [
         ("down", 0.2),
         ("same", -0.4),

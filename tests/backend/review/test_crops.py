@@ -71,7 +71,7 @@ def test_what_is_kept_stays_within_its_bound() -> None:
 
 def test_an_image_that_was_replaced_is_not_shown_below_another_images_masks() -> None:
     data, _ = _png()
-    with pytest.raises(NotFound, match="another image by now"):
+    with pytest.raises(NotFound, match="has changed since the masks were measured"):
         Crops(max_bytes=1 << 20, max_pixels=1 << 20).crop("0" * 64, (0, 0, 9, 9), size_px=160, fetch=lambda: data)
 
 

@@ -78,7 +78,7 @@ def test_a_line_that_a_power_cut_left_half_spoils_no_other(tmp_path: Path) -> No
 
 def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     (tmp_path / "review").write_text("in the way")
-    with pytest.raises(Unavailable, match="could not be kept"):
+    with pytest.raises(Unavailable, match="was not stored"):
         Flags(StateDir(tmp_path)).add(1, _flag())
     with pytest.raises(BadInput, match="not one of accept"):
         Flags(StateDir(tmp_path)).add(1, _flag(verdict="meh"))

@@ -66,7 +66,7 @@ def test_a_project_that_cannot_train_yet_says_what_it_lacks(client: TestClient, 
 
 def test_a_queue_that_nobody_works_off_says_so(client: TestClient, here: str, made: Reviewed) -> None:
     assert client.get(f"/projects/{made.project_id}/status").json()["queue"]["workers"] == 0
-    assert "no worker runs: start one with samloop worker" in read_page(client, here)
+    assert "no worker runs; start one: samloop worker" in read_page(client, here)
 
 
 def test_moments_are_marked_for_the_readers_own_time(client: TestClient, here: str) -> None:
@@ -130,7 +130,7 @@ def test_versions_stand_in_a_table_with_their_intervals_and_two_can_be_compared(
     assert "sandbox" in client.get(f"{here}/report/{made.versions[1]}").headers["content-security-policy"]
 
     pair = unescape(read_page(client, f"{here}/versions?a={made.versions[0]}&b={made.versions[1]}"))
-    assert "Means over the 6 objects, on 3 images, that were held out from both" in pair
+    assert "Means over the 6 objects on 3 images that were held out from both" in pair
     assert pair.count('<th scope="row">Boundary IoU, ') == 2
     base = unescape(read_page(client, f"{here}/versions?a=base&b={made.versions[1]}"))
     assert f"a: {made.base}" in base

@@ -30,7 +30,7 @@ def test_masks_of_another_project_are_not_shown_even_where_its_number_is_in_the_
         status=nothing,
         trained=nothing,
     )
-    with pytest.raises(NotFound, match="is no version of project 2"):
+    with pytest.raises(NotFound, match="is not a version of project 2"):
         pages.reviewed.object(2, version, "0" * 20)
     with pytest.raises(NotFound, match="was not measured on an object"):
         pages.reviewed.object(7, version, "0" * 20)

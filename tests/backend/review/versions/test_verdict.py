@@ -20,7 +20,7 @@ def decision(version: str | None) -> Pointer:
         (False, OTHER, None, ("Kept as a challenger: not served", False, False)),
         (False, MADE, decision(MADE), ("Served because a person decided so", True, True)),
         (True, OTHER, decision(OTHER), ("a later decision serves another version", True, True)),
-        (True, OTHER, decision(MADE), ("Better than what was served", True, False)),  # it is being loaded
+        (True, OTHER, decision(MADE), ("Better than the version that is served", True, False)),  # it is being loaded
     ],
 )
 def test_what_is_said_of_a_version_fits_what_is_served(

@@ -8,12 +8,12 @@ import numpy as np
 import typer
 
 from backend.cli.console import ProjectOption, err, load_settings, out
+from backend.cli.order.choice import ENOUGH, choose_diverse, draw_at_random, mix_in_random
 from backend.cli.project import SCORES_TAB, UNTOUCHED
 from backend.errors import BadInput, SamloopError
 from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.labelstudio.api.filters import filter_untouched
 from backend.labelstudio.api.predictions import PredictionStore, TaskState
-from backend.review.label_order import ENOUGH, at_random, diverse, mix
 from backend.settings import Settings
 
 NEXT_TAB = "samloop: label next"
@@ -45,8 +45,8 @@ def order(
     else:
         out.print(f"{annotated} tasks are annotated: those with the lowest scores are chosen")
         first = _uncertain(client, store, listed, count=tasks)
-    drawn = at_random((task.task_id for task in listed), project_id=project, count=tasks)
-    chosen = mix(first, drawn, count=tasks)
+    drawn = draw_at_random((task.task_id for task in listed), project_id=project, count=tasks)
+    chosen = mix_in_random(first, drawn, count=tasks)
     by_score = annotated >= ENOUGH
     tab = client.tabs.save(
         project,
@@ -101,7 +101,7 @@ def _different(
     listed: list[TaskState], client: LabelStudio, *, settings: Settings, project: int, count: int
 ) -> list[int]:
     """Return the most different tasks among at most 300 drawn at random."""
-    looked_at = set(at_random((task.task_id for task in listed), project_id=project, count=_MOST_LOOKED_AT))
+    looked_at = set(draw_at_random((task.task_id for task in listed), project_id=project, count=_MOST_LOOKED_AT))
     ids, features = [], []
     for task_id, mean in _mean_embeddings(
         [task for task in listed if task.task_id in looked_at], client, settings=settings, project=project
@@ -110,7 +110,7 @@ def _different(
         features.append(mean)
     if not ids:
         raise BadInput(f"no image of project {project} could be read: `samloop warm --project {project}` tells why")
-    return [ids[row] for row in diverse(np.stack(features), count=count)]
+    return [ids[row] for row in choose_diverse(np.stack(features), count=count)]
 
 
 def _mean_embeddings(

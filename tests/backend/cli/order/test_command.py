@@ -13,7 +13,7 @@ from support.pictures import encode_image
 from typer.testing import CliRunner, Result
 
 from backend.__main__ import app
-from backend.cli.order import NEXT_TAB, SCORES_TAB
+from backend.cli.order.command import NEXT_TAB, SCORES_TAB
 from backend.errors import BadInput
 
 CONFIG = (

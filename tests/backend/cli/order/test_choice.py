@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.review.label_order import at_random, diverse, mix
+from backend.cli.order.choice import choose_diverse, draw_at_random, mix_in_random
 
 
 def blobs(*sizes: int) -> np.ndarray:
@@ -20,11 +20,13 @@ def blobs(*sizes: int) -> np.ndarray:
 def test_one_of_each_kind_comes_before_a_second_one_of_any(seed: int) -> None:
     features = blobs(20, 3, 7, 10)
     kinds = np.repeat(np.arange(4), (20, 3, 7, 10))
-    assert [kinds[row] for row in diverse(features, count=4, seed=seed)] == [0, 3, 2, 1], "the largest kind first"
+    assert [kinds[row] for row in choose_diverse(features, count=4, seed=seed)] == [0, 3, 2, 1], (
+        "the largest kind first"
+    )
 
 
 def test_all_are_taken_where_there_are_few() -> None:
-    assert diverse(blobs(2, 1), count=5) == (0, 1, 2)
+    assert choose_diverse(blobs(2, 1), count=5) == (0, 1, 2)
 
 
 @settings(max_examples=40, deadline=None)
@@ -32,20 +34,20 @@ def test_all_are_taken_where_there_are_few() -> None:
 def test_as_many_as_were_asked_for_and_none_twice(rows: int, count: int, same: bool, seed: int) -> None:
     """Also of images that are all alike, of which k-means makes empty clusters."""
     features = np.ones((rows, 4)) if same else np.random.default_rng(seed).normal(size=(rows, 4))
-    found = diverse(features, count=count, seed=seed)
+    found = choose_diverse(features, count=count, seed=seed)
     assert len(found) == len(set(found)) == min(rows, count)
     assert set(found) <= set(range(rows))
 
 
 def test_what_is_drawn_at_random_stays_until_it_is_labelled() -> None:
-    drawn = at_random(range(1000), project_id=1, count=20)
-    assert at_random(set(range(1000)) - {drawn[0]}, project_id=1, count=19) == drawn[1:]
-    assert at_random(range(1000), project_id=2, count=20) != drawn
-    assert 300 < np.mean(at_random(range(1000), project_id=1, count=200)) < 700
+    drawn = draw_at_random(range(1000), project_id=1, count=20)
+    assert draw_at_random(set(range(1000)) - {drawn[0]}, project_id=1, count=19) == drawn[1:]
+    assert draw_at_random(range(1000), project_id=2, count=20) != drawn
+    assert 300 < np.mean(draw_at_random(range(1000), project_id=1, count=200)) < 700
 
 
 def test_every_tenth_place_is_drawn_at_random() -> None:
-    found = mix(range(100), range(500, 600), count=30)
+    found = mix_in_random(range(100), range(500, 600), count=30)
     assert [task_id for task_id in found if task_id >= 500] == [500, 501, 502]
     assert [found.index(task_id) for task_id in (500, 501, 502)] == [9, 19, 29]
 
@@ -58,5 +60,5 @@ def test_every_tenth_place_is_drawn_at_random() -> None:
 def test_the_mix_holds_each_task_once_and_all_where_there_is_room(
     first: list[int], random: list[int], count: int
 ) -> None:
-    found = mix(first, random, count=count)
+    found = mix_in_random(first, random, count=count)
     assert len(found) == len(set(found)) == min(count, len({*first, *random}))
