@@ -249,15 +249,21 @@ def _number(task: object, number: int) -> object:
 
 
 def read_export(export: Path) -> list[object]:
-    """The tasks in a file that Label Studio exported as JSON.
+    """The tasks in a file that Label Studio exported as JSON; a single task, or a task a line, is read too.
+
+    What Label Studio before 1.0 called `completions` is `annotations` in the result.
 
     Raises:
-        BadInput: it holds no list, or an empty one, or one in another format, such as JSON_MIN.
+        BadInput: the file holds no task, or another format, such as JSON_MIN or COCO.
     """
-    try:
-        tasks = json.loads(export.read_bytes())
-    except (ValueError, RecursionError) as fault:
-        raise BadInput(f"{export} is not JSON: {str(fault)[:200]}; export the project as JSON") from fault
+    tasks = _parse_export(export)
+    if isinstance(tasks, dict) and "data" in tasks:
+        tasks = [tasks]
+    if isinstance(tasks, dict) and {"images", "annotations"} <= tasks.keys():
+        raise BadInput(
+            f"{export} is COCO, not Label Studio's JSON: export the project as JSON, or convert the file with "
+            "`label-studio-converter import coco`"
+        )
     if not isinstance(tasks, list):
         raise BadInput(f"{export} holds {type(tasks).__name__}, not a list of tasks; export the project as JSON")
     if not tasks:
@@ -269,4 +275,20 @@ def read_export(export: Path) -> list[object]:
             f"{export} holds no task with `data`: it looks like JSON_MIN, which leaves out where and how regions were "
             "drawn; export the project as JSON"
         )
-    return tasks
+    return [_rename_completions(task) for task in tasks]
+
+
+def _parse_export(export: Path) -> object:
+    text = export.read_bytes()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as fault:
+        try:
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        except (ValueError, RecursionError):
+            raise BadInput(f"{export} is not JSON: {str(fault)[:200]}; export the project as JSON") from fault
+
+
+def _rename_completions(task: object) -> object:
+    is_old = isinstance(task, dict) and "completions" in task and "annotations" not in task
+    return {**task, "annotations": task["completions"]} if is_old and isinstance(task, dict) else task

@@ -3,8 +3,8 @@
 import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -68,27 +68,24 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     from backend.images.folder import ImageFolder
     from backend.labelstudio.export import recover_config
     from backend.labelstudio.label_config import parse_label_config
-    from backend.labelstudio.task_data import image_at
     from finetuner.offline import read_export
 
     settings, out_file = load_settings(), new_file(out_file)
     tasks = [task for task in read_export(export) if isinstance(task, dict) and isinstance(task.get("data"), dict)]
     config = parse_label_config(label_config.read_text()) if label_config else recover_config(tasks)
-    folder = ImageFolder(
-        images, (uri for task in tasks if (uri := image_at(task["data"], config.image_key)) is not None)
-    )
+    folder = ImageFolder(images, (uri for task in tasks for _, uri in _list_images(task, config)))
     predictor = _predictor(settings, checkpoint)
-    heard = _Heard()
+    reasons: list[str] = []
     predicted: list[LabelStudioJson] = []
     with _keep_what_is_done() as interrupted:
         for task in _with_progress(tasks):
             if interrupted.is_set():
                 break
             predicted.append(
-                _predict_all(task, predictor, config=config, images=folder, settings=settings, heard=heard)
+                _predict_all(task, predictor, config=config, images=folder, settings=settings, reasons=reasons)
             )
-    if tasks and len(heard.sentences) == len(tasks):
-        raise BadInput(f"none of the {len(tasks)} images was found, so {out_file} is not written: {heard.sentences[0]}")
+    if predicted and len(reasons) == len(predicted):
+        raise BadInput(f"none of {len(predicted)} tasks could be predicted, so {out_file} is not written; {reasons[0]}")
     if image_root_url is not None:
         predicted = [_move_image(task, image_root_url, config=config, images=folder) for task in predicted]
     out_file.write_text(json.dumps(predicted) + "\n")
@@ -98,10 +95,10 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
         f"{regions} regions on {len(predicted)} tasks by {predictor.version} ({how}) written to {out_file}: ", end=""
     )
     out.print("import the file into a project", soft_wrap=True)
-    for sentence in heard.sentences[:_SHOWN]:
-        out.print(f"empty: {sentence}", markup=False, highlight=False, soft_wrap=True)
-    if len(heard.sentences) > _SHOWN:
-        out.print(f"empty: {len(heard.sentences) - _SHOWN} more tasks")
+    for sentence in reasons[:_SHOWN]:
+        out.print(f"without regions: {sentence}", markup=False, highlight=False, soft_wrap=True)
+    if len(reasons) > _SHOWN:
+        out.print(f"without regions: {len(reasons) - _SHOWN} more tasks")
     if len(predicted) < len(tasks):
         raise BadInput(f"ended by a signal after {len(predicted)} of {len(tasks)} tasks, which are in {out_file}")
 
@@ -127,7 +124,7 @@ def _predict_all(  # noqa: PLR0913 - all that one task takes
     config: "LabelConfig",
     images: "ImageFolder",
     settings: "Settings",
-    heard: "_Heard",
+    reasons: list[str],
 ) -> "LabelStudioJson":
     from backend.images.source import ImageSource
     from backend.sam.automatic import AutomaticRules
@@ -136,10 +133,10 @@ def _predict_all(  # noqa: PLR0913 - all that one task takes
     from backend.serving.slot import Snapshot
     from backend.serving.task_image import TaskImage
 
-    machine = _Folder(predictor, images, max_pixels=settings.image.pixels, heard=heard)
+    machine = _Folder(predictor, images, max_pixels=settings.image.pixels)
     batches = Batches(
         machine=machine,
-        observer=heard,
+        observer=_Silent(),
         automatic=AutomaticRules(points=settings.serving.automatic_points, most=settings.serving.automatic_regions),
         semantic=SemanticRules(most=settings.serving.automatic_regions),
         seconds=float("inf"),
@@ -150,29 +147,36 @@ def _predict_all(  # noqa: PLR0913 - all that one task takes
     snapshot = Snapshot(version=predictor.version, predictor=predictor, number=0)
     nowhere_else = ImageSource(settings=settings, label_studio=None)
     (answer,) = batches.answer([TaskImage(task=bare, config=config, images=nowhere_else)], snapshot=snapshot)
+    if answer.why is not None:
+        reasons.append(f"task {task.get('id')}: {answer.why}")
     return {**bare, "predictions": [answer.prediction]}
 
 
+def _list_images(task: "Task", config: "LabelConfig") -> list[tuple[str, str]]:
+    """Return the path into the task's data, and the address, of every image that the task shows."""
+    from backend.labelstudio.task_data import image_at
+
+    keys = [image.image_key for image in config.images(task["data"])]
+    return [(key, uri) for key in keys if (uri := image_at(task["data"], key)) is not None]
+
+
 def _move_image(task: "Task", root_url: str, *, config: "LabelConfig", images: "ImageFolder") -> "LabelStudioJson":
-    """Return the task with its image below another root; unchanged where the folder lacks the image."""
-    from backend.serving.task_image import image_uri
+    """Return the task with its images below another root; those that the folder lacks stay as they are."""
+    from backend.labelstudio.task_data import replace_at
 
-    try:
-        name = quote(images.place(image_uri(task, config)))
-    except SamloopError:
-        return dict(task)  # reported before: it has no regions
     between = "" if root_url.endswith(("/", "=")) else "/"
-    return {**task, "data": {**task["data"], config.image_key: f"{root_url}{between}{name}"}}
+    data = task["data"]
+    for key, uri in _list_images(task, config):
+        with suppress(SamloopError):  # reported before: it has no regions
+            data = replace_at(data, key, f"{root_url}{between}{quote(images.place(uri))}")
+    return {**task, "data": data}
 
 
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """Collects why tasks have no regions."""
-
-    sentences: list[str] = field(default_factory=list)
+class _Silent:
+    """Hears of tasks without masks, and says nothing: their answers say why."""
 
     def failed(self, reason: str) -> None:
-        """Ignore it: _Folder has reported it in words."""
+        """Ignore it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,19 +186,14 @@ class _Folder:
     predictor: "Predictor"
     folder: "ImageFolder"
     max_pixels: int
-    heard: _Heard
 
     def embed(self, image: "TaskImage", **_: object) -> "Embedding":
         """Return the embedding of the task's image in the folder."""
         from backend.images.source import open_image
         from backend.sam.predictor import encode
 
-        try:
-            data = self.folder.read(image.uri)
-            return encode(self.predictor.base, open_image(data, max_pixels=self.max_pixels))
-        except SamloopError as fault:
-            self.heard.sentences.append(f"task {image.name}: {fault}")
-            raise
+        data = self.folder.read(image.uri)
+        return encode(self.predictor.base, open_image(data, max_pixels=self.max_pixels))
 
     def decode(self, work: Callable[[], T], **_: object) -> T:
         """Return the work's result."""

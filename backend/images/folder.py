@@ -4,19 +4,24 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, unquote_to_bytes, urlsplit
 
 from backend.errors import BadInput, NotFound
 from backend.images.local_files import PATH as LOCAL_FILES
+from backend.labelstudio.task_data import names_an_image
 
 # Label Studio puts eight hexadecimal digits before the name of an uploaded file.
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):(?=/|\\)")  # two letters at least: a single letter is a Windows drive
 _RESOLVED = re.compile(r"/(?:tasks|projects)/[0-9]+/(?:resolve|presign)/$")
 _URLS = frozenset({"http", "https", "file"})
+# What Label Studio (Django's get_valid_filename) drops from the name of an upload; spaces become underscores before.
+_DROPPED_FROM_UPLOADS = re.compile(r"[^-\w.]")
 _MOST_SHOWN = 100
 
 
@@ -40,6 +45,9 @@ class _Place:
 class ImageFolder:
     """The images of one export. An address names the file whose path is the address's longest matching ending.
 
+    Where no file has exactly that path, it names the only file whose path differs in no more than upper case, the
+    form of composed letters, and what Label Studio changes in the names of uploads.
+
     Args:
         folder: the folder of the images, flat or with subfolders as in the addresses.
         uris: the addresses of all tasks. A file that two addresses claim from different folders belongs to neither.
@@ -49,7 +57,7 @@ class ImageFolder:
         self._folder = folder
         self._claims: dict[Path, dict[tuple[str, ...], tuple[int, bool]]] = {}
         for uri in uris:
-            if not _is_data(uri) and (place := _find_place(folder, uri)) is not None:
+            if not _is_data(uri) and (place := self._find_place(uri)) is not None:
                 self._claims.setdefault(place.path, {})[place.folders] = place.proof
 
     def read(self, uri: str) -> bytes:
@@ -57,7 +65,7 @@ class ImageFolder:
 
         Raises:
             NotFound: the file does not exist, or several addresses claim it.
-            BadInput: a data: URI is not base64.
+            BadInput: a data: URI is damaged.
         """
         return decode_data_uri(uri) if _is_data(uri) else self.path(uri).read_bytes()
 
@@ -69,7 +77,7 @@ class ImageFolder:
         """
         if _is_data(uri):
             raise NotFound("the task contains its image as a data: URI, so there is no file to name")
-        place = _find_place(self._folder, uri)
+        place = self._find_place(uri)
         if place is None:
             name = next((parts[-1] for path in _list_paths(uri.strip()) if (parts := _split_path(path))), "")
             raise NotFound(f"no file {name[:_MOST_SHOWN]!r} in {self._folder}")
@@ -86,6 +94,29 @@ class ImageFolder:
         """Return the path of an address's file within the folder, with forward slashes. Raises as `path` does."""
         return self.path(uri).relative_to(self._folder).as_posix()
 
+    def _find_place(self, uri: str) -> _Place | None:
+        """Return the file whose path in the folder is the address's longest ending; None where no file matches."""
+        readings = [] if _is_data(uri) else [_split_path(path) for path in _list_paths(uri.strip())]
+        exact = (_find_exact(self._folder, parts) for parts in readings)
+        alike = (self._find_alike(parts) for parts in readings)
+        return next((place for places in (exact, alike) for place in places if place is not None), None)
+
+    def _find_alike(self, parts: Sequence[str]) -> _Place | None:
+        for start, ending, prefix in _list_endings(parts):
+            paths = self._paths_by_form.get(tuple(_plain_form(part) for part in ending), [])
+            if len(paths) == 1:
+                return _Place(paths[0], folders=(*parts[:start], *prefix), matched=len(parts) - start)
+        return None
+
+    @cached_property
+    def _paths_by_form(self) -> dict[tuple[str, ...], list[Path]]:
+        """All files of the folder, by the plain forms of the parts of their paths; read when first needed."""
+        paths: dict[tuple[str, ...], list[Path]] = {}
+        for path in sorted(self._folder.rglob("*")):
+            form = tuple(_plain_form(part) for part in path.relative_to(self._folder).parts)
+            paths.setdefault(form, []).append(path)
+        return paths
+
 
 def find_image(images: Path, uri: str) -> Path:
     """Return the path of the image that a single address names in `images`. Raises as `ImageFolder.path` does."""
@@ -93,16 +124,21 @@ def find_image(images: Path, uri: str) -> Path:
 
 
 def decode_data_uri(uri: str) -> bytes:
-    """Decode the bytes of a data: URI.
+    """Decode the bytes of a data: URI as browsers do (RFC 2397): base64 or percent-encoded.
+
+    White space within base64 and missing padding are forgiven.
 
     Raises:
-        BadInput: the URI is not base64.
+        BadInput: the URI has no comma, or its base64 cannot be decoded.
     """
     head, comma, body = uri.strip().partition(",")
-    if not comma or not head.lower().endswith(";base64"):
-        raise BadInput("the image's data: URI is not base64: write data:image/png;base64,...")
+    if not comma:
+        raise BadInput("the image's data: URI has no data: write data:image/png;base64,...")
+    if not head.lower().rstrip().endswith(";base64"):
+        return unquote_to_bytes(body)
+    text = "".join(unquote(body).split()).rstrip("=")
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as fault:
         raise BadInput("the image's data: URI is not valid base64") from fault
 
@@ -111,17 +147,29 @@ def _is_data(uri: str) -> bool:
     return uri.lstrip()[:5].lower() == "data:"
 
 
-def _find_place(folder: Path, uri: str) -> _Place | None:
-    """Return the file whose path in the folder is the address's longest ending; None where no file matches."""
-    readings = [] if _is_data(uri) else [_split_path(path) for path in _list_paths(uri.strip())]
-    for parts in readings:
-        for start in range(len(parts)):
-            *folders, name = parts[start:]
-            for stored, prefix in ((name, ()), (_UPLOAD_PREFIX.sub("", name), (name,))):
-                path = folder.joinpath(*folders, stored)
-                if stored and os.path.isfile(path):  # noqa: PTH113 - Path.is_file() raises for a name that is too long
-                    return _Place(path, folders=(*parts[:start], *prefix), matched=len(parts) - start)
+def _find_exact(folder: Path, parts: Sequence[str]) -> _Place | None:
+    for start, ending, prefix in _list_endings(parts):
+        path = folder.joinpath(*ending)
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file() raises for a name that is too long
+            return _Place(path, folders=(*parts[:start], *prefix), matched=len(parts) - start)
     return None
+
+
+def _list_endings(parts: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...], tuple[str, ...]]]:
+    """Yield where an ending of a path begins, the ending, and what an upload's prefix says instead of a folder.
+
+    The longest ending goes first. A name is tried as it stands, then without the prefix that uploads have.
+    """
+    for start in range(len(parts)):
+        *folders, name = parts[start:]
+        yield start, (*folders, name), ()
+        if bare := _UPLOAD_PREFIX.sub("", name):
+            yield start, (*folders, bare), (name,)
+
+
+def _plain_form(part: str) -> str:
+    """Return a name in lower case, composed (macOS decomposes letters), with what uploads change already changed."""
+    return _DROPPED_FROM_UPLOADS.sub("", unicodedata.normalize("NFC", part).strip().replace(" ", "_")).casefold()
 
 
 def _split_path(path: str) -> tuple[str, ...]:
@@ -136,7 +184,8 @@ def _split_path(path: str) -> tuple[str, ...]:
 def _list_paths(uri: str) -> Iterator[str]:
     """Yield the paths that an address may mean, the likeliest first.
 
-    In a bucket's key or a disk path, `#`, `?` and `%20` stand for themselves. A URL is percent-encoded once.
+    In a bucket's key or a disk path, `#`, `?` and `%20` stand for themselves. A URL is percent-encoded once; where its
+    path names no image, its query may.
     """
     scheme = _SCHEME.match(uri)
     if scheme is not None and scheme[1].lower() not in _URLS:
@@ -146,6 +195,7 @@ def _list_paths(uri: str) -> Iterator[str]:
         yield _decode_path(uri)
     else:
         yield _decode_path(uri)
+        yield from _list_names_in_query(uri)
 
 
 def _decode_path(uri: str) -> str:
@@ -161,6 +211,15 @@ def _decode_path(uri: str) -> str:
     path = unquote(parts.path)
     # Hosts are folders of their own, except for Label Studio, which has several names.
     return path if path.startswith("/data/") or not parts.hostname else f"{parts.hostname}/{path}"
+
+
+def _list_names_in_query(uri: str) -> list[str]:
+    try:
+        parts = urlsplit(uri)
+        values = [value for named in parse_qs(parts.query, max_num_fields=100).values() for value in named]
+    except ValueError:
+        return []
+    return [] if names_an_image(parts.path) else [value for value in values if names_an_image(value)]
 
 
 def _decode_key(encoded: str) -> str:

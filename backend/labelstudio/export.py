@@ -1,11 +1,11 @@
 """The labelling configuration as an export tells it: by the regions that people drew, since it does not hold itself."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backend.labelstudio.controls.regions import Region, regions_of
 from backend.labelstudio.label_config import Control, LabelConfig, LabelsTag
-from backend.labelstudio.task_data import find_image_key
+from backend.labelstudio.task_data import find_image_key, image_at, pages_at
 
 _DEFAULT = Control(kind="brushlabels", from_name="label", to_name="image")
 
@@ -13,8 +13,9 @@ _DEFAULT = Control(kind="brushlabels", from_name="label", to_name="image")
 def recover_config(tasks: Iterable[object]) -> LabelConfig:
     """Return the controls whose regions stand on the tasks, with the labels that people used there, in order of name.
 
-    The image is where the regions' image tag or the look of a value says (`find_image_key`). Where nothing is drawn,
-    there is one control, `<BrushLabels name="label" toName="image">`, which takes every label.
+    The image is where the regions' image tag or the look of a value says (`find_image_key`); of several tags that are
+    called as keys of the data, every one is an image of its own. Where nothing is drawn, there is one control,
+    `<BrushLabels name="label" toName="image">`, which takes every label.
     """
     found = list(tasks)
     controls: dict[tuple[str, str, str], _Used] = {}
@@ -28,9 +29,26 @@ def recover_config(tasks: Iterable[object]) -> LabelConfig:
         for (kind, from_name, to_name), used in controls.items()
     )
     names = list(dict.fromkeys(control.to_name for control in made))
-    keys = (find_image_key(task.get("data"), names=names) for task in found if isinstance(task, Mapping))
-    image_key = next((key for key in keys if key is not None), "image")
+    data = [task.get("data") for task in found if isinstance(task, Mapping)]
+    configs = [
+        config
+        for name in names
+        if (config := _config_of_key(name, data, tuple(control for control in made if control.to_name == name)))
+    ]
+    if len(configs) > 1 or any(config.list_key for config in configs):
+        return replace(configs[0], others=tuple(configs[1:]))
+    image_key = next((key for given in data if (key := find_image_key(given, names=names)) is not None), "image")
     return LabelConfig(made[0].to_name if made else _DEFAULT.to_name, image_key, made or (_DEFAULT,))
+
+
+def _config_of_key(name: str, data: Iterable[object], controls: tuple[Control, ...]) -> LabelConfig | None:
+    """Return the image whose tag is called as a key of the tasks' data, one image or a list of pages; None: neither."""
+    for given in data:
+        if image_at(given, name) is not None:
+            return LabelConfig(name, name, controls)
+        if pages_at(given, name):
+            return LabelConfig(name, name, controls, list_key=name).at_page(0)
+    return None
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from defusedxml.ElementTree import fromstring
 from backend.errors import BadInput
 from backend.labelstudio.controls.shape import Shape
 from backend.labelstudio.controls.shapes import SHAPES, is_drawing
-from backend.labelstudio.task_data import ImagePlace, pages_at
+from backend.labelstudio.task_data import ImagePlace, count_items, pages_at
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -23,6 +23,7 @@ MOST_IMAGES = 32
 MOST_NAMES = 50_000
 MOST_TOLERANCE_PX = 100.0
 _LABELS = "labels"
+_INDEX_FLAG = "{{idx}}"  # Label Studio's own default
 _TRUE = frozenset({"1", "true", "yes"})
 
 
@@ -93,11 +94,23 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """A <Repeater on="$key" indexFlag="{{idx}}">: its tags stand once for every item of the list at that key.
+
+    In their names and values the flag is replaced by the item's number, from 0.
+    """
+
+    list_key: str
+    flag: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabelConfig:
     """The image's tag (`name="image"`), its key in a task's data (`value="$image"`), the controls on it in order.
 
     Of several images this is the first that something is drawn on, and `others` are the rest of those. `list_key`: the
-    key of a `valueList`, of which `image_key` is a page; None: the image is no list.
+    key of a `valueList`, of which `image_key` is a page; None: the image is no list. `repeat`: the <Repeater> around
+    the tags, whose flag still stands in their names; None where there is none.
     """
 
     image_name: str
@@ -105,6 +118,7 @@ class LabelConfig:
     controls: tuple[Control, ...]
     list_key: str | None = None
     others: tuple["LabelConfig", ...] = ()
+    repeat: Repeat | None = None
 
     @property
     def place(self) -> ImagePlace:
@@ -115,20 +129,41 @@ class LabelConfig:
     def images(self, data: object) -> tuple["LabelConfig", ...]:
         """Return the config of every image that a task with this data shows, at least one, with its own controls.
 
-        Pages of a list beyond 32 are left out.
+        Pages and items of a list beyond 32 are left out.
         """
-        found: list[LabelConfig] = []
-        for config in (replace(self, others=()), *self.others):
-            if config.list_key is None:
-                found.append(config)
-            else:
-                found += [config.at_page(page) for page in pages_at(data, config.list_key)[:MOST_IMAGES]]
-        return tuple(found) or (replace(self, others=()),)
+        images = [image for config in (self, *self.others) for image in config.list_own_images(data)]
+        return tuple(images) or (replace(self, others=()),)
+
+    def list_own_images(self, data: object) -> list["LabelConfig"]:
+        """Return as `images` does, but without `others`; empty for an empty list."""
+        if self.repeat is not None:
+            return [self.at_item(number) for number in range(min(count_items(data, self.repeat.list_key), MOST_IMAGES))]
+        if self.list_key is not None:
+            return [replace(self.at_page(page), others=()) for page in pages_at(data, self.list_key)[:MOST_IMAGES]]
+        return [replace(self, others=())]
 
     def at_page(self, page: int) -> "LabelConfig":
         """Return the config of this page, from 0, of its list."""
         controls = tuple(replace(control, page=page) for control in self.controls)
         return replace(self, image_key=f"{self.list_key}[{page}]", controls=controls)
+
+    def at_item(self, number: int) -> "LabelConfig":
+        """Return the config of this item, from 0, of the list that its <Repeater> goes through."""
+
+        def name_of(text: str) -> str:
+            return text if self.repeat is None else text.replace(self.repeat.flag, str(number))
+
+        image_name = name_of(self.image_name)
+        controls = tuple(
+            replace(
+                control,
+                from_name=name_of(control.from_name),
+                to_name=image_name,
+                labels_beside=tuple(replace(tag, from_name=name_of(tag.from_name)) for tag in control.labels_beside),
+            )
+            for control in self.controls
+        )
+        return LabelConfig(image_name, name_of(self.image_key), controls)
 
 
 def parse_label_config(xml: str) -> LabelConfig:
@@ -140,7 +175,8 @@ def parse_label_config(xml: str) -> LabelConfig:
             more than 32, or an attribute of ours that is not a number in its range.
     """
     root = _parse(xml)
-    tags = [_ImageTag(tag) for tag in root.iter() if _kind(tag) == "image"]
+    repeats = _find_repeats(root)
+    tags = [_ImageTag(tag, repeats.get(tag)) for tag in root.iter() if _kind(tag) == "image"]
     images = _check_images(tags)
     drawing = [tag for tag in root.iter() if is_drawing(_kind(tag))]
     if len(drawing) > MOST_CONTROLS:
@@ -170,6 +206,7 @@ class _ImageTag:
     """An <Image> tag."""
 
     tag: "Element"
+    repeat: Repeat | None
 
     @property
     def name(self) -> str:
@@ -188,8 +225,18 @@ class _ImageTag:
             _control(labelled, self.name, beside=() if _kind(labelled.tag).endswith(_LABELS) else beside)
             for labelled in own
         )
-        config = LabelConfig(self.name, self.value[1:], controls)
+        config = LabelConfig(self.name, self.value[1:], controls, repeat=self.repeat)
         return replace(config, list_key=config.image_key).at_page(0) if self.tag.get("valueList") else config
+
+
+def _find_repeats(root: "Element") -> dict["Element", Repeat]:
+    """The tags within every <Repeater>, with what is repeated; of nested ones the inner counts."""
+    return {
+        tag: Repeat(repeater.get("on", "")[1:], repeater.get("indexFlag") or _INDEX_FLAG)
+        for repeater in root.iter()
+        if _kind(repeater) == "repeater" and repeater.get("on", "").startswith("$")
+        for tag in repeater.iter()
+    }
 
 
 def _check_images(tags: Sequence[_ImageTag]) -> list[_ImageTag]:

@@ -1,7 +1,7 @@
 """Where a task's data holds its image: by the path in the labelling config, or by what a value looks like."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,8 @@ from backend.redaction import redact_address
 
 # What Label Studio's editor shows, by the ends of names.
 _ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
+_DEEPEST, _MOST_ITEMS = 4, 1000  # how far into a task's data an image is looked for
+_LAST_NUMBER, _ITEM = re.compile(r"(?:0|[1-9][0-9]{0,4})$"), re.compile(r"\[[0-9]+\]")
 _STEP = re.compile(r"[^.\[\]]+")
 
 
@@ -24,6 +26,12 @@ def image_at(data: object, path: str) -> str | None:
         for step in _STEP.findall(path):
             value = _step(value, step)
     return (value.strip() or None) if isinstance(value, str) else None
+
+
+def replace_at(data: object, path: str, address: str) -> object:
+    """Return the data with another address at a path that leads to one (`image_at`); what is given stays as it is."""
+    steps = [path] if isinstance(data, Mapping) and path in data else _STEP.findall(path)
+    return _replace_step(data, steps, address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,28 +75,48 @@ def task_at(task: Mapping[str, Any], place: ImagePlace, *, places: Sequence[Imag
 
 def pages_at(data: object, path: str) -> list[int]:
     """Return the numbers, from 0, of the pages with an address in the list at a path into a task's data."""
-    value: Any = data
-    for step in _STEP.findall(path):
-        value = _step(value, step)
-    pages = value if isinstance(value, list) else []
+    pages = _list_at(data, path)
     return [number for number, _ in enumerate(pages) if image_at(pages, f"[{number}]") is not None]
 
 
+def count_items(data: object, path: str) -> int:
+    """Return how many items the list at a path into a task's data has; 0 where there is none."""
+    return len(_list_at(data, path))
+
+
+def _list_at(data: object, path: str) -> list[Any]:
+    value: Any = data
+    for step in _STEP.findall(path):
+        value = _step(value, step)
+    return value if isinstance(value, list) else []
+
+
 def find_image_key(data: object, *, names: Iterable[str] = ()) -> str | None:
-    """Return the key of the image in a task's data, where no labelling config tells.
+    """Return the path of the image in a task's data, where no labelling config tells: "image", "meta.url", "images[0]".
 
     One of `names`, the image tags that regions say they were drawn on, goes first: most projects call tag and key
-    alike. Else it is the first value that looks like the address of an image, else like the name of its file; Label
-    Studio's database does not keep the order of the keys, and a mask or a remark may stand first. None for none.
+    alike. Else it is the first value that looks like the address of an image, else like the name of its file, else the
+    only address of anything; Label Studio's database does not keep the order of the keys, and a mask or a remark may
+    stand first. Values of the task itself go before those within them. None for none.
     """
     if not isinstance(data, Mapping):
         return None
     for name in names:
-        if image_at(data, name) is not None and name in data:
+        if name in data and image_at(data, name) is not None:
             return name
-    images = [(str(key), value.strip()) for key, value in data.items() if isinstance(value, str) and _is_image(value)]
-    addresses = [key for key, value in images if value.startswith(("/", "data:")) or "://" in value]
-    return next(iter([*addresses, *(key for key, _ in images)]), None)
+    texts = sorted(_list_texts(data), key=lambda text: text[0])
+    for depth in sorted({depth for depth, _, _ in texts}):
+        images = [(path, value) for level, path, value in texts if level == depth and _is_image(value)]
+        addresses = [path for path, value in images if _is_address(value)]
+        if found := [*addresses, *(path for path, _ in images)]:
+            return found[0]
+    unnamed = [path for _, path, value in texts if _is_address(value) and not value.lower().startswith("data:")]
+    return unnamed[0] if len(unnamed) == 1 else None
+
+
+def names_an_image(path: str) -> bool:
+    """Whether a path or an address ends like a file that Label Studio's editor shows as an image."""
+    return path.strip().lower().endswith(_ENDINGS)
 
 
 def find_address(data: object, shown: str) -> str | None:
@@ -103,8 +131,11 @@ def find_image_places(data: object, *, names: Sequence[str], pages: Iterable[int
     """Return the images that regions on these tags (`names`, in their order) and pages were drawn on.
 
     For where no labelling config tells. Of several tags, those that are called as a key of the data; a list of
-    addresses is one image a page. Empty where that is one image at most, as `find_image_key` has it.
+    addresses is one image a page. Of tags whose names end in a number, as a <Repeater> makes them, the images of that
+    number in a list. Empty where that is one image at most, as `find_image_key` has it.
     """
+    if repeated := _find_repeated(data, names=names):
+        return repeated
     last = max(pages, default=0)
     keys = [name for name in names if isinstance(data, Mapping) and name in data]
     if last and not keys:
@@ -119,6 +150,32 @@ def find_image_places(data: object, *, names: Sequence[str], pages: Iterable[int
     return found if len(found) > 1 or any(place.page is not None for place in found) else []
 
 
+def _replace_step(value: object, steps: Sequence[str], address: str) -> object:
+    if not steps:
+        return address
+    first, *rest = steps
+    if isinstance(value, list):
+        inner = _replace_step(value[int(first)], rest, address)
+        return [*value[: int(first)], inner, *value[int(first) + 1 :]]
+    if isinstance(value, Mapping):
+        return {**value, first: _replace_step(value[first], rest, address)}
+    raise KeyError(first)
+
+
+def _find_repeated(data: object, *, names: Sequence[str]) -> list[ImagePlace]:
+    """Return the images of every tag's number in the first list that holds all of them; empty where none does."""
+    numbers = {name: match[0] for name in names if (match := _LAST_NUMBER.search(name))}
+    if not numbers or len(numbers) < len(names) or (isinstance(data, Mapping) and any(name in data for name in names)):
+        return []
+    images = {path for _, path, value in _list_texts(data) if _is_image(value)}
+    for path in sorted(images):
+        for item in _ITEM.finditer(path):
+            keys = {name: f"{path[: item.start()]}[{number}]{path[item.end() :]}" for name, number in numbers.items()}
+            if images.issuperset(keys.values()):
+                return [ImagePlace(name=name, key=key) for name, key in keys.items()]
+    return []
+
+
 def _step(value: object, step: str) -> object:
     if isinstance(value, Mapping):
         return value.get(step)
@@ -127,9 +184,25 @@ def _step(value: object, step: str) -> object:
     return None
 
 
+def _list_texts(value: object, path: str = "", depth: int = 0) -> Iterator[tuple[int, str, str]]:
+    """Yield how deep a text of a task's data lies, its path as `image_at` takes it, and the text without blanks."""
+    if isinstance(value, str):
+        yield depth, path, value.strip()
+    elif depth < _DEEPEST and isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _list_texts(inner, f"{path}.{key}" if path else str(key), depth + 1)
+    elif depth < _DEEPEST and isinstance(value, list):
+        for number, inner in enumerate(value[:_MOST_ITEMS]):
+            yield from _list_texts(inner, f"{path}[{number}]", depth + 1)
+
+
+def _is_address(value: str) -> bool:
+    return value.startswith(("/", "data:")) or "://" in value
+
+
 def _is_image(value: str) -> bool:
     text = value.strip().lower()
     if text.startswith("data:"):
         return text.startswith("data:image/")
     # "?d=folder/a.png" holds the path in its query; "a.png?signature" a path before it; a bucket's key may end so.
-    return any(part.endswith(_ENDINGS) for part in (text, text.split("?d=")[-1].split("?")[0].split("&")[0]))
+    return any(names_an_image(part) for part in (text, text.split("?d=")[-1].split("?")[0].split("&")[0]))

@@ -127,20 +127,24 @@ class Prewarm:
             return None if self._stopping else self._opened.popitem()[1]
 
     def _warm(self, opened: _OpenedTask) -> None:
-        self._embed(opened.image, project_id=opened.project_id)
+        self._embed_task(opened.image, project_id=opened.project_id)
         if opened.label_studio is None or not self._wait_for_clicks(opened):
             return
         upcoming = opened.label_studio.tabs.upcoming(opened.project_id, after=opened.task_id, limit=self._ahead)
         for task in upcoming:
             if not self._wait_for_clicks(opened):
                 return
-            self._embed(replace(opened.image, task=task), project_id=opened.project_id)
+            self._embed_task(replace(opened.image, task=task), project_id=opened.project_id)
 
     def _wait_for_clicks(self, opened: _OpenedTask) -> bool:
         """Wait until no click is being answered; False if the work is no longer wanted."""
         while not self._stopping and not self._traffic.wait_until_clear(longest_s=_POLL_S):
             pass
         return not self._stopping and opened.project_id not in self._opened
+
+    def _embed_task(self, image: TaskImage, *, project_id: int) -> None:
+        for part in image.parts():
+            self._embed(part, project_id=project_id)
 
     def _embed(self, image: TaskImage, *, project_id: int) -> None:
         """Embed one image, once; an image that cannot be used is the matter of whoever clicks on it."""

@@ -16,7 +16,7 @@ _SIDE_BY_SIDE = 4  # tasks whose images are read, and held, while another is enc
 
 @dataclass(frozen=True, slots=True)
 class Warmed:
-    """What became of one task: `computed` now, there before, or left out for the reason `why`."""
+    """What became of one task: some image of it was `computed` now, all were there before, or it was left out: `why`."""
 
     task_id: object
     computed: bool = False
@@ -24,7 +24,9 @@ class Warmed:
 
 
 def warm_tasks(images: Iterable[TaskImage], *, embeddings: TaskEmbeddings) -> Iterator[Warmed]:
-    """Embed task after task, and tell of every task in their order; one that cannot be embedded costs only itself.
+    """Embed all images of task after task, and tell of every task in their order.
+
+    A task that cannot be embedded costs only itself.
 
     Raises:
         KeyRefused: an image is refused: the key is wrong for all.
@@ -34,12 +36,12 @@ def warm_tasks(images: Iterable[TaskImage], *, embeddings: TaskEmbeddings) -> It
         task_id = image.task.get("id")
         try:
             # As urgent as a click: in this process nobody else waits.
-            computed = embeddings.warm(image, priority=Priority.CLICK, until_s=math.inf)
+            computed = [embeddings.warm(part, priority=Priority.CLICK, until_s=math.inf) for part in image.parts()]
         except KeyRefused:
             raise
         except SamloopError as fault:
             return Warmed(task_id, why=str(fault))
-        return Warmed(task_id, computed=computed)
+        return Warmed(task_id, computed=any(computed))
 
     under_way: deque[Future[Warmed]] = deque()
     with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="warm") as pool:

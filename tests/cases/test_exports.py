@@ -2,9 +2,11 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -164,3 +166,34 @@ def test_pages_of_a_task_are_learnt_from_page_by_page(settings: Settings, tmp_pa
     assert (found.objects, found.reasons) == ([2, 2, 2, 2], {})
     assert [{item.label for item in sample.objects} for sample in found.samples] == [{"Left"}, {"Right"}] * 2
     assert [str(sample.image_uri)[-6] for sample in found.samples] == ["l", "r"] * 2
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda tasks: json.dumps(tasks).encode("utf-16"),
+        lambda tasks: b"\xef\xbb\xbf" + json.dumps(tasks).encode(),
+        lambda tasks: "\r\n".join(json.dumps(task) for task in tasks).encode(),
+        lambda tasks: json.dumps([{**task, "completions": task.pop("annotations")} for task in tasks]).encode(),
+        lambda tasks: json.dumps(tasks).replace('"original_width": 160', '"original_width": "160"').encode(),
+    ],
+    ids=["UTF-16", "a byte order mark", "a task a line", "completions, as before 1.0", "sizes as text"],
+)
+def test_an_export_as_other_programs_write_it_is_read(
+    written: Callable[[Any], bytes], settings: Settings, tmp_path: Path
+) -> None:
+    export = tmp_path / "export.json"
+    export.write_bytes(written(json.loads((CASES / "rotated-view" / "export.json").read_text())))
+    found = read("rotated-view", settings, export=str(export))
+    assert (found.objects, found.reasons) == ([3, 3], {})
+
+
+def test_one_task_alone_is_an_export(settings: Settings, tmp_path: Path) -> None:
+    export = tmp_path / "task.json"
+    export.write_text(json.dumps(json.loads((CASES / "rotated-view" / "export.json").read_text())[0]))
+    assert read("rotated-view", settings, export=str(export)).objects == [3]
+
+
+def test_coco_is_told_with_what_to_do() -> None:
+    with pytest.raises(BadInput, match=r"is COCO, not Label Studio's JSON: .* `label-studio-converter import coco`"):
+        read_export(CASES / "tasks-without-ids" / "coco.json")

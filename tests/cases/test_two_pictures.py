@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from backend.errors import BadInput
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.task_data import image_at
 from backend.serving.clicks import find_clicked_images
@@ -103,3 +104,33 @@ def test_of_a_task_submitted_empty_both_pictures_are_empty_and_else_none_is() ->
     half = {**TASKS[0], "annotations": [{**TASKS[0]["annotations"][0], "result": left}]}
     (found_left,) = read_images(half, config=CONFIG, exclusions=Exclusions(), empty_counts=True)
     assert found_left.image_uri == TASKS[0]["data"]["left"]
+
+
+REPEATED = parse_label_config(
+    """<View><Repeater on="$document" indexFlag="{{idx}}" mode="pagination">
+    <Image name="page_{{idx}}" value="$document[{{idx}}].page"/>
+    <BrushLabels name="tag_{{idx}}" toName="page_{{idx}}"><Label value="Disc"/></BrushLabels></Repeater></View>"""
+)
+
+
+def test_a_click_on_an_item_of_a_repeater_is_answered_for_its_picture() -> None:
+    task = {"id": 1, "data": {"document": [{"page": "/0.png"}, {"page": "/1.png"}]}}
+    region = {"id": "k", "type": "keypointlabels", "from_name": "tag_1", "to_name": "page_1", "value": {"x": 1, "y": 1}}
+    ((part, here),) = find_clicked_images(image(task, REPEATED), {"result": [region]})
+    assert (part.uri, len(here["result"])) == ("/1.png", 1)
+    assert [(control.from_name, control.to_name) for control in part.config.controls] == [("tag_1", "page_1")]
+
+
+@pytest.mark.parametrize("config", [REPEATED, None])
+def test_a_training_learns_from_the_item_of_a_repeater_that_was_drawn_on(config: LabelConfig | None) -> None:
+    drawn = {**TASKS[0]["annotations"][0]["result"][0], "from_name": "tag_1", "to_name": "page_1"}
+    data = {"document": [{"page": "/0.png"}, {"page": "/1.png"}]}
+    task = {"id": 1, "data": data, "annotations": [{"id": 1, "result": [drawn]}]}
+    exclusions = Exclusions()
+    (found,) = read_images(task, config=config, exclusions=exclusions)
+    assert (found.image_uri, len(found.annotations[0].regions), exclusions.by_reason()) == ("/1.png", 1, ())
+
+
+def test_a_task_without_the_list_of_a_repeater_has_no_image() -> None:
+    with pytest.raises(BadInput, match="task 1 has no image in data"):
+        _ = image({"id": 1, "data": {"document": None}}, REPEATED).parts()[0].uri

@@ -116,7 +116,7 @@ def _different(
 def _mean_embeddings(
     tasks: list[TaskState], client: LabelStudio, *, settings: Settings, project: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield a task's id and its image's mean embedding, for every task whose image can be read.
+    """Yield a task's id and the mean embedding of its images, for every task whose images can be read.
 
     Embeddings come from memory or disk; missing ones are computed and stored.
     """
@@ -139,10 +139,15 @@ def _mean_embeddings(
         for task in tasks:
             image = TaskImage(task={"id": task.task_id, "data": task.data}, config=config, images=images)
             try:
-                embedding = machine.embeddings.of(image, priority=Priority.CLICK, until_s=math.inf)
+                means = [
+                    machine.embeddings.of(part, priority=Priority.CLICK, until_s=math.inf)
+                    .features.float()
+                    .mean((0, 2, 3))
+                    for part in image.parts()
+                ]
             except SamloopError as fault:
                 err.print(f"task {task.task_id} is left out: {fault}", markup=False, highlight=False, soft_wrap=True)
                 continue
-            yield task.task_id, embedding.features.float().mean((0, 2, 3)).cpu().numpy()
+            yield task.task_id, np.mean([mean.cpu().numpy() for mean in means], axis=0)
     finally:
         machine.close()

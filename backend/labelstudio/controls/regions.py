@@ -179,13 +179,18 @@ def mask_of_region(
     return region_of(region).mask(Size(height_px, width_px), rectangles_are_masks=rectangles_are_masks)
 
 
+def _side(value: object) -> object:
+    """A side of an image as a number; converters write it as text too."""
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 6 else value
+
+
 def _check_frame(region: Mapping[str, Any], size: Size, *, is_scalable: bool) -> None:
     """A wrong size scrambles a mask of pixels; a wrong shape, such as one from before EXIF rotation, turns all others.
 
     Per cent fit the image in any size. `image_rotation` says how the annotator had turned the view, and nothing of the
     values: Label Studio leaves them in the frame of the unturned image (measured in 1.23.2).
     """
-    width, height = region.get("original_width"), region.get("original_height")
+    width, height = _side(region.get("original_width")), _side(region.get("original_height"))
     if (width, height) in ((None, None), (size.width_px, size.height_px)):
         return
     if is_scalable and isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:

@@ -101,7 +101,7 @@ def test_a_semantic_head_gives_every_task_its_labels_and_a_task_without_its_imag
     assert 0 < region["score"] <= 1
     assert tasks[0]["predictions"][0]["model_version"] == region["meta"]["model_version"] == "tiny-v1"
     assert "2 regions on 3 tasks by tiny-v1 (its semantic head)" in said
-    assert "empty: task 2: no file 'gone.png'" in said
+    assert "without regions: task 2: no file 'gone.png'" in said
 
 
 def test_a_file_that_exists_is_refused_before_the_work_and_stays(folder: Path) -> None:
@@ -115,9 +115,46 @@ def test_a_file_that_exists_is_refused_before_the_work_and_stays(folder: Path) -
 def test_no_image_of_the_export_in_the_folder_is_an_error_and_no_file(folder: Path) -> None:
     for image in (folder / "images").iterdir():
         image.unlink()
-    with pytest.raises(BadInput, match="none of the 3 images was found"):
+    with pytest.raises(BadInput, match=r"none of 3 tasks could be predicted, so .*; task 0: no file 'a.png'"):
         predicted(folder)
     assert not (folder / "predictions.json").exists()
+
+
+def test_images_that_cannot_be_read_are_not_said_to_be_missing(folder: Path) -> None:
+    for image in (folder / "images").iterdir():
+        image.write_bytes(b"no image")
+    with pytest.raises(BadInput, match=r"none of 3 tasks .*; task 0: the file's 8 bytes are not a readable PNG"):
+        predicted(folder)
+
+
+def test_labels_that_nothing_tells_are_the_reason_why_nothing_is_predicted(folder: Path) -> None:
+    (folder / "config.xml").write_text(CONFIG.replace("<Label ", '<Label value="Ring"/><Label ', 1))
+    with pytest.raises(BadInput, match="task 0: nothing tells which of 2 labels"):
+        predicted(folder, "--label-config", str(folder / "config.xml"))
+
+
+@pytest.mark.parametrize("way", ["tags", "pages"])
+def test_all_images_of_a_task_are_predicted_and_moved(folder: Path, way: str) -> None:
+    def region(name: str, page: int | None) -> dict[str, Any]:
+        place = {"from_name": f"tag_{name}", "to_name": name} | ({} if page is None else {"item_index": page})
+        return {"type": "brushlabels", "value": {"brushlabels": ["Disc"]}, **place}
+
+    if way == "tags":
+        data: dict[str, Any] = {"left": "/data/upload/1/a.png", "right": "/data/upload/1/b.png"}
+        regions = [region("left", None), region("right", None)]
+    else:
+        data = {"pages": ["/data/upload/1/a.png", "/data/upload/1/b.png"]}
+        regions = [region("pages", 0), region("pages", 1)]
+    (folder / "export.json").write_text(json.dumps([{"id": 1, "data": data, "annotations": [{"result": regions}]}]))
+    root = "/data/local-files/?d="
+    _, (task,) = predicted(folder, "--checkpoint", str(folder / "checkpoint"), "--image-root-url", root)
+    found = [(region["to_name"], region.get("item_index")) for region in task["predictions"][0]["result"]]
+    if way == "tags":
+        assert found == [("left", None), ("right", None)]
+        assert task["data"] == {"left": f"{root}a.png", "right": f"{root}b.png"}
+    else:
+        assert found == [("pages", 0), ("pages", 1)]
+        assert task["data"] == {"pages": [f"{root}a.png", f"{root}b.png"]}
 
 
 def test_a_signal_ends_the_work_and_keeps_what_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,52 @@ def test_an_address_may_hold_the_image_itself(tmp_path: Path) -> None:
         folder.path("data:image/png;base64,AQID")
 
 
-@pytest.mark.parametrize("uri", ["data:image/png,AQID", "data:image/png;base64,?", "data:"])
-def test_a_data_uri_that_is_not_base64_is_refused(uri: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "data:image/png;base64,AQID+w==",
+        "DATA:IMAGE/PNG;charset=utf-8;BASE64,AQID+w==",
+        "data:image/png;base64,AQ\r\n ID+w==\n",
+        "data:image/png;base64,AQID+w",
+        "data:image/png;base64,AQID%2Bw%3D%3D",
+        "data:image/png,%01%02%03%FB",
+    ],
+)
+def test_a_data_uri_is_decoded_as_browsers_decode_it(uri: str, tmp_path: Path) -> None:
+    assert ImageFolder(tmp_path).read(uri) == bytes([1, 2, 3, 251])
+
+
+@pytest.mark.parametrize(
+    "uri", ["data:image/png;base64,?", "data:image/png;base64,A", "data:", "data:image/png;base64"]
+)
+def test_a_data_uri_that_is_damaged_is_refused(uri: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="base64"):
         ImageFolder(tmp_path).read(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("/data/upload/1/0123abcd-e_f_1.png", "e f (1).png"),  # as Label Studio names the upload of that file
+        ("/data/upload/1/0123abcd-50_off_2.png", "50% off #2.png"),
+        ("/data/upload/1/0123abcd-A.PNG", "a.png"),
+        ("/data/upload/1/b.jpg", "B.JPG"),
+        ("/data/upload/1/caf\u00e9.png", "cafe\u0301.png"),  # macOS stores letters decomposed
+        ("s3://bucket/Set/A.png", "set/a.png"),
+        ("https://host/download?file=a.png&size=2", "a.png"),
+    ],
+)
+def test_a_file_whose_name_was_changed_on_its_way_is_found(uri: str, name: str, tmp_path: Path) -> None:
+    assert find_image(fill(tmp_path, name, "other.png"), uri) == tmp_path / name
+
+
+def test_of_two_files_that_a_changed_name_may_mean_neither_is_taken(tmp_path: Path) -> None:
+    fill(tmp_path, "a 1.png", "A (1).png")
+    with pytest.raises(NotFound, match="no file"):
+        find_image(tmp_path, "/data/upload/1/0123abcd-a_1.png")
+    assert find_image(tmp_path, "/data/upload/1/a%201.png") == tmp_path / "a 1.png"
+
+
+def test_an_address_that_names_an_image_is_not_taken_for_another_in_its_query(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"no file 'a.png'"):
+        find_image(fill(tmp_path, "b.png"), "https://host/a.png?small=b.png")

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.labelstudio.task_data import find_address, find_image_key, image_at
+from backend.labelstudio.task_data import (
+    ImagePlace,
+    find_address,
+    find_image_key,
+    find_image_places,
+    image_at,
+    replace_at,
+)
 
 UPLOAD = "/data/upload/1/0123abcd-a0.png"
 
@@ -68,6 +75,60 @@ def test_any_data_may_be_asked(data: Any) -> None:
 )
 def test_an_address_of_an_image_is_known_by_its_look(address: str) -> None:
     assert find_image_key({"text": "no image", "picture": address}) == "picture"
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        ({"meta": {"url": UPLOAD}}, "meta.url"),
+        ({"images": [UPLOAD]}, "images[0]"),
+        ({"text": "none", "frames": [{"note": "b"}, {"src": UPLOAD}]}, "frames[1].src"),
+        ({"thumbs": ["/t.png"], "zoomed": UPLOAD}, "zoomed"),  # of the task itself first
+        ({"note": "b.txt", "photo": "s3://bucket/5678"}, "photo"),
+        ({"photo": "https://host/image?id=5", "count": 3}, "photo"),
+    ],
+)
+def test_an_image_is_looked_for_within_the_data_and_without_an_ending(data: Any, key: str) -> None:
+    assert find_image_key(data) == key
+    assert image_at(data, key) is not None
+
+
+def test_of_two_addresses_without_an_ending_neither_is_guessed() -> None:
+    assert find_image_key({"one": "s3://bucket/1", "two": "s3://bucket/2"}) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (["page_1"], ["document[1].page"]),
+        (["page_2", "page_0"], ["document[2].page", "document[0].page"]),
+        (["page_3"], []),  # the list is shorter
+        (["page"], []),
+        (["page_1", "cover"], []),
+    ],
+)
+def test_a_tag_of_a_repeater_is_the_item_of_its_number(names: list[str], keys: list[str]) -> None:
+    data = {"title": "x", "document": [{"page": f"/{page}.png"} for page in range(3)]}
+    found = find_image_places(data, names=names)
+    assert found == [ImagePlace(name=name, key=key) for name, key in zip(names, keys, strict=False)]
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "replaced"),
+    [
+        ({"image": "a", "text": "b"}, "image", {"image": "new", "text": "b"}),
+        (
+            {"pages": [{"url": "a"}, {"url": "b", "n": 1}]},
+            "pages[1].url",
+            {"pages": [{"url": "a"}, {"url": "new", "n": 1}]},
+        ),
+        ({"a.b": "c", "a": {"b": "d"}}, "a.b", {"a.b": "new", "a": {"b": "d"}}),
+    ],
+)
+def test_an_address_is_replaced_where_the_path_leads_and_nowhere_else(data: Any, path: str, replaced: Any) -> None:
+    before = repr(data)
+    assert replace_at(data, path, "new") == replaced
+    assert repr(data) == before
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"a": "b.txt"}, {"a": "data:text/plain,a.png"}, {"a": 5}])

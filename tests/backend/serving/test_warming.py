@@ -81,3 +81,13 @@ def test_tasks_are_taken_as_they_are_needed_however_many_there_are(machine: Serv
     next(warmed)
     assert len(taken) <= 8
     warmed.close()
+
+
+def test_all_images_of_a_task_are_embedded(machine: ServerMachine) -> None:
+    pages = parse_label_config(
+        '<View><Image name="image" valueList="$pages"/><Brush name="brush" toName="image"/></View>'
+    )
+    source: Any = Source()
+    task = TaskImage(task={"id": 1, "data": {"pages": ["0", "1", "2"]}}, config=pages, images=source)
+    assert list(warm_tasks([task], embeddings=machine.embeddings)) == [Warmed(1, computed=True)]
+    assert machine.store.counts.computed == 3
