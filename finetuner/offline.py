@@ -12,6 +12,7 @@ from pathlib import Path
 from backend.errors import BadInput
 from backend.files.outputs import new_folder
 from backend.images.folder import ImageFolder
+from backend.labelstudio.label_config import parse_label_config
 from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoint
 from backend.registry.figures import Evaluation, MaskFigures
 from backend.sam.cleaning import Cleaned
@@ -47,6 +48,7 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     epochs: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
+    label_config: Path | None = None,
     progress: Progress = silent,
     processes: Processes | None = None,
 ) -> Manifest:
@@ -56,7 +58,7 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     `epochs` given: that many, up to `seconds`; else as many as the recipe's bound on work allows. Nothing is promoted:
     nothing is served here. Killed, and called again with the same, it goes on where it was: until it is done
     that is kept in `<out>.unfinished`. Several `processes` call it alike: the preset's images a step are those of one
-    process.
+    process. `label_config` is as `read_samples` has it.
 
     Raises:
         BadInput: the export is none, the method or head is unknown, or `out` holds something or cannot be written; at
@@ -84,7 +86,7 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
         unfinished_in=unfinished,
         processes=processes,
     )
-    samples = read_samples(export, images, settings=settings, context=context)
+    samples = read_samples(export, images, label_config=label_config, settings=settings, context=context)
     candidate = learn(samples, served=Served(version=context.base.name), context=context)
     progress("publishing", folder=str(out))
     # The digest of the data, not of the weights: the folder is a checkpoint like any other, but in no project's line.
@@ -121,6 +123,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
     checkpoint: Path | None = None,
     champion: Path | None = None,
     clicks: int = CLICKS,
+    label_config: Path | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Measure the base model, and the checkpoint beside it, on the export's held-out images.
@@ -147,7 +150,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
         for name, folder in (("candidate", checkpoint), ("served", champion))
         if folder is not None
     }
-    samples = read_samples(export, images, settings=settings, context=context)
+    samples = read_samples(export, images, label_config=label_config, settings=settings, context=context)
     dataset = assemble(samples, share=config.held_out_share, exclusions=context.exclusions)
     held_out, note = _unseen(dataset.held_out, learnt=_learnt(checkpoint))
     unseen = unseen_images(dataset.empty_held_out, learnt=_learnt(checkpoint))
@@ -218,20 +221,24 @@ def _unseen(held_out: tuple[Sample, ...], *, learnt: AbstractSet[str]) -> tuple[
     return held_out, (told,)
 
 
-def read_samples(export: Path, images: Path, *, settings: Settings, context: TrainingContext) -> list[Sample]:
+def read_samples(
+    export: Path, images: Path, *, settings: Settings, context: TrainingContext, label_config: Path | None = None
+) -> list[Sample]:
     """Return the annotated images of an export; what cannot be used is in `context.exclusions`.
 
-    A task without an id is told by its number in the file, "#1" being the first.
+    A task without an id is told by its number in the file, "#1" being the first. `label_config` is the project's
+    labelling interface (XML), which says where in a task the images are; None: the regions and the data say.
 
     Raises:
-        BadInput: the export is none.
+        BadInput: the export is none, or the labelling interface cannot be read.
     """
     tasks = read_export(export)
+    config = None if label_config is None else parse_label_config(label_config.read_text())
     context.progress("pulling", tasks=len(tasks))
     annotated = [
         image
         for number, task in enumerate(tasks, start=1)
-        for image in context.annotated(_number(task, number), config=None)
+        for image in context.annotated(_number(task, number), config=config)
     ]
     folder = ImageFolder(images, (task.image_uri for task in annotated))
     return context.samples(

@@ -16,7 +16,7 @@ _SIDE_BY_SIDE = 4  # tasks whose images are read, and held, while another is enc
 
 @dataclass(frozen=True, slots=True)
 class Warmed:
-    """What became of one task: some image of it was `computed` now, all were there before, or it was left out: `why`."""
+    """What became of a task: some image was `computed` now, all were there before, or it was left out: `why`."""
 
     task_id: object
     computed: bool = False

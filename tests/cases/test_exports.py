@@ -52,9 +52,18 @@ def _nothing_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Embeddings, "ensure", lambda *_, **__: None)
 
 
-def read(case: str, settings: Settings, *, images: str = "images", export: str = "export.json") -> Read:
+def read(
+    case: str,
+    settings: Settings,
+    *,
+    images: str = "images",
+    export: str = "export.json",
+    label_config: Path | None = None,
+) -> Read:
     context = TrainingContext.open(settings, config=config_of(settings), progress=silent)
-    samples = read_samples(CASES / case / export, CASES / case / images, settings=settings, context=context)
+    samples = read_samples(
+        CASES / case / export, CASES / case / images, label_config=label_config, settings=settings, context=context
+    )
     reasons = {exclusion.reason: exclusion.count for exclusion in context.exclusions.by_reason()}
     return Read(samples, reasons, json.dumps([row.to_json() for row in context.exclusions.by_reason()]))
 
@@ -197,3 +206,17 @@ def test_one_task_alone_is_an_export(settings: Settings, tmp_path: Path) -> None
 def test_coco_is_told_with_what_to_do() -> None:
     with pytest.raises(BadInput, match=r"is COCO, not Label Studio's JSON: .* `label-studio-converter import coco`"):
         read_export(CASES / "tasks-without-ids" / "coco.json")
+
+
+def test_where_the_data_does_not_tell_the_labelling_interface_does(settings: Settings, tmp_path: Path) -> None:
+    (task, *_) = json.loads((CASES / "a-mask-beside-the-image" / "export.json").read_text())
+    mask, picture = task["data"]["mask"], task["data"]["image"]
+    task["data"] = {"first": mask, "second": picture}
+    export, label_config = tmp_path / "export.json", tmp_path / "config.xml"
+    export.write_text(json.dumps([task]))
+    label_config.write_text(
+        (CASES / "a-mask-beside-the-image" / "config.xml").read_text().replace('value="$image"', 'value="$second"')
+    )
+    guessed = read("a-mask-beside-the-image", settings, export=str(export))
+    told = read("a-mask-beside-the-image", settings, export=str(export), label_config=label_config)
+    assert [sample.image_uri for sample in (*guessed.samples, *told.samples)] == [mask, picture]

@@ -21,6 +21,16 @@ Export = Annotated[
 Images = Annotated[
     Path | None, typer.Option(help="Folder with the images, looked up by file name.", exists=True, file_okay=False)
 ]
+LabelConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--label-config",
+        help="The project's labelling interface (XML), which says where a task's images are; default: guessed from the "
+        "export's regions and data.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
 
 
 def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
@@ -54,10 +64,11 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of every random draw: the same seed gives the same weights.")
     ] = 0,
+    label_config: LabelConfigFile = None,
 ) -> None:
     """Train on a project (--project, queued) or on an export (--export, without Label Studio)."""
     if project is not None:
-        if export or images or out_dir:
+        if export or images or out_dir or label_config:
             raise BadInput("--project trains in the queue and --export offline: give either, not both")
         from backend.cli.queue import train_project
 
@@ -79,6 +90,7 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
             epochs=epochs,
             seconds=seconds,
             seed=seed,
+            label_config=label_config,
             progress=progress,
         )
     out.print(draw_results(manifest.metrics, candidate="trained"))
@@ -99,7 +111,7 @@ def name_next_steps(export: Path, images: Path, checkpoint: Path, *, version: st
     )
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     export: Export = None,
     images: Images = None,
     checkpoint: Annotated[
@@ -111,6 +123,7 @@ def evaluate(
     champion: Annotated[
         Path | None, typer.Option(help="Folder of the checkpoint to compare it with.", exists=True, file_okay=False)
     ] = None,
+    label_config: LabelConfigFile = None,
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
     """Measure the base model, and a checkpoint against it, on the held-out images of an export."""
@@ -120,7 +133,13 @@ def evaluate(
 
     with show_progress(err) as progress:
         report = evaluate_export(
-            export, images, checkpoint=checkpoint, champion=champion, settings=load_settings(), progress=progress
+            export,
+            images,
+            checkpoint=checkpoint,
+            champion=champion,
+            settings=load_settings(),
+            label_config=label_config,
+            progress=progress,
         )
     if as_json:
         print_json(report.to_json())
