@@ -85,6 +85,15 @@ async def read_form(request: Request) -> dict[str, str]:
     """The fields of a form; of a field that comes twice, the last value.
 
     Raises:
+        BadInput, TooLarge: as read_fields.
+    """
+    return dict(await read_fields(request, most=_MAX_FIELDS))
+
+
+async def read_fields(request: Request, *, most: int) -> list[tuple[str, str]]:
+    """Names and values of a form, in its order, `most` at most.
+
+    Raises:
         BadInput: it is no form, has too many fields, or is no UTF-8.
         TooLarge: it is above 16 KiB.
     """
@@ -97,7 +106,6 @@ async def read_form(request: Request) -> dict[str, str]:
         if len(body) > _MAX_FORM_BYTES:
             raise TooLarge(f"a form of more than {_MAX_FORM_BYTES} bytes is not read here")
     try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
+        return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=most, errors="strict")
     except (ValueError, UnicodeDecodeError) as fault:
         raise BadInput(f"the form cannot be read: {str(fault)[:100]}") from fault
-    return dict(fields)

@@ -4,15 +4,13 @@
     forms        what analysts send
     pictures     images below masks; style, script and icon
     pages        what the pages about versions show
-    mask_pages   what the pages about masks show
     rendering    templates filled in
     visitor      the analyst, and the masks that the query asks for
     reviewed     looks up versions and the objects that they were measured on
     figures      versions as rows, and their trend
-    cards        held-out masks, sorted and outlined
-    crops        cuts images of objects, at the size shown
     flags        what analysts say of a mask
     tasks        links to Label Studio, and its tab of tasks to label again
+    masks        held-out masks: their pages, their outlines, the images below them
     versions     comparisons and verdicts
     projects     titles and counts from Label Studio, and the list of all projects
 

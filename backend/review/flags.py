@@ -24,6 +24,7 @@ VERDICTS = ("accept", "too loose", "too tight", "wrong")
 TAKEN_BACK = "none"
 LABEL_AGAIN = frozenset({"too loose", "wrong"})
 LONGEST_ANALYST = 60
+LONGEST_NOTE = 500
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -35,6 +36,7 @@ class Flag:
         at: when it was given, ISO 8601, UTC.
         task_id: text, because a task of an export may have any id.
         verdict: one of VERDICTS, or TAKEN_BACK.
+        note: the analyst's own words; "" without any. A note counts without a verdict too.
     """
 
     at: str
@@ -45,6 +47,7 @@ class Flag:
     label: str
     analyst: str
     verdict: str
+    note: str = ""
 
     @property
     def mask(self) -> tuple[str, str, str]:
@@ -80,12 +83,12 @@ class Flags:
             ) from fault
 
     def current(self, project_id: int) -> tuple[Flag, ...]:
-        """Every analyst's latest flag of every mask, oldest first, without flags that were taken back."""
+        """Every analyst's latest flag of every mask, oldest first; none that was taken back, unless it has a note."""
         latest: dict[tuple[str, ...], Flag] = {}
         for flag in self._lines(project_id):
             latest.pop((*flag.mask, flag.analyst), None)
             latest[*flag.mask, flag.analyst] = flag
-        return tuple(flag for flag in latest.values() if flag.verdict != TAKEN_BACK)
+        return tuple(flag for flag in latest.values() if flag.verdict != TAKEN_BACK or flag.note)
 
     def _lines(self, project_id: int) -> Iterator[Flag]:
         try:
@@ -101,7 +104,7 @@ class Flags:
                 told = "unreadable"
             if (
                 isinstance(told, dict)
-                and set(told) == _FIELDS
+                and set(told) | {"note"} == _FIELDS
                 and all(isinstance(value, str) for value in told.values())
             ):
                 yield Flag(**told)
@@ -117,7 +120,7 @@ class Flags:
         return self._state.review / str(project_id) / "flags.jsonl"
 
 
-_FIELDS = {field.name for field in fields(Flag)}
+_FIELDS = {field.name for field in fields(Flag)}  # lines of earlier versions have no note
 
 
 def count_flags(flags: Iterable[Flag]) -> dict[str, int]:

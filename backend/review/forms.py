@@ -1,28 +1,30 @@
 """The forms of the review pages: decisions, flags, trainings, refreshes, tasks to label again, analysts' names."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from pydantic import JsonValue
 
 from backend.errors import BadInput
-from backend.http.page_route import read_form
+from backend.http.page_route import read_fields, read_form
 from backend.http.path_ids import ProjectId
 from backend.images.connections import Connections
 from backend.registry.protocol import Registry
 from backend.registry.review_file import PROMPTS
-from backend.review.flags import LABEL_AGAIN, Flag, Flags, count_flags
+from backend.review.flags import LABEL_AGAIN, LONGEST_NOTE, Flag, Flags, count_flags
 from backend.review.pages import Pages
 from backend.review.tasks import send_to_labelling
-from backend.review.visitor import BASE, MasksQuery, clean_text, remember_analyst, visitor_of
+from backend.review.visitor import BASE, Visitor, clean_text, remember_analyst, visitor_of
 from backend.work.queue import TrainingQueue
 from backend.work.train_after import TrainAfter
 
 _LONGEST_REASON = 500
+_MOST_FLAGGED = 200  # masks of one form: all of a page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,36 +81,44 @@ class FormRoutes:
         return _to(request, project_id, "")
 
     async def flag(self, project_id: ProjectId, request: Request) -> Response:
-        """Store an analyst's flag. The page's script gets the new counts; a plain form gets its page again."""
-        form, visitor = await read_form(request), visitor_of(request)
-        query = MasksQuery(version=form.get("version", ""), prompt=form.get("prompt", ""))
-        if query.prompt not in PROMPTS:
-            raise BadInput(f"the prompt {query.prompt[:40]!r} is not one of {', '.join(PROMPTS)}")
-
-        def store() -> JSONResponse:
-            item = self.pages.reviewed.object(project_id, query.version, form.get("key", ""))
-            self.flags.add(
-                project_id,
-                Flag(
-                    at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    version=query.version,
-                    key=item.key,
-                    prompt=query.prompt,
-                    task_id="" if item.task_id is None else str(item.task_id),
-                    label=item.label,
-                    analyst=visitor.analyst,
-                    verdict=form.get("verdict", ""),
-                ),
-            )
-            flags = self.pages.reviewed.flags(project_id, query.version)
-            flags = tuple(flag for flag in flags if flag.prompt == query.prompt)
-            of_mask = count_flags(flag for flag in flags if flag.key == item.key)
-            return JSONResponse({"verdict": form["verdict"], "mask": of_mask, "version": count_flags(flags)})
-
-        counts = await asyncio.to_thread(store)
+        """Store an analyst's flag of one mask or several. The page's script gets the new counts, a form its page."""
+        fields = await read_fields(request, most=_MOST_FLAGGED + 5)
+        form, keys = dict(fields), list(dict.fromkeys(value for name, value in fields if name == "key"))
+        if form.get("prompt") not in PROMPTS:
+            raise BadInput(f"the prompt {form.get('prompt', '')[:40]!r} is not one of {', '.join(PROMPTS)}")
+        if not keys:
+            raise BadInput("no mask is chosen: tick some, or flag one by its own buttons")
+        counts = await asyncio.to_thread(self._store_flags, project_id, visitor_of(request), form, keys)
         if "application/json" in request.headers.get("accept", ""):
-            return counts
+            return JSONResponse(counts)
         return _back(request, project_id, "/masks")
+
+    def _store_flags(
+        self, project_id: int, visitor: Visitor, form: Mapping[str, str], keys: Sequence[str]
+    ) -> dict[str, JsonValue]:
+        version, prompt, verdict = form.get("version", ""), form["prompt"], form.get("verdict", "")
+        items = [self.pages.reviewed.object(project_id, version, key) for key in keys]
+        before = {
+            flag.key: flag.note
+            for flag in self.pages.reviewed.flags(project_id, version)
+            if flag.prompt == prompt and flag.analyst == visitor.analyst
+        }
+        for item in items:
+            flag = Flag(
+                at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                version=version,
+                key=item.key,
+                prompt=prompt,
+                task_id="" if item.task_id is None else str(item.task_id),
+                label=item.label,
+                analyst=visitor.analyst,
+                verdict=verdict,
+                note=clean_text(form.get("note", before.get(item.key, "")), longest=LONGEST_NOTE),
+            )
+            self.flags.add(project_id, flag)
+        flags = [flag for flag in self.pages.reviewed.flags(project_id, version) if flag.prompt == prompt]
+        of_mask = count_flags(flag for flag in flags if flag.key == items[-1].key)
+        return {"verdict": verdict, "mask": dict(of_mask), "version": dict(count_flags(flags))}
 
     async def queue(self, project_id: ProjectId, request: Request) -> Response:
         """Put the tasks with loose or wrong masks into a tab of Label Studio, and show its link."""

@@ -11,10 +11,10 @@ from backend.ids import VersionName
 from backend.images.connections import Connections
 from backend.registry.checkpoint import Manifest
 from backend.registry.protocol import Pointer, Registry
-from backend.review.cards import sort_cards
 from backend.review.figures import trend, version_rows
 from backend.review.flags import Flags
-from backend.review.mask_pages import MaskPages
+from backend.review.masks.choosing import sort_cards
+from backend.review.masks.gallery import MaskPages
 from backend.review.projects.facts import ENOUGH_IMAGES, ProjectBook, ProjectFacts
 from backend.review.projects.listing import list_projects
 from backend.review.rendering import Renderer

@@ -14,8 +14,8 @@ from backend.http.path_ids import ProjectId
 from backend.images.connections import Connections
 from backend.labelstudio.task_data import find_address
 from backend.redaction import HIDDEN
-from backend.review.cards import edge_window
-from backend.review.crops import SIZES_PX, Crops
+from backend.review.masks.cards import edge_window
+from backend.review.masks.crops import SIZES_PX, Crops
 from backend.review.pages import Pages
 from backend.review.visitor import MasksQuery, visitor_of
 

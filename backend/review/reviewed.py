@@ -8,8 +8,8 @@ from backend.ids import is_version_of
 from backend.registry.checkpoint import REPORT_FILE, Manifest
 from backend.registry.protocol import Registry
 from backend.registry.review_file import ReviewedObject, read_review
-from backend.review.cards import Card, cards
 from backend.review.flags import Flag, Flags
+from backend.review.masks.cards import Card, cards
 from backend.review.visitor import BASE, MasksQuery, Visitor
 
 _OPENED = 8  # versions whose masks stay in memory; a version takes a few MB

@@ -32,6 +32,9 @@ class MasksQuery:
     prompt: str = "box"
     sort: str = "tightened"
     label: str = ""
+    task: str = ""
+    size: str = ""
+    score: str = ""
     flag: str = ""
     page: int = 1
 

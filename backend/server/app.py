@@ -24,9 +24,9 @@ from backend.images.known_projects import KnownProjects
 from backend.live.evaluation import LiveEvaluation
 from backend.registry.opening import open_registry
 from backend.registry.protocol import Registry
-from backend.review.crops import Crops
 from backend.review.flags import Flags
 from backend.review.forms import FormRoutes
+from backend.review.masks.crops import Crops
 from backend.review.pages import Pages
 from backend.review.pictures import PictureRoutes
 from backend.review.routes import ReviewRoutes

@@ -133,6 +133,24 @@ async function flag(form, button) {
   }
 }
 
+const several = document.getElementById("several");
+
+function countChosen() {
+  const boxes = all("[form=several]"), chosen = boxes.filter((box) => box.checked).length;
+  document.getElementById("how-many").textContent = `${chosen} chosen`;
+  document.getElementById("choose-all").textContent = chosen === boxes.length ? "Choose none" : `Choose all ${boxes.length}`;
+}
+
+if (several) {
+  document.addEventListener("change", (event) => { if (event.target.matches("[form=several]")) countChosen(); });
+  document.getElementById("choose-all").addEventListener("click", () => {
+    const boxes = all("[form=several]"), is_on = boxes.some((box) => !box.checked);
+    for (const box of boxes) box.checked = is_on;
+    countChosen();
+  });
+  countChosen(); // a browser that goes back remembers what was ticked
+}
+
 function step(by) {
   const looks = all(".cards .look");
   const page = document.querySelector(by > 0 ? "a[rel=next]" : "a[rel=prev]");
@@ -180,6 +198,7 @@ document.addEventListener("keydown", (event) => {
   const card = event.target.closest(".card") || document.querySelector(".card.wide");
   if (event.key === "j" || event.key === "k") step(event.key === "j" ? 1 : -1);
   else if (event.key === "f" && toggle) flicker(toggle);
+  else if (event.key === "x" && several && card) card.querySelector("[form=several]").click();
   else if (card && /^[1-4]$/.test(event.key)) {
     const button = card.querySelectorAll("form.flag button")[Number(event.key) - 1];
     if (button) flag(button.form, button);

@@ -50,6 +50,21 @@ def test_the_latest_word_of_each_analyst_on_a_mask_counts_and_can_be_taken_back(
     assert flags.current(2) == ()
 
 
+def test_a_note_stands_without_a_verdict_and_lines_of_earlier_versions_have_none(tmp_path: Path) -> None:
+    flags, state = Flags(StateDir(tmp_path)), StateDir(tmp_path)
+    flags.add(1, _flag(verdict="none", note="two cells"))
+    old = json.loads((state.review / "1" / "flags.jsonl").read_text())
+    del old["note"]
+    with (state.review / "1" / "flags.jsonl").open("a") as file:
+        file.write(json.dumps({**old, "key": "old", "verdict": "wrong"}) + "\n")
+    assert [(flag.key, flag.verdict, flag.note) for flag in flags.current(1)] == [
+        ("k", "none", "two cells"),
+        ("old", "wrong", ""),
+    ]
+    flags.add(1, _flag(verdict="none"))
+    assert [flag.key for flag in flags.current(1)] == ["old"], "verdict and note are both taken back"
+
+
 def test_two_processes_that_flag_at_once_lose_nothing(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from backend.registry.state import StateDir\n"

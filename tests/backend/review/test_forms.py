@@ -52,6 +52,32 @@ def test_flags_are_kept_counted_by_analyst_and_exported(client: TestClient, here
     assert {row["version"] for row in table} == {version}
 
 
+def test_several_masks_are_flagged_together(client: TestClient, here: str, made: Reviewed) -> None:
+    keys = list_keys(read_page(client, f"{here}/masks"))
+    fields = {"version": made.versions[1], "prompt": "box", "verdict": "too loose"}
+    back = client.post(f"{here}/flags", data={**fields, "key": keys[:4]}, headers=OURS, follow_redirects=False)
+    assert back.status_code == 303
+    assert set(list_keys(read_page(client, f"{here}/masks?flag=too+loose"))) == set(keys[:4])
+    none = client.post(f"{here}/flags", data=fields, headers=OURS)
+    assert (none.status_code, "no mask is chosen: tick some" in none.text) == (400, True)
+    assert client.post(f"{here}/flags", data={**fields, "key": [keys[0], "0123"]}, headers=OURS).status_code == 404
+
+
+def test_a_note_is_kept_with_the_mask_and_outlives_a_flag(client: TestClient, here: str, made: Reviewed) -> None:
+    key = list_keys(read_page(client, f"{here}/masks"))[0]
+    fields = {"version": made.versions[1], "prompt": "box", "key": key}
+    send_flag(client, here, **fields, verdict="none", note="<b>two</b>\ncells")
+    send_flag(client, here, **fields, verdict="wrong")
+    page = read_page(client, f"{here}/masks?flag=note")
+    assert list_keys(page) == [key]
+    assert "analyst: <b>two</b> cells" in unescape(page)
+    assert "<b>two" not in page
+    large = read_page(client, f"{here}/masks/{made.versions[1]}/{key}")
+    assert "&lt;b&gt;two&lt;/b&gt; cells</textarea>" in large
+    (row,) = csv.DictReader(io.StringIO(client.get(f"{here}/flags.csv").content.decode("utf-8-sig")))
+    assert (row["verdict"], row["note"]) == ("wrong", "<b>two</b> cells")
+
+
 @pytest.mark.parametrize(
     ("changed", "status"),
     [

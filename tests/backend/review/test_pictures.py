@@ -12,7 +12,7 @@ from support.review_pages import list_keys, read_page
 
 from backend.registry.local import LocalRegistry
 from backend.registry.review_file import read_review
-from backend.review.crops import Crops
+from backend.review.masks.crops import Crops
 
 
 def test_a_picture_is_sent_at_the_size_it_is_shown_and_only_once_in_sight(

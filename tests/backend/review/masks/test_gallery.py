@@ -50,3 +50,27 @@ def test_one_mask_can_be_looked_at_closely_and_leads_to_its_neighbours(
     assert re.search(rf'rel="next" href="[^"]*/{keys[2]}\?', page)
     assert 'type="range"' in page
     assert client.get(f"{here}/masks/{made.versions[1]}/0123").status_code == 404
+
+
+def test_the_filters_stay_on_the_way_from_mask_to_mask(client: TestClient, here: str, made: Reviewed) -> None:
+    every = list_keys(read_page(client, f"{here}/masks"))
+    keys = list_keys(read_page(client, f"{here}/masks?label=Disc&sort=iou"))
+    assert len(keys) == 3 < len(every)
+    first = read_page(client, f"{here}/masks/{made.versions[1]}/{keys[0]}?label=Disc&sort=iou")
+    assert "mask 1 of 3" in first
+    assert re.search(rf'rel="next" href="[^"]*/{keys[1]}\?[^"]*label=Disc', first)
+    (other, *_) = set(every) - set(keys)
+    beyond = read_page(client, f"{here}/masks/{made.versions[1]}/{other}?label=Disc&sort=iou")
+    assert "of 6" in beyond, "a mask that passes no filter stands among all"
+
+
+def test_the_prompt_is_drawn_on_every_mask_and_the_terms_are_explained(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    boxes, clicks = (read_page(client, f"{here}/masks?prompt={prompt}") for prompt in ("box", "point"))
+    assert boxes.count('<rect class="prompt"') == 6
+    assert clicks.count('<path class="prompt click"') == 6
+    assert "the same within a thin band along the edge" in unescape(boxes).lower()
+    large = read_page(client, f"{here}/masks/{made.versions[1]}/{list_keys(boxes)[0]}?prompt=point")
+    assert large.count('<path class="prompt click"') >= 2, "on either side of the slider"
+    assert '<abbr title="How much the mask' in large

@@ -11,7 +11,7 @@ from PIL import Image
 from support.pictures import encode_image
 
 from backend.errors import NotFound
-from backend.review.crops import Crops, fit_size
+from backend.review.masks.crops import Crops, fit_size
 
 
 def _png(height_px: int = 400, width_px: int = 600) -> tuple[bytes, np.ndarray]:

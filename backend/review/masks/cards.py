@@ -1,4 +1,4 @@
-"""Held-out masks as cards: sorted as the analyst wants, with their outlines and flags."""
+"""Held-out masks as cards: with their outlines, their prompt and their flags."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,15 +8,9 @@ from backend.masks.bounds import find_deepest_pixel
 from backend.masks.packed import KeptMask
 from backend.masks.svg import outline, resize
 from backend.registry.review_file import DrawnMask, ReviewedObject
-from backend.review.crops import Window, fit_size
 from backend.review.flags import Flag, count_flags
+from backend.review.masks.crops import Window, fit_size
 
-SORTS = {
-    "tightened": "most tightened",
-    "worsened": "most worsened",
-    "uncertain": "most uncertain",
-    "disagreeing": "most at odds with the annotator",
-}
 CARD_PX = 128  # longer side of a card's outlines; finer steps cannot be seen at a card's size
 _LEAST_CONVICTION = 0.1  # of IoU
 _EDGE_PX = 48
@@ -24,27 +18,33 @@ _EDGE_PX = 48
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlines:
-    """SVG paths in a view of `width_px` x `height_px`; "" where nothing is drawn."""
+    """SVG paths in a view of `width_px` x `height_px`; "" where nothing is drawn.
+
+    `box` (left, top, width and height) or `click` is the prompt, in px of the view; the other is None.
+    """
 
     width_px: int
     height_px: int
     human: str
     base: str
     candidate: str
+    box: tuple[float, float, float, float] | None
+    click: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """One object: the chosen version's mask, and the mask to compare it with; None where the other version has none.
 
-    `flags` are all analysts'; `mine` is the verdict of the analyst who looks, None without one.
+    `flags` are all analysts'; `mine` is the flag of the analyst who looks, None without one.
     """
 
     item: ReviewedObject
+    prompt: str
     drawn: DrawnMask
     against: DrawnMask | None
     flags: tuple[Flag, ...]
-    mine: str | None
+    mine: Flag | None
 
     @property
     def gain(self) -> float | None:
@@ -74,7 +74,10 @@ class Card:
         human, base, candidate = (
             "" if mask is None else _path(mask, window, size) for mask in (self.item.human, against, self.drawn.mask)
         )
-        return Outlines(width_px=size[0], height_px=size[1], human=human, base=base, candidate=candidate)
+        box, click = _mark(self.item.human, self.prompt, window, size)
+        return Outlines(
+            width_px=size[0], height_px=size[1], human=human, base=base, candidate=candidate, box=box, click=click
+        )
 
 
 def cards(
@@ -103,30 +106,17 @@ def cards(
         other = item.drawn[prompt, "base"] if against is None else None
         if against is not None and item.key in against:
             other = against[item.key].drawn[prompt, "candidate"]
-        mine = next((flag.verdict for flag in said.get(item.key, ()) if flag.analyst == analyst), None)
         made.append(
             Card(
                 item=item,
+                prompt=prompt,
                 drawn=item.drawn[prompt, "candidate"],
                 against=other,
                 flags=tuple(said.get(item.key, ())),
-                mine=mine,
+                mine=next((flag for flag in said.get(item.key, ()) if flag.analyst == analyst), None),
             )
         )
     return made
-
-
-def sort_cards(unsorted: Iterable[Card], *, sort: str) -> list[Card]:
-    """Sort by one of SORTS; cards without a mask to compare with come last."""
-    match sort:
-        case "worsened":
-            return sorted(unsorted, key=lambda card: (card.gain is None, card.gain or 0.0))
-        case "uncertain":
-            return sorted(unsorted, key=lambda card: card.drawn.score)
-        case "disagreeing":
-            return sorted(unsorted, key=lambda card: -card.conviction)
-        case _:
-            return sorted(unsorted, key=lambda card: (card.gain is None, -(card.gain or 0.0)))
 
 
 def edge_window(card: Card) -> Window | None:
@@ -149,3 +139,22 @@ def edge_window(card: Card) -> Window | None:
 def _path(mask: KeptMask, window: Window, size: tuple[int, int]) -> str:
     y0, x0, height, width = window
     return outline(resize(mask.window(y0, x0, height_px=height, width_px=width), size))
+
+
+@functools.lru_cache(maxsize=8192)
+def _mark(
+    human: KeptMask, prompt: str, window: Window, size: tuple[int, int]
+) -> tuple[tuple[float, float, float, float] | None, tuple[float, float] | None]:
+    """The prompt that was measured with: the annotator's box, or one click at the deepest point of the object."""
+    y0, x0, height, width = window
+    across, down = size[0] / width, size[1] / height
+    if prompt == "box":
+        left, top = (human.x0_px - x0) * across, (human.y0_px - y0) * down
+        wide, tall = human.width_px * across, human.height_px * down
+        return (round(left, 1), round(top, 1), round(wide, 1), round(tall, 1)), None
+    deepest = find_deepest_pixel(human.inflate().crop)
+    if deepest is None:
+        return None, None
+    click = deepest.centre
+    x = (click.x_px + human.x0_px - x0) * across
+    return None, (round(x, 1), round((click.y_px + human.y0_px - y0) * down, 1))

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from backend.errors import BadInput
 from backend.registry.protocol import Registry
-from backend.registry.review_file import PROMPTS
-from backend.review.cards import SORTS, edge_window, sort_cards
 from backend.review.flags import count_flags
+from backend.review.masks.cards import Card, edge_window
+from backend.review.masks.choosing import NOTED, SCORES, SIZES, SORTS, check_query, choose_cards, sort_cards
 from backend.review.rendering import Renderer
 from backend.review.reviewed import ReviewedVersions
 from backend.review.visitor import MasksQuery, Visitor
@@ -35,10 +34,9 @@ class MaskPages:
 
         Raises:
             NotFound: the project has no such version.
-            BadInput: the prompt or the sort is unknown.
+            BadInput: the prompt, the sort or a filter is unknown.
         """
-        if query.prompt not in PROMPTS or query.sort not in SORTS:
-            raise BadInput(f"the prompt must be one of {', '.join(PROMPTS)}, and the sort one of {', '.join(SORTS)}")
+        check_query(query)
         manifests = self._registry.versions(project_id)
         if not manifests:
             return self._renderer.render(
@@ -47,9 +45,7 @@ class MaskPages:
         chosen = query.version or self._reviewed.usual_version(project_id, manifests)
         flags = self._reviewed.flags(project_id, chosen)
         cards = self._reviewed.cards(project_id, visitor, replace(query, version=chosen), flags=flags)
-        wanted = [card for card in cards if not query.label or card.item.label == query.label]
-        if query.flag:
-            wanted = [card for card in wanted if any(flag.verdict == query.flag for flag in card.flags)]
+        wanted = choose_cards(cards, query)
         first = (query.page - 1) * A_PAGE
         return self._renderer.render(
             "masks.html",
@@ -60,8 +56,12 @@ class MaskPages:
             manifests=manifests,
             labels=sorted({card.item.label for card in cards}),
             sorts=SORTS,
+            sizes=SIZES,
+            scores=SCORES,
+            noted=NOTED,
             total=len(wanted),
-            shown=sort_cards(wanted, sort=query.sort)[first : first + A_PAGE],
+            first=first,
+            shown=wanted[first : first + A_PAGE],
             last_page=-(-len(wanted) // A_PAGE),
             flags=count_flags(flag for flag in flags if flag.prompt == query.prompt),
             opposite=query.against or self._base_version(),
@@ -73,15 +73,11 @@ class MaskPages:
 
         Raises:
             NotFound: the project has no such version, or the version was not measured on this object.
-            BadInput: the prompt is unknown.
+            BadInput: the prompt, the sort or a filter is unknown.
         """
-        if query.prompt not in PROMPTS:
-            raise BadInput(f"the prompt {query.prompt[:40]!r} is not one of {', '.join(PROMPTS)}")
+        check_query(query)
         card = self._reviewed.card(project_id, visitor, key, query)
-        around = sort_cards(
-            self._reviewed.cards(project_id, visitor, query),
-            sort=query.sort if query.sort in SORTS else "tightened",
-        )
+        around = self._around(project_id, visitor, card, query)
         place = next(index for index, neighbour in enumerate(around) if neighbour.item.key == key)
         edge = edge_window(card)
         return self._renderer.render(
@@ -99,3 +95,11 @@ class MaskPages:
             after=around[place + 1].item.key if place + 1 < len(around) else None,
             opposite=query.against or self._base_version(),
         )
+
+    def _around(self, project_id: int, visitor: Visitor, card: Card, query: MasksQuery) -> list[Card]:
+        """The masks that the query asks for; all masks where this one no longer passes its filters."""
+        flags = self._reviewed.flags(project_id, query.version)
+        found = self._reviewed.cards(project_id, visitor, query, flags=flags)
+        wanted = choose_cards(found, query)
+        is_among = any(neighbour.item.key == card.item.key for neighbour in wanted)
+        return wanted if is_among else sort_cards(found, sort=query.sort)
