@@ -28,7 +28,7 @@ def main() -> None:
     from finetuner.training.processes import Dismissed, Processes
 
     settings = Settings.from_env()
-    processes = Processes.joined(device=settings.sam.device)
+    processes = Processes.join(device=settings.sam.device)
     try:
         manifest = train_export(
             given.export,

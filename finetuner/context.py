@@ -83,7 +83,7 @@ class TrainingContext:
             processes=processes or Processes(),
         )
 
-    def unfinished(self, samples: Sequence[Sample], *, served: str) -> Unfinished | None:
+    def open_unfinished(self, samples: Sequence[Sample], *, served: str) -> Unfinished | None:
         """The states of a training on these samples, of an earlier process or of this one; None where none are kept.
 
         Keyed by all that decides what comes of it: a state of anything else is never taken up.
@@ -123,7 +123,7 @@ class TrainingContext:
             on_image=lambda done: self.progress("evaluating", model=who, done=done, total=len(samples)),
         )
 
-    def annotated(self, task: object, *, config: LabelConfig | None) -> list[AnnotatedTask]:
+    def read_task(self, task: object, *, config: LabelConfig | None) -> list[AnnotatedTask]:
         """Read every image of one task as annotations.annotated_images does; empty: there is nothing to learn from."""
         return read_images(
             task,

@@ -70,7 +70,7 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     out = new_folder(out)
     if head not in HEADS:
         raise BadInput(f"head {head[:40]!r} is none of {', '.join(HEADS)}")
-    config = processes.scaled(config_of(settings), is_fixed=bool(settings.training.images_per_step))
+    config = processes.scale_images(config_of(settings), is_fixed=bool(settings.training.images_per_step))
     config = replace(config, head=head, seed=seed)
     if method is not None:
         config = replace(config, method=method)
@@ -238,7 +238,7 @@ def read_samples(
     annotated = [
         image
         for number, task in enumerate(tasks, start=1)
-        for image in context.annotated(_number(task, number), config=config)
+        for image in context.read_task(_number(task, number), config=config)
     ]
     folder = ImageFolder(images, (task.image_uri for task in annotated))
     return context.samples(

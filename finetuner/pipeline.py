@@ -68,7 +68,7 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
     manifest = registry.publish(
         project_id, weights=candidate.weights, manifest=candidate.manifest, others=candidate.others
     )
-    candidate.published()
+    candidate.forget_unfinished()
     return _promote(project_id, manifest.version, candidate, registry=registry, champion=champion, fence=fence)
 
 
@@ -82,7 +82,7 @@ def _samples(
         for number, task in enumerate(label_studio.tasks(project_id, page_size=_TASKS_A_PAGE), start=1):
             if number % _TASKS_A_PAGE == 1:
                 context.progress("pulling", tasks=number)
-            yield from context.annotated(task, config=label_config)
+            yield from context.read_task(task, config=label_config)
 
     return context.samples(
         read_annotated(),

@@ -33,11 +33,11 @@ class Sample:
     image_uri: str | None = None
     view: View = _AS_IT_IS
 
-    def viewed(self, view: View) -> "Sample":
+    def apply_view(self, view: View) -> "Sample":
         """The whole image in that view, and what is seen of its objects; the whole of it if that is too little."""
         objects = tuple(seen for item in self.objects if (seen := view.item(item)) is not None)
         if not objects and view.extent < 1:
-            return self.viewed(view.whole)
+            return self.apply_view(view.whole)
         height, width = view.size_px(self.height_px, self.width_px)
         return replace(self, objects=objects, height_px=height, width_px=width, view=view)
 

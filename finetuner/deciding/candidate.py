@@ -42,7 +42,7 @@ class Candidate:
     others: Mapping[str, bytes] = field(repr=False)
     unfinished: Unfinished | None = field(default=None, repr=False)
 
-    def published(self) -> None:
+    def forget_unfinished(self) -> None:
         """It is kept elsewhere now: what would bring it back after a kill is not needed."""
         if self.unfinished is not None:
             self.unfinished.clear()

@@ -49,7 +49,7 @@ class Compared:
             verdict = judge(served, base=base(name=self.base_name), faults=self.faults)
         return verdict.with_reasons(*self.notes)
 
-    def scored_by(self, calibration: Calibration | None) -> "Compared":
+    def rescore(self, calibration: Calibration | None) -> "Compared":
         """The same, the candidate's scores as they are served: with the calibration that its checkpoint will carry."""
         if calibration is None:
             return self

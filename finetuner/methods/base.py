@@ -97,7 +97,7 @@ class Method(Protocol):
         Every random draw of a method depends on its seed and this number alone.
         """
 
-    def seen(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:
+    def embed(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:
         """The sample's embedding by the encoder with its current weights.
 
         Args:

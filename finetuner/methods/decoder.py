@@ -57,7 +57,7 @@ class DecoderMethod:
     def begin_step(self, number: int, *, done: float) -> None:
         """Do nothing: no part of this method depends on the step."""
 
-    def seen(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:  # noqa: ARG002 - one for both
+    def embed(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:  # noqa: ARG002 - one for both
         """The base's embedding, from the cache: the encoder does not change."""
         return embeddings(sample)
 

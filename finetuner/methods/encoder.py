@@ -97,7 +97,7 @@ class EncoderMethod:
         """Let the adapter join once the share `adapter_joins` of the training is over."""
         self._number, self._joined = number, done >= self._config.adapter_joins
 
-    def seen(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:
+    def embed(self, sample: Sample, *, embeddings: Views, learns: bool) -> Embedding:
         """The embedding by the encoder with the current adapter; the cached one while the adapter adds nothing."""
         # The adapter of a served version, from which a training started, adds something from the first step on.
         if not (learns and self._joined) and self._attached.is_zero():

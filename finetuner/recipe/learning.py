@@ -45,7 +45,7 @@ def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext
     )
     start = _choose_start(dataset, served=served, context=context)
     context.progress("splitting", said=dataset.split.describe(), start=start.version)
-    unfinished = context.unfinished(samples, served=served.version)
+    unfinished = context.open_unfinished(samples, served=served.version)
     trained = train_all(dataset, start=start, context=context, unfinished=unfinished)
     compared = compare(trained, dataset=dataset, served=served, context=context)
     calibration = fit_calibration(trained.predictor, dataset, context=context)
@@ -55,7 +55,7 @@ def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext
         data=data,
         start=start,
         trained=trained,
-        compared=compared.scored_by(calibration),
+        compared=compared.rescore(calibration),
         calibration=calibration,
         semantic=semantic,
         began_s=began_s,
@@ -92,7 +92,7 @@ def _choose_start(dataset: Dataset, *, served: Served, context: TrainingContext)
     if config.start == "base":
         return from_base(base)
     start = Start.of(base, served=served.version, folder=served.folder, learnt=served.learnt, dataset=dataset)
-    return start.fitting(new_method(config.method, base, config=config), base=base)
+    return start.fit_to(new_method(config.method, base, config=config), base=base)
 
 
 def _train_semantic(

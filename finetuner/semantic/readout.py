@@ -44,7 +44,7 @@ def begin_readout(
     for number, sample in enumerate(samples):
         seen = measure_reach(embedding(sample).features.float().cpu())[0]
         sums.add(seen.flatten(1), _cells(target(number), side=seen.shape[-1]))
-    weights, bias = sums.solved()
+    weights, bias = sums.solve()
     with torch.no_grad():
         head.readout[1:] = (_LOGITS * weights).to(head.readout)
         head.offset[1:] += (_LOGITS * bias).to(head.offset)
@@ -74,7 +74,7 @@ class _Sums:
         self._first += weights @ features.T
         self._second += (features * weights.sum(0)) @ features.T
 
-    def solved(self) -> tuple[Float[Tensor, "labels c"], Float[Tensor, " labels"]]:
+    def solve(self) -> tuple[Float[Tensor, "labels c"], Float[Tensor, " labels"]]:
         """Weights and biases, by label; zeros where no cell counted."""
         total = self._weight.sum().clamp_min(1e-9)
         prior, mean = self._weight / total, self._first.sum(0) / total

@@ -52,7 +52,7 @@ class Curves:
         return {name: [look.to_json() for look in getattr(self, name)] for name in ("looks", "validation")}
 
     @classmethod
-    def restored(cls, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> "Curves":
+    def restore(cls, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> "Curves":
         """The curves that wrote these `tensors` and `values`.
 
         Raises:

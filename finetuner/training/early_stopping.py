@@ -53,7 +53,7 @@ class EarlyStopping:
         """Measure if it is due, and keep the averaged weights if they are the best so far; whether to continue."""
         if not self._watcher.is_due(done):
             return True
-        with weights.averaged():
+        with weights.use_average():
             self._looks.append(self._watcher.look(step=step, done=done))
         if best_look(self._looks) == len(self._looks) - 1:
             weights.keep()
@@ -65,7 +65,7 @@ class EarlyStopping:
         The share is the smallest of the config's `mixes` whose IoU on the validation images (the mean over kinds of
         prompt) is within .005 of the best; without validation images it is the config's `mix`.
         """
-        published, shares = weights.published(), sorted(config.mixes)
+        published, shares = weights.copy_weights(), sorted(config.mixes)
         chosen = config.mix
         if self._looks:
             ious = []

@@ -130,7 +130,7 @@ class Trainer:
             ValueError: it is not such a state; nothing has changed then.
         """
         try:
-            at, rng = _Place.parsed(state.values["at"], visits=len(self._visits)), np.random.default_rng()
+            at, rng = _Place.parse(state.values["at"], visits=len(self._visits)), np.random.default_rng()
             rng.bit_generator.state = state.values["rng"]
             self._weights.restore(state.tensors)
             _restore_torch_rng(state.tensors)
@@ -154,7 +154,7 @@ class Trainer:
                 self._is_moving = True
                 at.epoch, at.next, at.order = at.epoch + 1, 0, self._rng.permutation(len(self._visits)).tolist()
                 self._is_moving = False
-            seconds = self._processes.agreed(self._clock() - began)
+            seconds = self._processes.agree_on(self._clock() - began)
             done = share_done(at.decodes / most, seconds / config.promptable_seconds)
             if done >= 1:
                 break
@@ -250,7 +250,7 @@ class _Place:
     bad_steps: int = 0
 
     @classmethod
-    def parsed(cls, values: Mapping[str, Any], *, visits: int) -> "_Place":
+    def parse(cls, values: Mapping[str, Any], *, visits: int) -> "_Place":
         """The position in a saved state.
 
         Raises:

@@ -34,7 +34,7 @@ class Processes:
     count: int = 1
 
     @classmethod
-    def joined(cls, *, device: str = "auto") -> "Processes":
+    def join(cls, *, device: str = "auto") -> "Processes":
         """Join the processes that accelerate's launcher started; without the launcher, a single process.
 
         `device` is a value of SAMLOOP_DEVICE.
@@ -63,7 +63,7 @@ class Processes:
         """Whether this process writes files and reports progress."""
         return self.rank == 0
 
-    def scaled(self, config: TrainConfig, *, is_fixed: bool) -> TrainConfig:
+    def scale_images(self, config: TrainConfig, *, is_fixed: bool) -> TrainConfig:
         """The recipe with `images_per_step` for the processes together.
 
         It is multiplied by their number; if it `is_fixed`, it only grows to at least one image per process.
@@ -97,13 +97,13 @@ class Processes:
             BadInput: this process has another fact than the first.
         """
         mine = float(int.from_bytes(hashlib.sha256(fact.encode()).digest()[:6], "big"))
-        if self.agreed(mine) != mine:
+        if self.agree_on(mine) != mine:
             raise BadInput(
                 f"process {self.rank + 1} of {self.count} would train from another state, or on other images, than the "
                 f"first ({fact[:60]}): give all processes the same files, and remove the folder OUT.unfinished"
             )
 
-    def agreed(self, number: float) -> float:
+    def agree_on(self, number: float) -> float:
         """The `number` of the first process: a decision that depends on a clock must be the same in all."""
         if self.count == 1:
             return number

@@ -100,7 +100,7 @@ class Rounds:
         """Draw a view, objects, prompts and the number of rounds, in this order: the trained weights depend on it."""
         config = self._config
         if config.views > 1:
-            sample = sample.viewed(VIEWS[rng.integers(config.views)])
+            sample = sample.apply_view(VIEWS[rng.integers(config.views)])
         count = min(len(sample.objects), config.objects_per_step)
         objects = tuple(sample.objects[int(i)] for i in rng.choice(len(sample.objects), size=count, replace=False))
         embedding = self._embedding(sample)

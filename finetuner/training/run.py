@@ -44,7 +44,7 @@ class TrainingRun:
     ) -> None:
         self._training, self._unfinished, self._progress = training, unfinished, progress
         config = training.config
-        learning, looking = (partial(method.seen, embeddings=embeddings, learns=learns) for learns in (True, False))
+        learning, looking = (partial(method.embed, embeddings=embeddings, learns=learns) for learns in (True, False))
         teaching, validating = validation_part(training.train, config=config)
         visited = mix(teaching, training.replayed, share=config.replay, ground_truth_weight=config.ground_truth_weight)
         self._trainer = Trainer(method, visited, config=config, embedding=learning, processes=processes)
@@ -94,7 +94,7 @@ class TrainingRun:
             if step.done < 1:
                 self._look(step.step, step.done)
             goes_on = self._validate(step.step, step.done)
-            goes_on = bool(self._processes.agreed(float(goes_on)))
+            goes_on = bool(self._processes.agree_on(float(goes_on)))
             if not goes_on:
                 self._trainer.stop()
             losses.append(step.loss)
@@ -127,7 +127,7 @@ class TrainingRun:
         self._look(ended_at.steps, 1.0)
         if self._unfinished is not None:
             # A kill during the measuring, or in a later fold, must not cost this training again.
-            tensors = {**self._trainer.weights.finished(), **self._curves.tensors()}
+            tensors = {**self._trainer.weights.weight_tensors(), **self._curves.tensors()}
             values = {"ended_at": ended_at.to_json(), **self._curves.values()}
             self._unfinished.save(self._training.number, State(tensors=tensors, values=values))
         return ended_at
@@ -151,7 +151,7 @@ class TrainingRun:
         if state is None or self._unfinished is None:
             return None
         try:
-            curves = Curves.restored(state.tensors, state.values)
+            curves = Curves.restore(state.tensors, state.values)
             if end := state.values.get("ended_at"):
                 ended_at = EndedAt.model_validate(end)
                 self._trainer.weights.restore(state.tensors)

@@ -65,7 +65,7 @@ class Start:
             alpha=None if trained.adapter is None else trained.adapter.alpha,
         )
 
-    def fitting(self, method: Method, *, base: BaseModel) -> "Start":
+    def fit_to(self, method: Method, *, base: BaseModel) -> "Start":
         """This start, or the base if the method does not train exactly these weights (another adapter, for example)."""
         moved, weights = method.trainable(), self.weights or {}
         odd = [name for name, value in weights.items() if name not in moved or moved[name].shape != value.shape]

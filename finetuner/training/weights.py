@@ -81,7 +81,7 @@ class TrainedWeights:
             torch._foreach_lerp_(self._average, list[Tensor](self._weights), 1 - self._pace.kept_share(step))
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def use_average(self) -> Iterator[None]:
         """Replace the weights with their average inside the `with` block."""
         moving = [weight.detach().clone() for weight in self._weights]
         self._put(self._average)
@@ -98,7 +98,7 @@ class TrainedWeights:
         """Replace the weights with those to publish."""
         self._put(self._kept or self._average)
 
-    def published(self) -> list[Tensor]:
+    def copy_weights(self) -> list[Tensor]:
         """A copy of the weights after `finish`, for `mix`."""
         return [weight.detach().clone() for weight in self._weights]
 
@@ -110,7 +110,7 @@ class TrainedWeights:
         the line.
 
         Args:
-            published: the weights from `published`.
+            published: the weights from `copy_weights`.
             share: the position on the line, in (0, 1]; 1 means the published weights.
         """
         mixed = [
@@ -132,7 +132,7 @@ class TrainedWeights:
             tensors |= {f"{key}.{name}": remembered[key] for key in _ADAM if key in remembered}
         return tensors
 
-    def finished(self) -> dict[str, Tensor]:
+    def weight_tensors(self) -> dict[str, Tensor]:
         """The weights of a finished training by name, as `restore` reads them; without the optimizer's state."""
         return {f"weight.{name}": weight.detach() for name, weight in zip(self._names, self._weights, strict=True)}
 

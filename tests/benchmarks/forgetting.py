@@ -59,7 +59,7 @@ def trained_row(context: TrainingContext, dataset: Dataset, before: tuple[Measur
     replayed, began_s = load_replay(**others), time.process_time()
     seed_all(config.seed)
     method = new_method(config.method, context.base, config=config)
-    seen = partial(method.seen, embeddings=context.embeddings, learns=True)
+    seen = partial(method.embed, embeddings=context.embeddings, learns=True)
     visited = mix(dataset.train, replayed, share=config.replay)
     *_, last = Trainer(method, visited, config=config, embedding=seen).steps()
     took_s, candidate = time.process_time() - began_s, method.predictor(version="candidate")

@@ -61,7 +61,7 @@ def context(tiny_base: BaseModel, tmp_path: Path) -> TrainingContext:
 
 
 def _is_found(context: TrainingContext, samples: list[Sample], *, served: str = "v1") -> bool:
-    unfinished = context.unfinished(samples, served=served)
+    unfinished = context.open_unfinished(samples, served=served)
     assert unfinished is not None
     return unfinished.load(1) is not None
 
@@ -73,7 +73,7 @@ def two(sample: Sample) -> list[Sample]:
 
 @pytest.fixture
 def saved(context: TrainingContext, two: list[Sample]) -> TrainingContext:
-    unfinished = context.unfinished(two, served="v1")
+    unfinished = context.open_unfinished(two, served="v1")
     assert unfinished is not None
     unfinished.save(1, STATE)
     return context
@@ -127,4 +127,4 @@ def test_masks_are_measured_as_annotators_see_them(
 def test_nothing_is_kept_where_nobody_asked_for_it(
     context: TrainingContext, sample: Sample, off: dict[str, Any]
 ) -> None:
-    assert replace(context, **off).unfinished([sample], served="v1") is None
+    assert replace(context, **off).open_unfinished([sample], served="v1") is None

@@ -109,7 +109,7 @@ def test_a_view_is_encoded_once_and_never_taken_for_another(
 
     monkeypatch.setattr(encoding, "encode", spy)
     for view in VIEWS[1:]:
-        seen = sample.viewed(view)
+        seen = sample.apply_view(view)
         first, again = embeddings(seen), embeddings(seen)
         assert (first.height_px, first.width_px) == (seen.height_px, seen.width_px)
         assert bool((first.features == again.features).all())
@@ -117,7 +117,7 @@ def test_a_view_is_encoded_once_and_never_taken_for_another(
     embeddings(sample)
     assert len(encoded) == len(VIEWS) - 1
     # An adapter is shown the same pixels: here they are only resized.
-    upright, turned = embeddings.picture(sample), embeddings.picture(sample.viewed(View(quarter_turns=1)))
+    upright, turned = embeddings.picture(sample), embeddings.picture(sample.apply_view(View(quarter_turns=1)))
     assert np.abs(np.rot90(np.asarray(upright)).astype(int) - np.asarray(turned)).max() <= 1
 
 
@@ -144,7 +144,7 @@ def test_the_same_seed_gives_the_same_weights_and_learns_from_every_view(
 
         def look(at: Sample) -> Embedding:
             seen.add(at.view)
-            return learner.seen(at, embeddings=embeddings, learns=True)
+            return learner.embed(at, embeddings=embeddings, learns=True)
 
         for _ in Trainer(learner, [disc_sample], config=config, embedding=look).steps():
             pass

@@ -37,9 +37,9 @@ def test_what_would_bring_a_candidate_back_goes_once_it_is_published(tmp_path: P
     assert unfinished.load(1) is not None
     verdict = Verdict(promote=False, reasons=())
     manifest = _manifest(CheckpointMetrics())
-    Candidate(weights=b"", manifest=manifest, verdict=verdict, others={}, unfinished=unfinished).published()
+    Candidate(weights=b"", manifest=manifest, verdict=verdict, others={}, unfinished=unfinished).forget_unfinished()
     assert unfinished.load(1) is None
-    Candidate(weights=b"", manifest=manifest, verdict=verdict, others={}).published()
+    Candidate(weights=b"", manifest=manifest, verdict=verdict, others={}).forget_unfinished()
 
 
 def test_the_base_is_measured_under_its_own_name(tiny_base: BaseModel) -> None:

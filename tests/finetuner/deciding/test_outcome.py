@@ -66,11 +66,11 @@ def test_a_fault_keeps_the_best_candidate_from_being_served() -> None:
 
 def test_a_calibrated_score_is_what_is_expected_times_the_stability_it_had() -> None:
     calibration = Calibration((0.0, 1.0), (0.0, 0.5))
-    scored = _compared().scored_by(calibration)
+    scored = _compared().rescore(calibration)
     # Half of the predicted .8 was score: the mask was half stable.
     assert [mask.score for mask in scored.candidate] == pytest.approx([0.4 * 0.5] * 6)
     assert {mask.score for mask in scored.base} == {0.4}
-    assert _compared().scored_by(None) == _compared()
+    assert _compared().rescore(None) == _compared()
     figures = scored.figures(CONFIG, calibration=calibration)
     assert figures.candidate is not None
     assert figures.candidate.calibration is not None

@@ -71,7 +71,7 @@ def images(tiny_base: BaseModel, discs: Callable[..., tuple[Image.Image, list[np
 def trained(name: str, base: BaseModel, sample: Sample, images: Images, config: TrainConfig = CONFIG) -> Method:
     method = new_method(name, base, config=config)
     trainer = Trainer(
-        method, [sample], config=config, embedding=lambda one: method.seen(one, embeddings=images, learns=True)
+        method, [sample], config=config, embedding=lambda one: method.embed(one, embeddings=images, learns=True)
     )
     assert list(trainer.steps())
     return method
@@ -81,7 +81,7 @@ def trained(name: str, base: BaseModel, sample: Sample, images: Images, config: 
 def test_it_starts_as_the_base(name: str, tiny_base: BaseModel, sample: Sample, images: Images) -> None:
     method = new_method(name, tiny_base, config=CONFIG)
     method.begin_step(1, done=0.5)
-    seen = method.seen(sample, embeddings=images, learns=True)
+    seen = method.embed(sample, embeddings=images, learns=True)
     assert seen.features.requires_grad
     torch.testing.assert_close(seen.features.detach(), encode(tiny_base, images.image).features, rtol=1e-4, atol=1e-5)
     served = method.predictor(version="x").base
@@ -97,7 +97,7 @@ def test_what_is_served_is_what_was_trained_and_the_base_is_as_it_was(
 ) -> None:
     before = {key: value.clone() for key, value in tiny_base.model.state_dict().items()}
     method = trained(name, tiny_base, sample, images)
-    looked = method.seen(sample, embeddings=images, learns=False).features
+    looked = method.embed(sample, embeddings=images, learns=False).features
     predictor = method.predictor(version="x")
     served = encode(predictor.base, images.image)
     plain = encode(tiny_base, images.image)
@@ -151,7 +151,7 @@ def test_the_gradients_of_all_rounds_go_back_at_once_and_are_those_of_the_whole(
     for weight in method.trainable().values():
         weight.data += 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))
     method.begin_step(1, done=0.5)
-    seen = method.seen(sample, embeddings=images, learns=True)
+    seen = method.embed(sample, embeddings=images, learns=True)
     for _ in range(2):
         method.decode(seen, [PROMPT])[0].square().mean().backward()
     method.carry_back()
@@ -192,7 +192,7 @@ def test_the_loss_on_masks_reaches_the_router_through_the_encoder(
     for weight in method.trainable().values():
         weight.grad = None
     method.begin_step(9, done=0.5)
-    seen = method.seen(sample, embeddings=images, learns=True)
+    seen = method.embed(sample, embeddings=images, learns=True)
     method.decode(seen, [PROMPT])[0].square().mean().backward()
     method.carry_back()
     found = [w.grad for name, w in method.trainable().items() if name.endswith(f"router.{kind}") and w.grad is not None]
@@ -236,7 +236,7 @@ def test_in_bfloat16_the_adapter_still_learns_in_float32(
     base = _lively(load_base(str(tiny_sam_dir), cache_dir=tmp_path, device="cpu", dtype="bfloat16"))
     method = trained(name, base, sample, Images(base, images.image))
     assert {weight.dtype for weight in method.trainable().values()} == {torch.float32}
-    looked = method.seen(sample, embeddings=images, learns=False).features
+    looked = method.embed(sample, embeddings=images, learns=False).features
     served = encode(method.predictor(version="x").base, images.image).features
     assert torch.nn.functional.cosine_similarity(looked.flatten(), served.flatten(), dim=0) > 0.99
 

@@ -136,18 +136,18 @@ def test_two_processes_train_as_one_although_one_of_them_was_killed(
 
 def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)  # not even imported
-    alone = Processes.joined(device="cpu")
+    alone = Processes.join(device="cpu")
     weight = torch.nn.Parameter(torch.ones(2))
     assert alone == Processes()
     assert alone.add_up([weight], (1.0, 2.0)) == (1.0, 2.0)
     assert weight.grad is None
-    assert alone.agreed(3.5) == 3.5
+    assert alone.agree_on(3.5) == 3.5
     alone.must_agree("anything")
     alone.part()
 
 
 def test_a_process_that_would_train_apart_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Processes, "agreed", lambda _self, number: number + 1.0)  # the first has another state
+    monkeypatch.setattr(Processes, "agree_on", lambda _self, number: number + 1.0)  # the first has another state
     with pytest.raises(BadInput, match=r"process 2 of 2 would train from another state.*step 3.*OUT\.unfinished"):
         Processes(rank=1, count=2).must_agree("step 3, 6 images")
 
@@ -166,7 +166,7 @@ def test_one_of_several_keeps_states_which_are_nothing_to_another_number_of_them
         save_every_s=1.0,
     )
     one, first, second = (
-        replace(alone, processes=place).unfinished([sample], served="base")
+        replace(alone, processes=place).open_unfinished([sample], served="base")
         for place in (Processes(), Processes(rank=0, count=2), Processes(rank=1, count=2))
     )
     assert one is not None
@@ -183,6 +183,6 @@ def test_one_of_several_keeps_states_which_are_nothing_to_another_number_of_them
 
 def test_a_step_has_images_for_every_process() -> None:
     two, config = Processes(rank=1, count=2), TrainConfig(images_per_step=3)
-    assert two.scaled(config, is_fixed=False).images_per_step == 6
-    assert two.scaled(config, is_fixed=True).images_per_step == 3
-    assert two.scaled(TrainConfig(), is_fixed=True).images_per_step == 2
+    assert two.scale_images(config, is_fixed=False).images_per_step == 6
+    assert two.scale_images(config, is_fixed=True).images_per_step == 3
+    assert two.scale_images(TrainConfig(), is_fixed=True).images_per_step == 2

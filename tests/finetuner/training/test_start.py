@@ -112,19 +112,18 @@ def test_what_would_flatter_begins_with_the_base(context: TrainingContext, sampl
 def test_weights_that_the_method_does_not_move_are_left(context: TrainingContext) -> None:
     method = DecoderMethod(context.base)
     adapted = Start(version="v1", why="", weights={"vision_encoder.layers.0.lora_A": torch.zeros(1)})
-    assert adapted.fitting(method, base=context.base).why == (
+    assert adapted.fit_to(method, base=context.base).why == (
         "method decoder cannot continue v1: it has vision_encoder.layers.0.lora_A"
     )
     lora = new_method("lora", context.base, config=CONFIG)
     alpha = lora.sizes["adapter"]["alpha"]
     other = Start(version="v1", why="", weights=dict(lora.trainable()), alpha=alpha + 1)
     assert (
-        other.fitting(lora, base=context.base).why
-        == f"method lora cannot continue v1: it has an alpha of {alpha + 1:g}"
+        other.fit_to(lora, base=context.base).why == f"method lora cannot continue v1: it has an alpha of {alpha + 1:g}"
     )
-    assert replace(other, alpha=alpha).fitting(lora, base=context.base).weights is not None
+    assert replace(other, alpha=alpha).fit_to(lora, base=context.base).weights is not None
     same = Start(version="v1", why="", weights=dict(method.trainable()))
-    assert same.fitting(method, base=context.base) is same
+    assert same.fit_to(method, base=context.base) is same
 
 
 def test_an_adapter_that_a_training_began_with_is_seen_from_the_first_step(
@@ -134,9 +133,9 @@ def test_an_adapter_that_a_training_began_with_is_seen_from_the_first_step(
     method = new_method("lora", context.base, config=CONFIG)
     method.begin_step(1, done=0.0)
     kept = context.embeddings(samples[0]).features
-    assert torch.equal(method.seen(samples[0], embeddings=context.embeddings, learns=True).features, kept)
+    assert torch.equal(method.embed(samples[0], embeddings=context.embeddings, learns=True).features, kept)
     moved = {name: torch.full_like(value, 0.5) for name, value in method.trainable().items()}
     Start(version="v1", why="", weights=moved).put_into(method)
-    seen = method.seen(samples[0], embeddings=context.embeddings, learns=True).features
+    seen = method.embed(samples[0], embeddings=context.embeddings, learns=True).features
     assert seen.requires_grad
     assert not kept.requires_grad

@@ -41,7 +41,7 @@ def test_the_average_follows_and_gives_way_again() -> None:
     named = _weights()
     moving = _moving(named)
     _step(moving)
-    with moving.averaged():
+    with moving.use_average():
         assert torch.allclose(named["slow"], torch.tensor(0.995))
     assert torch.allclose(named["slow"], torch.tensor(0.99))
 
@@ -89,7 +89,7 @@ def test_a_restored_training_goes_on_to_the_last_bit() -> None:
     ("name", "value", "why"),
     [
         ("weight.slow", None, "weight.slow is missing"),
-        ("average.fast", torch.zeros(4), r"average.fast is torch.float32 of \(4,\), or not finite"),
+        ("average.fast", torch.zeros(4), r"average.fast is torch.float32 of shape \(4,\), or not finite"),
         ("exp_avg.fast", torch.full((3,), torch.nan), "exp_avg.fast is .* not finite"),
         ("weight.fast", torch.zeros(3, dtype=torch.float64), "weight.fast is torch.float64"),
     ],
@@ -116,7 +116,7 @@ def test_a_mixture_lies_between_the_first_weights_and_the_last() -> None:
         _step(moving)
     moving.finish()
     last = named["fast"].detach().clone()
-    moving.mix(moving.published(), share=0.75)
+    moving.mix(moving.copy_weights(), share=0.75)
     assert torch.allclose(named["fast"], 0.25 + 0.75 * last)
 
 
@@ -132,7 +132,7 @@ def test_of_an_adapter_the_factor_that_began_as_zero_is_mixed_alone() -> None:
     _step(moving)
     moving.finish()
     a, b = (weight.detach().clone() for weight in named.values())
-    moving.mix(moving.published(), share=0.5)
+    moving.mix(moving.copy_weights(), share=0.5)
     assert not torch.equal(a, torch.ones(3))
     assert torch.equal(named["vision_encoder.a"], a)
     assert torch.allclose(named["vision_encoder.b"], 0.5 * b)
