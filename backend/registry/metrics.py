@@ -220,9 +220,9 @@ class SemanticMetrics(Written):
 
 
 class ForgettingMetrics(Written):
-    """How well other things than those learnt are still drawn, as a sentence and by kind of prompt.
+    """How well the candidate still draws objects on unrelated photographs, as a sentence and by kind of prompt.
 
-    Without figures where it could not be measured: the sentence tells why.
+    It has no figures if it could not be measured; the sentence gives the reason.
     """
 
     sentence: str = Field(default="", validation_alias="said", serialization_alias="said")

@@ -95,13 +95,13 @@ class TrainingSettings(SettingsGroup):
     )
     replay: Annotated[float, number(bounds.REPLAY)] = setting(
         "SAMLOOP_REPLAY",
-        "share of a training's steps on photographs of other things, drawn as the base draws them, so that less is "
+        "share of a training's steps on unrelated photographs, drawn as the base draws them, so that less is "
         "forgotten; they come with scikit-image (the extra `demo`)",
         default=0.0,
     )
     forgetting: Annotated[bool, flag()] = setting(
         "SAMLOOP_FORGETTING",
-        "after a training, measure on photographs of other things what it forgot; they come with scikit-image "
+        "after a training, measure on unrelated photographs what it forgot; they come with scikit-image "
         "(the extra `demo`)",
         default=True,
     )

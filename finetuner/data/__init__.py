@@ -1,19 +1,19 @@
-"""From Label Studio's tasks to samples: objects, images, splits, and prompts to learn from.
+"""Turns Label Studio's tasks into samples: objects, images, splits, and simulated prompts.
 
-The map, from the door inwards:
+The modules, from the outside in:
 
-    dataset      all usable images of a project on both sides of the split
-    generic      photographs of other things, with the base's own masks
-    embeddings   what the encoder makes of a sample's image
-    folds        the trainings of a dataset, and which images are fair to compare on
-    split        which images are held out, for ever
-    sample       an annotated image, as it is or in another view
-    views        an image turned, mirrored, zoomed
-    annotations  a task's regions as masks
-    consensus    one set of masks from several annotators' drawings
-    annotators   whose annotation counts
-    prompting    prompts to learn from and to measure with
-    objects      one annotated object and its coverage of the decoder's grid
-    parts        regions into which people painted all objects of a label, as objects
-    exclusions   what was left out, and why
+    dataset      reads the usable images of a project and splits them into two sides
+    generic      loads unrelated photographs with the base's own masks
+    embeddings   provides the embeddings of samples, from the cache or from the encoder
+    folds        lists the trainings of a dataset, and the images that are fair to compare on
+    split        chooses the held-out images, permanently
+    sample       an annotated image, unchanged or in a view
+    views        mirrors, turns and zooms an image with its masks
+    annotations  reads a task's regions as masks
+    consensus    merges several annotators' drawings by majority vote
+    annotators   chooses the annotations that count
+    prompting    simulates prompts, for training and for measuring
+    objects      an annotated object, and its coverage of the decoder's grid
+    parts        divides regions that hold all objects of a label into single objects
+    exclusions   counts what was left out, by reason
 """

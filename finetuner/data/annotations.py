@@ -1,4 +1,4 @@
-"""Label Studio's tasks to objects. What cannot be learnt from is left out, its reason logged and counted."""
+"""Reads objects from Label Studio's tasks. It leaves out what is unusable, and logs and counts the reasons."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,10 +19,12 @@ from finetuner.data.consensus import Drawing, majority
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
 
+_NO_TASK = "a task that is not a JSON object with an id"
+
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedTask:
-    """A task with the annotations that count: one, or one of every annotator where they vote."""
+    """One image of a task, with the annotations that count: the latest, or one per annotator if they vote."""
 
     task_id: int | str
     image_uri: str
@@ -32,12 +34,12 @@ class AnnotatedTask:
 
     @property
     def is_ground_truth(self) -> bool:
-        """Whether one of them is marked as ground truth."""
+        """Whether at least one of the annotations is marked as ground truth."""
         return any(annotation.is_ground_truth for annotation in self.annotations)
 
     @property
     def is_empty(self) -> bool:
-        """Whether it was submitted without a region: there is no object on its image."""
+        """Whether all annotations were submitted without a region: the image shows no object."""
         return all(annotation.is_empty for annotation in self.annotations)
 
 
@@ -50,14 +52,18 @@ def read_task(  # noqa: PLR0913 - all by name
     image_name: str | None = None,
     empty_counts: bool = False,
 ) -> AnnotatedTask | None:
-    """Read one task; None if there is nothing in it to learn from.
+    """Read one image of a task; None if it has no usable annotation.
 
-    `image_key` is the path of the image in the task's `data`; None: where the regions or the look of a value say
-    (`find_image_key`). `image_name` is the tag that shows it: regions on other images of the task do not count.
-    `annotators`, `empty_counts`: as annotators.counting_annotations has them.
+    Args:
+        task: the task as Label Studio exports it.
+        image_key: the path of the image in the task's `data`; None to guess it (`find_image_key`).
+        exclusions: collects the reasons for what is left out.
+        annotators: as in annotators.counting_annotations.
+        image_name: the tag that shows the image; regions on other images of the task do not count.
+        empty_counts: as in annotators.counting_annotations.
     """
     if not isinstance(task, Mapping) or not isinstance(task.get("id"), int | str):
-        exclusions.add("a task that is no object with an id", task=None)
+        exclusions.add(_NO_TASK, task=None)
         return None
     path, image_name = (image_key, image_name) if image_key is not None else _guess_image(task)
     uri = None if path is None else image_at(task.get("data"), path)
@@ -76,14 +82,14 @@ def read_images(
     annotators: str = "latest",
     empty_counts: bool = False,
 ) -> list[AnnotatedTask]:
-    """Read every image of one task, with what was drawn on it alone; see `read_task`.
+    """Read every image of one task with the regions on it; see `read_task`.
 
-    `config` None: the images are guessed from the regions and the data. Of several images, one that nothing was drawn
-    on counts only where the whole task was submitted empty.
+    Without `config`, the images are guessed from the regions and the data. An image without a region among several
+    counts only if the whole task was submitted empty.
     """
     read = partial(read_task, exclusions=exclusions, annotators=annotators, empty_counts=empty_counts)
     if not isinstance(task, Mapping) or not isinstance(task.get("id"), int | str):
-        exclusions.add("a task that is no object with an id", task=None)
+        exclusions.add(_NO_TASK, task=None)
         return []
     drawn = _list_drawn_on(task)
     if config is not None:
@@ -95,11 +101,11 @@ def read_images(
         key = places[0].key if places else None
         alone = read(task, image_key=key)
         return [] if alone is None else [alone]
-    _tell_strays(task, places=places, exclusions=exclusions)
+    _exclude_strays(task, places=places, exclusions=exclusions)
     parts = [(place, task_at(task, place, places=places)) for place in places]
     chosen = [(place, part) for place, part in parts if not drawn or _list_drawn_on(part)]
-    found = [(place, read(part, image_key=place.key)) for place, part in chosen]
-    return [replace(image, page=place.page or 0) for place, image in found if image is not None]
+    images = [(place, read(part, image_key=place.key)) for place, part in chosen]
+    return [replace(image, page=place.page or 0) for place, image in images if image is not None]
 
 
 def _list_drawn_on(task: Task) -> list[tuple[str | None, int]]:
@@ -111,15 +117,15 @@ def _list_drawn_on(task: Task) -> list[tuple[str | None, int]]:
     return [(region.to_name, page if isinstance(page, int) else 0) for region, page in zip(regions, pages, strict=True)]
 
 
-def _tell_strays(task: Task, *, places: Sequence[ImagePlace], exclusions: Exclusions) -> None:
-    """Regions on an image that the task or the labelling configuration does not have."""
+def _exclude_strays(task: Task, *, places: Sequence[ImagePlace], exclusions: Exclusions) -> None:
+    """Leave out the regions on an image that the task or the labelling configuration does not have."""
     for name, page in _list_drawn_on(task):
         if not any(place.holds({"to_name": name, "item_index": page}, first=places[0]) for place in places):
             exclusions.add(f"it was drawn on another image of the task, {str(name)[:40]!r}", task=task["id"])
 
 
 def _guess_image(task: Task) -> tuple[str | None, str | None]:
-    """The key of the image that regions were drawn on first, and its tag's name where they name several."""
+    """The key of the image with the first region, and its tag's name if regions are on several images."""
     names = list(dict.fromkeys(name for name, _ in _list_drawn_on(task) if name is not None))
     key = find_image_key(task.get("data"), names=names)
     return key, None if len(names) < 2 else key if key in names else names[0]
@@ -133,9 +139,9 @@ def objects_of(
     rules: Rules,
     exclusions: Exclusions,
 ) -> tuple[LabelledMask, ...]:
-    """Every mask of the annotation on its upright image of this size; of several annotations what their majority drew.
+    """The objects on the upright image of this size; of several annotations, those that the majority drew.
 
-    An annotator none of whose regions can be used has no vote.
+    An annotator without a usable region has no vote.
     """
     drawings = []
     for annotation in task.annotations:
@@ -151,7 +157,7 @@ def objects_of(
         return drawings[0].objects if drawings else ()
     agreed = majority(drawings, min_object_px=rules.min_object_px)
     if agreed.outvoted:
-        exclusions.add("no majority of the annotators drew it so", count=agreed.outvoted, task=task.task_id)
+        exclusions.add("most annotators did not draw it", count=agreed.outvoted, task=task.task_id)
     return agreed.objects
 
 
@@ -166,7 +172,7 @@ def _read_drawn(  # noqa: PLR0913 - all by name
 ) -> Iterator[LabelledMask]:
     for result in annotation.regions:
         if not isinstance(result, Mapping):
-            exclusions.add("a region that is no object", task=task.task_id, annotation=annotation.annotation_id)
+            exclusions.add("a region that is not a JSON object", task=task.task_id, annotation=annotation.annotation_id)
     size = Size(height_px, width_px)
     for region in regions_of(annotation.regions):
         if region.kind in NOT_DRAWN:
@@ -185,7 +191,7 @@ def _read_drawn(  # noqa: PLR0913 - all by name
 
 
 def _check_image(region: Region, *, image_name: str | None, page: int) -> None:
-    """Of a task with several images or pages, what was drawn on another one must not be learnt from on this one."""
+    """Refuse a region that was drawn on another image or page of the task."""
     if image_name is not None and region.to_name not in (None, image_name):
         raise UnusableRegion(f"it was drawn on another image of the task, {str(region.to_name)[:40]!r}")
     drawn_on = region.json.get("item_index")
@@ -203,4 +209,4 @@ def _label(region: Region, *, labels: frozenset[str]) -> str | None:
 def _check_area(mask: Bool[np.ndarray, "h w"], *, min_object_px: int) -> None:
     area_px = int(np.count_nonzero(mask))
     if area_px < min_object_px:
-        raise UnusableRegion("an empty mask" if not area_px else f"a mask of less than {min_object_px} pixels")
+        raise UnusableRegion("an empty mask" if not area_px else f"a mask of fewer than {min_object_px} pixels")

@@ -1,4 +1,4 @@
-"""Whose annotation of a task counts, where there are several: the latest one, or everybody's, for a vote."""
+"""Chooses the annotations of a task that count: the latest, or one per annotator for a vote."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from finetuner.data.exclusions import Exclusions
 
 NOT_DRAWN = frozenset({"choices", "textarea", "rating", "number", "taxonomy"})
-"""Types of results that say something of the image or of another region, and draw nothing themselves."""
+"""Types of results that describe the image or a region, and draw nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """One submitted annotation. `annotator` tells people apart; `regions` are its result as it stands."""
+    """A submitted annotation. `annotator` identifies the person; `regions` is the unchanged result."""
 
     annotation_id: object
     annotator: str
@@ -20,19 +20,21 @@ class Annotation:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was drawn: no result, or none but choices, texts and the like about the image."""
+        """Whether the annotation draws nothing: it has no result, or only choices, texts and the like."""
         return all(isinstance(region, Mapping) and region.get("type") in NOT_DRAWN for region in self.regions)
 
 
 def counting_annotations(
     task: Mapping[str, object], *, annotators: str, exclusions: Exclusions, empty_counts: bool = False
 ) -> tuple[Annotation, ...]:
-    """The annotations of the task that are learnt from, the latest one first; none: there is nothing.
+    """The annotations of a task to learn from, the latest first. Skipped annotations and drafts never count.
 
-    `annotators` is one of backend.settings.bounds.ANNOTATORS. "latest": the one that was changed last; where the
-    project marks ground truth, that among it. "majority": that one of every annotator; an annotation without a
-    region is a vote for no object, as long as somebody drew one. Where nobody did, annotations without a region count
-    if `empty_counts`, and are left out if not. Skipped ones and drafts never count.
+    Args:
+        task: the task as Label Studio exports it.
+        annotators: "latest" chooses the annotation that was changed last, and ground truth before any other.
+            "majority" chooses that annotation of every annotator; one without a region votes for no object.
+        exclusions: collects the reasons for what is left out.
+        empty_counts: whether annotations without a region count if nobody drew one.
     """
     submitted = list(_list_submitted(task, exclusions=exclusions))
     submitted.sort(key=_last_change, reverse=True)
@@ -66,7 +68,7 @@ def _list_submitted(task: Mapping[str, object], *, exclusions: Exclusions) -> It
 
 
 def _last_change(annotation: Mapping[str, object]) -> tuple[str, str]:
-    """Sorts by time: ISO 8601 in UTC sorts as text. Ids settle what an import has written in one instant."""
+    """A sort key by time: ISO 8601 in UTC sorts as text. Ids break ties, as an import gives all the same time."""
     return str(annotation.get("updated_at") or ""), str(annotation.get("id")).zfill(20)
 
 
@@ -93,8 +95,8 @@ def _is_ground_truth(given: Mapping[str, object]) -> bool:
 
 
 def _annotator(given: Mapping[str, object]) -> str:
-    """Label Studio's user id, which some exports wrap in an object; without one, the annotation stands for itself."""
-    told = given.get("completed_by")
-    if isinstance(told, Mapping):
-        told = told.get("id") or told.get("email")
-    return f"annotator {told}" if isinstance(told, int | str) else f"annotation {given.get('id')}"
+    """Label Studio's user id, which some exports wrap in an object; without it, the annotation's own id."""
+    user = given.get("completed_by")
+    if isinstance(user, Mapping):
+        user = user.get("id") or user.get("email")
+    return f"annotator {user}" if isinstance(user, int | str) else f"annotation {given.get('id')}"

@@ -1,9 +1,9 @@
-"""One set of masks from several annotators' drawings of an image: a majority vote, pixel by pixel.
+"""Merges several annotators' drawings of an image into one set of masks, by a majority vote per pixel.
 
-Objects of different annotators are taken for the same one if they have the same label and overlap by more than half
-(IoU). The best pairs are matched first, and an object has at most one drawing of an annotator. A pixel belongs to the
-object if more than half of all votes have it there: those of annotators who did not draw the object count against it.
-Two annotators leave what both have drawn; one annotator's drawing comes out as it went in.
+Objects of different annotators match if they have the same label and an IoU above one half. The best pairs match first,
+and an object has at most one drawing per annotator. A pixel belongs to the object if more than half of all votes
+include it; an annotator who did not draw the object votes against it. Two annotators therefore keep what both drew, and
+a single annotator's drawing stays as it is.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ from jaxtyping import Bool, Int
 
 from finetuner.data.objects import LabelledMask
 
-SAME_IOU = 0.5  # above one half, no mask matches two that do not overlap each other
+SAME_IOU = 0.5  # above one half, no mask matches two others that do not overlap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """What one annotator drew on an image, who is unlike every other, and how many votes that has."""
+    """One annotator's objects on an image, and the number of votes that the annotator has."""
 
     annotator: str
     objects: tuple[LabelledMask, ...]
@@ -29,7 +29,7 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consensus:
-    """The agreed objects, from the top left on; `outvoted` counts those that kept too few pixels to be one."""
+    """The agreed objects, from the top left on; `outvoted` counts the objects left with too few pixels."""
 
     objects: tuple[LabelledMask, ...]
     outvoted: int
@@ -37,7 +37,7 @@ class Consensus:
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """One object of one annotator; `key` orders them whatever the order in which they came."""
+    """One annotator's drawing of an object; `key` sorts drawings independently of their order in the input."""
 
     key: tuple[int, int, str, str, str]
     annotator: str
@@ -47,15 +47,19 @@ class _Drawn:
 
 
 def majority(drawings: Sequence[Drawing], *, min_object_px: int = 1) -> Consensus:
-    """The objects that more than half of all votes have, with those pixels of them that more than half have.
+    """Merge the drawings of one image: an object keeps the pixels that more than half of all votes include.
 
-    All drawings are of one image. The result does not depend on the order of drawings nor of objects in them.
+    The result does not depend on the order of the drawings or of their objects.
+
+    Args:
+        drawings: one per annotator.
+        min_object_px: an object with fewer pixels left is outvoted.
 
     Raises:
         ValueError: two drawings are of the same annotator.
     """
     if len({drawing.annotator for drawing in drawings}) < len(drawings):
-        raise ValueError(f"{len(drawings)} drawings of fewer annotators: an annotator votes with one drawing")
+        raise ValueError(f"{len(drawings)} drawings by fewer annotators: pass one drawing per annotator")
     votes = sum(drawing.votes for drawing in drawings)
     drawn = sorted(
         (_list_drawn(item, of=drawing) for drawing in drawings for item in drawing.objects),
@@ -83,7 +87,7 @@ def _list_drawn(item: LabelledMask, *, of: Drawing) -> _Drawn:
 
 
 def _groups(drawn: Sequence[_Drawn]) -> list[list[int]]:
-    """Indices of the drawings of each object, by the first of them."""
+    """The indices of the drawings of each object, sorted; the objects in the order of their first drawing."""
     group_of = {index: [index] for index in range(len(drawn))}
     pairs = sorted((-_iou(drawn[a].item, drawn[a].crop, drawn[b].item, drawn[b].crop), a, b) for a, b in _near(drawn))
     for minus_iou, a, b in pairs:
@@ -98,11 +102,11 @@ def _groups(drawn: Sequence[_Drawn]) -> list[list[int]]:
 
 
 def _near(drawn: Sequence[_Drawn]) -> list[tuple[int, int]]:
-    """Pairs of different annotators with the same label whose boxes meet."""
+    """Pairs of drawings by different annotators with the same label and overlapping boxes."""
     by_label: dict[str | None, list[int]] = {}
     for index, drawing in enumerate(drawn):
         by_label.setdefault(drawing.item.label, []).append(index)
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     for indices in by_label.values():
         edges = np.array([_edges(drawn[index].item) for index in indices])
         for place, a in enumerate(indices):
@@ -110,8 +114,8 @@ def _near(drawn: Sequence[_Drawn]) -> list[tuple[int, int]]:
             y0, x0, y1, x1 = edges[place]
             meets = (rest[:, 0] < y1) & (rest[:, 1] < x1) & (rest[:, 2] > y0) & (rest[:, 3] > x0)
             others = (indices[place + 1 + int(step)] for step in np.flatnonzero(meets))
-            found += [(a, b) for b in others if drawn[a].annotator != drawn[b].annotator]
-    return found
+            pairs += [(a, b) for b in others if drawn[a].annotator != drawn[b].annotator]
+    return pairs
 
 
 def _edges(item: LabelledMask) -> tuple[int, int, int, int]:
@@ -132,7 +136,7 @@ def _iou(
 
 
 def _agree(group: Sequence[_Drawn], *, votes: int, min_object_px: int) -> LabelledMask | None:
-    """The pixels of one object that more than half of `votes` have; None if those are too few."""
+    """The object's pixels that more than half of `votes` include; None if they are fewer than `min_object_px`."""
     first = group[0].item
     counted: Int[np.ndarray, "h w"] = np.zeros((first.height_px, first.width_px), np.int32)
     for drawing in group:

@@ -1,4 +1,4 @@
-"""From annotated tasks to the two sides of a training: what is learnt from, and what is measured on."""
+"""Reads samples from annotated tasks, and splits them into a training side and a held-out side."""
 
 import hashlib
 import json
@@ -24,9 +24,13 @@ from finetuner.progress import Progress
 class Dataset:
     """All usable images of a project.
 
-    `train` and `held_out` are the two sides of the split: of a cross-validation, all images twice, the held-out ones
-    fold by fold. `folds` are its parts: what is learnt from, what is measured on. `empty` are the two sides of every
-    fold's images without an object, which the semantic head alone learns from.
+    Attributes:
+        train: the images to learn from; in a cross-validation, all.
+        held_out: the images to measure on; in a cross-validation, all, fold by fold.
+        folds: per fold, the images to learn from and those to measure on.
+        empty: per fold, the two sides of the images without an object, from which only the semantic head learns.
+        split: the split by digests.
+        digest: the data digest of all samples.
     """
 
     train: tuple[Sample, ...]
@@ -38,7 +42,7 @@ class Dataset:
 
     @property
     def empty_learnt(self) -> tuple[Sample, ...]:
-        """The images without an object that what is kept learns from."""
+        """The images without an object that the final model learns from."""
         train, held_out = self.empty[0] if self.empty else ((), ())
         return (*train, *held_out) if self.split.is_cross_validated else train
 
@@ -50,10 +54,10 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleReader:
-    """From an annotated task to a sample, its embedding on disk.
+    """Turns annotated tasks into samples, with their embeddings on disk.
 
-    A task whose image is unusable is left out. A failure that passes leaves nothing out: an image that is away for a
-    moment would be missed in silence.
+    It leaves out a task with an unusable image. A temporary failure raises instead: otherwise a training would silently
+    lack the image.
     """
 
     read: Callable[[AnnotatedTask], bytes]
@@ -64,13 +68,13 @@ class SampleReader:
     sleep: Callable[[float], None] = time.sleep
 
     def samples(self, tasks: Iterable[AnnotatedTask], *, progress: Progress) -> list[Sample]:
-        """Read one task after the other, so that no more than one image is held; then divide what people merged.
+        """Read the tasks one by one, with one image in memory at a time; then divide merged regions into objects.
 
         Raises:
-            NotAuthorized: the first image already is refused: the key is wrong for all. A later one is left out.
-            Unavailable: an image cannot be had just now, or the cache folder cannot be written; try again later.
+            NotAuthorized: the first image is refused, so the key is wrong for all. A later one is only left out.
+            Unavailable: an image cannot be read at the moment, or the cache folder cannot be written; try again later.
         """
-        found: list[Sample] = []
+        samples: list[Sample] = []
         objects = 0
         for number, task in enumerate(tasks, start=1):
             try:
@@ -83,12 +87,12 @@ class SampleReader:
                 self.exclusions.add("its image cannot be used", task=task.task_id, why=str(fault)[:300])
                 continue
             if sample is not None:
-                found.append(sample)
+                samples.append(sample)
                 objects += len(sample.objects)
-                progress("embedding", images=len(found), tasks=number, objects=objects)
+                progress("embedding", images=len(samples), tasks=number, objects=objects)
         if self.rules.merged_regions == "keep":
-            return found
-        return divide_merged(found, min_object_px=self.rules.min_object_px, exclusions=self.exclusions)
+            return samples
+        return divide_merged(samples, min_object_px=self.rules.min_object_px, exclusions=self.exclusions)
 
     def _read(self, task: AnnotatedTask) -> bytes:
         try:
@@ -132,10 +136,10 @@ class SampleReader:
 
 
 def assemble(samples: Sequence[Sample], *, share: float, exclusions: Exclusions, most_folds: int = 7) -> Dataset:
-    """Check that there is something to learn, and put every sample on its side; see split.split_images.
+    """Split the samples into the two sides of a training; see split.split_images.
 
     Raises:
-        NothingToLearn: fewer than two different images with an object.
+        NothingToLearn: there are fewer than two different images with an object.
     """
     drawn = [sample for sample in samples if sample.objects]
     split = split_images(
@@ -144,8 +148,8 @@ def assemble(samples: Sequence[Sample], *, share: float, exclusions: Exclusions,
         most_folds=most_folds,
     )
     if not split.folds:
-        told = f"; left out: {exclusions.sentence()}" if len(exclusions) else ""
-        raise NothingToLearn(_too_few(drawn) + told)
+        left_out = f"; left out: {exclusions.sentence()}" if len(exclusions) else ""
+        raise NothingToLearn(_too_few(drawn) + left_out)
 
     def choose(digests: tuple[str, ...]) -> tuple[Sample, ...]:
         wanted = frozenset(digests)
@@ -173,10 +177,10 @@ def _empty_sides(
     share: float,
     is_cross_validated: bool,
 ) -> tuple[tuple[tuple[Sample, ...], tuple[Sample, ...]], ...]:
-    """Both sides of every fold's images without an object, chosen as the others are.
+    """Per fold, the two sides of the images without an object, chosen by the same rule as the other images.
 
-    They move no other image: with a decoder's training alone they count for nothing. Copies of an image with objects
-    are left out; nobody can tell which of the two annotations is right.
+    They never move another image, since the decoder does not learn from them. Copies of an image with objects are left
+    out: it is unknown which of the two annotations is right.
     """
     known = {_picture(sample) for sample in samples if sample.objects}
     empty = [sample for sample in samples if not sample.objects and _picture(sample) not in known]
@@ -195,10 +199,10 @@ def _empty_sides(
 
 
 def data_digest(samples: Sequence[Sample]) -> str:
-    """SHA-256 over every image, whether it is ground truth, and its objects, none too, in whatever order they came.
+    """The SHA-256 of all images, their marks as ground truth and their objects, independent of their order.
 
-    Whatever a training sees of the annotations changes it: a mask or a label that was edited; an object, an annotation
-    or a task that was added or deleted; a mark as ground truth.
+    Every change of the annotations that a training sees changes the digest: a mask or a label, an added or deleted
+    object, annotation or task, a mark as ground truth.
     """
     lines = sorted(
         json.dumps(
@@ -223,13 +227,13 @@ def data_digest(samples: Sequence[Sample]) -> str:
 
 def _not_now(task: AnnotatedTask, fault: Exception) -> str:
     return (
-        f"the image of task {task.task_id} cannot be had just now: {str(fault)[:300]}; nothing is trained without it: "
-        "train again when it can be read, or delete the task"
+        f"the image of task {task.task_id} cannot be read at the moment: {str(fault)[:300]}; samloop does not train "
+        "without it: train again when it can be read, or delete the task"
     )
 
 
 def _too_few(samples: Sequence[Sample]) -> str:
-    """Why there is nothing to learn, and what to do."""
+    """The reason why a training is impossible, and the next step."""
     needed = "a training needs at least two different images with a brush, polygon or other mask on both"
     if not samples:
         return f"no usable image: {needed}, one to learn from and one to measure on"

@@ -1,4 +1,4 @@
-"""Embeddings of samples: an image is encoded once for all trainings on this machine, and kept on disk."""
+"""Provides embeddings of samples: an image is encoded once for all trainings on this machine, and cached on disk."""
 
 import hashlib
 from collections import OrderedDict
@@ -23,14 +23,14 @@ _AS_IT_IS = View()
 
 
 class Embeddings:
-    """Embeddings by sample, from the tier on disk that the server and all trainings on this machine share.
+    """Embeddings by sample, from the disk cache that the server and all trainings on this machine share.
 
-    So an image that somebody clicked on is not encoded again, and a training sees what the click saw.
+    An image that an annotator clicked on is therefore not encoded again, and training and clicks use the same values.
 
     Args:
-        base: whose encoder it is.
-        disk: the tier.
-        max_pixels: images with more are refused before they are decoded.
+        base: provides the encoder.
+        disk: the disk cache.
+        max_pixels: images with more pixels are refused before they are decoded.
     """
 
     def __init__(self, base: BaseModel, *, disk: DiskEmbeddings, max_pixels: int) -> None:
@@ -39,15 +39,16 @@ class Embeddings:
         self._pictures: OrderedDict[tuple[str, View], Image.Image] = OrderedDict()
 
     def __call__(self, sample: Sample) -> Embedding:
-        """The sample's embedding; encoded here where that was not done yet, or others pushed it out of the tier.
+        """The sample's embedding, encoded now if the cache does not have it (any more).
 
         Raises:
-            NothingToLearn: it is gone, and so is the image.
+            NothingToLearn: neither the embedding nor the unchanged image can be read.
+            Unavailable: the image cannot be read at the moment.
         """
         return widen(self._disk.get(self._key(sample.image_sha256, sample.view)) or self._encode_again(sample))
 
     def by(self, base: BaseModel) -> "Embeddings":
-        """The same images as another encoder sees them; its embeddings have keys of their own in the same tier."""
+        """The embeddings of the same images by another base's encoder, from the same cache."""
         if base.encoder_fingerprint == self._base.encoder_fingerprint:
             return self
         other = Embeddings(base, disk=self._disk, max_pixels=self._max_pixels)
@@ -55,10 +56,11 @@ class Embeddings:
         return other
 
     def picture(self, sample: Sample) -> Image.Image:
-        """The sample's image as large as the encoder takes it; at most 64 are kept, of 3 MB.
+        """The sample's RGB image, scaled to the size on the encoder's canvas; the last 64, of 3 MB, stay in memory.
 
         Raises:
-            NothingToLearn: it is gone, or has changed.
+            NothingToLearn: the image is gone, or has changed.
+            Unavailable: the image cannot be read at the moment.
         """
         key = sample.image_sha256, sample.view
         if (picture := self._pictures.pop(key, None)) is None:
@@ -71,11 +73,11 @@ class Embeddings:
         return picture
 
     def ensure(self, image_sha256: str, data: bytes, *, again: Callable[[], bytes]) -> None:
-        """Encode the image unless that was done before; `again` reads it, should the embedding be needed after it went.
+        """Encode the image unless the cache has its embedding; `again` reads the image if the cache drops it later.
 
         Raises:
-            BadImage: it cannot be used.
-            OSError: the tier's folder cannot be written, or the disk is full.
+            BadImage: the image cannot be used.
+            OSError: the cache folder cannot be written, or the disk is full.
         """
         self._sources[image_sha256] = again
         key = self._key(image_sha256)
@@ -96,12 +98,12 @@ class Embeddings:
             data = b"" if source is None else read_patiently(source)
         except (SamloopError, OSError) as fault:
             if is_passing(fault):
-                raise Unavailable(f"image {image_sha256[:12]} cannot be read again just now: {fault}") from fault
+                raise Unavailable(f"image {image_sha256[:12]} cannot be read again at the moment: {fault}") from fault
             data = b""
         if hashlib.sha256(data).hexdigest() != image_sha256:
             raise NothingToLearn(
-                f"the embedding of image {image_sha256[:12]} is gone from the cache folder, and the image is not what "
-                "it was: train again"
+                f"the embedding of image {image_sha256[:12]} is gone from the cache folder, and the image has changed "
+                "or is gone too: train again"
             )
         return data
 

@@ -1,4 +1,4 @@
-"""What of the annotations was left out, and why: counted, with examples, and logged."""
+"""Counts and logs what a training left out of the annotations, by reason and with examples."""
 
 import logging
 from collections.abc import Mapping
@@ -11,21 +11,23 @@ _EXAMPLES = 5
 _IN_A_SENTENCE = 3
 
 Place = Mapping[str, int | str]
-"""The ids of a task, an annotation and a region, as far as they are known, and what else tells of the place."""
+"""The known ids of a task, an annotation and a region, and further details such as `why`."""
 
 
 class Exclusions:
-    """What was left out: a count for every reason, and the first few places, for the manifest."""
+    """What was left out, for the manifest: per reason the count and the first five places."""
 
     def __init__(self) -> None:
         self._places: dict[str, list[Place]] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, reason: str, *, count: int = 1, **place: object) -> None:
-        """Leave something out, `count` of them.
+        """Count and log something that is left out.
 
-        `place`: the ids of `task`, `annotation`, `region`, and what else tells of this one; values that are neither
-        numbers nor texts are dropped.
+        Args:
+            reason: the reason, as people read it.
+            count: how many things.
+            place: the ids of `task`, `annotation` and `region`, and further details; only numbers and texts are kept.
         """
         known = {key: value for key, value in place.items() if isinstance(value, int | str)}
         self._counts[reason] = self._counts.get(reason, 0) + count
@@ -43,14 +45,14 @@ class Exclusions:
         return sum(self._counts.values())
 
     def by_reason(self) -> tuple[Exclusion, ...]:
-        """The reasons, the most frequent first, equally frequent ones in the order of the alphabet."""
+        """The reasons, the most frequent first; equally frequent ones in alphabetical order."""
         ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
         return tuple(
             Exclusion(reason=reason, count=count, examples=tuple(self._places[reason])) for reason, count in ordered
         )
 
     def sentence(self) -> str:
-        """The three most frequent reasons, for a person, and what is told of the first place of each reason."""
+        """A sentence for people: the three most frequent reasons, each reason with its first `why`."""
         shown = [
             f"{exclusion.count} x {exclusion.reason}"
             + "".join(f" ({place['why']})" for place in exclusion.examples[:1] if "why" in place)

@@ -1,4 +1,4 @@
-"""The trainings that a split asks for, and the images on which their result is compared fairly with what is served."""
+"""Lists the trainings of a split, and the held-out images on which the served version can be compared fairly."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -11,11 +11,17 @@ from finetuner.data.sample import Sample
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """One training: what it learns from, what is measured after it (nothing: it is the last of a cross-validation).
+    """One training of a split.
 
-    `number` of `count`, from 1. `config` has its share of the bounds on work and time. `replayed`: what else is
-    learnt from, of other things (replay). `empty_train`, `empty_held_out`: images without an object, on both sides,
-    for a semantic head.
+    Attributes:
+        number: its number, from 1.
+        count: the number of trainings.
+        train: the samples to learn from.
+        held_out: the samples to measure on afterwards; none in the last training of a cross-validation.
+        config: the recipe, with this training's share of the limits on work and time.
+        replayed: unrelated photographs to learn from too (replay).
+        empty_train: images without an object for the semantic head to learn from.
+        empty_held_out: images without an object to measure the semantic head on.
     """
 
     number: int
@@ -28,15 +34,15 @@ class Training:
     empty_held_out: tuple[Sample, ...] = ()
 
     def figures(self) -> dict[str, int]:
-        """For whoever listens to the progress: which of several trainings this is."""
+        """The progress figures `training` and `trainings` if there are several; else none."""
         return {"training": self.number, "trainings": self.count} if self.count > 1 else {}
 
     def how_far(self, *, done: float, seconds: float) -> dict[str, float]:
-        """For whoever listens to the progress: `share`, in [0, 1], and `left_s` of all trainings together.
+        """The progress figures `share`, in [0, 1], and `left_s` of all trainings together.
 
         Args:
-            done: the share of this training that is over, in (0, 1], by the bound that ends it first.
-            seconds: what this training has taken so far.
+            done: the share of this training that is over, in (0, 1], by the limit that ends it first.
+            seconds: the duration of this training so far.
         """
         whole_s = seconds / done
         return {
@@ -46,10 +52,10 @@ class Training:
 
 
 def trainings(dataset: Dataset, *, config: TrainConfig, replayed: tuple[Sample, ...] = ()) -> tuple[Training, ...]:
-    """One training; of a cross-validation one a fold, then one on all images, whose result is kept.
+    """The trainings of a dataset: one, or in a cross-validation one per fold and a last one on all images.
 
-    Those share the bounds on work and time evenly. So what is measured in the folds is what a training as long as the
-    last one achieves on images that it has not seen, and all of them cost what one does.
+    The trainings of a cross-validation share the limits on work and time evenly. The folds therefore measure what a
+    training as long as the last one achieves on unseen images, and all together cost no more than a single training.
     """
     sides = [*dataset.folds, *([(dataset.train, ())] if dataset.split.is_cross_validated else [])]
     empty = list(dataset.empty) or [((), ())] * len(dataset.folds)
@@ -78,7 +84,7 @@ def trainings(dataset: Dataset, *, config: TrainConfig, replayed: tuple[Sample, 
 
 
 def unseen_images(samples: Sequence[Sample], *, learnt: AbstractSet[str]) -> frozenset[str]:
-    """Digests of those that are neither among `learnt` nor near-duplicates of one of these samples that is."""
+    """The digests of the samples that are not in `learnt`, nor near-duplicates of a sample in `learnt`."""
     pictures = {sample.picture for sample in samples if sample.picture and sample.image_sha256 in learnt}
     return frozenset(
         sample.image_sha256
@@ -90,13 +96,13 @@ def unseen_images(samples: Sequence[Sample], *, learnt: AbstractSet[str]) -> fro
 def fair_images(
     samples: Sequence[Sample], *, served: str, learnt: AbstractSet[str]
 ) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Digests of those held-out images to compare with the version `served`, which has learnt from `learnt`.
+    """The held-out images for a fair comparison with the version `served`, which has learnt from `learnt`.
 
-    What is served may have learnt from images that are held out now: it was cross-validated while the project was
-    small. At least two that it has not seen are needed, for an interval; else it keeps its advantage.
+    A served version may have learnt from images that are held out now, if it was cross-validated while the project was
+    small. An interval needs at least two images that it has not seen; with fewer it keeps its advantage.
 
     Returns:
-        The images, and a sentence for the verdict where not all held-out images are fair.
+        The digests of the images, and a sentence for the verdict if some held-out images are unfair.
     """
     held_out, unseen = frozenset(sample.image_sha256 for sample in samples), unseen_images(samples, learnt=learnt)
     if unseen == held_out:

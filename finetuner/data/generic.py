@@ -1,8 +1,7 @@
-"""Photographs of other things than a project's, with the masks that the base draws there by itself.
+"""Loads photographs unrelated to the project, with the masks that the base finds in them by itself.
 
-They come with scikit-image, so nothing is fetched. One half stands for the rest of the world when what a training
-forgot is measured (forgetting); the other half may be replayed while it learns (replay), and measures nothing.
-coins.png and brick.png are in neither: the demo's projects consist of them.
+They ship with scikit-image, so nothing is downloaded. On one half samloop measures what a training forgot (forgetting);
+a training may replay the other half (replay). Neither half has coins.png and brick.png, the images of the demo.
 """
 
 import hashlib
@@ -29,39 +28,39 @@ log = logging.getLogger(__name__)
 
 MEASURED = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 REPLAYED = ("clock_motion.png", "gravel.png", "horse.png", "hubble_deep_field.jpg", "moon.png", "page.png")
-# 144 clicks a photograph, 2 s on two cores, once for every base; eight objects are what tells most for the time.
+# 144 clicks per photograph take 2 s on two cores, once per base; more than eight objects add time and little precision.
 RULES = AutomaticRules(points=12, most=8, least_area=0.001)
 _MOST_PIXELS = 10_000_000
 _LAYOUT = 1
 
 
 def photograph(name: str) -> bytes:
-    """The file of one of the photographs.
+    """The bytes of a photograph's file.
 
     Raises:
-        Unavailable: scikit-image, which carries it, is not installed, or lacks it.
+        Unavailable: scikit-image, which ships it, is not installed, or lacks it.
     """
     try:
         return (resources.files("skimage") / "data" / name).read_bytes()
     except (ModuleNotFoundError, FileNotFoundError) as fault:
         raise Unavailable(
-            f"the photographs of other things come with scikit-image, which lacks {name} here: "
+            f"the unrelated photographs ship with scikit-image, which is missing here or lacks {name}: "
             "pip install 'samloop[demo]'"
         ) from fault
 
 
 def generic_samples(names: Sequence[str], *, plain: Predictor, embeddings: Embeddings, folder: Path) -> list[Sample]:
-    """Photographs with at most eight objects, as `plain`, the base, finds them from a grid of clicks.
+    """The photographs as samples, with up to eight objects that `plain`, the base, finds from a grid of clicks.
 
-    What it found is kept in `folder`, by its weights and arithmetic: it costs seconds once. Where nothing stands out
-    the photograph is left out.
+    The masks are cached in `folder` by the base's weights and precision, since they cost seconds. Photographs without
+    an object are left out.
 
     Raises:
         Unavailable: scikit-image is not installed.
         OSError: the folder cannot be written.
     """
-    found = (_sample(name, plain=plain, embeddings=embeddings, folder=folder) for name in names)
-    return [sample for sample in found if sample.objects]
+    samples = (_sample(name, plain=plain, embeddings=embeddings, folder=folder) for name in names)
+    return [sample for sample in samples if sample.objects]
 
 
 def _sample(name: str, *, plain: Predictor, embeddings: Embeddings, folder: Path) -> Sample:
@@ -70,11 +69,11 @@ def _sample(name: str, *, plain: Predictor, embeddings: Embeddings, folder: Path
     embeddings.ensure(digest, data, again=partial(photograph, name))
     sample = Sample(image_sha256=digest, height_px=image.height, width_px=image.width, objects=(), image_uri=name)
     path = folder / f"{_key(digest, plain.base)}.json"
-    masks = _keep_masks(path)
+    masks = _read_masks(path)
     if masks is None:
-        found = automatic_masks(plain, embeddings(sample), rules=RULES)
-        masks = [KeptMask.of(predicted.mask) for predicted in found if predicted.mask.any()]
-        _keep(masks, path)
+        answers = automatic_masks(plain, embeddings(sample), rules=RULES)
+        masks = [KeptMask.of(predicted.mask) for predicted in answers if predicted.mask.any()]
+        _write_masks(masks, path)
     whole = (mask.window(0, 0, height_px=image.height, width_px=image.width) for mask in masks)
     return replace(sample, objects=tuple(LabelledMask.of(mask, label=None) for mask in whole))
 
@@ -84,8 +83,8 @@ def _key(image_sha256: str, base: BaseModel) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _keep_masks(path: Path) -> list[KeptMask] | None:
-    """What was kept there; None if nothing was, or it is damaged."""
+def _read_masks(path: Path) -> list[KeptMask] | None:
+    """The cached masks; None if the file is missing or damaged."""
     try:
         masks = [KeptMask.of_json(value) for value in json.loads(path.read_bytes())]
     except FileNotFoundError:
@@ -96,6 +95,6 @@ def _keep_masks(path: Path) -> list[KeptMask] | None:
     return masks if all(mask.area_px for mask in masks) else None
 
 
-def _keep(masks: Sequence[KeptMask], path: Path) -> None:
+def _write_masks(masks: Sequence[KeptMask], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, json.dumps([mask.to_json() for mask in masks]).encode(), is_synced=False)

@@ -1,4 +1,4 @@
-"""One annotated object: its mask, cut out and packed, and its coverage of the decoder's grid."""
+"""An annotated object: its mask, cropped and packed, and its coverage of the decoder's grid."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from backend.masks.prompt import Box
 from backend.sam.frame import Frame
 
 SIZES = ("small", "medium", "large")
-_MEDIUM_FROM_PX, _LARGE_FROM_PX = 32**2, 96**2  # COCO's (Lin et al. 2014): by area in px of the image as it is
+_MEDIUM_FROM_PX, _LARGE_FROM_PX = 32**2, 96**2  # areas in px of the original image, as in COCO (Lin et al. 2014)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """What people drew in one go, where an object is a part of it: its number on the image, and its whole area."""
+    """A region of which an object is a part: its number on the image, and the area of the whole region."""
 
     number: int
     area_px: int
@@ -26,8 +26,8 @@ class Region:
 class LabelledMask:
     """A mask of at least one pixel on an upright image of `height_px` x `width_px`, and its label.
 
-    Packed: a thousand large brush masks stay within memory. `region`: what it was divided from (parts); None: it is
-    all that was drawn.
+    The mask is packed, so that a thousand large brush masks fit in memory. `region` is the region that the object was
+    divided from (parts); None if the object is a whole region.
     """
 
     label: str | None
@@ -38,7 +38,7 @@ class LabelledMask:
 
     @classmethod
     def of(cls, mask: Bool[np.ndarray, "h w"], *, label: str | None) -> "LabelledMask":
-        """Cut the mask out of its image.
+        """Crop and pack a mask of the whole image.
 
         Raises:
             ValueError: the mask is empty.
@@ -49,7 +49,13 @@ class LabelledMask:
     def cut(
         cls, part: Bool[np.ndarray, "h w"], *, at: tuple[int, int], size_px: tuple[int, int], label: str | None
     ) -> "LabelledMask":
-        """Cut the mask out of a part of an image of `size_px`, height and width, that begins `at` row and column.
+        """Crop and pack a mask of a part of an image.
+
+        Args:
+            part: the mask of the part.
+            at: the part's first row and column in the image.
+            size_px: height and width of the image.
+            label: the object's label.
 
         Raises:
             ValueError: the mask is empty.
@@ -61,14 +67,14 @@ class LabelledMask:
 
     @property
     def bounds(self) -> Bounds:
-        """The bounding box, in px of the image."""
+        """The bounding box in image px."""
         packed = self.packed
         y1_px, x1_px = packed.y0_px + packed.height_px, packed.x0_px + packed.width_px
         return Bounds(y0_px=packed.y0_px, x0_px=packed.x0_px, y1_px=y1_px, x1_px=x1_px)
 
     @property
     def crop_shape(self) -> tuple[int, int]:
-        """Height and width of the bounding box, in px, at least 1."""
+        """Height and width of the bounding box in image px, at least 1."""
         return self.packed.height_px, self.packed.width_px
 
     @property
@@ -83,26 +89,32 @@ class LabelledMask:
 
     @property
     def area_px(self) -> int:
-        """How many pixels it covers, at least 1."""
+        """The number of pixels, at least 1."""
         return self.packed.area_px
 
     @property
     def size(self) -> str:
-        """One of SIZES: small below 32 x 32 px of area, large from 96 x 96 px on, as COCO has it."""
+        """One of SIZES, as in COCO: small below an area of 32 x 32 px, large from 96 x 96 px on."""
         area_px = self.area_px
         return SIZES[(area_px >= _MEDIUM_FROM_PX) + (area_px >= _LARGE_FROM_PX)]
 
     @property
     def box(self) -> Box:
-        """The outer edges of its outermost pixels, in px of the image: a single pixel's box has side 1."""
+        """The outer edges of the outermost pixels, in image px: a single pixel's box has sides of 1."""
         return self.bounds.box
 
 
 def grid_coverage(item: LabelledMask, *, frame: Frame) -> Float32[np.ndarray, "rows cols"]:
-    """The share of each grid cell's image area that the mask covers, in [0, 1], exactly.
+    """The exact share of every grid cell's image area that the mask covers.
 
-    One number for each cell that the image reaches (`Frame.grid_reached`), wherever pixel borders fall. Averaged, not
-    sampled, so that an edge between two cells can be learnt to less than a cell.
+    The share is averaged over the cell instead of sampled, so that the decoder can learn edges finer than a cell.
+
+    Args:
+        item: the object.
+        frame: the frame with the decoder's grid.
+
+    Returns:
+        (rows, columns) float32 in [0, 1], for the cells that the image reaches (`Frame.grid_reached`).
     """
     cell_height_px, cell_width_px = frame.image_px_per_cell(item.height_px, item.width_px)
     rows, columns = frame.grid_reached(item.height_px, item.width_px)
@@ -118,9 +130,9 @@ def grid_coverage(item: LabelledMask, *, frame: Frame) -> Float32[np.ndarray, "r
 def _overlap(
     cells: int, cell_px: float, *, first_px: int, count_px: int, extent_px: int
 ) -> tuple[int, Float32[np.ndarray, "touched count"]]:
-    """How much of each cell (of its part inside the image) each pixel covers, along one axis; of the cells touched.
+    """The first touched cell along one axis, and the share of every touched cell that every pixel covers.
 
-    With the first of those cells.
+    At the image's border the share is that of the cell's part inside the image.
     """
     first = max(0, int(first_px / cell_px) - 1)
     last = min(cells, int((first_px + count_px) / cell_px) + 2)

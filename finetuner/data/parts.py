@@ -1,12 +1,12 @@
-"""Regions into which people painted all objects of a label: found by what is the rule in a project, and divided.
+"""Divides regions that hold all objects of a label into single objects, if that is the rule in a project.
 
-Who thinks in classes paints every nucleus of an image into one brush region. Taken for one object, such regions teach
-that a click on a nucleus means all of them, and held-out regions of the same kind call that better.
+Annotators who think in classes paint every nucleus of an image into one brush region. As a single object, such a region
+would teach that a click on a nucleus means all nuclei, and held-out regions of the same kind would confirm that.
 
-A region's part is what hangs together by sides and corners; a large part has at least a tenth of the area of the
-largest. An image's label is merged if its regions have two large parts and more, on average. A label's regions are
-divided where that is so on at least two images, and on a third of those that have the label: a car behind a post stays
-one object as long as most cars are whole.
+A part of a region is a connected component (by sides and corners); a large part has at least a tenth of the area of the
+largest. A label is merged on an image if its regions there have two or more large parts on average. A label's regions
+are divided if it is merged on at least two images and on a third of those that have it. A car behind a post therefore
+stays one object as long as most cars are whole.
 """
 
 from collections import defaultdict
@@ -31,7 +31,7 @@ _LEFT_OUT = "a speck beside the parts of a region with several objects"
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The parts of an object: their numbers within its box, 0 where it is not, and their areas in px by number."""
+    """The parts of an object: an array with their numbers in its box (0: background), and their areas in px."""
 
     numbers: Int[np.ndarray, "ch cw"]
     areas_px: Int[np.ndarray, " parts"]
@@ -45,15 +45,15 @@ class _Parts:
 
     @property
     def large(self) -> int:
-        """How many large parts there are, at least 1."""
+        """The number of large parts, at least 1."""
         return int((self.areas_px >= _LARGE * self.areas_px.max()).sum())
 
 
 def divide_merged(samples: Sequence[Sample], *, min_object_px: int, exclusions: Exclusions) -> list[Sample]:
-    """Return the samples with the parts of merged regions as objects of their own, which know their region.
+    """Return the samples with merged regions divided into their parts, which refer to their region.
 
-    Parts of less than a hundredth of the largest part's area, or of `min_object_px`, are left out with a reason. Labels
-    whose regions are objects, as a rule, come back as they are.
+    Parts below a hundredth of the largest part's area, or below `min_object_px`, are left out and counted. Regions of
+    labels that are not merged stay unchanged.
     """
     merged = find_merged_labels(samples)
     if not merged:
@@ -76,7 +76,7 @@ def divide_merged(samples: Sequence[Sample], *, min_object_px: int, exclusions: 
 
 
 def find_merged_labels(samples: Sequence[Sample]) -> frozenset[str | None]:
-    """The labels whose regions consist of several large parts, as a rule."""
+    """The merged labels: those whose regions usually have several large parts."""
     images: dict[str | None, list[bool]] = defaultdict(list)
     for sample in samples:
         large: dict[str | None, list[int]] = defaultdict(list)

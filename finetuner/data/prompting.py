@@ -1,7 +1,7 @@
-"""Prompts as people give them: boxes a little off, points anywhere inside, and clicks where the mask is wrong.
+"""Simulates annotators' prompts: slightly wrong boxes, points inside the object, and clicks where the mask is wrong.
 
-Frame: pixels of the upright image; the middle of the pixel in row r and column c is at x = c + 0.5, y = r + 0.5. What
-lies on the decoder's grid says so. Training draws with a generator; the mask alone decides evaluation's prompts.
+Frame: pixels of the upright image, where the middle of the pixel in row r and column c is at x = c + 0.5, y = r + 0.5.
+Functions that use the decoder's grid say so. Training draws prompts at random; evaluation's depend on the mask alone.
 """
 
 from collections.abc import Sequence
@@ -17,23 +17,23 @@ from backend.sam.frame import Frame
 from finetuner.config import TrainConfig
 from finetuner.data.objects import LabelledMask, grid_coverage
 
-_SURE = 10.0  # logits of a mask that is shown, as serving shows one (backend.sam.mask_prompt)
-_THINNED_PX = 256  # distances are only weights while training: a large object is looked at every k-th pixel
+_SURE = 10.0  # logits of a mask prompt, the same as in serving (backend.sam.mask_prompt)
+_THINNED_PX = 256  # distances only weight the draw, so a larger object is sampled at every k-th pixel
 
 
 def first_prompts(
     objects: Sequence[LabelledMask], *, config: TrainConfig, frame: Frame, rng: np.random.Generator
 ) -> tuple[Prompt, ...]:
-    """Draw one prompt an object: a box or a point, as SAM's training does (Kirillov et al. 2023, appendix A).
+    """Draw one prompt per object, a box or a point, as SAM's training does (Kirillov et al. 2023, appendix A).
 
     Args:
-        objects: of one image.
-        config: `box_share` of the prompts are boxes, on average; the objects that get one are drawn evenly.
-        frame: how the base lays images out: the jitter is bounded in px of its canvas.
-        rng: what is drawn comes from it.
+        objects: the objects, on one image.
+        config: the share `box_share` of the prompts are boxes, on average, for uniformly drawn objects.
+        frame: the base's frame; the jitter of boxes is limited in px of its canvas.
+        rng: the source of randomness.
 
     Returns:
-        Prompts in the order of the objects, in px of the image.
+        The prompts in the order of the objects, in image px.
     """
     boxes = int(np.floor(config.box_share * len(objects) + rng.random()))
     is_box = rng.permutation(np.arange(len(objects)) < boxes)
@@ -48,19 +48,19 @@ def first_prompts(
 def mask_prompts(
     objects: Sequence[LabelledMask], *, config: TrainConfig, frame: Frame, rng: np.random.Generator
 ) -> tuple[tuple[Prompt, ...], Float32[np.ndarray, "n g g"]]:
-    """A mask to refine, as serving gives it: a jittered box, clicks where the mask is wrong, and the mask's logits.
+    """Draw prompts that refine a mask, as in serving: a jittered box, clicks where the mask is wrong, and the mask.
 
-    The masks are the truth smoothed, shifted by up to 2 % of the object's box plus a cell, and cut at another level.
+    A mask is the true one shifted by up to 2 % of its larger side plus one cell, smoothed, and cut at a random level.
 
     Args:
-        objects: of one image.
-        config: bounds of the box's jitter.
-        frame: whose grid the masks are on.
-        rng: what is drawn comes from it.
+        objects: the objects, on one image.
+        config: limits the jitter of the boxes.
+        frame: the base's frame, with the decoder's grid.
+        rng: the source of randomness.
 
     Returns:
-        Prompts in the order of the objects, in px of the image; and logits of -10 or 10 on the whole of the decoder's
-        grid, float32: what the image does not reach is background.
+        The prompts in the order of the objects, in image px, and the masks' logits: (n, g, g) float32, -10 or 10, on
+        the whole grid of the decoder. Cells that the image does not reach are background.
     """
     prompts, shown = [], np.full((len(objects), frame.grid, frame.grid), -_SURE, np.float32)
     for logits, item in zip(shown, objects, strict=True):
@@ -79,19 +79,19 @@ def mask_prompts(
 
 
 def jitter_box(item: LabelledMask, *, config: TrainConfig, frame: Frame, rng: np.random.Generator) -> Box:
-    """Move every edge of the object's box a little either way, evenly.
+    """Move every edge of the object's box by a random distance.
 
-    SAM's training moves edges by noise of 10 % of the side, at most 20 px (Kirillov et al. 2023, appendix A, "Training
-    algorithm"); here these are the bounds of an even draw.
+    SAM's training adds normal noise of 10 % of the side, at most 20 px (Kirillov et al. 2023, appendix A, "Training
+    algorithm"). Here the distance is uniform within these limits.
 
     Args:
         item: the object.
-        config: `box_jitter`, a share of the side, and `box_jitter_max_px`, in px of the canvas.
-        frame: how large a px of the canvas is on this image.
-        rng: what is drawn comes from it.
+        config: the limits `box_jitter`, a share of the side, and `box_jitter_max_px`, in canvas px.
+        frame: the base's frame, which relates canvas px to image px.
+        rng: the source of randomness.
 
     Returns:
-        The box in px of the image, within it, with sides of at least 1 px.
+        The box in image px, inside the image, with sides of at least 1 px.
     """
     box = item.box
     width, height = box.x1_px - box.x0_px, box.y1_px - box.y0_px
@@ -106,16 +106,16 @@ def jitter_box(item: LabelledMask, *, config: TrainConfig, frame: Frame, rng: np
 
 
 def inner_point(item: LabelledMask, *, prefers_centre: bool, rng: np.random.Generator) -> Click:
-    """Draw a pixel's centre inside the object.
+    """Draw a click at the centre of a pixel inside the object.
 
     Args:
         item: the object.
-        prefers_centre: draw with probability as the square of the distance to the edge, since people click in the
-            middle; else evenly, as SAM's training does (Kirillov et al. 2023, appendix A).
-        rng: what is drawn comes from it.
+        prefers_centre: weight pixels by the square of their distance to the edge, because people click in the middle;
+            otherwise draw uniformly, as SAM's training does (Kirillov et al. 2023, appendix A).
+        rng: the source of randomness.
 
     Returns:
-        A positive click, in px of the image. Of an object of more than 256 px every k-th pixel alone is drawn from.
+        A positive click in image px. In an object with a side above 256 px, only every k-th pixel is a candidate.
     """
     crop = item.crop
     step = max(1, -(-max(crop.shape) // _THINNED_PX))
@@ -129,16 +129,20 @@ def inner_point(item: LabelledMask, *, prefers_centre: bool, rng: np.random.Gene
 
 
 def background_click(item: LabelledMask, *, rng: np.random.Generator) -> Click | None:
-    """Draw a negative click outside the object, within its box widened by half its side and within the image.
+    """Draw a negative click outside the object, within its box extended by half its sides, inside the image.
+
+    Args:
+        item: the object.
+        rng: the source of randomness.
 
     Returns:
-        The click in px of the image; None where eight draws met the object.
+        The click in image px; None if eight draws in a row hit the object.
     """
     (height, width), bounds = item.crop_shape, item.bounds
     y0, x0 = max(0, bounds.y0_px - height // 2 - 1), max(0, bounds.x0_px - width // 2 - 1)
     y1 = min(item.height_px, bounds.y1_px + height // 2 + 1)
     x1 = min(item.width_px, bounds.x1_px + width // 2 + 1)
-    for _ in range(8):  # an object that fills its surroundings has none; then the click is simply left out
+    for _ in range(8):  # an object that fills the area has no background; the prompt goes without this click then
         y, x = int(rng.integers(y0, y1)), int(rng.integers(x0, x1))
         if not _covers(item, y=y, x=x):
             return Click(x + 0.5, y + 0.5, is_foreground=False)
@@ -146,10 +150,13 @@ def background_click(item: LabelledMask, *, rng: np.random.Generator) -> Click |
 
 
 def farthest_point(mask: Bool[np.ndarray, "h w"]) -> Click:
-    """Find the pixel's centre farthest from the mask's edge: the click of benchmarks (Sofiiuk et al. 2021).
+    """Find the pixel centre farthest from the mask's edge: the click of benchmarks (Sofiiuk et al. 2021, RITM).
+
+    Args:
+        mask: the mask; the array's border counts as an edge.
 
     Returns:
-        A positive click in px of the array, whose border counts as an edge; of equals the first one row by row.
+        A positive click in px of the array; among equals the first, row by row.
 
     Raises:
         ValueError: the mask is empty.
@@ -161,23 +168,23 @@ def farthest_point(mask: Bool[np.ndarray, "h w"]) -> Click:
 
 
 def farthest_inner_point(item: LabelledMask) -> Click:
-    """Find `farthest_point` of the object, in px of its image."""
+    """Find `farthest_point` of the object; a positive click in image px."""
     click = farthest_point(item.crop)
     return Click(click.x_px + item.bounds.x0_px, click.y_px + item.bounds.y0_px)
 
 
 def corrective_click(predicted: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> Click | None:
-    """Make the click that a careful annotator would make next: at the deepest point of what is wrong.
+    """Place the next click of a careful annotator: at the deepest point of the error.
 
-    RITM's clicks for evaluation (Sofiiuk et al. 2021): the farthest point from the edge of the larger error.
+    Source: RITM's evaluation clicks (Sofiiuk et al. 2021), the point farthest from the edge of the larger error.
 
     Args:
-        predicted: the mask so far.
-        truth: the object, of the same shape.
+        predicted: the current mask.
+        truth: the object's mask, of the same shape.
 
     Returns:
-        The click in px of the masks: positive where something is missing, negative where there is too much; None where
-        nothing is wrong.
+        The click in px of the masks, positive where the mask is missing and negative where it is excess; None if the
+        masks are equal.
     """
     missing, excess = find_deepest_pixel(truth & ~predicted), find_deepest_pixel(predicted & ~truth)
     if missing is not None and (excess is None or missing.depth_px >= excess.depth_px):
@@ -195,23 +202,22 @@ def correct(  # noqa: PLR0913 - all by name
     width_px: int,
     rng: np.random.Generator,
 ) -> Prompt:
-    """Add a positive click where something is missing and a negative one where there is too much, drawn evenly.
+    """Add a positive click where the mask is missing and a negative one where it is excess, drawn uniformly.
 
-    SAM's training draws one click from the whole error (Kirillov et al. 2023, appendix A); one on either side teaches
-    both signs in one round.
+    SAM's training draws one click from the whole error (Kirillov et al. 2023, appendix A). One click per kind of error
+    teaches both signs in one round.
 
     Args:
-        prompt: what was asked so far.
-        predicted: its answer, a value for every cell of the decoder's grid that the image reaches
-            (`Frame.grid_reached`).
-        truth: the object on the same cells.
-        frame: whose grid that is.
-        height_px: of the image.
-        width_px: of the image.
-        rng: what is drawn comes from it.
+        prompt: the current prompt.
+        predicted: its mask on the cells of the decoder's grid that the image reaches (`Frame.grid_reached`).
+        truth: the object's mask on the same cells.
+        frame: the frame with that grid.
+        height_px: the image's height.
+        width_px: the image's width.
+        rng: the source of randomness.
 
     Returns:
-        The prompt with up to two clicks more, on the middles of cells, in px of the image.
+        The prompt with up to two more clicks, at the middles of cells, in image px.
     """
     clicks = list(prompt.clicks)
     for wrong, is_foreground in ((truth & ~predicted, True), (predicted & ~truth, False)):

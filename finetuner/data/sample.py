@@ -1,4 +1,4 @@
-"""An annotated image, ready to learn from, how it is seen, and what its near-duplicates share with it."""
+"""An annotated image to learn from, unchanged or in a view, and the hash that it shares with near-duplicates."""
 
 from dataclasses import dataclass, replace
 
@@ -10,17 +10,23 @@ from finetuner.data.views import View
 
 _AS_IT_IS = View()
 _SIDE = 8
-_LEAST_GREY = 0.5  # how far above the mean a cell must be: a plain image's cells differ by rounding alone
+_LEAST_GREY = 0.5  # how far a cell must exceed the mean: in a uniform image cells differ only by rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sample:
-    """One annotated image: the digest of its bytes, its upright size, and its objects.
+    """An annotated image. Without objects it was submitted empty, and only the semantic head learns from it.
 
-    Without an object it is an image that was submitted empty, which teaches the semantic head alone. `picture` is what
-    near-duplicates share (picture_hash); "" where that is not known. `is_ground_truth`: an annotation
-    that is marked so is among those that its objects come from. `task_id` and `image_uri`: where it came from, for
-    people who look at it later. `view` is how the image is seen; size and objects are the view's.
+    Attributes:
+        image_sha256: the digest of the file's bytes.
+        height_px: the height of the upright image in its view.
+        width_px: the width of the upright image in its view.
+        objects: the objects in its view.
+        picture: the hash (`picture_hash`) that near-duplicates share; "" if unknown.
+        is_ground_truth: whether an annotation behind the objects is marked as ground truth.
+        task_id: the task that it came from, for people who look at it later.
+        image_uri: the address that it came from.
+        view: how the image is mirrored, turned and zoomed.
     """
 
     image_sha256: str
@@ -34,7 +40,7 @@ class Sample:
     view: View = _AS_IT_IS
 
     def apply_view(self, view: View) -> "Sample":
-        """The whole image in that view, and what is seen of its objects; the whole of it if that is too little."""
+        """The image in a view, with the objects that stay visible; unzoomed if none stays."""
         objects = tuple(seen for item in self.objects if (seen := view.item(item)) is not None)
         if not objects and view.extent < 1:
             return self.apply_view(view.whole)
@@ -43,11 +49,14 @@ class Sample:
 
 
 def picture_hash(image: Image.Image) -> str:
-    """The average hash of an upright image: which of its 8 x 8 cells are brighter than all on average, row by row.
+    """The average hash of an upright image: one bit per cell of 8 x 8, set if the cell is brighter than the mean.
 
-    16 lower-case hexadecimal digits. Of 40 microscopy images 39 keep it as a JPEG of quality 95, 36 at half their size,
-    and no two have the same. Source: N. Krawetz, "Looks Like It", The Hacker Factor Blog, 2011 ("average hash").
+    Of 40 microscopy images 39 keep their hash as a JPEG of quality 95, 36 keep it at half their size, and no two share
+    one. Source: N. Krawetz, "Looks Like It", The Hacker Factor Blog, 2011 ("average hash").
+
+    Returns:
+        16 lower-case hexadecimal digits, row by row.
     """
-    # In floats: on dark images averages rounded to whole greys are equal too often.
+    # In floats: averages rounded to whole grey levels are equal too often in dark images.
     cells = np.asarray(image.convert("L").convert("F").resize((_SIDE, _SIDE), Image.Resampling.BOX))
     return np.packbits(cells > cells.mean() + _LEAST_GREY).tobytes().hex()

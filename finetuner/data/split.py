@@ -1,14 +1,14 @@
-"""Which images are held out: decided by what an image's bytes show, so that it stays where it is for ever.
+"""Chooses the held-out images by their content, so that the choice is permanent.
 
-The rule is a threshold on the digest of the picture's hash (picture_hash) alone. So neither other images, nor task
-ids (Label Studio reuses them), nor the order of annotating move an image; and near-duplicates, which share the hash,
-are on one side whichever of them comes first: a digest of the bytes would put the copy of a held-out image among those
-that are learnt from four times out of five. Images of one hash count as one picture.
+The rule is a threshold on the digest of the picture's hash (picture_hash). Neither other images, nor task ids (Label
+Studio reuses them), nor the order of annotation move an image. Near-duplicates share the hash, so they are on the same
+side, whichever comes first. A digest of the bytes would put the copy of a held-out image on the training side four
+times out of five. Images with the same hash count as one picture.
 
-Fewer than `CROSS_VALIDATED_BELOW` pictures are too few to give any away: every one is held out once, from a training on
-the others (cross-validation, Stone 1974), and the model that is kept has learnt from all. Once a project outgrows this,
-the threshold holds; until then a served model has learnt from pictures that will be held out, which `learnt` in its
-manifest tells (folds.fair_images).
+With fewer than `CROSS_VALIDATED_BELOW` pictures, holding any out would cost too much. Every picture is then held out
+once, from a training on the others (cross-validation, Stone 1974), and the final model learns from all. When a project
+outgrows this, the threshold applies. Its served model has then learnt from pictures that are now held out, as `learnt`
+in its manifest says (folds.fair_images).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _DIGITS = 16  # of a digest: 64 bits
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Digests of images: `train` is learnt from, `held_out` measured on; both sorted, none on both sides."""
+    """Digests of the images to learn from (`train`) and to measure on (`held_out`); both sorted, and disjoint."""
 
     train: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -31,10 +31,13 @@ class Fold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """One fold, held out for ever; or several for a cross-validation, which hold out every image once.
+    """One fold with permanently held-out images, or the folds of a cross-validation, which hold out every image once.
 
-    `floored` are images that are held out only because too few are below the threshold. `alike` are the groups of two
-    and more near-duplicates; `is_one_picture`: all images are near-duplicates, and were split as if they were not.
+    Attributes:
+        folds: the folds.
+        floored: images that are held out only because too few are below the threshold.
+        alike: the groups of two or more near-duplicates.
+        is_one_picture: whether all images are near-duplicates, and were split as if they were not.
     """
 
     folds: tuple[Fold, ...]
@@ -44,56 +47,56 @@ class Split:
 
     @property
     def is_cross_validated(self) -> bool:
-        """Whether every image is held out once, and what is kept learns from all."""
+        """Whether every image is held out once, and the final model learns from all."""
         return len(self.folds) > 1
 
     @property
     def train(self) -> tuple[str, ...]:
-        """What the model that is kept learns from."""
+        """The digests of the images that the final model learns from."""
         if self.is_cross_validated:
             return self.held_out
         return self.folds[0].train if self.folds else ()
 
     @property
     def held_out(self) -> tuple[str, ...]:
-        """What is measured on, by models that have not learnt from it."""
+        """The digests of the images to measure on, with models that have not learnt from them."""
         return tuple(sorted(digest for fold in self.folds for digest in fold.held_out))
 
     def describe(self) -> str:
-        """A sentence or two for the manifest and for whoever waits."""
+        """One or two sentences about the split, for the manifest and the progress."""
         if self.is_cross_validated:
             basis = (
                 f"cross-validated in {len(self.folds)} folds: every one of {len(self.held_out)} images is measured "
-                "after a short training without it, and the model that is kept has learnt from all"
+                "after a short training without it, and the final model has learnt from all"
             )
         else:
-            basis = f"{len(self.train)} images to learn from, {len(self.held_out)} held out by what they show"
-        told = [basis]
+            basis = f"{len(self.train)} images to learn from, {len(self.held_out)} held out, chosen by their content"
+        clauses = [basis]
         if self.floored:
-            told.append(f"{len(self.floored)} of them only because so few are below the threshold")
+            clauses.append(f"{len(self.floored)} of them only because too few are below the threshold")
         if self.is_one_picture:
-            told.append("all are near-duplicates, so the figures say little about other pictures")
+            clauses.append("all are near-duplicates, so the figures say little about other pictures")
         elif self.alike:
-            told.append(f"{sum(map(len, self.alike))} near-duplicates are kept together in {len(self.alike)} groups")
-        return "; ".join(told)
+            clauses.append(f"{sum(map(len, self.alike))} near-duplicates stay together in {len(self.alike)} groups")
+        return "; ".join(clauses)
 
 
 def rank(picture: str) -> float:
-    """The picture's place in [0, 1), uniform over pictures."""
+    """The picture's rank in [0, 1), uniform over pictures, from its hash alone."""
     return int(hashlib.sha256(picture.encode()).hexdigest()[:_DIGITS], 16) / float(16**_DIGITS)
 
 
 def split_images(pictures: Mapping[str, str], *, share: float = 0.2, most_folds: int = 7) -> Split:
-    """Hold out about `share` of the pictures, or all in turn where there are few.
+    """Hold out about `share` of the pictures, or every picture in turn if there are few.
 
     Args:
-        pictures: the picture's hash of each image, by the digest of its bytes.
-        share: of the pictures, in (0, 1).
-        most_folds: of a cross-validation, at least 2; more pictures share folds.
+        pictures: the picture hash of every image, by the digest of its bytes.
+        share: the share of pictures to hold out, in (0, 1).
+        most_folds: the largest number of folds in a cross-validation, at least 2; more pictures share folds.
 
     Returns:
-        A split with one fold and at least two pictures on its held-out side, from eight pictures on; below, one with a
-        fold for each picture. Fewer than two images have none.
+        From eight pictures on, a split with one fold and at least two held-out pictures. Below, a cross-validation with
+        a fold per picture. With fewer than two images, a split without folds.
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for digest, picture in sorted(pictures.items()):

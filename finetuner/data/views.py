@@ -1,8 +1,8 @@
-"""Views of an image to learn from: mirrored, turned by quarters, nearer or farther; masks move with it exactly.
+"""Views of an image to learn from: mirrored, turned by quarters, and zoomed, with its masks.
 
-Every view moves whole pixels of the image as it is, before anything is resized: so a mask's view is exact, and no edge
-that an annotator drew is redrawn. An image has the same few views in every training, so that their embeddings
-are kept on disk as those of the image itself are; drawn anew in every step they would cost the encoder every time.
+A view moves whole pixels of the original image before any resizing, so the view of a mask is exact. An image has the
+same few views in every training, so the disk cache has their embeddings too; random views would pass the encoder in
+every step.
 """
 
 from dataclasses import dataclass, replace
@@ -13,15 +13,15 @@ from PIL import Image
 
 from finetuner.data.objects import LabelledMask
 
-_LEAST_LEFT = 0.5  # of an object's area; of one that is cut off by more, people would not know what it is
+_LEAST_LEFT = 0.5  # the least visible share of an object's area; people would not recognise less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """First mirrored left to right, then turned counter-clockwise by quarters, then nearer or farther.
+    """A view mirrors an image left to right, then turns it counter-clockwise by quarters, then zooms it.
 
-    `extent` is how much is seen of each side, from the top left: 0.8 is a window, in which things are a quarter larger;
-    at 1.25 the mean colour lies right and below, as beyond the edge of any image, and things are a fifth smaller.
+    `extent` is the visible share of each side, from the top left. 0.8 crops the image, so objects are a quarter larger.
+    1.25 adds the mean colour on the right and below, as the encoder pads any image, so objects are a fifth smaller.
     """
 
     is_mirrored: bool = False
@@ -30,26 +30,26 @@ class View:
 
     @property
     def is_identity(self) -> bool:
-        """Whether it shows the image as it is."""
+        """Whether the view leaves the image unchanged."""
         return self == View()
 
     @property
     def name(self) -> str:
-        """What embeddings of it are kept by."""
+        """The view's name in the keys of cached embeddings."""
         return f"{'mirrored' if self.is_mirrored else 'plain'}-{self.quarter_turns}-{self.extent:g}"
 
     @property
     def whole(self) -> "View":
-        """The same, of the whole image."""
+        """The same view without zoom."""
         return View(is_mirrored=self.is_mirrored, quarter_turns=self.quarter_turns)
 
     def size_px(self, height_px: int, width_px: int) -> tuple[int, int]:
-        """Height and width of the view of an image; none is 0."""
+        """Height and width of the view of an image of this size, in px, at least 1."""
         height, width = (width_px, height_px) if self.quarter_turns % 2 else (height_px, width_px)
         return max(1, round(height * self.extent)), max(1, round(width * self.extent))
 
     def image(self, image: Image.Image, *, beyond: tuple[int, int, int]) -> Image.Image:
-        """The view of an upright RGB image; `beyond` is the colour, from 0 to 255, of what lies past its edge."""
+        """The view of an upright RGB image; `beyond` is the colour past its edge, in [0, 255]."""
         height, width = self.size_px(image.height, image.width)
         if self.is_mirrored:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -60,15 +60,15 @@ class View:
         return seen
 
     def mask(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "vh vw"]:
-        """The view of a mask; nothing lies beyond the image's edge."""
+        """The view of a mask; past the image's edge it is False."""
         height, width = self.size_px(*mask.shape)
         turned = self._turn(mask)[:height, :width]
         return np.pad(turned, [(0, height - turned.shape[0]), (0, width - turned.shape[1])])
 
     def item(self, item: LabelledMask) -> LabelledMask | None:
-        """The object in the view, as `mask` has it; None where less than half of it is seen.
+        """The object in the view, equal to the view of its mask; None if less than half of it stays visible.
 
-        Within the object's box alone: an image of a thousand objects is not drawn a thousand times.
+        This works on the object's crop alone, which keeps images with a thousand objects cheap.
         """
         (top, left), crop = self._corner(item), self._turn(item.crop)
         height, width = self.size_px(item.height_px, item.width_px)
@@ -82,7 +82,7 @@ class View:
         return np.rot90(mask[:, ::-1] if self.is_mirrored else mask, self.quarter_turns)
 
     def _corner(self, item: LabelledMask) -> tuple[int, int]:
-        """Where the object's box begins once the image is mirrored and turned: row and column."""
+        """The first row and column of the object's box in the mirrored and turned image."""
         (height, width), (full_height, full_width) = item.crop_shape, (item.height_px, item.width_px)
         top, left = item.bounds.y0_px, item.bounds.x0_px
         if self.is_mirrored:
@@ -94,7 +94,7 @@ class View:
 
 
 _TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
-# The first K of these: of any K each kind of change is in about as many as it is not.
+# A training uses the first K of these. For every K, each kind of change occurs in about half of the views.
 VIEWS = (
     View(),
     View(is_mirrored=True, quarter_turns=2, extent=1.25),

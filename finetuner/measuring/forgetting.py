@@ -59,7 +59,7 @@ def _forgotten(
         samples = generic_samples(MEASURED, plain=plain, embeddings=embeddings, folder=folder)
         if not samples:
             return ForgettingMetrics(
-                sentence="Forgetting was not measured: the base finds nothing on the photographs of other things."
+                sentence="Forgetting was not measured: the base finds nothing on the unrelated photographs."
             )
         measured = partial(measure, samples=samples, clicks=0)
         before = measured(Cleaned(plain, config.specks_px), embedding=embeddings)
@@ -80,7 +80,7 @@ def _forgotten(
         base=_by_prompt(before),
         candidate=_by_prompt(after),
         difference=intervals,
-        sentence=f"On {len(samples)} photographs of other things, IoU with {objects} masks that the base finds there "
+        sentence=f"On {len(samples)} unrelated photographs, IoU with {objects} masks that the base finds there "
         f"by itself: {moved}.",
     )
 

@@ -2,8 +2,8 @@
 
 python tests/benchmarks/forgetting.py ../shared/data/nuclei [--decodes 1200] [--seeds 0 1] [--rows plain replay views]
 
-Every row is a training with the same number of decodes, measured on the same held-out images and on photographs of
-other things. All of it runs in this process and keeps the embeddings, so a row costs its training only.
+Every row is a training with the same number of decodes, measured on the same held-out images and on unrelated
+photographs. All of it runs in this process and caches the embeddings, so a row costs its training only.
 """
 
 import argparse
@@ -46,8 +46,8 @@ HEADINGS = (
     "steps",
     "nuclei, one click",
     "nuclei, box",
-    "other things, one click",
-    "other things, box",
+    "unrelated photographs, one click",
+    "unrelated photographs, box",
     "core-seconds",
 )
 
@@ -59,7 +59,7 @@ def trained_row(context: TrainingContext, dataset: Dataset, before: tuple[Measur
     replayed, began_s = load_replay(**others), time.process_time()
     seed_all(config.seed)
     method = new_method(config.method, context.base, config=config)
-    seen = partial(method.embed, embeddings=context.embeddings, learns=True)
+    seen = partial(method.seen, embeddings=context.embeddings, learns=True)
     visited = mix(dataset.train, replayed, share=config.replay)
     *_, last = Trainer(method, visited, config=config, embedding=seen).steps()
     took_s, candidate = time.process_time() - began_s, method.predictor(version="candidate")
@@ -116,7 +116,7 @@ def main() -> None:
     measured = commit()  # now: the working tree may move on while this runs
     told = (
         "IoU after a training by `decoder`, and its difference to `mobile-sam`, on held-out nuclei and with the masks "
-        "that `mobile-sam` draws by itself on photographs of other things, none of which is replayed:"
+        "that `mobile-sam` draws by itself on unrelated photographs, none of which is replayed:"
     )
     where = f"{given.decodes} decodes a training, on {machine()}; commit {measured}."
     for text in table(given.nuclei, rows=given.rows, seeds=given.seeds, decodes=given.decodes):

@@ -50,7 +50,7 @@ UNVERSIONED: dict[str, Any] = {
     "processes": 1,
     "ended_at": ENDED_AT,
     "split": {
-        "said": "6 images to learn from, 2 held out by what they show",
+        "said": "6 images to learn from, 2 held out, chosen by their content",
         "train_images": 6,
         "train_objects": 12,
         "learnt": ["03cc", "578c"],
@@ -88,7 +88,7 @@ UNVERSIONED: dict[str, Any] = {
         "base": {"box": M, "point": M},
         "candidate": {"box": M, "point": M},
         "difference": {"box": {"iou": [-0.1, -0.2, 0.0]}, "point": {"iou": [0.0, 0.0, 0.0]}},
-        "said": "On 6 photographs of other things, IoU with 46 masks that the base finds there by itself: as told.",
+        "said": "On 6 unrelated photographs, IoU with 46 masks that the base finds there by itself: as told.",
     },
 }
 

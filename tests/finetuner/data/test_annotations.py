@@ -76,7 +76,7 @@ def test_the_latest_submitted_annotation_counts(brush: Brush, square: np.ndarray
         (_task(annotations="nonsense"), "no annotation yet"),
         (_task(data={"image": 5}), "the task names no image"),
         (_task(data=None), "the task names no image"),
-        ("nonsense", "a task that is no object with an id"),
+        ("nonsense", "a task that is not a JSON object with an id"),
     ],
 )
 def test_a_task_without_a_usable_annotation_is_left_out_with_the_reason(
@@ -152,8 +152,8 @@ def test_unusable_regions_are_left_out_each_with_its_reason(
         "drawn on 640x48",
         "label 'Moon' is not in the labelling configuration",
         "an empty mask",
-        "less than 2 pixels",
-        "a region that is no object",
+        "fewer than 2 pixels",
+        "a region that is not a JSON object",
     ):
         assert part in told
     assert len(exclusions) == 6
@@ -169,7 +169,7 @@ def test_annotators_vote_on_the_pixels_of_an_object(brush: Brush, square: np.nda
     ]
     (agreed,) = _voted(voters, exclusions)
     assert np.array_equal(agreed.mask, np.sum(drawn, axis=0) >= 2)
-    assert _reasons(exclusions) == {"no majority of the annotators drew it so": 1}
+    assert _reasons(exclusions) == {"most annotators did not draw it": 1}
 
 
 def test_ground_truth_counts_for_more_than_one_annotator(

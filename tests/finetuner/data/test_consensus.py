@@ -132,5 +132,5 @@ def test_what_is_left_of_an_object_may_be_too_small_to_be_one() -> None:
 
 def test_an_annotator_votes_once() -> None:
     twice = [Drawing(annotator="a", objects=()), Drawing(annotator="a", objects=())]
-    with pytest.raises(ValueError, match="an annotator votes with one drawing"):
+    with pytest.raises(ValueError, match="pass one drawing per annotator"):
         majority(twice)

@@ -41,8 +41,8 @@ def _sample(number: int, *objects: LabelledMask) -> Sample:
 
 def _refusal(samples: Sequence[Sample]) -> str:
     exclusions = Exclusions()
-    exclusions.add("a mask of less than 2 pixels", task=1)
-    with pytest.raises(NothingToLearn, match=r"left out: 1 x a mask of less than 2 pixels") as told:
+    exclusions.add("a mask of fewer than 2 pixels", task=1)
+    with pytest.raises(NothingToLearn, match=r"left out: 1 x a mask of fewer than 2 pixels") as told:
         assemble(samples, share=0.2, exclusions=exclusions)
     return str(told.value)
 
@@ -178,7 +178,9 @@ def test_an_image_that_stays_away_ends_the_training_as_something_to_try_again(
     tiny_base: BaseModel, tmp_path: Path, fault: SamloopError | OSError
 ) -> None:
     """It was left out, and a training on 3 of 5 images was published as if those were all."""
-    with pytest.raises(Unavailable, match=f"the image of task 2 cannot be had just now: {fault}; nothing is trained"):
+    with pytest.raises(
+        Unavailable, match=f"the image of task 2 cannot be read at the moment: {fault}; samloop does not train"
+    ):
         _read(_Failing(2, fault, fault, fault), tiny_base, tmp_path)
 
 

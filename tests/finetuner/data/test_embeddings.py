@@ -118,7 +118,7 @@ def test_an_image_that_is_away_for_a_moment_is_something_to_try_again(
     embeddings.ensure(SHA256, DATA, again=away)
     for file in disk.folder.glob("*.safetensors"):
         file.unlink()
-    with pytest.raises(Unavailable, match="cannot be read again just now: Label Studio answered 502"):
+    with pytest.raises(Unavailable, match="cannot be read again at the moment: Label Studio answered 502"):
         embeddings(SAMPLE)
 
 

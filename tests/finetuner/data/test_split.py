@@ -73,7 +73,7 @@ def test_a_near_duplicate_that_comes_later_goes_where_its_picture_is(is_held_out
     later = split_images(first | copies)
     assert {known, *copies} <= set(later.held_out if is_held_out else later.train)
     assert later.alike == (tuple(sorted({known, *copies})),)
-    assert "51 near-duplicates are kept together in 1 groups" in later.describe()
+    assert "51 near-duplicates stay together in 1 groups" in later.describe()
 
 
 def test_about_a_fifth_of_many_pictures_is_held_out() -> None:
@@ -110,7 +110,7 @@ def test_from_eight_pictures_on_two_are_held_out_at_least_and_it_says_why() -> N
     above = {f"{number:064x}": f"{number:016x}" for number in range(200) if rank(f"{number:016x}") >= SHARE}
     split = split_images(dict(list(above.items())[:8]))
     assert (len(split.train), len(split.held_out), split.floored) == (6, 2, split.held_out)
-    assert "2 of them only because so few are below the threshold" in split.describe()
+    assert "2 of them only because too few are below the threshold" in split.describe()
 
 
 def test_where_all_lie_below_the_threshold_one_is_left_to_learn_from() -> None:
