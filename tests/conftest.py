@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("SAMLOOP_FORGETTING", "false")  # the tests of it ask for it
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as backend.files.children.share_cores, for what runs in this process
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+_STATE = tempfile.TemporaryDirectory(prefix="samloop-state-")  # which registries there were, across tests alone
+os.environ["XDG_STATE_HOME"] = _STATE.name
 if "PYTEST_XDIST_WORKER" in os.environ:  # beside another worker: one core for torch, and in what the tests start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Shapes are checked while tests run, and cost nothing in production. The rim is left out: typer and FastAPI read

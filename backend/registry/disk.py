@@ -1,32 +1,60 @@
-"""The disk that a registry lies on: what its errors mean to whoever asked."""
+"""The disk that a registry lies on: what its errors mean to whoever asked, and the mark that shows it is mounted."""
 
 import errno
+import hashlib
+import json
+import logging
+import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from backend.errors import Unavailable
+from backend.files.durable import make_folder, write_file, write_new
 
+log = logging.getLogger(__name__)
+MARK_FILE: Final = "registry.json"
+_FORMAT: Final = 1
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-@dataclass(frozen=True, slots=True)
 class Disk:
-    """Turns the operating system's errors about what lies below `root` into Unavailable, with the next step."""
+    """Turns the operating system's errors about what lies below `root` into Unavailable, with the next step.
 
-    root: Path
+    The first write leaves a mark in the registry. A root without its mark is an empty mount point: its disk is away,
+    and what was published there would be hidden as soon as the disk is back.
+
+    Args:
+        root: the registry's folder.
+        memory: a folder on this machine's own disk that remembers across restarts which roots had a mark; None: only
+            this process remembers.
+    """
+
+    def __init__(self, root: Path, *, memory: Path | None = None) -> None:
+        self.root, self._is_marked, self._is_remembered = root, False, False
+        name = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:32]
+        self._memory = None if memory is None else memory / f"{name}.json"
+
+    @property
+    def had_mark(self) -> bool:
+        """Whether this process, or one before it on this machine, saw the registry's mark."""
+        return self._is_marked or (self._memory is not None and self._memory.exists())
 
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Tell that the registry is away, which must never look like "nothing was published".
 
         Raises:
-            Unavailable: there is no root, or something below it cannot be read.
+            Unavailable: there is no root, it has lost its mark, or something below it cannot be read.
         """
         try:
             if not self.root.is_dir():
-                raise Unavailable(f"the registry {self.root} is not there; is its disk mounted (MODEL_DIR)?")
+                raise Unavailable(
+                    f"the registry {self.root} is not there; is its disk mounted (MODEL_DIR)?{self._tell_step()}"
+                )
+            self._check_mark()
             yield
         except OSError as fault:
             raise Unavailable(f"the registry {self.root} cannot be read: {fault.strerror or fault}") from fault
@@ -40,6 +68,7 @@ class Disk:
         """
         with self.reading():
             try:
+                self._leave_mark()
                 yield
             except OSError as fault:
                 said = fault.strerror or str(fault)
@@ -47,3 +76,39 @@ class Disk:
                 raise Unavailable(
                     f"the registry {self.root} cannot be written: {said}; what is served stays; {step} (MODEL_DIR)"
                 ) from fault
+
+    def _check_mark(self) -> None:
+        if (self.root / MARK_FILE).exists():
+            self._is_marked = True
+            self._remember()
+        elif self.had_mark:
+            raise Unavailable(
+                f"the registry {self.root} has lost its mark ({MARK_FILE}), as where an empty folder stands in place "
+                f"of its disk: is that mounted (MODEL_DIR)? Nothing is written there{self._tell_step()}"
+            )
+
+    def _leave_mark(self) -> None:
+        """Write the mark where there is none. Of several processes one writes it."""
+        if self._is_marked:
+            return
+        mark = json.dumps({"format": _FORMAT, "id": secrets.token_hex(16)}).encode()
+        with suppress(FileExistsError):
+            write_new(self.root / MARK_FILE, mark)
+        self._check_mark()
+
+    def _remember(self) -> None:
+        """Note, for processes to come, that there is a registry at this root."""
+        if self._is_remembered or self._memory is None:
+            return
+        self._is_remembered = True
+        try:
+            make_folder(self._memory.parent)
+            write_file(self._memory, json.dumps({"format": _FORMAT, "root": str(self.root)}).encode(), is_synced=False)
+        except OSError as fault:
+            log.debug("the registry %s is not remembered across restarts: %s", self.root, fault)
+
+    def _tell_step(self) -> str:
+        """The next step of whoever deleted the registry on purpose."""
+        if self._memory is None or not self._memory.exists():
+            return ""
+        return f"; if you deleted it on purpose, delete {self._memory} too"

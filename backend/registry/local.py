@@ -4,6 +4,7 @@
     refs/<project>/versions/000000007.json   version 7 is that object
     refs/<project>/champion/000000043.json   from the 43rd decision on, this version is served
     staging/                                 what publishers are writing
+    registry.json                            the mark, by which an empty mount point is told from the registry
 
 An object is complete before a pointer names it, and a pointer is born whole: a finished file gets its name by
 `os.link`, which fails where the name exists. So of two processes that decide at once one wins, killing a publisher
@@ -32,14 +33,20 @@ log = logging.getLogger(__name__)
 
 
 class LocalRegistry:
-    """A `Registry` on one disk, which may be shared between machines; it needs hard links."""
+    """A `Registry` on one disk, which may be shared between machines; it needs hard links.
 
-    def __init__(self, root: Path) -> None:
-        self._root, self._disk = root, Disk(root)
+    Args:
+        root: the folder that holds everything; made where nobody remembers that there was a registry.
+        memory: see `Disk`.
+    """
+
+    def __init__(self, root: Path, *, memory: Path | None = None) -> None:
+        self._root, self._disk = root, Disk(root, memory=memory)
         self._contents, self._pointers = Contents(root), Pointers(self._disk)
         self._highest: dict[int, int] = {}  # decisions seen, by project
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            if not self._disk.had_mark:
+                root.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             # Not raised: a server whose registry is away still serves its base model, and looks again.
             log.warning("the registry %s is away: %s", root, fault, extra={"event": "registry.away"})

@@ -1,13 +1,15 @@
 """What the disk answers becomes a sentence with the next step."""
 
 import errno
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from backend.errors import Unavailable
-from backend.registry.disk import Disk
+from backend.registry.disk import MARK_FILE, Disk
 
 
 def _fail(code: int) -> None:
@@ -33,6 +35,69 @@ def test_a_disk_that_takes_nothing_says_what_to_do(tmp_path: Path, code: int, st
     said = f"cannot be written: {os.strerror(code)}; what is served stays; .*{step}"
     with pytest.raises(Unavailable, match=said), Disk(tmp_path).writing():
         _fail(code)
+
+
+def write_something(disk: Disk) -> None:
+    with disk.writing():
+        (disk.root / "file").touch()
+
+
+def swap(root: Path, other: Path) -> None:
+    """Unmount the disk of the root, or mount it again."""
+    middle = root.with_name("between")
+    root.rename(middle)
+    other.rename(root)
+    middle.rename(other)
+
+
+def test_the_first_write_marks_the_registry_and_reading_leaves_it_alone(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    with disk.reading():
+        assert list(tmp_path.iterdir()) == []
+    write_something(disk)
+    mark = (tmp_path / MARK_FILE).read_bytes()
+    write_something(Disk(tmp_path))
+    assert (tmp_path / MARK_FILE).read_bytes() == mark
+    assert set(json.loads(mark)) == {"format", "id"}
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_nothing_is_written_into_an_empty_folder_in_place_of_the_disk(tmp_path: Path, is_restarted: bool) -> None:
+    """Fails without the mark, and after a restart without the memory: all would look as if nothing was published."""
+    root, away, memory = tmp_path / "models", tmp_path / "away", tmp_path / "memory"
+    root.mkdir()
+    away.mkdir()
+    disk = Disk(root, memory=memory)
+    write_something(disk)
+    if is_restarted:
+        disk = Disk(root, memory=memory)
+    swap(root, away)
+    for asked in (disk.reading, disk.writing):
+        with pytest.raises(Unavailable, match=r"lost its mark \(registry.json\).* is that mounted"), asked():
+            pytest.fail("the disk is away")
+    assert list(root.iterdir()) == []
+    swap(root, away)
+    write_something(disk)
+
+
+def test_a_registry_that_was_deleted_on_purpose_begins_anew_by_the_step_that_is_told(tmp_path: Path) -> None:
+    root, memory = tmp_path / "models", tmp_path / "memory"
+    root.mkdir()
+    write_something(Disk(root, memory=memory))
+    shutil.rmtree(root)
+    disk = Disk(root, memory=memory)
+    assert disk.had_mark
+    with pytest.raises(Unavailable, match=r"is not there; is its disk mounted.*on purpose, delete ") as away:
+        write_something(disk)
+    Path(str(away.value).rpartition("delete ")[2].removesuffix(" too")).unlink()
+    root.mkdir()
+    write_something(disk)
+
+
+def test_a_memory_that_cannot_be_written_costs_nothing_but_the_memory(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "memory").touch()
+    write_something(Disk(tmp_path / "models", memory=tmp_path / "memory"))
 
 
 def test_a_disk_that_cannot_be_read_says_so(tmp_path: Path) -> None:

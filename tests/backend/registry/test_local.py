@@ -186,11 +186,37 @@ def test_a_registry_that_went_away_is_not_an_empty_one(registry: LocalRegistry, 
         with pytest.raises(Unavailable, match="is not there; is its disk mounted"):
             ask()
     registry.root.mkdir()
-    with pytest.raises(Unavailable, match="has lost decision 1 of project 1"):
-        registry.champion(1)
+    for ask in (lambda: registry.champion(1), lambda: publish(registry), lambda: registry.promote(1, None, reason="x")):
+        with pytest.raises(Unavailable, match=r"has lost its mark \(registry.json\), as where an empty folder"):
+            ask()
+    assert list(registry.root.iterdir()) == []
     registry.root.rmdir()
     (tmp_path / "unmounted").rename(registry.root)
     assert registry.champion(1) is not None
+
+
+def test_decisions_that_are_gone_are_missed_although_the_mark_is_there(registry: LocalRegistry) -> None:
+    registry.promote(1, publish(registry), reason="first")
+    assert registry.champion(1) is not None
+    shutil.rmtree(registry.root / "refs")
+    with pytest.raises(Unavailable, match="has lost decision 1 of project 1"):
+        registry.champion(1)
+
+
+def test_a_worker_that_starts_while_the_registry_is_away_publishes_nothing_into_its_mount_point(tmp_path: Path) -> None:
+    """Fails where only the process that saw the registry remembers it."""
+    root, memory = tmp_path / "models", tmp_path / "memory"
+    version = publish(LocalRegistry(root, memory=memory))
+    root.rename(tmp_path / "unmounted")
+    registry = LocalRegistry(root, memory=memory)
+    assert not root.exists(), "who opens it makes no folder in its place"
+    root.mkdir()
+    with pytest.raises(Unavailable, match="has lost its mark"):
+        publish(registry)
+    assert list(root.iterdir()) == []
+    root.rmdir()
+    (tmp_path / "unmounted").rename(root)
+    assert [manifest.version for manifest in registry.versions(1)] == [version]
 
 
 def test_a_registry_can_be_opened_where_nothing_can_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
