@@ -30,6 +30,10 @@ def _method(title: str, row: str, *, is_compared: bool = True) -> Line:
     return Line(title, Cell("methods", row, "decoder"), base)
 
 
+def _official(title: str, row: str) -> Line:
+    return Line(title, Cell("official", row, "samloop"), Cell("official", row, "official backend"))
+
+
 LINES = (
     _method("nuclei, one click: IoU", "one click, IoU"),
     _method("nuclei, one click: Boundary IoU", "one click, Boundary IoU"),
@@ -37,8 +41,9 @@ LINES = (
     _method("nuclei: clicks to IoU .85, at most 8", "clicks to IoU .85"),
     Line("nuclei, no prompt: mean IoU of the semantic head", Cell("semantic", "decoder", "mean IoU")),
     _method("nuclei: seconds of the whole training", "seconds of training", is_compared=False),
-    Line("first click on an image, over HTTP", Cell("bench", "cold click over HTTP, 1024x768", "Time")),
-    Line("next click on that image", Cell("bench", "warm click over HTTP, 1024x768", "Time")),
+    _official("first click on an image, against the official backend", "the first click"),
+    _official("next click on that image", "the next click"),
+    _official("a click back on an image", "a click back"),
     Line(
         "a step of the decoder's training, against transformers",
         Cell("step", "samloop", "A step"),
