@@ -1,7 +1,7 @@
-"""Whether a candidate may be served.
+"""Decides whether a candidate may be served.
 
-candidate  what a training made, and what it must beat
-outcome    what was measured, and what follows from it
-promotion  whether the candidate may be served, with reasons in words
-smoke      what no candidate may fail at
+candidate  the result of a training, and the served model that it must beat
+outcome    gathers the measurements, and derives verdict and figures
+promotion  judges the candidate, and gives the reasons in words
+smoke      checks what no candidate may fail at
 """

@@ -1,4 +1,4 @@
-"""What a training made, and what it must beat."""
+"""The result of a training, and the served model that it must beat."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +13,14 @@ from finetuner.unfinished import Unfinished
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What the candidate must beat; `predictor` None: the base model itself.
+    """The served model that the candidate must beat.
 
-    `learnt`: digests of the images that it has learnt from; measured on those it would look better than it is.
-    `folder`: its checkpoint, for a training that begins with it. `of_base`: the base that it was trained on, where the
-    candidate has another.
+    Attributes:
+        version: its version, or the name of the base.
+        predictor: the model; None if the base itself is served.
+        learnt: digests of the images that it has learnt from, on which it would look better than it is.
+        folder: the folder of its checkpoint, for a training that starts from it.
+        of_base: the base that it was trained on, if the candidate has another.
     """
 
     version: str
@@ -29,11 +32,14 @@ class Served:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """What a training made: the weights' file, and a manifest that lacks only the version and the files.
+    """The result of a training, before its publication.
 
-    `others` are the checkpoint's further files, by name: the report, a page for people, and the masks of the held-out
-    objects, which the review pages show. `unfinished` holds the states of its trainings, which whoever publishes it
-    clears.
+    Attributes:
+        weights: the bytes of the weights' file.
+        manifest: the manifest, without version and files.
+        verdict: whether the candidate may be served.
+        others: the checkpoint's further files by name: the report page, and the held-out masks for the review pages.
+        unfinished: the saved states of its trainings, which the publisher deletes.
     """
 
     weights: bytes
@@ -43,7 +49,7 @@ class Candidate:
     unfinished: Unfinished | None = field(default=None, repr=False)
 
     def forget_unfinished(self) -> None:
-        """It is kept elsewhere now: what would bring it back after a kill is not needed."""
+        """Delete the saved states of the trainings, once the candidate is published."""
         if self.unfinished is not None:
             self.unfinished.clear()
 
@@ -54,6 +60,6 @@ def base_predictor(base: BaseModel) -> Predictor:
 
 
 def learnt_images(manifest: Manifest) -> frozenset[str]:
-    """Digests of the images that a checkpoint has learnt from, as far as its manifest tells."""
+    """Digests of the images that a checkpoint has learnt from, as far as its manifest says."""
     split = manifest.metrics.split
     return frozenset() if split is None else frozenset(split.learnt)

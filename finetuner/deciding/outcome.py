@@ -1,4 +1,4 @@
-"""What was measured of base, served model and candidate, on the same objects and prompts, and what follows from it."""
+"""Gathers the measurements of base, served model and candidate on the same objects, and derives verdict and figures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,15 +19,22 @@ from finetuner.measuring.calibration import Values, fit
 from finetuner.measuring.comparison import comparison, differences, label_differences
 from finetuner.measuring.evaluation import Measured, measure, report
 
-_CALIBRATED_ON = 64  # objects, with two prompts: a few seconds, and a pool of predictions has ten of them
+_CALIBRATED_ON = 64  # objects, with two prompts each object: a few seconds, and about ten predictions per pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """All in the same order. `served` None: what is served is the base. `faults`: finetuner.deciding.smoke's.
+    """The measurements of all models, in the same order.
 
-    `fair_images`: digests of the images that what is served has not learnt from (folds.fair_images); it is compared on
-    those alone. None: on all. `notes`: sentences on how all this was measured, for who reads the verdict.
+    Attributes:
+        base_name: the base's name in the verdict.
+        served_name: the served model's name in the verdict.
+        base: the base's measurements.
+        candidate: the candidate's.
+        served: the served model's; None if the base is served.
+        faults: the candidate's faults from deciding.smoke.
+        fair_images: digests of the images on which to compare with the served model (folds.fair_images); None for all.
+        notes: sentences on how all this was measured, for the readers of the verdict.
     """
 
     base_name: str
@@ -50,13 +57,13 @@ class Compared:
         return verdict.with_reasons(*self.notes)
 
     def rescore(self, calibration: Calibration | None) -> "Compared":
-        """The same, the candidate's scores as they are served: with the calibration that its checkpoint will carry."""
+        """The measurements with the candidate's scores as they will be served, by its checkpoint's calibration."""
         if calibration is None:
             return self
         return replace(self, candidate=tuple(_score(mask, calibration) for mask in self.candidate))
 
     def figures(self, config: TrainConfig, *, calibration: Calibration | None) -> Comparison:
-        """All models' figures and their differences; `calibration`: the candidate's."""
+        """The figures of all models and their differences; `calibration` is the candidate's."""
         rounds, seed = config.bootstrap_rounds, config.seed
         intervals = differences(self.base, self.candidate, rounds=rounds, seed=seed)
         calibrated = None if calibration is None else [calibration(mask.predicted_iou) for mask in self.candidate]
@@ -67,7 +74,7 @@ class Compared:
         return figures.model_copy(update={"served": report(self.served), "difference_to_served": to_served})
 
     def _fair(self, served: Sequence[Measured]) -> tuple[list[Measured], list[Measured]]:
-        """What is served and the candidate, on the images where that comparison is fair."""
+        """The measurements of the served model and of the candidate, on the images where their comparison is fair."""
         images = {mask.image_sha256 for mask in served} if self.fair_images is None else self.fair_images
         of_served, of_candidate = (
             [mask for mask in measured if mask.image_sha256 in images] for measured in (served, self.candidate)
@@ -78,29 +85,31 @@ class Compared:
 def calibrate(
     predictor: Decodes, samples: Sequence[Sample], *, embedding: Callable[[Sample], Embedding]
 ) -> Calibration | None:
-    """The map for a checkpoint's scores, from a few objects of these images, box and point.
+    """Fit the calibration of a checkpoint's scores on a few objects of these images, with box and point prompts.
 
-    They validate, or in a small project have been learnt from. Never held-out objects: what the scores are worth is
-    measured on those, and a map that has seen them could not be. They are few, too: on 34 nuclei images learnt from
-    and 6 held out, a map from the former brought the calibration error of the latter from .102 to .060, maps
-    cross-fitted over the latter to .068, at a lower correlation.
-    So it is after a cross-validation too, where all images were learnt from: what its scores are worth is measured on
-    the predictions of the folds' models.
-    None where there are too few objects.
+    The images are validation images, or in a small project training images. They are never held-out ones, on which the
+    reliability of the scores is measured; those are too few as well. With 34 training and 6 held-out images of nuclei,
+    a calibration from the training images lowered the calibration error on the held-out ones from .102 to .060;
+    calibrations cross-fitted over the held-out images lowered it to .068, at a lower correlation.
+    After a cross-validation, where the final model has learnt from all images, the reliability is measured on the
+    predictions of the folds' models.
+
+    Returns:
+        The calibration; None if there are too few objects.
     """
-    each_image = max(1, _CALIBRATED_ON // len(samples)) if samples else 0
-    few = [replace(sample, objects=sample.objects[:each_image]) for sample in samples[:_CALIBRATED_ON]]
+    per_image = max(1, _CALIBRATED_ON // len(samples)) if samples else 0
+    few = [replace(sample, objects=sample.objects[:per_image]) for sample in samples[:_CALIBRATED_ON]]
     return fit(*predictions(measure(predictor, few, embedding=embedding, clicks=0)))
 
 
 def predictions(measured: Sequence[Measured]) -> tuple[Values, Values]:
-    """Predicted and true IoU of every mask, as arrays."""
+    """The predicted and the true IoU of every mask, two arrays (n,)."""
     pairs = np.array([(mask.predicted_iou, mask.values["iou"]) for mask in measured], np.float64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 
 
 def _score(measured: Measured, calibration: Calibration) -> Measured:
-    """A score is the expected IoU times the mask's stability (Predictor.mask_of); that of a model without the map."""
+    """Replace the expected IoU in a score, which is the expected IoU times the mask's stability (Predictor.mask_of)."""
     expected = expect_iou(measured.predicted_iou)
     stability = measured.score / expected if expected else 0.0
     return replace(measured, score=calibration(measured.predicted_iou) * stability)

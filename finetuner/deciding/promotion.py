@@ -1,4 +1,4 @@
-"""Whether the candidate may be served: better than what is, and in nothing that matters worse; reasons in words."""
+"""Judges whether the candidate may be served: it must be better, and must not lose anything important."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from backend.registry.figures import Differences, Interval
 from backend.registry.metrics import Verdict
 
-LEAST_GAIN = 0.002  # a mean gain below this is noise of the training itself
-MARGIN = 0.02  # how far below zero an interval may reach where the candidate is not to be worse
-LABEL_FALL = 0.05  # how far below what is served a label's floor is
-LABEL_OBJECTS = 5  # held-out objects below which a label's figure says nothing
+LEAST_GAIN = 0.002  # a smaller mean gain is noise of the training itself
+MARGIN = 0.02  # how far an interval may reach below zero before the candidate counts as worse
+LABEL_FALL = 0.05  # the IoU that a label may lose against the served model
+LABEL_OBJECTS = 5  # with fewer held-out objects, a label's figure means nothing
 _JUDGED = {"iou": "IoU", "boundary_iou": "Boundary IoU"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """What the candidate is compared with, on the same held-out objects; all differences are candidate minus rival.
+    """A model that the candidate is compared with on the same held-out objects.
 
-    `labels` are its own figures by label and prompt (`iou`, and `n` objects), `by_label` the differences.
+    Attributes:
+        name: the model's name in the verdict.
+        by_prompt: candidate minus rival, by prompt and metric.
+        by_label: the same by label.
+        labels: the rival's own figures by label and prompt: `iou`, and `n` objects.
     """
 
     name: str
@@ -27,41 +31,44 @@ class Rival:
 
 
 def judge(served: Rival, *, base: Rival | None = None, faults: Sequence[str] = ()) -> Verdict:
-    """Compare with what is served, and with the base where that is something else.
+    """Judge the candidate against the served model, and against the base if that is another model.
 
-    Promoted if, with the box or the point, IoU and Boundary IoU both rise and the gain of at least one of them is sure
-    (its interval lies above zero); if with neither prompt either falls by more than chance allows; if no label's IoU
-    falls through its floor with either; and if there are no `faults`, which finetuner.deciding.smoke finds.
+    The candidate is promoted if all of these hold:
+    - with the box or with the point, IoU and Boundary IoU both rise, and at least one gain is certain (its interval
+      lies above zero);
+    - with neither prompt does either measure fall by more than chance allows;
+    - no label loses more than LABEL_FALL with either prompt;
+    - deciding.smoke finds no `faults`.
     """
     against = [*faults, *_worse(served), *_fallen(served)]
     if base is not None:
         against += _worse(base) + _fallen(base)
-    gains = [prompt for prompt, found in served.by_prompt.items() if _is_gain(found)]
+    gains = [prompt for prompt, intervals in served.by_prompt.items() if _is_gain(intervals)]
     if not gains:
         against.insert(len(faults), f"no certain gain over {served.name}")
-    told = [f"{_JUDGED[metric]} against {served.name}: {_tell(served.by_prompt, metric)}" for metric in _JUDGED]
-    # What moved is told either way: who reads why a candidate lost wants to know what it had gained.
-    return Verdict(promote=not against, reasons=(*against, *told))
+    moved = [f"{_JUDGED[metric]} against {served.name}: {_describe(served.by_prompt, metric)}" for metric in _JUDGED]
+    # The reasons always include the differences: a reader of a refusal wants to know the candidate's gains too.
+    return Verdict(promote=not against, reasons=(*against, *moved))
 
 
-def _is_gain(found: Mapping[str, Interval]) -> bool:
-    judged = [found[name] for name in _JUDGED]
+def _is_gain(intervals: Mapping[str, Interval]) -> bool:
+    judged = [intervals[name] for name in _JUDGED]
     return all(interval.mean >= LEAST_GAIN for interval in judged) and any(interval.low > 0 for interval in judged)
 
 
 def _worse(rival: Rival) -> list[str]:
     return [
-        f"{prompt} prompts may have become worse than {rival.name}'s: {_JUDGED[name]} {_show(interval)}; the interval "
-        f"has to stay above {_number(-MARGIN)}, the mean above {_number(-MARGIN / 2)}"
-        for prompt, found in rival.by_prompt.items()
-        for name, interval in found.items()
+        f"{prompt} prompts may be worse than {rival.name}'s: {_JUDGED[name]} {_show(interval)}; the interval must stay "
+        f"above {_number(-MARGIN)}, the mean above {_number(-MARGIN / 2)}"
+        for prompt, intervals in rival.by_prompt.items()
+        for name, interval in intervals.items()
         if name in _JUDGED and (interval.mean < -MARGIN / 2 or interval.low < -MARGIN)
     ]
 
 
 def _fallen(rival: Rival) -> list[str]:
     return [
-        f"label {label!r} may lose {LABEL_FALL:.2f} IoU with {prompt} prompts against {rival.name}, and lost more: "
+        f"label {label!r} lost more than {LABEL_FALL:.2f} IoU with {prompt} prompts against {rival.name}: "
         f"{before['iou']:.3f} -> {before['iou'] + moved.mean:.3f}, {_show(moved)}"
         for label, by_prompt in rival.labels.items()
         for prompt, before in by_prompt.items()
@@ -69,10 +76,11 @@ def _fallen(rival: Rival) -> list[str]:
     ]
 
 
-def _tell(differences: Differences, metric: str) -> str:
-    """As in: point prompts +0.210 [+0.170, +0.250] (better), box prompts -0.030 [-0.050, -0.010] (worse)."""
+def _describe(differences: Differences, metric: str) -> str:
+    """For example: point prompts +0.210 [+0.170, +0.250] (better), box prompts -0.030 [-0.050, -0.010] (worse)."""
     return ", ".join(
-        f"{prompt} prompts {_show(found[metric])} ({_word(found[metric])})" for prompt, found in differences.items()
+        f"{prompt} prompts {_show(intervals[metric])} ({_word(intervals[metric])})"
+        for prompt, intervals in differences.items()
     )
 
 

@@ -1,4 +1,4 @@
-"""What no candidate may fail at, however good its figures: finite weights, and plain shapes on a drawn picture."""
+"""Checks what no candidate may fail at, however good its figures: finite weights, and plain shapes on a drawn image."""
 
 from collections.abc import Mapping
 
@@ -13,33 +13,33 @@ from backend.masks.prompt import Prompt
 from backend.sam.predictor import Embedding, Predictor, encode, prompt_tensors
 from finetuner.data.objects import LabelledMask
 
-FALL = 0.25  # IoU that a plain shape may lose; a tuned decoder draws other edges, a broken one none
+FALL = 0.25  # the IoU that a plain shape may lose: training moves the edges, but a broken decoder has no edge
 _HEIGHT_PX, _WIDTH_PX = 192, 288
 
 
 def faults(candidate: Predictor, *, base: Predictor, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Sentences about what is broken; none: the candidate may be judged by its figures.
+    """List the candidate's faults as sentences; without any, its figures may judge it.
 
     Args:
-        candidate: as it would be served.
-        base: as it is served; what it draws badly itself is not asked of the candidate.
-        weights: what was trained.
+        candidate: the candidate as it would be served.
+        base: the base as it is served; shapes that it segments badly itself do not count.
+        weights: the trained weights.
     """
     broken = [name for name, weight in weights.items() if not bool(torch.isfinite(weight).all())]
     if broken:
-        return (f"{len(broken)} of {len(weights)} trained weights hold numbers that are not finite, {broken[0]} first",)
+        return (f"{len(broken)} of {len(weights)} trained weights have values that are not finite, {broken[0]} first",)
     picture, shapes = smoke_picture()
     embedding = encode(base.base, picture)
     tuned_embedding = embedding if candidate.base is base.base else encode(candidate.base, picture)
     objects = {name: LabelledMask.of(mask, label=None) for name, mask in shapes.items()}
     prompts = [Prompt(box=item.box) for item in objects.values()]
     if not _is_finite(candidate, tuned_embedding, prompts):
-        return ("its decoder predicts numbers that are not finite on the smoke picture",)
+        return ("its decoder predicts values that are not finite on the test image",)
     drawn = zip(
         shapes.items(), base.decode(embedding, prompts), candidate.decode(tuned_embedding, prompts), strict=True
     )
     return tuple(
-        f"on the smoke picture the {name} with its box falls from IoU {before:.2f} to {after:.2f}"
+        f"on the test image the {name} with its box falls from IoU {before:.2f} to {after:.2f}"
         for name, before, after in (
             (name, iou(plain.mask, truth), iou(tuned.mask, truth)) for (name, truth), plain, tuned in drawn
         )
@@ -48,7 +48,7 @@ def faults(candidate: Predictor, *, base: Predictor, weights: Mapping[str, Tenso
 
 
 def smoke_picture() -> tuple[Image.Image, dict[str, Bool[np.ndarray, "192 288"]]]:
-    """A bright disc, a dark square and a coloured bar on a grey slope, and their masks by name."""
+    """The test image, a bright disc, a dark square and a coloured bar on a grey gradient, and their masks by name."""
     rows, columns = np.mgrid[:_HEIGHT_PX, :_WIDTH_PX]
     shapes = {
         "disc": (rows - 60) ** 2 + (columns - 64) ** 2 < 40**2,

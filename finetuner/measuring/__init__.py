@@ -1,8 +1,8 @@
-"""How good masks are on held-out images, and how sure that is.
+"""Measures masks on held-out images, with confidence intervals.
 
-evaluation    how good masks are on held-out objects, as they would be served
-comparison    whether another model's masks are better, and how sure that is
-calibration   whether a predicted IoU can be believed
-forgetting    how well the candidate still draws other things
-click_policy  which of SAM's masks answers one click in a project
+evaluation    measures a model's masks on held-out objects, as they would be served
+comparison    compares two models on the same objects, with bootstrap intervals
+calibration   fits and measures the reliability of predicted IoUs
+forgetting    measures the candidate on unrelated photographs
+click_policy  chooses which of SAM's masks answers a single click in a project
 """

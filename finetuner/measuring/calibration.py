@@ -1,4 +1,4 @@
-"""Whether a predicted IoU can be believed, and the isotonic map that makes it more believable."""
+"""Measures how reliable predicted IoUs are, and fits the isotonic map that calibrates them."""
 
 import numpy as np
 from jaxtyping import Float
@@ -14,10 +14,17 @@ Values = Float[np.ndarray, " n"]
 
 
 def fit(predicted_iou: Values, true_iou: Values) -> Calibration | None:
-    """Isotonic regression by pool-adjacent-violators; None for fewer than LEAST_PREDICTIONS finite predictions.
+    """Fit an isotonic regression of the true IoU on the predicted one, by pool-adjacent-violators.
 
-    Each pool of predictions becomes one point: the pool's mean prediction and its mean IoU. The map is linear between
-    them, so that it does not jump where one pool ends, and two different predictions seldom get one score.
+    Each pool of predictions becomes one point, at its mean prediction and its mean IoU. The map is linear between the
+    points: it has no jump between pools, and different predictions seldom get the same score.
+
+    Args:
+        predicted_iou: (n,) of the decoder.
+        true_iou: (n,) in [0, 1].
+
+    Returns:
+        The calibration; None for fewer than LEAST_PREDICTIONS finite pairs.
     """
     usable = np.isfinite(predicted_iou) & np.isfinite(true_iou)
     if np.count_nonzero(usable) < LEAST_PREDICTIONS:
@@ -27,21 +34,25 @@ def fit(predicted_iou: Values, true_iou: Values) -> Calibration | None:
     values, first = np.unique(x, return_index=True)
     count = np.diff([*first, len(x)]).astype(np.float64)
     means = np.add.reduceat(y, first) / count
-    found = optimize.isotonic_regression(means, weights=count)
-    starts = found.blocks[:-1]
+    pooled = optimize.isotonic_regression(means, weights=count)
+    starts = pooled.blocks[:-1]
     middles = np.add.reduceat(values * count, starts) / np.add.reduceat(count, starts)
-    expected = np.clip(found.x[starts], 0.0, 1.0)
+    expected = np.clip(pooled.x[starts], 0.0, 1.0)
     return Calibration(tuple(middles.tolist()), tuple(expected.tolist()))
 
 
 def believability(score: Values, true_iou: Values) -> Believability:
-    """How far scores are from the IoU that the masks have.
+    """Measure how far scores are from the masks' true IoU.
+
+    Args:
+        score: (n,); clamped to [0, 1].
+        true_iou: (n,) in [0, 1].
 
     Returns:
-        `ece` is the expected calibration error: the mean distance of a bin's mean score from its mean IoU, weighted by
-        the bin's count, in [0, 1] (Guo et al. 2017; ten bins of equal width; scores are clamped to [0, 1]).
-        `correlation` and `rank_correlation` are Pearson's and Spearman's, None where one side is constant. `bins` holds
-        the bins that are not empty.
+        `ece` is the expected calibration error in [0, 1]: the distance between a bin's mean score and its mean IoU,
+        averaged over ten bins of equal width and weighted by their counts (Guo et al. 2017). `correlation` and
+        `rank_correlation` are Pearson's and Spearman's, None if a side is constant. `bins` has the bins that are not
+        empty. Pairs that are not finite are ignored.
     """
     usable = np.isfinite(score) & np.isfinite(true_iou)
     score, true_iou = np.clip(score[usable], 0.0, 1.0), true_iou[usable]
@@ -68,7 +79,7 @@ def _pearson(a: Values, b: Values) -> float | None:
 
 
 def _ranks(values: Values) -> Values:
-    """Ranks from 1, equal values sharing the mean of theirs."""
+    """Ranks from 1; equal values share their mean rank."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
     return np.asarray((last - (count - 1) / 2)[place], np.float64)

@@ -1,4 +1,4 @@
-"""Which of SAM's masks answers one click in a project: measured on the project's own annotations, by decodes alone."""
+"""Chooses which of SAM's masks answers a single click in a project, by decodes of the project's own annotations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,25 +14,25 @@ from finetuner.data.objects import LabelledMask
 from finetuner.data.prompting import farthest_inner_point
 from finetuner.data.sample import Sample
 
-_MOST_OBJECTS = 96  # a decode for every object: some three seconds on two cores
+_MOST_OBJECTS = 96  # with a decode per object, about three seconds on two cores
 _LEAST_IMAGES = 2
-_SURE_GAIN = 0.005  # mean IoU that another policy must gain before it takes the place of the usual one
+_SURE_GAIN = 0.005  # the mean IoU that a policy must gain to replace the default
 
 
 def with_measured_policy(
     predictor: Predictor, samples: Sequence[Sample], *, embedding: Callable[[Sample], Embedding], specks_px: int = 0
 ) -> Predictor:
-    """Give the predictor the policy for one click that is best on these images.
+    """Give the predictor the policy for a single click that is best on these images.
 
     Args:
-        predictor: whose decoder is asked.
-        samples: images with objects that the policy may be chosen on: never those that judge it.
-        embedding: of an image, by the predictor's encoder.
-        specks_px: islands and holes of fewer pixels of the image are taken out of masks before they are measured.
+        predictor: the model to measure.
+        samples: images with objects to choose the policy on, never held-out ones.
+        embedding: returns a sample's embedding by the predictor's encoder.
+        specks_px: islands and holes with fewer image px are removed from masks before measuring.
 
     Returns:
-        The predictor with the policy of the highest mean IoU, where every image counts alike; with
-        `ClickPolicy.BY_CONTEXT` where no other gains .005, or where there are fewer than two images.
+        The predictor with the policy of the highest IoU, averaged over images. It is `ClickPolicy.BY_CONTEXT` if no
+        other policy gains at least .005, or if there are fewer than two images.
     """
     if len(samples) < _LEAST_IMAGES:
         return replace(predictor, click_policy=ClickPolicy.BY_CONTEXT)
@@ -50,7 +50,7 @@ def with_measured_policy(
 def _ious(
     predictor: Predictor, objects: Sequence[LabelledMask], embedding: Embedding, *, specks_px: int
 ) -> dict[ClickPolicy, float]:
-    """Return the mean IoU of one image's objects under every policy; each object is decoded once."""
+    """The mean IoU of one image's objects under every policy; each object is decoded once."""
     rows, columns = predictor.base.frame.grid_reached(embedding.height_px, embedding.width_px)
     clicks = [Prompt(clicks=(farthest_inner_point(item),)) for item in objects]
     values: dict[ClickPolicy, list[float]] = {policy: [] for policy in ClickPolicy}

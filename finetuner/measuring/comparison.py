@@ -1,4 +1,4 @@
-"""Whether another model's masks are better on the same objects and prompts, and how sure that is."""
+"""Compares two models' masks on the same objects and prompts, with bootstrap intervals."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,19 @@ ROUNDS = 2000
 def differences(
     base: Sequence[Measured], candidate: Sequence[Measured], *, rounds: int = ROUNDS, seed: int = 0
 ) -> dict[str, dict[str, Interval]]:
-    """Candidate minus base by prompt and metric, paired by object, with a bootstrap over IMAGES.
+    """The mean of candidate minus base by prompt and metric, with 95 % intervals by a paired bootstrap over images.
 
-    Objects of one image are alike, so images are drawn with replacement, not objects; the mean is over the drawn
-    objects. With a single image the interval is a point.
+    The objects of an image are alike, so the bootstrap draws images rather than objects, with replacement. The mean is
+    over objects. With a single image the interval is a point.
+
+    Args:
+        base: one model's measurements.
+        candidate: the other's, of the same objects and prompts in the same order.
+        rounds: the number of bootstrap draws.
+        seed: of the draws.
+
+    Raises:
+        ValueError: the two are not of the same objects in the same order.
     """
     pairs = _pair(base, candidate)
     return {
@@ -28,7 +37,7 @@ def differences(
 def label_differences(
     base: Sequence[Measured], candidate: Sequence[Measured], *, rounds: int = ROUNDS, seed: int = 0
 ) -> dict[str, dict[str, dict[str, Interval]]]:
-    """As `differences`, label by label."""
+    """As `differences`, by label."""
     pairs = _pair(base, candidate)
     return {
         label: differences(*_sides(pairs, label=label), rounds=rounds, seed=seed)
@@ -43,9 +52,13 @@ def comparison(
     intervals: Differences | None,
     calibrated: Sequence[float] | None = None,
 ) -> Comparison:
-    """Base and candidate; without a candidate only the base was measured.
+    """The figures of base and candidate side by side, or of the base alone.
 
-    `intervals` are `differences` of the two. `calibrated`: the candidate's, as evaluation.report takes it.
+    Args:
+        base: the base's measurements.
+        candidate: the candidate's; None if only the base was measured.
+        intervals: the `differences` of the two.
+        calibrated: the candidate's calibrated IoUs, as in evaluation.report.
     """
     return Comparison(
         images=len({mask.image_sha256 for mask in base}),
@@ -59,13 +72,13 @@ def comparison(
 def _pair(base: Sequence[Measured], candidate: Sequence[Measured]) -> list[tuple[Measured, Measured]]:
     pairs = list(zip(base, candidate, strict=True))
     if odd := next((before for before, after in pairs if _object(before) != _object(after)), None):
-        raise ValueError(f"the two were not measured on the same objects in the same order, from {odd} on")
+        raise ValueError(f"the two models were not measured on the same objects in the same order, from {odd} on")
     return pairs
 
 
 def _sides(pairs: Sequence[tuple[Measured, Measured]], *, label: str) -> tuple[list[Measured], list[Measured]]:
-    found = [pair for pair in pairs if pair[0].label == label]
-    return [before for before, _ in found], [after for _, after in found]
+    chosen = [pair for pair in pairs if pair[0].label == label]
+    return [before for before, _ in chosen], [after for _, after in chosen]
 
 
 def _intervals(pairs: Sequence[tuple[Measured, Measured]], *, rounds: int, seed: int) -> dict[str, Interval]:

@@ -1,4 +1,4 @@
-"""How good masks are on held-out objects, as they would be served."""
+"""Measures a model's masks on held-out objects, as they would be served."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,16 +16,24 @@ from finetuner.data.prompting import corrective_click, farthest_inner_point
 from finetuner.data.sample import Sample
 from finetuner.measuring.calibration import believability
 
-GOALS = ("0.85", "0.90")  # IoUs to reach with clicks
+GOALS = ("0.85", "0.90")  # the IoUs to reach with clicks
 UNLABELLED = "(none)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One object with one kind of prompt.
+    """The measurement of one object with one kind of prompt.
 
-    `score` and `predicted_iou` are PredictedMask's; `size` is one of objects.SIZES. `clicks_iou[k]`: IoU after k
-    corrective clicks, of the point prompt only.
+    Attributes:
+        image_sha256: the digest of the image's bytes.
+        label: the object's label, or UNLABELLED.
+        size: one of objects.SIZES.
+        prompt: one of registry.figures.PROMPTS.
+        values: the figures by metric (registry.figures.METRICS).
+        score: PredictedMask's.
+        predicted_iou: PredictedMask's.
+        mask: the predicted mask.
+        clicks_iou: the IoU after 0, 1, ... corrective clicks; empty for a box.
     """
 
     image_sha256: str
@@ -47,31 +55,36 @@ def measure(
     clicks: int,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> tuple[Measured, ...]:
-    """Measure every object twice: with its true box, and with one click at its point farthest from its edge.
+    """Measure every object twice: with its true box, and with one click at its point farthest from the edge.
 
-    From the point on, `clicks` corrective clicks follow, at the deepest point of what is wrong. `on_image`
-    hears how many images are done. Order: as the samples and their objects, the box before the point; the same for
-    every predictor, so that two of them pair.
+    Args:
+        predictor: the model to measure.
+        samples: the images.
+        embedding: returns a sample's embedding by the predictor's encoder.
+        clicks: the number of corrective clicks after the first, at the deepest point of the error.
+        on_image: receives the number of finished images.
+
+    Returns:
+        The measurements in the order of the samples and their objects, the box before the point. The order is the same
+        for every predictor, so that two models' measurements pair up.
     """
-    found: list[Measured] = []
+    measured: list[Measured] = []
     for number, sample in enumerate(samples, start=1):
-        found += _measure_image(predictor, sample, embedding(sample), clicks=clicks)
+        measured += _measure_image(predictor, sample, embedding(sample), clicks=clicks)
         on_image(number)
-    return tuple(found)
+    return tuple(measured)
 
 
 def report(measured: Sequence[Measured], *, calibrated: Sequence[float] | None = None) -> ModelFigures:
-    """The figures of one model.
+    """Summarise the measurements of one model.
 
     Args:
         measured: every object with every kind of prompt.
-        calibrated: the IoU that a calibration expects of every mask, in their order; None: this model has no
-            calibration.
+        calibrated: the IoU that a calibration expects of every mask, in the same order; None without a calibration.
 
     Returns:
-        Means over objects; an object without a label counts under "(none)". `clicks_to` is by GOALS: where the last
-        click does not reach the goal, all clicks count. It is empty where no corrective click was measured. `semantic`
-        is None.
+        Means over objects; objects without a label have the label "(none)". `clicks_to` is by GOALS: an object that
+        misses the goal counts with all clicks. It is empty if no corrective click was measured. `semantic` is None.
     """
     labels = sorted({mask.label for mask in measured})
     curves = [mask.clicks_iou for mask in measured if mask.prompt == "point"]
@@ -99,16 +112,16 @@ def _measure_image(predictor: Decodes, sample: Sample, embedding: Embedding, *, 
     truths = [item.mask for item in sample.objects]
     points, curves = _click(predictor, sample, embedding, truths=truths, clicks=clicks)
     for index, item in enumerate(sample.objects):
-        for prompt, found, curve in (("box", boxes[index], ()), ("point", points[index], tuple(curves[index]))):
+        for prompt, answer, curve in (("box", boxes[index], ()), ("point", points[index], tuple(curves[index]))):
             yield Measured(
                 image_sha256=sample.image_sha256,
                 label=item.label if item.label is not None else UNLABELLED,
                 size=item.size,
                 prompt=prompt,
-                values=_values(found.mask, truths[index]),
-                score=found.score,
-                predicted_iou=found.predicted_iou,
-                mask=KeptMask.of(found.mask),
+                values=_values(answer.mask, truths[index]),
+                score=answer.score,
+                predicted_iou=answer.predicted_iou,
+                mask=KeptMask.of(answer.mask),
                 clicks_iou=curve,
             )
 
@@ -116,7 +129,7 @@ def _measure_image(predictor: Decodes, sample: Sample, embedding: Embedding, *, 
 def _click(
     predictor: Decodes, sample: Sample, embedding: Embedding, *, truths: Sequence[Bool[np.ndarray, "h w"]], clicks: int
 ) -> tuple[tuple[PredictedMask, ...], list[list[float]]]:
-    """What one point gives, and the IoUs after 0, 1, ... corrective clicks; an image's objects are decoded together."""
+    """The masks of one click, and the IoUs after 0, 1, ... corrective clicks; objects are decoded together."""
     prompts = [Prompt(clicks=(farthest_inner_point(item),)) for item in sample.objects]
     first = predictor.decode(embedding, prompts)
     masks = [predicted.mask for predicted in first]
@@ -127,8 +140,8 @@ def _click(
             if (click := corrective_click(masks[index], truth)) is not None:
                 prompts[index] = Prompt(clicks=(*prompts[index].clicks, click))
                 wrong.append(index)
-        for index, found in zip(wrong, predictor.decode(embedding, [prompts[i] for i in wrong]), strict=True):
-            masks[index] = found.mask
+        for index, answer in zip(wrong, predictor.decode(embedding, [prompts[i] for i in wrong]), strict=True):
+            masks[index] = answer.mask
         for curve, mask, truth in zip(curves, masks, truths, strict=True):
             curve.append(iou(mask, truth))
     return first, curves
@@ -145,7 +158,7 @@ def _means(measured: Sequence[Measured]) -> MaskFigures:
 
 
 def _clicks_to(curves: Sequence[Sequence[float]], goal: float) -> ClicksToGoal:
-    """The first click counts; who never gets there counts with all the clicks there were, so the mean is a bound."""
+    """The clicks to reach a goal, with the first. An object that misses it counts with all clicks: a lower bound."""
     there = [next((k for k, iou in enumerate(curve) if iou >= goal), None) for curve in curves]
     clicks = [len(curve) if k is None else k + 1 for k, curve in zip(there, curves, strict=True)]
     return ClicksToGoal(clicks=float(np.mean(clicks)), reached=float(np.mean([k is not None for k in there])))

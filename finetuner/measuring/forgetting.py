@@ -1,9 +1,8 @@
-"""What a training forgot: how well the candidate still draws other things than those it has learnt.
+"""Measures what a training forgot: how well the candidate still segments objects on unrelated photographs.
 
-On photographs that have nothing to do with the project, with what the base finds there by itself as the truth, base and
-candidate are asked for every object with its box and with one click. The base does not get to 1 either: it found most
-of them by another click. The gate does not look at this: who trains for nuclei may well forget motorcycles, but ought
-to know.
+The truth is the objects that the base finds in the photographs by itself. Base and candidate segment every object with
+its box and with one click. The base stays below an IoU of 1 too, since it found most objects by another click. The gate
+ignores this measurement: a model for nuclei may forget motorcycles, but its users should know.
 """
 
 import logging
@@ -30,36 +29,36 @@ log = logging.getLogger(__name__)
 def measure_forgetting(
     candidate: Predictor, *, plain: Predictor, embeddings: Embeddings, folder: Path | None, config: TrainConfig
 ) -> ForgettingMetrics | None:
-    """What the candidate forgot of other things; None where the config does not ask for it.
+    """Measure what the candidate forgot; None if the config does not ask for it.
 
-    Never the end of a training: what goes wrong here is told in the sentence.
+    A failure here does not end the training; the sentence gives its reason.
 
     Args:
-        candidate: as it would be served.
+        candidate: the candidate as it would be served.
         plain: the base as it is served.
-        embeddings: the base's.
-        folder: where the masks that the base finds are kept; None: nowhere, and nothing is measured.
+        embeddings: the base's embeddings.
+        folder: the cache of the base's masks; None skips the measurement.
         config: `forgetting` asks for the measurement.
 
     Returns:
-        Base and candidate by kind of prompt, and their difference with its 95 % interval (paired bootstrap over
-        photographs): below zero is what was forgotten.
+        The figures of base and candidate by kind of prompt, and their difference with its 95 % interval (paired
+        bootstrap over photographs). Negative differences mean forgetting.
     """
     if not config.forgetting or folder is None:
         return None
-    forgetting = _forgotten(candidate, plain=plain, embeddings=embeddings, folder=folder, config=config)
+    forgetting = _measure(candidate, plain=plain, embeddings=embeddings, folder=folder, config=config)
     log.info("%s", forgetting.sentence, extra={"event": "forgetting.measured"})
     return forgetting
 
 
-def _forgotten(
+def _measure(
     candidate: Predictor, *, plain: Predictor, embeddings: Embeddings, folder: Path, config: TrainConfig
 ) -> ForgettingMetrics:
     try:
         samples = generic_samples(MEASURED, plain=plain, embeddings=embeddings, folder=folder)
         if not samples:
             return ForgettingMetrics(
-                sentence="Forgetting was not measured: the base finds nothing on the unrelated photographs."
+                sentence="Forgetting was not measured: the base finds no object on the unrelated photographs."
             )
         measured = partial(measure, samples=samples, clicks=0)
         before = measured(Cleaned(plain, config.specks_px), embedding=embeddings)
@@ -80,7 +79,7 @@ def _forgotten(
         base=_by_prompt(before),
         candidate=_by_prompt(after),
         difference=intervals,
-        sentence=f"On {len(samples)} unrelated photographs, IoU with {objects} masks that the base finds there "
+        sentence=f"On {len(samples)} unrelated photographs, IoU with the {objects} masks that the base finds there "
         f"by itself: {moved}.",
     )
 

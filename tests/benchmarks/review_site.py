@@ -137,7 +137,7 @@ def _many(studio: FakeLabelStudio, client: LabelStudio, nuclei: Path, objects: i
         return project_id
     context = TrainingContext.open(settings, config=config_of(settings), progress=_told)
     annotated = [
-        image for task in read_export(nuclei / "export.json") for image in context.annotated(task, config=None)
+        image for task in read_export(nuclei / "export.json") for image in context.read_task(task, config=None)
     ]
     samples = context.samples(
         (task for task in annotated if task is not None),

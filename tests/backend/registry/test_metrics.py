@@ -88,7 +88,7 @@ UNVERSIONED: dict[str, Any] = {
         "base": {"box": M, "point": M},
         "candidate": {"box": M, "point": M},
         "difference": {"box": {"iou": [-0.1, -0.2, 0.0]}, "point": {"iou": [0.0, 0.0, 0.0]}},
-        "said": "On 6 unrelated photographs, IoU with 46 masks that the base finds there by itself: as told.",
+        "said": "On 6 unrelated photographs, IoU with the 46 masks that the base finds there by itself: as told.",
     },
 }
 

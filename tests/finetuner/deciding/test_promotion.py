@@ -62,8 +62,8 @@ def test_a_gain_with_points_does_not_pay_for_a_loss_with_boxes() -> None:
     verdict = judge(_rival(WORSE, GAIN))
     assert not verdict.promote
     assert verdict.reasons[0] == (
-        "box prompts may have become worse than mobile-sam's: IoU -0.050 [-0.080, -0.020]; "
-        "the interval has to stay above -0.020, the mean above -0.010"
+        "box prompts may be worse than mobile-sam's: IoU -0.050 [-0.080, -0.020]; "
+        "the interval must stay above -0.020, the mean above -0.010"
     )
     # What it had gained is told too: the annotator may want it all the same.
     assert (
@@ -75,7 +75,7 @@ def test_a_gain_with_points_does_not_pay_for_a_loss_with_boxes() -> None:
 def test_an_interval_that_reaches_too_low_is_enough_to_refuse() -> None:
     verdict = judge(_rival(Interval(0.01, -0.021, 0.04), GAIN))
     assert not verdict.promote
-    assert "box prompts may have become worse" in _said(verdict)
+    assert "box prompts may be worse" in _said(verdict)
 
 
 def test_iou_alone_is_not_enough_where_the_boundary_falls() -> None:
@@ -85,7 +85,7 @@ def test_iou_alone_is_not_enough_where_the_boundary_falls() -> None:
 def test_what_beats_a_bad_champion_must_still_not_be_worse_than_the_base() -> None:
     verdict = judge(_rival(SAME, GAIN, name="v3"), base=_rival(WORSE, GAIN, name="the base model"))
     assert not verdict.promote
-    assert "box prompts may have become worse than the base model's" in _said(verdict)
+    assert "box prompts may be worse than the base model's" in _said(verdict)
     assert "against v3: box" in _said(verdict)
 
 
@@ -95,7 +95,7 @@ def test_no_label_may_fall_through_its_floor(is_base: bool) -> None:
     verdict = judge(_rival(SAME, GAIN, name="v3"), base=fallen) if is_base else judge(fallen)
     assert not verdict.promote
     assert (
-        "label 'Disc' may lose 0.05 IoU with box prompts against mobile-sam, and lost more: 0.800 -> 0.700, "
+        "label 'Disc' lost more than 0.05 IoU with box prompts against mobile-sam: 0.800 -> 0.700, "
         "-0.100 [-0.140, -0.020]"
     ) in verdict.reasons
 
@@ -104,7 +104,7 @@ def test_what_a_label_gains_with_points_does_not_pay_for_what_it_loses_with_boxe
     verdict = judge(_rival(SAME, GAIN, disc=Interval(-0.1, -0.14, -0.02), disc_point=Interval(0.2, 0.1, 0.3)))
     assert not verdict.promote
     assert next(reason for reason in verdict.reasons if reason.startswith("label")).startswith(
-        "label 'Disc' may lose 0.05 IoU with box prompts against mobile-sam, and lost more: 0.800 -> 0.700"
+        "label 'Disc' lost more than 0.05 IoU with box prompts against mobile-sam: 0.800 -> 0.700"
     )
     assert not any("IoU with point prompts" in reason for reason in verdict.reasons)
 
@@ -119,6 +119,6 @@ def test_a_label_with_few_objects_says_nothing() -> None:
 
 
 def test_a_fault_speaks_against_the_best_figures() -> None:
-    verdict = judge(_rival(GAIN, GAIN), faults=("3 of 9 trained weights hold numbers that are not finite, a first",))
+    verdict = judge(_rival(GAIN, GAIN), faults=("3 of 9 trained weights have values that are not finite, a first",))
     assert not verdict.promote
     assert verdict.reasons[0].startswith("3 of 9 trained weights")

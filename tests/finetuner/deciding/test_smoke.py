@@ -26,7 +26,7 @@ def test_weights_that_are_no_numbers_are_named(tiny_base: BaseModel, candidate: 
     with torch.no_grad():
         weights["iou_token.weight"][0, 0] = float("nan")
     (found,) = faults(candidate, base=base_predictor(tiny_base), weights=weights)
-    assert found == f"1 of {len(weights)} trained weights hold numbers that are not finite, iou_token.weight first"
+    assert found == f"1 of {len(weights)} trained weights have values that are not finite, iou_token.weight first"
 
 
 def test_finite_weights_that_overflow_are_seen_by_what_they_predict(tiny_base: BaseModel, candidate: Predictor) -> None:
@@ -35,7 +35,7 @@ def test_finite_weights_that_overflow_are_seen_by_what_they_predict(tiny_base: B
         for weight in weights.values():
             weight.fill_(1e38)
     (found,) = faults(candidate, base=base_predictor(tiny_base), weights=weights)
-    assert found == "its decoder predicts numbers that are not finite on the smoke picture"
+    assert found == "its decoder predicts values that are not finite on the test image"
 
 
 def test_the_shapes_of_the_picture_are_apart_and_whole() -> None:

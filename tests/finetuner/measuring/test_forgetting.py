@@ -79,7 +79,7 @@ def test_the_base_forgets_nothing_and_a_broken_decoder_is_seen(
     assert same["base"] == same["candidate"]
     assert same["images"] == 2
     assert same["said"].startswith(
-        f"On 2 unrelated photographs, IoU with {same['objects']} masks that the base finds there by itself: "
+        f"On 2 unrelated photographs, IoU with the {same['objects']} masks that the base finds there by itself: "
     )
     with torch.no_grad():  # the other way round: what was object is background
         for name, weight in method.trainable().items():

@@ -47,7 +47,7 @@ FORGETTING = {
     "base": {"box": M, "point": M},
     "candidate": {"box": M, "point": M},
     "difference": {"box": INTERVALS, "point": INTERVALS | {"iou": [-0.07, -0.11, -0.04]}},
-    "said": "On 6 unrelated photographs, IoU with 46 masks that the base finds there by itself: as told.",
+    "said": "On 6 unrelated photographs, IoU with the 46 masks that the base finds there by itself: as told.",
 }
 METRICS: dict[str, Any] = {
     "forgetting": FORGETTING,
