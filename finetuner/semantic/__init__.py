@@ -1,8 +1,8 @@
-"""The semantic head's training: what every cell of an image is, how a head learns it, how good it is.
+"""Trains and measures the semantic head, which labels every cell of an image without a prompt.
 
-targets    what a cell of an image is: the share of every label in it
-learning   the loop of the semantic head, one image a step
-readout    the head's readout, solved for in one go
-measuring  how well a head finds the labels of held-out images
-beside     a semantic head beside the promptable decoder: trained, measured, served if it is fit
+targets    computes the share of every label in every cell of an image
+learning   the training loop, with one image per step
+readout    solves for the head's linear readout by ridge regression
+measuring  measures a head's labels on held-out images
+beside     trains a head beside the promptable decoder, measures it, and decides whether to serve it
 """

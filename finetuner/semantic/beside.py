@@ -1,7 +1,6 @@
-"""A semantic head beside the promptable decoder: trained, measured on held-out images, and served if it is fit to be.
+"""Trains a semantic head beside the promptable decoder, measures it on held-out images, and decides on serving it.
 
-It decides nothing of the promptable decoder's promotion, and goes wherever that goes: a head of a challenger is no more
-served than the challenger.
+The head has no say in the promotion of the promptable decoder, and follows it: the head of a challenger is not served.
 """
 
 import logging
@@ -20,18 +19,25 @@ from finetuner.data.folds import Training, trainings
 from finetuner.data.sample import Sample
 from finetuner.progress import Progress
 from finetuner.semantic.learning import SemanticTrainer
-from finetuner.semantic.measuring import Found, measure_semantic, semantic_report
+from finetuner.semantic.measuring import LabelOnImage, measure_semantic, semantic_report
 from finetuner.unfinished import Unfinished
 
 log = logging.getLogger(__name__)
 
-FLOOR = 0.5  # held-out mean IoU; below, correcting what a head draws takes longer than drawing
-_TELL_S = 5.0
+FLOOR = 0.5  # held-out mean IoU; below it, correcting the head's masks takes longer than drawing them
+_REPORT_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Semantic:
-    """A head and what it is worth: `report` is measuring.semantic_report's; `steps` are those of what is kept."""
+    """A trained head with its measurements.
+
+    Attributes:
+        head: the head.
+        report: the figures from measuring.semantic_report.
+        steps: the steps of the final head's training.
+        seconds: the time of all trainings and measurements.
+    """
 
     head: SemanticHead
     report: SemanticReport | None
@@ -40,17 +46,17 @@ class Semantic:
 
     @property
     def mean(self) -> MaskFigures | None:
-        """Its figures over all labels."""
+        """The figures over all labels."""
         return None if self.report is None else self.report.mean
 
     @property
     def is_served(self) -> bool:
-        """Whether batches may be pre-annotated with it."""
+        """Whether the head may pre-annotate batches."""
         return self.report is not None and (self.report.mean.iou or 0.0) >= FLOOR
 
     @property
     def sentence(self) -> str:
-        """For who reads the verdict."""
+        """A sentence for the readers of the verdict."""
         if self.report is None:
             return "the semantic head is not served: none of its labels is drawn on a held-out image"
         iou, count = self.report.mean.iou, len(self.report.labels)
@@ -63,7 +69,7 @@ class Semantic:
         )
 
     def metrics(self) -> SemanticMetrics:
-        """What the manifest keeps of it."""
+        """The head's part of the manifest."""
         return SemanticMetrics(
             labels=self.head.labels,
             is_served=self.is_served,
@@ -83,25 +89,31 @@ def train_beside(  # noqa: PLR0913 - what a training has, by name
     progress: Progress,
     unfinished: Unfinished | None = None,
 ) -> Semantic:
-    """Train and measure on the dataset's sides; of a cross-validation the last head, which learnt from all, is kept.
+    """Train and measure on the dataset's folds; in a cross-validation, the last head, from all images, is kept.
 
-    `base` is the one whose encoder the head will be served with. Where that has an adapter, it is the one that is kept
-    of a cross-validation, and it has seen every image: the folds' figures are a little too good then. What an earlier
-    process kept in `unfinished` is taken up, to the last bit; their numbers follow those of the promptable trainings.
+    Args:
+        dataset: the folds.
+        base: the base whose encoder will serve the head. In a cross-validation with an adapter, this encoder has seen
+            every image, and the folds' figures are slightly too good.
+        embedding: returns a sample's embedding by that encoder.
+        config: the recipe.
+        progress: receives the progress.
+        unfinished: the states of earlier processes, from which a training resumes exactly. Their numbers follow those
+            of the promptable trainings.
     """
-    found: list[Found] = []
+    measured: list[LabelOnImage] = []
     began, steps = time.monotonic(), 0
     for training in trainings(dataset, config=config):
         head, steps = _train(training, base=base, embedding=embedding, unfinished=unfinished, progress=progress)
         if training.held_out:
-            found += measure_semantic(
+            measured += measure_semantic(
                 head,
                 (*training.held_out, *training.empty_held_out),
                 base=base,
                 embedding=embedding,
                 unlabelled=config.unlabelled,
             )
-    return Semantic(head=head, report=semantic_report(found), steps=steps, seconds=time.monotonic() - began)
+    return Semantic(head=head, report=semantic_report(measured), steps=steps, seconds=time.monotonic() - began)
 
 
 def _train(
@@ -116,14 +128,14 @@ def _train(
         base, (*training.train, *training.empty_train), config=training.config, embedding=embedding
     )
     number = training.count + training.number
-    _take_up(trainer, number, unfinished=unfinished)
-    told_s, losses = time.monotonic(), []
+    _resume(trainer, number, unfinished=unfinished)
+    reported_s, losses = time.monotonic(), []
     for step in trainer.steps():
         losses.append(step.loss)
-        # The state of a last step too: a kill while it is measured, or in the next fold, must not cost this one again.
+        # After the last step too: a kill during the measuring, or in the next fold, must not cost this training again.
         if unfinished is not None and (unfinished.is_due() or step.done == 1):
             unfinished.save(number, trainer.state())
-        if (now := time.monotonic()) - told_s >= _TELL_S or step.done == 1:
+        if (now := time.monotonic()) - reported_s >= _REPORT_EVERY_S or step.done == 1:
             progress(
                 "training",
                 head="semantic",
@@ -134,17 +146,17 @@ def _train(
                 **training.how_far(done=step.done, seconds=step.seconds),
                 **training.figures(),
             )
-            told_s, losses = now, []
+            reported_s, losses = now, []
     return trainer.head, trainer.step
 
 
-def _take_up(trainer: SemanticTrainer, number: int, *, unfinished: Unfinished | None) -> None:
-    kept = None if unfinished is None else unfinished.load(number)
-    if kept is None or unfinished is None:
+def _resume(trainer: SemanticTrainer, number: int, *, unfinished: Unfinished | None) -> None:
+    state = None if unfinished is None else unfinished.load(number)
+    if state is None or unfinished is None:
         return
     try:
-        trainer.restore(kept)
+        trainer.restore(state)
     except ValueError as fault:
         unfinished.forget(number, why=str(fault))
         return
-    log.info("a killed semantic head goes on after step %d", trainer.step, extra={"event": "training.resumed"})
+    log.info("resumed a killed semantic head after step %d", trainer.step, extra={"event": "training.resumed"})

@@ -1,4 +1,4 @@
-"""The loop of the semantic head: one image a step, on its embedding."""
+"""The training loop of the semantic head: one image per step, on its embedding."""
 
 import logging
 import math
@@ -27,14 +27,14 @@ from finetuner.unfinished import State
 
 log = logging.getLogger(__name__)
 _MOST_WEIGHT = 5.0
-_KEPT = 0.95  # of the average, a step
+_EMA_DECAY = 0.95  # per step
 _NEW, _NEW_PACE = frozenset({"tokens", "last", "last_bias", "offset"}), 10.0
-_TARGETS_BYTES = 1 << 30  # an image's takes 26 MB with a hundred labels; those beyond are made again
+_TARGETS_BYTES = 1 << 30  # an image's target takes 26 MB with a hundred labels; targets beyond are computed again
 
 
 @dataclass(frozen=True, slots=True)
 class SemanticStep:
-    """One step done; `done` is the share of the training that is over, in [0, 1]."""
+    """A finished step, numbered from 1; `done` is the share of the training that is over, in [0, 1]."""
 
     step: int
     seconds: float
@@ -45,16 +45,16 @@ class SemanticStep:
 class SemanticTrainer:
     """Trains a head on samples. Iterate over `steps()`; afterwards `head` holds the averaged weights.
 
-    The transformer and the up-scaling, which begin with SAM's weights, move at `semantic_rate`; what is new (tokens,
-    hyper-networks' last layers) at ten times that. The same seed, samples and config give the same weights on the same
-    machine, as long as `semantic_seconds` does not end it.
+    The transformer and the up-scaling start with SAM's weights and learn at `semantic_rate`; the new weights (tokens,
+    hyper-networks' last layers) learn ten times as fast. The same seed, samples and config give the same weights on the
+    same machine, unless `semantic_seconds` ends the training.
 
     Args:
-        base: whose decoder the head begins as, and whose encoder the embeddings are of.
-        samples: at least one with an object; those without are background.
-        config: bounds, rate, seed.
-        embedding: of a sample.
-        clock: seconds.
+        base: provides the decoder that the head starts from, and the encoder of the embeddings.
+        samples: the images, at least one with an object; those without are background.
+        config: the limits, the learning rate and the seed.
+        embedding: returns a sample's embedding.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -84,19 +84,19 @@ class SemanticTrainer:
 
     @property
     def step(self) -> int:
-        """How many steps are done."""
+        """The number of finished steps."""
         return self._done
 
     def state(self) -> State:
-        """All that the next step depends on; between two steps."""
+        """Everything that the next step depends on; valid between two steps."""
         values = {"step": self._done, "order": self._order, "seconds": self._seconds}
         return State(tensors=self._moving.tensors(), values={**values, "rng": self._rng.bit_generator.state})
 
     def restore(self, state: State) -> None:
-        """Go on where another trainer, of the same samples and config, told its state.
+        """Continue from the state of another trainer with the same samples and config.
 
         Raises:
-            ValueError: it is no such state; then nothing was changed.
+            ValueError: it is not such a state; nothing has changed then.
         """
         try:
             done, order, seconds = (
@@ -107,14 +107,14 @@ class SemanticTrainer:
             rng = np.random.default_rng()
             rng.bit_generator.state = state.values["rng"]
         except (KeyError, TypeError, OverflowError) as fault:
-            raise ValueError(f"it is no state of this training: {fault}") from fault
+            raise ValueError(f"the saved state does not belong to this training: {fault}") from fault
         if done < 0 or not 0 <= seconds < math.inf or not set(order) <= set(range(len(self._samples))):
-            raise ValueError(f"its place, step {done} at {seconds} s, is none among {len(self._samples)} images")
+            raise ValueError(f"its position, step {done} at {seconds} s, does not fit {len(self._samples)} images")
         self._moving.restore(state.tensors)
         self._done, self._order, self._seconds, self._rng = done, order, seconds, rng
 
     def steps(self) -> Iterator[SemanticStep]:
-        """Train until the first of the bounds, `epochs`, `semantic_steps` and `semantic_seconds`."""
+        """Train until the first of the limits `epochs`, `semantic_steps` and `semantic_seconds` is reached."""
         began, config = self._clock() - self._seconds, self._config
         most = min(config.semantic_steps, config.epochs * len(self._samples))
         while self._done < most:
@@ -151,24 +151,24 @@ class SemanticTrainer:
         return loss.item()
 
     def _target(self, index: int) -> Target:
-        if (kept := self._targets.get(index)) is not None:
-            return kept
-        made = target_of(
+        if (cached := self._targets.get(index)) is not None:
+            return cached
+        target = target_of(
             self._samples[index],
             labels=self.head.labels,
             frame=self._base.frame,
             unlabelled=self._config.unlabelled,
         )
-        if (size := made.shares.nbytes + made.known.nbytes) <= self._targets_left:
-            self._targets[index], self._targets_left = made, self._targets_left - size
-        return made
+        if (size := target.shares.nbytes + target.known.nbytes) <= self._targets_left:
+            self._targets[index], self._targets_left = target, self._targets_left - size
+        return target
 
 
 def _pace(config: TrainConfig) -> Pace:
-    """What is new moves ten times as fast as what began with SAM's weights."""
+    """New weights learn ten times as fast as those that start from SAM's."""
     return Pace(
         of=lambda name: _NEW_PACE if name in _NEW else 1.0,
-        kept_share=lambda _: _KEPT,
+        kept_share=lambda _: _EMA_DECAY,
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,
         fused_on=frozenset({"cpu", "cuda"}),
@@ -182,9 +182,18 @@ def semantic_loss(
     known: Bool[Tensor, "rows cols"],
     weights: Float[Tensor, " classes"],
 ) -> Float[Tensor, ""]:
-    """Cross-entropy over ground and labels, and soft Dice of every label that is in the image, over known cells.
+    """Cross-entropy over background and labels, plus the soft Dice loss of the labels in the image, over known cells.
 
-    Of one label, and one map, binary cross-entropy with logits. `weights` by class. 0 where no cell is known.
+    With a single label and map, the cross-entropy is binary.
+
+    Args:
+        logits: (maps, rows, columns) of any range, on the cells that the image reaches.
+        shares: (classes, rows, columns) in [0, 1], the background first; a cell's shares sum to 1.
+        known: (rows, columns); cells that are False do not count.
+        weights: the weight of a cell, by class.
+
+    Returns:
+        A scalar, at least 0, in nats; 0 if no cell is known.
     """
     if not bool(known.any()):
         return logits.sum() * 0
@@ -193,10 +202,10 @@ def semantic_loss(
         by_cell = weights[0] * wanted[0] + weights[1] * wanted[1]
         entropy = functional.binary_cross_entropy_with_logits(flat[0], wanted[1], weight=by_cell)
     else:
-        # Shares, not numbers of classes: a cell on an edge is two of them.
+        # The target is shares, not class numbers: a cell on an edge belongs to two classes.
         entropy = functional.cross_entropy(flat.T, wanted.T, weight=weights)
-    found = probabilities(logits)[:, known]
-    overlap, total = (found * wanted[1:]).sum(1), (found.square() + wanted[1:].square()).sum(1)
+    predicted = probabilities(logits)[:, known]
+    overlap, total = (predicted * wanted[1:]).sum(1), (predicted.square() + wanted[1:].square()).sum(1)
     dice = 1 - (2 * overlap + 1) / (total + 1)
     there = wanted[1:].sum(1) > 0
     return entropy + (dice[there].mean() if bool(there.any()) else dice.mean())

@@ -1,4 +1,4 @@
-"""How well a head finds the labels of held-out images: pixel by pixel, prompt-free, as it would be served."""
+"""Measures a head's labels on held-out images, per pixel and without a prompt, as it would be served."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from finetuner.semantic.targets import band_px, classes_of, near
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """One label on one image: pixels that both, the head alone, and people alone gave it; and how far the edges are."""
+class LabelOnImage:
+    """One label on one image: the pixels that both, only the head, and only people gave it, and the edges' distance."""
 
     image_sha256: str
     label: str
@@ -31,7 +31,7 @@ class Found:
 
     @property
     def truth_px(self) -> int:
-        """Pixels that people gave the label."""
+        """The number of pixels that people gave the label."""
         return self.both_px + self.under_px
 
 
@@ -42,28 +42,28 @@ def measure_semantic(
     base: BaseModel,
     embedding: Callable[[Sample], Embedding],
     unlabelled: str = "background",
-) -> tuple[Found, ...]:
-    """Every label of the head on every image where people or the head see it.
+) -> tuple[LabelOnImage, ...]:
+    """Measure every label of the head on every image where people or the head see it.
 
-    Objects without a class are left out of the count, and with `unlabelled="unknown"` whatever is far from every
-    object, as in training (targets.target_of).
+    As in training (targets.target_of), objects without a class do not count, and neither does, with
+    `unlabelled="unknown"`, what is far from every object.
     """
     return tuple(
-        found
+        measured
         for sample in samples
-        for found in _find_mask(head, sample, base=base, embedding=embedding(sample), unlabelled=unlabelled)
+        for measured in _measure_image(head, sample, base=base, embedding=embedding(sample), unlabelled=unlabelled)
     )
 
 
-def semantic_report(found: Sequence[Found]) -> SemanticReport | None:
-    """Figures over the labels that people drew on these images; None where none was drawn.
+def semantic_report(measured: Sequence[LabelOnImage]) -> SemanticReport | None:
+    """Summarise the measurements by label; None if people drew no label on these images.
 
-    Of a label, "iou", "dice", "over_area" and "under_area" are those of all its pixels on all images together, as
-    Pascal VOC counts; "boundary_iou" and "hd95_px" means over the `n` images where people or the head see it. "mean" is
-    over labels, which count the same, and its "n" the sum of theirs.
+    A label's `iou`, `dice`, `over_area` and `under_area` are over its pixels on all images together, as in Pascal VOC.
+    Its `boundary_iou` and `hd95_px` are means over the `n` images where people or the head see it. `mean` averages over
+    labels with equal weights, and its `n` is the sum of theirs.
     """
-    by_label: dict[str, list[Found]] = {}
-    for on_image in found:
+    by_label: dict[str, list[LabelOnImage]] = {}
+    for on_image in measured:
         by_label.setdefault(on_image.label, []).append(on_image)
     labels = {
         label: _measures(images) for label, images in sorted(by_label.items()) if any(on.truth_px for on in images)
@@ -77,9 +77,9 @@ def semantic_report(found: Sequence[Found]) -> SemanticReport | None:
     )
 
 
-def _find_mask(
+def _measure_image(
     head: SemanticHead, sample: Sample, *, base: BaseModel, embedding: Embedding, unlabelled: str
-) -> Iterator[Found]:
+) -> Iterator[LabelOnImage]:
     maps, classes = semantic_maps(head, embedding, base=base), classes_of(sample, labels=head.labels)
     known = classes >= 0
     if unlabelled == "unknown":
@@ -91,7 +91,7 @@ def _find_mask(
             (classes == number + 1) & known,
         )
         if seen.any() or drawn.any():
-            yield Found(
+            yield LabelOnImage(
                 image_sha256=sample.image_sha256,
                 label=UNLABELLED if label is None else label,
                 both_px=int((seen & drawn).sum()),
@@ -102,17 +102,17 @@ def _find_mask(
             )
 
 
-def _measures(found: Sequence[Found]) -> MaskFigures:
+def _measures(images: Sequence[LabelOnImage]) -> MaskFigures:
     both, over, under = (
-        sum(column) for column in zip(*((f.both_px, f.over_px, f.under_px) for f in found), strict=True)
+        sum(column) for column in zip(*((on.both_px, on.over_px, on.under_px) for on in images), strict=True)
     )
     truth = both + under
     return MaskFigures(
         iou=both / (truth + over),
         dice=2 * both / (2 * both + over + under),
-        boundary_iou=float(np.mean([on_image.boundary_iou for on_image in found])),
-        hd95_px=float(np.mean([on_image.hd95_px for on_image in found])),
+        boundary_iou=float(np.mean([on_image.boundary_iou for on_image in images])),
+        hd95_px=float(np.mean([on_image.hd95_px for on_image in images])),
         over_area=over / truth,
         under_area=under / truth,
-        n=len(found),
+        n=len(images),
     )

@@ -1,7 +1,8 @@
-"""The semantic head's readout, solved for in one go: which linear map of an embedding tells the labels apart.
+"""Solves for the semantic head's readout: the linear map of an embedding that tells the labels apart.
 
-Ridge regression of each object cell's label on what the encoder saw around it. Of a few dozen images it finds what
-gradients, through a transformer of four million weights, learn by heart (`tests/benchmarks/synthetic.py` measures it).
+This is a ridge regression of the label of every object cell on the embedding around it. From a few dozen images it
+generalises where gradients through a transformer of four million weights overfit (`tests/benchmarks/synthetic.py`
+measures it).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +17,9 @@ from backend.sam.semantic.head import SemanticHead, measure_reach
 from finetuner.data.sample import Sample
 from finetuner.semantic.targets import Target
 
-_RIDGE = 0.03  # of a feature's variance
-_LOGITS = 8.0  # between a label and the others where the regression is sure
-_MOSTLY = 0.5  # of a cell: from there on it is an object's
+_RIDGE = 0.03  # share of a feature's variance
+_LOGITS = 8.0  # the logit difference between a label and the others where the regression is certain
+_MOSTLY = 0.5  # the share of a cell above which it belongs to an object
 
 
 def begin_readout(
@@ -28,15 +29,15 @@ def begin_readout(
     embedding: Callable[[Sample], Embedding],
     target: Callable[[int], Target],
 ) -> None:
-    """Put the solution into a head that is new. With one label there is nothing to tell apart, and nothing happens.
+    """Write the solution into a new head; with a single label, leave the head unchanged.
 
-    Every label of an image counts the same, however large; cells that are not known, and the ground, do not count.
+    Every label of an image has the same weight, whatever its area. Unknown cells and the background do not count.
 
     Args:
-        head: of the samples' labels.
-        samples: at least one.
-        embedding: of a sample.
-        target: of the sample of that number.
+        head: a new head for the samples' labels.
+        samples: at least one image.
+        embedding: returns a sample's embedding.
+        target: returns the target of the sample with this index.
     """
     if len(head.labels) == 1:
         return
@@ -51,7 +52,7 @@ def begin_readout(
 
 
 def _cells(target: Target, *, side: int) -> Float[Tensor, "labels cells"]:
-    """How much every cell of the embedding counts for every label; the cells of a label in an image add up to 1."""
+    """The weight of every cell of the embedding for every label; a label's weights sum to 1 in an image."""
     shares = torch.from_numpy(target.shares[1:] * target.known)
     grid = max(shares.shape[1:])
     full = functional.pad(shares, (0, grid - shares.shape[2], 0, grid - shares.shape[1]))
@@ -61,7 +62,7 @@ def _cells(target: Target, *, side: int) -> Float[Tensor, "labels cells"]:
 
 
 class _Sums:
-    """What ridge regression needs of all cells, image by image; float64."""
+    """The sums over cells that the ridge regression needs, in float64; images are added one by one."""
 
     def __init__(self, features: int, *, labels: int) -> None:
         self._weight = torch.zeros(labels, dtype=torch.float64)
@@ -75,7 +76,7 @@ class _Sums:
         self._second += (features * weights.sum(0)) @ features.T
 
     def solve(self) -> tuple[Float[Tensor, "labels c"], Float[Tensor, " labels"]]:
-        """Weights and biases, by label; zeros where no cell counted."""
+        """Weights (labels, c) and biases (labels,); zeros if no cell counted."""
         total = self._weight.sum().clamp_min(1e-9)
         prior, mean = self._weight / total, self._first.sum(0) / total
         spread = self._second / total - torch.outer(mean, mean)

@@ -1,8 +1,8 @@
-"""What each cell of an image is: the share of every label in it, and of the ground.
+"""Computes the targets of the semantic head: the share of every label, and of the background, in every cell.
 
-Where objects of several labels overlap the smaller one wins: it lies on the larger one, or it would not be seen. What
-nobody drew on is ground, since every image is taken to be annotated in full; where it is not (`unlabelled="unknown"`),
-only a band around each object is known to be ground, and the rest of the image teaches and measures nothing.
+Where objects of several labels overlap, the smaller one counts: it lies on the larger one, or it would be hidden.
+Unannotated pixels are background, because images are assumed to be annotated in full. With `unlabelled="unknown"` only
+a band around every object is background, and the rest of the image counts neither in training nor in measuring.
 """
 
 from collections import Counter
@@ -18,21 +18,21 @@ from backend.sam.frame import Frame
 from finetuner.data.objects import LabelledMask, grid_coverage
 from finetuner.data.sample import Sample
 
-_BAND_SHARE = 0.02  # of the image's longer side: as wide as the band of Boundary IoU, or a little wider
+_BAND_SHARE = 0.02  # share of the image's longer side: at least as wide as the band of Boundary IoU
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`shares` of the ground and of each label in each cell, which sum to one; `known`: the cells that count."""
+    """A target: the `shares` of the background and of every label, which sum to 1 in a cell, and the `known` cells."""
 
     shares: Float32[np.ndarray, "classes rows cols"] = field(repr=False)
     known: Bool[np.ndarray, "rows cols"] = field(repr=False)
 
 
 def labels_of(samples: Sequence[Sample]) -> tuple[str | None, ...]:
-    """The labels that have an object, the most frequent hundred, in order of name; (None,) where no object has one.
+    """The hundred most frequent labels of the objects, sorted by name; (None,) if no object has a label.
 
-    Objects without a label beside others with one have no class: their cells are not known.
+    In a project with labels, objects without one have no class, and their cells are unknown.
     """
     count = Counter(item.label for sample in samples for item in sample.objects)
     named = [label for label, _ in count.most_common() if label is not None][:MOST_LABELS]
@@ -40,7 +40,17 @@ def labels_of(samples: Sequence[Sample]) -> tuple[str | None, ...]:
 
 
 def target_of(sample: Sample, *, labels: Sequence[str | None], frame: Frame, unlabelled: str = "background") -> Target:
-    """The sample's cells on the decoder's grid, as far as the image reaches."""
+    """Compute a sample's target.
+
+    Args:
+        sample: the image and its objects.
+        labels: the head's labels.
+        frame: the frame with the decoder's grid.
+        unlabelled: "background" if the image is annotated in full, or "unknown".
+
+    Returns:
+        The target on the cells of the decoder's grid that the image reaches.
+    """
     rows, columns = frame.grid_reached(sample.height_px, sample.width_px)
     shares = np.zeros((1 + len(labels), rows, columns), np.float32)
     shares[0] = 1
@@ -61,7 +71,7 @@ def target_of(sample: Sample, *, labels: Sequence[str | None], frame: Frame, unl
 
 
 def classes_of(sample: Sample, *, labels: Sequence[str | None]) -> Int[np.ndarray, "h w"]:
-    """The class of every pixel: 0 is ground, then the labels; -1 where an object has none of them."""
+    """The class of every pixel: 0 is background, then the labels in order; -1 is an object without one of them."""
     classes = np.zeros((sample.height_px, sample.width_px), np.int16)
     place = {label: number for number, label in enumerate(labels, start=1)}
     for item in _smallest_last(sample.objects):
@@ -70,21 +80,21 @@ def classes_of(sample: Sample, *, labels: Sequence[str | None]) -> Int[np.ndarra
 
 
 def near(drawn: Bool[np.ndarray, "h w"], *, reach: int) -> Bool[np.ndarray, "h w"]:
-    """Where something is drawn, and what is up to `reach` away from it in rows and columns."""
+    """The drawn pixels, and those up to `reach` pixels away in rows and columns."""
     size = 2 * reach + 1
     return np.asarray(ndimage.maximum_filter(drawn.view(np.uint8), size=size, mode="constant", cval=0) > 0)
 
 
 def band_px(sample: Sample) -> int:
-    """How far from an object ground is known to be ground, where annotations are not complete."""
+    """The width of the band of known background around objects of an incompletely annotated image, in image px."""
     return max(1, round(_BAND_SHARE * max(sample.height_px, sample.width_px)))
 
 
 def class_weights(targets: Iterable[Target], *, most: float) -> Float32[np.ndarray, " classes"]:
-    """What a cell of each class counts: the rarer the more, the frequent ones 1, up to `most`.
+    """The weight of a cell by class, from 1 for frequent classes up to `most` for rare ones.
 
-    The square root of the share that the median class has to its own: in full, a label of a few cells would draw masks
-    several times its size.
+    It is the square root of the median class's share divided by the class's own. The full ratio would make a label of a
+    few cells draw masks several times its size.
     """
     total = sum(np.where(target.known, target.shares, 0).sum((1, 2)) for target in targets)
     share = np.maximum(np.asarray(total, np.float64), 1e-9)
@@ -93,5 +103,5 @@ def class_weights(targets: Iterable[Target], *, most: float) -> Float32[np.ndarr
 
 
 def _smallest_last(objects: Sequence[LabelledMask]) -> list[LabelledMask]:
-    """Parts of a region lie where the region would: people drew it as a whole."""
+    """Sort objects by area, the largest first. A part of a region sorts by its region's area: people drew it whole."""
     return sorted(objects, key=lambda item: -(item.area_px if item.region is None else item.region.area_px))

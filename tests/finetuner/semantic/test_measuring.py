@@ -2,11 +2,11 @@
 
 import pytest
 
-from finetuner.semantic.measuring import Found, semantic_report
+from finetuner.semantic.measuring import LabelOnImage, semantic_report
 
 
-def found(label: str, both: int, over: int, under: int, *, boundary: float = 0.5, image: str = "0") -> Found:
-    return Found(
+def found(label: str, both: int, over: int, under: int, *, boundary: float = 0.5, image: str = "0") -> LabelOnImage:
+    return LabelOnImage(
         image_sha256=image, label=label, both_px=both, over_px=over, under_px=under, boundary_iou=boundary, hd95_px=2.0
     )
 
