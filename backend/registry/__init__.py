@@ -1,4 +1,4 @@
-"""Checkpoints as files, not models: publish, verify, point at, watch.
+"""The registry: checkpoints as files, and the decisions which of them serve.
 
 protocol     what a registry is, wherever it keeps its checkpoints
 opening      which kind of registry MODEL_DIR names
@@ -6,12 +6,12 @@ local        a registry of files below one folder
 checkpoint   a checkpoint on disk: a folder with weights and a manifest
 contents     published checkpoints by their content
 refs         numbered files, the highest the latest
-pointers     what numbered files say: a version's content, and the decision that stands
+pointers     the contents of numbered files: a version's digest, or a decision
 lookup       versions by the names that people type
-metrics      what a manifest knows of a training and of how good it is
-figures      how good masks are, as numbers that are written
-calibration  what a predicted IoU is worth
+metrics      a manifest's metrics: how a training went, and how good its masks are
+figures      how good masks are, as JSON
+calibration  maps a predicted IoU to the IoU to expect
 review_file  the held-out objects that review pages show
-state        where files live that change while samloop runs
-disk         what errors of the disk mean to whoever asked
+state        the folders of files that change while samloop runs
+disk         turns errors of the disk into samloop's
 """

@@ -1,4 +1,4 @@
-"""What a predicted IoU is worth: the curve that a checkpoint carries for its scores."""
+"""A checkpoint's calibration: the curve from predicted IoUs to the IoUs to expect."""
 
 import math
 from dataclasses import dataclass
@@ -14,13 +14,16 @@ _MOST_STEPS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A rising curve through the points (x, y), flat beyond its ends.
+    """A curve through the points (x, y) that never falls, and is flat beyond its ends.
 
-    `x` are predicted IoUs, strictly rising; `y` are the IoUs measured there, in [0, 1], never falling: what an isotonic
-    regression gives (finetuner.measuring.calibration).
+    An isotonic regression makes it (finetuner.measuring.calibration).
+
+    Attributes:
+        x: predicted IoUs, strictly rising.
+        y: the IoUs measured there, in [0, 1], never falling.
 
     Raises:
-        BadCheckpoint: the points are no such curve.
+        BadCheckpoint: the points break one of these rules.
     """
 
     x: tuple[Annotated[float, Strict()], ...]
@@ -29,7 +32,7 @@ class Calibration:
     def __post_init__(self) -> None:
         if not 1 <= len(self.x) == len(self.y) <= _MOST_STEPS:
             raise BadCheckpoint(
-                f"a calibration has {len(self.x)} x and {len(self.y)} y: it needs as many of both, 1 to {_MOST_STEPS}"
+                f"a calibration has {len(self.x)} x and {len(self.y)} y: it needs 1 to {_MOST_STEPS} of both"
             )
         if not all(map(math.isfinite, (*self.x, *self.y))) or not 0 <= min(self.y) <= max(self.y) <= 1:
             raise BadCheckpoint("a calibration's numbers must be finite, and its y in [0, 1]")
@@ -37,5 +40,5 @@ class Calibration:
             raise BadCheckpoint("a calibration's x must rise, and its y must not fall")
 
     def __call__(self, predicted_iou: float) -> float:
-        """The IoU to expect, in [0, 1]."""
+        """Return the IoU to expect, in [0, 1]."""
         return float(np.interp(predicted_iou, self.x, self.y))

@@ -1,6 +1,6 @@
-"""A checkpoint on disk: a folder with the weights and a manifest that holds every file's digest.
+"""A checkpoint on disk: a folder with weights and other files, and a manifest with every file's digest.
 
-The manifest is written last. So a folder with a manifest whose digests hold is whole, and every other one is refused.
+The manifest is written last. So a folder is complete if its manifest's digests are right; any other folder is refused.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ WEIGHTS_FILE = "model.safetensors"
 MANIFEST_FILE = "manifest.json"
 REPORT_FILE = "report.html"
 MAX_MANIFEST_BYTES = 64 << 20
-FORM: Final = 1  # of the manifest's JSON; what names no form was written before there was one, and is read as form 1
+FORM: Final = 1  # of the manifest's JSON; older manifests name no form and are read as form 1
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 T = TypeVar("T", bound=Written)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -33,7 +33,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """What one file must be: `sha256` in lower-case hexadecimal, and its length in bytes."""
+    """A file's SHA-256, in lower-case hexadecimal, and its length in bytes."""
 
     sha256: str
     bytes: int
@@ -41,11 +41,14 @@ class FileDigest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """All that is known of a checkpoint: whose it is, how it was trained, how good it is, what was left out.
+    """Everything about a checkpoint: whose it is, how it was trained, how good it is, what its training left out.
 
-    `project_id` None: trained offline. `parent` None: trained from the base. `base_fingerprint` is that of the whole
-    base model whose decoder these weights replace. `created_at` is ISO 8601 in UTC. `files` is filled in when the
-    checkpoint is written.
+    Attributes:
+        project_id: None after an offline training.
+        base_fingerprint: the fingerprint of the whole base model whose decoder these weights replace.
+        parent: the version that the training began with; None for the base model.
+        created_at: ISO 8601, UTC.
+        files: every file beside the manifest; `write_checkpoint` fills it in.
     """
 
     version: str
@@ -64,7 +67,7 @@ class Manifest:
     files: Mapping[str, FileDigest] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The manifest as JSON text; a number that is not finite becomes null."""
+        """Return the manifest as JSON text; a number that is not finite becomes null."""
         return json.dumps(_replace_infinite(self._values()), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     def _values(self) -> dict[str, object]:
@@ -80,11 +83,11 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Read what `to_json` wrote, now or before the manifest named its form.
+        """Read what `to_json` wrote, with or without the manifest's form.
 
         Raises:
-            BadCheckpoint: the text is no JSON, or a field is missing, unknown or of the wrong type, or the manifest or
-                its metrics are of a later version.
+            BadCheckpoint: the text is not JSON; a field is missing, unknown or of the wrong type; or a later version
+                of samloop wrote the manifest or its metrics.
         """
         try:
             values = json.loads(text, parse_constant=_refuse_constant)
@@ -93,14 +96,14 @@ class Manifest:
         form = values.pop("form", FORM) if isinstance(values, dict) else FORM
         if form != FORM:
             raise BadCheckpoint(
-                f"{MANIFEST_FILE} is of form {str(form)[:20]}, and {FORM} is what is read here: upgrade samloop to the "
-                "version that wrote it"
+                f"{MANIFEST_FILE} is of form {str(form)[:20]}, but this samloop reads form {FORM}: upgrade samloop to "
+                "the version that wrote it"
             )
         if not isinstance(values, dict) or set(values) != set(_TYPES):
             raise BadCheckpoint(f"{MANIFEST_FILE} must be an object with the fields {', '.join(sorted(_TYPES))}")
         for name, types in _TYPES.items():
             if not isinstance(values[name], types) or isinstance(values[name], bool):
-                raise BadCheckpoint(f"{MANIFEST_FILE}: {name}={str(values[name])[:80]!r} is of the wrong type")
+                raise BadCheckpoint(f"{MANIFEST_FILE}: {name}={str(values[name])[:80]!r} has the wrong type")
         if not all(isinstance(exclusion, dict) for exclusion in values["excluded"]):
             raise BadCheckpoint(f"{MANIFEST_FILE}: excluded must be a list of objects")
         parsed = {
@@ -134,20 +137,20 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def write_checkpoint(
     folder: Path, *, weights: bytes, manifest: Manifest, others: Mapping[str, bytes] = MappingProxyType({})
 ) -> Manifest:
-    """Write weights and `others` by name, then the manifest that vouches for all of them.
+    """Write the weights and `others` by name, then the manifest with the digests of all.
 
-    Every file is written to a temporary file, synced and renamed. Killed at any moment, this leaves either a folder
-    that verifies or a folder that `verify_weights` refuses.
+    Every file is written to a temporary file, synced and renamed. A process killed at any moment leaves either a
+    complete folder or a folder that `verify_weights` refuses.
 
     Returns:
-        The manifest as written, `files` filled in.
+        The manifest as written, with `files`.
 
     Raises:
-        BadCheckpoint: a name in `others` is no plain file name, or is that of the weights or the manifest.
+        BadCheckpoint: a name in `others` is not a plain file name, or is the weights' or the manifest's.
         OSError: the disk is full or the folder cannot be written.
     """
     if WEIGHTS_FILE in others:
-        raise BadCheckpoint(f"a checkpoint has one {WEIGHTS_FILE}; give the other file another name")
+        raise BadCheckpoint(f"a checkpoint holds only one {WEIGHTS_FILE}: give the other file another name")
     contents = {WEIGHTS_FILE: weights, **others}
     digests = {
         name: _parse_digest(name, {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
@@ -162,20 +165,20 @@ def write_checkpoint(
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a checkpoint folder; the files it names are not looked at.
+    """Read the manifest of a checkpoint folder, without looking at the files that it names.
 
     Raises:
         NotFound: the folder holds no manifest.
-        BadCheckpoint: the manifest is not one of ours.
+        BadCheckpoint: the manifest is malformed.
     """
     return parse_manifest(_read_bytes(folder), where=folder)
 
 
 def parse_manifest(data: bytes, *, where: Path) -> Manifest:
-    """The manifest in `data`, read from the folder `where`, which errors name.
+    """Parse the manifest in `data`; errors name the folder `where`.
 
     Raises:
-        BadCheckpoint: it is not one of ours.
+        BadCheckpoint: the manifest is malformed.
     """
     try:
         return Manifest.from_json(data.decode())
@@ -184,11 +187,11 @@ def parse_manifest(data: bytes, *, where: Path) -> Manifest:
 
 
 def read_manifest_bytes(folder: Path, *, sha256: str) -> bytes:
-    """The manifest's bytes, which must have this digest.
+    """Read the manifest's bytes, which must have this digest.
 
     Raises:
-        NotFound: there is none.
-        BadCheckpoint: another digest.
+        NotFound: the folder holds no manifest.
+        BadCheckpoint: the manifest has another digest.
     """
     data = _read_bytes(folder)
     if (actual := hashlib.sha256(data).hexdigest()) != sha256:
@@ -197,12 +200,12 @@ def read_manifest_bytes(folder: Path, *, sha256: str) -> bytes:
 
 
 def verify_weights(folder: Path) -> Path:
-    """The weights' file, after size and sha256 of every file in the manifest were found to be right.
+    """Check the size and digest of every file in the manifest, then return the path of the weights.
 
     Raises:
         NotFound: the folder holds no manifest.
-        Unavailable: a file is missing, or cannot be read now.
-        BadCheckpoint: a file is a link or no plain file, or differs from its digest.
+        Unavailable: a file is missing or unreadable.
+        BadCheckpoint: a file is not a plain file, or differs from its digest.
     """
     manifest = read_manifest(folder)
     if WEIGHTS_FILE not in manifest.files:
@@ -218,7 +221,7 @@ def _read_bytes(folder: Path) -> bytes:
         with open_plain(path) as file:
             data = file.read(MAX_MANIFEST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as fault:
-        raise NotFound(f"{folder} is no checkpoint: it holds no {MANIFEST_FILE}") from fault
+        raise NotFound(f"{folder} is not a checkpoint: it holds no {MANIFEST_FILE}") from fault
     except OSError as fault:
         raise Unavailable(f"{path} cannot be read now: {fault.strerror or fault}") from fault
     if len(data) > MAX_MANIFEST_BYTES:
@@ -229,12 +232,12 @@ def _read_bytes(folder: Path) -> bytes:
 def _verify(path: Path, expected: FileDigest) -> None:
     try:
         with open_plain(path) as file:
-            # The size first: hashing a file that cannot be the right one would only take time.
+            # The size first: it is cheap, and a wrong size makes hashing pointless.
             if (size := os.fstat(file.fileno()).st_size) != expected.bytes:
                 raise BadCheckpoint(f"{path} has {size} bytes, its manifest says {expected.bytes}")
             actual = hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, NotADirectoryError) as fault:
-        # Not a bad checkpoint: what is published is never deleted, so that its disk is away, or still being filled.
+        # Not a bad checkpoint: published files are never deleted, so the disk is away or is still being filled.
         raise Unavailable(f"{path} is missing, though its manifest names it: is its disk mounted?") from fault
     except OSError as fault:
         raise Unavailable(f"{path} cannot be read now: {fault.strerror or fault}") from fault
@@ -244,7 +247,7 @@ def _verify(path: Path, expected: FileDigest) -> None:
 
 def _parse_digest(name: str, entry: object) -> FileDigest:
     if not _FILE_NAME.fullmatch(name) or name == MANIFEST_FILE:
-        raise BadCheckpoint(f"{MANIFEST_FILE} names a file {name[:80]!r}; a plain name is expected")
+        raise BadCheckpoint(f"{MANIFEST_FILE} names a file {name[:80]!r}, which is not a plain file name")
     match entry:
         case {"sha256": str(sha256), "bytes": int(size)} if _SHA256.fullmatch(sha256) and size >= 0:
             return FileDigest(sha256=sha256, bytes=size)

@@ -1,10 +1,10 @@
-"""Published checkpoints by their content: immutable folders, named by the SHA-256 of their manifests.
+"""Published checkpoints: immutable folders, named by the SHA-256 of their manifests.
 
     objects/<sha256 of manifest.json>/       model.safetensors, report.html, manifest.json
-    objects/.<sha256>.<random>.tmp/          what is becoming such a folder
-    staging/                                 what publishers are writing
+    objects/.<sha256>.<random>.tmp/          an unfinished folder of this kind
+    staging/                                 files that publishers are writing
 
-A folder is complete before it gets its name, so killing a publisher leaves nothing that can be read half.
+A folder is complete before it gets its name, so a killed publisher leaves nothing that can be read in part.
 """
 
 import errno
@@ -22,23 +22,23 @@ from backend.registry.checkpoint import MANIFEST_FILE, Manifest
 
 
 class Contents:
-    """The folders `objects` and `staging` below `root`. What the disk raises (OSError) comes out as it is."""
+    """The folders `objects` and `staging` below `root`. Every method may raise OSError."""
 
     def __init__(self, root: Path) -> None:
         self._objects, self._staging = root / "objects", root / "staging"
 
     @property
     def staging(self) -> Path:
-        """Where files lie until they get their names; on the same disk."""
+        """The folder of files without their final names, on the same disk."""
         return self._staging
 
     def folder(self, sha256: str) -> Path:
-        """Where the checkpoint lies whose manifest has this digest."""
+        """The folder of the checkpoint whose manifest has this digest."""
         return self._objects / sha256
 
     @contextmanager
     def staged(self) -> Iterator[Path]:
-        """A path for a new folder that is gone afterwards."""
+        """Give a path for a new folder, and delete the folder afterwards."""
         folder = self._staging / secrets.token_hex(16)
         make_folder(folder.parent)
         try:
@@ -47,7 +47,7 @@ class Contents:
             shutil.rmtree(folder, ignore_errors=True)
 
     def add(self, staged: Path, manifest: Manifest) -> str:
-        """Make a checkpoint of the files in `staged` and this manifest, which names them; returns the digest."""
+        """Make a checkpoint of this manifest and the files in `staged` that it names; return its digest."""
         data = manifest.to_json().encode()
         sha256 = hashlib.sha256(data).hexdigest()
         make_folder(self._objects)
@@ -57,15 +57,15 @@ class Contents:
                     os.link(staged / name, folder / name)
                 write_file(folder / MANIFEST_FILE, data)
         except OSError as fault:
-            # That object exists already: a publisher of the very same bytes was killed before its pointer, or is a
-            # step ahead. Objects with one name are equal, so the pointer may name it.
+            # The object exists: another publisher of the same bytes is a step ahead, or was killed before it wrote its
+            # pointer. Objects of the same name are equal, so a pointer may name this one.
             if fault.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
             sync_folder(self._objects)
         return sha256
 
     def sweep(self, *, named: Collection[str], older_than_s: float) -> int:
-        """Delete what has lain untouched for `older_than_s` and is not `named` (by digest); returns how many."""
+        """Delete folders that are not `named` (by digest) and are older than `older_than_s`; return how many."""
         left = [
             path
             for folder in (self._staging, self._objects)
@@ -78,7 +78,7 @@ class Contents:
 
 
 def _measure_age_s(path: Path) -> float:
-    """Seconds since it was changed; below zero once it is gone."""
+    """Seconds since the last change; below zero for a path that is gone."""
     try:
         return max(0.0, time.time() - path.lstat().st_mtime)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The disk that a registry lies on: what its errors mean to whoever asked, and the mark that shows it is mounted."""
+"""Turns errors of the registry's disk into errors that name the next step, and checks that the disk is mounted."""
 
 import errno
 import hashlib
@@ -21,15 +21,15 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Disk:
-    """Turns the operating system's errors about what lies below `root` into Unavailable, with the next step.
+    """Turns the operating system's errors below `root` into Unavailable.
 
-    The first write leaves a mark in the registry. A root without its mark is an empty mount point: its disk is away,
-    and what was published there would be hidden as soon as the disk is back.
+    The first write leaves a mark in the registry. A root that lost its mark is an empty mount point; the mounted
+    disk would hide what was published there.
 
     Args:
         root: the registry's folder.
-        memory: a folder on this machine's own disk that remembers across restarts which roots had a mark; None: only
-            this process remembers.
+        memory: a folder on this machine's own disk that remembers, across restarts, which roots had a mark; with None,
+            only this process remembers.
     """
 
     def __init__(self, root: Path, *, memory: Path | None = None) -> None:
@@ -44,15 +44,15 @@ class Disk:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Tell that the registry is away, which must never look like "nothing was published".
+        """Read below the root. An unreachable registry must never look like an empty one.
 
         Raises:
-            Unavailable: there is no root, it has lost its mark, or something below it cannot be read.
+            Unavailable: the root is missing or has lost its mark, or a file below it is unreadable.
         """
         try:
             if not self.root.is_dir():
                 raise Unavailable(
-                    f"the registry {self.root} is not there; is its disk mounted (MODEL_DIR)?{self._tell_step()}"
+                    f"the registry {self.root} does not exist: is its disk mounted (MODEL_DIR)?{self._tell_step()}"
                 )
             self._check_mark()
             yield
@@ -61,10 +61,10 @@ class Disk:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """As `reading`, for what also writes.
+        """Read and write below the root.
 
         Raises:
-            Unavailable: the disk is full, read-only, or has no hard links.
+            Unavailable: as in `reading`; or the disk is full, read-only, or without hard links.
         """
         with self.reading():
             try:
@@ -74,7 +74,7 @@ class Disk:
                 said = fault.strerror or str(fault)
                 step = "free some space" if fault.errno in _FULL else "make it writable, on a disk that has hard links"
                 raise Unavailable(
-                    f"the registry {self.root} cannot be written: {said}; what is served stays; {step} (MODEL_DIR)"
+                    f"the registry {self.root} cannot be written: {said}; the served version stays; {step} (MODEL_DIR)"
                 ) from fault
 
     def _check_mark(self) -> None:
@@ -83,12 +83,12 @@ class Disk:
             self._remember()
         elif self.had_mark:
             raise Unavailable(
-                f"the registry {self.root} has lost its mark ({MARK_FILE}), as where an empty folder stands in place "
-                f"of its disk: is that mounted (MODEL_DIR)? Nothing is written there{self._tell_step()}"
+                f"the registry {self.root} has lost its mark ({MARK_FILE}), as an empty mount point would: is its disk "
+                f"mounted (MODEL_DIR)? Nothing was written{self._tell_step()}"
             )
 
     def _leave_mark(self) -> None:
-        """Write the mark where there is none. Of several processes one writes it."""
+        """Write the mark where it is missing. Of several processes, one writes it."""
         if self._is_marked:
             return
         mark = json.dumps({"format": _FORMAT, "id": secrets.token_hex(16)}).encode()
@@ -97,7 +97,7 @@ class Disk:
         self._check_mark()
 
     def _remember(self) -> None:
-        """Note, for processes to come, that there is a registry at this root."""
+        """Note for later processes that this root is a registry."""
         if self._is_remembered or self._memory is None:
             return
         self._is_remembered = True
@@ -108,7 +108,7 @@ class Disk:
             log.debug("the registry %s is not remembered across restarts: %s", self.root, fault)
 
     def _tell_step(self) -> str:
-        """The next step of whoever deleted the registry on purpose."""
+        """The next step for people who deleted the registry on purpose."""
         if self._memory is None or not self._memory.exists():
             return ""
         return f"; if you deleted it on purpose, delete {self._memory} too"

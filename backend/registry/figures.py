@@ -1,7 +1,7 @@
-"""How good masks are, as numbers that are written: figures of one model, and the comparison of several.
+"""How good masks are: the figures of a model and the comparison of several, as written to JSON.
 
-A figure that is not a finite number is None, in memory as in JSON: a mean over no objects has no value, and JSON has no
-name for NaN.
+A figure that is not finite is None, in memory as in JSON: a mean over no objects has no value, and JSON cannot express
+NaN.
 """
 
 import math
@@ -15,14 +15,14 @@ PROMPTS = ("box", "point")
 
 
 class Written(BaseModel):
-    """A value that is written as JSON. Fields that it does not know, of a later version, are ignored."""
+    """A value that is written as JSON. Reading ignores unknown fields, which later versions may write."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
     )
 
     def to_json(self) -> dict[str, object]:
-        """The value as JSON: what the class reads back."""
+        """Return the value as JSON that the class can read back."""
         return self.model_dump(mode="json")
 
 
@@ -30,12 +30,12 @@ def _drop_infinite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-Number = Annotated[float, Strict()]  # neither a text of digits nor a truth value
+Number = Annotated[float, Strict()]  # neither a string of digits nor a boolean
 Figure = Annotated[Number | None, BeforeValidator(_drop_infinite)]
 
 
 class Interval(NamedTuple):
-    """A mean difference with its 95 % bootstrap interval. Of IoUs, above zero: the candidate is better."""
+    """A mean difference with its 95 % bootstrap interval. For IoUs, above zero means that the candidate is better."""
 
     mean: Number
     low: Number
@@ -43,7 +43,7 @@ class Interval(NamedTuple):
 
 
 def _drop_unmeasured(value: object) -> object:
-    """Leave out intervals that hold a number that is not finite: nothing was measured there."""
+    """Drop intervals with a number that is not finite: nothing was measured there."""
     if not isinstance(value, Mapping):
         return value
     return {
@@ -56,7 +56,7 @@ def _drop_unmeasured(value: object) -> object:
 
 def _is_finite(interval: object) -> bool:
     if not isinstance(interval, list | tuple):
-        return True  # for the type's own check, which names what is wrong
+        return True  # the type's own check refuses it, with a better message
     return not any(number is None or _drop_infinite(number) is None for number in interval)
 
 
@@ -67,8 +67,8 @@ Differences = Annotated[Mapping[str, Mapping[str, Interval]], BeforeValidator(_d
 class MaskFigures(Written):
     """Means over `n` masks.
 
-    `iou`, `dice` and `boundary_iou` are in [0, 1]; `hd95_px` is in px of the image; `over_area` and `under_area` are
-    areas beyond and missing from people's mask as shares of that mask, at least 0.
+    `iou`, `dice` and `boundary_iou` are in [0, 1]. `hd95_px` is in image px. `over_area` and `under_area` are the areas
+    beyond and missing from the annotator's mask, as shares of that mask, at least 0.
     """
 
     iou: Figure = None
@@ -80,7 +80,7 @@ class MaskFigures(Written):
     n: int = 0
 
     def figure(self, metric: str) -> float | None:
-        """The figure of one of METRICS; None: not measured."""
+        """Return the figure of one of METRICS; None: not measured."""
         value: float | None = getattr(self, metric)
         return value
 
@@ -101,7 +101,7 @@ class Bin(NamedTuple):
 
 
 class Believability(Written):
-    """How far scores are from the IoU that the masks have.
+    """How far scores are from the masks' true IoU.
 
     `ece` is the expected calibration error, in [0, 1]; `correlation` is Pearson's and `rank_correlation` Spearman's,
     None where one side is constant.
@@ -115,10 +115,12 @@ class Believability(Written):
 
 
 class ScoreFigures(Written):
-    """Whether scores can be believed.
+    """How reliable a model's scores are.
 
-    `predicted_iou` is of the IoU as the decoder predicts it, `score` of the score that is served, and `calibrated` of
-    the IoU that a calibration expects, None where the model has no calibration.
+    Attributes:
+        predicted_iou: the IoU that the decoder predicts.
+        score: the score that is served.
+        calibrated: the IoU that the calibration expects; None where the model has no calibration.
     """
 
     predicted_iou: Believability | None = None
@@ -129,9 +131,13 @@ class ScoreFigures(Written):
 class ModelFigures(Written):
     """Means over held-out objects for one model.
 
-    `box` and `point` are by kind of prompt; figures by label and by size are over both kinds. `clicks` is the IoU after
-    0, 1, ... corrective clicks; `clicks_to` is by the IoU to reach, as "0.85". `semantic` is over labels, without a
-    prompt.
+    Attributes:
+        box, point: with this prompt alone.
+        clicks: the mean IoU after 0, 1, ... corrective clicks.
+        clicks_to: by the IoU to reach, such as "0.85".
+        labels, sizes: by label and by COCO's sizes, over both prompts.
+        calibration: how reliable the scores are.
+        semantic: over labels, without a prompt.
     """
 
     box: MaskFigures | None = None
@@ -144,15 +150,15 @@ class ModelFigures(Written):
     semantic: MaskFigures | None = None
 
     def with_prompt(self, prompt: str) -> MaskFigures:
-        """The figures for one of PROMPTS; without values where it was not measured."""
+        """Return the figures for one of PROMPTS; empty figures where it was not measured."""
         figures: MaskFigures | None = getattr(self, prompt)
         return figures or MaskFigures()
 
 
 class Comparison(Written):
-    """Models measured on the same held-out objects: what `samloop evaluate --json` prints.
+    """Models measured on the same held-out objects, as `samloop evaluate --json` prints them; None: not measured.
 
-    `difference` is candidate minus base, `difference_to_served` candidate minus what is served. None: not measured.
+    `difference` is candidate minus base; `difference_to_served` is candidate minus the served version.
     """
 
     images: int | None = None
@@ -164,12 +170,12 @@ class Comparison(Written):
     difference_to_served: Differences | None = None
 
     def model(self, name: str) -> ModelFigures | None:
-        """The figures of `base`, `candidate` or `served`; None: not measured."""
+        """Return the figures of `base`, `candidate` or `served`; None: not measured."""
         figures: ModelFigures | None = getattr(self, name)
         return figures
 
     def with_semantic(self, **figures: MaskFigures | None) -> "Comparison":
-        """The same with figures of semantic heads, by model: `candidate` or `served`, where those were measured."""
+        """Return the comparison with figures of semantic heads, given by model (`candidate`, `served`)."""
         models = {name: self.model(name) for name in figures}
         update = {
             name: model.model_copy(update={"semantic": figures[name]})
@@ -180,6 +186,6 @@ class Comparison(Written):
 
 
 class Evaluation(Comparison):
-    """A comparison with a note: what it is worth where a model has learnt from the images; None: all of it."""
+    """A comparison, and a note on its worth where a model has learnt from these images; None otherwise."""
 
     note: str | None = None

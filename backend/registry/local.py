@@ -1,14 +1,15 @@
 """A registry of files below one folder.
 
     objects/<sha256 of manifest.json>/       model.safetensors, report.html, manifest.json: immutable, named by content
-    refs/<project>/versions/000000007.json   version 7 is that object
-    refs/<project>/champion/000000043.json   from the 43rd decision on, this version is served
-    staging/                                 what publishers are writing
-    registry.json                            the mark, by which an empty mount point is told from the registry
+    refs/<project>/versions/000000007.json   the digest of version 7
+    refs/<project>/champion/000000043.json   decision 43: the version that is served
+    staging/                                 files that publishers are writing
+    registry.json                            the mark that an empty mount point lacks
 
-An object is complete before a pointer names it, and a pointer is born whole: a finished file gets its name by
-`os.link`, which fails where the name exists. So of two processes that decide at once one wins, killing a publisher
-leaves nothing that can be read half, the latest decision is the highest number, and nothing is ever overwritten.
+An object is complete before a pointer names it. A pointer is complete from its first moment: a finished file gets its
+name by `os.link`, which fails where the name exists. So of two processes that decide at once, one wins; a killed
+publisher leaves nothing that can be read in part; the highest number is the latest decision; and no file is ever
+overwritten.
 """
 
 import hashlib
@@ -36,20 +37,20 @@ class LocalRegistry:
     """A `Registry` on one disk, which may be shared between machines; it needs hard links.
 
     Args:
-        root: the folder that holds everything; made where nobody remembers that there was a registry.
+        root: the folder that holds everything; it is made unless a registry is remembered here.
         memory: see `Disk`.
     """
 
     def __init__(self, root: Path, *, memory: Path | None = None) -> None:
         self._root, self._disk = root, Disk(root, memory=memory)
         self._contents, self._pointers = Contents(root), Pointers(self._disk)
-        self._highest: dict[int, int] = {}  # decisions seen, by project
+        self._highest: dict[int, int] = {}  # the highest decision seen, by project
         try:
             if not self._disk.had_mark:
                 root.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
-            # Not raised: a server whose registry is away still serves its base model, and looks again.
-            log.warning("the registry %s is away: %s", root, fault, extra={"event": "registry.away"})
+            # Not raised: without its registry, a server still serves the base model, and looks again.
+            log.warning("the registry %s cannot be reached: %s", root, fault, extra={"event": "registry.away"})
 
     @property
     def root(self) -> Path:
@@ -58,13 +59,13 @@ class LocalRegistry:
 
     @property
     def state_dir(self) -> StateDir:
-        """Beside the registry's own folders, so that every machine that shares the disk shares the state."""
+        """Beside the registry's own folders: machines that share the disk share the state."""
         return StateDir(self._root)
 
     def publish(
         self, project_id: int, *, weights: bytes, manifest: Manifest, others: Mapping[str, bytes] = NO_OTHERS
     ) -> Manifest:
-        """See Registry. The weights are written once; a number lost to another publisher costs a manifest."""
+        """See Registry. If another publisher takes the number first, only the manifest is written again."""
         owner, pointers = parse_project_id(project_id), self._pointers.folder(project_id, "versions")
         base, sha6 = shorten_base(manifest.base_model), hashlib.sha256(weights).hexdigest()[:6]
         with self._disk.writing(), self._contents.staged() as staged:
@@ -83,7 +84,7 @@ class LocalRegistry:
         return manifest
 
     def materialise(self, version: str) -> Path:
-        """See Registry: the folder lies on this disk already."""
+        """See Registry: the folder already lies on this disk."""
         return self._contents.folder(self._sha256(version))
 
     def manifest(self, version: str) -> Manifest:
@@ -93,7 +94,7 @@ class LocalRegistry:
         with self._disk.reading():
             manifest = parse_manifest(read_manifest_bytes(folder, sha256=sha256), where=folder)
         if manifest.version != version:
-            raise BadCheckpoint(f"the manifest of {version} names itself {manifest.version[:100]!r}")
+            raise BadCheckpoint(f"the manifest of {version} is that of {manifest.version[:100]!r}")
         return manifest
 
     def versions(self, project_id: int) -> tuple[Manifest, ...]:
@@ -118,8 +119,8 @@ class LocalRegistry:
         number = numbers[-1] if numbers else 0
         if number < self._highest.get(project_id, 0):
             raise Unavailable(
-                f"the registry {self._root} has lost decision {self._highest[project_id]} of project {project_id}; "
-                "decisions are never deleted: is its disk mounted?"
+                f"the registry {self._root} has lost decision {self._highest[project_id]} of project {project_id}, "
+                "though decisions are never deleted: is its disk mounted?"
             )
         if not number:
             return None  # Unknown projects are not remembered, or callers could fill memory with made-up ids.
@@ -149,7 +150,7 @@ class LocalRegistry:
                 if expected is not None:
                     raise ChampionMoved(
                         f"project {project_id} is at decision {refs.find_highest(pointers)}, not {expected}: "
-                        "another promotion came between; compare again with what is served now"
+                        "somebody else decided meanwhile; compare again with the version that is served now"
                     )
         log.info(
             "promoted %s in project %d: %s",
@@ -165,7 +166,7 @@ class LocalRegistry:
         return self._pointers.projects()
 
     def sweep(self, *, older_than_s: float = ABANDONED_S) -> int:
-        """See Registry: staged files go, and objects that no pointer names."""
+        """See Registry: this deletes staged files, and objects that no pointer names."""
         with self._disk.writing():
             named = {
                 self._pointers.version(project_id, number).sha256
@@ -177,8 +178,8 @@ class LocalRegistry:
     def _sweep_after(self, manifest: Manifest) -> None:
         try:
             self.sweep()
-        except SamloopError as fault:  # another project's pointer that cannot be read takes nothing from this version
-            log.warning("what killed publishers left stays: %s", fault, extra={"event": "registry.unswept"})
+        except SamloopError as fault:  # an unreadable pointer of another project does not harm this version
+            log.warning("leftovers of killed publishers stay: %s", fault, extra={"event": "registry.unswept"})
         log.info(
             "published %s",
             manifest.version,
@@ -196,7 +197,7 @@ class LocalRegistry:
         verify_weights(self.materialise(version))
 
     def _sha256(self, version: str) -> str:
-        """The digest of the version's manifest; two numbers in the name are all of it that becomes part of a path."""
+        """The digest of the version's manifest; only the two numbers in the name become part of a path."""
         name = VersionName.parse(version)
         absent = NotFound(f"there is no version {version}; `samloop versions --project {name.project_id}` lists them")
         try:

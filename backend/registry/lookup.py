@@ -1,4 +1,4 @@
-"""Versions by the names that people type."""
+"""Finds versions by the names that people type."""
 
 from backend.errors import NotFound
 from backend.ids import VersionName
@@ -6,11 +6,11 @@ from backend.registry.protocol import Registry
 
 
 def find_version(registry: Registry, name: str, *, project_id: int) -> str:
-    """The long name of a version that pages show as `v3-0a1b2c`; any other name as it is, for the registry to judge.
+    """Return the long name for a short one such as `v3-0a1b2c`, and any other name unchanged.
 
     Raises:
-        NotFound: the project has no such version.
-        Unavailable: the registry is away.
+        NotFound: the project has no version of this short name.
+        Unavailable: the registry cannot be read.
     """
     if not VersionName.is_short(name):
         return name

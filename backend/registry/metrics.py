@@ -1,6 +1,6 @@
-"""What a checkpoint's manifest knows of its training and of how good it is: `CheckpointMetrics`, written as JSON.
+"""A manifest's metrics: how the training went, and how good its masks are (`CheckpointMetrics`, written as JSON).
 
-Every part may be absent: a checkpoint that something else made, or an earlier version, knows less.
+Any part may be absent: checkpoints of earlier versions, or of other programs, hold less.
 """
 
 from collections.abc import Mapping
@@ -12,15 +12,17 @@ from backend.errors import BadCheckpoint
 from backend.registry.calibration import Calibration
 from backend.registry.figures import Comparison, Differences, Figure, MaskFigures, Number, Written
 
-VERSION: Final = 1  # of the JSON; what has no version was written before there was one, and is read as version 1
+VERSION: Final = 1  # of the JSON; older metrics name no version and are read as version 1
 MOST_LABELS = 100  # of a semantic head
 
 
 class Recipe(Written):
-    """All that decided what the training did, by name: `finetuner.config` has the values, which are kept as they are.
+    """The training's configuration, by name; the values are those of `finetuner.config`.
 
-    `adapter`: kind, rank and alpha of the adapter in the encoder; None: the decoder alone was trained. Manifests from
-    before adapters had kinds do not name it. `base_source`: the name or path that loads the base again.
+    Attributes:
+        adapter: kind, rank and alpha of the encoder's adapter; None where only the decoder was trained. Older manifests
+            do not name it.
+        base_source: the name or path that loads the base model again.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -30,18 +32,18 @@ class Recipe(Written):
 
     @property
     def names_adapter(self) -> bool:
-        """Whether the manifest says which adapter there is, or that there is none."""
+        """Whether the manifest says if the encoder has an adapter, and which."""
         return "adapter" in self.model_fields_set
 
     def to_json(self) -> dict[str, object]:
-        """The values that the manifest named."""
+        """Return the values that the manifest names."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
 class Verdict(Written):
-    """Whether the candidate may be served. `reasons` are sentences: why it is better, or all that speaks against it.
+    """Whether the candidate may be served. `reasons` are sentences: why it is better, or everything against it.
 
-    A checkpoint that nobody judged has no reasons, and may not be served unless somebody promotes it.
+    A checkpoint that was never judged has no reasons; only a person may promote it.
     """
 
     promote: bool = False
@@ -49,18 +51,18 @@ class Verdict(Written):
 
     @property
     def sentence(self) -> str:
-        """All reasons in one line."""
+        """All reasons on one line."""
         return "; ".join(self.reasons)
 
     def with_reasons(self, *further: str) -> "Verdict":
-        """The same verdict with these sentences after its own."""
+        """Return the verdict with these sentences after its own."""
         return Verdict(promote=self.promote, reasons=(*self.reasons, *further))
 
 
 class Exclusion(Written):
-    """One reason why annotations were left out, how often it applied, and the first few places where it did.
+    """A reason why annotations were left out, how often it applied, and a few examples.
 
-    A place holds the ids of a task, an annotation and a region, as far as they are known, and what else tells of it.
+    An example holds the ids of the task, the annotation and the region, as far as they are known, and details.
     """
 
     reason: str = ""
@@ -69,7 +71,7 @@ class Exclusion(Written):
 
 
 class TrainingSeconds(Written):
-    """Seconds that the trainings took, and the rest: measuring, and reading images."""
+    """Seconds that the trainings took, and seconds that reading images and measuring took."""
 
     training: Figure = None
     evaluating: Figure = None
@@ -78,9 +80,12 @@ class TrainingSeconds(Written):
 class EndedAt(Written):
     """How far a training came.
 
-    `decodes` counts prompts of objects; `resumed` counts the kills that it went on after; `kept_step` is the step after
-    which the weights were as they are, None where the last average is kept. `mix`: the share of these in what is
-    published, the rest being the weights that the training began with; None in checkpoints that know no mixing.
+    Attributes:
+        decodes: how many prompts the decoder answered.
+        resumed: how many kills the training survived.
+        kept_step: the step whose weights were chosen; None where the last average was.
+        mix: the share of these weights in the published ones; the rest are the weights that the training began with.
+            None in older checkpoints.
     """
 
     epochs: int = 0
@@ -93,18 +98,21 @@ class EndedAt(Written):
 
 
 class Fold(Written):
-    """One training of a cross-validation: digests of the images that it held out, and how far it came."""
+    """One training of a cross-validation: the digests of its held-out images, and how far it came."""
 
     held_out: tuple[str, ...] = ()
     ended_at: EndedAt = EndedAt()
 
 
 class SplitMetrics(Written):
-    """Which images taught and which judged. All but the counts are sha256 digests of images' bytes.
+    """Which images the training learnt from, and which were held out; images are SHA-256 digests of their bytes.
 
-    `learnt` holds the images in the weights: those of this training, of what it began with, and of the base.
-    `held_out_by_floor` holds those held out only because the digests alone would have held out too few.
-    `near_duplicates` are groups of images that stay on one side together.
+    Attributes:
+        sentence: the split in words.
+        learnt: every image in the weights: those of this training, of the version it began with, and of the base.
+        held_out_by_floor: images held out only because their digests alone would have held out too few.
+        near_duplicates: groups of images that stay together on one side of the split.
+        folds: the trainings of a cross-validation.
     """
 
     sentence: str = Field(default="", validation_alias="said", serialization_alias="said")
@@ -118,14 +126,14 @@ class SplitMetrics(Written):
 
 
 class StartMetrics(Written):
-    """The model whose weights the training began with, and a sentence that says why."""
+    """The version whose weights the training began with, and the reason in a sentence."""
 
     version: str = Field(default="", validation_alias="from", serialization_alias="from")
     why: str = ""
 
 
 class TrainingPoint(NamedTuple):
-    """Mean losses of the steps up to `step`: `loss` is what was minimised, `mask` and `iou` are its parts."""
+    """Mean losses of the steps up to `step`: `loss` is the minimised sum, `mask` and `iou` are its parts."""
 
     step: int
     loss: Figure
@@ -134,7 +142,7 @@ class TrainingPoint(NamedTuple):
 
 
 class Look(Written):
-    """A few objects after `step` steps, by kind of prompt: mean loss, and mean IoU on the decoder's grid."""
+    """A measurement on a few objects after `step` steps: mean loss and mean IoU on the decoder's grid, by prompt."""
 
     step: int = 0
     loss: Mapping[str, Figure] = Field(default_factory=dict)
@@ -142,7 +150,7 @@ class Look(Written):
 
 
 class CurvesMetrics(Written):
-    """How a training went: losses, looks at held-out objects, and looks at those that chose the weights."""
+    """How a training went: its losses, and looks at held-out objects and at the objects that chose the weights."""
 
     training: tuple[TrainingPoint, ...] = ()
     held_out: tuple[Look, ...] = ()
@@ -150,7 +158,7 @@ class CurvesMetrics(Written):
 
 
 class LabelMetrics(Written):
-    """The objects of one label: how many, on how many images, of which size by COCO, and their median area in px."""
+    """The objects of one label: their number, images, COCO sizes, and median area in px."""
 
     objects: int = 0
     images: int = 0
@@ -161,17 +169,19 @@ class LabelMetrics(Written):
 
 
 class LeftOut(Written):
-    """Annotations that nothing could be learnt from: the reason, and how many."""
+    """Annotations that the training could not learn from: the reason and the number."""
 
     reason: str = ""
     count: int = 0
 
 
 class DataMetrics(Written):
-    """All usable images and objects, held out or not. `sizes` counts objects as COCO's small, medium and large.
+    """All usable images and objects, held out or not.
 
-    `empty_images` were submitted without a region. `divided_regions`, which hold several objects as a rule, were learnt
-    from as `parts` objects.
+    Attributes:
+        sizes: the number of objects by COCO's small, medium and large.
+        empty_images: images that were submitted without a region.
+        divided_regions, parts: the training split so many regions of several large parts into so many objects.
     """
 
     images: int = 0
@@ -186,7 +196,7 @@ class DataMetrics(Written):
 
 
 class SemanticReport(Written):
-    """How well a semantic head finds labels without a prompt: by label, and the mean over labels."""
+    """How well a semantic head finds objects without a prompt: by label, and the mean over labels."""
 
     mean: MaskFigures
     labels: Mapping[str, MaskFigures] = Field(default_factory=dict)
@@ -195,11 +205,13 @@ class SemanticReport(Written):
 class SemanticMetrics(Written):
     """The semantic head in a checkpoint.
 
-    `is_served` False: it was measured and found too bad to be served. `floor` is the mean IoU that serving takes.
-    `held_out` None: none of its labels is drawn on a held-out image.
+    Attributes:
+        is_served: whether its mean IoU reached `floor`.
+        floor: the least mean IoU that a served head needs.
+        held_out: None where no held-out image has one of its labels.
 
     Raises:
-        BadCheckpoint: not 1 to 100 different labels.
+        BadCheckpoint: the head does not have 1 to 100 different labels.
     """
 
     labels: tuple[str | None, ...]
@@ -234,9 +246,13 @@ class ForgettingMetrics(Written):
 
 
 class CheckpointMetrics(Comparison):
-    """All of it. `memory_mib`: the most memory that the training took; `processes`: how many trained together.
+    """All metrics of a checkpoint.
 
-    `click_policy`: which of SAM's masks answers one click (backend.sam.policy), as the project's annotations chose.
+    Attributes:
+        click_policy: the rule that says which of SAM's masks answers a click (backend.sam.policy); the project's
+            annotations chose it.
+        memory_mib: the training's peak memory, MiB.
+        processes: how many processes trained together.
     """
 
     calibration: Calibration | None = None
@@ -253,20 +269,20 @@ class CheckpointMetrics(Comparison):
     forgetting: ForgettingMetrics | None = None
 
     def to_json(self) -> dict[str, object]:
-        """The metrics as JSON, with the version of their form."""
+        """Return the metrics as JSON, with the version of their form."""
         return {"version": VERSION, **super().to_json()}
 
     @classmethod
     def from_json(cls, value: object) -> "CheckpointMetrics":
-        """Read what `to_json` wrote, now or before the form had a version.
+        """Read what `to_json` wrote, with or without a version.
 
         Raises:
-            BadCheckpoint: it is no object, of a later version, or a part of it is of the wrong type.
+            BadCheckpoint: the value is not an object, a part has the wrong type, or a later version wrote it.
         """
         version = value.get("version", VERSION) if isinstance(value, Mapping) else VERSION
         if version != VERSION:
             raise BadCheckpoint(
-                f"the metrics are of version {str(version)[:20]}, and {VERSION} is what is read here: "
+                f"the metrics are of version {str(version)[:20]}, but this samloop reads version {VERSION}: "
                 "upgrade samloop to the version that wrote them"
             )
         try:

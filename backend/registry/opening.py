@@ -1,4 +1,4 @@
-"""Which kind of registry MODEL_DIR names."""
+"""Opens the kind of registry that MODEL_DIR names."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ from backend.settings.parsing import xdg_folder
 
 
 def open_registry(model_dir: Path) -> Registry:
-    """The registry at `model_dir`; nothing is read yet, and a registry that is away shows when it is used."""
-    # Not below MODEL_DIR: it is to be remembered while that is not mounted.
+    """Return the registry at `model_dir`, without reading it: an unreachable registry shows when it is used."""
+    # Not below MODEL_DIR: the memory must be readable while that is not mounted.
     return LocalRegistry(model_dir, memory=xdg_folder("XDG_STATE_HOME", ".local/state") / "registries")

@@ -1,7 +1,7 @@
-"""What a project's numbered files say: which content a version is, and which version was decided on.
+"""A project's pointers: its versions and their digests, and its decisions.
 
-refs/<project>/versions/000000007.json   version 7 is that object
-refs/<project>/champion/000000043.json   from the 43rd decision on, this version is served
+refs/<project>/versions/000000007.json   the digest of version 7
+refs/<project>/champion/000000043.json   decision 43: the version that is served
 """
 
 import re
@@ -16,6 +16,7 @@ from backend.registry.disk import Disk
 from backend.registry.protocol import Pointer
 
 Kind = Literal["versions", "champion"]
+_NOUNS: dict[Kind, str] = {"versions": "version", "champion": "decision"}
 _OBJECT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -32,18 +33,18 @@ class Pointers:
     """The folder `refs` on this disk.
 
     Every method raises:
-        BadInput: the id is no project's.
+        BadInput: the id is not a project's.
         Unavailable: the disk cannot be read.
     """
 
     disk: Disk
 
     def folder(self, project_id: int, kind: Kind) -> Path:
-        """Where the files of this kind lie; nothing is read."""
+        """The folder of the files of this kind, which may not exist."""
         return self.disk.root / "refs" / str(parse_project_id(project_id)) / kind
 
     def projects(self) -> tuple[int, ...]:
-        """The projects that have a folder, ascending."""
+        """List the projects that have a folder, ascending."""
         with self.disk.reading():
             folder = self.disk.root / "refs"
             names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -51,16 +52,16 @@ class Pointers:
         return tuple(sorted(project_id for project_id in project_ids if project_id is not None))
 
     def numbers(self, project_id: int, kind: Kind) -> tuple[int, ...]:
-        """The numbers taken, ascending."""
+        """List the numbers taken, ascending."""
         with self.disk.reading():
             return refs.list_numbers(self.folder(project_id, kind))
 
     def version(self, project_id: int, number: int) -> Published:
-        """What version `number` is.
+        """Read the pointer of version `number`.
 
         Raises:
-            NotFound: no such version.
-            BadCheckpoint: the file is none of ours.
+            NotFound: there is no such version.
+            BadCheckpoint: the file is malformed.
         """
         match self._content(project_id, "versions", number):
             case {"version": str(version), "object": str(sha256)} if _OBJECT.fullmatch(sha256):
@@ -69,11 +70,11 @@ class Pointers:
                 raise self._foreign(project_id, "versions", number)
 
     def decision(self, project_id: int, number: int) -> Pointer:
-        """What decision `number` was.
+        """Read decision `number`.
 
         Raises:
-            NotFound: no such decision.
-            BadCheckpoint: the file is none of ours.
+            NotFound: there is no such decision.
+            BadCheckpoint: the file is malformed.
         """
         match self._content(project_id, "champion", number):
             case {"version": str() | None as version, "reason": str(reason), "at": str(at)}:
@@ -87,7 +88,7 @@ class Pointers:
             try:
                 return refs.read_ref(folder, number)
             except FileNotFoundError as fault:
-                raise NotFound(f"there is no {kind} {number} in project {project_id}") from fault
+                raise NotFound(f"project {project_id} has no {_NOUNS[kind]} {number}") from fault
 
     def _foreign(self, project_id: int, kind: Kind, number: int) -> BadCheckpoint:
-        return BadCheckpoint(f"{self.folder(project_id, kind)} holds under {number} no pointer of ours")
+        return BadCheckpoint(f"{self.folder(project_id, kind)}: file {number} is not a pointer of samloop's")

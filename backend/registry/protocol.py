@@ -1,6 +1,6 @@
-"""What a registry is, wherever it keeps its checkpoints: the seam that callers depend on.
+"""What every kind of registry does. Callers depend on this contract alone.
 
-A second kind of registry is one file beside `local` that keeps this contract (tests/contracts/test_registry.py runs
+A further kind of registry is one file beside `local` that fulfils this contract (tests/contracts/test_registry.py runs
 over every kind), and a line in `opening`.
 """
 
@@ -19,7 +19,7 @@ NO_OTHERS: Mapping[str, bytes] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """The decision `number`: from `at` (ISO 8601, UTC) on this version is served; None is the base model."""
+    """Decision `number`: from `at` (ISO 8601, UTC) on, `version` is served; None is the base model."""
 
     number: int
     version: str | None
@@ -29,103 +29,103 @@ class Pointer:
 
 @runtime_checkable
 class Registry(Protocol):
-    """Every project's line of checkpoints, and the decisions which of them is served; for many processes at once.
+    """Every project's checkpoints, and the decisions which of them serves. Many processes may use it at once.
 
     Every method raises:
-        Unavailable: the registry cannot be read, or, on writing, is full or read-only. A registry that is away never
-            looks like one in which nothing was published.
-        BadInput: a project id that is no positive whole number, or a version that is no version's name.
+        Unavailable: the registry cannot be read; or, on writing, is full or read-only. An unreachable registry never
+            looks like an empty one.
+        BadInput: a project id is not a positive whole number, or a version is not a version's name.
     """
 
     @property
     def state_dir(self) -> StateDir:
-        """Where files live that change while samloop runs: ledgers, flags, unfinished trainings."""
+        """The folders of files that change while samloop runs: ledgers, flags, unfinished trainings."""
         ...
 
     def publish(
         self, project_id: int, *, weights: bytes, manifest: Manifest, others: Mapping[str, bytes] = NO_OTHERS
     ) -> Manifest:
-        """Store a checkpoint as the project's next version; it is not served before it is promoted.
+        """Store a checkpoint as the project's next version. It serves only after a promotion.
 
         Args:
             project_id: whose version it is.
             weights: a safetensors file.
-            manifest: `version`, `project_id` and `files` are filled in here.
-            others: files beside the weights, by name; the manifest vouches for them too.
+            manifest: `publish` fills in `version`, `project_id` and `files`.
+            others: further files, by name; the manifest holds their digests too.
 
         Returns:
             The manifest as published. Its version is a `backend.ids.VersionName`.
 
         Raises:
-            BadCheckpoint: a name in `others` cannot be a file's.
+            BadCheckpoint: a name in `others` is not a file name.
         """
         ...
 
     def materialise(self, version: str) -> Path:
-        """The checkpoint folder of this version on this machine's disk, to read and not to change.
+        """Return the checkpoint folder of this version on this machine's disk. Callers must not change it.
 
-        Its files may still be damaged: `checkpoint.verify_weights` tells.
+        Its files may be damaged; `checkpoint.verify_weights` checks them.
 
         Raises:
-            NotFound: no such version.
+            NotFound: there is no such version.
         """
         ...
 
     def manifest(self, version: str) -> Manifest:
-        """The manifest of this version.
+        """Return the manifest of this version.
 
         Raises:
-            NotFound: no such version.
-            BadCheckpoint: the manifest is not the one that was published.
+            NotFound: there is no such version.
+            BadCheckpoint: the manifest differs from the published one.
         """
         ...
 
     def versions(self, project_id: int) -> tuple[Manifest, ...]:
-        """Every readable version of the project, oldest first; an unreadable version is logged and left out."""
+        """Return every readable version of the project, oldest first; log and skip unreadable versions."""
         ...
 
     def champion(self, project_id: int) -> Pointer | None:
-        """The latest decision, or None where nothing was ever promoted (the base model is served).
+        """Return the latest decision, or None before the first, while the base model is served.
 
         Raises:
-            Unavailable: also when decisions seen before are gone, as under a lost mount: what is served stays.
-            BadCheckpoint: the pointer is none of ours.
+            Unavailable: also when decisions seen earlier are gone, as after a lost mount; the served version stays.
+            BadCheckpoint: the pointer is malformed.
         """
         ...
 
     def history(self, project_id: int) -> tuple[Pointer, ...]:
-        """Every decision, oldest first.
+        """Return every decision, oldest first.
 
         Raises:
-            BadCheckpoint: a pointer is none of ours.
+            BadCheckpoint: a pointer is malformed.
         """
         ...
 
     def promote(self, project_id: int, version: str | None, *, reason: str, expected: int | None = None) -> Pointer:
-        """Decide that this version is served from now on; None goes back to the base model.
+        """Decide that this version is served from now on; None returns to the base model.
 
-        The version's files are verified first. With `expected` (the number of the decision compared with, 0 for none)
-        the decision is made only if no other came between.
+        This first verifies the version's files. `expected` is the number of the decision that the caller knows, 0 for
+        none; if it is given, a newer decision makes this call fail.
 
         Raises:
-            NotFound: no such version.
-            BadInput: the version is another project's.
-            BadCheckpoint: its files do not verify.
-            ChampionMoved: another decision came between.
+            NotFound: there is no such version.
+            BadInput: the version belongs to another project.
+            BadCheckpoint: a file of the version is damaged.
+            ChampionMoved: there is a newer decision than `expected`.
         """
         ...
 
     def projects(self) -> tuple[int, ...]:
-        """Ids of the projects that have a version or a decision, ascending."""
+        """Return the ids of all projects with a version or a decision, ascending."""
         ...
 
     def sweep(self, *, older_than_s: float = ABANDONED_S) -> int:
-        """Delete what killed publishers left and nothing names; returns how many.
+        """Delete the unnamed leftovers of killed publishers; return how many.
 
-        Only what has lain untouched for `older_than_s`: something younger may be a publisher at work. Whoever may not
-        write learns it here, so this also checks that the registry is writable.
+        Leftovers younger than `older_than_s` stay: their publisher may still be at work. This also checks that the
+        registry is writable.
 
         Raises:
-            BadCheckpoint: a pointer cannot be read, so that nobody knows what it names; nothing is deleted.
+            BadCheckpoint: a pointer is unreadable. Nothing is deleted, because it may name a leftover.
         """
         ...

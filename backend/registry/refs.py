@@ -1,4 +1,4 @@
-"""Numbered files in a folder, 000000001.json and on: born whole, never overwritten, the highest is the latest."""
+"""Numbered files in a folder, from 000000001.json on: complete from the first moment, and never overwritten."""
 
 import json
 import os
@@ -14,7 +14,7 @@ _NUMBERED = re.compile(r"([0-9]{9})\.json")
 
 
 def list_numbers(folder: Path) -> tuple[int, ...]:
-    """The numbers taken, ascending; a name that is none of ours does not count, and no folder is an empty one."""
+    """List the numbers taken, ascending. Other file names do not count, and a missing folder is an empty one."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - names are wanted, not paths
     except FileNotFoundError:
@@ -23,15 +23,15 @@ def list_numbers(folder: Path) -> tuple[int, ...]:
 
 
 def find_highest(folder: Path) -> int:
-    """The latest number, 0 for none."""
+    """Return the latest number, 0 for none."""
     return max(list_numbers(folder), default=0)
 
 
 def take_number(folder: Path, number: int, content: Mapping[str, str | None], *, staging: Path) -> bool:
-    """Take the number for this content, or tell by False that it is taken.
+    """Take the number for this content; return False where it is already taken.
 
-    A finished file gets its name by a hard link, which fails where the name exists: whoever reads finds all of it or
-    nothing, and of two who link at once one wins. `staging` is a folder on the same disk.
+    A finished file gets its name by a hard link, which fails where the name exists. So a reader sees the whole file or
+    none, and of two writers one wins. `staging` is a folder on the same disk.
 
     Raises:
         OSError: the disk is full, read-only, or has no hard links.
@@ -50,11 +50,11 @@ def take_number(folder: Path, number: int, content: Mapping[str, str | None], *,
 
 
 def read_ref(folder: Path, number: int) -> dict[str, object]:
-    """The content under this number.
+    """Read the content under this number.
 
     Raises:
-        FileNotFoundError: the number was never taken.
-        BadCheckpoint: the file is no JSON object.
+        FileNotFoundError: the number is not taken.
+        BadCheckpoint: the file is not a JSON object.
     """
     path = folder / _name_file(number)
     try:
@@ -62,7 +62,7 @@ def read_ref(folder: Path, number: int) -> dict[str, object]:
     except (ValueError, RecursionError) as fault:
         raise BadCheckpoint(f"{path} is not JSON: {fault}") from fault
     if not isinstance(content, dict):
-        raise BadCheckpoint(f"{path} is no pointer of ours")
+        raise BadCheckpoint(f"{path} is not a pointer of samloop's: it holds no JSON object")
     return content
 
 

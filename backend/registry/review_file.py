@@ -1,7 +1,7 @@
-"""What a checkpoint keeps for people who look at its masks: REVIEW_FILE, every held-out object with what was drawn.
+"""REVIEW_FILE: a checkpoint's held-out objects, with the masks that the base model and the candidate drew of them.
 
-The masks themselves, not images of them: outlines are exact at every zoom, two versions can be laid over one another,
-and no image is copied into a checkpoint. The pixels come from where the task has them, when somebody looks.
+The file holds masks, not images. So outlines are exact at every zoom, two versions can be overlaid, and no image is
+copied into a checkpoint: pages fetch the pixels from the task's image.
 """
 
 import hashlib
@@ -21,15 +21,19 @@ PROMPTS = ("box", "point")
 MODELS = ("base", "candidate")
 MAX_BYTES = 256 << 20
 _FORMAT = 1
-_LONGEST_URI = 4096  # a data: URI holds the image itself, and a checkpoint is no place for it
+_LONGEST_URI = 4096  # longer ones are data: URIs, which hold the image itself
 _FIGURES = ("iou", "boundary_iou", "over_px", "under_px", "score", "predicted_iou")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnMask:
-    """What one model drew with one prompt, and how good it is; `over_px` and `under_px` are areas against the human's.
+    """The mask that one model drew for one prompt, and how good it is.
 
-    `score` is what it would be served with, in [0, 1]; `predicted_iou` what the decoder says, as it is.
+    Attributes:
+        over_px, under_px: areas beyond and missing from the annotator's mask, px.
+        score: the score that it would be served with, in [0, 1].
+        predicted_iou: the decoder's own prediction, which may leave [0, 1].
+        mask: on the image, px.
     """
 
     iou: float
@@ -43,11 +47,14 @@ class DrawnMask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewedObject:
-    """A held-out object. `window`: top, left, height and width in px of the part of the image that shows it.
+    """A held-out object.
 
-    `key`: the same for the same human mask on the same image, in every version: twenty hexadecimal digits. `drawn`: by
-    (prompt, model), for all PROMPTS and MODELS. `image_uri`: None if it was too long to be kept; as `redact_address`
-    shows it once it was read from the file.
+    Attributes:
+        key: twenty hexadecimal digits, the same in every version for the same annotator's mask on the same image.
+        image_uri: None where it was too long to store; read from a file, it is as `redact_address` shows it.
+        window: the part of the image that shows the object: top, left, height and width, px.
+        human: the annotator's mask.
+        drawn: the models' masks by (prompt, model), for all PROMPTS and MODELS.
     """
 
     key: str
@@ -61,22 +68,22 @@ class ReviewedObject:
 
 
 def hash_object(image_sha256: str, label: str, human: KeptMask) -> str:
-    """The object's name; see ReviewedObject."""
+    """Return the object's key; see ReviewedObject."""
     facts = json.dumps([image_sha256, label, *human.to_json()])
     return hashlib.sha256(facts.encode()).hexdigest()[:20]
 
 
 def encode_review(objects: Sequence[ReviewedObject]) -> bytes:
-    """The file's bytes."""
+    """Return the file's bytes."""
     return json.dumps({"format": _FORMAT, "objects": [_encode_object(item) for item in objects]}).encode()
 
 
 def read_review(folder: Path) -> tuple[ReviewedObject, ...]:
-    """The objects of a checkpoint folder.
+    """Read the objects of a checkpoint folder.
 
     Raises:
-        NotFound: the checkpoint is older than this file, or was made without.
-        BadCheckpoint: the file is none of ours.
+        NotFound: the checkpoint has no such file.
+        BadCheckpoint: the file is malformed.
     """
     path = folder / REVIEW_FILE
     try:
@@ -84,15 +91,17 @@ def read_review(folder: Path) -> tuple[ReviewedObject, ...]:
             raise BadCheckpoint(f"{path} is larger than {MAX_BYTES >> 20} MiB")
         data = path.read_bytes()
     except FileNotFoundError as fault:
-        raise NotFound(f"this version kept no masks ({path.name} is missing): versions from now on do") from fault
+        raise NotFound(
+            f"this version was stored without its masks ({path.name} is missing); newer versions keep them"
+        ) from fault
     return parse_review(data, where=path)
 
 
 def parse_review(data: bytes, *, where: Path) -> tuple[ReviewedObject, ...]:
-    """What `encode_review` wrote; `where` is named by errors.
+    """Parse what `encode_review` wrote; errors name `where`.
 
     Raises:
-        BadCheckpoint: it is none of ours.
+        BadCheckpoint: the data is malformed.
     """
     try:
         content = json.loads(data)
@@ -100,7 +109,9 @@ def parse_review(data: bytes, *, where: Path) -> tuple[ReviewedObject, ...]:
             return tuple(_parse_object(item) for item in content["objects"])
     except (ValueError, RecursionError, KeyError, TypeError) as fault:
         raise BadCheckpoint(f"{where} cannot be read: {type(fault).__name__}: {str(fault)[:200]}") from fault
-    raise BadCheckpoint(f"{where} is of format {str(content['format'])[:20]}; {_FORMAT} is what is read here")
+    raise BadCheckpoint(
+        f"{where} is of format {str(content['format'])[:20]}, but this samloop reads format {_FORMAT}: upgrade samloop"
+    )
 
 
 def _encode_object(item: ReviewedObject) -> dict[str, object]:
@@ -152,7 +163,7 @@ def _parse_mask(value: object) -> DrawnMask:
         raise ValueError("a mask lacks a figure")
     *figures, mask = value
     if not all(isinstance(figure, int | float) and math.isfinite(figure) for figure in figures):
-        raise ValueError("a figure is no finite number")
+        raise ValueError("a figure is not a finite number")
     iou, boundary_iou, over_px, under_px, score, predicted_iou = figures
     return DrawnMask(
         iou=float(iou),

@@ -1,4 +1,4 @@
-"""Where files live that change while samloop runs. Everything else in a registry is written once and never again."""
+"""The folders of files that change while samloop runs. All other files in a registry are written once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class StateDir:
-    """A folder on a local or shared disk that has locks and appends, which an object store has not.
+    """A folder on a local or shared disk. It needs locks and appends, which an object store lacks.
 
         live/<project>/             submitted annotations, compared with the masks they began with
-        review/<project>/           what analysts flagged
-        train-after/<project>.json  after how many annotations a project trains by itself
-        unfinished/<key>/           trainings that a killed worker left, for the next worker, on any machine
+        review/<project>/           analysts' flags
+        train-after/<project>.json  after how many changed annotations the project trains by itself
+        unfinished/<key>/           trainings that a killed worker left, for the next worker on any machine
 
-    Whoever writes makes the folders below `root`, and never the root itself: its disk may not be mounted just now.
+    Writers make the folders below `root`, but never the root itself: its disk may not be mounted.
     """
 
     root: Path

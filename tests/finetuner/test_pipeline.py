@@ -232,7 +232,7 @@ def test_a_candidate_that_was_overtaken_stays_a_challenger(
 
     outcome, _ = _train(project, settings, fence=fence)
     assert not outcome.promoted
-    assert "another promotion came between" in outcome.reason
+    assert "somebody else decided meanwhile" in outcome.reason
 
 
 def test_an_image_that_is_gone_is_left_out(project: int, settings: Settings, studio: FakeLabelStudio) -> None:

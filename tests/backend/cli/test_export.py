@@ -83,6 +83,6 @@ def test_what_cannot_be_exported_is_told_in_one_sentence(exported: Exported, tmp
         exported("hf", out_dir=out_dir)
     with pytest.raises(BadInput, match="one of the two"):
         exported("hf", project=3, checkpoint=tmp_path, out_dir=out_dir)
-    with pytest.raises(NotFound, match=r"is no checkpoint: it holds no manifest\.json"):
+    with pytest.raises(NotFound, match=r"is not a checkpoint: it holds no manifest\.json"):
         exported("hf", checkpoint=tmp_path, out_dir=out_dir)
     assert not out_dir.exists()

@@ -123,7 +123,7 @@ def test_other_files_are_vouched_for_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../report.html", "manifest.json", ".hidden", "model.safetensors", ""])
 def test_a_file_that_is_no_plain_name_is_not_written(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadCheckpoint, match=r"plain name|another name"):
+    with pytest.raises(BadCheckpoint, match=r"plain file name|another name"):
         write_checkpoint(tmp_path / "out", weights=b"weights", manifest=MANIFEST, others={name: b""})
     assert not (tmp_path / "out").exists()
 
@@ -186,15 +186,15 @@ def _with(**changed: object) -> bytes:
         (b"[" * 200_000, "is not JSON"),
         (b"[]", "must be an object with the fields"),
         (_with(surprise=1), "must be an object with the fields"),
-        (_with(version=3), "version='3' is of the wrong type"),
-        (_with(project_id=True), "project_id='True' is of the wrong type"),
+        (_with(version=3), "version='3' has the wrong type"),
+        (_with(project_id=True), "project_id='True' has the wrong type"),
         (_with(metrics=float("nan")), "NaN is not a JSON number"),
         (_with(excluded=["x"]), "excluded must be a list of objects"),
         (_with(excluded=[{"reason": "x", "count": "many"}]), r"excluded\.count='many'"),
         (_with(verdict={"promote": "perhaps"}), r"verdict\.promote='perhaps'"),
         (_with(config={"adapter": "large"}), r"config\.adapter='large'"),
-        (_with(form=2), "is of form 2, and 1 is what is read here: upgrade samloop"),
-        (_with(files={"../../etc/passwd": {"sha256": "0" * 64, "bytes": 1}}), "a plain name is expected"),
+        (_with(form=2), "is of form 2, but this samloop reads form 1: upgrade samloop"),
+        (_with(files={"../../etc/passwd": {"sha256": "0" * 64, "bytes": 1}}), "is not a plain file name"),
         (_with(files={WEIGHTS_FILE: {"sha256": "zz", "bytes": 1}}), "needs a sha256"),
         (_with(files={WEIGHTS_FILE: {"sha256": "0" * 64, "bytes": -1}}), "needs a sha256"),
         (_with(files={}), f"names no {WEIGHTS_FILE}"),
@@ -212,5 +212,5 @@ def test_a_folder_without_a_manifest_is_no_checkpoint(tmp_path: Path) -> None:
     """Nor is a path that is not there, or one below a file."""
     (tmp_path / "file").touch()
     for folder in (tmp_path, tmp_path / "absent", tmp_path / "file"):
-        with pytest.raises(NotFound, match="is no checkpoint"):
+        with pytest.raises(NotFound, match="is not a checkpoint"):
             read_manifest(folder)

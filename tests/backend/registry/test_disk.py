@@ -18,7 +18,7 @@ def _fail(code: int) -> None:
 
 def test_a_root_that_is_not_there_is_away(tmp_path: Path) -> None:
     disk = Disk(tmp_path / "models")
-    with pytest.raises(Unavailable, match=r"models is not there; is its disk mounted \(MODEL_DIR\)"), disk.reading():
+    with pytest.raises(Unavailable, match=r"models does not exist: is its disk mounted \(MODEL_DIR\)"), disk.reading():
         pytest.fail("nothing below it may be read")
 
 
@@ -32,7 +32,7 @@ def test_a_root_that_is_not_there_is_away(tmp_path: Path) -> None:
     ],
 )
 def test_a_disk_that_takes_nothing_says_what_to_do(tmp_path: Path, code: int, step: str) -> None:
-    said = f"cannot be written: {os.strerror(code)}; what is served stays; .*{step}"
+    said = f"cannot be written: {os.strerror(code)}; the served version stays; .*{step}"
     with pytest.raises(Unavailable, match=said), Disk(tmp_path).writing():
         _fail(code)
 
@@ -73,7 +73,7 @@ def test_nothing_is_written_into_an_empty_folder_in_place_of_the_disk(tmp_path: 
         disk = Disk(root, memory=memory)
     swap(root, away)
     for asked in (disk.reading, disk.writing):
-        with pytest.raises(Unavailable, match=r"lost its mark \(registry.json\).* is that mounted"), asked():
+        with pytest.raises(Unavailable, match=r"lost its mark \(registry.json\).* is its disk mounted"), asked():
             pytest.fail("the disk is away")
     assert list(root.iterdir()) == []
     swap(root, away)
@@ -87,7 +87,7 @@ def test_a_registry_that_was_deleted_on_purpose_begins_anew_by_the_step_that_is_
     shutil.rmtree(root)
     disk = Disk(root, memory=memory)
     assert disk.had_mark
-    with pytest.raises(Unavailable, match=r"is not there; is its disk mounted.*on purpose, delete ") as away:
+    with pytest.raises(Unavailable, match=r"does not exist: is its disk mounted.*on purpose, delete ") as away:
         write_something(disk)
     Path(str(away.value).rpartition("delete ")[2].removesuffix(" too")).unlink()
     root.mkdir()

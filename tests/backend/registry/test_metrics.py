@@ -151,7 +151,7 @@ def test_what_a_later_version_adds_is_ignored() -> None:
     ("value", "why"),
     [
         ([], r"metrics='\[\]'"),
-        ({"version": VERSION + 1}, "the metrics are of version 2, and 1 is what is read here: upgrade samloop"),
+        ({"version": VERSION + 1}, "the metrics are of version 2, but this samloop reads version 1: upgrade samloop"),
         ({"images": "many"}, "metrics.images='many'"),
         ({"split": {"learnt": [1]}}, "metrics.split.learnt.0='1'"),
         ({"calibration": []}, r"metrics.calibration='\[\]'"),

@@ -1,4 +1,4 @@
-"""Numbered files are read with their types; what is none of ours is refused and never guessed at."""
+"""Numbered files are read with their types; a malformed file is refused, never guessed at."""
 
 import json
 from pathlib import Path
@@ -39,12 +39,12 @@ def test_a_file_that_is_none_of_ours_is_refused(pointers: Pointers, content: Any
     write(pointers, "versions", content)
     write(pointers, "champion", content)
     for read in (pointers.version, pointers.decision):
-        with pytest.raises(BadCheckpoint, match="no pointer of ours"):
+        with pytest.raises(BadCheckpoint, match="is not a pointer of samloop's"):
             read(7, 3)
 
 
 def test_what_is_not_there_is_told_from_what_cannot_be_asked(pointers: Pointers) -> None:
-    with pytest.raises(NotFound, match="there is no versions 1 in project 7"):
+    with pytest.raises(NotFound, match="project 7 has no version 1"):
         pointers.version(7, 1)
     with pytest.raises(BadInput, match="not a project's number"):
         pointers.numbers(0, "champion")

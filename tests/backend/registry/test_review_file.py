@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of its held-out masks comes back as it was; a file that is none of ours is refused."""
+"""The file of held-out masks comes back as it was written; a malformed file is refused."""
 
 import json
 from pathlib import Path
@@ -87,5 +87,5 @@ def test_a_file_that_is_none_of_ours_is_refused(change: object) -> None:
 
 
 def test_a_checkpoint_of_before_says_that_it_kept_none(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="kept no masks"):
+    with pytest.raises(NotFound, match="was stored without its masks"):
         read_review(tmp_path)

@@ -102,7 +102,7 @@ def test_what_would_flatter_begins_with_the_base(context: TrainingContext, sampl
         ({"learnt": frozenset(held_out)}, f"v1 has learnt from {len(held_out)} images that are held out now"),
         ({"learnt": frozenset()}, "v1 does not say which images it has learnt from"),
         ({"folder": None}, "only the base is served"),
-        ({}, "v1 cannot be loaded: /nowhere is no checkpoint"),
+        ({}, "v1 cannot be loaded: /nowhere is not a checkpoint"),
     ):
         start = _start(context, samples, **changed)
         assert (start.version, start.weights, start.learnt) == (context.base.name, None, frozenset())
