@@ -1,23 +1,28 @@
 """The images below the masks, and the pages' style, script and icon."""
 
+import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
+from PIL import Image
 
 from backend.errors import NotFound
 from backend.http.admission import Admission
 from backend.http.path_ids import ProjectId
+from backend.ids import shorten_version
 from backend.images.connections import Connections
 from backend.labelstudio.task_data import find_address
 from backend.redaction import HIDDEN
 from backend.review.masks.cards import edge_window
+from backend.review.masks.choosing import check_query
 from backend.review.masks.crops import SIZES_PX, Crops
+from backend.review.masks.drawing import draw_picture
 from backend.review.pages import Pages
-from backend.review.visitor import MasksQuery, visitor_of
+from backend.review.visitor import MasksQuery, Visitor, query_of, visitor_of
 
 Name = Annotated[str, Path(max_length=200)]
 _STATIC = {"review.css": "text/css", "review.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -70,6 +75,25 @@ class PictureRoutes:
         data = self.crops.crop(card.item.image_sha256, window, size_px=SIZES_PX[1], fetch=fetch)
         return Response(data, media_type="image/webp", headers=_KEPT)
 
+    async def drawn(self, project_id: ProjectId, version: Name, key: Name, request: Request) -> Response:
+        """Return a mask as one picture to keep: the image, the outlines, the prompt."""
+        query = replace(query_of(request), version=version)
+        check_query(query)
+        return await self.admission.run(lambda: self._drawn(project_id, key, visitor_of(request), query))
+
+    def _drawn(self, project_id: int, key: str, visitor: Visitor, query: MasksQuery) -> Response:
+        card = self.pages.reviewed.card(project_id, visitor, key, query)
+        fetch = self._fetch(project_id, card.item.image_uri, card.item.task_id)
+        part = self.crops.crop(card.item.image_sha256, card.item.window, size_px=SIZES_PX[-1], fetch=fetch)
+        data = draw_picture(
+            card,
+            Image.open(io.BytesIO(part)),
+            opposite=shorten_version(query.against) if query.against else "base model",
+            version=shorten_version(query.version),
+        )
+        name = f"samloop-{shorten_version(query.version)}-{key}-{query.prompt}.png"
+        return Response(data, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
     def static(self, name: Name) -> Response:
         """Return the style, the script or the icon."""
         if name not in _STATIC:
@@ -82,6 +106,7 @@ class PictureRoutes:
         router.get("/review/static/{name}")(self.static)
         here = "/review/{project_id}/crops/{version}/{key}"
         router.get(f"{here}/edge", response_model=None)(self.edge)
+        router.get(f"{here}/drawn", response_model=None)(self.drawn)
         router.get(here + "/{size_px}", response_model=None)(self.crop)
 
     def _fetch(self, project_id: int, uri: str | None, task_id: int | str | None) -> Callable[[], bytes]:

@@ -12,7 +12,7 @@ from backend.review.flags import Flag, Flags
 from backend.review.masks.cards import Card, cards
 from backend.review.visitor import BASE, MasksQuery, Visitor
 
-_OPENED = 8  # versions whose masks stay in memory; a version takes a few MB
+_OPENED = 16  # versions whose masks stay in memory; a version takes a few MB
 
 
 class ReviewedVersions:

@@ -10,6 +10,8 @@ import uvicorn
 from fakes.reviewed import Reviewed
 from redis import Redis
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -92,6 +94,51 @@ def test_an_analyst_finds_what_got_tighter_flags_it_by_a_key_and_rolls_back(
     assert champion is not None
     assert champion.version is None
     assert champion.reason.startswith("too loose at the rim")
+
+
+def test_a_mask_is_zoomed_at_its_worst_edge_by_wheel_and_keys_and_moved_by_dragging(
+    here: str, made: Reviewed, tmp_path: Path
+) -> None:
+    with chromium(tmp_path / "profile", width_px=1280) as browser:
+        wait = WebDriverWait(browser, 30, poll_frequency=0.1)
+        browser.get(f"{here}/masks?version={made.versions[1]}")
+        browser.find_element(By.CSS_SELECTOR, ".cards .look").click()
+        frame = wait.until(lambda it: it.find_element(By.CSS_SELECTOR, "#whole .pan"))
+        across, _ = map(float, str(frame.get_attribute("data-worst")).split())
+        browser.find_element(By.TAG_NAME, "body").send_keys("++")
+        seen = (
+            "const at = arguments[0]; return [(at.scrollLeft + at.clientWidth / 2) / at.firstElementChild.clientWidth,"
+        )
+        seen += " +getComputedStyle(at).getPropertyValue('--zoom'), at.scrollLeft]"
+        middle, zoom, _ = browser.execute_script(seen, frame)
+        assert zoom == 4
+        assert middle == pytest.approx(min(max(across, 0.125), 0.875), abs=0.02), (
+            "the worst edge, as far as the frame goes"
+        )
+        browser.find_element(By.TAG_NAME, "body").send_keys("0")
+        assert browser.execute_script(seen, frame)[1] == 1
+        browser.execute_script("arguments[0].scrollIntoView()", frame)
+        ActionChains(browser).scroll_from_origin(ScrollOrigin.from_element(frame), 0, -400).perform()
+        wait.until(lambda it: it.execute_script(seen, frame)[1] > 2)
+        before = browser.execute_script(seen, frame)[2]
+        ActionChains(browser).move_to_element(frame).click_and_hold().move_by_offset(-60, 0).release().perform()
+        wait.until(lambda it: abs(it.execute_script(seen, frame)[2] - before - 60) < 2)
+        assert [line["message"] for line in browser.get_log("browser")] == []
+
+
+def test_chosen_masks_are_flagged_together(here: str, made: Reviewed, tmp_path: Path) -> None:
+    flags = Flags(LocalRegistry(made.settings.registry.model_dir).state_dir)
+    with chromium(tmp_path / "profile", width_px=390) as browser:
+        wait = WebDriverWait(browser, 30, poll_frequency=0.1)
+        browser.get(f"{here}/masks?version={made.versions[1]}")
+        assert not browser.find_element(By.ID, "several").is_displayed()
+        browser.find_element(By.TAG_NAME, "body").send_keys("jx")
+        assert browser.find_element(By.ID, "how-many").text == "1 chosen"
+        _is_for_everybody(browser)
+        browser.find_element(By.ID, "choose-all").click()
+        browser.find_element(By.CSS_SELECTOR, "#several [value='too tight']").click()
+        wait.until(lambda it: "6 too tight" in it.find_element(By.ID, "counts").text)
+    assert [flag.verdict for flag in flags.current(made.project_id)] == ["too tight"] * 6
 
 
 def _roll_back(browser: webdriver.Chrome, wait: WebDriverWait, made: Reviewed) -> None:

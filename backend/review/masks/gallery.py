@@ -7,6 +7,8 @@ from backend.registry.protocol import Registry
 from backend.review.flags import count_flags
 from backend.review.masks.cards import Card, edge_window
 from backend.review.masks.choosing import NOTED, SCORES, SIZES, SORTS, check_query, choose_cards, sort_cards
+from backend.review.masks.crops import Window
+from backend.review.masks.history import trace_object
 from backend.review.rendering import Renderer
 from backend.review.reviewed import ReviewedVersions
 from backend.review.visitor import MasksQuery, Visitor
@@ -88,6 +90,10 @@ class MaskPages:
             query=query,
             outlines=card.outlines(longest_px=_DETAIL_PX),
             edge=edge,
+            worst=edge and _place_worst(card, edge),
+            history=trace_object(
+                key, self._registry.versions(project_id), prompt=query.prompt, objects=self._reviewed.objects
+            ),
             edge_outlines=edge and card.outlines(longest_px=_DETAIL_PX, window=edge),
             before=around[place - 1].item.key if place else None,
             place=place + 1,
@@ -103,3 +109,9 @@ class MaskPages:
         wanted = choose_cards(found, query)
         is_among = any(neighbour.item.key == card.item.key for neighbour in wanted)
         return wanted if is_among else sort_cards(found, sort=query.sort)
+
+
+def _place_worst(card: Card, edge: Window) -> tuple[float, float]:
+    """The middle of the worst edge as shares of the object's window, across and down."""
+    (top, left, height, width), (y0, x0, tall, wide) = card.item.window, edge
+    return round((x0 + wide / 2 - left) / width, 3), round((y0 + tall / 2 - top) / height, 3)

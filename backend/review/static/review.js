@@ -174,6 +174,56 @@ function flicker(button) {
   flicker.timer = setInterval(() => { root.toggle("shows-base"); root.toggle("shows-candidate"); }, 600);
 }
 
+// An image in its frame: the wheel zooms around the pointer, dragging moves, the keys zoom in on the worst edge.
+const MOST = 16;
+
+class Pan {
+  constructor(frame) {
+    this.frame = frame;
+    this.picture = frame.querySelector(".picture");
+    this.worst = (frame.dataset.worst || "0.5 0.5").split(" ").map(Number);
+    this.zoom = 1;
+    frame.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    frame.addEventListener("pointerdown", (event) => this.grab(event));
+  }
+
+  // `at`: a place in the picture, as shares of it; `x`, `y`: where in the frame it is to be, in px.
+  to(zoom, at, x = this.frame.clientWidth / 2, y = this.frame.clientHeight / 2) {
+    this.zoom = Math.min(Math.max(zoom, 1), MOST);
+    this.frame.style.setProperty("--zoom", this.zoom);
+    const { clientWidth, clientHeight } = this.picture;
+    this.frame.scrollTo(at[0] * clientWidth - x, at[1] * clientHeight - y);
+    const image = this.picture.querySelector("img");
+    if (image.srcset) image.sizes = `${clientWidth}px`;
+  }
+
+  wheel(event) {
+    const zoom = Math.min(Math.max(this.zoom * Math.exp(-event.deltaY * 0.002), 1), MOST);
+    if (zoom === this.zoom) return; // at either end the page scrolls on
+    event.preventDefault();
+    const frame = this.frame.getBoundingClientRect(), picture = this.picture.getBoundingClientRect();
+    const at = [(event.clientX - picture.left) / picture.width, (event.clientY - picture.top) / picture.height];
+    this.to(zoom, at, event.clientX - frame.left, event.clientY - frame.top);
+  }
+
+  grab(event) {
+    if (event.pointerType !== "mouse" || event.button !== 0) return; // fingers scroll the frame by themselves
+    const { frame } = this, { clientX, clientY } = event, { scrollLeft, scrollTop } = frame;
+    const move = (moved) => frame.scrollTo(scrollLeft - moved.clientX + clientX, scrollTop - moved.clientY + clientY);
+    const end = () => { frame.classList.remove("is-dragged"); frame.removeEventListener("pointermove", move); };
+    frame.setPointerCapture(event.pointerId);
+    frame.classList.add("is-dragged");
+    frame.addEventListener("pointermove", move);
+    frame.addEventListener("pointerup", end, { once: true });
+    frame.addEventListener("pointercancel", end, { once: true });
+  }
+}
+
+const pans = all(".pan").map((frame) => new Pan(frame));
+const zoomAll = (times) => { for (const pan of pans) pan.to(times(pan.zoom), pan.worst); };
+
+for (const radio of all("[name=zoom]")) radio.addEventListener("change", () => zoomAll(() => parseFloat(radio.id.slice(5))));
+
 localTimes(document);
 
 const tiles = document.getElementById("live");
@@ -198,6 +248,7 @@ document.addEventListener("keydown", (event) => {
   const card = event.target.closest(".card") || document.querySelector(".card.wide");
   if (event.key === "j" || event.key === "k") step(event.key === "j" ? 1 : -1);
   else if (event.key === "f" && toggle) flicker(toggle);
+  else if (pans.length && "+=-0".includes(event.key)) zoomAll((zoom) => ({ "-": zoom / 2, "0": 1 })[event.key] ?? zoom * 2);
   else if (event.key === "x" && several && card) card.querySelector("[form=several]").click();
   else if (card && /^[1-4]$/.test(event.key)) {
     const button = card.querySelectorAll("form.flag button")[Number(event.key) - 1];

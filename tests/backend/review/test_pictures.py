@@ -1,8 +1,10 @@
 """Images of masks: their size, their cache, and the threads that they take."""
 
 import io
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from html import unescape
 
 import pytest
 from fakes.reviewed import Reviewed
@@ -56,3 +58,16 @@ def test_a_page_full_of_slow_pictures_takes_no_thread_from_label_studio(
         finally:
             may_go.set()
         assert {answer.result().status_code for answer in asked} == {200}
+
+
+def test_a_mask_can_be_downloaded_as_one_picture(client: TestClient, here: str, made: Reviewed) -> None:
+    key = list_keys(read_page(client, f"{here}/masks"))[0]
+    page = read_page(client, f"{here}/masks/{made.versions[1]}/{key}?prompt=point")
+    address = re.search(rf'href="({here}/crops/[^"]*/drawn[^"]*)" download', page)
+    assert address is not None
+    answer = client.get(unescape(address[1]))
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["content-disposition"].startswith('attachment; filename="samloop-v2-')
+    assert Image.open(io.BytesIO(answer.content)).width >= 600
+    assert client.get(f"{here}/crops/{made.versions[1]}/0123/drawn").status_code == 404
+    assert client.get(f"{here}/crops/{made.versions[1]}/{key}/drawn?prompt=scribble").status_code == 400

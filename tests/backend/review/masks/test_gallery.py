@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from pathlib import Path
 
 from fakes.label_studio import FakeLabelStudio
 from fakes.reviewed import Reviewed
@@ -74,3 +75,19 @@ def test_the_prompt_is_drawn_on_every_mask_and_the_terms_are_explained(
     large = read_page(client, f"{here}/masks/{made.versions[1]}/{list_keys(boxes)[0]}?prompt=point")
     assert large.count('<path class="prompt click"') >= 2, "on either side of the slider"
     assert '<abbr title="How much the mask' in large
+
+
+def test_a_mask_shows_its_object_in_every_version_that_was_measured_on_it(
+    client: TestClient, here: str, made: Reviewed
+) -> None:
+    key = list_keys(read_page(client, f"{here}/masks"))[0]
+    page = read_page(client, f"{here}/masks/{made.versions[1]}/{key}?prompt=point")
+    rows = page.partition("This object in every version")[2]
+    assert [row in rows for row in (made.base, made.versions[0].partition("-p1-")[2])] == [True, True]
+    assert f'href="{here}/masks/{made.versions[0]}/{key}?prompt=point"' in rows
+    item = next(item for item in read_review(_folder(made, made.versions[0])) if item.key == key)
+    assert f"<td>{item.drawn['point', 'candidate'].boundary_iou:.3f}</td>" in rows
+
+
+def _folder(made: Reviewed, version: str) -> Path:
+    return LocalRegistry(made.settings.registry.model_dir).materialise(version)
