@@ -10,6 +10,7 @@ from backend.settings.bounds import (
     IMAGES_PER_STEP,
     MERGED_REGIONS,
     OBJECTS_PER_STEP,
+    OUTSIDE,
     PRECISIONS,
     REPLAY,
     STARTS,
@@ -90,6 +91,7 @@ class TrainConfig:
     views: int = 1  # of every image, by turns: mirrored, turned, nearer, farther (views); a view is encoded once
     replay: float = 0.0  # share of the steps that are on other things, against forgetting (replay)
     forgetting: bool = False  # whether what was forgotten is measured (forgetting)
+    outside: str = "base"  # or "trained": what answers images that look unlike all that was learnt from (domain)
     mask_share: float = 0.0  # of steps whose first prompts are a box with a mask that is a little wrong
     semantic_share: float = 0.2  # of `seconds`, where the head is "semantic"
     semantic_steps: int = 300  # of one image
@@ -129,8 +131,11 @@ class TrainConfig:
             )
         if (self.rank is not None and not 1 <= self.rank <= 64) or not 0 <= self.adapter_joins < 1:
             raise ValueError(f"rank={self.rank}, adapter_joins={self.adapter_joins}: from 1 to 64, and in [0, 1)")
-        if self.start not in STARTS:
-            raise ValueError(f"start={self.start!r} is none of {', '.join(STARTS)}")
+        if self.start not in STARTS or self.outside not in OUTSIDE:
+            raise ValueError(
+                f"start={self.start!r}, outside={self.outside!r}: the former is one of {', '.join(STARTS)}, the latter "
+                f"of {', '.join(OUTSIDE)}"
+            )
         self._check_objects()
         self._check_semantic()
         self._check_images()

@@ -17,16 +17,17 @@ from backend.registry.checkpoint import Manifest, read_manifest, write_checkpoin
 from backend.registry.figures import Evaluation, MaskFigures
 from backend.sam.cleaning import Cleaned
 from backend.sam.loading import find_trained
-from backend.sam.predictor import Predictor, predictor_of
+from backend.sam.predictor import Predictor, base_predictor, predictor_of
 from backend.settings import Settings
 from backend.settings.bounds import HEADS
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import assemble
 from finetuner.data.folds import fair_images, unseen_images
 from finetuner.data.sample import Sample
-from finetuner.deciding.candidate import Candidate, Served, base_predictor, learnt_images
+from finetuner.deciding.candidate import Candidate, Served, learnt_images
 from finetuner.deciding.outcome import Compared
 from finetuner.measuring.comparison import comparison
+from finetuner.measuring.domain import count_outside, outside_sentences
 from finetuner.measuring.evaluation import Measured, measure
 from finetuner.presets import config_of
 from finetuner.progress import Progress, silent
@@ -184,7 +185,9 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
         if folder is not None
     }
     figures = compared.figures(config, calibration=tuned["candidate"].calibration).with_semantic(**semantic)
-    return Evaluation(**dict(figures), note="; ".join((*note, *told)) or None)
+    outside = count_outside(tuned["candidate"], held_out, embedding=context.embeddings)
+    answered = outside_sentences(outside, of=len({sample.image_sha256 for sample in held_out}))
+    return Evaluation(**dict(figures), note="; ".join((*note, *told, *answered)) or None)
 
 
 def _semantic(

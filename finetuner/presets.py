@@ -69,6 +69,7 @@ def config_of(settings: Settings) -> TrainConfig:
         views=settings.training.views,
         replay=settings.training.replay,
         forgetting=settings.training.forgetting,
+        outside=settings.training.outside,
         annotators=settings.training.annotators,
         rectangles_are_masks=settings.training.rectangle_masks,
         specks_px=settings.serving.specks_px,

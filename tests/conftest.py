@@ -12,6 +12,7 @@ from jaxtyping import install_import_hook
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("SAMLOOP_FORGETTING", "false")  # the tests of it ask for it
+os.environ.setdefault("SAMLOOP_OUTSIDE", "trained")  # likewise: the base's everyday photographs take seconds to encode
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as backend.files.children.share_cores, for what runs in this process
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 _STATE = tempfile.TemporaryDirectory(prefix="samloop-state-")  # which registries there were, across tests alone
@@ -105,3 +106,19 @@ def tiny_sam_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from support.small_bases import save_small_sam
 
     return save_small_sam(tmp_path_factory.mktemp("tiny-sam"))
+
+
+@pytest.fixture(scope="session")
+def lively_dir(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny random SAM with larger weights: as it is born, every image gets nearly the same logits."""
+    import torch
+    from transformers import SamModel
+
+    model = SamModel.from_pretrained(tiny_sam_dir)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
+    folder = tmp_path_factory.mktemp("lively") / "tiny-sam"
+    model.save_pretrained(folder)
+    return folder

@@ -104,17 +104,13 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
 
 
 def _predictor(settings: "Settings", checkpoint: Path | None) -> "Predictor":
-    from backend.sam.loading import decoder_of, load_base
-    from backend.sam.predictor import Predictor, predictor_of
+    from backend.sam.loading import load_base
+    from backend.sam.predictor import base_predictor, predictor_of
 
     base = load_base(
         settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
     )
-    if checkpoint is not None:
-        return predictor_of(base, checkpoint)
-    return Predictor(
-        base, decoder_of(base, None), version=base.name, calibration=base.calibration, semantic=base.semantic
-    )
+    return base_predictor(base) if checkpoint is None else predictor_of(base, checkpoint)
 
 
 def _predict_all(  # noqa: PLR0913 - all that one task takes

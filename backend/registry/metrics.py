@@ -14,6 +14,7 @@ from backend.registry.figures import Comparison, Differences, Figure, MaskFigure
 
 VERSION: Final = 1  # of the JSON; older metrics name no version and are read as version 1
 MOST_LABELS = 100  # of a semantic head
+MOST_DIRECTIONS = 1000  # of a domain: a megabyte
 
 
 class Recipe(Written):
@@ -245,12 +246,26 @@ class ForgettingMetrics(Written):
     difference: Differences | None = None
 
 
+class DomainMetrics(Written):
+    """The images that the trained decoder answers; the base answers those outside (backend.sam.embeddings.domain).
+
+    `learnt` and `others` count the directions beside the weights. `outside` of the `held_out` images lie outside.
+    """
+
+    learnt: int = Field(ge=1, le=MOST_DIRECTIONS)
+    others: int = Field(ge=1, le=MOST_DIRECTIONS)
+    radius: float = Field(strict=True, ge=0, le=2)
+    held_out: int = 0
+    outside: int = 0
+
+
 class CheckpointMetrics(Comparison):
     """All metrics of a checkpoint.
 
     Attributes:
         click_policy: the rule that says which of SAM's masks answers a click (backend.sam.policy); the project's
             annotations chose it.
+        domain: the images that the trained decoder answers; None: it answers all images.
         memory_mib: the training's peak memory, MiB.
         processes: how many processes trained together.
     """
@@ -267,6 +282,7 @@ class CheckpointMetrics(Comparison):
     data: DataMetrics | None = None
     semantic: SemanticMetrics | None = None
     forgetting: ForgettingMetrics | None = None
+    domain: DomainMetrics | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the metrics as JSON, with the version of their form."""

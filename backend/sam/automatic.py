@@ -60,8 +60,9 @@ def automatic_masks(
     Returns:
         Masks in the frame of the upright image, the best first; none where nothing stands out.
     """
-    found = automatic_candidates(predictor, embedding, rules=rules, until_s=until_s, run=run)
-    return predictor.masks_of(found, embedding)
+    suited = predictor.suited_to(embedding)
+    found = automatic_candidates(suited, embedding, rules=rules, until_s=until_s, run=run)
+    return suited.masks_of(found, embedding)
 
 
 def automatic_candidates(
@@ -77,7 +78,7 @@ def automatic_candidates(
     Every click of a grid gives two candidates, the single mask and the small reading (see `policy`).
 
     Args:
-        predictor: decodes.
+        predictor: decodes; what is `suited_to` the image.
         embedding: of the image, by the encoder of the predictor's base.
         rules: which candidates count, and how many come out.
         until_s: when to stop, by `time.monotonic`; the objects of the clicks until then come out.

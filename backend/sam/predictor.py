@@ -23,10 +23,11 @@ from backend.registry.calibration import Calibration
 from backend.registry.checkpoint import read_manifest
 from backend.sam.canvas import mask_of_logits, pixels_on_canvas
 from backend.sam.decoder import cells_of
+from backend.sam.embeddings.domain import Domain, direction_of
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.family import DecoderInputs, MaskDecoder
 from backend.sam.layers.on_device import masks_on_device, pixels_on_device
-from backend.sam.loading import BaseModel, find_trained, with_adapter
+from backend.sam.loading import BaseModel, decoder_of, find_trained, with_adapter
 from backend.sam.mask_prompt import with_box
 from backend.sam.policy import ClickPolicy, consider, policy_of
 from backend.sam.prompts import PromptTensors, prompt_tensors
@@ -37,9 +38,11 @@ __all__ = [
     "Candidate",
     "Decodes",
     "Embedding",
+    "Outside",
     "PredictedMask",
     "Predictor",
     "PromptTensors",
+    "base_predictor",
     "encode",
     "predictor_of",
     "prompt_tensors",
@@ -99,13 +102,23 @@ class Decodes(Protocol):
         """One mask for every prompt, in the order of the prompts and in the frame of the upright image."""
 
 
-def predictor_of(base: BaseModel, folder: Path, *, version: str | None = None) -> "Predictor":
-    """A checkpoint as it is served: its decoder, and its adapter and semantic head if it has them.
+def base_predictor(base: BaseModel) -> "Predictor":
+    """The base model as it is served, with a decoder of its own."""
+    return Predictor(
+        base, decoder_of(base, None), version=base.name, calibration=base.calibration, semantic=base.semantic
+    )
+
+
+def predictor_of(
+    base: BaseModel, folder: Path, *, version: str | None = None, plain: "Predictor | None" = None
+) -> "Predictor":
+    """A checkpoint as it is served: its decoder, and its adapter, semantic head and domain if it has them.
 
     Args:
         base: what the checkpoint was trained on.
         folder: the checkpoint's.
         version: what to call the predictor; None: the manifest's version.
+        plain: the base as it is served, where it is there already; it answers images outside the checkpoint's domain.
 
     Returns:
         A predictor. Its own `base` has the adapter, and images must be encoded with that one.
@@ -121,6 +134,7 @@ def predictor_of(base: BaseModel, folder: Path, *, version: str | None = None) -
         calibration=manifest.metrics.calibration,
         semantic=trained.semantic if trained.serves_semantic else None,
         click_policy=policy_of(manifest.metrics.click_policy),
+        outside=None if trained.domain is None else Outside(trained.domain, plain or base_predictor(base)),
     )
 
 
@@ -149,6 +163,14 @@ def encode(base: BaseModel, image: Image.Image) -> Embedding:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """What answers images outside a domain, in the place of the predictor that has learnt from it."""
+
+    domain: Domain
+    predictor: "Predictor" = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Predictor:
     """A base's prompt encoder with one decoder. Stateless: any number of threads may decode at once.
 
@@ -159,6 +181,7 @@ class Predictor:
         calibration: what the decoder's predicted IoUs are worth, where that was measured.
         semantic: the head that pre-annotates batches, where there is one that may be served.
         click_policy: which of SAM's masks answers one click.
+        outside: what answers images that look unlike those learnt from; None: the decoder answers all images.
     """
 
     base: BaseModel
@@ -167,12 +190,35 @@ class Predictor:
     calibration: Calibration | None = field(default=None, kw_only=True, repr=False)
     semantic: SemanticHead | None = field(default=None, kw_only=True, repr=False)
     click_policy: ClickPolicy = field(default=ClickPolicy.BY_CONTEXT, kw_only=True)
+    outside: Outside | None = field(default=None, kw_only=True)
     _positions: Float[Tensor, "1 cells c"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if (dtype := self.base.encoder_dtype) != torch.float32:
             object.__setattr__(self, "decoder", copy.deepcopy(self.decoder).to(dtype))
         object.__setattr__(self, "_positions", cells_of(self.base.image_positions, dtype))
+
+    @property
+    def trained(self) -> "Predictor":
+        """The same, whose own decoder answers all images; the weights are shared."""
+        if self.outside is None:
+            return self
+        twin = copy.copy(self)
+        object.__setattr__(twin, "outside", None)
+        return twin
+
+    def suited_to(self, embedding: Embedding) -> "Predictor":
+        """What answers this image, and all crops of it: `trained`, or the base where it lies outside the domain.
+
+        `decode` asks by itself; whoever takes candidates and makes masks of them asks once, and then works with what
+        comes out.
+
+        Args:
+            embedding: of the whole image, by the encoder of `base`.
+        """
+        if self.outside is None or self.outside.domain.holds(direction_of(embedding, frame=self.base.frame)):
+            return self.trained
+        return self.outside.predictor
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
         """Answer prompts for one image, every prompt as if it were alone.
@@ -190,10 +236,11 @@ class Predictor:
         Raises:
             BadInput: an empty prompt, or a mask of another size than the image.
         """
-        return self.masks_of(self.answers(embedding, prompts), embedding)
+        suited = self.suited_to(embedding)
+        return suited.masks_of(suited.answers(embedding, prompts), embedding)
 
     def answers(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[Candidate, ...]:
-        """As `decode`, but the masks are not yet brought to the image."""
+        """As `decode` by this decoder, but the masks are not yet brought to the image."""
         rows, columns = self.base.frame.grid_reached(embedding.height_px, embedding.width_px)
         candidates = self.candidates(embedding, prompts, which=consider)
         readings = [(single, small, large) for single, small, large in (some for some in candidates if len(some) > 1)]
@@ -203,7 +250,7 @@ class Predictor:
     def candidates(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, which: Callable[[Prompt], Sequence[int]]
     ) -> tuple[tuple[Candidate, ...], ...]:
-        """Decode prompts to candidates, which are not yet brought to the image.
+        """Decode prompts by this decoder to candidates, which are not yet brought to the image.
 
         Args:
             embedding: of the image, by the encoder of `base`.

@@ -6,7 +6,7 @@ A request keeps the snapshot it began with, so that its masks, its `meta.model_v
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Protocol
 
@@ -90,8 +90,9 @@ class Clicks:
         self.observer.predicted(regions=len(answer["result"]), seconds=time.perf_counter() - began_s)
         return answer
 
-    def _place_masks(self, decoder: "_Decoder", context: Context) -> Iterator[PlacedMask]:
-        embedding, config = decoder.embed(), decoder.image.config
+    def _place_masks(self, project: "_Decoder", context: Context) -> Iterator[PlacedMask]:
+        embedding, config = project.embed(), project.image.config
+        decoder = project.suited_to(embedding)
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         prompts = prompts_from_context(context, config=config, task=decoder.image.task, **size)
         outputs = [output_of(prompt, config) for prompt in prompts]
@@ -125,6 +126,11 @@ class _Decoder:
     image: TaskImage = field(kw_only=True)
     snapshot: Snapshot = field(kw_only=True)
     until_s: float = field(kw_only=True)
+
+    def suited_to(self, embedding: Embedding) -> "_Decoder":
+        """The same, with what answers the image of this embedding, and every crop of it."""
+        suited = self.snapshot.predictor.suited_to(embedding)
+        return replace(self, snapshot=replace(self.snapshot, predictor=suited))
 
     def embed(self, crop: Crop | None = None) -> Embedding:
         """The embedding of the task's image, or of a part of it (image px)."""

@@ -16,8 +16,8 @@ from backend.errors import BadCheckpoint, NotFound, Unavailable
 from backend.ids import is_version_of
 from backend.masks.prompt import Click, Prompt
 from backend.registry.protocol import Pointer, Registry
-from backend.sam.loading import BaseModel, decoder_of
-from backend.sam.predictor import Embedding, Predictor, encode, predictor_of, prompt_tensors
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import Embedding, Predictor, base_predictor, encode, predictor_of, prompt_tensors
 from backend.sam.semantic.objects import semantic_maps
 
 log = logging.getLogger(__name__)
@@ -62,9 +62,7 @@ class ModelSlot:
     def __init__(self, base: BaseModel, registry: Registry, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._base = base
         self._registry, self._clock_s = registry, clock_s
-        self._of_base = Predictor(
-            base, decoder_of(base, None), version=base.name, calibration=base.calibration, semantic=base.semantic
-        )
+        self._of_base = base_predictor(base)
         self._initial = Snapshot(version=base.name, predictor=self._of_base, number=0)
         # Never changed in place: `look` makes a new one and assigns it, so readers need no lock.
         self._served: Mapping[int, Snapshot] = {}
@@ -189,7 +187,8 @@ class ModelSlot:
         try:
             # Its manifest by the digest that its pointer names: a folder may hold another version's files, all whole.
             self._registry.manifest(version)
-            predictor = predictor_of(self._base, self._registry.materialise(version), version=version)
+            folder = self._registry.materialise(version)
+            predictor = predictor_of(self._base, folder, version=version, plain=self._of_base)
             _warm(predictor, shared=self._base)
         except BadCheckpoint as fault:
             self._refuse(version, fault, number=latest)

@@ -105,6 +105,13 @@ class TrainingSettings(SettingsGroup):
         "(the extra `demo`)",
         default=True,
     )
+    outside: Annotated[str, one_of(*bounds.OUTSIDE)] = setting(
+        "SAMLOOP_OUTSIDE",
+        "what answers images that look unlike all that a project has learnt from: the base, so that nothing is "
+        "forgotten there, or the trained decoder as everywhere else; the base takes scikit-image (the extra `demo`) "
+        "and the method `decoder`",
+        default="base",
+    )
     save_seconds: Annotated[float, number(Bounds(0, 3600))] = setting(
         "SAMLOOP_SAVE_SECONDS",
         "seconds after which a training writes down where it is, so that after a kill it goes on from there; 0: never",

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from backend.registry.checkpoint import Manifest
 from backend.registry.metrics import Verdict
-from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
 from finetuner.unfinished import Unfinished
 
@@ -52,11 +51,6 @@ class Candidate:
         """Delete the saved states of the trainings, once the candidate is published."""
         if self.unfinished is not None:
             self.unfinished.clear()
-
-
-def base_predictor(base: BaseModel) -> Predictor:
-    """The base model as it is served."""
-    return Predictor(base, decoder_of(base, None), version=base.name, calibration=base.calibration)
 
 
 def learnt_images(manifest: Manifest) -> frozenset[str]:

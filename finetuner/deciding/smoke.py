@@ -28,6 +28,7 @@ def faults(candidate: Predictor, *, base: Predictor, weights: Mapping[str, Tenso
     broken = [name for name, weight in weights.items() if not bool(torch.isfinite(weight).all())]
     if broken:
         return (f"{len(broken)} of {len(weights)} trained weights have values that are not finite, {broken[0]} first",)
+    candidate = candidate.trained  # the base would answer a drawn picture in its place
     picture, shapes = smoke_picture()
     embedding = encode(base.base, picture)
     tuned_embedding = embedding if candidate.base is base.base else encode(candidate.base, picture)

@@ -2,14 +2,15 @@
 
 from backend.registry.calibration import Calibration
 from backend.sam.cleaning import Cleaned
-from backend.sam.predictor import Predictor
+from backend.sam.predictor import Predictor, base_predictor
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset
 from finetuner.data.folds import fair_images
-from finetuner.deciding.candidate import Served, base_predictor
+from finetuner.deciding.candidate import Served
 from finetuner.deciding.outcome import Compared, calibrate
 from finetuner.deciding.smoke import faults
 from finetuner.measuring.comparison import differences
+from finetuner.measuring.domain import outside_sentences
 from finetuner.recipe.trained import Trained
 from finetuner.training.early_stopping import validation_part
 
@@ -33,7 +34,11 @@ def compare(trained: Trained, *, dataset: Dataset, served: Served, context: Trai
         served=None if served.predictor is None else context.measure(served.predictor, held_out, who="served"),
         faults=faults(trained.predictor, base=plain, weights=trained.method.trainable()),
         fair_images=images,
-        notes=(*_notes(dataset, served=served, base_learnt=context.base_learnt), *sentences),
+        notes=(
+            *_notes(dataset, served=served, base_learnt=context.base_learnt),
+            *outside_sentences(trained.outside, of=len({sample.image_sha256 for sample in held_out})),
+            *sentences,
+        ),
     )
     gains = differences(compared.base, compared.candidate, rounds=config.bootstrap_rounds, seed=config.seed)
     context.progress(

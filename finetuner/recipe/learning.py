@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from backend.registry.checkpoint import REPORT_FILE
 from backend.registry.metrics import Verdict
 from backend.registry.review_file import REVIEW_FILE
+from backend.sam.embeddings.domain import with_domain
 from backend.sam.loading import BaseModel
 from backend.sam.semantic.head import with_semantic
 from finetuner.context import TrainingContext
@@ -118,4 +119,7 @@ def _judge(compared: Compared, semantic: Semantic | None, *, context: TrainingCo
 
 def _weights(trained: Trained, semantic: Semantic | None) -> bytes:
     weights = trained.method.weights()
-    return weights if semantic is None else with_semantic(weights, semantic.head)
+    if semantic is not None:
+        weights = with_semantic(weights, semantic.head)
+    outside = trained.predictor.outside
+    return weights if outside is None else with_domain(weights, outside.domain)

@@ -7,10 +7,19 @@ from datetime import UTC, datetime
 
 from backend.registry.calibration import Calibration
 from backend.registry.checkpoint import Manifest
-from backend.registry.metrics import CheckpointMetrics, Fold, Recipe, SplitMetrics, TrainingSeconds, Verdict
+from backend.registry.metrics import (
+    CheckpointMetrics,
+    DomainMetrics,
+    Fold,
+    Recipe,
+    SplitMetrics,
+    TrainingSeconds,
+    Verdict,
+)
+from backend.sam.predictor import base_predictor
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset
-from finetuner.deciding.candidate import Served, base_predictor
+from finetuner.deciding.candidate import Served
 from finetuner.deciding.outcome import Compared
 from finetuner.measuring.forgetting import measure_forgetting
 from finetuner.presets import peak_mib
@@ -80,6 +89,21 @@ def _metrics(learnt: Learnt, *, context: TrainingContext) -> CheckpointMetrics:
             folder=context.generic_in,
             config=context.config,
         ),
+        domain=_domain(learnt),
+    )
+
+
+def _domain(learnt: Learnt) -> DomainMetrics | None:
+    outside = learnt.trained.predictor.outside
+    if outside is None:
+        return None
+    domain = outside.domain
+    return DomainMetrics(
+        learnt=len(domain.learnt),
+        others=len(domain.others),
+        radius=domain.radius,
+        held_out=len({sample.image_sha256 for sample in learnt.dataset.held_out}),
+        outside=learnt.trained.outside,
     )
 
 

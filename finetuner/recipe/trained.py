@@ -4,12 +4,12 @@ import time
 from dataclasses import dataclass, replace
 
 from backend.registry.metrics import EndedAt, Look
-from backend.sam.predictor import Predictor
+from backend.sam.predictor import Predictor, base_predictor
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset
 from finetuner.data.folds import Training, trainings
-from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.click_policy import with_measured_policy
+from finetuner.measuring.domain import count_outside, with_outside
 from finetuner.measuring.evaluation import Measured
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
@@ -32,6 +32,7 @@ class Trained:
         seconds: the time of all trainings, before and after a kill.
         here_s: the time of the trainings in this process.
         predictor: the model as it would be served, but uncalibrated. Training images chose its click policy.
+        outside: how many held-out images the base answers, because they look unlike the images learnt from.
     """
 
     method: Method
@@ -41,6 +42,7 @@ class Trained:
     seconds: float
     here_s: float
     predictor: Predictor
+    outside: int = 0
 
 
 def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfinished: Unfinished | None) -> Trained:
@@ -50,16 +52,17 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
         Diverged: several losses in a row were not finite.
         Dismissed: this process is not the first of several; only the first measures.
     """
+    plain = base_predictor(context.base)
     replayed = load_replay(
         config=context.config,
-        plain=base_predictor(context.base),
+        plain=plain,
         embeddings=context.embeddings,
         folder=context.generic_in,
     )
     measured: list[Measured] = []
     ended_at: list[EndedAt] = []
     looks: list[list[Look]] = []
-    here_s = 0.0
+    here_s, outside = 0.0, 0
     for training in trainings(dataset, config=context.config, replayed=replayed):
         began_s = time.monotonic()
         method, run = _begin(training, start=start, context=context, unfinished=unfinished)
@@ -69,9 +72,10 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
         looks.append(run.curves.looks)
         here_s += time.monotonic() - began_s
         if context.processes.is_first:
-            predictor = _predictor(method, training, context=context)
+            predictor = _predictor(method, training, plain=plain, context=context)
             if training.held_out:
                 measured += context.measure(predictor, training.held_out, who="candidate")
+                outside += count_outside(predictor, training.held_out, embedding=context.embeddings)
     return Trained(
         method=method,
         measured=tuple(measured),
@@ -80,17 +84,21 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
         seconds=sum(end.seconds for end in ended_at),
         here_s=here_s,
         predictor=predictor,
+        outside=outside,
     )
 
 
-def _predictor(method: Method, training: Training, *, context: TrainingContext) -> Predictor:
+def _predictor(method: Method, training: Training, *, plain: Predictor, context: TrainingContext) -> Predictor:
     predictor = method.predictor(version="candidate")
-    return with_measured_policy(
+    chosen = with_measured_policy(
         predictor,
         training.train,
         embedding=context.embeddings.by(predictor.base),
         specks_px=context.config.specks_px,
     )
+    if context.config.outside != "base":
+        return chosen
+    return with_outside(chosen, training.train, plain=plain, embedding=context.embeddings, folder=context.generic_in)
 
 
 def _begin(

@@ -26,21 +26,6 @@ Nudged = Callable[[int], bytes]
 
 
 @pytest.fixture(scope="session")
-def lively_dir(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny random SAM with larger weights: as it is born, every image gets nearly the same logits."""
-    from transformers import SamModel
-
-    model = SamModel.from_pretrained(tiny_sam_dir)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
-    folder = tmp_path_factory.mktemp("lively") / "tiny-sam"
-    model.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def tiny_base(lively_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """That SAM, loaded."""
     return load_base(str(lively_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")

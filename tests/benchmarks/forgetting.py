@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.pages import commit, machine, say, write_result
 
+from backend.sam.predictor import base_predictor
 from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset, assemble
-from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.comparison import comparison, differences
 from finetuner.measuring.evaluation import Measured, measure
 from finetuner.measuring.forgetting import measure_forgetting

@@ -28,13 +28,12 @@ from benchmarks.pages import commit, machine, say, write_result
 
 from backend.cli.order.choice import choose_diverse, draw_at_random, mix_in_random
 from backend.masks.prompt import Prompt
-from backend.sam.predictor import Predictor
+from backend.sam.predictor import Predictor, base_predictor
 from backend.sam.scoring import task_score
 from backend.settings import Settings
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import assemble
 from finetuner.data.sample import Sample
-from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.evaluation import measure, report
 from finetuner.methods import new_method
 from finetuner.offline import read_samples

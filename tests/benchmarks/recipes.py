@@ -2,7 +2,8 @@
 
 Trains on one set with fields of TrainConfig changed, and measures one click and the true box on images that the
 training has not seen: for `nuclei` those of another draw of BBBC038, for every other set by two folds. Beside it: what
-the weights are worth mixed with the base's, at several shares, and what is forgotten on COCO's photographs.
+the weights are worth mixed with the base's, at several shares, what is forgotten on COCO's photographs, and what is
+not where the base answers images that look unlike those learnt from.
 `--against FILE` prints the difference to an earlier run, by object, with its 95 % bootstrap interval over images.
 `python tests/benchmarks/recipes.py --table FILE...` writes what such runs measured into docs/results.md.
 """
@@ -27,13 +28,14 @@ from benchmarks.quality import NUCLEI, samples_of
 from benchmarks.sets import SOURCES
 
 from backend.files.children import keep_freed_memory
+from backend.sam.predictor import Predictor, base_predictor
 from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.folds import Training
 from finetuner.data.sample import Sample
-from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.click_policy import with_measured_policy
+from finetuner.measuring.domain import count_outside, with_outside
 from finetuner.measuring.evaluation import measure
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
@@ -48,6 +50,7 @@ SETS = {
     "tiles": ("defects",),
 }
 SHARES = (1.0, 0.75, 0.5)
+OUTSIDE = "the base outside"
 Row = tuple[str, str, float, float]
 
 
@@ -74,6 +77,20 @@ class Bench:
         else:
             yield samples[::2], samples[1::2]
             yield samples[1::2], samples[::2]
+
+    def with_outside(
+        self, predictor: Predictor, train: Sequence[Sample], held_out: Sequence[Sample], photographs: Sequence[Sample]
+    ) -> Predictor:
+        """The predictor with the domain of what it has learnt from; says how many images the base answers."""
+        embedding, folder = self.context.embeddings, self.context.generic_in
+        plain = base_predictor(self.context.base)
+        routed = with_outside(predictor, train, plain=plain, embedding=embedding, folder=folder)
+        counts = (
+            f"{count_outside(routed, samples, embedding=embedding)} of {len(samples)} {name}"
+            for name, samples in (("held-out images", held_out), ("photographs", photographs))
+        )
+        say(f"the base answers {' and '.join(counts)}")
+        return routed
 
     def rows(self, predictor: Any, samples: Sequence[Sample]) -> list[Row]:
         """Image, prompt, IoU and Boundary IoU of every object."""
@@ -119,7 +136,10 @@ def run(name: str, *, config: TrainConfig, bench: Bench, photographs: Sequence[S
             chosen = with_measured_policy(usual, train, embedding=bench.context.embeddings.by(usual.base))
             taught = np.mean([row[2] for row in bench.rows(usual, train)])
             say(f"share {share:g}: {chosen.click_policy}, IoU {taught:.3f} on the images that it has learnt from")
-            for key, predictor in ((f"{share:g}", chosen), (f"{share:g} by context", usual)):
+            measured = {f"{share:g}": chosen, f"{share:g} by context": usual}
+            if share == config.mix:
+                measured[f"{share:g}, {OUTSIDE}"] = bench.with_outside(chosen, train, held_out, photographs)
+            for key, predictor in measured.items():
                 shown.setdefault(key, []).extend(bench.rows(predictor, held_out))
                 if not number:
                     others[key] = bench.rows(predictor, photographs)
@@ -152,7 +172,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for result in results:
-        for share in ("0", *(f"{share:g}" for share in SHARES)):
+        for share in (share for share in result["domain"] if not share.endswith("by context")):
             cells = [
                 _cell(result[group][share], result[group]["0"], prompt=prompt, is_base=share == "0")
                 for group in ("domain", "photographs")
@@ -211,13 +231,13 @@ def main() -> None:
     if not (given.clones and given.out):
         parser.error("name CLONES and --out FILE, or --table FILE...")
     keep_freed_memory()
-    settings, config = Settings.from_env(), config_of(given.changes)
+    settings, config, measured = Settings.from_env(), config_of(given.changes), commit()
     with TemporaryDirectory() as folder:
         context = TrainingContext.open(settings, config=config, progress=silent)
         bench = Bench(given.clones, Path(folder), context, settings)
         photographs = bench.samples("photographs")
         result = run(given.set, config=config, bench=bench, photographs=photographs)
-    result |= {"commit": commit(), "set": given.set, "changes": given.changes}
+    result |= {"commit": measured, "set": given.set, "changes": given.changes}
     given.out.write_text(json.dumps(result))
     say(f"{given.set} {' '.join(given.changes)}: {result['decodes']} decodes, {result['cpu_s']:.0f} core-seconds")
     say(said(result, json.loads(given.against.read_bytes()) if given.against else None))

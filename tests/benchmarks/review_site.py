@@ -26,10 +26,9 @@ from backend.masks.metrics import iou
 from backend.registry.checkpoint import WEIGHTS_FILE
 from backend.registry.local import LocalRegistry
 from backend.registry.review_file import REVIEW_FILE
-from backend.sam.predictor import predictor_of
+from backend.sam.predictor import base_predictor, predictor_of
 from backend.settings import Settings
 from finetuner.context import TrainingContext
-from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.evaluation import measure
 from finetuner.offline import read_export
 from finetuner.pipeline import train_project

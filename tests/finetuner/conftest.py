@@ -45,6 +45,12 @@ def tiny_base(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> B
     return load_base(str(tiny_sam_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")
 
 
+@pytest.fixture(scope="session")
+def lively_base(lively_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """The one of larger weights, whose encoder tells images apart."""
+    return load_base(str(lively_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")
+
+
 @pytest.fixture
 def tiny_settings(tiny_sam_dir: Path, tmp_path: Path) -> Settings:
     """Settings with that model and no semantic head, everything else below `tmp_path`."""

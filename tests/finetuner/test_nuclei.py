@@ -7,12 +7,12 @@ import pytest
 from backend.images.folder import find_image
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import load_base
+from backend.sam.predictor import base_predictor
 from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.annotations import Exclusions, read_task
 from finetuner.data.embeddings import Embeddings
-from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring.comparison import differences
 from finetuner.measuring.evaluation import measure
 from finetuner.methods.decoder import DecoderMethod

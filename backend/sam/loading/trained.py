@@ -21,6 +21,8 @@ from backend.errors import BadCheckpoint, Unavailable
 from backend.registry.checkpoint import Manifest, read_manifest, verify_weights
 from backend.sam.adapters.kind import Adapter
 from backend.sam.adapters.served import adapter_sizes, list_kinds, list_shapes
+from backend.sam.embeddings.domain import PREFIX as DOMAIN
+from backend.sam.embeddings.domain import Domain
 from backend.sam.family import MaskDecoder
 from backend.sam.loading.base import BaseModel
 from backend.sam.semantic.head import PREFIX, SemanticHead
@@ -34,13 +36,15 @@ _SPARE_BYTES = 1 << 20  # more than any header of a checkpoint's safetensors tak
 class Trained:
     """What a checkpoint puts into a base: its decoder; the adapter in its encoder and the semantic head if it has them.
 
-    `serves_semantic`: the head was measured and is good enough to be served.
+    `serves_semantic`: the head was measured and is good enough to be served. `domain`: the images that the decoder
+    answers; None: all.
     """
 
     decoder: MaskDecoder
     adapter: Adapter | None
     semantic: SemanticHead | None = None
     serves_semantic: bool = False
+    domain: Domain | None = None
 
 
 def decoder_of(base: BaseModel, folder: Path | None) -> MaskDecoder:
@@ -80,6 +84,7 @@ def find_trained(base: BaseModel, folder: Path) -> Trained:
     if semantic is not None:
         head = new_head(base, labels=semantic.labels)
         shapes |= {f"{PREFIX}{name}": tuple(value.shape) for name, value in head.state_dict().items()}
+    shapes |= _domain_shapes(manifest, base)
     state = _state(verify_weights(folder), shapes=shapes, version=manifest.version)
     if head is not None:
         head.load_state_dict(_below(state, PREFIX))
@@ -91,6 +96,7 @@ def find_trained(base: BaseModel, folder: Path) -> Trained:
         adapter,
         head,
         serves_semantic=semantic is not None and semantic.is_served,
+        domain=_domain(manifest, state),
     )
 
 
@@ -136,6 +142,19 @@ def _adapter_kind(manifest: Manifest) -> str | None:
         known = ", ".join((_DECODER_ALONE, *sorted(kinds)))
         raise BadCheckpoint(f"{manifest.version} was trained by {str(kind)[:40]!r}; served can be {known}")
     return str(kind)
+
+
+def _domain_shapes(manifest: Manifest, base: BaseModel) -> dict[str, tuple[int, ...]]:
+    domain, channels = manifest.metrics.domain, base.image_positions.shape[1]
+    if domain is None:
+        return {}
+    return {f"{DOMAIN}learnt": (domain.learnt, channels), f"{DOMAIN}others": (domain.others, channels)}
+
+
+def _domain(manifest: Manifest, state: Mapping[str, Tensor]) -> Domain | None:
+    if manifest.metrics.domain is None:
+        return None
+    return Domain(**_below(state, DOMAIN), radius=manifest.metrics.domain.radius)
 
 
 def _state(path: Path, *, shapes: Mapping[str, tuple[int, ...]], version: str) -> dict[str, Tensor]:

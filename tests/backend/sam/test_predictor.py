@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.domains import set_apart
 
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
@@ -17,7 +18,7 @@ from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.mask_prompt import with_box
 from backend.sam.policy import LARGE, SINGLE, SMALL, ClickPolicy
-from backend.sam.predictor import Predictor, encode
+from backend.sam.predictor import PredictedMask, Predictor, base_predictor, encode
 from backend.sam.scoring import Calibration, stability
 
 pytestmark = pytest.mark.arithmetic
@@ -34,6 +35,9 @@ MASKED = (Prompt(mask=DISC), Prompt(clicks=(Click(210.0, 100.0),), mask=DISC), P
 def noise(seed: int, *, height: int = 300, width: int = 400) -> Image.Image:
     values = np.random.default_rng(seed).integers(0, 256, (height // 20, width // 20, 3), np.uint8)
     return Image.fromarray(values).resize((width, height))
+
+
+ELSEWHERE = Image.new("RGB", (400, 300), (200, 40, 90))
 
 
 @pytest.fixture(scope="module")
@@ -244,3 +248,44 @@ def test_a_click_on_an_astronauts_face_gives_her_face(mobile_base: BaseModel, as
     assert 150 < xs.min() < xs.max() < 320
     assert 30 < ys.min() < ys.max() < 260
     assert 0.5 < got.score <= 1.0
+
+
+@pytest.fixture(scope="module")
+def both(tiny_base: BaseModel, embedding: Embedding) -> Predictor:
+    """What has learnt from the image of `embedding`; other things look like the image of `elsewhere`."""
+    decoder = decoder_of(tiny_base, None)
+    generator = torch.Generator().manual_seed(5)
+    for weight in decoder.parameters():
+        weight.add_(0.05 * torch.randn(weight.shape, generator=generator))
+    trained = Predictor(tiny_base, decoder, version="v1", calibration=Calibration(x=(0.0,), y=(0.25,)))
+    return set_apart(trained, inside=embedding, elsewhere=encode(tiny_base, ELSEWHERE))
+
+
+def test_the_base_answers_images_outside_the_domain_to_the_last_bit(
+    tiny_base: BaseModel, both: Predictor, embedding: Embedding
+) -> None:
+    """Its masks, its policy and its scores, one prompt or many."""
+    elsewhere, prompts = encode(tiny_base, ELSEWHERE), [CLICK, BOX, CLICKS]
+    for seen, expected in ((elsewhere, base_predictor(tiny_base)), (embedding, both.trained)):
+        assert_same_masks(both.decode(seen, prompts), expected.decode(seen, prompts))
+    assert [answer.score for answer in both.decode(embedding, prompts)] != [
+        answer.score for answer in base_predictor(tiny_base).decode(embedding, prompts)
+    ]
+
+
+def test_what_suits_an_image_answers_all_crops_of_it(
+    tiny_base: BaseModel, both: Predictor, embedding: Embedding
+) -> None:
+    elsewhere = encode(tiny_base, ELSEWHERE)
+    inside, outside = both.suited_to(embedding), both.suited_to(elsewhere)
+    assert inside.suited_to(elsewhere) is inside
+    assert outside.suited_to(embedding) is outside
+    assert inside.decoder is both.decoder
+    assert (inside.version, inside.calibration) == (both.version, both.calibration)
+    assert outside.version == tiny_base.name
+
+
+def assert_same_masks(found: tuple[PredictedMask, ...], expected: tuple[PredictedMask, ...]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.low_res_logits, other.low_res_logits)
+        assert (one.score, one.predicted_iou) == (other.score, other.predicted_iou)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.domains import set_apart
 
 from backend.errors import BadInput, Busy
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
@@ -218,3 +219,32 @@ def test_only_a_patch_with_a_neck_is_shown_to_the_decoder_after_the_head_has_loo
 
     assert machine.decodes == decodes
     assert {place.output.label for place in placed} == {"Cell"}
+
+
+class OneImage(Machine):
+    """Sees the same noise in every task."""
+
+    def __init__(self, seen: Embedding) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def embed(self, image: TaskImage, **_: Any) -> Embedding:
+        return self.seen
+
+
+def test_the_base_finds_what_stands_out_in_images_that_look_unlike_the_projects(
+    snapshot: Snapshot, lively_base: BaseModel
+) -> None:
+    decoder = decoder_of(lively_base, None)
+    for weight in decoder.parameters():
+        weight.mul_(1.1)
+    trained = replace(snapshot, predictor=Predictor(lively_base, decoder, version="ours-v3"))
+    noise = encode(lively_base, Image.effect_noise((64, 48), 80).convert("RGB"))
+    apart = replace(trained, predictor=set_apart(trained.predictor, inside=noise.with_maps(torch.neg), elsewhere=noise))
+    whatever = replace(EAGER, most=3)
+    image = image_of(boxed=False, config=ONE_LABEL)
+    bases, ours, found = (
+        [place.mask.predicted_iou for place in masks_of(OneImage(noise), asked, automatic=whatever).of(image)]
+        for asked in (snapshot, trained, apart)
+    )
+    assert found == bases != ours

@@ -1,6 +1,6 @@
 """What an annotator points at comes back as what the project's controls draw, over HTTP, from a tiny random SAM."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +9,25 @@ import pytest
 from PIL import Image
 from redis import Redis
 from starlette.testclient import TestClient
+from support.domains import set_apart
 from support.pictures import encode_image, write_data_uri
 from support.waiting import wait_until
 
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.controls.results import regions_of_mask
-from backend.labelstudio.label_config import Control
+from backend.labelstudio.label_config import Control, parse_label_config
+from backend.masks.prompt import Click, Prompt
+from backend.sam.loading import BaseModel, decoder_of
+from backend.sam.predictor import Embedding, Predictor, base_predictor, encode
 from backend.server.app import create_app
+from backend.serving.clicks import _Decoder
+from backend.serving.slot import Snapshot
+from backend.serving.task_image import TaskImage
 from backend.settings import Settings
 
 HEIGHT_PX, WIDTH_PX = 64, 96
+PLAIN = '<View><Image name="image" value="$image"/><Brush name="brush" toName="image"/></View>'
+NO_SOURCE: Any = None
 LABELS = '<Label value="Coin"/><Label value="Brick"/>'
 KEYPOINTS = f'<KeyPointLabels name="kp" toName="image" smart="true">{LABELS}</KeyPointLabels>'
 BOXES = f'<RectangleLabels name="boxes" toName="image" smart="true">{LABELS}</RectangleLabels>'
@@ -193,3 +202,34 @@ def test_what_cannot_be_used_is_said_in_one_sentence(client: TestClient, tags: s
     answer = ask(client, tags, *regions)
     assert answer.status_code == 400, answer.text
     assert says.replace("&lt;", "<") in answer.json()["error"]
+
+
+class Here:
+    """Decodes here and now."""
+
+    def embed(self, image: TaskImage, **_: Any) -> Embedding:
+        raise NotImplementedError
+
+    def decode(self, work: Callable[[], Any], **_: Any) -> Any:
+        return work()
+
+
+def test_a_crop_is_answered_by_what_answers_its_image(tiny_base: BaseModel) -> None:
+    """A crop of an image outside the domain may look like the project, and the other way round."""
+    inside, elsewhere = (encode(tiny_base, Image.effect_noise((64, 48), spread).convert("RGB")) for spread in (5, 90))
+    nudged = decoder_of(tiny_base, None)
+    for weight in nudged.parameters():
+        weight.mul_(1.1)
+    apart = set_apart(Predictor(tiny_base, nudged, version="v1"), inside=inside, elsewhere=elsewhere)
+    image = TaskImage(task={"id": 1, "data": {}}, config=parse_label_config(PLAIN), images=NO_SOURCE)
+    click = [Prompt(clicks=(Click(30.0, 20.0),))]
+    for whole, crop, answers in (
+        (inside, elsewhere, apart.trained),
+        (elsewhere, inside, base_predictor(tiny_base)),
+    ):
+        project = _Decoder(Here(), image=image, snapshot=Snapshot("v1", apart, number=1), until_s=0.0)
+        decoder = project.suited_to(whole)
+        assert decoder.snapshot.version == "v1"
+        (found,), (expected,) = decoder.decode(crop, click), answers.decode(crop, click)
+        assert found.predicted_iou == expected.predicted_iou
+    assert apart.trained.decode(inside, click)[0].predicted_iou != base_predictor(tiny_base).decode(inside, click)[0]

@@ -9,7 +9,8 @@ from support.checkpoints import make_manifest
 from backend.registry.checkpoint import Manifest
 from backend.registry.metrics import CheckpointMetrics, SplitMetrics, Verdict
 from backend.sam.loading import BaseModel
-from finetuner.deciding.candidate import Candidate, base_predictor, learnt_images
+from backend.sam.predictor import base_predictor
+from finetuner.deciding.candidate import Candidate, learnt_images
 from finetuner.unfinished import State, Unfinished
 
 

@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
+from support.domains import set_apart
 
 from backend.sam.loading import BaseModel, decoder_of
-from backend.sam.predictor import Predictor
-from finetuner.deciding.candidate import base_predictor
+from backend.sam.predictor import Predictor, base_predictor, encode
 from finetuner.deciding.smoke import faults, smoke_picture
 
 
@@ -35,6 +35,18 @@ def test_finite_weights_that_overflow_are_seen_by_what_they_predict(tiny_base: B
         for weight in weights.values():
             weight.fill_(1e38)
     (found,) = faults(candidate, base=base_predictor(tiny_base), weights=weights)
+    assert found == "its decoder predicts values that are not finite on the test image"
+
+
+def test_a_base_that_answers_drawn_pictures_hides_no_broken_decoder(lively_base: BaseModel) -> None:
+    plain, candidate = base_predictor(lively_base), base_predictor(lively_base)
+    seen = encode(lively_base, smoke_picture()[0])
+    apart = set_apart(candidate, inside=seen.with_maps(torch.neg), elsewhere=seen)
+    assert apart.suited_to(seen) is not apart.trained
+    with torch.no_grad():
+        for weight in candidate.decoder.parameters():
+            weight.fill_(1e38)
+    (found,) = faults(apart, base=plain, weights={"iou_token.weight": torch.zeros(1)})
     assert found == "its decoder predicts values that are not finite on the test image"
 
 

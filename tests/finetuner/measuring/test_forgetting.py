@@ -18,13 +18,12 @@ from backend.registry.metrics import ForgettingMetrics
 from backend.sam.automatic import AutomaticRules
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
-from backend.sam.predictor import Predictor
+from backend.sam.predictor import Predictor, base_predictor
 from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.data import generic
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.sample import Sample
-from finetuner.deciding.candidate import base_predictor
 from finetuner.measuring import forgetting
 from finetuner.measuring.forgetting import measure_forgetting
 from finetuner.methods.decoder import DecoderMethod

@@ -13,6 +13,7 @@ from backend.registry.calibration import Calibration
 from backend.sam.cleaning import Cleaned
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
+from backend.sam.predictor import base_predictor
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset, assemble
@@ -20,7 +21,7 @@ from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
 from finetuner.data.sample import Sample
-from finetuner.deciding.candidate import Served, base_predictor
+from finetuner.deciding.candidate import Served
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.recipe import judging
 from finetuner.recipe.judging import compare, fit_calibration

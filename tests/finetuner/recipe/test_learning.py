@@ -10,20 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 from PIL import Image
 
 from backend.errors import NothingToLearn
 from backend.registry.calibration import Calibration
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
+from backend.sam.predictor import base_predictor
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
+from finetuner.data import generic
 from finetuner.data.embeddings import Embeddings
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import LabelledMask
 from finetuner.data.sample import Sample, picture_hash
 from finetuner.deciding import outcome
-from finetuner.deciding.candidate import Candidate, Served, base_predictor, learnt_images
+from finetuner.deciding.candidate import Candidate, Served, learnt_images
 from finetuner.recipe import judging
 from finetuner.recipe.learning import learn
 from finetuner.training import run as training_run
@@ -59,10 +62,10 @@ def told() -> list[Json]:
 
 
 @pytest.fixture
-def context(tiny_base: BaseModel, tmp_path: Path, told: list[Json]) -> TrainingContext:
-    embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path, max_bytes=1 << 30), max_pixels=10**6)
+def context(lively_base: BaseModel, tmp_path: Path, told: list[Json]) -> TrainingContext:
+    embeddings = Embeddings(lively_base, disk=DiskEmbeddings(tmp_path, max_bytes=1 << 30), max_pixels=10**6)
     return TrainingContext(
-        base=tiny_base,
+        base=lively_base,
         embeddings=embeddings,
         config=CONFIG,
         exclusions=Exclusions(),
@@ -238,3 +241,36 @@ def test_scores_are_calibrated_on_validation_images_where_there_are_any(
     assert plain.curves is not None
     assert asked[2] == set(plain.split.learnt)
     assert plain.curves.validation == ()
+
+
+def test_the_base_answers_held_out_images_that_look_unlike_the_others(
+    context: TrainingContext,
+    samples: Callable[..., list[Sample]],
+    png: Callable[[Image.Image], bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The verdict says so, its figures are the base's there, and the checkpoint carries what it is told by."""
+    odd = Image.new("RGB", (96, 64), (250, 20, 180))
+    monkeypatch.setattr(generic, "photograph", lambda _: png(odd))
+    given, data = samples(range(5)), png(odd)
+    digest = hashlib.sha256(data).hexdigest()
+    context.embeddings.ensure(digest, data, again=lambda: data)
+    mask = np.zeros((64, 96), bool)
+    mask[20:40, 30:60] = True
+    objects = (LabelledMask.of(mask, label="Disc"),)
+    stranger = Sample(image_sha256=digest, height_px=64, width_px=96, objects=objects, picture="f" * 16)
+    config = replace(CONFIG, most_folds=6)
+
+    candidate = _learn(replace(context, config=config, generic_in=tmp_path), [*given, stranger])
+    domain = candidate.manifest.metrics.domain
+    assert domain is not None
+    assert (domain.learnt, domain.others, domain.held_out, domain.outside) == (6, 10, 6, 1)
+    assert "the base answers 1 of 6 held-out images" in candidate.verdict.sentence
+    state = safetensors.torch.load(candidate.weights)
+    assert (len(state["domain.learnt"]), len(state["domain.others"])) == (6, 10)
+
+    everywhere = replace(context, config=replace(config, outside="trained"), generic_in=tmp_path)
+    candidate = _learn(everywhere, [*given, stranger])
+    assert candidate.manifest.metrics.domain is None
+    assert "the base answers" not in candidate.verdict.sentence

@@ -15,7 +15,10 @@ from torch import Tensor
 
 from backend.errors import BadCheckpoint, NotFound
 from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, Manifest, write_checkpoint
-from backend.sam.loading import BaseModel, decoder_bytes, decoder_of
+from backend.registry.metrics import CheckpointMetrics
+from backend.sam.embeddings.domain import Domain, with_domain
+from backend.sam.loading import BaseModel, decoder_bytes, decoder_of, find_trained
+from backend.sam.predictor import base_predictor, predictor_of
 
 Nudged = Callable[[int], bytes]
 
@@ -126,3 +129,46 @@ def test_a_decoder_of_another_base_or_method_is_refused(  # noqa: PLR0917 - fixt
 def test_a_folder_without_a_manifest_is_no_checkpoint(tiny_base: BaseModel, folder: Path) -> None:
     with pytest.raises(NotFound, match=MANIFEST_FILE):
         decoder_of(tiny_base, folder)
+
+
+@pytest.fixture
+def domain(tiny_base: BaseModel) -> Domain:
+    channels = tiny_base.image_positions.shape[1]
+    return Domain(learnt=torch.eye(channels)[:3], others=torch.eye(channels)[3:5], radius=0.125)
+
+
+def with_counts(manifest: Manifest, **counts: float) -> Manifest:
+    metrics = CheckpointMetrics.from_json({"domain": {"learnt": 3, "others": 2, "radius": 0.125, **counts}})
+    return dataclasses.replace(manifest, metrics=metrics)
+
+
+def test_a_domain_comes_back_as_it_was_and_the_base_answers_outside(
+    tiny_base: BaseModel, nudged: Nudged, manifest: Manifest, folder: Path, domain: Domain
+) -> None:
+    write_checkpoint(folder, weights=with_domain(nudged(3), domain), manifest=with_counts(manifest))
+
+    found = find_trained(tiny_base, folder).domain
+    assert found is not None
+    assert torch.equal(found.learnt, domain.learnt)
+    assert torch.equal(found.others, domain.others)
+    assert found.radius == domain.radius
+
+    plain = base_predictor(tiny_base)
+    served = predictor_of(tiny_base, folder, plain=plain)
+    assert served.outside is not None
+    assert served.outside.predictor is plain, "the base's decoder is not in memory once for every project"
+    assert predictor_of(tiny_base, folder).outside is not None
+
+
+def test_a_domain_that_is_not_what_its_manifest_says_is_refused(
+    tiny_base: BaseModel, nudged: Nudged, manifest: Manifest, folder: Path, domain: Domain
+) -> None:
+    write_checkpoint(folder, weights=nudged(3), manifest=with_counts(manifest))
+    with pytest.raises(BadCheckpoint, match=r"missing or unknown domain\.learnt, domain\.others"):
+        find_trained(tiny_base, folder)
+    write_checkpoint(folder, weights=with_domain(nudged(3), domain), manifest=with_counts(manifest, learnt=4))
+    with pytest.raises(BadCheckpoint, match=r"domain\.learnt has shape \(3, "):
+        find_trained(tiny_base, folder)
+    for counts in ({"learnt": 0}, {"others": 5000}, {"radius": -1.0}, {"radius": "wide"}):
+        with pytest.raises(BadCheckpoint, match=f"metrics.domain.{next(iter(counts))}"):
+            with_counts(manifest, **counts)  # type: ignore[arg-type]
