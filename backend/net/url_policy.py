@@ -10,6 +10,24 @@ from backend.errors import BadInput, ForbiddenUrl, Upstream
 
 LONGEST_URL = 8192
 
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+# What `is_global` lets pass, in one Python or another, although it is not one host on the internet.
+_SPECIAL = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # Azure's own services, for the virtual machines on a host
+        "192.0.0.0/24",  # protocol assignments, among them Oracle's metadata (192.0.0.192)
+        "192.88.99.0/24",  # relays of 6to4
+        "64:ff9b:1::/48",  # NAT64 into a local network
+        "2001::/23",  # protocol assignments
+        "3fff::/20",  # documentation
+        "5f00::/16",  # segment routing
+        "fec0::/10",  # site-local
+    )
+)
+_NAT64, _COMPATIBLE = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::/96")
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})  # the third quarter of an address that ends in an IPv4 address
+
 Resolver = Callable[[str, int], Collection[str]]
 
 
@@ -131,18 +149,30 @@ def check_path(path: str) -> None:
 
 def _is_public(address: str) -> bool:
     try:
-        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address.partition("%")[0])
+        ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or _find_ipv4(ip)
-        if inner is not None:
-            ip = inner
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+    return all(
+        reached.is_global
+        and not reached.is_multicast
+        and not reached.is_reserved
+        and not any(reached in network for network in _SPECIAL)
+        for reached in _list_reached(ip)
+    )
 
 
-def _find_ipv4(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address within a NAT64 address (RFC 6052) or a deprecated IPv4-compatible one (::a.b.c.d)."""
-    if ip in ipaddress.ip_network("64:ff9b::/96") or ip in ipaddress.ip_network("::/96"):
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return None
+def _list_reached(ip: IpAddress) -> tuple[IpAddress, ...]:
+    """Return the addresses that a connection to this one may reach: the IPv4 address within it, where it holds one.
+
+    IPv4-mapped (::ffff:a.b.c.d), 6to4, Teredo, NAT64 (RFC 6052), the deprecated IPv4-compatible form (::a.b.c.d), and
+    ISATAP (RFC 5214), where the address itself counts too.
+    """
+    if isinstance(ip, ipaddress.IPv4Address):
+        return (ip,)
+    last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+    if inner is None and (ip in _NAT64 or ip in _COMPATIBLE):
+        inner = last
+    if inner is not None:
+        return (inner,)
+    return (ip, last) if (int(ip) >> 32) & 0xFFFFFFFF in _ISATAP else (ip,)

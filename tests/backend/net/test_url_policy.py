@@ -28,6 +28,17 @@ def test_a_public_host_is_allowed_at_the_address_that_was_checked() -> None:
         "172.16.0.1",
         "192.168.1.1",
         "169.254.169.254",
+        "168.63.129.16",
+        "192.0.0.8",
+        "192.0.0.192",
+        "192.0.2.1",
+        "192.88.99.1",
+        "198.18.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "100.100.100.200",
+        "0.1.2.3",
+        "239.1.1.1",
         "0.0.0.0",
         "100.64.0.1",
         "224.0.0.1",
@@ -43,6 +54,21 @@ def test_a_public_host_is_allowed_at_the_address_that_was_checked() -> None:
         "::ffff:10.0.0.1",
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
+        "2002:6440:1::1",
+        "::ffff:100.64.0.1",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b::6440:1",
+        "64:ff9b:1::808:808",
+        "2001:0:102:304:8000:0:80ff:fffe",  # Teredo of a client at 127.0.0.1
+        "2001:2::1",
+        "2001:20::1",
+        "2001:db8::1",
+        "3fff::1",
+        "5f00::1",
+        "fec0::1",
+        "100::1",
+        "2606:4700::5efe:7f00:1",
+        "2606:4700::200:5efe:10.0.0.1",
         "::127.0.0.1",
         "fd00:ec2::254",
         "nonsense",
@@ -53,6 +79,14 @@ def test_an_address_that_is_not_public_is_refused_and_told_how_to_allow(address:
         check_url("http://images.example/a.png", resolver=names(address))  # type: ignore[arg-type]
     with pytest.raises(ForbiddenUrl, match="not a public address"):
         check_url("http://images.example/a.png", resolver=names(PUBLIC, address))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["8.8.8.8", "192.31.196.1", "2606:4700::1111", "64:ff9b::808:808", "2002:808:808::1", "::ffff:8.8.8.8"],
+)
+def test_a_public_address_is_allowed_within_another_too(address: str) -> None:
+    assert check_url("http://images.example/a.png", resolver=names(address)).address == address  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
