@@ -3,16 +3,62 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from fastapi import Response
+from fastapi import FastAPI, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from backend.errors import BadInput, NotAuthorized, SamloopError, TooLarge, Unavailable
 
 log = logging.getLogger(__name__)
 # Otherwise the server would receive and discard the rest of an unread body for as long as the client sends.
 CLOSE: Mapping[str, str] = {"Connection": "close"}
+
+_MEANINGS = {
+    400: "A value in the request cannot be used",
+    401: "Credentials are missing or wrong",
+    403: "Another site's page sent the request, it came under a foreign host name, or the URL policy refuses an address",
+    404: "There is no such project, image or job",
+    413: "The body is too large, or asks for too much at once",
+    415: "The body is compressed, or is not JSON",
+    422: "The image cannot be read, or has too many pixels",
+    424: "Label Studio, or the host of an image, failed",
+    500: "A bug; the server's log has the traceback",
+    503: "The queue, the registry or the model is away, or too many requests wait: try again after Retry-After seconds",
+}
+
+
+class Problem(BaseModel):
+    """Why a request failed: the value, the rule and the next step, in one sentence."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"error": "5 is not a project's number: projects count from 1"}]}
+    )
+
+    error: str
+
+
+def document_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return how the schema shows these statuses, for a route's or a router's `responses`."""
+    return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
+
+
+def document_no_validation_error(app: FastAPI) -> None:
+    """Take FastAPI's own answer to values that cannot be used out of the schema: ours is a Problem with 400."""
+    write_schema = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = write_schema()
+        for methods in schema["paths"].values():
+            for operation in methods.values():
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schema["components"]["schemas"].pop(name, None)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation says
 
 
 def problem_of(error: Exception, *, request: str) -> SamloopError:

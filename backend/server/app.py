@@ -18,7 +18,7 @@ from backend.http.guard import Guard
 from backend.http.hosts import KnownHosts
 from backend.http.metrics import Metrics
 from backend.http.page_route import Gate
-from backend.http.problems import problem_of, problem_response
+from backend.http.problems import document_no_validation_error, problem_of, problem_response
 from backend.images.connections import Connections
 from backend.images.known_projects import KnownProjects
 from backend.live.evaluation import LiveEvaluation
@@ -120,6 +120,7 @@ def _guard_app(settings: Settings, *, parts: Sequence["_Part"]) -> FastAPI:
         password=settings.backend.basic_auth_pass,
         known=list_hosts(settings),
     )
+    document_no_validation_error(app)
     for kind in (SamloopError, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer_error)
     return app

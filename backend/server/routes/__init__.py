@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
+from backend.http.problems import document_problems
 from backend.http.strict_json import strict_route
 from backend.server.routes.label_studio import LabelStudioRoutes
 from backend.server.routes.projects import ProjectRoutes
@@ -25,7 +26,8 @@ class Routes:
 
     def router(self) -> APIRouter:
         """Return a router with every path."""
-        router = APIRouter(route_class=strict_route())
+        # What the guard answers, whatever the path.
+        router = APIRouter(route_class=strict_route(), responses=document_problems(401, 403, 413, 415, 500))
         self.label_studio.add_to(router)
         self.projects.add_to(router)
         return router

@@ -6,6 +6,7 @@ from fastapi.responses import RedirectResponse
 from backend.errors import BadInput, NotFound
 from backend.http.admission import Admission
 from backend.http.metrics import CONTENT_TYPE, Metrics
+from backend.http.problems import document_problems
 from backend.ids import parse_label_studio_project
 from backend.images.connections import Connections
 from backend.images.known_projects import KnownProjects
@@ -127,15 +128,14 @@ class LabelStudioRoutes:
         """Add every path to the router."""
         router.get("/health")(self.health)
         router.get("/", include_in_schema=False, response_model=None)(self.front_door)
-        router.post("/setup")(self.setup)
-        router.post("/predict")(self.predict)
-        router.post("/webhook", responses={201: {"model": Queued, "description": "A training is queued"}})(
-            self._webhook_over_http
-        )
-        router.post("/train", status_code=201)(self.train)
-        router.post("/job_status")(self.job_status)
-        router.get("/versions")(self.versions)
-        router.post("/versions")(self.project_versions)
+        router.post("/setup", responses=document_problems(400, 503))(self.setup)
+        router.post("/predict", responses=document_problems(400, 404, 422, 424, 503))(self.predict)
+        answers = document_problems(400, 404, 503) | {201: {"model": Queued, "description": "A training is queued"}}
+        router.post("/webhook", responses=answers)(self._webhook_over_http)
+        router.post("/train", status_code=201, responses=document_problems(400, 404, 503))(self.train)
+        router.post("/job_status", responses=document_problems(400, 404, 503))(self.job_status)
+        router.get("/versions", responses=document_problems(503))(self.versions)
+        router.post("/versions", responses=document_problems(400, 503))(self.project_versions)
         router.get("/metrics", response_class=Response)(self.metrics)
 
     def _webhook_over_http(self, body: LabelStudioJson, response: Response) -> Queued | Heard:

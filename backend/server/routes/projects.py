@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from backend.errors import Busy
 from backend.http.path_ids import ProjectId
+from backend.http.problems import document_problems
 from backend.live.evaluation import LiveEvaluation
 from backend.registry.protocol import Registry
 from backend.server.events import status_events
@@ -122,15 +123,17 @@ class ProjectRoutes:
 
     def add_to(self, router: APIRouter) -> None:
         """Add every path to the router."""
-        router.get("/projects/{project_id}/status")(self.status)
+        problems = document_problems(400, 503)
+        router.get("/projects/{project_id}/status", responses=problems)(self.status)
         router.get(
             "/projects/{project_id}/events",
             response_class=StreamingResponse,
-            responses={200: {"model": ProjectStatus, "description": "`event: status`, its data as GET .../status"}},
+            responses=problems
+            | {200: {"model": ProjectStatus, "description": "`event: status`, its data as GET .../status"}},
         )(self.events)
-        router.post("/projects/{project_id}/cancel")(self.cancel)
-        router.post("/projects/{project_id}/refresh", status_code=201)(self.refresh)
-        router.delete("/projects/{project_id}/refresh")(self.cancel_refresh)
+        router.post("/projects/{project_id}/cancel", responses=problems)(self.cancel)
+        router.post("/projects/{project_id}/refresh", status_code=201, responses=problems)(self.refresh)
+        router.delete("/projects/{project_id}/refresh", responses=problems)(self.cancel_refresh)
 
     def _find_served(self, project_id: int) -> Served:
         champion = self._registry.champion(project_id)
