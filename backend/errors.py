@@ -20,7 +20,7 @@ SamloopError                 500
 +- Unavailable               503  Redis, the registry or a model does not answer; try again
 |  +- Busy                   503  more requests than this machine can answer in time; try again
 |  +- LeaseLost              503  another run may be training this project
-+- BadCheckpoint             500  a checkpoint that must not serve
++- BadCheckpoint             409  a checkpoint that must not serve
 +- BadWeights                500  base weights that cannot be fetched, or whose digest is wrong
 +- Diverged                  500  a training whose loss stopped being a number
 +- SettingsError             500  the environment holds values that we cannot use
@@ -168,6 +168,8 @@ class LeaseLost(Unavailable):
 
 class BadCheckpoint(SamloopError):
     """A checkpoint that must not serve: its digest, shapes or base are wrong, or its weights are not finite."""
+
+    status = 409
 
 
 class BadWeights(SamloopError):

@@ -18,8 +18,9 @@ CLOSE: Mapping[str, str] = {"Connection": "close"}
 _MEANINGS = {
     400: "A value in the request cannot be used",
     401: "Credentials are missing or wrong",
-    403: "Another site's page sent the request, it came under a foreign host name, or the URL policy refuses an address",
+    403: "Another site's page sent the request, it came under a foreign host, or the URL policy refuses an address",
     404: "There is no such project, image or job",
+    409: "The registry holds something for this project that cannot be read",
     413: "The body is too large, or asks for too much at once",
     415: "The body is compressed, or is not JSON",
     422: "The image cannot be read, or has too many pixels",

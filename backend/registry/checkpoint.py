@@ -29,6 +29,7 @@ FORM: Final = 1  # of the manifest's JSON; older manifests name no form and are 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 T = TypeVar("T", bound=Written)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ESCAPED_HALF = re.compile(r"\\u[dD]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,10 @@ class Manifest:
         """
         try:
             values = json.loads(text, parse_constant=_refuse_constant)
+            if _ESCAPED_HALF.search(text):
+                json.dumps(
+                    values, ensure_ascii=False
+                ).encode()  # half a surrogate pair is no character: no page shows it
         except (ValueError, RecursionError) as fault:
             raise BadCheckpoint(f"{MANIFEST_FILE} is not JSON: {fault}") from fault
         form = values.pop("form", FORM) if isinstance(values, dict) else FORM

@@ -95,6 +95,10 @@ class LocalRegistry:
             manifest = parse_manifest(read_manifest_bytes(folder, sha256=sha256), where=folder)
         if manifest.version != version:
             raise BadCheckpoint(f"the manifest of {version} is that of {manifest.version[:100]!r}")
+        if manifest.project_id != (owner := VersionName.parse(version).project_id):
+            raise BadCheckpoint(
+                f"the manifest of {version} is that of project {str(manifest.project_id)[:20]}, not {owner}"
+            )
         return manifest
 
     def versions(self, project_id: int) -> tuple[Manifest, ...]:

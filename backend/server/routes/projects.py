@@ -124,7 +124,7 @@ class ProjectRoutes:
     def add_to(self, router: APIRouter) -> None:
         """Add every path to the router."""
         problems = document_problems(400, 503)
-        router.get("/projects/{project_id}/status", responses=problems)(self.status)
+        router.get("/projects/{project_id}/status", responses=problems | document_problems(409))(self.status)
         router.get(
             "/projects/{project_id}/events",
             response_class=StreamingResponse,

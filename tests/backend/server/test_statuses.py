@@ -105,6 +105,10 @@ def test_every_route_answers_what_the_schema_says_and_the_schema_says_no_more(
                 answered[route].update(walk(server, route, project=project))
             answered[route].add(guarded.request(method, path.replace("{project_id}", "7")).status_code)
     answered["post", "/setup"].add(loading.post("/setup", json={"project": "7.1"}).status_code)
+    corrupt = client.app.state.routes.projects._registry.root / "refs" / "77" / "champion"  # type: ignore[attr-defined]
+    corrupt.mkdir(parents=True)
+    (corrupt / "000000001.json").write_text("not ours")
+    answered["get", "/projects/{project_id}/status"].add(client.get("/projects/77/status").status_code)
     answered["get", "/projects/{project_id}/events"].add(200)  # a stream that never ends: test_events
     differences = {
         route: {"only answered": answered[route] - statuses, "only documented": statuses - answered[route]}
