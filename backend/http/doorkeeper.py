@@ -7,6 +7,7 @@ byte now and then, and a thousand of them take every file descriptor that /healt
 import asyncio
 import logging
 import resource
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,12 +31,14 @@ class Limits:
 
     Attributes:
         connections: most open connections at once.
+        per_address: most of them from one address; 0: no limit of its own.
         head_s: the longest time from a connection, or from the answer before, to the end of a request's head, s.
         body_s: the longest time from there to the end of its body, s.
         stalled_s: the longest time in which a client receives nothing of its answer, s.
     """
 
     connections: int
+    per_address: int = 0
     head_s: float = 15.0
     body_s: float = 60.0
     stalled_s: float = 60.0
@@ -46,12 +49,14 @@ class Doorkeeper:
 
     A new connection beyond the limit replaces a connection that still waits for its client: the longest waiting of the
     address with the most such connections. So a hoarder loses its own connections, and /health, which sends its request
-    at once, gets its answer.
+    at once, gets its answer. Beyond an address's own limit it replaces one of the same address, or is refused where all
+    of them are being answered.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._open: set[Connection] = set()
+        self._of_address: Counter[str] = Counter()
         # By address, the longest waiting first: a dict is an ordered set.
         self._waiting: dict[str, dict[Connection, None]] = {}
 
@@ -61,10 +66,15 @@ class Doorkeeper:
         return len(self._open)
 
     def admit(self, connection: "Connection") -> bool:
-        """Admit the connection; False where every open connection is being answered."""
-        if len(self._open) >= self.limits.connections and not self._make_room():
+        """Admit the connection; False where every open connection, or every one of its address, is being answered."""
+        of_address = self._of_address[connection.address]
+        is_over = 0 < self.limits.per_address <= of_address
+        if is_over and not self._close_longest(self._waiting.get(connection.address)):
+            return False
+        if len(self._open) >= self.limits.connections and not self._close_longest(self._find_hoarded()):
             return False
         self._open.add(connection)
+        self._of_address[connection.address] += 1
         return True
 
     def wait_for(self, connection: "Connection") -> None:
@@ -81,10 +91,18 @@ class Doorkeeper:
     def forget(self, connection: "Connection") -> None:
         """Note that the connection is closed. Harmless when repeated."""
         self.answer(connection)
-        self._open.discard(connection)
+        if connection in self._open:
+            self._open.remove(connection)
+            self._of_address[connection.address] -= 1
+            if not self._of_address[connection.address]:
+                del self._of_address[connection.address]
 
-    def _make_room(self) -> bool:
-        of_address = max(self._waiting.values(), key=len, default=None)
+    def _find_hoarded(self) -> "dict[Connection, None] | None":
+        """Return the waiting connections of the address with the most of them; None where none waits."""
+        return max(self._waiting.values(), key=len, default=None)
+
+    def _close_longest(self, of_address: "dict[Connection, None] | None") -> bool:
+        """Close the connection that has waited the longest; False where there is none."""
         if of_address is None:
             return False
         longest = next(iter(of_address))

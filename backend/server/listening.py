@@ -32,7 +32,10 @@ def server_of(app: FastAPI, settings: Settings, *, host: str, port: int, limits:
         port: the port; 0: any free port.
         limits: of connections; None: as the settings and the system allow.
     """
-    limits = limits or Limits(connections=affordable_connections(settings.backend.connections))
+    limits = limits or Limits(
+        connections=affordable_connections(settings.backend.connections),
+        per_address=settings.backend.connections_per_address,
+    )
     return Server(
         uvicorn.Config(
             app,

@@ -46,6 +46,11 @@ class BackendSettings(SettingsGroup):
     connections: Annotated[int, integer(Bounds(16, 65536))] = setting(
         "SAMLOOP_CONNECTIONS", "most connections that stand open at once", default=1000
     )
+    connections_per_address: Annotated[int, integer(Bounds(0, 65536))] = setting(
+        "SAMLOOP_CONNECTIONS_PER_ADDRESS",
+        "most of them from one address; 0: no limit of its own, as behind a proxy, where all come from its address",
+        default=0,
+    )
     log_level: Annotated[str, one_of("debug", "info", "warning", "error")] = setting(
         "SAMLOOP_LOG_LEVEL", "how much is logged", default="info"
     )

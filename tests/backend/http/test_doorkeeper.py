@@ -116,6 +116,23 @@ def test_whoever_hoards_connections_loses_his_own() -> None:
     assert not door.admit(_Known("10.0.0.4"))
 
 
+def test_an_address_has_a_limit_of_its_own_where_one_is_set() -> None:
+    """Of what waits for its client the oldest goes; while all of the address is being answered, the next is refused."""
+    door = Doorkeeper(Limits(connections=10, per_address=2))
+    mine, others = [_Known("10.0.0.1") for _ in range(4)], [_Known("10.0.0.2") for _ in range(2)]
+    for connection in (*mine[:2], *others):
+        assert door.admit(connection)
+        door.wait_for(connection)
+    assert door.admit(mine[2])
+    assert [connection.is_cut for connection in (*mine, *others)] == [True, False, False, False, False, False]
+    door.answer(mine[1])
+    assert not door.admit(mine[3]), "both of the address are being answered"
+    door.forget(mine[1])
+    door.forget(mine[1])
+    assert door.admit(mine[3])
+    assert door.open == 4
+
+
 def test_while_all_are_being_answered_the_next_is_told_to_come_again() -> None:
     entered = threading.Semaphore(0)
     with _listening(Limits(connections=3), entered=entered) as port, ExitStack() as opened:
