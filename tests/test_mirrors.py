@@ -28,10 +28,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         "tests/integration/test_label_studio_ml.py",
         "it needs the harness's own environment",
     ),
-    "backend/sam/families/sam2_names.py": (
-        "tests/backend/sam/families/test_original.py",
-        "original files of every family are read there as their publishers name the weights",
-    ),
     "backend/sam/family.py": (
         "tests/backend/sam/families/test_contract.py",
         "it only says what a family keeps; every family passes the contract",

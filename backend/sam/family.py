@@ -55,16 +55,16 @@ class OriginalCode:
     """How the program that a family was published with loads its weights.
 
     Attributes:
-        package: what to import `sam_model_registry` from.
         file: the name to write the weights under.
-        registered: the model's name in that registry; None for a size that it does not know.
         state: every weight in float32 under its original name.
+        usage: how a Python program loads the file, as a paragraph of Markdown.
+        wrapper: the key under which the file holds the state; None: the file is the state.
     """
 
-    package: str
     file: str
-    registered: str | None
     state: Mapping[str, Tensor]
+    usage: str
+    wrapper: str | None = None
 
 
 @runtime_checkable

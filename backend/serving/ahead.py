@@ -1,4 +1,4 @@
-"""Embeds the next tasks while the annotator looks at this one."""
+"""Embeds the tasks that come next, while the annotator looks at this one."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ _POLL_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _OpenedTask:
-    """A task on an annotator's screen, and the Label Studio that lists the next tasks."""
+    """A task on somebody's screen, and the Label Studio that tells which tasks come next."""
 
     image: TaskImage
     project_id: int
@@ -33,16 +33,15 @@ class _OpenedTask:
 
 
 class Prewarm:
-    """Embeds the opened task and the `ahead` tasks after it in one thread, whenever no click is being answered.
+    """One thread that embeds the opened task and `ahead` tasks after it, whenever no click is being answered.
 
-    The project with the newest click goes first. In a project only the last opened task counts, because its annotator
-    has moved on from the others.
+    The newest project first; of a project only the task that was opened last counts, for its annotator is there.
 
     Args:
-        embeddings: computes and stores the images' embeddings.
-        traffic: counts the annotators who wait.
-        ahead: how many tasks to embed after the opened one; 0 embeds none.
-        served: returns the base model whose encoder serves a project now; None: always that of `embeddings`.
+        embeddings: where the images' embeddings come from, and stay.
+        traffic: tells when annotators wait.
+        ahead: how many tasks after the opened one; 0 switches it off.
+        served: the base whose encoder a project is served with at the moment; None: always that of the embeddings.
     """
 
     def __init__(
@@ -64,32 +63,32 @@ class Prewarm:
 
     @property
     def embedded(self) -> int:
-        """How many images it has encoded."""
+        """How many images were encoded ahead."""
         return self._embedded
 
     def start(self) -> "Prewarm":
-        """Begin, unless `ahead` is 0."""
+        """Begin, unless it is switched off."""
         if self._ahead:
             self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Stop after the image that is being embedded. Does not wait."""
+        """End after the image that is being embedded, if any."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
 
     def join(self, *, longest_s: float) -> None:
-        """After `stop`: wait at most `longest_s` seconds until the thread has ended."""
+        """After `stop`: wait until it has ended, but not longer than so many seconds."""
         if self._thread.is_alive():
             self._thread.join(longest_s)
 
     def note_opened_task(self, image: TaskImage, *, label_studio: LabelStudio | None) -> None:
-        """Note that an annotator has opened a task. Returns at once; further clicks on the same task change nothing.
+        """A task is on somebody's screen. Returns at once; further clicks on the same task change nothing.
 
         Args:
-            image: the task. Tasks without a project or an id are ignored.
-            label_studio: lists the next tasks; with None, only the opened task is embedded.
+            image: the task; one without a project or a number is let be.
+            label_studio: tells which tasks come next; None where none is known: the opened task alone is embedded.
         """
         project_id, task_id = image.project_id, image.task_id
         if not self._ahead or project_id is None or task_id is None:
@@ -106,7 +105,7 @@ class Prewarm:
             self._changed.notify_all()
 
     def _of(self, project_id: int) -> TaskEmbeddings:
-        """The embeddings of the encoder that serves the project now; a swap of encoders makes its images cold again."""
+        """As the project is served now: after a swap of encoders its images are cold again."""
         return self._embeddings if self._served is None else self._embeddings.by(self._served(project_id))
 
     def _work(self) -> None:
@@ -115,17 +114,12 @@ class Prewarm:
                 self._warm(opened)
             except SamloopError as fault:
                 if self._stopping:
-                    return  # the lanes are closing meanwhile, and the log may be closed
+                    return  # what it needs is being closed under it, and so may be the log
                 log.info(
-                    "no tasks of project %d are embedded ahead: %s",
-                    opened.project_id,
-                    fault,
-                    extra={"event": "prewarm.failed"},
+                    "project %d is not warmed up ahead: %s", opened.project_id, fault, extra={"event": "prewarm.failed"}
                 )
             except Exception:
-                log.exception(
-                    "no tasks of project %d are embedded ahead", opened.project_id, extra={"event": "prewarm.failed"}
-                )
+                log.exception("project %d is not warmed up ahead", opened.project_id, extra={"event": "prewarm.failed"})
 
     def _next(self) -> _OpenedTask | None:
         with self._changed:
@@ -143,7 +137,7 @@ class Prewarm:
             self._embed_task(replace(opened.image, task=task), project_id=opened.project_id)
 
     def _wait_for_clicks(self, opened: _OpenedTask) -> bool:
-        """Wait until no click is being answered; return False if the annotator has moved on."""
+        """Wait until no click is being answered; False if the work is no longer wanted."""
         while not self._stopping and not self._traffic.wait_until_clear(longest_s=_POLL_S):
             pass
         return not self._stopping and opened.project_id not in self._opened
@@ -153,21 +147,21 @@ class Prewarm:
             self._embed(part, project_id=project_id)
 
     def _embed(self, image: TaskImage, *, project_id: int) -> None:
-        """Embed one image, once. An unusable image is only logged; a click on it gets the error."""
+        """Embed one image, once; an image that cannot be used is the matter of whoever clicks on it."""
         embeddings = self._of(project_id)
         try:
             place = hash((image.images.name, image.uri, embeddings.encoder_fingerprint))
         except BadInput as fault:
-            log.debug("task %s is not embedded ahead: %s", image.name, fault)
+            log.debug("task %s is not warmed up: %s", image.name, fault)
             return
         if place in self._done:
             return
         try:
             computed = embeddings.warm(image, priority=Priority.PREWARM, until_s=math.inf)
         except Busy:
-            return  # a click on it will embed it
+            return  # it comes when it is clicked on
         except SamloopError as fault:
-            log.debug("task %s is not embedded ahead: %s", image.name, fault)
+            log.debug("task %s is not warmed up: %s", image.name, fault)
             computed = False
         self._done[place] = None
         self._embedded += computed

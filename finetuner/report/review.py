@@ -1,4 +1,4 @@
-"""Writes the held-out objects of a checkpoint for the review pages, in the format of registry.review_file."""
+"""The held-out objects as a checkpoint keeps them for the review pages: registry.review_file."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from finetuner.report.overlays import window_of
 
 
 def review_file(samples: Sequence[Sample], *, base: Sequence[Measured], candidate: Sequence[Measured]) -> bytes:
-    """Encode both models' masks of every object; samples and measurements are in the order of evaluation.measure."""
+    """The file for what both models drew of every object; all three in evaluation.measure's order."""
     before, after = iter(base), iter(candidate)
-    objects = [
+    found = [
         _review_object(sample, item, base=[next(before) for _ in PROMPTS], candidate=[next(after) for _ in PROMPTS])
         for sample in samples
         for item in sample.objects
     ]
-    return encode_review(objects)
+    return encode_review(found)
 
 
 def _review_object(
@@ -54,5 +54,5 @@ def _draw(measured: Measured, *, area_px: int) -> DrawnMask:
 
 
 def _finite(score: float) -> float:
-    """The score, or 0 if it is not finite: the gate refuses such a model, but people can still look at its masks."""
+    """A model whose numbers are none is refused by the gate; its masks can be looked at all the same."""
     return score if math.isfinite(score) else 0.0

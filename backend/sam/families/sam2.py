@@ -14,12 +14,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel, Sam2Model
 
-from backend.errors import BadInput, BadWeights
+from backend.errors import BadWeights
 from backend.sam.decoder import decode_all
 from backend.sam.families.pretrained import read_pretrained
+from backend.sam.families.sam2_names import original_of_sam2
 from backend.sam.families.vit import SamFamily
 from backend.sam.family import DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
 from backend.sam.frame import SAM_FRAME, Frame
+
+# By the width of the first stage and the number of blocks: as a file is called, and as its config is.
+_SIZES = {
+    (96, 12): ("tiny", "t"),
+    (96, 16): ("small", "s"),
+    (112, 24): ("base_plus", "b+"),
+    (144, 48): ("large", "l"),
+}
 
 
 class Finish(nn.Module):
@@ -52,7 +61,7 @@ class Sam2Family(SamFamily):
     # The published folders are marked as the model for videos, whose weights hold those for images.
     architectures: tuple[str, ...] = ("Sam2Model", "Sam2VideoModel")
     kind: type[PreTrainedModel] = Sam2Model
-    formats: tuple[str, ...] = ("hf",)
+    formats: tuple[str, ...] = ("hf", "sam")
     frame: Frame = Frame(
         preprocessing="stretched-1024-pil-bilinear/imagenet-mean-std/1",
         canvas_px=SAM_FRAME.canvas_px,
@@ -116,14 +125,34 @@ class Sam2Family(SamFamily):
             "To serve it: `SAMLOOP_MODEL=<this folder> samloop up`."
         )
 
-    def original(self, model: Any) -> OriginalCode:  # noqa: ANN401 - as in the Protocol
-        """As `Family.original`; never asked, as `sam` is none of the formats.
+    def original(self, model: Any) -> OriginalCode:  # noqa: ANN401 - any of its models
+        """As `Family.original`, for Meta's code: all but the memory for videos, which an image does not need.
 
         Raises:
-            BadInput: always: the original code wants the weights of a memory too.
+            BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
         """
-        del model
-        raise BadInput(f"{self.title} has no export as sam: choose --format hf")
+        name, config = self._name_published(model)
+        return OriginalCode(
+            file=f"{name}.pt", state=original_of_sam2(model), usage=_usage(name, config), wrapper="model"
+        )
+
+    def _name_published(self, model: Any) -> tuple[str, str]:  # noqa: ANN401 - any of its models
+        """What Meta's code calls a checkpoint of this size, and its config; SAM 2.1's, which has the same layers."""
+        backbone = model.config.vision_config.backbone_config
+        size, letter = _SIZES.get((backbone.hidden_size, sum(backbone.blocks_per_stage)), (None, "<your size>"))
+        return f"sam2_hiera_{size}" if size else "sam2_hiera", f"configs/sam2.1/sam2.1_hiera_{letter}.yaml"
+
+
+def _usage(name: str, config: str) -> str:
+    return (
+        "Every weight that an image needs, under the original names. The memory for videos is not in it: Meta's own "
+        "checkpoint brings that, or it stays as it is born, which its predictor for images never asks.\n\n"
+        "```python\nimport torch\nfrom sam2.build_sam import build_sam2\n\n"
+        f'model = build_sam2("{config}", ckpt_path=None, device="cpu")\n'
+        f'state = torch.load("{name}.pt", weights_only=True)["model"]\n'
+        "missing, unknown = model.load_state_dict(state, strict=False)\n"
+        "assert not unknown\n```"
+    )
 
 
 def with_stable_single(

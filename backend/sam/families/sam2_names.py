@@ -1,46 +1,53 @@
-"""SAM 2 and 2.1 under the names of Meta's sam2, brought to transformers': all that an image needs, not the memory."""
+"""SAM 2, 2.1 and EdgeTAM under the names of Meta's code, and back: all that an image needs, without the memory."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from transformers import Sam2Config, Sam2Model
+from transformers import PreTrainedModel, Sam2Config, Sam2Model
 
 from backend.errors import BadWeights
+from backend.sam.export.original_names import refuse_conv_lora
 from backend.sam.families.pretrained import fill
 
-_MEMORY = re.compile(r"memory_|maskmem_|no_mem_pos_enc|no_obj_|obj_ptr_|mask_downsample\.")
+Renames = Sequence[tuple[re.Pattern[str], str]]
+_MEMORY = re.compile(r"memory_|maskmem_|no_mem_pos_enc|no_obj_|obj_ptr_|mask_downsample\.|spatial_perceiver\.")
 _POSITIONS = "prompt_encoder.shared_embedding.positional_embedding"
-_POINTS = "prompt_encoder.point_embeddings."
-# All of them, one after the other.
-_RENAMES = tuple(
-    (re.compile(pattern), target)
-    for pattern, target in (
-        (r"^no_mem_embed$", "no_memory_embedding"),
-        (r"^sam_prompt_encoder\.", "prompt_encoder."),
-        (r"^sam_mask_decoder\.", "mask_decoder."),
-        (r"^image_encoder\.neck\.convs\.(\d+)\.conv\.", r"vision_encoder.neck.convs.\1."),
-        (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
-        (r"\.patch_embed\.proj\.", ".patch_embed.projection."),
-        (r"\.norm_final_attn\.", ".layer_norm_final_attn."),
-        (r"\.norm(\d)\.", r".layer_norm\1."),
-        (r"\.out_proj\.", ".o_proj."),
-        (r"\.mlp\.layers\.0\.", ".mlp.proj_in."),
-        (r"\.mlp\.layers\.1\.", ".mlp.proj_out."),
-        (r"(mlps\.\d+|_head)\.layers\.0\.", r"\1.proj_in."),
-        (r"(mlps\.\d+|_head)\.layers\.1\.", r"\1.layers.0."),
-        (r"(mlps\.\d+|_head)\.layers\.2\.", r"\1.proj_out."),
-        (r"\.output_upscaling\.0\.", ".upscale_conv1."),
-        (r"\.output_upscaling\.1\.", ".upscale_layer_norm."),
-        (r"\.output_upscaling\.3\.", ".upscale_conv2."),
-        (r"\.mask_downscaling\.0\.", ".mask_embed.conv1."),
-        (r"\.mask_downscaling\.1\.", ".mask_embed.layer_norm1."),
-        (r"\.mask_downscaling\.3\.", ".mask_embed.conv2."),
-        (r"\.mask_downscaling\.4\.", ".mask_embed.layer_norm2."),
-        (r"\.mask_downscaling\.6\.", ".mask_embed.conv3."),
-        (r"\.pe_layer\.positional_encoding_gaussian_matrix$", ".shared_embedding.positional_embedding"),
-    )
+_SHARED = "shared_image_embedding.positional_embedding"  # the same once more, in transformers' model alone
+_POINTS = "prompt_encoder.point_embed.weight"
+_KINDS_OF_POINTS = 4
+# Meta's names and transformers', `#` for a number, `^` for the beginning. All of them apply, one after the other.
+_DECODER = (
+    ("^no_mem_embed", "^no_memory_embedding"),
+    ("^sam_prompt_encoder.", "^prompt_encoder."),
+    ("^sam_mask_decoder.", "^mask_decoder."),
+    (".norm_final_attn.", ".layer_norm_final_attn."),
+    (".norm#.", ".layer_norm#."),
+    (".out_proj.", ".o_proj."),
+    (".mlp.layers.0.", ".mlp.proj_in."),
+    (".mlp.layers.1.", ".mlp.proj_out."),
+    ("mlps.#.layers.0.", "mlps.#.proj_in."),
+    ("mlps.#.layers.1.", "mlps.#.layers.0."),
+    ("mlps.#.layers.2.", "mlps.#.proj_out."),
+    ("_head.layers.0.", "_head.proj_in."),
+    ("_head.layers.1.", "_head.layers.0."),
+    ("_head.layers.2.", "_head.proj_out."),
+    (".output_upscaling.0.", ".upscale_conv1."),
+    (".output_upscaling.1.", ".upscale_layer_norm."),
+    (".output_upscaling.3.", ".upscale_conv2."),
+    (".mask_downscaling.0.", ".mask_embed.conv1."),
+    (".mask_downscaling.1.", ".mask_embed.layer_norm1."),
+    (".mask_downscaling.3.", ".mask_embed.conv2."),
+    (".mask_downscaling.4.", ".mask_embed.layer_norm2."),
+    (".mask_downscaling.6.", ".mask_embed.conv3."),
+    (".pe_layer.positional_encoding_gaussian_matrix", ".shared_embedding.positional_embedding"),
+)
+_ENCODER = (
+    ("^image_encoder.neck.convs.#.conv.", "^vision_encoder.neck.convs.#."),
+    ("^image_encoder.trunk.body.", "^image_encoder.trunk.timm_model."),  # EdgeTAM's
+    ("^image_encoder.trunk.", "^vision_encoder.backbone."),
+    ("^vision_encoder.backbone.patch_embed.proj.", "^vision_encoder.backbone.patch_embed.projection."),
 )
 # By the width of the first stage and the number of blocks: what no weight's shape tells of sam2's four configurations.
 _SIZES: Mapping[tuple[int, int], Mapping[str, list[int]]] = {
@@ -63,27 +70,77 @@ def sam2_from_original(state: Mapping[str, Tensor]) -> Sam2Model:
         BadWeights: naming what is missing, unknown or of a wrong shape; or the size is none of the published four.
     """
     named = sam2_names(state)
-    model = Sam2Model(_config_of(named))
+    model = Sam2Model(sam2_config(named))
     fill(model, named, title="a SAM 2's")
     return model
 
 
 def sam2_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a state from sam2's names to those of `Sam2Model`, in float32."""
-    named: dict[str, Tensor] = {}
-    for name, value in state.items():
-        if _MEMORY.match(name):
-            continue
-        for pattern, target in _RENAMES:
-            name = pattern.sub(target, name)  # noqa: PLW2901 - renamed step by step
-        named[name] = value.float().contiguous()
-    points = sorted(name for name in named if name.startswith(_POINTS))
-    named["prompt_encoder.point_embed.weight"] = torch.cat([named.pop(name) for name in points])
-    named["shared_image_embedding.positional_embedding"] = named[_POSITIONS]
-    return named
+    """Rename a state from the names of Meta's code to those of `Sam2Model` or `EdgeTamModel`.
+
+    Returns:
+        Weights in float32, counters as they are; without what is the memory's.
+    """
+    image = {name: value for name, value in state.items() if not _MEMORY.match(name)}
+    return complete({rename(name, _TO_OURS): value for name, value in image.items()})
 
 
-def _config_of(named: Mapping[str, Tensor]) -> Sam2Config:
+def complete(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of an image under transformers' names, with those that stand once in Meta's code and twice there.
+
+    Args:
+        named: renamed already; a kind of point is a weight, `prompt_encoder.point_embeddings.0.weight`.
+    """
+    wide = {name: (value.float() if value.is_floating_point() else value).contiguous() for name, value in named.items()}
+    points = sorted(name for name in wide if name.startswith("prompt_encoder.point_embeddings."))
+    wide[_POINTS] = torch.cat([wide.pop(name) for name in points])
+    wide[_SHARED] = wide[_POSITIONS]
+    return wide
+
+
+def original_of_sam2(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Every weight of a `Sam2Model` or an `EdgeTamModel` in float32 under the name that Meta's code gives it.
+
+    Raises:
+        BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
+    """
+    refuse_conv_lora(model)
+    state: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        weight = value.detach().cpu()
+        weight = (weight.float() if weight.is_floating_point() else weight).contiguous()
+        if name == _POINTS:
+            for kind in range(_KINDS_OF_POINTS):
+                state[f"sam_prompt_encoder.point_embeddings.{kind}.weight"] = weight[kind : kind + 1].contiguous()
+        elif name != _SHARED:
+            state[rename(name, _TO_THEIRS)] = weight
+    return state
+
+
+def rename(name: str, renames: Renames) -> str:
+    """Apply every rename, one after the other."""
+    for pattern, target in renames:
+        name = pattern.sub(target, name)
+    return name
+
+
+def compile_renames(pairs: Sequence[tuple[str, str]]) -> Renames:
+    """Make renames of pairs as above, from the first of a pair to the second."""
+    return tuple(
+        (
+            re.compile(re.escape(old).replace(r"\^", "^").replace(r"\#", r"(\d+)")),
+            new.removeprefix("^").replace("#", r"\1"),
+        )
+        for old, new in pairs
+    )
+
+
+def sam2_config(named: Mapping[str, Tensor]) -> Sam2Config:
+    """Read the size off the shapes of weights under transformers' names.
+
+    Raises:
+        BadWeights: the size is none of the published four.
+    """
     width, *background = named["vision_encoder.backbone.pos_embed"].shape[1:]
     blocks = sum(name.endswith(".attn.qkv.weight") for name in named)
     if (width, blocks) not in _SIZES:
@@ -102,3 +159,8 @@ def _config_of(named: Mapping[str, Tensor]) -> Sam2Config:
         **_SIZES[width, blocks],
     }
     return Sam2Config(vision_config={"backbone_config": backbone, "backbone_channel_list": widths[::-1]})
+
+
+DECODER_TO_OURS = compile_renames(_DECODER)
+_TO_OURS = (*compile_renames(_ENCODER), *DECODER_TO_OURS)
+_TO_THEIRS = compile_renames([(ours, theirs) for theirs, ours in reversed((*_ENCODER, *_DECODER))])

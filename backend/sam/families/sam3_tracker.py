@@ -32,6 +32,7 @@ class Sam3TrackerFamily(Sam2Family):
     # Meta publishes one folder, of the detector and the tracker for videos, out of which transformers takes this model.
     architectures: tuple[str, ...] = ("Sam3TrackerModel", "Sam3VideoModel")
     kind: type[PreTrainedModel] = Sam3TrackerModel
+    formats: tuple[str, ...] = ("hf",)
     frame: Frame = Frame(
         preprocessing="stretched-1008-pil-bilinear/half-mean-std/1",
         canvas_px=1008,

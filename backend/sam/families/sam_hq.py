@@ -16,7 +16,7 @@ from transformers import SamHQModel
 from backend.sam.decoder import attend, mask_weights, upscale
 from backend.sam.export.original_names import original_state
 from backend.sam.families.pretrained import read_pretrained
-from backend.sam.families.vit import ENCODER_TO_ORIGINAL, REGISTERED, SamFamily
+from backend.sam.families.vit import ENCODER_TO_ORIGINAL, REGISTERED, SamFamily, registry_usage
 from backend.sam.family import DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
 
 # transformers' names of what SAM-HQ added, and those of its own code.
@@ -126,11 +126,11 @@ class SamHqFamily(SamFamily):
             BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
         """
         registered = REGISTERED.get(model.config.vision_config.hidden_size)
+        file = f"sam_hq_{registered or 'vit'}.pth"
         return OriginalCode(
-            package="segment_anything_hq",
-            file=f"sam_hq_{registered or 'vit'}.pth",
-            registered=registered,
+            file=file,
             state=original_state(model, encoder_names=(*ENCODER_TO_ORIGINAL, *TO_ORIGINAL)),
+            usage=registry_usage("segment_anything_hq", registered, file=file),
         )
 
 

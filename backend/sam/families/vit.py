@@ -104,11 +104,11 @@ class SamFamily:
             BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
         """
         registered = REGISTERED.get(model.config.vision_config.hidden_size)
+        file = f"sam_{registered or 'vit'}.pth"
         return OriginalCode(
-            package="segment_anything",
-            file=f"sam_{registered or 'vit'}.pth",
-            registered=registered,
+            file=file,
             state=original_state(model, encoder_names=ENCODER_TO_ORIGINAL),
+            usage=registry_usage("segment_anything", registered, file=file),
         )
 
     def _of_this_canvas(self, model: Model, folder: Path) -> Model:
@@ -116,6 +116,15 @@ class SamFamily:
         if side != self.frame.canvas_px:
             raise BadWeights(f"{folder} is a SAM for {side} px; only {self.frame.canvas_px} px are supported")
         return model
+
+
+def registry_usage(package: str, registered: str | None, *, file: str) -> str:
+    """How a program loads a file by a package's `sam_model_registry`, which does not know every size (None)."""
+    how = f'sam_model_registry["{registered}"](checkpoint="{file}")' if registered else "sam.load_state_dict(state)"
+    return (
+        "A state dict under the original names; it loads strictly.\n\n```python\n"
+        f"from {package} import sam_model_registry\n\nmodel = {how}\n```"
+    )
 
 
 FAMILY: Family = SamFamily()

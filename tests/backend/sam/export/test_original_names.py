@@ -17,6 +17,7 @@ from backend.sam.families import mobile, original, sam_hq
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_from_pt, transformers_names
 from backend.sam.families.vit import FAMILY as SAM
 from backend.sam.family import Family
+from tests.support.original_names import read_shapes
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 # ViT-B, ViT-L and ViT-H.
@@ -209,6 +210,22 @@ def test_sam_hq_exports_the_names_that_its_published_checkpoints_have_and_reads_
     assert shapes_of(state) == expected
     ours = transformers_names(state, encoder_names=(*original.ENCODER_NAMES, *sam_hq.FROM_ORIGINAL))
     assert shapes_of(ours) == shapes_of(dict(model.state_dict()))
+
+
+@pytest.mark.parametrize("size", ["b", "l", "h"])
+@pytest.mark.parametrize("family", [SAM, sam_hq.FAMILY], ids=["sam", "sam_hq"])
+def test_public_checkpoints_have_the_names_that_are_written_down_here(family: Family, size: str) -> None:
+    numbers = SIZES["blh".index(size)]
+    expected = dict(vit(**numbers, mlp=4 * numbers["width"], window=14, channels=256))
+    expected |= dict(prompts_and_decoder(256, layers=2, mlp=2048, masks_in=16, head=256))
+    if family is sam_hq.FAMILY:
+        expected |= dict(added_by_sam_hq(256, width=numbers["width"]))
+    assert read_shapes(f"{family.name.replace('-', '_')}_vit_{size}") == expected
+
+
+def test_mobile_sams_public_checkpoint_has_the_names_that_are_written_down_here() -> None:
+    expected = dict(tiny_vit()) | dict(prompts_and_decoder(256, layers=2, mlp=2048, masks_in=16, head=256))
+    assert read_shapes("mobile_sam") == expected
 
 
 def _names_alone(model: PreTrainedModel, *, family: Family = SAM) -> dict[str, Tensor]:

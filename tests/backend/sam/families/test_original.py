@@ -1,6 +1,5 @@
 """Files of weights under other names than transformers': read whatever wraps them, or refused in one sentence."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,44 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import Sam2Config, Sam2Model, SamConfig, SamModel
+from transformers import SamConfig, SamModel
 
 from backend.errors import BadWeights
 from backend.sam.families.original import model_of_file
-from backend.sam.families.sam2_names import sam2_names
 from backend.sam.families.vit import FAMILY
 from backend.sam.loading import load_base
 from backend.sam.weights import base_weights
-
-# transformers' names to those of Meta's sam2, in this order; written apart from the code under test.
-SAM2_NAMES = (
-    (r"^no_memory_embedding$", "no_mem_embed"),
-    (r"^vision_encoder\.backbone\.patch_embed\.projection", "image_encoder.trunk.patch_embed.proj"),
-    (r"^vision_encoder\.backbone", "image_encoder.trunk"),
-    (r"^vision_encoder\.neck\.convs\.(\d)", r"image_encoder.neck.convs.\1.conv"),
-    (r"^(image_encoder\.trunk\.blocks\.\d+)\.layer_norm", r"\1.norm"),
-    (r"^(image_encoder\.trunk\.blocks\.\d+\.mlp)\.proj_in", r"\1.layers.0"),
-    (r"^(image_encoder\.trunk\.blocks\.\d+\.mlp)\.proj_out", r"\1.layers.1"),
-    (r"^prompt_encoder\.shared_embedding\.positional_embedding", "P.pe_layer.positional_encoding_gaussian_matrix"),
-    (r"^prompt_encoder\.mask_embed\.conv1", "P.mask_downscaling.0"),
-    (r"^prompt_encoder\.mask_embed\.layer_norm1", "P.mask_downscaling.1"),
-    (r"^prompt_encoder\.mask_embed\.conv2", "P.mask_downscaling.3"),
-    (r"^prompt_encoder\.mask_embed\.layer_norm2", "P.mask_downscaling.4"),
-    (r"^prompt_encoder\.mask_embed\.conv3", "P.mask_downscaling.6"),
-    (r"^(?:P|prompt_encoder)\.", "sam_prompt_encoder."),
-    (r"^mask_decoder\.", "sam_mask_decoder."),
-    (r"transformer\.layer_norm_final_attn", "transformer.norm_final_attn"),
-    (r"(transformer\.layers\.\d)\.layer_norm", r"\1.norm"),
-    (r"(transformer\.layers\.\d\.mlp)\.proj_in", r"\1.layers.0"),
-    (r"(transformer\.layers\.\d\.mlp)\.proj_out", r"\1.layers.1"),
-    (r"(sam_mask_decoder\..*)\.o_proj", r"\1.out_proj"),
-    (r"upscale_conv1", "output_upscaling.0"),
-    (r"upscale_layer_norm", "output_upscaling.1"),
-    (r"upscale_conv2", "output_upscaling.3"),
-    (r"(mlps\.\d|_head)\.layers\.0", r"\1.layers.1"),
-    (r"(mlps\.\d|_head)\.proj_in", r"\1.layers.0"),
-    (r"(mlps\.\d|_head)\.proj_out", r"\1.layers.2"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -160,40 +128,3 @@ def test_what_is_no_such_file_is_refused_in_one_sentence_with_the_next_step(
     assert "\n" not in said
     assert len(said) < 500
     assert "name a file of" in said or "fetch or write the file again" in said
-
-
-def test_a_release_of_sam_2_is_the_model_and_its_memory_is_left_out(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = Sam2Model(Sam2Config()).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.01 * torch.randn(weight.shape))  # biases are zeros, which nobody could tell apart
-    model.shared_image_embedding.positional_embedding = model.prompt_encoder.shared_embedding.positional_embedding
-    state: dict[str, Tensor] = {}
-    for ours, value in model.state_dict().items():
-        if ours == "shared_image_embedding.positional_embedding":
-            continue
-        name = ours
-        for pattern, target in SAM2_NAMES:
-            name = re.sub(pattern, target, name)
-        state[name] = value
-    points = state.pop("sam_prompt_encoder.point_embed.weight")
-    state |= {
-        f"sam_prompt_encoder.point_embeddings.{number}.weight": points[number : number + 1] for number in range(4)
-    }
-    memory = {
-        "maskmem_tpos_enc": torch.zeros(7, 1, 1, 64),
-        "no_mem_pos_enc": torch.zeros(1, 1, 256),
-        "no_obj_ptr": torch.zeros(1, 256),
-        "no_obj_embed_spatial": torch.zeros(1, 64),
-        "memory_attention.norm.weight": torch.zeros(256),
-        "memory_encoder.out_proj.weight": torch.zeros(64, 256, 1, 1),
-        "mask_downsample.weight": torch.zeros(1, 1, 4, 4),
-        "obj_ptr_proj.layers.0.weight": torch.zeros(256, 256),
-        "obj_ptr_tpos_proj.weight": torch.zeros(64, 256),
-    }
-    torch.save({"model": state | memory}, tmp_path / "sam2.1_hiera_tiny.pt")
-    read: Any = model_of_file(tmp_path / "sam2.1_hiera_tiny.pt")
-    assert_the_same(read.state_dict(), model.state_dict())
-    assert read.config.vision_config.backbone_config.to_dict() == model.config.vision_config.backbone_config.to_dict()
-    assert len(sam2_names(state)) == len(model.state_dict())

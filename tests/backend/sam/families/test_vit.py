@@ -18,7 +18,7 @@ def test_the_original_code_knows_a_model_by_its_width(width: int, name: str | No
     empty = {weight: torch.empty(()) for weight in model.state_dict()}
     model.state_dict = lambda: empty  # type: ignore[method-assign]
     original = FAMILY.original(model)
-    assert (original.package, original.registered, original.file) == ("segment_anything", name, file)
+    assert (f'sam_model_registry["{name}"]' in original.usage, original.file) == (name is not None, file)
 
 
 def test_the_mean_and_deviation_are_imagenets_as_segment_anything_has_them() -> None:
