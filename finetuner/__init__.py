@@ -1,28 +1,28 @@
-"""samloop's fine-tuner: learns from annotations; runs as RQ jobs, or offline on a Label Studio export.
+"""samloop's fine-tuner: learns from annotations, as RQ jobs or offline on a Label Studio export.
 
-It uses the backend's library (labelstudio, images, masks, registry, sam, settings, ...) and nothing that answers
-people. The map, from the door inwards; imports point downwards only:
+It uses the backend's library (labelstudio, images, masks, registry, sam, settings, ...), and nothing of the server.
+The modules, from the outside in; imports point downwards only:
 
     __main__    `python -m finetuner EXPORT IMAGES OUT`
-    worker      takes jobs off its queue; every job has a process of its own
-    refreshing  a refresh as an RQ job
-    job         a training as an RQ job
-    offline     a training on an export: no Label Studio, no queue, no registry
-    lease       who trains a project now
-    cancelling  ends a training that nobody wants any more
-    pipeline    a training of one Label Studio project: pull, learn, judge, publish, promote
-    recipe      from samples to a judged candidate; projects and exports share it
-    context     what every step of a training uses
-    deciding    whether a candidate may be served
-    report      the page beside a checkpoint, and what review pages show of it
-    semantic    the semantic head: targets, training, measuring
-    training    the training itself: steps, losses, weights, and when it ends
-    measuring   how good masks are on held-out images, and how sure that is
-    methods     what a training changes: the decoder, LoRA, Conv-LoRA
-    data        from Label Studio's tasks to samples
-    presets     how large a step is, by what the device holds
-    config      one frozen TrainConfig
-    patience    reads an image again where its failure passes
-    progress    how a training tells where it is
-    unfinished  what is kept of a run that is not over
+    worker      takes jobs off its queue, and runs each job in its own process
+    refreshing  runs a refresh as an RQ job
+    job         runs a training as an RQ job
+    offline     trains on an export: no Label Studio, no queue, no registry
+    lease       holds the right to train a project
+    cancelling  ends a cancelled training
+    pipeline    trains on a Label Studio project: pulls, learns, judges, publishes, promotes
+    recipe      turns samples into a judged candidate, for projects and exports alike
+    context     holds what every step of a training uses
+    deciding    decides whether a candidate may be served
+    report      builds a checkpoint's report page, and the masks for the review pages
+    semantic    trains and measures the semantic head
+    training    runs the training loop: steps, losses, weights, early stopping
+    measuring   measures masks on held-out images, with confidence intervals
+    methods     the training methods: the decoder, LoRA, Conv-LoRA
+    data        turns Label Studio's tasks into samples
+    presets     chooses the size of a step by the device's memory
+    config      the recipe: one frozen TrainConfig
+    patience    reads an image again after a temporary failure
+    progress    the interface that receives a training's progress
+    unfinished  saves the states of unfinished trainings
 """

@@ -1,4 +1,4 @@
-"""`python -m finetuner EXPORT IMAGES OUT`: `samloop train --export`, where only the fine-tuner is wanted.
+"""`python -m finetuner EXPORT IMAGES OUT`: `samloop train --export` without the server.
 
 On several GPUs: `accelerate launch --num_processes 2 -m finetuner EXPORT IMAGES OUT` (processes).
 """
@@ -13,14 +13,18 @@ from backend.settings.bounds import METHODS
 
 
 def main() -> None:
-    """Train on an export; print the verdict as JSON. Started by `accelerate launch`, on several GPUs."""
+    """Train on an export and print the verdict as JSON; `accelerate launch` starts it on several GPUs."""
     parser = argparse.ArgumentParser(prog="finetuner", description=main.__doc__)
-    for name, text in (("export", "Label Studio's JSON export"), ("images", "folder"), ("out", "checkpoint folder")):
+    for name, text in (
+        ("export", "Label Studio's JSON export"),
+        ("images", "folder with the images"),
+        ("out", "new folder for the checkpoint"),
+    ):
         parser.add_argument(name, type=Path, help=text)
-    parser.add_argument("--method", help=f"one of {', '.join(METHODS)}; absent: SAMLOOP_METHOD")
-    parser.add_argument("--head", default="promptable", help="semantic: a semantic head is trained too")
-    parser.add_argument("--epochs", type=int, help="most epochs; absent: as many as the work allows")
-    parser.add_argument("--seconds", type=float, help="at most so many; absent: SAMLOOP_TRAIN_SECONDS")
+    parser.add_argument("--method", help=f"one of {', '.join(METHODS)} (default: SAMLOOP_METHOD)")
+    parser.add_argument("--head", default="promptable", help="semantic: train a semantic head too")
+    parser.add_argument("--epochs", type=int, help="the most epochs (default: as many as the limit on decodes allows)")
+    parser.add_argument("--seconds", type=float, help="the most seconds (default: SAMLOOP_TRAIN_SECONDS)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     share_cores()

@@ -1,8 +1,8 @@
-"""A training that somebody cancels ends within one step, in whatever process of whatever machine it runs.
+"""Ends a cancelled training within one step, on whatever machine it runs.
 
-`cancelled` in Redis says up to which request nobody wants a training any more. A thread looks there, and interrupts the
-training by a signal: code that swallows exceptions hears of it too. What was trained so far is saved as after any other
-interruption, so that a later training on the same annotations goes on from there.
+The key `cancelled` in Redis holds the latest cancelled request. A thread polls it, and interrupts the training by a
+signal, which also reaches code that swallows exceptions. The training saves its state as after any other interruption,
+so a later training on the same annotations resumes from it.
 """
 
 import logging
@@ -24,17 +24,17 @@ _LAST_PHASE = "publishing"
 
 
 class Cancelled(BaseException):
-    """Nobody wants this training any more. Not an Exception: no `except Exception` on the way may keep it."""
+    """The training was cancelled. It is no Exception, so that no `except Exception` can swallow it."""
 
 
 class Cancelling:
-    """Raises Cancelled in the main thread for as long as the `with` block lasts and nothing is published.
+    """Raises Cancelled in the main thread after a cancellation, inside the `with` block and until publishing begins.
 
     Args:
-        keys: of the project's trainings.
-        target: the latest request that this training stands for.
-        quick: a connection that does not wait for a Redis that is away.
-        progress: hears what `self.progress` is told.
+        keys: the keys of the project's trainings.
+        target: the latest request that this training serves.
+        quick: a connection that fails at once if Redis is unreachable.
+        progress: receives the progress that `self.progress` passes on.
     """
 
     def __init__(self, keys: Keys, *, target: int, quick: Redis, progress: Progress) -> None:
@@ -43,10 +43,10 @@ class Cancelling:
         self._thread = threading.Thread(target=self._watch, name="cancelling", daemon=True)
 
     def __enter__(self) -> "Cancelling":  # noqa: PYI034 - beartype takes no Self here
-        """Begin to look.
+        """Start to poll.
 
         Raises:
-            Cancelled: it was cancelled while it waited.
+            Cancelled: the training was cancelled before it began.
         """
         if self._is_cancelled():
             raise Cancelled
@@ -60,7 +60,7 @@ class Cancelling:
         self._stop()
 
     def progress(self, phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
-        """Pass the progress on; from publishing on it is too late to cancel."""
+        """Pass the progress on; once publishing begins, it is too late to cancel."""
         if phase == _LAST_PHASE:
             self._stop()
         self._progress(phase, **figures)

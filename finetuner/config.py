@@ -1,4 +1,4 @@
-"""One frozen TrainConfig: all that decides what a training does. It goes into the checkpoint's manifest."""
+"""The recipe of a training: one frozen TrainConfig, which goes into the checkpoint's manifest."""
 
 import math
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from backend.settings.bounds import (
 
 LOSS_MIXES: dict[str, tuple[tuple[str, float], ...]] = {
     "bce-dice": (("bce", 1.0), ("dice", 1.0)),  # for few images
-    "focal-dice": (("focal", 20.0), ("dice", 1.0)),  # with `iou_weight` 1 SAM's own (Kirillov et al. 2023, A)
+    "focal-dice": (("focal", 20.0), ("dice", 1.0)),  # SAM's own, with `iou_weight` 1 (Kirillov et al. 2023, A)
     "structure": (("structure", 1.0),),
 }
 _RATE, _FULL_RATE_FROM, _LOWEST_RATE = 1e-4, 6000, 3e-5
@@ -28,11 +28,15 @@ _RATE, _FULL_RATE_FROM, _LOWEST_RATE = 1e-4, 6000, 3e-5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Which regions are objects. `labels`: those of the labelling configuration; empty, every label will do.
+    """The rules by which regions become objects.
 
-    `ground_truth_weight`: how many others an annotation that is marked as ground truth counts for in a vote.
-    `empty_is_background`: an image that was submitted without a region teaches the semantic head what is ground.
-    `merged_regions`: whether regions with all objects of a label become those objects, "divide" or "keep" (parts).
+    Attributes:
+        labels: the labels of the labelling configuration; empty allows every label.
+        rectangles_are_masks: whether a rectangle is a mask.
+        min_object_px: the smallest area of an object, in image px.
+        ground_truth_weight: the number of votes of an annotation that is marked as ground truth.
+        merged_regions: whether to "divide" or "keep" regions that hold all objects of a label (parts).
+        empty_is_background: whether the semantic head learns background from images submitted without a region.
     """
 
     labels: frozenset[str] = frozenset()
@@ -47,73 +51,73 @@ class Rules:
 class TrainConfig:
     """The recipe. The promptable decoder's training ends at the first of `epochs`, `decodes` and its `seconds`.
 
-    One decode is one object with one prompt, forward and backward: 0.03 s of a core that multiplies in bfloat16. A few
-    images end by their epochs, many by `decodes`, a slow machine by `seconds`.
+    A decode is one object with one prompt, forward and backward: 0.03 s on a core with bfloat16 arithmetic. Usually a
+    training on few images ends by `epochs`, on many by `decodes`, and on a slow machine by `seconds`.
     """
 
     method: str = "decoder"
     head: str = "promptable"
     seed: int = 0
-    start: str = "base"  # or "served": whose weights a training begins with (start); on all annotations either way
+    start: str = "base"  # or "served": the weights to start from (start); all annotations are learnt either way
 
     epochs: int = 200
     decodes: int | None = 16_000
     seconds: float = 600.0
-    objects_per_step: int = 6  # of one image; FINETUNING's bound is 25, fewer give more steps for the same work
-    images_per_step: int = 1  # whose prompts make a step together; more give steadier steps, fewer for the same work
-    accumulate: int = 1  # parts in which a step's images are done, one after the other: same gradient, less memory
+    objects_per_step: int = 6  # per image; fewer objects give more steps for the same work
+    images_per_step: int = 1  # more images give steadier steps, but fewer for the same work
+    accumulate: int = 1  # the parts of a step, decoded one after another: the same gradient with less memory
 
-    precision: str = "auto"  # of the forward pass: bfloat16 where the processor has it, else float32
-    learning_rate: float | None = None  # None: by the work, as `rate_for` has it
+    precision: str = "auto"  # of the forward pass: bfloat16 if the device has fast bfloat16, else float32
+    learning_rate: float | None = None  # None: depends on the number of decodes (`rate_for`)
     rank: int | None = None  # of an adapter; None: lora 8, conv-lora 3
-    alpha: float | None = None  # its update is scaled by alpha / rank; None: lora 16, conv-lora 32
-    adapter_joins: float = 0.6  # of the run, in which the decoder learns alone: on embeddings that are kept
-    recompute: bool | None = None  # an encoder's blocks on the way back, not keep what they saw; None: only a ViT's
-    encoder_pace: float | None = None  # an adapter's rate by the decoder's; None: the method's own
+    alpha: float | None = None  # alpha / rank scales the adapter's update; None: lora 16, conv-lora 32
+    adapter_joins: float = 0.6  # the share of the training after which the adapter joins; cached embeddings until then
+    recompute: bool | None = None  # run the encoder's blocks again in the backward pass; None: only for a ViT
+    encoder_pace: float | None = None  # an adapter's learning rate over the decoder's; None: the method's own
     weight_decay: float = 1e-4
-    warmup_share: float = 0.1  # of the run
-    final_lr_share: float = 0.05  # of the learning rate, where the cosine ends
+    warmup_share: float = 0.1  # share of the training
+    final_lr_share: float = 0.05  # share of the learning rate at the end of the cosine
     clip_norm: float = 1.0
     ema_decay: float = 0.98
     losses: tuple[tuple[str, float], ...] = LOSS_MIXES["bce-dice"]
     iou_weight: float = 1.0
-    mix: float = 0.75  # share of the way from the first weights to the last that is published, where nothing validates
-    mixes: tuple[float, ...] = (1.0, 0.75, 0.5)  # shares that validation images choose among (mixing)
+    mix: float = 0.75  # published point on the line from the first to the trained weights, without validation images
+    mixes: tuple[float, ...] = (1.0, 0.75, 0.5)  # the points that validation images choose from (early_stopping)
 
-    box_share: float = 0.5  # of first prompts; the others are one point
-    box_jitter: float = 0.1  # of the side, either way, uniformly
-    box_jitter_max_px: float = 20.0  # on the 1024 canvas
-    centre_share: float = 0.5  # of points that prefer the middle of the object to its rim
-    background_share: float = 0.15  # of point prompts that carry a negative click outside the object too
-    corrective_share: float = 0.3  # of steps that are followed by a corrective round
-    feedback_share: float = 0.5  # of corrective rounds that see the previous logits
+    box_share: float = 0.5  # share of first prompts that are boxes; the others are a point
+    box_jitter: float = 0.1  # of the side, in both directions, uniform
+    box_jitter_max_px: float = 20.0  # on the canvas
+    centre_share: float = 0.5  # share of points drawn with a preference for the object's middle
+    background_share: float = 0.15  # share of point prompts with a negative click outside the object too
+    corrective_share: float = 0.3  # share of images with a corrective round
+    feedback_share: float = 0.5  # share of corrective rounds in which the decoder sees the previous logits
 
-    views: int = 1  # of every image, by turns: mirrored, turned, nearer, farther (views); a view is encoded once
-    replay: float = 0.0  # share of the steps that are on other things, against forgetting (replay)
-    forgetting: bool = False  # whether what was forgotten is measured (forgetting)
+    views: int = 1  # per image: mirrored, turned, zoomed (views); every view is encoded once
+    replay: float = 0.0  # share of steps on unrelated photographs, to prevent forgetting (replay)
+    forgetting: bool = False  # measure what the training forgot (forgetting)
     outside: str = "base"  # or "trained": what answers images that look unlike all that was learnt from (domain)
-    mask_share: float = 0.0  # of steps whose first prompts are a box with a mask that is a little wrong
-    semantic_share: float = 0.2  # of `seconds`, where the head is "semantic"
-    semantic_steps: int = 300  # of one image
+    mask_share: float = 0.0  # share of images whose first prompts are a box with a slightly wrong mask
+    semantic_share: float = 0.2  # share of `seconds` for a semantic head
+    semantic_steps: int = 300  # with one image per step
     semantic_rate: float = 5e-4
-    unlabelled: str = "background"  # what nobody drew on; or "unknown", far from every object
+    unlabelled: str = "background"  # the class of unannotated pixels; or "unknown", far from every object
 
     held_out_share: float = 0.2
-    validation_share: float = 0.15  # of the images to learn from, which choose when to stop (early_stopping)
-    validation_from: int = 60  # images to learn from; with fewer, every one teaches
-    patience: int = 4  # looks without a new best, of any kind of prompt, until a training stops
-    most_folds: int = 7  # of the cross-validation of a small project, which shares out `decodes` and `seconds`
-    annotators: str = "latest"  # or "majority": whose annotation of a task counts
-    ground_truth_weight: int = 2  # how many annotations one that is marked as ground truth counts for
+    validation_share: float = 0.15  # share of the training images that decide when to stop (early_stopping)
+    validation_from: int = 60  # training images; a project with fewer has no validation images
+    patience: int = 4  # measurements without a new best of any kind of prompt, after which a training stops
+    most_folds: int = 7  # in the cross-validation of a small project; the folds share `decodes` and `seconds`
+    annotators: str = "latest"  # or "majority": the annotations of a task that count
+    ground_truth_weight: int = 2  # the number of annotations that one marked as ground truth counts for
     rectangles_are_masks: bool = False
-    merged_regions: str = "divide"  # or "keep": regions into which people painted all objects of a label (parts)
+    merged_regions: str = "divide"  # or "keep": regions that hold all objects of a label (parts)
     min_object_px: int = 2
-    specks_px: int = 0  # taken out of held-out masks, as out of those that are served (sam.cleaning)
-    evaluation_clicks: int = 0  # corrective clicks on held-out objects while training; `samloop evaluate` does all 7
+    specks_px: int = 0  # smaller islands and holes are removed from held-out masks, as in serving (sam.cleaning)
+    evaluation_clicks: int = 0  # corrective clicks on held-out objects after a training; `samloop evaluate` makes 7
     bootstrap_rounds: int = 2000
 
     def __post_init__(self) -> None:
-        """Refuse values that no training can run with."""
+        """Refuse values that no training can use."""
         if self.epochs < 1 or self.seconds <= 0 or (self.decodes is not None and self.decodes < 1):
             raise ValueError(
                 f"epochs={self.epochs}, seconds={self.seconds}, decodes={self.decodes}: all must be at least 1"
@@ -181,10 +185,10 @@ class TrainConfig:
             )
 
     def rate_for(self, decodes: int) -> float:
-        """The learning rate of a training that plans so many decodes.
+        """The learning rate of a training with this number of planned decodes.
 
-        1e-4 from 6,000 decodes on, less by the root of fewer, never below 3e-5: at 1e-4 short trainings lose .03 IoU
-        with box prompts, and at 3e-5 long ones leave some of what clicks can gain (docs/results.md).
+        It is 1e-4 from 6,000 decodes on, and falls with the square root of fewer decodes, to 3e-5 at least. At 1e-4
+        short trainings lose .03 IoU with box prompts; at 3e-5 long trainings gain less with clicks (docs/results.md).
         """
         if self.learning_rate is not None:
             return self.learning_rate
@@ -192,21 +196,21 @@ class TrainConfig:
 
     @property
     def promptable_seconds(self) -> float:
-        """What the promptable decoder has of `seconds`; the rest is the semantic head's."""
+        """The promptable decoder's part of `seconds`; the semantic head has the rest."""
         return self.seconds * (1 - self.semantic_share) if self.head == "semantic" else self.seconds
 
     @property
     def semantic_seconds(self) -> float:
-        """What the semantic head has of `seconds`, if one is trained."""
+        """The semantic head's part of `seconds`."""
         return self.seconds * self.semantic_share
 
     @property
     def empty_is_background(self) -> bool:
-        """Whether images that were submitted empty teach anything: a semantic head, where all else is background."""
+        """Whether images submitted empty count: the semantic head learns from them if all else is background."""
         return self.head == "semantic" and self.unlabelled == "background"
 
     def rules(self, labels: Iterable[str] = ()) -> Rules:
-        """Which regions are objects, in a project with these labels."""
+        """The rules for a project with these labels."""
         return Rules(
             labels=frozenset(labels),
             rectangles_are_masks=self.rectangles_are_masks,
@@ -217,5 +221,5 @@ class TrainConfig:
         )
 
     def to_json(self) -> dict[str, object]:
-        """Every value, as the manifest keeps it."""
+        """All values, as the manifest stores them."""
         return {**asdict(self), "losses": dict(self.losses), "mixes": list(self.mixes)}

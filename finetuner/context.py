@@ -1,4 +1,4 @@
-"""What every step of a training uses: the base model, embeddings, the recipe, and where states are kept."""
+"""Holds what every step of a training uses: the base model, embeddings, the recipe, and the folder for states."""
 
 import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
@@ -27,17 +27,25 @@ from finetuner.report.pictures import ImagesAgain
 from finetuner.training.processes import Processes
 from finetuner.unfinished import Unfinished, run_key
 
-_LAYOUT = 3  # of a state: another number where another version of this program could not go on from it
+_LAYOUT = 3  # of a saved state; increase it when the program can no longer resume from older states
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingContext:
-    """What every step of a training uses. `generic_in`: the folder for the base's masks of other things (generic).
+    """What every step of a training uses.
 
-    `base_learnt`: digests of the images that the base has learnt from, where it is a checkpoint itself.
-
-    `unfinished_in`: the folder for what a killed training goes on from, saved every `save_every_s`; None: none is kept.
-    `processes`: those that train together.
+    Attributes:
+        base: the base model.
+        embeddings: the base's embeddings.
+        config: the recipe.
+        exclusions: collects the reasons for what is left out.
+        progress: receives the progress.
+        images_again: reads images again for the report.
+        unfinished_in: the folder for saved states; None saves none.
+        save_every_s: the seconds between two saved states.
+        generic_in: the cache folder for the base's masks of unrelated photographs (generic).
+        base_learnt: digests of the images that the base has learnt from, if it is a checkpoint itself.
+        processes: the processes that train together.
     """
 
     base: BaseModel
@@ -65,7 +73,7 @@ class TrainingContext:
         """Load the base model.
 
         Raises:
-            BadWeights: its weights cannot be had.
+            BadWeights: its weights cannot be fetched or read.
         """
         base = load_base(
             settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
@@ -84,9 +92,9 @@ class TrainingContext:
         )
 
     def open_unfinished(self, samples: Sequence[Sample], *, served: str) -> Unfinished | None:
-        """The states of a training on these samples, of an earlier process or of this one; None where none are kept.
+        """The saved states of a training on these samples, from this process or an earlier one; None to save none.
 
-        Keyed by all that decides what comes of it: a state of anything else is never taken up.
+        The key covers everything that decides the outcome, so a training never resumes from another training's state.
         """
         if self.unfinished_in is None or not self.save_every_s:
             return None
@@ -100,7 +108,7 @@ class TrainingContext:
             "processes": self.processes.count,
             "code": [importlib.metadata.version(name) for name in ("samloop", "torch", "numpy")],
             "layout": _LAYOUT,
-            # The digest of the data knows no order, and the trainer's draws do.
+            # The digest of the data ignores the order, but the trainer's random draws depend on it.
             "order": [
                 [sample.image_sha256, *((item.bounds.y0_px, item.bounds.x0_px) for item in sample.objects)]
                 for sample in samples
@@ -111,10 +119,7 @@ class TrainingContext:
         )
 
     def measure(self, predictor: Predictor, samples: Sequence[Sample], *, who: str) -> tuple[Measured, ...]:
-        """Measure a model on these samples, its masks as annotators see them, with as many clicks as the config has.
-
-        `who` names it to the progress.
-        """
+        """Measure a model on these samples, masks as annotators see them; `who` is its name in the progress."""
         return measure(
             Cleaned(predictor, self.config.specks_px),
             samples,
@@ -124,7 +129,7 @@ class TrainingContext:
         )
 
     def read_task(self, task: object, *, config: LabelConfig | None) -> list[AnnotatedTask]:
-        """Read every image of one task as annotations.annotated_images does; empty: there is nothing to learn from."""
+        """Read every image of a task, as annotations.read_images; none if it has no usable annotation."""
         return read_images(
             task,
             config=config,
@@ -141,11 +146,18 @@ class TrainingContext:
         labels: Iterable[str] = (),
         max_pixels: int,
     ) -> list[Sample]:
-        """Read the tasks' images and objects; `labels` as Rules has them."""
+        """Read the tasks' images and objects into samples.
+
+        Args:
+            tasks: the annotated images.
+            read: returns the bytes of a task's image.
+            labels: the labels that count; empty allows all.
+            max_pixels: larger images are refused.
+        """
 
         def read_remembered(task: AnnotatedTask) -> bytes:
             data = read(task)
-            bare = replace(task, annotations=())  # what was drawn is in the samples already
+            bare = replace(task, annotations=())  # saves memory: the samples have the annotations already
             self.images_again.remember(data, read=lambda: read(bare), max_pixels=max_pixels)
             return data
 

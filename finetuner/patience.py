@@ -1,4 +1,4 @@
-"""Reads an image again where its failure passes: an image is left out of a training only for what is wrong with it."""
+"""Reads an image again after a temporary failure: a training leaves an image out only for its own fault."""
 
 import time
 from collections.abc import Callable
@@ -6,16 +6,16 @@ from typing import TypeVar
 
 from backend.errors import Unavailable, Upstream
 
-PAUSES_S = (1.0, 4.0)  # between tries; after them the job as a whole is tried again
-_LONGEST_S = 10.0  # of what a host asks for with Retry-After
-# Of a file: what another try does not change. All others (a disk that is full, a share that is away) pass.
+PAUSES_S = (1.0, 4.0)  # between attempts; after them the whole job is tried again
+_LONGEST_S = 10.0  # the longest pause that a host gets with Retry-After
+# Permanent failures of a file. Other OSErrors (a full disk, an unreachable share) are temporary.
 _OF_THE_FILE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 T = TypeVar("T")
 
 
 def is_passing(fault: Exception) -> bool:
-    """Whether the same read may succeed later: the host, Label Studio or the disk failed, not the image."""
+    """Whether the same read may succeed later, because the host, Label Studio or the disk failed."""
     if isinstance(fault, Upstream):
         return fault.is_passing is True
     if isinstance(fault, OSError):
@@ -24,10 +24,10 @@ def is_passing(fault: Exception) -> bool:
 
 
 def read_patiently(read: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:
-    """Return what `read` returns; read up to three times while its failure passes, and twice where nobody can tell.
+    """Return the result of `read`, with up to three attempts after temporary failures and two after unclear ones.
 
     Raises:
-        Exception: what the last read raised.
+        Exception: the exception of the last attempt.
     """
     for number, pause_s in enumerate(PAUSES_S):
         try:

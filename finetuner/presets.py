@@ -1,8 +1,8 @@
-"""How large a training's steps are, by what its device can hold: SAMLOOP_PRESET, and what a preset takes.
+"""Chooses the size of a training's steps by the device's memory: SAMLOOP_PRESET.
 
-On a processor a step has one image and six objects: more would be fewer steps in the same time. On GPUs steps are as
-large as keeps them busy; tests/finetuner/test_presets.py computes from sizes of parameters and activations that they
-fit. The manifest of every checkpoint states what its training took (`metrics.memory_mib`).
+On a CPU a step has one image and six objects: more would mean fewer steps in the same time. On a GPU a step is large
+enough to keep it busy; tests/finetuner/test_presets.py computes from the sizes of parameters and activations that it
+fits. The manifest of every checkpoint records the memory of its training (`metrics.memory_mib`).
 """
 
 import resource
@@ -19,9 +19,15 @@ from finetuner.config import LOSS_MIXES, TrainConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """Objects of an image, images of a step, its parts, and whether an encoder's blocks are run again on the way back.
+    """The sizes of a step.
 
-    `recompute` None: as the recipe has it, by the kind of encoder.
+    Attributes:
+        name: the value of SAMLOOP_PRESET.
+        from_gib: the least memory of a GPU for which `auto` chooses it.
+        objects_per_step: objects per image.
+        images_per_step: images per step.
+        accumulate: the parts of a step.
+        recompute: whether the backward pass runs the encoder's blocks again; None: depends on the kind of encoder.
     """
 
     name: str
@@ -44,7 +50,7 @@ PRESETS = {
 
 
 def preset_for(name: str, *, device_gib: float | None) -> Preset:
-    """The preset of this name; `auto`: the largest that a GPU with so much memory is made for; None: no GPU."""
+    """The preset of this name; `auto` chooses the largest for a GPU with `device_gib` of memory (None: no GPU)."""
     if name != "auto":
         return PRESETS[name]
     if device_gib is None:
@@ -53,10 +59,10 @@ def preset_for(name: str, *, device_gib: float | None) -> Preset:
 
 
 def config_of(settings: Settings) -> TrainConfig:
-    """The recipe with what the settings decide of it.
+    """The recipe with the values of the settings.
 
     Raises:
-        SettingsError: their step cannot be done in so many parts.
+        SettingsError: a step has more parts than images.
     """
     recipe = TrainConfig(
         method=settings.training.method,
@@ -79,10 +85,10 @@ def config_of(settings: Settings) -> TrainConfig:
 
 
 def with_preset(config: TrainConfig, settings: Settings) -> TrainConfig:
-    """The recipe with the sizes of the preset that the settings name; sizes that they name themselves come first.
+    """The recipe with the sizes of the settings' preset; sizes that the settings give themselves take precedence.
 
     Raises:
-        SettingsError: a step of so many images cannot be done in so many parts.
+        SettingsError: a step has more parts than images.
     """
     device = resolve_device(settings.sam.device)
     gib = torch.cuda.get_device_properties(device).total_memory / 2**30 if device.type == "cuda" else None
@@ -103,7 +109,7 @@ def with_preset(config: TrainConfig, settings: Settings) -> TrainConfig:
 
 
 def peak_mib() -> int:
-    """The most memory that this process has had: of the GPU where it used one, else of the machine."""
+    """The peak memory of this process, in MiB: of the GPU if it used one, else of the machine."""
     if torch.cuda.is_available() and (most := torch.cuda.max_memory_reserved()):
         return int(most >> 20)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

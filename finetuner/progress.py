@@ -1,4 +1,4 @@
-"""How a training tells where it is: one call a phase, epoch or figure, to whoever listens."""
+"""The interface that receives a training's progress: one call per phase, epoch or figure."""
 
 from typing import Protocol, runtime_checkable
 
@@ -7,17 +7,17 @@ PHASES = ("pulling", "embedding", "checking", "splitting", "training", "evaluati
 
 @runtime_checkable
 class Progress(Protocol):
-    """Whoever listens: the job's record in Redis, a progress bar, a test's list."""
+    """A receiver of progress: the job's record in Redis, a progress bar, a test's list."""
 
     def __call__(self, phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
-        """Take notice.
+        """Receive progress.
 
-        `phase` is one of PHASES, for a training; a refresh has two of its own, "waiting" and "refreshing".
-
-        `figures` are JSON scalars: `epoch`, `epochs`, `loss`, `done`, `total`, a metric. A text of several lines, such
-        as the `table` of "checking", is for a page or a terminal of its own.
+        Args:
+            phase: one of PHASES for a training, or "waiting" or "refreshing" for a refresh.
+            figures: JSON scalars: `epoch`, `epochs`, `loss`, `done`, `total`, a metric. A text of several lines, such
+                as the `table` of "checking", is shown by itself.
         """
 
 
 def silent(phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
-    """Nobody listens."""
+    """Ignore the progress."""

@@ -1,11 +1,11 @@
-"""What is kept of a run that is not over, so that the next process goes on at the step it had.
+"""Saves the states of unfinished trainings, so that the next process resumes at the same step.
 
     <folder>/<key>/training-3.state      SHA-256 of what follows, then a safetensors file with JSON in its metadata
 
-The key is a digest of all that decides the outcome: a state that belongs to another recipe, other annotations, another
-base or another version of this program has another name, and is never looked at. A file is written whole or not at all
-(registry.checkpoint.write_file), holds arrays and JSON only, and is dropped where it is not what its digest says: a
-training that cannot go on begins again, it does not fail.
+The key is a digest of everything that decides the outcome. A state of another recipe, of other annotations, of another
+base or version of the program has another key, and is never read. A file is written whole or not at all
+(files.durable.write_file), and holds only arrays and JSON. A file that does not match its digest is deleted: its
+training then starts again instead of failing.
 """
 
 import hashlib
@@ -31,30 +31,30 @@ from backend.files.durable import open_plain, write_file
 
 log = logging.getLogger(__name__)
 
-_RUNS_KEPT = 4  # one may take five times the trained weights
+_RUNS_KEPT = 4  # a run may take five times the size of the trained weights
 _OLD_S = 7 * 86400.0
 _MOST_BYTES = 16 << 30
 _DIGEST_BYTES = 32
 _KEY = re.compile(r"[0-9a-f]{64}")
-_COSTS_AT_MOST = 0.05  # of the time
+_COSTS_AT_MOST = 0.05  # share of the time that saving may take
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Arrays on the CPU by name, and JSON beside them."""
+    """A saved state: arrays by name, and JSON values."""
 
     tensors: Mapping[str, Tensor] = field(repr=False)
     values: Mapping[str, Any]
 
 
 class Unfinished:
-    """The states of one run's trainings; numbers begin at 1.
+    """The saved states of one run's trainings, which are numbered from 1.
 
     Args:
-        folder: where runs are kept, those of others too: at most four, and none for longer than a week.
-        key: SHA-256 in hexadecimal of all that decides what comes of the run.
-        every_s: seconds from one state to the next; more where writing is slow. 0: nothing is kept or looked for.
-        writes: of several processes that train together one writes, all read.
+        folder: the folder of all runs, which keeps at most four runs and none for longer than a week.
+        key: the hexadecimal SHA-256 of everything that decides the run's outcome.
+        every_s: the seconds between two states, more if writing is slow; 0 neither saves nor loads states.
+        writes: whether this process writes; of several that train together only one writes, and all read.
     """
 
     def __init__(self, folder: Path, *, key: str, every_s: float, writes: bool = True) -> None:
@@ -64,12 +64,12 @@ class Unfinished:
         self._next_s, self._writes = time.monotonic() + every_s, writes
 
     def load(self, number: int) -> State | None:
-        """What was saved of this training last; None if nothing was, or if it cannot be used."""
+        """The last saved state of this training; None if there is none, or if it is damaged."""
         if not self._every_s:
             return None
         path = self._path(number)
         try:
-            for torn in self._folder.glob(f".{path.name}.*.tmp"):  # what a kill while it was written has left
+            for torn in self._folder.glob(f".{path.name}.*.tmp"):  # left by a kill during a write
                 if self._writes:
                     torn.unlink(missing_ok=True)
             with open_plain(path) as file:
@@ -81,11 +81,11 @@ class Unfinished:
             return None
 
     def is_due(self) -> bool:
-        """Whether it is time to save again."""
+        """Whether the next state is due."""
         return bool(self._every_s) and self._writes and time.monotonic() >= self._next_s
 
     def save(self, number: int, state: State) -> None:
-        """Keep this in place of what was kept. A disk that is full, or a folder that is away, costs the state alone."""
+        """Replace the training's saved state. A full disk or an unreachable folder costs only the state."""
         if not self._every_s or not self._writes:
             return
         began_s = time.monotonic()
@@ -95,7 +95,7 @@ class Unfinished:
             self._make_room()
         except OSError as fault:
             log.warning(
-                "the training goes on, but a kill would set it back: %s cannot be written: %s",
+                "the training continues, but a kill would lose its progress: %s cannot be written: %s",
                 self._folder,
                 fault,
                 extra={"event": "training.not_saved"},
@@ -104,9 +104,9 @@ class Unfinished:
         self._next_s = ended_s + max(self._every_s, (ended_s - began_s) / _COSTS_AT_MOST)
 
     def forget(self, number: int, *, why: str) -> None:
-        """Drop a state that cannot be used."""
+        """Delete a state that cannot be used, and log the reason."""
         log.warning(
-            "%s cannot be used, so the training begins again: %s",
+            "%s cannot be used, so the training starts again: %s",
             self._path(number),
             why[:200],
             extra={"event": "training.state_refused"},
@@ -117,10 +117,10 @@ class Unfinished:
             self._path(number).unlink()
 
     def clear(self) -> None:
-        """The run is over: nothing of it is needed."""
+        """Delete all states of the run, once it is over."""
         shutil.rmtree(self._folder, ignore_errors=True)
         with suppress(OSError):
-            self._root.rmdir()  # where it held no other run
+            self._root.rmdir()  # fails if other runs have states there
 
     def _make_room(self) -> None:
         others = sorted(
@@ -137,7 +137,7 @@ class Unfinished:
 
 
 def run_key(facts: Mapping[str, object]) -> str:
-    """SHA-256 of these facts, which are JSON."""
+    """The hexadecimal SHA-256 of these facts, which are JSON."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -148,7 +148,11 @@ def _file_of(state: State) -> bytes:
 
 
 def _parse(file: BufferedReader) -> State:
-    """Raises ValueError, KeyError, TypeError or SafetensorError for anything but the bytes that `_file_of` wrote."""
+    """Parse the bytes that `_file_of` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError, SafetensorError: the file has other bytes.
+    """
     if (size := os.fstat(file.fileno()).st_size) > _MOST_BYTES:
         raise ValueError(f"it has {size} bytes")
     digest, body = file.read(_DIGEST_BYTES), file.read()

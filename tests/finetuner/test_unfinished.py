@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_written_costs_the_state_and_not_the_training(
     kept.save(1, STATE)
     assert kept.load(1) is None
     kept.clear()
-    assert "the training goes on, but a kill would set it back" in caplog.text
+    assert "the training continues, but a kill would lose its progress" in caplog.text
 
 
 def test_with_no_interval_nothing_is_kept(tmp_path: Path) -> None:
