@@ -1,4 +1,4 @@
-"""The values that a setting may have: one source for the settings, the command line and the trainings."""
+"""The values that settings, commands and trainings allow."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -6,17 +6,17 @@ from typing import Literal, get_args
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """A range of numbers, both ends included."""
+    """A range of numbers, including both ends."""
 
     lowest: float
     highest: float
 
     def __contains__(self, value: float) -> bool:
-        """Whether the value lies in the range; NaN lies in none."""
+        """Whether the value is in the range. NaN never is."""
         return self.lowest <= value <= self.highest
 
     def __str__(self) -> str:
-        """Both ends, as a sentence about a value ends: "from 1 to 25"."""
+        """The range at the end of a sentence: "from 1 to 25"."""
         return f"from {self.lowest} to {self.highest}"
 
 

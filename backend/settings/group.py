@@ -1,4 +1,4 @@
-"""What a group of settings is: frozen values with their variables, their texts, and whether they are secrets."""
+"""A group of settings: frozen values, each with its variable, its text, and whether it is a secret."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 
 class Row(NamedTuple):
-    """A setting as the settings table shows it."""
+    """A row of the settings table."""
 
     variable: str
     default: str
@@ -19,7 +19,7 @@ class Row(NamedTuple):
 
 
 class SettingsGroup(BaseSettings):
-    """A part of the settings. Constructed directly it reads no variable; `read` does, from the mapping it is given."""
+    """A part of the settings. The constructor reads no variables; `read` takes them from a mapping."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -29,8 +29,8 @@ class SettingsGroup(BaseSettings):
         validate_by_alias=True,
         hide_input_in_errors=True,  # it may be a secret
         case_sensitive=True,
-        env_ignore_empty=True,  # as compose files write an absent variable
-        enable_decoding=False,  # lists are separated as `parsing` says, not written as JSON
+        env_ignore_empty=True,  # compose files write absent variables so
+        enable_decoding=False,  # lists have separators, as `parsing` says, and are not JSON
     )
 
     @classmethod
@@ -42,12 +42,12 @@ class SettingsGroup(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Code that constructs a group means its defaults, whatever the environment holds."""
+        """Ignore the environment: code that constructs a group wants its defaults."""
         return (init_settings,)
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> tuple[Self | None, list[str]]:
-        """The group as the variables decide it, or None and every fault of it, as sentences that hide secrets."""
+        """Read the group from the variables; or return None and every fault, as sentences that hide secrets."""
         texts = _Variables(cls, environ)()
         try:
             return cls(**texts), []
@@ -59,7 +59,7 @@ class SettingsGroup(BaseSettings):
 
     @classmethod
     def rows(cls) -> list[Row]:
-        """The settings of the group as the table shows them, in the order of the fields."""
+        """Return the group's rows of the settings table, in the order of the fields."""
         return [Row(_variable(field), _default(field), field.description or "") for field in cls.model_fields.values()]
 
     @classmethod
@@ -71,9 +71,9 @@ class SettingsGroup(BaseSettings):
 
 
 def setting(variable: str, text: str, *, default: Any, secret: bool = False, shown: str | None = None) -> Any:  # noqa: ANN401 - as pydantic's Field
-    """A field of a group: its variable, what it decides, and its default.
+    """Make a field of a group: its variable, its text for the settings table, and its default.
 
-    A function may make the default; `shown` is then what the table shows for it.
+    A function may make the default; the table then shows `shown`.
     """
     field = partial(
         Field,
@@ -86,7 +86,7 @@ def setting(variable: str, text: str, *, default: Any, secret: bool = False, sho
 
 
 class _Variables(EnvSettingsSource):
-    """The environment that is given, not the process's."""
+    """The given environment instead of the process's."""
 
     def __init__(self, group: type[BaseSettings], environ: Mapping[str, str]) -> None:
         super().__init__(group)

@@ -1,4 +1,4 @@
-"""How a project's model learns, and what is done with a better version."""
+"""Settings for trainings, and for the refresh after a promotion."""
 
 from typing import Annotated
 
@@ -9,23 +9,23 @@ from backend.settings.parsing import flag, integer, number, one_of
 
 
 class TrainingSettings(SettingsGroup):
-    """When a training begins, with what, what it changes, and when it ends."""
+    """When trainings begin, how they learn, and when they end."""
 
     train_after: Annotated[int, integer(bounds.TRAIN_AFTER)] = setting(
         "SAMLOOP_TRAIN_AFTER",
-        "train by itself after so many new, changed or deleted annotations of a project, where the project has no "
-        "number of its own (`samloop connect --train-after`, or the overview); 0: never",
+        "train a project automatically after so many new, changed or deleted annotations; a project's own number "
+        "(`samloop connect --train-after`, or its overview page) goes first; 0: never",
         default=0,
     )
     quiet_seconds: Annotated[float, number(bounds.QUIET_SECONDS)] = setting(
         "SAMLOOP_TRAIN_QUIET_SECONDS",
-        "and only once nothing has changed for so many seconds",
+        "with SAMLOOP_TRAIN_AFTER: train once no annotation has changed for so long, seconds",
         default=30.0,
     )
 
     annotators: Annotated[str, one_of(*bounds.ANNOTATORS)] = setting(
         "SAMLOOP_ANNOTATORS",
-        "whose annotation of a task is learnt from: the latest (ground truth first), or a majority vote of all masks",
+        "annotations of a task to learn from: the latest one (ground truth first), or a majority vote of all masks",
         default="latest",
     )
     rectangle_masks: Annotated[bool, flag()] = setting(
@@ -33,111 +33,111 @@ class TrainingSettings(SettingsGroup):
     )
     merged_regions: Annotated[str, one_of(*bounds.MERGED_REGIONS)] = setting(
         "SAMLOOP_MERGED_REGIONS",
-        "where people paint all objects of a label into one region: divide them into their parts and learn from "
-        "those as objects, or keep regions whole (a fence behind a post is one object)",
+        "in projects whose regions mostly hold several objects: `divide` learns from the parts of a region as objects, "
+        "`keep` from whole regions (a fence behind a post is one object)",
         default="divide",
     )
     method: Annotated[str, one_of(*bounds.METHODS)] = setting(
         "SAMLOOP_METHOD",
-        "what training changes: the mask decoder alone, or with it an adapter in the encoder; auto: `lora` on a GPU "
-        "that has five minutes for it, else `decoder`",
+        "weights that a training changes: the mask decoder, or also an adapter in the encoder; auto: `lora` on a GPU "
+        "with at least five minutes, else `decoder`",
         default="auto",
     )
     start: Annotated[str, one_of(*bounds.STARTS)] = setting(
         "SAMLOOP_START",
-        "whose weights a training begins with; either way it learns from all annotations, and it begins with the "
-        "base's where the served version has learnt from an image that is held out",
+        "weights that a training begins with; either way it learns from all annotations; `served` falls back to the "
+        "base if the served version has learnt from a held-out image",
         default="base",
     )
     losses: Annotated[str, one_of(*bounds.LOSSES)] = setting(
         "SAMLOOP_LOSSES",
-        "what masks are trained by: cross-entropy and Dice, for few images; SAM's focal 20 : Dice 1; or cross-entropy "
-        "and IoU that weigh edges more",
+        "losses for masks: cross-entropy and Dice, for few images; SAM's focal and Dice, 20 : 1; or cross-entropy and "
+        "IoU with more weight on edges",
         default="bce-dice",
     )
     head: Annotated[str, one_of(*bounds.HEADS)] = setting(
         "SAMLOOP_HEAD",
-        "what a project's training makes beside the decoder that obeys prompts: a semantic head, which pre-annotates "
-        "batches label by label, or nothing",
+        "what a training makes: `semantic` adds a semantic head, which pre-annotates batches label by label, to the "
+        "decoder for prompts; `promptable` makes only the decoder",
         default="semantic",
     )
     unlabelled: Annotated[str, one_of(*bounds.UNLABELLED)] = setting(
         "SAMLOOP_UNLABELLED",
-        "for the semantic head, what nobody drew on: background, if images are annotated in full; unknown, far from "
-        "every object, if they are not",
+        "for the semantic head, how to treat pixels without annotation: `background` where images are annotated in "
+        "full, `unknown` (far from every object) where they are not",
         default="background",
     )
     preset: Annotated[str, one_of(*bounds.PRESETS)] = setting(
         "SAMLOOP_PRESET",
-        "how large a training's steps are, by what the device holds; auto: by the GPU's memory, `cpu` without a GPU",
+        "size of a training's steps, by the device's memory; auto: by the GPU's memory, `cpu` without a GPU",
         default="auto",
     )
     objects_per_step: Annotated[int | None, integer(bounds.OBJECTS_PER_STEP)] = setting(
-        "SAMLOOP_OBJECTS_PER_STEP", "objects of an image in a step; absent: the preset's", default=None
+        "SAMLOOP_OBJECTS_PER_STEP", "objects per image in a step; absent: the preset's number", default=None
     )
     images_per_step: Annotated[int | None, integer(bounds.IMAGES_PER_STEP)] = setting(
-        "SAMLOOP_IMAGES_PER_STEP", "images of a training's step; absent: the preset's", default=None
+        "SAMLOOP_IMAGES_PER_STEP", "images in a step; absent: the preset's number", default=None
     )
     accumulate: Annotated[int | None, integer(bounds.IMAGES_PER_STEP)] = setting(
         "SAMLOOP_ACCUMULATE",
-        "parts in which a step's images are done, for less memory and the same result; absent: the preset's",
+        "split a step's images into so many parts, for less memory and the same result; absent: the preset's number",
         default=None,
     )
-    epochs: Annotated[int, integer(bounds.EPOCHS)] = setting("SAMLOOP_EPOCHS", "most epochs of a training", default=200)
+    epochs: Annotated[int, integer(bounds.EPOCHS)] = setting("SAMLOOP_EPOCHS", "most epochs per training", default=200)
     seconds: Annotated[float, number(bounds.TRAINING_SECONDS)] = setting(
-        "SAMLOOP_TRAIN_SECONDS", "most seconds of a training", default=600.0
+        "SAMLOOP_TRAIN_SECONDS", "longest time for a training, seconds", default=600.0
     )
     views: Annotated[int, integer(bounds.VIEWS)] = setting(
         "SAMLOOP_VIEWS",
-        "how many views of every image are learnt from: as it is, and mirrored, turned, nearer or farther; every view "
-        "is encoded once",
+        "learn from so many views of every image: as it is, mirrored, turned, nearer or farther; every view is encoded "
+        "once",
         default=1,
     )
     replay: Annotated[float, number(bounds.REPLAY)] = setting(
         "SAMLOOP_REPLAY",
-        "share of a training's steps on unrelated photographs, drawn as the base draws them, so that less is "
-        "forgotten; they come with scikit-image (the extra `demo`)",
+        "share of a training's steps on unrelated photographs with the base model's masks, against forgetting; the "
+        "photographs come with scikit-image (the extra `demo`)",
         default=0.0,
     )
     forgetting: Annotated[bool, flag()] = setting(
         "SAMLOOP_FORGETTING",
-        "after a training, measure on unrelated photographs what it forgot; they come with scikit-image "
+        "after a training, measure on unrelated photographs how much it forgot; the photographs come with scikit-image "
         "(the extra `demo`)",
         default=True,
     )
     outside: Annotated[str, one_of(*bounds.OUTSIDE)] = setting(
         "SAMLOOP_OUTSIDE",
-        "what answers images that look unlike all that a project has learnt from: the base, so that nothing is "
-        "forgotten there, or the trained decoder as everywhere else; the base takes scikit-image (the extra `demo`) "
-        "and the method `decoder`",
+        "model for images that look unlike everything the project has learnt from: the base model, which has "
+        "forgotten nothing, or the trained decoder; `base` needs scikit-image (the extra `demo`) and the method "
+        "`decoder`",
         default="base",
     )
     save_seconds: Annotated[float, number(Bounds(0, 3600))] = setting(
         "SAMLOOP_SAVE_SECONDS",
-        "seconds after which a training writes down where it is, so that after a kill it goes on from there; 0: never",
+        "store a training's progress after so many seconds, so that it goes on from there after a kill; 0: never",
         default=10.0,
     )
 
 
 class PredictionsSettings(SettingsGroup):
-    """What a refresh does in Label Studio once another version is served."""
+    """The refresh of pre-annotations once another version is served."""
 
     refresh: Annotated[bool, flag()] = setting(
         "SAMLOOP_REFRESH",
-        "after every promotion and rollback, pre-annotate all tasks without annotation or draft anew",
+        "after every promotion and rollback, pre-annotate all untouched tasks again",
         default=True,
     )
     refresh_rate: Annotated[float, number(Bounds(0, 10_000))] = setting(
-        "SAMLOOP_REFRESH_RATE", "most tasks a second of a refresh; 0: no limit", default=20.0
+        "SAMLOOP_REFRESH_RATE", "most tasks per second in a refresh; 0: no limit", default=20.0
     )
     keep_predictions: Annotated[int, integer(Bounds(0, 1000))] = setting(
         "SAMLOOP_KEEP_PREDICTIONS",
-        "samloop's versions whose predictions a refresh keeps on untouched tasks; it deletes older ones; 0: deletes "
-        "none",
+        "keep the predictions of so many versions on untouched tasks; a refresh deletes those of older versions; 0: "
+        "keep all",
         default=3,
     )
     flip: Annotated[bool, flag()] = setting(
         "SAMLOOP_FLIP",
-        "end a refresh with Label Studio showing the new version's predictions (the project's `model_version`)",
+        "after a refresh, make Label Studio show the new version's predictions (the project's `model_version`)",
         default=True,
     )

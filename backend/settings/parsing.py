@@ -1,4 +1,4 @@
-"""From a variable's text to a value. A fault's words follow the name and the value: "SAMLOOP_VIEWS='9' is not ..."."""
+"""Parses variables. Error texts continue a sentence: "SAMLOOP_VIEWS='9' is not a whole number from 1 to 8"."""
 
 import os
 import re
@@ -12,33 +12,33 @@ from backend.settings.bounds import Bounds
 
 
 def http_url() -> BeforeValidator:
-    """An http(s) URL without credentials; a slash at its end is dropped."""
+    """Parse an http(s) URL without credentials, and drop a slash at its end."""
 
     def parse(text: str) -> str:
         parts = urlsplit(text)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
             raise ValueError("is not an http(s) URL; write for example http://localhost:8080")
         if "@" in parts.netloc:
-            raise ValueError("carries a user name or password; leave them out")
+            raise ValueError("contains a user name or password; leave them out")
         return text.rstrip("/")
 
     return _of_text(parse)
 
 
 def redis_address() -> BeforeValidator:
-    """The address of a Redis; a password in it may stay."""
+    """Parse the address of a Redis, which may contain a password."""
 
     def parse(text: str) -> str:
         try:
             parts = urlsplit(text)
-            # An @ behind the host: a password's / # or ? ended the host, and errors would show its beginning as one.
+            # An @ after the host: a / # or ? in the password ended the host too early, and errors would show its start.
             is_whole = parts.scheme == "unix" or "@" not in parts.path + parts.query + parts.fragment
             usable = parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0 and is_whole
-        except ValueError:  # its words may hold a piece of a password
+        except ValueError:  # its message may contain a part of the password
             usable = False
         if not usable:
             raise ValueError(
-                "is not a redis://, rediss:// or unix:// URL; a password's / # ? and @ must be encoded"
+                "is not a redis://, rediss:// or unix:// URL; percent-encode / # ? and @ in a password"
             ) from None
         return text
 
@@ -46,18 +46,18 @@ def redis_address() -> BeforeValidator:
 
 
 def one_of(*allowed: str) -> BeforeValidator:
-    """One of these names."""
+    """Accept one of these names."""
 
     def parse(text: str) -> str:
         if text not in allowed:
-            raise ValueError(f"is none of {', '.join(allowed)}")
+            raise ValueError(f"is not one of {', '.join(allowed)}")
         return text
 
     return _of_text(parse)
 
 
 def integer(bounds: Bounds) -> BeforeValidator:
-    """A whole number in the bounds."""
+    """Parse a whole number within the bounds."""
 
     def parse(value: object) -> object:
         if isinstance(value, str):
@@ -70,7 +70,7 @@ def integer(bounds: Bounds) -> BeforeValidator:
 
 
 def number(bounds: Bounds) -> BeforeValidator:
-    """A number in the bounds."""
+    """Parse a number within the bounds."""
 
     def parse(value: object) -> object:
         if isinstance(value, str):
@@ -86,7 +86,7 @@ def number(bounds: Bounds) -> BeforeValidator:
 
 
 def flag() -> BeforeValidator:
-    """True for 1, true and yes; false for 0, false and no, in any case of letters."""
+    """Parse 1, true and yes as True, and 0, false and no as False; upper case too."""
 
     def parse(text: str) -> bool:
         if text.lower() not in {"1", "0", "true", "false", "yes", "no"}:
@@ -97,22 +97,22 @@ def flag() -> BeforeValidator:
 
 
 def folder() -> BeforeValidator:
-    """An absolute path, from a path (with ~) or a file:/// URL."""
+    """Parse a path (with ~) or a file:/// URL as an absolute path."""
     return _of_text(_folder)
 
 
 def folders() -> BeforeValidator:
-    """Several folders, separated as PATH separates them."""
+    """Parse several folders, separated as in PATH."""
     return _of_text(lambda text: tuple(_folder(part) for part in text.split(os.pathsep) if part))
 
 
 def host_names() -> BeforeValidator:
-    """Names of hosts, separated by commas, in lower case."""
+    """Parse host names, separated by commas, into lower case."""
     return _of_text(lambda text: tuple(part.strip().lower() for part in text.split(",") if part.strip()))
 
 
 def xdg_folder(variable: str, fallback: str) -> Path:
-    """Our folder below the one that the XDG variable names; `fallback` is relative to the user's home."""
+    """Return samloop's folder in the folder that the XDG variable names, or in `fallback` in the user's home."""
     return Path(os.environ.get(variable) or Path.home() / fallback) / "samloop"
 
 
@@ -123,9 +123,9 @@ def _folder(text: str) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError as fault:
-        raise ValueError("names the home of a user who has none here") from fault
+        raise ValueError("names the home folder of an unknown user") from fault
 
 
 def _of_text(parse: Callable[[str], object]) -> BeforeValidator:
-    """Parse text; a value that code gives is left to its type."""
+    """Parse text, and leave other values to the type check."""
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)

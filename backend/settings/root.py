@@ -1,6 +1,6 @@
-"""One frozen Settings, read from the environment once; every fault is told at once.
+"""One frozen Settings, read from the environment once; an error names every fault.
 
-The settings table is made from the fields of the groups (`samloop settings`; a test holds the documentation to it).
+The fields of the groups make the settings table (`samloop settings`, docs/settings.md).
 """
 
 import difflib
@@ -18,10 +18,10 @@ from backend.settings.outside import BackendSettings, LabelStudioSettings, Queue
 
 
 class Settings(BaseModel):
-    """All that the environment decides. Secrets are not in its repr.
+    """All settings. Its repr hides secrets.
 
-    `Settings(sam_model="mobile-sam", disk_mib=64)` names single settings: by group and field, or by the field alone
-    where no other group has such a field. What is not named has its default: only `from_env` reads the environment.
+    `Settings(sam_model="mobile-sam", disk_mib=64)` names single settings by group and field, or by the field alone
+    where no other group has it. All others have their defaults: only `from_env` reads the environment.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -45,7 +45,7 @@ class Settings(BaseModel):
         """Read the environment; an empty variable counts as absent.
 
         Raises:
-            SettingsError: naming every value that cannot be used.
+            SettingsError: a value is invalid; the message names every such value.
         """
         environ = os.environ if environ is None else environ
         groups: dict[str, SettingsGroup | None] = {}
@@ -60,7 +60,7 @@ class Settings(BaseModel):
         return cls(**groups)
 
     def changed(self, **values: Any) -> Self:  # noqa: ANN401 - as the constructor
-        """The same settings but for these values, which are named and checked as the constructor's."""
+        """Return the settings with these values changed. Names and checks are the constructor's."""
         groups = {name: dict(getattr(self, name)) for name in _groups()}
         for name, fields in _in_groups(values).items():
             groups[name] |= dict(fields)
@@ -68,12 +68,12 @@ class Settings(BaseModel):
 
 
 def settings_rows() -> list[Row]:
-    """Every setting as the settings table shows it."""
+    """Return a row of the settings table for every setting."""
     return [row for group in _groups().values() for row in group.rows()]
 
 
 def report_unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return a sentence for every SAMLOOP_ variable of the environment that is no setting, with the nearest name."""
+    """Return a sentence for every SAMLOOP_ variable that is not a setting, with the nearest name."""
     environ = os.environ if environ is None else environ
     known = [row.variable for row in settings_rows()]
     sentences = []
@@ -81,12 +81,12 @@ def report_unknown_variables(environ: Mapping[str, str] | None = None) -> list[s
         if name.startswith("SAMLOOP_"):
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             hint = f"did you mean {nearest[0]}? " if nearest else ""
-            sentences.append(f"{name} is no setting and changes nothing: {hint}`samloop settings` lists them all")
+            sentences.append(f"{name} is not a setting and has no effect: {hint}`samloop settings` lists all settings")
     return sentences
 
 
 def setting_names() -> dict[str, tuple[str, str]]:
-    """Every name that the constructor knows for a setting, with the group and the field that it means."""
+    """Return every name that the constructor accepts, with the group and field that it means."""
     pairs = [(name, field) for name, group in _groups().items() for field in group.model_fields]
     alone = [field for _, field in pairs]
     return {f"{group}_{field}": (group, field) for group, field in pairs} | {
@@ -103,7 +103,7 @@ def _groups() -> dict[str, type[SettingsGroup]]:
 
 
 def _in_groups(values: Mapping[str, object]) -> dict[str, Any]:
-    """Values by the name of their group; whole groups stay what they are."""
+    """Sort values into their groups; whole groups stay as they are."""
     names = setting_names()
     sorted_values: dict[str, Any] = {name: value for name, value in values.items() if name not in names}
     for name, value in values.items():

@@ -26,5 +26,5 @@ def test_hosts_of_images_are_compared_in_lower_case() -> None:
 
 @pytest.mark.parametrize(("name", "text"), [("SAMLOOP_REFINE", "yes"), ("SAMLOOP_DTYPE", "float16")])
 def test_a_name_outside_the_choices_is_refused_with_them(name: str, text: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name}='{text}' is none of .*auto"):
+    with pytest.raises(SettingsError, match=f"{name}='{text}' is not one of .*auto"):
         Settings.from_env({name: text})

@@ -57,7 +57,7 @@ def test_folders_may_start_with_a_tilde_and_become_absolute() -> None:
 
 
 def test_a_home_that_there_is_not_is_told_as_every_other_fault() -> None:
-    with pytest.raises(SettingsError, match="MODEL_DIR='~nobody-here/x' names the home of a user who has none here"):
+    with pytest.raises(SettingsError, match="MODEL_DIR='~nobody-here/x' names the home folder of an unknown user"):
         Settings.from_env({"MODEL_DIR": "~nobody-here/x"})
 
 
@@ -73,6 +73,6 @@ def test_an_address_that_nothing_can_listen_on_is_refused(url: str) -> None:
 
 
 def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
-    with pytest.raises(SettingsError, match=r"LABEL_STUDIO_URL=\*\*\* carries a user name or password") as fault:
+    with pytest.raises(SettingsError, match=r"LABEL_STUDIO_URL=\*\*\* contains a user name or password") as fault:
         Settings.from_env({"LABEL_STUDIO_URL": "http://me:s3cret@studio:8080"})
     assert "s3cret" not in str(fault.value)

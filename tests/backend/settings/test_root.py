@@ -33,7 +33,7 @@ def test_a_misspelt_variable_is_told_with_the_nearest_name() -> None:
         {"SAMLOOP_TRAIN_SECOND": "9", "SAMLOOP_ZZZ": "1", "SAMLOOP_MODEL": "x", "A": ""}
     )
     assert near.startswith(
-        "SAMLOOP_TRAIN_SECOND is no setting and changes nothing: did you mean SAMLOOP_TRAIN_SECONDS?"
+        "SAMLOOP_TRAIN_SECOND is not a setting and has no effect: did you mean SAMLOOP_TRAIN_SECONDS?"
     )
     assert "did you mean" not in far
     assert "`samloop settings`" in far
