@@ -11,10 +11,12 @@ from backend.ids import VersionName
 from backend.images.connections import Connections
 from backend.registry.checkpoint import Manifest
 from backend.registry.protocol import Pointer, Registry
+from backend.registry.review_file import PROMPTS
 from backend.review.figures import trend, version_rows
 from backend.review.flags import Flags
-from backend.review.masks.choosing import sort_cards
+from backend.review.masks.cards import Card
 from backend.review.masks.gallery import MaskPages
+from backend.review.masks.suspicion import doubt_annotation
 from backend.review.projects.facts import ENOUGH_IMAGES, ProjectBook, ProjectFacts
 from backend.review.projects.listing import list_projects
 from backend.review.rendering import Renderer
@@ -170,7 +172,6 @@ class Pages:
         if not manifests:
             return self._renderer.render("data.html", project_id, visitor, manifest=None, manifests=())
         manifest = self.reviewed.manifest(project_id, version) if version else manifests[-1]
-        cards = self.reviewed.cards(project_id, visitor, MasksQuery(version=manifest.version))
         return self._renderer.render(
             "data.html",
             project_id,
@@ -179,8 +180,18 @@ class Pages:
             manifests=manifests,
             data=manifest.metrics.data,
             kept=bool(self.reviewed.objects(manifest.version)),
-            suspicious=[card for card in sort_cards(cards, sort="disagreeing") if card.is_suspicious][:_SUSPICIOUS],
+            suspicious=self._suspicious(project_id, visitor, version=manifest.version),
         )
+
+    def _suspicious(self, project_id: int, visitor: Visitor, *, version: str) -> list[Card]:
+        """The most doubtful annotations first, every one with the prompt that speaks against it."""
+        found = []
+        for prompt in PROMPTS:
+            for card in self.reviewed.cards(project_id, visitor, MasksQuery(version=version, prompt=prompt)):
+                doubt = doubt_annotation(card.item)
+                if doubt is not None and doubt.prompt == prompt:
+                    found.append((doubt.by, card))
+        return [card for _, card in sorted(found, key=lambda pair: -pair[0])[:_SUSPICIOUS]]
 
     def sent(self, project_id: int, visitor: Visitor, *, url: str) -> str:
         """Render the link to the tab of the tasks to label again."""

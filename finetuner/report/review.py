@@ -12,14 +12,20 @@ from finetuner.report.overlays import window_of
 
 
 def review_file(samples: Sequence[Sample], *, base: Sequence[Measured], candidate: Sequence[Measured]) -> bytes:
-    """The file for what both models drew of every object; all three in evaluation.measure's order."""
+    """Encode both models' masks of every object; samples and measurements are in the order of evaluation.measure."""
+    return encode_review(review_objects(samples, base=base, candidate=candidate))
+
+
+def review_objects(
+    samples: Sequence[Sample], *, base: Sequence[Measured], candidate: Sequence[Measured]
+) -> list[ReviewedObject]:
+    """Return every object with both models' masks; samples and measurements are in the order of evaluation.measure."""
     before, after = iter(base), iter(candidate)
-    found = [
+    return [
         _review_object(sample, item, base=[next(before) for _ in PROMPTS], candidate=[next(after) for _ in PROMPTS])
         for sample in samples
         for item in sample.objects
     ]
-    return encode_review(found)
 
 
 def _review_object(

@@ -12,7 +12,6 @@ from backend.review.flags import Flag, count_flags
 from backend.review.masks.crops import Window, fit_size
 
 CARD_PX = 128  # longer side of a card's outlines; finer steps cannot be seen at a card's size
-_LEAST_CONVICTION = 0.1  # of IoU
 _EDGE_PX = 48
 
 
@@ -55,11 +54,6 @@ class Card:
     def conviction(self) -> float:
         """The predicted IoU less the IoU with the annotator's mask: where it is large, one of the two is wrong."""
         return self.drawn.predicted_iou - self.drawn.iou
-
-    @property
-    def is_suspicious(self) -> bool:
-        """Whether the conviction is 0.1 or more, so that the two figures on the page differ visibly."""
-        return self.conviction >= _LEAST_CONVICTION
 
     @property
     def votes(self) -> dict[str, int]:

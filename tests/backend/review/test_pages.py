@@ -14,6 +14,7 @@ from support.review_pages import begin_project, read_page
 
 from backend.registry.local import LocalRegistry
 from backend.registry.review_file import read_review
+from backend.review.masks.suspicion import doubt_annotation
 from backend.review.rendering import _format_signed
 from backend.work.rq_internals import write_meta
 from backend.work.status import fetch_jobs
@@ -26,7 +27,7 @@ def test_the_overview_tells_what_is_served_the_verdict_and_the_trend(
     champion = LocalRegistry(made.settings.registry.model_dir).champion(
         made.project_id
     )  # that of a test before, if any
-    assert ("nothing was promoted yet" if champion is None else f"by decision {champion.number}") in page
+    assert ("no version was promoted yet" if champion is None else f"by decision {champion.number}") in page
     assert "Kept as a challenger" in page
     assert "no certain gain over <i>tiny</i>" in page
     assert f'data-events="/projects/{made.project_id}/events"' in page
@@ -147,8 +148,8 @@ def test_the_data_page_shows_what_was_left_out_and_where_a_model_and_a_person_di
     assert "6 objects" in page
     assert HOSTILE in page
     folder = LocalRegistry(made.settings.registry.model_dir).materialise(made.versions[1])
-    doubt = {item.key: item.drawn["box", "candidate"] for item in read_review(folder)}
-    shown = re.findall(r"masks/[^/]+/([0-9a-f]+)\?prompt=box&sort=disagreeing", page)
-    conviction = [doubt[key].predicted_iou - doubt[key].iou for key in shown]
-    assert conviction == sorted(conviction, reverse=True)
-    assert len(shown) == sum(item.predicted_iou - item.iou >= 0.1 for item in doubt.values())
+    doubts = {item.key: doubt for item in read_review(folder) if (doubt := doubt_annotation(item)) is not None}
+    shown = re.findall(r"masks/[^/]+/([0-9a-f]+)\?prompt=(box|point)&sort=disagreeing", page)
+    assert dict(shown) == {key: doubt.prompt for key, doubt in doubts.items()}
+    strengths = [doubts[key].by for key, _ in shown]
+    assert strengths == sorted(strengths, reverse=True)

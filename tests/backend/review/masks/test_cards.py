@@ -63,10 +63,3 @@ def test_the_edge_that_is_shown_is_where_most_is_wrong() -> None:
     assert (height, width) == (48, 48)
     (same,) = cards(OBJECTS[:1], prompt="box", against=None, flags=(), analyst="")
     assert edge_window(same) is None
-
-
-@pytest.mark.parametrize(("measured", "is_suspicious"), [(0.9, False), (0.896, False), (0.85, False), (0.7, True)])
-def test_a_measured_iou_that_reads_as_the_expected_is_no_suspicion(measured: float, is_suspicious: bool) -> None:
-    seen = [review_object("a", base=0.5, candidate=measured)]
-    (card,) = cards(seen, prompt="box", against=None, flags=(), analyst="")
-    assert card.is_suspicious is is_suspicious
