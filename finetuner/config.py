@@ -58,6 +58,7 @@ class TrainConfig:
     method: str = "decoder"
     head: str = "promptable"
     seed: int = 0
+    is_first: bool = False  # whether a longer training of the same samples follows at once (recipe.first)
     start: str = "base"  # or "served": the weights to start from (start); all annotations are learnt either way
 
     epochs: int = 200

@@ -1,8 +1,8 @@
 """A training of one Label Studio project: pull, embed, learn, judge, publish, and promote if it is better."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backend.errors import BadCheckpoint, BadWeights, ChampionMoved, NotFound
@@ -22,6 +22,7 @@ from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import Candidate, Served, learnt_images
 from finetuner.presets import config_of
 from finetuner.progress import Progress
+from finetuner.recipe.first import plan_first
 from finetuner.recipe.learning import learn
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,10 @@ class Outcome:
 def train_project(project_id: int, *, settings: Settings, progress: Progress, fence: Callable[[], None]) -> Outcome:
     """Train on all that the project's annotators have submitted, and promote the result if it is better.
 
+    A project without a version gets a first one after a short training, and the long training follows (recipe.first).
+    Its verdict then has that of the first version as `first`. After a kill the long training goes on, if the first
+    version is served by then.
+
     Args:
         project_id: Label Studio's.
         settings: where Label Studio, the base model, the registry and the caches are, and the bounds of a training.
@@ -60,16 +65,44 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
         settings, config=config_of(settings), progress=progress, unfinished_in=registry.state_dir.unfinished
     )
     samples = _samples(project_id, settings=settings, label_studio=label_studio, context=context)
-    champion = registry.champion(project_id)
-    served = _find_served(context.base, registry, champion, cache_dir=settings.cache.dir)
-    candidate = learn(samples, served=served, context=context)
-    progress("publishing")
-    fence()
-    manifest = registry.publish(
-        project_id, weights=candidate.weights, manifest=candidate.manifest, others=candidate.others
-    )
-    candidate.forget_unfinished()
-    return _promote(project_id, manifest.version, candidate, registry=registry, champion=champion, fence=fence)
+    project = _Project(project_id, registry=registry, cache_dir=settings.cache.dir, fence=fence)
+    first = plan_first(context.config, samples, seconds=settings.training.first_seconds)
+    if first is None or registry.champion(project_id) is not None:
+        return project.train(samples, context=context)
+    early = project.train(samples, context=replace(context, config=first))
+    outcome = project.train(samples, context=context)
+    stays = f"; the first version, {early.version}, stays" if early.promoted and not outcome.promoted else ""
+    return replace(outcome, verdict={**outcome.verdict, "first": early.verdict}, reason=f"{outcome.reason}{stays}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Project:
+    """A project while it is trained. `fence` raises if somebody else trains it by now."""
+
+    project_id: int
+    registry: Registry = field(kw_only=True)
+    cache_dir: Path = field(kw_only=True)
+    fence: Callable[[], None] = field(kw_only=True)
+
+    def train(self, samples: Sequence[Sample], *, context: TrainingContext) -> Outcome:
+        """Learn from the samples, publish what came of it, and promote it if it is better than what is served now."""
+        champion = self.registry.champion(self.project_id)
+        served = _find_served(context.base, self.registry, champion, cache_dir=self.cache_dir)
+        candidate = learn(samples, served=served, context=context)
+        context.progress("publishing")
+        self.fence()
+        manifest = self.registry.publish(
+            self.project_id, weights=candidate.weights, manifest=candidate.manifest, others=candidate.others
+        )
+        candidate.forget_unfinished()
+        return _promote(
+            self.project_id,
+            manifest.version,
+            candidate,
+            registry=self.registry,
+            champion=champion,
+            fence=self.fence,
+        )
 
 
 def _samples(
@@ -122,7 +155,14 @@ def _find_served(base: BaseModel, registry: Registry, champion: Pointer | None, 
         )
         return Served(version=base.name)
     of_base = None if own is base else manifest.base_model
-    return Served(version=champion.version, predictor=predictor, learnt=learnt, folder=folder, of_base=of_base)
+    return Served(
+        version=champion.version,
+        predictor=predictor,
+        learnt=learnt,
+        folder=folder,
+        of_base=of_base,
+        is_first=manifest.config.is_first,
+    )
 
 
 def _other_base(manifest: Manifest, base: BaseModel, cache_dir: Path) -> BaseModel:

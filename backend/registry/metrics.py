@@ -24,12 +24,14 @@ class Recipe(Written):
         adapter: kind, rank and alpha of the encoder's adapter; None where only the decoder was trained. Older manifests
             do not name it.
         base_source: the name or path that loads the base model again.
+        is_first: whether it trained a first version, which a longer training is to follow.
     """
 
     model_config = ConfigDict(extra="allow")
 
     adapter: Mapping[str, object] | None = None
     base_source: str | None = None
+    is_first: bool = False
 
     @property
     def names_adapter(self) -> bool:

@@ -60,7 +60,7 @@ def automatic_masks(
     Returns:
         Masks in the frame of the upright image, the best first; none where nothing stands out.
     """
-    suited = predictor.suited_to(embedding)
+    suited = predictor.choose_for(embedding)
     found = automatic_candidates(suited, embedding, rules=rules, until_s=until_s, run=run)
     return suited.masks_of(found, embedding)
 
@@ -78,7 +78,7 @@ def automatic_candidates(
     Every click of a grid gives two candidates, the single mask and the small reading (see `policy`).
 
     Args:
-        predictor: decodes; what is `suited_to` the image.
+        predictor: decodes; the choice of `Predictor.choose_for` for the image.
         embedding: of the image, by the encoder of the predictor's base.
         rules: which candidates count, and how many come out.
         until_s: when to stop, by `time.monotonic`; the objects of the clicks until then come out.

@@ -207,7 +207,7 @@ class Predictor:
         object.__setattr__(twin, "outside", None)
         return twin
 
-    def suited_to(self, embedding: Embedding) -> "Predictor":
+    def choose_for(self, embedding: Embedding) -> "Predictor":
         """What answers this image, and all crops of it: `trained`, or the base where it lies outside the domain.
 
         `decode` asks by itself; whoever takes candidates and makes masks of them asks once, and then works with what
@@ -236,7 +236,7 @@ class Predictor:
         Raises:
             BadInput: an empty prompt, or a mask of another size than the image.
         """
-        suited = self.suited_to(embedding)
+        suited = self.choose_for(embedding)
         return suited.masks_of(suited.answers(embedding, prompts), embedding)
 
     def answers(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[Candidate, ...]:

@@ -107,7 +107,7 @@ class BatchMasks:
         objects = iterate_semantic_masks(
             maps,
             rules=replace(self.semantic, most=min(self.semantic.most, most_masks(embedding))),
-            ask=draw_with(predictor.suited_to(embedding), embedding, run=self._decode),
+            ask=draw_with(predictor.choose_for(embedding), embedding, run=self._decode),
             height_px=embedding.height_px,
             width_px=embedding.width_px,
         )
@@ -120,7 +120,7 @@ class BatchMasks:
     def _from_nothing(self, image: TaskImage, rules: AutomaticRules) -> Iterator[PlacedMask]:
         output = _only_output(image.config)
         embedding = self._embed(image)
-        predictor = self.snapshot.predictor.suited_to(embedding)
+        predictor = self.snapshot.predictor.choose_for(embedding)
         rules = replace(rules, most=min(rules.most, most_masks(embedding)))
         found = automatic_candidates(predictor, embedding, rules=rules, until_s=self.until_s, run=self._decode)
         # Those that stand out most come first, so that the rest may be left out.

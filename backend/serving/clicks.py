@@ -92,7 +92,7 @@ class Clicks:
 
     def _place_masks(self, project: "_Decoder", context: Context) -> Iterator[PlacedMask]:
         embedding, config = project.embed(), project.image.config
-        decoder = project.suited_to(embedding)
+        decoder = project.choose_for(embedding)
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         prompts = prompts_from_context(context, config=config, task=decoder.image.task, **size)
         outputs = [output_of(prompt, config) for prompt in prompts]
@@ -127,9 +127,9 @@ class _Decoder:
     snapshot: Snapshot = field(kw_only=True)
     until_s: float = field(kw_only=True)
 
-    def suited_to(self, embedding: Embedding) -> "_Decoder":
+    def choose_for(self, embedding: Embedding) -> "_Decoder":
         """The same, with what answers the image of this embedding, and every crop of it."""
-        suited = self.snapshot.predictor.suited_to(embedding)
+        suited = self.snapshot.predictor.choose_for(embedding)
         return replace(self, snapshot=replace(self.snapshot, predictor=suited))
 
     def embed(self, crop: Crop | None = None) -> Embedding:

@@ -87,6 +87,12 @@ class TrainingSettings(SettingsGroup):
     seconds: Annotated[float, number(bounds.TRAINING_SECONDS)] = setting(
         "SAMLOOP_TRAIN_SECONDS", "longest time for a training, seconds", default=600.0
     )
+    first_seconds: Annotated[float, number(bounds.FIRST_SECONDS)] = setting(
+        "SAMLOOP_FIRST_SECONDS",
+        "most seconds of the training that gives a project its first version, while the long training is still to "
+        "come; 0: there is no version before the long training ends",
+        default=60.0,
+    )
     views: Annotated[int, integer(bounds.VIEWS)] = setting(
         "SAMLOOP_VIEWS",
         "learn from so many views of every image: as it is, mirrored, turned, nearer or farther; every view is encoded "

@@ -20,6 +20,7 @@ class Served:
         learnt: digests of the images that it has learnt from, on which it would look better than it is.
         folder: the folder of its checkpoint, for a training that starts from it.
         of_base: the base that it was trained on, if the candidate has another.
+        is_first: whether it is a first version, which a longer training is to follow (recipe.first).
     """
 
     version: str
@@ -27,6 +28,7 @@ class Served:
     learnt: frozenset[str] = frozenset()
     folder: Path | None = None
     of_base: str | None = None
+    is_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

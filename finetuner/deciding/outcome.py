@@ -35,6 +35,7 @@ class Compared:
         faults: the candidate's faults from deciding.smoke.
         fair_images: digests of the images on which to compare with the served model (folds.fair_images); None for all.
         notes: sentences on how all this was measured, for the readers of the verdict.
+        follows_first: whether what is served is a first version, which the candidate is to follow.
     """
 
     base_name: str
@@ -45,15 +46,23 @@ class Compared:
     faults: tuple[str, ...] = ()
     fair_images: frozenset[str] | None = None
     notes: tuple[str, ...] = ()
+    follows_first: bool = False
 
     def verdict(self, config: TrainConfig) -> Verdict:
-        """Whether the candidate may be served."""
+        """Whether the candidate may be served.
+
+        After a first version the gain over the base has to be certain, and nothing may be worse than the first version:
+        a few held-out images do not show for certain what ten minutes add to one, and a first version must not keep out
+        what would be promoted without it.
+        """
         base = partial(_rival, self.base, self.candidate, config=config)
         if self.served is None:
             verdict = judge(base(name=self.served_name), faults=self.faults)
         else:
             served = _rival(*self._fair(self.served), name=self.served_name, config=config)
-            verdict = judge(served, base=base(name=self.base_name), faults=self.faults)
+            of_base = base(name=self.base_name)
+            gaining, keeping = (of_base, served) if self.follows_first else (served, of_base)
+            verdict = judge(gaining, base=keeping, faults=self.faults)
         return verdict.with_reasons(*self.notes)
 
     def rescore(self, calibration: Calibration | None) -> "Compared":

@@ -5,5 +5,6 @@ The modules, from the outside in:
     learning   reports on the data, splits, trains, measures and judges: one candidate
     notes      builds the checkpoint's manifest
     judging    measures base, served model and candidate on the same held-out objects; calibrates the candidate
+    first      plans the short training of a project's first version
     trained    trains on all folds and returns the model to keep
 """

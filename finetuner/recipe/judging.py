@@ -34,6 +34,7 @@ def compare(trained: Trained, *, dataset: Dataset, served: Served, context: Trai
         served=None if served.predictor is None else context.measure(served.predictor, held_out, who="served"),
         faults=faults(trained.predictor, base=plain, weights=trained.method.trainable()),
         fair_images=images,
+        follows_first=served.is_first,
         notes=(
             *_notes(dataset, served=served, base_learnt=context.base_learnt),
             *outside_sentences(trained.outside, of=len({sample.image_sha256 for sample in held_out})),

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,81 @@ def test_the_next_training_is_compared_with_what_is_served(
     assert champion is not None
     assert champion.version == first.version
     assert [checkpoint.version for checkpoint in registry.versions(project)] == [first.version, second.version]
+
+
+@pytest.fixture
+def _first_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short training goes first, however short the long one is."""
+    monkeypatch.setattr(pipeline, "plan_first", lambda config, *_, **__: replace(config, is_first=True, decodes=8))
+    monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
+
+
+@pytest.mark.usefixtures("_first_is_planned")
+def test_a_project_without_a_version_gets_one_early_and_a_better_one_in_the_end(
+    project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, told = _train(project, settings)
+    registry = LocalRegistry(settings.registry.model_dir)
+    first, last = registry.versions(project)
+    assert [pointer.version for pointer in registry.history(project)] == [first.version, last.version]
+    assert (outcome.version, outcome.promoted) == (last.version, True)
+    assert outcome.verdict["first"]["version"] == first.version  # type: ignore[index]
+    early, late = (registry.manifest(checkpoint.version) for checkpoint in (first, last))
+    assert (early.config.is_first, late.config.is_first) == (True, False)
+    assert (early.parent, late.parent) == (None, first.version)
+    assert early.metrics.split is not None
+    assert late.metrics.split is not None
+    assert early.metrics.split.held_out == late.metrics.split.held_out
+    assert [note["phase"] for note in told].count("checking") == 2
+
+    monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=False))
+    again, told = _train(project, settings)
+    assert "first" not in again.verdict, "the project has a version"
+    assert [note["phase"] for note in told].count("checking") == 1
+
+
+@pytest.mark.usefixtures("_first_is_planned")
+def test_a_training_that_is_killed_after_its_first_version_goes_on_with_the_long_one(
+    project: int, settings: Settings
+) -> None:
+    told: list[str] = []
+
+    class Killed(BaseException):
+        pass
+
+    def progress_until_the_second(phase: str, **figures: Any) -> None:
+        told.append(phase)
+        if "publishing" in told and phase == "training":
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_project(project, settings=settings, progress=progress_until_the_second, fence=_no_fence)
+    registry = LocalRegistry(settings.registry.model_dir)
+    (first,) = registry.versions(project)
+    champion = registry.champion(project)
+    assert champion is not None
+    assert champion.version == first.version
+
+    outcome, again = _train(project, settings)
+    assert outcome.promoted
+    assert "first" not in outcome.verdict
+    assert [note["phase"] for note in again].count("checking") == 1
+    assert [checkpoint.version for checkpoint in registry.versions(project)] == [first.version, outcome.version]
+
+
+@pytest.mark.usefixtures("_first_is_planned")
+def test_a_first_version_stays_where_the_long_training_is_refused_and_the_reason_says_so(
+    project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdicts = iter([True, False])
+    monkeypatch.setattr(
+        "finetuner.deciding.outcome.judge",
+        lambda *_, **__: Verdict(promote=next(verdicts), reasons=("as the test wants it",)),
+    )
+    outcome, _ = _train(project, settings)
+    first, last = LocalRegistry(settings.registry.model_dir).versions(project)
+    assert (outcome.version, outcome.promoted) == (last.version, False)
+    assert outcome.reason.endswith(f"; the first version, {first.version}, stays")
 
 
 def test_edits_and_deletions_since_the_last_training_count(

@@ -277,9 +277,9 @@ def test_what_suits_an_image_answers_all_crops_of_it(
     tiny_base: BaseModel, both: Predictor, embedding: Embedding
 ) -> None:
     elsewhere = encode(tiny_base, ELSEWHERE)
-    inside, outside = both.suited_to(embedding), both.suited_to(elsewhere)
-    assert inside.suited_to(elsewhere) is inside
-    assert outside.suited_to(embedding) is outside
+    inside, outside = both.choose_for(embedding), both.choose_for(elsewhere)
+    assert inside.choose_for(elsewhere) is inside
+    assert outside.choose_for(embedding) is outside
     assert inside.decoder is both.decoder
     assert (inside.version, inside.calibration) == (both.version, both.calibration)
     assert outside.version == tiny_base.name

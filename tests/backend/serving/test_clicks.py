@@ -228,7 +228,7 @@ def test_a_crop_is_answered_by_what_answers_its_image(tiny_base: BaseModel) -> N
         (elsewhere, inside, base_predictor(tiny_base)),
     ):
         project = _Decoder(Here(), image=image, snapshot=Snapshot("v1", apart, number=1), until_s=0.0)
-        decoder = project.suited_to(whole)
+        decoder = project.choose_for(whole)
         assert decoder.snapshot.version == "v1"
         (found,), (expected,) = decoder.decode(crop, click), answers.decode(crop, click)
         assert found.predicted_iou == expected.predicted_iou

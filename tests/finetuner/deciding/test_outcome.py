@@ -1,5 +1,7 @@
 """What follows from measures: who is compared on which images, and what scores are worth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,18 @@ def test_what_is_served_is_compared_on_fair_images_alone() -> None:
     assert fair.difference_to_served is not None
     assert everywhere.difference_to_served["box"]["iou"].mean == pytest.approx(0.7 - (0.6 + 0.9 + 0.9) / 3)
     assert fair.difference_to_served["box"]["iou"].mean == pytest.approx(0.1)
+
+
+def test_after_a_first_version_a_gain_over_the_base_is_enough_where_nothing_is_lost() -> None:
+    """The same as the first version, better than it by chance alone, or worse."""
+    as_good, better = _compared(served=_measured(0.7)), _compared(served=_measured(0.8))
+    assert not as_good.verdict(CONFIG).promote
+    follows = replace(as_good, follows_first=True).verdict(CONFIG)
+    assert follows.promote
+    assert follows.reasons[0].startswith("IoU against the base: ")
+    lost = replace(better, follows_first=True).verdict(CONFIG)
+    assert not lost.promote
+    assert any("worse than v1" in reason for reason in lost.reasons)
 
 
 def test_a_fault_keeps_the_best_candidate_from_being_served() -> None:

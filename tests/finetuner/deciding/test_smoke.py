@@ -42,7 +42,7 @@ def test_a_base_that_answers_drawn_pictures_hides_no_broken_decoder(lively_base:
     plain, candidate = base_predictor(lively_base), base_predictor(lively_base)
     seen = encode(lively_base, smoke_picture()[0])
     apart = set_apart(candidate, inside=seen.with_maps(torch.neg), elsewhere=seen)
-    assert apart.suited_to(seen) is not apart.trained
+    assert apart.choose_for(seen) is not apart.trained
     with torch.no_grad():
         for weight in candidate.decoder.parameters():
             weight.fill_(1e38)

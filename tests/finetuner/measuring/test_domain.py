@@ -62,7 +62,7 @@ def test_images_like_those_learnt_from_and_a_little_farther_are_the_projects(
 ) -> None:
     """They are 30 degrees apart at most: so far, and half as far again by 1 - cosine, the trained decoder answers."""
     found = with_outside(trained, images(0, 10, 20, 50), plain=plain, embedding=seen, folder=tmp_path)
-    answers = {degrees: found.suited_to(seen(*images(degrees))).version for degrees in (0, 60, 85, 88, 120, 300)}
+    answers = {degrees: found.choose_for(seen(*images(degrees))).version for degrees in (0, 60, 85, 88, 120, 300)}
     assert answers == {
         0: "trained",
         60: "trained",
