@@ -59,7 +59,7 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
         SamloopError: Label Studio, the base model or the registry fail; whatever `fence` raises.
     """
     label_studio = label_studio_of(settings, where="where the worker runs")
-    registry = open_registry(settings.registry.model_dir)
+    registry = open_registry(settings)
     progress("pulling", project=project_id)
     context = TrainingContext.open(
         settings, config=config_of(settings), progress=progress, unfinished_in=registry.state_dir.unfinished

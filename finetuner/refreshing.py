@@ -34,7 +34,7 @@ def run(project_id: int, generation: int) -> dict[str, object] | Retry:
 def _refresh(assignment: Assignment) -> dict[str, object]:
     settings, project_id = assignment.settings, assignment.project_id
     check = _check_of(assignment)
-    registry, backend = open_registry(settings.registry.model_dir), BackendClient(settings)
+    registry, backend = open_registry(settings), BackendClient(settings)
     try:
         _await_adoption(backend, registry, assignment, check=check)
         tally = Refresh(

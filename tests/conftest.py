@@ -42,7 +42,13 @@ from hypothesis import settings as hypothesis_settings  # noqa: E402
 hypothesis_settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("any-machine")
 
-pytest_plugins = ["support.label_studio", "support.review", "support.neighbours", "support.studio"]
+pytest_plugins = [
+    "support.label_studio",
+    "support.review",
+    "support.neighbours",
+    "support.studio",
+    "support.object_store",
+]
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 LABEL_STUDIO = ROOT / ".venv-label-studio" / "bin" / "label-studio"

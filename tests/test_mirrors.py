@@ -7,6 +7,10 @@ from support.sources import CONTAINERS, ROOT, list_sources, name_in_house
 
 # Source -> where its behaviour is tested instead, and why there.
 ELSEWHERE: dict[str, tuple[str, str]] = {
+    "backend/registry/numbered.py": (
+        "tests/contracts/test_registry.py",
+        "it is what registries have in common, and the contract asks every kind",
+    ),
     "backend/__main__.py": (
         "tests/test_docs.py",
         "it assembles the commands, and the documents name every one of them",

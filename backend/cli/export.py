@@ -37,7 +37,7 @@ def export(
 
     settings = load_settings()
     if checkpoint is None and project is not None:
-        registry = open_registry(settings.registry.model_dir)
+        registry = open_registry(settings)
         champion = registry.champion(project)
         if champion is None or champion.version is None:
             raise BadInput(_why_none(registry, project))

@@ -142,7 +142,7 @@ def _refreshes(settings: Settings) -> str:
 def _registry(settings: Settings) -> str:
     from backend.registry.opening import open_registry
 
-    registry = open_registry(settings.registry.model_dir)
+    registry = open_registry(settings)
     registry.sweep()
     return f"{settings.registry.model_dir} is writable and holds {len(registry.projects())} project(s)"
 

@@ -49,7 +49,7 @@ def status(
 ) -> None:
     """Show the served version, the running training and its progress, the queue, and the last verdict."""
     settings = load_settings()
-    registry = open_registry(settings.registry.model_dir)
+    registry = open_registry(settings)
     connection = connect(queue_url(settings))
     queue = TrainingQueue(connection, job_seconds=settings.queue.job_seconds)
     listening = count_listeners(connection)

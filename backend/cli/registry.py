@@ -18,7 +18,7 @@ Reason = Annotated[str, typer.Option(help="The reason to record with the decisio
 
 def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
     """List a project's versions, oldest first, and mark the served version."""
-    registry = open_registry(load_settings().registry.model_dir)
+    registry = open_registry(load_settings())
     champion = registry.champion(project)
     served = champion.version if champion else None
     manifests = registry.versions(project)
@@ -81,7 +81,7 @@ def rollback(
     if version is not None:
         _decide(project, None if version == "base" else version, reason=reason, as_json=as_json)
         return
-    registry = open_registry(load_settings().registry.model_dir)
+    registry = open_registry(load_settings())
     history = registry.history(project)
     if not history:
         raise BadInput(f"project {project} has served nothing but the base model: there is nothing to roll back to")
@@ -91,7 +91,7 @@ def rollback(
 
 
 def _decide(project: int, version: str | None, *, reason: str, as_json: bool, expected: int | None = None) -> None:
-    registry = open_registry(load_settings().registry.model_dir)
+    registry = open_registry(load_settings())
     if version is not None:
         version = find_version(registry, version, project_id=project)
     pointer = registry.promote(project, version, reason=reason, expected=expected)

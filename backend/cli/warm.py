@@ -53,7 +53,7 @@ def _results(client: LabelStudio, project: "Project", *, settings: Settings, mos
     base = load_base(
         settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
     )
-    slot = ModelSlot(base, open_registry(settings.registry.model_dir))
+    slot = ModelSlot(base, open_registry(settings))
     with suppress(NotFound, Unavailable):  # without the registry we lose the adapter, not the command
         slot.look()
     base = slot.snapshot(int(project["id"])).predictor.base  # with the champion's adapter, if it has one

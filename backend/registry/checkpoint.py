@@ -154,19 +154,36 @@ def write_checkpoint(
         BadCheckpoint: a name in `others` is not a plain file name, or is the weights' or the manifest's.
         OSError: the disk is full or the folder cannot be written.
     """
-    if WEIGHTS_FILE in others:
-        raise BadCheckpoint(f"a checkpoint holds only one {WEIGHTS_FILE}: give the other file another name")
-    contents = {WEIGHTS_FILE: weights, **others}
-    digests = {
-        name: _parse_digest(name, {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
-        for name, data in contents.items()
-    }
+    contents = name_contents(weights, others)
+    manifest = replace(manifest, files=digest_files(contents))
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in contents.items():
         write_file(folder / name, data)
-    manifest = replace(manifest, files=digests)
     write_file(folder / MANIFEST_FILE, manifest.to_json().encode())
     return manifest
+
+
+def name_contents(weights: bytes, others: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return a checkpoint's files by name, without the manifest.
+
+    Raises:
+        BadCheckpoint: a name in `others` is the weights'.
+    """
+    if WEIGHTS_FILE in others:
+        raise BadCheckpoint(f"a checkpoint holds only one {WEIGHTS_FILE}: give the other file another name")
+    return {WEIGHTS_FILE: weights, **others}
+
+
+def digest_files(contents: Mapping[str, bytes]) -> dict[str, FileDigest]:
+    """Return the digests of these files, as a manifest names them.
+
+    Raises:
+        BadCheckpoint: a name is not a plain file name, or is the manifest's.
+    """
+    return {
+        name: _parse_digest(name, {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
+        for name, data in contents.items()
+    }
 
 
 def read_manifest(folder: Path) -> Manifest:

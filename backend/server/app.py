@@ -58,7 +58,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         connection: the queue's Redis.
     """
     metrics = Metrics()
-    registry = open_registry(settings.registry.model_dir)
+    registry = open_registry(settings)
     queue, refreshes = TrainingQueue(connection, job_seconds=settings.queue.job_seconds), refresh_queue(connection)
     engine = Engine(settings, registry=registry, observer=metrics)
     connections = Connections(settings)

@@ -5,7 +5,17 @@ from typing import Annotated
 
 from backend.settings.bounds import Bounds
 from backend.settings.group import SettingsGroup, setting
-from backend.settings.parsing import flag, folder, http_url, integer, number, one_of, redis_address, xdg_folder
+from backend.settings.parsing import (
+    flag,
+    folder,
+    folder_or_store,
+    http_url,
+    integer,
+    number,
+    one_of,
+    redis_address,
+    xdg_folder,
+)
 
 
 class LabelStudioSettings(SettingsGroup):
@@ -68,11 +78,18 @@ class BackendSettings(SettingsGroup):
 class RegistrySettings(SettingsGroup):
     """The registry of checkpoints."""
 
-    model_dir: Annotated[Path, folder()] = setting(
+    model_dir: Annotated[Path | str, folder_or_store()] = setting(
         "MODEL_DIR",
-        "folder of the registry: checkpoints, decisions and flags",
+        "registry of checkpoints, decisions and flags: a folder, or for several machines `s3://bucket/prefix`, "
+        "`gs://bucket/prefix` or `az://container/prefix`",
         default=lambda: xdg_folder("XDG_DATA_HOME", ".local/share") / "models",
         shown="~/.local/share/samloop/models",
+    )
+    copies_mib: Annotated[int, integer(Bounds(256, 1 << 24))] = setting(
+        "SAMLOOP_COPIES_MIB",
+        "most disk space for copies of checkpoints in SAMLOOP_CACHE_DIR, where the registry is in an object store, MiB "
+        "(16 to 30 per version)",
+        default=4096,
     )
     poll_seconds: Annotated[float, number(Bounds(0.05, 60))] = setting(
         "SAMLOOP_POLL_SECONDS", "look for new decisions in the registry every so many seconds", default=1.0

@@ -10,6 +10,8 @@ from pydantic import BeforeValidator
 
 from backend.settings.bounds import Bounds
 
+STORES = ("s3://", "gs://", "az://", "memory://")
+
 
 def http_url() -> BeforeValidator:
     """Parse an http(s) URL without credentials, and drop a slash at its end."""
@@ -101,6 +103,27 @@ def folder() -> BeforeValidator:
     return _of_text(_folder)
 
 
+def folder_or_store() -> BeforeValidator:
+    """An absolute path, as `folder`, or the address of an object store without credentials: `s3://bucket/prefix`."""
+
+    def parse(text: str) -> str | Path:
+        scheme, separator, place = text.partition("://")
+        if not separator or scheme == "file":
+            return _folder(text)
+        if f"{scheme}://" not in STORES:
+            raise ValueError(f"is in no store known here: write a path, or an address with {', '.join(STORES)}")
+        if "@" in place or "?" in place or "#" in place:
+            raise ValueError(
+                "carries credentials or options; leave them out: they come from the variables that the store's own "
+                "tools read, such as AWS_ACCESS_KEY_ID"
+            )
+        if not place.strip("/") or "//" in place or ".." in place.split("/"):
+            raise ValueError("names no bucket, or no plain prefix in it; write for example s3://bucket/samloop")
+        return f"{scheme}://{place.strip('/')}"
+
+    return _of_text(parse)
+
+
 def folders() -> BeforeValidator:
     """Parse several folders, separated as in PATH."""
     return _of_text(lambda text: tuple(_folder(part) for part in text.split(os.pathsep) if part))
@@ -119,7 +142,7 @@ def xdg_folder(variable: str, fallback: str) -> Path:
 def _folder(text: str) -> Path:
     text = text.removeprefix("file://") if text.startswith("file:///") else text
     if "://" in text:
-        raise ValueError("is a URL; this version keeps it in a folder: name a path, or a file:///folder")
+        raise ValueError("is a URL; only a folder can be used here: name a path, or a file:///folder")
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError as fault:

@@ -1,4 +1,4 @@
-"""One contract for every kind of registry: on a disk, and the toy that proves that a kind is one file."""
+"""One contract for every kind of registry: on a disk, in two object stores, and a toy in dictionaries."""
 
 import re
 from collections.abc import Callable
@@ -10,24 +10,29 @@ from threading import Barrier
 import pytest
 from fakes.memory_registry import MemoryRegistry
 from support.checkpoints import make_manifest
+from support.object_store import damage_object, open_store
 
 from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound
 from backend.ids import VersionName, is_version_of
 from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, verify_weights
 from backend.registry.local import LocalRegistry
 from backend.registry.lookup import find_version
+from backend.registry.objects.registry import ObjectRegistry
 from backend.registry.protocol import Pointer, Registry
 
 KINDS: dict[str, Callable[[Path], Registry]] = {
     "local": LocalRegistry,
-    "memory": MemoryRegistry,
+    "toy": MemoryRegistry,
+    "memory": lambda folder: open_store("memory://", folder),
 }
 MANIFEST = make_manifest()
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, "s3"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
     """An empty registry of each kind."""
+    if request.param == "s3":
+        return open_store(request.getfixturevalue("s3_url"), tmp_path / "models")
     return KINDS[request.param](tmp_path / "models")
 
 
@@ -38,6 +43,9 @@ def publish(registry: Registry, weights: bytes = b"weights", project_id: int = 1
 
 def damage(registry: Registry, version: str, file: str) -> None:
     """Change one byte of a published file."""
+    if isinstance(registry, ObjectRegistry):
+        damage_object(registry, version, file)
+        return
     path = registry.materialise(version) / file
     path.write_bytes(path.read_bytes()[:-1] + b"X")
 
@@ -126,9 +134,9 @@ def test_a_promotion_that_compared_with_another_champion_is_refused(registry: Re
 
 
 def test_of_promoters_that_decide_at_once_one_wins(registry: Registry) -> None:
-    """Twelve at one barrier, ten rounds long."""
+    """Twelve at one barrier, ten rounds long; three where every step is a request."""
     version = publish(registry)
-    for number in range(10):
+    for number in range(3 if isinstance(registry, ObjectRegistry) else 10):
         barrier = Barrier(12)
 
         def decide(who: int, number: int = number, barrier: Barrier = barrier) -> Pointer | None:
@@ -145,9 +153,10 @@ def test_of_promoters_that_decide_at_once_one_wins(registry: Registry) -> None:
 
 def test_publishers_at_once_each_get_a_number(registry: Registry) -> None:
     """Even of the very same bytes."""
+    count = 8 if isinstance(registry, ObjectRegistry) else 24
     with ThreadPoolExecutor(8) as pool:
-        names = list(pool.map(lambda _: publish(registry), range(24)))
-    assert len(set(names)) == 24
+        names = list(pool.map(lambda _: publish(registry), range(count)))
+    assert len(set(names)) == count
     assert {manifest.version for manifest in registry.versions(1)} == set(names)
     assert all(verify_weights(registry.materialise(name)) for name in names)
 

@@ -7,25 +7,26 @@ from typing import Any
 import pytest
 
 from backend.errors import BadCheckpoint, BadInput, NotFound
-from backend.registry.disk import Disk
+from backend.registry.folder.disk import Disk
+from backend.registry.folder.refs import FolderRefs
 from backend.registry.pointers import Kind, Pointers, Published
 from backend.registry.protocol import Pointer
 
 
 @pytest.fixture
 def pointers(tmp_path: Path) -> Pointers:
-    return Pointers(Disk(tmp_path))
+    return Pointers(FolderRefs(Disk(tmp_path), staging=tmp_path / "staging"))
 
 
-def write(pointers: Pointers, kind: Kind, content: Any) -> None:
-    folder = pointers.folder(7, kind)
+def write(tmp_path: Path, kind: Kind, content: Any) -> None:
+    folder = tmp_path / "refs" / "7" / kind
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "000000003.json").write_text(json.dumps(content))
 
 
-def test_versions_and_decisions_are_read(pointers: Pointers) -> None:
-    write(pointers, "versions", {"version": "v", "object": "a" * 64})
-    write(pointers, "champion", {"version": None, "reason": "worse", "at": "now"})
+def test_versions_and_decisions_are_read(pointers: Pointers, tmp_path: Path) -> None:
+    write(tmp_path, "versions", {"version": "v", "object": "a" * 64})
+    write(tmp_path, "champion", {"version": None, "reason": "worse", "at": "now"})
     assert pointers.version(7, 3) == Published(version="v", sha256="a" * 64)
     assert pointers.decision(7, 3) == Pointer(number=3, version=None, reason="worse", at="now")
     assert pointers.numbers(7, "versions") == (3,)
@@ -35,9 +36,9 @@ def test_versions_and_decisions_are_read(pointers: Pointers) -> None:
 @pytest.mark.parametrize(
     "content", [{}, [], {"version": "v", "object": "../x"}, {"version": 1, "reason": "", "at": ""}]
 )
-def test_a_file_that_is_none_of_ours_is_refused(pointers: Pointers, content: Any) -> None:
-    write(pointers, "versions", content)
-    write(pointers, "champion", content)
+def test_a_file_that_is_none_of_ours_is_refused(pointers: Pointers, tmp_path: Path, content: Any) -> None:
+    write(tmp_path, "versions", content)
+    write(tmp_path, "champion", content)
     for read in (pointers.version, pointers.decision):
         with pytest.raises(BadCheckpoint, match="is not a pointer of samloop's"):
             read(7, 3)

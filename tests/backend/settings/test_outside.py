@@ -15,9 +15,25 @@ def test_numbers_are_bounded(text: str) -> None:
         Settings.from_env({"SAMLOOP_POLL_SECONDS": text})
 
 
-def test_a_registry_behind_a_url_is_refused_with_the_next_step() -> None:
-    with pytest.raises(SettingsError, match="name a path"):
-        Settings.from_env({"MODEL_DIR": "s3://bucket/models"})
+@pytest.mark.parametrize("url", ["s3://bucket/models", "gs://bucket", "az://container/a/b", "memory://tests"])
+def test_a_registry_may_be_in_an_object_store(url: str) -> None:
+    assert Settings.from_env({"MODEL_DIR": f"{url}/"}).registry.model_dir == url
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://bucket.example/models", "is in no store known here: write a path, or an address with s3://"),
+        ("s3://", "names no bucket"),
+        ("s3://bucket/../other", "names no bucket, or no plain prefix"),
+        ("s3://k3y:c4n4ry@bucket/models", "carries credentials"),
+        ("s3://bucket/models?secret=c4n4ry", "carries credentials"),
+    ],
+)
+def test_an_address_that_is_no_stores_is_refused_without_its_secret(url: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=why) as fault:
+        Settings.from_env({"MODEL_DIR": url})
+    assert "c4n4ry" not in str(fault.value)
 
 
 def test_a_registry_may_be_named_by_its_url() -> None:

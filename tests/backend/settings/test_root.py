@@ -12,7 +12,7 @@ from backend.settings.root import setting_names
 
 def test_an_empty_environment_gives_usable_defaults() -> None:
     settings = Settings.from_env({})
-    assert settings.registry.model_dir.is_absolute()
+    assert Path(settings.registry.model_dir).is_absolute()
     assert settings.queue.redis_url is None
     assert settings.sam.device == "auto"
 

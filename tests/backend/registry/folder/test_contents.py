@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend.registry.checkpoint import Manifest, verify_weights, write_checkpoint
-from backend.registry.contents import Contents
+from backend.registry.folder.contents import Contents
 
 
 @pytest.fixture

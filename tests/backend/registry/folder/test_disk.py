@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import Unavailable
-from backend.registry.disk import MARK_FILE, Disk
+from backend.registry.folder.disk import MARK_FILE, Disk
 
 
 def _fail(code: int) -> None:

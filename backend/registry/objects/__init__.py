@@ -1,0 +1,8 @@
+"""A registry in an object store: S3, Google Cloud Storage, Azure, or this process's memory.
+
+registry     the registry
+filesystems  from MODEL_DIR's address to fsspec's client of that store
+store        objects by their keys: time limits, retries, and errors that say what to do
+refs         numbered objects, the highest the latest
+cache        verified checkpoints on this machine's disk
+"""

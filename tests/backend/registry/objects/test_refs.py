@@ -1,0 +1,49 @@
+"""Numbered objects are taken once, whoever asks, and read once."""
+
+from pathlib import Path
+
+import pytest
+
+from backend.errors import BadCheckpoint
+from backend.registry.objects.refs import ObjectRefs
+from backend.registry.objects.store import ObjectStore
+
+PLACE = "7/champion"
+
+
+@pytest.fixture
+def refs(tmp_path: Path) -> ObjectRefs:
+    return ObjectRefs(ObjectStore(f"memory://{tmp_path.name}"))
+
+
+def test_a_number_is_taken_once_even_for_the_same_content(refs: ObjectRefs) -> None:
+    assert refs.take(PLACE, 1, {"version": "a"})
+    assert not refs.take(PLACE, 1, {"version": "a"})
+    content = refs.read(PLACE, 1) or {}
+    assert content["version"] == "a"
+    assert refs.read(PLACE, 2) is None
+
+
+def test_numbers_ascend_and_other_objects_do_not_count(refs: ObjectRefs) -> None:
+    for number in (10, 2, 9):
+        refs.take(PLACE, number, {})
+    for name in ("3.json", "000000004.json~", "deeper/000000005.json"):
+        refs.store.write(f"refs/{PLACE}/{name}", b"{}")
+    assert refs.list_numbers(PLACE) == (2, 9, 10)
+    assert refs.list_numbers("8/champion") == ()
+    assert refs.list_projects() == ("7",)
+
+
+def test_what_never_changes_is_read_once(refs: ObjectRefs) -> None:
+    refs.take(PLACE, 1, {"version": "a"})
+    first = refs.read(PLACE, 1)
+    refs.store.delete([f"refs/{PLACE}/000000001.json"])
+    assert refs.read(PLACE, 1) == first
+
+
+def test_an_object_that_is_none_of_ours_is_refused(refs: ObjectRefs) -> None:
+    refs.store.write(f"refs/{PLACE}/000000001.json", b"[1]")
+    with pytest.raises(
+        BadCheckpoint, match=r"memory://.*/refs/7/champion/000000001.json is not a pointer of samloop's"
+    ):
+        refs.read(PLACE, 1)
