@@ -179,33 +179,38 @@ def test_a_project_without_a_version_gets_one_early_and_a_better_one_in_the_end(
     assert [note["phase"] for note in told].count("checking") == 1
 
 
+class Killed(BaseException):
+    """The process must leave at once."""
+
+
 @pytest.mark.usefixtures("_first_is_planned")
-def test_a_training_that_is_killed_after_its_first_version_goes_on_with_the_long_one(
-    project: int, settings: Settings
+@pytest.mark.parametrize("part", ["first", "long"])
+def test_a_training_that_is_killed_goes_on_in_the_part_that_it_was_in(
+    project: int, settings: Settings, part: str
 ) -> None:
-    told: list[str] = []
+    settings = settings.changed(save_seconds=1e-6)
+    published = LocalRegistry(settings.registry.model_dir)
 
-    class Killed(BaseException):
-        pass
-
-    def progress_until_the_second(phase: str, **figures: Any) -> None:
-        told.append(phase)
-        if "publishing" in told and phase == "training":
+    def kill_in_its_part(phase: str, **_: Any) -> None:
+        if phase == "training" and len(published.versions(project)) == (part == "long"):
             raise Killed
 
     with pytest.raises(Killed):
-        train_project(project, settings=settings, progress=progress_until_the_second, fence=_no_fence)
-    registry = LocalRegistry(settings.registry.model_dir)
-    (first,) = registry.versions(project)
-    champion = registry.champion(project)
-    assert champion is not None
-    assert champion.version == first.version
+        train_project(project, settings=settings, progress=kill_in_its_part, fence=_no_fence)
+    assert len(published.versions(project)) == (part == "long")
 
-    outcome, again = _train(project, settings)
-    assert outcome.promoted
-    assert "first" not in outcome.verdict
-    assert [note["phase"] for note in again].count("checking") == 1
-    assert [checkpoint.version for checkpoint in registry.versions(project)] == [first.version, outcome.version]
+    outcome, _ = _train(project, settings)
+    assert ("first" in outcome.verdict) == (part == "first")
+    first, last = published.versions(project)
+    resumed = [
+        ended_at.resumed
+        for checkpoint in (first, last)
+        if (ended_at := published.manifest(checkpoint.version).metrics.ended_at) is not None
+    ]
+    assert resumed == ([1, 0] if part == "first" else [0, 1])
+    champion = published.champion(project)
+    assert champion is not None
+    assert champion.version == last.version == outcome.version
 
 
 @pytest.mark.usefixtures("_first_is_planned")
