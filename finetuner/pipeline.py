@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from backend.errors import BadCheckpoint, BadWeights, ChampionMoved, NotFound
@@ -28,6 +29,7 @@ from finetuner.recipe.learning import learn
 log = logging.getLogger(__name__)
 
 _TASKS_A_PAGE = 50
+_FIRST = "first version"  # what the progress of the short training says
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
     first = plan_first(context.config, samples, seconds=settings.training.first_seconds)
     if first is None or registry.champion(project_id) is not None:
         return project.train(samples, context=context)
-    early = project.train(samples, context=replace(context, config=first))
+    early = project.train(samples, context=replace(context, config=first, progress=partial(progress, part=_FIRST)))
     outcome = project.train(samples, context=context)
     stays = f"; the first version, {early.version}, stays" if early.promoted and not outcome.promoted else ""
     return replace(outcome, verdict={**outcome.verdict, "first": early.verdict}, reason=f"{outcome.reason}{stays}")

@@ -19,12 +19,15 @@ class LossCurves:
         self._training: dict[str, object] = {}
 
     def note(self, figures: Mapping[str, object]) -> None:
-        """Add the loss in a progress report, if it has any. The next fold of a cross-validation starts new curves."""
+        """Add the loss in a progress report, if it has any.
+
+        The next fold of a cross-validation starts new curves, and so does the long training after a first version.
+        """
         step, loss = figures.get("step"), figures.get("loss")
         if not isinstance(step, int | float) or not isinstance(loss, int | float):
             return
         name = SEMANTIC if figures.get("head") == "semantic" else PROMPTS
-        training = figures.get("training")
+        training = figures.get("part"), figures.get("training")
         if name not in self._points or self._training[name] != training:
             self._points[name], self._every[name], self._told[name] = [], 1, 0
             self._training[name] = training

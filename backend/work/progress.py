@@ -6,7 +6,7 @@ _COUNTED = {"images", "objects", "tasks", "labels"}  # "14 images", but "1 image
 _AFTER = {"small": "small", "medium": "medium", "large": "large", "left_out": "left out", "seconds": "s"}
 _OF = {"epoch": "epochs", "step": "steps", "done": "total", "training": "trainings"}
 _APART = {"share", "left_s"}  # shown beside the line; see TrainingStatus
-_PLAIN = {"said", "model"}
+_PLAIN = {"said", "model", "part"}
 _SPELT = {"iou": "IoU"}
 
 
@@ -26,7 +26,8 @@ def name_stage(figures: Mapping[str, object]) -> str:
     phase = str(figures.get("phase") or "")
     if phase == "training" and figures.get("head") == "semantic":
         return "Learning masks without prompts (semantic head)"
-    return _STAGES.get(phase, phase)
+    stage = _STAGES.get(phase, phase)
+    return f"{stage} ({figures['part']})" if stage and "part" in figures else stage
 
 
 def write_progress(figures: Mapping[str, object]) -> str:

@@ -37,6 +37,13 @@ def test_the_next_training_of_a_cross_validation_begins_anew() -> None:
     assert curves.to_json() == {"prompts": [[1.0, 0.6]]}
 
 
+def test_the_long_training_after_a_first_version_begins_anew() -> None:
+    curves = LossCurves()
+    for figures in ({"part": "first version", "step": 200, "loss": 0.2}, {"step": 1, "loss": 0.5}):
+        curves.note({"phase": "training", "training": 1, **figures})
+    assert curves.to_json() == {"prompts": [[1.0, 0.5]]}
+
+
 def test_what_is_written_is_read_again() -> None:
     curves = LossCurves()
     curves.note({"step": 1, "loss": 0.5})

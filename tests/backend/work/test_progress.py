@@ -17,6 +17,7 @@ from backend.work.progress import name_stage, write_duration, write_figure, writ
         ({"loss": None}, ""),
         ({"phase": "embedding", "images": 3}, "embedding: 3 images"),
         ({"phase": "publishing"}, "publishing"),
+        ({"phase": "training", "part": "first version", "step": 3}, "training: first version, step 3"),
     ],
 )
 def test_figures_become_words(figures: dict[str, object], words: str) -> None:
@@ -30,6 +31,7 @@ def test_figures_become_words(figures: dict[str, object], words: str) -> None:
         ({"phase": "training", "head": "semantic"}, "Learning masks without prompts (semantic head)"),
         ({"phase": "evaluating"}, "Measuring on held-out images"),
         ({"phase": "a new one"}, "a new one"),
+        ({"phase": "evaluating", "part": "first version"}, "Measuring on held-out images (first version)"),
         ({}, ""),
     ],
 )
