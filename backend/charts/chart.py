@@ -5,7 +5,7 @@ The frame is the chart's own units, WIDTH x HEIGHT: origin at the top left, x to
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jinja2 import BaseLoader, ChoiceLoader, PackageLoader
 
@@ -25,6 +25,7 @@ class Series:
     points: tuple[Point, ...]
     has_dots: bool = False
     counts: tuple[int, ...] | None = None  # how many values a point stands for; the area of its dot shows it
+    intervals: tuple[tuple[float, float, float], ...] = ()  # x, low and high, drawn as whiskers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,13 @@ class Dot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A series in the chart's units: an SVG path, and the dots on it."""
+    """A series in the chart's units: an SVG path, the dots on it, and an SVG path of all whiskers."""
 
     name: str
     style: str
     path: str
     dots: tuple[Dot, ...]
+    whiskers: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,8 @@ def draw_chart(  # noqa: PLR0913 - all but two by name
     if not points:
         return None
     x_low, x_high = _widen(min(x for x, _ in points), max(x for x, _ in points))
-    ys = [y for _, y in points] + list(y_range or ())
+    ends = [end for line in series for _, *interval in line.intervals for end in interval if math.isfinite(end)]
+    ys = [*(y for _, y in points), *ends, *(y_range or ())]
     y_low, y_high = _widen(min(ys), max(ys))
     if has_diagonal:
         x_low, x_high = min(x_low, 0.0), max(x_high, 1.0)
@@ -110,14 +113,21 @@ def draw_chart(  # noqa: PLR0913 - all but two by name
         return round(x, 2), round(y, 2)
 
     x_ticks = [x for x in place_ticks(x_low, x_high) if not has_whole_x or x.is_integer()]
-    ends = max(x_low, y_low), min(x_high, y_high)
+    corners = max(x_low, y_low), min(x_high, y_high)
     return Chart(
         title=title,
         x_label=x_label,
         x_ticks=tuple(Tick(at=place((x, y_low))[0], text=_format(x)) for x in x_ticks),
         y_ticks=tuple(Tick(at=place((x_low, y))[1], text=_format(y)) for y in place_ticks(y_low, y_high)),
-        lines=tuple(_draw_line(line, [place(point) for point in placed]) for line, placed in finite if placed),
-        diagonal=_draw_path([place((end, end)) for end in ends]) if has_diagonal else None,
+        lines=tuple(
+            replace(
+                _draw_line(line, [place(point) for point in placed]),
+                whiskers=_draw_whiskers([(place((x, low)), place((x, high))) for x, low, high in line.intervals]),
+            )
+            for line, placed in finite
+            if placed
+        ),
+        diagonal=_draw_path([place((end, end)) for end in corners]) if has_diagonal else None,
     )
 
 
@@ -151,6 +161,10 @@ def _draw_line(series: Series, placed: Sequence[Point]) -> Line:
 
 def _draw_path(points: Sequence[Point]) -> str:
     return "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
+
+
+def _draw_whiskers(ends: Sequence[tuple[Point, Point]]) -> str:
+    return "".join(f"M{x:g} {low:g}V{high:g}" for (x, low), (_, high) in ends if math.isfinite(low + high))
 
 
 def _widen(low: float, high: float) -> tuple[float, float]:

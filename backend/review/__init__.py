@@ -7,7 +7,7 @@
     rendering    templates filled in
     visitor      the analyst, and the masks that the query asks for
     reviewed     looks up versions and the objects that they were measured on
-    figures      versions as rows, and their trend
+    figures      versions as rows of a table
     flags        what analysts say of a mask
     tasks        links to Label Studio, and its tab of tasks to label again
     masks        held-out masks: their pages, their outlines, the images below them

@@ -1,9 +1,8 @@
-"""The figures in manifests, as rows of a table and as a chart of their trend."""
+"""The figures in manifests, as rows of a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backend.charts.chart import Chart, Series, draw_chart
 from backend.ids import VersionName
 from backend.registry.checkpoint import Manifest
 from backend.registry.figures import Interval
@@ -37,25 +36,6 @@ class VersionRow:
 def version_rows(manifests: Sequence[Manifest], *, served: str) -> list[VersionRow]:
     """Return a row for every version, the newest first; `manifests` are the oldest first."""
     return [_row(manifest, served=served) for manifest in reversed(manifests)]
-
-
-def trend(manifests: Sequence[Manifest]) -> Chart | None:
-    """Chart the Boundary IoU of every version and of the base model on the same images; None without any figure."""
-    series = [
-        Series(
-            name=f"{prompt}, {name}",
-            style=f"{prompt} {model}",
-            has_dots=True,
-            points=tuple(
-                (float(number_of(manifest)), value)
-                for manifest in manifests
-                if (value := _value(manifest, prompt, "boundary_iou", model=model)) is not None
-            ),
-        )
-        for prompt in PROMPTS
-        for model, name in (("candidate", "trained"), ("base", "base model"))
-    ]
-    return draw_chart("Boundary IoU of held-out objects, by version", series, x_label="version", has_whole_x=True)
 
 
 def number_of(manifest: Manifest) -> int:

@@ -12,7 +12,7 @@ from backend.images.connections import Connections
 from backend.registry.checkpoint import Manifest
 from backend.registry.protocol import Pointer, Registry
 from backend.registry.review_file import PROMPTS
-from backend.review.figures import trend, version_rows
+from backend.review.figures import version_rows
 from backend.review.flags import Flags
 from backend.review.masks.cards import Card
 from backend.review.masks.gallery import MaskPages
@@ -22,6 +22,7 @@ from backend.review.projects.listing import list_projects
 from backend.review.rendering import Renderer
 from backend.review.reviewed import ReviewedVersions
 from backend.review.versions.comparison import Comparison, Drawing, compare, drawings_of
+from backend.review.versions.trend import follow_trend
 from backend.review.versions.verdict import tell_verdict
 from backend.review.visitor import BASE, MasksQuery, Visitor
 
@@ -112,7 +113,7 @@ class Pages:
             enough=ENOUGH_IMAGES,
             verdict=verdict and tell_verdict(verdict, served=served, champion=champion),
             live=status.live,
-            chart=trend(manifests),
+            trend=follow_trend(manifests, objects=self.reviewed.objects),
             versions=len(manifests),
         )
 

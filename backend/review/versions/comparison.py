@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from backend.registry.figures import Interval
 from backend.registry.review_file import PROMPTS, DrawnMask, ReviewedObject
@@ -69,7 +69,9 @@ def drawings_of(objects: Sequence[ReviewedObject], *, model: str = "candidate") 
 def compare(first: Mapping[str, Drawing], second: Mapping[str, Drawing]) -> Comparison:
     """Compare two models object by object; every difference is the second less the first."""
     keys = [key for key in second if key in first]
-    images = np.unique([second[key].item.image_sha256 for key in keys], return_inverse=True)[1] if keys else np.empty(0)
+    images = (
+        np.unique([second[key].item.image_sha256 for key in keys], return_inverse=True)[1] if keys else np.empty(0, int)
+    )
     differences = []
     for prompt in PROMPTS if keys else ():
         for title, field, is_less_better in _MEASURES:
@@ -77,7 +79,7 @@ def compare(first: Mapping[str, Drawing], second: Mapping[str, Drawing]) -> Comp
                 np.array([getattr(drawings[key].masks[prompt], field) for key in keys], float)
                 for drawings in (first, second)
             )
-            interval = _bootstrap(after - before, images)
+            interval = resample_images(after - before, images)
             differences.append(
                 Difference(
                     prompt=prompt,
@@ -98,12 +100,20 @@ def _verdict(interval: Interval, *, is_less_better: bool) -> bool | None:
     return (interval.mean < 0) == is_less_better
 
 
-def _bootstrap(differences: Float[np.ndarray, " n"], images: np.ndarray) -> Interval | None:
-    """The mean over objects, and its interval by resampling images: objects on one image are not independent."""
-    sums, counts = np.bincount(images, weights=differences), np.bincount(images)
+def resample_images(values: Float[np.ndarray, " n"], images: Int[np.ndarray, " n"]) -> Interval | None:
+    """The mean over objects with its 95 % interval by resampling images: objects on one image are not independent.
+
+    Args:
+        values: a figure of every object.
+        images: the number of the image that the object is on, from 0 on without gaps.
+
+    Returns:
+        None for objects of a single image.
+    """
+    sums, counts = np.bincount(images, weights=values), np.bincount(images)
     if len(sums) < 2:
         return None
     drawn = np.random.default_rng(_SEED).integers(len(sums), size=(_DRAWS, len(sums)))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.percentile(means, (2.5, 97.5))
-    return Interval(float(differences.mean()), float(low), float(high))
+    return Interval(float(values.mean()), float(low), float(high))

@@ -62,3 +62,16 @@ def test_a_dot_is_as_large_as_what_it_stands_for() -> None:
     assert found is not None
     small, large = (dot.radius for dot in found.lines[0].dots)
     assert 1.5 < small < large
+
+
+def test_whiskers_reach_from_low_to_high_within_the_frame() -> None:
+    line = Series(
+        name="a", style="plain", points=((1.0, 0.5), (2.0, 0.6)), intervals=((1.0, 0.1, 0.9), (2.0, 0.5, 0.7))
+    )
+    found = draw_chart("t", [line], x_label="x")
+    assert found is not None
+    first, second = found.lines[0].whiskers.removeprefix("M").split("M")
+    x, _, rest = first.partition(" ")
+    low, high = map(float, rest.split("V"))
+    assert (float(x), low, high) == (found.left, found.bottom, found.top), "the widest fills the frame"
+    assert second.startswith(f"{found.right:g} ")

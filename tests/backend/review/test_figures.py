@@ -1,13 +1,11 @@
-"""Versions as rows, and their trend."""
-
-from dataclasses import replace
+"""Versions as rows."""
 
 import pytest
 from support.checkpoints import make_manifest
 
 from backend.registry.checkpoint import Manifest
 from backend.registry.metrics import CheckpointMetrics, Verdict
-from backend.review.figures import number_of, trend, version_rows
+from backend.review.figures import number_of, version_rows
 
 
 def manifest(
@@ -38,8 +36,5 @@ def test_a_version_without_figures_is_a_row_of_blanks() -> None:
     assert {figure.value for figures in row.figures.values() for figure in figures.values()} == {None}
 
 
-def test_the_trend_goes_by_the_versions_number() -> None:
+def test_a_versions_number_stands_in_its_name() -> None:
     assert number_of(manifest(12)) == 12
-    drawn = trend([manifest(1, iou=0.8), manifest(3, iou=0.9)])
-    assert drawn is not None
-    assert trend([replace(manifest(1), metrics=CheckpointMetrics())]) is None
