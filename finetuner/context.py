@@ -7,6 +7,7 @@ from pathlib import Path
 
 from backend.labelstudio.label_config import LabelConfig
 from backend.registry.checkpoint import MANIFEST_FILE, read_manifest
+from backend.registry.state import ONE_DISK, Sharing
 from backend.sam.cleaning import Cleaned
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel, load_base
@@ -42,6 +43,7 @@ class TrainingContext:
         progress: receives the progress.
         images_again: reads images again for the report.
         unfinished_in: the folder for saved states; None saves none.
+        sharing: brings the saved states to the machines of other workers.
         save_every_s: the seconds between two saved states.
         generic_in: the cache folder for the base's masks of unrelated photographs (generic).
         base_learnt: digests of the images that the base has learnt from, if it is a checkpoint itself.
@@ -55,19 +57,21 @@ class TrainingContext:
     progress: Progress
     images_again: ImagesAgain = field(default_factory=ImagesAgain)
     unfinished_in: Path | None = None
+    sharing: Sharing = ONE_DISK
     save_every_s: float = 0.0
     generic_in: Path | None = None
     base_learnt: frozenset[str] = frozenset()
     processes: Processes = field(default_factory=Processes)
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - all but one by name
         cls,
         settings: Settings,
         *,
         config: TrainConfig,
         progress: Progress,
         unfinished_in: Path | None = None,
+        sharing: Sharing = ONE_DISK,
         processes: Processes | None = None,
     ) -> "TrainingContext":
         """Load the base model.
@@ -85,6 +89,7 @@ class TrainingContext:
             exclusions=Exclusions(),
             progress=progress,
             unfinished_in=unfinished_in,
+            sharing=sharing,
             save_every_s=settings.training.save_seconds,
             generic_in=settings.cache.dir / "generic",
             base_learnt=_learnt_by(settings.sam.model),
@@ -115,7 +120,11 @@ class TrainingContext:
             ],
         }
         return Unfinished(
-            self.unfinished_in, key=run_key(facts), every_s=self.save_every_s, writes=self.processes.is_first
+            self.unfinished_in,
+            key=run_key(facts),
+            every_s=self.save_every_s,
+            writes=self.processes.is_first,
+            sharing=self.sharing,
         )
 
     def measure(self, predictor: Predictor, samples: Sequence[Sample], *, who: str) -> tuple[Measured, ...]:

@@ -64,7 +64,11 @@ def train_project(project_id: int, *, settings: Settings, progress: Progress, fe
     registry = open_registry(settings)
     progress("pulling", project=project_id)
     context = TrainingContext.open(
-        settings, config=config_of(settings), progress=progress, unfinished_in=registry.state_dir.unfinished
+        settings,
+        config=config_of(settings),
+        progress=progress,
+        unfinished_in=registry.state_dir.unfinished,
+        sharing=registry.state_dir.sharing,
     )
     samples = _samples(project_id, settings=settings, label_studio=label_studio, context=context)
     project = _Project(project_id, registry=registry, cache_dir=settings.cache.dir, fence=fence)

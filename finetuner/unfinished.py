@@ -28,6 +28,7 @@ from torch import Tensor
 
 from backend.errors import BadCheckpoint, Unavailable
 from backend.files.durable import open_plain, write_file
+from backend.registry.state import ONE_DISK, Sharing
 
 log = logging.getLogger(__name__)
 
@@ -54,20 +55,24 @@ class Unfinished:
         folder: the folder of all runs, which keeps at most four runs and none for longer than a week.
         key: the hexadecimal SHA-256 of everything that decides the run's outcome.
         every_s: the seconds between two states, more if writing is slow; 0 neither saves nor loads states.
+        sharing: brings states to the machines of other workers.
         writes: whether this process writes; of several that train together only one writes, and all read.
     """
 
-    def __init__(self, folder: Path, *, key: str, every_s: float, writes: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, key: str, every_s: float, writes: bool = True, sharing: Sharing = ONE_DISK
+    ) -> None:
         if not _KEY.fullmatch(key):
             raise ValueError(f"key={key[:80]!r} is not a SHA-256 in hexadecimal")
         self._root, self._folder, self._every_s = folder, folder / key, every_s
-        self._next_s, self._writes = time.monotonic() + every_s, writes
+        self._next_s, self._writes, self._sharing = time.monotonic() + every_s, writes, sharing
 
     def load(self, number: int) -> State | None:
         """The last saved state of this training; None if there is none, or if it is damaged."""
         if not self._every_s:
             return None
         path = self._path(number)
+        self._sharing.pull(path)
         try:
             for torn in self._folder.glob(f".{path.name}.*.tmp"):  # left by a kill during a write
                 if self._writes:
@@ -92,6 +97,7 @@ class Unfinished:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_file(self._path(number), _file_of(state))
+            self._sharing.push(self._path(number))
             self._make_room()
         except OSError as fault:
             log.warning(
@@ -113,11 +119,13 @@ class Unfinished:
         )
         if not self._writes:
             return
+        self._sharing.drop(self._path(number))
         with suppress(OSError):
             self._path(number).unlink()
 
     def clear(self) -> None:
         """Delete all states of the run, once it is over."""
+        self._sharing.drop(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
         with suppress(OSError):
             self._root.rmdir()  # fails if other runs have states there

@@ -50,8 +50,8 @@ def connect(
     review_url = f"{settings.backend.public_url or url}/review/{project}"
     show_analysts(client, project, review_url=review_url)
     if train_after is not None:
-        folder = open_registry(settings).state_dir.train_after
-        TrainAfter(folder, default=settings.training.train_after).keep(project, train_after)
+        state, default = open_registry(settings).state_dir, settings.training.train_after
+        TrainAfter(state.train_after, default=default, sharing=state.sharing).keep(project, train_after)
         out.print(f"it trains after {train_after} changed annotations" if train_after else "it trains only on request")
     out.print(
         f'for analysts: {review_url}, also behind "Instructions" in Label Studio, and the tab "{SCORES_TAB}"',

@@ -31,6 +31,7 @@ from backend.live.figures import VersionFigures
 from backend.live.ledger import Ledger
 from backend.live.lines import Gone, Seen
 from backend.live.sent import SentRegions
+from backend.registry.state import ONE_DISK, Sharing
 
 log = logging.getLogger(__name__)
 _ADOPT_AFTER_S = 60.0  # after which we adopt another process's annotation
@@ -51,13 +52,14 @@ class LiveEvaluation:
         max_pixels: masks of larger images are not compared, px.
         adopt_after_s: how old an annotation of another process must be before this process adopts it, s.
         is_missing: returns whether Label Studio has no such project. No answer is kept of a missing project.
+        sharing: brings the folder's files to other machines.
 
     Attributes:
         counts: numbers of `compared` and `unknown` masks, of `failed` annotations, and of `unwritten` events and
             `unremembered` answers, which the disk refused or this process was too busy to write.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but one by name
         self,
         root: Path,
         *,
@@ -65,9 +67,10 @@ class LiveEvaluation:
         max_pixels: int,
         adopt_after_s: float = _ADOPT_AFTER_S,
         is_missing: Callable[[int], bool] = lambda _: False,
+        sharing: Sharing = ONE_DISK,
     ) -> None:
         self._root, self._label_studio, self._max_pixels = root, label_studio, max_pixels
-        self._adopt_after_s, self._is_missing = adopt_after_s, is_missing
+        self._adopt_after_s, self._is_missing, self._sharing = adopt_after_s, is_missing, sharing
         self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._ledgers: dict[int, Ledger] = {}
         self._sent: dict[int, SentRegions] = {}
@@ -109,25 +112,25 @@ class LiveEvaluation:
         with self._lock:
             if self._recent is not None:
                 self._recent[project_id] = True
-        for change in changes:
-            try:
-                self._make_folder(project_id)
-                if change.task_id is None:
-                    ledger.append(Gone(annotation_id=change.annotation_id))
-                else:
-                    ledger.append(
-                        Seen(
-                            annotation_id=change.annotation_id,
-                            task_id=change.task_id,
-                            at=change.at,
-                            process=self._process,
-                            seen_s=time.time(),
-                        )
-                    )
-            except OSError as fault:
-                self.counts["unwritten"] += 1
-                log.warning("an annotation will not be compared: %s", fault, extra={"event": "live.unwritten"})
+        lines = [self._line_of(change) for change in changes]
+        try:
+            self._make_folder(project_id)
+            ledger.append(*lines)
+        except OSError as fault:
+            self.counts["unwritten"] += len(lines)
+            log.warning("annotations will not be compared: %s", fault, extra={"event": "live.unwritten"})
         self._wake.set()
+
+    def _line_of(self, change: AnnotationChange) -> Seen | Gone:
+        if change.task_id is None:
+            return Gone(annotation_id=change.annotation_id)
+        return Seen(
+            annotation_id=change.annotation_id,
+            task_id=change.task_id,
+            at=change.at,
+            process=self._process,
+            seen_s=time.time(),
+        )
 
     def remember_sent(self, project_id: int, regions: Sequence[Region]) -> None:
         """Remember the regions of an answer, without delaying the answer."""
@@ -148,6 +151,7 @@ class LiveEvaluation:
 
     def projects(self) -> tuple[int, ...]:
         """Return the ids of the projects in which something was submitted."""
+        self._sharing.list_folders(self._root)
         if not self._root.is_dir():
             return ()
         names = (find_project_id(path.name) for path in self._root.iterdir())
@@ -242,11 +246,12 @@ class LiveEvaluation:
     def _ledger(self, project_id: int) -> Ledger:
         with self._lock:
             path = self._root / str(project_id) / _FILE
-            ledger = self._ledgers.get(project_id) or Ledger(path)
+            ledger = self._ledgers.get(project_id) or Ledger(path, sharing=self._sharing)
             if path.parent.is_dir():  # unknown projects are not cached, or callers could fill memory with made-up ids
                 self._ledgers[project_id] = ledger
             return ledger
 
     def _open_sent(self, project_id: int) -> SentRegions:
         with self._lock:
-            return self._sent.setdefault(project_id, SentRegions(self._root / str(project_id) / "sent"))
+            folder = self._root / str(project_id) / "sent"
+            return self._sent.setdefault(project_id, SentRegions(folder, sharing=self._sharing))

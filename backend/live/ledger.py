@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from backend.files.json_lines import append_line, lock_file, replace_lines
+from backend.files.json_lines import lock_file, replace_lines
 from backend.live.figures import VersionFigures, VersionSums
 from backend.live.lines import ComparedMask, Done, From, Gone, Kept, Line, Seen, parse_line, to_bytes
+from backend.registry.state import ONE_DISK, Sharing
 
 log = logging.getLogger(__name__)
 _MOST_OUTDATED = 10_000  # fewest outdated lines that are worth a compaction
@@ -24,20 +25,20 @@ _HEAD_BYTES = 64
 
 
 class Ledger:
-    """The file and its figures. Safe for any number of threads and processes."""
+    """The file and its figures. Safe for any number of threads, processes and, with `sharing`, machines."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, threading.RLock()
+    def __init__(self, path: Path, *, sharing: Sharing = ONE_DISK) -> None:
+        self._path, self._sharing, self._lock = path, sharing, threading.RLock()
         self._reset()
 
-    def append(self, line: Line) -> None:
-        """Append a line. Once this returns, the line survives a kill of any process.
+    def append(self, *lines: Line) -> None:
+        """Append lines. Once this returns, they survive a kill of any process.
 
         Raises:
             OSError: the disk is full, read-only or not mounted, or the file's folder does not exist.
-            ValueError: a number in the line is not finite.
+            ValueError: a number in a line is not finite.
         """
-        append_line(self._path, line.to_json(), is_synced=False)
+        self._sharing.append(self._path, [line.to_json() for line in lines], is_synced=False)
 
     def figures(self) -> dict[str, VersionFigures]:
         """Return, by version, the means over the masks that people received from it."""
@@ -97,6 +98,7 @@ class Ledger:
 
     def _read(self) -> None:
         """Read the lines that any process has appended since the last look."""
+        self._sharing.refresh(self._path)
         try:
             file = self._path.open("rb")
         except FileNotFoundError:

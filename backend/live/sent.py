@@ -15,6 +15,7 @@ from pathlib import Path
 
 from backend.files.durable import write_file
 from backend.labelstudio.payloads import Region
+from backend.registry.state import ONE_DISK, Sharing
 
 log = logging.getLogger(__name__)
 _MOST_BYTES = 64 << 20  # a project; some 20,000 masks
@@ -28,10 +29,11 @@ class SentRegions:
     Args:
         folder: made for the first region; its parent must exist.
         most_bytes: beyond this size the oldest regions go.
+        sharing: brings regions to other machines, whose clicks another server may have answered.
     """
 
-    def __init__(self, folder: Path, *, most_bytes: int = _MOST_BYTES) -> None:
-        self._folder, self._most_bytes = folder, most_bytes
+    def __init__(self, folder: Path, *, most_bytes: int = _MOST_BYTES, sharing: Sharing = ONE_DISK) -> None:
+        self._folder, self._most_bytes, self._sharing = folder, most_bytes, sharing
         self._since_sweep = most_bytes  # a new process sweeps first
 
     def keep(self, regions: Iterable[Region]) -> None:
@@ -47,6 +49,7 @@ class SentRegions:
             data = zlib.compress(json.dumps(region).encode(), 1)
             path = self._path(region["id"])
             write_file(path, data, is_synced=False)
+            self._sharing.push(path)
             self._since_sweep += _count_disk_bytes(len(data))
         if self._since_sweep >= self._most_bytes // 16:
             self._sweep()
@@ -55,8 +58,11 @@ class SentRegions:
         """Return those of the regions that are still here, by id."""
         regions = {}
         for region_id in region_ids:
+            path = self._path(region_id)
+            if not path.exists():
+                self._sharing.pull(path)
             try:
-                unpacked = zlib.decompressobj().decompress(self._path(region_id).read_bytes(), _LARGEST)
+                unpacked = zlib.decompressobj().decompress(path.read_bytes(), _LARGEST)
                 regions[region_id] = json.loads(unpacked)
             except FileNotFoundError:
                 continue
@@ -89,6 +95,7 @@ class SentRegions:
             if left <= self._most_bytes * 7 // 8:
                 return
             Path(path).unlink(missing_ok=True)
+            self._sharing.drop(Path(path))
             left -= size
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from backend.errors import BadInput, Unavailable
 from backend.files.durable import make_inside
-from backend.files.json_lines import append_line
 from backend.registry.state import StateDir
 
 log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class Flags:
         path = self._path(project_id)
         try:
             make_inside(self._state.root, path.parent)
-            append_line(path, asdict(flag), is_synced=True)
+            self._state.sharing.append(path, [asdict(flag)], is_synced=True)
         except OSError as fault:
             said = fault.strerror or str(fault)
             raise Unavailable(
@@ -91,8 +90,11 @@ class Flags:
         return tuple(flag for flag in latest.values() if flag.verdict != TAKEN_BACK or flag.note)
 
     def _lines(self, project_id: int) -> Iterator[Flag]:
+        path = self._path(project_id)
+        self._state.sharing.list_folders(self._state.review)
+        self._state.sharing.refresh(path)
         try:
-            data = self._path(project_id).read_bytes()
+            data = path.read_bytes()
         except FileNotFoundError:
             return
         except OSError as fault:

@@ -69,6 +69,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         label_studio=connections.label_studio,
         max_pixels=settings.image.pixels,
         is_missing=known.is_missing,
+        sharing=registry.state_dir.sharing,
     )
     routes = _build_routes(
         settings,
@@ -233,7 +234,8 @@ def _review_router(  # noqa: PLR0913 - all but one by name
 
 
 def _train_after(settings: Settings, registry: Registry) -> TrainAfter:
-    return TrainAfter(registry.state_dir.train_after, default=settings.training.train_after)
+    state = registry.state_dir
+    return TrainAfter(state.train_after, default=settings.training.train_after, sharing=state.sharing)
 
 
 def _automatic(settings: Settings, *, registry: Registry, connection: Redis, queue: TrainingQueue) -> AutomaticTraining:

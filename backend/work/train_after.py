@@ -6,6 +6,7 @@ from pathlib import Path
 from backend.errors import BadInput, Unavailable
 from backend.files.durable import make_inside, write_file
 from backend.ids import parse_project_id
+from backend.registry.state import ONE_DISK, Sharing
 from backend.settings.bounds import TRAIN_AFTER
 
 _FORMAT = 1
@@ -17,13 +18,15 @@ class TrainAfter:
     Args:
         folder: lies below the registry's state; made for the first number.
         default: the number of projects without a number of their own.
+        sharing: brings the numbers to other machines.
     """
 
-    def __init__(self, folder: Path, *, default: int) -> None:
-        self._folder, self._default = folder, default
+    def __init__(self, folder: Path, *, default: int, sharing: Sharing = ONE_DISK) -> None:
+        self._folder, self._default, self._sharing = folder, default, sharing
 
     def of(self, project_id: int) -> int:
         """Return the project's number, within TRAIN_AFTER; the default where its file is missing or cannot be read."""
+        self._sharing.pull(self._path(project_id))
         try:
             told = json.loads(self._path(project_id).read_bytes())
         except (OSError, ValueError):
@@ -44,6 +47,7 @@ class TrainAfter:
         try:
             make_inside(self._folder.parent, self._folder)
             write_file(self._path(project_id), json.dumps(told).encode())
+            self._sharing.push(self._path(project_id))
         except OSError as fault:
             raise Unavailable(f"{self._folder} cannot be written, so nothing was changed: {fault}") from fault
 

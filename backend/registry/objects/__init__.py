@@ -4,5 +4,6 @@ registry     the registry
 filesystems  from MODEL_DIR's address to fsspec's client of that store
 store        objects by their keys: time limits, retries, and errors that say what to do
 refs         numbered objects, the highest the latest
+sharing      the state that several machines share
 cache        verified checkpoints on this machine's disk
 """

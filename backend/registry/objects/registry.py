@@ -19,11 +19,13 @@ from backend.registry.checkpoint import MANIFEST_FILE, Manifest, digest_files, n
 from backend.registry.numbered import NumberedRegistry
 from backend.registry.objects.cache import CheckpointCache
 from backend.registry.objects.refs import ObjectRefs
+from backend.registry.objects.sharing import StoreSharing
 from backend.registry.objects.store import ObjectStore
 from backend.registry.pointers import Pointers
 from backend.registry.state import StateDir
 
 _SWEEP_S = 86400.0
+_UNFINISHED_S = 7 * 86400.0
 
 
 class ObjectRegistry(NumberedRegistry):
@@ -38,14 +40,17 @@ class ObjectRegistry(NumberedRegistry):
     def __init__(self, url: str, *, folder: Path, most_bytes: int) -> None:
         self._store, self._folder = ObjectStore(url), folder
         self._copies = CheckpointCache(folder, most_bytes=most_bytes)
+        self._state = StateDir(folder / "state", StoreSharing(self._store, folder / "state"))
         super().__init__(
             url, pointers=Pointers(ObjectRefs(self._store)), next_step="is MODEL_DIR the same store, and whole?"
         )
 
     @property
     def state_dir(self) -> StateDir:
-        """On this machine's disk."""
-        return StateDir(self._folder / "state")
+        """On this machine's disk, and shared with other machines through the store."""
+        with suppress(OSError):
+            self._state.root.mkdir(parents=True, exist_ok=True)
+        return self._state
 
     def materialise(self, version: str) -> Path:
         """See Registry: a verified copy, downloaded where this machine has none."""
@@ -78,7 +83,15 @@ class ObjectRegistry(NumberedRegistry):
         # The manifest first: what is deleted by halves must not look whole. The next sweep takes the rest.
         keys = sorted((key for key in objects if key.partition("/")[0] in left), key=_is_manifest, reverse=True)
         self._store.delete(f"objects/{key}" for key in keys)
+        self._sweep_unfinished()
         return len(left)
+
+    def _sweep_unfinished(self) -> None:
+        """Delete trainings that nobody has gone on with for a week."""
+        states = self._store.list_objects("state/unfinished")
+        self._store.delete(
+            f"state/unfinished/{key}" for key, at_s in states.items() if time.time() - at_s > _UNFINISHED_S
+        )
 
     def _sweep_if_due(self) -> None:
         """Once a day on every machine: a sweep asks the store for every version."""
