@@ -1,6 +1,6 @@
-"""A training as an RQ job: who may train, how far it is, what came of it. The training itself is finetuner.pipeline.
+"""Runs a training as an RQ job: takes the lease, reports progress, records the outcome. finetuner.pipeline trains.
 
-Other work that is asked for by project runs in the same frame (`execute`): finetuner.refreshing.
+`execute` also runs a project's other jobs: finetuner.refreshing.
 """
 
 import json
@@ -42,25 +42,25 @@ _PAUSES_S = (2.0, 8.0)
 
 
 class Interrupted(BaseException):
-    """The worker must leave. Not an Exception: no `except Exception` on the way may keep it."""
+    """The worker was told to stop. It is no Exception, so that no `except Exception` can swallow it."""
 
 
 class OutOfTime(BaseException):
-    """The job's time is over. Not an Exception, for the same reason: a swallowed time limit is none."""
+    """The job reached its time limit. It is no Exception, so that no `except Exception` can swallow it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """What a piece of work is told.
+    """The arguments of a piece of work.
 
     Attributes:
-        project_id: Label Studio's.
-        target: the latest request that this run stands for.
-        settings: the worker's.
-        progress: hears how far it is.
-        fence: raises if another run has taken this one's place.
-        connection: the queue's Redis; waits while that is away.
-        quick: the same Redis; fails while that is away.
+        project_id: the Label Studio project.
+        target: the latest request that this run serves.
+        settings: the worker's settings.
+        progress: receives the progress.
+        fence: raises if another run has taken over.
+        connection: the queue's Redis; calls wait while it is unreachable.
+        quick: the same Redis; calls fail at once while it is unreachable.
     """
 
     project_id: int
@@ -77,24 +77,24 @@ _NOUNS = {"train": "training", "refresh": "refresh"}
 
 
 def run(project_id: int, generation: int) -> dict[str, object] | Retry:
-    """Train the project for every request up to now; RQ calls this in a work horse. As `execute`."""
+    """Train the project, for all requests so far; RQ calls this in a child process. As `execute`."""
     return execute(project_id, generation, kind="train", work=_train)
 
 
 def execute(project_id: int, generation: int, *, kind: JobKind, work: Work) -> dict[str, object] | Retry:
-    """Do the work for every request up to now, alone among those of its kind and project.
+    """Do the work for all requests so far, while no other job of this kind and project runs.
 
     Returns:
-        {"outcome": "done", ...} with what the work returned ("trained" for a training), {"outcome": "coalesced"} if an
-        earlier run served this request, {"outcome": "cancelled"} if nobody wants it any more; a `Retry` when the worker
-        was told to leave.
+        {"outcome": "done", ...} ("trained" for a training) with the result of the work; {"outcome": "coalesced"} if an
+        earlier run served this request; {"outcome": "cancelled"} if it was cancelled; a `Retry` if the worker was told
+        to stop.
 
     Raises:
-        SamloopError: why nothing could be done.
+        SamloopError: the work failed, for the reason in its message.
     """
     job = get_current_job()
     if job is None:
-        raise RuntimeError(f"this is a job: queue it with `samloop {kind} --project N`")
+        raise RuntimeError(f"only a worker can run this job: queue it with `samloop {kind} --project N`")
     if type(generation) is not int or generation < 1:
         raise BadInput(f"a {_NOUNS[kind]} needs the number of a request, from 1, not {str(generation)[:100]}")
     run_ = _Run(job, Keys(parse_project_id(project_id), kind), generation, work)
@@ -102,7 +102,7 @@ def execute(project_id: int, generation: int, *, kind: JobKind, work: Work) -> d
         with _interruptible():
             return run_.execute()
     except Interrupted:
-        log.info("interrupted %s: it goes on elsewhere", job.id, extra={"event": f"{_NOUNS[kind]}.interrupted"})
+        log.info("interrupted %s: another worker resumes it", job.id, extra={"event": f"{_NOUNS[kind]}.interrupted"})
         return Retry(max=10_000, enqueue_at_front=True)
     except Cancelled:
         log.info("%s was cancelled", job.id, extra={"event": f"{_NOUNS[kind]}.cancelled", "project_id": project_id})
@@ -135,10 +135,10 @@ class _Run:
                     args=(self._job.id,),
                 )
             )
-            # Not `served >= generation`: requests that came after this job was queued count on it too.
+            # Not `served >= generation`: this job also serves requests that arrived after it was queued.
             target = max(wanted, self._generation)
             if served >= target:
-                log.info("%s is served already", self._job.id, extra={"event": f"{self._noun}.coalesced"})
+                log.info("an earlier run has served %s", self._job.id, extra={"event": f"{self._noun}.coalesced"})
                 return {"outcome": "coalesced", "generation": self._generation, "served": served}
             verdict = self._result(settings, target=target, lease=lease, quick=quick)
             Script.FINISH.run(
@@ -151,17 +151,17 @@ class _Run:
         return _NOUNS[self._keys.kind]
 
     def give_up_or_pause(self, fault: Exception) -> None:
-        """Decide whether this is worth trying again, and leave the failure's sentence where `status` finds it."""
+        """Decide whether to try again, and store the failure's message for `samloop status`."""
         passing = isinstance(fault, Upstream | Unavailable) or not isinstance(fault, SamloopError)
         left = min(self._job.retries_left or 0, _ATTEMPTS - 1) if passing else 0
         self._job.retries_left = left
         if isinstance(fault, SamloopError):
             self.record_failure(str(fault))
         else:
-            told = redact(str(fault))[:300]
-            self.record_failure(f"{type(fault).__name__}: {told}; the worker's log has the traceback")
+            message = redact(str(fault))[:300]
+            self.record_failure(f"{type(fault).__name__}: {message}; the worker's log has the traceback")
         if left:
-            # The slot is held meanwhile: RQ's own delayed retries would give it up.
+            # Keep the project's slot during the pause; RQ's own delayed retries would give it up.
             with suppress(Interrupted), _interruptible():
                 time.sleep(_PAUSES_S[_ATTEMPTS - 1 - left])
 
@@ -180,7 +180,7 @@ class _Run:
 
     def _result(self, settings: Settings, *, target: int, lease: Lease, quick: Redis) -> dict[str, object]:
         began = time.monotonic()
-        self._job.meta[TARGET] = target  # every progress carries it to where `status` looks
+        self._job.meta[TARGET] = target  # `samloop status` reads it from the progress
         result = self._work(
             Assignment(
                 project_id=self._keys.project_id,
@@ -209,7 +209,7 @@ class _Run:
 
 def _train(assignment: Assignment) -> dict[str, object]:
     _check_project(assignment)
-    from finetuner import pipeline  # brings torch: the worker must not, and no other job needs it
+    from finetuner import pipeline  # imports torch, which the worker must not load and no other job needs
 
     with Cancelling(
         Keys(assignment.project_id), target=assignment.target, quick=assignment.quick, progress=assignment.progress
@@ -229,21 +229,20 @@ def _train(assignment: Assignment) -> dict[str, object]:
 
 
 def _check_project(assignment: Assignment) -> None:
-    """Refuse a project that Label Studio does not have before torch is loaded, which takes seconds.
+    """Refuse a project that Label Studio does not have, before torch takes seconds to load.
 
     Raises:
         SettingsError: Label Studio's address or key is missing.
-        NotFound: it has no project of this number.
+        NotFound: there is no project with this number.
     """
     label_studio_of(assignment.settings, where="where the worker runs").project(assignment.project_id)
 
 
 class JobProgress:
-    """Progress into the job's meta, at most twice a second but at every change of phase, and into the log.
+    """Writes progress to the log and to the job's meta, at every change of phase and otherwise at most twice a second.
 
-    A text of several lines, a table, stays in the meta to the end, and so do the losses: whoever looks in later should
-    see them too.
-    A Redis that is away does not hold the training up; a lease that was lost ends it (LeaseLost).
+    Tables (texts of several lines) and losses stay in the meta to the end, for people who look later.
+    An unreachable Redis does not delay the training; a lost lease ends it (LeaseLost).
     """
 
     def __init__(self, job: Job, *, connection: Redis, lease: Lease) -> None:
@@ -256,7 +255,7 @@ class JobProgress:
         self._losses = LossCurves()
 
     def __call__(self, phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
-        """Take notice; see finetuner.progress."""
+        """Receive progress; see finetuner.progress."""
         self._lease.check_quickly()
         tables = {name: value for name, value in figures.items() if "\n" in str(value)}
         self._tables |= tables
@@ -286,7 +285,7 @@ class JobProgress:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM raises Interrupted inside; after it, what is under way is brought to its end."""
+    """Raise Interrupted at SIGTERM inside the `with` block; ignore SIGTERM after it, so that cleaning up completes."""
 
     def leave(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -300,7 +299,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, object]:
-    """As JSON has it: a figure that is not finite is null."""
+    """The values as JSON: a figure that is not finite becomes null."""
 
     def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
         match value:

@@ -1,7 +1,8 @@
-"""Who trains a project now: a lease in Redis that runs out by itself, with a number that only grows.
+"""The right to train a project: a lease in Redis that expires, with a fencing number that only grows.
 
-RQ's rate limit keeps two trainings of a project apart as long as workers die cleanly or speak in time. The lease is for
-the rest: a machine that slept, a network that was cut. Who lost it must neither publish nor promote.
+RQ's rate limit prevents two trainings of a project as long as workers exit cleanly or send heartbeats in time. The
+lease covers the other cases: a machine that slept, a network that was cut. A training that lost its lease must neither
+publish nor promote.
 """
 
 import logging
@@ -23,9 +24,9 @@ _WAIT_S = 0.2
 
 
 class Lease:
-    """The right to train one project, renewed by a thread for as long as the `with` block lasts.
+    """The lease of one project, which a thread renews inside the `with` block.
 
-    `patient` and `quick` are connections to the same Redis: `check` waits for a Redis that is away, renewing does not.
+    `patient` and `quick` are connections to the same Redis. While it is unreachable, `check` waits and renewing fails.
     """
 
     def __init__(self, keys: Keys, *, holder: str, patient: Redis, quick: Redis) -> None:
@@ -40,23 +41,23 @@ class Lease:
 
     @property
     def token(self) -> int:
-        """The fencing number: higher than that of every lease given before."""
+        """The fencing number, higher than that of every earlier lease."""
         return self._token
 
     @property
     def project_id(self) -> int:
-        """Whose training it is."""
+        """The project of the lease."""
         return self._keys.project_id
 
     def __enter__(self) -> "Lease":  # noqa: PYI034 - beartype takes no Self here
-        """Wait until the lease is free and take it: it frees itself 10 s after its holder's last sign of life.
+        """Wait until the lease is free, and take it; it expires 10 s after its holder's last renewal.
 
-        A holder that lives is waited for, up to the job's time limit: beside it would be an overlap.
+        While the holder is alive this waits, up to the job's time limit, since two trainings must not overlap.
         """
         is_announced = False
         while not (token := self._take()):
             if not is_announced:
-                log.info("project %d is being trained by another run; waiting", self.project_id)
+                log.info("another run is training project %d; waiting for it", self.project_id)
                 is_announced = True
             time.sleep(_WAIT_S)
         self._token = token
@@ -69,14 +70,14 @@ class Lease:
         try:
             Script.RELEASE_LEASE.run(self._quick, keys=(self._keys.lease,), args=(self._value,))
         except RedisError as fault:
-            log.warning("the lease of project %d runs out by itself: %s", self._keys.project_id, fault)
+            log.warning("could not release the lease of project %d; it expires: %s", self._keys.project_id, fault)
 
     def check(self) -> None:
-        """Make sure, at Redis, that nobody else has trained since; called before publishing and before promoting.
+        """Check at Redis that no other run has taken the lease; called before publishing and before promoting.
 
         Raises:
-            LeaseLost: somebody may have.
-            redis.exceptions.RedisError: Redis is away, and stayed away.
+            LeaseLost: another run may have trained meanwhile.
+            redis.exceptions.RedisError: Redis stays unreachable.
         """
         self.check_quickly()
         if not self._extend(self._patient):
@@ -84,15 +85,15 @@ class Lease:
         self.check_quickly()
 
     def check_quickly(self) -> None:
-        """The same from what the renewing thread last heard, without asking.
+        """Check the result of the last renewal, without a request to Redis.
 
         Raises:
             LeaseLost: another run has taken the lease.
         """
         if self._lost:
             raise LeaseLost(
-                f"this training of project {self._keys.project_id} was out of touch for more than {LEASE_S:.0f} s, "
-                "and another one has taken its place; it publishes nothing"
+                f"this training of project {self._keys.project_id} could not renew its lease for more than "
+                f"{LEASE_S:.0f} s, and another training has taken over; it publishes nothing"
             )
 
     @property
@@ -120,9 +121,9 @@ class Lease:
             try:
                 self._lost = self._lost or not self._extend(self._quick)
             except RedisError as fault:
-                log.warning("the lease of project %d cannot be renewed: %s", self._keys.project_id, fault)
+                log.warning("could not renew the lease of project %d: %s", self._keys.project_id, fault)
 
 
 def release_of_dead(connection: Redis, keys: Keys, *, holder: str) -> None:
-    """Free the lease of a training that was killed, so that the next need not wait for it to run out."""
+    """Release the lease of a killed training, so that the next need not wait until it expires."""
     Script.RELEASE_DEAD_LEASE.run(connection, keys=(keys.lease,), args=(holder,))

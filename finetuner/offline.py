@@ -1,4 +1,4 @@
-"""Training and measuring on a Label Studio export and a folder of images: no Label Studio, no queue, no registry."""
+"""Trains and measures on a Label Studio export and a folder of images, without Label Studio, queue or registry."""
 
 import json
 import re
@@ -53,19 +53,30 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     progress: Progress = silent,
     processes: Processes | None = None,
 ) -> Manifest:
-    """Train on the export, and write a checkpoint with its report to the folder `out`; return its manifest.
+    """Train on the export, write a checkpoint with its report to the folder `out`, and return its manifest.
 
-    The split, the recipe and the measures are those of a project's training; absent, the method is the settings'.
-    `epochs` given: that many, up to `seconds`; else as many as the recipe's bound on work allows. Nothing is promoted:
-    nothing is served here. Killed, and called again with the same, it goes on where it was: until it is done
-    that is kept in `<out>.unfinished`. Several `processes` call it alike: the preset's images a step are those of one
-    process. `label_config` is as `read_samples` has it.
+    The split, the recipe and the measurements are those of a project's training. Nothing is promoted, since nothing is
+    served here. After a kill, the same call resumes from the states in `<out>.unfinished`.
+
+    Args:
+        export: a file that Label Studio exported as JSON.
+        images: the folder with the images.
+        out: the folder for the checkpoint; it must be missing or empty.
+        settings: the base model and the limits of the training.
+        method: the training method; the settings' if absent.
+        head: "promptable", or "semantic" to train a semantic head too.
+        epochs: the number of epochs, within `seconds`; if absent, the recipe's limit on decodes applies.
+        seconds: the time limit; the settings' if absent.
+        seed: of all random draws.
+        label_config: as in `read_samples`.
+        progress: receives the progress.
+        processes: the processes that make the same call together; a preset's images per step are per process.
 
     Raises:
-        BadInput: the export is none, the method or head is unknown, or `out` holds something or cannot be written; at
-            the end too, and then the sentence names the folder that holds the checkpoint instead.
-        NothingToLearn: fewer than two usable images.
-        Dismissed: of several processes this is another than the first, which alone writes the checkpoint.
+        BadInput: the export is unusable, the method or head is unknown, or `out` is not empty or not writable. If the
+            folder fails at the end of the training, the message names the folder that has the checkpoint instead.
+        NothingToLearn: there are fewer than two usable images.
+        Dismissed: this process is not the first of several; only the first writes the checkpoint.
     """
     processes = processes or Processes()
     out = new_folder(out)
@@ -90,30 +101,30 @@ def train_export(  # noqa: PLR0913 - the command's options, by name
     samples = read_samples(export, images, label_config=label_config, settings=settings, context=context)
     candidate = learn(samples, served=Served(version=context.base.name), context=context)
     progress("publishing", folder=str(out))
-    # The digest of the data, not of the weights: the folder is a checkpoint like any other, but in no project's line.
+    # The digest of the data, not of the weights: this checkpoint belongs to no project's sequence of versions.
     version = f"{re.sub(r'[^A-Za-z0-9._-]', '-', context.base.name)}-offline-{candidate.manifest.data_digest[:6]}"
     written = _write(candidate, out, version=version, unfinished=unfinished)
-    shutil.rmtree(unfinished, ignore_errors=True)  # states of other annotations too: they are of use to nobody
+    shutil.rmtree(unfinished, ignore_errors=True)  # states of other annotations too: nothing will use them
     return written
 
 
 def _write(candidate: Candidate, out: Path, *, version: str, unfinished: Path) -> Manifest:
-    """Write the checkpoint to the new folder `out`; where that fails by now, to a folder of the system's own."""
+    """Write the checkpoint to the new folder `out`; if that fails by now, to a temporary folder."""
     manifest = replace(candidate.manifest, version=version)
     try:
         new_folder(out)
         return write_checkpoint(out, weights=candidate.weights, manifest=manifest, others=candidate.others)
     except (BadInput, OSError) as fault:
-        reason = f"the checkpoint could not be put into {out} ({fault})"
+        reason = f"the checkpoint could not be written to {out} ({fault})"
         try:
             instead = Path(tempfile.mkdtemp(prefix="samloop-checkpoint-"))
             write_checkpoint(instead, weights=candidate.weights, manifest=manifest, others=candidate.others)
         except OSError:
             raise BadInput(
-                f"{reason}, and nowhere else: make room, and run the same command again; it goes on from what is in "
+                f"{reason}, nor to a temporary folder: free some space and run the same command again; it resumes from "
                 f"{unfinished}"
             ) from fault
-        raise BadInput(f"{reason}: it is in {instead}, whole; move that folder to where it shall stay") from fault
+        raise BadInput(f"{reason}: the whole checkpoint is in {instead}; move that folder to its place") from fault
 
 
 def evaluate_export(  # noqa: PLR0913 - the command's options, by name
@@ -127,13 +138,13 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
     label_config: Path | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Measure the base model, and the checkpoint beside it, on the export's held-out images.
+    """Measure the base model, and a checkpoint beside it, on the export's held-out images.
 
     Returns:
-        `candidate` and `difference` are None without a checkpoint. With a champion, the checkpoint that it should beat,
-        `served` and `difference_to_served` are its figures. Images that the checkpoint has learnt from are left out,
-        and from the comparison with the champion those that the champion has learnt from. Where that would leave too
-        few they are measured, and `note` says what that is worth.
+        The figures. `candidate` and `difference` are None without a checkpoint. `served` and `difference_to_served` are
+        the figures of the champion, the checkpoint to beat. Images that the checkpoint has learnt from are left out, as
+        are, in the comparison with the champion, those that the champion has learnt from. If that leaves too few, they
+        are measured all the same, and `note` says so.
 
     Raises:
         BadInput: the export is none.
@@ -145,7 +156,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
         raise BadInput(f"--champion {champion} is to be compared with a checkpoint: give --checkpoint DIR too")
     context = TrainingContext.open(settings, config=config_of(settings), progress=progress)
     base, config = context.base, context.config
-    # Before the images are read: a checkpoint that cannot be used should be told at once.
+    # Before reading the images, so that a damaged checkpoint fails at once.
     tuned = {
         name: predictor_of(base, folder, version=name)
         for name, folder in (("candidate", checkpoint), ("served", champion))
@@ -193,7 +204,7 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
 def _semantic(
     folder: Path, samples: Sequence[Sample], *, predictor: Predictor, context: TrainingContext
 ) -> MaskFigures | None:
-    """How well the checkpoint's head finds labels, whether it is served or not; None where it has none."""
+    """The figures of the checkpoint's semantic head, served or not; None without a head."""
     head = find_trained(context.base, folder).semantic
     if head is None:
         return None
@@ -213,7 +224,7 @@ def _learnt(checkpoint: Path | None) -> frozenset[str]:
 
 
 def _unseen(held_out: tuple[Sample, ...], *, learnt: AbstractSet[str]) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
-    """The images that are new to the checkpoint (folds.unseen_images); all, and a sentence about it, if none is."""
+    """The images that the checkpoint has not learnt from (folds.unseen_images); if none, all, with a sentence."""
     unseen = unseen_images(held_out, learnt=learnt)
     if unseen:
         return tuple(sample for sample in held_out if sample.image_sha256 in unseen), ()
@@ -252,7 +263,7 @@ def read_samples(
 
 
 def _number(task: object, number: int) -> object:
-    """The task with an id: Label Studio gives them on import, so files that a converter wrote have none."""
+    """The task with an id. Label Studio assigns ids on import, so files from converters have none."""
     if not isinstance(task, dict) or isinstance(task.get("id"), int | str):
         return task
     return {**task, "id": f"#{number}"}

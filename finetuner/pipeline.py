@@ -1,4 +1,4 @@
-"""A training of one Label Studio project: pull, embed, learn, judge, publish, and promote if it is better."""
+"""Trains on one Label Studio project: pulls, embeds, learns, judges, publishes, and promotes a better version."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ _FIRST = "first version"  # what the progress of the short training says
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a training. `version` was published, served or not; `verdict` is JSON; `reason` a sentence."""
+    """The outcome of a training: the published `version`, the `verdict` as JSON, and the `reason`, a sentence."""
 
     version: str | None
     promoted: bool
@@ -43,22 +43,22 @@ class Outcome:
 
 
 def train_project(project_id: int, *, settings: Settings, progress: Progress, fence: Callable[[], None]) -> Outcome:
-    """Train on all that the project's annotators have submitted, and promote the result if it is better.
+    """Train on all submitted annotations of the project, and promote the result if it is better.
 
     A project without a version gets a first one after a short training, and the long training follows (recipe.first).
     Its verdict then has that of the first version as `first`. After a kill the long training goes on, if the first
     version is served by then.
 
     Args:
-        project_id: Label Studio's.
-        settings: where Label Studio, the base model, the registry and the caches are, and the bounds of a training.
-        progress: hears every phase.
-        fence: raises if somebody else trains this project by now; asked before publishing and before promoting.
+        project_id: the Label Studio project.
+        settings: the addresses of Label Studio, base model, registry and caches, and the limits of a training.
+        progress: receives the progress.
+        fence: raises if another run trains this project meanwhile; called before publishing and before promoting.
 
     Raises:
         SettingsError: Label Studio's address or key is missing.
-        NothingToLearn: too few usable images.
-        SamloopError: Label Studio, the base model or the registry fail; whatever `fence` raises.
+        NothingToLearn: there are too few usable images.
+        SamloopError: Label Studio, the base model or the registry fails, or `fence` raises.
     """
     label_studio = label_studio_of(settings, where="where the worker runs")
     registry = open_registry(settings)
@@ -141,9 +141,9 @@ def _fetch(images: ImageSource, task: AnnotatedTask) -> bytes:
 
 
 def _find_served(base: BaseModel, registry: Registry, champion: Pointer | None, *, cache_dir: Path) -> Served:
-    """What the candidate must beat: the champion, on its own base where the project's has changed since.
+    """The model that the candidate must beat: the champion, on its own base if the project's base has changed since.
 
-    The base where there is no champion, or none that can be served.
+    It is the base if there is no champion, or if the champion cannot be served.
     """
     if champion is None or champion.version is None:
         return Served(version=base.name)
@@ -174,7 +174,7 @@ def _find_served(base: BaseModel, registry: Registry, champion: Pointer | None, 
 def _other_base(manifest: Manifest, base: BaseModel, cache_dir: Path) -> BaseModel:
     """The base that the project had when its champion was trained."""
     log.info(
-        "%s was trained on %s, and the base is %s now: both are measured on the same held-out images",
+        "%s was trained on %s, but the base is now %s: measuring both on the same held-out images",
         manifest.version,
         manifest.base_model,
         base.name,
@@ -207,5 +207,5 @@ def _promote(  # noqa: PLR0913 - all by name
             verdict.sentence,
             extra={"event": "checkpoint.challenger", "version": version, "project_id": project_id},
         )
-    told = {**verdict.to_json(), "version": version, "evaluation": candidate.manifest.metrics.to_json()}
-    return Outcome(version=version, promoted=verdict.promote, verdict=told, reason=verdict.sentence)
+    report = {**verdict.to_json(), "version": version, "evaluation": candidate.manifest.metrics.to_json()}
+    return Outcome(version=version, promoted=verdict.promote, verdict=report, reason=verdict.sentence)

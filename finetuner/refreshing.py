@@ -1,4 +1,4 @@
-"""A refresh as an RQ job: fresh pre-annotations for a project's untouched tasks. The walk is backend.refresh.walk."""
+"""Runs a refresh as an RQ job: new pre-annotations for a project's untouched tasks, by backend.refresh.walk."""
 
 import logging
 import time
@@ -23,11 +23,11 @@ _ADOPTED_S, _LOOK_S = 60.0, 0.5
 
 
 class Cancelled(Exception):
-    """Nobody wants this refresh any more."""
+    """The refresh was cancelled."""
 
 
 def run(project_id: int, generation: int) -> dict[str, object] | Retry:
-    """Refresh the project for every request up to now; RQ calls this in a work horse. As `finetuner.job.execute`."""
+    """Refresh the project, for all requests so far. RQ calls this in a child process; see finetuner.job.execute."""
     return execute(project_id, generation, kind="refresh", work=_refresh)
 
 
@@ -45,16 +45,16 @@ def _refresh(assignment: Assignment) -> dict[str, object]:
             check=check,
         ).run()
     except Cancelled:
-        return {"version": None, "cancelled": True, "reason": "cancelled; what was written stays"}
+        return {"version": None, "cancelled": True, "reason": "cancelled; predictions written so far stay"}
     return {**tally.to_json(), "cancelled": False}
 
 
 def rules_of(settings: Settings, registry: Registry, project_id: int) -> Rules:
-    """What the settings say of a project's refreshes."""
-    made = registry.versions(project_id)
-    bases = dict.fromkeys(manifest.base_model for manifest in made)
+    """The rules of a project's refreshes, from the settings."""
+    manifests = registry.versions(project_id)
+    bases = dict.fromkeys(manifest.base_model for manifest in manifests)
     return Rules(
-        ours=(*bases, *(manifest.version for manifest in made)),
+        ours=(*bases, *(manifest.version for manifest in manifests)),
         per_second=settings.predictions.refresh_rate,
         keep=settings.predictions.keep_predictions,
         flip=settings.predictions.flip,
@@ -67,7 +67,7 @@ def _store(settings: Settings, project_id: int) -> PredictionStore:
 
 
 def _check_of(assignment: Assignment) -> Callable[[], None]:
-    """Raises where the refresh must end."""
+    """A function that raises if the refresh must end."""
     cancelled = Keys(assignment.project_id, "refresh").cancelled
 
     def check() -> None:
@@ -81,10 +81,10 @@ def _check_of(assignment: Assignment) -> Callable[[], None]:
 def _await_adoption(
     backend: BackendClient, registry: Registry, assignment: Assignment, *, check: Callable[[], None]
 ) -> None:
-    """Wait until the backend serves what was promoted last: it looks at the registry every second or two.
+    """Wait until the backend serves the latest promoted version; it polls the registry every second or two.
 
-    What is promoted meanwhile counts, since the backend may never serve what it supersedes. Not for ever: a checkpoint
-    that it refuses is never served, and what it serves instead is what people get.
+    A version promoted meanwhile replaces the awaited one, which the backend may skip. The wait has a limit: if the
+    backend refuses a checkpoint, it keeps serving another version, and the refresh uses that.
     """
     project_id, awaited, until_s = assignment.project_id, None, 0.0
     while (champion := registry.champion(project_id)) is not None:
@@ -105,7 +105,7 @@ def _await_adoption(
     else:
         return
     log.warning(
-        "the backend does not serve %s, which was promoted: refreshing with what it serves",
+        "the backend does not serve the promoted version %s: refreshing with the version that it serves",
         champion.version,
         extra={"event": "refresh.not_adopted"},
     )

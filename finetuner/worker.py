@@ -1,4 +1,4 @@
-"""The worker: takes jobs off its queue and runs them in child processes. They import torch, it does not."""
+"""The worker: takes jobs off its queue and runs them in child processes, which import torch; the worker does not."""
 
 import os
 import resource
@@ -26,12 +26,12 @@ from finetuner.job import OutOfTime
 from finetuner.lease import release_of_dead
 
 _LEAVE_S = 5.0
-_SPEAK_S = 3  # four times in HEARTBEAT_S
+_HEARTBEAT_EVERY_S = 3  # four times in HEARTBEAT_S
 _MOST_KILLS = 5  # of a job's process, while its worker lives: memory that is short stays short
 
 
 class _TimeLimit(UnixSignalDeathPenalty):
-    """A job's time limit that no `except Exception` swallows; the other limits are RQ's."""
+    """A time limit for jobs that no `except Exception` can swallow; the other limits are RQ's."""
 
     def handle_death_penalty(self, signum: int, frame: FrameType | None) -> None:
         if issubclass(self._exception, JobTimeoutException):
@@ -40,12 +40,12 @@ class _TimeLimit(UnixSignalDeathPenalty):
 
 
 class TrainingWorker(Worker):
-    """RQ's worker, found dead within 15 s instead of 810, and gone within seconds of SIGTERM."""
+    """RQ's worker, but its death is noticed within 15 s instead of 810, and it exits within seconds of SIGTERM."""
 
     death_penalty_class = _TimeLimit
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Refuse what is not on the list before a process is made for it."""
+        """Refuse a function that is not on the list before starting a process for it."""
         if isinstance(job, SafeJob) and (reason := job.refusal()):
             job.retries_left = 0
             self.log.error(reason, extra={"event": "job.refused", "job_id": job.id})
@@ -62,27 +62,27 @@ class TrainingWorker(Worker):
         exc_string: str = "",
         execution: Execution | None = None,
     ) -> None:
-        """Keep the traceback without secrets: what other libraries raise names addresses with their queries."""
+        """Store the traceback without secrets: other libraries' exceptions contain addresses with their queries."""
         super().handle_job_failure(job, queue, started_job_registry, redact(exc_string), execution)
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
-        """In the child: bound to the worker before anything else, or its training would outlive it."""
+        """In the child, first make it die with the worker, or its training would outlive it."""
         die_with_parent(self.pid or 0)
         super().main_work_horse(job, queue)
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 - RQ's signature
-        """RQ adds a minute to whatever is configured."""
+        """Exactly HEARTBEAT_S: RQ would add a minute."""
         return HEARTBEAT_S
 
     def clean_registries(self) -> None:
-        """Our sweep: under RQ's lock, a holder that was killed would stop it for a quarter of an hour."""
+        """Sweep without RQ's lock, which a killed holder would block for a quarter of an hour."""
         for queue in self.queues:
             sweep(queue)
             worker_registration.clean_worker_registry(queue)
         self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ's annotation is that of its first value
 
     def handle_warm_shutdown_request(self) -> None:
-        """Do not wait for the training: it leaves the queue's front in order, and goes on elsewhere."""
+        """Stop the training instead of waiting for it: it returns to the front of the queue and resumes elsewhere."""
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # RQ's
         if self.horse_pid:
             self.kill_horse(signal.SIGTERM)
@@ -91,7 +91,7 @@ class TrainingWorker(Worker):
             timer.start()
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: "resource.struct_rusage") -> None:
-        """Free the dead training's lease, so that the next need not wait; give a job up that is killed every time."""
+        """Release the dead training's lease, so that the next need not wait; give up a job that is always killed."""
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)  # type: ignore[no-untyped-call]  # RQ's
         if not self._stop_requested and count_kill(self.connection, job) >= _MOST_KILLS:
             job.retries_left = 0
@@ -99,7 +99,7 @@ class TrainingWorker(Worker):
             release_of_dead(self.connection, Keys(dead.project_id, dead.kind), holder=self.name)
 
     def set_shutdown_requested_date(self) -> None:
-        """Nobody reads it, and a signal handler should not wait for Redis."""
+        """Do nothing: no code reads the date, and a signal handler should not wait for Redis."""
 
     def _kill_horse_if_any(self) -> None:
         if self.horse_pid:  # RQ would kill group 0, which is ours
@@ -110,10 +110,10 @@ def run_worker(redis_url: str, *, burst: bool = False, allowed: frozenset[str] =
     """Work until SIGTERM or SIGINT; with `burst`, until the queue is empty.
 
     Args:
-        redis_url: the queue. Trainings find it as REDIS_URL.
-        burst: leave when nothing waits.
-        allowed: dotted names of the functions that jobs may call.
-        queue: the one it listens to; a refresh never waits for a training, nor the other way round.
+        redis_url: the address of the queue's Redis, which trainings read from REDIS_URL.
+        burst: exit when the queue is empty.
+        allowed: the dotted names of the functions that jobs may call.
+        queue: the name of the queue; trainings and refreshes have different queues and never wait for each other.
     """
     os.environ["REDIS_URL"] = redis_url
     connection = connect(redis_url, patient=True)
@@ -124,12 +124,12 @@ def run_worker(redis_url: str, *, burst: bool = False, allowed: frozenset[str] =
         job_class=job_class,
         serializer=JSONSerializer,
         worker_ttl=25,
-        job_monitoring_interval=_SPEAK_S,
+        job_monitoring_interval=_HEARTBEAT_EVERY_S,
         maintenance_interval=5,
         log_job_description=False,
     )
     worker.log_result_lifespan = False
-    # RQ installs them after it has registered: a signal in between would leave a name without a worker.
+    # RQ installs the handlers after registering the worker: a signal in between would leave a name without a worker.
     worker._install_signal_handlers()  # type: ignore[no-untyped-call]  # noqa: SLF001 - there is no public way
     try:
         worker.work(burst=burst)

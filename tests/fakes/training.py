@@ -199,7 +199,7 @@ def main() -> None:
 
     job._PAUSES_S, job._check_project = (0.5, 0.5), lambda _: None
     if os.environ.get("HASTY"):  # dead workers are noticed in 4 s, so that a horse that outlived its own would overlap
-        worker.HEARTBEAT_S, worker._SPEAK_S, lease.LEASE_S, lease._RENEW_S = 3, 1, 3.0, 0.6
+        worker.HEARTBEAT_S, worker._HEARTBEAT_EVERY_S, lease.LEASE_S, lease._RENEW_S = 3, 1, 3.0, 0.6
     setup_logging("info")
     sys.modules["finetuner.pipeline"] = sys.modules["__main__"]
     worker.run_worker(os.environ["REDIS_URL"], burst=bool(os.environ["BURST"]))

@@ -59,7 +59,7 @@ def test_a_holder_that_lives_is_waited_for(played: Lab, caplog: pytest.LogCaptur
         assert not taken.wait(2.5)
     assert taken.wait(120)
     waiting.join()
-    assert caplog.text.count("is being trained by another run; waiting") == 1
+    assert caplog.text.count("another run is training project") == 1
 
 
 def test_a_holder_that_slept_finds_itself_fenced_off(played: Lab) -> None:
@@ -68,7 +68,7 @@ def test_a_holder_that_slept_finds_itself_fenced_off(played: Lab) -> None:
     first._released.set()  # its renewing thread sleeps
     time.sleep(2.3)
     with lease_of(played, "second") as second:
-        with pytest.raises(LeaseLost, match="project 7 was out of touch for more than"):
+        with pytest.raises(LeaseLost, match="project 7 could not renew its lease for more than"):
             first.check()
         with pytest.raises(LeaseLost, match="publishes nothing"):
             first.check_quickly()
@@ -82,7 +82,7 @@ def test_a_holder_hears_from_the_renewing_thread_that_it_was_replaced(played: La
     with lease_of(played, "first") as first:
         played.connection.set(KEYS.lease, "2:second")
         played.until(lambda: first._lost)
-        with pytest.raises(LeaseLost, match="another one has taken its place"):
+        with pytest.raises(LeaseLost, match="another training has taken over"):
             first.check_quickly()
 
 

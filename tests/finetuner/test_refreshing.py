@@ -78,7 +78,7 @@ def test_a_cancelled_refresh_ends_after_its_batch_and_a_later_one_goes_on(lab: R
         until(lab, lambda: idle(lab))
         verdict = lab.queue.status(lab.project_id).verdict
         assert verdict is not None
-        assert verdict["reason"] == "cancelled; what was written stays"
+        assert verdict["reason"] == "cancelled; predictions written so far stay"
         assert sum(map(len, lab.held().values())) == 4
         assert not lab.queue.cancel(lab.project_id), "nothing waits or runs"
         lab.queue.request(lab.project_id)
