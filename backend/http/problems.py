@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.exceptions import RequestValidationError
@@ -40,7 +39,7 @@ class Problem(BaseModel):
     error: str
 
 
-def document_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def document_problems(*statuses: int) -> dict[int | str, dict[str, object]]:
     """Return how the schema shows these statuses, for a route's or a router's `responses`."""
     return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
 
@@ -49,7 +48,7 @@ def document_no_validation_error(app: FastAPI) -> None:
     """Take FastAPI's own answer to values that cannot be used out of the schema: ours is a Problem with 400."""
     write_schema = app.openapi
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> dict[str, object]:
         schema = write_schema()
         for methods in schema["paths"].values():
             for operation in methods.values():

@@ -76,7 +76,7 @@ class PictureRoutes:
         return Response(data, media_type="image/webp", headers=_KEPT)
 
     async def drawn(self, project_id: ProjectId, version: Name, key: Name, request: Request) -> Response:
-        """Return a mask as one picture to keep: the image, the outlines, the prompt."""
+        """Return a mask as one image to download: the image, the outlines, the prompt."""
         query = replace(query_of(request), version=version)
         check_query(query)
         return await self.admission.run(lambda: self._drawn(project_id, key, visitor_of(request), query))

@@ -110,7 +110,9 @@ def test_what_was_trained_is_not_lost_where_its_place_is_taken_by_the_end(
             out.mkdir()
             (out / "mine").write_text("")
 
-    with pytest.raises(BadInput, match=r"nothing is ever overwritten.*: the whole checkpoint is in .*/samloop-checkpoint-"):
+    with pytest.raises(
+        BadInput, match=r"nothing is ever overwritten.*: the whole checkpoint is in .*/samloop-checkpoint-"
+    ):
         train_export(export, tmp_path / "images", out, settings=tiny_settings, epochs=1, progress=take)
     assert [path.name for path in out.iterdir()] == ["mine"]
     (rescued,) = elsewhere.iterdir()

@@ -1,4 +1,4 @@
-"""A mask as one picture to keep: the image with its outlines and its prompt drawn in, and a line of figures below."""
+"""A mask as one image to download: the image with its outlines and its prompt drawn in, and a line of figures below."""
 
 import io
 
