@@ -1,4 +1,4 @@
-"""A group of settings: frozen values, each with its variable, its text, and whether it is a secret."""
+"""A group of settings: frozen values. A setting has a variable and a text, and may be a secret."""
 
 from collections.abc import Mapping
 from functools import partial
