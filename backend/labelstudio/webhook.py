@@ -66,16 +66,24 @@ def annotation_changes(body: Mapping[str, Any]) -> tuple[AnnotationChange, ...]:
     if action not in ANNOTATION_ACTIONS:
         return ()
     told = body.get("annotations") if action == "ANNOTATIONS_DELETED" else body.get("annotation")
-    changes = []
-    for row in told if isinstance(told, list) else [told]:
-        annotation_id, task_id = (_number(row, key) for key in ("id", "task"))
-        if annotation_id is None:
-            continue
-        if action == "ANNOTATIONS_DELETED" or (isinstance(row, Mapping) and row.get("was_cancelled") is True):
-            changes.append(AnnotationChange(annotation_id, None))
-        elif task_id is not None and isinstance(row, Mapping):
-            changes.append(AnnotationChange(annotation_id, task_id, str(row.get("updated_at") or "")[:40]))
-    return tuple(changes)
+    rows = [row for row in (told if isinstance(told, list) else [told]) if isinstance(row, Mapping)]
+    changes = (note_change(row, is_gone=action == "ANNOTATIONS_DELETED") for row in rows)
+    return tuple(change for change in changes if change is not None)
+
+
+def note_change(row: Mapping[str, Any], *, is_gone: bool = False) -> AnnotationChange | None:
+    """What an annotation's row tells; None where it says neither which annotation it is nor of which task.
+
+    Args:
+        row: Label Studio's annotation.
+        is_gone: whether the annotation was deleted; a skipped one is gone too.
+    """
+    annotation_id, task_id = (_number(row, key) for key in ("id", "task"))
+    if annotation_id is None:
+        return None
+    if is_gone or row.get("was_cancelled") is True:
+        return AnnotationChange(annotation_id, None)
+    return None if task_id is None else AnnotationChange(annotation_id, task_id, str(row.get("updated_at") or "")[:40])
 
 
 def _number(row: object, key: str) -> int | None:

@@ -132,6 +132,11 @@ class LiveEvaluation:
             seen_s=time.time(),
         )
 
+    def knows(self, project_id: int, change: AnnotationChange) -> bool:
+        """Return whether a webhook, or a look for missed ones, told of this change already."""
+        latest = self._ledger(project_id).latest_at(change.annotation_id)
+        return latest is None if change.task_id is None else latest is not None and latest >= change.at
+
     def remember_sent(self, project_id: int, regions: Sequence[Region]) -> None:
         """Remember the regions of an answer, without delaying the answer."""
         ours = [region for region in regions if region_of(region).model_version]

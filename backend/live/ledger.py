@@ -58,6 +58,12 @@ class Ledger:
             self._read()
             return annotation_id in self._done_at
 
+    def latest_at(self, annotation_id: int) -> str | None:
+        """Return the latest state of the annotation that a line tells of; None for an unknown or deleted annotation."""
+        with self._lock:
+            self._read()
+            return self._latest_at.get(annotation_id)
+
     def compact(self, *, most_outdated: int = _MOST_OUTDATED) -> bool:
         """Take out the outdated lines where they outnumber the lines that count; return whether it did.
 
@@ -95,6 +101,7 @@ class Ledger:
         self._pending: dict[int, Seen] = {}
         self._done_at: dict[int, int] = {}  # byte offset of the annotation's line
         self._versions: dict[str, VersionSums] = {}
+        self._latest_at: dict[int, str] = {}
 
     def _read(self) -> None:
         """Read the lines that any process has appended since the last look."""
@@ -120,6 +127,8 @@ class Ledger:
             file.seek(self._offset)
 
     def _take(self, line: Line | None, *, at: int, file: BinaryIO) -> None:
+        if isinstance(line, Seen | Done | Kept):
+            self._latest_at[line.annotation_id] = max(line.at, self._latest_at.get(line.annotation_id, ""))
         match line:
             case Seen():
                 self._pending[line.annotation_id] = line
@@ -132,6 +141,7 @@ class Ledger:
                 self._settle(line)
             case Gone():
                 self._pending.pop(line.annotation_id, None)
+                self._latest_at.pop(line.annotation_id, None)
                 self._forget(line.annotation_id, file)
 
     def _settle(self, line: Done | Kept) -> None:

@@ -22,6 +22,7 @@ from backend.http.problems import document_no_validation_error, problem_of, prob
 from backend.images.connections import Connections
 from backend.images.known_projects import KnownProjects
 from backend.live.evaluation import LiveEvaluation
+from backend.live.missed import MissedChanges, OwnWebhook
 from backend.registry.opening import open_registry
 from backend.registry.protocol import Registry
 from backend.review.flags import Flags
@@ -71,6 +72,9 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         is_missing=known.is_missing,
         sharing=registry.state_dir.sharing,
     )
+    missed = _missed(
+        settings, registry, connection=connection, connections=connections, live=live, automatic=automatic, queue=queue
+    )
     routes = _build_routes(
         settings,
         engine=engine,
@@ -81,14 +85,14 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         live=live,
         automatic=automatic,
         known=known,
+        missed=missed,
     )
     engine_gauges(metrics, engine)
     live_gauges(metrics, live)
 
-    follow = Watch(Follower(registry, connection, queue=refreshes).look, poll_s=settings.registry.poll_seconds)
-    trains = Watch(automatic.look, poll_s=_LOOK_S)
-    parts = (engine, live, trains, _Sweeping((queue, refreshes)), *((follow,) if settings.predictions.refresh else ()))
-    app = _guard_app(settings, parts=parts)
+    follower = Follower(registry, connection, queue=refreshes)
+    watches = _list_watches(settings, automatic=automatic, follower=follower, missed=missed)
+    app = _guard_app(settings, parts=(engine, live, _Sweeping((queue, refreshes)), *watches))
     app.include_router(routes.router())
     app.include_router(
         _review_router(
@@ -104,6 +108,18 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     app.state.routes = routes
     app.state.drain = lambda: _drain(engine, routes)
     return app
+
+
+def _list_watches(
+    settings: Settings, *, automatic: AutomaticTraining, follower: Follower, missed: MissedChanges
+) -> list[Watch]:
+    """Return what looks for work as long as the server runs."""
+    watches = [Watch(automatic.look, poll_s=_LOOK_S)]
+    if settings.predictions.refresh:
+        watches.append(Watch(follower.look, poll_s=settings.registry.poll_seconds))
+    if settings.label_studio.reconcile_seconds:
+        watches.append(Watch(missed.look, poll_s=settings.label_studio.reconcile_seconds))
+    return watches
 
 
 def _guard_app(settings: Settings, *, parts: Sequence["_Part"]) -> FastAPI:
@@ -136,7 +152,7 @@ def _drain(engine: Engine, routes: Routes) -> None:
 class _Part(Protocol):
     """Something that runs as long as the server."""
 
-    def start(self) -> None: ...
+    def start(self) -> object: ...
     def stop(self) -> None: ...
 
 
@@ -161,6 +177,7 @@ def _build_routes(  # noqa: PLR0913 - all but one by name
     live: LiveEvaluation,
     automatic: AutomaticTraining,
     known: KnownProjects,
+    missed: MissedChanges,
 ) -> Routes:
     (queue, refreshes), refusals = queues, Refusals()
     return Routes(
@@ -184,6 +201,7 @@ def _build_routes(  # noqa: PLR0913 - all but one by name
             live=live,
             refusals=refusals,
             automatic=automatic,
+            missed=missed,
         ),
     )
 
@@ -244,6 +262,29 @@ def _automatic(settings: Settings, *, registry: Registry, connection: Redis, que
         queue=queue,
         train_after=_train_after(settings, registry).of,
         quiet_s=settings.training.quiet_seconds,
+    )
+
+
+def _missed(  # noqa: PLR0913 - all but two by name
+    settings: Settings,
+    registry: Registry,
+    *,
+    connection: Redis,
+    connections: Connections,
+    live: LiveEvaluation,
+    automatic: AutomaticTraining,
+    queue: TrainingQueue,
+) -> MissedChanges:
+    user, password = settings.backend.basic_auth_user, settings.backend.basic_auth_pass
+    return MissedChanges(
+        connection,
+        projects=lambda: (*registry.projects(), *live.recent_projects(), *queue.projects()),
+        label_studio=connections.label_studio,
+        live=live,
+        automatic=automatic,
+        queue=queue,
+        webhook=OwnWebhook(url=settings.backend.url, basic_auth=(user, password) if user and password else None),
+        every_s=settings.label_studio.reconcile_seconds,
     )
 
 

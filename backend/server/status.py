@@ -186,6 +186,14 @@ class AutomaticStatus(BaseModel):
     train_after: int
 
 
+class MissedWebhooks(BaseModel):
+    """Annotations that no webhook told of, and that count since a look in Label Studio `at`, ISO 8601 in UTC."""
+
+    at: str
+    changes: int
+    webhook_restored: bool = Field(description="the project's webhook was missing, and was created again")
+
+
 class ProjectStatus(BaseModel):
     """The served version, the training and its progress, and the last verdict.
 
@@ -194,6 +202,7 @@ class ProjectStatus(BaseModel):
     far, as steps and losses, for "prompts" and for the "semantic head". `cancelled`: when the last training was
     cancelled, ISO 8601 in UTC. `live`, by version: how much people changed its masks. `refused` names checkpoints of
     the project that are not served, and why. `refusals`: the last clicks that this server refused, the latest first.
+    `missed`: what was last healed of what webhooks missed; None after a week without.
     """
 
     model_config = _example(
@@ -222,6 +231,7 @@ class ProjectStatus(BaseModel):
         live={},
         refusals=[],
         automatic={"changed": 7, "train_after": 10},
+        missed=None,
     )
 
     project: int
@@ -243,3 +253,4 @@ class ProjectStatus(BaseModel):
     live: dict[str, VersionFigures]
     refusals: list[ClickRefusal]
     automatic: AutomaticStatus
+    missed: MissedWebhooks | None

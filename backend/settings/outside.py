@@ -32,6 +32,11 @@ class LabelStudioSettings(SettingsGroup):
         default=None,
         secret=True,
     )
+    reconcile_seconds: Annotated[float, number(Bounds(0, 86400))] = setting(
+        "SAMLOOP_RECONCILE_SECONDS",
+        "seconds between two looks in Label Studio for annotations that no webhook told of; 0: never",
+        default=300.0,
+    )
     public_url: Annotated[str | None, http_url()] = setting(
         "SAMLOOP_LABEL_STUDIO_PUBLIC_URL",
         "address of Label Studio for browsers, used in links; absent: LABEL_STUDIO_URL",

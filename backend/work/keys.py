@@ -70,6 +70,16 @@ class Keys:
         return self._key("changed-at")
 
     @property
+    def known_until(self) -> str:
+        """Date up to which all changed annotations are known, as Label Studio's data manager reads dates."""
+        return self._key("known-until")
+
+    @property
+    def missed(self) -> str:
+        """What the last look for missed webhooks healed, as JSON (backend.live.missed)."""
+        return self._key("missed")
+
+    @property
     def followed(self) -> str:
         """Number of the registry's latest decision that a request followed."""
         return self._key("followed")

@@ -150,6 +150,20 @@ def test_annotations_and_predictions_come_with_the_tasks(client: LabelStudio, pr
     assert client.predictions(task_id=second["id"]) == []
 
 
+def test_annotated_tasks_that_changed_after_a_date_come_with_their_annotations(
+    client: LabelStudio, project_id: int
+) -> None:
+    """Once nothing has changed since, the answer is empty."""
+    client.import_images(project_id, {"a.png": png(), "b.png": png(9)})
+    first, _ = sorted(client.tasks(project_id), key=lambda task: int(task["id"]))
+    annotation = client.create_annotation(first["id"], [])
+    after = "2020-01-05T09:30:00.000000Z"
+    (changed,) = client.annotated_since(project_id, after=after, most=10)
+    assert (changed["id"], changed["annotations"][0]["id"]) == (first["id"], annotation["id"])
+    assert changed["updated_at"] >= annotation["updated_at"]
+    assert list(client.annotated_since(project_id, after=changed["updated_at"], most=10)) == []
+
+
 @pytest.mark.parametrize("kind", ["Brush", "Bitmask", "Polygon", "Ellipse", "Rectangle"])
 def test_regions_of_every_kind_come_back_unchanged(client: LabelStudio, kind: str) -> None:
     config = CONFIG.replace("BrushLabels", f"{kind}Labels")

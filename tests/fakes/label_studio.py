@@ -35,6 +35,7 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
         super().__init__()
         self.user, self.token = "fake@example.com", secrets.token_hex(20)
         self.access_seconds = access_seconds
+        self.now = NOW  # when what is made or changed from here on was
         self.webhook_calls: list[tuple[str, Json]] = []
         self.local_files: dict[str, bytes] = {}
         self.buckets: dict[str, str | bytes] = {}  # s3://... -> where /resolve/ redirects to, or what it proxies
@@ -81,7 +82,7 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
     def _new(self, kind: str, row: Json) -> Json:
         with self._lock:
             self._last[kind] = self._last.get(kind, 0) + 1
-            row = {"id": self._last[kind], "created_at": NOW, "updated_at": NOW} | row
+            row = {"id": self._last[kind], "created_at": self.now, "updated_at": self.now} | row
             self._rows[kind][row["id"]] = row
             return row
 
@@ -201,8 +202,10 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
             scores = [prediction["score"] for prediction in task["predictions"]]
             return sum(scores) / len(scores) if scores else float("inf")
 
-        by_score = query.get("ordering") == ["tasks:predictions_score"]
-        return sorted(tasks, key=score if by_score else operator.itemgetter("id"))
+        if (ordering := query.get("ordering")) == ["tasks:predictions_score"]:
+            return sorted(tasks, key=score)
+        by_change = ordering == ["tasks:updated_at"]
+        return sorted(tasks, key=operator.itemgetter(*(("updated_at", "id") if by_change else ("id",))))
 
     @route("GET", r"/api/tasks/(\d+)/")
     def read_task(self, request: Request, task: int) -> Answer:
@@ -246,12 +249,14 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
             "result": [],
         }
         row = self._new("annotation", known | fields | {"task": task["id"], "project": task["project"]})
+        self._rows["task"][task["id"]]["updated_at"] = self.now
         return row | {"result_count": len(row["result"])}
 
     @route("PATCH", r"/api/annotations/(\d+)/")
     def change_annotation(self, request: Request, annotation: int) -> Answer:
         row = self._rows["annotation"][annotation]
-        row.update(request.json())
+        row.update({"updated_at": self.now} | request.json())
+        self._rows["task"][row["task"]]["updated_at"] = self.now
         self._tell(row["project"], {"action": "ANNOTATION_UPDATED", "annotation": row})
         return Answer(200, row)
 

@@ -41,6 +41,19 @@ class Backends:
         self._connect_webhook(project_id, url=f"{url}/webhook", basic_auth=basic_auth)
         return int(backend["id"])
 
+    def restore_webhook(self, project_id: int, *, url: str, basic_auth: tuple[str, str] | None = None) -> bool:
+        """Create the webhook of a connected backend where the project has none for it; return whether it did.
+
+        Where the backend is not connected, nothing is done: somebody may have taken it away on purpose.
+        """
+        url = url.rstrip("/")
+        if any(row["url"] == f"{url}/webhook" for row in self.webhooks(project_id)):
+            return False
+        if not any(str(row["url"]).rstrip("/") == url for row in self.all(project_id)):
+            return False
+        self._connect_webhook(project_id, url=f"{url}/webhook", basic_auth=basic_auth)
+        return True
+
     def all(self, project_id: int) -> list[Json]:
         """Return the ML backends of a project; Label Studio asks them for their health meanwhile."""
         return json_list(self._slow.get("/api/ml/", project=project_id))

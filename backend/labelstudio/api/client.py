@@ -1,13 +1,14 @@
 """Label Studio's API, as far as samloop needs it. Answers are Label Studio's JSON as it stands."""
 
 import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
 from backend.errors import BadInput, NotFound, SamloopError, SettingsError
 from backend.labelstudio.api.backends import Backends
 from backend.labelstudio.api.files import get_bytes
-from backend.labelstudio.api.filters import Tabs
+from backend.labelstudio.api.filters import Tabs, number_filter
 from backend.labelstudio.api.session import AddressPolicy, Json, Session, json_list, json_object
 from backend.settings import Settings
 
@@ -18,6 +19,7 @@ NAME_LABEL_STUDIO = "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
 _FILES_A_REQUEST = 50
 _PROJECTS_A_PAGE, _MOST_PROJECTS = 100, 1000
 _MOST_NAMED = 20
+_CHANGED_A_PAGE = 50
 _OF_A_PROJECT = "id,title,task_number,num_tasks_with_annotations"
 # Label Studio itself waits 100 s for a backend before it answers.
 _PREDICT_S = 110.0
@@ -126,6 +128,23 @@ class LabelStudio:
             seen.update(task["id"] for task in found)
             yield from found
             if not reply["tasks"] or len(seen) >= int(reply.get("total") or 0):
+                return
+
+    def annotated_since(self, project_id: int, *, after: str, most: int) -> Iterator[Json]:
+        """Yield at most `most` annotated tasks that changed after a date, with their annotations, oldest change first.
+
+        `after` is in UTC, as "2026-01-05T09:30:00.000000Z": the data manager asks for the fraction.
+        """
+        items = [
+            number_filter("total_annotations", "greater", 0),
+            {"filter": "filter:tasks:updated_at", "operator": "greater", "type": "Datetime", "value": after},
+        ]
+        query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:updated_at"]}
+        asked = {"project": project_id, "fields": "all", "page_size": _CHANGED_A_PAGE, "query": json.dumps(query)}
+        for page in range(1, -(-most // _CHANGED_A_PAGE) + 1):
+            reply = json_object(self._slow.send("GET", "/api/tasks", query=asked | {"page": page}))
+            yield from json_list(reply.get("tasks"))
+            if page * _CHANGED_A_PAGE >= int(reply.get("total") or 0):
                 return
 
     def task(self, task_id: int) -> Json:

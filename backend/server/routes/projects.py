@@ -1,6 +1,7 @@
 """HTTP handlers to watch and steer a project."""
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -9,12 +10,14 @@ from backend.errors import Busy
 from backend.http.path_ids import ProjectId
 from backend.http.problems import document_problems
 from backend.live.evaluation import LiveEvaluation
+from backend.live.missed import MissedChanges
 from backend.registry.protocol import Registry
 from backend.server.events import status_events
 from backend.server.status import (
     AutomaticStatus,
     Cancelled,
     ClickRefusal,
+    MissedWebhooks,
     ProjectStatus,
     Queued,
     RefreshStatus,
@@ -43,8 +46,9 @@ class ProjectRoutes:
         live: LiveEvaluation,
         refusals: Refusals,
         automatic: AutomaticTraining,
+        missed: MissedChanges,
     ) -> None:
-        self._refusals = refusals
+        self._refusals, self._missed = refusals, missed
         self._automatic = automatic
         self._engine, self._registry, self._live = engine, registry, live
         self._queue, self._refreshes = queue, refreshes
@@ -57,6 +61,7 @@ class ProjectRoutes:
     def status(self, project_id: ProjectId) -> ProjectStatus:
         """Return the served version, the training and its progress, and the last verdict."""
         training, loaded = self._queue.status(project_id), self._engine.loaded
+        missed = self._missed.last(project_id)
         return ProjectStatus(
             project=project_id,
             served=self._find_served(project_id),
@@ -82,6 +87,7 @@ class ProjectRoutes:
             automatic=AutomaticStatus(
                 changed=self._automatic.changed(project_id), train_after=self._automatic.enough(project_id)
             ),
+            missed=None if missed is None else MissedWebhooks(**asdict(missed)),
         )
 
     async def events(self, project_id: ProjectId, request: Request) -> StreamingResponse:

@@ -16,6 +16,7 @@ from backend.registry.local import LocalRegistry
 from backend.registry.review_file import read_review
 from backend.review.masks.suspicion import doubt_annotation
 from backend.review.rendering import _format_signed
+from backend.work.keys import Keys
 from backend.work.rq_internals import write_meta
 from backend.work.status import fetch_jobs
 
@@ -54,6 +55,16 @@ def test_the_overview_leads_back_to_label_studio_and_to_all_projects(
     assert f'href="{review_studio.url}/projects/{made.project_id}/data"' in page
     assert '<a href="/review"><b>samloop</b></a>' in page
     assert "3 of 4 tasks annotated" in page
+
+
+def test_the_overview_says_what_webhooks_missed(client: TestClient, here: str, made: Reviewed, redis: Redis) -> None:
+    key = Keys(made.project_id).missed
+    redis.set(key, json.dumps({"at": "2026-11-24T08:16:40+00:00", "changes": 3, "webhook_restored": True}))
+    page = read_page(client, here)
+    redis.delete(key)
+    assert "No webhook told of 3 annotations, which count since" in page
+    assert "The project's webhook was missing, and was created again." in unescape(page)
+    assert "No webhook told of" not in read_page(client, here)
 
 
 def test_a_project_that_cannot_train_yet_says_what_it_lacks(client: TestClient, review_studio: FakeLabelStudio) -> None:
