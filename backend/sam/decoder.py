@@ -16,12 +16,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.sam.modeling_sam import SamAttention, SamTwoWayAttentionBlock
 
-from backend.sam.family import MaskDecoder
+from backend.sam.family import DecoderInputs, MaskDecoder
 from backend.sam.layers.pointwise import product
 
 # One for each prompt, or one for all of them: until the first layer is through, m = 1.
@@ -34,15 +34,10 @@ else:
     Attention = nn.Module
 
 
-def decode_all(  # noqa: PLR0913 - all by name
+def decode_all(
     decoder: MaskDecoder,
+    inputs: DecoderInputs,
     *,
-    image: Float[Tensor, "m c s s"],
-    positions: Float[Tensor, "1 cells c"],
-    sparse: Float[Tensor, "n k c"],
-    dense: Float[Tensor, "d c *s"],
-    absent: Bool[Tensor, "n k"] | None = None,
-    image_of: Int[Tensor, " n"] | None = None,
     skips: Sequence[Float[Tensor, "m _ _ _"]] = (),
     leading: Sequence[Float[Tensor, "_ c"]] = (),
 ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
@@ -52,64 +47,40 @@ def decode_all(  # noqa: PLR0913 - all by name
     ambiguity-aware".
 
     Args:
-        decoder: computes in the dtype of its weights; what is given is brought to that.
-        image: the encoder's maps, of s rows and s columns.
-        positions: as `cells_of` gives the positional encoding, alike for every image.
-        sparse: the prompt encoder's tokens of clicks and boxes.
-        dense: the prompt encoder's maps of masks; one for all of the prompts (d = 1) may have a single cell, where it
-            is alike in all cells.
-        absent: True for tokens that fill up prompts which have fewer. Nothing attends to them, so that the masks of a
-            prompt are those that it has without them.
-        image_of: which of several images a prompt is for; may be left out where m is 1.
-        skips: finer maps of the images, first those of 2 s rows, then those of 4 s; families without them give none.
-        leading: the decoder's tokens that come before those for the IoUs and the masks.
+        decoder: the decoder, which computes in the dtype of its weights.
+        inputs: the prompts and the images' maps, of which the first (s rows and columns) is decoded.
+        skips: finer maps of the images, first those of 2 s rows, then those of 4 s; empty for families without them.
+        leading: the decoder's tokens before those for the IoUs and the masks.
 
     Returns:
         Logits in the frame of the grid (g = 4 s), above 0 on the object, and predicted IoUs, which may be below 0 or
         above 1: first of the single mask, then of the small, the middle and the large reading. IoUs have the dtype of
         the decoder's weights, and so have logits on a GPU; on a processor logits are float32.
     """
-    queries, keys = attend(
-        decoder,
-        image=image,
-        positions=positions,
-        sparse=sparse,
-        dense=dense,
-        absent=absent,
-        image_of=image_of,
-        leading=leading,
-    )
+    queries, keys = attend(decoder, inputs, leading=leading)
     queries = queries[:, sum(map(len, leading)) :]
     hyper = mask_weights(decoder, queries[:, 1:])
-    skips = skips if image_of is None else [maps[image_of] for maps in skips]
-    logits = upscale(decoder, keys, hyper, side=image.shape[-1], skips=skips)
+    skips = skips if inputs.image_of is None else [maps[inputs.image_of] for maps in skips]
+    logits = upscale(decoder, keys, hyper, side=inputs.maps[0].shape[-1], skips=skips)
     return logits, decoder.iou_prediction_head(queries[:, 0])
 
 
-def attend(  # noqa: PLR0913 - all by name
-    decoder: MaskDecoder,
-    *,
-    image: Float[Tensor, "m c s s"],
-    positions: Float[Tensor, "1 cells c"],
-    sparse: Float[Tensor, "n k c"],
-    dense: Float[Tensor, "d c *s"],
-    absent: Bool[Tensor, "n k"] | None = None,
-    image_of: Int[Tensor, " n"] | None = None,
-    leading: Sequence[Float[Tensor, "_ c"]] = (),
+def attend(
+    decoder: MaskDecoder, inputs: DecoderInputs, *, leading: Sequence[Float[Tensor, "_ c"]] = ()
 ) -> tuple[Tokens, Cells]:
-    """Show n prompts to the decoder's transformer: the first half of `decode_all`, which explains the arguments.
+    """Pass n prompts through the decoder's transformer: the first half of `decode_all`, which explains the arguments.
 
     Returns:
         For every prompt its tokens (those of `leading`, that for the IoUs, those for the four masks, the prompt's) and
         the image's cells, both in the dtype of the decoder's weights.
     """
     dtype = decoder.iou_token.weight.dtype
-    positions, sparse = positions.to(dtype), sparse.to(dtype)
+    positions, sparse = inputs.positions.to(dtype), inputs.sparse.to(dtype)
     output = torch.cat([*leading, decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
-    cells = cells_of(image, dtype)
-    cells = (cells if image_of is None else cells[image_of]) + cells_of(dense, dtype)
-    return two_way(decoder, tokens, cells, positions, absent=_unheard(absent, output))
+    cells = cells_of(inputs.maps[0], dtype)
+    cells = (cells if inputs.image_of is None else cells[inputs.image_of]) + cells_of(inputs.dense, dtype)
+    return two_way(decoder, tokens, cells, positions, absent=_unheard(inputs.absent, output))
 
 
 def mask_weights(decoder: MaskDecoder, tokens: Float[Tensor, "n t c"]) -> Float[Tensor, "n 4 k"]:

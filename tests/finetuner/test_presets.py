@@ -11,6 +11,7 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder, SamVisionEncode
 from backend.errors import SettingsError
 from backend.masks.prompt import Click, Prompt
 from backend.sam.decoder import decode_all
+from backend.sam.family import DecoderInputs
 from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.presets import PRESETS, Preset, config_of, peak_mib, preset_for, with_preset
@@ -116,13 +117,13 @@ def _saved_mib(prompts: int, *, dtype: torch.dtype) -> float:
         return saved
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
-        logits, scores = decode_all(
-            decoder,
-            image=torch.randn(1, 256, 64, 64),
+        inputs = DecoderInputs(
+            maps=(torch.randn(1, 256, 64, 64),),
             positions=torch.randn(1, 4096, 256),
             sparse=torch.randn(prompts, 2, 256),
             dense=torch.randn(1, 256, 1, 1),
         )
+        logits, scores = decode_all(decoder, inputs)
         asked = [Prompt(clicks=(Click(1.0, 1.0),))] * prompts
         losses = decode_losses(
             logits.float(), scores.float(), torch.rand(prompts, 256, 256), prompts=asked, config=TrainConfig()

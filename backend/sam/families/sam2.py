@@ -103,18 +103,8 @@ class Sam2Family(SamFamily):
         self, decoder: MaskDecoder, inputs: DecoderInputs
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """As `Family.decode`; a single mask that is not stable gives way to the best of the others."""
-        image, *skips = inputs.maps
-        logits, ious = decode_all(
-            decoder,
-            image=image,
-            positions=inputs.positions,
-            sparse=inputs.sparse,
-            dense=inputs.dense,
-            absent=inputs.absent,
-            image_of=inputs.image_of,
-            skips=skips,
-            leading=[cast("Any", decoder).obj_score_token.weight],
-        )
+        leading = [cast("Any", decoder).obj_score_token.weight]
+        logits, ious = decode_all(decoder, inputs, skips=inputs.maps[1:], leading=leading)
         return with_stable_single(decoder, logits, ious)
 
     def usage(self) -> str:

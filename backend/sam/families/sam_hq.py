@@ -95,16 +95,7 @@ class SamHqFamily(SamFamily):
         """As `Family.decode`: the mask of the further token is added to all four of SAM's."""
         image, *fine = inputs.maps
         hq: Any = decoder
-        queries, keys = attend(
-            decoder,
-            image=image,
-            positions=inputs.positions,
-            sparse=inputs.sparse,
-            dense=inputs.dense,
-            absent=inputs.absent,
-            image_of=inputs.image_of,
-            leading=[hq.hq_token.weight],  # tokens have no order
-        )
+        queries, keys = attend(decoder, inputs, leading=[hq.hq_token.weight])  # tokens have no order
         further, queries = hq.hq_mask_mlp(queries[:, :1]), queries[:, 1:]
         # The product with ones on the diagonal is the enlarged maps themselves, in the frame of the grid.
         alone = torch.eye(further.shape[-1], dtype=keys.dtype, device=keys.device)

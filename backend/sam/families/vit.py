@@ -71,15 +71,7 @@ class SamFamily:
         self, decoder: MaskDecoder, inputs: DecoderInputs
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """As `Family.decode`."""
-        return decode_all(
-            decoder,
-            image=inputs.maps[0],
-            positions=inputs.positions,
-            sparse=inputs.sparse,
-            dense=inputs.dense,
-            absent=inputs.absent,
-            image_of=inputs.image_of,
-        )
+        return decode_all(decoder, inputs)
 
     def places(self, encoder: nn.Module) -> Mapping[str, Place]:
         """As `Family.places`; the ViT pads its windows after the norm, with zeros."""
