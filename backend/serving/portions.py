@@ -6,6 +6,7 @@ A mask takes a byte a pixel of the image until it is drawn: 2,000 masks of 12 me
 from collections.abc import Callable, Iterator, Sequence
 
 from backend.errors import TooMuch
+from backend.images.memory import give_back_memory
 from backend.masks.prompt import Prompt
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.predictor import PredictedMask
@@ -13,6 +14,7 @@ from backend.sam.predictor import PredictedMask
 # A mask of 12 megapixels takes 50 ms to enlarge and to write: those that fit in Label Studio's 100 s.
 MOST_PIXELS = 20_000_000_000
 _PIXELS_AT_ONCE = 64_000_000
+_LARGE_PIXELS = 100_000_000  # of all masks together; for fewer, giving back would cost clicks more than it saves
 _MOST_AT_ONCE = 32  # as many as the decoder takes in one pass on a GPU
 
 Decode = Callable[[Embedding, Sequence[Prompt]], Sequence[PredictedMask]]
@@ -42,5 +44,12 @@ def decode_by_portions(embedding: Embedding, prompts: Sequence[Prompt], *, decod
         )
     pixels = embedding.height_px * embedding.width_px
     at_once = max(1, min(_MOST_AT_ONCE, _PIXELS_AT_ONCE // pixels))
-    starts = range(0, len(prompts), at_once)
-    return (mask for first in starts for mask in decode(embedding, prompts[first : first + at_once]))
+    portions = (prompts[first : first + at_once] for first in range(0, len(prompts), at_once))
+    masks = (mask for portion in portions for mask in decode(embedding, portion))
+    return masks if pixels * len(prompts) < _LARGE_PIXELS else _iterate_and_tidy(masks)
+
+
+def _iterate_and_tidy(masks: Iterator[PredictedMask]) -> Iterator[PredictedMask]:
+    """Yield the masks, and give back the memory that they leave behind: hundreds of MiB, which glibc would keep."""
+    yield from masks
+    give_back_memory()
