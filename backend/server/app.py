@@ -72,7 +72,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         is_missing=known.is_missing,
         sharing=registry.state_dir.sharing,
     )
-    missed = _missed(
+    missed = _find_missed(
         settings, registry, connection=connection, connections=connections, live=live, automatic=automatic, queue=queue
     )
     routes = _build_routes(
@@ -265,7 +265,7 @@ def _automatic(settings: Settings, *, registry: Registry, connection: Redis, que
     )
 
 
-def _missed(  # noqa: PLR0913 - all but two by name
+def _find_missed(  # noqa: PLR0913 - all but two by name
     settings: Settings,
     registry: Registry,
     *,
