@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,6 +15,7 @@ from backend.sam.predictor import Predictor
 from backend.sam.prompts import PromptTensors, prompt_tensors
 
 WIDTH, HEIGHT = 90, 60
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)).resize((WIDTH, HEIGHT))
 _DISC = np.hypot(*np.mgrid[-30:30, -45:45]) < 20
 PROMPTS = {
     "a click": Prompt(clicks=(Click(40.0, 30.0),)),

@@ -9,8 +9,11 @@ import torch
 from transformers import SamConfig
 
 from backend.sam import families
+from backend.sam.embeddings.embedding import Embedding
 from backend.sam.families.mobile import MobileSamModel
-from backend.sam.loading import BaseModel, load_base
+from backend.sam.loading import BaseModel, decoder_of, load_base
+from backend.sam.predictor import Predictor, encode
+from tests.support.plain_masks import IMAGE
 from tests.support.small_bases import make_lively, write_small_base
 
 # All that a new family takes: another canvas, other colours, stretched images, and a second map for the decoder.
@@ -147,3 +150,15 @@ def base_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def base(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     """A base of every family, float32 on the CPU."""
     return load_base(str(base_folder), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def embedding(base: BaseModel) -> Embedding:
+    """The base's embedding of the image that transformers' masks are compared on."""
+    return encode(base, IMAGE)
+
+
+@pytest.fixture(scope="module")
+def predictor(base: BaseModel) -> Predictor:
+    """The base with its own decoder, as it is served."""
+    return Predictor(base, decoder_of(base, None), version="x")

@@ -3,9 +3,7 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from torch import Tensor
 from transformers import AutoModel, EdgeTamModel
 
@@ -17,14 +15,12 @@ from backend.sam.families.edgetam import FAMILY
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode
 from finetuner.methods import new_method
-from tests.support.plain_masks import HEIGHT, PROMPTS, WIDTH, assert_masks_of_transformers
-
-IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)).resize((WIDTH, HEIGHT))
+from tests.support.plain_masks import IMAGE, PROMPTS, assert_masks_of_transformers
 
 
 @pytest.fixture(scope="module")
-def base(edgetam_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    return load_base(str(edgetam_folder), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")
+def base_folder(edgetam_folder: Path) -> Path:
+    return edgetam_folder
 
 
 @pytest.fixture(scope="module")

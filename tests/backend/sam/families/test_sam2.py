@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from transformers import Sam2Config, Sam2Model
@@ -25,13 +24,13 @@ from backend.sam.predictor import Predictor, encode
 from backend.sam.prompts import prompt_tensors
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
-from tests.support.plain_masks import HEIGHT, PROMPTS, WIDTH, answers, assert_masks_of_transformers
+from tests.support.plain_masks import IMAGE, PROMPTS, answers, assert_masks_of_transformers
 from tests.support.small_bases import make_lively
 
 
 @pytest.fixture(scope="module")
-def sam2(sam2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    return load_base(str(sam2_folder), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")
+def base_folder(sam2_folder: Path) -> Path:
+    return sam2_folder
 
 
 @pytest.fixture(scope="module")
@@ -40,25 +39,9 @@ def plain(sam2_folder: Path) -> Sam2Model:
 
 
 @pytest.fixture(scope="module")
-def image() -> Image.Image:
-    values = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
-    return Image.fromarray(values).resize((WIDTH, HEIGHT))
-
-
-@pytest.fixture(scope="module")
-def embedding(sam2: BaseModel, image: Image.Image) -> Embedding:
-    return encode(sam2, image)
-
-
-@pytest.fixture(scope="module")
-def predictor(sam2: BaseModel) -> Predictor:
-    return Predictor(sam2, decoder_of(sam2, None), version="x")
-
-
-@pytest.fixture(scope="module")
-def maps(plain: Sam2Model, image: Image.Image) -> list[Tensor]:
+def maps(plain: Sam2Model) -> list[Tensor]:
     """Transformers' own, the finest first."""
-    return list(plain.get_image_embeddings(pixels_on_canvas(image, frame=FAMILY.frame)))
+    return list(plain.get_image_embeddings(pixels_on_canvas(IMAGE, frame=FAMILY.frame)))
 
 
 def assert_equal_masks(
@@ -73,13 +56,13 @@ def assert_equal_masks(
         assert_masks_of_transformers(served, embedding, plain, prompt=prompt, image_embeddings=maps)
 
 
-def test_an_image_is_stretched_to_the_canvas_as_metas_transforms_do(image: Image.Image) -> None:
-    values = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+def test_an_image_is_stretched_to_the_canvas_as_metas_transforms_do() -> None:
+    values = torch.from_numpy(np.array(IMAGE)).permute(2, 0, 1)[None] / 255
     wide = functional.interpolate(values, (1024, 1024), mode="bilinear", antialias=True)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     theirs = (wide - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
     # Pillow rounds to whole colours, down and then across.
-    torch.testing.assert_close(pixels_on_canvas(image, frame=FAMILY.frame), theirs, atol=0.02, rtol=0)
+    torch.testing.assert_close(pixels_on_canvas(IMAGE, frame=FAMILY.frame), theirs, atol=0.02, rtol=0)
 
 
 def test_an_embedding_is_a_pyramid_of_transformers_maps(embedding: Embedding, maps: list[Tensor]) -> None:
@@ -113,9 +96,9 @@ def test_several_objects_get_the_masks_that_transformers_gives_them_together(
 
 @pytest.mark.parametrize("is_stable", [True, False])
 def test_an_unstable_single_mask_gives_way_to_the_best_of_the_others_as_in_transformers(
-    sam2: BaseModel, *, is_stable: bool
+    base: BaseModel, *, is_stable: bool
 ) -> None:
-    decoder: Any = decoder_of(sam2, None)
+    decoder: Any = decoder_of(base, None)
     logits = torch.linspace(-1, 1, 4 * 16).reshape(1, 4, 4, 4)
     logits[:, 0] = 1.0 if is_stable else torch.linspace(-0.04, 0.06, 16).view(4, 4)
     ious = torch.tensor([[0.1, 0.2, 0.9, 0.3]])
@@ -128,24 +111,24 @@ def test_an_unstable_single_mask_gives_way_to_the_best_of_the_others_as_in_trans
 
 
 def test_a_decoder_that_narrows_differently_has_embeddings_of_its_own(
-    sam2: BaseModel, sam2_folder: Path, tmp_path: Path
+    base: BaseModel, sam2_folder: Path, tmp_path: Path
 ) -> None:
     other = Sam2Model.from_pretrained(sam2_folder)
     with torch.no_grad():
         other.mask_decoder.conv_s0.bias.add_(1)
     other.save_pretrained(tmp_path / "other")
-    base = load_base(str(tmp_path / "other"), cache_dir=tmp_path, device="cpu", dtype="float32")
-    assert base.encoder_fingerprint != sam2.encoder_fingerprint
+    changed = load_base(str(tmp_path / "other"), cache_dir=tmp_path, device="cpu", dtype="float32")
+    assert changed.encoder_fingerprint != base.encoder_fingerprint
 
 
-def test_a_folder_marked_as_the_model_for_videos_loads(sam2: BaseModel, sam2_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_marked_as_the_model_for_videos_loads(base: BaseModel, sam2_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(sam2_folder, tmp_path / "video")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(
         json.dumps(config | {"architectures": ["Sam2VideoModel"], "model_type": "sam2_video"})
     )
-    base = load_base(str(folder), cache_dir=tmp_path, device="cpu", dtype="float32")
-    assert (base.family.name, base.fingerprint) == ("sam2", sam2.fingerprint)
+    video = load_base(str(folder), cache_dir=tmp_path, device="cpu", dtype="float32")
+    assert (video.family.name, video.fingerprint) == ("sam2", base.fingerprint)
 
 
 def test_a_model_for_another_canvas_is_refused(sam2_folder: Path, tmp_path: Path) -> None:
@@ -159,9 +142,9 @@ def test_a_model_for_another_canvas_is_refused(sam2_folder: Path, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["decoder", "lora", "conv-lora"])
 def test_a_step_of_training_moves_the_masks_and_leaves_what_embeddings_depend_on(
-    sam2: BaseModel, embedding: Embedding, name: str
+    base: BaseModel, embedding: Embedding, name: str
 ) -> None:
-    method: Method = new_method(name, sam2)
+    method: Method = new_method(name, base)
     before = {key: weight.detach().clone() for key, weight in method.trainable().items()}
     logits, ious = method.decode(embedding, list(PROMPTS.values())[:3])
     (logits.square().mean() + ious.mean()).backward()
@@ -173,15 +156,15 @@ def test_a_step_of_training_moves_the_masks_and_leaves_what_embeddings_depend_on
 
 
 @pytest.mark.timeout(60)
-def test_at_its_real_size_sam_2_1_tiny_gives_transformers_masks(tmp_path: Path, image: Image.Image) -> None:
+def test_at_its_real_size_sam_2_1_tiny_gives_transformers_masks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Sam2Model(Sam2Config()).eval()
     make_lively(model, by=0.05)
     model.save_pretrained(tmp_path / "tiny")
     base = load_base(str(tmp_path / "tiny"), cache_dir=tmp_path, device="cpu", dtype="float32")
     with torch.inference_mode():
-        maps = list(model.get_image_embeddings(pixels_on_canvas(image, frame=FAMILY.frame)))
-    embedding = encode(base, image)
+        maps = list(model.get_image_embeddings(pixels_on_canvas(IMAGE, frame=FAMILY.frame)))
+    embedding = encode(base, IMAGE)
     assert halve(embedding).nbytes == 8 << 20
     served = Predictor(base, decoder_of(base, None), version="x")
     assert_equal_masks(served, embedding, model, maps, prompts=[PROMPTS["a box and a click"]])

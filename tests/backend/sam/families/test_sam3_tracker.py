@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import Sam3TrackerModel
@@ -16,19 +15,17 @@ from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.embeddings.memory import halve
 from backend.sam.families.sam3_tracker import FAMILY
-from backend.sam.loading import BaseModel, decoder_of, load_base
+from backend.sam.loading import BaseModel, load_base
 from backend.sam.predictor import Predictor, encode
 from backend.sam.prompts import prompt_tensors
 from finetuner.methods import new_method
-from tests.support.plain_masks import HEIGHT, PROMPTS, WIDTH, answers, assert_masks_of_transformers
+from tests.support.plain_masks import HEIGHT, IMAGE, PROMPTS, WIDTH, answers, assert_masks_of_transformers
 from tests.support.small_bases import make_lively, sam3_tracker
-
-IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)).resize((WIDTH, HEIGHT))
 
 
 @pytest.fixture(scope="module")
-def base(sam3_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    return load_base(str(sam3_folder), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")
+def base_folder(sam3_folder: Path) -> Path:
+    return sam3_folder
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +36,6 @@ def plain(sam3_folder: Path) -> Sam3TrackerModel:
 @pytest.fixture(scope="module")
 def maps(plain: Sam3TrackerModel) -> list[Tensor]:
     return list(plain.get_image_embeddings(pixels_on_canvas(IMAGE, frame=FAMILY.frame)))
-
-
-@pytest.fixture(scope="module")
-def predictor(base: BaseModel) -> Predictor:
-    return Predictor(base, decoder_of(base, None), version="x")
 
 
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS.keys())

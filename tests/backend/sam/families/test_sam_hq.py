@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import SamHQConfig, SamHQModel
 
@@ -27,15 +26,15 @@ from backend.sam.predictor import Predictor, encode
 from backend.sam.prompts import prompt_tensors
 from finetuner.methods import new_method
 from finetuner.methods.base import Asked, Method
-from tests.support.plain_masks import HEIGHT, PROMPTS, WIDTH, answers, assert_masks_of_transformers
+from tests.support.plain_masks import IMAGE, PROMPTS, answers, assert_masks_of_transformers
 from tests.support.small_bases import make_lively
 
 Seen = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def base(sam_hq_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    return load_base(str(sam_hq_folder), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu", dtype="float32")
+def base_folder(sam_hq_folder: Path) -> Path:
+    return sam_hq_folder
 
 
 @pytest.fixture(scope="module")
@@ -57,29 +56,13 @@ def mended(model: Any) -> SamHQModel:
 
 
 @pytest.fixture(scope="module")
-def image() -> Image.Image:
-    values = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
-    return Image.fromarray(values).resize((WIDTH, HEIGHT))
+def seen(plain: SamHQModel) -> Seen:
+    return seen_by(plain)
 
 
-@pytest.fixture(scope="module")
-def embedding(base: BaseModel, image: Image.Image) -> Embedding:
-    return encode(base, image)
-
-
-@pytest.fixture(scope="module")
-def predictor(base: BaseModel) -> Predictor:
-    return Predictor(base, decoder_of(base, None), version="x")
-
-
-@pytest.fixture(scope="module")
-def seen(plain: SamHQModel, image: Image.Image) -> Seen:
-    return seen_by(plain, image)
-
-
-def seen_by(plain: SamHQModel, image: Image.Image) -> Seen:
+def seen_by(plain: SamHQModel) -> Seen:
     """What transformers' encoder gives its decoder."""
-    features, early = plain.get_image_embeddings(pixels_on_canvas(image, frame=FAMILY.frame))
+    features, early = plain.get_image_embeddings(pixels_on_canvas(IMAGE, frame=FAMILY.frame))
     return {"image_embeddings": features, "intermediate_embeddings": early}
 
 
@@ -172,7 +155,7 @@ def test_a_file_that_lacks_a_weight_is_refused_with_its_name(plain: SamHQModel, 
 
 
 @pytest.mark.timeout(60)
-def test_as_wide_as_sam_hq_base_it_gives_transformers_masks(tmp_path: Path, image: Image.Image) -> None:
+def test_as_wide_as_sam_hq_base_it_gives_transformers_masks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     few = {"num_hidden_layers": 3, "global_attn_indexes": [2]}  # of twelve alike
     model = mended(SamHQModel(SamHQConfig(vision_config=few)).eval())
@@ -180,8 +163,8 @@ def test_as_wide_as_sam_hq_base_it_gives_transformers_masks(tmp_path: Path, imag
     model.save_pretrained(tmp_path / "base")
     base = load_base(str(tmp_path / "base"), cache_dir=tmp_path, device="cpu", dtype="float32")
     with torch.inference_mode():
-        seen = seen_by(model, image)
-    embedding = encode(base, image)
+        seen = seen_by(model)
+    embedding = encode(base, IMAGE)
     assert halve(embedding).nbytes == 6 << 20
     served = Predictor(base, decoder_of(base, None), version="x")
     assert_masks_of_transformers(served, embedding, model, prompt=PROMPTS["a box and a click"], sorts=True, **seen)
