@@ -25,6 +25,7 @@ from backend.review.versions.comparison import Comparison, Drawing, compare, dra
 from backend.review.versions.trend import follow_trend
 from backend.review.versions.verdict import tell_verdict
 from backend.review.visitor import BASE, MasksQuery, Visitor
+from backend.review.whole_image import WholeImages
 
 _SUSPICIOUS = 30
 
@@ -67,6 +68,7 @@ class Pages:
     Attributes:
         reviewed: the versions and objects behind the pages.
         masks: the pages of held-out masks.
+        whole_images: tasks' images with all that is drawn on them.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -79,11 +81,13 @@ class Pages:
         served_version: Callable[[int], str],
         status: Callable[[int], Status],
         trained: Callable[[], Iterable[int]],
+        max_pixels: int,
     ) -> None:
         self._registry, self._served_version, self._status = registry, served_version, status
         self._book, self._trained = ProjectBook(connections), trained
         self.reviewed = ReviewedVersions(registry=registry, flags=flags, served_version=served_version)
         self._renderer = Renderer(connections=connections, base_version=base_version, remembered=self._book.remembered)
+        self.whole_images = WholeImages(connections, registry, self.reviewed, max_pixels=max_pixels)
         self.masks = MaskPages(
             registry=registry, reviewed=self.reviewed, renderer=self._renderer, base_version=base_version
         )
@@ -193,6 +197,20 @@ class Pages:
                 if doubt is not None and doubt.prompt == prompt:
                     found.append((doubt.by, card))
         return [card for _, card in sorted(found, key=lambda pair: -pair[0])[:_SUSPICIOUS]]
+
+    def image(self, project_id: int, visitor: Visitor, task_id: int, *, version: str) -> str:
+        """Render a task's whole image with its annotations, its predictions, and a version's held-out masks.
+
+        Raises:
+            NotFound: the project has no such task or version.
+            SamloopError: Label Studio or the image's host refuses us.
+        """
+        chosen = version or self._served_version(project_id)
+        if version:
+            self.reviewed.check(project_id, version)
+        is_ours = any(manifest.version == chosen for manifest in self._registry.versions(project_id))
+        image = self.whole_images.find(project_id, task_id, version=chosen if is_ours else "")
+        return self._renderer.render("image.html", project_id, visitor, image=image)
 
     def sent(self, project_id: int, visitor: Visitor, *, url: str) -> str:
         """Render the link to the tab of the tasks to label again."""

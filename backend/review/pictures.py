@@ -94,6 +94,11 @@ class PictureRoutes:
         name = f"samloop-{shorten_version(query.version)}-{key}-{query.prompt}.png"
         return Response(data, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
+    async def whole(self, project_id: ProjectId, task_id: Annotated[int, Path(ge=1)]) -> Response:
+        """Return a task's whole image."""
+        data = await self.admission.run(lambda: self.pages.whole_images.picture(project_id, task_id))
+        return Response(data, media_type="image/webp")
+
     def static(self, name: Name) -> Response:
         """Return the style, the script or the icon."""
         if name not in _STATIC:
@@ -104,6 +109,7 @@ class PictureRoutes:
     def add_to(self, router: APIRouter) -> None:
         """Add every path to the router."""
         router.get("/review/static/{name}")(self.static)
+        router.get("/review/{project_id}/tasks/{task_id}/image", response_model=None)(self.whole)
         here = "/review/{project_id}/crops/{version}/{key}"
         router.get(f"{here}/edge", response_model=None)(self.edge)
         router.get(f"{here}/drawn", response_model=None)(self.drawn)

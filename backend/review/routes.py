@@ -5,12 +5,12 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from backend.errors import SamloopError
+from backend.errors import BadInput, SamloopError
 from backend.http.page_route import Gate, page_route
 from backend.http.path_ids import ProjectId
-from backend.ids import find_project_id
+from backend.ids import LARGEST_PROJECT_ID, find_project_id
 from backend.review.flags import Flags, as_csv
 from backend.review.forms import FormRoutes
 from backend.review.pages import Pages
@@ -18,6 +18,7 @@ from backend.review.pictures import PictureRoutes
 from backend.review.visitor import query_of, visitor_of
 
 Name = Annotated[str, Path(max_length=200)]
+TaskId = Annotated[int, Path(ge=1, le=LARGEST_PROJECT_ID)]
 Text = Annotated[str, Query(max_length=200)]
 # The report holds its own style and images. It has no script, and the policy allows none.
 _REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
@@ -54,6 +55,17 @@ class ReviewRoutes:
         query = replace(query_of(request), version=version)
         return HTMLResponse(self.pages.masks.mask(project_id, visitor_of(request), key, query))
 
+    def find_task(self, project_id: ProjectId, request: Request, task: Text = "") -> Response:
+        """Lead to the page of a task, by its number."""
+        number = task.strip()
+        if not (number.isascii() and number.isdecimal()):
+            raise BadInput(f"{number[:20]!r} is not the number of a task: Label Studio shows it as ID")
+        return RedirectResponse(f"{visitor_of(request).root}/review/{project_id}/tasks/{int(number)}", status_code=303)
+
+    def image(self, project_id: ProjectId, task_id: TaskId, request: Request, version: Text = "") -> Response:
+        """Show a task's whole image."""
+        return HTMLResponse(self.pages.image(project_id, visitor_of(request), task_id, version=version))
+
     def data(self, project_id: ProjectId, request: Request, version: Text = "") -> Response:
         """Show what a version learnt from, and which annotations look wrong."""
         return HTMLResponse(self.pages.data(project_id, visitor_of(request), version=version))
@@ -86,6 +98,8 @@ class ReviewRoutes:
             ("/versions", self.versions),
             ("/masks", self.masks),
             ("/masks/{version}/{key}", self.mask),
+            ("/tasks", self.find_task),
+            ("/tasks/{task_id}", self.image),
             ("/data", self.data),
             ("/report/{version}", self.report),
             ("/decide", self.decision),
@@ -97,7 +111,7 @@ class ReviewRoutes:
         return router
 
     def _failure(self, request: Request, fault: SamloopError) -> Response:
-        if request.method == "GET" and "/crops/" in request.url.path:
+        if request.method == "GET" and ("/crops/" in request.url.path or request.url.path.endswith("/image")):
             return Response(str(fault), status_code=fault.status, media_type="text/plain")
         project_id = find_project_id(str(request.path_params.get("project_id")))
         is_project = request.url.path.endswith(f"/review/{project_id}")

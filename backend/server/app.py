@@ -224,6 +224,7 @@ def _review_router(  # noqa: PLR0913 - all but one by name
         served_version=engine.version,
         status=status,
         trained=queues[0].projects,
+        max_pixels=settings.image.pixels,
     )
     return ReviewRoutes(
         pages=pages,

@@ -29,6 +29,7 @@ def test_masks_of_another_project_are_not_shown_even_where_its_number_is_in_the_
         served_version=nothing,
         status=nothing,
         trained=nothing,
+        max_pixels=1,
     )
     with pytest.raises(NotFound, match="is not a version of project 2"):
         pages.reviewed.object(2, version, "0" * 20)
