@@ -36,18 +36,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         "tests/backend/sam/families/test_contract.py",
         "it only says what a family keeps; every family passes the contract",
     ),
-    "finetuner/recipe/notes.py": (
-        "tests/finetuner/recipe/test_learning.py",
-        "its steps are judged by what a whole recipe makes of drawn projects",
-    ),
-    "finetuner/recipe/trained.py": (
-        "tests/finetuner/recipe/test_learning.py",
-        "its steps are judged by what a whole recipe makes of drawn projects",
-    ),
-    "finetuner/training/run.py": (
-        "tests/finetuner/training/test_resume.py",
-        "a run is killed and goes on there, with every method",
-    ),
     "finetuner/__main__.py": ("tests/finetuner/training/test_processes.py", "several processes start it"),
 }
 

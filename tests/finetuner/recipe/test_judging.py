@@ -1,87 +1,29 @@
 """Base, served model and candidate are measured alike, and a calibration is fitted on images that have not taught."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from backend.registry.calibration import Calibration
 from backend.sam.cleaning import Cleaned
-from backend.sam.embeddings.files import DiskEmbeddings
-from backend.sam.loading import BaseModel
 from backend.sam.predictor import base_predictor
-from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
-from finetuner.data.dataset import Dataset, assemble
-from finetuner.data.embeddings import Embeddings
-from finetuner.data.exclusions import Exclusions
-from finetuner.data.objects import LabelledMask
+from finetuner.data.dataset import Dataset
 from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import Served
-from finetuner.methods.decoder import DecoderMethod
 from finetuner.recipe import judging
 from finetuner.recipe.judging import compare, fit_calibration
 from finetuner.recipe.trained import Trained
-from finetuner.training.curves import Curves
 
-Discs = Callable[..., tuple[Image.Image, list[np.ndarray]]]
-IMAGES = 20
-
-
-@pytest.fixture
-def told() -> list[dict[str, object]]:
-    """What the progress was told."""
-    return []
-
-
-@pytest.fixture
-def context(tiny_base: BaseModel, tmp_path: Path, told: list[dict[str, object]]) -> TrainingContext:
-    return TrainingContext(
-        base=tiny_base,
-        embeddings=Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path, max_bytes=1 << 30), max_pixels=10**6),
-        config=TrainConfig(bootstrap_rounds=20, specks_px=5),
-        exclusions=Exclusions(),
-        progress=lambda phase, **figures: told.append({"phase": phase, **figures}),
-    )
-
-
-@pytest.fixture
-def dataset(context: TrainingContext, discs: Discs, png: Callable[[Image.Image], bytes]) -> Dataset:
-    samples = []
-    for seed in range(IMAGES):
-        image, masks = discs(seed)
-        data = png(image)
-        digest = hashlib.sha256(data).hexdigest()
-        context.embeddings.ensure(digest, data, again=lambda data=data: data)
-        objects = tuple(LabelledMask.of(mask, label="Disc") for mask in masks)
-        samples.append(Sample(image_sha256=digest, height_px=image.height, width_px=image.width, objects=objects))
-    return assemble(samples, share=0.2, exclusions=context.exclusions)
-
-
-def trained(context: TrainingContext, dataset: Dataset) -> Trained:
-    """A training that changed nothing: the candidate is the base."""
-    method = DecoderMethod(context.base)
-    predictor = base_predictor(context.base)
-    return Trained(
-        method=method,
-        measured=context.measure(predictor, dataset.held_out, who="candidate"),
-        ended_at=(),
-        curves=Curves(),
-        seconds=0.0,
-        here_s=0.0,
-        predictor=predictor,
-    )
+Untrained = Callable[[TrainingContext, Dataset], Trained]
 
 
 def test_all_models_are_measured_on_the_same_objects_and_the_gain_is_told(
-    context: TrainingContext, dataset: Dataset, told: list[dict[str, object]]
+    context: TrainingContext, dataset: Dataset, told: list[dict[str, object]], untrained: Untrained
 ) -> None:
     served = Served(version="v1", predictor=base_predictor(context.base))
-    compared = compare(trained(context, dataset), dataset=dataset, served=served, context=context)
+    compared = compare(untrained(context, dataset), dataset=dataset, served=served, context=context)
     assert compared.served is not None
     assert compared.served_name == "v1"
     objects = [(mask.image_sha256, mask.prompt) for mask in compared.base]
@@ -96,14 +38,18 @@ def test_all_models_are_measured_on_the_same_objects_and_the_gain_is_told(
     }
 
 
-def test_where_the_base_is_served_it_is_not_measured_twice(context: TrainingContext, dataset: Dataset) -> None:
-    compared = compare(trained(context, dataset), dataset=dataset, served=Served(version="tiny"), context=context)
+def test_where_the_base_is_served_it_is_not_measured_twice(
+    context: TrainingContext, dataset: Dataset, untrained: Untrained
+) -> None:
+    compared = compare(untrained(context, dataset), dataset=dataset, served=Served(version="tiny"), context=context)
     assert compared.served is None
 
 
-def test_a_base_that_has_learnt_from_held_out_images_is_told(context: TrainingContext, dataset: Dataset) -> None:
+def test_a_base_that_has_learnt_from_held_out_images_is_told(
+    context: TrainingContext, dataset: Dataset, untrained: Untrained
+) -> None:
     knowing = replace(context, base_learnt=frozenset(sample.image_sha256 for sample in dataset.held_out))
-    compared = compare(trained(context, dataset), dataset=dataset, served=Served(version="tiny"), context=knowing)
+    compared = compare(untrained(context, dataset), dataset=dataset, served=Served(version="tiny"), context=knowing)
     count = len(dataset.held_out)
     assert f"the base has learnt from {count} of these images, which favours it and the candidate" in compared.notes
 
