@@ -63,6 +63,7 @@ def tiny_settings(tiny_sam_dir: Path, tmp_path: Path) -> Settings:
         training_seconds=60.0,
         head="promptable",
         forgetting=False,
+        outside="trained",
         specks_px=0,  # a random SAM draws little else
     )
 
