@@ -63,6 +63,7 @@ class TrainConfig:
 
     epochs: int = 200
     decodes: int | None = 16_000
+    decodes_per_object: int = 20  # from 6,000 decodes on; more teach the objects by heart (docs/results.md)
     seconds: float = 600.0
     objects_per_step: int = 6  # per image; fewer objects give more steps for the same work
     images_per_step: int = 1  # more images give steadier steps, but fewer for the same work
@@ -123,6 +124,8 @@ class TrainConfig:
             raise ValueError(
                 f"epochs={self.epochs}, seconds={self.seconds}, decodes={self.decodes}: all must be at least 1"
             )
+        if self.decodes_per_object < 1:
+            raise ValueError(f"decodes_per_object={self.decodes_per_object} must be at least 1")
         if not 0 < self.held_out_share < 1:
             raise ValueError(f"held_out_share={self.held_out_share} is not between 0 and 1")
         if not 0 <= self.validation_share < 1 or not 0 <= self.mask_share <= 1 or self.patience < 1:
@@ -184,6 +187,12 @@ class TrainConfig:
                 f"semantic_steps={self.semantic_steps}, semantic_share={self.semantic_share}: at least 1, and between "
                 "0 and 1"
             )
+
+    def decodes_for(self, objects: int) -> int | None:
+        """The largest number of decodes of a training on so many objects; None if only epochs and seconds bound it."""
+        if self.decodes is None:
+            return None
+        return min(self.decodes, max(_FULL_RATE_FROM, self.decodes_per_object * objects))
 
     def rate_for(self, decodes: int) -> float:
         """The learning rate of a training with this number of planned decodes.

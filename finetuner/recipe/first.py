@@ -24,7 +24,8 @@ def plan_first(config: TrainConfig, samples: Sequence[Sample], *, seconds: float
         samples: what both learn from.
         seconds: the most that the first training may take; 0: there is no first version.
     """
-    decodes = min(config.decodes or math.inf, config.epochs * sum(len(sample.objects) for sample in samples))
+    objects = sum(len(sample.objects) for sample in samples)
+    decodes = min(config.decodes_for(objects) or math.inf, config.epochs * objects)
     pictures = {sample.picture or sample.image_sha256 for sample in samples if sample.objects}
     if not seconds or config.promptable_seconds < _LONGER * seconds or decodes < _LONGER * _DECODES:
         return None

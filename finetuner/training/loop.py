@@ -191,8 +191,9 @@ class Trainer:
         an_epoch = sum(min(len(sample.objects), config.objects_per_step) for sample in self._visits)
         an_epoch = max(1, round(an_epoch * (1 + config.corrective_share)))
         most = an_epoch * config.epochs
-        if config.decodes is not None and config.decodes < most:
-            most = max(config.decodes, an_epoch)  # the training sees every image at least once
+        bound = config.decodes_for(sum(len(sample.objects) for sample in self._visits))
+        if bound is not None and bound < most:
+            most = max(bound, an_epoch)  # the training sees every image at least once
         return max(1, min(config.epochs, math.ceil(most / an_epoch))), most
 
     def _step(self, images: Sequence[tuple[Sample, np.random.Generator]], rate: float) -> Learnt:

@@ -42,6 +42,13 @@ def test_a_recipe_is_json_as_a_manifest_keeps_it() -> None:
     assert told.keys() == TrainConfig().to_json().keys()
 
 
+@pytest.mark.parametrize(("objects", "decodes"), [(20, 6000), (300, 6000), (400, 8000), (800, 16_000), (9000, 16_000)])
+def test_more_objects_are_learnt_from_longer(objects: int, decodes: int) -> None:
+    assert TrainConfig().decodes_for(objects) == decodes
+    assert TrainConfig(decodes=500).decodes_for(objects) == 500
+    assert TrainConfig(decodes=None).decodes_for(objects) is None
+
+
 @pytest.mark.parametrize(("decodes", "rate"), [(20, 3e-5), (540, 3e-5), (1500, 5e-5), (6000, 1e-4), (100_000, 1e-4)])
 def test_a_short_training_learns_slower(decodes: int, rate: float) -> None:
     """At the full rate it would lose with box prompts what it gains with clicks."""
