@@ -1,4 +1,4 @@
-"""What a page must be for everybody, asked of the browser that shows it: names, contrast, order, width.
+"""Checks a page's accessibility in the browser that shows it: names, contrast, order, width.
 
 Chromium itself tells each control's name, as it tells screen readers. Contrast is WCAG 2's, of every text against what
 lies behind it, in light and dark, for 4.5 at least, whatever the size.
@@ -34,7 +34,7 @@ _WIDE = "return document.documentElement.scrollWidth - document.documentElement.
 
 
 def faults(browser: webdriver.Chrome) -> list[str]:
-    """What is wrong with the page that the browser shows, one sentence a fault; an empty list is as it should be."""
+    """List the faults of the page that the browser shows, as sentences."""
     found = [f"{wide} px wider than the screen"] if (wide := int(browser.execute_script(_WIDE))) > 0 else []
     found += [f"a {control} without a name" for control in _nameless(browser)]
     found += browser.execute_script(f"{_SCRIPT}; return disordered()")
@@ -51,14 +51,14 @@ def faults(browser: webdriver.Chrome) -> list[str]:
 
 
 def wear(browser: webdriver.Chrome, scheme: str) -> None:
-    """Show pages "light" or "dark" from now on."""
+    """Set the colour scheme of the following pages, "light" or "dark"."""
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     )
 
 
 def tabbed(browser: webdriver.Chrome, *, most: int) -> list[str]:
-    """Where the Tab key leads from the page's top, at most `most` times: every element's HTML up to its end tag."""
+    """The opening tags of the elements that the Tab key reaches from the page's top, up to `most`."""
     browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
     found: list[str] = []
     for _ in range(most):

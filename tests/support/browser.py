@@ -1,4 +1,4 @@
-"""A real browser: headless Chromium with a profile of its own, its console kept."""
+"""Starts a real browser: headless Chromium with its own profile and a recorded console."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _FLAGS = (
 
 @contextlib.contextmanager
 def open_chromium(profile: Path, *flags: str) -> Iterator[webdriver.Chrome]:
-    """Open a browser that fetches nothing but what its pages ask for; `flags` come after the usual flags."""
+    """Open a browser without background requests; `flags` follow the usual flags."""
     options = webdriver.ChromeOptions()
     for flag in (*_FLAGS, *flags, f"--user-data-dir={profile}"):
         options.add_argument(flag)
@@ -36,7 +36,7 @@ def open_chromium(profile: Path, *flags: str) -> Iterator[webdriver.Chrome]:
 
 @contextlib.contextmanager
 def chromium(profile: Path, *, width_px: int, scale: float = 1.0) -> Iterator[webdriver.Chrome]:
-    """Open a browser whose screen is 900 px high; below a width of 500 px it is a telephone."""
+    """Open a browser with a screen 900 px high; with a width below 500 px it emulates a phone."""
     screen = {"width": width_px, "height": 900, "deviceScaleFactor": scale, "mobile": width_px < 500}
     with open_chromium(profile) as browser:
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)

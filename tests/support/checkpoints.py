@@ -1,4 +1,4 @@
-"""Manifests for checkpoints that a test publishes: what it does not look at has a value that fits."""
+"""Manifests for checkpoints that a test publishes, with valid defaults for all other values."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from backend.registry.metrics import CheckpointMetrics, Recipe, Verdict
 
 
 def make_manifest(**facts: Any) -> Manifest:
-    """Return a manifest of an unpublished decoder of no project, with these facts in place of the usual ones."""
+    """Return a manifest of an unpublished decoder without a project; `facts` replace the defaults."""
     usual = {
         "version": "",
         "project_id": None,

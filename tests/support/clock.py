@@ -2,7 +2,7 @@
 
 
 class HandClock:
-    """Stands in for `time.monotonic`: a call tells the time, s."""
+    """Replaces `time.monotonic`: a call returns the time in seconds."""
 
     def __init__(self, now_s: float = 1000.0) -> None:
         self.now_s = now_s
@@ -11,5 +11,5 @@ class HandClock:
         return self.now_s
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; as a stand-in for `time.sleep`, at once."""
+        """Advance the time; as a replacement of `time.sleep`, it returns at once."""
         self.now_s += seconds

@@ -1,4 +1,4 @@
-"""Reads a Dockerfile just far enough to carry out its very commands in a folder, without a Docker engine."""
+"""Runs the commands of a Dockerfile in a folder, without a Docker engine."""
 
 import json
 import os
@@ -9,13 +9,13 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Of the system, not of the project: a rehearsal has no root file system of its own.
+# Folders of the system, not of the project: a rehearsal has no root file system.
 SYSTEM_COMMANDS = ("apt-get", "useradd", "chown", "rm ")
 
 
 @dataclass
 class Image:
-    """What a rehearsed stage left: its files under `root`, its environment, its working folder and command."""
+    """The result of a rehearsed stage: its files under `root`, its environment, working folder and command."""
 
     root: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -23,19 +23,19 @@ class Image:
     command: list[str] = field(default_factory=list)
 
     def path(self, absolute: str) -> Path:
-        """Where a path of the image lies here."""
+        """The path on this machine of a path in the image."""
         return self.root / absolute.lstrip("/")
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """(instruction, rest) of every line, continuations joined, comments dropped."""
+    """The instruction and the rest of every line, with continuations joined and without comments."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ").splitlines()
     return [(line.split(maxsplit=1)[0].upper(), line.split(maxsplit=1)[1]) for line in joined]
 
 
 def rehearse(dockerfile: Path, *, context: Path, root: Path) -> Image:
-    """Carry out every stage of `dockerfile` under `root`; the last stage's image comes back.
+    """Run every stage of `dockerfile` under `root`, and return the last stage's image.
 
     All stages share one root (as `COPY --from` needs in the end), and absolute paths of the image are rewritten to it.
     """
@@ -92,12 +92,12 @@ def _run(rest: str, *, image: Image, arguments: dict[str, str]) -> None:
 
 
 def rewritten(text: str, *, image: Image) -> str:
-    """The text with the image's own folders replaced by where they lie here."""
+    """The text with the image's folders replaced by their paths on this machine."""
     return re.sub(r"(?<![\w./])(/(?:opt|app|models|cache|home)\b)", rf"{image.root}\1", text)
 
 
 def environment(image: Image) -> dict[str, str]:
-    """The image's ENV as it reads here."""
+    """The image's ENV, with the paths on this machine."""
     values = {name: rewritten(value, image=image) for name, value in image.environ.items()}
     if "PATH" in values:
         values["PATH"] = values["PATH"].replace("$PATH", os.environ["PATH"])

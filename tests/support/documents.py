@@ -1,4 +1,4 @@
-"""README and the pages under docs/, read as text: their links, headings, and the commands in their blocks."""
+"""Reads the links, headings and commands of README and of the pages under docs/."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def blocks_of(page: Path, language: str) -> list[str]:
 
 
 def commands_of(page: Path) -> Iterator[list[str]]:
-    """The words of every command in the page's shell blocks, comments and `.venv/bin/` taken off."""
+    """The words of every command in the page's shell blocks, without comments and `.venv/bin/`."""
     for block in blocks_of(page, "sh"):
         for command in split_commands(block):
             yield [command[0].removeprefix(".venv/bin/"), *command[1:]]
@@ -51,7 +51,7 @@ def split_commands(block: str) -> Iterator[list[str]]:
 
 
 def requests_of(page: Path) -> Iterator[tuple[list[str], Any]]:
-    """Every curl command of the page, and the JSON in the block that follows it; None where none does."""
+    """Every curl command of the page with the JSON in the block after it; None without such a block."""
     for block, answer in re.findall(
         r"^```sh\n(curl .*?)^```$(?:\s+^```json\n(.*?)^```$)?", page.read_text(), re.MULTILINE | re.DOTALL
     ):

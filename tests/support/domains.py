@@ -1,4 +1,4 @@
-"""A predictor whose base answers other images than those that it has learnt from."""
+"""A predictor whose base answers images unlike those that it has learnt from."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from backend.sam.predictor import Embedding, Outside, Predictor, base_predictor
 
 
 def set_apart(predictor: Predictor, *, inside: Embedding, elsewhere: Embedding) -> Predictor:
-    """The predictor as if it had learnt from the image of `inside` alone; other things look like `elsewhere`."""
+    """The predictor as if it had learnt only from the image of `inside`; unrelated images look like `elsewhere`."""
     learnt, others = (direction_of(seen, frame=predictor.base.frame)[None] for seen in (inside, elsewhere))
     domain = Domain(learnt=learnt, others=others, radius=0.0)
     return replace(predictor, outside=Outside(domain, base_predictor(predictor.base)))

@@ -39,19 +39,19 @@ class Editor:
         self.find(".konvajs-content canvas")
 
     def switch_on_auto_annotation(self) -> None:
-        """The labels of smart tools appear only then."""
+        """Switch the smart tools on: only then do their labels appear."""
         toggle = self.find("[data-testid=bottombar-auto-annotation-toggle]")
         self.browser.execute_script("arguments[0].click()", toggle)
         self.find(".lsf-tool_smart")
 
     def take_smart_tool(self, tool: str, *, label: str) -> None:
-        """Without the tool a click makes a plain keypoint and asks nobody."""
+        """Choose the smart tool: without it, a click makes a plain keypoint and sends no request."""
         self.select_label(label, tool=tool)
         self.wait.until(lambda _: self._take(tool))
         self.find(".lsf-tool_smart.lsf-tool_active")
 
     def _take(self, tool: str) -> bool:
-        """The toolbar is drawn anew whenever it likes: what was found a moment ago may be gone, and is found again."""
+        """Click the tool; False if the toolbar was redrawn meanwhile, so that the caller tries again."""
         try:
             ActionChains(self.browser).move_to_element(self.find(".lsf-tool_smart")).perform()
             button = self.find(f".lsf-tool_smart[aria-label={tool}]")
@@ -61,7 +61,7 @@ class Editor:
         return True
 
     def select_label(self, label: str, *, tool: str) -> None:
-        """Every label is there three times, for brush, keypoint and rectangle in the order of the label config."""
+        """Choose a label, which appears three times: for brush, keypoint and rectangle, in the label config's order."""
         labels = [
             element
             for element in self.browser.find_elements(By.CSS_SELECTOR, ".lsf-label")
@@ -72,12 +72,12 @@ class Editor:
         self.browser.execute_script("arguments[0].click()", labels[number])
 
     def click_on(self, item: SampleObject) -> None:
-        """Click on the middle of an object, and wait for what the backend makes of it."""
+        """Click on the middle of an object, and wait for the backend's region."""
         self.click_at(item, *centre_px(item))
         self.find("[data-testid=bottombar-accept-suggestions-button]")
 
     def click_at(self, item: SampleObject, x_px: float, y_px: float, *, with_alt: bool = False) -> None:
-        """Click on a point of an object's photograph; with ALT it is a background click."""
+        """Click on a point of the photograph; with ALT it is a background click."""
         click = ActionChains(self.browser)
         click.move_to_element_with_offset(self.find(".konvajs-content"), *self.on_canvas(item, x_px, y_px))
         if with_alt:
@@ -87,17 +87,17 @@ class Editor:
         click.perform()
 
     def suggestions(self) -> list[str]:
-        """The ids of the regions that wait to be accepted."""
+        """The ids of the regions that are not accepted yet."""
         return self.browser.execute_script(
             "return Array.from(window.Htx.annotationStore.selected.suggestions.values()).map(region => region.cleanId)"
         )
 
     def suggestions_after(self, before: list[str]) -> list[str]:
-        """The ids of the regions that wait, once there are others than before."""
+        """Wait for new regions that are not accepted yet, and return their ids."""
         return self.wait.until(lambda _: (now := self.suggestions()) != before and now)
 
     def drag_around(self, item: SampleObject) -> None:
-        """Draw a box around an object, and wait for what the backend makes of it."""
+        """Draw a box around an object, and wait for the backend's region."""
         canvas, (rows, columns) = self.find(".konvajs-content"), np.nonzero(item.mask)
         (from_x, from_y), (to_x, to_y) = (
             self.on_canvas(item, float(columns.min()), float(rows.min())),
@@ -109,7 +109,7 @@ class Editor:
         self.find("[data-testid=bottombar-accept-suggestions-button]")
 
     def start_training(self, project_id: int) -> None:
-        """Settings -> Model -> the three dots -> Start Training, and once more in the dialog that asks."""
+        """Choose Settings -> Model -> the three dots -> Start Training, and confirm in the dialog."""
         self.browser.get(f"{self.label_studio.url}/projects/{project_id}/settings/ml")
         self.find("[aria-label='Machine learning model options']").click()
         for element in ("span", "button"):
@@ -117,7 +117,7 @@ class Editor:
             self.wait.until(lambda browser, path=path: browser.find_elements(By.XPATH, path))[-1].click()
 
     def on_canvas(self, item: SampleObject, x_px: float, y_px: float) -> tuple[int, int]:
-        """A point of the photograph in CSS pixels from the canvas's middle, as selenium counts."""
+        """A point of the photograph in CSS pixels from the middle of the canvas, as selenium expects."""
         canvas, (height_px, width_px) = self.find(".konvajs-content").rect, item.mask.shape
         left, top, width, height = self.image_rectangle()
         return (
@@ -126,7 +126,7 @@ class Editor:
         )
 
     def image_rectangle(self) -> tuple[float, float, float, float]:
-        """Where the photograph lies on the canvas: left, top, width, height in CSS pixels."""
+        """The photograph's left, top, width and height on the canvas, in CSS pixels."""
         left, top, width, height = self.browser.execute_script(
             "const image = window.Htx.annotationStore.selected.objects.find(object => object.type === 'image');"
             "return [image.zoomingPositionX, image.zoomingPositionY, image.stageWidth * image.zoomScale,"
@@ -146,7 +146,7 @@ class Editor:
         )
 
     def screenshot(self, name: str) -> None:
-        """Into the folder that SAMLOOP_SCREENSHOTS names, if it names one."""
+        """Save a screenshot in the folder SAMLOOP_SCREENSHOTS, if that is set."""
         if folder := os.environ.get("SAMLOOP_SCREENSHOTS"):
             Path(folder).mkdir(parents=True, exist_ok=True)
             self.browser.save_screenshot(str(Path(folder) / f"{name}.png"))

@@ -1,4 +1,4 @@
-"""One real Label Studio for the whole test session, on an ephemeral port and in a folder of its own.
+"""A real Label Studio for the whole test session, on an ephemeral port and in its own folder.
 
 Ask for the fixture `label_studio` and mark the test `label_studio`; projects are yours to make and leave.
 """

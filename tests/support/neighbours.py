@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-# Whole machines, servers and browsers first; the many quick ones fill the gap at the end.
+# Tests of whole machines, servers and browsers first; the many quick tests fill the gap at the end.
 ORDER = (
     "tests/e2e",
     "tests/docker",
@@ -27,31 +27,31 @@ _ROOM = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder with the workers' locks, in the process that starts them."""
+    """Create the folder with the workers' locks, in the process that starts the workers."""
     if not hasattr(config, "workerinput") and config.getoption("numprocesses", None):
         config.stash[_ROOM] = Path(tempfile.mkdtemp(prefix="samloop-tests-"))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take it away."""
+    """Remove the folder."""
     if room := config.stash.get(_ROOM, None):
         shutil.rmtree(room, ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker where it is."""
+    """Pass the folder to a worker."""
     node.workerinput["room"] = str(node.config.stash[_ROOM])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Longest first; within a folder as they were."""
+    """Sort the tests, the longest folders first; within a folder the order stays."""
     items.sort(key=lambda item: next((at for at, path in enumerate(ORDER) if item.nodeid.startswith(path)), len(ORDER)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Before the test's time limit begins: wait for a neighbour that must be alone, or for all, to be alone."""
+    """Take the lock before the test's time limit begins: shared, or exclusive for a test that must run alone."""
     room = getattr(item.config, "workerinput", {}).get("room")
     if room is None:
         return (yield)
@@ -61,7 +61,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @contextmanager
 def _beside(room: Path, *, alone: bool) -> Iterator[None]:
-    """Hold the room's lock, shared or for oneself; who waits to be alone holds the door, so that nobody overtakes."""
+    """Hold the lock, shared or exclusive; a waiting exclusive test holds the door, so that no test overtakes it."""
     with ExitStack() as door:
         file = door.enter_context((room / "door").open("w"))
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""An S3 of its own for tests: moto's server in this process, with a bucket, and what a damaged store looks like."""
+"""An S3 for tests: moto's server in this process with a bucket, and ways to damage it."""
 
 import logging
 import secrets
@@ -36,7 +36,7 @@ def s3_url() -> Iterator[str]:
 
 
 def open_store(url: str, folder: Path, *, mib: int = 64) -> ObjectRegistry:
-    """A registry below a prefix that nobody else uses; `folder` is this host's disk."""
+    """A registry below a prefix of its own; `folder` is this host's disk."""
     return ObjectRegistry(f"{url}/{secrets.token_hex(8)}", folder=folder, most_bytes=mib << 20)
 
 

@@ -1,4 +1,4 @@
-"""What public checkpoints call their weights: `tests/benchmarks/original_names.py` wrote it, by their own code."""
+"""The names of the weights in public checkpoints, which `tests/benchmarks/original_names.py` wrote by their code."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What Label Studio sends: bodies recorded from a real one (tests/data/payloads), and clicks written like them."""
+"""Requests of Label Studio: bodies recorded from a real one (tests/data/payloads), and clicks in the same form."""
 
 import json
 from pathlib import Path

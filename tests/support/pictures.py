@@ -1,4 +1,4 @@
-"""Images as files and as addresses, for tests that need one and do not care what it shows."""
+"""Images as files and as addresses, for tests to which the content does not matter."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Served masks beside those of transformers' own forward pass and post-processing, for one image of 90 x 60 px."""
+"""Compares served masks with transformers' own forward pass and post-processing, on an image of 90 x 60 px."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ PROMPTS = {
     "a box and a click": Prompt(clicks=(Click(40.0, 30.0),), box=Box(10.0, 8.0, 70.0, 50.0)),
     "a mask": Prompt(box=Box(20.0, 10.0, 70.0, 50.0), mask=_DISC),
 }
-_ZERO = 2e-3  # logits nearer to zero are on either side of it by rounding
+_ZERO = 2e-3  # rounding decides the sign of logits nearer to zero
 
 
 def answers(plain: Any, inputs: PromptTensors, *, multimask: bool, **seen: object) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,7 @@ def assert_masks_of_transformers(
     theirs = _on_image(single, frame=frame, height_px=embedding.height_px, width_px=embedding.width_px)
     mask, doubtful = served.mask_of(ours, embedding).mask, (theirs.abs() < _ZERO).numpy()
     assert np.array_equal(mask | doubtful, (theirs > 0).numpy() | doubtful)
-    assert doubtful.mean() < 0.05  # or the comparison would say little
+    assert doubtful.mean() < 0.05  # more would make the comparison meaningless
 
 
 def _on_image(logits: Tensor, *, frame: Frame, height_px: int, width_px: int) -> Tensor:

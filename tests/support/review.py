@@ -1,4 +1,4 @@
-"""One project with two versions for all tests of the review pages: its trainings take ten seconds."""
+"""One project with two versions for all tests of the review pages, since its trainings take ten seconds."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def review_studio() -> "Iterator[FakeLabelStudio]":
 
 @pytest.fixture(scope="session")
 def made(review_studio: "FakeLabelStudio", tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> "Reviewed":
-    """Two versions, none promoted. A test that promotes or flags takes it back."""
+    """Two versions, none promoted. A test that promotes or flags undoes it."""
     from fakes.reviewed import reviewed
 
     return reviewed(review_studio, tmp_path_factory.mktemp("reviewed"), tiny_sam_dir=tiny_sam_dir)

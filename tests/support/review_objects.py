@@ -1,4 +1,4 @@
-"""Held-out objects as a version keeps them, without a training."""
+"""Held-out objects as a version stores them, without a training."""
 
 import numpy as np
 

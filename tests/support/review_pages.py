@@ -1,4 +1,4 @@
-"""What the tests of the review pages ask of them, as a browser does."""
+"""Requests to the review pages, as a browser sends them."""
 
 import re
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ def list_keys(page: str) -> list[str]:
 
 
 def begin_project(studio: "FakeLabelStudio") -> int:
-    """The id of a new project that has nothing yet."""
+    """The id of a new, empty project."""
     from fakes.studio_setup import StudioSetup
 
     return int(StudioSetup(studio.url, studio.token).create_project("just begun", "<View/>")["id"])

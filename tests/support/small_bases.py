@@ -1,4 +1,4 @@
-"""Random bases of several families, narrow and of few blocks, as `save_pretrained` folders; of the real frames."""
+"""Random bases of several families as `save_pretrained` folders: narrow, with few blocks, but with the real frames."""
 
 from pathlib import Path
 from typing import Any
@@ -30,20 +30,20 @@ _PYRAMID = [4, 8, 16, 32]  # channels of a convolutional encoder's levels
 
 
 def make_lively(model: nn.Module, *, by: float) -> None:
-    """Add noise to all weights: those that transformers draws are so small that a model says the same of everything."""
+    """Add noise to all weights: transformers' own are so small that a model gives every image the same masks."""
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(by * torch.randn(weight.shape))
 
 
 class PyramidConfig(PreTrainedConfig):
-    """Of `PyramidModel`."""
+    """The configuration of `PyramidModel`."""
 
     model_type = "pyramid_for_tests"
 
 
 class PyramidModel(PreTrainedModel):
-    """Stands for timm's RepViT, which not every machine has: convolutions that halve the sides, level by level."""
+    """Replaces timm's RepViT, which not every machine has: convolutions that halve the sides, level by level."""
 
     config_class = PyramidConfig
 
@@ -103,7 +103,7 @@ def sam_hq() -> SamHQModel:
 
 
 def edgetam() -> EdgeTamModel:
-    """EdgeTAM with another convolutional encoder in the place of timm's."""
+    """EdgeTAM with another convolutional encoder instead of timm's."""
     AutoConfig.register(PyramidConfig.model_type, PyramidConfig, exist_ok=True)
     AutoModel.register(PyramidConfig, PyramidModel, exist_ok=True)
     vision = {
@@ -138,7 +138,7 @@ def sam3_tracker(*, levels: int = 3) -> Sam3TrackerModel:
     )
 
 
-# By the names of their families, with how much noise makes them say something.
+# By family: the model, and the noise that makes its masks differ between images.
 SMALL_BASES = {
     "sam2": (sam2, 0.2),
     "sam-hq": (sam_hq, 0.2),

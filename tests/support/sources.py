@@ -1,4 +1,4 @@
-"""The house's own files, for the tests that hold its drawing against them."""
+"""The project's own files, for the tests that compare them with the documented structure."""
 
 from pathlib import Path
 

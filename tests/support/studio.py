@@ -1,4 +1,4 @@
-"""A fake Label Studio of a test's own."""
+"""A fake Label Studio for one test."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def studio() -> "Iterator[FakeLabelStudio]":
-    """A running fake: `.url`, `.token`; empty, and gone when the test ends."""
+    """A running, empty fake: `.url`, `.token`; it stops when the test ends."""
     from fakes.label_studio import FakeLabelStudio
 
     with FakeLabelStudio() as running:

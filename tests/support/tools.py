@@ -1,4 +1,4 @@
-"""Programs that a test borrows: found, or the test is skipped with the way to get them (and fails in CI)."""
+"""Finds programs that a test needs; without one, the test is skipped with the way to get it, and fails in CI."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process does, without guessing how long it takes."""
+"""Waits for another thread or process, without a guess how long it takes."""
 
 import subprocess
 import time
@@ -35,7 +35,7 @@ def wait_until(
         explain: what the failure says, asked only then: the end of a log, or the state that was met.
 
     Raises:
-        AssertionError: none was true within `seconds`.
+        AssertionError: no answer was true within `seconds`.
     """
     until_s = time.monotonic() + seconds
     while not (answer := condition()):
@@ -48,7 +48,7 @@ def wait_for_model(url: str, *, process: "subprocess.Popen[bytes]", log: Path, s
     """Wait until the server at `url` has its model.
 
     Raises:
-        AssertionError: its process has ended, or `seconds` have passed; with the end of its log.
+        AssertionError: the process has ended, or `seconds` have passed; the message has the end of its log.
     """
 
     def is_ready() -> bool:
