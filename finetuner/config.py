@@ -63,7 +63,7 @@ class TrainConfig:
 
     epochs: int = 200
     decodes: int | None = 16_000
-    decodes_per_object: int = 20  # from 6,000 decodes on; more teach the objects by heart (docs/results.md)
+    decodes_per_object: int = 20  # in every view, beyond the first 6,000; more teach objects by heart (docs/results.md)
     seconds: float = 600.0
     objects_per_step: int = 6  # per image; fewer objects give more steps for the same work
     images_per_step: int = 1  # more images give steadier steps, but fewer for the same work
@@ -192,7 +192,7 @@ class TrainConfig:
         """The largest number of decodes of a training on so many objects; None if only epochs and seconds bound it."""
         if self.decodes is None:
             return None
-        return min(self.decodes, max(_FULL_RATE_FROM, self.decodes_per_object * objects))
+        return min(self.decodes, max(_FULL_RATE_FROM, self.decodes_per_object * self.views * objects))
 
     def rate_for(self, decodes: int) -> float:
         """The learning rate of a training with this number of planned decodes.

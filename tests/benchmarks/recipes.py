@@ -179,7 +179,9 @@ def table(results: Sequence[dict[str, Any]]) -> str:
                 for prompt in ("point", "box")
             ]
             recipe = ", ".join(change for change in result["changes"] if not change.startswith(("decodes", "epochs")))
-            lines.append(f"| {result['set']} | {recipe} | {result['decodes']} | {share} | {' | '.join(cells)} |")
+            lines.append(
+                f"| {result['set']} | {recipe or 'the default'} | {result['decodes']} | {share} | {' | '.join(cells)} |"
+            )
     commits = ", ".join(sorted({result["commit"] for result in results}))
     return "\n".join([*lines, "", f"`mobile-sam`, method `decoder`, seed 0. On {machine()}; commit {commits}."])
 

@@ -45,6 +45,7 @@ def test_a_recipe_is_json_as_a_manifest_keeps_it() -> None:
 @pytest.mark.parametrize(("objects", "decodes"), [(20, 6000), (300, 6000), (400, 8000), (800, 16_000), (9000, 16_000)])
 def test_more_objects_are_learnt_from_longer(objects: int, decodes: int) -> None:
     assert TrainConfig().decodes_for(objects) == decodes
+    assert TrainConfig(views=4).decodes_for(objects) == min(16_000, max(6000, 80 * objects))
     assert TrainConfig(decodes=500).decodes_for(objects) == 500
     assert TrainConfig(decodes=None).decodes_for(objects) is None
 
