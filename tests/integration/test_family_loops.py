@@ -11,6 +11,7 @@ from fakes.label_studio import FakeLabelStudio
 from fakes.regions import brush_region
 from redis import Redis
 from starlette.testclient import TestClient
+from support.payloads import click_at, write_click
 from support.pictures import encode_image
 from support.waiting import wait_until
 
@@ -77,14 +78,7 @@ def import_discs(studio: FakeLabelStudio, *, annotated: int) -> int:
 
 
 def clicked_version(client: TestClient, project_id: int, image: str) -> str:
-    value = {"x": 50.0, "y": 50.0, "width": 0.3, "keypointlabels": ["Disc"]}
-    point = {"type": "keypointlabels", "from_name": "kp", "is_positive": True, "value": value}
-    body = {
-        "tasks": [{"id": 1, "data": {"image": image}}],
-        "project": f"{project_id}.1",
-        "label_config": CONFIG,
-        "params": {"context": {"result": [point]}},
-    }
+    body = write_click(project_id, image, click_at(50.0, 50.0, label="Disc"), label_config=CONFIG)
     answer = client.post("/predict", json=body)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["results"][0]["model_version"])

@@ -16,6 +16,7 @@ import torch
 from fakes.label_studio import FakeLabelStudio
 from fakes.regions import brush_region
 from starlette.testclient import TestClient
+from support.payloads import click_at, write_click
 from support.pictures import encode_image
 from support.waiting import wait_until
 from transformers import SamModel
@@ -203,14 +204,7 @@ def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_h
 
 def clicked(client: TestClient, project_id: int, picture: str) -> tuple[str, np.ndarray]:
     """The version that answers a click on the disc to the right, and the mask that it gives."""
-    value = {"x": 75.0, "y": 50.0, "width": 0.3, "keypointlabels": ["Disc"]}
-    point = {"type": "keypointlabels", "from_name": "kp", "is_positive": True, "value": value}
-    body = {
-        "tasks": [{"id": 1, "data": {"image": picture}}],
-        "project": f"{project_id}.1",
-        "label_config": CLICKABLE,
-        "params": {"context": {"result": [point]}},
-    }
+    body = write_click(project_id, picture, click_at(75.0, 50.0, label="Disc"), label_config=CLICKABLE)
     answer = client.post("/predict", json=body)
     assert answer.status_code == 200, answer.text
     (prediction,) = answer.json()["results"]

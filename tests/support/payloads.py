@@ -37,6 +37,16 @@ def write_request(project: dict[str, Any], task: dict[str, Any], *regions: dict[
     }
 
 
+def write_click(project_id: int, image: str, click: dict[str, Any], *, label_config: str) -> dict[str, Any]:
+    """The body of POST /predict for a click on the image of a project's first task."""
+    return {
+        "tasks": [{"id": 1, "data": {"image": image}}],
+        "project": f"{project_id}.1",
+        "label_config": label_config,
+        "params": {"context": {"result": [click]}},
+    }
+
+
 def click_at(x: float, y: float, *, label: str = "Coin", positive: bool = True) -> dict[str, Any]:
     """A keypoint of COINS; `x` and `y` in per cent of the image."""
     return {
