@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import requests
 import torch
 from benchmarks.clients import CLICKS, Clients, pictures, project
+from benchmarks.kill_points import kill_everywhere
 from benchmarks.pages import commit, machine, write_result
 from fakes.training import Lab, alive, kill, lab
 from support.checkpoints import make_manifest
@@ -152,7 +153,7 @@ class House:
         """Do harm every second or two, and start again what ended."""
         chance, end = random.Random(f"{self.seed} kill"), time.monotonic() + seconds
         with contextlib.ExitStack() as stack:
-            staff = [stack.enter_context(self.lab.worker(seconds=4)) for _ in range(WORKERS)]
+            staff = [stack.enter_context(self.hire(chance)) for _ in range(WORKERS)]
             while time.monotonic() < end:
                 time.sleep(chance.uniform(0.7, 2.0))
                 harm = chance.choice(sorted(self.harms()))
@@ -160,14 +161,17 @@ class House:
                 self.harms()[harm](staff, chance)
                 self.lab.server.start()
                 staff = [
-                    worker if worker.poll() is None else stack.enter_context(self.lab.worker(seconds=4))
-                    for worker in staff
+                    worker if worker.poll() is None else stack.enter_context(self.hire(chance)) for worker in staff
                 ]
                 for server in self.servers:
                     server.start()
             self.over.set()
             self.lab.finish()
             self.lab.until(lambda: not self.unserved(), heartbeat_s=3)
+
+    def hire(self, chance: random.Random) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+        """Start a worker whose clock may be an hour off."""
+        return self.lab.worker(seconds=4, skew_s=chance.choice((0, 0, -3600, 3600)))
 
     def harms(self) -> dict[str, Callable[[list[subprocess.Popen[bytes]], random.Random], None]]:
         """What may be done, by its name in the table."""
@@ -323,6 +327,8 @@ def main() -> None:
     rows = [(name, count) for name, count in sorted(house.counts.done.items()) if name not in WRONG]
     rows += sorted(house.counts.kills.items())
     rows += [(f"**{name}**", count) for name, count in wrongs.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        rows += kill_everywhere(Path(folder))
     table = "\n".join(["| What | Count |", "| --- | --- |", *(f"| {name} | {count} |" for name, count in rows)])
     text = f"{table}\n\n{given.seconds:.0f} s, seed {given.seed}, on {machine()}; commit {measured}."
     sys.stdout.write(text + "\n")

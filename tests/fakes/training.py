@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from backend.work.jobs import HEARTBEAT_S
 from backend.work.queue import TrainingQueue
 
 ROOT = Path(__file__).resolve().parents[2]
+KILLED_AT = "killed-at"
 UNLEARNABLE, BUGGY, ENDLESS, HEALING, STUBBORN, LEAKY = 101, 102, 103, 104, 105, 106
 
 
@@ -92,8 +94,13 @@ class Lab:
     queue: TrainingQueue
 
     @contextmanager
-    def worker(self, *, seconds: float = 0.1, burst: bool = False) -> Iterator[subprocess.Popen[bytes]]:
-        """A worker process, killed at the end if it still runs."""
+    def worker(
+        self, *, seconds: float = 0.1, burst: bool = False, skew_s: int = 0, kill_at: str = ""
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker process, killed at the end if it still runs.
+
+        `skew_s`: its clock is so far ahead. `kill_at`: see `count_commands`; the first of its processes to come so far.
+        """
         environment = {
             **os.environ,
             "REDIS_URL": self.url,
@@ -101,6 +108,8 @@ class Lab:
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
             "SECONDS_PLAYED": str(seconds),
             "BURST": "1" if burst else "",
+            "SKEW_S": str(skew_s),
+            "KILL_AT": kill_at,
         }
         with (
             (self.folder / f"worker-{time.monotonic_ns()}.log").open("wb") as log,
@@ -193,9 +202,52 @@ def _journal(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def count_commands(*, kill_at: str) -> None:
+    """Kill this process "before" or "after" it sends a command of this number to Redis: "12 after".
+
+    A forked child counts on from its parent. The kill leaves the file KILLED_AT beside the journal, where there is one.
+    """
+    from redis.connection import AbstractConnection
+
+    first, moment = kill_at.split()
+    send, sent, number = AbstractConnection.send_packed_command, 0, int(first)
+
+    def send_counted(connection: AbstractConnection, command: Any, check_health: bool = True) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == number and "JOURNAL" in os.environ:
+            Path(os.environ["JOURNAL"]).with_name(KILLED_AT).touch()
+        if sent == number and moment == "before":
+            kill(os.getpid())
+        send(connection, command, check_health)
+        if sent == number:
+            kill(os.getpid())
+
+    AbstractConnection.send_packed_command = send_counted  # type: ignore[method-assign]
+
+
+def shift_clock(skew_s: int) -> None:
+    """Let RQ's clock be so far ahead: RQ's modules have these two functions by name."""
+    from rq import utils
+
+    now, timestamp = utils.now, utils.current_timestamp
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "rq":
+            for clock, shifted in (
+                ("now", lambda: now() + timedelta(seconds=skew_s)),
+                ("current_timestamp", lambda: timestamp() + skew_s),
+            ):
+                if hasattr(module, clock):
+                    setattr(module, clock, shifted)
+
+
 def main() -> None:
     """Be the worker."""
     from finetuner import job, lease, worker
+
+    shift_clock(int(os.environ["SKEW_S"]))
+    if os.environ["KILL_AT"]:
+        count_commands(kill_at=os.environ["KILL_AT"])
 
     job._PAUSES_S, job._check_project = (0.5, 0.5), lambda _: None
     if os.environ.get("HASTY"):  # dead workers are noticed in 4 s, so that a horse that outlived its own would overlap
