@@ -18,12 +18,6 @@ def attached(tiny_base: BaseModel, request: pytest.FixtureRequest) -> Lora | Con
     return adapter
 
 
-@pytest.fixture
-def pixels(tiny_base: BaseModel) -> Tensor:
-    side = tiny_base.frame.canvas_px
-    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-
-
 def test_a_fresh_adapter_adds_nothing(attached: Lora | ConvLora, tiny_base: BaseModel, pixels: Tensor) -> None:
     assert attached.is_zero()
     with torch.no_grad():

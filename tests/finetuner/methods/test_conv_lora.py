@@ -1,7 +1,6 @@
 """What Conv-LoRA alone has: routers. What it shares with other adapters: test_adapters."""
 
 import pytest
-import torch
 from torch import Tensor
 
 from backend.sam.loading import BaseModel
@@ -12,12 +11,6 @@ from finetuner.methods.conv_lora import ConvLora
 def attached(tiny_base: BaseModel) -> ConvLora:
     encoder = tiny_base.model.vision_encoder
     return ConvLora(encoder, places=tiny_base.family.places(encoder), rank=2, alpha=4.0)
-
-
-@pytest.fixture
-def pixels(tiny_base: BaseModel) -> Tensor:
-    side = tiny_base.frame.canvas_px
-    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def test_the_routers_ask_for_balance_once_they_have_chosen(attached: ConvLora, pixels: Tensor) -> None:
