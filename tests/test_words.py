@@ -21,8 +21,7 @@ MOST_ANY_MAPPINGS = 15  # outside labelstudio; may only fall
 
 # Tests that sleep: what they stand for takes time itself, or they still wait for it blindly. May only become shorter.
 SLEEPING: dict[str, int] = {
-    "tests/backend/files/test_watch.py": 2,
-    "tests/backend/net/test_download.py": 3,
+    "tests/backend/net/test_download.py": 1,
     "tests/backend/registry/test_local.py": 1,
     "tests/backend/sam/embeddings/test_files.py": 1,
     "tests/backend/work/test_embedded.py": 1,

@@ -98,15 +98,27 @@ def run_demo(  # noqa: PLR0913 - the command's options, by name
 
 
 class _Narrator:
-    """Writes to stderr what happens, with the seconds since the start."""
+    """Writes to stderr what happens, with the seconds since the start.
 
-    def __init__(self) -> None:
-        self._began_s = time.monotonic()
+    Args:
+        clock: returns the time, s.
+        sleep: waits so many seconds.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._clock, self._sleep = clock, sleep
+        self._began_s = clock()
 
     @property
     def seconds(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self._began_s
+        return self._clock() - self._began_s
+
+    def pause(self) -> None:
+        """Wait until the next look."""
+        self._sleep(_LOOK_S)
 
     def say(self, sentence: str) -> None:
         sys.stderr.write(f"[{self.seconds:5.0f} s] {sentence}\n")
@@ -187,7 +199,7 @@ def _follow(house: House, project_id: int, narrator: _Narrator) -> dict[str, Any
         SamloopError: the training failed.
         Unavailable: nothing changed for 300 s, or a process ended.
     """
-    told, changed_s = _StatusLog(narrator.say), time.monotonic()
+    told, changed_s = _StatusLog(narrator.say), narrator.seconds
     while True:
         status = house.status(project_id)
         if status["error"]:
@@ -195,13 +207,13 @@ def _follow(house: House, project_id: int, narrator: _Narrator) -> dict[str, Any
         if status["verdict"] and status["phase"] == "idle":
             return status
         if told.differs(status):
-            changed_s = time.monotonic()
-        elif time.monotonic() - changed_s > _STALL_S:
+            changed_s = narrator.seconds
+        elif narrator.seconds - changed_s > _STALL_S:
             raise Unavailable(
                 f"the training has been in phase {status['phase']!r} without a change for {_STALL_S:.0f} s: "
                 f"see {house.log_path}"
             )
-        time.sleep(_LOOK_S)
+        narrator.pause()
 
 
 class _StatusLog:
@@ -245,14 +257,14 @@ def _await_swap(house: House, project_id: int, version: str, narrator: _Narrator
     Raises:
         Unavailable: the backend does not serve it within 30 s; the message says why, if the backend refused it.
     """
-    deadline = time.monotonic() + _SWAP_S
+    deadline_s = narrator.seconds + _SWAP_S
     while (status := house.status(project_id))["served"]["version"] != version:
-        if time.monotonic() > deadline:
+        if narrator.seconds > deadline_s:
             raise Unavailable(
                 f"{version} was promoted, but {status['served']['version']} is still served after {_SWAP_S:.0f} s; "
                 f"refused because: {status['refused'].get(version, 'it was not')}; see {house.log_path}"
             )
-        time.sleep(_LOOK_S)
+        narrator.pause()
     since = datetime.fromisoformat(status["served"]["since"])
     swap_s = max(0.0, (datetime.now(since.tzinfo) - since).total_seconds())
     narrator.say(f"swapped: {version} serves now")
@@ -266,7 +278,7 @@ def _await_refresh(house: House, project_id: int, version: str, narrator: _Narra
         SamloopError: the refresh failed.
         Unavailable: nothing changed for 300 s.
     """
-    before, changed_s = "", time.monotonic()
+    before, changed_s = "", narrator.seconds
     while True:
         refresh = house.status(project_id)["refresh"]
         if refresh["error"]:
@@ -276,10 +288,10 @@ def _await_refresh(house: House, project_id: int, version: str, narrator: _Narra
             narrator.say(f"refreshed: {last['reason']}")
             return
         if (now := json.dumps(refresh)) != before:
-            before, changed_s = now, time.monotonic()
-        elif time.monotonic() - changed_s > _STALL_S:
+            before, changed_s = now, narrator.seconds
+        elif narrator.seconds - changed_s > _STALL_S:
             raise Unavailable(f"the refresh has made no progress for {_STALL_S:.0f} s: see {house.log_path}")
-        time.sleep(_LOOK_S)
+        narrator.pause()
 
 
 def _check_refreshed(house: House, project_id: int, waiting: Sequence[SampleTask], *, version: str) -> None:

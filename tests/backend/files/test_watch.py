@@ -1,11 +1,10 @@
 """A watch looks again, whatever looking did."""
 
 import logging
-import time
-from threading import Event
+from threading import Event, Thread, current_thread
 
 import pytest
-from support.waiting import wait_until
+from support.waiting import SOON_S, wait_until
 
 from backend.errors import Unavailable
 from backend.files.watch import Watch
@@ -13,12 +12,10 @@ from backend.files.watch import Watch
 
 def test_it_looks_until_it_is_stopped() -> None:
     """And not once more."""
-    looks: list[int] = []
-    with Watch(lambda: looks.append(1), poll_s=0.005):
+    looks: list[Thread] = []
+    with Watch(lambda: looks.append(current_thread()), poll_s=0.005):
         wait_until(lambda: len(looks) >= 3)
-    count = len(looks)
-    time.sleep(0.03)
-    assert len(looks) == count
+    assert not looks[0].is_alive()
 
 
 def test_it_survives_what_looking_raises_and_tells_each_reason_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -54,16 +51,20 @@ def test_a_fault_of_ours_is_one_sentence_and_a_bug_has_its_traceback(
 
 def test_stopping_waits_for_the_look_under_way() -> None:
     """So that what it uses can be closed afterwards; stopping twice, or before the start, is harmless."""
-    started, done = Event(), Event()
+    started, may_end = Event(), Event()
 
     def look() -> None:
         started.set()
-        time.sleep(0.05)
-        done.set()
+        may_end.wait(SOON_S)
 
     watch = Watch(look, poll_s=60.0).start()
-    started.wait()
-    watch.stop()
-    assert done.is_set()
+    started.wait(SOON_S)
+    stopping = Thread(target=watch.stop, kwargs={"timeout_s": SOON_S})
+    stopping.start()
+    stopping.join(0.05)
+    assert stopping.is_alive()
+    may_end.set()
+    stopping.join(SOON_S)
+    assert not stopping.is_alive()
     watch.stop()
     Watch(look, poll_s=1.0).stop()

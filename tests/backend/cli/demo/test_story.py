@@ -1,10 +1,10 @@
 """What the story does when things go wrong: it ends with a sentence, and it does not claim what it has not seen."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from support.clock import HandClock
 
 from backend.cli.demo import story
 from backend.cli.demo.project import AskedMask
@@ -36,10 +36,10 @@ def _status(**changes: object) -> dict:
     } | changes
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(story, "_LOOK_S", 0.01)
-    yield
+def narrate() -> story._Narrator:
+    """A narrator whose pauses take no time."""
+    clock = HandClock()
+    return story._Narrator(clock=clock, sleep=clock.advance)
 
 
 def test_progress_is_told_once_a_phase_and_epoch(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,7 +51,7 @@ def test_progress_is_told_once_a_phase_and_epoch(capsys: pytest.CaptureFixture[s
         _status(progress={"phase": "training", "epoch": 1, "epochs": 9, "loss": 0.4}),
         _status(phase="idle", verdict={"promoted": True}),
     )
-    assert story._follow(house, 1, story._Narrator())["verdict"] == {"promoted": True}
+    assert story._follow(house, 1, narrate())["verdict"] == {"promoted": True}
     told = [line.partition("s] ")[2] for line in capsys.readouterr().err.splitlines()]
     assert told == ["queued", "training: embedding", "training: training, epoch 1 of 9, loss 0.500"]
 
@@ -59,26 +59,24 @@ def test_progress_is_told_once_a_phase_and_epoch(capsys: pytest.CaptureFixture[s
 def test_a_training_that_failed_ends_the_story_with_its_sentence() -> None:
     house = House(_status(), _status(phase="failed", error="no annotation holds a mask"))
     with pytest.raises(SamloopError, match=r"the training failed: no annotation holds a mask; see /tmp/samloop.log"):
-        story._follow(house, 1, story._Narrator())
+        story._follow(house, 1, narrate())
 
 
-def test_a_training_that_hangs_ends_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(story, "_STALL_S", 0.1)
-    with pytest.raises(Unavailable, match="has been in phase 'queued' without a change for 0 s"):
-        story._follow(House(_status(phase="queued")), 1, story._Narrator())
+def test_a_training_that_hangs_ends_the_story() -> None:
+    with pytest.raises(Unavailable, match="has been in phase 'queued' without a change for 300 s"):
+        story._follow(House(_status(phase="queued")), 1, narrate())
 
 
-def test_a_promoted_version_that_is_not_served_is_told_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(story, "_SWAP_S", 0.1)
+def test_a_promoted_version_that_is_not_served_is_told_with_the_reason() -> None:
     house = House(_status(refused={"v1": "a digest differs"}))
     with pytest.raises(Unavailable, match=r"v1 was promoted, but base is still served .* a digest differs"):
-        story._await_swap(house, 1, "v1", story._Narrator())
+        story._await_swap(house, 1, "v1", narrate())
 
 
 def test_the_swap_is_timed_from_the_promotion() -> None:
     since = (datetime.now(UTC) - timedelta(seconds=2)).isoformat()
     house = House(_status(), _status(served={"version": "v1", "number": 1, "since": since}))
-    assert 2 <= story._await_swap(house, 1, "v1", story._Narrator()) < 10
+    assert 2 <= story._await_swap(house, 1, "v1", narrate()) < 10
 
 
 def test_masks_of_another_version_than_promised_are_an_error() -> None:
@@ -96,17 +94,16 @@ def test_the_refresh_is_waited_for_and_told(capsys: pytest.CaptureFixture[str]) 
         _status(refresh=idle | {"phase": "refreshing", "last": old}),
         _status(refresh=idle | {"last": new}),
     )
-    story._await_refresh(house, 1, "v1", story._Narrator())
+    story._await_refresh(house, 1, "v1", narrate())
     assert "refreshed: 2 task(s) got v1" in capsys.readouterr().err
 
 
-def test_a_refresh_that_fails_or_hangs_ends_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refresh_that_fails_or_hangs_ends_the_story() -> None:
     refresh = {"phase": "failed", "error": "Label Studio is away", "last": None}
     with pytest.raises(SamloopError, match=r"the refresh failed: Label Studio is away; see /tmp/samloop.log"):
-        story._await_refresh(House(_status(refresh=refresh)), 1, "v1", story._Narrator())
-    monkeypatch.setattr(story, "_STALL_S", 0.1)
-    with pytest.raises(Unavailable, match="the refresh has made no progress for 0 s"):
-        story._await_refresh(House(_status(refresh=refresh | {"error": None})), 1, "v1", story._Narrator())
+        story._await_refresh(House(_status(refresh=refresh)), 1, "v1", narrate())
+    with pytest.raises(Unavailable, match="the refresh has made no progress for 300 s"):
+        story._await_refresh(House(_status(refresh=refresh | {"error": None})), 1, "v1", narrate())
 
 
 def test_a_refresh_that_did_not_reach_label_studio_is_an_error() -> None:
@@ -156,7 +153,7 @@ def test_the_outcome_is_the_line_that_scripts_read() -> None:
 def test_a_candidate_that_was_not_promoted_is_told_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     verdict = {"promoted": False, "version": "v1", "reason": "no sure gain"}
     evaluation = {"images": 4, "objects": 9, "base": REPORT, "candidate": REPORT}
-    story._tell_verdict(verdict, evaluation, story._Narrator())
+    story._tell_verdict(verdict, evaluation, narrate())
     told = capsys.readouterr().err
     assert "not promoted: v1: no sure gain" in told
     assert "held out: 4 images, 9 objects" in told
