@@ -98,7 +98,11 @@ class _Project:
         context.progress("publishing")
         self.fence()
         manifest = self.registry.publish(
-            self.project_id, weights=candidate.weights, manifest=candidate.manifest, others=candidate.others
+            self.project_id,
+            weights=candidate.weights,
+            manifest=candidate.manifest,
+            others=candidate.others,
+            fence=self.fence,
         )
         candidate.forget_unfinished()
         return _promote(

@@ -26,6 +26,10 @@ OTHER_NAMES = {
     "SSRF_PROTECTION_ENABLED": "Label Studio",
     "ML_TIMEOUT_PREDICT": "Label Studio",
     "START_TRAINING": "Label Studio",
+    "AWS_ACCESS_KEY_ID": "S3's own tools",
+    "AWS_ENDPOINT_URL": "S3's own tools",
+    "AWS_SECRET_ACCESS_KEY": "S3's own tools",
+    "GOOGLE_APPLICATION_CREDENTIALS": "Google Cloud's own tools",
     "XDG_DATA_HOME": "freedesktop.org",
     "XDG_CACHE_HOME": "freedesktop.org",
 }

@@ -8,7 +8,7 @@ be read in part; the highest number is the latest decision; and no file is ever 
 import hashlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound, Sam
 from backend.ids import VersionName, parse_project_id, shorten_base
 from backend.registry.checkpoint import Manifest, verify_weights
 from backend.registry.pointers import Pointers
-from backend.registry.protocol import ABANDONED_S, NO_OTHERS, Pointer
+from backend.registry.protocol import ABANDONED_S, NO_OTHERS, Pointer, let_pass
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,13 @@ class NumberedRegistry(ABC):
         self.sweep()
 
     def publish(
-        self, project_id: int, *, weights: bytes, manifest: Manifest, others: Mapping[str, bytes] = NO_OTHERS
+        self,
+        project_id: int,
+        *,
+        weights: bytes,
+        manifest: Manifest,
+        others: Mapping[str, bytes] = NO_OTHERS,
+        fence: Callable[[], None] = let_pass,
     ) -> Manifest:
         """See Registry. If another publisher takes the number first, the next number is tried."""
         owner = parse_project_id(project_id)
@@ -83,6 +89,7 @@ class NumberedRegistry(ABC):
                 version = str(VersionName(base=base, project_id=owner, number=number, sha6=sha6))
                 manifest = replace(draft.manifest, version=version)
                 content = {"version": version, "object": draft.store(manifest)}
+                fence()
                 if self._pointers.take(project_id, "versions", number, content=content):
                     break
         self._sweep_after(manifest)

@@ -4,7 +4,7 @@ A further kind of registry is one file beside `local` that fulfils this contract
 over every kind), and a line in `opening`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,10 @@ from backend.registry.state import StateDir
 
 ABANDONED_S = 86400.0  # s; no publisher takes a day
 NO_OTHERS: Mapping[str, bytes] = MappingProxyType({})
+
+
+def let_pass() -> None:
+    """Be the fence of whoever publishes alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,13 @@ class Registry(Protocol):
         ...
 
     def publish(
-        self, project_id: int, *, weights: bytes, manifest: Manifest, others: Mapping[str, bytes] = NO_OTHERS
+        self,
+        project_id: int,
+        *,
+        weights: bytes,
+        manifest: Manifest,
+        others: Mapping[str, bytes] = NO_OTHERS,
+        fence: Callable[[], None] = let_pass,
     ) -> Manifest:
         """Store a checkpoint as the project's next version. It serves only after a promotion.
 
@@ -52,6 +62,8 @@ class Registry(Protocol):
             weights: a safetensors file.
             manifest: `publish` fills in `version`, `project_id` and `files`.
             others: further files, by name; the manifest holds their digests too.
+            fence: raises if the version must not be published any more. It is called once the files are stored, right
+                before the version gets its number: storing may take minutes, in which another run may take over.
 
         Returns:
             The manifest as published. Its version is a `backend.ids.VersionName`.

@@ -12,7 +12,7 @@ from fakes.memory_registry import MemoryRegistry
 from support.checkpoints import make_manifest
 from support.object_store import damage_object, open_store
 
-from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound
+from backend.errors import BadCheckpoint, BadInput, ChampionMoved, LeaseLost, NotFound
 from backend.ids import VersionName, is_version_of
 from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, verify_weights
 from backend.registry.local import LocalRegistry
@@ -88,6 +88,18 @@ def test_a_published_version_reads_back(registry: Registry) -> None:
     assert verify_weights(registry.materialise(manifest.version)).read_bytes() == b"weights"
     assert registry.champion(7) is None
     assert registry.projects() == (7,)
+
+
+def test_whoever_is_fenced_off_while_its_files_are_stored_publishes_nothing(registry: Registry) -> None:
+    """A worker that lost its lease during the upload."""
+
+    def refuse() -> None:
+        raise LeaseLost("another run has taken its place")
+
+    with pytest.raises(LeaseLost):
+        registry.publish(7, weights=b"weights", manifest=MANIFEST, fence=refuse)
+    assert registry.versions(7) == ()
+    assert registry.publish(7, weights=b"weights", manifest=MANIFEST).version.startswith("mobile-sam-p7-v1-")
 
 
 def test_files_beside_the_weights_are_published_with_them(registry: Registry) -> None:

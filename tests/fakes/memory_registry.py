@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -10,7 +10,7 @@ from threading import Lock
 from backend.errors import BadCheckpoint, BadInput, ChampionMoved, NotFound
 from backend.ids import ProjectId, VersionName, parse_project_id, shorten_base
 from backend.registry.checkpoint import Manifest, read_manifest, verify_weights, write_checkpoint
-from backend.registry.protocol import NO_OTHERS, Pointer
+from backend.registry.protocol import NO_OTHERS, Pointer, let_pass
 from backend.registry.state import StateDir
 
 log = logging.getLogger(__name__)
@@ -30,9 +30,16 @@ class MemoryRegistry:
         return StateDir(self._folder / "state")
 
     def publish(
-        self, project_id: int, *, weights: bytes, manifest: Manifest, others: Mapping[str, bytes] = NO_OTHERS
+        self,
+        project_id: int,
+        *,
+        weights: bytes,
+        manifest: Manifest,
+        others: Mapping[str, bytes] = NO_OTHERS,
+        fence: Callable[[], None] = let_pass,
     ) -> Manifest:
         with self._lock:
+            fence()
             line = self._manifests.setdefault(parse_project_id(project_id), [])
             version = VersionName(
                 base=shorten_base(manifest.base_model),

@@ -2,9 +2,9 @@
 
 import json
 import secrets
+import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from threading import Lock
 
 from cachetools import LRUCache
 
@@ -12,23 +12,31 @@ from backend.registry.objects.store import ObjectStore
 from backend.registry.refs import name_file, parse_content, sort_numbers
 
 _MOST_READ = 20_000
+_FRESH_S = 0.5  # how long a listing counts as up to date, if it was quick
+_COSTS_AT_MOST = 0.25  # of the time
 
 
-@dataclass(frozen=True, slots=True)
 class ObjectRefs:
-    """`Refs` below `refs/` of a store. Content that was read once is not read again, for it never changes."""
+    """`Refs` below `refs/` of a store, for any number of threads.
 
-    store: ObjectStore
-    _read: LRUCache[str, dict[str, object]] = field(default_factory=lambda: LRUCache(_MOST_READ), compare=False)
-    _lock: Lock = field(default_factory=Lock, compare=False)
+    One listing answers for all projects, for half a second: a look at all of them costs one request for every thousand
+    versions and decisions. Content that was read once is not read again, for it never changes.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self._read: LRUCache[str, dict[str, object]] = LRUCache(_MOST_READ)
+        self._places: Mapping[str, tuple[int, ...]] = {}
+        self._fresh_until_s, self._changes = 0.0, 0
+        self._lock = threading.Lock()
 
     def list_projects(self) -> tuple[str, ...]:
         """See Refs."""
-        return self.store.list_names("refs")
+        return tuple({place.partition("/")[0] for place in self._list()})
 
     def list_numbers(self, place: str) -> tuple[int, ...]:
         """See Refs."""
-        return sort_numbers(self.store.list_objects(f"refs/{place}"))
+        return self._list().get(place, ())
 
     def read(self, place: str, number: int) -> dict[str, object] | None:
         """See Refs."""
@@ -49,4 +57,33 @@ class ObjectRefs:
         """See Refs."""
         # Two publishers of the same bytes write the same content: "by" tells whose a number is.
         signed = {**content, "by": secrets.token_hex(8)}
-        return self.store.create(f"refs/{place}/{name_file(number)}", json.dumps(signed).encode())
+        try:
+            return self.store.create(f"refs/{place}/{name_file(number)}", json.dumps(signed).encode())
+        finally:
+            self.forget_listing()  # it lacks this number, or the one that somebody else has taken
+
+    def forget_listing(self) -> None:
+        """List anew at the next question."""
+        with self._lock:
+            self._fresh_until_s, self._changes = 0.0, self._changes + 1
+
+    def _list(self) -> Mapping[str, tuple[int, ...]]:
+        """The numbers that are taken, by place."""
+        with self._lock:
+            if time.monotonic() < self._fresh_until_s:
+                return self._places
+            changes = self._changes
+        began_s = time.monotonic()
+        names: dict[str, list[str]] = {}
+        for key in self.store.list_objects("refs"):
+            place, _, name = key.rpartition("/")
+            names.setdefault(place, []).append(name)
+        if not names:
+            self.store.check_there()
+        places = {place: sort_numbers(found) for place, found in names.items()}
+        ended_s = time.monotonic()
+        with self._lock:
+            if changes == self._changes:
+                self._places = places
+                self._fresh_until_s = ended_s + max(_FRESH_S, (ended_s - began_s) / _COSTS_AT_MOST)
+        return places

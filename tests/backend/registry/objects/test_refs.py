@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.waiting import wait_until
 
 from backend.errors import BadCheckpoint
 from backend.registry.objects.refs import ObjectRefs
@@ -39,6 +40,29 @@ def test_what_never_changes_is_read_once(refs: ObjectRefs) -> None:
     first = refs.read(PLACE, 1)
     refs.store.delete([f"refs/{PLACE}/000000001.json"])
     assert refs.read(PLACE, 1) == first
+
+
+def test_a_look_at_all_projects_is_one_request_and_what_is_taken_here_shows_at_once(refs: ObjectRefs) -> None:
+    for project in range(1, 6):
+        refs.take(f"{project}/champion", 1, {})
+    calls, send = [], refs.store._send
+
+    def count(method: str, *args: object, **kwargs: object) -> object:
+        calls.append(method)
+        return send(method, *args, **kwargs)
+
+    refs.store._send = count  # type: ignore[method-assign]
+    assert len(refs.list_projects()) == 5
+    assert all(refs.list_numbers(f"{project}/champion") == (1,) for project in range(1, 6))
+    assert len(calls) == 1
+    refs.take("3/champion", 2, {})
+    assert refs.list_numbers("3/champion") == (1, 2)
+
+
+def test_what_another_machine_takes_shows_within_a_second(refs: ObjectRefs) -> None:
+    assert refs.list_numbers(PLACE) == ()
+    ObjectRefs(refs.store).take(PLACE, 1, {})
+    wait_until(lambda: refs.list_numbers(PLACE) == (1,), seconds=1)
 
 
 def test_an_object_that_is_none_of_ours_is_refused(refs: ObjectRefs) -> None:

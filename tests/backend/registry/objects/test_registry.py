@@ -138,6 +138,7 @@ def test_a_store_that_lost_its_decisions_is_not_an_empty_one(tmp_path: Path) -> 
     registry.promote(1, None, reason="first")
     assert registry.champion(1) is not None
     registry._store.delete(["refs/1/champion/000000001.json"])
+    registry._pointers.refs.forget_listing()
     with pytest.raises(Unavailable, match=r"has lost decision 1 of project 1, .* is MODEL_DIR the same store"):
         registry.champion(1)
 

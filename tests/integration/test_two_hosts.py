@@ -1,0 +1,141 @@
+"""Two hosts share a Redis, a Label Studio and a store, and no disk: cut off, killed or away, nothing is lost."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from fakes.label_studio import FakeLabelStudio
+from moto.server import ThreadedMotoServer
+from support.object_store import open_store
+from support.waiting import wait_until
+
+from backend.registry.objects.registry import ObjectRegistry
+from backend.work.connection import connect
+from backend.work.embedded import Valkey
+from backend.work.queue import TrainingQueue
+from tests.integration.test_training import annotated_project
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def registry(s3_url: str, tmp_path: Path) -> ObjectRegistry:
+    """As the first host sees it."""
+    return open_store(s3_url, tmp_path / "ours")
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    with Valkey(tmp_path / "queue") as valkey:
+        yield valkey.start()
+
+
+@pytest.fixture
+def start(
+    registry: ObjectRegistry, redis_url: str, studio: FakeLabelStudio, tiny_sam_dir: Path, tmp_path: Path
+) -> Iterator[Start]:
+    """`start(host, *command)` starts a process that shares no disk with other hosts; all are ended."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(host: str, *command: str, **settings: str) -> "subprocess.Popen[bytes]":
+        environ = os.environ | {
+            "REDIS_URL": redis_url,
+            "LABEL_STUDIO_URL": studio.url,
+            "LABEL_STUDIO_API_KEY": studio.token,
+            "MODEL_DIR": registry._store.url,
+            "SAMLOOP_CACHE_DIR": str(tmp_path / host),
+            "SAMLOOP_MODEL": str(tiny_sam_dir),
+            "SAMLOOP_DEVICE": "cpu",
+            "SAMLOOP_EPOCHS": "2",
+            "SAMLOOP_SAVE_SECONDS": "0.001",
+            "SAMLOOP_REFRESH": "false",
+            "OMP_NUM_THREADS": "1",
+        }
+        command = (sys.executable, "-m", "backend", *command)
+        started.append(subprocess.Popen(command, env=environ | settings, start_new_session=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(120)
+
+
+def find_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def ask(port: int, path: str, **body: Any) -> dict[str, Any]:
+    """What the server answers; {} while it does not."""
+    try:
+        url = f"http://127.0.0.1:{port}{path}"
+        answer = requests.post(url, json=body, timeout=20) if body else requests.get(url, timeout=20)
+    except requests.RequestException:
+        return {}
+    return dict(answer.json()) if answer.ok else {}
+
+
+def test_a_training_killed_on_one_host_goes_on_on_another_and_a_third_serves_it_within_two_seconds(
+    start: Start, registry: ObjectRegistry, studio: FakeLabelStudio, redis_url: str
+) -> None:
+    """Fails where unfinished trainings stay on the disk of the host that began them."""
+    project_id, port = annotated_project(studio, images=8), find_port()
+    start("server", "serve", "--port", str(port))
+    queue = TrainingQueue(connect(redis_url), job_seconds=600)
+    queue.request(project_id)
+    first = start("first", "worker")
+    wait_until(lambda: registry._store.list_objects("state/unfinished"))
+    first.send_signal(signal.SIGKILL)
+    first.wait(120)
+    assert queue.status(project_id).verdict is None, "it was done before it could be killed"
+    start("second", "worker")
+
+    def has_ended() -> bool:
+        queue.sweep()
+        return queue.status(project_id).verdict is not None and queue.status(project_id).phase == "idle"
+
+    wait_until(has_ended)
+    manifest = registry.versions(project_id)[-1]
+    assert manifest.metrics.split is not None
+    assert manifest.metrics.split.folds[0].ended_at.resumed == 1
+    assert registry._store.list_objects("state/unfinished") == {}
+
+    wait_until(lambda: ask(port, "/health").get("model") == "ready")
+    registry.promote(project_id, None, reason="the base, so that the next decision changes what is served")
+    wait_until(lambda: ask(port, f"/projects/{project_id}/status")["served"]["version"] != manifest.version)
+    registry.promote(project_id, manifest.version, reason="decided on the first host")
+    decided_at_s = time.monotonic()
+    wait_until(lambda: ask(port, "/setup", project=f"{project_id}.1").get("model_version") == manifest.version)
+    assert time.monotonic() - decided_at_s < 2
+
+
+def test_while_the_store_is_away_a_server_serves_on_and_says_so(start: Start, registry: ObjectRegistry) -> None:
+    """Its own door to the store is closed for a while; the other host's stays open."""
+    port, door = find_port(), find_port()
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=door, verbose=False)
+    server.start()
+    try:
+        start("server", "serve", "--port", str(port), AWS_ENDPOINT_URL=f"http://127.0.0.1:{door}")
+        wait_until(lambda: ask(port, "/health").get("model") == "ready")
+        assert ask(port, "/health")["away"] == {}
+    finally:
+        server.stop()
+    wait_until(lambda: "cannot be reached" in ask(port, "/health")["away"].get("registry", ""))
+    assert ask(port, "/setup", project="7.1")["model_version"]
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=door, verbose=False)
+    server.start()
+    try:
+        wait_until(lambda: ask(port, "/health")["away"] == {})
+    finally:
+        server.stop()
