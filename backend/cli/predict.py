@@ -143,6 +143,8 @@ def _predict_all(  # noqa: PLR0913 - all that one task takes
     snapshot = Snapshot(version=predictor.version, predictor=predictor, number=0)
     nowhere_else = ImageSource(settings=settings, label_studio=None)
     (answer,) = batches.answer([TaskImage(task=bare, config=config, images=nowhere_else)], snapshot=snapshot)
+    if note := answer.prediction.pop("note", None):
+        err.print(f"task {task.get('id')}: {note}", markup=False, highlight=False, soft_wrap=True)
     if answer.why is not None:
         reasons.append(f"task {task.get('id')}: {answer.why}")
     return {**bare, "predictions": [answer.prediction]}

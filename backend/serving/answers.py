@@ -16,12 +16,13 @@ from backend.sam.scoring import task_score
 class PlacedMask:
     """A mask over the upright image, and the control and label that it goes to.
 
-    `clicks`: those that the mask answers, in px of the image.
+    `clicks`: those that the mask answers, in px of the image. `note`: what whoever reads the answer is to know.
     """
 
     output: Output
     mask: PredictedMask
     clicks: tuple[Click, ...] = ()
+    note: str | None = None
 
 
 def draw_prediction(
@@ -35,7 +36,8 @@ def draw_prediction(
     """The prediction that shows the masks as their controls draw them.
 
     Its score, in [0, 1], is that of the masks that are shown: an empty mask, and one below its control's threshold,
-    does not count. Without regions it is 0.
+    does not count. Without regions it is 0. The notes of masks stand in the prediction's `note`; Label Studio passes
+    over that, so its editor shows a note in the details of the mask's first region (`meta.text`).
 
     Args:
         placed: the masks, in the order of their regions; a mask is taken when the one before is drawn.
@@ -46,6 +48,7 @@ def draw_prediction(
     """
     regions: list[Region] = []
     scores: list[float] = []
+    notes: list[str] = []
     for place in placed:
         drawn = regions_of_mask(
             clean_mask(place.mask, specks_px=specks_px, clicks=place.clicks).mask,
@@ -57,9 +60,14 @@ def draw_prediction(
             region_id=place.output.region_id,
             is_interactive=is_interactive,
         )
+        if place.note is not None:
+            notes.append(place.note)
+            for region in drawn[:1]:
+                region["meta"]["text"] = [place.note]
         regions += drawn
         scores += [place.mask.score] if drawn else []
-    return prediction(regions, model_version=model_version, score=task_score(scores))
+    answer = prediction(regions, model_version=model_version, score=task_score(scores))
+    return {**answer, "note": " ".join(notes)} if notes else answer
 
 
 def empty_prediction(model_version: str) -> Prediction:

@@ -7,13 +7,13 @@ semantic head sees, where its version has one; else all that stands out in its i
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, takewhile
+from itertools import chain, repeat, takewhile
 from typing import TypeVar
 
 from backend.errors import BadInput, Busy
 from backend.labelstudio.controls.choice import Output, label_on, output_control, output_of, semantic_output
 from backend.labelstudio.label_config import LabelConfig
-from backend.labelstudio.prompts.rectangles import has_rectangles, rectangles_of_task
+from backend.labelstudio.prompts.rectangles import MOST_RECTANGLES, has_rectangles, rectangles_of_task
 from backend.labelstudio.prompts.request import LabelledPrompt
 from backend.masks.prompt import Prompt
 from backend.sam.automatic import AutomaticRules, automatic_candidates
@@ -29,6 +29,10 @@ from backend.serving.task_image import TaskImage
 from backend.serving.turns.traffic import Priority
 
 T = TypeVar("T")
+_TOO_MANY = (
+    f"samloop: the task has over {MOST_RECTANGLES} rectangles, and only the first {MOST_RECTANGLES} have masks; cut "
+    "the image into several, or delete rectangles that have masks and ask again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +99,14 @@ class BatchMasks:
             width_px=embedding.width_px,
             config=image.config,
             model_version=self.snapshot.version,
+            most=MOST_RECTANGLES + 1,
         )
-        prompts = tuple(prompt for prompt in prompts if _is_told(prompt, image.config))
+        note = _TOO_MANY if len(prompts) > MOST_RECTANGLES else None
+        prompts = tuple(prompt for prompt in prompts[:MOST_RECTANGLES] if _is_told(prompt, image.config))
         outputs = [output_of(prompt, image.config) for prompt in prompts]
         masks = decode_by_portions(embedding, [prompt.prompt for prompt in prompts], decode=self._decode_prompts)
-        return map(PlacedMask, outputs, masks)
+        notes = chain([note], repeat(None))
+        return (PlacedMask(output, mask, note=told) for output, mask, told in zip(outputs, masks, notes, strict=False))
 
     def _from_semantic(self, image: TaskImage, head: SemanticHead) -> Iterator[PlacedMask]:
         embedding, predictor = self._embed(image), self.snapshot.predictor

@@ -121,7 +121,7 @@ class Batches:
         if self.clock() >= masks.until_s:
             return self._leave_out(OUT_OF_TIME, reason=OUT_OF_TIME, version=version)
         try:
-            return TaskAnswer(
+            answer = TaskAnswer(
                 draw_prediction(
                     masks.of(image),
                     model_version=version,
@@ -138,6 +138,9 @@ class Batches:
             log.exception("task %s gets no masks", image.name, extra={"event": "batch.task_failed"})
             why = "a bug; the server's log has the traceback"
             return self._leave_out(why, reason=type(fault).__name__, version=version)
+        if note := answer.prediction.get("note"):
+            log.warning("task %s: %s", image.name, note, extra={"event": "batch.note"})
+        return answer
 
     def _leave_out(self, why: str, *, reason: str, version: str) -> TaskAnswer:
         self.observer.failed(reason)

@@ -16,12 +16,18 @@ MOST_RECTANGLES = 1000
 _SAME_IOU = 0.9
 
 
-def rectangles_of_task(
-    task: Mapping[str, Any], *, height_px: int, width_px: int, config: LabelConfig, model_version: str
+def rectangles_of_task(  # noqa: PLR0913 - all by name
+    task: Mapping[str, Any],
+    *,
+    height_px: int,
+    width_px: int,
+    config: LabelConfig,
+    model_version: str,
+    most: int = MOST_RECTANGLES,
 ) -> tuple[LabelledPrompt, ...]:
     """Return the task's rectangles as prompts with a box: of its drafts, its annotations, other models' predictions.
 
-    In this order, at most 1000. A rectangle that lies on an earlier one of the same label (IoU over 0.9) is the same
+    In this order, at most `most`. A rectangle that lies on an earlier one of the same label (IoU over 0.9) is the same
     object, seen by two annotators or saved twice. Left out are cancelled annotations, predictions of `model_version`,
     regions in predictions that any version of ours made (`meta.model_version` tells), and rectangles that cannot be
     read.
@@ -35,10 +41,9 @@ def rectangles_of_task(
             log.warning("a rectangle of task %s is left out: %s", str(task.get("id"))[:40], fault)
             continue
         found += [prompt for prompt in prompts if not any(_is_same(prompt, other) for other in found)]
-        if len(found) >= MOST_RECTANGLES:
-            log.warning("task %s has over %d rectangles; the rest is left out", str(task.get("id"))[:40], len(found))
+        if len(found) >= most:
             break
-    return tuple(found)
+    return tuple(found[:most])
 
 
 def has_rectangles(task: Mapping[str, Any], *, model_version: str) -> bool:

@@ -1,5 +1,7 @@
 """Masks become the prediction that shows them, for clicks and batches alike."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,11 @@ def test_specks_are_not_drawn_unless_they_were_clicked_on(clicks: tuple[Click, .
     shown = mask_of_region(drawn["result"][0], height_px=20, width_px=30)
     assert np.count_nonzero(shown) == 25 + islands - 1
     assert np.count_nonzero(speckled.mask.mask) == 26, "the decoder's answer is as it was"
+
+
+def test_a_note_stands_in_the_answer_and_where_the_editor_shows_it() -> None:
+    noted = replace(placed(0.8), note="only the first 1000 have masks")
+    drawn = draw_prediction([noted, placed(0.8)], model_version="v1", polygon_tolerance_px=0.5)
+    assert drawn["note"] == "only the first 1000 have masks"
+    assert [region["meta"].get("text") for region in drawn["result"]] == [["only the first 1000 have masks"], None]
+    assert "note" not in draw_prediction([placed(0.8)], model_version="v1", polygon_tolerance_px=0.5)

@@ -123,6 +123,24 @@ class LargeImages(Machine):
         return replace(super().embed(image, **rest), height_px=3000, width_px=4000)
 
 
+def test_more_rectangles_than_the_most_are_cut_and_the_answer_says_so(
+    machine: Machine, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_masks, "MOST_RECTANGLES", 2)
+    boxes = [
+        {
+            "type": "rectanglelabels",
+            "from_name": "box",
+            "to_name": "image",
+            "value": {"x": 5.0 + 30 * n, "y": 10.0, "width": 20.0, "height": 70.0, "rectanglelabels": ["Cell"]},
+        }
+        for n in range(3)
+    ]
+    for count, notes in ((2, [None, None]), (3, [batch_masks._TOO_MANY, None])):
+        image = replace(image_of(boxed=True), task={"id": 1, "data": {}, "drafts": [{"result": boxes[:count]}]})
+        assert [placed.note for placed in masks_of(machine, snapshot).of(image)] == notes
+
+
 def test_memory_does_not_grow_with_the_number_of_boxes(snapshot: Snapshot) -> None:
     """A mask of 12 megapixels takes 12 MB: those of 24 boxes were all held until the last was drawn."""
     value = {"y": 10.0, "width": 20.0, "height": 30.0, "rectanglelabels": ["Cell"]}
