@@ -97,6 +97,17 @@ class _Project:
         candidate = learn(samples, served=served, context=context)
         context.progress("publishing")
         self.fence()
+        version = self._publish(candidate)
+        if candidate.head_alone is not None:
+            _log_challenger(self.project_id, version, verdict=candidate.verdict)
+            candidate = candidate.head_alone
+            self.fence()
+            version = self._publish(candidate)
+        return _promote(
+            self.project_id, version, candidate, registry=self.registry, champion=champion, fence=self.fence
+        )
+
+    def _publish(self, candidate: Candidate) -> str:
         manifest = self.registry.publish(
             self.project_id,
             weights=candidate.weights,
@@ -105,14 +116,7 @@ class _Project:
             fence=self.fence,
         )
         candidate.forget_unfinished()
-        return _promote(
-            self.project_id,
-            manifest.version,
-            candidate,
-            registry=self.registry,
-            champion=champion,
-            fence=self.fence,
-        )
+        return manifest.version
 
 
 def _samples(
@@ -150,7 +154,7 @@ def _find_served(base: BaseModel, registry: Registry, champion: Pointer | None, 
     It is the base if there is no champion, or if the champion cannot be served.
     """
     if champion is None or champion.version is None:
-        return Served(version=base.name)
+        return Served(version=base.name, is_live=True)
     try:
         folder = registry.materialise(champion.version)
         manifest = read_manifest(folder)
@@ -163,7 +167,7 @@ def _find_served(base: BaseModel, registry: Registry, champion: Pointer | None, 
             fault,
             extra={"event": "checkpoint.refused", "version": champion.version},
         )
-        return Served(version=base.name)
+        return Served(version=base.name, is_live=True)
     of_base = None if own is base else manifest.base_model
     return Served(
         version=champion.version,
@@ -172,6 +176,7 @@ def _find_served(base: BaseModel, registry: Registry, champion: Pointer | None, 
         folder=folder,
         of_base=of_base,
         is_first=manifest.config.is_first,
+        is_live=True,
     )
 
 
@@ -205,11 +210,15 @@ def _promote(  # noqa: PLR0913 - all by name
             moved = (f"kept as a challenger: {fault}",)
             verdict = Verdict(promote=False, reasons=moved)
     if not verdict.promote:
-        log.info(
-            "kept %s as a challenger: %s",
-            version,
-            verdict.sentence,
-            extra={"event": "checkpoint.challenger", "version": version, "project_id": project_id},
-        )
+        _log_challenger(project_id, version, verdict=verdict)
     report = {**verdict.to_json(), "version": version, "evaluation": candidate.manifest.metrics.to_json()}
     return Outcome(version=version, promoted=verdict.promote, verdict=report, reason=verdict.sentence)
+
+
+def _log_challenger(project_id: int, version: str, *, verdict: Verdict) -> None:
+    log.info(
+        "kept %s as a challenger: %s",
+        version,
+        verdict.sentence,
+        extra={"event": "checkpoint.challenger", "version": version, "project_id": project_id},
+    )

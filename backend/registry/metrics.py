@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from backend.errors import BadCheckpoint
 from backend.registry.calibration import Calibration
-from backend.registry.figures import Comparison, Differences, Figure, MaskFigures, Number, Written
+from backend.registry.figures import Comparison, Differences, Figure, Interval, MaskFigures, Number, Written
 
 VERSION: Final = 1  # of the JSON; older metrics name no version and are read as version 1
 MOST_LABELS = 100  # of a semantic head
@@ -209,9 +209,12 @@ class SemanticMetrics(Written):
     """The semantic head in a checkpoint.
 
     Attributes:
-        is_served: whether its mean IoU reached `floor`.
+        is_served: whether its mean IoU reached `floor`, and it is not worse than what answered batches before.
         floor: the least mean IoU that a served head needs.
         held_out: None where no held-out image has one of its labels.
+        against: what answered batches before; None: the two were not compared.
+        difference: by metric, the head minus that, on the same held-out images.
+        is_alone: whether it was promoted for itself; then prompts are answered as by the checkpoint's parent.
 
     Raises:
         BadCheckpoint: the head does not have 1 to 100 different labels.
@@ -223,6 +226,9 @@ class SemanticMetrics(Written):
     steps: int = 0
     seconds: Figure = None
     held_out: SemanticReport | None = None
+    against: str | None = None
+    difference: Mapping[str, Interval] | None = None
+    is_alone: bool = False
 
     @field_validator("labels")
     @classmethod

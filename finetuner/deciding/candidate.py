@@ -21,6 +21,7 @@ class Served:
         folder: the folder of its checkpoint, for a training that starts from it.
         of_base: the base that it was trained on, if the candidate has another.
         is_first: whether it is a first version, which a longer training is to follow (recipe.first).
+        is_live: whether it answers a project's people now, so that a semantic head may go beside it alone.
     """
 
     version: str
@@ -29,6 +30,7 @@ class Served:
     folder: Path | None = None
     of_base: str | None = None
     is_first: bool = False
+    is_live: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,8 @@ class Candidate:
         verdict: whether the candidate may be served.
         others: the checkpoint's further files by name: the report page, and the held-out masks for the review pages.
         unfinished: the saved states of its trainings, which the publisher deletes.
+        head_alone: the served model with this training's semantic head, to be promoted if this candidate is not; None
+            if the head is no gain.
     """
 
     weights: bytes
@@ -48,6 +52,7 @@ class Candidate:
     verdict: Verdict
     others: Mapping[str, bytes] = field(repr=False)
     unfinished: Unfinished | None = field(default=None, repr=False)
+    head_alone: "Candidate | None" = field(default=None, repr=False)
 
     def forget_unfinished(self) -> None:
         """Delete the saved states of the trainings, once the candidate is published."""

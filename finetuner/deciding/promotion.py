@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from backend.registry.figures import Differences, Interval
 from backend.registry.metrics import Verdict
+from finetuner.measuring.comparison import LEAST_GAIN, MARGIN
 
-LEAST_GAIN = 0.002  # a smaller mean gain is noise of the training itself
-MARGIN = 0.02  # how far an interval may reach below zero before the candidate counts as worse
 LABEL_FALL = 0.05  # the IoU that a label may lose against the served model
 LABEL_OBJECTS = 5  # with fewer held-out objects, a label's figure means nothing
 _JUDGED = {"iou": "IoU", "boundary_iou": "Boundary IoU"}

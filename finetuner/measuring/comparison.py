@@ -8,6 +8,8 @@ from backend.registry.figures import METRICS, PROMPTS, Comparison, Differences, 
 from finetuner.measuring.evaluation import Measured, report
 
 ROUNDS = 2000
+LEAST_GAIN = 0.002  # a smaller mean gain is noise of the training itself
+MARGIN = 0.02  # how far an interval may reach below zero before the candidate counts as worse
 
 
 def differences(

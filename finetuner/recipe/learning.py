@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from backend.registry.checkpoint import REPORT_FILE
 from backend.registry.metrics import Verdict
@@ -11,10 +12,12 @@ from backend.sam.loading import BaseModel
 from backend.sam.semantic.head import with_semantic
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset, assemble
+from finetuner.data.folds import fair_images
 from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import Candidate, Served
 from finetuner.deciding.outcome import Compared
 from finetuner.methods import new_method
+from finetuner.recipe.head_alone import find_kept, make_head_alone
 from finetuner.recipe.judging import compare, fit_calibration
 from finetuner.recipe.notes import Learnt, note_manifest
 from finetuner.recipe.trained import Trained, train_all
@@ -22,6 +25,8 @@ from finetuner.report import checkpoint_page
 from finetuner.report.data import DataReport
 from finetuner.report.review import review_file
 from finetuner.semantic.beside import Semantic, train_beside
+from finetuner.semantic.judging import judge_head
+from finetuner.semantic.measuring import measure_semantic
 from finetuner.training.start import Start, from_base
 from finetuner.unfinished import Unfinished
 
@@ -50,7 +55,9 @@ def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext
     trained = train_all(dataset, start=start, context=context, unfinished=unfinished)
     compared = compare(trained, dataset=dataset, served=served, context=context)
     calibration = fit_calibration(trained.predictor, dataset, context=context)
-    semantic = _train_semantic(dataset, base=trained.predictor.base, unfinished=unfinished, context=context)
+    kept = None if compared.verdict(config).promote else find_kept(served, context=context)
+    on = trained.predictor.base if kept is None else kept.base  # whose encoder the head will be served with
+    semantic = _train_semantic(dataset, base=on, served=served, unfinished=unfinished, context=context)
     learnt = Learnt(
         dataset=dataset,
         data=data,
@@ -61,7 +68,13 @@ def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext
         semantic=semantic,
         began_s=began_s,
     )
-    return _candidate(learnt, served=served, unfinished=unfinished, context=context)
+    if on.encoder_fingerprint != trained.predictor.base.encoder_fingerprint:
+        learnt = replace(learnt, semantic=None)  # the challenger cannot be served with a head of another encoder
+    candidate = _candidate(learnt, served=served, unfinished=unfinished, context=context)
+    if kept is None or semantic is None or not semantic.is_gain:
+        return candidate
+    alone = make_head_alone(candidate, learnt=learnt, semantic=semantic, served=served, context=context)
+    return replace(candidate, head_alone=alone)
 
 
 def _candidate(learnt: Learnt, *, served: Served, unfinished: Unfinished | None, context: TrainingContext) -> Candidate:
@@ -97,19 +110,50 @@ def _choose_start(dataset: Dataset, *, served: Served, context: TrainingContext)
 
 
 def _train_semantic(
-    dataset: Dataset, *, base: BaseModel, unfinished: Unfinished | None, context: TrainingContext
+    dataset: Dataset,
+    *,
+    base: BaseModel,
+    served: Served,
+    unfinished: Unfinished | None,
+    context: TrainingContext,
 ) -> Semantic | None:
-    """Train the semantic head on embeddings of `base`; None unless the config asks for one."""
-    if context.config.head != "semantic":
+    """Train the semantic head on embeddings of `base`, and compare it with what answers batches now.
+
+    None unless the config asks for one.
+    """
+    config = context.config
+    if config.head != "semantic":
         return None
-    return train_beside(
+    semantic = train_beside(
         dataset,
         base=base,
         embedding=context.embeddings.by(base),
-        config=context.config,
+        config=config,
         unfinished=unfinished,
         progress=context.progress,
     )
+    samples = (*dataset.held_out, *dataset.empty_held_out)
+    if not samples:
+        return semantic
+    images, _ = fair_images(samples, served=served.version, learnt=served.learnt)
+    predictor, rival = served.predictor, None
+    if predictor is not None and predictor.semantic is not None:
+        rival = measure_semantic(
+            predictor.semantic,
+            [sample for sample in samples if sample.image_sha256 in images],
+            base=predictor.base,
+            embedding=context.embeddings.by(predictor.base),
+            unlabelled=config.unlabelled,
+        )
+    verdict = judge_head(
+        [found for found in semantic.measured if found.image_sha256 in images],
+        rival,
+        served_name=served.version,
+        images=images,
+        rounds=config.bootstrap_rounds,
+        seed=config.seed,
+    )
+    return replace(semantic, verdict=verdict)
 
 
 def _judge(compared: Compared, semantic: Semantic | None, *, context: TrainingContext) -> Verdict:

@@ -160,6 +160,14 @@ def _semantic_table(semantic: SemanticMetrics | None) -> list[Table]:
     note = "The semantic head on held-out images. " + (
         "Batches are pre-annotated with it." if semantic.is_served else "It is not served."
     )
+    if semantic.is_alone:
+        note += " It was promoted alone: prompts are answered as by the version before."
+    if semantic.against is not None and semantic.difference:
+        differences = ", ".join(
+            f"{TITLES[name]} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+            for name, interval in semantic.difference.items()
+        )
+        note += f" Against {semantic.against}, which answered batches before: {differences}."
     headings = tuple(TITLES[name] for name in METRICS)
     return [Table(title="Without a prompt", first="label", headings=headings, rows=rows, note=note)]
 

@@ -1,12 +1,13 @@
 """Trains a semantic head beside the promptable decoder, measures it on held-out images, and decides on serving it.
 
-The head has no say in the promotion of the promptable decoder, and follows it: the head of a challenger is not served.
+The head has no say in the promotion of the promptable decoder. If that is not promoted, a head that is a gain for
+batches is promoted alone, beside the served decoder (recipe.head_alone).
 """
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backend.registry.figures import MaskFigures
 from backend.registry.metrics import SemanticMetrics, SemanticReport
@@ -18,6 +19,7 @@ from finetuner.data.dataset import Dataset
 from finetuner.data.folds import Training, trainings
 from finetuner.data.sample import Sample
 from finetuner.progress import Progress
+from finetuner.semantic.judging import HeadVerdict
 from finetuner.semantic.learning import SemanticTrainer
 from finetuner.semantic.measuring import LabelOnImage, measure_semantic, semantic_report
 from finetuner.unfinished import Unfinished
@@ -37,12 +39,16 @@ class Semantic:
         report: the figures from measuring.semantic_report.
         steps: the steps of the final head's training.
         seconds: the time of all trainings and measurements.
+        measured: the measurements behind the report.
+        verdict: the comparison with what answers batches now; None if nobody made it.
     """
 
     head: SemanticHead
     report: SemanticReport | None
     steps: int
     seconds: float
+    measured: tuple[LabelOnImage, ...] = field(default=(), repr=False)
+    verdict: HeadVerdict | None = None
 
     @property
     def mean(self) -> MaskFigures | None:
@@ -51,8 +57,14 @@ class Semantic:
 
     @property
     def is_served(self) -> bool:
-        """Whether the head may pre-annotate batches."""
-        return self.report is not None and (self.report.mean.iou or 0.0) >= FLOOR
+        """Whether batches may be pre-annotated with it: above the floor, and not worse than what answers them now."""
+        is_fit = self.report is not None and (self.report.mean.iou or 0.0) >= FLOOR
+        return is_fit and not (self.verdict is not None and self.verdict.is_worse)
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether it is fit to be promoted alone, with the decoder that is served."""
+        return self.is_served and self.verdict is not None and self.verdict.is_gain
 
     @property
     def sentence(self) -> str:
@@ -61,8 +73,11 @@ class Semantic:
             return "the semantic head is not served: none of its labels is drawn on a held-out image"
         iou, count = self.report.mean.iou, len(self.report.labels)
         found = f"mean IoU {iou:.3f} over {count} label{'s' * (count != 1)} on held-out images without a prompt"
+        compared = "" if self.verdict is None else f"; {self.verdict.sentence}"
         if self.is_served:
-            return f"the semantic head has {found}: it goes with this version, for batches"
+            return f"the semantic head has {found}: it goes with this version, for batches{compared}"
+        if (iou or 0.0) >= FLOOR:
+            return f"the semantic head is not served: {found}, but it may be worse than what it would replace{compared}"
         return (
             f"the semantic head is not served: {found} is below {FLOOR:.3f} (where images are not annotated in full, "
             "SAMLOOP_UNLABELLED=unknown)"
@@ -77,6 +92,8 @@ class Semantic:
             steps=self.steps,
             seconds=round(self.seconds, 1),
             held_out=self.report,
+            against=None if self.verdict is None else self.verdict.against,
+            difference=None if self.verdict is None else self.verdict.differences,
         )
 
 
@@ -113,7 +130,13 @@ def train_beside(  # noqa: PLR0913 - what a training has, by name
                 embedding=embedding,
                 unlabelled=config.unlabelled,
             )
-    return Semantic(head=head, report=semantic_report(measured), steps=steps, seconds=time.monotonic() - began)
+    return Semantic(
+        head=head,
+        report=semantic_report(measured),
+        steps=steps,
+        seconds=time.monotonic() - began,
+        measured=tuple(measured),
+    )
 
 
 def _train(

@@ -34,6 +34,11 @@ class LabelOnImage:
         """The number of pixels that people gave the label."""
         return self.both_px + self.under_px
 
+    @property
+    def iou(self) -> float:
+        """Of the label's pixels on this image; 0 where people or the head saw it alone."""
+        return self.both_px / (self.both_px + self.over_px + self.under_px)
+
 
 def measure_semantic(
     head: SemanticHead,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fakes.label_studio import FakeLabelStudio
 from PIL import Image
 
@@ -19,6 +20,7 @@ from backend.registry.checkpoint import REPORT_FILE
 from backend.registry.local import LocalRegistry
 from backend.registry.metrics import Verdict
 from backend.sam.loading import decoder_of, load_base
+from backend.sam.predictor import predictor_of
 from backend.settings import Settings
 from finetuner import pipeline
 from finetuner.context import TrainingContext
@@ -228,6 +230,59 @@ def test_a_first_version_stays_where_the_long_training_is_refused_and_the_reason
     assert outcome.reason.endswith(f"; the first version, {first.version}, stays")
 
 
+@pytest.mark.parametrize("is_first", [True, False], ids=["over the base", "over a champion"])
+def test_a_head_that_is_a_gain_is_promoted_alone_and_prompts_keep_the_served_decoder(
+    project: int, settings: Settings, is_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = LocalRegistry(settings.registry.model_dir)
+    base = load_base(settings.sam.model, cache_dir=settings.cache.dir, dtype="float32")
+    served = None
+    if not is_first:
+        monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
+        served, _ = _train(project, settings.changed(training_epochs=2))
+    monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=False))
+    monkeypatch.setattr("finetuner.semantic.beside.FLOOR", 0.0)
+    monkeypatch.setattr("finetuner.semantic.judging.HeadVerdict.is_gain", True)
+    monkeypatch.setattr("finetuner.semantic.judging.HeadVerdict.is_worse", False)
+    outcome, _ = _train(project, settings.changed(training_epochs=2, head="semantic"))
+    assert outcome.promoted
+    assert "the semantic head has mean IoU" in outcome.reason
+    kept = base.name if served is None else str(served.version)
+    assert "against an empty answer, which answers batches now" in outcome.reason
+    assert outcome.reason.endswith(f"prompts are answered as by {kept}")
+
+    champion = registry.champion(project)
+    assert champion is not None
+    assert champion.version == outcome.version
+    now = predictor_of(base, registry.materialise(str(outcome.version)))
+    before = None if served is None else registry.materialise(str(served.version))
+    kept_decoder, own = decoder_of(base, before), decoder_of(base, registry.materialise(champion.version))
+    assert_same_weights(own, kept_decoder)
+    assert now.semantic is not None
+    manifest = registry.manifest(str(outcome.version))
+    assert manifest.parent == (None if served is None else served.version)
+    assert manifest.metrics.semantic is not None
+    assert (manifest.metrics.semantic.is_alone, manifest.metrics.semantic.against) == (True, "an empty answer")
+    assert b"It was promoted alone" in (registry.materialise(str(outcome.version)) / REPORT_FILE).read_bytes()
+    if served is None:
+        assert manifest.metrics.difference is not None
+        assert manifest.metrics.difference["box"]["iou"] == (0, 0, 0)
+
+    challenger = registry.manifest(registry.versions(project)[-2].version)
+    assert not challenger.verdict.promote
+    if is_first:  # else the same annotations and seed gave the champion's weights again
+        assert_other_weights(decoder_of(base, registry.materialise(challenger.version)), own)
+
+
+def assert_same_weights(one: Any, other: Any) -> None:
+    for name, value in other.state_dict().items():
+        assert torch.equal(one.state_dict()[name], value), name
+
+
+def assert_other_weights(one: Any, other: Any) -> None:
+    assert not all(torch.equal(one.state_dict()[name], value) for name, value in other.state_dict().items())
+
+
 def test_edits_and_deletions_since_the_last_training_count(
     project: int, settings: Settings, studio: FakeLabelStudio
 ) -> None:
@@ -352,7 +407,7 @@ def test_a_champion_that_cannot_be_served_is_not_what_is_served(
     assert first.version is not None
     weights: Path = registry.materialise(first.version) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    base = load_base(settings.sam.model, cache_dir=settings.cache.dir)
+    base = load_base(settings.sam.model, cache_dir=settings.cache.dir, dtype="float32")
     served = pipeline._find_served(base, registry, registry.champion(project), cache_dir=settings.cache.dir)
     assert (served.version, served.predictor) == (base.name, None)
 

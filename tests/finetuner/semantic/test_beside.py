@@ -1,11 +1,14 @@
 """A semantic head is served where it is fit to be, and says so in words."""
 
+from dataclasses import replace
+
 import pytest
 
-from backend.registry.figures import MaskFigures
+from backend.registry.figures import Interval, MaskFigures
 from backend.registry.metrics import SemanticReport
 from backend.sam.loading import BaseModel, new_head
 from finetuner.semantic.beside import FLOOR, Semantic
+from finetuner.semantic.judging import HeadVerdict
 
 
 def _semantic(base: BaseModel, *ious: float) -> Semantic:
@@ -35,3 +38,19 @@ def test_the_manifest_keeps_labels_figures_and_whether_it_is_served(tiny_base: B
     metrics = semantic.metrics()
     assert (metrics.labels, metrics.is_served, metrics.floor) == (("label 0", "label 1"), True, FLOOR)
     assert (metrics.steps, metrics.seconds, metrics.held_out) == (7, 1.3, semantic.report)
+
+
+def test_a_head_that_may_be_worse_than_what_it_replaces_is_not_served(tiny_base: BaseModel) -> None:
+    worse = HeadVerdict(against="v1's head", differences={"iou": Interval(-0.05, -0.08, -0.02)})
+    semantic = replace(_semantic(tiny_base, 0.9), verdict=worse)
+    assert (semantic.is_served, semantic.is_gain) == (False, False)
+    assert "but it may be worse than what it would replace; against v1's head" in semantic.sentence
+
+
+@pytest.mark.parametrize(("iou", "is_gain"), [(0.9, True), (FLOOR - 0.1, False)])
+def test_a_certain_gain_above_the_floor_is_promoted_alone(tiny_base: BaseModel, iou: float, is_gain: bool) -> None:
+    better = HeadVerdict(against="an empty answer", differences={"iou": Interval(0.4, 0.3, 0.5)})
+    semantic = replace(_semantic(tiny_base, iou), verdict=better)
+    assert semantic.is_gain == is_gain
+    assert "IoU +0.400 [+0.300, +0.500]" in semantic.sentence or not is_gain
+    assert (semantic.metrics().against, semantic.metrics().difference) == ("an empty answer", better.differences)

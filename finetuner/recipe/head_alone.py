@@ -1,0 +1,112 @@
+"""What is served, with a new semantic head beside it: a checkpoint for where the promptable decoder is not promoted."""
+
+from dataclasses import replace
+
+import safetensors.torch
+
+from backend.registry.checkpoint import REPORT_FILE, Manifest, read_manifest, verify_weights
+from backend.registry.metrics import Recipe, Verdict
+from backend.registry.review_file import REVIEW_FILE
+from backend.sam.loading import decoder_bytes
+from backend.sam.predictor import Predictor, base_predictor
+from backend.sam.semantic.head import PREFIX, with_semantic
+from finetuner.context import TrainingContext
+from finetuner.deciding.candidate import Candidate, Served
+from finetuner.deciding.outcome import Compared
+from finetuner.recipe.notes import Learnt
+from finetuner.report import checkpoint_page
+from finetuner.report.review import review_file
+from finetuner.semantic.beside import Semantic
+
+
+def find_kept(served: Served, *, context: TrainingContext) -> Predictor | None:
+    """Return what goes on answering prompts where a candidate is not promoted.
+
+    None where nothing answers a project's people, or what does has another base than the candidate.
+    """
+    if not served.is_live or served.of_base is not None:
+        return None
+    return served.predictor or base_predictor(context.base)
+
+
+def make_head_alone(
+    challenger: Candidate, *, learnt: Learnt, semantic: Semantic, served: Served, context: TrainingContext
+) -> Candidate:
+    """Build the checkpoint that answers prompts as what is served does, and batches with the new head.
+
+    Args:
+        challenger: the candidate of the same training that is not promoted.
+        learnt: what that training measured.
+        semantic: the head, trained on what the served encoder gives; a gain for batches.
+        served: what answers prompts, and goes on doing so.
+        context: what the training used.
+    """
+    kept = served.predictor or base_predictor(context.base)
+    compared = _keep_decoder(learnt.compared)
+    verdict = Verdict(promote=True, reasons=(semantic.sentence, f"prompts are answered as by {served.version}"))
+    manifest = _note_manifest(
+        challenger.manifest, kept=kept, compared=compared, semantic=semantic, served=served, context=context
+    )
+    manifest = replace(manifest, verdict=verdict)
+    weights = with_semantic(_read_weights(served, context=context), semantic.head)
+    held_out = learnt.dataset.held_out
+    page = checkpoint_page(
+        manifest,
+        weights=weights,
+        samples=held_out,
+        base=compared.base,
+        candidate=compared.candidate,
+        pictures=context.images_again,
+    )
+    masks = review_file(held_out, base=compared.base, candidate=compared.candidate)
+    return Candidate(
+        weights=weights, manifest=manifest, verdict=verdict, others={REPORT_FILE: page, REVIEW_FILE: masks}
+    )
+
+
+def _keep_decoder(compared: Compared) -> Compared:
+    """The comparison in which the candidate is what is served."""
+    return replace(compared, candidate=compared.base if compared.served is None else compared.served, faults=())
+
+
+def _note_manifest(  # noqa: PLR0913 - all by name
+    manifest: Manifest,
+    *,
+    kept: Predictor,
+    compared: Compared,
+    semantic: Semantic,
+    served: Served,
+    context: TrainingContext,
+) -> Manifest:
+    """The challenger's manifest with the method, figures and scores of what is served, and the head's own."""
+    before = None if served.folder is None else read_manifest(served.folder)
+    figures = compared.figures(context.config, calibration=kept.calibration).with_semantic(candidate=semantic.mean)
+    split = manifest.metrics.split
+    metrics = manifest.metrics.model_copy(
+        update={
+            **dict(figures),
+            "calibration": kept.calibration,
+            "click_policy": kept.click_policy.value,
+            "curves": None,
+            "ended_at": None,
+            "start": None,
+            "forgetting": None if before is None else before.metrics.forgetting,
+            "domain": None if before is None else before.metrics.domain,
+            "semantic": semantic.metrics().model_copy(update={"is_alone": True}),
+            "split": split and split.model_copy(update={"learnt": tuple(sorted({*split.learnt, *served.learnt}))}),
+        }
+    )
+    recipe = manifest.config.to_json() | {"adapter": None if before is None else before.config.adapter}
+    method = "decoder" if before is None else before.method
+    if before is not None and not before.config.names_adapter:
+        recipe.pop("adapter")  # a manifest from before adapters had kinds: its method tells
+    return replace(manifest, method=method, config=Recipe.model_validate(recipe), metrics=metrics)
+
+
+def _read_weights(served: Served, *, context: TrainingContext) -> bytes:
+    """The served decoder, and its adapter if it has one, without a head."""
+    if served.folder is None:
+        return decoder_bytes(context.base.model.mask_decoder)
+    state = safetensors.torch.load(verify_weights(served.folder).read_bytes())
+    kept = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
+    return safetensors.torch.save(kept, metadata={"format": "pt"})
