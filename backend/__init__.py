@@ -5,7 +5,7 @@ holds the map against the folder.
 
     __main__     the command line `samloop`: cli
     _wsgi        what `label-studio-ml start backend` runs: server.label_studio_ml
-    cli          one module a family of commands; the child processes of `samloop up`; the demo
+    cli          one module a family of commands; `samloop up`, the demo, the order in which to label
     server       the HTTP server: composition root, routes, the label-studio-ml adapter
     review       the analysts' pages
     live         submitted annotations, compared with the masks they began with
