@@ -1,12 +1,12 @@
-"""The page beside a checkpoint: how it was trained, how good it is, and what it gets right and wrong.
+"""Builds the report page of a checkpoint: how it was trained, how good it is, and what it gets right and wrong.
 
-page      one HTML file that needs nothing else
-charts    how the training went, what clicks bring, whether scores can be believed
-tables    a checkpoint's figures as rows of text
-data      what a training is about to see
-overlays  the held-out objects that a training changed most
-pictures  images read once more after the training
-review    the held-out objects as a checkpoint keeps them for the review pages
+page      renders one self-contained HTML file
+charts    draws the loss, the IoU over clicks, and the reliability of scores
+tables    formats a checkpoint's figures as rows of text
+data      counts the images and objects of a training, and what was left out
+overlays  crops the held-out objects that a training changed most
+pictures  reads images again after the training
+review    writes the held-out objects for the review pages
 """
 
 import hashlib
@@ -28,7 +28,7 @@ def checkpoint_page(  # noqa: PLR0913 - all by name
     candidate: Sequence[Measured],
     pictures: Pictures,
 ) -> bytes:
-    """Render the page; `samples` are what `base` and `candidate` were measured on, in that order."""
+    """Render the page; `base` and `candidate` are the measurements of `samples`, in the same order."""
     improved, worsened = changes(samples, base, candidate)
     shown = Shown(
         weights_sha256=hashlib.sha256(weights).hexdigest(),

@@ -1,4 +1,4 @@
-"""The report's charts: how the training went, what clicks bring, and whether scores can be believed."""
+"""Draws the report's charts: the loss, the IoU over clicks, and the reliability of scores."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from finetuner.report.tables import MODELS
 
 
 def checkpoint_charts(metrics: CheckpointMetrics) -> list[Chart]:
-    """Those for which the metrics hold points."""
+    """The charts for which the metrics have points."""
     curves = metrics.curves or CurvesMetrics()
     learning = Series(
         name="training",
@@ -21,18 +21,18 @@ def checkpoint_charts(metrics: CheckpointMetrics) -> list[Chart]:
         draw_chart("Loss", [learning, *_looks(curves.held_out, "loss", name="held out")], x_label="step"),
         draw_chart("IoU of a few held-out objects", _looks(curves.held_out, "iou", name="held out"), x_label="step"),
         draw_chart(
-            "IoU of validation objects, which chose the weights that are kept",
+            "IoU of validation objects, which chose the published weights",
             _looks(curves.validation, "iou", name="validation"),
             x_label="step",
         ),
-        draw_chart("IoU after corrective clicks", _clicks(metrics), x_label="corrective clicks after the first one"),
+        draw_chart("IoU after corrective clicks", _clicks(metrics), x_label="corrective clicks after the first"),
         _reliability(scores or ScoreFigures()),
     ]
     return [drawn for drawn in charts if drawn is not None]
 
 
 def _looks(looks: Sequence[Look], figure: str, *, name: str) -> list[Series]:
-    """A line for each kind of prompt through the looks; `figure` is "loss" or "iou"."""
+    """A line through the measurements for each kind of prompt; `figure` is "loss" or "iou"."""
 
     def values(look: Look) -> Mapping[str, float | None]:
         return look.loss if figure == "loss" else look.iou
@@ -51,7 +51,7 @@ def _looks(looks: Sequence[Look], figure: str, *, name: str) -> list[Series]:
 
 
 def _clicks(metrics: CheckpointMetrics) -> list[Series]:
-    """A line for each model whose IoU was measured after more than one count of clicks."""
+    """A line for each model whose IoU was measured after corrective clicks."""
     return [
         Series(
             name=heading,
@@ -74,13 +74,13 @@ def _reliability(scores: ScoreFigures) -> Chart | None:
             counts=tuple(bin_.predictions for bin_ in believability.bins),
         )
         for believability, name, style in (
-            (scores.predicted_iou, "as the decoder says", "base"),
+            (scores.predicted_iou, "predicted by the decoder", "base"),
             (scores.calibrated, "calibrated", "candidate"),
         )
         if believability is not None
     ]
     return draw_chart(
-        "IoU that was had, by the IoU that was expected",
+        "True IoU over expected IoU",
         series,
         x_label="expected IoU",
         y_range=(0.0, 1.0),

@@ -1,4 +1,4 @@
-"""What a training is about to see: images, objects by label and size, and what was left out and why."""
+"""Counts a training's data: images, objects by label and size, and what was left out, by reason."""
 
 import statistics
 from collections import Counter
@@ -18,7 +18,7 @@ _MOST_LABELS = 30  # rows of the table; the JSON has all
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelCount:
-    """The objects of one label. `sizes` counts them by SIZES, COCO's small, medium and large; areas in px."""
+    """The objects of one label; `sizes` counts them by SIZES, and the median area is in image px."""
 
     label: str
     objects: int
@@ -29,10 +29,17 @@ class LabelCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataReport:
-    """All usable images and objects. `labels`: the most frequent first; `all_labels` is their sum.
+    """The usable images and objects of a training, and what was left out.
 
-    `left_out`: the most frequent reasons first. `empty_images` were submitted without
-    a region: background for the semantic head. `divided`: regions that became `parts` objects (data.parts).
+    Attributes:
+        images: the number of images.
+        ground_truth_images: the number of images with ground truth.
+        labels: the counts by label, the most frequent first.
+        all_labels: the sum over labels.
+        left_out: the reasons with their counts, the most frequent first.
+        empty_images: images submitted without a region, background for the semantic head.
+        divided: the number of regions that were divided into objects (data.parts).
+        parts: the number of those objects.
     """
 
     images: int
@@ -46,7 +53,7 @@ class DataReport:
 
     @classmethod
     def of(cls, samples: Sequence[Sample], exclusions: Exclusions) -> "DataReport":
-        """Count. An image that two tasks share counts once, the objects of both count."""
+        """Count the samples. An image that two tasks share counts once, but the objects of both count."""
         labels = {item.label for sample in samples for item in sample.objects}
         counts = [_count(samples, label, name=UNLABELLED if label is None else label) for label in labels]
         regions = [
@@ -69,7 +76,7 @@ class DataReport:
         )
 
     def figures(self) -> dict[str, int]:
-        """The report's totals, for whoever listens to the progress."""
+        """The report's totals, as progress figures."""
         return {
             "images": self.images,
             "objects": self.all_labels.objects,
@@ -79,7 +86,7 @@ class DataReport:
         }
 
     def metrics(self) -> DataMetrics:
-        """The report as a manifest keeps it."""
+        """The report as the manifest stores it."""
         return DataMetrics(
             images=self.images,
             objects=self.all_labels.objects,
@@ -98,7 +105,7 @@ class DataReport:
         )
 
     def table(self) -> str:
-        """The report for a terminal or a log: a row a label, then what was left out."""
+        """The report as text for a terminal or a log: a row per label, then what was left out."""
         heading = ("label", "objects", "images", *SIZES, "median px")
         shown = [*self.labels[:_MOST_LABELS], *([] if len(self.labels) == 1 else [self.all_labels])]
         rows = [heading, *(_cells(count) for count in shown)]
@@ -113,13 +120,13 @@ class DataReport:
             lines.append(f"ground truth on {self.ground_truth_images} of {self.images} images")
         if self.empty_images:
             lines.append(
-                f"nothing on {self.empty_images} of {self.images} images, as submitted: background for the semantic "
-                "head"
+                f"{self.empty_images} of {self.images} images were submitted without a region: background for the "
+                "semantic head"
             )
         if self.divided:
             lines.append(
-                f"{self.divided} regions consist of several large parts, as a rule: learnt from as {self.parts} "
-                "objects (SAMLOOP_MERGED_REGIONS=keep takes regions for objects)"
+                f"{self.divided} regions hold several objects and were divided into {self.parts} objects "
+                "(SAMLOOP_MERGED_REGIONS=keep keeps every region as one object)"
             )
         counts = [str(left_out.count) for left_out in self.left_out]
         lines += [

@@ -1,4 +1,4 @@
-"""The held-out objects that a training changed most, cut out: the image, and who drew which outline."""
+"""Crops the held-out objects that a training changed most, with the outlines of annotator, base and candidate."""
 
 import base64
 import io
@@ -15,11 +15,11 @@ from finetuner.data.prompting import farthest_inner_point
 from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import Measured
 
-CASES = 4  # of either kind
-LONGEST_PX = 256  # a crop's longer side, at most
-_LEAST_CHANGE = 0.005  # IoU; less is not worth a look
+CASES = 4  # improved objects, and as many worsened ones
+LONGEST_PX = 256  # the limit of a crop's longer side
+_LEAST_CHANGE = 0.005  # IoU; a smaller change is not worth a look
 _MARGIN_SHARE, _LEAST_MARGIN_PX = 0.2, 6
-_REACH = 1.5  # sides of the object that a crop goes beyond it, for masks that flood the image
+_REACH = 1.5  # how far a crop extends beyond the object, in its sides, if a mask floods the image
 
 Pictures = Callable[[str], Image.Image | None]
 
@@ -28,7 +28,7 @@ Pictures = Callable[[str], Image.Image | None]
 class Overlay:
     """One object with one kind of prompt. Paths and marks are in px of the crop, `width_px` x `height_px`.
 
-    `picture`: a data URI of a PNG of the crop; None where the image could not be had again.
+    `picture` is a data URI with a PNG of the crop; None if the image could not be read again.
     """
 
     label: str
@@ -50,7 +50,7 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """An object, and what both models made of it with one kind of prompt."""
+    """An object, and both models' measurements of it with one kind of prompt."""
 
     truth: LabelledMask
     before: Measured
@@ -58,31 +58,32 @@ class Change:
 
     @property
     def gain(self) -> float:
-        """IoU."""
+        """The candidate's IoU minus the base's."""
         return self.after.values["iou"] - self.before.values["iou"]
 
 
 def changes(
     samples: Sequence[Sample], base: Sequence[Measured], candidate: Sequence[Measured], *, count: int = CASES
 ) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
-    """The most improved and the most worsened objects, `count` at most of either; the greatest change first.
+    """The most improved and the most worsened objects, up to `count` per kind, the greatest change first.
 
-    Each object shows once, with the prompt with which it changed more. All three are in evaluation.measure's order.
+    An object appears once, with the prompt with which it changed more. Samples and measurements are in the order of
+    evaluation.measure.
     """
     truths = [item for sample in samples for item in sample.objects for _ in ("box", "point")]
-    found: dict[int, Change] = {}
+    greatest: dict[int, Change] = {}
     for truth, before, after in zip(truths, base, candidate, strict=True):
-        change, known = Change(truth=truth, before=before, after=after), found.get(id(truth))
+        change, known = Change(truth=truth, before=before, after=after), greatest.get(id(truth))
         if known is None or abs(change.gain) > abs(known.gain):
-            found[id(truth)] = change
-    ordered = sorted(found.values(), key=lambda change: -change.gain)
+            greatest[id(truth)] = change
+    ordered = sorted(greatest.values(), key=lambda change: -change.gain)
     improved = [change for change in ordered if change.gain >= _LEAST_CHANGE][:count]
     worsened = [change for change in reversed(ordered) if change.gain <= -_LEAST_CHANGE][:count]
     return tuple(improved), tuple(worsened)
 
 
 def overlay(change: Change, *, pictures: Pictures) -> Overlay:
-    """Cut one out. Nothing of the image is kept but the crop."""
+    """Crop the object and draw the outlines; only the crop of the image is kept."""
     truth, before, after = change.truth, change.before, change.after
     y0, x0, height, width = window_of(truth, before.mask, after.mask)
     scale = min(1.0, LONGEST_PX / max(height, width))
@@ -117,7 +118,10 @@ def overlay(change: Change, *, pictures: Pictures) -> Overlay:
 
 
 def window_of(truth: LabelledMask, *masks: KeptMask) -> tuple[int, int, int, int]:
-    """Top, left, height and width of what shows the object and both masks, a flood only in part; within the image."""
+    """Top, left, height and width, in image px, of a window with the object and its masks.
+
+    The window is inside the image, and shows only a part of a mask that floods it.
+    """
     bounds = []
     for first, extent, kept, image_px in (
         (truth.bounds.y0_px, truth.crop_shape[0], [(m.y0_px, m.height_px) for m in masks], truth.height_px),

@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing else: no network, no script, light and dark, a desk or a telephone."""
+"""Renders a self-contained HTML page: no network, no script, light and dark, for large and small screens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from finetuner.report.tables import figure_tables, figure_text, score_table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a report shows besides the manifest."""
+    """The report's content besides the manifest."""
 
     weights_sha256: str
     improved: Sequence[Overlay] = field(default=())
@@ -23,7 +23,7 @@ class Shown:
 
 
 def render(manifest: Manifest, shown: Shown) -> bytes:
-    """The page for a checkpoint; of its metrics whatever is there."""
+    """Render a checkpoint's page, with those of its metrics that exist."""
     environment = Environment(
         loader=add_charts(PackageLoader("finetuner.report", ".")),
         autoescape=True,

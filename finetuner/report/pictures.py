@@ -1,4 +1,4 @@
-"""Images once more, after the training: read again from where they came, one at a time, none kept."""
+"""Reads images again after the training, from their source, one at a time."""
 
 import hashlib
 import logging
@@ -13,17 +13,17 @@ log = logging.getLogger(__name__)
 
 
 class ImagesAgain:
-    """Knows for the digest of an image's bytes how to read them again."""
+    """Reads an image again by the digest of its bytes."""
 
     def __init__(self) -> None:
         self._sources: dict[str, tuple[Callable[[], bytes], int]] = {}
 
     def remember(self, data: bytes, *, read: Callable[[], bytes], max_pixels: int) -> None:
-        """Remember the way to an image, not the image."""
+        """Remember how to read an image, but not the image itself."""
         self._sources[hashlib.sha256(data).hexdigest()] = read, max_pixels
 
     def __call__(self, image_sha256: str) -> Image.Image | None:
-        """The upright image; None where it cannot be had, or has other bytes by now: the report does without it."""
+        """The upright image; None if it cannot be read or has changed, since the report can do without it."""
         source = self._sources.get(image_sha256)
         if source is None:
             return None
@@ -35,7 +35,7 @@ class ImagesAgain:
             return open_image(data, max_pixels=max_pixels)
         except (SamloopError, OSError) as fault:
             log.info(
-                "the report goes without image %s: %s",
+                "the report lacks image %s: %s",
                 image_sha256[:12],
                 fault,
                 extra={"event": "report.image_missing", "image_sha256": image_sha256},

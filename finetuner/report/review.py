@@ -1,4 +1,4 @@
-"""The held-out objects as a checkpoint keeps them for the review pages: registry.review_file."""
+"""Writes the held-out objects of a checkpoint for the review pages, in the format of registry.review_file."""
 
 import math
 from collections.abc import Sequence
@@ -60,5 +60,5 @@ def _draw(measured: Measured, *, area_px: int) -> DrawnMask:
 
 
 def _finite(score: float) -> float:
-    """A model whose numbers are none is refused by the gate; its masks can be looked at all the same."""
+    """The score, or 0 if it is not finite: the gate refuses such a model, but people can still look at its masks."""
     return score if math.isfinite(score) else 0.0

@@ -1,4 +1,4 @@
-"""The report's tables: a checkpoint's figures as rows of text, beside those of the base and of what was served."""
+"""Formats a checkpoint's figures as tables, beside those of the base and of the version served before."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,14 @@ _BY_GROUP = ("iou", "boundary_iou")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A line of a table: the figures of the models in the order of its headings.
+    """A row of a table.
 
-    `difference` is a text, `whisker` the same as a drawing: the mean and both ends, in [-1, 1]. `moved` is "better",
-    "worse", or empty where the interval holds zero.
+    Attributes:
+        title: the row's heading.
+        figures: the models' figures, in the order of the table's headings.
+        difference: the difference with its interval, as text.
+        whisker: the same for a drawing: the mean and both ends as places from 0 to 100.
+        moved: "better", "worse", or "" if the interval contains zero.
     """
 
     title: str
@@ -38,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows under headings; the first column's heading is `first`."""
+    """Rows under headings; `first` is the heading of the first column."""
 
     title: str
     first: str
@@ -49,12 +53,12 @@ class Table:
 
 
 def list_models(metrics: CheckpointMetrics) -> dict[str, ModelFigures]:
-    """The models that were measured, by heading."""
+    """The measured models by heading."""
     return {heading: figures for name, heading in MODELS.items() if (figures := metrics.model(name)) is not None}
 
 
 def figure_tables(metrics: CheckpointMetrics) -> list[Table]:
-    """All that was measured on held-out objects, but scores; nothing where no model was measured."""
+    """The tables of all measurements on held-out objects, except scores; none if no model was measured."""
     models = list_models(metrics)
     if not models:
         return []
@@ -69,7 +73,7 @@ def figure_tables(metrics: CheckpointMetrics) -> list[Table]:
 
 
 def score_table(metrics: CheckpointMetrics) -> Table | None:
-    """How far scores are from the true IoU; None where nobody compared them."""
+    """The table of the scores' distance from the true IoU; None if it was not measured."""
     rows = [
         Row(title=f"{heading}: {title}", figures=_believability(believability))
         for heading, figures in list_models(metrics).items()
@@ -92,7 +96,7 @@ def figure_text(value: float | None) -> str:
 
 def _prompt_table(prompt: str, models: Mapping[str, ModelFigures], difference: Differences) -> Table:
     intervals = difference.get(prompt, {})
-    # IoU, Dice and Boundary IoU on one scale; one flooded mask makes areas and distances a hundred times as wide.
+    # IoU, Dice and Boundary IoU share a scale; a single flooded mask makes areas and distances a hundred times as wide.
     reach = {name: _reach(interval) for name, interval in intervals.items()}
     overlaps = max((reach[name] for name in _HIGHER_IS_BETTER & reach.keys()), default=1.0)
     reach |= dict.fromkeys(_HIGHER_IS_BETTER, overlaps)
@@ -136,7 +140,7 @@ def _clicks_table(models: Mapping[str, ModelFigures]) -> list[Table]:
     rows = tuple(
         Row(title=f"IoU {goal}", figures=tuple(_clicks(model, goal) for model in models.values())) for goal in goals
     )
-    note = "The first click counts; where the last one did not get there, all that were made."
+    note = "The first click is included. An object that misses the goal counts with all its clicks."
     return [Table(title="Clicks to reach", first="goal", headings=tuple(models), rows=rows, note=note)] if rows else []
 
 
@@ -144,7 +148,7 @@ def _clicks(model: ModelFigures, goal: str) -> str:
     clicks = model.clicks_to.get(goal)
     if clicks is None or clicks.clicks is None or clicks.reached is None:
         return "none"
-    return f"{clicks.clicks:.2f} ({clicks.reached:.0%} there)"
+    return f"{clicks.clicks:.2f} ({clicks.reached:.0%} reach it)"
 
 
 def _semantic_table(semantic: SemanticMetrics | None) -> list[Table]:
@@ -158,7 +162,7 @@ def _semantic_table(semantic: SemanticMetrics | None) -> list[Table]:
         for label, figures in groups.items()
     )
     note = "The semantic head on held-out images. " + (
-        "Batches are pre-annotated with it." if semantic.is_served else "It is not served."
+        "It pre-annotates batches." if semantic.is_served else "It is not served."
     )
     if semantic.is_alone:
         note += " It was promoted alone: prompts are answered as by the version before."
@@ -173,7 +177,7 @@ def _semantic_table(semantic: SemanticMetrics | None) -> list[Table]:
 
 
 def _forgetting_table(forgetting: ForgettingMetrics) -> Table:
-    """Of the base and this checkpoint alone; the sentence where it could not be measured."""
+    """Base and checkpoint on unrelated photographs; only the sentence if that could not be measured."""
     rows = [
         _metric_row(
             name,
@@ -187,7 +191,7 @@ def _forgetting_table(forgetting: ForgettingMetrics) -> Table:
         if (interval := (forgetting.difference or {}).get(prompt, {}).get(name)) is not None
     ]
     return Table(
-        title="Forgetting: other things than those learnt",
+        title="Forgetting: unrelated photographs",
         first="measure" if rows else "",
         headings=("base", "this checkpoint") if rows else (),
         rows=tuple(rows),
@@ -197,11 +201,11 @@ def _forgetting_table(forgetting: ForgettingMetrics) -> Table:
 
 
 def _group_tables(title: str, models: Mapping[str, Mapping[str, MaskFigures]]) -> list[Table]:
-    """A table a metric of the first model's groups: labels or sizes. One group would say what the means say."""
+    """A table per metric by groups, labels or sizes; none for a single group, which would repeat the means."""
     first = next(iter(models.values()))
     if len(first) < 2:
         return []
-    # A manifest keeps its keys in the order of the alphabet.
+    # A manifest sorts its keys alphabetically.
     groups = sorted(first, key=lambda name: (SIZES.index(name) if name in SIZES else 0, name))
     return [
         Table(
@@ -218,11 +222,11 @@ def _group_tables(title: str, models: Mapping[str, Mapping[str, MaskFigures]]) -
                 )
                 for group in groups
             ),
-            note="Over both kinds of prompt." if name == "boundary_iou" else "",
+            note="Both kinds of prompt together." if name == "boundary_iou" else "",
         )
         for name in _BY_GROUP
     ]
 
 
-def _believability(found: Believability) -> tuple[str, ...]:
-    return tuple(figure_text(value) for value in (found.ece, found.correlation, found.rank_correlation))
+def _believability(scores: Believability) -> tuple[str, ...]:
+    return tuple(figure_text(value) for value in (scores.ece, scores.correlation, scores.rank_correlation))

@@ -115,7 +115,7 @@ def test_pictures_that_were_submitted_empty_are_background_for_a_semantic_head_a
     assert (len(found.samples), found.objects.count(0), found.reasons) == (15, 6, {})
     exclusions = Exclusions()
     report = DataReport.of(found.samples, exclusions)
-    assert "nothing on 6 of 15 images, as submitted: background for the semantic head" in report.table()
+    assert "6 of 15 images were submitted without a region: background for the semantic head" in report.table()
     empty = {sample.image_sha256 for sample in found.samples if not sample.objects}
     dataset = assemble(found.samples, share=0.2, exclusions=exclusions)
     assert {sample.image_sha256 for side in dataset.empty[0] for sample in side} == empty

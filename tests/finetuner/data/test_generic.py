@@ -1,4 +1,4 @@
-"""Photographs of other things: the base's masks of them are looked for once, and none both measures and is replayed."""
+"""The base finds its masks of unrelated photographs once, and no photograph both measures and is replayed."""
 
 import io
 from collections.abc import Callable

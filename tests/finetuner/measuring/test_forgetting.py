@@ -1,4 +1,4 @@
-"""What a training forgot is measured on other things, told in a sentence, and less where those are replayed."""
+"""What a training forgot is measured on unrelated photographs, said in a sentence, and lessened by replay."""
 
 import importlib.resources
 import json
@@ -138,8 +138,8 @@ def test_a_training_replays_and_tells_what_it_forgot_on_its_report(
     assert forgotten is not None
     assert forgotten.difference is not None
     assert forgotten.images == 2
-    assert not any("other things" in reason for reason in manifest.verdict.reasons)
+    assert not any("unrelated photographs" in reason for reason in manifest.verdict.reasons)
     page = (tmp_path / "out" / REPORT_FILE).read_text()
-    assert "Forgetting: other things than those learnt" in page
+    assert "Forgetting: unrelated photographs" in page
     assert forgotten.sentence in page
     assert np.isfinite(forgotten.difference["box"]["iou"]).all()

@@ -21,7 +21,7 @@ def test_losses_and_looks_have_a_chart_and_a_loss_that_was_no_number_is_left_out
     assert [chart.title for chart in charts] == ["Loss", "IoU of a few held-out objects"]
     validated = CheckpointMetrics(curves=CurvesMetrics(validation=LOOKS))
     assert [chart.title for chart in checkpoint_charts(validated)] == [
-        "IoU of validation objects, which chose the weights that are kept"
+        "IoU of validation objects, which chose the published weights"
     ]
 
 
@@ -35,4 +35,4 @@ def test_one_count_of_clicks_makes_no_curve() -> None:
 def test_scores_are_drawn_against_the_iou_that_was_had() -> None:
     scores = ScoreFigures(predicted_iou=Believability(n=4, bins=(Bin(1, 0.4, 0.3), Bin(3, 0.9, 0.7))))
     charts = checkpoint_charts(CheckpointMetrics(candidate=ModelFigures(calibration=scores)))
-    assert [chart.title for chart in charts] == ["IoU that was had, by the IoU that was expected"]
+    assert [chart.title for chart in charts] == ["True IoU over expected IoU"]

@@ -73,7 +73,7 @@ def test_regions_that_were_divided_are_told_with_the_setting_that_keeps_them_who
     parts = [replace(_object(20, "Nucleus"), region=Region(number=0, area_px=800)) for _ in range(2)]
     report = DataReport.of([_sample(1, *parts), _sample(2, *parts), _sample(3, _object(20, "Nucleus"))], Exclusions())
     assert (report.metrics().divided_regions, report.metrics().parts) == (2, 4)
-    assert "2 regions consist of several large parts, as a rule: learnt from as 4 objects" in report.table()
+    assert "2 regions hold several objects and were divided into 4 objects" in report.table()
     assert "SAMLOOP_MERGED_REGIONS=keep" in report.table()
 
 

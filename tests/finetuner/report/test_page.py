@@ -149,7 +149,7 @@ def test_the_page_tells_the_verdict_and_the_figures_of_all_three(page: bytes) ->
         "-0.100 [-0.200, -0.050] worse",
         "-3.000 [-5.000, -1.000] better",
         "+0.200 [+0.100, +0.300] worse",
-        "3.25 (50% there)",
+        "3.25 (50% reach it)",
         "387 objects",
         "3 \N{MULTIPLICATION SIGN} an unknown label",
         "IoU 0.200 → 0.900",
@@ -157,7 +157,9 @@ def test_the_page_tells_the_verdict_and_the_figures_of_all_three(page: bytes) ->
         "calibration error",
     ):
         assert told in text
-    assert b"Better than what was served" in render(_manifest(METRICS, promote=True), Shown(weights_sha256="0" * 64))
+    assert b"Better than the version served before" in render(
+        _manifest(METRICS, promote=True), Shown(weights_sha256="0" * 64)
+    )
 
 
 def test_sizes_stand_from_small_to_large_however_the_manifest_sorts_them() -> None:

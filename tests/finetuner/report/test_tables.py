@@ -59,7 +59,7 @@ def test_clicks_to_a_goal_say_how_many_objects_got_there() -> None:
     clicked = MODEL.model_copy(update={"clicks_to": {"0.85": ClicksToGoal(clicks=2.5, reached=0.75)}})
     table = figure_tables(_metrics(candidate=clicked))[2]
     assert table.rows[0].title == "IoU 0.85"
-    assert table.rows[0].figures == ("none", "2.50 (75% there)")
+    assert table.rows[0].figures == ("none", "2.50 (75% reach it)")
 
 
 def test_one_label_alone_has_no_table_and_sizes_stand_from_small_to_large() -> None:

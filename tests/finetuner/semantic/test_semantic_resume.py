@@ -84,7 +84,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(
     else:
         tensors["exp_avg.offset"] = torch.zeros(9) if fault == "shape" else tensors["exp_avg.offset"] * float("nan")
     before = {name: value.clone() for name, value in victim.head.state_dict().items()}
-    with pytest.raises(ValueError, match=r"average\.offset|exp_avg\.offset|none among 3 images"):
+    with pytest.raises(ValueError, match=r"average\.offset|exp_avg\.offset|does not fit 3 images"):
         victim.restore(State(tensors=tensors, values=values))
     assert victim.step == 0
     assert all(torch.equal(value, before[name]) for name, value in victim.head.state_dict().items())
