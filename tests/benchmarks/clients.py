@@ -126,7 +126,10 @@ class Clients:
             return Answer(place, reply.status_code, seconds, cold, b"", (0, 0))
         with self._lock:
             self._warm.add(image)
-        (found,) = reply.json()["results"][0]["result"]
+        regions = reply.json()["results"][0]["result"]
+        if not regions:  # nothing but specks, on a background without an object
+            return Answer(place, reply.status_code, seconds, cold, b"", (0, 0))
+        (found,) = regions
         size = (found["original_height"], found["original_width"])
         return Answer(place, reply.status_code, seconds, cold, bytes(found["value"]["rle"]), size)
 
