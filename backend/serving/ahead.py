@@ -1,4 +1,4 @@
-"""Embeds the tasks that come next, while the annotator looks at this one."""
+"""Embeds the next tasks while the annotator looks at this one."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ _POLL_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _OpenedTask:
-    """A task on somebody's screen, and the Label Studio that tells which tasks come next."""
+    """A task on an annotator's screen, and the Label Studio that lists the next tasks."""
 
     image: TaskImage
     project_id: int
@@ -33,15 +33,16 @@ class _OpenedTask:
 
 
 class Prewarm:
-    """One thread that embeds the opened task and `ahead` tasks after it, whenever no click is being answered.
+    """Embeds the opened task and the `ahead` tasks after it in one thread, whenever no click is being answered.
 
-    The newest project first; of a project only the task that was opened last counts, for its annotator is there.
+    The project with the newest click goes first. In a project only the last opened task counts, because its annotator
+    has moved on from the others.
 
     Args:
-        embeddings: where the images' embeddings come from, and stay.
-        traffic: tells when annotators wait.
-        ahead: how many tasks after the opened one; 0 switches it off.
-        served: the base whose encoder a project is served with at the moment; None: always that of the embeddings.
+        embeddings: computes and stores the images' embeddings.
+        traffic: counts the annotators who wait.
+        ahead: how many tasks to embed after the opened one; 0 embeds none.
+        served: returns the base model whose encoder serves a project now; None: always that of `embeddings`.
     """
 
     def __init__(
@@ -63,32 +64,32 @@ class Prewarm:
 
     @property
     def embedded(self) -> int:
-        """How many images were encoded ahead."""
+        """How many images it has encoded."""
         return self._embedded
 
     def start(self) -> "Prewarm":
-        """Begin, unless it is switched off."""
+        """Begin, unless `ahead` is 0."""
         if self._ahead:
             self._thread.start()
         return self
 
     def stop(self) -> None:
-        """End after the image that is being embedded, if any."""
+        """Stop after the image that is being embedded. Does not wait."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
 
     def join(self, *, longest_s: float) -> None:
-        """After `stop`: wait until it has ended, but not longer than so many seconds."""
+        """After `stop`: wait at most `longest_s` seconds until the thread has ended."""
         if self._thread.is_alive():
             self._thread.join(longest_s)
 
     def note_opened_task(self, image: TaskImage, *, label_studio: LabelStudio | None) -> None:
-        """A task is on somebody's screen. Returns at once; further clicks on the same task change nothing.
+        """Note that an annotator has opened a task. Returns at once; further clicks on the same task change nothing.
 
         Args:
-            image: the task; one without a project or a number is let be.
-            label_studio: tells which tasks come next; None where none is known: the opened task alone is embedded.
+            image: the task. Tasks without a project or an id are ignored.
+            label_studio: lists the next tasks; with None, only the opened task is embedded.
         """
         project_id, task_id = image.project_id, image.task_id
         if not self._ahead or project_id is None or task_id is None:
@@ -105,7 +106,7 @@ class Prewarm:
             self._changed.notify_all()
 
     def _of(self, project_id: int) -> TaskEmbeddings:
-        """As the project is served now: after a swap of encoders its images are cold again."""
+        """The embeddings of the encoder that serves the project now; a swap of encoders makes its images cold again."""
         return self._embeddings if self._served is None else self._embeddings.by(self._served(project_id))
 
     def _work(self) -> None:
@@ -114,12 +115,17 @@ class Prewarm:
                 self._warm(opened)
             except SamloopError as fault:
                 if self._stopping:
-                    return  # what it needs is being closed under it, and so may be the log
+                    return  # the lanes are closing meanwhile, and the log may be closed
                 log.info(
-                    "project %d is not warmed up ahead: %s", opened.project_id, fault, extra={"event": "prewarm.failed"}
+                    "no tasks of project %d are embedded ahead: %s",
+                    opened.project_id,
+                    fault,
+                    extra={"event": "prewarm.failed"},
                 )
             except Exception:
-                log.exception("project %d is not warmed up ahead", opened.project_id, extra={"event": "prewarm.failed"})
+                log.exception(
+                    "no tasks of project %d are embedded ahead", opened.project_id, extra={"event": "prewarm.failed"}
+                )
 
     def _next(self) -> _OpenedTask | None:
         with self._changed:
@@ -137,7 +143,7 @@ class Prewarm:
             self._embed_task(replace(opened.image, task=task), project_id=opened.project_id)
 
     def _wait_for_clicks(self, opened: _OpenedTask) -> bool:
-        """Wait until no click is being answered; False if the work is no longer wanted."""
+        """Wait until no click is being answered; return False if the annotator has moved on."""
         while not self._stopping and not self._traffic.wait_until_clear(longest_s=_POLL_S):
             pass
         return not self._stopping and opened.project_id not in self._opened
@@ -147,21 +153,21 @@ class Prewarm:
             self._embed(part, project_id=project_id)
 
     def _embed(self, image: TaskImage, *, project_id: int) -> None:
-        """Embed one image, once; an image that cannot be used is the matter of whoever clicks on it."""
+        """Embed one image, once. An unusable image is only logged; a click on it gets the error."""
         embeddings = self._of(project_id)
         try:
             place = hash((image.images.name, image.uri, embeddings.encoder_fingerprint))
         except BadInput as fault:
-            log.debug("task %s is not warmed up: %s", image.name, fault)
+            log.debug("task %s is not embedded ahead: %s", image.name, fault)
             return
         if place in self._done:
             return
         try:
             computed = embeddings.warm(image, priority=Priority.PREWARM, until_s=math.inf)
         except Busy:
-            return  # it comes when it is clicked on
+            return  # a click on it will embed it
         except SamloopError as fault:
-            log.debug("task %s is not warmed up: %s", image.name, fault)
+            log.debug("task %s is not embedded ahead: %s", image.name, fault)
             computed = False
         self._done[place] = None
         self._embedded += computed

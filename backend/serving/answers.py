@@ -1,4 +1,4 @@
-"""From masks to the prediction that Label Studio shows or stores: the same for clicks and for batches."""
+"""Writes masks as the prediction that Label Studio shows or stores, for clicks and batches alike."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from backend.sam.scoring import task_score
 
 @dataclass(frozen=True, slots=True)
 class PlacedMask:
-    """A mask over the upright image, and the control and label that it goes to.
+    """A mask of the upright image, with its control and label.
 
-    `clicks`: those that the mask answers, in px of the image. `note`: what whoever reads the answer is to know.
+    `clicks` are the clicks that the mask answers, image px. `note` is what the answer's reader should know.
     """
 
     output: Output
@@ -33,18 +33,18 @@ def draw_prediction(
     specks_px: int = 0,
     is_interactive: bool = False,
 ) -> Prediction:
-    """The prediction that shows the masks as their controls draw them.
+    """Write masks as a prediction, with the shapes that their controls draw.
 
-    Its score, in [0, 1], is that of the masks that are shown: an empty mask, and one below its control's threshold,
-    does not count. Without regions it is 0. The notes of masks stand in the prediction's `note`; Label Studio passes
-    over that, so its editor shows a note in the details of the mask's first region (`meta.text`).
+    The prediction's score, in [0, 1], counts only the masks that it shows, and is 0 without any. Empty masks, and masks
+    below their control's threshold, are not shown. The masks' notes form the prediction's `note`. Label Studio ignores
+    that; its editor shows a note in the details of the mask's first region (`meta.text`).
 
     Args:
-        placed: the masks, in the order of their regions; a mask is taken when the one before is drawn.
-        model_version: the version that made them.
-        polygon_tolerance_px: how far a polygon's outline may be from its mask's (image px).
-        specks_px: islands and holes of fewer pixels of the image are left out: `sam.cleaning`.
-        is_interactive: whether the editor gets it for a click: then it adds the label of a <Labels> tag by itself.
+        placed: the masks, in the order of their regions; a mask is computed once the mask before it is written.
+        model_version: the version that made the masks.
+        polygon_tolerance_px: how far a polygon's outline may be from the mask's, image px.
+        specks_px: islands and holes smaller than this area, in image px, are left out (`sam.cleaning`).
+        is_interactive: whether the editor asked by a click; it then adds the label of a <Labels> tag itself.
     """
     regions: list[Region] = []
     scores: list[float] = []
@@ -71,5 +71,5 @@ def draw_prediction(
 
 
 def empty_prediction(model_version: str) -> Prediction:
-    """A prediction without regions, of score 0."""
+    """Return a prediction without regions, of score 0."""
     return prediction([], model_version=model_version, score=0.0)

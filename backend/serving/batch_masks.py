@@ -1,7 +1,7 @@
-"""Which masks a task gets without anybody pointing at anything.
+"""Computes the masks of a task that nobody prompts.
 
-Rectangles that stand on a task become masks under their labels. A task without gets the objects that the project's
-semantic head sees, where its version has one; else all that stands out in its image, where that is switched on.
+Rectangles on the task become masks with their labels. A task without rectangles gets the objects that the semantic head
+of the project's version finds; without a semantic head, it gets automatic masks, if the settings ask for them.
 """
 
 import time
@@ -37,15 +37,15 @@ _TOO_MANY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchMasks:
-    """Computes the masks of a batch's tasks, behind those that annotators wait for.
+    """Computes the masks of a batch's tasks; annotators' clicks go first.
 
     Attributes:
         machine: encodes and decodes.
-        snapshot: what the project is served with.
-        automatic: what to look for in tasks without rectangles, where there is no semantic head; None: nothing.
-        semantic: what to keep of what a semantic head sees.
-        until_s: when nobody waits for the batch any more (by the clock).
-        clock: tells the time, s.
+        snapshot: the version that serves the project.
+        automatic: rules for automatic masks, where there are no rectangles and no semantic head; None: no such masks.
+        semantic: rules for the semantic head's objects.
+        until_s: the time on `clock` when nobody waits for the batch any more.
+        clock: returns the time, s.
     """
 
     machine: Machine
@@ -56,7 +56,7 @@ class BatchMasks:
     clock: Callable[[], float] = time.monotonic
 
     def can_look_at(self, image: TaskImage) -> bool:
-        """Whether anything tells what to look for; without fetching the image."""
+        """Whether the task can get masks at all. Does not fetch the image."""
         return (
             any(self._is_boxed(part) for part in image.parts())
             or self.snapshot.predictor.semantic is not None
@@ -64,14 +64,14 @@ class BatchMasks:
         )
 
     def of(self, image: TaskImage) -> Iterator[PlacedMask]:
-        """The task's masks over its upright image, with the control and label of every mask.
+        """Yield the masks of the task's upright images, with their controls and labels.
 
-        A mask is made when it is taken, so that few are in memory whatever their number.
+        Every mask is computed on demand, so only a few are in memory at a time.
 
         Raises:
-            BadInput, Upstream: the task or its image cannot be used, or the image cannot be had, or there are more
-                rectangles than masks of that size can be drawn in time.
-            Busy: it was not this task's turn by `until_s`.
+            BadInput: the task or its image is unusable, or there are more rectangles than can be drawn in time.
+            Upstream: the image cannot be fetched.
+            Busy: the task's turn did not come by `until_s`.
         """
         return chain.from_iterable(self._of_part(part) for part in image.parts())
 
@@ -85,7 +85,7 @@ class BatchMasks:
     def _in_time(self, placed: Iterator[PlacedMask]) -> Iterator[PlacedMask]:
         for place in placed:
             if self.clock() >= self.until_s:
-                raise Busy("the batch's time is over: ask again for this task")
+                raise Busy("the batch's time is over: request this task again")
             yield place
 
     def _is_boxed(self, image: TaskImage) -> bool:
@@ -102,7 +102,7 @@ class BatchMasks:
             most=MOST_RECTANGLES + 1,
         )
         note = _TOO_MANY if len(prompts) > MOST_RECTANGLES else None
-        prompts = tuple(prompt for prompt in prompts[:MOST_RECTANGLES] if _is_told(prompt, image.config))
+        prompts = tuple(prompt for prompt in prompts[:MOST_RECTANGLES] if _can_label(prompt, image.config))
         outputs = [output_of(prompt, image.config) for prompt in prompts]
         masks = decode_by_portions(embedding, [prompt.prompt for prompt in prompts], decode=self._decode_prompts)
         notes = chain([note], repeat(None))
@@ -129,9 +129,9 @@ class BatchMasks:
         embedding = self._embed(image)
         predictor = self.snapshot.predictor.choose_for(embedding)
         rules = replace(rules, most=min(rules.most, most_masks(embedding)))
-        found = automatic_candidates(predictor, embedding, rules=rules, until_s=self.until_s, run=self._decode)
-        # Those that stand out most come first, so that the rest may be left out.
-        in_time = takewhile(lambda _: self.clock() < self.until_s, found)
+        candidates = automatic_candidates(predictor, embedding, rules=rules, until_s=self.until_s, run=self._decode)
+        # The clearest masks come first, so the rest may be left out.
+        in_time = takewhile(lambda _: self.clock() < self.until_s, candidates)
         return (PlacedMask(output, predictor.mask_of(candidate, embedding)) for candidate in in_time)
 
     def _embed(self, image: TaskImage) -> Embedding:
@@ -145,24 +145,24 @@ class BatchMasks:
 
 
 def _only_output(config: LabelConfig) -> Output:
-    """Where a mask goes whose label nobody tells: under the one label that there is, or under none.
+    """The control and label of an automatic mask: the control's only label, or none.
 
     Raises:
-        BadInput: no control can take a mask, or its control has several labels, and a guess would be wrong more often
-            than not. Label Studio's editor does not show regions of such a control without a label.
+        BadInput: no control takes masks; or the control has several labels, so that a guess would mostly be wrong, and
+            Label Studio's editor does not show its regions without a label.
     """
     control = output_control(config, label=None)
     if not control.has_labels:
         return Output(control, control.labels[0] if len(control.labels) == 1 else None)
     if len(control.labels) > 1:
         raise BadInput(
-            f"nothing tells which of {len(control.labels)} labels what stands out has: train the project, whose "
-            "semantic head then tells, or add <Brush> without labels for masks of any kind"
+            f"automatic masks need a label, and the interface has {len(control.labels)}: train the project with the "
+            "semantic head, which finds objects by label, or add a <Brush> tag without labels"
         )
     return Output(control, label_on(control, None))
 
 
-def _is_told(prompt: LabelledPrompt, config: LabelConfig) -> bool:
-    """Whether a rectangle's mask has a label, or needs none: where nothing tells which of several, none is guessed."""
+def _can_label(prompt: LabelledPrompt, config: LabelConfig) -> bool:
+    """Whether a rectangle's mask has a label or needs none. A label is never guessed."""
     control = output_of(prompt, config).control
     return not control.has_labels or len(control.labels) < 2 or control.label_for(prompt.label) is not None

@@ -1,13 +1,13 @@
-"""Answers batches: what Label Studio asks for when it opens tasks, without anybody pointing at anything.
+"""Answers batches: requests for tasks that nobody has prompted.
 
-Every task gets one answer, in order, an empty prediction with score 0 where there is nothing: with any other number of
-answers Label Studio drops the whole batch.
+Every task gets exactly one answer, in order; a task without objects gets an empty prediction of score 0. With any other
+number of answers, Label Studio drops the whole batch.
 
-Label Studio sends as many tasks as the user selected in ONE request and gives up after 100 s: what it then drops it
-asks for again from the start, and a batch of 1,500 images would never be answered. So after `seconds` the tasks that
-are left, and those whose turn did not come, are answered with an empty list, which Label Studio takes for no
-prediction, and the log says how many. Not with an empty prediction: that it would store as this version's, and never
-ask for the task again. So whoever asks again gets the rest; what was encoded stays in the cache.
+Label Studio sends all tasks that the user selected in ONE request, and gives up after 100 s. It would then request the
+same batch from the start again, and 1,500 images would never be answered. So after `seconds`, every remaining task is
+answered with an empty list. Label Studio stores nothing for an empty list, and a further request gets the rest; the
+embeddings made so far stay in the cache. An empty prediction would not do: Label Studio would store it as this
+version's, and never request the task again.
 """
 
 import logging
@@ -29,19 +29,19 @@ from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
 
 log = logging.getLogger(__name__)
-NOTHING_TO_GO_BY = "it has no rectangles, what is served has no semantic head, and SAMLOOP_AUTOMATIC is off"
+NOTHING_TO_GO_BY = "it has no rectangles, its version has no semantic head, and SAMLOOP_AUTOMATIC is off"
 
 
 class Observer(Protocol):
-    """Hears of tasks that came out empty for a reason: metrics, in production."""
+    """Hears of tasks without masks and of the reason; in production, the metrics."""
 
     def failed(self, reason: str) -> None:
-        """A task of a batch was not looked at, or could not be."""
+        """Hear that a task of a batch got no masks, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskAnswer:
-    """What a batch answers for one task; `why` tells why the task was not looked at, None: it was."""
+    """A batch's answer for one task; `why` says why the task was not looked at, None if it was."""
 
     prediction: Prediction
     why: str | None = None
@@ -52,11 +52,11 @@ class TaskAnswer:
         return self.why == OUT_OF_TIME
 
     def for_label_studio(self) -> Prediction | list[Prediction]:
-        """The prediction; an empty list, which Label Studio stores nothing of, where the task's turn did not come."""
+        """Return the prediction; or, for a late task, an empty list, for which Label Studio stores nothing."""
         return [] if self.is_late else self.prediction
 
     def with_reason(self) -> Prediction:
-        """The prediction, with `why` in it where the task was not looked at: who stores predictions keeps those out."""
+        """Return the prediction, with `why` in it if there is one: callers must not store those."""
         return {**self.prediction, "why": self.why} if self.why else self.prediction
 
 
@@ -66,13 +66,13 @@ class Batches:
 
     Attributes:
         machine: encodes and decodes.
-        observer: hears of every task that came out empty for a reason.
-        automatic: what to look for in tasks without rectangles, where there is no semantic head; None: nothing.
-        semantic: what to keep of what a semantic head sees.
-        seconds: after so many the rest of a batch is not looked at.
-        polygon_tolerance_px: how far a polygon's outline may be from its mask's (image px).
-        specks_px: islands and holes of fewer pixels of the image are left out of masks.
-        clock: tells the time by which deadlines are set, s.
+        observer: hears of every task without masks, and of the reason.
+        automatic: rules for automatic masks, where there are no rectangles and no semantic head; None: no such masks.
+        semantic: rules for the semantic head's objects.
+        seconds: how long a batch may take; the tasks that remain then are not looked at.
+        polygon_tolerance_px: how far a polygon's outline may be from the mask's, image px.
+        specks_px: islands and holes smaller than this area, in image px, are left out of masks.
+        clock: returns the time by which deadlines are set, s.
     """
 
     machine: Machine
@@ -87,12 +87,12 @@ class Batches:
     def answer(
         self, images: Sequence[TaskImage], *, snapshot: Snapshot, began_s: float | None = None
     ) -> list[TaskAnswer]:
-        """One answer a task, in their order. What goes wrong with a task costs that task alone.
+        """Return one answer per task, in order. An error in a task costs only that task.
 
         Args:
             images: the tasks of the batch.
-            snapshot: what the project is served with.
-            began_s: when somebody began to wait (by the clock); None: now.
+            snapshot: the version that serves the project.
+            began_s: the time on `clock` when the caller began to wait; None: now.
         """
         masks = BatchMasks(
             machine=self.machine,
@@ -105,8 +105,8 @@ class Batches:
         answers = [self._answer_task(image, masks) for image in images]
         if late := sum(answer.is_late for answer in answers):
             log.warning(
-                "%d of %d tasks got no answer: the batch took over %.0f s (SAMLOOP_BATCH_SECONDS), or too many asked "
-                "at once; Label Studio keeps no prediction of them: retrieve predictions again for the rest",
+                "%d of %d tasks got no answer: the batch took over %.0f s (SAMLOOP_BATCH_SECONDS), or the server was "
+                "busy; Label Studio stores nothing for them: retrieve predictions again for the rest",
                 late,
                 len(answers),
                 self.seconds,
@@ -117,7 +117,7 @@ class Batches:
     def _answer_task(self, image: TaskImage, masks: BatchMasks) -> TaskAnswer:
         version = masks.snapshot.version
         if not masks.can_look_at(image):
-            return TaskAnswer(empty_prediction(version), NOTHING_TO_GO_BY)  # and its image is not even fetched
+            return TaskAnswer(empty_prediction(version), NOTHING_TO_GO_BY)  # without fetching its image
         if self.clock() >= masks.until_s:
             return self._leave_out(OUT_OF_TIME, reason=OUT_OF_TIME, version=version)
         try:

@@ -1,7 +1,7 @@
 """Answers clicks: one task in, one prediction out; no HTTP, no globals.
 
-A request keeps the snapshot it began with, so that its masks, its `meta.model_version` and its prediction's
-`model_version` are of one version even if a swap happens meanwhile.
+A request keeps the snapshot that it began with. So its masks, their `meta.model_version` and the prediction's
+`model_version` belong to one version, even if a swap happens meanwhile.
 """
 
 import time
@@ -27,23 +27,23 @@ from backend.serving.turns.traffic import Priority, Traffic
 
 
 class Observer(Protocol):
-    """Hears of clicks: metrics, in production."""
+    """Hears of clicks; in production, the metrics."""
 
     def predicted(self, *, regions: int, seconds: float) -> None:
-        """A click was answered with so many regions, in so many seconds."""
+        """Hear that a click was answered, with how many regions and in how many seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clicks:
-    """Turns what an annotator points at into a prediction. Safe for any number of threads.
+    """Answers an annotator's prompts with a prediction. Safe for any number of threads.
 
     Attributes:
         machine: encodes and decodes.
-        traffic: lets other work make way while a click is being answered.
+        traffic: makes other work wait while a click is being answered.
         observer: hears of every click.
-        polygon_tolerance_px: how far a polygon's outline may be from its mask's (image px).
-        specks_px: islands and holes of fewer pixels of the image are left out of masks.
-        refines: whether small objects on large images are looked at twice.
+        polygon_tolerance_px: how far a polygon's outline may be from the mask's, image px.
+        specks_px: islands and holes smaller than this area, in image px, are left out of masks.
+        refines: whether small objects on large images get a second look.
     """
 
     machine: Machine
@@ -54,32 +54,32 @@ class Clicks:
     refines: bool = False
 
     def answer(self, image: TaskImage, context: Context, *, snapshot: Snapshot, until_s: float) -> Prediction:
-        """The prediction for what an annotator points at: a mask for every object, as the project's controls draw it.
+        """Return a mask for every prompted object, in the shapes that the project's controls draw.
 
-        Until it is there, other work makes way.
+        Other work waits until the answer is complete.
 
         Args:
             image: the task on the annotator's screen.
-            context: the request's `params.context`: the regions that are prompts.
-            snapshot: what the project is served with.
-            until_s: when nobody waits for it any more (monotonic).
+            context: the request's `params.context`, whose regions are prompts.
+            snapshot: the version that serves the project.
+            until_s: when nobody waits for the answer any more (monotonic).
 
         Raises:
-            BadInput: the prompts, the task or the labelling config cannot be used, or there are more prompts than masks
-                of that size can be drawn in time.
-            Upstream: the image cannot be had.
-            Busy: too many ask at once.
+            BadInput: the prompts, the task or the labelling config are unusable, or there are more prompts than can be
+                drawn in time.
+            Upstream: the image cannot be fetched.
+            Busy: too many requests wait.
         """
         began_s = time.perf_counter()
         with self.traffic.click():
             clicked = find_clicked_images(image, context)
             for part, _ in clicked:
-                # Before the image is fetched: a project that can show no mask hears so at once.
+                # Before the image is fetched: a project whose controls take no masks gets its error at once.
                 output_control(part.config, label=None)
             decoders = [
                 (_Decoder(self.machine, image=part, snapshot=snapshot, until_s=until_s), here) for part, here in clicked
             ]
-            placed = chain.from_iterable(self._place_masks(*pair) for pair in decoders)  # drawn one by one
+            placed = chain.from_iterable(self._place_masks(*pair) for pair in decoders)  # one by one
             answer = draw_prediction(
                 placed,
                 model_version=snapshot.version,
@@ -106,7 +106,7 @@ class Clicks:
 
 
 def find_clicked_images(image: TaskImage, context: Context) -> list[tuple[TaskImage, Context]]:
-    """The images of the task that something points at, with the prompts on them; of one image all of the context."""
+    """Return the task's images that have prompts, with these prompts. A lone image gets the whole context."""
     parts = image.parts()
     if len(parts) < 2 and parts[0].config.place.page is None:
         return [(parts[0], context)]
@@ -120,7 +120,7 @@ def find_clicked_images(image: TaskImage, context: Context) -> list[tuple[TaskIm
 
 @dataclass(frozen=True, slots=True)
 class _Decoder:
-    """One click's encodes and decodes, which take their turns before all others."""
+    """Encodes and decodes for one click, ahead of all other work."""
 
     machine: Machine
     image: TaskImage = field(kw_only=True)
@@ -133,13 +133,13 @@ class _Decoder:
         return replace(self, snapshot=replace(self.snapshot, predictor=suited))
 
     def embed(self, crop: Crop | None = None) -> Embedding:
-        """The embedding of the task's image, or of a part of it (image px)."""
+        """Embed the task's image, or a part of it (image px)."""
         return self.machine.embed(
             self.image, snapshot=self.snapshot, priority=Priority.CLICK, until_s=self.until_s, crop=crop
         )
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
-        """One mask a prompt, in their order."""
+        """Return one mask per prompt, in order."""
 
         def work() -> tuple[PredictedMask, ...]:
             return self.snapshot.predictor.decode(embedding, prompts)

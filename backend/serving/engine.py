@@ -1,4 +1,4 @@
-"""Loads the base model beside the running server, then serves and watches the registry."""
+"""Loads the base model while the server already runs, then serves it and watches the registry."""
 
 import logging
 import threading
@@ -24,16 +24,16 @@ from backend.settings import Settings
 
 log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
-_LONGEST_STOP_S = 5.0  # a Label Studio that does not answer is waited for no longer
+_LONGEST_STOP_S = 5.0  # embedding ahead may wait for a Label Studio that does not answer
 
 
 class Observer(ClickObserver, BatchObserver, Protocol):
-    """Hears of clicks and of batches: metrics, in production."""
+    """Hears of clicks and batches; in production, the metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What stands once the base model is there."""
+    """Everything that needs the base model."""
 
     clicks: Clicks
     batches: Batches
@@ -43,20 +43,20 @@ class Loaded:
 
     @property
     def lanes(self) -> Lanes:
-        """Where encoder and decoder run."""
+        """The lanes that encoder and decoder run in."""
         return self.machine.lanes
 
     @property
     def store(self) -> EmbeddingStore:
-        """Embeddings in their tiers."""
+        """The tiers of embeddings."""
         return self.machine.store
 
 
 class Engine:
     """The models of this process.
 
-    Label Studio waits 1 s for /health and 3 s for /setup, and the first start converts weights for half a minute: so
-    the base loads in a thread of its own, and until then the registry tells the version that will be served.
+    Label Studio waits 1 s for /health and 3 s for /setup, but the first start converts weights for half a minute. So
+    the base model loads in a thread of its own; until then, the registry names the version that will be served.
     """
 
     def __init__(self, settings: Settings, *, registry: Registry, observer: Observer) -> None:
@@ -68,17 +68,17 @@ class Engine:
         self._opening, self._stopping = threading.Lock(), threading.Event()
 
     def start(self) -> None:
-        """Begin to load."""
+        """Begin to load. Does not wait."""
         threading.Thread(target=self._load, name="load-base", daemon=True).start()
 
     def drain(self) -> None:
-        """Let what runs end, and refuse images that wait or come: the server stops. Does not wait."""
+        """The server stops: finish the images being encoded, and refuse waiting and new ones. Does not wait."""
         self._stopping.set()
         if self._loaded is not None:
             self._loaded.machine.drain()
 
     def stop(self) -> None:
-        """Stop watching the registry, and let the lanes end; a base that is still being loaded opens nothing more."""
+        """Stop watching the registry, and close the lanes. A base model that is still loading will not be served."""
         with self._opening:
             self._stopping.set()
         if self._watch is not None:
@@ -89,7 +89,7 @@ class Engine:
             self._loaded.prewarm.join(longest_s=_LONGEST_STOP_S)
 
     def _load(self) -> None:
-        """Load until it succeeds: weights on a disk or a network that is away may come back, and nobody restarts us."""
+        """Load until it succeeds: a disk or network with the weights may come back, and nobody restarts the server."""
         pause_s = _FIRST_PAUSE_S
         while not self._stopping.is_set():
             try:
@@ -106,7 +106,7 @@ class Engine:
                 self._failure = None
                 self._done.set()
                 return
-            self._done.set()  # whoever waits is told the reason, and not kept until it succeeds
+            self._done.set()  # callers get the reason now, and need not wait for a later success
             self._stopping.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         self._done.set()
@@ -126,8 +126,8 @@ class Engine:
         try:
             slot.look()
         except (NotFound, Unavailable) as fault:
-            # What can be served is served; the watch looks again until all of it is there.
-            log.warning("a part of the registry is away: %s", fault, extra={"event": "registry.away"})
+            # Projects that can be served are served; the watch looks again for the others.
+            log.warning("a part of the registry cannot be read: %s", fault, extra={"event": "registry.away"})
         with self._opening:
             if self._stopping.is_set():
                 return
@@ -144,7 +144,7 @@ class Engine:
             observer=self._observer,
             polygon_tolerance_px=settings.serving.polygon_tolerance_px,
             specks_px=settings.serving.specks_px,
-            # On a CPU a click must not wait a second more for it unless somebody says so.
+            # On a CPU it costs a second a click, so only an explicit setting turns it on.
             refines=settings.serving.refine == "on"
             or (settings.serving.refine == "auto" and base.device.type != "cpu"),
         )
@@ -158,27 +158,27 @@ class Engine:
         return Loaded(clicks=clicks, batches=batches, slot=slot, machine=machine, prewarm=prewarm)
 
     def look(self) -> None:
-        """Serve what was decided now, not at the next poll; a part of the registry that is away is left to the poll."""
+        """Serve the latest decisions now instead of at the next poll. Unreadable parts are left to the poll."""
         if self._loaded is not None:
             with suppress(NotFound, Unavailable):
                 self._loaded.slot.look()
 
     @property
     def loaded(self) -> Loaded | None:
-        """What serves, or None while the base loads."""
+        """Everything that serves; None while the base model loads."""
         return self._loaded
 
     @property
     def failure(self) -> SamloopError | None:
-        """Why the base could not be loaded."""
+        """Why the base model could not be loaded; None without a failure."""
         return self._failure
 
     def wait(self, timeout_s: float = 60.0) -> Loaded:
-        """What serves; waits while the base loads.
+        """Wait for the base model, and return everything that serves.
 
         Raises:
-            Unavailable: it is still loading after `timeout_s`.
-            SamloopError: it could not be loaded.
+            Unavailable: the base model is still loading after `timeout_s`.
+            SamloopError: the base model could not be loaded.
         """
         self._done.wait(timeout_s)
         if self._loaded is not None:
@@ -186,7 +186,7 @@ class Engine:
         raise self._failure or Unavailable("the base model is still loading: try again in a minute")
 
     def version(self, project_id: int | None) -> str:
-        """The `model_version` that a prediction of this project carries now. Never waits."""
+        """Return the `model_version` of the project's predictions now. Never waits."""
         if self._loaded is not None:
             return self._loaded.slot.snapshot(project_id).version
         champion = self._registry.champion(project_id) if project_id is not None else None
@@ -196,7 +196,7 @@ class Engine:
 
 
 def _open_batches(settings: Settings, *, machine: Machine, observer: Observer) -> Batches:
-    """What answers batches, as the settings have it."""
+    """Make the object that answers batches, by the settings."""
     rules = AutomaticRules(points=settings.serving.automatic_points, most=settings.serving.automatic_regions)
     return Batches(
         machine=machine,

@@ -1,4 +1,4 @@
-"""Where images are encoded and prompts decoded: lanes, tiers of embeddings, and the encoder behind them."""
+"""Encodes images and decodes prompts: lanes, tiers of embeddings, and the encoder behind them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ T = TypeVar("T")
 
 
 class Machine(Protocol):
-    """What clicks and batches compute with; both take their turns by priority."""
+    """Encodes and decodes for clicks and batches, by priority."""
 
     def embed(
         self, image: TaskImage, *, snapshot: Snapshot, priority: Priority, until_s: float, crop: Crop | None = None
     ) -> Embedding:
-        """The embedding of a task's image, or of a part of it (image px), as the snapshot's encoder sees it.
+        """Embed a task's image, or a part of it (image px), with the snapshot's encoder.
 
-        `until_s` (monotonic) is when nobody waits for it any more.
+        `until_s` (monotonic) is when nobody waits for the embedding any more.
         """
 
     def decode(self, work: Callable[[], T], *, priority: Priority, until_s: float, owner: int | None = None) -> T:
-        """What the work, which runs the decoder, returns. `owner`: the project that asks."""
+        """Run `work`, which uses the decoder, and return its result. `owner`: the project that asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class ServerMachine:
     """The machine of a process that answers many at once. Safe for any number of threads.
 
     Attributes:
-        lanes: where encoder and decoder run.
-        store: embeddings in their tiers.
-        embeddings: those of the tasks' images, by the encoder that projects share.
+        lanes: run encoder and decoder.
+        store: the tiers of embeddings.
+        embeddings: embeds tasks' images with the encoder that projects share.
     """
 
     lanes: Lanes
@@ -59,25 +59,25 @@ class ServerMachine:
         return embeddings.of(image, priority=priority, until_s=until_s, crop=crop)
 
     def decode(self, work: Callable[[], T], *, priority: Priority, until_s: float, owner: int | None = None) -> T:
-        """As `Machine.decode`. Raises Busy, where it was not done in time, and what the work raised."""
+        """As `Machine.decode`. Raises Busy if the work was not done in time, and whatever the work raises."""
         return self.lanes.decode.run(work, priority=priority, until_s=until_s, owner=owner)
 
     def drain(self) -> None:
-        """Let what runs end, refuse images that wait or come; does not wait for it."""
+        """Finish the images being encoded, and refuse waiting and new ones. Does not wait."""
         self.lanes.stop_encoding()
 
     def close(self) -> None:
-        """Let what runs end, refuse what waits."""
+        """Finish the running jobs, and refuse those that wait."""
         self.lanes.close()
 
 
 def open_machine(base: BaseModel, settings: Settings, *, traffic: Traffic | None = None) -> ServerMachine:
-    """Lanes, tiers and embeddings as the settings describe them; the caller closes the machine.
+    """Make a machine by the settings. The caller closes it.
 
     Args:
-        base: whose encoder it is.
-        settings: sizes of the tiers, most requests that wait, and most pixels of an image.
-        traffic: the clicks to make way for; None: traffic of its own.
+        base: the model with the encoder.
+        settings: the sizes of the tiers, the length of the queues, and the largest image.
+        traffic: the clicks that other work waits for; None counts its own.
     """
     lanes = _open_lanes(base, settings, traffic or Traffic())
     memory, disk = MemoryEmbeddings(settings.cache.mib << 20), DiskEmbeddings.of(settings)
@@ -87,7 +87,7 @@ def open_machine(base: BaseModel, settings: Settings, *, traffic: Traffic | None
 
 
 def _open_lanes(base: BaseModel, settings: Settings, traffic: Traffic) -> Lanes:
-    """The lanes that this machine can bear: on a CPU a worker a core, on a GPU two, since its kernels queue anyway."""
+    """Make lanes for this machine: one worker per core on a CPU, two on a GPU, whose kernels queue anyway."""
     cores = torch_threads()
     workers = min(_MOST_WORKERS, cores) if base.device.type == "cpu" else 2
 

@@ -1,6 +1,6 @@
-"""Many prompts on one image, a few at a time: neither memory nor another project's wait grows with their number.
+"""Decodes many prompts on one image, a few at a time, so that memory and other projects' waits stay bounded.
 
-A mask takes a byte a pixel of the image until it is drawn: 2,000 masks of 12 megapixels would be 24 GB.
+Until it is drawn, a mask takes one byte per image pixel: 2,000 masks of 12 megapixels would take 24 GB.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from backend.masks.prompt import Prompt
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.predictor import PredictedMask
 
-# A mask of 12 megapixels takes 50 ms to enlarge and to write: those that fit in Label Studio's 100 s.
+# As many as fit into Label Studio's 100 s: a mask of 12 megapixels takes 50 ms to enlarge and to write.
 MOST_PIXELS = 20_000_000_000
 _PIXELS_AT_ONCE = 64_000_000
 _LARGE_PIXELS = 100_000_000  # of all masks together; for fewer, giving back would cost clicks more than it saves
@@ -21,21 +21,21 @@ Decode = Callable[[Embedding, Sequence[Prompt]], Sequence[PredictedMask]]
 
 
 def most_masks(embedding: Embedding) -> int:
-    """How many masks of the image can be drawn before Label Studio gives up; at least 1."""
+    """Return how many masks of the image can be drawn before Label Studio gives up; at least 1."""
     return max(1, MOST_PIXELS // (embedding.height_px * embedding.width_px))
 
 
 def decode_by_portions(embedding: Embedding, prompts: Sequence[Prompt], *, decode: Decode) -> Iterator[PredictedMask]:
-    """One mask for every prompt, in their order; draw a mask before you take the next.
+    """Yield one mask per prompt, in order. Draw a mask before you take the next.
 
     Args:
         embedding: of the image.
         prompts: in image px.
-        decode: gives one mask a prompt. It is called for up to 32 prompts at a time, of 64 megapixels together, so that
-            it may wait its turn, and give up, between them.
+        decode: returns one mask per prompt. It gets at most 32 prompts and 64 megapixels at a time, and may wait for
+            its turn, or give up, between these portions.
 
     Raises:
-        TooMuch: at once, where pixels times prompts are more than can be done in time.
+        TooMuch: the image has too many pixels for so many prompts. Raised before any mask is decoded.
     """
     if len(prompts) > (most := most_masks(embedding)):
         raise TooMuch(

@@ -1,4 +1,4 @@
-"""The last clicks that were refused, by project: Label Studio shows an annotator nothing of them."""
+"""Remembers each project's last refused clicks, because Label Studio shows annotators nothing about them."""
 
 import threading
 from collections import deque
@@ -12,7 +12,7 @@ _MOST_PROJECTS, _MOST_OF_A_PROJECT, _LONGEST = 1000, 10, 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A click without an answer: when (ISO 8601 in UTC), on which task (None: its request named none), and why."""
+    """A refused click: when (ISO 8601, UTC), on which task (None if the request named none), and why."""
 
     at: str
     task_id: int | None
@@ -20,14 +20,14 @@ class Refusal:
 
 
 class Refusals:
-    """Keeps the last ten of a project, for the thousand projects that clicked last. Safe for any number of threads."""
+    """The last ten refusals of a project, for the last thousand projects. Safe for any number of threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_project: LRUCache[int, deque[Refusal]] = LRUCache(maxsize=_MOST_PROJECTS)
 
     def note(self, project_id: int, *, task_id: int | None, reason: str) -> None:
-        """Keep a refused click; a reason of more than 500 characters is cut."""
+        """Remember a refused click. The reason is cut after 500 characters."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
         refusal = Refusal(at=at, task_id=task_id, reason=reason[:_LONGEST])
         with self._lock:
@@ -36,6 +36,6 @@ class Refusals:
             self._by_project[project_id].append(refusal)
 
     def last(self, project_id: int) -> tuple[Refusal, ...]:
-        """The project's last refusals, the latest first."""
+        """Return the project's last refusals, the latest first."""
         with self._lock:
             return tuple(reversed(self._by_project.get(project_id, ())))

@@ -1,6 +1,6 @@
-"""What every project is served with, and the hot swap: load and warm beside, then one assignment.
+"""The version that serves each project, and the hot swap: load and warm the new one, then assign it at once.
 
-A reader takes a snapshot and keeps it for the whole of its request, so a reply never mixes two versions.
+A request takes one snapshot and keeps it to its end, so an answer never mixes two versions.
 """
 
 import logging
@@ -26,7 +26,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A predictor with its version; `number` is the registry's decision it stands for, 0 before the first."""
+    """A predictor and its version; `number` is the decision that it carries out, 0 before the first."""
 
     version: str
     predictor: Predictor
@@ -35,7 +35,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why a version is not served, and the project's latest decision at that time: a later one is a new try."""
+    """Why a version is not served, and the project's latest decision then: only a later decision tries it again."""
 
     reason: str
     number: int
@@ -43,7 +43,7 @@ class _Refusal:
 
 @dataclass(frozen=True, slots=True)
 class _Away:
-    """Why a version could not be read, and when (by the slot's clock) it is read again."""
+    """Why a version could not be read, and when, on the slot's clock, it is read again."""
 
     reason: str
     again_at_s: float
@@ -51,12 +51,12 @@ class _Away:
 
 
 class ModelSlot:
-    """One base model, and for every project the decoder, and the adapter if any, that its champion names.
+    """One base model, and every project's decoder and adapter, as its champion names them.
 
     Args:
-        base: the encoder that projects share.
-        registry: which version each project is served with.
-        clock_s: seconds that only go forward.
+        base: the model whose encoder the projects share.
+        registry: the decisions.
+        clock_s: returns seconds that never go back.
     """
 
     def __init__(self, base: BaseModel, registry: Registry, *, clock_s: Callable[[], float] = time.monotonic) -> None:
@@ -64,7 +64,7 @@ class ModelSlot:
         self._registry, self._clock_s = registry, clock_s
         self._of_base = base_predictor(base)
         self._initial = Snapshot(version=base.name, predictor=self._of_base, number=0)
-        # Never changed in place: `look` makes a new one and assigns it, so readers need no lock.
+        # `look` assigns new mappings and never changes these in place, so readers need no lock.
         self._served: Mapping[int, Snapshot] = {}
         self._refused: Mapping[str, _Refusal] = {}
         self._away: Mapping[str, _Away] = {}
@@ -73,22 +73,22 @@ class ModelSlot:
 
     @property
     def base(self) -> BaseModel:
-        """The encoder that all projects share, but for those whose checkpoint has an adapter in it."""
+        """The model whose encoder all projects share, except those whose checkpoint has an adapter."""
         return self._base
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """Versions that must not be served, and the reason why."""
+        """The versions that must not be served, with the reasons."""
         return {name: refusal.reason for name, refusal in self._refused.items()}
 
     @property
     def away(self) -> Mapping[str, str]:
-        """What cannot be read just now and is tried again, and the reason why: versions, projects, the registry."""
+        """The versions and projects, or the registry, that cannot be read now and are tried again, with the reasons."""
         registry = {} if self._registry_away is None else {"registry": self._registry_away}
         return registry | {name: away.reason for name, away in self._away.items()}
 
     def refused_in(self, project_id: int) -> Mapping[str, str]:
-        """Those of one project."""
+        """The refused versions of one project, with the reasons."""
         return {
             name: why
             for name, why in self.refused.items()
@@ -96,19 +96,19 @@ class ModelSlot:
         }
 
     def snapshot(self, project_id: int | None) -> Snapshot:
-        """Return what is served now; the base for None and for a project without a champion. Never waits."""
+        """Return the version that serves the project now, without waiting; the base model for None or no champion."""
         return self._served.get(project_id, self._initial) if project_id is not None else self._initial
 
     def look(self) -> tuple[int, ...]:
-        """Compare what is served with the registry, swap what differs; tells the projects that were swapped.
+        """Look into the registry, and swap where the latest decision differs; return the projects that were swapped.
 
-        A checkpoint that must not be served is remembered and not tried again before the next decision; a checkpoint
-        that is away is tried again, after pauses that grow to a minute. What was served goes on, and after a start,
-        when nothing was, the latest decision that can be served now.
+        A checkpoint that must not be served is not tried again before the next decision. An unreadable checkpoint is
+        tried again after pauses that grow to a minute. Meanwhile the old version goes on serving; after a start, the
+        latest decision that can be served does.
 
         Raises:
-            Unavailable, NotFound: the registry, or a part of it, is away; all other projects were looked at, what is
-                served stays, and the next look tries again.
+            Unavailable, NotFound: the registry, or a part of it, cannot be read. All other projects were looked at, the
+                served versions stay, and the next look tries again.
         """
         swapped, away = [], None
         with self._looking:
@@ -141,7 +141,7 @@ class ModelSlot:
             return False
         first = project_id not in self._served
         if self._is_refused(champion.version, latest=champion.number) and _project_name(project_id) not in self._away:
-            return False  # every decision before it was looked at too
+            return False  # every earlier decision was tried too
         decisions = reversed(self._registry.history(project_id)) if first else (champion,)
         away: NotFound | Unavailable | None = None
         for pointer in decisions:
@@ -169,10 +169,10 @@ class ModelSlot:
         )
 
     def _load(self, pointer: Pointer, served: Snapshot, *, latest: int) -> Snapshot | None:
-        """Make the snapshot for a decision, warmed; None if its version is refused, or is away and not to be tried yet.
+        """Load and warm the snapshot of a decision; None if its version is refused.
 
         Raises:
-            NotFound, Unavailable: it is away.
+            NotFound, Unavailable: the version cannot be read, or is not to be tried again yet.
         """
         version = pointer.version
         if version is None:
@@ -185,7 +185,7 @@ class ModelSlot:
         if away is not None and self._clock_s() < away.again_at_s:
             raise Unavailable(away.reason)
         try:
-            # Its manifest by the digest that its pointer names: a folder may hold another version's files, all whole.
+            # The pointer names the manifest's digest: a folder may hold another version's files, all of them sound.
             self._registry.manifest(version)
             folder = self._registry.materialise(version)
             predictor = predictor_of(self._base, folder, version=version, plain=self._of_base)
@@ -221,12 +221,12 @@ class ModelSlot:
         self._away = {**self._away, name: _Away(str(fault), self._clock_s() + pause_s, pause_s)}
 
     def _forget(self, name: str) -> None:
-        """What was wrong with it is over."""
+        """Forget why it was refused or unreadable."""
         self._refused = {known: refusal for known, refusal in self._refused.items() if known != name}
         self._away = {known: away for known, away in self._away.items() if known != name}
 
     def _forget_away(self, project_id: int) -> None:
-        """All that was decided is served: no version of the project is waited for."""
+        """Forget the project's unreadable versions: its latest decision is served."""
         self._away = {name: away for name, away in self._away.items() if not is_version_of(name, project_id)}
 
 
@@ -235,12 +235,12 @@ def _project_name(project_id: int) -> str:
 
 
 def _warm(predictor: Predictor, *, shared: BaseModel) -> None:
-    """Decode once, so that no request pays for first use, and finite weights that overflow show.
+    """Decode once, so that no request pays for the first use, and overflows show.
 
-    On an empty embedding; where the encoder is not the one that all share, on that of a black image.
+    This decodes an empty embedding; with an encoder of its own, the embedding of a black image.
 
     Raises:
-        BadCheckpoint: what comes out is not finite.
+        BadCheckpoint: an output is not finite.
     """
     base = predictor.base
     side = base.frame.canvas_px

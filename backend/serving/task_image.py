@@ -1,4 +1,4 @@
-"""A task, and how to get at its image: the one value that clicks, batches and what warms up pass on."""
+"""A task, and the way to its image: the value that clicks, batches and embedding ahead pass on."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,13 +11,13 @@ from backend.labelstudio.task_data import image_at, task_at
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskImage:
-    """A task of one project, and where its image comes from.
+    """A task of one project, and the source of its image.
 
     Attributes:
         task: as Label Studio sends it.
-        config: the project's labelling config; tells where in the task the image is.
-        images: where the project's images come from.
-        project_id: None where a request names no project.
+        config: the project's labelling config, which says where in the task the image is.
+        images: fetches the project's images.
+        project_id: None where the request names no project.
     """
 
     task: Task = field(repr=False)
@@ -27,19 +27,19 @@ class TaskImage:
 
     @property
     def name(self) -> str:
-        """The task's id as logs show it: whatever a client sent, 40 characters at most."""
+        """The task's id for logs: whatever the client sent, at most 40 characters."""
         return str(self.task.get("id"))[:40]
 
     @property
     def task_id(self) -> int | None:
-        """The task's id; None where the task carries no number."""
+        """The task's id; None where it is not a number."""
         task_id = self.task.get("id")
         return task_id if isinstance(task_id, int) else None
 
     def parts(self) -> tuple["TaskImage", ...]:
-        """Every image of the task that the labelling config draws on, at least one, with what stands on it alone.
+        """Return every image of the task that the labelling config draws on, with its own regions alone; at least one.
 
-        Of several, those that the task's data lacks are passed over.
+        Images that the task's data lack are left out.
         """
         configs = self.config.images(self.task.get("data"))
         places = [config.place for config in configs]
@@ -51,28 +51,28 @@ class TaskImage:
 
     @property
     def uri(self) -> str:
-        """Where the image is.
+        """The image's address.
 
         Raises:
-            BadInput: not where the labelling config reads it.
+            BadInput: the task has no image where the labelling config reads it.
         """
         return image_uri(self.task, self.config)
 
     def fetch(self) -> bytes:
-        """Return the bytes at the image's address; they need not be an image yet.
+        """Fetch the bytes at the image's address, without checking that they are an image.
 
         Raises:
-            BadInput: the task has no image where the labelling config reads it, or no address that can be used.
-            Upstream, NotFound, ForbiddenUrl, KeyRefused: the image cannot be had.
+            BadInput: the task has no image where the labelling config reads it, or its address is unusable.
+            Upstream, NotFound, ForbiddenUrl, KeyRefused: the image cannot be fetched.
         """
         return self.images.fetch(self.uri, task_id=self.task_id)
 
 
 def image_uri(task: Task, config: LabelConfig) -> str:
-    """Where the task's image is.
+    """Return the address of the task's image.
 
     Raises:
-        BadInput: not where the labelling config reads it.
+        BadInput: the task has no image where the labelling config reads it.
     """
     uri = image_at(task.get("data"), config.image_key)
     if uri is None:

@@ -1,4 +1,4 @@
-"""Embeds many tasks in a row, side by side; `samloop warm` shows it."""
+"""Embeds many tasks, several at a time, for `samloop warm`."""
 
 import math
 from collections import deque
@@ -11,12 +11,12 @@ from backend.serving.embeddings.task_embeddings import TaskEmbeddings
 from backend.serving.task_image import TaskImage
 from backend.serving.turns.traffic import Priority
 
-_SIDE_BY_SIDE = 4  # tasks whose images are read, and held, while another is encoded
+_SIDE_BY_SIDE = 4  # tasks at a time: images are read while another is encoded
 
 
 @dataclass(frozen=True, slots=True)
 class Warmed:
-    """What became of a task: some image was `computed` now, all were there before, or it was left out: `why`."""
+    """The result for a task: whether an image was `computed` now, and `why` the task was left out, if it was."""
 
     task_id: object
     computed: bool = False
@@ -24,18 +24,18 @@ class Warmed:
 
 
 def warm_tasks(images: Iterable[TaskImage], *, embeddings: TaskEmbeddings) -> Iterator[Warmed]:
-    """Embed all images of task after task, and tell of every task in their order.
+    """Embed all images of every task; yield a result per task, in order.
 
     A task that cannot be embedded costs only itself.
 
     Raises:
-        KeyRefused: an image is refused: the key is wrong for all.
+        KeyRefused: Label Studio refuses the API key, which every task needs.
     """
 
     def warm(image: TaskImage) -> Warmed:
         task_id = image.task.get("id")
         try:
-            # As urgent as a click: in this process nobody else waits.
+            # As urgent as a click: nothing else runs in this process.
             computed = [embeddings.warm(part, priority=Priority.CLICK, until_s=math.inf) for part in image.parts()]
         except KeyRefused:
             raise

@@ -1,4 +1,4 @@
-"""Reads an image once, however many ask for it at the same moment."""
+"""Reads an image once for all who ask for it at the same moment."""
 
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
@@ -9,18 +9,18 @@ from threading import Lock
 
 @dataclass(frozen=True, slots=True)
 class ImageBytes:
-    """An image file, and the sha256 of its bytes."""
+    """An image file, and the SHA-256 of its bytes."""
 
     sha256: str
     data: bytes
 
 
 class SharedReads:
-    """Lets a request join a read of the same image that another request began; nothing is kept after its end.
+    """Lets a request join another request's read of the same image. Nothing is stored after the read ends.
 
-    An annotator's click and the work that warms up ask for the same image within milliseconds, and the click must not
-    wait for a second copy of it. A read ends once its first reader has done with the bytes: whoever comes while they
-    are being encoded takes them too.
+    An annotator's click and the embedding ahead ask for the same image within milliseconds, and the click must not wait
+    for a second download. A read ends once its first reader is done with the bytes, so requests that come while they
+    are being encoded share them too.
     """
 
     def __init__(self) -> None:
@@ -30,15 +30,15 @@ class SharedReads:
 
     @property
     def joined(self) -> int:
-        """How many calls joined the read of another call."""
+        """How many calls joined another call's read."""
         return self._joined
 
     @contextmanager
     def reading(self, place: Hashable, read: Callable[[], ImageBytes]) -> Iterator[ImageBytes]:
-        """Spans the use of what `read` returns, or of what the read of this place that is under way returns.
+        """Span the use of the result of `read`, or of a read of this place that already runs.
 
         Raises:
-            Exception: what the read raised, in all who wait for it; the next call reads again.
+            Exception: whatever the read raised, in all callers that wait for it. The next call reads again.
         """
         with self._lock:
             if (under_way := self._under_way.get(place)) is None:

@@ -1,4 +1,4 @@
-"""One embedding an image, from the nearest tier: memory, disk, or the encoder, once however many ask."""
+"""An image's embedding from the nearest tier: memory, disk, or the encoder. It is computed once for all who ask."""
 
 import logging
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _OTHER_PROCESS_S = 20.0
 
 @dataclass(slots=True)
 class Counts:
-    """How often an embedding came from `memory` or `disk`, was `computed`, `joined` a computation, was `unwritten`."""
+    """Embeddings from `memory`, from `disk`, `computed`, of a `joined` computation, and `unwritten` to disk."""
 
     memory: int = 0
     disk: int = 0
@@ -28,32 +28,32 @@ class Counts:
 
 
 class EmbeddingStore:
-    """Embeddings in float32, rounded once to the float16 that memory and disk hold. For any number of threads.
+    """Returns embeddings in float32, with the float16 precision of memory and disk. Safe for any number of threads.
 
     Args:
         memory: the first tier.
-        disk: the second, shared with trainings and other servers.
-        lane: where embeddings that neither tier has are computed.
+        disk: the second tier, shared with trainings and other servers.
+        lane: computes embeddings that neither tier has.
     """
 
     def __init__(self, *, memory: MemoryEmbeddings, disk: DiskEmbeddings, lane: Lane) -> None:
         self.memory, self.disk = memory, disk
         self._lane = lane
-        self._lock = RLock()  # a job that displaces another calls back from within `_job`
+        self._lock = RLock()  # reentrant: a job that displaces another calls back from within `_job`
         self._computing: dict[EmbeddingKey, Job[Embedding]] = {}
         self.counts = Counts()
 
     @property
     def disk_bytes(self) -> int:
-        """What the embeddings on disk take, those of other processes too."""
+        """The size of all embeddings on disk, including other processes', bytes."""
         return self.disk.usage_bytes()
 
     def __contains__(self, key: EmbeddingKey) -> bool:
-        """Whether a tier has it; asking is no use of it."""
+        """Whether a tier has the embedding. Asking does not count as a use."""
         return key in self.memory or key in self.disk
 
     def peek(self, key: EmbeddingKey) -> Embedding | None:
-        """Return the embedding if a tier has it: for a caller that would first have to fetch the image."""
+        """Return the embedding if a tier has it, so that the caller need not fetch the image; None otherwise."""
         if (embedding := self.memory.get(key)) is not None:
             self._count("memory")
         elif (embedding := self.disk.get(key)) is not None:
@@ -70,14 +70,14 @@ class EmbeddingStore:
         until_s: float,
         owner: int | None = None,
     ) -> Embedding:
-        """Return the embedding from the nearest tier, or compute it in the lane: once, however many ask at once.
+        """Return the embedding from the nearest tier, or compute it in the lane, once for all who ask.
 
-        Who asks while it is computed for somebody less urgent makes it as urgent as himself. `owner`: the project that
-        asks, as `Lane.submit` takes it.
+        A more urgent caller makes a running computation as urgent as itself. `owner`: the project that asks, as in
+        `Lane.submit`.
 
         Raises:
-            Busy: the lane is full, or it was not computed by `until_s` (monotonic).
-            Exception: what `compute` raised, to all who wait for it; the next call computes again.
+            Busy: the lane is full, or the embedding was not computed by `until_s` (monotonic).
+            Exception: whatever `compute` raised, in all callers that wait for it. The next call computes again.
         """
         if (embedding := self.peek(key)) is not None:
             return embedding
@@ -103,7 +103,7 @@ class EmbeddingStore:
                 self.counts.joined += 1
                 running.hasten(priority, until_s=until_s)
                 return running
-        # Outside of the lock, for a job that is done already calls back at once. It also calls back when it is refused.
+        # Outside the lock: a job that is already done calls back at once. A refused job calls back too.
         job.when_done(lambda: self._forget(key, job))
         return job
 
@@ -113,7 +113,7 @@ class EmbeddingStore:
                 del self._computing[key]
 
     def _compute(self, key: EmbeddingKey, compute: Callable[[], Embedding]) -> Embedding:
-        """In the lane. Looks into the tiers again: a job waits for its turn, and others do not sleep meanwhile."""
+        """Run in the lane. Looks into the tiers again: others may have computed it while the job waited."""
         if (embedding := self.memory.get(key)) is not None:
             return embedding
         with self.disk.alone(key, longest_s=_OTHER_PROCESS_S):
@@ -125,13 +125,13 @@ class EmbeddingStore:
         return embedding
 
     def _write(self, key: EmbeddingKey, embedding: Embedding) -> None:
-        """A disk that is full costs a warning, and the next start an encode; never a request."""
+        """Write to disk. A full disk costs a warning, and an encode after the next start, but never a request."""
         try:
             self.disk.put(key, embedding)
         except OSError as fault:
             self._count("unwritten")
             log.warning(
-                "an embedding could not be kept on disk (%s): free some space, or set SAMLOOP_DISK_MIB lower",
+                "an embedding could not be stored on disk (%s): free some space, or lower SAMLOOP_DISK_MIB",
                 fault,
                 extra={"event": "embedding.unwritten"},
             )

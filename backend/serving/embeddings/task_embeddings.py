@@ -1,4 +1,4 @@
-"""From a task to the embedding of its image, for clicks, batches and what warms up alike."""
+"""From a task to the embedding of its image, for clicks, batches and embedding ahead alike."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from backend.serving.task_image import TaskImage
 from backend.serving.turns.traffic import Priority
 
 _MOST_HELD_BYTES = 512 << 20
-# What images of more pixels leave behind is given back; for smaller ones that would cost clicks more than it saves.
+# After larger images, freed memory goes back to the system; after smaller ones that would slow clicks for little gain.
 _LARGE_PIXELS = 16_000_000
 
 
@@ -26,11 +26,11 @@ class TaskEmbeddings:
     """Reads and encodes the images of tasks, every image once. Safe for any number of threads.
 
     Args:
-        base: whose encoder it is.
-        store: embeddings in their tiers.
-        max_pixels: images with more are refused before they are decoded.
+        base: the model with the encoder.
+        store: the tiers of embeddings.
+        max_pixels: larger images are refused before they are decoded.
         held: bounds the image files that wait for the encoder.
-        seen: remembers which bytes lie where, for a moment.
+        seen: remembers the digest at an address for a moment.
     """
 
     def __init__(
@@ -48,19 +48,19 @@ class TaskEmbeddings:
 
     @property
     def encoder_fingerprint(self) -> str:
-        """What these embeddings depend on beside the images."""
+        """The fingerprint of the encoder that makes these embeddings."""
         return self._base.encoder_fingerprint
 
     @property
     def joined_reads(self) -> int:
-        """How many requests joined the read of another request for the same image."""
+        """How many requests joined another request's read of the same image."""
         return self._reads.joined
 
     def by(self, base: BaseModel) -> "TaskEmbeddings":
-        """The same images from the same tiers as another encoder sees them: that of a checkpoint with an adapter."""
+        """Return embeddings by another encoder, such as that of a checkpoint with an adapter; tiers are shared."""
         if base.encoder_fingerprint == self.encoder_fingerprint:
             return self
-        # Which bytes lie where does not depend on who looks at them.
+        # The reads and digests are shared too: they do not depend on the encoder.
         other = TaskEmbeddings(
             base=base, store=self._store, max_pixels=self._max_pixels, held=self._held, seen=self._seen
         )
@@ -68,18 +68,18 @@ class TaskEmbeddings:
         return other
 
     def of(self, image: TaskImage, *, priority: Priority, until_s: float, crop: Crop | None = None) -> Embedding:
-        """The embedding of the task's image, from the nearest tier if its bytes were seen a moment ago.
+        """Return the embedding of the task's image. If its bytes were seen a moment ago, the image is not fetched.
 
         Args:
-            image: the task, and where its image comes from.
-            priority: whose turn is first.
+            image: the task, and the source of its image.
+            priority: whose turn comes first.
             until_s: when nobody waits any more (monotonic).
-            crop: the part of the upright image (image px) that is to be embedded instead.
+            crop: the part of the upright image to embed instead, image px.
 
         Raises:
-            BadInput: the task has no image where the labelling config reads it, or the image cannot be used.
-            Upstream: the image cannot be had.
-            Busy: it was not encoded by `until_s`, too many requests wait, or they hold too many bytes of images.
+            BadInput: the task has no image where the labelling config reads it, or the image is unusable.
+            Upstream: the image cannot be fetched.
+            Busy: the image was not encoded by `until_s`, too many requests wait, or their images take too much memory.
         """
         sha256 = self._seen.digest(image.images.name, image.uri)
         if sha256 is not None and (embedding := self._store.peek(self._key(sha256, crop))) is not None:
@@ -88,7 +88,7 @@ class TaskEmbeddings:
             return self._encode(read, priority=priority, until_s=until_s, owner=image.project_id, crop=crop)
 
     def warm(self, image: TaskImage, *, priority: Priority, until_s: float) -> bool:
-        """Make sure that a tier has it; True if it had to be computed. Raises as `of`."""
+        """Make sure that a tier has the embedding; return True if it was computed now. Raises as `of`."""
         seen = self._seen.digest(image.images.name, image.uri)
         if seen is not None and self._key(seen) in self._store:
             return False
@@ -99,7 +99,7 @@ class TaskEmbeddings:
         return True
 
     def _reading(self, image: TaskImage) -> AbstractContextManager[ImageBytes]:
-        """Spans the use of the image's bytes; who asks for them meanwhile gets the same."""
+        """Span the use of the image's bytes; calls in this time share them."""
         source, uri = image.images.name, image.uri
 
         def read() -> ImageBytes:

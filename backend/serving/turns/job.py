@@ -1,4 +1,4 @@
-"""One piece of work in a lane: who waits for it, until when, and how it makes way for clicks."""
+"""A piece of work in a lane: who waits for it, until when, and how it pauses for clicks."""
 
 import threading
 from collections.abc import Callable
@@ -15,38 +15,38 @@ T = TypeVar("T")
 
 
 class Place(Protocol):
-    """What a job needs of the lane that it stands in."""
+    """The part of a lane that its jobs use."""
 
     @property
     def traffic(self) -> Traffic:
-        """The clicks to make way for."""
+        """The clicks that jobs pause for."""
 
     @property
     def batch_patience_s(self) -> float:
-        """How long a batch makes way in all, s."""
+        """How long a batch pauses in all, s."""
 
     @property
     def clock(self) -> Callable[[], float]:
-        """Tells the time by which deadlines are set, s."""
+        """Returns the time by which deadlines are set, s."""
 
     def busy(self, why: str) -> Busy:
-        """The refusal of a job."""
+        """Make the refusal of a job."""
 
     def changing(self) -> AbstractContextManager[None]:
-        """Spans a change to a job."""
+        """Span a change to a job."""
 
     def check_open(self) -> None:
-        """Raises Busy once the lane is closed."""
+        """Raise Busy if the lane is closed."""
 
 
 class Job(Generic[T]):
-    """Work in a lane. Made by `Lane.submit`.
+    """Work in a lane; `Lane.submit` makes it.
 
     Attributes:
-        priority: that of the most urgent caller who waits for it.
+        priority: the priority of the most urgent caller.
         until_s: the latest deadline of all callers (the lane's clock).
-        owner: the project that asked first; None: a request that names no project.
-        cores: how many cores it may use; the lane sets it when the job begins.
+        owner: the project that asked first; None where the request names no project.
+        cores: how many cores the job may use; the lane sets it when the job begins.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Job(Generic[T]):
         self._future: Future[T] = Future()
 
     def result(self, *, until_s: float) -> T:
-        """Wait for what the work returns.
+        """Wait for the work's result.
 
         Raises:
-            Busy: `until_s` passed, or all who asked for the work gave up before it began.
-            Exception: what the work raised.
+            Busy: `until_s` passed, or all callers gave up before the work began.
+            Exception: whatever the work raised.
         """
         left_s = min(max(0.0, until_s - self._place.clock()), threading.TIMEOUT_MAX)
         try:
@@ -74,7 +74,7 @@ class Job(Generic[T]):
             raise self._place.busy("it was not this request's turn in time") from None
 
     def hasten(self, priority: Priority, *, until_s: float) -> None:
-        """One more caller waits: the job takes the more urgent priority and the later deadline of the two."""
+        """Add a caller: the job takes the more urgent priority and the later deadline."""
         with self._place.changing():
             self.priority = min(self.priority, priority)
             self.until_s = max(self.until_s, until_s)
@@ -85,13 +85,14 @@ class Job(Generic[T]):
         return self._future.done()
 
     def when_done(self, call: Callable[[], None]) -> None:
-        """Call once the work is done, failed or refused: at once, if it already is."""
+        """Call `call` once the work is done, failed or refused; at once if it already is."""
         self._future.add_done_callback(lambda _: call())
 
     def make_way(self) -> None:
-        """Called by the work between its steps: returns at once for a click, else when no click is being answered.
+        """Pause the work while clicks are being answered; the work calls this between its steps.
 
-        A batch waits `batch_patience_s` in all, for annotators may click without end. What warms up waits for ever.
+        A click never pauses. A batch pauses at most `batch_patience_s` in all, because annotators may click without
+        end. Embedding ahead has no such limit.
 
         Raises:
             Busy: nobody waits for this job any more.
@@ -104,17 +105,17 @@ class Job(Generic[T]):
             began_s = place.clock()
             if began_s >= self.until_s:
                 raise place.busy("annotators came first for too long")
-            # Short waits: the job may be hastened, or the lane closed, while it pauses.
+            # In short waits: meanwhile the job may become urgent, or the lane may close.
             place.traffic.wait_until_clear(longest_s=_POLL_S)
             self._paused_s += place.clock() - began_s
 
     def run(self) -> None:
-        """Do the work, for all who wait; called by the lane."""
+        """Do the work for all callers. The lane calls this."""
         try:
             self._future.set_result(self._work())
-        except BaseException as fault:  # noqa: BLE001 - all who wait must hear of it
+        except BaseException as fault:  # noqa: BLE001 - every caller must get it
             self._future.set_exception(fault)
 
     def refuse(self, fault: Busy) -> None:
-        """Raise the fault for all who wait; called by the lane instead of `run`."""
+        """Raise the fault in all callers. The lane calls this instead of `run`."""
         self._future.set_exception(fault)

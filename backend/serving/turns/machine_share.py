@@ -1,4 +1,4 @@
-"""How a job in a lane uses the machine: its share of the cores, and way for clicks between two operations of torch."""
+"""How a job uses the machine: its share of the cores, and pauses for clicks between two operations of torch."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ from backend.serving.turns.traffic import Priority
 class _MakingWay(TorchFunctionMode):
     """Calls `pause` before every operation of torch in this thread.
 
-    Between operations, and not between layers: so it holds for every encoder, however it is built. An encode is some
-    hundred operations that take a few milliseconds; the calls take microseconds.
+    Pausing between operations, not layers, works for any encoder. An encode has some hundred operations of a few
+    milliseconds; a call takes microseconds.
     """
 
     def __init__(self, pause: Callable[[], None]) -> None:
@@ -35,9 +35,9 @@ class _MakingWay(TorchFunctionMode):
 
 @contextmanager
 def share_of_machine(job: Job[Any]) -> Iterator[None]:
-    """Spans a job in its lane's worker: torch takes `job.cores` threads, and the job pauses while clicks are answered.
+    """Span a job in its worker: torch uses `job.cores` threads, and the job pauses while clicks are being answered.
 
-    A click never pauses, so it does without the mode. A job that a click joins goes on at once.
+    A click never pauses, so it runs without the mode. A paused job that a click joins goes on at once.
     """
     _use_threads(job.cores)
     if job.priority is Priority.CLICK:
@@ -48,12 +48,12 @@ def share_of_machine(job: Job[Any]) -> Iterator[None]:
 
 
 def _use_threads(count: int) -> None:
-    """Give this thread a team of that size; threads that have one keep theirs."""
-    # A thread takes the common size at its first question or operation: asked first, it does not overwrite ours later.
+    """Give this thread a team of `count` threads; other threads keep theirs."""
+    # A new thread takes the default size at its first call or operation. This call comes first, so ours is not reset.
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
 
 
 def torch_threads() -> int:
-    """How many cores torch would use for one operation here."""
+    """Return how many cores torch would use for an operation here."""
     return torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Who goes first, and whether an annotator waits just now."""
+"""Priorities, and a count of the annotators who wait."""
 
 import threading
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class Priority(IntEnum):
-    """Who goes first: an annotator who waits, then a batch that Label Studio waits for, then what nobody asked for."""
+    """The order of work: first annotators' clicks, then batches for Label Studio, then embedding ahead."""
 
     CLICK = 0
     BATCH = 1
@@ -15,7 +15,7 @@ class Priority(IntEnum):
 
 
 class Traffic:
-    """Counts the interactive requests that are being answered, so that other work can make way."""
+    """Counts the clicks that are being answered, so that other work can pause."""
 
     def __init__(self) -> None:
         self._clicks = 0
@@ -23,12 +23,12 @@ class Traffic:
 
     @property
     def clicks(self) -> int:
-        """How many interactive requests are being answered."""
+        """How many clicks are being answered."""
         return self._clicks
 
     @contextmanager
     def click(self) -> Iterator[None]:
-        """Spans one interactive request."""
+        """Span the answer to a click."""
         with self._changed:
             self._clicks += 1
         try:
@@ -39,6 +39,6 @@ class Traffic:
                 self._changed.notify_all()
 
     def wait_until_clear(self, *, longest_s: float) -> bool:
-        """Wait until no click is being answered, `longest_s` at most; True if none is."""
+        """Wait at most `longest_s` until no click is being answered; return whether that is so."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._clicks, timeout=min(longest_s, threading.TIMEOUT_MAX))

@@ -129,7 +129,7 @@ def test_images_that_cannot_be_read_are_not_said_to_be_missing(folder: Path) -> 
 
 def test_labels_that_nothing_tells_are_the_reason_why_nothing_is_predicted(folder: Path) -> None:
     (folder / "config.xml").write_text(CONFIG.replace("<Label ", '<Label value="Ring"/><Label ', 1))
-    with pytest.raises(BadInput, match="task 0: nothing tells which of 2 labels"):
+    with pytest.raises(BadInput, match="task 0: automatic masks need a label, and the interface has 2"):
         predicted(folder, "--label-config", str(folder / "config.xml"))
 
 

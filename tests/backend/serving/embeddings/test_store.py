@@ -153,7 +153,7 @@ def test_a_full_disk_costs_a_warning_and_not_a_request(
 
     assert get(store, "a", lambda: embedding(3.0)).features[0, 0, 0, 0] == 3.0
 
-    assert "could not be kept on disk" in caplog.text
+    assert "could not be stored on disk" in caplog.text
     assert "SAMLOOP_DISK_MIB" in caplog.text
     assert store.counts.unwritten == 1
     assert get(store, "a", lambda: pytest.fail("computed again")).features[0, 0, 0, 0] == 3.0, "memory has it"
