@@ -56,6 +56,7 @@ def rules_of(settings: Settings, registry: Registry, project_id: int) -> Rules:
     return Rules(
         ours=(*bases, *(manifest.version for manifest in manifests)),
         per_second=settings.predictions.refresh_rate,
+        at_once=settings.predictions.refresh_batches,
         keep=settings.predictions.keep_predictions,
         flip=settings.predictions.flip,
     )

@@ -2,6 +2,7 @@
 
 walk             gives every untouched task one prediction of the served version
 rules            the settings of a refresh, and its limits
+pace             how large batches are, and when the next may begin
 asking           asks the backend for a batch's predictions
 writing          stores a batch's predictions in Label Studio
 patience         waits out failures that pass, and notices when the refresh must end

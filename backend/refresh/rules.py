@@ -10,6 +10,7 @@ class Rules:
     Attributes:
         ours: the versions of this project that samloop made, oldest first, including the base model's name.
         per_second: most tasks a second; 0: no limit.
+        at_once: how many batches are asked for at the same time.
         keep: how many of `ours`, including the served version, keep their predictions; 0: all.
         flip: whether people see the new version at once (`project.model_version`).
         batch_s: how long a batch should take, s.
@@ -18,6 +19,7 @@ class Rules:
 
     ours: tuple[str, ...] = ()
     per_second: float = 0.0
+    at_once: int = 1
     keep: int = 0
     flip: bool = True
     batch_s: float = 5.0

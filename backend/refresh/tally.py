@@ -43,6 +43,14 @@ class Tally:
         if why in self.whys or len(self.whys) < _MOST_WHYS:
             self.whys[why] = self.whys.get(why, 0) + 1
 
+    def add(self, other: "Tally") -> None:
+        """Count what became of a batch's tasks."""
+        for count in ("written", "there", "touched", "empty", "doubles"):
+            setattr(self, count, getattr(self, count) + getattr(other, count))
+        for why, tasks in other.whys.items():
+            if why in self.whys or len(self.whys) < _MOST_WHYS:
+                self.whys[why] = self.whys.get(why, 0) + tasks
+
     @property
     def done(self) -> int:
         """How many tasks are finished."""

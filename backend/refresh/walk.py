@@ -3,19 +3,23 @@
 The backend computes, Label Studio stores, and the walk goes between the two. It holds at most a page of task ids, so a
 project may have any number of tasks. It has no state of its own: the predictions in Label Studio show where to continue
 after a kill.
+
+Where several servers share the work, several batches are asked for at once, in threads: a walk only waits for others,
+so one process keeps any number of encoders busy, with one listing, one rate and one count of progress.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 
 from backend.errors import Unavailable
 from backend.labelstudio.api.predictions import PredictionStore, TaskState
 from backend.refresh.asking import Asking, Backend
 from backend.refresh.old_predictions import delete_version
+from backend.refresh.pace import Pace
 from backend.refresh.patience import Patience
-from backend.refresh.protocol import Answer
 from backend.refresh.rules import Limits, Rules
 from backend.refresh.tally import Tally
 from backend.refresh.writing import Writing
@@ -66,7 +70,7 @@ class Refresh:
             sleep=sleep,
         )
         self._tally = Tally()
-        self._batch_size = self._limits.first_batch
+        self._pace = Pace(rules, self._limits, clock=clock)
 
     def run(self) -> Tally:
         """Walk until one version has covered every untouched task. Then show that version, and delete the oldest.
@@ -98,7 +102,6 @@ class Refresh:
             version=tally.version,
             label_config=str(self._patience.ask(self._store.project).get("label_config")),
         )
-        writing = Writing(self._store, self._patience, tally)
         after, total = 0, None
         while True:
             self._check()
@@ -109,41 +112,69 @@ class Refresh:
                 return
             lacking = [state for state in states if tally.version not in state.versions]
             tally.there += len(states) - len(lacking)
-            for batch in self._batches(lacking):
-                self._check()
-                writing.write(self._answers(asking.ask(batch)))
+            work = self._one_by_one if self._rules.at_once == 1 else self._at_once
+            for covered in work(self._batches(lacking), partial(self._cover, asking)):
+                tally.add(covered)
                 self._progress("refreshing", version=tally.version, done=tally.done, total=total)
             after = states[-1].task_id
 
     def _batches(self, states: Sequence[TaskState]) -> Iterator[Sequence[TaskState]]:
-        """Cut a page into batches of as many tasks as should take `batch_s`, by the last batch's pace."""
+        """Cut a page into batches, each when it may begin."""
         start = 0
         while start < len(states):
-            size, began_s = self._batch_size, self._clock()
-            batch = states[start : start + size]
+            self._patience.pause(self._pace.wait_s())
+            self._check()
+            batch = states[start : start + self._pace.size]
+            self._pace.begin(len(batch))
             yield batch
-            start += size
-            took_s = max(1e-3, self._clock() - began_s)
-            factor = min(2.0, max(0.25, self._rules.batch_s / took_s))
-            self._batch_size = min(self._limits.largest_batch, max(1, round(size * factor)))
-            if self._rules.per_second:
-                self._patience.pause(len(batch) / self._rules.per_second - took_s)
+            start += len(batch)
 
-    def _answers(self, answers: list[tuple[int, Answer]]) -> dict[int, Answer]:
-        """Return the answers to store, by task id, and count the rest.
+    def _one_by_one(
+        self, batches: Iterator[Sequence[TaskState]], cover: Callable[[Sequence[TaskState]], Tally]
+    ) -> Iterator[Tally]:
+        """Cover the batches in this thread, which a signal can end at once."""
+        return map(cover, batches)
+
+    def _at_once(
+        self, batches: Iterator[Sequence[TaskState]], cover: Callable[[Sequence[TaskState]], Tally]
+    ) -> Iterator[Tally]:
+        """Cover `at_once` batches at a time, and give what became of them as they end."""
+        crew = ThreadPoolExecutor(self._rules.at_once, thread_name_prefix="refresh")
+        running: set[Future[Tally]] = set()
+        try:
+            for batch in batches:
+                running.add(crew.submit(cover, batch))
+                if len(running) == self._rules.at_once:
+                    ended, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in ended)
+            while running:
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in ended)
+        except Moved:
+            wait(running)  # the walk begins again, and two must not write at once
+            raise
+        finally:
+            # Whatever else ends the walk ends its process: nobody waits for a batch that takes a minute more.
+            crew.shutdown(wait=False, cancel_futures=True)
+
+    def _cover(self, asking: Asking, batch: Sequence[TaskState]) -> Tally:
+        """Ask for a batch's predictions and store them; return what became of its tasks.
 
         Raises:
             Moved: another version computed the answers.
         """
+        began_s, tally = self._clock(), Tally(version=asking.version)
         to_store = {}
-        for task_id, answer in answers:
-            if answer.model_version != self._tally.version:
+        for task_id, answer in asking.ask(batch):
+            if answer.model_version != asking.version:
                 raise Moved(answer.model_version)
             if answer.why:
-                self._tally.leave_out(answer.why)
+                tally.leave_out(answer.why)
             else:
                 to_store[task_id] = answer
-        return to_store
+        Writing(self._store, self._patience, tally).write(to_store)
+        self._pace.learn(len(batch), took_s=self._clock() - began_s)
+        return tally
 
     def _tidy(self) -> None:
         """Show the version if any task has a prediction of it, and delete the predictions of our outdated versions."""

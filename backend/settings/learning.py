@@ -136,6 +136,11 @@ class PredictionsSettings(SettingsGroup):
     refresh_rate: Annotated[float, number(Bounds(0, 10_000))] = setting(
         "SAMLOOP_REFRESH_RATE", "most tasks per second in a refresh; 0: no limit", default=20.0
     )
+    refresh_batches: Annotated[int, integer(Bounds(1, 64))] = setting(
+        "SAMLOOP_REFRESH_BATCHES",
+        "batches that a refresh asks for at the same time; one for every server behind SAMLOOP_BACKEND_URL",
+        default=1,
+    )
     keep_predictions: Annotated[int, integer(Bounds(0, 1000))] = setting(
         "SAMLOOP_KEEP_PREDICTIONS",
         "keep the predictions of so many versions on untouched tasks; a refresh deletes those of older versions; 0: "

@@ -1,5 +1,6 @@
 """The walk over a project's untouched tasks: on a fake Label Studio over real HTTP, with a backend that is played."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -353,8 +354,42 @@ def test_without_the_flip_people_go_on_seeing_what_they_saw(lab: Lab) -> None:
 
 
 def test_it_keeps_to_its_rate(lab: Lab) -> None:
-    lab.refresh(Played("v1"), per_second=2.0)
-    assert lab.paused_s == pytest.approx(10 / 2.0, abs=0.01), "ten tasks, and requests that take no time"
+    """Requests take no time: a batch waits until the rate has room for all before it."""
+    backend = Played("v1")
+    lab.refresh(backend, per_second=2.0)
+    assert lab.paused_s == pytest.approx(sum(map(len, backend.asked[:-1])) / 2.0, abs=0.01)
+
+
+def test_several_servers_compute_at_the_same_time(lab: Lab) -> None:
+    backend, together = Played("v1"), threading.Barrier(3)
+    lab = Lab(lab.studio, tasks=12)
+    backend.before_answer = lambda _: together.wait(timeout=60) and None  # nobody is answered before three have asked
+    tally = lab.refresh(backend, at_once=3, batch_s=1.0)
+    assert (tally.written, lab.told[-1]["done"]) == (12, 12)
+    assert [lab.versions(task_id) for task_id in lab.ids] == [["v1"]] * 12
+
+
+def test_a_version_that_changes_while_several_compute_starts_them_all_again(lab: Lab) -> None:
+    backend = Played("v1", "v2")
+
+    def promote(_: list[int]) -> None:
+        if len(backend.asked) == 2:
+            backend.versions = ["v2"]
+
+    backend.before_answer = promote
+    tally = lab.refresh(backend, at_once=3)
+    assert (tally.version, tally.restarts) == ("v2", 1)
+    assert all("v2" in lab.versions(task_id) for task_id in lab.ids)
+
+
+def test_what_ends_one_of_several_batches_ends_the_refresh(lab: Lab) -> None:
+    def fail(_: list[int]) -> None:
+        raise BadInput("the backend refused the batch")
+
+    backend = Played("v1")
+    backend.before_answer = fail
+    with pytest.raises(BadInput, match="refused the batch"):
+        lab.refresh(backend, at_once=3)
 
 
 def test_batches_grow_to_the_time_that_they_should_take(lab: Lab) -> None:
