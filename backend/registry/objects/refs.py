@@ -12,15 +12,15 @@ from backend.registry.objects.store import ObjectStore
 from backend.registry.refs import name_file, parse_content, sort_numbers
 
 _MOST_READ = 20_000
-_FRESH_S = 0.5  # how long a listing counts as up to date, if it was quick
+_FRESH_S = 0.25  # how long a listing counts as up to date, if it was quick
 _COSTS_AT_MOST = 0.25  # of the time
 
 
 class ObjectRefs:
     """`Refs` below `refs/` of a store, for any number of threads.
 
-    One listing answers for all projects, for half a second: a look at all of them costs one request for every thousand
-    versions and decisions. Content that was read once is not read again, for it never changes.
+    One listing answers for all projects, for a quarter of a second: a look at all of them costs one request for every
+    thousand versions and decisions. Content that was read once is not read again, for it never changes.
     """
 
     def __init__(self, store: ObjectStore) -> None:
