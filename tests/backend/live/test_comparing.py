@@ -112,7 +112,7 @@ def test_the_prediction_of_another_model_is_not_ours() -> None:
         {"original_width": 59},
         {"original_width": True},
         {"original_height": -40},
-        {"original_height": "40"},
+        {"original_height": "tall"},
         {"value": None},
         {"value": {"format": "rle", "rle": [1, 2, 3]}},
         {"original_width": 10**9},
