@@ -15,7 +15,6 @@ from finetuner.data.dataset import Dataset, assemble
 from finetuner.data.folds import fair_images
 from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import Candidate, Served
-from finetuner.deciding.outcome import Compared
 from finetuner.methods import new_method
 from finetuner.recipe.head_alone import find_kept, make_head_alone
 from finetuner.recipe.judging import compare, fit_calibration
@@ -55,7 +54,8 @@ def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext
     trained = train_all(dataset, start=start, context=context, unfinished=unfinished)
     compared = compare(trained, dataset=dataset, served=served, context=context)
     calibration = fit_calibration(trained.predictor, dataset, context=context)
-    kept = None if compared.verdict(config).promote else find_kept(served, context=context)
+    verdict = compared.verdict(config)
+    kept = None if verdict.promote else find_kept(served, context=context)
     on = trained.predictor.base if kept is None else kept.base  # whose encoder the head will be served with
     semantic = _train_semantic(dataset, base=on, served=served, unfinished=unfinished, context=context)
     learnt = Learnt(
@@ -70,16 +70,19 @@ def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext
     )
     if on.encoder_fingerprint != trained.predictor.base.encoder_fingerprint:
         learnt = replace(learnt, semantic=None)  # the challenger cannot be served with a head of another encoder
-    candidate = _candidate(learnt, served=served, unfinished=unfinished, context=context)
+    candidate = _candidate(learnt, verdict=verdict, served=served, unfinished=unfinished, context=context)
     if kept is None or semantic is None or not semantic.is_gain:
         return candidate
     alone = make_head_alone(candidate, learnt=learnt, semantic=semantic, served=served, context=context)
     return replace(candidate, head_alone=alone)
 
 
-def _candidate(learnt: Learnt, *, served: Served, unfinished: Unfinished | None, context: TrainingContext) -> Candidate:
+def _candidate(
+    learnt: Learnt, *, verdict: Verdict, served: Served, unfinished: Unfinished | None, context: TrainingContext
+) -> Candidate:
     """Build the checkpoint's contents: weights, manifest, report page and masks for review."""
-    verdict = _judge(learnt.compared, learnt.semantic, context=context)
+    if learnt.semantic is not None:
+        verdict = verdict.with_reasons(learnt.semantic.sentence)
     manifest = note_manifest(learnt, verdict=verdict, served=served, context=context)
     weights = _weights(learnt.trained, learnt.semantic)
     held_out, compared = learnt.dataset.held_out, learnt.compared
@@ -154,11 +157,6 @@ def _train_semantic(
         seed=config.seed,
     )
     return replace(semantic, verdict=verdict)
-
-
-def _judge(compared: Compared, semantic: Semantic | None, *, context: TrainingContext) -> Verdict:
-    verdict = compared.verdict(context.config)
-    return verdict if semantic is None else verdict.with_reasons(semantic.sentence)
 
 
 def _weights(trained: Trained, semantic: Semantic | None) -> bytes:
