@@ -340,7 +340,7 @@ def test_images_are_encoded_once_for_all_trainings(
     _train(project, settings)
 
 
-@pytest.mark.parametrize(("lost_at", "published"), [(1, 0), (2, 1)])
+@pytest.mark.parametrize(("lost_at", "published"), [(1, 0), (2, 0), (3, 1)])
 def test_whoever_lost_the_lease_publishes_and_promotes_nothing(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch, lost_at: int, published: int
 ) -> None:
