@@ -15,7 +15,7 @@ from pathlib import Path
 
 from backend.registry.checkpoint import Manifest, parse_manifest, read_manifest_bytes, write_checkpoint
 from backend.registry.folder.contents import Contents
-from backend.registry.folder.disk import Disk
+from backend.registry.folder.disk import Disk, MarkedDisk
 from backend.registry.folder.refs import FolderRefs
 from backend.registry.numbered import NumberedRegistry
 from backend.registry.pointers import Pointers
@@ -51,7 +51,7 @@ class LocalRegistry(NumberedRegistry):
     @property
     def state_dir(self) -> StateDir:
         """Beside the registry's own folders: machines that share the disk share the state."""
-        return StateDir(self._root)
+        return StateDir(self._root, sharing=MarkedDisk(self._disk))
 
     def materialise(self, version: str) -> Path:
         """See Registry: the folder already lies on this disk."""

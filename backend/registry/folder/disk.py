@@ -6,13 +6,14 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from backend.errors import Unavailable
 from backend.files.durable import make_folder, write_file, write_new
+from backend.registry.state import OneDisk
 
 log = logging.getLogger(__name__)
 MARK_FILE: Final = "registry.json"
@@ -112,3 +113,30 @@ class Disk:
         if self._memory is None or not self._memory.exists():
             return ""
         return f"; if you deleted it on purpose, delete {self._memory} too"
+
+
+class MarkedDisk(OneDisk):
+    """`Sharing` on a registry's disk: what would land in an empty mount point is refused.
+
+    Args:
+        disk: knows the registry's mark.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def append(self, path: Path, values: Sequence[object], *, is_synced: bool) -> None:
+        """See Sharing."""
+        self._check()
+        super().append(path, values, is_synced=is_synced)
+
+    def push(self, path: Path) -> None:  # noqa: ARG002 - it lies there already, if the disk does
+        """See Sharing."""
+        self._check()
+
+    def _check(self) -> None:
+        try:
+            with self._disk.reading():
+                return
+        except Unavailable as fault:
+            raise OSError(errno.ENODEV, str(fault)) from fault

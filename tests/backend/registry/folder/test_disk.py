@@ -10,6 +10,7 @@ import pytest
 
 from backend.errors import Unavailable
 from backend.registry.folder.disk import MARK_FILE, Disk
+from backend.registry.local import LocalRegistry
 
 
 def _fail(code: int) -> None:
@@ -103,3 +104,20 @@ def test_a_memory_that_cannot_be_written_costs_nothing_but_the_memory(tmp_path: 
 def test_a_disk_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="cannot be read: Input/output error"), Disk(tmp_path).reading():
         _fail(errno.EIO)
+
+
+def test_flags_and_live_lines_do_not_land_in_an_empty_folder_in_place_of_the_disk(tmp_path: Path) -> None:
+    """Fails with `OneDisk` as the state's sharing: they would be hidden once the disk is mounted again."""
+    root = tmp_path / "models"
+    state = LocalRegistry(root).state_dir
+    disk = Disk(root)
+    with disk.writing():
+        pass
+    state.sharing.append(root / "lines.jsonl", [{"n": 1}], is_synced=False)
+    (root / "lines.jsonl").unlink()
+    (root / MARK_FILE).unlink()
+    with pytest.raises(OSError, match="is its disk mounted"):
+        state.sharing.append(root / "lines.jsonl", [{"n": 2}], is_synced=False)
+    with pytest.raises(OSError, match="is its disk mounted"):
+        state.sharing.push(root / "lines.jsonl")
+    assert list(root.iterdir()) == []
