@@ -1,12 +1,18 @@
-"""Figures of /metrics that are read, not counted: embeddings, lanes, and how much people change our masks."""
+"""Figures of /metrics that are read, not counted: embeddings, lanes, the queue, and how much people change masks."""
 
 import functools
 import operator
+import time
 from collections.abc import Callable
 
+from redis import Redis
+
+from backend.errors import Unavailable
 from backend.http.metrics import Metrics
 from backend.live.evaluation import LiveEvaluation
 from backend.serving.engine import Engine
+from backend.work.jobs import REFRESHES, TRAINING
+from backend.work.queue import count_listeners, measure_waiting
 
 _FIGURES = (
     ("samloop_embeddings_bytes", "Bytes of embeddings in memory.", "store.memory.bytes"),
@@ -80,3 +86,38 @@ def live_gauges(metrics: Metrics, live: LiveEvaluation) -> None:
     )
     for name, text in _LIVE_COUNTS.items():
         metrics.gauge(f"samloop_live_{name}", text, functools.partial(live.count, name))
+
+
+def queue_gauges(metrics: Metrics, connection: Redis, *, clock: Callable[[], float] = time.time) -> None:
+    """Show what waits for a worker, for how long, and how many workers listen; nothing while Redis is away.
+
+    Args:
+        metrics: where they are shown.
+        connection: to the queue.
+        clock: returns the time, s since 1970.
+    """
+    works = {"training": TRAINING, "refresh": REFRESHES}
+
+    def reader(read: Callable[[str], float]) -> Callable[[], dict[tuple[str, ...], float]]:
+        def figures() -> dict[tuple[str, ...], float]:
+            try:
+                return {(name,): read(name) for name in works}
+            except Unavailable:
+                return {}
+
+        return figures
+
+    def waiting(name: str) -> float:
+        return float(measure_waiting(connection, work=works[name])[0])
+
+    def age_s(name: str) -> float:
+        since_s = measure_waiting(connection, work=works[name])[1]
+        return 0.0 if since_s is None else max(0.0, clock() - since_s)
+
+    def workers(name: str) -> float:
+        return float(count_listeners(connection, work=works[name]))
+
+    label = ("queue",)
+    metrics.gauges("samloop_queue_waiting", "Jobs that wait for a worker.", label, reader(waiting))
+    metrics.gauges("samloop_queue_oldest_seconds", "How long the first of them has waited.", label, reader(age_s))
+    metrics.gauges("samloop_queue_workers", "Workers that listen.", label, reader(workers))

@@ -185,3 +185,17 @@ def count_listeners(connection: Redis, *, work: Work = TRAINING) -> int:
     """
     with name_consequence("its workers are not known"):
         return rq_internals.count_workers(open_queue(connection, name=work.queue, job_class=SafeJob))
+
+
+def measure_waiting(connection: Redis, *, work: Work = TRAINING) -> tuple[int, float | None]:
+    """Return how many jobs of this kind wait for a worker, and since when the first does, s since 1970.
+
+    A job that waits for another of its own project is not among them: a further worker would not help it.
+
+    Raises:
+        Unavailable: Redis is away.
+    """
+    with name_consequence("what waits is not known"):
+        queue = open_queue(connection, name=work.queue, job_class=SafeJob)
+        count, first = queue.count, next(iter(queue.get_jobs(0, 1)), None)
+    return count, first.enqueued_at.timestamp() if first is not None and first.enqueued_at is not None else None

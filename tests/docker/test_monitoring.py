@@ -1,0 +1,47 @@
+"""The alert rules and the dashboard ask for figures that /metrics has, by labels that it gives them."""
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from backend.http.metrics import Metrics
+from backend.server.gauges import engine_gauges, live_gauges, queue_gauges
+from backend.work.connection import connect
+
+MONITORING = Path(__file__).resolve().parents[2] / "docker" / "monitoring"
+EXPRESSIONS = [
+    rule["expr"]
+    for group in yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]
+] + [
+    target["expr"]
+    for panel in json.loads((MONITORING / "grafana.json").read_text())["panels"]
+    for target in panel["targets"]
+]
+
+
+@pytest.fixture(scope="module")
+def names() -> set[str]:
+    """The names under which Prometheus stores our figures."""
+    metrics = Metrics()
+    nothing: Any = SimpleNamespace(
+        loaded=None, recent_projects=tuple, figures=dict, count_waiting=lambda **_: 0, count=lambda _: 0
+    )
+    engine_gauges(metrics, nothing)
+    live_gauges(metrics, nothing)
+    queue_gauges(metrics, connect("redis://127.0.0.1:1/0"))
+    typed = re.findall(r"^# TYPE (\S+) (\S+)$", metrics.exposition().decode(), re.MULTILINE)
+    parts = {"histogram": ("_bucket", "_count", "_sum")}
+    return {name + part for name, kind in typed for part in parts.get(kind, ("",))} | {"up"}
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_a_rule_asks_for_what_is_there(expression: str, names: set[str]) -> None:
+    asked = re.findall(r"\b(samloop_\w+|process_\w+|up(?={))", expression)
+    assert asked
+    assert set(asked) <= names
