@@ -119,7 +119,7 @@ class Refresh:
             after = states[-1].task_id
 
     def _batches(self, states: Sequence[TaskState]) -> Iterator[Sequence[TaskState]]:
-        """Cut a page into batches, each when it may begin."""
+        """Cut a page into batches, and give one when it may begin."""
         start = 0
         while start < len(states):
             self._patience.pause(self._pace.wait_s())

@@ -62,14 +62,16 @@ class Editor:
 
     def select_label(self, label: str, *, tool: str) -> None:
         """Choose a label, which appears three times: for brush, keypoint and rectangle, in the label config's order."""
-        labels = [
-            element
-            for element in self.browser.find_elements(By.CSS_SELECTOR, ".lsf-label")
-            if str(element.get_attribute("textContent")).startswith(label)
-        ]
-        assert len(labels) == 3, f"{len(labels)} labels {label!r} in the editor"
         number = {"key-point-tool": 1, "rectangle-tool": 2}[tool]
-        self.browser.execute_script("arguments[0].click()", labels[number])
+        # In one script: Label Studio draws its labels anew at any moment.
+        count = self.browser.execute_script(
+            "const labels = Array.from(document.querySelectorAll('.lsf-label'))"
+            ".filter(element => element.textContent.startsWith(arguments[0]));"
+            "labels[arguments[1]]?.click(); return labels.length",
+            label,
+            number,
+        )
+        assert count == 3, f"{count} labels {label!r} in the editor"
 
     def click_on(self, item: SampleObject) -> None:
         """Click on the middle of an object, and wait for the backend's region."""

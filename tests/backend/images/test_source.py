@@ -289,16 +289,16 @@ def test_a_data_uri_is_decoded_within_the_limit() -> None:
     encoded = base64.b64encode(b"bytes").decode()
     assert source().fetch(f"data:image/png;base64,{encoded}") == b"bytes"
     assert source().fetch(f"DATA:image/png;BASE64,{encoded}") == b"bytes"
+    assert source().fetch(f"data:image/png;base64,{encoded.rstrip('=')}") == b"bytes", "browsers forgive the padding"
+    assert source().fetch("data:,a%20b") == b"a b", "percent-encoded"
 
 
 @pytest.mark.parametrize(
     ("uri", "complaint"),
     [
-        ("data:image/png;base64", "not base64"),
-        ("data:,hello", "not base64"),
-        ("data:image/svg+xml,<svg/>", "not base64"),
+        ("data:image/png;base64", "has no data"),
         ("data:image/png;base64,!!!!", "not valid base64"),
-        ("data:image/png;base64,AAA", "not valid base64"),
+        ("data:image/png;base64,A", "not valid base64"),
         ("data:image/png;base64,é", "not valid base64"),
         ("data:image/png;base64," + "A" * 3_000_000, "more than 1048576 bytes"),
     ],

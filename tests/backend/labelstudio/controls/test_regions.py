@@ -126,7 +126,7 @@ BITMASK = "data:image/png;base64,"
         (region("keypointlabels", {"x": 1, "y": 1}), "type keypointlabels is no mask"),
         (region("x" * 9999, {}), "type x{40} is no mask"),
         (region("polygonlabels", POLYGON, original_width=12, original_height=16), "12x16 pixels, and .* has 16x12"),
-        (region("polygonlabels", POLYGON, original_width="16"), "drawn on strx12"),
+        (region("polygonlabels", POLYGON, original_width="wide"), "drawn on strx12"),
         (region("ellipse", ROUND, original_width=20, original_height=12), "drawn on 20x12"),
         (region("ellipse", ROUND, original_width=0, original_height=0), "drawn on 0x0"),
         (region("bitmask", {"imageDataURL": ""}, original_width=32, original_height=24), "drawn on 32x24"),
