@@ -34,6 +34,7 @@ class LocalRegistry(NumberedRegistry):
 
     def __init__(self, root: Path, *, memory: Path | None = None) -> None:
         self._root, self._disk, self._contents = root, Disk(root, memory=memory), Contents(root)
+        self._state_dir = StateDir(root, sharing=MarkedDisk(self._disk))
         refs = FolderRefs(self._disk, staging=self._contents.staging)
         super().__init__(str(root), pointers=Pointers(refs), next_step="is its disk mounted?")
         try:
@@ -51,7 +52,7 @@ class LocalRegistry(NumberedRegistry):
     @property
     def state_dir(self) -> StateDir:
         """Beside the registry's own folders: machines that share the disk share the state."""
-        return StateDir(self._root, sharing=MarkedDisk(self._disk))
+        return self._state_dir
 
     def materialise(self, version: str) -> Path:
         """See Registry: the folder already lies on this disk."""
