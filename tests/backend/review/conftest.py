@@ -35,10 +35,12 @@ def server(made: Reviewed, redis: Redis) -> Iterator[TestClient]:
 
 @pytest.fixture
 def client(made: Reviewed, server: TestClient) -> Iterator[TestClient]:
-    """A browser. After the test: no flags, the base model served, an analyst without a name."""
+    """A browser. Before and after the test: no flags; after it, the base model served, an analyst without a name."""
+    flags = made.settings.registry.model_dir / "review" / str(made.project_id) / "flags.jsonl"
+    flags.unlink(missing_ok=True)  # those of the browser's tests, which use the same project
     yield server
     server.cookies.clear()
-    (made.settings.registry.model_dir / "review" / str(made.project_id) / "flags.jsonl").unlink(missing_ok=True)
+    flags.unlink(missing_ok=True)
     registry = LocalRegistry(made.settings.registry.model_dir)
     champion = registry.champion(made.project_id)
     if champion is not None and champion.version is not None:
