@@ -40,16 +40,18 @@ class Tally:
     def leave_out(self, why: str) -> None:
         """Count a task that got no prediction."""
         self.empty += 1
-        if why in self.whys or len(self.whys) < _MOST_WHYS:
-            self.whys[why] = self.whys.get(why, 0) + 1
+        self._count_why(why, 1)
 
     def add(self, other: "Tally") -> None:
         """Count what became of a batch's tasks."""
         for count in ("written", "there", "touched", "empty", "doubles"):
             setattr(self, count, getattr(self, count) + getattr(other, count))
         for why, tasks in other.whys.items():
-            if why in self.whys or len(self.whys) < _MOST_WHYS:
-                self.whys[why] = self.whys.get(why, 0) + tasks
+            self._count_why(why, tasks)
+
+    def _count_why(self, why: str, tasks: int) -> None:
+        if why in self.whys or len(self.whys) < _MOST_WHYS:
+            self.whys[why] = self.whys.get(why, 0) + tasks
 
     @property
     def done(self) -> int:
