@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import safetensors.torch
 
-from backend.registry.checkpoint import REPORT_FILE, Manifest, read_manifest, verify_weights
+from backend.registry.checkpoint import Manifest, read_manifest, verify_weights
 from backend.registry.metrics import Recipe, Verdict
-from backend.registry.review_file import REVIEW_FILE
 from backend.sam.loading import decoder_bytes
 from backend.sam.predictor import Predictor, base_predictor
 from backend.sam.semantic.head import PREFIX, with_semantic
@@ -14,8 +13,7 @@ from finetuner.context import TrainingContext
 from finetuner.deciding.candidate import Candidate, Served
 from finetuner.deciding.outcome import Compared
 from finetuner.recipe.notes import Learnt
-from finetuner.report import checkpoint_page
-from finetuner.report.review import review_file
+from finetuner.report import checkpoint_files
 from finetuner.semantic.beside import Semantic
 
 
@@ -49,19 +47,15 @@ def make_head_alone(
     )
     manifest = replace(manifest, verdict=verdict)
     weights = with_semantic(_read_weights(served, context=context), semantic.head)
-    held_out = learnt.dataset.held_out
-    page = checkpoint_page(
+    others = checkpoint_files(
         manifest,
         weights=weights,
-        samples=held_out,
+        samples=learnt.dataset.held_out,
         base=compared.base,
         candidate=compared.candidate,
         pictures=context.images_again,
     )
-    masks = review_file(held_out, base=compared.base, candidate=compared.candidate)
-    return Candidate(
-        weights=weights, manifest=manifest, verdict=verdict, others={REPORT_FILE: page, REVIEW_FILE: masks}
-    )
+    return Candidate(weights=weights, manifest=manifest, verdict=verdict, others=others)
 
 
 def _keep_decoder(compared: Compared) -> Compared:

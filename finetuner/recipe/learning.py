@@ -4,9 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from backend.registry.checkpoint import REPORT_FILE
 from backend.registry.metrics import Verdict
-from backend.registry.review_file import REVIEW_FILE
 from backend.sam.embeddings.domain import with_domain
 from backend.sam.loading import BaseModel
 from backend.sam.semantic.head import with_semantic
@@ -20,9 +18,8 @@ from finetuner.recipe.head_alone import find_kept, make_head_alone
 from finetuner.recipe.judging import compare, fit_calibration
 from finetuner.recipe.notes import Learnt, note_manifest
 from finetuner.recipe.trained import Trained, train_all
-from finetuner.report import checkpoint_page
+from finetuner.report import checkpoint_files
 from finetuner.report.data import DataReport
-from finetuner.report.review import review_file
 from finetuner.semantic.beside import Semantic, train_beside
 from finetuner.semantic.judging import judge_head
 from finetuner.semantic.measuring import measure_semantic
@@ -85,21 +82,20 @@ def _candidate(
         verdict = verdict.with_reasons(learnt.semantic.sentence)
     manifest = note_manifest(learnt, verdict=verdict, served=served, context=context)
     weights = _weights(learnt.trained, learnt.semantic)
-    held_out, compared = learnt.dataset.held_out, learnt.compared
-    page = checkpoint_page(
+    compared = learnt.compared
+    others = checkpoint_files(
         manifest,
         weights=weights,
-        samples=held_out,
+        samples=learnt.dataset.held_out,
         base=compared.base,
         candidate=compared.candidate,
         pictures=context.images_again,
     )
-    masks = review_file(held_out, base=compared.base, candidate=compared.candidate)
     return Candidate(
         weights=weights,
         manifest=manifest,
         verdict=verdict,
-        others={REPORT_FILE: page, REVIEW_FILE: masks},
+        others=others,
         unfinished=unfinished,
     )
 

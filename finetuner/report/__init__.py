@@ -1,4 +1,4 @@
-"""Builds the report page of a checkpoint: how it was trained, how good it is, and what it gets right and wrong.
+"""Builds what lies beside a checkpoint's weights: the report page, which says how good it is, and masks for review.
 
 page      renders one self-contained HTML file
 charts    draws the loss, the IoU over clicks, and the reliability of scores
@@ -12,14 +12,16 @@ review    writes the held-out objects for the review pages
 import hashlib
 from collections.abc import Sequence
 
-from backend.registry.checkpoint import Manifest
+from backend.registry.checkpoint import REPORT_FILE, Manifest
+from backend.registry.review_file import REVIEW_FILE
 from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import Measured
 from finetuner.report.overlays import Pictures, changes, overlay
 from finetuner.report.page import Shown, render
+from finetuner.report.review import review_file
 
 
-def checkpoint_page(  # noqa: PLR0913 - all by name
+def checkpoint_files(  # noqa: PLR0913 - all by name
     manifest: Manifest,
     *,
     weights: bytes,
@@ -27,12 +29,18 @@ def checkpoint_page(  # noqa: PLR0913 - all by name
     base: Sequence[Measured],
     candidate: Sequence[Measured],
     pictures: Pictures,
-) -> bytes:
-    """Render the page; `base` and `candidate` are the measurements of `samples`, in the same order."""
+) -> dict[str, bytes]:
+    """Build what lies beside a checkpoint's weights, by file name: the report page, and the masks for review.
+
+    `base` and `candidate` are the measurements of `samples`, in the same order.
+    """
     improved, worsened = changes(samples, base, candidate)
     shown = Shown(
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         improved=[overlay(change, pictures=pictures) for change in improved],
         worsened=[overlay(change, pictures=pictures) for change in worsened],
     )
-    return render(manifest, shown)
+    return {
+        REPORT_FILE: render(manifest, shown),
+        REVIEW_FILE: review_file(samples, base=base, candidate=candidate),
+    }
