@@ -1,12 +1,11 @@
 """Whatever a body holds, a route answers a status that the schema shows, and never a bug."""
 
-import copy
-from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
+from support.odd_values import Place, list_places, put
 from support.payloads import click_at, write_request
 
 ODD = [None, True, -1, 0, 1e308, 10**30, "", "x" * 5000, "<View>", "\u0000", [], {}, [[]], {"id": None}, [None]]
@@ -15,27 +14,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=8,
 )
-Place = tuple[str | int, ...]
-
-
-def list_places(value: Any, place: Place = ()) -> Iterator[Place]:
-    """Yield the places of all values within."""
-    if place:
-        yield place
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, part in inner:
-        yield from list_places(part, (*place, name))
-
-
-def put(value: Any, place: Place, odd: object) -> Any:
-    """Return a copy that holds the odd value at this place."""
-    changed = copy.deepcopy(value)
-    *outer, last = place
-    at = changed
-    for name in outer:
-        at = at[name]
-    at[last] = odd
-    return changed
 
 
 def test_no_body_meets_a_bug(client: TestClient, project: dict[str, Any]) -> None:
