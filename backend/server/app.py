@@ -31,7 +31,7 @@ from backend.review.masks.crops import Crops
 from backend.review.pages import Pages
 from backend.review.pictures import PictureRoutes
 from backend.review.routes import ReviewRoutes
-from backend.server.gauges import engine_gauges, live_gauges, queue_gauges
+from backend.server.gauges import add_gauges
 from backend.server.routes import Routes
 from backend.server.routes.label_studio import LabelStudioRoutes
 from backend.server.routes.projects import ProjectRoutes
@@ -87,9 +87,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         known=known,
         missed=missed,
     )
-    engine_gauges(metrics, engine)
-    live_gauges(metrics, live)
-    queue_gauges(metrics, connection)
+    add_gauges(metrics, engine=engine, live=live, connection=connection)
 
     follower = Follower(registry, connection, queue=refreshes)
     watches = _list_watches(settings, automatic=automatic, follower=follower, missed=missed)

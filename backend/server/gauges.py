@@ -46,6 +46,13 @@ _LIVE_COUNTS = {
 }
 
 
+def add_gauges(metrics: Metrics, *, engine: Engine, live: LiveEvaluation, connection: Redis) -> None:
+    """Show all figures that are read."""
+    engine_gauges(metrics, engine)
+    live_gauges(metrics, live)
+    queue_gauges(metrics, connection)
+
+
 def engine_gauges(metrics: Metrics, engine: Engine) -> None:
     """Show the figures of the engine's parts; 0 while no model is loaded."""
 
