@@ -207,6 +207,25 @@ def test_who_joins_later_extends_the_deadline(opened: Opened) -> None:
         forgotten.result(until_s=math.inf)
 
 
+def test_a_server_that_ends_answers_what_runs_and_refuses_what_waits_or_comes_with_the_time_to_come_back(
+    opened: Opened,
+) -> None:
+    """Sixty clicks in flight at a SIGTERM are answered, or told when to try again, instead of cut off."""
+    lane, done = opened(workers=2), threading.Event()
+    running = [lane.submit(lambda: done.wait(SOON_S), priority=Priority.CLICK) for _ in range(2)]
+    wait_until(lambda: lane.running == 2)
+    waiting = [lane.submit(lambda: True, priority=Priority.CLICK) for _ in range(58)]
+    lane.refuse_waiting()
+    for job in waiting:
+        with pytest.raises(Busy, match="the server is stopping") as refusal:
+            job.result(until_s=soon())
+        assert refusal.value.retry_after_s == 5
+    with pytest.raises(Busy, match="the server is stopping"):
+        lane.run(lambda: True, priority=Priority.CLICK, until_s=soon())
+    done.set()
+    assert [job.result(until_s=soon()) for job in running] == [True, True]
+
+
 def test_a_closed_lane_refuses_what_waits_and_leaves_no_thread(opened: Opened) -> None:
     before = set(threading.enumerate())
     lane = opened()
