@@ -56,6 +56,7 @@ def test_what_the_work_returns_or_raises_comes_back(opened: Opened) -> None:
         lane.run(lambda: 1 / 0, priority=Priority.CLICK, until_s=soon())
     with pytest.raises(TimeoutError, match="the work's own"):
         lane.run(lambda: _raise(TimeoutError("the work's own")), priority=Priority.CLICK, until_s=soon())
+    wait_until(lambda: lane.running == 0)  # a worker gives the result before it puts the job down
     assert (lane.running, lane.waiting, lane.refused) == (0, 0, 0)
 
 
