@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.support.ui import WebDriverWait
 
 _FLAGS = (
     "--headless=new",
@@ -41,3 +43,8 @@ def chromium(profile: Path, *, width_px: int, scale: float = 1.0) -> Iterator[we
     with open_chromium(profile) as browser:
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         yield browser
+
+
+def wait_in(browser: webdriver.Chrome, *, seconds: float, every_s: float = 0.1) -> WebDriverWait[webdriver.Chrome]:
+    """Wait for what a page shows. An element that is gone because the page was drawn anew is looked for again."""
+    return WebDriverWait(browser, seconds, poll_frequency=every_s, ignored_exceptions=[StaleElementReferenceException])

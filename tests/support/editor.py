@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
+from support.browser import wait_in
 
 from backend.cli.demo.label_studio import LabelStudioProcess
 from backend.cli.demo.project import centre_px
@@ -24,7 +23,7 @@ class Editor:
 
     def __init__(self, browser: webdriver.Chrome, label_studio: LabelStudioProcess) -> None:
         self.browser, self.label_studio = browser, label_studio
-        self.wait = WebDriverWait(browser, WAIT_S, poll_frequency=0.2)
+        self.wait = wait_in(browser, seconds=WAIT_S, every_s=0.2)
 
     def log_in(self) -> None:
         self.browser.get(f"{self.label_studio.url}/user/login/")
@@ -51,13 +50,10 @@ class Editor:
         self.find(".lsf-tool_smart.lsf-tool_active")
 
     def _take(self, tool: str) -> bool:
-        """Click the tool; False if the toolbar was redrawn meanwhile, so that the caller tries again."""
-        try:
-            ActionChains(self.browser).move_to_element(self.find(".lsf-tool_smart")).perform()
-            button = self.find(f".lsf-tool_smart[aria-label={tool}]")
-            self.browser.execute_script("arguments[0].click()", button)
-        except StaleElementReferenceException:
-            return False
+        """Click the tool; the wait around it tries again if the toolbar is drawn anew meanwhile."""
+        ActionChains(self.browser).move_to_element(self.find(".lsf-tool_smart")).perform()
+        button = self.find(f".lsf-tool_smart[aria-label={tool}]")
+        self.browser.execute_script("arguments[0].click()", button)
         return True
 
     def select_label(self, label: str, *, tool: str) -> None:
