@@ -26,7 +26,10 @@ class Metrics:
             "samloop_failures", "Tasks that could not be answered.", ["reason"], registry=self._registry
         )
         self._refused_clicks = Counter(
-            "samloop_refused_clicks", "Clicks that were answered with an error.", ["reason"], registry=self._registry
+            "samloop_refused_clicks",
+            "Clicks that got no mask, by the error or NoMask.",
+            ["reason"],
+            registry=self._registry,
         )
         self._trainings = Counter("samloop_trainings_requested", "Trainings queued.", registry=self._registry)
 

@@ -28,7 +28,8 @@ def remove_specks(
     """Fill holes, and drop islands, of fewer than `least_px` pixels.
 
     The island that a positive click lies in stays, and so does the hole that a background click lies in. Of a mask with
-    small islands alone the largest stays. Pixels of an island touch by a side or a corner, those of a hole by a side.
+    small islands alone the largest stays if there is no positive click; specks beside a click are no answer to it, and
+    the mask is empty. Pixels of an island touch by a side or a corner, those of a hole by a side.
 
     Args:
         mask: of an image.
@@ -56,7 +57,7 @@ def remove_specks(
     filled = holes.small(least_px, keeping=[(0, 0), *unwanted])
     part.ravel()[holes.pixels(filled)] = True
     islands = _Runs.of(part, by_corner=True)
-    dropped = islands.small(least_px, keeping=wanted, keeps_largest=True)
+    dropped = islands.small(least_px, keeping=wanted, keeps_largest=not wanted)
     part.ravel()[islands.pixels(dropped)] = False
     if not filled.any() and not dropped.any():
         return mask

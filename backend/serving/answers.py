@@ -4,12 +4,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backend.labelstudio.controls.choice import Output
-from backend.labelstudio.controls.results import prediction, regions_of_mask
+from backend.labelstudio.controls.results import explain_absence, prediction, regions_of_mask
 from backend.labelstudio.payloads import Prediction, Region
 from backend.masks.prompt import Click
 from backend.sam.cleaning import clean_mask
 from backend.sam.predictor import PredictedMask
 from backend.sam.scoring import task_score
+
+POINTS_AT_NOTHING = (
+    "no prompt points at an object: click on an object with a smart tool, or click with the background tool inside of "
+    "a region that is there"
+)
+TOO_SMALL = "the mask is too small for an outline: zoom in and draw a box, or add a <BrushLabels> control"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,8 @@ def draw_prediction(
 
     The prediction's score, in [0, 1], counts only the masks that it shows, and is 0 without any. Empty masks, and masks
     below their control's threshold, are not shown. The masks' notes form the prediction's `note`. Label Studio ignores
-    that; its editor shows a note in the details of the mask's first region (`meta.text`).
+    that; its editor shows a note in the details of the mask's first region (`meta.text`). Where a click's answer shows
+    nothing at all, `note` says why.
 
     Args:
         placed: the masks, in the order of their regions; a mask is computed once the mask before it is written.
@@ -49,9 +56,11 @@ def draw_prediction(
     regions: list[Region] = []
     scores: list[float] = []
     notes: list[str] = []
+    why_nothing = POINTS_AT_NOTHING
     for place in placed:
+        mask = clean_mask(place.mask, specks_px=specks_px, clicks=place.clicks).mask
         drawn = regions_of_mask(
-            clean_mask(place.mask, specks_px=specks_px, clicks=place.clicks).mask,
+            mask,
             control=place.output.control,
             label=place.output.label,
             score=place.mask.score,
@@ -64,8 +73,13 @@ def draw_prediction(
             notes.append(place.note)
             for region in drawn[:1]:
                 region["meta"]["text"] = [place.note]
+        if not drawn:
+            reason = explain_absence(mask, control=place.output.control, score=place.mask.score)
+            why_nothing = reason or TOO_SMALL
         regions += drawn
         scores += [place.mask.score] if drawn else []
+    if is_interactive and not regions and not notes:
+        notes.append(why_nothing)
     answer = prediction(regions, model_version=model_version, score=task_score(scores))
     return {**answer, "note": " ".join(notes)} if notes else answer
 

@@ -38,7 +38,7 @@ def regions_of_mask(  # noqa: PLR0913 - a region has that many fields, all by na
     as Label Studio stores it; not if `is_interactive`, for then the editor adds it by itself.
     """
     write = control.shape.write
-    if write is None or not mask.any() or _score(score) < control.score_threshold:
+    if write is None or explain_absence(mask, control=control, score=score) is not None:
         return []
     own = control.polygon_tolerance_px
     values = write(mask, tolerance_px=polygon_tolerance_px if own is None else own)
@@ -51,6 +51,24 @@ def regions_of_mask(  # noqa: PLR0913 - a region has that many fields, all by na
     if tag is None:
         return regions
     return [result for region in regions for result in (region, _label_result(region, tag, label=label))]
+
+
+def explain_absence(mask: Bool[np.ndarray, "h w"], *, control: Control, score: float) -> str | None:
+    """Return why a mask gives no region on its control, with the next step; None where it gives some.
+
+    An outline of a mask may still come to nothing.
+    """
+    if not mask.any():
+        return (
+            "the model sees no object at the prompt: click in the middle of an object, add another click on it, or "
+            "draw a box around it"
+        )
+    if (known := _score(score)) < control.score_threshold:
+        return (
+            f"the mask scores {known:.3f}, and model_score_threshold of {control.from_name!r} asks for "
+            f"{control.score_threshold:g}: add a click, draw a box, or lower the threshold in the labelling interface"
+        )
+    return None
 
 
 def _label_result(region: dict[str, Any], tag: LabelsTag, *, label: str | None) -> dict[str, Any]:

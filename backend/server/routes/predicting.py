@@ -46,27 +46,34 @@ class Predicting:
         try:
             results = self._results(body, began_s=began_s)
         except SamloopError as failure:
-            self._metrics.failed(type(failure).__name__)
+            kind = type(failure).__name__
+            self._metrics.failed(kind)
             if _is_click(body):
-                self._tell_refusal(body, failure)
+                self._tell_refusal(body, kind=kind, reason=str(failure))
             raise
         _log_answer(body, results, took_s=time.monotonic() - began_s)
+        if _is_click(body) and results and not results[0]["result"] and "note" in results[0]:
+            self._tell_refusal(body, kind="NoMask", reason=results[0]["note"])
         return results
 
-    def _tell_refusal(self, body: PredictBody, failure: SamloopError) -> None:
-        """Record a refused click: Label Studio answers 200 and shows its annotator nothing."""
-        self._metrics.refused_click(type(failure).__name__)
+    def _tell_refusal(self, body: PredictBody, *, kind: str, reason: str) -> None:
+        """Record a click that got no mask: Label Studio answers 200 and shows its annotator nothing.
+
+        `kind` is the error's class, or NoMask where an answer shows nothing.
+        """
+        self._metrics.refused_click(kind)
         task_id, project_id = _task_id(body), None
         try:
             project_id = parse_label_studio_project(body.project)
-            self._refusals.note(project_id, task_id=task_id, reason=str(failure))
+            self._refusals.note(project_id, task_id=task_id, reason=reason)
         except BadInput:
             pass  # the project's id itself is not valid, and the line below says so
         log.warning(
-            "a click in project %s on task %s was refused: %s",
+            "a click in project %s on task %s %s: %s",
             project_id,
             task_id,
-            failure,
+            "got no mask" if kind == "NoMask" else "was refused",
+            reason,
             extra={"event": "click.refused", "project_id": project_id, "task_id": task_id},
         )
 

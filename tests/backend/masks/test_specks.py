@@ -54,6 +54,12 @@ def test_of_small_islands_alone_the_largest_stays() -> None:
     assert remove_specks(empty, least_px=1000) is empty
 
 
+def test_small_islands_beside_a_click_are_no_answer_to_it() -> None:
+    assert not remove_specks(SPECKLED, least_px=1000, clicks=[Click(8.5, 1.5)]).any()
+    background = remove_specks(SPECKLED, least_px=1000, clicks=[Click(8.5, 1.5, is_foreground=False)])
+    assert np.array_equal(background, CLEAN), "a background click names no object"
+
+
 @given(arrays.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(2, 12))
 def test_every_mask_comes_out_as_labelling_its_pixels_has_it(mask: np.ndarray, least_px: int) -> None:
     expected = np.pad(mask, 1)

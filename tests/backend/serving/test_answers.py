@@ -52,6 +52,21 @@ def test_without_anything_to_show_the_prediction_is_empty_and_scores_nothing() -
     assert draw_prediction([placed(0.9, empty=True)], model_version="v1", polygon_tolerance_px=0.5) == nothing
 
 
+@pytest.mark.parametrize(
+    ("nothing", "why"),
+    [
+        ([placed(0.9, empty=True)], "the model sees no object at the prompt: click in the middle"),
+        ([placed(0.6, control=STRICT)], "the mask scores 0.600, and model_score_threshold of 'strict' asks for 0.9:"),
+        ([], "no prompt points at an object: click on an object"),
+    ],
+)
+def test_a_click_that_shows_nothing_is_told_why(nothing: list[PlacedMask], why: str) -> None:
+    asked = draw_prediction(nothing, model_version="v1", polygon_tolerance_px=0.5, is_interactive=True)
+    assert (asked["result"], asked["note"][: len(why)]) == ([], why)
+    shown = draw_prediction([*nothing, placed(0.8)], model_version="v1", polygon_tolerance_px=0.5, is_interactive=True)
+    assert "note" not in shown
+
+
 @pytest.mark.parametrize(("clicks", "islands"), [((), 1), ((Click(20.5, 15.5),), 2)], ids=["none", "on the island"])
 def test_specks_are_not_drawn_unless_they_were_clicked_on(clicks: tuple[Click, ...], islands: int) -> None:
     speckled = placed(0.8)

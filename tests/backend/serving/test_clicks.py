@@ -170,6 +170,8 @@ def test_a_background_click_refines_what_the_task_holds(client: TestClient) -> N
     (found,) = regions_for(client, tags, keypoint(40, 40, positive=False), **task)
     assert found["id"] == "standing"
     assert regions_for(client, tags, keypoint(40, 40, positive=False)) == []
+    (nothing,) = ask(client, tags, keypoint(40, 40, positive=False)).json()["results"]
+    assert nothing["note"].startswith("no prompt points at an object: click on an object")
 
 
 def test_strokes_boxes_clicks_and_ellipses_come_together(client: TestClient) -> None:

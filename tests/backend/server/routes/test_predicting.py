@@ -94,3 +94,22 @@ def test_a_refused_batch_is_no_refused_click(
         predicting.answer(body(project="7"))
     assert refusals.last(7) == ()
     assert "refused" not in caplog.text
+
+
+def test_a_click_that_gets_no_mask_is_told_like_a_refused_one(
+    monkeypatch: pytest.MonkeyPatch,
+    predicting: Predicting,
+    metrics: Metrics,
+    refusals: Refusals,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    nothing = {"result": [], "score": 0.0, "model_version": "v1", "note": "the model sees no object at the prompt"}
+    monkeypatch.setattr(predicting, "_results", lambda *_, **__: [nothing])
+    click = body(tasks=[{"id": 12}], project="7", params={"context": {"result": []}})
+    assert predicting.answer(click) == [nothing]
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line == "a click in project 7 on task 12 got no mask: the model sees no object at the prompt"
+    assert 'samloop_refused_clicks_total{reason="NoMask"} 1.0' in metrics.exposition().decode()
+    assert [refusal.reason for refusal in refusals.last(7)] == ["the model sees no object at the prompt"]
+    predicting.answer(body(project="7"))
+    assert len(refusals.last(7)) == 1, "an empty batch is no click"
