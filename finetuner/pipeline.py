@@ -207,8 +207,7 @@ def _promote(  # noqa: PLR0913 - all by name
         try:
             registry.promote(project_id, version, reason=verdict.sentence, expected=champion.number if champion else 0)
         except ChampionMoved as fault:
-            moved = (f"kept as a challenger: {fault}",)
-            verdict = Verdict(promote=False, reasons=moved)
+            verdict = Verdict(promote=False, reasons=(str(fault),))
     if not verdict.promote:
         _log_challenger(project_id, version, verdict=verdict)
     report = {**verdict.to_json(), "version": version, "evaluation": candidate.manifest.metrics.to_json()}
@@ -217,7 +216,7 @@ def _promote(  # noqa: PLR0913 - all by name
 
 def _log_challenger(project_id: int, version: str, *, verdict: Verdict) -> None:
     log.info(
-        "kept %s as a challenger: %s",
+        "did not promote %s, which is kept as a challenger: %s",
         version,
         verdict.sentence,
         extra={"event": "checkpoint.challenger", "version": version, "project_id": project_id},

@@ -15,6 +15,7 @@ from backend.registry.figures import Comparison, Differences, Figure, Interval, 
 VERSION: Final = 1  # of the JSON; older metrics name no version and are read as version 1
 MOST_LABELS = 100  # of a semantic head
 MOST_DIRECTIONS = 1000  # of a domain: a megabyte
+NOT_PROMOTED: Final = "Not promoted: kept as a challenger"  # as commands say "not promoted"
 
 
 class Recipe(Written):
@@ -51,6 +52,11 @@ class Verdict(Written):
 
     promote: bool = False
     reasons: tuple[str, ...] = ()
+
+    @property
+    def heading(self) -> str:
+        """The outcome in the words that pages, reports and commands share."""
+        return "Better than the version served before" if self.promote else NOT_PROMOTED
 
     @property
     def sentence(self) -> str:

@@ -161,7 +161,7 @@ class Pages:
             visitor,
             version=version,
             manifest=manifest,
-            verdict=manifest and _verdict(manifest),
+            verdict=manifest and manifest.verdict,
             is_back=_is_back(champion, manifest),
             number=champion.number if champion else 0,
             now=self._served_version(project_id),

@@ -162,7 +162,7 @@ def _semantic_table(semantic: SemanticMetrics | None) -> list[Table]:
         for label, figures in groups.items()
     )
     note = "The semantic head on held-out images. " + (
-        "It pre-annotates batches." if semantic.is_served else "It is not served."
+        "It goes with this version, for batches." if semantic.is_served else "It was not promoted."
     )
     if semantic.is_alone:
         note += " It was promoted alone: prompts are answered as by the version before."

@@ -70,16 +70,18 @@ class Semantic:
     def sentence(self) -> str:
         """A sentence for the readers of the verdict."""
         if self.report is None:
-            return "the semantic head is not served: none of its labels is drawn on a held-out image"
+            return "the semantic head is not promoted: none of its labels is drawn on a held-out image"
         iou, count = self.report.mean.iou, len(self.report.labels)
         found = f"mean IoU {iou:.3f} over {count} label{'s' * (count != 1)} on held-out images without a prompt"
         compared = "" if self.verdict is None else f"; {self.verdict.sentence}"
         if self.is_served:
             return f"the semantic head has {found}: it goes with this version, for batches{compared}"
         if (iou or 0.0) >= FLOOR:
-            return f"the semantic head is not served: {found}, but it may be worse than what it would replace{compared}"
+            return (
+                f"the semantic head is not promoted: {found}, but it may be worse than what it would replace{compared}"
+            )
         return (
-            f"the semantic head is not served: {found} is below {FLOOR:.3f} (where images are not annotated in full, "
+            f"the semantic head is not promoted: {found} is below {FLOOR:.3f} (where images are not annotated in full, "
             "SAMLOOP_UNLABELLED=unknown)"
         )
 

@@ -84,7 +84,7 @@ def test_a_project_becomes_a_version_that_can_be_served(
     monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
     outcome, told = _train(project, settings.changed(training_epochs=6, head="semantic"))
     assert outcome.promoted
-    assert outcome.reason.startswith("as the test wants it; the semantic head is not served: mean IoU")
+    assert outcome.reason.startswith("as the test wants it; the semantic head is not promoted: mean IoU")
     registry = LocalRegistry(settings.registry.model_dir)
     champion = registry.champion(project)
     assert champion is not None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from backend.registry.metrics import NOT_PROMOTED
 from backend.registry.protocol import Pointer
 
 
@@ -50,7 +51,7 @@ def tell_verdict(verdict: Mapping[str, JsonValue], *, served: str, champion: Poi
         case True, False:
             heading, overruled_by = "Better than the version that is served", None
         case _:
-            heading, overruled_by = "Kept as a challenger: not served", None
+            heading, overruled_by = NOT_PROMOTED, None
     reasons = verdict.get("reasons")
     return LastVerdict(
         version=version if isinstance(version, str) else None,

@@ -156,7 +156,7 @@ def test_a_version_that_a_person_promotes_is_shown_at_once_with_the_reason_and_n
     assert f'data-live="served">{latest}<' in page
     assert 'data-live="why">the rim is tighter (analyst, on the review page)<' in page
     assert "Served because a person decided so" in page
-    assert "Kept as a challenger" not in page
+    assert "Not promoted: kept" not in page
     served = client.get(f"/projects/{made.project_id}/status").json()["served"]
     assert served["version"] == served["decided"] == latest
     assert served["reason"].startswith("the rim is tighter")

@@ -29,7 +29,7 @@ def test_the_overview_tells_what_is_served_the_verdict_and_the_trend(
         made.project_id
     )  # that of a test before, if any
     assert ("no version was promoted yet" if champion is None else f"by decision {champion.number}") in page
-    assert "Kept as a challenger" in page
+    assert "Not promoted: kept as a challenger" in page
     assert "no certain gain over <i>tiny</i>" in page
     assert f'data-events="/projects/{made.project_id}/events"' in page
     assert page.count('class="dot ') == 8, "two versions, two prompts, the base beside every version"

@@ -139,7 +139,7 @@ def page() -> bytes:
 def test_the_page_tells_the_verdict_and_the_figures_of_all_three(page: bytes) -> None:
     text = re.sub(r"\s+", " ", _Page(page).text)
     for told in (
-        "Kept as a challenger",
+        "Not promoted: kept as a challenger",
         "box prompts lost -.018",
         "34 images to learn from",
         "60 objects on 6 images",

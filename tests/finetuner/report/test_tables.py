@@ -78,7 +78,7 @@ def test_a_semantic_head_that_is_not_served_says_so() -> None:
     report = SemanticReport(mean=MASKS, labels={"Disc": MASKS, "Ring": MASKS})
     table = figure_tables(_metrics(semantic=SemanticMetrics(labels=("Disc", "Ring"), held_out=report)))[2]
     assert [row.title for row in table.rows] == ["Disc", "Ring", "mean over labels"]
-    assert table.note.endswith("It is not served.")
+    assert table.note.endswith("It was not promoted.")
     assert len(figure_tables(_metrics(semantic=SemanticMetrics(labels=("Disc",))))) == 2
 
 

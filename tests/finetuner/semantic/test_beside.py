@@ -30,7 +30,7 @@ def test_a_head_that_nobody_could_measure_is_not_served(tiny_base: BaseModel) ->
     semantic = _semantic(tiny_base)
     assert not semantic.is_served
     assert semantic.mean is None
-    assert semantic.sentence == "the semantic head is not served: none of its labels is drawn on a held-out image"
+    assert semantic.sentence == "the semantic head is not promoted: none of its labels is drawn on a held-out image"
 
 
 def test_the_manifest_keeps_labels_figures_and_whether_it_is_served(tiny_base: BaseModel) -> None:

@@ -16,8 +16,8 @@ def decision(version: str | None) -> Pointer:
     ("promote", "served", "champion", "told"),
     [
         (True, MADE, decision(MADE), ("promoted", True, False)),
-        (False, OTHER, decision(OTHER), ("Kept as a challenger: not served", False, False)),
-        (False, OTHER, None, ("Kept as a challenger: not served", False, False)),
+        (False, OTHER, decision(OTHER), ("Not promoted: kept as a challenger", False, False)),
+        (False, OTHER, None, ("Not promoted: kept as a challenger", False, False)),
         (False, MADE, decision(MADE), ("Served because a person decided so", True, True)),
         (True, OTHER, decision(OTHER), ("a later decision serves another version", True, True)),
         (True, OTHER, decision(MADE), ("Better than the version that is served", True, False)),  # it is being loaded
