@@ -4,6 +4,7 @@ The map, from the door inwards:
 
     evaluation  writes down webhooks and answers, and compares in background threads
     missed      heals what webhooks missed
+    lanes       works on several projects at once
     backlog     a project's annotations that wait for their comparison
     comparing   compares one annotation with our masks
     sent        keeps the regions that we sent in answer to clicks

@@ -5,6 +5,7 @@ a while another process adopts what a dead one left behind.
 """
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,7 +21,8 @@ from backend.live.sent import SentRegions
 
 log = logging.getLogger(__name__)
 _PATIENCE_S = 10.0  # a webhook may come before its annotation can be read
-_MOST_FAILURES = 2  # in a row, in one project; then Label Studio counts as away, and we stop asking
+_MOST_FAILURES = 2  # in one look; then Label Studio counts as away, and we stop asking
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
 class Tasks(Protocol):
@@ -33,6 +35,9 @@ class Tasks(Protocol):
 class Backlog:
     """The annotations that wait in one project.
 
+    An annotation whose task Label Studio does not show is asked for again after a pause, which doubles from one second
+    to a minute; annotations that arrive meanwhile do not wait for it.
+
     Args:
         ledger: the project's ledger, which lists what waits and takes the comparisons.
         sent: the regions that answered this project's clicks.
@@ -41,6 +46,8 @@ class Backlog:
         process: the name of this process in the ledger.
         adopt_after_s: how old an annotation of another process must be before this process adopts it, s.
         counts: takes the numbers of `compared` and `unknown` masks and of `failed` annotations.
+        turn: held while masks are compared, so that the backlogs of several projects use one core between them.
+        clock: returns the time by which pauses are measured, s.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -53,11 +60,14 @@ class Backlog:
         process: str,
         adopt_after_s: float,
         counts: Counter[str],
+        turn: threading.Lock,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger, self._sent, self._label_studio = ledger, sent, label_studio
         self._max_pixels, self._process, self._adopt_after_s = max_pixels, process, adopt_after_s
-        self._counts = counts
-        self._failed: set[int] = set()  # annotations whose last comparison failed
+        self._counts, self._turn, self._clock = counts, turn, clock
+        self._failed: dict[int, None] = {}  # annotations whose last comparison failed, the latest last
+        self._is_away, self._due_s, self._pause_s = False, 0.0, _FIRST_PAUSE_S
 
     def compare(self, *, is_stopping: Callable[[], bool]) -> int:
         """Compare the waiting annotations until none is left or `is_stopping`; return how many still wait.
@@ -66,24 +76,36 @@ class Backlog:
             SamloopError: Label Studio does not answer; the remaining annotations keep waiting.
             OSError: the ledger cannot be written.
         """
-        waiting, left = self._ledger.pending(), 0
+        waiting = self._ledger.pending()
+        turns = self._list_turns(waiting)
         faults: list[SamloopError] = []
-        # Annotations that failed before come last: a task that Label Studio cannot show must not block the rest.
-        failed = self._failed & waiting.keys()
-        for annotation_id in sorted(waiting, key=failed.__contains__):
-            if is_stopping() or len(faults) == _MOST_FAILURES:
-                break
-            seen = waiting[annotation_id]
+        while turns and len(faults) < _MOST_FAILURES and not is_stopping():
+            annotation_id = turns.pop(0)
+            self._failed.pop(annotation_id, None)
             try:
-                left += not self._is_ours(seen) or not self._settle(seen)
+                if self._is_ours(waiting[annotation_id]) and self._settle(waiting[annotation_id]):
+                    del waiting[annotation_id]
             except SamloopError as fault:
-                failed.add(annotation_id)
+                self._failed[annotation_id] = None
                 faults.append(fault)
-        self._failed = failed
         if faults:
+            self._is_away = any(annotation_id not in self._failed for annotation_id in turns)
+            self._due_s = self._clock() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
             raise faults[0]
         self._ledger.compact()
-        return left
+        return len(waiting)
+
+    def _list_turns(self, waiting: Mapping[int, Seen]) -> list[int]:
+        """Return the annotations whose turn it is. Those that failed come last, and only after their pause."""
+        self._failed = dict.fromkeys(annotation_id for annotation_id in self._failed if annotation_id in waiting)
+        if not self._failed:
+            self._is_away, self._due_s, self._pause_s = False, 0.0, _FIRST_PAUSE_S
+        is_due = self._clock() >= self._due_s
+        if self._is_away and not is_due:
+            return []
+        fresh = [annotation_id for annotation_id in waiting if annotation_id not in self._failed]
+        return fresh + (list(self._failed) if is_due else [])
 
     def _is_ours(self, seen: Seen) -> bool:
         return seen.process == self._process or time.time() - seen.seen_s >= self._adopt_after_s
@@ -99,7 +121,8 @@ class Backlog:
             raise
         except Exception:
             # It would fail again. Log it once, and go on with the annotations behind it.
-            self._counts["failed"] += 1
+            with self._turn:
+                self._counts["failed"] += 1
             log.exception("annotation %d cannot be compared", seen.annotation_id, extra={"event": "live.failed"})
             self._ledger.append(Kept(annotation_id=seen.annotation_id, at=seen.at))
         return True
@@ -113,8 +136,9 @@ class Backlog:
         if annotation is None or annotation.get("was_cancelled"):
             return Gone(annotation_id=seen.annotation_id)
         at = max(seen.at, str(annotation.get("updated_at") or ""))
-        comparison = self._comparison(annotation, task)
-        self._counts.update(compared=len(comparison.masks), unknown=comparison.unknown)
+        with self._turn:
+            comparison = self._comparison(annotation, task)
+            self._counts.update(compared=len(comparison.masks), unknown=comparison.unknown)
         if comparison.unknown and not comparison.masks and self._ledger.is_counted(seen.annotation_id):
             return Kept(annotation_id=seen.annotation_id, at=at)
         return Done(

@@ -28,6 +28,7 @@ from backend.labelstudio.payloads import Region
 from backend.labelstudio.webhook import AnnotationChange
 from backend.live.backlog import Backlog, Tasks
 from backend.live.figures import VersionFigures
+from backend.live.lanes import ProjectLanes
 from backend.live.ledger import Ledger
 from backend.live.lines import Gone, Seen
 from backend.live.sent import SentRegions
@@ -35,8 +36,8 @@ from backend.registry.state import ONE_DISK, Sharing
 
 log = logging.getLogger(__name__)
 _ADOPT_AFTER_S = 60.0  # after which we adopt another process's annotation
-_LOOK_S = 30.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_LOOK_S, _LOOK_AGAIN_S = 30.0, 1.0
+_LANES = 4  # projects whose Label Studio is asked at once
 _MOST_WAITING = 64  # answers whose regions are not written yet
 _LONGEST_STOP_S = 5.0
 _FILE = "annotations.jsonl"
@@ -53,6 +54,7 @@ class LiveEvaluation:
         adopt_after_s: how old an annotation of another process must be before this process adopts it, s.
         is_missing: returns whether Label Studio has no such project. No answer is kept of a missing project.
         sharing: brings the folder's files to other machines.
+        clock: returns the time by which pauses are measured, s.
 
     Attributes:
         counts: numbers of `compared` and `unknown` masks, of `failed` annotations, and of `unwritten` events and
@@ -68,6 +70,7 @@ class LiveEvaluation:
         adopt_after_s: float = _ADOPT_AFTER_S,
         is_missing: Callable[[int], bool] = lambda _: False,
         sharing: Sharing = ONE_DISK,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root, self._label_studio, self._max_pixels = root, label_studio, max_pixels
         self._adopt_after_s, self._is_missing, self._sharing = adopt_after_s, is_missing, sharing
@@ -75,6 +78,9 @@ class LiveEvaluation:
         self._ledgers: dict[int, Ledger] = {}
         self._sent: dict[int, SentRegions] = {}
         self._backlogs: dict[int, Backlog] = {}
+        self._said: dict[int, str] = {}
+        self._lanes = ProjectLanes(self._compare_in_lane, lanes=_LANES, name="live-comparing")
+        self._turn, self._clock = threading.Lock(), clock
         self._threads: list[threading.Thread] = []
         self._recent: LRUCache[int, bool] | None = None
         self._lock = threading.Lock()
@@ -85,6 +91,7 @@ class LiveEvaluation:
     def start(self) -> "LiveEvaluation":
         """Begin to compare, starting with what an earlier process left."""
         self._stopping.clear()
+        self._lanes.start()
         self._threads = [
             threading.Thread(target=self._run, name="live-evaluation", daemon=True),
             threading.Thread(target=self._write, name="live-sent", daemon=True),
@@ -104,6 +111,7 @@ class LiveEvaluation:
         self._wake.set()
         for thread in threads:
             thread.join(_LONGEST_STOP_S)
+        self._lanes.stop(within_s=_LONGEST_STOP_S)
 
     def note_changes(self, project_id: int, changes: Iterable[AnnotationChange]) -> None:
         """Write down a webhook's changes, in less than a millisecond an annotation."""
@@ -180,7 +188,7 @@ class LiveEvaluation:
         return sum(len(self._ledger(project_id).pending()) for project_id in among)
 
     def compare_waiting(self) -> int:
-        """Compare the waiting annotations and return how many still wait. The thread repeats this call.
+        """Compare the waiting annotations now, a project after another, and return how many still wait.
 
         Raises:
             SamloopError: a Label Studio does not answer.
@@ -207,6 +215,8 @@ class LiveEvaluation:
                 process=self._process,
                 adopt_after_s=self._adopt_after_s,
                 counts=self.counts,
+                turn=self._turn,
+                clock=self._clock,
             )
         return self._backlogs[project_id]
 
@@ -217,19 +227,31 @@ class LiveEvaluation:
         return studio
 
     def _run(self) -> None:
-        pause_s, said = _FIRST_PAUSE_S, ""
         while not self._stopping.is_set():
             self._wake.clear()
             try:
-                left = self.compare_waiting()
-                pause_s, said = _FIRST_PAUSE_S, ""
-                self._wake.wait(_FIRST_PAUSE_S if left else _LOOK_S)
-            except (SamloopError, OSError) as fault:
-                if str(fault) != said:
-                    log.warning("annotations wait to be compared: %s", fault, extra={"event": "live.waiting"})
-                said = str(fault)
-                self._stopping.wait(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                waiting = [project_id for project_id in self.projects() if self._ledger(project_id).pending()]
+            except OSError as fault:
+                log.warning("annotations wait to be compared: %s", fault, extra={"event": "live.waiting"})
+                waiting = []
+            for project_id in waiting:
+                self._lanes.submit(project_id)
+            self._wake.wait(_LOOK_AGAIN_S if waiting else _LOOK_S)
+
+    def _compare_in_lane(self, project_id: int) -> None:
+        """Compare what waits in a project, and say once why it has to wait longer."""
+        try:
+            self._backlog(project_id).compare(is_stopping=self._stopping.is_set)
+            self._said.pop(project_id, None)
+        except (SamloopError, OSError) as fault:
+            if str(fault) != self._said.get(project_id):
+                log.warning(
+                    "annotations of project %d wait to be compared: %s",
+                    project_id,
+                    fault,
+                    extra={"event": "live.waiting", "project_id": project_id},
+                )
+            self._said[project_id] = str(fault)
 
     def _write(self) -> None:
         while not (self._stopping.is_set() and self._answers.empty()) and (answer := self._answers.get()) is not None:

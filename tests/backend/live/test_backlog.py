@@ -3,11 +3,13 @@
 Through LiveEvaluation, with a fake Label Studio behind its real client: test_evaluation.py.
 """
 
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.clock import HandClock
 
 from backend.errors import NotFound, Unavailable, Upstream
 from backend.live.backlog import Backlog, Tasks
@@ -39,6 +41,7 @@ class Waiting:
 
     def __init__(self, folder: Path, studio: Tasks | None, *lines: Seen, adopt_after_s: float = 1e12) -> None:
         self.ledger, self.counts, self.studio = Ledger(folder / "annotations.jsonl"), Counter[str](), studio
+        self.clock = HandClock()
         for line in lines:
             self.ledger.append(line)
         self.backlog = Backlog(
@@ -49,6 +52,8 @@ class Waiting:
             process="me",
             adopt_after_s=adopt_after_s,
             counts=self.counts,
+            turn=threading.Lock(),
+            clock=self.clock,
         )
 
     def compare(self, *, is_stopping: bool = False) -> int:
@@ -87,14 +92,45 @@ def test_label_studio_is_asked_no_more_after_two_failures_and_those_come_last_th
     with pytest.raises(Upstream):
         waiting.compare()
     assert studio.asked == [1, 2]
+    assert waiting.compare() == 4, "Label Studio counts as away for a second"
+    waiting.clock.advance(1)
     with pytest.raises(Upstream):
         waiting.compare()
     assert studio.asked == [1, 2, 3, 4, 1, 2]
 
 
+def test_what_label_studio_does_not_show_is_asked_for_ever_more_rarely_and_holds_up_nothing(tmp_path: Path) -> None:
+    studio = Studio({1: Upstream("broken")} | {number: {} for number in range(2, 99)})
+    waiting = Waiting(tmp_path, studio, seen(1))
+    for number in range(2, 12):
+        with pytest.raises(Upstream):
+            waiting.compare()
+        asked = len(studio.asked)
+        waiting.ledger.append(seen(number))
+        assert waiting.compare() == 1
+        assert studio.asked[asked:] == [number], "what arrives does not wait for the task that failed"
+        pause_s = min(2.0 ** (number - 2), 60.0)
+        waiting.clock.advance(pause_s - 0.1)
+        assert waiting.compare() == 1
+        assert len(studio.asked) == asked + 1
+        waiting.clock.advance(0.2)
+    studio.tasks[1] = {}
+    assert waiting.compare() == 0
+
+
+def test_of_many_that_failed_every_task_is_asked_for_in_its_turn(tmp_path: Path) -> None:
+    studio = Studio({number: Upstream("broken") for number in range(1, 6)})
+    waiting = Waiting(tmp_path, studio, *(seen(number) for number in range(1, 6)))
+    for _ in range(5):
+        with pytest.raises(Upstream):
+            waiting.compare()
+        waiting.clock.advance(60)
+    assert sorted(studio.asked) == sorted([1, 2, 3, 4, 5] * 2)
+
+
 def test_a_server_that_stops_leaves_the_rest_for_later(tmp_path: Path) -> None:
     waiting = Waiting(tmp_path, Studio({}), seen(1))
-    assert waiting.compare(is_stopping=True) == 0
+    assert waiting.compare(is_stopping=True) == 1
     assert list(waiting.ledger.pending()) == [1]
 
 

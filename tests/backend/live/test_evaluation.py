@@ -12,6 +12,7 @@ import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.regions import brush_region, control_of
 from fakes.studio_setup import StudioSetup
+from support.clock import HandClock
 from support.waiting import wait_until
 
 from backend.errors import Unavailable, Upstream
@@ -180,13 +181,15 @@ def test_while_label_studio_is_away_nothing_is_lost(project: Project) -> None:
                 raise Upstream("Label Studio is away")
             return project.client.task(task_id)
 
-    live, ours = project.evaluation(lambda _: Away()), region(0)
+    clock = HandClock()
+    live, ours = project.evaluation(lambda _: Away(), clock=clock), region(0)
     away.set()
     live.note_changes(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
     with pytest.raises(Upstream, match="is away"):
         live.compare_waiting()
     assert (live.count_waiting(), live.figures(project.project_id)) == (1, {})
     away.clear()
+    clock.advance(1)
     live.compare_waiting()
     assert live.figures(project.project_id)["v1"].n == 1
 
@@ -286,12 +289,14 @@ def test_a_task_that_label_studio_cannot_show_keeps_no_other_waiting(project: Pr
                 raise Upstream("Label Studio answered 500")
             return project.client.task(task_id)
 
-    live = project.evaluation(lambda _: Odd())
+    clock = HandClock()
+    live = project.evaluation(lambda _: Odd(), clock=clock)
     odd = [AnnotationChange(10**6 + number, -1 - number) for number in range(3)]
     live.note_changes(project.project_id, [*odd, *changes])
     for _ in range(3):
         with pytest.raises(Upstream, match="answered 500"):
             live.compare_waiting()
+        clock.advance(60)
     assert live.figures(project.project_id)["v1"].annotations == 5
     assert live.count_waiting() == 3
     assert len(asked) <= 3 * 2 + 5, "a Label Studio that is away is not asked for every annotation"
@@ -305,6 +310,34 @@ def test_a_project_whose_label_studio_is_not_known_keeps_no_other_project_waitin
     with pytest.raises(Unavailable, match="set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"):
         live.compare_waiting()
     assert live.figures(project.project_id)["v1"].n == 1
+
+
+def test_a_task_that_label_studio_does_not_show_delays_no_annotation_of_another_project(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One thread for all projects would wait until Label Studio has answered."""
+    troubled, asked, answering = project.project_id + 1000, threading.Event(), threading.Event()
+
+    class Hanging:
+        def task(self, task_id: int) -> Json:
+            asked.set()
+            answering.wait(600)
+            raise Upstream("Label Studio answered 500")
+
+    def find(project_id: int) -> Any:
+        return Hanging() if project_id == troubled else project.client
+
+    live, ours = project.evaluation(find).start(), region(0)
+    try:
+        live.note_changes(troubled, [AnnotationChange(1, 1)])
+        assert asked.wait(60)
+        live.note_changes(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
+        wait_until(lambda: bool(live.figures(project.project_id)))
+        assert live.count_waiting(project_ids=[troubled]) == 1
+    finally:
+        answering.set()
+        live.stop()
+    assert caplog.text.count(f"annotations of project {troubled} wait to be compared: Label Studio answered 500") == 1
 
 
 def test_asking_for_projects_that_there_are_not_takes_no_memory(project: Project) -> None:
