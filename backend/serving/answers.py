@@ -84,6 +84,14 @@ def draw_prediction(
     return {**answer, "note": " ".join(notes)} if notes else answer
 
 
+def add_note(drawn: Prediction, note: str) -> Prediction:
+    """Return the prediction with a further note, which the editor shows in the details of the first region."""
+    first, *others = drawn["result"]
+    meta = first["meta"]
+    told = {**first, "meta": {**meta, "text": [*meta.get("text", ()), note]}}
+    return {**drawn, "result": [told, *others], "note": " ".join(filter(None, (drawn.get("note"), note)))}
+
+
 def empty_prediction(model_version: str) -> Prediction:
     """Return a prediction without regions, of score 0."""
     return prediction([], model_version=model_version, score=0.0)

@@ -6,11 +6,11 @@ of the project's version finds; without a semantic head, it gets automatic masks
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat, takewhile
 from typing import TypeVar
 
-from backend.errors import BadInput, Busy
+from backend.errors import BadInput, Busy, SamloopError
 from backend.labelstudio.controls.choice import Output, label_on, output_control, output_of, semantic_output
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.prompts.rectangles import MOST_RECTANGLES, has_rectangles, rectangles_of_task
@@ -33,6 +33,44 @@ _TOO_MANY = (
     f"samloop: the task has over {MOST_RECTANGLES} rectangles, and only the first {MOST_RECTANGLES} have masks; cut "
     "the image into several, or delete rectangles that have masks and ask again"
 )
+
+
+@dataclass(slots=True)
+class TaskMasks:
+    """The masks of one task, an image after another, with their controls and labels. To be iterated once.
+
+    Every mask is computed on demand, so only a few are in memory at a time. Of several images, an image that fails
+    costs its own masks alone.
+
+    Iterating raises:
+        BadInput: the task or its image is unusable, or there are more rectangles than can be drawn in time.
+        Upstream: the image cannot be fetched.
+        Busy: the task's turn did not come in time.
+
+    Attributes:
+        faults: the faults of images that failed, with their number in the task, from 1 on.
+        images: how many images the task has.
+    """
+
+    _of_part: Callable[[TaskImage], Iterator[PlacedMask]]
+    _parts: Sequence[TaskImage]
+    faults: list[tuple[int, SamloopError]] = field(default_factory=list)
+
+    @property
+    def images(self) -> int:
+        """As in the class's description."""
+        return len(self._parts)
+
+    def __iter__(self) -> Iterator[PlacedMask]:
+        for number, part in enumerate(self._parts, start=1):
+            try:
+                yield from self._of_part(part)
+            except Busy:
+                raise
+            except SamloopError as fault:
+                self.faults.append((number, fault))
+                if len(self.faults) == len(self._parts):
+                    raise self.faults[0][1] from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +101,9 @@ class BatchMasks:
             or self.automatic is not None
         )
 
-    def of(self, image: TaskImage) -> Iterator[PlacedMask]:
-        """Yield the masks of the task's upright images, with their controls and labels.
-
-        Every mask is computed on demand, so only a few are in memory at a time.
-
-        Raises:
-            BadInput: the task or its image is unusable, or there are more rectangles than can be drawn in time.
-            Upstream: the image cannot be fetched.
-            Busy: the task's turn did not come by `until_s`.
-        """
-        return chain.from_iterable(self._of_part(part) for part in image.parts())
+    def of(self, image: TaskImage) -> TaskMasks:
+        """Return the masks of the task's upright images. Nothing is computed before they are iterated."""
+        return TaskMasks(self._of_part, image.parts())
 
     def _of_part(self, image: TaskImage) -> Iterator[PlacedMask]:
         if self._is_boxed(image):

@@ -22,21 +22,22 @@ from backend.labelstudio.payloads import Prediction
 from backend.refresh.protocol import OUT_OF_TIME
 from backend.sam.automatic import AutomaticRules
 from backend.sam.semantic.objects import SemanticRules
-from backend.serving.answers import draw_prediction, empty_prediction
-from backend.serving.batch_masks import BatchMasks
+from backend.serving.answers import add_note, draw_prediction, empty_prediction
+from backend.serving.batch_masks import BatchMasks, TaskMasks
 from backend.serving.machine import Machine
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
 
 log = logging.getLogger(__name__)
 NOTHING_TO_GO_BY = "it has no rectangles, its version has no semantic head, and SAMLOOP_AUTOMATIC is off"
+_LONGEST_REASON, _MOST_REASONS = 300, 3
 
 
 class Observer(Protocol):
-    """Hears of tasks without masks and of the reason; in production, the metrics."""
+    """Hears of tasks and images without masks and of the reason; in production, the metrics."""
 
     def failed(self, reason: str) -> None:
-        """Hear that a task of a batch got no masks, and why."""
+        """Hear that a task of a batch, or one of its images, got no masks, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Batches:
     def answer(
         self, images: Sequence[TaskImage], *, snapshot: Snapshot, began_s: float | None = None
     ) -> list[TaskAnswer]:
-        """Return one answer per task, in order. An error in a task costs only that task.
+        """Return one answer per task, in order. An error in a task costs that task alone, and in an image that image.
 
         Args:
             images: the tasks of the batch.
@@ -121,19 +122,12 @@ class Batches:
         if self.clock() >= masks.until_s:
             return self._leave_out(OUT_OF_TIME, reason=OUT_OF_TIME, version=version)
         try:
-            answer = TaskAnswer(
-                draw_prediction(
-                    masks.of(image),
-                    model_version=version,
-                    polygon_tolerance_px=self.polygon_tolerance_px,
-                    specks_px=self.specks_px,
-                )
-            )
+            answer = self._draw(masks.of(image), version=version)
         except Busy:
             return self._leave_out(OUT_OF_TIME, reason=OUT_OF_TIME, version=version)
         except SamloopError as fault:
             log.warning("task %s gets no masks: %s", image.name, fault, extra={"event": "batch.task_failed"})
-            return self._leave_out(str(fault)[:300], reason=type(fault).__name__, version=version)
+            return self._leave_out(str(fault)[:_LONGEST_REASON], reason=type(fault).__name__, version=version)
         except Exception as fault:
             log.exception("task %s gets no masks", image.name, extra={"event": "batch.task_failed"})
             why = "a bug; the server's log has the traceback"
@@ -141,6 +135,25 @@ class Batches:
         if note := answer.prediction.get("note"):
             log.warning("task %s: %s", image.name, note, extra={"event": "batch.note"})
         return answer
+
+    def _draw(self, masks: TaskMasks, *, version: str) -> TaskAnswer:
+        """Draw the masks of a task, and say which of its images failed, and why."""
+        drawn = draw_prediction(
+            masks,
+            model_version=version,
+            polygon_tolerance_px=self.polygon_tolerance_px,
+            specks_px=self.specks_px,
+        )
+        if not masks.faults:
+            return TaskAnswer(drawn)
+        for _, fault in masks.faults:
+            self.observer.failed(type(fault).__name__)
+        why = "; ".join(
+            f"image {number} of {masks.images} has no masks: {str(fault)[:_LONGEST_REASON]}"
+            for number, fault in masks.faults[:_MOST_REASONS]
+        )
+        # Without any region there is nothing to store: the next request then looks at the images again.
+        return TaskAnswer(add_note(drawn, f"samloop: {why}")) if drawn["result"] else TaskAnswer(drawn, why)
 
     def _leave_out(self, why: str, *, reason: str, version: str) -> TaskAnswer:
         self.observer.failed(reason)

@@ -172,6 +172,60 @@ def test_a_broken_image_costs_its_own_task(
     assert "task 2 gets no masks" in caplog.text
 
 
+PAGES = parse_label_config(
+    '<View><Image name="image" valueList="$pages"/>'
+    '<BrushLabels name="brush" toName="image"><Label value="Cell"/></BrushLabels></View>'
+)
+
+
+class PageMachine(Machine):
+    """As `Machine`; fails for the pages that `unreadable` names, by their address."""
+
+    def __init__(self, base: BaseModel, unreadable: Mapping[str, Exception]) -> None:
+        super().__init__(base)
+        self._unreadable = unreadable
+
+    def embed(self, image: TaskImage, **rules: Any) -> Embedding:
+        if fault := self._unreadable.get(image.uri):
+            raise fault
+        return super().embed(image, **rules)
+
+
+@pytest.mark.parametrize("unreadable", [["/2.png"], ["/1.png"], ["/1.png", "/3.png"]])
+def test_of_several_images_in_a_task_an_unreadable_one_costs_its_own_masks(
+    tiny_base: BaseModel, snapshot: Snapshot, unreadable: list[str]
+) -> None:
+    heard, faults = Heard(), {page: BadImage(f"{page} is no image") for page in unreadable}
+    batches = Batches(machine=PageMachine(tiny_base, faults), observer=heard, automatic=EAGER)
+    paged = {"id": 1, "data": {"pages": ["/1.png", "/2.png", "/3.png"]}}
+
+    (answer,) = batches.answer(images(paged, config=PAGES), snapshot=snapshot)
+    drawn = answer.with_reason()
+
+    readable = {0, 1, 2} - {int(page[1]) - 1 for page in unreadable}
+    assert {region["item_index"] for region in drawn["result"]} == readable
+    why = "; ".join(f"image {page[1]} of 3 has no masks: {page} is no image" for page in unreadable)
+    assert drawn["note"] == f"samloop: {why}"
+    assert drawn["result"][0]["meta"]["text"] == [drawn["note"]]
+    assert "why" not in drawn, "it is stored"
+    assert heard.reasons == ["BadImage"] * len(unreadable)
+
+
+def test_where_no_image_of_a_task_gives_a_region_the_reason_is_told_and_nothing_is_stored(
+    tiny_base: BaseModel, snapshot: Snapshot
+) -> None:
+    nothing = AutomaticRules(points=3, least_score=1.1, least_area=0.0, most_area=1.0, most=5)
+    pages = [f"/{number}.png" for number in (1, 2, 3)]
+    for unreadable, why in (
+        (pages[:1], "image 1 of 3 has no masks: /1.png is no image"),
+        (pages, "/1.png is no image"),
+    ):
+        faults = {page: BadImage(f"{page} is no image") for page in unreadable}
+        batches = Batches(machine=PageMachine(tiny_base, faults), observer=Heard(), automatic=nothing)
+        (answer,) = batches.answer(images({"id": 1, "data": {"pages": pages}}, config=PAGES), snapshot=snapshot)
+        assert answer.with_reason() == {"result": [], "score": 0.0, "model_version": "ours-v2", "why": why}
+
+
 def test_a_batch_out_of_time_answers_what_it_has_and_nothing_is_kept_of_the_rest(
     tiny_base: BaseModel, snapshot: Snapshot, caplog: pytest.LogCaptureFixture
 ) -> None:
