@@ -93,7 +93,7 @@ def _await_adoption(
         if champion.number != awaited:
             awaited, until_s = champion.number, time.monotonic() + _ADOPTED_S
         try:
-            served = backend.served(project_id)
+            served = backend.ask_served_version(project_id)
             others = {manifest.version for manifest in registry.versions(project_id)} - {champion.version}
             if served == champion.version or (champion.version is None and served not in others):
                 return

@@ -112,28 +112,22 @@ def is_property(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return any(ast.unparse(mark) in ("property", "cached_property") for mark in function.decorator_list)
 
 
-def find_participles(source: str, *, methods: bool = True) -> list[str]:
-    """The functions whose names begin with a participle, with or without methods; properties may."""
+def find_participles(source: str) -> list[str]:
+    """The functions and methods whose names begin with a participle; properties may."""
     return [
         function.name
-        for node in ast.walk(ast.parse(source))
-        if methods or not isinstance(node, ast.ClassDef)
-        for function in ast.iter_child_nodes(node)
+        for function in ast.walk(ast.parse(source))
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         and _PARTICIPLE.match(function.name)
         and not is_property(function)
     ]
 
 
-# The rooms whose methods, too, are named by what they do; may only become more.
-VERB_METHODS = ("finetuner", "backend/sam", "backend/masks", "backend/images", "backend/files")
-
-
 def test_the_names_of_functions_begin_with_a_verb() -> None:
     bare = {
         name_in_house(path): names
         for path in list_sources(*CONTAINERS)
-        if (names := find_participles(path.read_text(), methods=name_in_house(path).startswith(VERB_METHODS)))
+        if (names := find_participles(path.read_text()))
     }
     assert bare == {}
 

@@ -173,7 +173,7 @@ def _move_image(task: "Task", root_url: str, *, config: "LabelConfig", images: "
 class _Silent:
     """Hears of tasks without masks, and says nothing: their answers say why."""
 
-    def failed(self, reason: str) -> None:
+    def count_failure(self, reason: str) -> None:
         """Ignore it."""
 
 

@@ -53,7 +53,7 @@ def up(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) 
 
     settings = load_settings()
     check_exposure(settings, host=host, insecure=insecure)
-    run_stack(settings.changed(insecure=insecure or settings.backend.insecure), host=host, port=port)
+    run_stack(settings.replace(insecure=insecure or settings.backend.insecure), host=host, port=port)
 
 
 def check_exposure(settings: Settings, *, host: str, insecure: bool) -> None:

@@ -33,20 +33,20 @@ class Metrics:
         )
         self._trainings = Counter("samloop_trainings_requested", "Trainings queued.", registry=self._registry)
 
-    def predicted(self, *, regions: int, seconds: float) -> None:
+    def count_answer(self, *, regions: int, seconds: float) -> None:
         """Count an answered task."""
         self._tasks.observe(seconds)
         self._regions.inc(regions)
 
-    def failed(self, reason: str) -> None:
+    def count_failure(self, reason: str) -> None:
         """Count a task that failed; `reason` is the error's class, never its text."""
         self._failures.labels(reason).inc()
 
-    def refused_click(self, reason: str) -> None:
+    def count_refused_click(self, reason: str) -> None:
         """Count a click that was refused; `reason` is the error's class."""
         self._refused_clicks.labels(reason).inc()
 
-    def training_requested(self) -> None:
+    def count_training(self) -> None:
         """Count a queued training."""
         self._trainings.inc()
 

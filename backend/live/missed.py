@@ -39,8 +39,8 @@ class Studio(Protocol):
     def backends(self) -> Backends:
         """As `LabelStudio.backends`."""
 
-    def annotated_since(self, project_id: int, *, after: str, most: int) -> Iterator[Task]:
-        """As `LabelStudio.annotated_since`."""
+    def list_annotated_since(self, project_id: int, *, after: str, most: int) -> Iterator[Task]:
+        """As `LabelStudio.list_annotated_since`."""
 
     def project(self, project_id: int, *, is_patient: bool = True) -> Mapping[str, object]:
         """As `LabelStudio.project`."""
@@ -151,7 +151,7 @@ class MissedChanges:
         """Return the changes that no webhook told of, and the date up to which all are known now."""
         settled, missed = (now - timedelta(seconds=_WEBHOOK_S)).strftime(_DATE), list[AnnotationChange]()
         reached = after
-        for task in studio.annotated_since(project_id, after=after, most=_MOST_TASKS):
+        for task in studio.list_annotated_since(project_id, after=after, most=_MOST_TASKS):
             changed_at = _write_date(str(task.get("updated_at") or ""))
             if changed_at > settled:
                 break

@@ -15,7 +15,7 @@ from backend.refresh.protocol import Answer
 class Backend(Protocol):
     """Computes predictions; in production backend.refresh.client.BackendClient."""
 
-    def served(self, project_id: int) -> str:
+    def ask_served_version(self, project_id: int) -> str:
         """Return the version that serves the project."""
 
     def predict(self, tasks: Sequence[Task], *, project_id: int, label_config: str) -> list[Answer]:

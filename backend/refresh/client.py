@@ -36,7 +36,7 @@ class BackendClient:
                 settings.backend.basic_auth_user.encode(), settings.backend.basic_auth_pass.encode()
             )
 
-    def served(self, project_id: int) -> str:
+    def ask_served_version(self, project_id: int) -> str:
         """Return the version that serves the project."""
         return str(self._post("/versions", {"project": project_id}).get("served"))
 

@@ -29,7 +29,7 @@ def delete_version(version: str, *, store: PredictionStore, patiently: Patiently
     if not patiently(partial(store.on_touched_tasks, version)):
         return int(patiently(partial(store.delete_version, version)))
     after, deleted = 0, 0
-    while states := patiently(partial(store.untouched, after=after, limit=_PAGE))[0]:
+    while states := patiently(partial(store.list_untouched, after=after, limit=_PAGE))[0]:
         holding = [state.task_id for state in states if version in state.versions]
         for start in range(0, len(holding), _PART):
             for task in patiently(partial(store.tasks, holding[start : start + _PART])):

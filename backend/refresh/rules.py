@@ -25,7 +25,7 @@ class Rules:
     batch_s: float = 5.0
     patience_s: float = 600.0
 
-    def outdated(self, served: str) -> list[str]:
+    def list_outdated(self, served: str) -> list[str]:
         """Return those of our versions whose predictions must go."""
         others = [version for version in self.ours if version != served]
         return others[: max(0, len(others) - (self.keep - 1))] if self.keep else []

@@ -80,7 +80,7 @@ class Refresh:
         """
         began_s = self._clock()
         for restart in range(_MOST_RESTARTS):
-            version = self._patience.ask(partial(self._backend.served, self._store.project_id))
+            version = self._patience.ask(partial(self._backend.ask_served_version, self._store.project_id))
             self._tally = Tally(version=version, restarts=restart)
             try:
                 self._walk()
@@ -105,7 +105,7 @@ class Refresh:
         after, total = 0, None
         while True:
             self._check()
-            listing = partial(self._store.untouched, after=after, limit=self._limits.page)
+            listing = partial(self._store.list_untouched, after=after, limit=self._limits.page)
             states, left = self._patience.ask(listing)
             total = left if total is None else total
             if not states:
@@ -185,7 +185,7 @@ class Refresh:
             ask(partial(store.show, tally.version))
             shown = tally.version
         tally.shown = shown == tally.version
-        for version in rules.outdated(tally.version):
+        for version in rules.list_outdated(tally.version):
             if counts.get(version) and version != shown:
                 tally.deleted += delete_version(version, store=store, patiently=ask)
         # Deleting any version's predictions also takes the backend's live answers off the screen.

@@ -61,7 +61,7 @@ class LocalRegistry(NumberedRegistry):
     @contextmanager
     def _draft(self, *, weights: bytes, manifest: Manifest, others: Mapping[str, bytes]) -> Iterator["_StagedDraft"]:
         """If another publisher takes the number first, only the manifest is written again."""
-        with self._disk.writing(), self._contents.staged() as staged:
+        with self._disk.writing(), self._contents.stage() as staged:
             written = write_checkpoint(staged, weights=weights, manifest=manifest, others=others)
             yield _StagedDraft(written, folder=staged, contents=self._contents)
 

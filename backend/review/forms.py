@@ -132,7 +132,7 @@ class FormRoutes:
 
         url = await asyncio.to_thread(send)
         # A link, not a redirect: the policy keeps forms on this site, and the analyst may want to stay.
-        return HTMLResponse(self.pages.sent(project_id, visitor_of(request), url=url))
+        return HTMLResponse(self.pages.render_tab_link(project_id, visitor_of(request), url=url))
 
     async def analyst(self, project_id: ProjectId, request: Request) -> Response:
         """Remember the analyst's name."""

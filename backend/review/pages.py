@@ -86,7 +86,7 @@ class Pages:
         self._registry, self._served_version, self._status = registry, served_version, status
         self._book, self._trained = ProjectBook(connections), trained
         self.reviewed = ReviewedVersions(registry=registry, flags=flags, served_version=served_version)
-        self._renderer = Renderer(connections=connections, base_version=base_version, remembered=self._book.remembered)
+        self._renderer = Renderer(connections=connections, base_version=base_version, recall=self._book.recall)
         self.whole_images = WholeImages(connections, registry, self.reviewed, max_pixels=max_pixels)
         self.masks = MaskPages(
             registry=registry, reviewed=self.reviewed, renderer=self._renderer, base_version=base_version
@@ -212,7 +212,7 @@ class Pages:
         image = self.whole_images.find(project_id, task_id, version=chosen if is_ours else "")
         return self._renderer.render("image.html", project_id, visitor, image=image)
 
-    def sent(self, project_id: int, visitor: Visitor, *, url: str) -> str:
+    def render_tab_link(self, project_id: int, visitor: Visitor, *, url: str) -> str:
         """Render the link to the tab of the tasks to label again."""
         return self._renderer.render("sent.html", project_id, visitor, url=url)
 

@@ -75,13 +75,13 @@ class PictureRoutes:
         data = self.crops.crop(card.item.image_sha256, window, size_px=SIZES_PX[1], fetch=fetch)
         return Response(data, media_type="image/webp", headers=_KEPT)
 
-    async def drawn(self, project_id: ProjectId, version: Name, key: Name, request: Request) -> Response:
+    async def draw(self, project_id: ProjectId, version: Name, key: Name, request: Request) -> Response:
         """Return a mask as one image to download: the image, the outlines, the prompt."""
         query = replace(query_of(request), version=version)
         check_query(query)
-        return await self.admission.run(lambda: self._drawn(project_id, key, visitor_of(request), query))
+        return await self.admission.run(lambda: self._draw(project_id, key, visitor_of(request), query))
 
-    def _drawn(self, project_id: int, key: str, visitor: Visitor, query: MasksQuery) -> Response:
+    def _draw(self, project_id: int, key: str, visitor: Visitor, query: MasksQuery) -> Response:
         card = self.pages.reviewed.card(project_id, visitor, key, query)
         fetch = self._fetch(project_id, card.item.image_uri, card.item.task_id)
         part = self.crops.crop(card.item.image_sha256, card.item.window, size_px=SIZES_PX[-1], fetch=fetch)
@@ -112,7 +112,7 @@ class PictureRoutes:
         router.get("/review/{project_id}/tasks/{task_id}/image", response_model=None)(self.whole)
         here = "/review/{project_id}/crops/{version}/{key}"
         router.get(f"{here}/edge", response_model=None)(self.edge)
-        router.get(f"{here}/drawn", response_model=None)(self.drawn)
+        router.get(f"{here}/drawn", response_model=None)(self.draw)
         router.get(here + "/{size_px}", response_model=None)(self.crop)
 
     def _fetch(self, project_id: int, uri: str | None, task_id: int | str | None) -> Callable[[], bytes]:

@@ -23,7 +23,7 @@ class Renderer:
     Args:
         connections: the Label Studios that tasks link to.
         base_version: the base model's name.
-        remembered: Label Studio's last facts about a project, without asking again.
+        recall: Label Studio's last facts about a project, without asking again.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class Renderer:
         *,
         connections: Connections,
         base_version: Callable[[], str],
-        remembered: Callable[[int], ProjectFacts | None],
+        recall: Callable[[int], ProjectFacts | None],
     ) -> None:
-        self._connections, self.base_version, self._remembered = connections, base_version, remembered
+        self._connections, self.base_version, self._recall = connections, base_version, recall
         self._templates = Environment(
             loader=add_charts(PackageLoader("backend.review", "templates")),
             autoescape=True,
@@ -53,7 +53,7 @@ class Renderer:
     def render(self, template: str, project_id: int | None, visitor: Visitor, **shown: object) -> str:
         """Return the page; `shown` are the variables of this template."""
         studio = self._connections.label_studio(project_id) if project_id else None
-        facts = self._remembered(project_id) if project_id else None
+        facts = self._recall(project_id) if project_id else None
         return self._templates.get_template(template).render(
             project=project_id,
             project_title=facts.title if facts else None,

@@ -36,7 +36,7 @@ _LONGEST_REASON, _MOST_REASONS = 300, 3
 class Observer(Protocol):
     """Hears of tasks and images without masks and of the reason; in production, the metrics."""
 
-    def failed(self, reason: str) -> None:
+    def count_failure(self, reason: str) -> None:
         """Hear that a task of a batch, or one of its images, got no masks, and why."""
 
 
@@ -147,7 +147,7 @@ class Batches:
         if not masks.faults:
             return TaskAnswer(drawn)
         for _, fault in masks.faults:
-            self.observer.failed(type(fault).__name__)
+            self.observer.count_failure(type(fault).__name__)
         why = "; ".join(
             f"image {number} of {masks.images} has no masks: {str(fault)[:_LONGEST_REASON]}"
             for number, fault in masks.faults[:_MOST_REASONS]
@@ -156,5 +156,5 @@ class Batches:
         return TaskAnswer(add_note(drawn, f"samloop: {why}")) if drawn["result"] else TaskAnswer(drawn, why)
 
     def _leave_out(self, why: str, *, reason: str, version: str) -> TaskAnswer:
-        self.observer.failed(reason)
+        self.observer.count_failure(reason)
         return TaskAnswer(empty_prediction(version), why)

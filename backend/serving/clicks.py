@@ -29,7 +29,7 @@ from backend.serving.turns.traffic import Priority, Traffic
 class Observer(Protocol):
     """Hears of clicks; in production, the metrics."""
 
-    def predicted(self, *, regions: int, seconds: float) -> None:
+    def count_answer(self, *, regions: int, seconds: float) -> None:
         """Hear that a click was answered, with how many regions and in how many seconds."""
 
 
@@ -87,7 +87,7 @@ class Clicks:
                 specks_px=self.specks_px,
                 is_interactive=True,
             )
-        self.observer.predicted(regions=len(answer["result"]), seconds=time.perf_counter() - began_s)
+        self.observer.count_answer(regions=len(answer["result"]), seconds=time.perf_counter() - began_s)
         return answer
 
     def _place_masks(self, project: "_Decoder", context: Context) -> Iterator[PlacedMask]:

@@ -87,7 +87,7 @@ class ModelSlot:
         registry = {} if self._registry_away is None else {"registry": self._registry_away}
         return registry | {name: away.reason for name, away in self._away.items()}
 
-    def refused_in(self, project_id: int) -> Mapping[str, str]:
+    def list_refused(self, project_id: int) -> Mapping[str, str]:
         """The refused versions of one project, with the reasons."""
         return {
             name: why

@@ -59,7 +59,7 @@ class Settings(BaseModel):
             raise SettingsError("; ".join(faults))
         return cls(**groups)
 
-    def changed(self, **values: Any) -> Self:  # noqa: ANN401 - as the constructor
+    def replace(self, **values: Any) -> Self:  # noqa: ANN401 - as the constructor
         """Return the settings with these values changed. Names and checks are the constructor's."""
         groups = {name: dict(getattr(self, name)) for name in _groups()}
         for name, fields in _in_groups(values).items():

@@ -60,7 +60,7 @@ class AutomaticTraining:
                 extra={"event": "automatic.uncounted", "project_id": project_id},
             )
 
-    def changed(self, project_id: int) -> int:
+    def count_changed(self, project_id: int) -> int:
         """Return how many annotations have changed since the last request for a training.
 
         Raises:
@@ -83,7 +83,7 @@ class AutomaticTraining:
         Raises:
             Unavailable: Redis is away; the next look catches up.
         """
-        for project_id in self._queue.changed_projects():
+        for project_id in self._queue.list_changed_projects():
             if self._is_due(project_id):
                 job_id = self._queue.request(project_id)
                 log.info(
@@ -95,7 +95,7 @@ class AutomaticTraining:
 
     def _is_due(self, project_id: int) -> bool:
         enough = self.enough(project_id)
-        if not enough or self.changed(project_id) < enough:
+        if not enough or self.count_changed(project_id) < enough:
             return False
         try:
             quiet_s = self._clock() - float(self._connection.get(Keys(project_id).changed_at) or 0)

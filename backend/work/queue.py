@@ -98,7 +98,7 @@ class TrainingQueue:
         """
         return self._projects_of(Keys(1, self._work.kind).wanted)
 
-    def changed_projects(self) -> tuple[int, ...]:
+    def list_changed_projects(self) -> tuple[int, ...]:
         """Return the projects whose annotations have changed since the last request for this kind of work.
 
         Raises:

@@ -70,7 +70,7 @@ def site(nuclei: Path, folder: Path, *, epochs: int, objects: int = 0) -> Iterat
     folder.mkdir(parents=True, exist_ok=True)
     with FakeLabelStudio() as studio:
         client = StudioSetup(studio.url, studio.token)
-        settings = Settings.from_env().changed(
+        settings = Settings.from_env().replace(
             label_studio_url=studio.url,
             label_studio_api_key=studio.token,
             model_dir=folder / "models",
@@ -118,7 +118,7 @@ def _versions(
             client.create_annotation(task["id"], task["annotations"][0]["result"], lead_time=40.0)
         if number >= len(known):
             found = train_project(
-                1, settings=settings.changed(training_epochs=most), progress=_told, fence=lambda: None
+                1, settings=settings.replace(training_epochs=most), progress=_told, fence=lambda: None
             )
             say(f"{found.version}: {found.reason}")
             yield str(found.version)

@@ -103,7 +103,7 @@ def _halve(item: LabelledMask, rng: np.random.Generator) -> LabelledMask | None:
 def judge(nuclei: Path, *, seconds: float, folder: Path) -> Iterator[tuple[str, ReviewedObject]]:
     """For every kind of mistake every object as the review pages get it, from the model that has not seen its image."""
     tasks = read_export(nuclei / "export.json")
-    settings = Settings.from_env().changed(forgetting=False, method="decoder", head="promptable")
+    settings = Settings.from_env().replace(forgetting=False, method="decoder", head="promptable")
     halves = {"even": tasks[::2], "odd": tasks[1::2]}
     for name, half in halves.items():
         (folder / f"{name}.json").write_text(json.dumps(half))

@@ -106,12 +106,12 @@ def test_all_nuclei_in_one_region_are_learnt_from_as_nuclei_and_by_a_setting_as_
 ) -> None:
     found = read("one-region-for-all", settings, images=str(nuclei_dir / "images"))
     assert (len(found.samples), sum(found.objects), found.reasons) == (16, 139, {})
-    whole = read("one-region-for-all", settings.changed(merged_regions="keep"), images=str(nuclei_dir / "images"))
+    whole = read("one-region-for-all", settings.replace(merged_regions="keep"), images=str(nuclei_dir / "images"))
     assert whole.objects == [1] * 16
 
 
 def test_pictures_that_were_submitted_empty_are_background_for_a_semantic_head_alone(settings: Settings) -> None:
-    found = read("nothing-on-it", settings.changed(head="semantic"))
+    found = read("nothing-on-it", settings.replace(head="semantic"))
     assert (len(found.samples), found.objects.count(0), found.reasons) == (15, 6, {})
     exclusions = Exclusions()
     report = DataReport.of(found.samples, exclusions)
@@ -120,7 +120,7 @@ def test_pictures_that_were_submitted_empty_are_background_for_a_semantic_head_a
     dataset = assemble(found.samples, share=0.2, exclusions=exclusions)
     assert {sample.image_sha256 for side in dataset.empty[0] for sample in side} == empty
 
-    for other in (settings, settings.changed(head="semantic", unlabelled="unknown")):
+    for other in (settings, settings.replace(head="semantic", unlabelled="unknown")):
         alone = read("nothing-on-it", other)
         assert (len(alone.samples), alone.reasons) == (9, {"an annotation without any region": 6})
 

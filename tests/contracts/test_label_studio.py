@@ -158,10 +158,10 @@ def test_annotated_tasks_that_changed_after_a_date_come_with_their_annotations(
     first, _ = sorted(client.tasks(project_id), key=lambda task: int(task["id"]))
     annotation = client.create_annotation(first["id"], [])
     after = "2020-01-05T09:30:00.000000Z"
-    (changed,) = client.annotated_since(project_id, after=after, most=10)
+    (changed,) = client.list_annotated_since(project_id, after=after, most=10)
     assert (changed["id"], changed["annotations"][0]["id"]) == (first["id"], annotation["id"])
     assert changed["updated_at"] >= annotation["updated_at"]
-    assert list(client.annotated_since(project_id, after=changed["updated_at"], most=10)) == []
+    assert list(client.list_annotated_since(project_id, after=changed["updated_at"], most=10)) == []
 
 
 @pytest.mark.parametrize("kind", ["Brush", "Bitmask", "Polygon", "Ellipse", "Rectangle"])

@@ -28,7 +28,7 @@ def store(studio: Any, client: LabelStudio) -> Iterator[PredictionStore]:
 
 @pytest.fixture
 def ids(store: PredictionStore) -> list[int]:
-    return [task.task_id for task in store.untouched(after=0, limit=100)[0]]
+    return [task.task_id for task in store.list_untouched(after=0, limit=100)[0]]
 
 
 def row(task_id: int, version: str, *, label: str = "Coin") -> dict[str, Any]:
@@ -65,8 +65,8 @@ def test_untouched_tasks_come_by_id_with_their_versions(
     draft(studio, ids[2])
     assert store.add([row(ids[3], "v1"), row(ids[3], "v2"), row(ids[5], "v1")]) == 3
 
-    found, total = store.untouched(after=0, limit=2)
-    rest, left = store.untouched(after=found[-1].task_id, limit=2)
+    found, total = store.list_untouched(after=0, limit=2)
+    rest, left = store.list_untouched(after=found[-1].task_id, limit=2)
 
     assert [(state.task_id, state.versions, state.stored) for state in (*found, *rest)] == [
         (ids[3], {"v1", "v2"}, 2),
@@ -75,7 +75,7 @@ def test_untouched_tasks_come_by_id_with_their_versions(
     ]
     assert (total, left) == (3, 1)
     assert found[0].data == {"image": "http://127.0.0.1:9/3.png"}
-    assert store.untouched(after=ids[-1], limit=2)[0] == []
+    assert store.list_untouched(after=ids[-1], limit=2)[0] == []
 
 
 def test_a_task_tells_whether_it_was_touched_or_is_gone(
@@ -144,7 +144,7 @@ def test_the_lowest_scores_of_the_version_that_is_shown_come_first(
     store.show("v1")
     client.create_annotation(ids[4], [])
     assert store.lowest_scores(limit=4) == [ids[1], ids[5], ids[2], ids[3]]
-    assert store.annotated() == 1
+    assert store.count_annotated() == 1
 
 
 def test_deleting_a_whole_version_takes_live_answers_off_the_screen(

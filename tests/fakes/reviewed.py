@@ -70,7 +70,7 @@ def reviewed(
     verdict = Verdict(promote=False, reasons=("no certain gain over <i>tiny</i>",))
     with patch("finetuner.deciding.outcome.judge", lambda *_, **__: verdict):
         found = [
-            train_project(project_id, settings=settings.changed(training_epochs=epochs), progress=silent, fence=_ours)
+            train_project(project_id, settings=settings.replace(training_epochs=epochs), progress=silent, fence=_ours)
             for epochs in (1, 2)
         ]
     return Reviewed(project_id, settings, (str(found[0].version), str(found[1].version)), tiny_sam_dir.name)

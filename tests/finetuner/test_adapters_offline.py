@@ -29,7 +29,7 @@ def test_a_training_that_is_broken_off_ends_as_an_unbroken_one(
     export: Path, tmp_path: Path, tiny_settings: Settings
 ) -> None:
     """The kill comes after two thirds of the run: the adapter has joined."""
-    settings = tiny_settings.changed(save_seconds=1e-6, training_seconds=3600.0, method="lora")
+    settings = tiny_settings.replace(save_seconds=1e-6, training_seconds=3600.0, method="lora")
     images, out = tmp_path / "images", tmp_path / "out"
     train_export(export, images, tmp_path / "unbroken", settings=settings, epochs=3)
 
@@ -50,7 +50,7 @@ def test_a_training_is_measured_again_as_it_was_and_goes_out_whole(
     method: str, rank: int, export: Path, tmp_path: Path, tiny_settings: Settings
 ) -> None:
     """The method comes from the settings."""
-    settings = tiny_settings.changed(training_seconds=3600.0, method=method)
+    settings = tiny_settings.replace(training_seconds=3600.0, method=method)
     images, out = tmp_path / "images", tmp_path / "out"
     manifest = train_export(export, images, out, settings=settings, epochs=1)
     weights = (out / WEIGHTS_FILE).read_bytes()

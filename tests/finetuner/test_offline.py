@@ -261,7 +261,7 @@ def test_what_a_checkpoint_that_is_the_base_has_learnt_from_is_not_forgotten(
     few.write_text(json.dumps(all_tasks[:3]))
     first = train_export(few, images, tmp_path / "base", settings=tiny_settings, epochs=1)
     export.write_text(json.dumps(all_tasks[2:5]))
-    settings = tiny_settings.changed(model=str(tmp_path / "base"))
+    settings = tiny_settings.replace(model=str(tmp_path / "base"))
     second = train_export(export, images, tmp_path / "out", settings=settings, epochs=1)
     assert first.metrics.split is not None
     assert second.metrics.split is not None

@@ -39,7 +39,7 @@ def _no_fence() -> None:
 
 @pytest.fixture
 def settings(studio: FakeLabelStudio, tiny_settings: Settings) -> Settings:
-    return tiny_settings.changed(label_studio_url=studio.url, label_studio_api_key=studio.token)
+    return tiny_settings.replace(label_studio_url=studio.url, label_studio_api_key=studio.token)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_project_becomes_a_version_that_can_be_served(
     project: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
-    outcome, told = _train(project, settings.changed(training_epochs=6, head="semantic"))
+    outcome, told = _train(project, settings.replace(training_epochs=6, head="semantic"))
     assert outcome.promoted
     assert outcome.reason.startswith("as the test wants it; the semantic head is not promoted: mean IoU")
     registry = LocalRegistry(settings.registry.model_dir)
@@ -190,7 +190,7 @@ class Killed(BaseException):
 def test_a_training_that_is_killed_goes_on_in_the_part_that_it_was_in(
     project: int, settings: Settings, part: str
 ) -> None:
-    settings = settings.changed(save_seconds=1e-6)
+    settings = settings.replace(save_seconds=1e-6)
     published = LocalRegistry(settings.registry.model_dir)
 
     def kill_in_its_part(phase: str, **_: Any) -> None:
@@ -239,12 +239,12 @@ def test_a_head_that_is_a_gain_is_promoted_alone_and_prompts_keep_the_served_dec
     served = None
     if not is_first:
         monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
-        served, _ = _train(project, settings.changed(training_epochs=2))
+        served, _ = _train(project, settings.replace(training_epochs=2))
     monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=False))
     monkeypatch.setattr("finetuner.semantic.beside.FLOOR", 0.0)
     monkeypatch.setattr("finetuner.semantic.judging.HeadVerdict.is_gain", True)
     monkeypatch.setattr("finetuner.semantic.judging.HeadVerdict.is_worse", False)
-    outcome, _ = _train(project, settings.changed(training_epochs=2, head="semantic"))
+    outcome, _ = _train(project, settings.replace(training_epochs=2, head="semantic"))
     assert outcome.promoted
     assert "the semantic head has mean IoU" in outcome.reason
     kept = base.name if served is None else str(served.version)
@@ -319,7 +319,7 @@ def test_annotators_vote_where_the_settings_say_so(
             mask[2:12, x : x + 10] = True
         for who, mask in enumerate(masks, start=2):
             client.create_annotation(task["id"], [brush(mask, "Ring")], completed_by=who)
-    outcome, _ = _train(project, settings.changed(annotators="majority"))
+    outcome, _ = _train(project, settings.replace(annotators="majority"))
     manifest = LocalRegistry(settings.registry.model_dir).manifest(outcome.version or "")
     assert manifest.config.to_json()["annotators"] == "majority"
     # Discs were drawn by one of three, rings by two of three; of the skipped task's image by both who count.
@@ -373,7 +373,7 @@ def test_a_candidate_that_was_overtaken_stays_a_challenger(
 
 def test_an_image_that_is_gone_is_left_out(project: int, settings: Settings, studio: FakeLabelStudio) -> None:
     studio._uploads.pop(next(path for path in studio._uploads if path.endswith("0.png")))
-    outcome, _ = _train(project, settings.changed(training_epochs=1))
+    outcome, _ = _train(project, settings.replace(training_epochs=1))
     assert outcome.version is not None
     excluded = LocalRegistry(settings.registry.model_dir).manifest(outcome.version).excluded
     assert any(row.reason == "its image cannot be used" and row.examples[0]["why"] for row in excluded)
@@ -393,9 +393,9 @@ def test_what_a_worker_lacks_is_named(project: int, settings: Settings) -> None:
     with pytest.raises(
         SettingsError, match="LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is not set where the worker runs"
     ):
-        _train(project, settings.changed(label_studio_api_key=None))
+        _train(project, settings.replace(label_studio_api_key=None))
     with pytest.raises(NotAuthorized, match=r"."):
-        _train(project, settings.changed(label_studio_api_key="wrong"))
+        _train(project, settings.replace(label_studio_api_key="wrong"))
 
 
 def test_a_champion_that_cannot_be_served_is_not_what_is_served(
@@ -418,7 +418,7 @@ def test_after_a_change_of_base_the_next_version_starts_from_it_and_must_beat_th
     monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
     first, _ = _train(project, settings)
     monkeypatch.undo()
-    other = settings.changed(model=str(write_small_base("edgetam", tmp_path / "other-base")))
+    other = settings.replace(model=str(write_small_base("edgetam", tmp_path / "other-base")))
     second, told = _train(project, other)
     registry = LocalRegistry(settings.registry.model_dir)
     old, new = sorted(registry.versions(project), key=lambda manifest: manifest.created_at)
@@ -445,7 +445,7 @@ def test_after_a_change_of_base_whose_weights_are_gone_the_new_base_is_what_must
     passing = tmp_path / "passing"
     shutil.copytree(tiny_sam_dir, passing)
     monkeypatch.setattr("finetuner.deciding.outcome.judge", _verdict(promote=True))
-    _train(project, settings.changed(model=str(passing)))
+    _train(project, settings.replace(model=str(passing)))
     shutil.rmtree(passing)
     base = load_base(str(write_small_base("edgetam", tmp_path / "other-base")), cache_dir=settings.cache.dir)
     registry = LocalRegistry(settings.registry.model_dir)

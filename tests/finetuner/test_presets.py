@@ -64,9 +64,9 @@ def test_what_the_user_sets_comes_before_the_preset() -> None:
     settings = Settings(device="cpu", preset="24gb", objects_per_step=3)
     config = with_preset(TrainConfig(), settings)
     assert (config.objects_per_step, config.images_per_step, config.accumulate) == (3, 4, 1)
-    config = with_preset(TrainConfig(), settings.changed(preset="8gb", images_per_step=1))
+    config = with_preset(TrainConfig(), settings.replace(preset="8gb", images_per_step=1))
     assert (config.images_per_step, config.accumulate) == (1, 1)  # the preset's two parts would be one too many
-    config = with_preset(TrainConfig(), settings.changed(images_per_step=6, accumulate=3))
+    config = with_preset(TrainConfig(), settings.replace(images_per_step=6, accumulate=3))
     assert (config.images_per_step, config.accumulate) == (6, 3)
 
 

@@ -38,7 +38,7 @@ def order(
     listed = list(islice(_list_untouched(store), _MOST_LISTED))
     if not listed:
         raise BadInput(f"project {project} has no task left that nobody has annotated, skipped or begun")
-    annotated = store.annotated()
+    annotated = store.count_annotated()
     if annotated < ENOUGH:
         out.print(f"{annotated} of {ENOUGH} tasks are annotated: those that differ most from one another are chosen")
         first = _different(listed, client, settings=settings, project=project, count=tasks)
@@ -65,7 +65,7 @@ def order(
 
 def _list_untouched(store: PredictionStore) -> Iterator[TaskState]:
     after = 0
-    while states := store.untouched(after=after, limit=_PAGE)[0]:
+    while states := store.list_untouched(after=after, limit=_PAGE)[0]:
         yield from states
         after = states[-1].task_id
 

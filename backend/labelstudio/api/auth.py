@@ -49,7 +49,7 @@ class Credentials:
                 self._renew_at_s = asked_at_s + _RENEW_AFTER_S
             return f"Bearer {self._access}"
 
-    def refused(self, header: str) -> bool:
+    def forget_refused(self, header: str) -> bool:
         """Forget an access token that Label Studio refused; True if another try may do better."""
         with self._lock:
             if self.is_personal and header == f"Bearer {self._access}":

@@ -130,7 +130,7 @@ class LabelStudio:
             if not reply["tasks"] or len(seen) >= int(reply.get("total") or 0):
                 return
 
-    def annotated_since(self, project_id: int, *, after: str, most: int) -> Iterator[Json]:
+    def list_annotated_since(self, project_id: int, *, after: str, most: int) -> Iterator[Json]:
         """Yield at most `most` annotated tasks that changed after a date, with their annotations, oldest change first.
 
         `after` is in UTC, as "2026-01-05T09:30:00.000000Z": the data manager asks for the fraction.

@@ -37,7 +37,7 @@ def get_bytes(session: Session, path_or_url: str, *, max_bytes: int, deadline_s:
             address=session.address_of(url),
             headers={"Authorization": header},
         )
-        if reply.status == HTTPStatus.UNAUTHORIZED and session.credentials.refused(header):
+        if reply.status == HTTPStatus.UNAUTHORIZED and session.credentials.forget_refused(header):
             continue
         if reply.location is None:
             return _image_bytes(reply, url)

@@ -58,7 +58,7 @@ class PredictionStore:
         """
         self._session.send("PATCH", f"/api/projects/{self.project_id}/", body={"model_version": version})
 
-    def untouched(self, *, after: int, limit: int) -> tuple[list[TaskState], int]:
+    def list_untouched(self, *, after: int, limit: int) -> tuple[list[TaskState], int]:
         """Return the first `limit` tasks with a higher id than `after` that nobody annotated, skipped or drafted.
 
         And how many such tasks there are in all.
@@ -73,7 +73,7 @@ class PredictionStore:
             limit=limit,
         )
 
-    def annotated(self) -> int:
+    def count_annotated(self) -> int:
         """Return how many tasks somebody has annotated (skipped ones not counted)."""
         return self._tasks([number_filter("total_annotations", "greater", 0)], limit=1)[1]
 

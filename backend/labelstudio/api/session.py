@@ -124,7 +124,7 @@ class Session:
         what = f"{method} {path}"
         header = self.credentials.header()
         reply = self._once(method, path, header=header, **content)
-        if reply.status_code == HTTPStatus.UNAUTHORIZED and self.credentials.refused(header):
+        if reply.status_code == HTTPStatus.UNAUTHORIZED and self.credentials.forget_refused(header):
             reply = self._once(method, path, header=self.credentials.header(), **content)
         if reply.status_code >= HTTPStatus.MULTIPLE_CHOICES:
             raise _fault(reply, what, self.url)

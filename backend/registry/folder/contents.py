@@ -37,7 +37,7 @@ class Contents:
         return self._objects / sha256
 
     @contextmanager
-    def staged(self) -> Iterator[Path]:
+    def stage(self) -> Iterator[Path]:
         """Give a path for a new folder, and delete the folder afterwards."""
         folder = self._staging / secrets.token_hex(16)
         make_folder(folder.parent)

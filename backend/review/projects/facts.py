@@ -54,7 +54,7 @@ class ProjectBook:
         self._fresh: TTLCache[int, bool] = TTLCache(maxsize=_MOST_PROJECTS, ttl=_FRESH_S, timer=clock)
         self._away: TTLCache[str, bool] = TTLCache(maxsize=_MOST_PROJECTS, ttl=_AWAY_S, timer=clock)
 
-    def remembered(self, project_id: int) -> ProjectFacts | None:
+    def recall(self, project_id: int) -> ProjectFacts | None:
         """Return what Label Studio said last, however long ago; None before the first answer. Never waits."""
         with self._lock:
             return self._known.get(project_id)
@@ -77,7 +77,7 @@ class ProjectBook:
             raise NotFound(f"{_no_project(studio, project_id)}{self._others(studio)}") from fault
         except SamloopError as fault:
             self._note_away(studio, fault)
-            return self.remembered(project_id)
+            return self.recall(project_id)
         self._remember(facts)
         return facts
 

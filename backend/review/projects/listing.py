@@ -64,7 +64,7 @@ def list_projects(
     rows = tuple(
         ProjectRow(
             project_id=project_id,
-            facts=facts.get(project_id) or (book.remembered(project_id) if fault else None),
+            facts=facts.get(project_id) or (book.recall(project_id) if fault else None),
             served=served_version(project_id),
             versions=len(registry.versions(project_id)) if project_id in published else 0,
         )

@@ -148,5 +148,5 @@ class LabelStudioRoutes:
     def _request_training(self, project_id: int) -> Queued:
         self._known.check(project_id)
         job_id = self._queue.request(project_id)
-        self._metrics.training_requested()
+        self._metrics.count_training()
         return Queued(job=job_id)

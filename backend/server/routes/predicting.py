@@ -47,7 +47,7 @@ class Predicting:
             results = self._results(body, began_s=began_s)
         except SamloopError as failure:
             kind = type(failure).__name__
-            self._metrics.failed(kind)
+            self._metrics.count_failure(kind)
             if _is_click(body):
                 self._tell_refusal(body, kind=kind, reason=str(failure))
             raise
@@ -61,7 +61,7 @@ class Predicting:
 
         `kind` is the error's class, or NoMask where an answer shows nothing.
         """
-        self._metrics.refused_click(kind)
+        self._metrics.count_refused_click(kind)
         task_id, project_id = _task_id(body), None
         try:
             project_id = parse_label_studio_project(body.project)

@@ -78,14 +78,14 @@ class ProjectRoutes:
             error=training.error,
             cancelled=training.cancelled,
             refresh=self._refresh_status(project_id),
-            refused=dict(loaded.slot.refused_in(project_id)) if loaded else {},
+            refused=dict(loaded.slot.list_refused(project_id)) if loaded else {},
             live=self._live.figures(project_id),
             refusals=[
                 ClickRefusal(at=refusal.at, task=refusal.task_id, reason=refusal.reason)
                 for refusal in self._refusals.last(project_id)
             ],
             automatic=AutomaticStatus(
-                changed=self._automatic.changed(project_id), train_after=self._automatic.enough(project_id)
+                changed=self._automatic.count_changed(project_id), train_after=self._automatic.enough(project_id)
             ),
             missed=None if missed is None else MissedWebhooks(**asdict(missed)),
         )

@@ -9,9 +9,9 @@ def lines(metrics: Metrics) -> set[str]:
 
 def test_tasks_regions_failures_and_trainings_are_counted() -> None:
     metrics = Metrics()
-    metrics.predicted(regions=3, seconds=0.3)
-    metrics.failed("BadInput")
-    metrics.training_requested()
+    metrics.count_answer(regions=3, seconds=0.3)
+    metrics.count_failure("BadInput")
+    metrics.count_training()
     assert {
         "samloop_regions_total 3.0",
         'samloop_failures_total{reason="BadInput"} 1.0',
@@ -38,5 +38,5 @@ def test_figures_by_label_come_and_go_with_what_is_read() -> None:
 
 def test_two_servers_in_one_process_share_no_counters() -> None:
     first, second = Metrics(), Metrics()
-    first.training_requested()
+    first.count_training()
     assert "samloop_trainings_requested_total 0.0" in lines(second)

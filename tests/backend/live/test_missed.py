@@ -88,13 +88,13 @@ def test_a_backend_that_was_down_for_a_day_learns_of_that_days_annotations_once(
         house.client.create_annotation(task_id, [])
     house.wait(86_400)
     assert house.look() == Missed(at="2026-11-24T08:16:40+00:00", changes=2, webhook_restored=False)
-    assert house.automatic.changed(house.project_id) == 2
+    assert house.automatic.count_changed(house.project_id) == 2
     assert house.live.count_waiting(project_ids=[house.project_id]) == 2
     house.automatic.look()
-    assert (house.wanted(), house.automatic.changed(house.project_id)) == (1, 0)
+    assert (house.wanted(), house.automatic.count_changed(house.project_id)) == (1, 0)
     house.wait(300)
     house.look()
-    assert house.automatic.changed(house.project_id) == 0
+    assert house.automatic.count_changed(house.project_id) == 0
     assert house.asked == 1
 
 
@@ -106,7 +106,7 @@ def test_what_a_webhook_told_of_is_not_missed(house: House) -> None:
     house.live.note_changes(house.project_id, [told])
     house.wait(100)
     assert house.look() is None
-    assert house.automatic.changed(house.project_id) == 0
+    assert house.automatic.count_changed(house.project_id) == 0
 
 
 def test_a_webhook_that_may_be_on_its_way_is_waited_for(house: House) -> None:
@@ -161,7 +161,7 @@ def test_while_label_studio_is_away_nothing_is_forgotten(house: House) -> None:
     house.studio.fail(f"/api/projects/{house.project_id}", status=502)
     with pytest.raises(Upstream, match="502"):
         house.look()
-    assert house.automatic.changed(house.project_id) == 0
+    assert house.automatic.count_changed(house.project_id) == 0
     missed = house.look()
     assert missed is not None
     assert missed.changes == 1

@@ -34,7 +34,7 @@ class Backend:
         self.why: dict[int, str] = {}
         self.before_answer: Callable[[list[int]], None] = lambda _: None
 
-    def served(self, project_id: int) -> str:
+    def ask_served_version(self, project_id: int) -> str:
         return "v1"
 
     def predict(self, tasks: Sequence[Any], *, project_id: int, label_config: str) -> list[Answer]:

@@ -22,7 +22,7 @@ def client(backend: PlayedBackend) -> BackendClient:
 
 
 def test_a_batch_goes_with_the_credentials_and_asks_why(backend: PlayedBackend, client: BackendClient) -> None:
-    assert client.served(7) == "v1"
+    assert client.ask_served_version(7) == "v1"
     (answer,) = client.predict([{"id": 3, "data": {}}], project_id=7, label_config="<View/>")
     assert answer.model_version == "v1"
     request = backend.requests[-1]
@@ -69,4 +69,4 @@ def test_an_answer_that_is_none_is_an_error(backend: PlayedBackend, client: Back
 def test_a_backend_that_is_away_is_named_with_its_setting() -> None:
     client = BackendClient(Settings(backend_url="http://127.0.0.1:1"))
     with pytest.raises(Unavailable, match=r"does not answer on http://127.0.0.1:1 .* SAMLOOP_BACKEND_URL"):
-        client.served(7)
+        client.ask_served_version(7)

@@ -10,4 +10,4 @@ from backend.refresh.rules import Rules
 )
 def test_the_served_version_is_always_among_those_that_stay(keep: int, outdated: list[str]) -> None:
     """Even where it is an old one, after a rollback."""
-    assert Rules(ours=("base", "v1", "v2", "v3"), keep=keep).outdated("v2") == outdated
+    assert Rules(ours=("base", "v1", "v2", "v3"), keep=keep).list_outdated("v2") == outdated

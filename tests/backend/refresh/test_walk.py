@@ -34,7 +34,7 @@ class Played:
         self.label = "Coin"
         self.before_answer: Callable[[list[int]], None] = lambda _: None
 
-    def served(self, project_id: int) -> str:
+    def ask_served_version(self, project_id: int) -> str:
         return self.versions[0]
 
     def predict(self, tasks: Sequence[Json], *, project_id: int, label_config: str) -> list[Answer]:

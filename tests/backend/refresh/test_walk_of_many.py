@@ -18,7 +18,7 @@ REGIONS = ({"id": "r", "value": {"rle": list(range(64))}},)
 class Instant:
     """A backend that takes no time; a small mask a task."""
 
-    def served(self, project_id: int) -> str:
+    def ask_served_version(self, project_id: int) -> str:
         return "v1"
 
     def predict(self, tasks: Sequence[Any], *, project_id: int, label_config: str) -> list[Answer]:

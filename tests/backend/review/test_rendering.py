@@ -20,7 +20,7 @@ class NoStudio:
 @pytest.fixture
 def renderer() -> Renderer:
     connections: Any = NoStudio()
-    return Renderer(connections=connections, base_version=lambda: "mobile-sam-base", remembered=lambda _: None)
+    return Renderer(connections=connections, base_version=lambda: "mobile-sam-base", recall=lambda _: None)
 
 
 def test_a_figure_has_three_digits_and_a_dash_where_nothing_was_measured() -> None:

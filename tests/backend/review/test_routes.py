@@ -51,7 +51,7 @@ def test_an_unknown_project_is_said_to_be_none(client: TestClient, made: Reviewe
 
 
 def test_with_credentials_nobody_sees_a_page_without_them(made: Reviewed, redis: Redis, here: str) -> None:
-    settings = made.settings.changed(basic_auth_user="ada", basic_auth_pass="secret")
+    settings = made.settings.replace(basic_auth_user="ada", basic_auth_pass="secret")
     client = TestClient(create_app(settings, connection=redis), base_url="http://127.0.0.1:9090")
     assert client.get(here).status_code == 401
     assert client.get("/review/static/review.js").status_code == 401

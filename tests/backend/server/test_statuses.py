@@ -91,7 +91,7 @@ def test_every_route_answers_what_the_schema_says_and_the_schema_says_no_more(
     client: TestClient, ending: TestClient, settings: Settings, project: dict[str, Any]
 ) -> None:
     """The answers are a model, a page or a Problem; FastAPI's own answer to bad values is not in the schema."""
-    guarded = TestClient(create_app(settings.changed(basic_auth_user="a", basic_auth_pass="b"), connection=Redis()))
+    guarded = TestClient(create_app(settings.replace(basic_auth_user="a", basic_auth_pass="b"), connection=Redis()))
     loading = TestClient(create_app(settings, connection=Redis()), base_url="http://localhost")
     shutil.rmtree(settings.registry.model_dir)
     schema = client.get("/openapi.json").json()

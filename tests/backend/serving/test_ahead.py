@@ -257,4 +257,4 @@ def test_the_newest_project_is_warmed_first_and_of_a_project_the_newest_task(hou
 
 def test_the_settings_decide_how_many(settings: Settings) -> None:
     assert Settings.from_env({"SAMLOOP_PREWARM": "0"}).serving.prewarm == 0
-    assert settings.changed(prewarm=5).serving.prewarm == 5
+    assert settings.replace(prewarm=5).serving.prewarm == 5

@@ -55,7 +55,7 @@ class Heard:
     def __init__(self) -> None:
         self.reasons: list[str] = []
 
-    def failed(self, reason: str) -> None:
+    def count_failure(self, reason: str) -> None:
         self.reasons.append(reason)
 
 

@@ -114,7 +114,7 @@ def test_a_corrupt_champion_is_refused_once_and_the_old_one_goes_on(
     assert slot.snapshot(1).version == good
     assert list(slot.refused) == [bad]
     assert "sha256" in slot.refused[bad]
-    assert (slot.refused_in(1), slot.refused_in(11)) == (slot.refused, {})
+    assert (slot.list_refused(1), slot.list_refused(11)) == (slot.refused, {})
     assert sum(record.levelname == "ERROR" for record in caplog.records) == 1
 
 

@@ -60,10 +60,10 @@ def test_code_that_makes_settings_reads_no_environment(monkeypatch: pytest.Monke
 
 
 def test_a_change_keeps_the_other_settings_of_its_group_and_is_checked() -> None:
-    settings = Settings(views=2, api_key="k").changed(replay=0.5)
+    settings = Settings(views=2, api_key="k").replace(replay=0.5)
     assert (settings.training.views, settings.training.replay, settings.label_studio.api_key) == (2, 0.5, "k")
     with pytest.raises(ValidationError, match="from 1 to 8"):
-        settings.changed(views=9)
+        settings.replace(views=9)
 
 
 def test_a_name_that_is_no_setting_is_refused() -> None:

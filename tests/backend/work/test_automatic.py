@@ -49,7 +49,7 @@ def test_enough_changed_annotations_start_one_training_after_a_pause(redis: Redi
     automatic.note(7, [1, 2])
     clock.now += 100
     automatic.look()
-    assert (wanted(redis, 7), automatic.changed(7)) == (0, 2), "the same annotation counts once"
+    assert (wanted(redis, 7), automatic.count_changed(7)) == (0, 2), "the same annotation counts once"
     elsewhere.note(7, [3])
     clock.now += 29
     automatic.look()
@@ -57,7 +57,7 @@ def test_enough_changed_annotations_start_one_training_after_a_pause(redis: Redi
     clock.now += 1
     automatic.look()
     elsewhere.look()
-    assert (wanted(redis, 7), automatic.changed(7)) == (1, 0)
+    assert (wanted(redis, 7), automatic.count_changed(7)) == (1, 0)
 
 
 def test_while_one_waits_no_further_training_is_asked_for_and_nothing_is_forgotten(redis: Redis) -> None:
@@ -67,17 +67,17 @@ def test_while_one_waits_no_further_training_is_asked_for_and_nothing_is_forgott
     automatic.note(8, [5])
     clock.now += 60
     automatic.look()
-    assert (wanted(redis, 8), automatic.changed(8)) == (1, 1)
+    assert (wanted(redis, 8), automatic.count_changed(8)) == (1, 1)
     TrainingQueue(redis, job_seconds=60).cancel(8)
     automatic.look()
-    assert (wanted(redis, 8), automatic.changed(8)) == (2, 0)
+    assert (wanted(redis, 8), automatic.count_changed(8)) == (2, 0)
 
 
 def test_a_training_that_somebody_asks_for_begins_the_count_again(redis: Redis) -> None:
     automatic = automatic_of(redis, Clock())
     automatic.note(7, [1, 2])
     TrainingQueue(redis, job_seconds=60).request(7)
-    assert automatic.changed(7) == 0
+    assert automatic.count_changed(7) == 0
 
 
 def test_a_project_without_a_number_never_trains_by_itself(redis: Redis) -> None:
@@ -86,7 +86,7 @@ def test_a_project_without_a_number_never_trains_by_itself(redis: Redis) -> None
     automatic.note(9, range(100))
     clock.now += 1e6
     automatic.look()
-    assert (wanted(redis, 9), automatic.changed(9)) == (0, 100)
+    assert (wanted(redis, 9), automatic.count_changed(9)) == (0, 100)
 
 
 def test_a_queue_that_is_away_costs_the_count_and_never_the_webhook(caplog: pytest.LogCaptureFixture) -> None:

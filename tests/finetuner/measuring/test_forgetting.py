@@ -129,7 +129,7 @@ def test_a_training_replays_and_tells_what_it_forgot_on_its_report(
             super().__init__(method, samples, **more)
 
     monkeypatch.setattr(training_run, "Trainer", Spy)
-    settings = tiny_settings.changed(forgetting=True, replay=0.25, training_seconds=3600.0)
+    settings = tiny_settings.replace(forgetting=True, replay=0.25, training_seconds=3600.0)
     manifest = train_export(export, tmp_path / "images", tmp_path / "out", settings=settings, epochs=1)
     assert learnt.count("moon.png") == round((len(learnt) - learnt.count("moon.png")) / 3)
     assert {"astronaut.png", "cat.png", "moon.png"} == set(photographs)

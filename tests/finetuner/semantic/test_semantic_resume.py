@@ -95,7 +95,7 @@ def test_a_training_killed_in_its_head_changes_no_bit_of_what_comes_of_it(
 ) -> None:
     monkeypatch.setattr("finetuner.unfinished._COSTS_AT_MOST", 1e9)  # after every step
     monkeypatch.setattr("finetuner.semantic.beside._REPORT_EVERY_S", 0.0)
-    settings = tiny_settings.changed(save_seconds=1e-6, training_seconds=36000.0)
+    settings = tiny_settings.replace(save_seconds=1e-6, training_seconds=36000.0)
     how: dict[str, Any] = {"settings": settings, "head": "semantic", "epochs": 1}
     train_export(export, tmp_path / "images", tmp_path / "unbroken", **how)
     told: list[int] = []

@@ -100,7 +100,7 @@ def _weights(folder: Path) -> torch.Tensor:
 def test_two_processes_train_as_one_although_one_of_them_was_killed(
     export: Path, tmp_path: Path, tiny_base: BaseModel, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = tiny_settings.changed(training_seconds=3600.0, images_per_step=2)
+    settings = tiny_settings.replace(training_seconds=3600.0, images_per_step=2)
     in_float32 = replace(config_of(settings), precision="float32")
     monkeypatch.setattr("finetuner.offline.config_of", lambda _: in_float32)
     one, two = tmp_path / "one", tmp_path / "two"

@@ -32,7 +32,7 @@ def _digest(checkpoint: Path) -> str:
 
 @pytest.fixture
 def settings(tiny_settings: Settings) -> Settings:
-    return tiny_settings.changed(save_seconds=1e-6, training_seconds=3600.0)
+    return tiny_settings.replace(save_seconds=1e-6, training_seconds=3600.0)
 
 
 def _start(export: Path, out: Path, settings: Settings) -> subprocess.Popen[bytes]:
@@ -86,7 +86,7 @@ def test_a_cross_validation_goes_on_in_the_fold_it_had(export: Path, tmp_path: P
     """What was trained before it is measured again, and not trained again."""
     for path in sorted((tmp_path / "images").iterdir())[2:]:
         path.unlink()
-    settings = settings.changed(training_epochs=3)
+    settings = settings.replace(training_epochs=3)
     images, told = tmp_path / "images", []
     train_export(export, images, tmp_path / "unbroken", settings=settings)
 
@@ -117,7 +117,7 @@ def test_time_that_was_spent_before_the_kill_counts(
     """Else a training that is killed often enough would never come to its end."""
     monkeypatch.setattr("finetuner.unfinished._COSTS_AT_MOST", 1e9)  # after every step
     monkeypatch.setattr("finetuner.training.run.Trainer", _slow_trainer())
-    settings = settings.changed(training_seconds=30.0)
+    settings = settings.replace(training_seconds=30.0)
 
     def kill(phase: str, **figures: Any) -> None:
         if phase == "training" and figures["step"] == 6:

@@ -30,7 +30,7 @@ def test_a_legacy_token_is_never_exchanged() -> None:
     exchange = Exchange()
     credentials = Credentials("a" * 40, exchange=exchange)
     assert credentials.header() == "Token " + "a" * 40
-    assert not credentials.refused(credentials.header())
+    assert not credentials.forget_refused(credentials.header())
     assert exchange.keys == []
 
 
@@ -49,9 +49,9 @@ def test_a_refused_access_token_is_replaced_once_however_many_threads_saw_it() -
     exchange = Exchange()
     credentials = Credentials(PERSONAL, exchange=exchange)
     old = credentials.header()
-    assert credentials.refused(old)
+    assert credentials.forget_refused(old)
     assert credentials.header() == "Bearer access-2"
-    assert credentials.refused(old)
+    assert credentials.forget_refused(old)
     assert credentials.header() == "Bearer access-2"
 
 

@@ -25,10 +25,10 @@ def test_untouched_tasks_know_the_versions_of_their_predictions(studio: FakeLabe
     rows = [{"task": task_id, "result": [], "score": 0.5, "model_version": "v1"} for task_id in ids[1:]]
     assert store.add(rows) == 2
 
-    states, total = store.untouched(after=0, limit=10)
+    states, total = store.list_untouched(after=0, limit=10)
     assert ([state.task_id for state in states], total) == (ids[1:], 2)
     assert {state.versions for state in states} == {frozenset({"v1"})}
-    assert store.annotated() == 1
+    assert store.count_annotated() == 1
     assert store.counts() == {"v1": 2}
     assert store.delete_version("v1") == 2
     assert store.counts() == {}

@@ -15,7 +15,7 @@ def contents(tmp_path: Path) -> Contents:
 
 
 def add(contents: Contents, manifest: Manifest, weights: bytes) -> str:
-    with contents.staged() as staged:
+    with contents.stage() as staged:
         return contents.add(staged, write_checkpoint(staged, weights=weights, manifest=manifest))
 
 

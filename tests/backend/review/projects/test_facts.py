@@ -87,7 +87,7 @@ def test_all_projects_come_page_by_page_in_the_order_of_their_numbers(
     client = StudioSetup(studio.url, studio.token)
     ids = [int(client.create_project(f"number {number}", CONFIG)["id"]) for number in range(103)]
     assert [facts.project_id for facts in book.list_all()] == ids
-    remembered = book.remembered(ids[-1])
+    remembered = book.recall(ids[-1])
     assert remembered is not None
     assert remembered.title == "number 102"
 
