@@ -1,15 +1,14 @@
 """`samloop connect`: introduces a Label Studio project and this backend to one another."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backend.cli.console import ProjectOption, load_settings, out
-from backend.labelstudio.api.client import LabelStudio, label_studio_of
-from backend.labelstudio.description import with_review_link, with_review_link_in_html
-from backend.registry.opening import open_registry
 from backend.settings.bounds import TRAIN_AFTER
-from backend.work.train_after import TrainAfter
+
+if TYPE_CHECKING:
+    from backend.labelstudio.api.client import LabelStudio
 
 SCORES_TAB = "samloop: lowest scores first"
 UNTOUCHED = (
@@ -38,6 +37,10 @@ def connect(
     It also creates a data-manager tab with the untouched tasks, lowest score first, and links the review page in the
     project's instructions and description.
     """
+    from backend.labelstudio.api.client import label_studio_of
+    from backend.registry.opening import open_registry
+    from backend.work.train_after import TrainAfter
+
     settings = load_settings()
     client = label_studio_of(settings)
     client.project(project)  # before anything is registered: an unknown project is told by its number
@@ -59,11 +62,13 @@ def connect(
     )
 
 
-def show_analysts(client: LabelStudio, project_id: int, *, review_url: str) -> None:
+def show_analysts(client: "LabelStudio", project_id: int, *, review_url: str) -> None:
     """Create the tab of untouched tasks by score, and link the review page in description and instructions.
 
     Safe to repeat.
     """
+    from backend.labelstudio.description import with_review_link, with_review_link_in_html
+
     client.tabs.save(
         project_id,
         SCORES_TAB,

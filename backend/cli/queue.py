@@ -2,21 +2,21 @@
 
 import time
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import JsonValue
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from backend.cli.console import AsJson, ProjectOption, err, load_settings, out, print_json, project_option
 from backend.errors import SamloopError, Unavailable
-from backend.registry.opening import open_registry
-from backend.registry.protocol import Registry
 from backend.settings import Settings
-from backend.work.connection import connect
-from backend.work.embedded import find_live_url
 from backend.work.progress import write_duration, write_progress
-from backend.work.queue import TrainingQueue, count_listeners
-from backend.work.status import TrainingStatus
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from backend.registry.protocol import Registry
+    from backend.work.queue import TrainingQueue
+    from backend.work.status import TrainingStatus
 
 
 def queue_url(settings: Settings) -> str:
@@ -25,6 +25,8 @@ def queue_url(settings: Settings) -> str:
     Raises:
         Unavailable: there is neither.
     """
+    from backend.work.embedded import find_live_url
+
     url = settings.queue.redis_url or find_live_url(settings.queue.dir)
     if url is None:
         raise Unavailable("no queue: REDIS_URL is not set and no embedded queue runs here; start `samloop up`")
@@ -33,6 +35,9 @@ def queue_url(settings: Settings) -> str:
 
 def cancel(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
     """End a project's running training within one step, and its waiting trainings."""
+    from backend.work.connection import connect
+    from backend.work.queue import TrainingQueue
+
     settings = load_settings()
     queue = TrainingQueue(connect(queue_url(settings)), job_seconds=settings.queue.job_seconds)
     is_busy = queue.cancel(project)
@@ -48,6 +53,10 @@ def status(
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
     """Show the served version, the running training and its progress, the queue, and the last verdict."""
+    from backend.registry.opening import open_registry
+    from backend.work.connection import connect
+    from backend.work.queue import TrainingQueue, count_listeners
+
     settings = load_settings()
     registry = open_registry(settings)
     connection = connect(queue_url(settings))
@@ -67,7 +76,9 @@ def status(
             out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _row(project_id: int, training: TrainingStatus, *, registry: Registry, listening: int) -> dict[str, JsonValue]:
+def _row(
+    project_id: int, training: "TrainingStatus", *, registry: "Registry", listening: int
+) -> dict[str, "JsonValue"]:
     champion = registry.champion(project_id)
     return {
         "project": project_id,
@@ -89,7 +100,7 @@ def _row(project_id: int, training: TrainingStatus, *, registry: Registry, liste
     }
 
 
-def _status_lines(row: Mapping[str, JsonValue]) -> list[str]:
+def _status_lines(row: Mapping[str, "JsonValue"]) -> list[str]:
     match row:
         case {"served": {"version": served}, "queue": {"queued": waiting, "workers": listening}}:
             pass
@@ -129,6 +140,9 @@ def train_project(project_id: int, *, wait: bool) -> None:
         Unavailable: the queue is away.
         SamloopError: the training failed while we waited.
     """
+    from backend.work.connection import connect
+    from backend.work.queue import TrainingQueue, count_listeners
+
     settings = load_settings()
     connection = connect(queue_url(settings))
     queue = TrainingQueue(connection, job_seconds=settings.queue.job_seconds)
@@ -146,7 +160,7 @@ def train_project(project_id: int, *, wait: bool) -> None:
         )
 
 
-def _follow(queue: TrainingQueue, project_id: int) -> None:
+def _follow(queue: "TrainingQueue", project_id: int) -> None:
     with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=err, transient=True) as progress:
         line, is_table_shown = progress.add_task("queued"), False
         while (status := queue.status(project_id)).phase in {"queued", "training"}:
@@ -163,7 +177,7 @@ def _follow(queue: TrainingQueue, project_id: int) -> None:
     out.print(f"report and masks: /review/{project_id} on the backend", highlight=False, soft_wrap=True)
 
 
-def _words(status: TrainingStatus) -> str:
+def _words(status: "TrainingStatus") -> str:
     words = write_progress(status.progress) or status.phase
     if status.share is not None:
         words += f", {status.share:.0%}"

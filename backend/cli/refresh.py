@@ -1,7 +1,7 @@
 """`samloop refresh`: fresh pre-annotations for a project's untouched tasks."""
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -9,10 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from backend.cli.console import ProjectOption, err, load_settings, out
 from backend.cli.queue import queue_url
 from backend.errors import SamloopError
-from backend.work.connection import connect
-from backend.work.follower import refresh_queue
-from backend.work.jobs import REFRESHES
-from backend.work.queue import TrainingQueue, count_listeners
+
+if TYPE_CHECKING:
+    from backend.work.queue import TrainingQueue
 
 
 def refresh(
@@ -24,6 +23,11 @@ def refresh(
 
     The same job runs by itself after every promotion. Ctrl-C stops watching; the refresh goes on (--cancel ends it).
     """
+    from backend.work.connection import connect
+    from backend.work.follower import refresh_queue
+    from backend.work.jobs import REFRESHES
+    from backend.work.queue import count_listeners
+
     connection = connect(queue_url(load_settings()))
     queue = refresh_queue(connection)
     if cancel:
@@ -41,7 +45,7 @@ def refresh(
         out.print(f"queued {job_id}; its progress: GET /projects/{project}/status")
 
 
-def _follow(queue: TrainingQueue, project_id: int) -> None:
+def _follow(queue: "TrainingQueue", project_id: int) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         line = progress.add_task("queued", total=None)

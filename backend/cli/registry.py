@@ -1,6 +1,6 @@
 """`samloop versions`, `promote` and `rollback`: which version serves a project."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -8,16 +8,18 @@ from rich.table import Table
 from backend.cli.console import AsJson, ProjectOption, load_settings, out, print_json, show, write_figure
 from backend.errors import BadInput
 from backend.ids import VersionName
-from backend.registry.checkpoint import Manifest
-from backend.registry.figures import ModelFigures
-from backend.registry.lookup import find_version
-from backend.registry.opening import open_registry
+
+if TYPE_CHECKING:
+    from backend.registry.checkpoint import Manifest
 
 Reason = Annotated[str, typer.Option(help="The reason to record with the decision.")]
 
 
 def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
     """List a project's versions, oldest first, and mark the served version."""
+    from backend.registry.figures import ModelFigures
+    from backend.registry.opening import open_registry
+
     registry = open_registry(load_settings())
     champion = registry.champion(project)
     served = champion.version if champion else None
@@ -43,7 +45,7 @@ def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: 
     show({"project": project, "served": served, "versions": rows}, as_json=as_json, table=table)
 
 
-def _row(manifest: Manifest, *, served: str | None) -> dict[str, object]:
+def _row(manifest: "Manifest", *, served: str | None) -> dict[str, object]:
     return {
         "version": manifest.version,
         "short": VersionName.parse(manifest.version).short,
@@ -78,6 +80,8 @@ def rollback(
     as_json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
     """Serve an earlier version again."""
+    from backend.registry.opening import open_registry
+
     if version is not None:
         _decide(project, None if version == "base" else version, reason=reason, as_json=as_json)
         return
@@ -91,6 +95,9 @@ def rollback(
 
 
 def _decide(project: int, version: str | None, *, reason: str, as_json: bool, expected: int | None = None) -> None:
+    from backend.registry.lookup import find_version
+    from backend.registry.opening import open_registry
+
     registry = open_registry(load_settings())
     if version is not None:
         version = find_version(registry, version, project_id=project)

@@ -11,10 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backend.cli.console import ProjectOption, err, load_settings, out
 from backend.errors import NotFound, Unavailable
-from backend.labelstudio.api.client import LabelStudio, label_studio_of
 from backend.settings import Settings
 
 if TYPE_CHECKING:
+    from backend.labelstudio.api.client import LabelStudio
     from backend.labelstudio.payloads import Project
     from backend.serving.warming import Warmed
 
@@ -23,6 +23,8 @@ _SHOWN = 5
 
 def warm(project: ProjectOption) -> None:
     """Encode every image of a project ahead of time, so that no first click waits; safe to stop and repeat."""
+    from backend.labelstudio.api.client import label_studio_of
+
     settings = load_settings()
     client = label_studio_of(settings)
     described = client.project(project)
@@ -38,7 +40,7 @@ def warm(project: ProjectOption) -> None:
     _tell(left_out, beyond=max(0, total - fitting), settings=settings)
 
 
-def _results(client: LabelStudio, project: "Project", *, settings: Settings, most: int) -> Iterator["Warmed"]:
+def _results(client: "LabelStudio", project: "Project", *, settings: Settings, most: int) -> Iterator["Warmed"]:
     from backend.images.source import ImageSource
     from backend.labelstudio.label_config import parse_label_config
     from backend.registry.opening import open_registry

@@ -1,14 +1,15 @@
 """`samloop demo`: the whole loop on this machine, by hand or unattended."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from backend.cli.console import print_json, setup_logging
-from backend.cli.demo.sets import SETS, SampleName
 from backend.files.outputs import usable_folder
 from backend.settings import Settings
+
+SampleName = Literal["nuclei", "photographs"]  # those of SETS
 
 
 def demo(
@@ -24,6 +25,7 @@ def demo(
     ] = None,
 ) -> None:
     """Start a real Label Studio with a sample project, the backend, a worker and the embedded Valkey."""
+    from backend.cli.demo.sets import SETS
     from backend.cli.demo.story import run_demo
 
     directory = directory and usable_folder(directory)

@@ -2,18 +2,18 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backend.cli.console import AsJson, err, load_settings, out, print_json, project_option
 from backend.cli.learning.progress import show_progress
-from backend.cli.learning.results import draw_results
 from backend.errors import BadInput
 from backend.files.outputs import new_folder
-from backend.registry.checkpoint import REPORT_FILE
-from backend.registry.figures import Evaluation
 from backend.settings.bounds import EPOCHS, TRAINING_SECONDS, Head, Method
+
+if TYPE_CHECKING:
+    from backend.registry.figures import Evaluation
 
 Export = Annotated[
     Path | None, typer.Option(help="Label Studio's JSON export.", exists=True, dir_okay=False, readable=True)
@@ -77,6 +77,7 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     if not (export and images and out_dir):
         raise BadInput("give --project N, or --export FILE --images DIR --out DIR")
     out_dir = new_folder(out_dir)  # before PyTorch loads: a bad path is told at once
+    from backend.cli.learning.results import draw_results
     from finetuner.offline import train_export
 
     with show_progress(err) as progress:
@@ -102,6 +103,8 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
 
 def name_next_steps(export: Path, images: Path, checkpoint: Path, *, version: str) -> tuple[str, ...]:
     """Say where the checkpoint is, and the commands that may follow, to be run as they are printed."""
+    from backend.registry.checkpoint import REPORT_FILE
+
     measure = ["samloop", "evaluate", "--export", export, "--images", images, "--checkpoint", checkpoint]
     return (
         f"{version} is in {checkpoint}",
@@ -147,8 +150,10 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         print_report(report)
 
 
-def print_report(report: Evaluation) -> None:
+def print_report(report: "Evaluation") -> None:
     """Print what was measured, and what that is worth."""
+    from backend.cli.learning.results import draw_results
+
     out.print(draw_results(report))
     if report.note:
         out.print(report.note, soft_wrap=True)

@@ -31,7 +31,7 @@ def choose_diverse(features: Float[np.ndarray, "n c"], *, count: int, seed: int 
     rows = len(features)
     if rows <= count:
         return tuple(range(rows))
-    from scipy.cluster.vq import kmeans2  # takes half a second to import, which no other command should
+    from scipy.cluster.vq import kmeans2  # takes half a second to import
 
     scaled = np.asarray(features, float)
     scaled = scaled - scaled.mean(axis=0)  # the mean is most of every embedding, and the same for all

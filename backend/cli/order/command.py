@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from backend.cli.console import ProjectOption, err, load_settings, out
-from backend.cli.order.choice import ENOUGH, choose_diverse, draw_at_random, mix_in_random
 from backend.cli.project import SCORES_TAB, UNTOUCHED
 from backend.errors import BadInput, SamloopError
-from backend.labelstudio.api.client import LabelStudio, label_studio_of
-from backend.labelstudio.api.filters import filter_untouched
-from backend.labelstudio.api.predictions import PredictionStore, TaskState
 from backend.settings import Settings
+
+if TYPE_CHECKING:  # `samloop --help` has no time for these
+    import numpy as np
+
+    from backend.labelstudio.api.client import LabelStudio
+    from backend.labelstudio.api.predictions import PredictionStore, TaskState
 
 NEXT_TAB = "samloop: label next"
 _MOST_LOOKED_AT = 300  # images compared; an embedding that is in no tier takes a CPU a second
@@ -32,6 +33,11 @@ def order(
     mean embeddings). After that it chooses the tasks with the lowest scores, and sets the label stream to go by score
     too. Every tenth task is drawn at random, so that the held-out images stay unbiased.
     """
+    from backend.cli.order.choice import ENOUGH, draw_at_random, mix_in_random
+    from backend.labelstudio.api.client import label_studio_of
+    from backend.labelstudio.api.filters import filter_untouched
+    from backend.labelstudio.api.predictions import PredictionStore
+
     settings = load_settings()
     client = label_studio_of(settings)
     store = PredictionStore(client.url, str(settings.label_studio.api_key), project_id=project)
@@ -63,14 +69,14 @@ def order(
     out.print("What is annotated leaves the tab; run this again when it is empty", soft_wrap=True)
 
 
-def _list_untouched(store: PredictionStore) -> Iterator[TaskState]:
+def _list_untouched(store: "PredictionStore") -> Iterator["TaskState"]:
     after = 0
     while states := store.list_untouched(after=after, limit=_PAGE)[0]:
         yield from states
         after = states[-1].task_id
 
 
-def _uncertain(client: LabelStudio, store: PredictionStore, listed: list[TaskState], *, count: int) -> list[int]:
+def _uncertain(client: "LabelStudio", store: "PredictionStore", listed: list["TaskState"], *, count: int) -> list[int]:
     """Return the tasks with the lowest stored scores, and set up the label stream and the tab to go by score."""
     shown = str(store.project().get("model_version") or "")
     if not store.counts().get(shown):
@@ -98,9 +104,13 @@ def _uncertain(client: LabelStudio, store: PredictionStore, listed: list[TaskSta
 
 
 def _different(
-    listed: list[TaskState], client: LabelStudio, *, settings: Settings, project: int, count: int
+    listed: list["TaskState"], client: "LabelStudio", *, settings: Settings, project: int, count: int
 ) -> list[int]:
     """Return the most different tasks among at most 300 drawn at random."""
+    import numpy as np
+
+    from backend.cli.order.choice import choose_diverse, draw_at_random
+
     looked_at = set(draw_at_random((task.task_id for task in listed), project_id=project, count=_MOST_LOOKED_AT))
     ids, features = [], []
     for task_id, mean in _mean_embeddings(
@@ -114,13 +124,15 @@ def _different(
 
 
 def _mean_embeddings(
-    tasks: list[TaskState], client: LabelStudio, *, settings: Settings, project: int
-) -> Iterator[tuple[int, np.ndarray]]:
+    tasks: list["TaskState"], client: "LabelStudio", *, settings: Settings, project: int
+) -> Iterator[tuple[int, "np.ndarray"]]:
     """Yield a task's id and the mean embedding of its images, for every task whose images can be read.
 
     Embeddings come from memory or disk; missing ones are computed and stored.
     """
     import math
+
+    import numpy as np
 
     from backend.images.source import ImageSource
     from backend.labelstudio.label_config import parse_label_config

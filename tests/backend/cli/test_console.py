@@ -15,7 +15,7 @@ from backend.errors import NotFound
 from backend.ids import LARGEST_PROJECT_ID
 
 ROOT = Path(__file__).resolve().parents[3]
-HEAVY = ("fastapi", "scipy", "shapely", "torch", "transformers", "uvicorn")
+HEAVY = ("fastapi", "numpy", "redis", "requests", "scipy", "shapely", "torch", "transformers", "uvicorn")
 HELP = f"""
 import sys
 from backend.__main__ import main

@@ -11,6 +11,7 @@ from transformers import SamModel
 
 from backend.cli.export import export
 from backend.errors import BadInput, NotFound
+from backend.ids import shorten_version
 from backend.registry.local import LocalRegistry
 from backend.sam.loading import decoder_bytes, decoder_of, load_as_stored
 
@@ -26,8 +27,15 @@ def exported(
     monkeypatch.setenv("SAMLOOP_MODEL", str(tiny_sam_dir))
     monkeypatch.setenv("SAMLOOP_CACHE_DIR", str(tmp_path / "cache"))
 
-    def run(how: str, *, out_dir: Path, project: int | None = None, checkpoint: Path | None = None) -> str:
-        export(out_dir, how, project, checkpoint)
+    def run(
+        how: str,
+        *,
+        out_dir: Path,
+        project: int | None = None,
+        checkpoint: Path | None = None,
+        version: str | None = None,
+    ) -> str:
+        export(out_dir, how, project, checkpoint, version)
         return capsys.readouterr().out.replace("\n", "")
 
     return run
@@ -62,6 +70,25 @@ def test_a_project_that_the_base_serves_has_nothing_to_export_and_the_next_step_
     LocalRegistry(tmp_path / "models").promote(3, None, reason="rolled back")
     with pytest.raises(BadInput, match="3 is served by the base model: promote a version to export it"):
         exported("hf", project=3, out_dir=tmp_path / "out")
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_any_version_of_a_project_is_exported_by_the_name_that_pages_show(
+    exported: Exported, version: str, tmp_path: Path, is_short: bool
+) -> None:
+    LocalRegistry(tmp_path / "models").promote(3, None, reason="rolled back")
+    name = shorten_version(version) if is_short else version
+    assert exported("sam", project=3, version=name, out_dir=tmp_path / "out").startswith(f"{version} is in")
+
+
+def test_a_version_that_the_project_lacks_is_told_with_where_its_versions_are_listed(
+    exported: Exported, version: str, tmp_path: Path
+) -> None:
+    for project, name in ((3, "v7-0a1b2c"), (4, version)):
+        with pytest.raises(NotFound, match=rf"{project} has no version {name}; `samloop versions --project {project}`"):
+            exported("hf", project=project, version=name, out_dir=tmp_path / "out")
+    with pytest.raises(BadInput, match="--version v1-0a1b2c belongs to a project: give --project N"):
+        exported("hf", checkpoint=tmp_path, version="v1-0a1b2c", out_dir=tmp_path / "out")
 
 
 def test_a_checkpoint_folder_exports_too(exported: Exported, version: str, tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def test_whoever_queues_a_training_that_no_worker_will_take_is_told(
     count: int, said: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://queue.example:6379/0")
-    monkeypatch.setattr(queue.TrainingQueue, "request", lambda _, project_id: f"train-{project_id}-1")
-    monkeypatch.setattr(queue, "count_listeners", lambda _: count)
+    monkeypatch.setattr(TrainingQueue, "request", lambda _, project_id: f"train-{project_id}-1")
+    monkeypatch.setattr("backend.work.queue.count_listeners", lambda _: count)
     queue.train_project(7, wait=False)
     told = capsys.readouterr()
     assert "queued train-7-1" in told.out

@@ -36,8 +36,8 @@ def samloop(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(*words: str, queue: Queue, workers: int = 1) -> Any:
         monkeypatch.setenv("REDIS_URL", "redis://queue.example:6379/0")
-        monkeypatch.setattr(refresh, "refresh_queue", lambda _: queue)
-        monkeypatch.setattr(refresh, "count_listeners", lambda _, **__: workers)
+        monkeypatch.setattr("backend.work.follower.refresh_queue", lambda _: queue)
+        monkeypatch.setattr("backend.work.queue.count_listeners", lambda _, **__: workers)
         monkeypatch.setattr(refresh, "time", SimpleNamespace(sleep=lambda _: None))
         return CliRunner().invoke(app, ["refresh", "--project", "7", *words])
 

@@ -4,7 +4,8 @@ from typing import get_args
 
 import pytest
 
-from backend.cli.demo.sets import SETS, SampleName
+from backend.cli.demo.command import SampleName
+from backend.cli.demo.sets import SETS
 
 
 def test_every_name_of_the_command_line_has_its_set() -> None:
