@@ -34,13 +34,7 @@ else:
     Attention = nn.Module
 
 
-def decode_all(
-    decoder: MaskDecoder,
-    inputs: DecoderInputs,
-    *,
-    skips: Sequence[Float[Tensor, "m _ _ _"]] = (),
-    leading: Sequence[Float[Tensor, "_ c"]] = (),
-) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+def decode_all(decoder: MaskDecoder, inputs: DecoderInputs) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
     """Decode n prompts for m images to four masks for every prompt.
 
     Kirillov et al., "Segment Anything" (2023), appendix A, "Lightweight mask decoder" and "Making the model
@@ -49,16 +43,33 @@ def decode_all(
     Args:
         decoder: the decoder, which computes in the dtype of its weights.
         inputs: the prompts and the images' maps, of which the first (s rows and columns) is decoded.
-        skips: finer maps of the images, first those of 2 s rows, then those of 4 s; empty for families without them.
-        leading: the decoder's tokens before those for the IoUs and the masks.
 
     Returns:
         Logits in the frame of the grid (g = 4 s), above 0 on the object, and predicted IoUs, which may be below 0 or
         above 1: first of the single mask, then of the small, the middle and the large reading. IoUs have the dtype of
         the decoder's weights, and so have logits on a GPU; on a processor logits are float32.
     """
-    queries, keys = attend(decoder, inputs, leading=leading)
-    queries = queries[:, sum(map(len, leading)) :]
+    queries, keys = attend(decoder, inputs)
+    return draw_masks(decoder, inputs, queries=queries, keys=keys)
+
+
+def draw_masks(
+    decoder: MaskDecoder,
+    inputs: DecoderInputs,
+    *,
+    queries: Tokens,
+    keys: Cells,
+    skips: Sequence[Float[Tensor, "m _ _ _"]] = (),
+) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+    """Read masks and IoUs from what `attend` gave: the second half of `decode_all`, which explains what comes out.
+
+    Args:
+        decoder: as above.
+        inputs: as above.
+        queries: the token for the IoUs, those for the four masks, and any others after them.
+        keys: the image's cells.
+        skips: finer maps of the images, first those of 2 s rows, then those of 4 s; empty for families without them.
+    """
     hyper = mask_weights(decoder, queries[:, 1:])
     skips = skips if inputs.image_of is None else [maps[inputs.image_of] for maps in skips]
     logits = upscale(decoder, keys, hyper, side=inputs.maps[0].shape[-1], skips=skips)
@@ -69,6 +80,11 @@ def attend(
     decoder: MaskDecoder, inputs: DecoderInputs, *, leading: Sequence[Float[Tensor, "_ c"]] = ()
 ) -> tuple[Tokens, Cells]:
     """Pass n prompts through the decoder's transformer: the first half of `decode_all`, which explains the arguments.
+
+    Args:
+        decoder: as above.
+        inputs: as above.
+        leading: the decoder's tokens before those for the IoUs and the masks.
 
     Returns:
         For every prompt its tokens (those of `leading`, that for the IoUs, those for the four masks, the prompt's) and

@@ -19,6 +19,7 @@ from backend.sam.adapters.places import Place
 from backend.sam.frame import Frame
 
 Maps = tuple[Float[Tensor, "1 _ _ _"], ...]
+NO_OBJECT = -1024.0  # the logit of every cell of an absent object's mask: `NO_OBJ_SCORE` of the publishers' code
 # Families share the names of SAM's parts, and no class: mypy reads them as SAM's, at run time any model is one.
 if TYPE_CHECKING:
     Model = SamModel
@@ -48,6 +49,36 @@ class DecoderInputs:
     dense: Float[Tensor, "d c *s"]
     absent: Bool[Tensor, "n k"] | None = None
     image_of: Int[Tensor, " n"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """What a decoder answers n prompts.
+
+    Attributes:
+        logits: four masks for each prompt, the single one first, in the frame of the grid; above 0 on the object.
+        ious: what it predicts of their IoUs, which may be below 0 or above 1.
+        object_scores: above 0 where the image shows the prompt's object; None: the family has no such score.
+    """
+
+    logits: Float[Tensor, "n 4 g g"]
+    ious: Float[Tensor, "n 4"]
+    object_scores: Float[Tensor, " n"] | None = None
+
+    def to_float32(self) -> "Decoded":
+        """The same in float32."""
+        scores = None if self.object_scores is None else self.object_scores.float()
+        return Decoded(logits=self.logits.float(), ious=self.ious.float(), object_scores=scores)
+
+    def hide_absent(self) -> Float[Tensor, "n 4 g g"]:
+        """The logits, which are `NO_OBJECT` throughout where the object is absent.
+
+        Ravi et al., "SAM 2: Segment Anything in Images and Videos" (2024), appendix D.1, "Occlusion head"; as
+        `_forward_sam_heads` of their code.
+        """
+        if self.object_scores is None:
+            return self.logits
+        return self.logits.masked_fill((self.object_scores <= 0)[:, None, None, None], NO_OBJECT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +131,8 @@ class Family(Protocol):
     def positions(self, model: Model) -> Float[Tensor, "1 c rows cols"]:
         """The positional encoding of the coarsest map's cells, which is the same for every image."""
 
-    def decode(
-        self, decoder: MaskDecoder, inputs: DecoderInputs
-    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """Four masks for each prompt, the single one first, with gradient.
-
-        Returns:
-            Logits in the frame of the grid, above 0 on the object, and predicted IoUs, which may be below 0 or above 1.
-        """
+    def decode(self, decoder: MaskDecoder, inputs: DecoderInputs) -> Decoded:
+        """Four masks for each prompt, with gradient; those of absent objects as they are."""
 
     def places(self, encoder: nn.Module) -> Mapping[str, Place]:
         """The layers that an adapter sits on, by name, in the order of the blocks; none where there is no such."""

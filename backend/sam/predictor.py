@@ -25,7 +25,7 @@ from backend.sam.canvas import mask_of_logits, pixels_on_canvas
 from backend.sam.decoder import cells_of
 from backend.sam.embeddings.domain import Domain, direction_of
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.family import DecoderInputs, MaskDecoder
+from backend.sam.family import Decoded, DecoderInputs, MaskDecoder
 from backend.sam.layers.on_device import masks_on_device, pixels_on_device
 from backend.sam.loading import BaseModel, decoder_of, find_trained, with_adapter
 from backend.sam.mask_prompt import with_box
@@ -63,12 +63,19 @@ class PredictedMask:
         score: how good the mask is expected to be, in [0, 1]: see `scoring`.
         low_res_logits: float32, in the frame of the grid (`Frame.grid`); above 0 on the object.
         predicted_iou: what the decoder's score head says, as it is: it may be above 1 or below 0.
+        object_score: above 0 where the decoder sees the prompt's object in the image; None: it does not tell.
     """
 
     mask: Bool[np.ndarray, "h w"] = field(repr=False)
     score: float
     low_res_logits: Float[np.ndarray, "g g"] = field(repr=False)
     predicted_iou: float
+    object_score: float | None = None
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the decoder says that the image does not show the prompt's object; the mask is empty then."""
+        return self.object_score is not None and self.object_score <= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +85,14 @@ class Candidate:
     Attributes:
         logits: float32 on the base's device, in the frame of the grid (`Frame.grid`); above 0 on the object.
         predicted_iou: what the decoder's score head says, as it is: it may be above 1 or below 0.
-        stability: in [0, 1], `scoring.stability`.
+        stability: in [0, 1], `scoring.stability`; 0 where the object is absent.
+        object_score: above 0 where the decoder sees the prompt's object in the image; None: it does not tell.
     """
 
     logits: Float[Tensor, "g g"] = field(repr=False)
     predicted_iou: float
     stability: float
+    object_score: float | None = None
 
     @property
     def score(self) -> float:
@@ -271,15 +280,18 @@ class Predictor:
         with torch.inference_mode():
             for indices in _chunks(complete, at_once=at_once):
                 tensors = prompt_tensors([complete[i] for i in indices], embedding, frame=frame)
-                logits, ious = self.four_masks(embedding, tensors)
+                decoded = self._decode(embedding, tensors)
+                logits = decoded.hide_absent()
                 # A copy of those alone that are asked for; the rest goes with the chunk.
                 asked = [(row, number) for row, index in enumerate(indices) for number in which(prompts[index])]
                 chosen = tuple(torch.tensor(asked, device=logits.device).T)
                 kept = logits[chosen]
                 steady = stabilities(kept, frame=frame, **size)
-                # Both in one list: whoever reads from a device waits for it.
-                predicted, stable = torch.stack([ious[chosen].double(), steady]).tolist()
-                made = map(Candidate, kept, predicted, stable)
+                figures = [decoded.ious[chosen].double(), steady]
+                if decoded.object_scores is not None:
+                    figures.append(decoded.object_scores[chosen[0]].double())
+                # All in one list: whoever reads from a device waits for it.
+                made = map(Candidate, kept, *torch.stack(figures).tolist())
                 for index in indices:
                     candidates[index] = tuple(islice(made, len(which(prompts[index]))))
         return tuple(candidates[index] for index in range(len(prompts)))
@@ -309,6 +321,7 @@ class Predictor:
                     score=expect_iou(candidate.predicted_iou, self.calibration) * candidate.stability,
                     low_res_logits=low_res_logits,
                     predicted_iou=candidate.predicted_iou,
+                    object_score=candidate.object_score,
                 )
                 for candidate, (mask, low_res_logits) in zip(candidates, made, strict=True)
             )
@@ -330,8 +343,13 @@ class Predictor:
         Returns:
             Float32 on the base's device: logits in the frame of the grid, above 0 on the object, and predicted IoUs,
             which may be below 0 or above 1. Of the four, the first is the single mask; the others are the small, the
-            middle and the large reading of an ambiguous prompt.
+            middle and the large reading of an ambiguous prompt. Where the object is absent, all logits are -1024.
         """
+        decoded = self._decode(embedding, prompts)
+        return decoded.hide_absent(), decoded.ious
+
+    def _decode(self, embedding: Embedding, prompts: PromptTensors) -> Decoded:
+        """As `four_masks`, with the object scores; logits of absent objects are as they came."""
         moved = prompts.to(self.base.device)
         sparse, dense = self.base.model.prompt_encoder(
             input_points=moved.points,
@@ -347,8 +365,7 @@ class Predictor:
             # Without masks it is one vector, shown to every cell.
             dense=dense[:1, :, :1, :1] if moved.masks is None else dense,
         )
-        logits, ious = self.base.family.decode(self.decoder, inputs)
-        return logits.float(), ious.float()
+        return self.base.family.decode(self.decoder, inputs).to_float32()
 
 
 def _chunks(prompts: Sequence[Prompt], *, at_once: int) -> Iterator[list[int]]:

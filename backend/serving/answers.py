@@ -1,6 +1,6 @@
 """Writes masks as the prediction that Label Studio shows or stores, for clicks and batches alike."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from backend.labelstudio.controls.choice import Output
@@ -44,7 +44,7 @@ def draw_prediction(
     The prediction's score, in [0, 1], counts only the masks that it shows, and is 0 without any. Empty masks, and masks
     below their control's threshold, are not shown. The masks' notes form the prediction's `note`. Label Studio ignores
     that; its editor shows a note in the details of the mask's first region (`meta.text`). Where a click's answer shows
-    nothing at all, `note` says why.
+    nothing at all, or the model sees no object at a prompt, `note` says why.
 
     Args:
         placed: the masks, in the order of their regions; a mask is computed once the mask before it is written.
@@ -56,8 +56,12 @@ def draw_prediction(
     regions: list[Region] = []
     scores: list[float] = []
     notes: list[str] = []
-    why_nothing = POINTS_AT_NOTHING
+    absent: list[float] = []
+    why_nothing, prompts = POINTS_AT_NOTHING, 0
     for place in placed:
+        prompts += 1
+        if place.mask.is_absent:
+            absent.append(place.mask.object_score or 0.0)
         mask = clean_mask(place.mask, specks_px=specks_px, clicks=place.clicks).mask
         drawn = regions_of_mask(
             mask,
@@ -78,10 +82,21 @@ def draw_prediction(
             why_nothing = reason or TOO_SMALL
         regions += drawn
         scores += [place.mask.score] if drawn else []
+    if absent:
+        notes.append(_tell_absent(absent, prompts=prompts))
     if is_interactive and not regions and not notes:
         notes.append(why_nothing)
     answer = prediction(regions, model_version=model_version, score=task_score(scores))
     return {**answer, "note": " ".join(notes)} if notes else answer
+
+
+def _tell_absent(scores: Sequence[float], *, prompts: int) -> str:
+    """Say that prompts with these object scores, among so many, got no mask, and what to do."""
+    where = "there" if prompts == 1 else f"at {len(scores)} of {prompts} prompts"
+    return (
+        f"the model sees no object {where} (object score {max(scores):.1f}, and a mask needs one above 0): click on "
+        "the middle of the object, draw a box around it, or draw it by hand and train"
+    )
 
 
 def add_note(drawn: Prediction, note: str) -> Prediction:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from backend.masks.prompt import Prompt
 from backend.sam.adapters.kind import AdapterKind
 from backend.sam.embeddings.embedding import Embedding
+from backend.sam.family import Decoded
 from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Predictor
@@ -127,8 +128,11 @@ class Method(Protocol):
             mask and then the three, and (n, 4) float32 predicted IoUs.
         """
 
-    def decode_several(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-        """Decode the prompts of several images at once; as `decode`, in the order of the images and their prompts."""
+    def decode_several(self, images: Sequence[Asked]) -> Decoded:
+        """Decode the prompts of several images at once, in the order of the images and their prompts.
+
+        As `decode`, with the object scores where the family has them.
+        """
 
     def predictor(self, *, version: str) -> Predictor:
         """A predictor with a copy of the current weights, as it would be served."""

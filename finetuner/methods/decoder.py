@@ -17,7 +17,7 @@ from torch.func import functional_call
 from backend.masks.prompt import Prompt
 from backend.sam.decoder import cells_of
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.family import DecoderInputs, Family, MaskDecoder
+from backend.sam.family import Decoded, DecoderInputs, Family, MaskDecoder
 from backend.sam.frame import Frame
 from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
@@ -68,9 +68,10 @@ class DecoderMethod:
         self, embedding: Embedding, prompts: Sequence[Prompt], *, previous: Float[Tensor, "n g g"] | None = None
     ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
         """As Method.decode."""
-        return self.decode_several([Asked(embedding, prompts, previous)])
+        decoded = self.decode_several([Asked(embedding, prompts, previous)])
+        return decoded.logits, decoded.ious
 
-    def decode_several(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+    def decode_several(self, images: Sequence[Asked]) -> Decoded:
         """As Method.decode_several, in one pass: prompts on the same image share its features."""
         device = self._base.device
         sparse, absent = self._tokens(images)
@@ -82,7 +83,7 @@ class DecoderMethod:
             # Cast once per pass; gradients return in float32. Autocast would widen every sum of the image's size to
             # float32 again, at twice the memory.
             weights = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
-        logits, scores = functional_call(
+        decoded: Decoded = functional_call(
             self._pass,
             {f"decoder.{name}": weight for name, weight in weights.items()},
             kwargs={
@@ -96,7 +97,7 @@ class DecoderMethod:
                 )
             },
         )
-        return logits.float(), scores.float()
+        return decoded.to_float32()
 
     def predictor(self, *, version: str, base: BaseModel | None = None) -> Predictor:
         """A predictor with a copy of the current decoder; `base` (default: the method's own) encodes its images."""
@@ -161,7 +162,7 @@ class _Pass(nn.Module):
         super().__init__()
         self.family, self.decoder = family, decoder
 
-    def forward(self, inputs: DecoderInputs) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+    def forward(self, inputs: DecoderInputs) -> Decoded:
         return self.family.decode(self.decoder, inputs)
 
 

@@ -27,7 +27,7 @@ from backend.masks.prompt import Prompt
 from backend.sam.adapters.kind import Adapter, AdapterKind
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.family import Family, Maps
+from backend.sam.family import Decoded, Family, Maps
 from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel, with_adapter
 from backend.sam.predictor import Predictor
@@ -134,7 +134,7 @@ class EncoderMethod:
         """As DecoderMethod.decode."""
         return self._decoder.decode(embedding, prompts, previous=previous)
 
-    def decode_several(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+    def decode_several(self, images: Sequence[Asked]) -> Decoded:
         """As DecoderMethod.decode_several."""
         return self._decoder.decode_several(images)
 

@@ -41,7 +41,7 @@ class Step:
         decodes: prompts decoded since the training began, counted once per object.
         seconds: time since the training began, without pauses after a kill.
         learning_rate: the learning rate of the decoder in this step.
-        loss: the mask loss plus the weighted IoU loss.
+        loss: the mask loss, the weighted IoU loss and the loss of object scores together.
         mask: the mask loss.
         iou: the IoU loss.
         is_last_of_epoch: whether the epoch ends here.
@@ -176,7 +176,7 @@ class Trainer:
                 decodes=at.decodes,
                 seconds=at.seconds,
                 learning_rate=rate,
-                loss=learnt.mask + config.iou_weight * learnt.iou,
+                loss=learnt.loss(iou_weight=config.iou_weight),
                 mask=learnt.mask,
                 iou=learnt.iou,
                 is_last_of_epoch=at.next == len(at.order),
@@ -203,13 +203,14 @@ class Trainer:
         learnt, size = Learnt(), max(1, math.ceil(len(mine) / self._config.accumulate))
         for first in range(0, len(mine), size):
             learnt += self._rounds.learn(mine[first : first + size], of=len(images))
-        mask, iou, decodes = self._processes.add_up(
-            self._weights.parameters, (learnt.mask, learnt.iou, float(learnt.decodes))
+        mask, iou, presence, decodes = self._processes.add_up(
+            self._weights.parameters, (learnt.mask, learnt.iou, learnt.presence, float(learnt.decodes))
         )
-        learnt = Learnt(mask / len(images), iou / len(images), round(decodes))
+        learnt = Learnt(mask / len(images), iou / len(images), round(decodes), presence / len(images))
+        loss = learnt.loss(iou_weight=self._config.iou_weight)
         norm = self._weights.clip()
         self._is_moving = True  # the weights and the counts disagree from here to the end of the step
-        if math.isfinite(learnt.mask + learnt.iou) and bool(norm.isfinite()):
+        if math.isfinite(loss) and bool(norm.isfinite()):
             self._at.bad_steps = 0
             self._weights.move(rate)
             return learnt
@@ -218,7 +219,7 @@ class Trainer:
         log.warning(
             "skipped a step on image %s: loss %s, gradient norm %s",
             digests,
-            learnt.mask + learnt.iou,
+            loss,
             float(norm),
             extra={"event": "training.skipped_step", "image_sha256": images[0][0].image_sha256},
         )

@@ -141,6 +141,22 @@ def hard_iou(logits: Logits, target: Soft) -> PerMask:
         return torch.where(union > 0, inter / union.clamp(min=1), torch.ones_like(inter))
 
 
+def presence_loss(object_scores: Float[Tensor, " n"], target: Soft) -> Float[Tensor, " n"]:
+    """The cross-entropy of whether the image shows the object, which trains the object scores of SAM 2 and later.
+
+    Source: Ravi et al. 2024, appendix D.2.2, "Losses", where its weight is that of the IoU loss.
+
+    Args:
+        object_scores: (n,) of any range; above 0 means that the object is there.
+        target: (n, h, w) in [0, 1]; the object is there if it covers any cell a little.
+
+    Returns:
+        (n,), at least 0, in nats.
+    """
+    is_there = (target > 0).flatten(1).any(1).to(object_scores.dtype)
+    return functional.binary_cross_entropy_with_logits(object_scores, is_there, reduction="none")
+
+
 def iou_loss(predicted_iou: PerMask, logits: Logits, target: Soft) -> PerMask:
     """The squared error of the predicted IoU, which trains SAM's score head.
 

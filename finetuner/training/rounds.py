@@ -7,6 +7,7 @@ Every image draws from a generator of its own, so a step is the same in one part
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from backend.masks.prompt import Prompt
+from backend.sam.family import Decoded
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
 from finetuner.data.objects import LabelledMask, grid_coverage
@@ -21,19 +23,29 @@ from finetuner.data.prompting import correct, first_prompts, mask_prompts
 from finetuner.data.sample import Sample
 from finetuner.data.views import VIEWS
 from finetuner.methods.base import Asked, Method
-from finetuner.training.losses import iou_loss, mask_loss
+from finetuner.training.losses import iou_loss, mask_loss, presence_loss
 
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """Sums over images: the mask loss, the score loss, and the number of decoded prompts."""
+    """Sums over images: the losses of masks, of their IoUs and of object scores, and the number of decoded prompts."""
 
     mask: float = 0.0
     iou: float = 0.0
     decodes: int = 0
+    presence: float = 0.0
 
     def __add__(self, other: "Learnt") -> "Learnt":
-        return Learnt(self.mask + other.mask, self.iou + other.iou, self.decodes + other.decodes)
+        return Learnt(
+            self.mask + other.mask,
+            self.iou + other.iou,
+            self.decodes + other.decodes,
+            self.presence + other.presence,
+        )
+
+    def loss(self, *, iou_weight: float) -> float:
+        """What the weights are moved by."""
+        return self.mask + iou_weight * self.iou + self.presence
 
 
 @dataclass(slots=True)
@@ -77,19 +89,18 @@ class Rounds:
         lessons = [self._begin(sample, rng) for sample, rng in images]
         learnt = Learnt()
         while lessons:
-            logits, scores = self._method.decode_several(
+            decoded = self._method.decode_several(
                 [Asked(lesson.embedding, lesson.prompts, lesson.previous) for lesson in lessons]
             )
             counts = [len(lesson.prompts) for lesson in lessons]
-            loss = logits.new_zeros(())
-            for lesson, its_logits, its_scores in zip(
-                lessons, torch.split(logits, counts), torch.split(scores, counts), strict=True
-            ):
-                mask, iou = self._losses(lesson, its_logits, its_scores)
-                loss = loss + (mask + self._config.iou_weight * iou) / lesson.rounds
-                learnt += Learnt(mask.item() / lesson.rounds, iou.item() / lesson.rounds, len(lesson.prompts))
+            loss = decoded.logits.new_zeros(())
+            for lesson, its in zip(lessons, _split(decoded, counts), strict=True):
+                mask, iou, presence = self._losses(lesson, its)
+                loss = loss + (mask + self._config.iou_weight * iou + presence) / lesson.rounds
+                mean = [part.item() / lesson.rounds for part in (mask, iou, presence)]
+                learnt += Learnt(mean[0], mean[1], len(lesson.prompts), mean[2])
             torch.autograd.backward(loss / of)
-            singles = torch.split(logits[:, 0].detach(), counts)
+            singles = torch.split(decoded.logits[:, 0].detach(), counts)
             lessons = [
                 self._correct(lesson, single) for lesson, single in zip(lessons, singles, strict=True) if lesson.left
             ]
@@ -123,12 +134,16 @@ class Rounds:
         return first_prompts(objects, config=config, frame=frame, rng=rng), None
 
     def _losses(
-        self, lesson: _Lesson, logits: Float[Tensor, "n 4 g g"], scores: Float[Tensor, "n 4"]
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """The mask loss and the score loss of one image, on the cells that the image reaches."""
-        lesson.target = target = lesson.target.to(logits.device)
-        shown = logits[..., : target.shape[1], : target.shape[2]]
-        return decode_losses(shown, scores, target, prompts=lesson.prompts, config=self._config)
+        self, lesson: _Lesson, decoded: Decoded
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+        """The losses of masks, IoUs and object scores of one image, on the cells that the image reaches.
+
+        A mask learns whether its object is said to be there or not.
+        """
+        lesson.target = target = lesson.target.to(decoded.logits.device)
+        shown, scores = decoded.logits[..., : target.shape[1], : target.shape[2]], decoded.object_scores
+        mask, iou = decode_losses(shown, decoded.ious, target, prompts=lesson.prompts, config=self._config)
+        return mask, iou, mask.new_zeros(()) if scores is None else presence_loss(scores, target).mean()
 
     def _correct(self, lesson: _Lesson, single: Float[Tensor, "n g g"]) -> _Lesson:
         """Add a click where the mask is wrong; at times the decoder sees the mask too (`feedback_share`)."""
@@ -143,6 +158,18 @@ class Rounds:
         lesson.previous = single if rng.random() < self._config.feedback_share else None
         lesson.left -= 1
         return lesson
+
+
+def _split(decoded: Decoded, counts: Sequence[int]) -> list[Decoded]:
+    """What was decoded for every image, of which `counts` tells the prompts."""
+    scores = decoded.object_scores
+    parts = zip(
+        torch.split(decoded.logits, list(counts)),
+        torch.split(decoded.ious, list(counts)),
+        repeat(None) if scores is None else torch.split(scores, list(counts)),
+        strict=False,
+    )
+    return [Decoded(logits=logits, ious=ious, object_scores=some) for logits, ious, some in parts]
 
 
 def _ambiguous(prompts: Sequence[Prompt]) -> Bool[Tensor, " n"]:

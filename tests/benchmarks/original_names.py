@@ -323,10 +323,10 @@ def compare(code: Code, model: Any) -> float:
             input_masks=None,
         )
         inputs = DecoderInputs(maps=maps, positions=positions, sparse=sparse[0], dense=dense[:1, :, :1, :1])
-        (logits, ious), theirs = family.decode(decoder, inputs)[:2], ask(coords, kinds)
+        decoded, theirs = family.decode(decoder, inputs), ask(coords, kinds)
         largest = float(theirs.logits.abs().max())
-        worst = max(worst, float((logits - theirs.logits).abs().max()) / largest)
-        worst = max(worst, float((ious - theirs.ious).abs().max()) / largest)
+        worst = max(worst, float((decoded.logits - theirs.logits).abs().max()) / largest)
+        worst = max(worst, float((decoded.ious - theirs.ious).abs().max()) / largest)
     return worst
 
 

@@ -71,7 +71,8 @@ class Ours:
         """Take a step; return the seconds of its PARTS."""
         moments = [time.perf_counter()]
         self.weights.forget_gradients()
-        logits, scores = self.method.decode_several([self.asked])
+        decoded = self.method.decode_several([self.asked])
+        logits, scores = decoded.logits, decoded.ious
         moments.append(time.perf_counter())
         rows, columns = self.target.shape[1:]
         mask, iou = decode_losses(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
@@ -48,6 +49,20 @@ def answers(plain: Any, inputs: PromptTensors, *, multimask: bool, **seen: objec
     return out.pred_masks[0], out.iou_scores[0]
 
 
+def _object_score(plain: Any, inputs: PromptTensors, **seen: object) -> float | None:
+    """Transformers' object score of one prompt; None where the model has none."""
+    with torch.no_grad():
+        out = plain(
+            input_points=inputs.points,
+            input_labels=inputs.labels,
+            input_boxes=inputs.boxes,
+            input_masks=inputs.masks,
+            **seen,
+        )
+    scores: Tensor | None = getattr(out, "object_score_logits", None)
+    return None if scores is None else scores.item()
+
+
 def assert_masks_of_transformers(
     served: Predictor,
     embedding: Embedding,
@@ -78,6 +93,8 @@ def assert_masks_of_transformers(
     torch.testing.assert_close(logits, torch.cat([single, three], 1), atol=2e-3, rtol=1e-3)
     torch.testing.assert_close(ious, torch.cat([single_iou, three_ious], 1), atol=1e-4, rtol=1e-4)
     ((ours,),) = served.candidates(embedding, [prompt], which=lambda _: (0,))
+    score = _object_score(plain, inputs, **seen)
+    assert ours.object_score == (None if score is None else pytest.approx(score, abs=1e-3, rel=1e-4))
     theirs = _on_image(single, frame=frame, height_px=embedding.height_px, width_px=embedding.width_px)
     mask, doubtful = served.mask_of(ours, embedding).mask, (theirs.abs() < _ZERO).numpy()
     assert np.array_equal(mask | doubtful, (theirs > 0).numpy() | doubtful)

@@ -26,14 +26,28 @@ from transformers.models.sam3.configuration_sam3 import Sam3VisionConfig, Sam3Vi
 from transformers.models.sam3.modeling_sam3 import Sam3VisionModel, Sam3ViTModel
 
 _DECODER: dict[str, Any] = {"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
+_SURE = 100.0  # beyond all that noise makes of an object score
 _PYRAMID = [4, 8, 16, 32]  # channels of a convolutional encoder's levels
 
 
 def make_lively(model: nn.Module, *, by: float) -> None:
-    """Add noise to all weights: transformers' own are so small that a model gives every image the same masks."""
+    """Add noise to all weights: transformers' own are so small that a model gives every image the same masks.
+
+    A decoder with object scores is made to see an object at every prompt.
+    """
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(by * torch.randn(weight.shape))
+    set_object_scores(model, shift=_SURE)
+
+
+def set_object_scores(model: nn.Module, *, shift: float) -> None:
+    """Add a number to all object scores of a model, or of its decoder, where it has such scores."""
+    for name, module in model.named_modules():
+        if name.endswith("pred_obj_score_head"):
+            anything: Any = module
+            with torch.no_grad():
+                anything.proj_out.bias.add_(shift)
 
 
 class PyramidConfig(PreTrainedConfig):

@@ -1,7 +1,8 @@
 """SAM 2 and 2.1 on images: a Hiera, and a decoder that adds the encoder's finer maps while it enlarges its own.
 
 Ravi et al., "SAM 2: Segment Anything in Images and Videos" (2024), section 4 and appendix D. Images are seen as the
-paper's predictor for images sees them: stretched to the canvas, without a memory, whatever the object score says.
+paper's predictor for images sees them: stretched to the canvas, without a memory. An object that is absent, by the
+decoder's object score, has an empty mask, as in the paper's predictor for videos.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,11 @@ from torch.nn import functional
 from transformers import PreTrainedModel, Sam2Model
 
 from backend.errors import BadWeights
-from backend.sam.decoder import decode_all
+from backend.sam.decoder import attend, draw_masks
 from backend.sam.families.pretrained import read_pretrained
 from backend.sam.families.sam2_names import original_of_sam2
 from backend.sam.families.vit import SamFamily
-from backend.sam.family import DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
+from backend.sam.family import Decoded, DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
 from backend.sam.frame import SAM_FRAME, Frame
 
 # By the width of the first stage and the number of blocks: as a file is called, and as its config is.
@@ -99,13 +100,14 @@ class Sam2Family(SamFamily):
         (finish,) = cast("tuple[Finish]", encoder.finish)
         return cast("Maps", finish(encoder(pixels).fpn_hidden_states))
 
-    def decode(
-        self, decoder: MaskDecoder, inputs: DecoderInputs
-    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+    def decode(self, decoder: MaskDecoder, inputs: DecoderInputs) -> Decoded:
         """As `Family.decode`; a single mask that is not stable gives way to the best of the others."""
-        leading = [cast("Any", decoder).obj_score_token.weight]
-        logits, ious = decode_all(decoder, inputs, skips=inputs.maps[1:], leading=leading)
-        return with_stable_single(decoder, logits, ious)
+        scoring: Any = decoder
+        queries, keys = attend(decoder, inputs, leading=[scoring.obj_score_token.weight])
+        logits, ious = draw_masks(decoder, inputs, queries=queries[:, 1:], keys=keys, skips=inputs.maps[1:])
+        logits, ious = with_stable_single(decoder, logits, ious)
+        scores = scoring.pred_obj_score_head(queries[:, 0])[:, 0]
+        return Decoded(logits=logits, ious=ious, object_scores=scores)
 
     def usage(self) -> str:
         """As `Family.usage`."""

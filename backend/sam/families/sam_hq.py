@@ -17,7 +17,7 @@ from backend.sam.decoder import attend, mask_weights, upscale
 from backend.sam.export.original_names import original_state
 from backend.sam.families.pretrained import read_pretrained
 from backend.sam.families.vit import ENCODER_TO_ORIGINAL, REGISTERED, SamFamily, registry_usage
-from backend.sam.family import DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
+from backend.sam.family import Decoded, DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
 
 # transformers' names of what SAM-HQ added, and those of its own code.
 _ADDED = (
@@ -89,9 +89,7 @@ class SamHqFamily(SamFamily):
         seen, (finish,) = encoder(pixels), cast("tuple[HqFeatures]", encoder.finish)
         return seen.last_hidden_state, finish(seen.last_hidden_state, seen.intermediate_embeddings[0])
 
-    def decode(
-        self, decoder: MaskDecoder, inputs: DecoderInputs
-    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+    def decode(self, decoder: MaskDecoder, inputs: DecoderInputs) -> Decoded:
         """As `Family.decode`: the mask of the further token is added to all four of SAM's."""
         image, *fine = inputs.maps
         hq: Any = decoder
@@ -104,7 +102,7 @@ class SamHqFamily(SamFamily):
         for level in fine:  # a swap is warmed with the coarse map alone
             finer = finer + (level if inputs.image_of is None else level[inputs.image_of])
         logits = _product(mask_weights(decoder, queries[:, 1:]), maps) + _product(further, finer)
-        return logits, decoder.iou_prediction_head(queries[:, 0])
+        return Decoded(logits=logits, ious=decoder.iou_prediction_head(queries[:, 0]))
 
     def usage(self) -> str:
         """As `Family.usage`."""

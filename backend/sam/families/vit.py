@@ -18,7 +18,7 @@ from backend.sam.adapters.places import Place, qkv_places
 from backend.sam.decoder import decode_all
 from backend.sam.export.original_names import original_state
 from backend.sam.families.pretrained import read_pretrained
-from backend.sam.family import DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
+from backend.sam.family import Decoded, DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
 from backend.sam.frame import SAM_FRAME, Frame
 from backend.sam.layers.fused_attention import fuse_attention
 
@@ -67,11 +67,10 @@ class SamFamily:
         positions: Tensor = anything.get_image_wide_positional_embeddings()
         return positions.detach()
 
-    def decode(
-        self, decoder: MaskDecoder, inputs: DecoderInputs
-    ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
+    def decode(self, decoder: MaskDecoder, inputs: DecoderInputs) -> Decoded:
         """As `Family.decode`."""
-        return decode_all(decoder, inputs)
+        logits, ious = decode_all(decoder, inputs)
+        return Decoded(logits=logits, ious=ious)
 
     def places(self, encoder: nn.Module) -> Mapping[str, Place]:
         """As `Family.places`; the ViT pads its windows after the norm, with zeros."""

@@ -78,6 +78,23 @@ def test_specks_are_not_drawn_unless_they_were_clicked_on(clicks: tuple[Click, .
     assert np.count_nonzero(speckled.mask.mask) == 26, "the decoder's answer is as it was"
 
 
+def test_prompts_where_the_model_sees_no_object_are_told_with_their_scores_and_the_next_step() -> None:
+    seen, first, second = placed(0.8), placed(0.0, empty=True), placed(0.0, empty=True)
+    absent = [
+        replace(place, mask=replace(place.mask, object_score=score))
+        for place, score in ((first, -3.04), (second, -1.5))
+    ]
+    alone = draw_prediction(absent[:1], model_version="v1", polygon_tolerance_px=0.5)
+    assert (alone["result"], alone["score"]) == ([], 0)
+    assert alone["note"] == (
+        "the model sees no object there (object score -3.0, and a mask needs one above 0): "
+        "click on the middle of the object, draw a box around it, or draw it by hand and train"
+    )
+    mixed = draw_prediction([seen, *absent], model_version="v1", polygon_tolerance_px=0.5)
+    assert len(mixed["result"]) == 1
+    assert "no object at 2 of 3 prompts (object score -1.5," in mixed["note"]
+
+
 def test_a_note_stands_in_the_answer_and_where_the_editor_shows_it() -> None:
     noted = replace(placed(0.8), note="only the first 1000 have masks")
     drawn = draw_prediction([noted, placed(0.8)], model_version="v1", polygon_tolerance_px=0.5)

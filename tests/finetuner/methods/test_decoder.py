@@ -60,7 +60,8 @@ def test_prompts_together_have_the_gradients_that_they_have_one_by_one(
     previous = torch.randn(2, 256, 256, generator=generator)
     asked = [Asked(embedding, PROMPTS), Asked(other, PROMPTS[1:3], previous)]
     method = DecoderMethod(tiny_base, precision="float32")
-    logits, scores = method.decode_several(asked)
+    decoded = method.decode_several(asked)
+    logits, scores = decoded.logits, decoded.ious
     (logits.square().mean((1, 2, 3)).sum() + scores.square().sum()).backward()
     together = {name: weight.grad.clone() for name, weight in method.trainable().items() if weight.grad is not None}
     for weight in method.trainable().values():

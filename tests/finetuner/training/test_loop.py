@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from backend.errors import Diverged, NothingToLearn
 from backend.masks.prompt import Box, Prompt
-from backend.sam.loading import BaseModel
+from backend.sam.loading import BaseModel, load_base
 from backend.sam.predictor import Embedding, encode
 from finetuner.config import TrainConfig
 from finetuner.data.objects import LabelledMask
@@ -19,6 +20,7 @@ from finetuner.data.sample import Sample
 from finetuner.methods.base import Asked
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.training.loop import Step, Trainer, schedule
+from tests.support.small_bases import write_small_base
 
 QUICK = TrainConfig(epochs=3, decodes=None, precision="float32")
 
@@ -41,6 +43,27 @@ def test_it_learns_one_image(tiny_base: BaseModel, sample: Sample, embedding: Em
     # 96,000 random weights: far from a good mask, but far from chance.
     assert sum(step.mask for step in last) < 0.8 * sum(step.mask for step in first)
     assert len(weights) > 1000
+
+
+def test_the_object_scores_of_what_was_annotated_rise(
+    sample: Sample, discs: Callable[..., tuple[Image.Image, list[object]]], tmp_path: Path
+) -> None:
+    base = load_base(str(write_small_base("sam2", tmp_path / "base")), cache_dir=tmp_path, device="cpu")
+    method = DecoderMethod(base, precision="float32")
+    prompts = [Prompt(box=item.box) for item in sample.objects]
+    embedding = encode(base, discs(0)[0])
+    for name, weight in method.trainable().items():
+        if name == "pred_obj_score_head.proj_out.bias":
+            weight.data.sub_(method.decode_several([Asked(embedding, prompts)]).object_scores.max() + 1)
+
+    def count_absent() -> int:
+        return sum(answer.is_absent for answer in method.predictor(version="x").decode(embedding, prompts))
+
+    assert count_absent() == len(prompts)
+    config = replace(QUICK, epochs=20, learning_rate=1e-2)
+    steps = list(Trainer(method, [sample], config=config, embedding=lambda _: embedding).steps())
+    assert steps[0].loss > steps[0].mask + steps[0].iou + 1
+    assert count_absent() == 0
 
 
 def test_the_same_seed_gives_the_same_weights(tiny_base: BaseModel, sample: Sample, embedding: Embedding) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from backend.masks.prompt import Box, Prompt
 from finetuner.config import LOSS_MIXES, TrainConfig
-from finetuner.training.losses import bce, dice, focal, hard_iou, iou_loss, mask_loss, structure
+from finetuner.training.losses import bce, dice, focal, hard_iou, iou_loss, mask_loss, presence_loss, structure
 from finetuner.training.rounds import decode_losses
 
 pytestmark = pytest.mark.arithmetic
@@ -35,6 +35,13 @@ def test_focal_by_hand() -> None:
     hard = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
     # every pixel: missed .5, entropy log 2; one of weight .25, three of .75
     assert focal(LOGITS, hard).item() == pytest.approx(0.25 * math.log(2) * (0.25 + 3 * 0.75) / 4)
+
+
+@pytest.mark.parametrize(("covered", "loss"), [(0.01, math.log1p(math.exp(-2))), (0.0, math.log1p(math.exp(2)))])
+def test_an_object_score_learns_whether_any_cell_shows_the_object(covered: float, loss: float) -> None:
+    target = torch.zeros(1, 2, 2)
+    target[0, 1, 1] = covered
+    assert presence_loss(torch.tensor([2.0]), target).item() == pytest.approx(loss)
 
 
 def test_losses_add_up_by_their_weights() -> None:

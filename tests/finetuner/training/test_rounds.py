@@ -55,4 +55,6 @@ def test_an_object_that_covers_no_cell_by_half_teaches_no_score() -> None:
 
 
 def test_what_parts_of_a_step_learn_adds_up() -> None:
-    assert Learnt(1.0, 2.0, 3) + Learnt(0.5, 0.25, 4) == Learnt(1.5, 2.25, 7)
+    both = Learnt(1.0, 2.0, 3, 0.5) + Learnt(0.5, 0.25, 4, 0.25)
+    assert both == Learnt(1.5, 2.25, 7, 0.75)
+    assert both.loss(iou_weight=2.0) == 1.5 + 2 * 2.25 + 0.75

@@ -50,9 +50,10 @@ class ToyFamily(SamFamily):
         return coarse, functional.interpolate(coarse[:, :4], scale_factor=4.0)
 
     def decode(self, decoder, inputs):
-        logits, ious = super().decode(decoder, inputs)
+        decoded = super().decode(decoder, inputs)
         skipped = inputs.maps[1].float().mean(1, keepdim=True)
-        return logits + (skipped if inputs.image_of is None else skipped[inputs.image_of]), ious
+        skipped = skipped if inputs.image_of is None else skipped[inputs.image_of]
+        return replace(decoded, logits=decoded.logits + skipped)
 
 
 FAMILY = ToyFamily()

@@ -11,17 +11,19 @@ from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.adapters.kind import Adapter
 from backend.sam.adapters.served import LORA, list_shapes
+from backend.sam.automatic import AutomaticRules, automatic_masks
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, halve
 from backend.sam.export.folder import Origin, export
 from backend.sam.families import family_of, list_families
-from backend.sam.family import Family
+from backend.sam.family import NO_OBJECT, Family
 from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_of, load_base, with_adapter
 from backend.sam.predictor import Predictor, encode
 from backend.sam.prompts import prompt_tensors
 from backend.sam.refine import crop_worth_taking
+from tests.support.small_bases import set_object_scores
 
 CLICK = Prompt(clicks=(Click(40.0, 30.0),))
 BOX = Prompt(box=Box(10.0, 8.0, 70.0, 50.0))
@@ -104,6 +106,26 @@ def test_a_prompts_mask_does_not_depend_on_its_company(predictor: Predictor, emb
     torch.testing.assert_close(
         torch.from_numpy(alone.low_res_logits), torch.from_numpy(beside.low_res_logits), rtol=1e-4, atol=1e-4
     )
+
+
+def test_an_absent_object_has_no_mask_and_nothing_stands_out(base: BaseModel, embedding: Embedding) -> None:
+    decoder = decoder_of(base, None)
+    set_object_scores(decoder, shift=-1000.0)
+    blind = Predictor(base, decoder, version="x")
+    drawn = blind.decode(embedding, [CLICK, BOX])
+    if not hasattr(decoder, "pred_obj_score_head"):
+        assert [answer.object_score for answer in drawn] == [None, None]
+        assert not any(answer.is_absent for answer in drawn)
+        return
+    for answer in drawn:
+        assert answer.is_absent
+        assert not answer.mask.any()
+        assert answer.score == 0
+        assert (answer.low_res_logits == NO_OBJECT).all()
+    assert automatic_masks(blind, embedding, rules=AutomaticRules(points=2, least_score=0.0)) == ()
+    seeing = Predictor(base, decoder_of(base, None), version="x").decode(embedding, [CLICK, BOX])
+    assert not any(answer.is_absent for answer in seeing)
+    assert any(answer.mask.any() for answer in seeing)
 
 
 def test_a_mask_is_refined_by_the_familys_own_grid(predictor: Predictor, embedding: Embedding) -> None:

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from backend.masks.metrics import iou
 from backend.masks.prompt import Click, Prompt
+from backend.sam.family import NO_OBJECT
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Candidate, Predictor, encode
@@ -63,6 +64,12 @@ def test_an_object_with_a_waist_stays_whole_when_either_click_shows_all_of_it() 
     decoder = Sees(np.maximum(disc(*LEFT), disc(*RIGHT)))
     assert np.array_equal(split_touching(waisted, neck=0.85, ask=decoder), waisted)
     assert len(decoder.places) == 2
+
+
+def test_a_patch_stays_whole_where_the_decoder_sees_no_object() -> None:
+    melted = patches(LEFT, RIGHT)
+    nothing = np.full_like(disc(*LEFT), NO_OBJECT)
+    assert np.array_equal(split_touching(melted, neck=0.85, ask=Sees(nothing)), melted)
 
 
 def test_a_part_within_its_whole_does_not_divide_it() -> None:
