@@ -27,6 +27,7 @@ from backend.settings import Settings
 from backend.work.connection import connect
 from backend.work.keys import Keys
 from backend.work.losses import LossCurves
+from backend.work.queue import Outcome, count_outcome
 from backend.work.rq_internals import write_meta
 from backend.work.scripts import Script
 from backend.work.status import LOSSES, TARGET
@@ -105,11 +106,13 @@ def execute(project_id: int, generation: int, *, kind: JobKind, work: Work) -> d
         log.info("interrupted %s: another worker resumes it", job.id, extra={"event": f"{_NOUNS[kind]}.interrupted"})
         return Retry(max=10_000, enqueue_at_front=True)
     except Cancelled:
+        run_.count("cancelled")
         log.info("%s was cancelled", job.id, extra={"event": f"{_NOUNS[kind]}.cancelled", "project_id": project_id})
         return {"outcome": "cancelled", "generation": generation}
     except OutOfTime as fault:
         job.retries_left = 0
         run_.record_failure(str(fault))
+        run_.count("failed")
         raise
     except Exception as fault:
         run_.give_up_or_pause(fault)
@@ -144,7 +147,9 @@ class _Run:
             Script.FINISH.run(
                 self._patient, keys=(self._keys.served, self._keys.last), args=(target, json.dumps(verdict))
             )
-            return {"outcome": "trained" if self._keys.kind == "train" else "done", "generation": target, **verdict}
+            is_training = self._keys.kind == "train"
+            self.count("done" if not is_training else "promoted" if verdict.get("promoted") else "not_promoted")
+            return {"outcome": "trained" if is_training else "done", "generation": target, **verdict}
 
     @property
     def _noun(self) -> str:
@@ -160,7 +165,9 @@ class _Run:
         else:
             message = redact(str(fault))[:300]
             self.record_failure(f"{type(fault).__name__}: {message}; the worker's log has the traceback")
-        if left:
+        if not left:
+            self.count("failed")
+        else:
             # Keep the project's slot during the pause; RQ's own delayed retries would give it up.
             with suppress(Interrupted), _interruptible():
                 time.sleep(_PAUSES_S[_ATTEMPTS - 1 - left])
@@ -174,6 +181,11 @@ class _Run:
         )
         with suppress(RedisError):
             self._patient.hset(self._keys.last, mapping={"error": sentence[:1000], "failed": self._job.id})
+
+    def count(self, outcome: Outcome) -> None:
+        """Count this run for /metrics. Redis may be away: the count is then one too low."""
+        with suppress(RedisError):
+            count_outcome(self._patient, outcome, kind=self._keys.kind)
 
     def _lease(self, quick: Redis) -> Lease:
         return Lease(self._keys, holder=self._job.worker_name or "", patient=self._patient, quick=quick)

@@ -173,6 +173,9 @@ def _move_image(task: "Task", root_url: str, *, config: "LabelConfig", images: "
 class _Silent:
     """Hears of tasks without masks, and says nothing: their answers say why."""
 
+    def count_batch(self, *, images: int, seconds: float) -> None:
+        """Ignore it."""
+
     def count_failure(self, reason: str) -> None:
         """Ignore it."""
 

@@ -1,9 +1,9 @@
-"""Figures of /metrics that are read, not counted: embeddings, lanes, the queue, and how much people change masks."""
+"""Figures of /metrics that are read at every scrape: embeddings, lanes, the queue, and how much people change masks."""
 
 import functools
 import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from redis import Redis
 
@@ -12,23 +12,26 @@ from backend.http.metrics import Metrics
 from backend.live.evaluation import LiveEvaluation
 from backend.serving.engine import Engine
 from backend.work.jobs import REFRESHES, TRAINING
-from backend.work.queue import count_listeners, measure_waiting
+from backend.work.queue import count_listeners, measure_waiting, read_outcomes
 
-_FIGURES = (
+_LEVELS = (
     ("samloop_embeddings_bytes", "Bytes of embeddings in memory.", "store.memory.bytes"),
     ("samloop_embeddings_disk_bytes", "Bytes of embeddings on disk.", "store.disk_bytes"),
+    ("samloop_encode_waiting", "Images that wait for the encoder.", "lanes.encode.waiting"),
+    ("samloop_encode_running", "Images that are being encoded.", "lanes.encode.running"),
+    ("samloop_decode_waiting", "Prompts that wait for the decoder.", "lanes.decode.waiting"),
+    ("samloop_decode_running", "Prompts that are being decoded.", "lanes.decode.running"),
+)
+_COUNTS = (
     ("samloop_embeddings_from_memory", "Embeddings found in memory.", "store.counts.memory"),
     ("samloop_embeddings_from_disk", "Embeddings found on disk.", "store.counts.disk"),
     ("samloop_embeddings_computed", "Embeddings that the encoder computed.", "store.counts.computed"),
     ("samloop_embeddings_joined", "Requests that joined a running computation.", "store.counts.joined"),
     ("samloop_embeddings_unwritten", "Embeddings that could not be written to disk.", "store.counts.unwritten"),
     ("samloop_prewarmed", "Tasks embedded ahead of their labelling.", "prewarm.embedded"),
-    ("samloop_encode_waiting", "Images that wait for the encoder.", "lanes.encode.waiting"),
-    ("samloop_encode_running", "Images that are being encoded.", "lanes.encode.running"),
     ("samloop_encode_refused", "Images that could not be encoded in time.", "lanes.encode.refused"),
-    ("samloop_decode_waiting", "Prompts that wait for the decoder.", "lanes.decode.waiting"),
-    ("samloop_decode_running", "Prompts that are being decoded.", "lanes.decode.running"),
     ("samloop_decode_refused", "Prompts that could not be decoded in time.", "lanes.decode.refused"),
+    ("samloop_swaps", "Times that another version began to serve a project.", "slot.swaps"),
 )
 _LIVE_FIGURES = {
     "n": "Masks of ours that people submitted, changed or not.",
@@ -50,6 +53,7 @@ def add_gauges(metrics: Metrics, *, engine: Engine, live: LiveEvaluation, connec
     """Show all figures that are read."""
     engine_gauges(metrics, engine)
     live_gauges(metrics, live)
+    show_served(metrics, engine, projects=live.recent_projects)
     queue_gauges(metrics, connection)
 
 
@@ -60,8 +64,10 @@ def engine_gauges(metrics: Metrics, engine: Engine) -> None:
         read = operator.attrgetter(path)
         return lambda: float(read(engine.loaded)) if engine.loaded else 0.0
 
-    for name, text, path in _FIGURES:
+    for name, text, path in _LEVELS:
         metrics.gauge(name, text, reader(path))
+    for name, text, path in _COUNTS:
+        metrics.counter(name, text, reader(path))
     metrics.gauge(
         "samloop_refused_checkpoints",
         "Checkpoints that were refused; the version before keeps serving.",
@@ -92,11 +98,25 @@ def live_gauges(metrics: Metrics, live: LiveEvaluation) -> None:
         lambda: float(live.count_waiting(project_ids=live.recent_projects())),
     )
     for name, text in _LIVE_COUNTS.items():
-        metrics.gauge(f"samloop_live_{name}", text, functools.partial(live.count, name))
+        metrics.counter(f"samloop_live_{name}", text, functools.partial(live.count, name))
+
+
+def show_served(metrics: Metrics, engine: Engine, *, projects: Callable[[], Sequence[int]]) -> None:
+    """Show which version serves a project, as a figure of 1 with both names; nothing while no model is loaded."""
+
+    def read_served() -> dict[tuple[str, ...], float]:
+        if engine.loaded is None:
+            return {}
+        slot = engine.loaded.slot
+        return {(str(project_id), slot.snapshot(project_id).version): 1.0 for project_id in projects()}
+
+    metrics.gauges("samloop_served_version", "The version that serves a project.", ("project", "version"), read_served)
 
 
 def queue_gauges(metrics: Metrics, connection: Redis, *, clock: Callable[[], float] = time.time) -> None:
-    """Show what waits for a worker, for how long, and how many workers listen; nothing while Redis is away.
+    """Show what waits for a worker, for how long, how many workers listen, and how their work ended.
+
+    Nothing is shown while Redis is away. How work ended is counted for all servers together.
 
     Args:
         metrics: where they are shown.
@@ -124,7 +144,20 @@ def queue_gauges(metrics: Metrics, connection: Redis, *, clock: Callable[[], flo
     def workers(name: str) -> float:
         return float(count_listeners(connection, work=works[name]))
 
+    def outcomes() -> dict[tuple[str, ...], float]:
+        try:
+            return {
+                (name, outcome): float(count)
+                for name, work in works.items()
+                for outcome, count in read_outcomes(connection, work=work).items()
+            }
+        except Unavailable:
+            return {}
+
     label = ("queue",)
+    metrics.counters(
+        "samloop_jobs_ended", "Trainings and refreshes, by how they ended.", ("queue", "outcome"), outcomes
+    )
     metrics.gauges("samloop_queue_waiting", "Jobs that wait for a worker.", label, reader(waiting))
     metrics.gauges("samloop_queue_oldest_seconds", "How long the first of them has waited.", label, reader(age_s))
     metrics.gauges("samloop_queue_workers", "Workers that listen.", label, reader(workers))

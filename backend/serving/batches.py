@@ -34,7 +34,10 @@ _LONGEST_REASON, _MOST_REASONS = 300, 3
 
 
 class Observer(Protocol):
-    """Hears of tasks and images without masks and of the reason; in production, the metrics."""
+    """Hears of batches, and of tasks and images without masks with the reason; in production, the metrics."""
+
+    def count_batch(self, *, images: int, seconds: float) -> None:
+        """Hear that a batch was answered, how many images have an answer, and how many seconds it took."""
 
     def count_failure(self, reason: str) -> None:
         """Hear that a task of a batch, or one of its images, got no masks, and why."""
@@ -95,15 +98,18 @@ class Batches:
             snapshot: the version that serves the project.
             began_s: the time on `clock` when the caller began to wait; None: now.
         """
+        began_s = self.clock() if began_s is None else began_s
         masks = BatchMasks(
             machine=self.machine,
             snapshot=snapshot,
             automatic=self.automatic,
             semantic=self.semantic,
-            until_s=(self.clock() if began_s is None else began_s) + self.seconds,
+            until_s=began_s + self.seconds,
             clock=self.clock,
         )
         answers = [self._answer_task(image, masks) for image in images]
+        answered = sum(len(image.parts()) for image, answer in zip(images, answers, strict=True) if not answer.why)
+        self.observer.count_batch(images=answered, seconds=self.clock() - began_s)
         if late := sum(answer.is_late for answer in answers):
             log.warning(
                 "%d of %d tasks got no answer: the batch took over %.0f s (SAMLOOP_BATCH_SECONDS), or the server was "

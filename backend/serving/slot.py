@@ -69,12 +69,18 @@ class ModelSlot:
         self._refused: Mapping[str, _Refusal] = {}
         self._away: Mapping[str, _Away] = {}
         self._registry_away: str | None = None
+        self._swaps = 0
         self._looking = Lock()
 
     @property
     def base(self) -> BaseModel:
         """The model whose encoder all projects share, except those whose checkpoint has an adapter."""
         return self._base
+
+    @property
+    def swaps(self) -> int:
+        """How often another version began to serve a project since the start; those of the start count."""
+        return self._swaps
 
     @property
     def refused(self) -> Mapping[str, str]:
@@ -161,6 +167,7 @@ class ModelSlot:
 
     def _serve(self, project_id: int, snapshot: Snapshot) -> None:
         self._served = {**self._served, project_id: snapshot}
+        self._swaps += 1
         log.info(
             "project %d is served by %s",
             project_id,

@@ -85,6 +85,11 @@ class Keys:
         return self._key("followed")
 
     @property
+    def outcomes(self) -> str:
+        """Hash of how often jobs of this kind ended in which way, over all projects."""
+        return self._key("outcomes").rpartition(":")[0]
+
+    @property
     def limit(self) -> str:
         """Name of the rate limit that lets one job of this kind and project run at a time."""
         return f"{self.kind}:{self.project_id}"

@@ -9,13 +9,14 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Literal
 
 from pydantic import JsonValue
 from redis import Redis
 from rq import Retry
 from rq.rate_limit import RateLimit
 
-from backend.ids import JobId, find_project_id, parse_project_id
+from backend.ids import JobId, JobKind, find_project_id, parse_project_id
 from backend.work import rq_internals
 from backend.work.connection import decode_text, name_consequence
 from backend.work.jobs import HEARTBEAT_S, TRAINING, SafeJob, Work, open_queue
@@ -25,6 +26,11 @@ from backend.work.status import TrainingStatus, describe, fetch_jobs, read_statu
 
 log = logging.getLogger(__name__)
 
+Outcome = Literal["promoted", "not_promoted", "done", "failed", "cancelled"]
+OUTCOMES: Mapping[JobKind, tuple[Outcome, ...]] = {
+    "train": ("promoted", "not_promoted", "failed", "cancelled"),
+    "refresh": ("done", "failed", "cancelled"),
+}
 _RETRIES = 10  # of a training whose worker was killed; a training that fails by itself is retried less often
 _KEEP_S = 86_400
 _KEEP_FAILED_S = 7 * 86_400
@@ -199,3 +205,24 @@ def measure_waiting(connection: Redis, *, work: Work = TRAINING) -> tuple[int, f
         queue = open_queue(connection, name=work.queue, job_class=SafeJob)
         count, first = queue.count, next(iter(queue.get_jobs(0, 1)), None)
     return count, first.enqueued_at.timestamp() if first is not None and first.enqueued_at is not None else None
+
+
+def count_outcome(connection: Redis, outcome: Outcome, *, kind: JobKind) -> None:
+    """Count a job of this kind that has ended so.
+
+    Raises:
+        redis.exceptions.RedisError: Redis is away.
+    """
+    connection.hincrby(Keys(1, kind).outcomes, outcome, 1)
+
+
+def read_outcomes(connection: Redis, *, work: Work = TRAINING) -> dict[Outcome, int]:
+    """Return how many jobs of this kind ended in which way, over all projects.
+
+    Raises:
+        Unavailable: Redis is away.
+    """
+    with name_consequence("how jobs ended is not known"):
+        counts = connection.hgetall(Keys(1, work.kind).outcomes)
+    known = {decode_text(name): int(count) for name, count in counts.items()}
+    return {outcome: known.get(outcome, 0) for outcome in OUTCOMES[work.kind]}

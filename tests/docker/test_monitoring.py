@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from backend.http.metrics import Metrics
-from backend.server.gauges import engine_gauges, live_gauges, queue_gauges
+from backend.server.gauges import engine_gauges, live_gauges, queue_gauges, show_served
 from backend.work.connection import connect
 
 MONITORING = Path(__file__).resolve().parents[2] / "docker" / "monitoring"
@@ -34,6 +34,7 @@ def names() -> set[str]:
     )
     engine_gauges(metrics, nothing)
     live_gauges(metrics, nothing)
+    show_served(metrics, nothing, projects=tuple)
     queue_gauges(metrics, connect("redis://127.0.0.1:1/0"))
     typed = re.findall(r"^# TYPE (\S+) (\S+)$", metrics.exposition().decode(), re.MULTILINE)
     parts = {"histogram": ("_bucket", "_count", "_sum")}
@@ -45,3 +46,11 @@ def test_a_rule_asks_for_what_is_there(expression: str, names: set[str]) -> None
     asked = re.findall(r"\b(samloop_\w+|process_\w+|up(?={))", expression)
     assert asked
     assert set(asked) <= names
+
+
+@pytest.mark.parametrize("expression", [expression for expression in EXPRESSIONS if "[" in expression])
+def test_a_rate_is_taken_of_what_only_grows(expression: str) -> None:
+    assert all(
+        name.endswith(("_total", "_count", "_bucket"))
+        for name in re.findall(r"(samloop_\w+)(?:{[^}]*})?\[", expression)
+    )

@@ -8,6 +8,7 @@ import pytest
 from fakes.training import BUGGY, ENDLESS, STUBBORN, Lab, lab
 
 from backend.work.keys import Keys
+from backend.work.queue import read_outcomes
 from finetuner.cancelling import Cancelled, Cancelling
 from finetuner.progress import silent
 
@@ -107,4 +108,6 @@ def test_a_training_that_fails_three_times_does_not_block_another_projects(playe
         played.until(lambda: played.queue.status(7).verdict is not None)
         played.until(lambda: played.queue.status(BUGGY).phase == "failed")
     assert len(played.journal("begin", BUGGY)) == 3
+    outcomes = read_outcomes(played.connection)
+    assert (outcomes["promoted"], outcomes["failed"]) == (1, 1), "three attempts are one training"
     assert played.queue.status(BUGGY).error == "RuntimeError: a bug; the worker's log has the traceback"

@@ -13,7 +13,7 @@ from fakes.training import BUGGY, ENDLESS, HEALING, ROOT, STUBBORN, UNLEARNABLE,
 
 from backend.work.jobs import SafeJob
 from backend.work.keys import Keys
-from backend.work.queue import TrainingQueue
+from backend.work.queue import TrainingQueue, read_outcomes
 from finetuner import job
 from finetuner.lease import Lease
 
@@ -49,6 +49,7 @@ def test_a_training_runs_and_leaves_its_verdict(played: Lab) -> None:
     assert told["progress"]["phase"] == "publishing"
     SafeJob.fetch(job_id, connection=played.connection, serializer="json").delete()
     assert played.queue.status(7).verdict == status.verdict
+    assert read_outcomes(played.connection) == {"promoted": 1, "not_promoted": 0, "failed": 0, "cancelled": 0}
 
 
 def test_a_table_is_logged_line_by_line_and_stays_where_a_late_visitor_sees_it(

@@ -12,7 +12,11 @@ def test_tasks_regions_failures_and_trainings_are_counted() -> None:
     metrics.count_answer(regions=3, seconds=0.3)
     metrics.count_failure("BadInput")
     metrics.count_training()
+    metrics.count_batch(images=20, seconds=4.0)
     assert {
+        "samloop_batch_images_total 20.0",
+        "samloop_batch_seconds_count 1.0",
+        "samloop_batch_seconds_sum 4.0",
         "samloop_regions_total 3.0",
         'samloop_failures_total{reason="BadInput"} 1.0',
         "samloop_trainings_requested_total 1.0",
@@ -34,6 +38,19 @@ def test_figures_by_label_come_and_go_with_what_is_read() -> None:
     assert 'samloop_live_iou{project="7",version="v1"} 0.5' in lines(metrics)
     shown.clear()
     assert not any(line.startswith("samloop_live_iou{") for line in lines(metrics))
+
+
+def test_a_count_that_is_read_is_a_counter_to_prometheus() -> None:
+    metrics, counts = Metrics(), {("training", "failed"): 2.0}
+    metrics.counter("samloop_swaps", "Swaps.", lambda: 3.0)
+    metrics.counters("samloop_jobs_ended", "Jobs.", ("queue", "outcome"), lambda: counts)
+    assert {
+        "# TYPE samloop_swaps_total counter",
+        "samloop_swaps_total 3.0",
+        'samloop_jobs_ended_total{outcome="failed",queue="training"} 2.0',
+    } <= lines(metrics)
+    counts.clear()
+    assert not any(line.startswith("samloop_jobs_ended_total{") for line in lines(metrics))
 
 
 def test_two_servers_in_one_process_share_no_counters() -> None:

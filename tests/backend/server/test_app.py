@@ -19,7 +19,7 @@ from backend.settings import Settings
 def test_metrics_are_in_prometheus_format(client: TestClient) -> None:
     text = client.get("/metrics").text
     assert re.search(r"^samloop_predict_seconds_count \d", text, re.MULTILINE)
-    assert re.search(r"^samloop_embeddings_computed \d", text, re.MULTILINE)
+    assert re.search(r"^samloop_embeddings_computed_total \d", text, re.MULTILINE)
 
 
 def test_the_front_door_leads_a_browser_to_the_projects_and_tells_a_probe_the_health(client: TestClient) -> None:

@@ -1,14 +1,15 @@
 """What /metrics shows of the engine and of the masks in people's hands."""
 
+import re
 import time
 from types import SimpleNamespace
 from typing import Any
 
 from backend.http.metrics import Metrics
 from backend.live.figures import VersionFigures
-from backend.server.gauges import engine_gauges, live_gauges, queue_gauges
+from backend.server.gauges import engine_gauges, live_gauges, queue_gauges, show_served
 from backend.work.connection import connect
-from backend.work.queue import TrainingQueue
+from backend.work.queue import TrainingQueue, count_outcome
 
 
 def lines(metrics: Metrics) -> set[str]:
@@ -19,7 +20,31 @@ def test_while_no_model_is_loaded_the_engines_gauges_are_zero() -> None:
     metrics, engine = Metrics(), SimpleNamespace(loaded=None)
     unloaded: Any = engine
     engine_gauges(metrics, unloaded)
-    assert {"samloop_embeddings_bytes 0.0", "samloop_refused_checkpoints 0.0"} <= lines(metrics)
+    show_served(metrics, unloaded, projects=lambda: (7,))
+    shown = lines(metrics)
+    assert {"samloop_embeddings_bytes 0.0", "samloop_refused_checkpoints 0.0", "samloop_swaps_total 0.0"} <= shown
+    assert not any(line.startswith("samloop_served_version{") for line in shown)
+
+
+def test_what_only_grows_is_a_counter_and_the_rest_is_not() -> None:
+    """Prometheus' rate() takes a gauge's fall for a restart, and its dashboards choose by the type."""
+    metrics, unloaded = Metrics(), SimpleNamespace(loaded=None)
+    engine: Any = unloaded
+    engine_gauges(metrics, engine)
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", metrics.exposition().decode(), re.MULTILINE))
+    assert kinds["samloop_embeddings_computed_total"] == kinds["samloop_encode_refused_total"] == "counter"
+    assert kinds["samloop_embeddings_bytes"] == kinds["samloop_encode_waiting"] == "gauge"
+
+
+def test_the_version_that_serves_a_project_is_shown() -> None:
+    slot = SimpleNamespace(snapshot=lambda project_id: SimpleNamespace(version=f"v{project_id}"))
+    engine: Any = SimpleNamespace(loaded=SimpleNamespace(slot=slot))
+    metrics = Metrics()
+    show_served(metrics, engine, projects=lambda: (7, 8))
+    assert {
+        'samloop_served_version{project="7",version="v7"} 1.0',
+        'samloop_served_version{project="8",version="v8"} 1.0',
+    } <= lines(metrics)
 
 
 def test_live_figures_come_by_project_and_version() -> None:
@@ -46,7 +71,7 @@ def test_live_figures_come_by_project_and_version() -> None:
         'samloop_live_iou{project="7",version="v1"} 0.9',
         'samloop_live_boundary_iou_ema{project="7",version="v1"} 0.7',
         "samloop_live_waiting 3.0",
-        f"samloop_live_compared {float(len('compared'))}",
+        f"samloop_live_compared_total {float(len('compared'))}",
     } <= lines(metrics)
 
 
@@ -64,6 +89,13 @@ def test_the_queue_shows_what_waits_for_how_long_and_who_works(redis_url: str) -
         'samloop_queue_waiting{queue="refresh"} 0.0',
         'samloop_queue_workers{queue="training"} 0.0',
     } <= shown
+    assert 'samloop_jobs_ended_total{outcome="failed",queue="training"} 0.0' in shown, "or the first would not rise"
+    count_outcome(connection, "promoted", kind="train")
+    count_outcome(connection, "failed", kind="refresh")
+    assert {
+        'samloop_jobs_ended_total{outcome="promoted",queue="training"} 1.0',
+        'samloop_jobs_ended_total{outcome="failed",queue="refresh"} 1.0',
+    } <= lines(metrics)
     age_s = next(float(line.split()[1]) for line in shown if line.startswith('samloop_queue_oldest_seconds{queue="t'))
     assert 100 <= age_s < 200
 

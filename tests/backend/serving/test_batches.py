@@ -54,6 +54,10 @@ def snapshot(tiny_base: BaseModel) -> Snapshot:
 class Heard:
     def __init__(self) -> None:
         self.reasons: list[str] = []
+        self.batches: list[tuple[int, float]] = []
+
+    def count_batch(self, *, images: int, seconds: float) -> None:
+        self.batches.append((images, seconds))
 
     def count_failure(self, reason: str) -> None:
         self.reasons.append(reason)
@@ -245,6 +249,7 @@ def test_a_batch_out_of_time_answers_what_it_has_and_nothing_is_kept_of_the_rest
     assert got[1:] == [[], [], []], "Label Studio stores an empty prediction, and never asks for its task again"
     assert machine.embedded == [0]
     assert heard.reasons == ["OutOfTime"] * 3
+    assert heard.batches == [(1, 60.0)], "one image has an answer, after a minute"
     assert "3 of 4 tasks got no answer" in caplog.text
 
 

@@ -83,6 +83,7 @@ def test_a_rollback_to_the_base_and_to_a_version_is_a_swap_too(
         seen.append((slot.snapshot(1).version, slot.snapshot(1).number))
 
     assert seen == [(version, 1), ("tiny-sam", 2), (version, 3)]
+    assert slot.swaps == 3
 
 
 def test_the_same_version_promoted_again_is_not_loaded_again(
