@@ -145,6 +145,10 @@ class LiveEvaluation:
         latest = self._ledger(project_id).latest_at(change.annotation_id)
         return latest is None if change.task_id is None else latest is not None and latest >= change.at
 
+    def list_known(self, project_id: int) -> dict[int, str]:
+        """Return the annotations that were told of and not deleted: the latest known `updated_at`, by id."""
+        return self._ledger(project_id).list_known()
+
     def remember_sent(self, project_id: int, regions: Sequence[Region]) -> None:
         """Remember the regions of an answer, without delaying the answer."""
         ours = [region for region in regions if region_of(region).model_version]

@@ -64,6 +64,12 @@ class Ledger:
             self._read()
             return self._latest_at.get(annotation_id)
 
+    def list_known(self) -> dict[int, str]:
+        """Return the latest known state of every annotation but the deleted ones, by id."""
+        with self._lock:
+            self._read()
+            return dict(self._latest_at)
+
     def compact(self, *, most_outdated: int = _MOST_OUTDATED) -> bool:
         """Take out the outdated lines where they outnumber the lines that count; return whether it did.
 

@@ -1,8 +1,8 @@
 """Heals what webhooks missed. Label Studio sends a webhook once and waits a second: nobody repeats one that was lost.
 
-A look asks Label Studio for the tasks that people annotated since the look before: one request a project in use. What
-no webhook told of is handled as if one had: it is compared, it counts towards the next training, and it starts one
-where the project asks for that. A missing webhook is created again.
+A look asks Label Studio for the tasks that people annotated since the look before, and for the number of annotations:
+two requests a project in use. What no webhook told of is handled as if one had: it is compared, it counts towards the
+next training, and it starts one where the project asks for that. A missing webhook is created again.
 """
 
 import json
@@ -15,9 +15,11 @@ from typing import Protocol
 from redis import Redis
 
 from backend.errors import BadInput, SamloopError
+from backend.labelstudio.api.annotations import Annotations
 from backend.labelstudio.api.backends import Backends
 from backend.labelstudio.payloads import Task
 from backend.labelstudio.webhook import AnnotationChange, note_change
+from backend.live.deleted import DeletedAnnotations
 from backend.live.evaluation import LiveEvaluation
 from backend.work.automatic import AutomaticTraining
 from backend.work.connection import decode_text, name_consequence, read_clock_s
@@ -34,6 +36,10 @@ _DATE = "%Y-%m-%dT%H:%M:%S.%fZ"  # as the data manager reads dates: always with 
 
 class Studio(Protocol):
     """The part of Label Studio's client that is used here."""
+
+    @property
+    def annotations(self) -> Annotations:
+        """As `LabelStudio.annotations`."""
 
     @property
     def backends(self) -> Backends:
@@ -58,7 +64,8 @@ class OwnWebhook:
 class Missed:
     """What the last look that healed something did, `at` (ISO 8601 in UTC).
 
-    `changes` counts annotations that no webhook told of; `webhook_restored`: the webhook was missing, and was created.
+    `changes` counts annotations, also deleted ones, that no webhook told of; `webhook_restored`: the webhook was
+    missing, and was created.
     """
 
     at: str
@@ -96,6 +103,7 @@ class MissedChanges:
     ) -> None:
         self._connection, self._projects, self._label_studio = connection, projects, label_studio
         self._live, self._automatic, self._queue = live, automatic, queue
+        self._deleted = DeletedAnnotations(connection, live)
         self._webhook, self._every_s = webhook, every_s
         self._clock = clock or (lambda: read_clock_s(connection))
 
@@ -136,8 +144,13 @@ class MissedChanges:
         after = self._connection.get(key)
         known_until = decode_text(after) if after is not None else self._begin(project_id, now=now)
         changes, reached = self._collect(project_id, studio, after=known_until, now=now)
-        if changes:
-            self._heal(project_id, changes, studio=studio, now=now)
+        arriving = {change.annotation_id for change in changes if change.task_id is not None}
+        deleted, counted = self._deleted.find(
+            project_id, studio.annotations, arriving=arriving, settled=_settle_date(now)
+        )
+        if changes or deleted:
+            self._heal(project_id, changes, deleted, studio=studio, now=now)
+        self._deleted.remember(project_id, counted)
         self._connection.set(key, reached)
 
     def _begin(self, project_id: int, *, now: datetime) -> str:
@@ -149,8 +162,7 @@ class MissedChanges:
         self, project_id: int, studio: Studio, *, after: str, now: datetime
     ) -> tuple[list[AnnotationChange], str]:
         """Return the changes that no webhook told of, and the date up to which all are known now."""
-        settled, missed = (now - timedelta(seconds=_WEBHOOK_S)).strftime(_DATE), list[AnnotationChange]()
-        reached = after
+        settled, missed, reached = _settle_date(now), list[AnnotationChange](), after
         for task in studio.list_annotated_since(project_id, after=after, most=_MOST_TASKS):
             changed_at = _write_date(str(task.get("updated_at") or ""))
             if changed_at > settled:
@@ -159,20 +171,29 @@ class MissedChanges:
             reached = max(reached, changed_at)
         return missed, reached
 
-    def _heal(self, project_id: int, changes: list[AnnotationChange], *, studio: Studio, now: datetime) -> None:
+    def _heal(
+        self,
+        project_id: int,
+        changed: list[AnnotationChange],
+        deleted: list[AnnotationChange],
+        *,
+        studio: Studio,
+        now: datetime,
+    ) -> None:
         """Do what the webhooks would have done. What may fail comes first: the next look then does all of it again."""
         trains = studio.project(project_id, is_patient=False).get("start_training_on_annotation_update") is True
-        restored = self._restore_webhook(project_id, studio)
+        restored, changes = self._restore_webhook(project_id, studio), [*changed, *deleted]
         self._automatic.note(project_id, (change.annotation_id for change in changes))
-        if trains:
+        if trains and changed:
             self._queue.request(project_id)
         self._live.note_changes(project_id, changes)
         missed = Missed(at=now.isoformat(timespec="seconds"), changes=len(changes), webhook_restored=restored)
         self._connection.set(Keys(project_id).missed, json.dumps(asdict(missed)), ex=_KEEP_S)
         log.warning(
-            "no webhook told of %d annotations of project %d%s: they count from now on",
+            "no webhook told of %d annotations of project %d%s%s: they count from now on",
             len(changes),
             project_id,
+            f", {len(deleted)} of them deleted" if deleted else "",
             "; its webhook was missing, and was created again" if restored else "",
             extra={"event": "webhook.missed", "project_id": project_id},
         )
@@ -194,6 +215,11 @@ def _list_changes(task: Task) -> Iterator[AnnotationChange]:
             change = note_change({"task": task.get("id"), **annotation})
             if change is not None:
                 yield change
+
+
+def _settle_date(now: datetime) -> str:
+    """Return the date before which webhooks have arrived, if they arrive at all."""
+    return (now - timedelta(seconds=_WEBHOOK_S)).strftime(_DATE)
 
 
 def _write_date(text: str) -> str:

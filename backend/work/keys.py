@@ -75,6 +75,11 @@ class Keys:
         return self._key("known-until")
 
     @property
+    def counted(self) -> str:
+        """Where the look for deleted annotations stands, as JSON (backend.live.deleted)."""
+        return self._key("counted")
+
+    @property
     def missed(self) -> str:
         """What the last look for missed webhooks healed, as JSON (backend.live.missed)."""
         return self._key("missed")

@@ -164,6 +164,23 @@ def test_annotated_tasks_that_changed_after_a_date_come_with_their_annotations(
     assert list(client.list_annotated_since(project_id, after=changed["updated_at"], most=10)) == []
 
 
+def test_deleted_annotations_are_told_from_those_that_are_still_there(client: LabelStudio, project_id: int) -> None:
+    """The data manager shows no more of a task's ids than fit into 500 characters."""
+    client.import_tasks(project_id, [{"data": {"image": f"/data/upload/{number}.png"}} for number in range(3)])
+    crowded, deleted, emptied = sorted(task["id"] for task in client.tasks(project_id))
+    kept = [int(client.create_annotation(crowded, [])["id"]) for _ in range(130)]
+    gone, beside, alone = (int(client.create_annotation(task, [])["id"]) for task in (deleted, crowded, emptied))
+    client.create_annotation(crowded, [], was_cancelled=True)
+    assert client.annotations.count(project_id) == 133
+    client._session.send("DELETE", f"/api/tasks/{deleted}/")
+    for annotation_id in (beside, alone):
+        client._session.send("DELETE", f"/api/annotations/{annotation_id}/")
+    assert client.annotations.count(project_id) == 130
+    assert client.annotations.find_deleted(project_id, [*kept, gone, beside, alone]) == sorted([gone, beside, alone])
+    with pytest.raises(NotFound, match="/api/projects/999999/"):
+        client.annotations.count(999_999)
+
+
 @pytest.mark.parametrize("kind", ["Brush", "Bitmask", "Polygon", "Ellipse", "Rectangle"])
 def test_regions_of_every_kind_come_back_unchanged(client: LabelStudio, kind: str) -> None:
     config = CONFIG.replace("BrushLabels", f"{kind}Labels")

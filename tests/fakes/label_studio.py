@@ -123,6 +123,9 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
         return {
             "task_number": len(tasks),
             "num_tasks_with_annotations": sum(task["id"] in annotated for task in tasks),
+            "total_annotations_number": sum(
+                not row["was_cancelled"] for row in self._rows["annotation"].values() if row["project"] == project
+            ),
         }
 
     @route("PATCH", r"/api/projects/(\d+)/")
@@ -211,6 +214,15 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
     def read_task(self, request: Request, task: int) -> Answer:
         return Answer(200, self._full(self._rows["task"][task]))
 
+    @route("DELETE", r"/api/tasks/(\d+)/")
+    def delete_task(self, request: Request, task: int) -> Answer:
+        row = self._rows["task"].pop(task)
+        gone = [annotation["id"] for annotation in self._of("annotation", task=task)]
+        for number in gone:
+            del self._rows["annotation"][number]
+        self._tell(row["project"], {"action": "TASKS_DELETED", "tasks": [{"id": task}]})
+        return Answer(204)
+
     def _full(self, task: Json, **held: list[Json]) -> Json:
         annotations, drafts, predictions = (
             held[f"{kind}s"] if held else self._of(kind, task=task["id"])
@@ -226,6 +238,7 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
             "total_annotations": len(done),
             "cancelled_annotations": len(annotations) - len(done),
             "total_predictions": len(predictions),
+            "annotations_ids": ",".join(str(annotation["id"]) for annotation in annotations)[:500],
             "draft_exists": bool(drafts),
             "predictions_model_versions": ",".join(versions),
         }
@@ -252,6 +265,10 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
         self._rows["task"][task["id"]]["updated_at"] = self.now
         return row | {"result_count": len(row["result"])}
 
+    @route("GET", r"/api/annotations/(\d+)/")
+    def read_annotation(self, request: Request, annotation: int) -> Answer:
+        return Answer(200, self._rows["annotation"][annotation])
+
     @route("PATCH", r"/api/annotations/(\d+)/")
     def change_annotation(self, request: Request, annotation: int) -> Answer:
         row = self._rows["annotation"][annotation]
@@ -263,6 +280,7 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
     @route("DELETE", r"/api/annotations/(\d+)/")
     def delete_annotation(self, request: Request, annotation: int) -> Answer:
         row = self._rows["annotation"].pop(annotation)
+        self._rows["task"][row["task"]]["updated_at"] = self.now
         self._tell(row["project"], {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": annotation}]})
         return Answer(204)
 

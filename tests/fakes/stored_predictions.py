@@ -59,6 +59,8 @@ def passes(task: Json, item: Json) -> bool:
     if field == "predictions_model_versions":
         holds = any(part in version for part in value for version in task[field].split(","))
         return {"contains": holds, "not_contains": not holds}[item["operator"]]
+    if field == "annotations_ids":
+        return not {int(number) for number in value.split()}.isdisjoint(row["id"] for row in task["annotations"])
     compare = {"equal": operator.eq, "greater": operator.gt, "in_list": lambda one, many: one in many}
     holds = bool(compare[item["operator"]](task[field], value))
     return holds and ("child_filter" not in item or passes(task, item["child_filter"]))

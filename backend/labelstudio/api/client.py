@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
 from backend.errors import BadInput, NotFound, SamloopError, SettingsError
+from backend.labelstudio.api.annotations import Annotations
 from backend.labelstudio.api.backends import Backends
 from backend.labelstudio.api.files import get_bytes
 from backend.labelstudio.api.filters import Tabs, number_filter
@@ -40,7 +41,7 @@ class LabelStudio:
 
     Attributes:
         url, public_url: without a slash at the end.
-        tabs, backends: its data manager's tabs, its ML backends.
+        tabs, backends, annotations: its data manager's tabs, its ML backends, its annotations.
         name: tells apart this address and key from any other, without showing the key.
     """
 
@@ -58,6 +59,7 @@ class LabelStudio:
         self.url, self.name = self._session.url, self._session.name
         self.tabs = Tabs(self._session)
         self.backends = Backends(self._session, slow=self._slow)
+        self.annotations = Annotations(self._slow)
         self.public_url = (public_url or self.url).rstrip("/")
 
     def whoami(self) -> str:

@@ -80,9 +80,9 @@ def house(redis: Redis, tmp_path: Path) -> Iterator[House]:
 
 
 def test_a_backend_that_was_down_for_a_day_learns_of_that_days_annotations_once(house: House) -> None:
-    """The count of changed annotations starts the training that was missed; a look without news is one request."""
+    """The count of changed annotations starts the training that was missed; a look without news is two requests."""
     assert house.look() is None
-    assert house.asked == 1
+    assert house.asked == 2
     house.wait(1000)
     for task_id in house.tasks[:2]:
         house.client.create_annotation(task_id, [])
@@ -95,7 +95,7 @@ def test_a_backend_that_was_down_for_a_day_learns_of_that_days_annotations_once(
     house.wait(300)
     house.look()
     assert house.automatic.count_changed(house.project_id) == 0
-    assert house.asked == 1
+    assert house.asked == 2
 
 
 def test_what_a_webhook_told_of_is_not_missed(house: House) -> None:
@@ -116,6 +116,73 @@ def test_a_webhook_that_may_be_on_its_way_is_waited_for(house: House) -> None:
     house.wait(30)
     assert house.look() is None
     house.wait(31)
+    missed = house.look()
+    assert missed is not None
+    assert missed.changes == 1
+
+
+def test_deletions_that_no_webhook_told_of_count_and_are_compared_no_more(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A deleted annotation, and one that went with its task, beside one from before the backend was connected."""
+    first, second, earlier = house.tasks
+    house.client.create_annotation(earlier, [])
+    house.look()
+    house.wait(100)
+    made = [house.client.create_annotation(task_id, []) for task_id in (first, second, first)]
+    told = [AnnotationChange(row["id"], row["task"], row["updated_at"]) for row in made]
+    house.live.note_changes(house.project_id, told)
+    house.wait(100)
+    assert house.look() is None
+    house.client._session.send("DELETE", f"/api/annotations/{made[0]['id']}/")
+    house.client._session.send("DELETE", f"/api/tasks/{second}/")
+    house.wait(100)
+
+    missed = house.look()
+
+    assert missed is not None
+    assert missed.changes == 2
+    assert "no webhook told of 2 annotations of project 1, 2 of them deleted: they count from now on" in caplog.text
+    assert list(house.live.list_known(house.project_id)) == [made[2]["id"]]
+    assert house.automatic.count_changed(house.project_id) == 2
+    house.automatic.look()
+    assert house.wanted() == 1
+    house.wait(300)
+    house.look()
+    assert (house.asked, house.automatic.count_changed(house.project_id)) == (2, 0), "they are found once"
+
+
+def test_deletions_that_a_webhook_told_of_cost_no_look_at_the_others(house: House) -> None:
+    house.look()
+    made = [house.client.create_annotation(task_id, []) for task_id in house.tasks]
+    told = [AnnotationChange(row["id"], row["task"], row["updated_at"]) for row in made]
+    house.live.note_changes(house.project_id, told)
+    house.wait(100)
+    house.look()
+    house.client._session.send("DELETE", f"/api/annotations/{made[0]['id']}/")
+    house.live.note_changes(house.project_id, [AnnotationChange(made[0]["id"], None)])
+    house.wait(100)
+    assert house.look() is None
+    assert house.asked == 2
+
+
+def test_deletions_that_were_not_written_down_are_found_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> bool:
+        raise Upstream("Label Studio answered 502")
+
+    house.look()
+    annotation = house.client.create_annotation(house.tasks[0], [])
+    house.live.note_changes(
+        house.project_id, [AnnotationChange(annotation["id"], annotation["task"], annotation["updated_at"])]
+    )
+    house.wait(100)
+    house.look()
+    house.client._session.send("DELETE", f"/api/annotations/{annotation['id']}/")
+    house.wait(100)
+    with monkeypatch.context() as patch:
+        patch.setattr(house.client.backends, "restore_webhook", fail)
+        with pytest.raises(Upstream, match="502"):
+            house.look()
     missed = house.look()
     assert missed is not None
     assert missed.changes == 1
@@ -172,4 +239,4 @@ def test_of_several_servers_one_looks(house: House) -> None:
     before = len(house.studio.requests)
     first.look()
     second.look()
-    assert len(house.studio.requests) == before + 1
+    assert len(house.studio.requests) == before + 2
