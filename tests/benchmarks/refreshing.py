@@ -31,7 +31,7 @@ REGIONS = [{"id": "r", "value": {"rle": list(range(256))}} for _ in range(4)]
 class Instant:
     """A backend that takes no time; four small masks a task."""
 
-    def served(self, project_id: int) -> str:
+    def ask_served_version(self, project_id: int) -> str:
         return "v1"
 
     def predict(self, tasks: Sequence[Any], *, project_id: int, label_config: str) -> list[Answer]:
