@@ -1,15 +1,15 @@
 """Reads and writes Label Studio: its JSON, its API, its images. The only place that knows them.
 
 api           Label Studio's HTTP API: a session, and the calls that samloop needs
-controls      from a drawn region to a mask or a prompt, and from a mask to a region
-prompts       what an annotator points at
-label_config  a project's labelling interface: its image, and the controls that draw on it
-webhook       what Label Studio says happened: START_TRAINING and the events of a project
-export        the labelling configuration of an export, by the regions that people drew
-description   the line in a project's description that leads to the review page
+controls      turn a drawn region into a mask or a prompt, and a mask into regions
+prompts       read what an annotator points at
+label_config  reads a project's labelling interface: its images, and the controls that draw on them
+webhook       reads the events that Label Studio sends: START_TRAINING, annotations that changed
+export        recovers the labelling interface of an export from the regions that people drew
+description   writes the link to the review page into a project's description
 rle           the run-length code of brush masks
-values        numbers in JSON that may hold anything
-alpha         from the alpha of a painted mask to the mask that its annotator sees
+values        reads numbers from JSON that may hold anything
+alpha         turns the alpha of a painted mask into the mask that its annotator sees
 payloads      names for Label Studio's JSON objects
-task_data     where a task's data holds its image
+task_data     finds the image in a task's data
 """

@@ -1,4 +1,4 @@
-"""The labelling configuration as an export tells it: by the regions that people drew, since it does not hold itself."""
+"""Recovers the labelling interface of an export from the regions that people drew; the export does not contain it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,15 +11,15 @@ _DEFAULT = Control(kind="brushlabels", from_name="label", to_name="image")
 
 
 def recover_config(tasks: Iterable[object]) -> LabelConfig:
-    """Return the controls whose regions stand on the tasks, with the labels that people used there, in order of name.
+    """Return the controls whose regions are on the tasks, with the labels that people used there, in order of name.
 
-    The image is where the regions' image tag or the look of a value says (`find_image_key`); of several tags that are
-    called as keys of the data, every one is an image of its own. Where nothing is drawn, there is one control,
-    `<BrushLabels name="label" toName="image">`, which takes every label.
+    The regions' image tag, or else the look of a value, says where the image is (`find_image_key`). If several image
+    tags have the name of a key of the data, each of these keys is an image of its own. Tasks without regions give one
+    control, `<BrushLabels name="label" toName="image">`, which takes every label.
     """
-    found = list(tasks)
+    rows = list(tasks)
     controls: dict[tuple[str, str, str], _Used] = {}
-    for region in _regions(found):
+    for region in _regions(rows):
         if region.shape is None or region.shape.write is None:
             continue
         if region.from_name is not None and region.to_name is not None:
@@ -29,7 +29,7 @@ def recover_config(tasks: Iterable[object]) -> LabelConfig:
         for (kind, from_name, to_name), used in controls.items()
     )
     names = list(dict.fromkeys(control.to_name for control in made))
-    data = [task.get("data") for task in found if isinstance(task, Mapping)]
+    data = [task.get("data") for task in rows if isinstance(task, Mapping)]
     configs = [
         config
         for name in names
@@ -42,7 +42,7 @@ def recover_config(tasks: Iterable[object]) -> LabelConfig:
 
 
 def _config_of_key(name: str, data: Iterable[object], controls: tuple[Control, ...]) -> LabelConfig | None:
-    """Return the image whose tag is called as a key of the tasks' data, one image or a list of pages; None: neither."""
+    """Return the image whose tag has the name of a key of the tasks' data, an image or a list of pages; else None."""
     for given in data:
         if image_at(given, name) is not None:
             return LabelConfig(name, name, controls)
@@ -53,7 +53,7 @@ def _config_of_key(name: str, data: Iterable[object], controls: tuple[Control, .
 
 @dataclass(slots=True)
 class _Used:
-    """The labels that were used with a control: its own, and those of every <Labels> tag beside it, by its name."""
+    """The labels that people used with a control: its own, and those of every <Labels> tag beside it, by tag name."""
 
     own: set[str] = field(default_factory=set)
     beside: dict[str, set[str]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The labelling interface of a project: which image it shows, and which controls draw on it."""
+"""Reads the labelling interface of a project: the images that it shows, and the controls that draw on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 20
 MOST_CONTROLS = 256
 MOST_IMAGES = 32
-# Counted for every control that they may stand on, with their further names: what every request reads.
+# The most names of labels. A name counts once for every control that may carry it, since every request reads them all.
 MOST_NAMES = 50_000
 MOST_TOLERANCE_PX = 100.0
 _LABELS = "labels"
@@ -29,7 +29,7 @@ _TRUE = frozenset({"1", "true", "yes"})
 
 @dataclass(frozen=True, slots=True)
 class LabelsTag:
-    """A <Labels> tag: its labels go to regions of controls that have none of their own, as a result of the same id."""
+    """A <Labels> tag. It labels the regions of controls without labels of their own, by a result with the same id."""
 
     from_name: str
     labels: tuple[str, ...]
@@ -37,14 +37,21 @@ class LabelsTag:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A tag that draws on the image. `kind` is its name in small letters, and the `type` of its regions.
+    """A tag that draws on the image.
 
-    `is_smart`: the editor has a tool of it whose regions are prompts; so it has unless the tag says `smart="false"`.
-    `is_skipped`, `score_threshold`, `polygon_tolerance_px`: its attributes `model_skip`, `model_score_threshold` (in
-    [0, 1]; regions that score less are left out) and `model_polygon_tolerance_px`. `predicted`: for each name in a
-    label's `predicted_values`, that label. `labels_beside`: the <Labels> tags that name its regions, where it has no
-    labels of its own; `labels` then holds theirs. `page`: the number, from 0, of the image in a `valueList` that it
-    draws on; None: its image is no list.
+    Attributes:
+        kind: the tag's name in small letters, and the `type` of its regions.
+        from_name: the tag's `name`.
+        to_name: the name of the image tag that it draws on.
+        labels: its labels; if it has none of its own, those of the <Labels> tags beside it.
+        is_smart: whether the editor has a smart tool for it, whose regions are prompts: yes, unless the tag says
+            `smart="false"`.
+        is_skipped: its attribute `model_skip`: it gets no masks.
+        score_threshold: its attribute `model_score_threshold`, in [0, 1]: regions that score less are left out.
+        polygon_tolerance_px: its attribute `model_polygon_tolerance_px`, image px; None where it has none.
+        predicted: pairs of a name in some label's `predicted_values`, and that label.
+        labels_beside: the <Labels> tags that label its regions, if it has no labels of its own.
+        page: the page, from 0, of a `valueList` that it draws on; None if its image is no list.
     """
 
     kind: str
@@ -62,7 +69,7 @@ class Control:
     _names: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Built once: a request with a thousand labels looks each up on every control.
+        # Built once: a request with a thousand labels looks every label up on every control.
         small = {label.lower(): label for label in reversed(self.labels)}
         labels = small | {label: label for label in self.labels}
         object.__setattr__(self, "_labels", labels)
@@ -75,18 +82,18 @@ class Control:
 
     @property
     def has_labels(self) -> bool:
-        """Whether its regions carry a label themselves: <BrushLabels> as against <Brush>."""
+        """Whether its regions carry labels themselves: true for <BrushLabels>, false for <Brush>."""
         return self.kind.endswith("labels")
 
     def labels_tag(self, label: str | None) -> LabelsTag | None:
-        """Return the <Labels> tag beside it that has this label; None where there is none."""
+        """Return the <Labels> tag beside it that has this label; None if no tag has."""
         return next((tag for tag in self.labels_beside if label in tag.labels), None)
 
     def label_for(self, name: str | None) -> str | None:
-        """Return the label of this control that a prompt's label, or a class of a model, is called by here.
+        """Return this control's label for the name of a prompt's label or of a model's class; None if none fits.
 
-        The label whose `predicted_values` hold the name, else the label of that name, else the one that differs in
-        capitals only; None where there is none.
+        The label whose `predicted_values` hold the name goes first, then the label of that name, then a label that
+        differs from it in capitals only.
         """
         if name is None:
             return None
@@ -95,9 +102,9 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """A <Repeater on="$key" indexFlag="{{idx}}">: its tags stand once for every item of the list at that key.
+    """A <Repeater on="$key" indexFlag="{{idx}}">: it repeats its tags for every item of the list at that key.
 
-    In their names and values the flag is replaced by the item's number, from 0.
+    The item's number, from 0, replaces the flag in their names and values.
     """
 
     list_key: str
@@ -106,11 +113,17 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """The image's tag (`name="image"`), its key in a task's data (`value="$image"`), the controls on it in order.
+    """An image of a labelling interface, with the controls that draw on it.
 
-    Of several images this is the first that something is drawn on, and `others` are the rest of those. `list_key`: the
-    key of a `valueList`, of which `image_key` is a page; None: the image is no list. `repeat`: the <Repeater> around
-    the tags, whose flag still stands in their names; None where there is none.
+    Of several images, this is the first that has controls.
+
+    Attributes:
+        image_name: the image tag's `name`.
+        image_key: the image's key in a task's data: "image" for `value="$image"`.
+        controls: the controls on the image, in order.
+        list_key: the key of a `valueList`, of which `image_key` is a page; None if the image is no list.
+        others: the further images that have controls.
+        repeat: the <Repeater> around the tags, whose names still hold its flag; None if there is none.
     """
 
     image_name: str
@@ -127,15 +140,15 @@ class LabelConfig:
         return ImagePlace(name=self.image_name, key=self.image_key, page=page)
 
     def images(self, data: object) -> tuple["LabelConfig", ...]:
-        """Return the config of every image that a task with this data shows, at least one, with its own controls.
+        """Return the config of every image that a task with this data shows; at least one.
 
-        Pages and items of a list beyond 32 are left out.
+        Of a list, only the first 32 pages or items count.
         """
         images = [image for config in (self, *self.others) for image in config.list_own_images(data)]
         return tuple(images) or (replace(self, others=()),)
 
     def list_own_images(self, data: object) -> list["LabelConfig"]:
-        """Return as `images` does, but without `others`; empty for an empty list."""
+        """Return what `images` does, but without `others`; nothing for an empty list."""
         if self.repeat is not None:
             return [self.at_item(number) for number in range(min(count_items(data, self.repeat.list_key), MOST_IMAGES))]
         if self.list_key is not None:
@@ -143,12 +156,12 @@ class LabelConfig:
         return [replace(self, others=())]
 
     def at_page(self, page: int) -> "LabelConfig":
-        """Return the config of this page, from 0, of its list."""
+        """Return the config of a page, from 0, of its list."""
         controls = tuple(replace(control, page=page) for control in self.controls)
         return replace(self, image_key=f"{self.list_key}[{page}]", controls=controls)
 
     def at_item(self, number: int) -> "LabelConfig":
-        """Return the config of this item, from 0, of the list that its <Repeater> goes through."""
+        """Return the config of an item, from 0, of the list that its <Repeater> repeats for."""
 
         def name_of(text: str) -> str:
             return text if self.repeat is None else text.replace(self.repeat.flag, str(number))
@@ -170,9 +183,9 @@ def parse_label_config(xml: str) -> LabelConfig:
     """Read a project's `label_config`.
 
     Raises:
-        BadInput: over 1 MiB, 256 controls, 256 <Labels> tags or 50,000 names of labels on all controls, no
-            well-formed XML, a DTD or an entity, no image tag with a name and a value of the form "$key", two of a name,
-            more than 32, or an attribute of ours that is not a number in its range.
+        BadInput: the text is not well-formed XML, or holds a DTD or an entity; no image tag has a name and a value of
+            the form "$key", or two share a name; there are more than 32 images, 256 controls, 256 <Labels> tags, 50,000
+            names of labels over all controls, or 1 MiB of text; or an attribute of ours is not a number in its range.
     """
     root = _parse(xml)
     repeats = _find_repeats(root)
@@ -196,7 +209,7 @@ def parse_label_config(xml: str) -> LabelConfig:
                 "most"
             )
         configs.append(image.config(own, beside=named))
-    # An image beside it that nothing is drawn on is there to be looked at.
+    # An image without controls is there for people to look at.
     first, *others = [config for config in configs if config.controls] or configs[:1]
     return replace(first, others=tuple(others))
 
@@ -230,7 +243,7 @@ class _ImageTag:
 
 
 def _find_repeats(root: "Element") -> dict["Element", Repeat]:
-    """The tags within every <Repeater>, with what is repeated; of nested ones the inner counts."""
+    """The tags within a <Repeater>, with that repeater; the innermost counts."""
     return {
         tag: Repeat(repeater.get("on", "")[1:], repeater.get("indexFlag") or _INDEX_FLAG)
         for repeater in root.iter()
@@ -240,7 +253,7 @@ def _find_repeats(root: "Element") -> dict["Element", Repeat]:
 
 
 def _check_images(tags: Sequence[_ImageTag]) -> list[_ImageTag]:
-    """The image tags that say where a task's data holds an image; others show the same image on every task."""
+    """The image tags whose value is a key of the task's data; others show the same image on every task."""
     readable = [image for image in tags if image.is_readable]
     if not tags:
         raise BadInput("the label config has 0 <Image> tags, and samloop works on projects with at least one")
@@ -265,7 +278,7 @@ def _count_names(own: Sequence["_Labelled"], beside: Sequence["_Labelled"]) -> i
 
 @dataclass(frozen=True, slots=True)
 class _Labelled:
-    """A tag, the labels in it, and for each name in their `predicted_values` the label."""
+    """A tag, its labels, and pairs of a name in some label's `predicted_values` and that label."""
 
     tag: "Element"
     labels: tuple[str, ...]
@@ -297,7 +310,7 @@ def _control(own: _Labelled, image_name: str, *, beside: Sequence[_Labelled]) ->
         from_name=tag.get("name", ""),
         to_name=image_name,
         labels=tuple(dict.fromkeys(label for source in (own, *beside) for label in source.labels)),
-        # Label Studio's own default: a control without the attribute has a smart tool.
+        # As in Label Studio, a control without the attribute has a smart tool.
         is_smart=tag.get("smart", "true").lower() in _TRUE or tag.get("smartOnly", "").lower() in _TRUE,
         is_skipped=tag.get("model_skip", "").lower() in _TRUE,
         score_threshold=_number(tag, "model_score_threshold", "score_threshold", most=1.0) or 0.0,
@@ -308,7 +321,7 @@ def _control(own: _Labelled, image_name: str, *, beside: Sequence[_Labelled]) ->
 
 
 def _number(tag: "Element", *names: str, most: float) -> float | None:
-    """The first of these attributes that is there, from 0 to `most`."""
+    """The value, from 0 to `most`, of the first of these attributes that the tag has; None if it has none."""
     name, text = next(((name, text) for name in names if (text := tag.get(name))), ("", ""))
     if not text:
         return None
@@ -339,5 +352,5 @@ def _kind(tag: "Element") -> str:
 
 
 def _label(tag: "Element") -> str:
-    """A label's name in results: its alias where it has one."""
+    """A label's name in results: its alias if it has one, else its value."""
     return tag.get("alias") or tag.get("value") or ""

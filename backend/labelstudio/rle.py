@@ -1,14 +1,15 @@
-"""Label Studio's brush masks: a bit-packed run-length code over the flattened RGBA image. Not COCO's RLE.
+"""Label Studio's brush masks: a bit-packed run-length code over the flattened RGBA image. This is not COCO's RLE.
 
-    32 bits  how many values the code holds, 4 a pixel
-     5 bits  bits in a value, less 1; always 8 in Label Studio
-  4x 4 bits  four widths of run lengths, less 1; 3, 4, 8 and 16 unless told otherwise
-then until the count is reached:
-     1 bit   1 a run of one value, 0 a row of literal values
+    32 bits  how many values the code holds, 4 for every pixel
+     5 bits  bits in a value, less 1; Label Studio always writes values of 8 bits
+  4x 4 bits  four widths of run lengths, less 1; Label Studio writes 3, 4, 8 and 16
+then, until the count is reached:
+     1 bit   1 for a run of one value, 0 for a row of literal values
      2 bits  which of the four widths
      n bits  how many values, less 1
-     8 bits  the value of the run, or of every literal
+     8 bits  the value of the run, or every literal
 
+Ours because it is bit-exact, vectorised, and bounded in memory; the SDK's code loops over every value in Python.
 Source: https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack, which Label Studio's front end uses.
 """
 
@@ -28,11 +29,14 @@ _LONGEST_RUN = 1 << _RUN_BITS[-1]
 
 
 def encode_mask(mask: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]) -> list[int]:
-    """Encode a mask as bytes for `value.rle`: every channel 255 inside, 0 outside; or, of uint8, as an alpha has it.
+    """Encode a mask as the bytes of `value.rle`.
 
-    Equal, byte for byte, to `label_studio_sdk.converter.brush.mask2rle(mask * 255)`, or of the alpha.
-    Time and memory grow with the number of runs, not with the pixels, but for one comparison of every pixel with its
-    neighbour.
+    Equal, byte for byte, to `label_studio_sdk.converter.brush.mask2rle` of `mask * 255`, or of the alpha. Apart from
+    one comparison of every pixel with its neighbour, time and memory grow with the number of runs, not of pixels.
+
+    Args:
+        mask: bool, written as 255 inside and 0 outside; or an alpha of uint8, written as it is. All four channels of a
+            pixel get the same value.
     """
     values, lengths = _runs(mask)
     width_index = np.minimum(np.searchsorted([1 << bits for bits in _RUN_BITS], lengths), len(_RUN_BITS) - 1)
@@ -43,7 +47,7 @@ def encode_mask(mask: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]) -> lis
     codes = ((4 | width_index) << run_bits | (lengths - 1)) << _VALUE_BITS | values
     widths = 3 + run_bits + _VALUE_BITS
     ends = _HEADER_BITS + np.cumsum(widths)
-    # One byte more than needed where the code ends on a byte's edge: so do the SDK and the front end.
+    # A byte more than needed if the code ends on a byte's edge, as the SDK and the front end write it.
     packed = np.zeros((int(ends[-1]) if len(ends) else _HEADER_BITS) // 8 + 1 + 4, np.uint8)
     packed[:7] = np.frombuffer(_header(4 * mask.size), np.uint8)
     _place(packed, codes, starts=ends - widths, widths=widths)
@@ -53,27 +57,27 @@ def encode_mask(mask: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]) -> lis
 def decode_mask(rle: object, *, height_px: int, width_px: int) -> Bool[np.ndarray, "{height_px} {width_px}"]:
     """Decode `value.rle` to the mask that its alpha shows (alpha.mask_of_alpha).
 
-    Never allocates more than a few bytes a pixel of the stated size or a byte of the code: a code that claims another
-    size is refused before anything is expanded.
+    Allocates at most a few bytes for every pixel of the stated size and for every byte of the code: a code that claims
+    another size is refused before it is expanded.
 
     Raises:
-        BadInput: not a list of bytes, another size than stated, a code cut short, or runs beyond the size.
+        BadInput: the value is not a list of bytes, states another size, ends early, or runs beyond its size.
     """
     code = _check_bytes(rle, height_px=height_px, width_px=width_px)
     run_bits = _check_header(code, height_px=height_px, width_px=width_px)
     symbols = _read_symbols(code, 4 * height_px * width_px, run_bits=run_bits)
     values, ends = _values(code, symbols)
-    # Value i is an alpha where i % 4 == 3, so the first n values hold n // 4 alphas.
+    # Value i is an alpha if i % 4 == 3, so the first n values hold n // 4 alphas.
     pixels = np.diff(ends // 4, prepend=0)
     alphas = values[pixels > 0]
     if not ((alphas > 0) & (alphas < 128)).any():
-        # No faint value and no edge: nearly every mask, and many times faster.
+        # No faint value and no soft edge: true for nearly every mask, and many times faster.
         return np.repeat(values > 127, pixels).reshape(height_px, width_px)
     return mask_of_alpha(np.repeat(values, pixels).reshape(height_px, width_px))
 
 
 class _Symbols(NamedTuple):
-    """Runs and rows of literals: `end` is exclusive, counted in values; `value_bit` is where the first value stands."""
+    """Runs and rows of literals. `start` and `end` (exclusive) count values; `value_bit` is the first value's bit."""
 
     start: Int[np.ndarray, " n"]
     end: Int[np.ndarray, " n"]
@@ -84,7 +88,7 @@ class _Symbols(NamedTuple):
 def _runs(
     mask: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"],
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Value (0 to 255) and length (in channels, 4 a pixel) of each run, in order."""
+    """The value (0 to 255) and the length (in channels, 4 a pixel) of every run, in order."""
     flat = mask.ravel()
     if flat.size == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -93,7 +97,7 @@ def _runs(
 
 
 def _cut_long(lengths: Int[np.ndarray, " n"], pieces: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
-    """Cut runs longer than the widest length field: full pieces first, the rest last."""
+    """Cut every run that is longer than the widest length field into full pieces and a rest."""
     whole = np.full(int(pieces.sum()), _LONGEST_RUN)
     whole[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * _LONGEST_RUN
     return whole
@@ -113,18 +117,18 @@ def _place(
     starts: Int[np.ndarray, " n"],
     widths: Int[np.ndarray, " n"],
 ) -> None:
-    """Or every code, `widths` bits wide, into `packed` at its first bit."""
+    """Write every code, `widths` bits wide, into `packed` at its first bit, by a bitwise or."""
     first_byte = starts // 8
     window = codes << (40 - widths - starts % 8)
     for k in range(5):
-        # A code is wider than a byte, so no two begin in one byte and no index repeats within a pass.
+        # A code is wider than a byte. So no two codes begin in the same byte, and no index repeats within a pass.
         packed[first_byte + k] |= (window >> (32 - 8 * k) & 255).astype(np.uint8)
 
 
 def _check_bytes(rle: object, *, height_px: int, width_px: int) -> bytes:
     if not isinstance(rle, list):
         raise BadInput(f"value.rle is {type(rle).__name__}, not a list of bytes")
-    # The longest sane code writes every value alone, in 14 bits.
+    # The longest sensible code writes every value alone, in 14 bits.
     longest = height_px * width_px * 7 + 64
     if len(rle) > longest:
         raise BadInput(f"value.rle has {len(rle)} bytes, and a mask of {width_px}x{height_px} takes {longest} at most")
@@ -154,12 +158,12 @@ def _check_header(code: bytes, *, height_px: int, width_px: int) -> tuple[int, .
 def _read_symbols(code: bytes, count: int, *, run_bits: tuple[int, ...]) -> _Symbols:
     """Find every symbol, in order.
 
-    The one loop in Python: where a symbol begins is known only once the one before it has been read.
+    This must be a loop in Python: a symbol begins where the symbol before it ends.
     """
     begins: list[int] = []
     ends: list[int] = []
     padded, word_at = code + bytes(8), struct.Struct(">I").unpack_from
-    # By a symbol's first 3 bits: bits a further literal takes, where its length ends, and the length's mask.
+    # By a symbol's first 3 bits: the bits of a further literal, where the length ends, and the length's mask.
     kinds = [
         (0 if kind & 4 else _VALUE_BITS, 29 - run_bits[kind & 3], (1 << run_bits[kind & 3]) - 1) for kind in range(8)
     ]
@@ -187,13 +191,13 @@ def _read_symbols(code: bytes, count: int, *, run_bits: tuple[int, ...]) -> _Sym
 
 
 def _values(code: bytes, symbols: _Symbols) -> tuple[UInt8[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    """Every value that is written out, and how far (exclusive, in values) it reaches."""
+    """Every value in the code, and the end (exclusive, in values) up to which it holds."""
     written = np.where(symbols.is_run, 1, symbols.end - symbols.start)
     if len(written) == written.sum():
         return _bytes_at(code, symbols.value_bit), symbols.end
     nth = np.arange(int(written.sum())) - np.repeat(np.cumsum(written) - written, written)
     values = _bytes_at(code, np.repeat(symbols.value_bit, written) + _VALUE_BITS * nth)
-    # A run reaches its end with its only value; a literal reaches one further.
+    # A run's only value holds up to its end; a literal holds for itself.
     left = np.where(symbols.is_run, 0, symbols.end - symbols.start - 1)
     return values, np.repeat(symbols.end - left, written) + nth
 

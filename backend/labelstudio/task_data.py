@@ -1,4 +1,4 @@
-"""Where a task's data holds its image: by the path in the labelling config, or by what a value looks like."""
+"""Finds the image in a task's data: by the path in the labelling interface, or by the look of a value."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,18 +7,18 @@ from typing import Any
 
 from backend.redaction import redact_address
 
-# What Label Studio's editor shows, by the ends of names.
+# The endings of files that Label Studio's editor shows as images.
 _ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
-_DEEPEST, _MOST_ITEMS = 4, 1000  # how far into a task's data an image is looked for
+_DEEPEST, _MOST_ITEMS = 4, 1000  # how far into a task's data we search for an image
 _LAST_NUMBER, _ITEM = re.compile(r"(?:0|[1-9][0-9]{0,4})$"), re.compile(r"\[[0-9]+\]")
 _STEP = re.compile(r"[^.\[\]]+")
 
 
 def image_at(data: object, path: str) -> str | None:
-    """Return the address at a path into a task's data, such as "image", "meta.url" or "images[0]".
+    """Return the address at a path into a task's data, such as "image", "meta.url" or "images[0]"; None if no text.
 
-    A key that holds the whole path goes first. Blanks around the address, as lists and CSV files leave them, are cut
-    off, as browsers do. None where there is no text.
+    A key that equals the whole path goes first. Blanks around the address, which lists and CSV files leave there, are
+    cut off, as browsers do.
     """
     value: Any = data.get(path) if isinstance(data, Mapping) else None
     if value is None:
@@ -29,28 +29,28 @@ def image_at(data: object, path: str) -> str | None:
 
 
 def replace_at(data: object, path: str, address: str) -> object:
-    """Return the data with another address at a path that leads to one (`image_at`); what is given stays as it is."""
+    """Return a copy of the data with another address at a path at which `image_at` finds an address."""
     steps = [path] if isinstance(data, Mapping) and path in data else _STEP.findall(path)
     return _replace_step(data, steps, address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePlace:
-    """One of a task's images: the tag that shows it, its path into the data, and its page, from 0, of a `valueList`."""
+    """One of a task's images: the tag that shows it, its path into the data, and its page, from 0, in a `valueList`."""
 
     name: str
     key: str
     page: int | None = None
 
     def holds(self, region: Mapping[str, Any], *, first: "ImagePlace") -> bool:
-        """Whether a region was drawn here; without a `to_name` it was on the `first` image, without a page on 0."""
+        """Whether a region was drawn here. No `to_name` means the `first` image; no page means page 0."""
         name, page = region.get("to_name"), region.get("item_index")
         is_page = self.page is None or self.page == (page if isinstance(page, int) else 0)
         return is_page and self.name == (name if isinstance(name, str) else first.name)
 
 
 def results_at(results: object, place: ImagePlace, *, places: Sequence[ImagePlace]) -> list[Mapping[str, Any]]:
-    """Return those of Label Studio's results that were drawn at a place, one of `places`; all where it is the only."""
+    """Return those of Label Studio's results that were drawn at `place`; all of them if `places` has no other."""
     rows = [row for row in results if isinstance(row, Mapping)] if isinstance(results, list | tuple) else []
     if len(places) < 2 and place.page is None:
         return rows
@@ -58,7 +58,7 @@ def results_at(results: object, place: ImagePlace, *, places: Sequence[ImagePlac
 
 
 def task_at(task: Mapping[str, Any], place: ImagePlace, *, places: Sequence[ImagePlace]) -> Mapping[str, Any]:
-    """Return the task with what was drawn at a place alone, in its drafts, annotations and predictions."""
+    """Return the task without the regions of other places in its drafts, annotations and predictions."""
     if len(places) < 2 and place.page is None:
         return task
     drawn = {
@@ -74,13 +74,13 @@ def task_at(task: Mapping[str, Any], place: ImagePlace, *, places: Sequence[Imag
 
 
 def pages_at(data: object, path: str) -> list[int]:
-    """Return the numbers, from 0, of the pages with an address in the list at a path into a task's data."""
+    """Return the numbers, from 0, of the pages that have an address, in the list at a path into a task's data."""
     pages = _list_at(data, path)
     return [number for number, _ in enumerate(pages) if image_at(pages, f"[{number}]") is not None]
 
 
 def count_items(data: object, path: str) -> int:
-    """Return how many items the list at a path into a task's data has; 0 where there is none."""
+    """Return how many items the list at a path into a task's data has; 0 if there is no list."""
     return len(_list_at(data, path))
 
 
@@ -92,12 +92,18 @@ def _list_at(data: object, path: str) -> list[Any]:
 
 
 def find_image_key(data: object, *, names: Iterable[str] = ()) -> str | None:
-    """Return the path of the image in a task's data, where no labelling config tells: "image", "meta.url", "images[0]".
+    """Find an image's path, such as "images[0]", in a task's data without a labelling interface; None if there is none.
 
-    One of `names`, the image tags that regions say they were drawn on, goes first: most projects call tag and key
-    alike. Else it is the first value that looks like the address of an image, else like the name of its file, else the
-    only address of anything; Label Studio's database does not keep the order of the keys, and a mask or a remark may
-    stand first. Values of the task itself go before those within them. None for none.
+    The choice goes by, in this order:
+    1. A key that is one of `names`: most projects give the image tag and the key the same name.
+    2. The first value that looks like the address of an image, and then like the name of an image's file. Values of the
+       task itself go before values nested in them.
+    3. The only address in the data.
+    The order of the keys says nothing: Label Studio's database does not preserve it.
+
+    Args:
+        data: the task's data.
+        names: the image tags that the regions name.
     """
     if not isinstance(data, Mapping):
         return None
@@ -120,7 +126,7 @@ def names_an_image(path: str) -> bool:
 
 
 def find_address(data: object, shown: str) -> str | None:
-    """Return the whole address in a task's data, at any depth, that `redact_address` shows so; None for none."""
+    """Return the address in a task's data, at any depth, that `redact_address` turns into `shown`; None if none is."""
     if isinstance(data, str):
         return data.strip() if redact_address(data.strip()) == shown else None
     values = data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ()
@@ -128,14 +134,22 @@ def find_address(data: object, shown: str) -> str | None:
 
 
 def find_image_places(data: object, *, names: Sequence[str], pages: Iterable[int] = ()) -> list[ImagePlace]:
-    """Return the images that regions on these tags (`names`, in their order) and pages were drawn on.
+    """Return the images that regions with these tags and pages were drawn on, without a labelling interface.
 
-    For where no labelling config tells. Of several tags, those that are called as a key of the data; a list of
-    addresses is one image a page. Of tags whose names end in a number, as a <Repeater> makes them, the images of that
-    number in a list. Empty where that is one image at most, as `find_image_key` has it.
+    A tag that has the name of a key of the data shows that key's image; if the key holds a list of addresses, every
+    page is an image. Tags whose names end in numbers, as a <Repeater> makes them, show the items with these numbers in
+    a list.
+
+    Args:
+        data: the task's data.
+        names: the image tags that the regions name, in order.
+        pages: the pages that the regions name.
+
+    Returns:
+        The images; nothing if there is at most one and it is no page: `find_image_key` finds that image.
     """
-    if repeated := _find_repeated(data, names=names):
-        return repeated
+    if items := _find_repeated(data, names=names):
+        return items
     last = max(pages, default=0)
     keys = [name for name in names if isinstance(data, Mapping) and name in data]
     if last and not keys:
@@ -163,7 +177,7 @@ def _replace_step(value: object, steps: Sequence[str], address: str) -> object:
 
 
 def _find_repeated(data: object, *, names: Sequence[str]) -> list[ImagePlace]:
-    """Return the images of every tag's number in the first list that holds all of them; empty where none does."""
+    """Return the images at the tags' numbers in the first list that has them all; nothing if no list has."""
     numbers = {name: match[0] for name in names if (match := _LAST_NUMBER.search(name))}
     if not numbers or len(numbers) < len(names) or (isinstance(data, Mapping) and any(name in data for name in names)):
         return []
@@ -185,7 +199,7 @@ def _step(value: object, step: str) -> object:
 
 
 def _list_texts(value: object, path: str = "", depth: int = 0) -> Iterator[tuple[int, str, str]]:
-    """Yield how deep a text of a task's data lies, its path as `image_at` takes it, and the text without blanks."""
+    """Yield every text of a task's data: how deep it lies, its path for `image_at`, and the text without blanks."""
     if isinstance(value, str):
         yield depth, path, value.strip()
     elif depth < _DEEPEST and isinstance(value, Mapping):
@@ -204,5 +218,5 @@ def _is_image(value: str) -> bool:
     text = value.strip().lower()
     if text.startswith("data:"):
         return text.startswith("data:image/")
-    # "?d=folder/a.png" holds the path in its query; "a.png?signature" a path before it; a bucket's key may end so.
+    # "?d=folder/a.png" holds the path in the query, "a.png?signature" before it.
     return any(names_an_image(part) for part in (text, text.split("?d=")[-1].split("?")[0].split("&")[0]))

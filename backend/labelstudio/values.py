@@ -1,19 +1,19 @@
-"""Numbers in Label Studio's JSON, which may hold anything a client wrote: NaN, 1e999, 5,000 digits, text."""
+"""Reads numbers from Label Studio's JSON, which may hold anything a client wrote: NaN, 1e999, 5,000 digits, text."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from backend.errors import BadInput
 
-# No per cent, pixel or degree is larger; and a float holds every whole number up to here.
+# No per cent, pixel or degree is larger, and a float represents every whole number up to here.
 _LARGEST = 1e9
 
 
 def finite_number(value: Mapping[str, Any], key: str, *, default: float | None = None) -> float:
-    """Return `value[key]` as a float; `default`, where there is one, if the key is absent or null.
+    """Return `value[key]` as a float; `default`, if given, for a key that is absent or null.
 
     Raises:
-        BadInput: absent, not a number, not finite, or beyond a thousand million.
+        BadInput: the number is absent, not a number, not finite, or beyond ±1e9.
     """
     number = value.get(key)
     if number is None and default is not None:

@@ -1,4 +1,4 @@
-"""What Label Studio tells us happened: START_TRAINING and the events of a project."""
+"""Reads the events that Label Studio sends: START_TRAINING, and annotations that changed."""
 
 import re
 from collections.abc import Mapping
@@ -18,19 +18,19 @@ ANNOTATION_ACTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One call of the webhook. An unknown `action` is kept as it is; `project_id` is None where it has none."""
+    """One call of the webhook. `action` may be one that we do not know; `project_id` is None if the call names none."""
 
     action: str
     project_id: int | None = None
 
     @property
     def starts_training(self) -> bool:
-        """True where Label Studio asks for a training now."""
+        """Whether Label Studio asks for a training now."""
         return self.action in TRAINING_ACTIONS
 
     @property
     def changes_annotations(self) -> bool:
-        """True where there may be something new to learn from."""
+        """Whether annotations changed, so that there may be something new to learn."""
         return self.action in ANNOTATION_ACTIONS
 
 
@@ -38,7 +38,7 @@ def parse_event(body: object) -> Event:
     """Read the body of a webhook.
 
     Raises:
-        BadInput: no object, no action, or a project that has no usable id.
+        BadInput: the body is not an object, or has no action, or its project has no usable id.
     """
     if not isinstance(body, Mapping):
         raise BadInput(f"the webhook's body is {type(body).__name__}, not an object with an action")
@@ -53,7 +53,13 @@ def parse_event(body: object) -> Event:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationChange:
-    """An annotation was submitted or changed `at` (Label Studio's `updated_at`), or, without a task, is gone."""
+    """An annotation that was submitted or changed.
+
+    Attributes:
+        annotation_id: Label Studio's id.
+        task_id: the annotation's task; None if the annotation is gone.
+        at: when, as Label Studio's `updated_at`.
+    """
 
     annotation_id: int
     task_id: int | None
@@ -61,22 +67,22 @@ class AnnotationChange:
 
 
 def annotation_changes(body: Mapping[str, Any]) -> tuple[AnnotationChange, ...]:
-    """Which annotations the body of an event is about; rows that say neither which nor of which task are left out."""
+    """Return the annotations that an event is about. Leaves out rows without a usable id."""
     action = body.get("action")
     if action not in ANNOTATION_ACTIONS:
         return ()
-    told = body.get("annotations") if action == "ANNOTATIONS_DELETED" else body.get("annotation")
-    rows = [row for row in (told if isinstance(told, list) else [told]) if isinstance(row, Mapping)]
+    content = body.get("annotations") if action == "ANNOTATIONS_DELETED" else body.get("annotation")
+    rows = [row for row in (content if isinstance(content, list) else [content]) if isinstance(row, Mapping)]
     changes = (note_change(row, is_gone=action == "ANNOTATIONS_DELETED") for row in rows)
     return tuple(change for change in changes if change is not None)
 
 
 def note_change(row: Mapping[str, Any], *, is_gone: bool = False) -> AnnotationChange | None:
-    """What an annotation's row tells; None where it says neither which annotation it is nor of which task.
+    """Return an annotation's row as a change; None if it lacks the annotation's id, or a submitted one's task.
 
     Args:
         row: Label Studio's annotation.
-        is_gone: whether the annotation was deleted; a skipped one is gone too.
+        is_gone: whether somebody deleted the annotation. A skipped annotation counts as gone too.
     """
     annotation_id, task_id = (_number(row, key) for key in ("id", "task"))
     if annotation_id is None:

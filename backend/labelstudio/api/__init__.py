@@ -1,11 +1,11 @@
 """Label Studio's HTTP API: a session, and the calls that samloop needs.
 
-client       Label Studio's API, as far as samloop needs it
-session      one conversation with one Label Studio: credentials, retries, failures
-auth         a legacy token, or a personal access token and its short-lived ones
-filters      the data manager: tabs, and the filters by which it finds tasks
-annotations  how many there are, and which are deleted
-predictions  which tasks lack a prediction; storing many, deleting old ones
+client       the calls that samloop makes
+session      sends requests to one Label Studio: credentials, retries, failures
+auth         credentials: a legacy token, or a personal access token that buys short-lived tokens
+filters      the data manager: its tabs, and the filters by which it finds tasks
+annotations  counts annotations, and finds deleted ones
+predictions  finds tasks without a prediction, stores predictions, deletes outdated ones
 backends     the ML backends of a project, and its webhooks
 files        uploads, local files, objects in buckets
 """

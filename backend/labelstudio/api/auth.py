@@ -1,4 +1,4 @@
-"""Who we are to Label Studio: a legacy token, or a personal access token that is exchanged for short-lived ones."""
+"""Credentials for Label Studio: a legacy token, or a personal access token that buys short-lived access tokens."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from backend.errors import BadInput
 
-# Label Studio's access tokens live 300 s; one that is about to end may end on the way.
+# Label Studio's access tokens live 300 s. We renew them early: an old token could expire on its way.
 _RENEW_AFTER_S = 240.0
 
 
@@ -14,12 +14,12 @@ class Credentials:
     """The `Authorization` header for an API key. Safe for any number of threads. Its repr does not show the key.
 
     Args:
-        api_key: a legacy token (sent as it is), or a personal access token, a JWT that only buys access tokens.
-        exchange: takes the personal access token, asks Label Studio for an access token and returns it.
-        clock_s: seconds that only go forward.
+        api_key: a legacy token, sent as it is; or a personal access token, a JWT that only buys access tokens.
+        exchange: trades the personal access token for an access token at Label Studio.
+        clock_s: a monotonic clock, s.
 
     Raises:
-        BadInput: a key with blanks or control characters, which no header can carry.
+        BadInput: the key holds blanks or control characters, which no header can carry.
     """
 
     def __init__(
@@ -38,19 +38,19 @@ class Credentials:
         return self._key.startswith("eyJ") and self._key.count(".") == 2
 
     def header(self) -> str:
-        """Return the value of `Authorization`; asks for a new access token where the last one is about to end."""
+        """Return the value of `Authorization`; ask for a new access token if the last is about to expire."""
         if not self.is_personal:
             return f"Token {self._key}"
         with self._lock:
             if self._access is None or self._clock_s() >= self._renew_at_s:
-                # The time before the exchange: a slow one must not make the token seem younger.
+                # The time before the exchange: a slow exchange must not make the token seem younger.
                 asked_at_s = self._clock_s()
                 self._access = self._exchange(self._key)
                 self._renew_at_s = asked_at_s + _RENEW_AFTER_S
             return f"Bearer {self._access}"
 
     def forget_refused(self, header: str) -> bool:
-        """Forget an access token that Label Studio refused; True if another try may do better."""
+        """Forget an access token that Label Studio refused; return whether another try may succeed."""
         with self._lock:
             if self.is_personal and header == f"Bearer {self._access}":
                 self._access = None

@@ -1,4 +1,4 @@
-"""The ML backends of a project, and the webhooks by which they hear of annotations."""
+"""The ML backends of a project, and the webhooks that tell them about annotations."""
 
 import base64
 
@@ -10,8 +10,8 @@ class Backends:
     """The ML backends of one Label Studio. Raises as `LabelStudio` does. Safe for any number of threads.
 
     Args:
-        session: for what Label Studio answers itself.
-        slow: for what it asks a backend about before it answers.
+        session: for requests that Label Studio answers by itself.
+        slow: for requests that make Label Studio ask a backend before it answers.
     """
 
     def __init__(self, session: Session, *, slow: Session) -> None:
@@ -20,11 +20,11 @@ class Backends:
     def connect(self, project_id: int, *, url: str, title: str, basic_auth: tuple[str, str] | None = None) -> int:
         """Register an interactive ML backend and its webhook in a project; return the backend's id. Safe to repeat.
 
-        Label Studio's own webhook for a backend carries no credentials, so that a backend which asks for them would
-        never hear of an annotation: here its headers get them. Further rows for the same URL are removed.
+        Label Studio's own webhook for a backend carries no credentials: a backend that asks for them would never hear
+        of an annotation. We put them into the webhook's headers. Duplicate rows for the same URL are removed.
 
         Raises:
-            BadInput: Label Studio cannot reach the backend, or takes no webhook for its host (one without a dot).
+            BadInput: Label Studio cannot reach the backend, or takes no webhook for its host because it has no dot.
         """
         url = url.rstrip("/")
         body: Json = {"project": project_id, "url": url, "title": title, "is_interactive": True, "auth_method": "NONE"}
@@ -42,9 +42,9 @@ class Backends:
         return int(backend["id"])
 
     def restore_webhook(self, project_id: int, *, url: str, basic_auth: tuple[str, str] | None = None) -> bool:
-        """Create the webhook of a connected backend where the project has none for it; return whether it did.
+        """Create the webhook of a connected backend if the project lacks it; return whether it was created.
 
-        Where the backend is not connected, nothing is done: somebody may have taken it away on purpose.
+        A backend that is not connected gets no webhook: somebody may have removed it on purpose.
         """
         url = url.rstrip("/")
         if any(row["url"] == f"{url}/webhook" for row in self.webhooks(project_id)):
@@ -55,7 +55,7 @@ class Backends:
         return True
 
     def all(self, project_id: int) -> list[Json]:
-        """Return the ML backends of a project; Label Studio asks them for their health meanwhile."""
+        """Return the ML backends of a project. Label Studio asks every backend for its health before it answers."""
         return json_list(self._slow.get("/api/ml/", project=project_id))
 
     def webhooks(self, project_id: int) -> list[Json]:
@@ -89,14 +89,14 @@ class Backends:
             self._session.send("DELETE", f"/api/webhooks/{double['id']}/")
 
     def start_training(self, backend_id: int) -> None:
-        """Press "Start training": Label Studio posts START_TRAINING to the backend's webhook before it answers."""
+        """Press "Start training". Label Studio posts START_TRAINING to the backend's webhook before it answers."""
         self._slow.send("POST", f"/api/ml/{backend_id}/train", body={})
 
     def interactive(self, backend_id: int, task_id: int, context: Json) -> Json:
         """Ask the backend as the editor does; return its prediction.
 
         Raises:
-            Upstream: the backend failed; Label Studio itself answers 200 all the same.
+            Upstream: the backend failed, which Label Studio reports with status 200.
         """
         body = {"task": task_id, "context": context}
         reply = json_object(self._slow.send("POST", f"/api/ml/{backend_id}/interactive-annotating", body=body))

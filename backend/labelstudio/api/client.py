@@ -1,4 +1,4 @@
-"""Label Studio's API, as far as samloop needs it. Answers are Label Studio's JSON as it stands."""
+"""The calls of Label Studio's API that samloop makes. They return Label Studio's JSON unchanged."""
 
 import functools
 import json
@@ -13,36 +13,39 @@ from backend.labelstudio.api.filters import Tabs, number_filter
 from backend.labelstudio.api.session import AddressPolicy, Json, Session, json_list, json_object
 from backend.settings import Settings
 
-# The next step wherever a Label Studio is needed and none is known.
+# The next step in every error that a missing Label Studio causes.
 NAME_LABEL_STUDIO = "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
 
-# Django reads 100 files a request at most.
+# Django reads at most 100 files from a request.
 _FILES_A_REQUEST = 50
 _PROJECTS_A_PAGE, _MOST_PROJECTS = 100, 1000
 _MOST_NAMED = 20
 _CHANGED_A_PAGE = 50
 _OF_A_PROJECT = "id,title,task_number,num_tasks_with_annotations"
-# Label Studio itself waits 100 s for a backend before it answers.
+# Label Studio waits 100 s for a backend before it answers.
 _PREDICT_S = 110.0
 
 
 class LabelStudio:
     """One Label Studio, seen with one API key. Safe for any number of threads.
 
-    Args:
-        url: where it answers; a path is kept.
-        api_key: a legacy token or a personal access token.
-        timeout_s: longest silence of a connection.
-        public_url: where browsers reach it; None: at `url`.
-        policy: what the address must pass where a stranger named it; None where the settings name it.
+    Every method raises KeyRefused (401, 403), NotFound (404), BadInput (400: Label Studio refuses the request) and
+    Upstream (Label Studio is away, fails, or is another program). A request that only reads is repeated as long as the
+    failure may pass.
 
-    Every method raises KeyRefused (401, 403), NotFound (404), BadInput (400: what Label Studio refuses) and Upstream
-    (it is away, fails, or is no Label Studio); reading is tried again while the failure may pass.
+    Args:
+        url: where Label Studio answers; may hold a path.
+        api_key: a legacy token or a personal access token.
+        timeout_s: the longest silence of a connection, s.
+        public_url: where browsers reach Label Studio; None means `url`.
+        policy: checks an address that a stranger named; None for an address from the settings.
 
     Attributes:
         url, public_url: without a slash at the end.
-        tabs, backends, annotations: its data manager's tabs, its ML backends, its annotations.
-        name: tells apart this address and key from any other, without showing the key.
+        tabs: the tabs of its data managers.
+        backends: its ML backends.
+        annotations: its annotations: how many there are, and which were deleted.
+        name: identifies this address and key without showing the key.
     """
 
     def __init__(
@@ -69,10 +72,14 @@ class LabelStudio:
     # Projects and tasks
 
     def project(self, project_id: int, *, is_patient: bool = True) -> Json:
-        """Return the project: `label_config`, `model_version`, ...; asked once where somebody waits for a page.
+        """Return the project: `label_config`, `model_version`, ...
+
+        Args:
+            project_id: Label Studio's id.
+            is_patient: whether a failure is worth another try; False while somebody waits for a page.
 
         Raises:
-            NotFound: there is none, or the key may not see it; names the projects that it sees.
+            NotFound: there is no such project, or the key may not see it. The message lists the projects that it sees.
         """
         ask = self._session.get if is_patient else functools.partial(self._session.send, "GET")
         try:
@@ -83,7 +90,7 @@ class LabelStudio:
             ) from fault
 
     def _list_ids(self) -> str:
-        """What to choose from: "it has 1, 2"."""
+        """The ids that a user can choose from, as "it has 1, 2"."""
         try:
             ids = sorted(int(row["id"]) for row in self.projects())
         except SamloopError:
@@ -92,18 +99,21 @@ class LabelStudio:
         return f"it has {', '.join(map(str, ids[:_MOST_NAMED]))}{more}" if ids else "it has none that this key sees"
 
     def projects(self) -> list[Json]:
-        """Return at most 1000 projects that the key sees: `id`, `title` and the numbers of tasks. Asked once a page."""
-        found: list[Json] = []
+        """Return at most 1000 projects that the key sees: `id`, `title`, how many tasks, how many of them annotated.
+
+        Every page is asked for once, without a second try.
+        """
+        rows: list[Json] = []
         for page in range(1, _MOST_PROJECTS // _PROJECTS_A_PAGE + 1):
             query = {"page": page, "page_size": _PROJECTS_A_PAGE, "include": _OF_A_PROJECT}
             reply = json_object(self._session.send("GET", "/api/projects/", query=query))
-            found += json_list(reply.get("results"))
+            rows += json_list(reply.get("results"))
             if not reply.get("next"):
                 break
-        return found
+        return rows
 
     def create_project(self, title: str, label_config: str, **fields: object) -> Json:
-        """Create a project and return it; `fields` as Label Studio names them."""
+        """Create a project and return it; `fields` have Label Studio's names."""
         body = {"title": title, "label_config": label_config, **fields}
         return json_object(self._session.send("POST", "/api/projects/", body=body))
 
@@ -112,10 +122,10 @@ class LabelStudio:
         return json_object(self._session.send("PATCH", f"/api/projects/{project_id}/", body=fields))
 
     def tasks(self, project_id: int, *, page_size: int = 100) -> Iterator[Json]:
-        """Yield every task with its annotations and predictions, page by page; none twice.
+        """Yield every task once, with its annotations and predictions.
 
         Raises:
-            NotFound: before the first task, where there is no such project.
+            NotFound: there is no such project; raised before the first task.
         """
         seen: set[int] = set()
         for page in count(1):
@@ -125,17 +135,17 @@ class LabelStudio:
             except NotFound:
                 if page == 1:
                     self.project(project_id)
-                return  # a page past the last
-            found = [task for task in json_list(reply.get("tasks")) if task["id"] not in seen]
-            seen.update(task["id"] for task in found)
-            yield from found
+                return  # the page after the last
+            new = [task for task in json_list(reply.get("tasks")) if task["id"] not in seen]
+            seen.update(task["id"] for task in new)
+            yield from new
             if not reply["tasks"] or len(seen) >= int(reply.get("total") or 0):
                 return
 
     def list_annotated_since(self, project_id: int, *, after: str, most: int) -> Iterator[Json]:
         """Yield at most `most` annotated tasks that changed after a date, with their annotations, oldest change first.
 
-        `after` is in UTC, as "2026-01-05T09:30:00.000000Z": the data manager asks for the fraction.
+        `after` is a date in UTC such as "2026-01-05T09:30:00.000000Z"; the data manager insists on the fraction.
         """
         items = [
             number_filter("total_annotations", "greater", 0),
@@ -154,7 +164,7 @@ class LabelStudio:
         return json_object(self._session.get(f"/api/tasks/{task_id}/"))
 
     def import_images(self, project_id: int, files: Mapping[str, bytes]) -> int:
-        """Upload images, by file name, and make tasks of them; return how many."""
+        """Upload images, by file name, as tasks; return how many tasks this made."""
         names, made = list(files), 0
         for start in range(0, len(names), _FILES_A_REQUEST):
             parts = [(name, (name, files[name])) for name in names[start : start + _FILES_A_REQUEST]]
@@ -166,7 +176,13 @@ class LabelStudio:
     # Annotations and predictions
 
     def create_annotation(self, task_id: int, result: Sequence[Json], **fields: object) -> Json:
-        """Submit an annotation; `fields` such as `lead_time`, `was_cancelled`, `ground_truth`, `parent_prediction`."""
+        """Submit an annotation and return it.
+
+        Args:
+            task_id: the task's id.
+            result: the regions.
+            **fields: such as `lead_time`, `was_cancelled`, `ground_truth`, `parent_prediction`.
+        """
         body = {"result": list(result), **fields}
         return json_object(self._slow.send("POST", f"/api/tasks/{task_id}/annotations/", body=body))
 
@@ -178,25 +194,30 @@ class LabelStudio:
         return json_list(self._slow.get("/api/predictions/", **query))
 
     def get_bytes(self, path_or_url: str, *, max_bytes: int, deadline_s: float) -> bytes:
-        """Return the body at a path, or a URL, of this Label Studio, within so many bytes and seconds.
+        """Return the body at a path or a URL of this Label Studio, as `files.get_bytes` does.
 
         Raises:
-            RedirectedElsewhere: to another host; its `location` must pass the URL policy and must not see the key.
+            RedirectedElsewhere: the file lies on another host. Its `location` must pass the URL policy and must not get
+                the key.
         """
         return get_bytes(self._session, path_or_url, max_bytes=max_bytes, deadline_s=deadline_s)
 
 
 def label_studio_of(settings: Settings, *, where: str = "here") -> LabelStudio:
-    """Return the Label Studio that the environment names. Raises as `address_and_key`."""
+    """Return the Label Studio that the environment names. Raises as `address_and_key` does."""
     url, key = address_and_key(settings, where=where)
     return LabelStudio(url, key, public_url=settings.label_studio.public_url)
 
 
 def address_and_key(settings: Settings, *, where: str = "here") -> tuple[str, str]:
-    """Return where Label Studio answers, and the key for it, as the environment names them.
+    """Return Label Studio's address and the key for it, from the environment.
+
+    Args:
+        settings: read from the environment.
+        where: what an error calls the place, such as "where the worker runs".
 
     Raises:
-        SettingsError: one is not set; `where`, such as "where the worker runs", is what the error calls the place.
+        SettingsError: the address or the key is not set.
     """
     url, key = settings.label_studio.url, settings.label_studio.api_key
     if not url or not key:

@@ -1,4 +1,4 @@
-"""The files that Label Studio keeps or leads to: uploads, local files, objects in buckets."""
+"""Fetches the files that Label Studio holds or leads to: uploads, local files, objects in buckets."""
 
 import time
 from http import HTTPStatus
@@ -13,16 +13,21 @@ _MOST_REDIRECTS = 5
 
 
 def get_bytes(session: Session, path_or_url: str, *, max_bytes: int, deadline_s: float) -> bytes:
-    """Return the body at a path, or a URL, of this Label Studio; sends the key, and follows redirects within it.
+    """Return the body at a path or a URL of this Label Studio. Sends the key, and follows redirects to the same host.
 
     Args:
-        session: with the Label Studio that has it.
+        session: talks to the Label Studio that holds the file.
         path_or_url: "/data/upload/1/x.png", or a URL of the same scheme, host and port.
-        max_bytes: most bytes of a body.
-        deadline_s: most seconds in all.
+        max_bytes: the largest body.
+        deadline_s: the longest time for all requests together, s.
 
     Raises:
-        RedirectedElsewhere: to another host; its `location` must pass the URL policy and must not see the key.
+        KeyRefused: Label Studio refuses the key for this file.
+        NotFound: Label Studio has no such file.
+        BadInput: the body is larger than `max_bytes`.
+        Upstream: Label Studio fails, is too slow, or redirects in circles.
+        RedirectedElsewhere: the file lies on another host. Its `location` must pass the URL policy and must not get the
+            key.
     """
     until_s = time.monotonic() + deadline_s
     url = path_or_url if "://" in path_or_url else session.url + path_or_url
@@ -46,7 +51,7 @@ def get_bytes(session: Session, path_or_url: str, *, max_bytes: int, deadline_s:
 
 
 def _image_bytes(reply: Reply, url: str) -> bytes:
-    """The body, or the reason why there is none."""
+    """The body of the reply, or the error that its status means."""
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise KeyRefused(
             f"Label Studio answered {reply.status} for {_shorten(url)}: is LABEL_STUDIO_API_KEY right? "
@@ -64,5 +69,5 @@ def _image_bytes(reply: Reply, url: str) -> bytes:
 
 
 def _shorten(url: str) -> str:
-    """The path alone: a query may hold a signature."""
+    """The path without its query, which may hold a signature."""
     return urlsplit(url).path[:120]

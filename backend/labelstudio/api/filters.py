@@ -1,4 +1,4 @@
-"""The data manager of a project: its tabs, and the filters by which it finds tasks."""
+"""The data manager of a project: its tabs, and the filters that find tasks in it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,18 +7,18 @@ from typing import Any
 from backend.labelstudio.api.session import Json, Session, json_list, json_object
 
 _LIST: Json = {"type": "list", "target": "tasks"}
-_BESIDE_OURS = ("completed_at", "cancelled_annotations", "annotators")  # shown by Label Studio's own tab, not by ours
+_BESIDE_OURS = ("completed_at", "cancelled_annotations", "annotators")  # Label Studio's own tab shows them, ours do not
 
 
 def number_filter(field: str, operator: str, value: int) -> Json:
-    """Return a filter on a number of a task, such as ("total_annotations", "equal", 0)."""
+    """Return a filter that compares a number of a task, such as ("total_annotations", "equal", 0)."""
     return {"filter": f"filter:tasks:{field}", "operator": operator, "type": "Number", "value": value}
 
 
 def filter_untouched(task_id: int) -> Json:
-    """Return a filter that holds for this task while nobody has annotated it; a tab of many joins them by "or".
+    """Return a filter that passes this task while nobody has annotated it. A tab of many tasks joins them by "or".
 
-    The editor shows tasks of many numbers only so: it breaks on "in_list", which the API itself would take.
+    The API would take one "in_list" filter for many tasks, but the editor breaks on it.
     """
     return number_filter("id", "equal", task_id) | {"child_filter": number_filter("total_annotations", "equal", 0)}
 
@@ -32,19 +32,19 @@ class Tabs:
     def upcoming(self, project_id: int, *, after: int, limit: int) -> list[Json]:
         """Return the tasks that the label stream is likely to bring after task `after`, without their annotations.
 
-        Label Studio tells what comes next only by taking it: so these are the tasks that nobody annotated, in the
-        project's order: by id from `after` on, then from the start; by score in uncertainty sampling; where the order
-        is random, by id too.
+        Label Studio names the next task only to whoever takes it. So these are the tasks that nobody has annotated, in
+        the project's order: by score in uncertainty sampling; else by id, from `after` to the end and then from the
+        start. Random sampling is treated as an order by id.
         """
         project = json_object(self._session.get(f"/api/projects/{project_id}/"))
         by_score = str(project.get("sampling", "")).startswith("Uncertainty")
-        found = self._not_annotated(project_id, after=0 if by_score else after, limit=limit + 1, by_score=by_score)
-        if len(found) <= limit and not by_score:
-            found += self._not_annotated(project_id, after=0, limit=limit + 1, by_score=False)
-        unique = {int(task["id"]): task for task in found if task["id"] != after}
+        tasks = self._list_unannotated(project_id, after=0 if by_score else after, limit=limit + 1, by_score=by_score)
+        if len(tasks) <= limit and not by_score:
+            tasks += self._list_unannotated(project_id, after=0, limit=limit + 1, by_score=False)
+        unique = {int(task["id"]): task for task in tasks if task["id"] != after}
         return list(unique.values())[:limit]
 
-    def _not_annotated(self, project_id: int, *, after: int, limit: int, by_score: bool) -> list[Json]:
+    def _list_unannotated(self, project_id: int, *, after: int, limit: int, by_score: bool) -> list[Json]:
         items = [number_filter("total_annotations", "equal", 0), number_filter("id", "greater", after)]
         query = {
             "filters": {"conjunction": "and", "items": items},
@@ -67,20 +67,20 @@ class Tabs:
         conjunction: str = "and",
         shown: Sequence[str] = (),
     ) -> int:
-        """Make a tab of the data manager, or give the one of this title a new order and filter; return its id.
+        """Create a tab of the data manager, or give the tab of this title a new order and filter; return its id.
 
-        Safe to repeat, and what people changed of its columns stays. The editor makes its own tab "Default" only where
-        there is none at all: so that one is made first, as the editor makes it. Ours hide columns that would push the
-        image off the screen. `tasks:predictions_score` orders by the scores of the version
-        in `project.model_version`; while that is a backend's title, by nothing.
+        Safe to repeat: people's choice of columns stays. The editor creates its tab "Default" only in a project without
+        tabs, so we create that tab first, as the editor would. Our tabs hide columns that would push the image off the
+        screen. `tasks:predictions_score` orders by the scores of the version in `project.model_version`, and not at all
+        while that is a backend's title.
 
         Args:
-            project_id: of the project.
-            title: by which the tab is known again.
+            project_id: the project's id.
+            title: identifies the tab.
             ordering: such as ["tasks:predictions_score"], ["-tasks:id"].
-            filters: all of which must hold, or, with the conjunction "or", one of which, such as
+            filters: such as
                 {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0}.
-            conjunction: "and" or "or".
+            conjunction: "and" if a task must pass all filters, "or" if it must pass at least one.
             shown: columns that a new tab shows besides number, annotations, predictions and image, such as
                 "predictions_score".
         """
@@ -106,7 +106,7 @@ class Tabs:
         return int(json_object(self._session.send("POST", "/api/dm/views/", body=body))["id"])
 
     def _hide_columns(self, project_id: int, *, shown: Sequence[str]) -> dict[str, dict[str, list[str]]]:
-        """The part of a tab that says what it hides in the table (`explore`) and beside the editor (`labeling`)."""
+        """The part of a tab that lists what it hides in the table (`explore`) and beside the editor (`labeling`)."""
         columns = json_list(json_object(self._session.get("/api/dm/columns/", project=project_id)).get("columns"))
 
         def hidden(where: str, *, but: Sequence[str]) -> list[str]:

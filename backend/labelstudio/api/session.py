@@ -1,4 +1,4 @@
-"""One conversation with one Label Studio: credentials, retries, and its failures as ours."""
+"""Sends requests to one Label Studio: adds credentials, tries again, and turns its failures into our errors."""
 
 import hashlib
 import logging
@@ -27,8 +27,7 @@ Json = dict[str, Any]
 _TRIES = 4
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 5.0
 
-
-# Every prediction of a large project comes in one answer. Of an address that anybody may have named, less.
+# Label Studio sends every prediction of a large project in one answer. An address from a stranger may send less.
 _MOST_BYTES, _MOST_TOLD_BYTES = 1 << 30, 64 << 20
 _LONGEST_S, _LONGEST_TOLD_S = 600.0, 60.0
 _PIECE = 1 << 16
@@ -36,12 +35,12 @@ _PIECE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """The URL policy, for a Label Studio that /setup named.
+    """The URL policy for a Label Studio that /setup named.
 
     Attributes:
-        url: its address.
-        allowed_hosts: hosts that need not be public, as SAMLOOP_IMAGE_HOSTS names them.
-        resolver: how host names become addresses.
+        url: Label Studio's address.
+        allowed_hosts: hosts that need not be public, from SAMLOOP_IMAGE_HOSTS.
+        resolver: turns a host name into addresses.
     """
 
     url: str
@@ -49,7 +48,7 @@ class AddressPolicy:
     resolver: Resolver = resolve_host
 
     def address_of(self, url: str) -> str:
-        """The address to connect to. Raises ForbiddenUrl, Upstream."""
+        """Return the address to connect to. Raises ForbiddenUrl, Upstream."""
         try:
             return check_url(url, allowed_hosts=self.allowed_hosts, resolver=self.resolver).address
         except ForbiddenUrl as fault:
@@ -59,19 +58,19 @@ class AddressPolicy:
             ) from fault
 
     def check_peer(self, address: str) -> None:
-        """Look at a connection that stands. Raises ForbiddenUrl."""
+        """Check the address of an open connection. Raises ForbiddenUrl."""
         parts = split_url(self.url)
         check_peer(address, host=f"{parts.hostname}:{find_port(parts)}", allowed_hosts=self.allowed_hosts)
 
 
 class Session:
-    """Sends requests to one Label Studio and to nothing else: no redirect is followed, no cookie is kept.
+    """Sends requests to one Label Studio and to no other host. Follows no redirect and stores no cookie.
 
     Args:
-        url: where it answers, such as "http://localhost:8080" or with a path.
-        api_key: legacy token or personal access token.
-        timeout_s: longest silence of the connection.
-        policy: what an address must pass that a stranger named; None for an address that the settings name.
+        url: where Label Studio answers, such as "http://localhost:8080"; may hold a path.
+        api_key: a legacy token or a personal access token.
+        timeout_s: the longest silence of a connection, s.
+        policy: checks an address that a stranger named; None for an address from the settings.
     """
 
     def __init__(self, url: str, api_key: str, *, timeout_s: float, policy: AddressPolicy | None = None) -> None:
@@ -83,22 +82,22 @@ class Session:
         self._timeout_s, self._policy = timeout_s, policy
         self._http = requests.Session()
         if policy is not None:
-            self._http.trust_env = False  # a proxy would connect wherever it is told to
+            self._http.trust_env = False  # a proxy would resolve the name itself, past our check
             for scheme in ("http://", "https://"):
                 self._http.mount(scheme, CheckedPeers(policy.check_peer))
         # A session cookie would make Django ask for a CSRF token, and would outlive a change of the key.
         self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def address_of(self, url: str) -> str | None:
-        """The address to connect to for a URL of this Label Studio; None: as its name resolves.
+        """Return the address to connect to for a URL of this Label Studio; None if any address of its name will do.
 
         Raises:
-            ForbiddenUrl, Upstream: as `url_policy.check`, where a stranger named it.
+            ForbiddenUrl, Upstream: as `url_policy.check_url` does, if a stranger named this Label Studio.
         """
         return None if self._policy is None else self._policy.address_of(url)
 
     def get(self, path: str, **query: object) -> object:
-        """Return the JSON at `path`; tried again, with growing pauses, while the failure may pass."""
+        """Return the JSON at `path`. Up to four tries, with growing pauses, as long as the failure may pass."""
         for attempt in range(_TRIES - 1):
             try:
                 return self.send("GET", path, query=query)
@@ -109,17 +108,18 @@ class Session:
         return self.send("GET", path, query=query)
 
     def send(self, method: str, path: str, **content: object) -> object:
-        """Send one request, once; return its JSON, None where the answer is empty.
+        """Send one request, once; return its JSON, or None for an empty answer.
 
         Args:
-            method: of HTTP.
-            path: below the address.
+            method: an HTTP method.
+            path: below Label Studio's address.
             content: `query` (a mapping), `body` (JSON), `files` (as requests takes them).
 
         Raises:
-            KeyRefused, NotFound: 401 and 403, 404.
-            BadInput: 400, 409 and 422, with what Label Studio says.
-            Upstream: it cannot be reached, fails, or answers with something that is no JSON.
+            KeyRefused: status 401 or 403.
+            NotFound: status 404.
+            BadInput: status 400, 409 or 422; the message quotes Label Studio.
+            Upstream: Label Studio cannot be reached, fails, redirects, or answers something other than JSON.
         """
         what = f"{method} {path}"
         header = self.credentials.header()
@@ -158,7 +158,7 @@ class Session:
             raise Upstream(f"{self.url} did not answer {method} {path} ({reason}): is Label Studio up?") from fault
 
     def _read(self, reply: requests.Response, *, what: str) -> requests.Response:
-        """The answer with its body, which may be neither endless nor endlessly slow."""
+        """Read the reply's body, which may be neither endless nor endlessly slow."""
         is_told = self._policy is not None
         most, longest_s = (_MOST_TOLD_BYTES, _LONGEST_TOLD_S) if is_told else (_MOST_BYTES, _LONGEST_S)
         body, until_s = bytearray(), monotonic() + longest_s
@@ -169,11 +169,11 @@ class Session:
                     raise Upstream(
                         f"{self.url} answered {what} with more than {most} bytes, or in over {longest_s:.0f} s"
                     )
-        reply._content = bytes(body)  # noqa: SLF001 - where requests keeps a body that it has read itself
+        reply._content = bytes(body)  # noqa: SLF001 - here requests stores a body that it read
         return reply
 
     def _access_token(self, personal: str) -> str:
-        """A new access token for a personal access token, valid 300 s."""
+        """Fetch a new access token, valid for 300 s, for a personal access token."""
         path = "/api/token/refresh/"
         reply = self._once("POST", path, header=None, body={"refresh": personal})
         if reply.status_code >= 300:
@@ -186,7 +186,7 @@ class Session:
 
 
 def _is_address(url: str) -> bool:
-    """Whether a Label Studio may answer there."""
+    """Whether a URL may be a Label Studio's: http or https, with a host, without a user name."""
     try:
         parts = urlsplit(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.username is None and parts.port != 0
@@ -195,10 +195,10 @@ def _is_address(url: str) -> bool:
 
 
 def json_object(reply: object) -> Json:
-    """Return an answer that is an object.
+    """Return the reply, which must be an object.
 
     Raises:
-        Upstream: it is none.
+        Upstream: it is not.
     """
     if not isinstance(reply, dict):
         raise Upstream(f"Label Studio answered {type(reply).__name__} where an object was expected")
@@ -206,7 +206,7 @@ def json_object(reply: object) -> Json:
 
 
 def json_list(reply: object) -> list[Json]:
-    """Return an answer that is a list, or the list inside of a page.
+    """Return the reply, which must be a list or a page that holds a list.
 
     Raises:
         Upstream: it is neither.
@@ -218,7 +218,7 @@ def json_list(reply: object) -> list[Json]:
     return reply
 
 
-# Of the refusals those that pass: too slow, too early, too many; 424 is Label Studio's for a bucket that fails it.
+# Statuses below 500 that may pass: too slow, too early, too many; 424 means that a bucket failed Label Studio.
 PASSING = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
@@ -230,7 +230,7 @@ PASSING = frozenset(
 
 
 class _Header(requests.auth.AuthBase):
-    """Sets `Authorization`, or makes sure that there is none: without it requests would look into ~/.netrc."""
+    """Sets `Authorization`, or none at all: without this class, requests would take a password from ~/.netrc."""
 
     def __init__(self, value: str | None) -> None:
         self._value = value
@@ -266,27 +266,27 @@ def _fault(reply: requests.Response, what: str, url: str) -> SamloopError:
 
 
 def _detail(reply: requests.Response) -> str:
-    """What Label Studio says, short and without markup."""
+    """Label Studio's reason, short and without markup."""
     try:
-        said = reply.json()
+        reason = reply.json()
     except ValueError:
         return f"({_kind(reply)})"
-    if isinstance(said, dict):
-        said = said.get("validation_errors") or said.get("detail") or said
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", "; ".join(_sentences(said))))[:300]
+    if isinstance(reason, dict):
+        reason = reason.get("validation_errors") or reason.get("detail") or reason
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", "; ".join(_sentences(reason))))[:300]
 
 
-def _sentences(said: object) -> Iterator[str]:
-    """`{"score": ["A valid number is required."]}` as "score: A valid number is required."."""
-    if isinstance(said, dict):
-        for name, below in said.items():
-            told = "; ".join(_sentences(below))
-            yield told if name == "non_field_errors" else f"{name}: {told}"
-    elif isinstance(said, list):
-        for below in said:
-            yield from _sentences(below)
+def _sentences(reason: object) -> Iterator[str]:
+    """Turn `{"score": ["A valid number is required."]}` into "score: A valid number is required."."""
+    if isinstance(reason, dict):
+        for name, inner in reason.items():
+            text = "; ".join(_sentences(inner))
+            yield text if name == "non_field_errors" else f"{name}: {text}"
+    elif isinstance(reason, list):
+        for inner in reason:
+            yield from _sentences(inner)
     else:
-        yield str(said)
+        yield str(reason)
 
 
 def _kind(reply: requests.Response) -> str:

@@ -1,9 +1,9 @@
-"""Label Studio's controls: from a drawn region to a mask or a prompt, and from a mask to a region.
+"""Label Studio's controls: turn a drawn region into a mask or a prompt, and a mask into regions.
 
-shape    what a control draws, as one value: how its regions are read, written and pointed with
+shape    the type of a shape: how to read its regions, write them, and point with them
 shapes   one file a shape: brush, bitmask, polygon, ellipse, rectangle, keypoint, vector
-frame    from per cent of the image to pixels of the upright image
-regions  the regions of an annotation, whatever drew them: their shape, label and mask
-results  from a mask to the regions and predictions that Label Studio stores
-choice   which control of a project gets a mask
+frame    turns per cent of the image into pixels of the upright image
+regions  reads the regions of an annotation, of any shape: their label and mask
+results  turns a mask into the regions and predictions that Label Studio stores
+choice   chooses the control of a project that gets a mask
 """

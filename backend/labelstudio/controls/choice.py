@@ -1,4 +1,4 @@
-"""Which control of a project gets the mask of a prompt: the one place that knows."""
+"""Chooses the control of a project that gets the mask of a prompt. No other module decides this."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from backend.labelstudio.prompts.request import LabelledPrompt
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where a mask goes: its control, the label that it carries there, and the id of the region that it replaces."""
+    """Where a mask goes: the control that draws it, its label there, and the id of the region that it replaces."""
 
     control: Control
     label: str | None
@@ -17,7 +17,7 @@ class Output:
 
 
 def output_of(prompt: LabelledPrompt, config: LabelConfig) -> Output:
-    """Return where the mask of a prompt goes: what refines a region stays on that region's control, under its id.
+    """Return where the mask of a prompt goes. A prompt that refines a region keeps that region's control and id.
 
     Raises:
         BadInput: no control can take a mask.
@@ -32,15 +32,17 @@ def output_of(prompt: LabelledPrompt, config: LabelConfig) -> Output:
 
 
 def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | None = None) -> Control:
-    """Return the control that a mask with this label is sent to.
+    """Return the control that draws a mask with this label.
 
-    Of all controls whose shape can be written (a brush, a polygon, ...), without `model_skip`: those that know the
-    label come first, then those that list none (<Brush>), then the rest. Among equals, the control `drawn_with`, the
-    one that the prompt came from, is the last: a box is drawn to get something better than a box. Then the most
-    faithful shape is taken (`Shape.detail_rank`), and of two of one shape the first in the config.
+    Candidates are all controls without `model_skip` whose shape can be written (a brush, a polygon, ...). The choice
+    goes by, in this order:
+    1. Controls that know the label come before controls that list no labels (<Brush>), and these before the rest.
+    2. The control that drew the prompt, `drawn_with`, comes last: a person draws a box to get something better.
+    3. The most faithful shape comes first (`Shape.detail_rank`).
+    4. The first control of the labelling interface comes first.
 
     Raises:
-        BadInput: there is none.
+        BadInput: no control can take a mask.
     """
     able = [control for control in config.controls if control.shape.write is not None and not control.is_skipped]
     if not able:
@@ -57,10 +59,10 @@ def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | 
 
 
 def semantic_output(config: LabelConfig, *, label: str | None) -> Output | None:
-    """Return where an object goes that a model found under this label; None where the config has the label no longer.
+    """Return where an object goes to which a model gave this label; None if the labelling interface lost the label.
 
-    Unlike a prompt's label, which somebody chose a moment ago, a model's is not replaced by another. Objects without a
-    label go as prompts without one.
+    A model's label is never replaced by another. A prompt's label may be: its annotator sees the region at once. An
+    object without a label goes where a prompt without a label would.
 
     Raises:
         BadInput: no control can take a mask.
@@ -73,14 +75,14 @@ def semantic_output(config: LabelConfig, *, label: str | None) -> Output | None:
 
 
 def label_on(control: Control, label: str | None) -> str | None:
-    """Return the label that a region on this control carries for a prompt's label; None where it carries none.
+    """Return the label that a region on this control carries for a prompt's label; None if it carries none.
 
-    A label that the control does not know gives the control's first: the annotator sees it and can change it, while the
-    editor does not show a region of such a control without a label at all. Where the config lists no labels, they come
-    from the task's data, and the prompt's is one of them. A control without labels of its own takes those of the
-    <Labels> tags beside it.
+    A label that the control does not know becomes the control's first label: the annotator sees it and can change it.
+    Without any label, the editor would not show the region at all. A control that lists no labels takes them from the
+    task's data, so the prompt's label is right. A control without labels of its own takes the labels of the <Labels>
+    tags beside it.
     """
     if not control.has_labels:
-        # Of a <Labels> tag beside the control, which a region may do without.
+        # The label of a <Labels> tag, which a region may lack.
         return control.label_for(label)
     return control.label_for(label) or (control.labels[0] if control.labels else label)

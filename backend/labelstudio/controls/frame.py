@@ -1,40 +1,51 @@
-"""From per cent of the image, as Label Studio writes places, to pixels of the upright image."""
+"""Turns per cent of the image, in which Label Studio writes places, into pixels of the upright image."""
 
 from backend.errors import BadInput
 from backend.labelstudio.controls.shape import Size, Value
 from backend.labelstudio.values import finite_number
 from backend.masks.prompt import Box
 
-# Label Studio's front end lets a prompt stick out of the image by a rounding, never by a per cent.
+# Label Studio's front end lets a prompt stick out of the image by a rounding error, never by 1 %.
 _SLACK_PERCENT = 1.0
 
 
 def place_px(value: Value, size: Size) -> tuple[float, float]:
-    """Return the place of a click, `x` and `y`, in pixels within the image: a rounding beyond its edge is cut off.
+    """Return the place of a click, (x, y) in image px. A rounding error beyond the image's edge is cut off.
 
     Raises:
-        BadInput: a number that is not finite, or outside of the image.
+        BadInput: a number is not finite, or lies outside of the image.
     """
     return _percent(value, "x") * size.width_px / 100, _percent(value, "y") * size.height_px / 100
 
 
 def scale_px(value: Value, across: str, down: str, *, size: Size) -> tuple[float, float]:
-    """Return two numbers of a value, in per cent of the image's width and of its height, in pixels.
+    """Convert two numbers of a value, in per cent of the image's width and of its height, into image px.
 
-    They may lie outside of the image. A length is in per cent of the side that it runs along at rotation 0, however far
-    it is turned, so on a tall image one of 600 % of the width may fit.
+    They may lie outside of the image. A length is in per cent of the side along which it runs at rotation 0, however
+    far the shape is turned. So a length of 600 % of the width may fit into a tall image.
+
+    Args:
+        value: a region's `value`.
+        across: the key of the number in per cent of the width.
+        down: the key of the number in per cent of the height.
+        size: of the upright image.
 
     Raises:
-        BadInput: a number that is not finite.
+        BadInput: a number is not finite.
     """
     return finite_number(value, across) * size.width_px / 100, finite_number(value, down) * size.height_px / 100
 
 
 def box_in_image(box_xyxy: tuple[float, float, float, float], *, size: Size, what: str) -> Box:
-    """Return the part of a box that lies in the image; all in pixels.
+    """Return the part of a box that lies in the image, in image px.
+
+    Args:
+        box_xyxy: left, top, right, bottom, in image px.
+        size: of the upright image.
+        what: what an error calls the box, such as "a rectangle".
 
     Raises:
-        BadInput: it has no area there; `what`, such as "a rectangle", is what the error calls it.
+        BadInput: the box has no area in the image.
     """
     x0_px, y0_px, x1_px, y1_px = box_xyxy
     box = Box(

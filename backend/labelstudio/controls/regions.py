@@ -1,4 +1,4 @@
-"""What stands on an image, whatever drew it: from Label Studio's JSON to a region's shape, label and mask."""
+"""Reads regions of any shape from Label Studio's JSON: their shape, label and mask."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from backend.labelstudio.controls.shapes import SHAPES, shape_of_kind
 __all__ = ["Region", "mask_of_region", "region_of", "regions_of"]
 
 _LONGEST_ID = 200
-_LABELS = "labels"  # the type of what a <Labels> tag says of a region
+_LABELS = "labels"  # the type of a result by which a <Labels> tag labels a region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +23,9 @@ class Region:
 
     Attributes:
         kind: its `type`, such as "brushlabels".
-        shape: what it draws; None for a kind that draws nothing samloop knows.
-        json: as Label Studio wrote it.
-        beside: a further result of the same id, which carries its label.
+        shape: what it draws; None for a kind that samloop does not know as a drawing.
+        json: the region as Label Studio wrote it.
+        beside: another result with the same id, which carries the region's label.
     """
 
     kind: str
@@ -47,25 +47,25 @@ class Region:
 
     @property
     def region_id(self) -> str | None:
-        """Its id, where it has one of at most 200 characters."""
+        """Its id; None for an id that is not text of 1 to 200 characters."""
         region_id = self.json.get("id")
         return region_id if isinstance(region_id, str) and 0 < len(region_id) <= _LONGEST_ID else None
 
     @property
     def from_name(self) -> str | None:
-        """The control that it says it was drawn with."""
+        """The name of the control that drew it; None where the region does not say."""
         name = self.json.get("from_name")
         return name if isinstance(name, str) else None
 
     @property
     def to_name(self) -> str | None:
-        """The image tag that it says it was drawn on."""
+        """The name of the image tag that it was drawn on; None where the region does not say."""
         name = self.json.get("to_name")
         return name if isinstance(name, str) else None
 
     @property
     def label(self) -> str | None:
-        """Its first label, its own or the one beside it; None where it carries none.
+        """Its first label, its own or that of the result beside it; None if it carries none.
 
         Raises:
             UnusableRegion: it has no value, or its label is not text.
@@ -79,27 +79,27 @@ class Region:
 
     @property
     def is_foreground(self) -> bool:
-        """False for what was drawn with the background tool; older front ends write "0" and 0."""
+        """False if it was drawn with the background tool. Older front ends write "0" and 0 for False."""
         return self.json.get("is_positive", True) not in (False, 0, "0", "false")
 
     @property
     def model_version(self) -> str | None:
-        """The version in `meta.model_version`, which every region of ours carries; None in those of people."""
+        """The version in `meta.model_version`. Every region of ours carries it, and none that a person drew."""
         meta = self.json.get("meta")
         version = meta.get("model_version") if isinstance(meta, Mapping) else None
         return version if isinstance(version, str) and version else None
 
     @property
     def is_from_model(self) -> bool:
-        """Whether a model made it: `origin` says so, or `meta.model_version` does."""
+        """Whether a model made it, by its `origin` or its `meta.model_version`."""
         return self.model_version is not None or str(self.json.get("origin")).startswith("prediction")
 
     def mask(self, size: Size, *, rectangles_are_masks: bool = True) -> Bool[np.ndarray, "h w"]:
-        """Return its mask over the upright image of `size`; it may be empty.
+        """Return its mask over the upright image of `size`. The mask may be empty.
 
         Raises:
-            UnusableRegion: another kind (keypoints are prompts), drawn on an image of another shape, or of another size
-                where the values are pixels, or values that cannot be read.
+            UnusableRegion: its kind is no mask (a keypoint is a prompt), its values cannot be read, or it was drawn on
+                an image of another shape; also on an image of another size, if its values are pixels.
         """
         if not isinstance(self.json.get("value"), Mapping):
             raise UnusableRegion("it has no value")
@@ -117,10 +117,10 @@ class Region:
 
 
 def region_of(result: Mapping[str, Any]) -> Region:
-    """Return one result of Label Studio's as a region.
+    """Return one of Label Studio's results as a region.
 
-    A value that holds a mask is that mask's, whatever its `type` says: with "Keep label selected" the editor saves an
-    accepted mask under the type of the prompt as well.
+    A value that holds a mask makes the region a mask, whatever its `type` says: with "Keep label selected" the editor
+    saves an accepted mask a second time, under the type of the prompt.
     """
     kind, shape = str(result.get("type")), shape_of_kind(result.get("type"))
     value = result.get("value")
@@ -130,15 +130,15 @@ def region_of(result: Mapping[str, Any]) -> Region:
 
 
 def regions_of(results: object) -> Iterator[Region]:
-    """Yield every region of a `result` once; what is no object in it is passed over.
+    """Yield every region of a `result` once. Items that are not objects are skipped.
 
-    Label Studio writes a region as several results of one id: what is drawn, and a `labels` result where a <Labels> tag
-    stands beside the control, or the same mask again under a second control. They are one region with one label.
+    Label Studio may write one region as several results with the same id: the drawing; a `labels` result, if a <Labels>
+    tag stands beside the control; the same mask again under a second control. We join them to one region with a label.
     """
     rows = [row for row in results if isinstance(row, Mapping)] if isinstance(results, list | tuple) else []
     groups: dict[object, list[Region]] = {}
     for number, row in enumerate(rows):
-        # Without an id a result is a region of its own.
+        # A result without an id is a region of its own.
         groups.setdefault(row["id"] if isinstance(row.get("id"), str) else number, []).append(region_of(row))
     for group in groups.values():
         drawn = [region for region in group if not _is_beside(region, group)]
@@ -148,7 +148,7 @@ def regions_of(results: object) -> Iterator[Region]:
 
 
 def _is_beside(region: Region, group: Sequence[Region]) -> bool:
-    """Whether this result says something of another one of its id, and draws nothing itself."""
+    """Whether this result only describes another result with its id, and draws nothing itself."""
     if region.kind == _LABELS:
         return True
     is_misnamed = region.shape is not None and region.shape is not shape_of_kind(region.kind)
@@ -167,12 +167,16 @@ def _is_labelled(region: Region) -> bool:
 def mask_of_region(
     region: object, *, height_px: int, width_px: int, rectangles_are_masks: bool = False
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
-    """Return the mask of a brush, polygon, ellipse or bitmask region, and of a rectangle if asked. It may be empty.
+    """Return the mask of a brush, bitmask, polygon or ellipse region. The mask may be empty.
 
-    Frame: the upright image of `height_px` by `width_px`.
+    Args:
+        region: Label Studio's JSON.
+        height_px: of the upright image, which is the mask's frame.
+        width_px: of the upright image.
+        rectangles_are_masks: whether a rectangle's inside counts as a mask.
 
     Raises:
-        UnusableRegion: as `Region.mask` does, and for what is no object.
+        UnusableRegion: as `Region.mask` does, and if the region is not an object.
     """
     if not isinstance(region, Mapping):
         raise UnusableRegion("it has no value")
@@ -180,21 +184,22 @@ def mask_of_region(
 
 
 def _side(value: object) -> object:
-    """A side of an image as a number; converters write it as text too."""
+    """A side of an image as a number. Some converters write text."""
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 6 else value
 
 
 def _check_frame(region: Mapping[str, Any], size: Size, *, is_scalable: bool) -> None:
-    """A wrong size scrambles a mask of pixels; a wrong shape, such as one from before EXIF rotation, turns all others.
+    """Refuse a region that was drawn on another image.
 
-    Per cent fit the image in any size. `image_rotation` says how the annotator had turned the view, and nothing of the
-    values: Label Studio leaves them in the frame of the unturned image (measured in 1.23.2).
+    Values in per cent fit the image in any size, but not in another shape, such as that before EXIF rotation. Values in
+    pixels fit only the exact size. `image_rotation` says how the annotator had turned the view; the values stay in the
+    frame of the unturned image (measured in Label Studio 1.23.2).
     """
     width, height = _side(region.get("original_width")), _side(region.get("original_height"))
     if (width, height) in ((None, None), (size.width_px, size.height_px)):
         return
     if is_scalable and isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
-        # Either size may be a rounding of the other's, by half a pixel a side.
+        # Either size may be the other, scaled and rounded by up to half a pixel a side.
         slack = max(size.width_px + size.height_px, width + height) / 2
         if abs(width * size.height_px - height * size.width_px) <= slack:
             return

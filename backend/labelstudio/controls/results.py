@@ -1,4 +1,4 @@
-"""What Label Studio reads back: regions of every kind, and predictions."""
+"""Turns masks into the regions and predictions that Label Studio stores."""
 
 import math
 import uuid
@@ -24,18 +24,25 @@ def regions_of_mask(  # noqa: PLR0913 - a region has that many fields, all by na
     region_id: str | None = None,
     is_interactive: bool = False,
 ) -> list[dict[str, Any]]:
-    """Return the regions of one mask over the upright image, as `control` draws them.
+    """Return the regions of one mask, in the shape that `control` draws.
 
-    The control's shape says how many regions a mask takes and what is lost (`write` in controls/shapes); the control's
-    own tolerance goes before `polygon_tolerance_px`. An empty mask, and one that scores less than the control's
-    threshold, gives none.
+    The shape decides how many regions a mask takes and what gets lost (`write` in controls/shapes). An empty mask gives
+    no region, nor does a mask that scores below the control's threshold.
 
-    Every `id` is unique; `region_id`, where given, is the first region's, which in Label Studio's editor takes the
-    place of the region of that id. `meta.model_version` names the model: both survive to the annotation that is
-    submitted, and nothing else that tells an interactive mask's origin does. `score` is cut to [0, 1].
+    Every `id` is unique. `meta.model_version` names the model. These two survive into the annotation that a person
+    submits; nothing else there tells an interactive mask's origin.
 
-    Where the label is that of a <Labels> tag beside the control, a `labels` result of the same id follows every region,
-    as Label Studio stores it; not if `is_interactive`, for then the editor adds it by itself.
+    Args:
+        mask: over the upright image.
+        control: draws the mask.
+        label: the mask's label; None for none. If it is that of a <Labels> tag beside the control, a `labels` result
+            with the same id follows every region, as Label Studio stores it.
+        score: the expected IoU; cut to [0, 1].
+        model_version: the version that made the mask.
+        polygon_tolerance_px: how far an outline may be from the mask's, image px. The control's own tolerance goes
+            first.
+        region_id: the id of the first region; in the editor, the region then replaces the region with this id.
+        is_interactive: leaves out the `labels` results, because the editor adds them by itself.
     """
     write = control.shape.write
     if write is None or explain_absence(mask, control=control, score=score) is not None:
@@ -54,9 +61,9 @@ def regions_of_mask(  # noqa: PLR0913 - a region has that many fields, all by na
 
 
 def explain_absence(mask: Bool[np.ndarray, "h w"], *, control: Control, score: float) -> str | None:
-    """Return why a mask gives no region on its control, with the next step; None where it gives some.
+    """Return why a mask gives no region on its control, with the next step; None if nothing speaks against a region.
 
-    An outline of a mask may still come to nothing.
+    A shape may still lose a mask, such as a polygon a mask of a few pixels.
     """
     if not mask.any():
         return (
@@ -76,7 +83,7 @@ def _label_result(region: dict[str, Any], tag: LabelsTag, *, label: str | None) 
 
 
 def prediction(regions: Sequence[dict[str, Any]], *, model_version: str, score: float | None = None) -> dict[str, Any]:
-    """Return a prediction; `score` is the mean of its regions' scores unless given, 0 without regions."""
+    """Return a prediction. Its score is `score`, or the mean of its regions' scores; 0 without regions."""
     if score is None:
         score = sum(region.get("score", 0.0) for region in regions) / len(regions) if regions else 0.0
     return {"result": list(regions), "score": _score(score), "model_version": model_version}
@@ -112,5 +119,5 @@ def _region(  # noqa: PLR0913 - as many as it writes
 
 
 def _score(score: float) -> float:
-    """In [0, 1]: Label Studio answers 400 for a whole batch where one score is no number."""
+    """Cut a score to [0, 1]; 0 if it is not finite, because Label Studio would refuse the whole batch for it."""
     return min(max(float(score), 0.0), 1.0) if math.isfinite(score) else 0.0

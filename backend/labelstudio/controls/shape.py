@@ -1,4 +1,4 @@
-"""What a control draws. A shape is one value: how its regions are read, written and pointed with."""
+"""The type of a shape, which a control draws: how to read its regions, write them, and point with them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pointing:
-    """How a region points at an object: by clicks, or by a box; in pixels of the upright image.
+    """How a region points at an object: by clicks or by a box, in image px.
 
     Attributes:
-        clicks: what it clicks on.
-        box: the axis-aligned box around it, cut to the image.
-        has_outline: the region is no box itself, so that its inside is a first guess of the mask.
+        clicks: the clicks, if it points by clicks.
+        box: the axis-aligned box around the region, cut to the image.
+        has_outline: whether the region itself is no such box; its inside is then a first guess of the mask.
     """
 
     clicks: tuple[Click, ...] = ()
@@ -40,7 +40,7 @@ class Reader(Protocol):
     """Reads a region's `value` as a mask."""
 
     def __call__(self, value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
-        """Return the mask over an upright image of `size`; it may be empty.
+        """Return the mask over an upright image of `size`. The mask may be empty.
 
         Raises:
             BadInput: the value cannot be read.
@@ -52,11 +52,11 @@ class Writer(Protocol):
     """Writes a mask as the `value`s of regions."""
 
     def __call__(self, mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> Sequence[dict[str, Any]]:
-        """Return a value, without labels, for every region that the mask takes.
+        """Return a `value` without labels for every region that the mask takes.
 
         Args:
             mask: over the upright image; not empty.
-            tolerance_px: how far an outline may be from the mask's, px of the image.
+            tolerance_px: how far an outline may be from the mask's, image px.
         """
 
 
@@ -68,9 +68,9 @@ class Pointer(Protocol):
         """Return what the region points at.
 
         Args:
-            value: the region's.
+            value: the region's `value`.
             size: of the upright image.
-            is_foreground: False for what was drawn with the background tool.
+            is_foreground: False if the region was drawn with the background tool.
 
         Raises:
             BadInput: the value cannot be read, or lies outside of the image.
@@ -79,19 +79,19 @@ class Pointer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What a control draws. Its tags are <Name> and <NameLabels>, and their names in small letters its regions' types.
+    """What a control draws. Its tags are <Name> and <NameLabels>; these names in small letters are its regions' types.
 
     Attributes:
         name: in small letters, such as "brush".
         field: a key that the `value` of every region of this shape holds.
-        read: from a region to a mask; None where its regions are no masks.
-        write: from a mask to regions; None where no mask is sent to its control.
-        point: from a region to a prompt; None where its regions point at nothing, or are masks.
-        detail_rank: the place among the shapes that are written, from the most faithful to the coarsest.
+        read: turns a region into a mask; None if its regions are no masks.
+        write: turns a mask into regions; None if its control gets no masks.
+        point: turns a region into a prompt; None if its regions are masks or point at nothing.
+        detail_rank: its place among the shapes that can be written; the most faithful shape has the lowest.
         is_mask: its regions are masks that a prompt may refine.
-        is_stroke: with a smart tool its regions are strokes that point at an object, not masks.
-        is_box: its regions are boxes: a batch makes masks of them, and a training learns from them only if asked.
-        is_scalable: its values are in per cent, so that they fit the image in any size.
+        is_stroke: a smart tool's regions are strokes that point at an object, not masks.
+        is_box: its regions are boxes. A batch turns them into masks; a training learns from them only if asked to.
+        is_scalable: its values are in per cent, so they fit the image in any size.
     """
 
     name: str
@@ -107,5 +107,5 @@ class Shape:
 
     @property
     def kinds(self) -> tuple[str, str]:
-        """The types of its regions: with labels of their own, and without."""
+        """The types of its regions: with labels of their own, and without labels."""
         return f"{self.name}labels", self.name

@@ -1,7 +1,7 @@
-"""What an annotator points at, read from Label Studio's JSON.
+"""Reads what an annotator points at from Label Studio's JSON.
 
-request     from an interactive request to one prompt for every object, in image px
-marks       what one region of a request says: clicks, a box, or a mask
-existing    the region on a task that a click lies in
-rectangles  rectangles that stand on a task already: what a batch makes masks of
+request     turns an interactive request into one prompt for every object, in image px
+marks       turns one region of a request into clicks, a box, or a mask
+existing    finds the region of a task that a click lies in
+rectangles  reads the rectangles that are on a task already: a batch turns them into masks
 """

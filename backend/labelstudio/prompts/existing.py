@@ -1,7 +1,7 @@
-"""The region of a task, drawn or predicted, that a click lies in.
+"""Finds the region of a task, drawn or predicted, that a click lies in.
 
-Label Studio's editor sends the prompts only, not what stands on the canvas already. Its server sends the task along,
-with the drafts, annotations and predictions.
+Label Studio's editor sends only the prompts, not the regions that the annotator sees. But its server sends the task
+along, with its drafts, annotations and predictions.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,17 @@ _MOST_PIXELS = 1 << 30
 
 
 def existing_under(task: Mapping[str, Any], *, click: Click, label: str | None, size: Size) -> Drawn | None:
-    """Return the newest brush, bitmask or polygon region of this label (of any, for None) that the click lies in.
+    """Return the newest brush, bitmask or polygon region that a click lies in; None if it lies in none.
 
-    The newest draft is what stands on the canvas; without one it is the newest annotation, else the newest prediction.
-    At most 256 regions are looked at, fewer on large images; one that cannot be read is passed over.
+    The regions are those of the newest draft, which the annotator sees; without a draft, of the newest annotation; else
+    of the newest prediction. The search ends after 256 regions, or fewer on a large image. It skips regions that cannot
+    be read.
+
+    Args:
+        task: Label Studio's JSON.
+        click: in image px.
+        label: the label that the region must carry; None for any.
+        size: of the upright image.
     """
     most = max(1, min(MOST_REGIONS, _MOST_PIXELS // (size.height_px * size.width_px)))
     candidates = [region for region in _standing(task) if draws_a_mask(region) and _is_of(region, label)]

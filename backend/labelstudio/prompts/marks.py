@@ -1,4 +1,4 @@
-"""What one region of an interactive request says, in pixels: clicks, a box, or a mask that is there already."""
+"""Turns one region of an interactive request into clicks, a box, or an existing mask, in image px."""
 
 from dataclasses import dataclass, field
 
@@ -12,32 +12,32 @@ from backend.labelstudio.label_config import LabelConfig
 from backend.masks.points import points_along
 from backend.masks.prompt import Box, Click
 
-# Measured: eight points beat one, three and five, and beat the stroke as a mask or a box, which shrink the mask to it.
+# Measured: eight points beat one, three and five. A stroke as a mask or a box would shrink the object to the stroke.
 _POINTS_OF_A_STROKE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A region whose mask is read when it is wanted: an annotation may hold hundreds."""
+    """A region whose mask is read only on demand: an annotation may hold hundreds of regions."""
 
     region: Region = field(repr=False)
     size: Size
 
     @property
     def region_id(self) -> str | None:
-        """Its id, where it has one of at most 200 characters."""
+        """As `Region.region_id`."""
         return self.region.region_id
 
     @property
     def from_name(self) -> str | None:
-        """The control that it was drawn with."""
+        """The name of the control that drew it; None where the region does not say."""
         return self.region.from_name
 
     def mask(self) -> Bool[np.ndarray, "h w"]:
-        """Return its mask over the upright image; a rectangle's is its inside.
+        """Return its mask over the upright image. A rectangle's mask is its inside.
 
         Raises:
-            BadInput: it cannot be read, or was drawn on another image.
+            BadInput: the region cannot be read, or was drawn on another image.
         """
         try:
             return self.region.mask(self.size)
@@ -49,7 +49,16 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One region as a prompt: clicks, or a box (with its outline, where that is no box), or an existing mask."""
+    """One region as a prompt: clicks, or a box, or an existing mask.
+
+    Attributes:
+        label: the region's label; None for none.
+        from_name: the control that drew it.
+        clicks: in image px.
+        box: in image px.
+        outline: the region itself beside its box, if it has another shape than the box.
+        existing: a region with a mask to refine.
+    """
 
     label: str | None
     from_name: str | None
@@ -60,14 +69,19 @@ class Mark:
 
 
 def mark_of_region(region: Region, *, size: Size, config: LabelConfig | None) -> Mark | None:
-    """Return one region of `context.result` as a prompt; None for a kind that is none, such as a choice or a relation.
+    """Return one region of `context.result` as a prompt; None for a kind that is no prompt, such as a choice.
 
-    A shape that points says how (`Shape.point`): a keypoint is a click, a rectangle a box. A mask is one to refine, or
-    a stroke, which becomes clicks along it: see `is_existing`.
+    A shape that points says how (`Shape.point`): a keypoint gives a click, a rectangle a box. A mask is either a mask
+    to refine, or a stroke, which becomes clicks along it: see `is_existing`.
+
+    Args:
+        region: of the request.
+        size: of the upright image.
+        config: the image's controls; None where nobody knows them.
 
     Raises:
-        BadInput: no value, a label that is not text, numbers that are not finite or outside of the image, an empty
-            shape, or a stroke that cannot be read.
+        BadInput: the region has no value, its label is not text, a number is not finite or lies outside of the image,
+            the shape is empty, or a stroke cannot be read.
     """
     shape = region.shape
     if shape is None or not (shape.point or shape.is_mask):
@@ -88,9 +102,9 @@ def mark_of_region(region: Region, *, size: Size, config: LabelConfig | None) ->
 def is_existing(region: Region, *, config: LabelConfig | None) -> bool:
     """Return whether a region is a mask to refine rather than a stroke that points at an object.
 
-    It is if it is a polygon (the editor has no smart polygon), if a model made it, or if its control says
-    `smart="false"`. All other brushes and bitmasks are strokes: the editor sends nothing but what was drawn with a
-    smart tool, and every control without `smart="false"` has one.
+    Masks to refine are polygons (the editor has no smart polygon), regions that a model made, and regions of a control
+    with `smart="false"`. All other brushes and bitmasks are strokes: the editor sends only what people drew with smart
+    tools, and every control without `smart="false"` has a smart tool.
     """
     if region.shape is None or not region.shape.is_stroke or region.is_from_model:
         return True

@@ -1,4 +1,4 @@
-"""Rectangles that stand on a task already: what a batch makes masks of."""
+"""Reads the rectangles that are on a task already. A batch turns them into masks."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -25,29 +25,36 @@ def rectangles_of_task(  # noqa: PLR0913 - all by name
     model_version: str,
     most: int = MOST_RECTANGLES,
 ) -> tuple[LabelledPrompt, ...]:
-    """Return the task's rectangles as prompts with a box: of its drafts, its annotations, other models' predictions.
+    """Return a task's rectangles as prompts with a box, of its drafts, its annotations, and other models' predictions.
 
-    In this order, at most `most`. A rectangle that lies on an earlier one of the same label (IoU over 0.9) is the same
-    object, seen by two annotators or saved twice. Left out are cancelled annotations, predictions of `model_version`,
-    regions in predictions that any version of ours made (`meta.model_version` tells), and rectangles that cannot be
-    read.
+    A rectangle with an IoU over 0.9 with an earlier rectangle of the same label is the same object: two annotators saw
+    it, or somebody saved it twice. Left out are cancelled annotations, predicted regions that a version of ours made
+    (`meta.model_version`), and rectangles that cannot be read.
+
+    Args:
+        task: Label Studio's JSON.
+        height_px: of the upright image.
+        width_px: of the upright image.
+        config: the image's controls.
+        model_version: the version that predicts now; its stored predictions are left out.
+        most: the most prompts to return.
     """
     size = Size(height_px, width_px)
-    found: list[LabelledPrompt] = []
+    distinct: list[LabelledPrompt] = []
     for region in _rectangles(task, model_version=model_version):
         try:
             prompts = prompts_from_regions([region], size=size, config=config)
         except BadInput as fault:
             log.warning("a rectangle of task %s is left out: %s", str(task.get("id"))[:40], fault)
             continue
-        found += [prompt for prompt in prompts if not any(_is_same(prompt, other) for other in found)]
-        if len(found) >= most:
+        distinct += [prompt for prompt in prompts if not any(_is_same(prompt, other) for other in distinct)]
+        if len(distinct) >= most:
             break
-    return tuple(found[:most])
+    return tuple(distinct[:most])
 
 
 def has_rectangles(task: Mapping[str, Any], *, model_version: str) -> bool:
-    """Whether there is one, readable or not: told without the image's size, so before the image is fetched."""
+    """Whether the task has such a rectangle, readable or not. Needs no image size, so nobody has to fetch the image."""
     return next(_rectangles(task, model_version=model_version), None) is not None
 
 

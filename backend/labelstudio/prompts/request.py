@@ -1,4 +1,4 @@
-"""What an annotator points at: from an interactive request to one prompt for each object, in pixels."""
+"""Turns an interactive request into one prompt for every object, in image px."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,17 +17,20 @@ from backend.masks.points import points_along
 from backend.masks.prompt import Click, Prompt
 
 MOST_REGIONS = 2000
-# Each mask in a prompt takes a byte a pixel of the image.
+# Every mask in a prompt takes a byte for every pixel of the image.
 MOST_MASKS = 64
 _MOST_MASK_BYTES = 1 << 29
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPrompt:
-    """A prompt for one object, and the label that its region will carry; None where the annotator chose none.
+    """A prompt for one object.
 
-    `drawn_with` names the control of the newest region in it. `refines` is the region whose mask the prompt refines:
-    what comes out takes its place.
+    Attributes:
+        label: the label that its region will carry; None if the annotator chose none.
+        prompt: in image px.
+        drawn_with: the name of the control that drew the newest region of the prompt.
+        refines: the region whose mask the prompt refines, and which the new mask replaces.
     """
 
     label: str | None
@@ -46,17 +49,27 @@ def prompts_from_context(
 ) -> tuple[LabelledPrompt, ...]:
     """Group an interactive request's regions by label, in the order in which the labels first appear.
 
-    Clicks, and brush strokes as clicks along them, point at one object a label; every box and ellipse is an object of
-    its own. Regions without a label go with the newest label. All clicks of a label go with the existing mask that the
-    oldest click on any of them lies in (`is_positive: false` is a background click), else with the newest box, else
-    with the newest existing mask, and refine it. Existing masks without a click are left as they are.
+    All clicks of a label, and the clicks along its brush strokes, point at one object. Every box and every ellipse is
+    an object of its own. Regions without a label join the newest label. The clicks of a label refine the existing mask
+    that the oldest click on any mask lies in, else the newest box, else the newest existing mask. An existing mask
+    without clicks stays as it is. A click with `is_positive: false` is a background click.
 
-    A label with nothing but background clicks is about the region of the `task`, drawn or predicted, that the first of
-    them lies in; where there is none it points at nothing. Frame: pixels of the upright image.
+    A label with only background clicks refines the region of the `task`, drawn or predicted, that the first click lies
+    in. If it lies in none, the label gives no prompt.
+
+    Args:
+        context: the request's `params.context`.
+        height_px: of the upright image.
+        width_px: of the upright image.
+        config: the image's controls; None where nobody knows them.
+        task: the request's task, with its drafts, annotations and predictions.
+
+    Returns:
+        Prompts in px of the upright image.
 
     Raises:
-        BadInput: no list of regions, too many, numbers that are not finite or outside of the image, an empty shape, or
-            a mask that cannot be read.
+        BadInput: the context holds no list of regions, or too many regions or masks; a number is not finite or lies
+            outside of the image; a shape is empty; or a mask cannot be read.
     """
     size = Size(height_px=height_px, width_px=width_px)
     regions = _regions(context, most_masks=_most_masks(size))
@@ -66,10 +79,10 @@ def prompts_from_context(
 def prompts_from_regions(
     regions: Sequence[Region], *, size: Size, config: LabelConfig | None, task: Mapping[str, Any] | None = None
 ) -> tuple[LabelledPrompt, ...]:
-    """Group regions by label, as `prompts_from_context` does. Raises as it does, but for the number of regions."""
+    """Group regions by label, as `prompts_from_context` does. Raises as it does, but takes any number of regions."""
     most = _most_masks(size)
     marks = [mark for region in regions if (mark := mark_of_region(region, size=size, config=config)) is not None]
-    # Beyond the limit an outline is taken for its box.
+    # Beyond the limit, the box stands for the outline.
     spare = most - sum(mark.existing is not None for mark in marks)
     for number in [number for number, mark in enumerate(marks) if mark.outline is not None][max(0, spare) :]:
         marks[number] = replace(marks[number], outline=None)
@@ -91,7 +104,7 @@ def _most_masks(size: Size) -> int:
 def _objects(
     group: list[Mark], *, label: str | None, task: Mapping[str, Any], size: Size
 ) -> Iterable[tuple[Prompt, Drawn | None]]:
-    """Every object of one label."""
+    """Yield a prompt for every object of one label, with the region that it refines."""
     clicks = tuple(click for mark in group for click in mark.clicks)
     boxes = [_read_boxes(mark) for mark in group if mark.box is not None]
     under = _under(group, clicks, label=label, task=task, size=size)
@@ -110,7 +123,7 @@ def _read_boxes(mark: Mark) -> Prompt:
     try:
         inside = mark.outline.mask() if mark.outline is not None else None
     except BadInput:
-        # Drawn on an image of another size: its box is in per cent, and holds all the same.
+        # The outline belongs to an image of another size. Its box is in per cent, so it fits nevertheless.
         inside = None
     return Prompt(box=mark.box, mask=inside if inside is not None and inside.any() else None)
 
@@ -118,7 +131,7 @@ def _read_boxes(mark: Mark) -> Prompt:
 def _under(
     group: list[Mark], clicks: tuple[Click, ...], *, label: str | None, task: Mapping[str, Any], size: Size
 ) -> Drawn | None:
-    """The mask that the clicks of a label refine, if they refine one."""
+    """The mask that the clicks of a label refine; None if they refine none."""
     standing = [mark.existing for mark in group if mark.existing is not None]
     clicked = _read_clicks(standing, clicks)
     if clicked is not None or not clicks or any(mark.box is not None for mark in group):
@@ -129,10 +142,10 @@ def _under(
 
 
 def _refining(existing: Drawn, clicks: tuple[Click, ...]) -> Prompt:
-    """The mask with its clicks, and a click inside of it where none of them is one.
+    """Return the mask with its clicks, and with a foreground click inside of it if the clicks hold none.
 
-    SAM learnt to refine a mask together with the clicks that made it. Without one of them it loses the object: a
-    background click alone on a mask of a coin gave all but the coin.
+    SAM learnt to refine a mask together with the clicks that made it. Without any of these clicks it loses the object:
+    a lone background click on a mask of a coin gave everything but the coin.
     """
     mask = existing.mask()
     if not any(click.is_foreground and _holds(mask, click) for click in clicks):
@@ -142,7 +155,7 @@ def _refining(existing: Drawn, clicks: tuple[Click, ...]) -> Prompt:
 
 
 def _read_clicks(standing: list[Drawn], clicks: tuple[Click, ...]) -> Drawn | None:
-    """The mask that the oldest click on any of them lies in, the newest where they overlap."""
+    """The mask that the oldest click on any mask lies in; the newest such mask where they overlap."""
     hits: list[tuple[int, int]] = []
     for number, existing in enumerate(standing if clicks else ()):
         mask = existing.mask()

@@ -1,4 +1,4 @@
-"""One file a shape. A file put here is a shape that samloop knows: nothing else has to be told.
+"""One file a shape. To add a shape, put its file here; nothing else needs a change.
 
 brush      a mask in Label Studio's run-length code
 bitmask    a mask as a PNG in a data: URL
@@ -16,9 +16,10 @@ from backend.labelstudio.controls.shape import Shape
 
 
 def load_shapes() -> dict[str, Shape]:
-    """Return the `SHAPE` of every module in this folder, by name; written ones first, the most faithful at their head.
+    """Return the `SHAPE` of every module in this folder, by name.
 
-    The folder is the table: label configs, prompts, batches, exports and trainings ask the shapes themselves.
+    Shapes that can be written come first, the most faithful at the head. Labelling interfaces, prompts, batches,
+    exports and trainings ask the shapes themselves, so no other table of shapes exists.
     """
     modules = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     shapes: list[Shape] = [module.SHAPE for module in modules]
@@ -30,7 +31,7 @@ SHAPES = load_shapes()
 
 
 def shape_of_kind(kind: object) -> Shape | None:
-    """Return the shape of a tag's name in small letters, or of a region's type; None for what draws nothing."""
+    """Return the shape of a tag's name in small letters, or of a region's type; None if it draws nothing."""
     return SHAPES.get(kind.removesuffix("labels")) if isinstance(kind, str) else None
 
 

@@ -18,17 +18,17 @@ _DATA_URL = "data:image/png;base64,"
 
 
 def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
-    """The alpha of the front end's canvas: black and opaque inside, transparent outside."""
+    """Read the alpha of the front end's canvas: black and opaque inside the mask, transparent outside."""
     height_px, width_px = size.height_px, size.width_px
     url = value.get("imageDataURL")
     if not isinstance(url, str) or not url.startswith(_DATA_URL):
         raise UnusableRegion("its bitmask is not a PNG as a data: URL")
-    # 4 bytes a pixel before compression, 4/3 for base64: a longer one is no mask of this image.
+    # 4 bytes a pixel before compression, times 4/3 for base64: a longer URL is no mask of this image.
     if len(url) > height_px * width_px * 6 + 65_536:
         raise UnusableRegion(f"its bitmask has {len(url)} characters, too many for {width_px}x{height_px} pixels")
     try:
         with Image.open(io.BytesIO(base64.b64decode(url[len(_DATA_URL) :], validate=True)), formats=["PNG"]) as png:
-            # Before anything is decoded: the header's size is the image's, so that memory is bounded by it.
+            # Checked before the decoding, so that the image's size bounds the memory.
             if png.size != (width_px, height_px):
                 raise UnusableRegion(f"its bitmask has {png.width}x{png.height} pixels, not {width_px}x{height_px}")
             if not png.has_transparency_data:
@@ -39,12 +39,12 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
 
 
 def _write(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> Sequence[dict[str, Any]]:
-    """As the editor's canvas: black and opaque inside, transparent outside; one bit a pixel before compression."""
-    del tolerance_px  # holds every pixel
-    picture = Image.fromarray(mask.astype(np.uint8)).convert("P")
-    picture.putpalette([0, 0, 0, 0, 0, 0])
+    """Write what the editor's canvas holds: black and opaque inside, transparent outside; one bit a pixel."""
+    del tolerance_px  # a bitmask holds every pixel
+    image = Image.fromarray(mask.astype(np.uint8)).convert("P")
+    image.putpalette([0, 0, 0, 0, 0, 0])
     png = io.BytesIO()
-    picture.save(png, "PNG", bits=1, transparency=bytes([0, 255]))
+    image.save(png, "PNG", bits=1, transparency=bytes([0, 255]))
     return [{"imageDataURL": _DATA_URL + base64.b64encode(png.getvalue()).decode()}]
 
 

@@ -18,8 +18,8 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
 
 
 def _write(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> Sequence[dict[str, Any]]:
-    """One region, exactly the mask."""
-    del tolerance_px  # holds every pixel
+    """Write one region, which is exactly the mask."""
+    del tolerance_px  # a brush mask holds every pixel
     return [{"format": "rle", "rle": encode_mask(mask)}]
 
 

@@ -31,8 +31,8 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
 
 
 def _point(value: Value, size: Size, *, is_foreground: bool) -> Pointing:
-    """The box around it, and its inside: with both, masks of real objects are better than with the box alone."""
-    del is_foreground  # a box is always about what is in it
+    """Point by the box around it and by its inside: on real objects, both give better masks than the box alone."""
+    del is_foreground  # a box always points at its inside
     x_px, y_px = scale_px(value, "x", "y", size=size)
     along_px, across_px = scale_px(value, "radiusX", "radiusY", size=size)
     turn = math.radians(math.fmod(finite_number(value, "rotation", default=0.0), 360.0))
@@ -45,13 +45,13 @@ def _point(value: Value, size: Size, *, is_foreground: bool) -> Pointing:
 
 
 def _write(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> Sequence[dict[str, Any]]:
-    """The ellipse of the mask's area and spread, without specks."""
-    del tolerance_px  # has no outline of its own
+    """Write the ellipse with the area and the spread of the mask without its specks."""
+    del tolerance_px  # an ellipse does not follow the mask's outline
     height_px, width_px = mask.shape
     ellipse = ellipse_of_mask(without_specks(mask))
     if ellipse is None:
         return []
-    # Each radius in per cent of the side that it lies along at rotation 0, however far it is turned.
+    # Every radius is in per cent of the side along which it lies at rotation 0, however far the ellipse is turned.
     return [
         {
             "x": ellipse.center_x_px * 100 / width_px,

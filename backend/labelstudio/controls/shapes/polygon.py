@@ -24,12 +24,12 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
     scale = size.width_px / 100, size.height_px / 100
     try:
         return fill_polygon(_points(points) * scale, height_px=size.height_px, width_px=size.width_px)
-    except ValueError as fault:  # too long an outline
+    except ValueError as fault:  # its outline is too long
         raise UnusableRegion(str(fault)) from fault
 
 
 def _points(points: list[Any]) -> Float[np.ndarray, "n 2"]:
-    """Per cent, as they stand in the JSON."""
+    """The points (x, y), in per cent as in the JSON."""
     for point in points:
         if not isinstance(point, list) or len(point) != 2:
             raise UnusableRegion("its polygon holds something that is not a pair of numbers")
@@ -38,7 +38,7 @@ def _points(points: list[Any]) -> Float[np.ndarray, "n 2"]:
 
 
 def _write(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> Sequence[dict[str, Any]]:
-    """One region for each connected part."""
+    """Write one region for every connected part of the mask."""
     height_px, width_px = mask.shape
     outlines = polygons_of_mask(mask, tolerance_px=tolerance_px)
     return [{"points": (outline * (100 / width_px, 100 / height_px)).tolist(), "closed": True} for outline in outlines]

@@ -21,8 +21,8 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
 
 
 def _point(value: Value, size: Size, *, is_foreground: bool) -> Pointing:
-    """The box around what of it lies in the image; of one that is turned its inside too, a first guess of the mask."""
-    del is_foreground  # a box is always about what is in it
+    """Point by the box around the part that lies in the image; if the rectangle is turned, by its inside too."""
+    del is_foreground  # a box always points at its inside
     inside = shapely.Polygon(_corners_px(value, size)).intersection(shapely.box(0, 0, size.width_px, size.height_px))
     is_turned = math.fmod(finite_number(value, "rotation", default=0.0), 90.0) != 0
     hull_xyxy = inside.bounds if inside.area else (0.0, 0.0, 0.0, 0.0)
@@ -30,7 +30,7 @@ def _point(value: Value, size: Size, *, is_foreground: bool) -> Pointing:
 
 
 def _corners_px(value: Value, size: Size) -> Float[np.ndarray, "4 2"]:
-    """The corners (x, y) in order, wherever they lie; older versions of Label Studio left sides below 0."""
+    """The corners (x, y) in order, image px, also outside of the image. Older Label Studios left sides below 0."""
     x_px, y_px = scale_px(value, "x", "y", size=size)
     width_px, height_px = scale_px(value, "width", "height", size=size)
     return rectangle_corners(
@@ -43,8 +43,8 @@ def _corners_px(value: Value, size: Size) -> Float[np.ndarray, "4 2"]:
 
 
 def _write(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float) -> Sequence[dict[str, Any]]:
-    """The box around the mask, without specks."""
-    del tolerance_px  # has no outline of its own
+    """Write the box around the mask without its specks."""
+    del tolerance_px  # a rectangle does not follow the mask's outline
     height_px, width_px = mask.shape
     bounds = find_bounds(without_specks(mask))
     if bounds is None:

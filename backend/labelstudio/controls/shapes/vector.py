@@ -1,4 +1,4 @@
-"""<Vector>, <VectorLabels>: an open line. samloop neither reads nor writes it."""
+"""<Vector>, <VectorLabels>: an open line, which samloop neither reads nor writes."""
 
 from backend.labelstudio.controls.shape import Shape
 
