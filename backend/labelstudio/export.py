@@ -14,7 +14,7 @@ def recover_config(tasks: Iterable[object]) -> LabelConfig:
     """Return the controls whose regions are on the tasks, with the labels that people used there, in order of name.
 
     The regions' image tag, or else the look of a value, says where the image is (`find_image_key`). If several image
-    tags have the name of a key of the data, each of these keys is an image of its own. Tasks without regions give one
+    tags have the name of a key of the data, every such key is an image of its own. Tasks without regions give one
     control, `<BrushLabels name="label" toName="image">`, which takes every label.
     """
     rows = list(tasks)

@@ -1,24 +1,24 @@
-"""Segment Anything: weights, encoder, predictor, embeddings. Besides `serving`, only this room imports torch.
+"""Segment Anything: weights, encoder, predictor, embeddings. In the backend, only this room and `serving` import torch.
 
-family       what a model family is: all that differs between two kinds of promptable model
+family       the interface of a model family: everything in which two kinds of promptable model differ
 families     one file a family
-loading      base models, and what projects put in place of parts of them
-weights      base weights: looked up, fetched, verified
-predictor    from images to embeddings, and from prompts to masks
-decoder      the mask decoder over many prompts of one image
-canvas       from an image to the encoder's canvas, and from logits to a mask of the image
-frame        where an image lies on the canvas and on the decoder's grid: numbers alone
-prompts      prompts in canvas px, as the prompt encoder takes them
-mask_prompt  a mask that exists already, as logits on the canvas
-policy       which of the decoder's masks answers a prompt
-cleaning     masks as annotators see them: without specks
-refine       a second look at a small object on a large image
-enlarge      where an enlarged low-resolution map is above zero
-scoring      scores of masks and of tasks
-automatic    everything that stands out in an image, without a prompt
-semantic     objects without a prompt: the semantic head, and the objects in its maps
+loading      loads base models, and the parts that a checkpoint puts in place of theirs
+weights      finds, fetches and verifies base weights
+predictor    turns images into embeddings, and prompts into masks
+decoder      the mask decoder, for many prompts of one image
+canvas       lays an image on the encoder's canvas, and turns logits into a mask of the image
+frame        computes where an image lies on the canvas and on the decoder's grid
+prompts      turns prompts into the tensors of the prompt encoder, in canvas px
+mask_prompt  turns an existing mask into logits on the canvas
+policy       chooses which of the decoder's masks answers a prompt
+cleaning     removes specks from masks
+refine       takes a second look at a small object on a large image
+enlarge      finds where an enlarged low-resolution map is above zero
+scoring      scores masks and tasks
+automatic    finds everything that stands out in an image, without a prompt
+semantic     finds objects without a prompt: the semantic head, and the objects in its maps
 adapters     adapters in an encoder, and the layers that serve them
-embeddings   embeddings by their key, in memory and on disk
-layers       layers and arithmetic that are faster than the plain ones, and equal to them
-export       a model as a folder that other programs load
+embeddings   caches embeddings by their key, in memory and on disk
+layers       layers and arithmetic that are faster than the usual ones, with the same results
+export       writes a model as a folder that other programs load
 """

@@ -1,7 +1,7 @@
-"""Everything that stands out in an image, without a prompt: a grid of clicks, and of their masks the good ones, once.
+"""Finds everything that stands out in an image, without a prompt: clicks on a grid, and selects the good masks.
 
-segment-anything's automatic mask generation, with two differences: masks are compared whole and not by their boxes,
-and of a part and its whole only the better comes out, because an annotator wants every object once.
+This is segment-anything's automatic mask generation, with two differences. It compares whole masks instead of their
+boxes. Of a part and its whole it returns only the better one, because an annotator wants every object once.
 """
 
 import time
@@ -26,15 +26,16 @@ _MOST_COMPARED = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutomaticRules:
-    """What to look for, and which candidates come out.
+    """Where to click, and which candidates to return.
 
     Attributes:
-        points: clicks along the image's longer side; as dense along the shorter.
-        most: how many masks come out, the best.
-        least_score: predicted IoU x stability, in [0, 1].
-        least_area, most_area: as shares of the image: below are specks, above is the ground on which things lie.
+        points: clicks along the image's longer side; equally dense along the shorter side.
+        most: the most masks to return; the best go first.
+        least_score: the lowest score, predicted IoU x stability, in [0, 1].
+        least_area: the smallest mask, as a share of the image; smaller masks are specks.
+        most_area: the largest mask, as a share of the image; larger masks are the ground on which things lie.
         most_iou: a mask whose IoU with a better mask is above this shows the same object.
-        most_inside: a mask is the part or the whole of a better mask, if more than this share of the smaller of the two
+        most_inside: a mask is a part or the whole of a better mask if more than this share of the smaller of the two
             lies in the other.
     """
 
@@ -55,14 +56,14 @@ def automatic_masks(
     until_s: float = float("inf"),
     run: Callable[[Callable[[], Rivals]], Rivals] = lambda work: work(),
 ) -> tuple[PredictedMask, ...]:
-    """Find the objects of an image: as `automatic_candidates`, their masks brought to the image.
+    """Find the objects of an image as `automatic_candidates` does, and enlarge their masks to the image.
 
     Returns:
-        Masks in the frame of the upright image, the best first; none where nothing stands out.
+        Masks in the frame of the upright image, the best first; nothing if nothing stands out.
     """
     suited = predictor.choose_for(embedding)
-    found = automatic_candidates(suited, embedding, rules=rules, until_s=until_s, run=run)
-    return suited.masks_of(found, embedding)
+    candidates = automatic_candidates(suited, embedding, rules=rules, until_s=until_s, run=run)
+    return suited.masks_of(candidates, embedding)
 
 
 def automatic_candidates(
@@ -78,14 +79,14 @@ def automatic_candidates(
     Every click of a grid gives two candidates, the single mask and the small reading (see `policy`).
 
     Args:
-        predictor: decodes; the choice of `Predictor.choose_for` for the image.
+        predictor: decodes; `Predictor.choose_for` has chosen it for the image.
         embedding: of the image, by the encoder of the predictor's base.
-        rules: which candidates count, and how many come out.
-        until_s: when to stop, by `time.monotonic`; the objects of the clicks until then come out.
-        run: does the decoder's work, sixteen clicks at a time, so that a caller may put other work between.
+        rules: where to click, and which candidates to return.
+        until_s: when to stop, on the clock `time.monotonic`; the objects of the clicks until then are returned.
+        run: runs the decoder's work, sixteen clicks at a time, so that a caller may put other work in between.
 
     Returns:
-        Candidates, the best first, not yet brought to the image; none where nothing stands out.
+        Candidates in the frame of the grid, the best first; nothing if nothing stands out.
     """
     prompts = [Prompt(clicks=(click,)) for click in grid(embedding, points=rules.points)]
     good: list[Candidate] = []
@@ -95,7 +96,7 @@ def automatic_candidates(
         some = prompts[first : first + _CLICKS_AT_ONCE]
         rivals = run(partial(predictor.candidates, embedding, some, which=lambda _: (SINGLE, SMALL)))
         is_good = partial(_is_good, embedding=embedding, frame=predictor.base.frame, rules=rules)
-        # Cloned: a view of one mask would keep those of all sixteen clicks in memory.
+        # Cloned: a view of one mask would hold the masks of all sixteen clicks in memory.
         good += [
             replace(candidate, logits=candidate.logits.clone())
             for candidates in rivals
@@ -110,7 +111,7 @@ def automatic_candidates(
 
 
 def grid(embedding: Embedding, *, points: int) -> Iterator[Click]:
-    """Clicks in the middles of equal cells, `points` of them along the image's longer side."""
+    """Yield clicks, in image px, in the middles of equal cells; `points` of them along the image's longer side."""
     longer = max(embedding.height_px, embedding.width_px)
     rows, columns = (max(1, round(points * side / longer)) for side in (embedding.height_px, embedding.width_px))
     for row in range(rows):
@@ -130,11 +131,11 @@ def distinct(masks: Bool[Tensor, "n cells"], *, rules: AutomaticRules) -> list[i
     """Choose masks that show different objects.
 
     Args:
-        masks: the best first, over the cells of the grid.
-        rules: what counts as a double, a part or a whole, and how many to choose.
+        masks: over the cells of the grid, the best first.
+        rules: what counts as a duplicate, a part or a whole, and how many masks to choose.
 
     Returns:
-        Indices of the masks that are no double, part or whole of a better mask, the best first.
+        Indices of the masks that are no duplicate, part or whole of a better mask, the best first.
     """
     double = _same(masks, rules=rules)
     chosen: list[int] = []
@@ -145,7 +146,7 @@ def distinct(masks: Bool[Tensor, "n cells"], *, rules: AutomaticRules) -> list[i
 
 
 def _same(masks: Bool[Tensor, "n cells"], *, rules: AutomaticRules) -> Bool[Tensor, "n n"]:
-    """For every two masks, whether they show one object."""
+    """For every two masks, whether they show the same object."""
     flat: Float[Tensor, "n cells"] = masks.float()
     both, area = flat @ flat.T, flat.sum(1)
     either = area[:, None] + area[None, :] - both

@@ -1,7 +1,7 @@
-"""From an image to the canvas that an encoder sees, and from logits on the canvas to a mask of the image.
+"""Lays an image on the canvas that an encoder sees, and turns logits on the canvas into a mask of the image.
 
-As segment-anything's `ResizeLongestSide`, `Sam.preprocess` and `Sam.postprocess_masks` do it, so that weights made for
-those see here what they saw there. Numbers, such as the canvas' side, are the family's: `frame.Frame`.
+The steps are those of segment-anything's `ResizeLongestSide`, `Sam.preprocess` and `Sam.postprocess_masks`, because the
+weights learnt with them. The family gives the numbers, such as the canvas' side: `frame.Frame`.
 """
 
 import numpy as np
@@ -22,8 +22,9 @@ def pixels_on_canvas(image: Image.Image, *, frame: Frame) -> Float[Tensor, "1 3 
         frame: of the family whose encoder will see the pixels.
 
     Returns:
-        Float32 on the CPU, channels last in memory, in the frame of the canvas: the image at the top left, less the
-        mean and divided by the deviation, so about -2.2 to 2.7; zeros right of it and below.
+        Float32 on the CPU, channels last in memory, in the frame of the canvas. The image lies at the top left; the
+        mean is subtracted and the result divided by the deviation, which gives about -2.2 to 2.7. Zeros fill the space
+        right of it and below.
     """
     height, width = frame.size_on_canvas(image.height, image.width)
     resized = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
@@ -38,7 +39,7 @@ def mask_of_logits(
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
     """Enlarge logits to the image, bilinearly.
 
-    Where the canvas has padding, in the two steps of `Sam.postprocess_masks`; else in one, as SAM 2 does.
+    A canvas with padding takes the two steps of `Sam.postprocess_masks`; a canvas without takes one, as in SAM 2.
 
     Args:
         logits: float32 on the CPU, in the frame of the grid; above 0 on the object.

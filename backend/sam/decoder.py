@@ -1,15 +1,15 @@
-"""SAM's mask decoder over many prompts of one image, in an order that costs less; to serve with and to train.
+"""SAM's mask decoder for many prompts of one image, in a cheaper order of operations. Serves and trains.
 
-The same sums as `transformers.SamMaskDecoder.forward` (equal to 1e-5, tested), and all four masks at once instead of
-one or three:
-- transformers repeats the image's tokens for every prompt before the first layer; here they are shared until they
-  differ;
-- between 8 tokens and 4096 cells the cells are never projected. `q . (W x)` is `(q W) . x`, so the few tokens go
-  through the weights of the cells' projections: half the sums, and nothing of the image's size is cut into heads.
-  What a key's bias adds to a row of scores its softmax takes away again, and the shares of a row sum to one, so that a
-  value's bias is added once;
-- a transposed convolution whose stride is its kernel is one linear map of each token, so nothing is ever moved to
-  channels-first but the finished masks.
+Computes the same as `transformers.SamMaskDecoder.forward` (equal to 1e-5, tested), but gives all four masks at once
+instead of one or three. What makes it cheaper:
+- transformers repeats the image's cells for every prompt before the first layer. Here prompts share the cells until
+  they differ.
+- In the attention between 8 tokens and 4096 cells, the cells are never projected. `q . (W x)` equals `(q W) . x`, so
+  the few tokens go through the weights of the cells' projections. That halves the work, and no tensor of the image's
+  size is split into heads. The softmax cancels the bias of the keys; the shares of a row sum to one, so the bias of the
+  values is added once.
+- A transposed convolution whose stride equals its kernel is one linear map of every token. Only the finished masks are
+  moved to channels-first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ from transformers.models.sam.modeling_sam import SamAttention, SamTwoWayAttentio
 from backend.sam.family import DecoderInputs, MaskDecoder
 from backend.sam.layers.pointwise import product
 
-# One for each prompt, or one for all of them: until the first layer is through, m = 1.
+# The first dimension is n, or 1 as long as all prompts share the values: until the end of the first layer.
 Tokens = Float[Tensor, "_ t c"]
 Cells = Float[Tensor, "_ cells c"]
 # As `family.MaskDecoder`: every family has a class of its own.
@@ -41,13 +41,14 @@ def decode_all(decoder: MaskDecoder, inputs: DecoderInputs) -> tuple[Float[Tenso
     ambiguity-aware".
 
     Args:
-        decoder: the decoder, which computes in the dtype of its weights.
-        inputs: the prompts and the images' maps, of which the first (s rows and columns) is decoded.
+        decoder: computes in the dtype of its weights.
+        inputs: the prompts and the images' maps. The first map, of s rows and columns, is decoded.
 
     Returns:
-        Logits in the frame of the grid (g = 4 s), above 0 on the object, and predicted IoUs, which may be below 0 or
-        above 1: first of the single mask, then of the small, the middle and the large reading. IoUs have the dtype of
-        the decoder's weights, and so have logits on a GPU; on a processor logits are float32.
+        Logits in the frame of the grid (g = 4 s), above 0 on the object; and predicted IoUs, which may be below 0 or
+        above 1. Of the four, the first is the single mask; the others are the small, the middle and the large reading
+        of an ambiguous prompt. IoUs have the dtype of the decoder's weights. Logits have it on a GPU, and are float32
+        on a CPU.
     """
     queries, keys = attend(decoder, inputs)
     return draw_masks(decoder, inputs, queries=queries, keys=keys)
@@ -61,14 +62,17 @@ def draw_masks(
     keys: Cells,
     skips: Sequence[Float[Tensor, "m _ _ _"]] = (),
 ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-    """Read masks and IoUs from what `attend` gave: the second half of `decode_all`, which explains what comes out.
+    """Read masks and IoUs from the tokens and the cells of `attend`: the second half of `decode_all`.
 
     Args:
-        decoder: as above.
-        inputs: as above.
-        queries: the token for the IoUs, those for the four masks, and any others after them.
+        decoder: as for `decode_all`.
+        inputs: as for `decode_all`.
+        queries: the token for the IoUs, the four for the masks, and any tokens after these.
         keys: the image's cells.
-        skips: finer maps of the images, first those of 2 s rows, then those of 4 s; empty for families without them.
+        skips: finer maps of the images, first of 2 s rows, then of 4 s rows; empty for a family without skips.
+
+    Returns:
+        As `decode_all` does.
     """
     hyper = mask_weights(decoder, queries[:, 1:])
     skips = skips if inputs.image_of is None else [maps[inputs.image_of] for maps in skips]
@@ -79,16 +83,16 @@ def draw_masks(
 def attend(
     decoder: MaskDecoder, inputs: DecoderInputs, *, leading: Sequence[Float[Tensor, "_ c"]] = ()
 ) -> tuple[Tokens, Cells]:
-    """Pass n prompts through the decoder's transformer: the first half of `decode_all`, which explains the arguments.
+    """Pass n prompts through the decoder's transformer: the first half of `decode_all`.
 
     Args:
-        decoder: as above.
-        inputs: as above.
-        leading: the decoder's tokens before those for the IoUs and the masks.
+        decoder: as for `decode_all`.
+        inputs: as for `decode_all`.
+        leading: the decoder's tokens that precede the tokens for the IoUs and the masks.
 
     Returns:
-        For every prompt its tokens (those of `leading`, that for the IoUs, those for the four masks, the prompt's) and
-        the image's cells, both in the dtype of the decoder's weights.
+        The tokens of every prompt (first `leading`, then one for the IoUs, four for the masks, and the prompt's own),
+        and the image's cells, both in the dtype of the decoder's weights.
     """
     dtype = decoder.iou_token.weight.dtype
     positions, sparse = inputs.positions.to(dtype), inputs.sparse.to(dtype)
@@ -100,18 +104,25 @@ def attend(
 
 
 def mask_weights(decoder: MaskDecoder, tokens: Float[Tensor, "n t c"]) -> Float[Tensor, "n 4 k"]:
-    """What the MLPs of the four masks make of their tokens, the first four: the weights that `upscale` takes."""
+    """Turn the tokens of the four masks into the weights that `upscale` takes, by the MLP of every mask.
+
+    Kirillov et al. (2023), appendix A, "Lightweight mask decoder".
+
+    Args:
+        decoder: has the MLPs.
+        tokens: the first four are those of the masks.
+    """
     return torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
 
 
 def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:
-    """Return d maps as lists of cells, row by row, with the numbers of a cell side by side in memory.
+    """Return d maps as lists of cells, row by row, with the channels of a cell side by side in memory.
 
-    The copy is made once here. Left in the order of channels first, every sum of the image's size would keep that
-    order, and every product copy it.
+    We copy once, here. Otherwise every sum of the image's size would stay channels-first, and every product would copy
+    it.
 
     Args:
-        maps: of c channels, with any number of dimensions of cells.
+        maps: d maps of c channels, with any number of spatial dimensions.
         dtype: of the copy.
     """
     cells = maps.flatten(2).mT
@@ -129,14 +140,14 @@ def two_way(
     """Run the decoder's two-way transformer (appendix A, figure 14) over any number of tokens.
 
     Args:
-        decoder: whose transformer.
-        tokens: the decoder's own, then those of the prompts.
+        decoder: has the transformer.
+        tokens: the decoder's own tokens, then those of the prompts.
         keys: the image's cells, with the mask prompts added.
         positions: the cells' positional encoding.
-        absent: added to the scores of a token as a key: 0, or minus infinity where the token is absent.
+        absent: added to the scores of a token as a key: 0, or minus infinity for an absent token.
 
     Returns:
-        Tokens and cells as the transformer leaves them.
+        The tokens and the cells after the last layer, in the dtype of the decoder's weights.
     """
     transformer, queries = decoder.transformer, tokens
     for layer in cast("Iterable[SamTwoWayAttentionBlock]", transformer.layers):
@@ -163,20 +174,22 @@ def upscale(
     side: int,
     skips: Sequence[Float[Tensor, "_ _ _ _"]] = (),
 ) -> Float[Tensor, "m masks g g"]:
-    """Enlarge the cells fourfold in rows and columns, and take their product with the mask tokens' weights.
+    """Enlarge the cells fourfold in rows and columns, and multiply them by the weights of the masks.
 
-    Appendix A, "Lightweight mask decoder": two transposed convolutions, then a product with what each output token's
-    MLP gave.
+    Kirillov et al. (2023), appendix A, "Lightweight mask decoder": two transposed convolutions, then a product with the
+    output of every mask token's MLP.
 
     Args:
-        decoder: whose convolutions.
-        keys: the cells as `two_way` leaves them, of `side` rows and columns.
-        hyper: k weights for every mask.
+        decoder: has the convolutions.
+        keys: the cells from `two_way`, `side` rows and columns.
+        hyper: k weights for every mask, from `mask_weights`.
         side: of the embedding, in cells.
-        skips: added to what a convolution gives, before its activation: one for all of the prompts, or one a prompt.
+        skips: a map for every convolution, added to its output before the activation; one for all prompts, or one a
+            prompt.
 
     Returns:
-        Logits in the frame of the grid (g = 4 side); float32 on a processor, else in the dtype of the weights.
+        Logits in the frame of the grid (g = 4 side), above 0 on the object; float32 on a CPU, else in the dtype of the
+        weights.
     """
     norm = decoder.upscale_layer_norm
     coarse, fine = [_by_cell(maps, side=side).to(keys.dtype) for maps in skips] or (None, None)
@@ -187,17 +200,17 @@ def upscale(
         wide = _upscale(decoder.upscale_conv2, wide, gelu=True)
     else:
         wide = functional.gelu(_upscale(decoder.upscale_conv2, wide) + fine)
-    # n, mask, row, column, then twice the row and column within the 2x2 that a convolution makes of a token
+    # n, mask, row, column, and for both convolutions the row and column within the 2x2 outputs of a token
     flat = _with_cells(hyper, wide.flatten(1, -2)).view(len(wide), -1, side, side, 2, 2, 2, 2)
     if flat.device.type != "cpu":
         return flat.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5, 7).flatten(2, 4)
-    # Two neighbours in a row stay neighbours: moved as one number, ten times as fast, and gradients pass.
+    # Two neighbours in a row stay neighbours. Moved as one complex number, they take a tenth of the time.
     pairs = torch.view_as_complex(flat.float()).permute(0, 1, 2, 4, 6, 3, 5)
     return torch.view_as_real(pairs.contiguous()).flatten(5, 7).flatten(2, 4)
 
 
 def _unheard(absent: Bool[Tensor, "n k"] | None, output: Float[Tensor, "t c"]) -> Float[Tensor, "n 1 tk 1"] | None:
-    """What keeps a token from being attended to, after the decoder's own, which all are there."""
+    """Minus infinity for absent tokens of the prompts, else 0; the decoder's own tokens, in front, are never absent."""
     if absent is None or not bool(absent.any()):
         return None
     scores = torch.zeros(len(absent), len(output) + absent.shape[1], dtype=output.dtype, device=output.device)
@@ -219,7 +232,7 @@ def _among_tokens(
 
 
 def _tokens_to_image(attention: Attention, queries: Tokens, keys: Cells, *, placed: Cells) -> Tokens:
-    """Tokens attending to the cells, which are `keys` and, with their positions, `placed`."""
+    """Let tokens attend to the cells: to `keys`, found by `placed`, which is `keys` with positions."""
     asking = _by_head(attention.q_proj(queries) * attention.scaling, attention)
     shares = torch.softmax(_with_cells(_merge(asking @ _weight(attention.k_proj, attention)), placed), dim=-1)
     seen = _by_row(_times(shares, keys), attention)
@@ -236,23 +249,23 @@ def _image_to_tokens(
     values: Tokens,
     absent: Float[Tensor, "n 1 t 1"] | None,
 ) -> Cells:
-    """Cells attending to the tokens."""
+    """Let cells attend to the tokens."""
     heads = attention.num_attention_heads
     asked = _by_head(attention.k_proj(keys) * attention.scaling, attention)
     bias = asked @ attention.q_proj.bias.view(heads, -1, 1)
     bias = bias if absent is None else bias + absent
     scores = _with_cells(_merge(asked @ _weight(attention.q_proj, attention)), placed)
-    # Over the tokens, along which nothing lies side by side: so the softmax runs over cells in one go.
+    # Over the tokens, which do not lie side by side in memory: so the softmax runs over many cells at once.
     shares = torch.softmax(_by_row(scores, attention) + bias, dim=2)
     given = _by_head(attention.v_proj(values), attention)
     out = _out_projection(attention)
     mixed = given @ out.weight.reshape(len(out.weight), heads, -1).permute(1, 2, 0)
-    # The shares of each head sum to one: the bias goes in with the few tokens, not with the many cells.
+    # The shares of a head sum to one, so we add the bias to the few tokens instead of the many cells.
     return _merge(shares).mT @ _merge(mixed + out.bias / heads)
 
 
 def _by_cell(maps: Float[Tensor, "m c g g"], *, side: int) -> Float[Tensor, "m cells *halves c"]:
-    """A finer map in the order in which `_upscale` makes it of cells: by cell, then by row and column of each half."""
+    """Reorder a finer map as `_upscale` orders its outputs: by cell, then by row and column within the cell."""
     levels = (maps.shape[-1] // side).bit_length() - 1
     halves = (2,) * levels
     parts = maps.view(*maps.shape[:2], side, *halves, side, *halves)
@@ -261,7 +274,7 @@ def _by_cell(maps: Float[Tensor, "m c g g"], *, side: int) -> Float[Tensor, "m c
 
 
 def _out_projection(attention: Attention) -> nn.Linear:
-    """What families after SAM call `o_proj`."""
+    """The output projection, which families after SAM call `o_proj`."""
     return cast("nn.Linear", attention.out_proj if hasattr(attention, "out_proj") else attention.o_proj)
 
 
@@ -282,14 +295,14 @@ def _weight(projection: nn.Linear, attention: Attention) -> Float[Tensor, "heads
 
 
 def _times(rows: Float[Tensor, "n r k"], columns: Float[Tensor, "m k s"]) -> Float[Tensor, "n r s"]:
-    """`rows @ columns`; columns that all prompts share (m = 1) are not repeated."""
+    """Return `rows @ columns`, without repeating columns that all prompts share (m = 1)."""
     return (rows.flatten(0, 1) @ columns[0]).view(*rows.shape[:2], -1) if len(columns) == 1 else rows @ columns
 
 
 def _with_cells(rows: Float[Tensor, "n r k"], cells: Float[Tensor, "m s k"]) -> Float[Tensor, "n r s"]:
-    """`rows @ cells.mT`, as `_times`; where it is learnt, the cells' gradient comes in the order that cells have."""
+    """Return `rows @ cells.mT`, as `_times` does; in a training, the cells' gradient has the cells' memory layout."""
     is_learnt = torch.is_grad_enabled() and cells.requires_grad and len(cells) == len(rows)
-    # Under autocast the two may be of different dtypes, which only its own products understand.
+    # Under autocast the dtypes may differ, and only autocast's own products take both.
     if is_learnt and rows.dtype == cells.dtype and not torch.is_autocast_enabled(rows.device.type):
         product_with_cells: Tensor = _WithCells.apply(rows, cells)  # type: ignore[no-untyped-call]
         return product_with_cells
@@ -297,7 +310,7 @@ def _with_cells(rows: Float[Tensor, "n r k"], cells: Float[Tensor, "m s k"]) -> 
 
 
 class _WithCells(torch.autograd.Function):
-    """Autograd's own gradient of `cells.mT` lies channels first, and each step back copies it: a fifth of a pass."""
+    """Autograd's own gradient of `cells.mT` is channels-first, and every step back copies it: a fifth of a pass."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, cells: Tensor) -> Tensor:  # noqa: ANN401 - autograd's
@@ -313,7 +326,7 @@ class _WithCells(torch.autograd.Function):
 def _upscale(
     convolution: nn.ConvTranspose2d, tokens: Float[Tensor, "*batch c"], *, gelu: bool = False
 ) -> Float[Tensor, "*batch 2 2 out"]:
-    """The four outputs that a 2x2 transposed convolution of stride 2 makes of each token."""
+    """Return the four outputs of a 2x2 transposed convolution of stride 2 for every token."""
     weight, bias = convolution.weight, convolution.bias
     if bias is None:
         raise ValueError("SAM's up-scaling convolutions have a bias; this decoder's do not")

@@ -1,7 +1,8 @@
-"""Where a low-resolution map is above zero once it is enlarged: bilinear as in PyTorch, computed where it matters only.
+"""Finds where an enlarged low-resolution map is above zero. Bilinear as in PyTorch, but only where it matters.
 
-Between numbers that are not above zero nothing is, so that the rectangle around those that are is enough. Places whose
-value is zero but for its last bits may fall to the other side: PyTorch's kernel rounds once where this rounds twice.
+Interpolation between values that are not above zero gives none above zero. So we compute only the rectangle around the
+values that are. A result that is zero up to its last bits may fall on the other side: PyTorch's kernel rounds once, and
+this code rounds twice.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ _STRIP_ROWS = 32  # of 4000 float32: half of a core's second-level cache
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """Places in a row of the enlarged map, and the two places of the map between which every such place lies."""
+    """Positions along a side of the enlarged map, and for every position its two neighbours in the small map."""
 
     first: int
     low: Int[np.ndarray, " n"]
@@ -22,13 +23,13 @@ class _Axis:
     weight: Float[np.ndarray, " n"]  # of `high`, in [0, 1)
 
     def cut(self, start: int, stop: int) -> "_Axis":
-        """The places from `start` to `stop`, counted from the first."""
+        """Return the positions from `start` to `stop`, counted from the first."""
         part = slice(start, stop)
         return _Axis(self.first + start, self.low[part], self.high[part], self.weight[part])
 
 
 def enlarge(values: Float[np.ndarray, "h w"], *, height: int, width: int) -> Float[np.ndarray, "{height} {width}"]:
-    """Enlarge (or reduce) a map; where nothing can be above zero, -1 stands for what is not."""
+    """Enlarge (or reduce) a map to float32; -1 stands for all values where none can be above zero."""
     whole = np.full((height, width), -1, np.float32)
     if (axes := _axes(values, height=height, width=width)) is not None:
         down, across = axes
@@ -39,11 +40,11 @@ def enlarge(values: Float[np.ndarray, "h w"], *, height: int, width: int) -> Flo
 def enlarge_above_zero(
     values: Float[np.ndarray, "h w"], *, height: int, width: int
 ) -> Bool[np.ndarray, "{height} {width}"]:
-    """Where the map is above zero once it is enlarged (or reduced)."""
+    """Return where the enlarged (or reduced) map is above zero."""
     mask = np.zeros((height, width), np.bool_)
     if (axes := _axes(values, height=height, width=width)) is not None:
         down, across = axes
-        top = int(down.low[0])  # of the rows that are looked at
+        top = int(down.low[0])  # the first row that matters
         sideways = _between_columns(values[top : int(down.high[-1]) + 1], across)
         down = replace(down, low=down.low - top, high=down.high - top)
         for start in range(0, len(down.low), _STRIP_ROWS):
@@ -53,7 +54,7 @@ def enlarge_above_zero(
 
 
 def _axes(values: Float[np.ndarray, "h w"], *, height: int, width: int) -> tuple[_Axis, _Axis] | None:
-    """The rows and the columns of the enlarged map where something can be above zero, if anywhere."""
+    """The rows and the columns of the enlarged map where a value can be above zero; None if no value can."""
     above = values > 0
     down, across = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
     if not down.size:
@@ -62,11 +63,11 @@ def _axes(values: Float[np.ndarray, "h w"], *, height: int, width: int) -> tuple
 
 
 def _axis(above: Int[np.ndarray, " k"], count: int, grown: int) -> _Axis:
-    """Every one of `grown` places that lies next to one of the places `above`, out of `count`."""
+    """Return those of `grown` positions whose neighbours, out of `count`, may be one of `above`."""
     scale = grown / count
     first = max(0, int((above[0] - 1) * scale))
     end = min(grown, int((above[-1] + 2) * scale) + 1)
-    # In float32 and in this order, as PyTorch's `area_pixel_compute_source_index`.
+    # In float32 and in this order, as in PyTorch's `area_pixel_compute_source_index`.
     at = (np.arange(first, end, dtype=np.float32) + np.float32(0.5)) * np.float32(count / grown) - np.float32(0.5)
     at = np.clip(at, 0, count - 1)
     low = at.astype(np.intp)

@@ -1,8 +1,8 @@
-"""Where an image lies on the canvas that an encoder sees, and on the decoder's grid of logits: numbers alone.
+"""Computes where an image lies on the canvas that an encoder sees, and on the decoder's grid. Needs no torch.
 
-Three frames meet here. Image px are those of the upright image. Canvas px are those of the square that the image is
-resized onto, from its top left. Grid cells are the logits of a mask, of the whole canvas. Training and serving both ask
-this module which cells an image reaches, so they agree on where it ends.
+Three frames meet here. Image px are the pixels of the upright image. Canvas px are those of the square onto which the
+image is resized, from its top left. Grid cells are the logits of a mask and cover the whole canvas. Training and
+serving both ask this module which cells an image reaches, so they agree on where the image ends.
 """
 
 import math
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """How a model family lays an image out.
+    """How a model family lays out an image.
 
     Attributes:
-        preprocessing: names resizing, normalisation and padding; embeddings are cached under it.
-        canvas_px: side of the canvas.
-        grid: logits along a side of the canvas; `canvas_px` is a multiple of it where the aspect is kept.
-        mean: of red, green and blue, from 0 to 255; the encoder sees 0 where a pixel has this colour.
-        std: what the difference to the mean is divided by.
-        keeps_aspect: whether the image's longest side fills the canvas and zeros fill the rest; if not, both sides are
+        preprocessing: names the resizing, normalisation and padding; part of an embedding's key.
+        canvas_px: the side of the canvas.
+        grid: logits along a side of the canvas. `canvas_px` is a multiple of it if `keeps_aspect`.
+        mean: of red, green and blue, from 0 to 255; a pixel of this colour becomes 0.
+        std: the deviation of red, green and blue, by which the difference to the mean is divided.
+        keeps_aspect: True if the image's longer side fills the canvas and zeros fill the rest; False if both sides are
             stretched to the canvas.
     """
 
@@ -32,19 +32,19 @@ class Frame:
 
     @property
     def cell_px(self) -> float:
-        """Canvas px along a side of a grid cell; a whole number where the aspect is kept."""
+        """The side of a grid cell, in canvas px; a whole number if `keeps_aspect`."""
         return self.canvas_px / self.grid
 
     @property
     def mean_colour(self) -> tuple[int, int, int]:
-        """The colour, from 0 to 255, that comes nearest to what the encoder sees beyond an image's edge."""
+        """The colour, from 0 to 255, that is nearest to the padding which the encoder sees beyond an image's edge."""
         red, green, blue = self.mean
         return round(red), round(green), round(blue)
 
     def size_on_canvas(self, height_px: int, width_px: int) -> tuple[int, int]:
-        """Height and width of the image in canvas px; neither is 0.
+        """Return the height and the width of an image in canvas px, both at least 1.
 
-        segment-anything's `ResizeLongestSide.get_preprocess_shape`, which rounds half up, where the aspect is kept.
+        If `keeps_aspect`, this is segment-anything's `ResizeLongestSide.get_preprocess_shape`, which rounds half up.
         """
         if not self.keeps_aspect:
             return self.canvas_px, self.canvas_px
@@ -52,22 +52,27 @@ class Frame:
         return max(1, int(height_px * scale + 0.5)), max(1, int(width_px * scale + 0.5))
 
     def grid_reached(self, height_px: int, width_px: int) -> tuple[int, int]:
-        """Rows and columns of grid cells that show at least one canvas px of the image; the others are padding."""
+        """Return how many rows and columns of grid cells show at least one canvas px of an image; the rest is padding.
+
+        Args:
+            height_px: of the upright image.
+            width_px: of the upright image.
+        """
         height, width = self.size_on_canvas(height_px, width_px)
         return math.ceil(height / self.cell_px), math.ceil(width / self.cell_px)
 
     def image_px_per_canvas_px(self, height_px: int, width_px: int) -> tuple[float, float]:
-        """Image px that a canvas px spans down and across; the two differ a little, as the canvas has whole px."""
+        """Return how many image px a canvas px spans down and across. Rounding makes the two differ a little."""
         height, width = self.size_on_canvas(height_px, width_px)
         return height_px / height, width_px / width
 
     def image_px_per_cell(self, height_px: int, width_px: int) -> tuple[float, float]:
-        """Image px that a grid cell spans down and across."""
+        """Return how many image px a grid cell spans down and across."""
         down, across = self.image_px_per_canvas_px(height_px, width_px)
         return self.cell_px * down, self.cell_px * across
 
     def middle_of_cell(self, row: int, column: int, *, height_px: int, width_px: int) -> tuple[float, float]:
-        """X and y, in image px, of the middle of a grid cell; at most the image's width and height."""
+        """Return x and y, in image px, of the middle of a grid cell; at most the image's width and height."""
         down, across = self.image_px_per_cell(height_px, width_px)
         return min((column + 0.5) * across, float(width_px)), min((row + 0.5) * down, float(height_px))
 
@@ -79,4 +84,4 @@ SAM_FRAME = Frame(
     mean=(123.675, 116.28, 103.53),
     std=(58.395, 57.12, 57.375),
 )
-"""Kirillov et al., "Segment Anything" (2023), as segment-anything's `Sam.preprocess` has it."""
+"""The frame of Kirillov et al., "Segment Anything" (2023), as in segment-anything's `Sam.preprocess`."""

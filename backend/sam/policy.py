@@ -1,15 +1,17 @@
-"""Which of SAM's four masks answers a prompt.
+"""Chooses which of SAM's four masks answers a prompt.
 
-For anything but one positive click alone it is the single mask, which SAM was trained to give where the prompt is not
-ambiguous. One click is: it may mean a part or the whole, and SAM's three further masks are the small, the middle and
-the large reading of it (section 3, "Resolving ambiguity").
+The single mask answers everything except a lone foreground click: SAM learnt it for prompts that are not ambiguous. A
+lone click is ambiguous, because it may mean a part or the whole. SAM's other three masks are the small, the middle and
+the large reading of such a click (Kirillov et al. 2023, section 3, "Resolving ambiguity").
 
-A score cannot choose among readings: it is sure of them all. What the readings show can. Where the large one is the
-whole image, the click's object is one step smaller than SAM takes it for, as with cells, defects and grains; there
-the small reading is the object, and the single mask often takes in what lies around it. Where the large reading is an
-object in the image, as in photographs of everyday things, the small one is a part, and the single mask the object.
-Where both agree, the small reading has the tighter edge. `make quality` measures this on sets of several kinds; a
-training measures the policies again on its own project's annotations, and its checkpoint keeps the best.
+Scores cannot choose among the readings, because the score head is sure of all of them. The masks themselves can:
+- If the large reading covers the whole image, the object is a step smaller than SAM assumes, as with cells, defects and
+  grains. The small reading is the object, and the single mask often includes its surroundings.
+- If the large reading is an object in the image, as in photographs of everyday things, the small reading is a part, and
+  the single mask is the object.
+- If the small reading and the single mask agree, the small reading has the tighter edge.
+`make quality` measures this on sets of several kinds. A training measures the policies on its project's annotations,
+and its checkpoint records the best.
 """
 
 from collections.abc import Sequence
@@ -23,13 +25,13 @@ from torch import Tensor
 from backend.masks.prompt import Prompt
 
 SINGLE, SMALL, LARGE = 0, 1, 3
-_WHOLE_PICTURE = 0.8  # share of the image from which on a large reading shows no object
-_AGREEING = 0.85  # IoU of the single mask and the small reading that show the same
+_WHOLE_IMAGE = 0.8  # a large reading that covers more than this share of the image shows no object
+_AGREEING = 0.85  # above this IoU, the single mask and the small reading show the same
 
 
 @runtime_checkable
 class Reading(Protocol):
-    """A mask in the frame of the grid, and what it is compared by."""
+    """A mask in the frame of the grid, and its score."""
 
     @property
     def logits(self) -> Float[Tensor, "g g"]:
@@ -45,13 +47,13 @@ Readings = tuple[Reading, Reading, Reading]
 
 
 def consider(prompt: Prompt) -> Sequence[int]:
-    """Return the numbers of the masks that decide which of them answers: of `decode_all`'s four, one or three."""
+    """Return the numbers of the masks that may answer a prompt, or help to choose: one or three of `decode_all`'s."""
     alone = prompt.box is None and prompt.mask is None and len(prompt.clicks) == 1
     return (SINGLE, SMALL, LARGE) if alone and prompt.clicks[0].is_foreground else (SINGLE,)
 
 
 class ClickPolicy(StrEnum):
-    """How one click's answer is chosen; the value is what a manifest calls it."""
+    """How to choose the answer to a lone click. The value is the name in a manifest."""
 
     BY_CONTEXT = "by-context"
     BY_SCORE = "by-score"
@@ -59,12 +61,12 @@ class ClickPolicy(StrEnum):
     ALWAYS_SMALL = "small"
 
     def takes_small(self, readings: Sequence[Readings], *, rows: int, columns: int) -> list[bool]:
-        """Whether the small reading answers a click, or the single mask; for many clicks at once.
+        """Return for many clicks whether the small reading answers, instead of the single mask.
 
         Args:
-            readings: of every click; their logits lie on one device, which is asked once for all of them.
-            rows: of the grid that the image reaches.
-            columns: likewise.
+            readings: of every click. Their logits lie on one device, from which the answers are read at once.
+            rows: how many rows of the grid the image reaches.
+            columns: how many columns of the grid the image reaches.
         """
         if self is ClickPolicy.BY_CONTEXT and readings:
             return _shows_small_object(_above_zero(readings, rows=rows, columns=columns)).tolist()
@@ -74,7 +76,7 @@ class ClickPolicy(StrEnum):
 
 
 def policy_of(name: str | None) -> ClickPolicy:
-    """Return the policy that a manifest names; a version that names none was judged by its scores, and keeps that."""
+    """Return the policy that a manifest names. A manifest without a name is from a time when the score decided."""
     return ClickPolicy(name) if name in list(ClickPolicy) else ClickPolicy.BY_SCORE
 
 
@@ -84,7 +86,7 @@ def _above_zero(readings: Sequence[Readings], *, rows: int, columns: int) -> Boo
 
 
 def _shows_small_object(masks: Bool[Tensor, "n 3 rows columns"]) -> Bool[Tensor, " n"]:
-    """Whether the large reading is the whole image, or the single mask and the small reading agree."""
+    """Whether the large reading covers the whole image, or the single mask and the small reading agree."""
     single, small, large = masks.unbind(1)
     shared, either = (single & small).sum((1, 2)), (single | small).sum((1, 2))
-    return (large.float().mean((1, 2)) > _WHOLE_PICTURE) | (shared > _AGREEING * either)
+    return (large.float().mean((1, 2)) > _WHOLE_IMAGE) | (shared > _AGREEING * either)

@@ -1,7 +1,8 @@
-"""From images to embeddings, and from prompts to masks.
+"""Turns images into embeddings, and prompts into masks.
 
-Nothing here remembers an image: `decode` takes all that it needs, so any number of threads may use one predictor. The
-model is that of Kirillov et al., "Segment Anything" (ICCV 2023); sections and appendices below are that paper's.
+Nothing here remembers an image: `decode` takes everything that it needs, so any number of threads may share a
+predictor. The model is that of Kirillov et al., "Segment Anything" (ICCV 2023); the sections and appendices cited below
+are that paper's.
 """
 
 import copy
@@ -48,8 +49,8 @@ __all__ = [
     "prompt_tensors",
 ]
 
-# The decoder takes about 40 MB for a prompt. On a CPU, prompts decoded by fours take a quarter less time than by
-# sixteens, whose maps are so large that malloc fetches them from the kernel and returns them in every pass.
+# The decoder takes about 40 MB for a prompt. On a CPU, four prompts at a time take a quarter less time than sixteen,
+# whose maps are so large that malloc fetches them from the kernel and returns them in every pass.
 _PROMPTS_AT_ONCE = {"cpu": 4}
 _PROMPTS_AT_ONCE_ELSEWHERE = 32
 
@@ -60,10 +61,10 @@ class PredictedMask:
 
     Attributes:
         mask: bool, in the frame of the upright image; True on the object.
-        score: how good the mask is expected to be, in [0, 1]: see `scoring`.
+        score: the expected quality of the mask, in [0, 1]: see `scoring`.
         low_res_logits: float32, in the frame of the grid (`Frame.grid`); above 0 on the object.
-        predicted_iou: what the decoder's score head says, as it is: it may be above 1 or below 0.
-        object_score: above 0 where the decoder sees the prompt's object in the image; None: it does not tell.
+        predicted_iou: the raw output of the decoder's score head; may be above 1 or below 0.
+        object_score: above 0 if the decoder sees the prompt's object in the image; None if it has no such score.
     """
 
     mask: Bool[np.ndarray, "h w"] = field(repr=False)
@@ -84,9 +85,9 @@ class Candidate:
 
     Attributes:
         logits: float32 on the base's device, in the frame of the grid (`Frame.grid`); above 0 on the object.
-        predicted_iou: what the decoder's score head says, as it is: it may be above 1 or below 0.
-        stability: in [0, 1], `scoring.stability`; 0 where the object is absent.
-        object_score: above 0 where the decoder sees the prompt's object in the image; None: it does not tell.
+        predicted_iou: the raw output of the decoder's score head; may be above 1 or below 0.
+        stability: `scoring.stability`, in [0, 1]; 0 if the object is absent.
+        object_score: above 0 if the decoder sees the prompt's object in the image; None if it has no such score.
     """
 
     logits: Float[Tensor, "g g"] = field(repr=False)
@@ -96,23 +97,23 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """What candidates are compared by, in [0, 1].
+        """The score that compares candidates, in [0, 1].
 
-        Not calibrated: the calibration of a checkpoint is measured on the masks that this score chose.
+        It is not calibrated: a checkpoint's calibration is measured on the masks that this score has chosen.
         """
         return expect_iou(self.predicted_iou) * self.stability
 
 
 @runtime_checkable
 class Decodes(Protocol):
-    """A predictor, or what stands in for one."""
+    """A predictor, or a stand-in for a predictor."""
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
-        """One mask for every prompt, in the order of the prompts and in the frame of the upright image."""
+        """Return a mask for every prompt, in the order of the prompts and in the frame of the upright image."""
 
 
 def base_predictor(base: BaseModel) -> "Predictor":
-    """The base model as it is served, with a decoder of its own."""
+    """Return a predictor that serves the base model, with a copy of its decoder."""
     return Predictor(
         base, decoder_of(base, None), version=base.name, calibration=base.calibration, semantic=base.semantic
     )
@@ -121,19 +122,20 @@ def base_predictor(base: BaseModel) -> "Predictor":
 def predictor_of(
     base: BaseModel, folder: Path, *, version: str | None = None, plain: "Predictor | None" = None
 ) -> "Predictor":
-    """A checkpoint as it is served: its decoder, and its adapter, semantic head and domain if it has them.
+    """Return a predictor that serves a checkpoint: its decoder, and its adapter, semantic head and domain if any.
 
     Args:
-        base: what the checkpoint was trained on.
-        folder: the checkpoint's.
-        version: what to call the predictor; None: the manifest's version.
-        plain: the base as it is served, where it is there already; it answers images outside the checkpoint's domain.
+        base: the base that the checkpoint was trained on.
+        folder: the checkpoint's folder.
+        version: the predictor's name; None for the version in the manifest.
+        plain: a predictor that serves the base, if there is one already. It answers images outside the checkpoint's
+            domain.
 
     Returns:
-        A predictor. Its own `base` has the adapter, and images must be encoded with that one.
+        A predictor. Its `base` has the adapter: encode images with that base.
 
     Raises:
-        NotFound, Unavailable, BadCheckpoint: as `loading.find_trained`.
+        NotFound, Unavailable, BadCheckpoint: as `loading.find_trained` does.
     """
     manifest, trained = read_manifest(folder), find_trained(base, folder)
     return Predictor(
@@ -151,29 +153,29 @@ def encode(base: BaseModel, image: Image.Image) -> Embedding:
     """Run the image encoder (section 3, "Image encoder").
 
     Args:
-        base: whose encoder and frame.
-        image: upright; any mode that converts to RGB.
+        base: has the encoder and the frame.
+        image: upright; of any mode that converts to RGB.
 
     Returns:
         Maps in float32 on the base's device, channels last in memory, without a gradient; a training may use them.
     """
-    # In the dtype of the layer that sees them, which may be finer than that of the other layers.
+    # The pixels get the dtype of the first layer, which may be finer than that of the other layers.
     dtype = next(base.model.vision_encoder.parameters()).dtype
     if base.device.type == "cpu":
         pixels = pixels_on_canvas(image, frame=base.frame).to(dtype)
     else:
         pixels = pixels_on_device(image, frame=base.frame, device=base.device).to(dtype)
-    # Not inference_mode: its tensors may not enter a training step, and these are cached for one.
+    # Not inference_mode: a training step refuses its tensors, and trainings use these from the cache.
     with torch.no_grad():
         maps = base.family.encode(base.model.vision_encoder, pixels)
-    # Channels last, whether the encoder works so or not: as the decoder takes them.
+    # Channels last, as the decoder takes them, whatever the encoder's layout.
     features, *finer = (values.float().contiguous(memory_format=torch.channels_last) for values in maps)
     return Embedding(features=features, height_px=image.height, width_px=image.width, finer=tuple(finer))
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What answers images outside a domain, in the place of the predictor that has learnt from it."""
+    """The predictor that answers images outside a domain, instead of the predictor that learnt from the domain."""
 
     domain: Domain
     predictor: "Predictor" = field(repr=False)
@@ -184,13 +186,13 @@ class Predictor:
     """A base's prompt encoder with one decoder. Stateless: any number of threads may decode at once.
 
     Attributes:
-        base: whose encoder the decoder belongs to; embeddings must be of that encoder.
-        decoder: computes in the base's arithmetic, so that in bfloat16 it is a copy of the decoder that was given.
-        version: names what is served, in predictions and logs.
-        calibration: what the decoder's predicted IoUs are worth, where that was measured.
-        semantic: the head that pre-annotates batches, where there is one that may be served.
-        click_policy: which of SAM's masks answers one click.
-        outside: what answers images that look unlike those learnt from; None: the decoder answers all images.
+        base: has the encoder that the decoder belongs to; embeddings must come from that encoder.
+        decoder: computes in the base's dtype; for bfloat16 it is a copy of the decoder passed in.
+        version: names the predictor in predictions and logs.
+        calibration: maps the decoder's predicted IoUs to measured IoUs; None if nobody measured them.
+        semantic: the head that pre-annotates batches; None if no head may be served.
+        click_policy: chooses which of SAM's masks answers a lone click.
+        outside: answers images unlike those learnt from; None if the decoder answers all images.
     """
 
     base: BaseModel
@@ -209,7 +211,7 @@ class Predictor:
 
     @property
     def trained(self) -> "Predictor":
-        """The same, whose own decoder answers all images; the weights are shared."""
+        """This predictor without `outside`: its own decoder answers all images. Shares the weights."""
         if self.outside is None:
             return self
         twin = copy.copy(self)
@@ -217,10 +219,10 @@ class Predictor:
         return twin
 
     def choose_for(self, embedding: Embedding) -> "Predictor":
-        """What answers this image, and all crops of it: `trained`, or the base where it lies outside the domain.
+        """Return the predictor that answers this image and all crops of it.
 
-        `decode` asks by itself; whoever takes candidates and makes masks of them asks once, and then works with what
-        comes out.
+        This is `trained`, or the base if the image lies outside the domain. `decode` calls this by itself. A caller of
+        `candidates` and `masks_of` calls it once, and then uses the returned predictor for both.
 
         Args:
             embedding: of the whole image, by the encoder of `base`.
@@ -232,24 +234,35 @@ class Predictor:
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
         """Answer prompts for one image, every prompt as if it were alone.
 
-        Which of SAM's four masks is the answer, `policy` says; what its score means, `scoring`. A prompt with a mask
+        `policy` chooses which of SAM's four masks is the answer; `scoring` explains the score. A prompt with a mask
         and no box gets the box around the mask: `mask_prompt.with_box`.
 
         Args:
             embedding: of the image, by the encoder of `base`.
-            prompts: in image px; none gives no masks.
+            prompts: in image px; may be empty.
 
         Returns:
-            One mask for every prompt, in the order of the prompts and in the frame of the upright image.
+            A mask for every prompt, in the order of the prompts and in the frame of the upright image.
 
         Raises:
-            BadInput: an empty prompt, or a mask of another size than the image.
+            BadInput: a prompt is empty, or has a mask of another size than the image.
         """
         suited = self.choose_for(embedding)
         return suited.masks_of(suited.answers(embedding, prompts), embedding)
 
     def answers(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[Candidate, ...]:
-        """As `decode` by this decoder, but the masks are not yet brought to the image."""
+        """Answer prompts as `decode` does, but always by this decoder, and in the frame of the grid.
+
+        Args:
+            embedding: of the image, by the encoder of `base`.
+            prompts: in image px; may be empty.
+
+        Returns:
+            A candidate for every prompt, in the order of the prompts.
+
+        Raises:
+            BadInput: as `decode` does.
+        """
         rows, columns = self.base.frame.grid_reached(embedding.height_px, embedding.width_px)
         candidates = self.candidates(embedding, prompts, which=consider)
         readings = [(single, small, large) for single, small, large in (some for some in candidates if len(some) > 1)]
@@ -259,19 +272,19 @@ class Predictor:
     def candidates(
         self, embedding: Embedding, prompts: Sequence[Prompt], *, which: Callable[[Prompt], Sequence[int]]
     ) -> tuple[tuple[Candidate, ...], ...]:
-        """Decode prompts by this decoder to candidates, which are not yet brought to the image.
+        """Decode prompts by this decoder to candidates, in the frame of the grid.
 
         Args:
             embedding: of the image, by the encoder of `base`.
-            prompts: in image px.
-            which: the numbers of the masks that a prompt's answer may be, of the four: 0 the single mask, 1 to 3 the
-                small, the middle and the large reading.
+            prompts: in image px; may be empty.
+            which: returns the numbers of the masks to take for a prompt: 0 for the single mask, 1 to 3 for the small,
+                the middle and the large reading.
 
         Returns:
-            For every prompt, in their order, one candidate for every such number, in the order of the numbers.
+            For every prompt, in order, a candidate for every number, in the order of the numbers.
 
         Raises:
-            BadInput: as `decode`.
+            BadInput: as `decode` does.
         """
         frame, size = self.base.frame, {"height_px": embedding.height_px, "width_px": embedding.width_px}
         complete = [with_box(prompt) for prompt in prompts]
@@ -282,7 +295,7 @@ class Predictor:
                 tensors = prompt_tensors([complete[i] for i in indices], embedding, frame=frame)
                 decoded = self._decode(embedding, tensors)
                 logits = decoded.hide_absent()
-                # A copy of those alone that are asked for; the rest goes with the chunk.
+                # A copy of the wanted masks alone, so that the others are freed with the chunk.
                 asked = [(row, number) for row, index in enumerate(indices) for number in which(prompts[index])]
                 chosen = tuple(torch.tensor(asked, device=logits.device).T)
                 kept = logits[chosen]
@@ -290,18 +303,22 @@ class Predictor:
                 figures = [decoded.ious[chosen].double(), steady]
                 if decoded.object_scores is not None:
                     figures.append(decoded.object_scores[chosen[0]].double())
-                # All in one list: whoever reads from a device waits for it.
+                # All in one tensor, because every read from a device waits for it.
                 made = map(Candidate, kept, *torch.stack(figures).tolist())
                 for index in indices:
                     candidates[index] = tuple(islice(made, len(which(prompts[index]))))
         return tuple(candidates[index] for index in range(len(prompts)))
 
     def masks_of(self, candidates: Sequence[Candidate], embedding: Embedding) -> tuple[PredictedMask, ...]:
-        """Bring candidates of one image from the grid to the image.
+        """Enlarge candidates of one image from the grid to the image.
+
+        Args:
+            candidates: by this predictor.
+            embedding: of the image, for its size.
 
         Returns:
             Masks in the order of the candidates, in the frame of the upright image. A score is the predicted IoU,
-            calibrated where there is a calibration, times the stability.
+            calibrated if there is a calibration, times the stability.
         """
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         if not candidates:
@@ -327,7 +344,7 @@ class Predictor:
             )
 
     def mask_of(self, candidate: Candidate, embedding: Embedding) -> PredictedMask:
-        """As `masks_of`, of one candidate."""
+        """Enlarge one candidate as `masks_of` does."""
         (mask,) = self.masks_of((candidate,), embedding)
         return mask
 
@@ -338,18 +355,18 @@ class Predictor:
 
         Args:
             embedding: of the image, by the encoder of `base`; float16 or float32, on any device.
-            prompts: n, of one kind (`prompt_tensors`).
+            prompts: n prompts with the same parts (`prompt_tensors`).
 
         Returns:
-            Float32 on the base's device: logits in the frame of the grid, above 0 on the object, and predicted IoUs,
+            Float32 on the base's device: logits in the frame of the grid, above 0 on the object; and predicted IoUs,
             which may be below 0 or above 1. Of the four, the first is the single mask; the others are the small, the
-            middle and the large reading of an ambiguous prompt. Where the object is absent, all logits are -1024.
+            middle and the large reading of an ambiguous prompt. All logits of an absent object are -1024.
         """
         decoded = self._decode(embedding, prompts)
         return decoded.hide_absent(), decoded.ious
 
     def _decode(self, embedding: Embedding, prompts: PromptTensors) -> Decoded:
-        """As `four_masks`, with the object scores; logits of absent objects are as they came."""
+        """Decode as `four_masks` does, with the object scores, and without hiding absent objects."""
         moved = prompts.to(self.base.device)
         sparse, dense = self.base.model.prompt_encoder(
             input_points=moved.points,
@@ -362,14 +379,14 @@ class Predictor:
             positions=self._positions,
             # Masks alone have no tokens.
             sparse=dense.new_zeros(len(dense), 0, dense.shape[1]) if sparse is None else sparse[0],
-            # Without masks it is one vector, shown to every cell.
+            # Without masks, all cells have the same vector.
             dense=dense[:1, :, :1, :1] if moved.masks is None else dense,
         )
         return self.base.family.decode(self.decoder, inputs).to_float32()
 
 
 def _chunks(prompts: Sequence[Prompt], *, at_once: int) -> Iterator[list[int]]:
-    """Indices of prompts of one kind, at most `at_once` together: padding is a token too, and would change masks."""
+    """Yield indices of prompts with the same parts, at most `at_once`. Padding is a token, so it would change masks."""
     kinds: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
     for index, prompt in enumerate(prompts):
         kinds[len(prompt.clicks), prompt.box is not None, prompt.mask is not None].append(index)

@@ -1,4 +1,4 @@
-"""From prompts in image px to the tensors that SAM's prompt encoder takes."""
+"""Turns prompts in image px into the tensors of SAM's prompt encoder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ PAD_LABEL = -10
 
 @dataclass(frozen=True, slots=True)
 class PromptTensors:
-    """n prompts as the prompt encoder takes them (appendix A, "Prompt encoder").
+    """n prompts for the prompt encoder (Kirillov et al. 2023, appendix A, "Prompt encoder").
 
     Attributes:
-        points: float32, x and y in canvas px; p of them for each prompt, the fewer padded with zeros. None: no clicks.
-        labels: int64, what each point is: 1 object, 0 background, -10 padding.
-        boxes: float32, x0, y0, x1 and y1 in canvas px. None: no boxes.
-        masks: float32 logits in the frame of the grid, above 0 on the object. None: no masks.
+        points: float32, x and y in canvas px; p points for every prompt, padded with zeros. None without clicks.
+        labels: int64, the kind of every point: 1 for the object, 0 for the background, -10 for padding.
+        boxes: float32, x0, y0, x1 and y1 in canvas px. None without boxes.
+        masks: float32 logits in the frame of the grid, above 0 on the object. None without masks.
     """
 
     points: Float[Tensor, "1 n p 2"] | None
@@ -33,7 +33,7 @@ class PromptTensors:
     masks: Float[Tensor, "n 1 g g"] | None
 
     def to(self, device: torch.device) -> "PromptTensors":
-        """The same prompts on a device."""
+        """Return the same prompts on a device."""
         tensors = (self.points, self.labels, self.boxes, self.masks)
         return PromptTensors(*(None if tensor is None else tensor.to(device) for tensor in tensors))
 
@@ -42,15 +42,15 @@ def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding, *, frame: Fr
     """Bring prompts for one image from image px to canvas px.
 
     Args:
-        prompts: at least one. All of them have a box or none has, and so for masks: SAM pads neither.
+        prompts: at least one, in image px. All have a box or none has, and likewise for masks: SAM cannot pad these.
         embedding: of the image, for its size.
-        frame: how the model's family lays images out.
+        frame: how the model's family lays out images.
 
     Returns:
-        The prompts in their order, on the CPU. Prompts with fewer clicks are padded with label -10.
+        The prompts in their order, on the CPU. Points with the label -10 pad prompts with fewer clicks.
 
     Raises:
-        BadInput: no prompt, an empty one, some with a box or a mask and some without, or a mask of another size than
+        BadInput: there is no prompt, a prompt is empty, only some have a box or a mask, or a mask has another size than
             the image.
     """
     if not prompts or any(not prompt.clicks and prompt.box is None and prompt.mask is None for prompt in prompts):

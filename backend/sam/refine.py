@@ -1,7 +1,7 @@
-"""A second look: a small object on a large image is cut out, enlarged, encoded and decoded once more.
+"""Takes a second look at a small object on a large image: cuts it out, enlarges it, encodes and decodes it again.
 
-On SAM's canvas of 1024 px a logit covers 4 px, which are 15.6 px of a photograph 4000 px wide: no edge can be tighter
-than that. A crop around the object is enlarged to the canvas, and its edges are tighter by as much.
+On SAM's canvas of 1024 px, a logit covers 4 px. On a photograph 4000 px wide, these are 15.6 px, and no edge can be
+tighter. A crop around the object fills the canvas, so its edges are tighter in proportion.
 """
 
 import math
@@ -25,7 +25,7 @@ _LEAST_AGREEMENT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A part of the upright image, in whole image px: `x0_px <= x < x1_px` and `y0_px <= y < y1_px`."""
+    """A part of the upright image, in whole image px: `x0_px <= x < x1_px`, `y0_px <= y < y1_px`."""
 
     x0_px: int
     y0_px: int
@@ -33,11 +33,11 @@ class Crop:
     y1_px: int
 
     def cut(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "ch cw"]:
-        """The part of a mask of the image that lies in the crop; a view, not a copy."""
+        """Return the part of a mask of the image that lies in the crop; a view, not a copy."""
         return mask[self.y0_px : self.y1_px, self.x0_px : self.x1_px]
 
     def prompt(self, prompt: Prompt) -> Prompt:
-        """The prompt in px of the crop, from px of the image: clicks outside are left out, box and mask are cut."""
+        """Move a prompt from image px to px of the crop. Clicks outside are left out; the box and the mask are cut."""
         width, height = float(self.x1_px - self.x0_px), float(self.y1_px - self.y0_px)
         clicks = tuple(
             Click(x, y, is_foreground=click.is_foreground)
@@ -55,19 +55,19 @@ class Crop:
 
 
 def crop_worth_taking(mask: Bool[np.ndarray, "h w"], *, frame: Frame) -> Crop | None:
-    """Find a square around a mask, at least a quarter of the mask's longer side away from it, and cut to the image.
+    """Find a square around a mask, with a margin of at least a quarter of the mask's longer side, cut to the image.
 
-    Its side is at least 256 px: enlarged more than fourfold, an image shows SAM nothing but blur. Sides come in steps
-    of half an octave and places in eighths of a side, so that the next click on the same object mostly finds the same
-    crop in the cache.
+    Its side is at least 256 px: an image that is enlarged more than fourfold shows SAM only blur. Sides come in steps
+    of half an octave and places in eighths of a side, so the next click on the same object usually finds the same crop
+    in the cache.
 
     Args:
         mask: in the frame of the upright image.
         frame: of the family whose encoder would see the crop.
 
     Returns:
-        None where no crop is worth an encoding: the mask is empty, the canvas holds the image at its own size, or the
-        crop would not be at least one and a half times as fine as the image.
+        The crop; None if it is not worth an encoding, because the mask is empty, the image is no larger than the
+        canvas, or the crop would be less than one and a half times as fine as the image.
     """
     height, width = mask.shape
     if max(height, width) <= frame.canvas_px or (bounds := find_bounds(mask)) is None:
@@ -84,24 +84,24 @@ def crop_worth_taking(mask: Bool[np.ndarray, "h w"], *, frame: Frame) -> Crop | 
 def refine_mask(
     first: PredictedMask, prompt: Prompt, *, predictor: Decodes, frame: Frame, encode_crop: Callable[[Crop], Embedding]
 ) -> PredictedMask:
-    """Decode an object once more on a crop around its first mask, and put the result back into the whole image.
+    """Decode an object again on a crop around its first mask, and put the result back into the whole image.
 
-    A prompt with a box or a mask takes the first mask along as a mask prompt, and keeps the first answer if the second
-    mask shows something else (an IoU with the first under a half): a sharper edge of the wrong thing is no gain. A
-    prompt of clicks alone takes nothing along: on a large image the first mask of a click often shows another object,
-    and would only mislead. The first answer also stays where no crop is worth it.
+    For a prompt with a box or a mask, the first mask becomes a mask prompt. If the second mask then shows something
+    else (an IoU below a half with the first), the first answer stays: a sharper edge of the wrong thing is no gain. For
+    a prompt of clicks alone, the first mask is not used: on a large image it often shows another object, and would
+    mislead. The first answer also stays if no crop is worth an encoding.
 
-    Measured with mobile-sam on real images side by side at their own scale, 4000x3000 px in all; IoU and Boundary IoU
-    with a band of 10 px, before and after: coins and bricks by their box .87/.56 and .94/.77, by one click .41/.23 and
-    .84/.59; nuclei by their box .62/.61 and .79/.78, by one click .01/.01 and .47/.46 (few objects, because every
-    object needs an encoding: `python tests/benchmarks/refinement.py`).
+    Measured with mobile-sam on a collage of 4000x3000 px of real images at their own scale. IoU and Boundary IoU with a
+    band of 10 px, before and after: coins and bricks by their box .87/.56 and .94/.77, by one click .41/.23 and
+    .84/.59; nuclei by their box .62/.61 and .79/.78, by one click .01/.01 and .47/.46. There are few objects, because
+    every object needs an encoding (`python tests/benchmarks/refinement.py`).
 
     Args:
-        first: what `decode` gave for the prompt.
+        first: the answer of `decode` to the prompt.
         prompt: in px of the whole image.
         predictor: decodes.
-        frame: how the predictor's base lays images out.
-        encode_crop: gives the embedding of a part of the upright image; the caller may cache embeddings.
+        frame: how the predictor's base lays out images.
+        encode_crop: returns the embedding of a part of the upright image; the caller may cache embeddings.
 
     Returns:
         The first mask, or a mask of the same size whose logits are in the frame of the crop's grid.
@@ -123,7 +123,7 @@ def refine_mask(
 
 
 def _span(middle: int, side: int, size: int) -> tuple[int, int]:
-    """Where a span of `side` begins and ends, moved into the image where it sticks out."""
+    """Return where a span of `side` around `middle` begins and ends, after moving it into the image."""
     side, step = min(side, size), max(1, side // 8)
     start = round((middle - side / 2) / step) * step
     start = min(max(0, start), size - side)
