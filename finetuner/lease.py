@@ -7,6 +7,7 @@ publish nor promote.
 
 import logging
 import time
+from dataclasses import dataclass
 from threading import Event, Thread
 
 from redis import Redis
@@ -18,9 +19,23 @@ from backend.work.scripts import Script
 
 log = logging.getLogger(__name__)
 
-LEASE_S = 10.0
-_RENEW_S = 2.0
-_WAIT_S = 0.2
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasePace:
+    """How often a lease is renewed, and how soon it expires.
+
+    Attributes:
+        expires_s: the lease expires so long after its holder's last renewal, s.
+        renew_s: the pause between two renewals, s; several fit into `expires_s`, or one slow answer loses the lease.
+        look_s: the pause between two looks at a lease that another run holds, s.
+    """
+
+    expires_s: float = 10.0
+    renew_s: float = 2.0
+    look_s: float = 0.2
+
+
+_PACE = LeasePace()
 
 
 class Lease:
@@ -29,11 +44,12 @@ class Lease:
     `patient` and `quick` are connections to the same Redis. While it is unreachable, `check` waits and renewing fails.
     """
 
-    def __init__(self, keys: Keys, *, holder: str, patient: Redis, quick: Redis) -> None:
+    def __init__(self, keys: Keys, *, holder: str, patient: Redis, quick: Redis, pace: LeasePace = _PACE) -> None:
         self._keys = keys
         self._holder = holder
         self._patient = patient
         self._quick = quick
+        self._pace = pace
         self._token = 0
         self._lost = False
         self._released = Event()
@@ -50,7 +66,7 @@ class Lease:
         return self._keys.project_id
 
     def __enter__(self) -> "Lease":  # noqa: PYI034 - beartype takes no Self here
-        """Wait until the lease is free, and take it; it expires 10 s after its holder's last renewal.
+        """Wait until the lease is free, and take it; it expires `pace.expires_s` after its holder's last renewal.
 
         While the holder is alive this waits, up to the job's time limit, since two trainings must not overlap.
         """
@@ -59,7 +75,7 @@ class Lease:
             if not is_announced:
                 log.info("another run is training project %d; waiting for it", self.project_id)
                 is_announced = True
-            time.sleep(_WAIT_S)
+            time.sleep(self._pace.look_s)
         self._token = token
         self._thread.start()
         return self
@@ -93,17 +109,21 @@ class Lease:
         if self._lost:
             raise LeaseLost(
                 f"this training of project {self._keys.project_id} could not renew its lease for more than "
-                f"{LEASE_S:.0f} s, and another training has taken over; it publishes nothing"
+                f"{self._pace.expires_s:.0f} s, and another training has taken over; it publishes nothing"
             )
 
     @property
     def _value(self) -> str:
         return f"{self._token}:{self._holder}"
 
+    @property
+    def _expires_ms(self) -> int:
+        return int(self._pace.expires_s * 1000)
+
     def _take(self) -> int:
         return int(
             Script.TAKE_LEASE.run(
-                self._patient, keys=(self._keys.lease, self._keys.fence), args=(self._holder, int(LEASE_S * 1000))
+                self._patient, keys=(self._keys.lease, self._keys.fence), args=(self._holder, self._expires_ms)
             )
         )
 
@@ -112,12 +132,12 @@ class Lease:
             Script.RENEW_LEASE.run(
                 connection,
                 keys=(self._keys.lease, self._keys.fence),
-                args=(self._value, self._token, int(LEASE_S * 1000)),
+                args=(self._value, self._token, self._expires_ms),
             )
         )
 
     def _renew(self) -> None:
-        while not self._released.wait(_RENEW_S):
+        while not self._released.wait(self._pace.renew_s):
             try:
                 self._lost = self._lost or not self._extend(self._quick)
             except RedisError as fault:

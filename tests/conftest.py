@@ -47,6 +47,7 @@ pytest_plugins = [
     "support.review",
     "support.neighbours",
     "support.studio",
+    "support.queue",
     "support.object_store",
 ]
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,22 +14,20 @@ from support.waiting import wait_until
 
 from backend.server.app import create_app
 from backend.settings import Settings
-from backend.work.embedded import Valkey
 
 PAGE = DOCS / "http.md"
 REQUESTS = [(words, answer) for words, answer in requests_of(PAGE) if "-N" not in words]  # -N: test_events
 
 
 @pytest.fixture(scope="module")
-def client(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def client(tiny_sam_dir: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = Settings(
         model=str(tiny_sam_dir), model_dir=tmp_path_factory.mktemp("models"), cache_dir=tmp_path_factory.mktemp("cache")
     )
-    with Valkey(tmp_path_factory.mktemp("queue")) as valkey:
-        app = create_app(settings, connection=Redis.from_url(valkey.start()))
-        with TestClient(app, base_url="http://127.0.0.1:9090") as client:
-            wait_until(lambda: client.get("/health").json()["model"] == "ready")
-            yield client
+    app = create_app(settings, connection=Redis.from_url(redis_url))
+    with TestClient(app, base_url="http://127.0.0.1:9090") as client:
+        wait_until(lambda: client.get("/health").json()["model"] == "ready")
+        yield client
 
 
 def _send(client: TestClient, words: list[str]) -> Any:

@@ -16,7 +16,6 @@ from support.docker_rehearsal import Image, environment, rehearse
 from support.waiting import wait_until
 
 from backend.work.connection import connect
-from backend.work.embedded import Valkey
 from backend.work.queue import count_listeners
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,12 +29,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     (root / "bin").mkdir()
     (root / "bin" / "python").symlink_to(sys.executable)
     return rehearse(ROOT / "docker" / "Dockerfile", context=ROOT, root=root)
-
-
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    with Valkey(tmp_path / "queue") as valkey:
-        yield valkey.start()
 
 
 @contextmanager

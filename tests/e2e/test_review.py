@@ -22,15 +22,14 @@ from support.waiting import wait_until
 from backend.registry.local import LocalRegistry
 from backend.review.flags import Flags
 from backend.server.app import create_app
-from backend.work.embedded import Valkey
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def here(made: Reviewed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def here(made: Reviewed, redis_url: str) -> Iterator[str]:
     """The pages' address, on a real socket."""
-    with Valkey(tmp_path_factory.mktemp("queue")) as valkey, Redis.from_url(valkey.start()) as connection:
+    with Redis.from_url(redis_url) as connection:
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(create_app(made.settings, connection=connection), log_level="warning"))
         server.config.timeout_graceful_shutdown = 1  # an overview holds its line open for ever

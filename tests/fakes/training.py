@@ -4,12 +4,15 @@ Run as a program this module is a worker whose `finetuner.pipeline` it is itself
 by the project's id (see `train_project`), and every begin and end is a line in a journal.
 """
 
+import functools
 import itertools
 import json
 import os
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from support.waiting import wait_until
 
 from backend.cli.console import setup_logging
 from backend.errors import NothingToLearn, Upstream
@@ -162,13 +166,39 @@ class Lab:
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         """Wait for it, sweeping as the server would."""
-        end, sweep_at = time.monotonic() + seconds, 0.0
-        while not condition():
-            assert time.monotonic() < end, f"it never came true\n{self.logs()}"
+        sweep_at = 0.0
+
+        def is_true_or_sweep() -> bool:
+            nonlocal sweep_at
+            if condition():
+                return True
             if sweeping and time.monotonic() > sweep_at:
                 self.queue.sweep(heartbeat_s=heartbeat_s)
                 sweep_at = time.monotonic() + 1
-            time.sleep(0.02)
+            return False
+
+        wait_until(
+            is_true_or_sweep, seconds=seconds, every_s=0.02, explain=lambda: f"it never came true\n{self.logs()}"
+        )
+
+    def take_queue_away(self, *, calls: int) -> None:
+        """Kill Valkey, and sit on its socket until so many have called in vain; `server.start` brings it back."""
+        assert self.server.pid is not None
+        kill(self.server.pid)
+        socket_path = Path(self.url.removeprefix("unix://"))
+        self.until(lambda: not alive(self.server.pid or 0), sweeping=False)
+        socket_path.unlink(missing_ok=True)
+        called = threading.Semaphore(0)
+
+        class HangUp(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                called.release()
+
+        with socketserver.ThreadingUnixStreamServer(str(socket_path), HangUp) as door:
+            threading.Thread(target=door.serve_forever, args=(0.02,), daemon=True).start()
+            for _ in range(calls):
+                assert called.acquire(timeout=120), f"nobody asks for the queue\n{self.logs()}"
+            door.shutdown()
 
     def logs(self) -> str:
         """What the workers said last, for a test that fails."""
@@ -251,7 +281,8 @@ def main() -> None:
 
     job._PAUSES_S, job._check_project = (0.5, 0.5), lambda _: None
     if os.environ.get("HASTY"):  # dead workers are noticed in 4 s, so that a horse that outlived its own would overlap
-        worker.HEARTBEAT_S, worker._HEARTBEAT_EVERY_S, lease.LEASE_S, lease._RENEW_S = 3, 1, 3.0, 0.6
+        worker.HEARTBEAT_S, worker._HEARTBEAT_EVERY_S = 3, 1
+        job.Lease = functools.partial(lease.Lease, pace=lease.LeasePace(expires_s=3.0, renew_s=0.6))
     setup_logging("info")
     sys.modules["finetuner.pipeline"] = sys.modules["__main__"]
     worker.run_worker(os.environ["REDIS_URL"], burst=bool(os.environ["BURST"]))

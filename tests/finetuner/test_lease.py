@@ -1,42 +1,52 @@
 """The lease: one holder at a time, and who lost it cannot publish. Real Valkey, short leases."""
 
+import itertools
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 from fakes.training import Lab, kill, lab
+from support.waiting import wait_until
 
 from backend.errors import LeaseLost
 from backend.work.connection import connect
 from backend.work.keys import Keys
-from finetuner import lease as lease_module
-from finetuner.lease import Lease, release_of_dead
+from finetuner.lease import Lease, LeasePace, release_of_dead
 
 KEYS = Keys(7)
+SHORT = LeasePace(expires_s=2.0, renew_s=0.1, look_s=0.02)  # a renewal may be 1.9 s late: the machine may be busy
 
 
 @pytest.fixture
-def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """An empty queue, and leases of 2 s."""
-    monkeypatch.setattr(lease_module, "LEASE_S", 2.0)
-    monkeypatch.setattr(lease_module, "_RENEW_S", 0.1)
-    monkeypatch.setattr(lease_module, "_WAIT_S", 0.02)
+def played(tmp_path: Path) -> Iterator[Lab]:
+    """An empty queue."""
     with lab(tmp_path) as played:
         yield played
 
 
 def lease_of(played: Lab, holder: str) -> Lease:
-    """A lease that is not taken yet."""
-    return Lease(KEYS, holder=holder, patient=connect(played.url, patient=True), quick=connect(played.url))
+    """A short lease that is not taken yet."""
+    patient, quick = connect(played.url, patient=True), connect(played.url)
+    return Lease(KEYS, holder=holder, patient=patient, quick=quick, pace=SHORT)
+
+
+def wait_for_renewals(played: Lab, *, count: int) -> None:
+    """Wait until the time that the lease has left has grown so often."""
+    left_ms = [played.connection.pttl(KEYS.lease)]
+
+    def has_grown() -> bool:
+        left_ms.append(played.connection.pttl(KEYS.lease))
+        return sum(later > earlier for earlier, later in itertools.pairwise(left_ms)) >= count
+
+    wait_until(has_grown)
 
 
 def test_it_is_renewed_for_as_long_as_it_is_held(played: Lab) -> None:
     """And free at once afterwards."""
     with lease_of(played, "first") as first:
-        time.sleep(2.5)
+        wait_for_renewals(played, count=3)
         first.check()
         assert played.connection.get(KEYS.lease) == b"1:first"
     assert played.connection.get(KEYS.lease) is None
@@ -56,7 +66,8 @@ def test_a_holder_that_lives_is_waited_for(played: Lab, caplog: pytest.LogCaptur
     with lease_of(played, "first"):
         waiting = Thread(target=second)
         waiting.start()
-        assert not taken.wait(2.5)
+        wait_for_renewals(played, count=3)
+        assert not taken.is_set()
     assert taken.wait(120)
     waiting.join()
     assert caplog.text.count("another run is training project") == 1
@@ -66,7 +77,7 @@ def test_a_holder_that_slept_finds_itself_fenced_off(played: Lab) -> None:
     """Its machine was suspended; another has trained since. It must neither publish nor train on, nor free theirs."""
     first = lease_of(played, "first").__enter__()
     first._released.set()  # its renewing thread sleeps
-    time.sleep(2.3)
+    wait_until(lambda: played.connection.get(KEYS.lease) is None)
     with lease_of(played, "second") as second:
         with pytest.raises(LeaseLost, match="project 7 could not renew its lease for more than"):
             first.check()
@@ -86,12 +97,15 @@ def test_a_holder_hears_from_the_renewing_thread_that_it_was_replaced(played: La
             first.check_quickly()
 
 
-def test_a_lease_that_ran_out_while_redis_was_away_is_taken_up_again(played: Lab) -> None:
+def test_a_lease_that_ran_out_while_redis_was_away_is_taken_up_again(
+    played: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nobody took it, so nothing was lost."""
+    expiring = SHORT.expires_s / SHORT.renew_s  # so many pauses between renewals that failed
     with lease_of(played, "first") as first:
         assert played.server.pid is not None
         kill(played.server.pid)
-        time.sleep(2.3)
+        wait_until(lambda: caplog.text.count("could not renew the lease of project 7") > expiring)
         played.server.start()
         first.check()
         assert played.connection.get(KEYS.lease) == b"1:first"

@@ -88,9 +88,7 @@ def test_kill_9_of_valkey_while_one_trains_and_others_wait(played: Lab) -> None:
         played.queue.request(project)
     with played.worker(seconds=600):
         played.horse(7)
-        assert played.server.pid is not None
-        kill(played.server.pid)
-        time.sleep(1)
+        played.take_queue_away(calls=2)
         played.server.start()
         played.finish()
         played.until(lambda: len(played.journal("end")) == 3)
@@ -155,8 +153,7 @@ def _kill_one(played: Lab, staff: list[subprocess.Popen[bytes]], rng: random.Ran
         with contextlib.suppress(ProcessLookupError):
             kill(rng.choice(horses))
     if victim == "server" and played.server.pid:
-        kill(played.server.pid)
-        time.sleep(0.3)
+        played.take_queue_away(calls=1)
     for worker in staff:
         if victim in {"worker", "both"}:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from redis import Redis
 from starlette.testclient import TestClient
 from support.payloads import read_payload
 from support.pictures import encode_image, write_data_uri
+from support.waiting import wait_until
 
 from backend.cli.demo.label_studio import free_port
 from backend.server.app import create_app
@@ -110,14 +110,13 @@ def harness(
 
 
 def wait_for_health(url: str) -> None:
-    deadline = time.monotonic() + 120
-    while True:
+    def is_up() -> bool:
         try:
-            if requests.get(url + "/health", auth=AUTH_BYTES, timeout=30).json()["status"] == "UP":
-                return
+            return bool(requests.get(url + "/health", auth=AUTH_BYTES, timeout=30).json()["status"] == "UP")
         except requests.ConnectionError:
-            assert time.monotonic() < deadline, "the harness did not start"
-            time.sleep(0.1)
+            return False
+
+    wait_until(is_up, every_s=0.1, explain=lambda: "the harness did not start")
 
 
 def click(*, project: int = 1, label: str = "Cell", seed: int = 0) -> dict[str, Any]:

@@ -34,7 +34,6 @@ from backend.sam.predictor import encode, predictor_of
 from backend.server.app import create_app
 from backend.settings import Settings
 from backend.work.connection import connect
-from backend.work.embedded import Valkey
 from backend.work.queue import TrainingQueue
 
 CONFIG = """<View><Image name="image" value="$image"/>
@@ -69,16 +68,12 @@ def annotated_project(studio: FakeLabelStudio, *, images: int) -> int:
 
 
 @pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    with Valkey(tmp_path / "queue") as valkey:
-        yield valkey.start()
-
-
-@pytest.fixture
-def work(tmp_path: Path, tiny_sam_dir: Path, studio: FakeLabelStudio, redis_url: str) -> Iterator[Callable[..., Any]]:
+def work(
+    tmp_path: Path, tiny_sam_dir: Path, studio: FakeLabelStudio, empty_redis_url: str
+) -> Iterator[Callable[..., Any]]:
     """`work()` starts a worker process, with further settings by name; all are ended."""
     environ = os.environ | {
-        "REDIS_URL": redis_url,
+        "REDIS_URL": empty_redis_url,
         "LABEL_STUDIO_URL": studio.url,
         "LABEL_STUDIO_API_KEY": studio.token,
         "MODEL_DIR": str(tmp_path / "models"),
@@ -102,10 +97,10 @@ def work(tmp_path: Path, tiny_sam_dir: Path, studio: FakeLabelStudio, redis_url:
 
 
 def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_step(
-    work: Callable[[], Any], studio: FakeLabelStudio, redis_url: str, tmp_path: Path
+    work: Callable[[], Any], studio: FakeLabelStudio, empty_redis_url: str, tmp_path: Path
 ) -> None:
     project_id = annotated_project(studio, images=8)
-    queue = TrainingQueue(connect(redis_url), job_seconds=600)
+    queue = TrainingQueue(connect(empty_redis_url), job_seconds=600)
     job_id = queue.request(project_id)
     first = work()
     wait_until(lambda: list((tmp_path / "models" / "unfinished").rglob("*.state")))
@@ -135,10 +130,10 @@ def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_
 
 
 def test_a_project_without_annotations_is_refused_in_words_that_the_status_shows(
-    work: Callable[[], Any], studio: FakeLabelStudio, redis_url: str
+    work: Callable[[], Any], studio: FakeLabelStudio, empty_redis_url: str
 ) -> None:
     project_id = annotated_project(studio, images=1)
-    queue = TrainingQueue(connect(redis_url), job_seconds=600)
+    queue = TrainingQueue(connect(empty_redis_url), job_seconds=600)
     queue.request(project_id)
     work()
     status = wait_until(lambda: (now := queue.status(project_id)).phase == "failed" and now)
@@ -159,7 +154,7 @@ def lively_dir(tiny_sam_dir: Path, tmp_path: Path) -> Path:
 
 
 def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_has_learnt(
-    work: Callable[..., Any], studio: FakeLabelStudio, redis_url: str, tmp_path: Path, lively_dir: Path
+    work: Callable[..., Any], studio: FakeLabelStudio, empty_redis_url: str, tmp_path: Path, lively_dir: Path
 ) -> None:
     """From Label Studio's webhook over the queue and the registry to the mask that a click gets."""
     project_id = annotated_project(studio, images=3)
@@ -174,7 +169,7 @@ def test_start_training_with_an_adapter_ends_in_predictions_by_an_encoder_that_h
         specks_px=0,  # the mask as the decoder draws it
     )
     registry = LocalRegistry(settings.registry.model_dir)
-    with TestClient(create_app(settings, connection=connect(redis_url)), base_url="http://localhost") as client:
+    with TestClient(create_app(settings, connection=connect(empty_redis_url)), base_url="http://localhost") as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         picture = next(iter(LabelStudio(studio.url, studio.token).tasks(project_id)))["data"]["image"]
         assert clicked(client, project_id, picture)[0] == lively_dir.name

@@ -19,7 +19,6 @@ from support.waiting import wait_until
 
 from backend.registry.objects.registry import ObjectRegistry
 from backend.work.connection import connect
-from backend.work.embedded import Valkey
 from backend.work.queue import TrainingQueue
 from tests.integration.test_training import annotated_project
 
@@ -33,21 +32,15 @@ def registry(s3_url: str, tmp_path: Path) -> ObjectRegistry:
 
 
 @pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    with Valkey(tmp_path / "queue") as valkey:
-        yield valkey.start()
-
-
-@pytest.fixture
 def start(
-    registry: ObjectRegistry, redis_url: str, studio: FakeLabelStudio, tiny_sam_dir: Path, tmp_path: Path
+    registry: ObjectRegistry, empty_redis_url: str, studio: FakeLabelStudio, tiny_sam_dir: Path, tmp_path: Path
 ) -> Iterator[Start]:
     """`start(host, *command)` starts a process that shares no disk with other hosts; all are ended."""
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(host: str, *command: str, **settings: str) -> "subprocess.Popen[bytes]":
         environ = os.environ | {
-            "REDIS_URL": redis_url,
+            "REDIS_URL": empty_redis_url,
             "LABEL_STUDIO_URL": studio.url,
             "LABEL_STUDIO_API_KEY": studio.token,
             "MODEL_DIR": registry._store.url,
@@ -88,12 +81,12 @@ def ask(port: int, path: str, **body: Any) -> dict[str, Any]:
 
 @pytest.mark.alone
 def test_a_training_killed_on_one_host_goes_on_on_another_and_a_third_serves_it_within_two_seconds(
-    start: Start, registry: ObjectRegistry, studio: FakeLabelStudio, redis_url: str
+    start: Start, registry: ObjectRegistry, studio: FakeLabelStudio, empty_redis_url: str
 ) -> None:
     """Fails where unfinished trainings stay on the disk of the host that began them."""
     project_id, port = annotated_project(studio, images=8), find_port()
     start("server", "serve", "--port", str(port))
-    queue = TrainingQueue(connect(redis_url), job_seconds=600)
+    queue = TrainingQueue(connect(empty_redis_url), job_seconds=600)
     queue.request(project_id)
     first = start("first", "worker")
     wait_until(lambda: registry._store.list_objects("state/unfinished"))

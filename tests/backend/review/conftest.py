@@ -11,13 +11,12 @@ from support.waiting import wait_until
 
 from backend.registry.local import LocalRegistry
 from backend.server.app import create_app
-from backend.work.embedded import Valkey
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+def redis(redis_url: str) -> Iterator[Redis]:
     """An empty queue."""
-    with Valkey(tmp_path_factory.mktemp("queue")) as valkey, Redis.from_url(valkey.start()) as connection:
+    with Redis.from_url(redis_url) as connection:
         yield connection
 
 

@@ -14,34 +14,19 @@ from support.waiting import wait_until
 from backend.labelstudio.api.client import LabelStudio
 from backend.server.app import create_app
 from backend.settings import Settings
-from backend.work.embedded import Valkey
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An empty queue."""
-    with Valkey(tmp_path_factory.mktemp("queue")) as valkey:
-        yield valkey.start()
-
-
-@pytest.fixture(scope="module")
-def studio() -> Iterator[FakeLabelStudio]:
-    """The server's Label Studio."""
-    with FakeLabelStudio() as studio:
-        yield studio
 
 
 @pytest.fixture(scope="module")
 def client(
-    tiny_sam_dir: Path, redis_url: str, studio: FakeLabelStudio, tmp_path_factory: pytest.TempPathFactory
+    tiny_sam_dir: Path, redis_url: str, shared_studio: FakeLabelStudio, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:
     """The server, its model loaded."""
     settings = Settings(
         model=str(tiny_sam_dir),
         model_dir=tmp_path_factory.mktemp("models"),
         cache_dir=tmp_path_factory.mktemp("cache"),
-        label_studio_url=studio.url,
-        label_studio_api_key=studio.token,
+        label_studio_url=shared_studio.url,
+        label_studio_api_key=shared_studio.token,
         poll_seconds=0.2,
     )
     with TestClient(
@@ -54,9 +39,9 @@ def client(
 
 
 @pytest.fixture(scope="module")
-def project(studio: FakeLabelStudio) -> dict[str, Any]:
+def project(shared_studio: FakeLabelStudio) -> dict[str, Any]:
     """A project of 16 different images, its `tasks` in the order of their ids."""
-    label_studio = LabelStudio(studio.url, studio.token)
+    label_studio = LabelStudio(shared_studio.url, shared_studio.token)
     created = label_studio.create_project("pictures", COINS)
     label_studio.import_images(created["id"], {f"{seed:02d}.jpg": draw_blocks(seed) for seed in range(16)})
     tasks = sorted(label_studio.tasks(created["id"]), key=lambda task: task["id"])

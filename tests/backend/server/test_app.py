@@ -71,14 +71,14 @@ def test_with_redis_away_a_training_is_refused_and_clicks_go_on(tiny_sam_dir: Pa
 
 
 def test_a_key_that_label_studio_refuses_is_not_told_as_the_callers_own(
-    tiny_sam_dir: Path, redis_url: str, studio: FakeLabelStudio, project: dict[str, Any], tmp_path: Path
+    tiny_sam_dir: Path, redis_url: str, shared_studio: FakeLabelStudio, project: dict[str, Any], tmp_path: Path
 ) -> None:
     """Label Studio tells of a 401 that the backend's user and password are wrong, and those are right."""
     settings = Settings(
         model=str(tiny_sam_dir),
         model_dir=tmp_path / "models",
         cache_dir=tmp_path / "cache",
-        label_studio_url=studio.url,
+        label_studio_url=shared_studio.url,
         label_studio_api_key="0" * 40,
     )
     app = create_app(settings, connection=Redis.from_url(redis_url))

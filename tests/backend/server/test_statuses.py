@@ -23,13 +23,13 @@ MISSING = 999_999  # a project that Label Studio does not have
 
 
 @pytest.fixture(scope="module")
-def settings(tiny_sam_dir: Path, studio: FakeLabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(tiny_sam_dir: Path, shared_studio: FakeLabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(
         model=str(tiny_sam_dir),
         model_dir=tmp_path_factory.mktemp("away") / "models",
         cache_dir=tmp_path_factory.mktemp("cache"),
-        label_studio_url=studio.url,
-        label_studio_api_key=studio.token,
+        label_studio_url=shared_studio.url,
+        label_studio_api_key=shared_studio.token,
     )
 
 

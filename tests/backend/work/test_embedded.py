@@ -20,12 +20,12 @@ from backend.work.embedded import Valkey, find_live_url, find_server
 
 ROOT = Path(__file__).resolve().parents[3]
 STARTER = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from backend.work.embedded import Valkey
 server = Valkey(Path(sys.argv[1]))
 print(server.start(), server.pid, flush=True)
-time.sleep(600)
+signal.pause()
 """
 
 

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import wait_until
 
 from backend.registry.checkpoint import WEIGHTS_FILE, read_manifest
 from backend.settings import Settings
@@ -72,14 +72,15 @@ def test_kill_9_in_the_midst_of_a_training_changes_no_bit_of_what_comes_of_it(
 
 def _wait_for_saves(folder: Path, process: subprocess.Popen[bytes], *, count: int) -> None:
     seen: set[tuple[int, int]] = set()
-    deadline = time.monotonic() + 120
-    while len(seen) < count:
+
+    def are_saved() -> bool:
         assert process.poll() is None, "it was done before it could be killed"
-        assert time.monotonic() < deadline
         for path in folder.rglob("training-1.state"):
             stat = path.stat()
             seen.add((stat.st_ino, stat.st_mtime_ns))
-        time.sleep(0.002)
+        return len(seen) >= count
+
+    wait_until(are_saved, every_s=0.002)
 
 
 def test_a_cross_validation_goes_on_in_the_fold_it_had(export: Path, tmp_path: Path, settings: Settings) -> None:

@@ -9,8 +9,6 @@ import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.served import Served, data_uri, picture, serving
 
-from backend.work.embedded import Valkey
-
 
 class Serve(Protocol):
     """Makes a server of its own, with these settings."""
@@ -19,21 +17,9 @@ class Serve(Protocol):
 
 
 @pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with Valkey(tmp_path_factory.mktemp("queue")) as valkey:
-        yield valkey.start()
-
-
-@pytest.fixture(scope="module")
-def studio() -> Iterator[FakeLabelStudio]:
-    with FakeLabelStudio() as studio:
-        yield studio
-
-
-@pytest.fixture(scope="module")
-def serve(tiny_sam_dir: Path, redis_url: str, studio: FakeLabelStudio) -> Serve:
+def serve(tiny_sam_dir: Path, redis_url: str, shared_studio: FakeLabelStudio) -> Serve:
     def make(folder: Path, **settings: Any) -> AbstractContextManager[Served]:
-        return serving(folder, model=tiny_sam_dir, redis_url=redis_url, studio=studio, **settings)
+        return serving(folder, model=tiny_sam_dir, redis_url=redis_url, studio=shared_studio, **settings)
 
     return make
 

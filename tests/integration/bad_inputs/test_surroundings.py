@@ -3,7 +3,6 @@
 import ast
 import pickle
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,12 +159,12 @@ def test_30_a_registry_that_is_gone(serve: Callable[..., Any], tmp_path: Path) -
     with serve(tmp_path / "s") as served:
         before = version_of(served)
         (tmp_path / "s" / "models").rename(tmp_path / "away")
+        wait_until(lambda: "registry" in served.health()["away"])  # its watcher has looked, and keeps looking
         for _ in range(3):
             assert (
                 served.click(data_uri(picture())).json()["results"][0]["model_version"] == before == version_of(served)
             )
             refused(served.post("/versions", {"project": 1}), "is its disk mounted", status=503)
-            time.sleep(0.3)
         assert not (tmp_path / "s" / "models").exists(), "an empty registry in its place would lose every version"
         (tmp_path / "away").rename(tmp_path / "s" / "models")
         assert served.post("/versions", {"project": 1}).json()["versions"] == [before]

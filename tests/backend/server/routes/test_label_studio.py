@@ -41,9 +41,9 @@ def test_two_labels_give_two_regions(client: TestClient, project: dict[str, Any]
 
 
 def test_an_exif_rotated_photograph_gets_the_size_that_the_annotator_sees(
-    client: TestClient, studio: FakeLabelStudio, project: dict[str, Any]
+    client: TestClient, shared_studio: FakeLabelStudio, project: dict[str, Any]
 ) -> None:
-    label_studio = LabelStudio(studio.url, studio.token)
+    label_studio = LabelStudio(shared_studio.url, shared_studio.token)
     label_studio.import_images(project["id"], {"turned.jpg": draw_blocks(99, orientation=6)})
     task = max(label_studio.tasks(project["id"]), key=lambda task: task["id"])
     (region,) = client.post("/predict", json=write_request(project, task, click_at(50, 50))).json()["results"][0][
@@ -76,17 +76,17 @@ def test_a_recorded_batch_gets_one_prediction_a_task(client: TestClient) -> None
 
 
 def test_a_second_click_does_not_fetch_the_image_again(
-    client: TestClient, studio: FakeLabelStudio, project: dict[str, Any]
+    client: TestClient, shared_studio: FakeLabelStudio, project: dict[str, Any]
 ) -> None:
     # An image that no other test has asked for: what was read a minute ago may be read again.
-    label_studio = LabelStudio(studio.url, studio.token)
+    label_studio = LabelStudio(shared_studio.url, shared_studio.token)
     label_studio.import_images(project["id"], {"clicked twice.jpg": draw_blocks(100)})
     task = max(label_studio.tasks(project["id"]), key=lambda task: task["id"])
     clicks = click_at(50, 50), click_at(10, 10, positive=False)
     for number in (1, 2):
         assert client.post("/predict", json=write_request(project, task, *clicks[:number])).status_code == 200
     # By its path: the next tasks are being embedded meanwhile.
-    assert [request.path for request in studio.requests].count(task["data"]["image"]) == 1
+    assert [request.path for request in shared_studio.requests].count(task["data"]["image"]) == 1
 
 
 @pytest.mark.usefixtures("project")  # the event is of its id

@@ -58,9 +58,9 @@ def test_a_refused_click_stands_on_the_overview_and_every_answer_in_the_log(
 
 
 def test_changed_and_deleted_annotations_count_until_the_next_training(
-    client: TestClient, studio: FakeLabelStudio
+    client: TestClient, shared_studio: FakeLabelStudio
 ) -> None:
-    label_studio = LabelStudio(studio.url, studio.token)
+    label_studio = LabelStudio(shared_studio.url, shared_studio.token)
     project_id = int(label_studio.create_project("counted", COINS)["id"])
     label_studio.import_images(project_id, {"counted.jpg": draw_blocks(0)})
     (task,) = label_studio.tasks(project_id)
@@ -83,8 +83,8 @@ def test_changed_and_deleted_annotations_count_until_the_next_training(
     assert client.get(f"/projects/{project_id}/status").json()["automatic"]["changed"] == 0
 
 
-def test_a_training_that_waits_is_cancelled_over_http(client: TestClient, studio: FakeLabelStudio) -> None:
-    project_id = LabelStudio(studio.url, studio.token).create_project("to cancel", COINS)["id"]
+def test_a_training_that_waits_is_cancelled_over_http(client: TestClient, shared_studio: FakeLabelStudio) -> None:
+    project_id = LabelStudio(shared_studio.url, shared_studio.token).create_project("to cancel", COINS)["id"]
     assert client.post(f"/projects/{project_id}/cancel").json() == {"status": "none"}
     assert client.post("/train", json={"project": project_id}).status_code == 201
     assert client.post(f"/projects/{project_id}/cancel").json() == {"status": "cancelling"}
@@ -95,7 +95,7 @@ def test_a_training_that_waits_is_cancelled_over_http(client: TestClient, studio
 
 
 def test_a_submitted_mask_is_compared_with_what_the_click_was_answered(
-    client: TestClient, studio: FakeLabelStudio, project: dict[str, Any]
+    client: TestClient, shared_studio: FakeLabelStudio, project: dict[str, Any]
 ) -> None:
     """Status and metrics tell of it; the annotator left one mask as it was, and cut the other in half."""
     task = project["tasks"][5]
@@ -105,7 +105,7 @@ def test_a_submitted_mask_is_compared_with_what_the_click_was_answered(
     mask = read_mask(cut)
     half = mask & (np.arange(mask.shape[1]) <= np.median(np.nonzero(mask)[1]))
     cut["value"] = cut["value"] | {"rle": encode_mask(half)}
-    label_studio = LabelStudio(studio.url, studio.token)
+    label_studio = LabelStudio(shared_studio.url, shared_studio.token)
     submitted = label_studio.create_annotation(task["id"], [left, cut], lead_time=6.0)
     event = {"action": "ANNOTATION_CREATED", "annotation": submitted, "project": {"id": project["id"]}}
     assert client.post("/webhook", json=event).json() == {"status": "noted", "action": "ANNOTATION_CREATED"}
