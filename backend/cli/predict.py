@@ -65,12 +65,12 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     stands out. Annotations in the export are ignored. Importing the file creates new tasks: choose a project without
     these images.
     """
+    settings, out_file = load_settings(), new_file(out_file)  # before PyTorch loads: a mistake is told at once
     from backend.images.folder import ImageFolder
     from backend.labelstudio.export import recover_config
     from backend.labelstudio.label_config import parse_label_config
     from finetuner.offline import read_export
 
-    settings, out_file = load_settings(), new_file(out_file)
     tasks = [task for task in read_export(export) if isinstance(task, dict) and isinstance(task.get("data"), dict)]
     config = parse_label_config(label_config.read_text()) if label_config else recover_config(tasks)
     folder = ImageFolder(images, (uri for task in tasks for _, uri in _list_images(task, config)))

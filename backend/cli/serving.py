@@ -18,13 +18,15 @@ Insecure = Annotated[bool, typer.Option("--insecure", help="Listen beyond loopba
 
 def serve(host: Host = "127.0.0.1", port: Port = 9090, insecure: Insecure = False) -> None:  # noqa: FBT002 - typer's flags
     """Run the backend alone; needs REDIS_URL."""
+    settings = load_settings()
+    check_exposure(settings, host=host, insecure=insecure)
+    redis_url = _redis_url(settings)
+    # Only now, for PyTorch loads: a mistake is told at once.
     from backend.server.app import create_app
     from backend.server.listening import serve as listen
     from backend.work.connection import connect
 
-    settings = load_settings()
-    check_exposure(settings, host=host, insecure=insecure)
-    app = create_app(settings, connection=connect(_redis_url(settings)))
+    app = create_app(settings, connection=connect(redis_url))
     if status := listen(app, settings, host=host, port=port):
         raise typer.Exit(status)
 

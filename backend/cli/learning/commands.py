@@ -76,7 +76,7 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         return
     if not (export and images and out_dir):
         raise BadInput("give --project N, or --export FILE --images DIR --out DIR")
-    out_dir = new_folder(out_dir)  # before PyTorch loads: a bad path is told at once
+    settings, out_dir = load_settings(), new_folder(out_dir)  # before PyTorch loads: a mistake is told at once
     from backend.cli.learning.results import draw_results
     from finetuner.offline import train_export
 
@@ -85,7 +85,7 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
             export,
             images,
             out_dir,
-            settings=load_settings(),
+            settings=settings,
             method=method,
             head=head,
             epochs=epochs,
@@ -132,6 +132,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     """Measure the base model, and a checkpoint against it, on the held-out images of an export."""
     if not (export and images):
         raise BadInput("give --export FILE and --images DIR (and --checkpoint DIR to compare with the base model)")
+    settings = load_settings()
     from finetuner.offline import evaluate_export
 
     with show_progress(err) as progress:
@@ -140,7 +141,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the command's options are fixed
             images,
             checkpoint=checkpoint,
             champion=champion,
-            settings=load_settings(),
+            settings=settings,
             label_config=label_config,
             progress=progress,
         )

@@ -1,32 +1,31 @@
 """`samloop versions`, `promote` and `rollback` on a real registry."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from support.checkpoints import make_manifest
+from support.commands import run_samloop
 
 from backend.registry.figures import MaskFigures, ModelFigures
 from backend.registry.local import LocalRegistry
 from backend.registry.metrics import CheckpointMetrics, Verdict
 
-Samloop = Callable[..., subprocess.CompletedProcess[str]]
+Samloop = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture
 def samloop(tmp_path: Path) -> Samloop:
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "backend", *words]
+    def run(*words: str) -> CompletedProcess[str]:
         environ = {
             "PATH": "/usr/bin:/bin",
             "HOME": str(tmp_path),
             "COLUMNS": "160",
             "MODEL_DIR": str(tmp_path / "models"),
         }
-        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=300)
+        return run_samloop(*words, environ=environ)
 
     return run
 

@@ -1,22 +1,22 @@
 """`samloop warm` embeds a project, goes on where it was stopped, and tells what it left out; `doctor` tells of room."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.studio_setup import StudioSetup
+from support.commands import run_samloop
 from support.pictures import encode_image
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
     '<BrushLabels name="brush" toName="image"><Label value="Coin"/></BrushLabels></View>'
 )
-Samloop = Callable[..., subprocess.CompletedProcess[str]]
+Samloop = Callable[..., CompletedProcess[str]]
 
 
 def picture(seed: int) -> bytes:
@@ -41,19 +41,17 @@ def project_id(studio: FakeLabelStudio) -> int:
 
 @pytest.fixture
 def samloop(studio: FakeLabelStudio, tiny_sam_dir: Path, tmp_path: Path) -> Samloop:
-    def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(*words: str, **more: str) -> CompletedProcess[str]:
         environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(tmp_path),
             "COLUMNS": "200",
-            "PYTHONPATH": str(Path(__file__).parents[3]),
             "SAMLOOP_CACHE_DIR": str(tmp_path / "cache"),
             "LABEL_STUDIO_URL": studio.url,
             "LABEL_STUDIO_API_KEY": studio.token,
             "SAMLOOP_MODEL": str(tiny_sam_dir),
         }
-        command = [sys.executable, "-m", "backend", *words]
-        return subprocess.run(command, env=environ | more, capture_output=True, text=True, check=False, timeout=300)
+        return run_samloop(*words, environ=environ | more)
 
     return run
 
