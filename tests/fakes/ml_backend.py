@@ -12,6 +12,7 @@ class Backend(BaseHTTPRequestHandler):
     """The smallest ML backend: answers health, setup, predict and webhook, and keeps what came."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body would wait 40 ms for the acknowledgement of the head
     calls: list[tuple[str, dict[str, str], bytes]]
     predict_status = 200
     result: object = {"result": [], "score": 0.5, "model_version": "stub-v1"}

@@ -115,6 +115,7 @@ class FakeServer:
 def _handler_of(service: FakeServer) -> type[BaseHTTPRequestHandler]:
     class Serve(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else the body would wait 40 ms for the acknowledgement of the head
 
         def log_message(self, *_: object) -> None:
             return
