@@ -54,6 +54,11 @@ class LocalRegistry(NumberedRegistry):
         """Beside the registry's own folders: machines that share the disk share the state."""
         return self._state_dir
 
+    @property
+    def last_seen(self) -> None:
+        """See Registry: nothing is stored apart from the folder."""
+        return None
+
     def materialise(self, version: str) -> Path:
         """See Registry: the folder already lies on this disk."""
         return self._contents.folder(self._sha256(version))

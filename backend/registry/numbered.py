@@ -36,7 +36,74 @@ class Draft(Protocol):
         """Make an object of the files and this manifest, which names them; returns the manifest's SHA-256."""
 
 
-class NumberedRegistry(ABC):
+class NumberedReader(ABC):
+    """The part of a `Registry` that reads what numbered files name.
+
+    Args:
+        pointers: what the numbered files say.
+    """
+
+    def __init__(self, pointers: Pointers) -> None:
+        self._pointers = pointers
+
+    @abstractmethod
+    def materialise(self, version: str) -> Path:
+        """See Registry."""
+
+    @abstractmethod
+    def _read_manifest(self, sha256: str) -> Manifest:
+        """The manifest that has this digest."""
+
+    def manifest(self, version: str) -> Manifest:
+        """See Registry."""
+        manifest = self._read_manifest(self._sha256(version))
+        if manifest.version != version:
+            raise BadCheckpoint(f"the manifest of {version} is that of {manifest.version[:100]!r}")
+        if manifest.project_id != (owner := VersionName.parse(version).project_id):
+            raise BadCheckpoint(
+                f"the manifest of {version} is that of project {str(manifest.project_id)[:20]}, not {owner}"
+            )
+        return manifest
+
+    def versions(self, project_id: int) -> tuple[Manifest, ...]:
+        """See Registry."""
+        readable = []
+        for number in self._pointers.numbers(project_id, "versions"):
+            try:
+                readable.append(self.manifest(self._pointers.version(project_id, number).version))
+            except (BadCheckpoint, BadInput, NotFound) as fault:
+                log.warning(
+                    "version %d of project %d cannot be read: %s",
+                    number,
+                    project_id,
+                    fault,
+                    extra={"event": "checkpoint.unreadable", "project_id": project_id},
+                )
+        return tuple(readable)
+
+    def history(self, project_id: int) -> tuple[Pointer, ...]:
+        """See Registry."""
+        numbers = self._pointers.numbers(project_id, "champion")
+        return tuple(self._pointers.decision(project_id, number) for number in numbers)
+
+    def projects(self) -> tuple[int, ...]:
+        """See Registry."""
+        return self._pointers.projects()
+
+    def _sha256(self, version: str) -> str:
+        """The digest of the version's manifest; only the two numbers in the name become part of a path."""
+        name = VersionName.parse(version)
+        absent = NotFound(f"there is no version {version}; `samloop versions --project {name.project_id}` lists them")
+        try:
+            published = self._pointers.version(name.project_id, name.number)
+        except NotFound as fault:
+            raise absent from fault
+        if published.version != version:
+            raise absent
+        return published.sha256
+
+
+class NumberedRegistry(NumberedReader):
     """A `Registry` but for the objects themselves, which the classes below keep.
 
     Args:
@@ -46,22 +113,15 @@ class NumberedRegistry(ABC):
     """
 
     def __init__(self, place: str, *, pointers: Pointers, next_step: str) -> None:
-        self._place, self._pointers, self._next_step = place, pointers, next_step
+        super().__init__(pointers)
+        self._place, self._next_step = place, next_step
         self._highest: dict[int, int] = {}  # the highest decision seen, by project
-
-    @abstractmethod
-    def materialise(self, version: str) -> Path:
-        """See Registry."""
 
     @abstractmethod
     def _draft(
         self, *, weights: bytes, manifest: Manifest, others: Mapping[str, bytes]
     ) -> AbstractContextManager[Draft]:
         """Hold the files of a checkpoint that is being published."""
-
-    @abstractmethod
-    def _read_manifest(self, sha256: str) -> Manifest:
-        """The manifest that has this digest."""
 
     @abstractmethod
     def _sweep_objects(self, *, named: Collection[str], older_than_s: float) -> int:
@@ -95,33 +155,6 @@ class NumberedRegistry(ABC):
         self._sweep_after(manifest)
         return manifest
 
-    def manifest(self, version: str) -> Manifest:
-        """See Registry."""
-        manifest = self._read_manifest(self._sha256(version))
-        if manifest.version != version:
-            raise BadCheckpoint(f"the manifest of {version} is that of {manifest.version[:100]!r}")
-        if manifest.project_id != (owner := VersionName.parse(version).project_id):
-            raise BadCheckpoint(
-                f"the manifest of {version} is that of project {str(manifest.project_id)[:20]}, not {owner}"
-            )
-        return manifest
-
-    def versions(self, project_id: int) -> tuple[Manifest, ...]:
-        """See Registry."""
-        readable = []
-        for number in self._pointers.numbers(project_id, "versions"):
-            try:
-                readable.append(self.manifest(self._pointers.version(project_id, number).version))
-            except (BadCheckpoint, BadInput, NotFound) as fault:
-                log.warning(
-                    "version %d of project %d cannot be read: %s",
-                    number,
-                    project_id,
-                    fault,
-                    extra={"event": "checkpoint.unreadable", "project_id": project_id},
-                )
-        return tuple(readable)
-
     def champion(self, project_id: int) -> Pointer | None:
         """See Registry."""
         number = self._pointers.find_highest(project_id, "champion")
@@ -134,11 +167,6 @@ class NumberedRegistry(ABC):
             return None  # Unknown projects are not remembered, or callers could fill memory with made-up ids.
         self._highest[project_id] = number
         return self._pointers.decision(project_id, number)
-
-    def history(self, project_id: int) -> tuple[Pointer, ...]:
-        """See Registry."""
-        numbers = self._pointers.numbers(project_id, "champion")
-        return tuple(self._pointers.decision(project_id, number) for number in numbers)
 
     def promote(self, project_id: int, version: str | None, *, reason: str, expected: int | None = None) -> Pointer:
         """See Registry."""
@@ -169,10 +197,6 @@ class NumberedRegistry(ABC):
         )
         return pointer
 
-    def projects(self) -> tuple[int, ...]:
-        """See Registry."""
-        return self._pointers.projects()
-
     def sweep(self, *, older_than_s: float = ABANDONED_S) -> int:
         """See Registry: this deletes drafts, and objects that no pointer names."""
         named = {
@@ -202,18 +226,6 @@ class NumberedRegistry(ABC):
             raise BadInput(f"{version} is not a version of project {project_id}")
         self.manifest(version)
         verify_weights(self.materialise(version))
-
-    def _sha256(self, version: str) -> str:
-        """The digest of the version's manifest; only the two numbers in the name become part of a path."""
-        name = VersionName.parse(version)
-        absent = NotFound(f"there is no version {version}; `samloop versions --project {name.project_id}` lists them")
-        try:
-            published = self._pointers.version(name.project_id, name.number)
-        except NotFound as fault:
-            raise absent from fault
-        if published.version != version:
-            raise absent
-        return published.sha256
 
 
 def _format_now() -> str:

@@ -32,6 +32,27 @@ class Pointer:
 
 
 @runtime_checkable
+class LastSeen(Protocol):
+    """What this machine saw last of a registry that cannot be reached now; every method is as in `Registry`."""
+
+    def projects(self) -> tuple[int, ...]:
+        """Return the projects of which a decision was read."""
+        ...
+
+    def history(self, project_id: int) -> tuple[Pointer, ...]:
+        """Return the decisions that were read, oldest first."""
+        ...
+
+    def manifest(self, version: str) -> Manifest:
+        """Return the manifest, whose digest is what the version's pointer says."""
+        ...
+
+    def materialise(self, version: str) -> Path:
+        """Return the verified checkpoint folder."""
+        ...
+
+
+@runtime_checkable
 class Registry(Protocol):
     """Every project's checkpoints, and the decisions which of them serves. Many processes may use it at once.
 
@@ -44,6 +65,11 @@ class Registry(Protocol):
     @property
     def state_dir(self) -> StateDir:
         """The folders of files that change while samloop runs: ledgers, flags, unfinished trainings."""
+        ...
+
+    @property
+    def last_seen(self) -> LastSeen | None:
+        """What this machine saw last of it, where that is stored apart from the registry; None elsewhere."""
         ...
 
     def publish(

@@ -15,7 +15,7 @@ from PIL import Image
 from backend.errors import BadCheckpoint, NotFound, Unavailable
 from backend.ids import is_version_of
 from backend.masks.prompt import Click, Prompt
-from backend.registry.protocol import Pointer, Registry
+from backend.registry.protocol import LastSeen, Pointer, Registry
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, Predictor, base_predictor, encode, predictor_of, prompt_tensors
 from backend.sam.semantic.objects import semantic_maps
@@ -69,6 +69,7 @@ class ModelSlot:
         self._refused: Mapping[str, _Refusal] = {}
         self._away: Mapping[str, _Away] = {}
         self._registry_away: str | None = None
+        self._last_seen: tuple[int, ...] | None = None  # the projects that are served by it, None before it was read
         self._swaps = 0
         self._looking = Lock()
 
@@ -121,9 +122,10 @@ class ModelSlot:
             try:
                 project_ids = self._registry.projects()
             except (NotFound, Unavailable) as fault:
-                self._registry_away = str(fault)
+                self._serve_last_seen()
+                self._registry_away = f"{fault}{self._describe_last_seen()}"
                 raise
-            self._registry_away = None
+            self._registry_away, self._last_seen = None, ()
             for project_id in project_ids:
                 name = _project_name(project_id)
                 try:
@@ -165,6 +167,37 @@ class ModelSlot:
             raise away
         return False
 
+    def _serve_last_seen(self) -> None:
+        """After a start without the registry, serve the latest decisions of which this machine has all it needs."""
+        seen = self._registry.last_seen
+        if self._last_seen is not None or seen is None:
+            return
+        self._last_seen = tuple(project_id for project_id in seen.projects() if self._serve_from(seen, project_id))
+
+    def _serve_from(self, seen: LastSeen, project_id: int) -> bool:
+        try:
+            decisions = seen.history(project_id)
+        except BadCheckpoint as fault:
+            log.warning("%s", fault, extra={"event": "model.unseen", "project_id": project_id})
+            return False
+        for pointer in reversed(decisions):
+            version = pointer.version or self._base.name
+            try:
+                predictor = self._open(version, seen) if pointer.version else self._of_base
+            except (BadCheckpoint, NotFound, Unavailable) as fault:
+                # Nothing is refused here: the registry may have a sound copy.
+                log.warning("%s: %s", version, fault, extra={"event": "model.unseen", "version": version})
+                continue
+            self._serve(project_id, Snapshot(version=version, predictor=predictor, number=pointer.number))
+            return True
+        return False
+
+    def _describe_last_seen(self) -> str:
+        projects = ", ".join(
+            f"{project_id} by {self._served[project_id].version}" for project_id in self._last_seen or ()
+        )
+        return f"; until then, the versions that this machine saw last serve project {projects}" if projects else ""
+
     def _serve(self, project_id: int, snapshot: Snapshot) -> None:
         self._served = {**self._served, project_id: snapshot}
         self._swaps += 1
@@ -192,11 +225,7 @@ class ModelSlot:
         if away is not None and self._clock_s() < away.again_at_s:
             raise Unavailable(away.reason)
         try:
-            # The pointer names the manifest's digest: a folder may hold another version's files, all of them sound.
-            self._registry.manifest(version)
-            folder = self._registry.materialise(version)
-            predictor = predictor_of(self._base, folder, version=version, plain=self._of_base)
-            _warm(predictor, shared=self._base)
+            predictor = self._open(version, self._registry)
         except BadCheckpoint as fault:
             self._refuse(version, fault, number=latest)
             return None
@@ -205,6 +234,18 @@ class ModelSlot:
             raise
         self._forget(version)
         return Snapshot(version=version, predictor=predictor, number=pointer.number)
+
+    def _open(self, version: str, registry: LastSeen) -> Predictor:
+        """Load and warm a version.
+
+        Raises:
+            BadCheckpoint, NotFound, Unavailable: as the registry, or the version predicts no finite numbers.
+        """
+        # The pointer names the manifest's digest: a folder may hold another version's files, all of them sound.
+        registry.manifest(version)
+        predictor = predictor_of(self._base, registry.materialise(version), version=version, plain=self._of_base)
+        _warm(predictor, shared=self._base)
+        return predictor
 
     def _is_refused(self, version: str | None, *, latest: int) -> bool:
         refusal = None if version is None else self._refused.get(version)

@@ -29,6 +29,10 @@ class MemoryRegistry:
     def state_dir(self) -> StateDir:
         return StateDir(self._folder / "state")
 
+    @property
+    def last_seen(self) -> None:
+        return None
+
     def publish(
         self,
         project_id: int,

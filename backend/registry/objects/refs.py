@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from cachetools import LRUCache
 
+from backend.registry.objects.last_seen import SeenRefs
 from backend.registry.objects.store import ObjectStore
 from backend.registry.refs import name_file, parse_content, sort_numbers
 
@@ -21,10 +22,14 @@ class ObjectRefs:
 
     One listing answers for all projects, for a quarter of a second: a look at all of them costs one request for every
     thousand versions and decisions. Content that was read once is not read again, for it never changes.
+
+    Args:
+        store: the registry's.
+        seen: where this machine writes down what it read.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
-        self.store = store
+    def __init__(self, store: ObjectStore, seen: SeenRefs) -> None:
+        self.store, self._seen = store, seen
         self._read: LRUCache[str, dict[str, object]] = LRUCache(_MOST_READ)
         self._places: Mapping[str, tuple[int, ...]] = {}
         self._fresh_until_s, self._changes = 0.0, 0
@@ -49,6 +54,7 @@ class ObjectRefs:
         if data is None:
             return None
         content = parse_content(data, where=f"{self.store.url}/{key}")
+        self._seen.note(place, number, data)
         with self._lock:
             self._read[key] = content
         return content

@@ -18,6 +18,7 @@ from backend.errors import Unavailable
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest, digest_files, name_contents, parse_manifest
 from backend.registry.numbered import NumberedRegistry
 from backend.registry.objects.cache import CheckpointCache
+from backend.registry.objects.last_seen import LastSeen, SeenRefs
 from backend.registry.objects.refs import ObjectRefs
 from backend.registry.objects.sharing import StoreSharing
 from backend.registry.objects.store import ObjectStore
@@ -39,10 +40,11 @@ class ObjectRegistry(NumberedRegistry):
 
     def __init__(self, url: str, *, folder: Path, most_bytes: int) -> None:
         self._store, self._folder = ObjectStore(url), folder
-        self._copies = CheckpointCache(folder, most_bytes=most_bytes)
+        self._copies, seen = CheckpointCache(folder, most_bytes=most_bytes), SeenRefs(folder / "refs")
+        self._last_seen = LastSeen(seen, copies=self._copies)
         self._state = StateDir(folder / "state", StoreSharing(self._store, folder / "state"))
         super().__init__(
-            url, pointers=Pointers(ObjectRefs(self._store)), next_step="is MODEL_DIR the same store, and whole?"
+            url, pointers=Pointers(ObjectRefs(self._store, seen)), next_step="is MODEL_DIR the same store, and whole?"
         )
 
     @property
@@ -51,6 +53,11 @@ class ObjectRegistry(NumberedRegistry):
         with suppress(OSError):
             self._state.root.mkdir(parents=True, exist_ok=True)
         return self._state
+
+    @property
+    def last_seen(self) -> LastSeen:
+        """The decisions that this machine read, and its copies of checkpoints."""
+        return self._last_seen
 
     def materialise(self, version: str) -> Path:
         """See Registry: a verified copy, downloaded where this machine has none."""

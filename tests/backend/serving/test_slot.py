@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from support.object_store import open_store
 
 from backend.errors import Unavailable
 from backend.masks.prompt import Click, Prompt
-from backend.registry.checkpoint import WEIGHTS_FILE
+from backend.registry.checkpoint import WEIGHTS_FILE, Manifest
 from backend.registry.local import LocalRegistry
+from backend.registry.objects.registry import ObjectRegistry
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.predictor import Embedding
 from backend.serving.slot import ModelSlot
@@ -268,6 +270,54 @@ def test_another_versions_files_under_this_name_are_refused(
 
     assert "its pointer says" in slot.refused[version]
     assert slot.snapshot(1).version == "tiny-sam"
+
+
+def break_store(registry: ObjectRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise Unavailable("the store does not answer")
+
+    monkeypatch.setattr(registry._store, "_send", refuse)
+
+
+def test_after_a_start_without_the_store_the_versions_that_this_machine_saw_last_are_served(
+    tiny_base: BaseModel, manifest: Manifest, nudged: Nudged, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The latest whose copy is sound; and once the store answers, what it says."""
+    registry = open_store("memory://", tmp_path / "cache")
+    versions = [registry.publish(1, weights=nudged(seed), manifest=manifest).version for seed in (1, 2, 3)]
+    before = ModelSlot(tiny_base, registry)
+    for version in versions[:2]:
+        registry.promote(1, version, reason="better")
+        before.look()
+    registry.promote(2, None, reason="the base is best")
+    before.look()
+
+    restarted = ObjectRegistry(registry._store.url, folder=tmp_path / "cache", most_bytes=1 << 30)
+    slot = ModelSlot(tiny_base, restarted)
+    with pytest.MonkeyPatch.context() as patch:
+        break_store(restarted, patch)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="does not answer"):
+                slot.look()
+        served = slot.snapshot(1)
+        assert (served.version, served.number) == (versions[1], 2)
+        assert decoder_bytes(served.predictor.decoder) == nudged(2)
+        assert slot.swaps == 2, "read once"
+        told = f"the versions that this machine saw last serve project 1 by {versions[1]}, 2 by tiny-sam"
+        assert told in slot.away["registry"]
+
+        (registry.materialise(versions[1]) / WEIGHTS_FILE).write_bytes(b"rotten")
+        older = ModelSlot(tiny_base, restarted)
+        with pytest.raises(Unavailable, match="does not answer"):
+            older.look()
+        assert older.snapshot(1).version == versions[0]
+        assert (older.refused, list(older.away)) == ({}, ["registry"])
+        assert f"{versions[1]}: this machine has no copy of the version" in caplog.text
+
+    registry.promote(1, versions[2], reason="better still")
+    for back in (slot, older):
+        back.look()
+        assert (back.snapshot(1).version, back.away) == (versions[2], {})
 
 
 def test_a_snapshot_taken_before_a_swap_stays_what_it_was(

@@ -6,6 +6,7 @@ import pytest
 from support.waiting import wait_until
 
 from backend.errors import BadCheckpoint
+from backend.registry.objects.last_seen import SeenRefs
 from backend.registry.objects.refs import ObjectRefs
 from backend.registry.objects.store import ObjectStore
 
@@ -14,7 +15,7 @@ PLACE = "7/champion"
 
 @pytest.fixture
 def refs(tmp_path: Path) -> ObjectRefs:
-    return ObjectRefs(ObjectStore(f"memory://{tmp_path.name}"))
+    return ObjectRefs(ObjectStore(f"memory://{tmp_path.name}"), SeenRefs(tmp_path / "seen"))
 
 
 def test_a_number_is_taken_once_even_for_the_same_content(refs: ObjectRefs) -> None:
@@ -59,9 +60,9 @@ def test_a_look_at_all_projects_is_one_request_and_what_is_taken_here_shows_at_o
     assert refs.list_numbers("3/champion") == (1, 2)
 
 
-def test_what_another_machine_takes_shows_within_a_second(refs: ObjectRefs) -> None:
+def test_what_another_machine_takes_shows_within_a_second(refs: ObjectRefs, tmp_path: Path) -> None:
     assert refs.list_numbers(PLACE) == ()
-    ObjectRefs(refs.store).take(PLACE, 1, {})
+    ObjectRefs(refs.store, SeenRefs(tmp_path / "elsewhere")).take(PLACE, 1, {})
     wait_until(lambda: refs.list_numbers(PLACE) == (1,), seconds=1)
 
 
