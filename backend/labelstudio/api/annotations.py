@@ -1,4 +1,4 @@
-"""The annotations of a project: how many there are, and which of those that are known are still there."""
+"""The annotations of a project: counts them, and finds deleted ones."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from backend.errors import NotFound
 from backend.labelstudio.api.session import Session, json_list, json_object
 
-_IDS_A_REQUEST = 200  # a request's first line may be 4 KiB long
+_IDS_A_REQUEST = 200  # a request's first line may have at most 4 KiB
 
 
 class Annotations:
@@ -16,16 +16,16 @@ class Annotations:
         self._session = session
 
     def count(self, project_id: int) -> int:
-        """Return how many annotations the project has; skipped ones do not count."""
+        """Return how many annotations the project has; a skipped annotation does not count."""
         query = {"include": "total_annotations_number"}
         project = json_object(self._session.send("GET", f"/api/projects/{project_id}/", query=query))
         return int(project.get("total_annotations_number") or 0)
 
     def find_deleted(self, project_id: int, annotation_ids: Sequence[int]) -> list[int]:
-        """Return which of these annotations the project does not have any more.
+        """Return those of these annotations that the project no longer has.
 
-        The data manager shows the ids of a task's annotations in at most 500 characters, so an annotation that it does
-        not show is asked for by itself.
+        The data manager cuts the ids of a task's annotations after 500 characters. So we ask for every annotation that
+        it does not show.
         """
         return [
             annotation_id

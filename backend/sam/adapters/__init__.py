@@ -1,8 +1,8 @@
-"""Adapters in an encoder: what a checkpoint holds of them, and the layers that serve them.
+"""Adapters in an encoder: their weights in a checkpoint, and the layers that serve them.
 
-kind       what a kind of adapter is; a module here with a constant `KIND` is one
+kind       the interface of a kind of adapter; a module here with a constant `KIND` is a kind
 lora       LoRA, merged into the weights
-conv_lora  Conv-LoRA, a layer of its own
-places     the layers of an encoder that an adapter sits on
-served     the encoder that serves with an adapter
+conv_lora  Conv-LoRA, layers of its own
+places     the layers of an encoder that take an adapter
+served     puts an adapter into an encoder that serves
 """

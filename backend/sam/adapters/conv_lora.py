@@ -1,12 +1,12 @@
 """Conv-LoRA: a low-rank update of the encoder's `qkv` layers with a convolution at a scale that a router chooses.
 
 Zhong et al., "Convolution Meets LoRA: Parameter Efficient Finetuning for Segment Anything Model" (ICLR 2024),
-section 3.2. Where this differs from the authors' code (AutoGluon, `adaptation_layers.py`), and why:
-- the chosen expert is multiplied by its gate divided by itself: one in value, so the forward pass is the paper's, but
-  the router receives the task's gradient. With one expert and a gate that is multiplied by nothing it never would.
-- one choice for an image, not one for each window: windows of one object would otherwise be treated by different
+section 3.2. This differs from the authors' code (AutoGluon, `adaptation_layers.py`) in three points:
+- The chosen expert is multiplied by its gate over the gate's own value. That factor is 1, so the forward pass is the
+  paper's, but the router receives the task's gradient. In the authors' code, with a single chosen expert, it does not.
+- The router chooses once for an image, not for every window. Otherwise the windows of one object could get different
   scales, and windows of padding would vote.
-- the balance looks at the gates' probabilities, not at the choices: of a single image the choices cannot be balanced.
+- The balance is that of the gates' probabilities, not of the choices: one image gives one choice, which has no balance.
 """
 
 import math
@@ -40,7 +40,7 @@ class Router(nn.Module):
         self.noise = nn.Parameter(torch.zeros(rank, experts))
 
     def forward(self, mean: Float[Tensor, " r"]) -> tuple[Int[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return the expert's number, its gate (1 in value, with gradient) and the balance loss, 0 in evaluation."""
+        """Return the expert's number, its gate (1, with a gradient) and the balance loss (0 in evaluation)."""
         clean = mean @ self.gate
         if not self.training:
             return clean.argmax(), clean.new_ones(()), clean.new_zeros(())
@@ -55,18 +55,19 @@ class Router(nn.Module):
 class ConvLoraLinear(nn.Module):
     """A frozen linear layer y = W x + b, and beside it (z + e_k(z)) B^T alpha / r with z = x A^T.
 
-    The expert e_k enlarges z by k, convolves it 3x3, and brings it back. B is zero at first: it starts as the layer
-    alone. It takes the tokens of ONE image: (windows, h, w, in), or (windows, n, in) where a window is a square of n.
+    The expert e_k enlarges z by k, convolves it 3x3, and reduces it again. B is zero at first, so a new adapter changes
+    nothing. The input is the tokens of ONE image: (windows, h, w, in), or (windows, n, in) for square windows of n
+    tokens.
 
     Args:
         frozen: the layer.
         rank: r.
-        experts: how many there are.
+        experts: how many experts there are.
         alpha: `alpha / rank` scales the update.
-        padding: what a token of padding looks like, which has no vote for an expert; None: zeros.
+        padding: the value of a padding token, which has no vote for an expert; None for zeros.
 
     Attributes:
-        balance: the router's loss of the last forward pass; 0 in evaluation.
+        balance: the router's loss in the last forward pass; 0 in evaluation.
         chosen: the expert's number in the last forward pass.
     """
 
@@ -93,21 +94,21 @@ class ConvLoraLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The frozen layer's: who stands in for a linear layer is asked for its dtype."""
+        """The frozen layer's weight: other code asks a linear layer for its dtype."""
         return self.frozen.weight
 
     def forward(self, tokens: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """Apply both, in the dtype of the tokens; what has only r channels, in that of the adapter's weights."""
+        """Apply both, in the dtype of the tokens; the r channels in between have that of the adapter's weights."""
         low = functional.linear(tokens, self.down.to(tokens.dtype)).to(self.down.dtype)
         padding = self._padding[0]
         real = tokens.ne(0 if padding is None else padding.to(tokens.dtype)).any(-1, keepdim=True)
         mean = (low * real).flatten(0, -2).sum(0) / real.sum().clamp(min=1)
         chosen, gate, self.balance = self.router(mean)
         grid = low.view(_grid(low))
-        if is_traced():  # a number would stay that of the one image that the graph is made with
+        if is_traced():  # a plain number would fix the choice for the image that the graph is traced with
             seen = self._expert_of_graph(grid, chosen)
         else:
-            self.chosen = number = int(chosen)  # two threads may be in here: none reads what the other wrote
+            self.chosen = number = int(chosen)  # a local too: another thread may overwrite the attribute
             seen = self._expert(grid, number)
         low = low + gate * seen.reshape(low.shape)
         update = functional.linear(low.to(tokens.dtype), (self.up * self.scale).to(tokens.dtype))
@@ -124,9 +125,9 @@ class ConvLoraLinear(nn.Module):
         return maps.permute(0, 2, 3, 1)
 
     def _expert_of_graph(self, low: Grid, chosen: Int[Tensor, ""]) -> Grid:
-        """As `_expert`, whichever is chosen: its weights are taken out of all experts', its sizes computed.
+        """Apply any expert as `_expert` does, by selecting its weights and computing its sizes within the graph.
 
-        Scale 1 is interpolated too, and changes nothing: a bicubic kernel at its own points is 1 and zeros.
+        Interpolation by the scale 1 changes nothing: at its own points a bicubic kernel is 1 and zeros.
         """
         convolutions = cast("list[nn.Conv2d]", list(self.experts))
         weight = torch.stack([layer.weight for layer in convolutions])[chosen]
@@ -147,10 +148,10 @@ def attach_conv_lora(
     experts: int = EXPERTS,
     alpha: float = ALPHA,
 ) -> tuple[ConvLoraLinear, ...]:
-    """Put an adapter around every layer that `places` names; everything else is frozen. In the order of the places.
+    """Put an adapter around every layer in `places`, and freeze everything else; return the adapters in that order.
 
     Raises:
-        ValueError: there is no place.
+        ValueError: `places` is empty.
     """
     if not places:
         raise ValueError(f"{type(encoder).__name__} has no fused qkv layer for an adapter to sit on")
@@ -165,7 +166,7 @@ def attach_conv_lora(
 
 
 def adapter_parameters(encoder: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """What an adapter checkpoint holds: every weight that was added, by its name in the encoder."""
+    """Yield the weights of a checkpoint with an adapter: every added weight, with its name in the encoder."""
     for name, module in encoder.named_modules():
         if isinstance(module, ConvLoraLinear):
             for own, weight in module.named_parameters(prefix=name):
@@ -174,7 +175,7 @@ def adapter_parameters(encoder: nn.Module) -> Iterator[tuple[str, nn.Parameter]]
 
 
 def balance_loss(encoder: nn.Module) -> Float[Tensor, ""]:
-    """The routers' loss of the last forward pass, summed over the layers."""
+    """Return the routers' loss in the last forward pass, summed over the layers."""
     losses = [module.balance for module in encoder.modules() if isinstance(module, ConvLoraLinear)]
     return torch.stack(losses).sum() if losses else torch.zeros(())
 
@@ -190,12 +191,12 @@ def _grid(low: Float[Tensor, "windows *places r"]) -> tuple[int, int, int, int]:
 
 
 def _variation(values: Float[Tensor, " m"]) -> Float[Tensor, ""]:
-    """The squared coefficient of variation: 0 where all are equal (Shazeer et al., equation 7)."""
+    """The squared coefficient of variation: 0 if all values are equal (Shazeer et al., equation 7)."""
     return values.var() / (values.mean().square() + 1e-10)
 
 
 def _load(clean: Float[Tensor, " m"], noisy: Float[Tensor, " m"], spread: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-    """How likely each expert would be the first if its noise alone were drawn again (equations 8 and 9)."""
+    """How likely every expert would come first if only its own noise were drawn again (equations 8 and 9)."""
     best, second = noisy.topk(2).values
     others = torch.where(noisy == best, second, best)
     likelihoods: Float[Tensor, " m"] = torch.special.ndtr((clean - others) / spread)
@@ -203,13 +204,13 @@ def _load(clean: Float[Tensor, " m"], noisy: Float[Tensor, " m"], spread: Float[
 
 
 class ConvLoraKind:
-    """See `kind.AdapterKind`. It depends on the image, so that it cannot be merged: it stays a layer of its own."""
+    """See `kind.AdapterKind`. Its update depends on the image, so it cannot be merged into the weights."""
 
     name = "conv-lora"
     is_merged = False
 
     def shapes(self, name: str, place: Place, *, rank: int) -> Mapping[str, tuple[int, ...]]:
-        """A (rank, in), B (out, rank), the router's gates and each expert's 3x3 convolution, as ConvLoraLinear's."""
+        """As `AdapterKind.shapes`: A, B, the router's gates, and the 3x3 convolution of every expert."""
         shapes: dict[str, tuple[int, ...]] = {
             f"{name}.down": (rank, place.layer.in_features),
             f"{name}.up": (place.layer.out_features, rank),
@@ -222,7 +223,7 @@ class ConvLoraKind:
         return shapes
 
     def put_into(self, encoder: nn.Module, adapter: Adapter, *, places: Mapping[str, Place]) -> None:
-        """The layers, with these weights, around the encoder's own."""
+        """As `AdapterKind.put_into`: wraps the encoder's layers."""
         device = next(encoder.parameters()).device
         for added in attach_conv_lora(encoder, places=places, rank=adapter.rank, alpha=adapter.alpha):
             added.to(device)

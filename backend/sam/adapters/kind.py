@@ -1,4 +1,4 @@
-"""What a kind of adapter is, and a trained one."""
+"""The interface of a kind of adapter, and a trained adapter."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from backend.sam.adapters.places import Place
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A trained adapter: `state` by the names that it has in the encoder, float32; `alpha` / `rank` scales it."""
+    """A trained adapter. `state` holds float32 weights by name in the encoder; `alpha / rank` scales the update."""
 
     kind: str
     rank: int
@@ -21,7 +21,7 @@ class Adapter:
 
     @property
     def digest(self) -> str:
-        """SHA-256 in hexadecimal of all that changes what an encoder sees."""
+        """The SHA-256, in hexadecimal, of everything that changes an embedding."""
         digest = hashlib.sha256(f"{self.kind} {self.rank} {self.alpha!r}".encode())
         for name, value in sorted(self.state.items()):
             digest.update(f"\n{name} {tuple(value.shape)}\n".encode())
@@ -31,16 +31,25 @@ class Adapter:
 
 @runtime_checkable
 class AdapterKind(Protocol):
-    """How the adapters of one kind are laid out in a checkpoint, and put into an encoder that serves."""
+    """Says how the adapters of one kind lie in a checkpoint, and puts them into an encoder that serves."""
 
     name: str
-    is_merged: bool  # into the encoder's own weights: then any program that knows the model can load it
+    is_merged: bool  # whether it becomes part of the encoder's weights, so that any program can load the model
 
     def shapes(self, name: str, place: Place, *, rank: int) -> Mapping[str, tuple[int, ...]]:
-        """The shape of all its weights at the place of that name, by the weight's name in the encoder."""
+        """Return the shapes of its weights at a place, by the weight's name in the encoder.
+
+        Args:
+            name: the place's name in the encoder.
+            place: the layer.
+            rank: of the adapter.
+        """
 
     def put_into(self, encoder: nn.Module, adapter: Adapter, *, places: Mapping[str, Place]) -> None:
-        """Change the encoder, whose modules are its own and whose tensors others share, so that it has the adapter.
+        """Put an adapter into an encoder. Replaces modules, and never changes a tensor, because others share those.
 
-        The adapter's state is as `shapes` says.
+        Args:
+            encoder: has modules of its own.
+            adapter: its state has the shapes of `shapes`.
+            places: the layers that take the adapter, by name.
         """

@@ -1,7 +1,7 @@
-"""LoRA, merged: the encoder that serves has the sum of its weights and the update, and costs nothing more.
+"""LoRA, merged: the serving encoder holds the sum of its weights and the update, and is as fast as without.
 
-Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022), section 4. Names of weights end in
-`lora_A.weight` and `lora_B.weight`, as peft saves them.
+Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022), section 4. The names of the weights end in
+`lora_A.weight` and `lora_B.weight`, as in peft.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ class LoraKind:
     is_merged = True
 
     def shapes(self, name: str, place: Place, *, rank: int) -> Mapping[str, tuple[int, ...]]:
-        """A (rank, in) and B (out, rank)."""
+        """As `AdapterKind.shapes`: A (rank, in) and B (out, rank)."""
         return {
             f"{name}.lora_A.weight": (rank, place.layer.in_features),
             f"{name}.lora_B.weight": (place.layer.out_features, rank),
         }
 
     def put_into(self, encoder: nn.Module, adapter: Adapter, *, places: Mapping[str, Place]) -> None:
-        """W + B A alpha / rank in each place; the sum is made in float32 and rounded once."""
+        """As `AdapterKind.put_into`: W + B A alpha / rank at every place, summed in float32 and rounded once."""
         for name, place in places.items():
             device = place.layer.weight.device
             down, up = (adapter.state[f"{name}.lora_{part}.weight"].to(device).float() for part in "AB")

@@ -1,4 +1,4 @@
-"""The layers of an encoder that an adapter sits on."""
+"""The layers of an encoder that take an adapter."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ QKV = "qkv"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A linear layer, and what a token of padding looks like when it comes there; None: all zeros."""
+    """A linear layer, and the value of a padding token in its input; None for zeros."""
 
     layer: nn.Linear = field(repr=False)
     padding: Float[Tensor, " c"] | None = field(default=None, repr=False)
@@ -20,11 +20,11 @@ class Place:
 def qkv_places(
     encoder: nn.Module, *, padding: Callable[[nn.Module], Tensor | None] = lambda _: None
 ) -> dict[str, Place]:
-    """Every fused layer for queries, keys and values, by its name in the encoder and in the order of the blocks.
+    """Return every fused layer for queries, keys and values, by its name in the encoder, in the order of the blocks.
 
     Args:
-        encoder: transformers' ViT and our TinyViT name the layer alike.
-        padding: tells what a token of padding is, from the attention that the layer belongs to.
+        encoder: transformers' ViT, our TinyViT, or any encoder that calls the layer `qkv`.
+        padding: returns the value of a padding token, for the attention that the layer belongs to.
     """
     return {
         name: Place(module, padding(encoder.get_submodule(name.rpartition(".")[0])))

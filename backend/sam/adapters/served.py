@@ -1,4 +1,4 @@
-"""The encoder that serves with an adapter. All that does not change is shared with the base's, tensor by tensor."""
+"""Puts an adapter into an encoder that serves. The encoder shares all other tensors with the base's encoder."""
 
 import copy
 import importlib
@@ -22,21 +22,21 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def list_kinds() -> dict[str, AdapterKind]:
-    """Every kind of adapter, by name: a module here with a constant `KIND` is one."""
+    """Return every kind of adapter, by name: the constants `KIND` of the modules in this room."""
     names = sorted(module.name for module in pkgutil.iter_modules(adapters.__path__))
     modules = (importlib.import_module(f"{adapters.__name__}.{name}") for name in names)
     return {module.KIND.name: module.KIND for module in modules if hasattr(module, "KIND")}
 
 
 def adapter_sizes(entry: object, *, version: str) -> tuple[int, float]:
-    """Read rank and alpha.
+    """Return the rank and the alpha of an adapter.
 
     Args:
         entry: the `adapter` of a manifest's `config`.
-        version: the checkpoint's, for the error.
+        version: the checkpoint's version, for the error.
 
     Raises:
-        BadCheckpoint: the entry does not say both, or no adapter has such.
+        BadCheckpoint: the entry lacks a rank from 1 to 256, or a finite alpha.
     """
     match entry:
         case {"rank": int(rank), "alpha": float() | int() as alpha}:
@@ -49,7 +49,7 @@ def adapter_sizes(entry: object, *, version: str) -> tuple[int, float]:
 
 
 def list_shapes(places: Mapping[str, Place], *, kind: str, rank: int) -> dict[str, tuple[int, ...]]:
-    """What an adapter of this kind and rank holds for an encoder with these places: every weight's shape by name."""
+    """Return the shapes of an adapter's weights, by name, for an encoder with these places."""
     of_kind, shapes = list_kinds()[kind], dict[str, tuple[int, ...]]()
     for name, place in places.items():
         shapes |= of_kind.shapes(name, place, rank=rank)
@@ -57,9 +57,9 @@ def list_shapes(places: Mapping[str, Place], *, kind: str, rank: int) -> dict[st
 
 
 def adapt_encoder(encoder: Module, adapter: Adapter, *, places: Mapping[str, Place]) -> Module:
-    """An encoder of its own with the adapter, in evaluation mode; what the adapter does not change is shared.
+    """Return a copy of the encoder with the adapter, in evaluation mode. Shares every tensor that stays the same.
 
-    The adapter's state must be as `list_shapes` says.
+    The adapter's state must have the shapes of `list_shapes`.
     """
     own = share_tensors(encoder)
     list_kinds()[adapter.kind].put_into(own, adapter, places=places)
@@ -67,6 +67,6 @@ def adapt_encoder(encoder: Module, adapter: Adapter, *, places: Mapping[str, Pla
 
 
 def share_tensors(module: Module) -> Module:
-    """A copy whose modules are its own, so that they can be exchanged, and whose tensors are the original's."""
+    """Return a copy with modules of its own, which may be replaced, and with the tensors of the original."""
     tensors = itertools.chain(module.parameters(), module.buffers())
     return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})

@@ -1,7 +1,7 @@
-"""Embeddings in memory and on disk, and the key that they are cached under.
+"""Caches embeddings in memory and on disk.
 
-embedding  what an encoder sees in one image
-domain     which images look like those that a project has learnt from
-memory     an embedding's key and precision, and the embeddings used last
-files      embeddings on disk, one safetensors file an image
+embedding  the type of an embedding: an encoder's output for one image
+domain     tells images like those that a project has learnt from, from other images
+memory     an embedding's key and precision, and the cache in memory
+files      the cache on disk, one safetensors file an image
 """

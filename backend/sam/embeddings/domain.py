@@ -1,8 +1,8 @@
-"""Which images look like those that a project has learnt from, by what the base's encoder sees in them.
+"""Tells images like those that a project has learnt from, from other images, by the features of the base's encoder.
 
-A training moves what one click means, on every image: after nuclei a click on a photograph takes in a part of the
-object. What the encoder sees tells both kinds of image apart without another model. An image's mean feature has a
-direction; images of one kind have nearly the same, and photographs of everyday things another.
+A training changes the meaning of a click on every image: after a training on nuclei, a click on a photograph selects
+only a part of the object. The encoder's features tell the two kinds of image apart without another model: the mean
+feature has nearly the same direction for images of one kind, and another direction for photographs of everyday things.
 """
 
 import math
@@ -17,20 +17,20 @@ from torch.nn import functional
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import Frame
 
-PREFIX = "domain."  # what names of its tensors in a checkpoint begin with
+PREFIX = "domain."  # of the names of its tensors in a checkpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
     """The images that look like those learnt from.
 
-    An image lies outside where it is farther from all that was learnt from than these are from one another, and nearer
-    to something else. The second half keeps a project whole that has only seen a few kinds of its own images.
+    An image lies outside if it is farther from all learnt images than these are from one another, and also nearer to an
+    image of something else. The second condition helps a project that has seen only a few kinds of its own images.
 
     Attributes:
-        learnt: directions (`direction_of`) of images that were learnt from.
+        learnt: directions (`direction_of`) of the images learnt from.
         others: directions of images of other things.
-        radius: how far from the nearest of `learnt` an image lies inside in any case; 1 - cosine, in [0, 2].
+        radius: an image within this distance of the nearest learnt image always lies inside; 1 - cosine, in [0, 2].
     """
 
     learnt: Float[Tensor, "n c"] = field(repr=False)
@@ -38,17 +38,17 @@ class Domain:
     radius: float
 
     def holds(self, direction: Float[Tensor, " c"]) -> bool:
-        """Whether an image with this direction lies inside."""
+        """Return whether an image with this direction lies inside."""
         from_learnt, from_others = (float(distances(direction[None], to).min()) for to in (self.learnt, self.others))
         return from_learnt <= max(self.radius, from_others)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps of it, by name; the radius stands in the manifest."""
+        """Return the tensors that a checkpoint stores, by name. Its manifest stores the radius."""
         return {f"{PREFIX}learnt": self.learnt, f"{PREFIX}others": self.others}
 
 
 def direction_of(embedding: Embedding, *, frame: Frame) -> Float[Tensor, " c"]:
-    """The mean of the features over the cells that the image reaches, at unit length; float32 on the CPU."""
+    """Return the mean of the features over the cells that the image reaches, scaled to length 1; float32 on the CPU."""
     features = embedding.features[0]
     rows, columns = (
         math.ceil(reached * side / frame.grid)
@@ -61,11 +61,11 @@ def direction_of(embedding: Embedding, *, frame: Frame) -> Float[Tensor, " c"]:
 
 
 def distances(some: Float[Tensor, "n c"], others: Float[Tensor, "m c"]) -> Float[Tensor, "n m"]:
-    """1 - cosine between directions, in [0, 2]."""
+    """Return 1 - cosine between directions, in [0, 2]."""
     return 1 - some @ others.T
 
 
 def with_domain(weights: bytes, domain: Domain) -> bytes:
-    """A checkpoint's safetensors with the domain's directions beside what they hold: float32, names `domain.*`."""
+    """Add the domain's directions to a checkpoint's safetensors, in float32, under the names `domain.*`."""
     own = {name: values.contiguous() for name, values in domain.tensors().items()}
     return safetensors.torch.save(safetensors.torch.load(weights) | own, metadata={"format": "pt"})

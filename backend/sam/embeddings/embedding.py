@@ -1,4 +1,4 @@
-"""What an encoder sees in one image."""
+"""The type of an embedding: an encoder's output for one image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,13 +9,13 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """What an encoder sees in one image.
+    """An encoder's output for one image.
 
     Attributes:
-        features: the coarsest map, float32 or (as tiers keep it) float16, channels last in memory.
+        features: the coarsest map, channels last in memory; float32, or float16 in a cache.
         height_px: of the upright image.
         width_px: of the upright image.
-        finer: maps of more rows and columns, for families whose decoder has skips; most have none.
+        finer: maps of more rows and columns, for a family whose decoder has skips; empty for most families.
     """
 
     features: Float[Tensor, "1 c rows cols"] = field(repr=False)
@@ -30,9 +30,9 @@ class Embedding:
 
     @property
     def nbytes(self) -> int:
-        """What all maps take."""
+        """The size of all maps, in bytes."""
         return sum(values.nbytes for values in self.maps)
 
     def with_maps(self, change: Callable[[Tensor], Tensor]) -> "Embedding":
-        """The same image, all of its maps changed so."""
+        """Return the embedding with `change` applied to all maps."""
         return replace(self, features=change(self.features), finer=tuple(map(change, self.finer)))

@@ -1,4 +1,4 @@
-"""Embeddings on disk, one safetensors file for one, in a folder that server, trainings and `samloop warm` share."""
+"""The cache of embeddings on disk: a safetensors file an image, in a folder that all processes share."""
 
 import hashlib
 import logging
@@ -25,7 +25,7 @@ from backend.sam.embeddings.memory import EmbeddingKey, halve
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)
-_ABANDONED_S = 600.0  # a temporary file this old belongs to a process that was killed; writing one takes milliseconds
+_ABANDONED_S = 600.0  # a temporary file this old is left from a killed process; writing takes milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class _File:
 
 
 class DiskEmbeddings:
-    """At most `max_bytes` of embeddings, those used least recently go first. For any number of threads and processes.
+    """At most `max_bytes` of embeddings; removes the least recently used. For any number of threads and processes.
 
-    A file's time of modification is when it was used last; time of access would be, but most machines do not keep it.
+    A file's modification time records its last use: most machines do not update the access time.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
@@ -46,15 +46,15 @@ class DiskEmbeddings:
 
     @classmethod
     def of(cls, settings: Settings) -> "DiskEmbeddings":
-        """The tier that this machine's server, trainings and commands share."""
+        """Return the cache that this machine's server, trainings and commands share."""
         return cls(settings.cache.dir / "embeddings", max_bytes=settings.cache.disk_mib << 20)
 
     def __contains__(self, key: EmbeddingKey) -> bool:
-        """Whether there is a file; it may still turn out to be damaged."""
+        """Whether there is a file for the key. The file may still turn out to be damaged."""
         return self._path(key).is_file()
 
     def get(self, key: EmbeddingKey) -> Embedding | None:
-        """Return what was put, halved; None if nothing was. A damaged file is removed and counts as absent."""
+        """Return the embedding, halved; None if it is absent. Removes a damaged file, which counts as absent."""
         path = self._path(key)
         try:
             # Read, not mapped: another process may clear the folder while this one trains.
@@ -81,7 +81,7 @@ class DiskEmbeddings:
         return embedding
 
     def put(self, key: EmbeddingKey, embedding: Embedding) -> None:
-        """Write an embedding, halved, unless it alone is over the bound. A reader sees all of it or nothing.
+        """Write an embedding, halved, unless it alone exceeds the bound. A reader sees the whole file or no file.
 
         Raises:
             OSError: the folder cannot be written, or the disk is full.
@@ -91,16 +91,16 @@ class DiskEmbeddings:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(key)
-        # One writer at a time: two writers that saw the same room would together pass the bound.
+        # One writer at a time: two writers that saw the same free room would together exceed the bound.
         with self._lock_entry(self.folder / ".lock"):
             self._make_room(len(data), besides=path)
             write_file(path, data, is_synced=False)
 
     def free_bytes(self) -> int:
-        """What the file system has left.
+        """Return how many bytes the file system has left.
 
         Raises:
-            Unavailable: the folder cannot be made, or not be written.
+            Unavailable: the folder cannot be created or written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -114,15 +114,15 @@ class DiskEmbeddings:
             ) from fault
 
     def usage_bytes(self) -> int:
-        """What all files take together, as the folder tells now."""
+        """Return how many bytes all files take now."""
         return sum(file.size_bytes for file in self._files())
 
     @contextmanager
     def alone(self, key: EmbeddingKey, *, longest_s: float) -> Iterator[None]:
-        """Keeps other processes from computing the same embedding; look whether it is there once inside.
+        """Keep other processes from computing the same embedding. Once inside, check whether it is there by now.
 
-        Who waited `longest_s` goes on all the same: computing twice is a waste and no error. So is it where a folder
-        knows no locks.
+        After `longest_s` seconds the caller goes in anyway, and likewise on a file system without locks: to compute an
+        embedding twice is a waste, not an error.
         """
         path = self._path(key)
         path = path.with_name(f".{path.name}.computing")
@@ -149,7 +149,7 @@ class DiskEmbeddings:
                 os.close(descriptor)
 
     def _make_room(self, size_bytes: int, *, besides: Path) -> None:
-        """Remove what was used least recently until a file of this size fits; `besides` is about to be replaced."""
+        """Remove the least recently used files until a new file fits; `besides` does not count, as it gets replaced."""
         files = sorted((file for file in self._files() if file.path != besides), key=lambda file: file.used_s)
         total = size_bytes + sum(file.size_bytes for file in files)
         for file in files:
@@ -179,25 +179,25 @@ def _file_of(embedding: Embedding) -> bytes:
 
 
 def _parse(data: bytes) -> Embedding:
-    """Raises KeyError, ValueError or SafetensorError for anything but the bytes that `_file_of` wrote."""
+    """Read the bytes that `_file_of` wrote. Raises KeyError, ValueError or SafetensorError for any other bytes."""
     state = safetensors.torch.load(data)
     maps, size_px = [state[_map_name(level)] for level in range(len(state) - 2)], state["size_px"]
-    # A file is renamed into place without waiting for the disk: after a power cut it may have its length, and zeros.
+    # A file is renamed into place without waiting for the disk. After a power cut it may have its length, but zeros.
     if int(state["crc32"]) != _checksum(maps, size_px):
         raise ValueError("its checksum is wrong")
     height, width = size_px.tolist()
-    # A file's numbers lie channel after channel, whatever wrote it; in memory they lie as `halve` has them.
+    # A file's numbers are channels-first; in memory they are channels-last, as from `halve`.
     features, *finer = (values.contiguous(memory_format=torch.channels_last) for values in maps)
     return Embedding(features=features, height_px=height, width_px=width, finer=tuple(finer))
 
 
 def _map_name(level: int) -> str:
-    """The coarsest map's name is that of files from before there were finer ones."""
+    """The name of a map in a file. The coarsest map has the name that it had before there were finer maps."""
     return f"finer.{level}" if level else "features"
 
 
 def _checksum(maps: Sequence[Tensor], size_px: Tensor) -> int:
-    """The coarsest map comes before the size, as in files from before there were finer maps, which stay readable."""
+    """The checksum of a file. Finer maps come last, so that files from before there were such maps stay valid."""
     coarsest, *finer = maps
     checksum = zlib.crc32(coarsest.contiguous().numpy().tobytes())
     for values in (size_px, *finer):

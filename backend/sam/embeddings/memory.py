@@ -1,4 +1,4 @@
-"""The key that an embedding is cached under, its precision there, and the embeddings used last, in memory."""
+"""The key of an embedding, its precision in a cache, and the cache in memory."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _LARGEST = torch.finfo(torch.float16).max
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingKey:
-    """What an embedding depends on. Not the checkpoint: a swap of decoders must not empty the cache."""
+    """Everything that an embedding depends on. The decoder is not part: a swap of decoders must not empty the cache."""
 
     image_sha256: str
     encoder_fingerprint: str
@@ -23,27 +23,27 @@ class EmbeddingKey:
 
 
 def halve(embedding: Embedding) -> Embedding:
-    """The embedding as every tier holds it: float16 on the CPU, channels last, without a gradient.
+    """Return the embedding as every cache holds it: float16 on the CPU, channels last, without a gradient.
 
-    Rounding happens once, before the first use. So a mask is the same whether its image was encoded a moment ago, by
-    another process or last week, and serving sees what training saw. What float16 cannot hold becomes its largest.
+    We round once, before the first use. So a mask does not depend on whether its image was encoded a moment ago, last
+    week, or by another process, and serving sees what a training saw. Numbers beyond float16 become its largest number.
     """
     return embedding.with_maps(_halve_map)
 
 
 def widen(embedding: Embedding) -> Embedding:
-    """The halved embedding in float32, as decoder and training take it; exact."""
+    """Return a halved embedding in float32, for the decoder or a training. This is exact."""
     return embedding.with_maps(Tensor.float)
 
 
 def _halve_map(values: Tensor) -> Tensor:
     half = values.detach().cpu().clamp(-_LARGEST, _LARGEST).half()
-    # As the decoder takes it, cell by cell: turned round in every decode it would cost a tenth of that.
+    # Channels last, as the decoder takes it: a conversion in every decode would take a tenth of the decode's time.
     return half.contiguous(memory_format=torch.channels_last)
 
 
 class MemoryEmbeddings:
-    """The embeddings used last, at most `max_bytes` of them. For any number of threads."""
+    """The most recently used embeddings, at most `max_bytes` in all. For any number of threads."""
 
     def __init__(self, max_bytes: int) -> None:
         self._lock = Lock()
@@ -51,22 +51,22 @@ class MemoryEmbeddings:
 
     @property
     def bytes(self) -> int:
-        """What the embeddings take together."""
+        """The size of all embeddings, in bytes."""
         return int(self._recent.currsize)
 
     def __len__(self) -> int:
         return len(self._recent)
 
     def __contains__(self, key: EmbeddingKey) -> bool:
-        """Whether it is there; asking does not count as a use."""
+        """Whether the embedding is there. This does not count as a use."""
         return key in self._recent
 
     def get(self, key: EmbeddingKey) -> Embedding | None:
-        """Return the embedding, halved as it was put, or None."""
+        """Return the embedding as it was put, or None."""
         with self._lock:
             return self._recent.get(key)
 
     def put(self, key: EmbeddingKey, embedding: Embedding) -> None:
-        """Keep an embedding, unless it alone is over the bound; those used least recently go."""
-        with self._lock, suppress(ValueError):  # LRUCache refuses a value that alone is over the bound
+        """Store an embedding, unless it alone exceeds the bound; the least recently used embeddings are removed."""
+        with self._lock, suppress(ValueError):  # LRUCache refuses a value that alone exceeds the bound
             self._recent[key] = embedding

@@ -1,6 +1,6 @@
-"""A model as a folder that other programs load: transformers' (hf), segment-anything's (sam), or ONNX graphs.
+"""Writes a model as a folder that other programs load: transformers' (hf), segment-anything's (sam), or ONNX graphs.
 
-The folder is written beside its place and renamed: it is there whole or not at all.
+The folder is written beside its place and then renamed, so it is there whole or not at all.
 """
 
 import hashlib
@@ -37,37 +37,43 @@ _NO_SEMANTIC = (
     "The checkpoint's semantic head, which finds objects without a prompt, is not in it: these programs have no such "
     "part. `samloop predict --checkpoint` uses it, and `samloop export --format onnx` writes it too."
 )
-_ORIGINAL_EPS = 1e-5  # of segment-anything's decoder; a state dict does not tell it
+_ORIGINAL_EPS = 1e-5  # of segment-anything's decoder; a state dict does not contain it
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the card tells of a model: its checkpoint's manifest, or None for a base model."""
+    """The model that a card describes, with its checkpoint's manifest; None for a base model."""
 
     base: BaseModel
     manifest: Manifest | None = None
 
     @property
     def version(self) -> str:
-        """By which samloop serves it."""
+        """The version by which samloop serves it."""
         return self.manifest.version if self.manifest else self.base.name
 
 
 def export(origin: Origin, *, how: Format, out: Path) -> Path:
-    """Write the model to the folder `out`, which must not exist or be empty; return its absolute path.
+    """Write the model to the folder `out`; return its absolute path.
 
-    `export.json` names version, base, method and every file's digest; `README.md` says what it is and who loads it.
+    `export.json` names the version, the base, the method and the digest of every file. `README.md` says what the model
+    is and how to load it.
+
+    Args:
+        origin: the model.
+        how: the format.
+        out: must not exist, or must be an empty folder.
 
     Raises:
-        BadInput: `out` holds something, is no folder, or cannot be written; or the method is one that these programs
-            do not know.
+        BadInput: `out` is not empty, is not a folder, or cannot be written; or other programs cannot load a model that
+            was trained by this method.
     """
     family = origin.base.family
     if how not in family.formats:
         raise BadInput(f"{family.title} has no export as {how}: choose --format {' or '.join(family.formats)}")
     out = new_folder(out)
     try:
-        with fill_folder(out) as folder:  # fails where somebody has put something there meanwhile
+        with fill_folder(out) as folder:  # fails if somebody has written to `out` in the meantime
             _WRITERS[how](origin.base, folder)
             _describe(origin, how=how, folder=folder)
     except OSError as fault:
@@ -107,14 +113,14 @@ _WRITERS: Mapping[Format, Callable[[BaseModel, Path], None]] = {
 
 
 def _describe(origin: Origin, *, how: Format, folder: Path) -> None:
-    """The card, and last the manifest with every file's digest."""
+    """Write the card, and at the end the manifest with the digest of every file."""
     write_file(folder / CARD_FILE, _card(origin, how=how).encode())
     manifest, files = origin.manifest, {}
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:
             files[path.name] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
             os.fsync(file.fileno())
-        path.chmod(0o644)  # safetensors' files are private by birth
+        path.chmod(0o644)  # safetensors makes its files private
     description = {
         "format": how,
         "version": origin.version,
@@ -154,7 +160,7 @@ def _card(origin: Origin, *, how: Format) -> str:
 
 
 def _figures(manifest: Manifest | None) -> list[str]:
-    """Before and after on the held-out images, where the manifest tells."""
+    """The figures on the held-out images before and after the training, if the manifest has them."""
     if manifest is None:
         return []
     rows = []

@@ -1,6 +1,6 @@
-"""A model's weights under the names that Meta's segment-anything gives them, or MobileSAM's code: what both load.
+"""Gives a model's weights the names that Meta's segment-anything, or MobileSAM's code, loads.
 
-The way back of `mobile_sam.transformers_names`, and of the conversion that transformers has for the ViTs.
+This undoes `mobile.transformers_names`, and the conversion that transformers has for the ViTs.
 """
 
 import re
@@ -14,7 +14,7 @@ from backend.errors import BadInput
 from backend.sam.adapters.conv_lora import ConvLoraLinear
 
 _BATCH_NORM_EPS = 1e-5
-_SHARED = "prompt_encoder.shared_embedding.positional_embedding"  # stands twice in transformers' model
+_SHARED = "prompt_encoder.shared_embedding.positional_embedding"  # transformers' model holds it twice
 _PATTERNS = (
     (r"^vision_encoder\.neck\.conv1\.", "image_encoder.neck.0."),
     (r"^vision_encoder\.neck\.layer_norm1\.", "image_encoder.neck.1."),
@@ -42,15 +42,15 @@ _PATTERNS = (
 def original_state(
     model: PreTrainedModel, *, encoder_names: Sequence[tuple[str, str]], convolutions: Container[str] = ()
 ) -> dict[str, Tensor]:
-    """Every weight in float32 under its original name; a strict `load_state_dict` there misses none and knows all.
+    """Return every weight in float32 under its original name. The original's strict `load_state_dict` accepts them.
 
     Args:
-        model: a SAM, whatever its encoder, or one that adds to it.
-        encoder_names: patterns of names that SAM has not, and what takes their place; the first that matches counts.
-        convolutions: names of layers that the original follows with a BatchNorm, which then changes nothing.
+        model: a SAM with any encoder, or a model that adds to it.
+        encoder_names: patterns of names that SAM does not have, and their replacements; the first match counts.
+        convolutions: names of layers that have a BatchNorm in the original; it is written so that it changes nothing.
 
     Raises:
-        BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
+        BadInput: the encoder has Conv-LoRA's layers, for which the original has no names.
     """
     refuse_conv_lora(model)
     patterns = (*encoder_names, *_PATTERNS)
@@ -68,7 +68,7 @@ def original_state(
 
 
 def refuse_conv_lora(model: nn.Module) -> None:
-    """Raise BadInput where a model has Conv-LoRA's layers: no other program has them."""
+    """Raise BadInput if a model has Conv-LoRA's layers, which no other program has."""
     if any(isinstance(module, ConvLoraLinear) for module in model.modules()):
         raise BadInput(
             "Conv-LoRA cannot be exported as hf or sam: its router and convolutions cannot be merged into the layers "
@@ -81,7 +81,7 @@ def _rename(name: str, patterns: Sequence[tuple[str, str]]) -> str:
 
 
 def _unfold(stem: str, part: str, value: Tensor) -> dict[str, Tensor]:
-    """A convolution's weight, or its bias as that of a BatchNorm which divides by one."""
+    """Return a convolution's weight; or its bias, as that of a BatchNorm which divides by one."""
     if part == "weight":
         return {f"{stem}c.weight": value}
     one, zero = torch.ones_like(value), torch.zeros_like(value)

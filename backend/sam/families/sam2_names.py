@@ -1,4 +1,4 @@
-"""SAM 2, 2.1 and EdgeTAM under the names of Meta's code, and back: all that an image needs, without the memory."""
+"""Renames the weights of SAM 2, 2.1 and EdgeTAM between Meta's code and transformers, without the memory for videos."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from backend.sam.families.pretrained import fill
 Renames = Sequence[tuple[re.Pattern[str], str]]
 _MEMORY = re.compile(r"memory_|maskmem_|no_mem_pos_enc|no_obj_|obj_ptr_|mask_downsample\.|spatial_perceiver\.")
 _POSITIONS = "prompt_encoder.shared_embedding.positional_embedding"
-_SHARED = "shared_image_embedding.positional_embedding"  # the same once more, in transformers' model alone
+_SHARED = "shared_image_embedding.positional_embedding"  # a second copy, which only transformers' model has
 _POINTS = "prompt_encoder.point_embed.weight"
 _KINDS_OF_POINTS = 4
-# Meta's names and transformers', `#` for a number, `^` for the beginning. All of them apply, one after the other.
+# Meta's names and transformers'; `#` is a number, `^` the beginning. All renames apply, one after the other.
 _DECODER = (
     ("^no_mem_embed", "^no_memory_embedding"),
     ("^sam_prompt_encoder.", "^prompt_encoder."),
@@ -49,7 +49,7 @@ _ENCODER = (
     ("^image_encoder.trunk.", "^vision_encoder.backbone."),
     ("^vision_encoder.backbone.patch_embed.proj.", "^vision_encoder.backbone.patch_embed.projection."),
 )
-# By the width of the first stage and the number of blocks: what no weight's shape tells of sam2's four configurations.
+# By the width of the first stage and the number of blocks: the numbers of sam2's configurations that no shape tells.
 _SIZES: Mapping[tuple[int, int], Mapping[str, list[int]]] = {
     (96, 12): {"blocks_per_stage": [1, 2, 7, 2], "global_attention_blocks": [5, 7, 9]},
     (96, 16): {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]},
@@ -64,10 +64,11 @@ _HEADS = {96: 1, 112: 2, 144: 2}  # of the first stage, by its width
 
 
 def sam2_from_original(state: Mapping[str, Tensor]) -> Sam2Model:
-    """Build the model from sam2's own names; those of the memory for videos are left out.
+    """Build the model from a state with sam2's own names. Leaves out the memory for videos.
 
     Raises:
-        BadWeights: naming what is missing, unknown or of a wrong shape; or the size is none of the published four.
+        BadWeights: a weight is missing, unknown or of a wrong shape (the message names it); or the size is none of the
+            published four.
     """
     named = sam2_names(state)
     model = Sam2Model(sam2_config(named))
@@ -79,17 +80,18 @@ def sam2_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a state from the names of Meta's code to those of `Sam2Model` or `EdgeTamModel`.
 
     Returns:
-        Weights in float32, counters as they are; without what is the memory's.
+        Weights in float32 and counters, without those of the memory for videos.
     """
     image = {name: value for name, value in state.items() if not _MEMORY.match(name)}
     return complete({rename(name, _TO_OURS): value for name, value in image.items()})
 
 
 def complete(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of an image under transformers' names, with those that stand once in Meta's code and twice there.
+    """Complete a renamed state: add the copies that transformers' model has, and join the kinds of points.
 
     Args:
-        named: renamed already; a kind of point is a weight, `prompt_encoder.point_embeddings.0.weight`.
+        named: with transformers' names, but with a weight for every kind of point, such as
+            `prompt_encoder.point_embeddings.0.weight`.
     """
     wide = {name: (value.float() if value.is_floating_point() else value).contiguous() for name, value in named.items()}
     points = sorted(name for name in wide if name.startswith("prompt_encoder.point_embeddings."))
@@ -99,10 +101,10 @@ def complete(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def original_of_sam2(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Every weight of a `Sam2Model` or an `EdgeTamModel` in float32 under the name that Meta's code gives it.
+    """Return every weight of a `Sam2Model` or an `EdgeTamModel` in float32 under the name that Meta's code gives it.
 
     Raises:
-        BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
+        BadInput: the encoder has Conv-LoRA's layers, for which the original has no names.
     """
     refuse_conv_lora(model)
     state: dict[str, Tensor] = {}
@@ -125,7 +127,7 @@ def rename(name: str, renames: Renames) -> str:
 
 
 def compile_renames(pairs: Sequence[tuple[str, str]]) -> Renames:
-    """Make renames of pairs as above, from the first of a pair to the second."""
+    """Compile pairs, in the notation of this module, to renames from the first of a pair to the second."""
     return tuple(
         (
             re.compile(re.escape(old).replace(r"\^", "^").replace(r"\#", r"(\d+)")),
@@ -136,7 +138,7 @@ def compile_renames(pairs: Sequence[tuple[str, str]]) -> Renames:
 
 
 def sam2_config(named: Mapping[str, Tensor]) -> Sam2Config:
-    """Read the size off the shapes of weights under transformers' names.
+    """Return the configuration that fits the shapes of weights with transformers' names.
 
     Raises:
         BadWeights: the size is none of the published four.

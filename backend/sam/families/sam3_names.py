@@ -1,4 +1,4 @@
-"""SAM 3's tracker under the names of Meta's sam3, whose file holds the detector and the memory for videos too."""
+"""Renames the weights of SAM 3's tracker from Meta's sam3, whose file also holds the detector and the video memory."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,7 +13,7 @@ TRUNK, NECK, TRACKER = (
     "detector.backbone.vision_backbone.sam2_convs.",
     "tracker.",
 )
-_IMAGE = ("no_mem_embed", "sam_prompt_encoder.", "sam_mask_decoder.")  # of the tracker; the rest is the memory's
+_IMAGE = ("no_mem_embed", "sam_prompt_encoder.", "sam_mask_decoder.")  # of the tracker; the rest belongs to the memory
 _ENCODER = compile_renames(
     (
         ("^pos_embed", "^embeddings.position_embeddings"),
@@ -39,10 +39,10 @@ _EPS = 1e-5  # of the encoder's norms in Meta's code; transformers' default is 1
 
 
 def sam3_tracker_from_original(state: Mapping[str, Tensor]) -> Sam3TrackerModel:
-    """Build the tracker from sam3's own names; the detector and the memory for videos are left out.
+    """Build the tracker from a state with sam3's own names. Leaves out the detector and the memory for videos.
 
     Raises:
-        BadWeights: naming what is missing, unknown or of a wrong shape.
+        BadWeights: a weight is missing, unknown or of a wrong shape. The message names it.
     """
     model = Sam3TrackerModel(sam3_tracker_config())
     fill(model, sam3_tracker_names(state), title="a SAM 3's")
@@ -50,7 +50,7 @@ def sam3_tracker_from_original(state: Mapping[str, Tensor]) -> Sam3TrackerModel:
 
 
 def sam3_tracker_config() -> Sam3TrackerConfig:
-    """The one size that is published."""
+    """Return the configuration of the only published size."""
     return Sam3TrackerConfig(
         vision_config={"backbone_config": {"model_type": "sam3_vit_model", "layer_norm_eps": _EPS}}
     )
@@ -59,13 +59,14 @@ def sam3_tracker_config() -> Sam3TrackerConfig:
 def sam3_tracker_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a state from sam3's names to those of `Sam3TrackerModel`, in float32.
 
-    Queries, keys and values have one layer there; positions have a first one, of a token that the encoder leaves out.
+    In sam3, one layer gives queries, keys and values, and the first position is that of a token that transformers'
+    encoder does not have.
     """
     return complete(dict(iterate_named(state)))
 
 
 def iterate_named(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """The weights of a state that an image needs, under transformers' names; nothing for the others."""
+    """Yield those weights of a state that an image needs, under transformers' names."""
     for name, value in state.items():
         if name.startswith(TRUNK):
             yield from _iterate_encoder(name.removeprefix(TRUNK), value)
@@ -82,5 +83,5 @@ def _iterate_encoder(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
             yield ours.replace(".qkv.", f".{projection}."), part
     elif name == "pos_embed":
         yield ours, value[:, 1:]
-    elif not name.endswith(".freqs_cis"):  # which follow from the sizes
+    elif not name.endswith(".freqs_cis"):  # these follow from the sizes
         yield ours, value

@@ -1,7 +1,7 @@
 """SAM 3's tracker on images: SAM 2's decoder behind a ViT with rotary positions.
 
-Carion et al., "SAM 3: Segment Anything with Concepts" (2025), appendix A. Clicks, boxes and masks are the
-tracker's prompts; the detector, which takes phrases, and the memory for videos are left out.
+Carion et al., "SAM 3: Segment Anything with Concepts" (2025), appendix A. The tracker takes clicks, boxes and masks. We
+leave out the detector, which takes phrases, and the memory for videos.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from backend.sam.family import Family, Maps, Model
 from backend.sam.frame import Frame
 
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
-_LEVELS = 3  # that the decoder reads; the neck has a fourth, coarser one, for the detector
+_LEVELS = 3  # the decoder reads three levels; the neck has a fourth, coarser level for the detector
 
 
 class Sam3TrackerFamily(Sam2Family):
@@ -29,7 +29,7 @@ class Sam3TrackerFamily(Sam2Family):
 
     name = "sam3-tracker"
     title = "SAM 3's tracker (ViT)"
-    # Meta publishes one folder, of the detector and the tracker for videos, out of which transformers takes this model.
+    # Meta publishes one folder with the detector and the tracker for videos. transformers takes this model out of it.
     architectures: tuple[str, ...] = ("Sam3TrackerModel", "Sam3VideoModel")
     kind: type[PreTrainedModel] = Sam3TrackerModel
     formats: tuple[str, ...] = ("hf",)
@@ -44,13 +44,13 @@ class Sam3TrackerFamily(Sam2Family):
 
     def load(self, folder: Path) -> Model:
         """As `Family.load`."""
-        # By their names transformers hands these classes out only beside torchvision, which the detector alone uses.
+        # By name, transformers gives these classes only to those who have torchvision, which only the detector uses.
         AutoModel.register(Sam3ViTConfig, Sam3ViTModel, exist_ok=True)
         AutoModel.register(Sam3VisionConfig, Sam3VisionModel, exist_ok=True)
         return super().load(folder)
 
     def place(self, model: Model, *, device: torch.device, dtype: torch.dtype) -> None:
-        """As `Family.place`: all of the encoder in `dtype`, but for the positions that its rotations are made of."""
+        """As `Family.place`: the encoder computes in `dtype`, except for the positions that its rotations come from."""
         exact = {name: values.clone() for name, values in model.vision_encoder.named_buffers()}
         super().place(model, device=device, dtype=dtype)
         for name, values in exact.items():
@@ -66,7 +66,7 @@ class Sam3TrackerFamily(Sam2Family):
         return cast("Maps", finish(levels[:_LEVELS]))
 
     def places(self, encoder: nn.Module) -> Mapping[str, Place]:
-        """As `Family.places`: queries, keys and values have a layer of their own; padded windows are zeros."""
+        """As `Family.places`: queries, keys and values have layers of their own, and padding is zeros."""
         return {
             name: Place(module)
             for name, module in encoder.named_modules()

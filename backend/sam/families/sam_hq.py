@@ -1,7 +1,7 @@
-"""SAM-HQ: SAM's ViT and decoder, a further token, and maps for fine edges.
+"""SAM-HQ: SAM's ViT and decoder, an additional token, and maps for fine edges.
 
-Ke et al., "Segment Anything in High Quality" (NeurIPS 2023), section 3.2 and figure 2. The mask of the further token is
-added to any of SAM's four, as transformers and the paper's own predictor do unless told otherwise.
+Ke et al., "Segment Anything in High Quality" (NeurIPS 2023), section 3.2 and figure 2. The mask of the additional token
+is added to all four of SAM's masks, which is the default of transformers and of the paper's own predictor.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from backend.sam.families.pretrained import read_pretrained
 from backend.sam.families.vit import ENCODER_TO_ORIGINAL, REGISTERED, SamFamily, registry_usage
 from backend.sam.family import Decoded, DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
 
-# transformers' names of what SAM-HQ added, and those of its own code.
+# The names of SAM-HQ's additions in transformers, and in SAM-HQ's own code.
 _ADDED = (
     ("hq_token", "hf_token"),
     ("hq_mask_mlp.proj_in", "hf_mlp.layers.0"),
@@ -40,13 +40,13 @@ FROM_ORIGINAL = tuple((rf"^mask_decoder\.{theirs}\.", f"mask_decoder.{ours}.") f
 
 
 class HqFeatures(nn.Module):
-    """The maps that fine edges are read from: of the finished embedding, and of the first block that sees all of it.
+    """Makes the maps for fine edges from the finished embedding and from the first block with global attention.
 
-    They belong to the decoder in transformers' model. Here they are part of what an embedding is: two thirds as large
-    as that block's tokens, and no click pays for them. So a training leaves these convolutions as they are.
+    In transformers' model these layers belong to the decoder. Here they belong to the embedding: their maps take two
+    thirds of the space of that block's tokens, and no click pays for them. Therefore trainings do not change them.
 
     Args:
-        model: whose parameters it shares.
+        model: shares its parameters.
     """
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - any model of this family
@@ -58,7 +58,7 @@ class HqFeatures(nn.Module):
     def forward(
         self, embedding: Float[Tensor, "b c s s"], tokens: Float[Tensor, "b s s d"]
     ) -> Float[Tensor, "b k g g"]:
-        """Maps of g = 4 s cells a side, in the dtype of the embedding."""
+        """Return maps of g = 4 s cells a side, in the dtype of the embedding."""
         return _enlarge(self.late, embedding) + _enlarge(self.early, tokens.permute(0, 3, 1, 2))
 
 
@@ -71,16 +71,16 @@ class SamHqFamily(SamFamily):
     formats: tuple[str, ...] = ("hf", "sam")
 
     def load(self, folder: Path) -> Model:
-        """As `Family.load`; a model for another canvas is refused."""
+        """As `Family.load`. Refuses a model for another canvas."""
         return _finish(self._of_this_canvas(read_pretrained(SamHQModel, folder), folder))
 
     def place(self, model: Model, *, device: torch.device, dtype: torch.dtype) -> None:
-        """As `Family.place`: all of the encoder in `dtype`, with attention in fewer operations."""
+        """As `Family.place`: the whole encoder computes in `dtype`, with attention in fewer operations."""
         super().place(model, device=device, dtype=dtype)
-        _finish(model)  # `to` may have put other parameters in the place of those that it shared
+        _finish(model)  # `to` may have replaced the shared parameters
 
     def sight(self, model: Model) -> nn.Module:
-        """As `Family.sight`: the encoder, and what makes its finer maps."""
+        """As `Family.sight`: the encoder, and the layers that make its finer maps."""
         anything: Any = model
         return nn.ModuleList([anything.vision_encoder, *anything.vision_encoder.finish])
 
@@ -90,7 +90,7 @@ class SamHqFamily(SamFamily):
         return seen.last_hidden_state, finish(seen.last_hidden_state, seen.intermediate_embeddings[0])
 
     def decode(self, decoder: MaskDecoder, inputs: DecoderInputs) -> Decoded:
-        """As `Family.decode`: the mask of the further token is added to all four of SAM's."""
+        """As `Family.decode`: adds the mask of the additional token to all four of SAM's masks."""
         image, *fine = inputs.maps
         hq: Any = decoder
         queries, keys = attend(decoder, inputs, leading=[hq.hq_token.weight])  # tokens have no order
@@ -99,7 +99,7 @@ class SamHqFamily(SamFamily):
         alone = torch.eye(further.shape[-1], dtype=keys.dtype, device=keys.device)
         maps = upscale(decoder, keys, alone[None].expand(len(keys), -1, -1), side=image.shape[-1])
         finer = _smooth(hq, maps)
-        for level in fine:  # a swap is warmed with the coarse map alone
+        for level in fine:  # none while a swap warms up, which has only the coarse map
             finer = finer + (level if inputs.image_of is None else level[inputs.image_of])
         logits = _product(mask_weights(decoder, queries[:, 1:]), maps) + _product(further, finer)
         return Decoded(logits=logits, ious=decoder.iou_prediction_head(queries[:, 0]))
@@ -112,7 +112,7 @@ class SamHqFamily(SamFamily):
         """As `Family.original`, for SAM-HQ's own code.
 
         Raises:
-            BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
+            BadInput: the encoder has Conv-LoRA's layers, for which the original has no names.
         """
         registered = REGISTERED.get(model.config.vision_config.hidden_size)
         file = f"sam_hq_{registered or 'vit'}.pth"
@@ -124,13 +124,13 @@ class SamHqFamily(SamFamily):
 
 
 def _finish(model: Any) -> Model:  # noqa: ANN401 - any model of this family
-    # In a tuple, which hides it from the encoder's state: `save_pretrained` then writes transformers' names alone.
+    # The tuple hides it from the encoder's state, so `save_pretrained` writes only transformers' names.
     model.vision_encoder.finish = (HqFeatures(model),)
     return cast("Model", model)
 
 
 def _enlarge(layers: nn.ModuleList, maps: Float[Tensor, "b c s s"]) -> Float[Tensor, "b k g g"]:
-    """Two transposed convolutions with a norm and a GELU between, in the dtype of the maps."""
+    """Apply two transposed convolutions with a norm and a GELU in between, in the dtype of the maps."""
     first, norm, second = (cast("Any", layer) for layer in layers)
     wide = _transpose(first, maps).permute(0, 2, 3, 1)
     wide = functional.layer_norm(
@@ -145,7 +145,7 @@ def _transpose(layer: nn.ConvTranspose2d, maps: Float[Tensor, "b c s s"]) -> Flo
 
 
 def _smooth(decoder: Any, maps: Float[Tensor, "n k g g"]) -> Float[Tensor, "n k g g"]:  # noqa: ANN401
-    """What the further token reads of a prompt: the enlarged maps through two convolutions."""
+    """Pass the enlarged maps through two convolutions, for the additional token."""
     maps = maps.to(decoder.mask_conv1.weight.dtype).contiguous(memory_format=torch.channels_last)
     smooth: Tensor = decoder.mask_conv2(functional.gelu(decoder.mask_norm(decoder.mask_conv1(maps))))
     return smooth

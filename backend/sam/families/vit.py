@@ -1,6 +1,6 @@
 """Segment Anything as it was published: a ViT, one map, and a decoder without skips.
 
-Kirillov et al., "Segment Anything" (ICCV 2023). SlimSAM and MedSAM are of this family too.
+Kirillov et al., "Segment Anything" (ICCV 2023). SlimSAM and MedSAM belong to this family too.
 """
 
 from collections.abc import Iterator, Mapping
@@ -41,16 +41,16 @@ class SamFamily:
     recomputes = True
 
     def load(self, folder: Path) -> Model:
-        """As `Family.load`; a SAM for another canvas is refused, since its embeddings would be of other places."""
+        """As `Family.load`. Refuses a SAM for another canvas, because its embeddings would show other places."""
         model: SamModel = read_pretrained(SamModel, folder)
         return self._of_this_canvas(model, folder)
 
     def place(self, model: Model, *, device: torch.device, dtype: torch.dtype) -> None:
-        """As `Family.place`: all of the encoder in `dtype`, with attention in fewer operations."""
+        """As `Family.place`: the whole encoder computes in `dtype`, with attention in fewer operations."""
         anything: Any = model
         fuse_attention(anything.vision_encoder)
         anything.to(device)
-        # Weights once, not autocast: that casts them in every call, a tenth of the time.
+        # We cast the weights once. Autocast would cast them in every call, which takes a tenth of the time.
         anything.vision_encoder.to(memory_format=torch.channels_last).to(dtype)
 
     def sight(self, model: Model) -> nn.Module:
@@ -73,7 +73,7 @@ class SamFamily:
         return Decoded(logits=logits, ious=ious)
 
     def places(self, encoder: nn.Module) -> Mapping[str, Place]:
-        """As `Family.places`; the ViT pads its windows after the norm, with zeros."""
+        """As `Family.places`. The ViT pads its windows after the norm, with zeros."""
         return qkv_places(encoder)
 
     def blocks(self, encoder: nn.Module) -> Iterator[nn.Module]:
@@ -92,7 +92,7 @@ class SamFamily:
         """As `Family.original`, for Meta's `segment_anything`.
 
         Raises:
-            BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
+            BadInput: the encoder has Conv-LoRA's layers, for which the original has no names.
         """
         registered = REGISTERED.get(model.config.vision_config.hidden_size)
         file = f"sam_{registered or 'vit'}.pth"
@@ -110,7 +110,7 @@ class SamFamily:
 
 
 def registry_usage(package: str, registered: str | None, *, file: str) -> str:
-    """How a program loads a file by a package's `sam_model_registry`, which does not know every size (None)."""
+    """Say how a program loads a file by a package's `sam_model_registry`; None for a size that it does not know."""
     how = f'sam_model_registry["{registered}"](checkpoint="{file}")' if registered else "sam.load_state_dict(state)"
     return (
         "A state dict under the original names; it loads strictly.\n\n```python\n"

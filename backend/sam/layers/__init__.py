@@ -1,8 +1,8 @@
-"""Layers and arithmetic that are faster than the plain ones, and equal to them.
+"""Layers and arithmetic that are faster than the usual ones, with the same results.
 
-arithmetic       in which numbers a model computes on this processor
-fused_attention  the attention of SAM's encoder with its relative positions in one product
-on_device        preparing an image and enlarging masks on an accelerator
-pointwise        linear layers and convolutions with the GELU that follows
+arithmetic       chooses the dtype in which a model computes on this machine
+fused_attention  the attention of SAM's encoder, with its relative positions in one product
+on_device        prepares images and enlarges masks on an accelerator
+pointwise        linear layers and convolutions, with the GELU after them
 tiny_vit         TinyViT-5M as SAM's image encoder
 """

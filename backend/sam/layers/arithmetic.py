@@ -1,30 +1,30 @@
-"""In which numbers a model computes here: chosen by what the processor can do, the same at every start.
+"""Chooses the dtype in which a model computes on this machine. The choice is the same at every start.
 
-Flags, not timings: which arithmetic was chosen is part of an embedding's key, and a start on a busy machine must not
-choose another one and find its cache cold.
+It goes by the processor's flags, not by timings. The dtype is part of an embedding's key, so a start on a busy machine
+must not choose another dtype and find a cold cache.
 """
 
 from collections.abc import Callable, Mapping
 
 import torch
 
-# Of PyTorch's `torch.cpu.get_capabilities`: both multiply bfloat16 at least twice as fast as float32.
+# Names in PyTorch's `torch.cpu.get_capabilities`; both multiply bfloat16 at least twice as fast as float32.
 _CPU_FLAGS = ("avx512_bf16", "amx_bf16")
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is worth computing in; emulated, where the processor has none, it is slower than float32."""
+    """Return whether bfloat16 is faster than float32 on a device. Processors without it emulate it, which is slower."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # PyTorch before 2.7 does not say.
+    # PyTorch before 2.7 does not have this function.
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return device.type == "cpu" and any(map(capabilities.get, _CPU_FLAGS)) and multiplies_in_bfloat16()
 
 
 def multiplies_in_bfloat16() -> bool:
-    """Whether oneDNN, which multiplies PyTorch's matrices, may use the processor's bfloat16.
+    """Return whether oneDNN, which multiplies PyTorch's matrices, uses the processor's bfloat16.
 
-    `ONEDNN_MAX_CPU_ISA=AVX2` forbids it, for processors that others have; the flags above still show what this one can.
+    `ONEDNN_MAX_CPU_ISA=AVX2` forbids it, which imitates an older processor. The flags above do not show this.
     """
     # A PyTorch without oneDNN has no such operation.
     is_supported: Callable[[], bool] = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)

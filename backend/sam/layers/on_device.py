@@ -1,6 +1,6 @@
-"""What a click needs of an accelerator besides encoder and decoder, so that an image and its masks cross the bus once.
+"""Prepares images and enlarges masks on an accelerator, so that an image and its masks cross the bus once.
 
-On a processor `canvas` and `enlarge` do the same in a way that suits it better; the tests hold the two ways together.
+On a CPU, `canvas` and `enlarge` do the same in a way that suits a CPU better. Tests compare the two ways.
 """
 
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ def pixels_on_device(image: Image.Image, *, frame: Frame, device: torch.device) 
     Args:
         image: upright, of any mode that converts to RGB.
         frame: of the family whose encoder will see the pixels.
-        device: where the pixels will be.
+        device: the accelerator.
 
     Returns:
-        Float32 in the frame of the canvas. Colours are within one grey level of those that Pillow makes.
+        Float32 on the device, in the frame of the canvas. Colours are within one grey level of Pillow's.
     """
     height, width = frame.size_on_canvas(image.height, image.width)
-    # Copied: PyTorch warns of memory that it may not write to.
+    # A copy, because PyTorch warns of memory that it may not write.
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).to(device).permute(2, 0, 1)[None].float()
     if pixels.shape[2:] != (height, width):
         pixels = functional.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
@@ -43,7 +43,7 @@ def pixels_on_device(image: Image.Image, *, frame: Frame, device: torch.device) 
 def masks_on_device(
     logits: Float[Tensor, "n g g"], *, frame: Frame, height_px: int, width_px: int
 ) -> Iterator[Bool[np.ndarray, "{height_px} {width_px}"]]:
-    """Enlarge logits to the image as `canvas.mask_of_logits` does, many at once on the device that holds them.
+    """Enlarge logits to the image as `canvas.mask_of_logits` does, many at once, on the device of the logits.
 
     Masks leave the device as bits.
 
@@ -69,7 +69,7 @@ def masks_on_device(
 
 
 def pack_rows(masks: Bool[Tensor, "n h w"]) -> UInt8[Tensor, "n h bytes"]:
-    """Pack the pixels of every row into bytes, the leftmost pixel in the highest bit; `numpy.unpackbits` undoes it."""
+    """Pack the pixels of a row into bytes, the leftmost pixel into the highest bit; `numpy.unpackbits` undoes this."""
     padded = functional.pad(masks.to(torch.uint8), (0, -masks.shape[-1] % _BITS))
     weights = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=masks.device)
     return (padded.view(*masks.shape[:-1], -1, _BITS) * weights).sum(-1, dtype=torch.uint8)

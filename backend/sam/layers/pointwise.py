@@ -1,9 +1,9 @@
-"""Linear layers and convolutions with the GELU that follows, in one operation where the processor's library has it.
+"""Linear layers and convolutions, with the GELU after them, in one operation if the CPU library has it.
 
-oneDNN, PyTorch's library for processors, applies a GELU while a product is still in the cache, and adds a bias without
-first writing it to every row. Eager PyTorch does neither; the operations are those that torch.compile's output calls.
-They know no gradients and are no public interface: elsewhere, and wherever one is missing or answers otherwise than
-it should, the layers run as they are.
+oneDNN, PyTorch's library for CPUs, applies a GELU while a product is still in the cache, and adds a bias without first
+writing it to every row. Eager PyTorch does neither. The operations here are those that torch.compile's output calls.
+They have no gradients and no public interface. Where such an operation does not apply, is missing, or gives a wrong
+result, the usual layers run.
 """
 
 from functools import cache
@@ -19,9 +19,9 @@ _CLOSE = 0.05  # of numbers near 1 in bfloat16
 
 
 def linear(layer: nn.Module, x: Float[Tensor, "*batch c"], *, gelu: bool = False) -> Float[Tensor, "*batch d"]:
-    """`layer(x)`, then GELU if asked for; x may be of a finer dtype than the layer's weights.
+    """Return `layer(x)`, with a GELU after it if `gelu`. x may have a finer dtype than the layer's weights.
 
-    Whatever is not just a linear layer (one with an adapter, say) is called as it is.
+    A layer that is not a plain `nn.Linear`, such as one with an adapter, is simply called.
     """
     if type(layer) is nn.Linear:
         return product(x.to(layer.weight.dtype), layer.weight, layer.bias, gelu=gelu)
@@ -32,8 +32,8 @@ def linear(layer: nn.Module, x: Float[Tensor, "*batch c"], *, gelu: bool = False
 def product(
     x: Float[Tensor, "*batch c"], weight: Float[Tensor, "d c"], bias: Float[Tensor, " d"] | None, *, gelu: bool = False
 ) -> Float[Tensor, "*batch d"]:
-    """`x weight^T + bias`, then GELU if asked for; all of one dtype."""
-    # float32 is left to MKL, which is the faster at it. Under autocast the weights are float32 still: F.linear casts.
+    """Return `x weight^T + bias`, with a GELU after it if `gelu`; all of the same dtype."""
+    # MKL is faster for float32. Under autocast the weights are still float32, and F.linear casts them.
     if x.dtype == weight.dtype == torch.bfloat16 and _fuses(x, weight, bias):
         return _linear(x, weight, bias, gelu=gelu)
     out = F.linear(x, weight, bias)
@@ -41,7 +41,7 @@ def product(
 
 
 def convolution(layer: nn.Module, x: Float[Tensor, "b c h w"], *, gelu: bool = False) -> Float[Tensor, "b d h2 w2"]:
-    """`layer(x)`, then GELU if asked for; x may be of a finer dtype than the layer's weights."""
+    """Return `layer(x)`, with a GELU after it if `gelu`. x may have a finer dtype than the layer's weights."""
     if type(layer) is nn.Conv2d:
         x = x.to(layer.weight.dtype)
         if gelu and _fuses(x, layer.weight, layer.bias):
@@ -51,20 +51,20 @@ def convolution(layer: nn.Module, x: Float[Tensor, "b c h w"], *, gelu: bool = F
 
 
 def _fuses(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    if is_traced():  # ONNX knows public operations alone
+    if is_traced():  # ONNX knows only public operations
         return False
     learnt = any(tensor is not None and tensor.requires_grad for tensor in (x, weight, bias))
     return not (torch.is_grad_enabled() and learnt) and has_fused_operations(x.device.type, x.dtype)
 
 
 def is_traced() -> bool:
-    """Whether a graph is being made of what this thread computes, which is when a model is exported to ONNX."""
+    """Return whether this thread is tracing a graph, which happens when a model is exported to ONNX."""
     return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 @cache
 def has_fused_operations(device: str, dtype: torch.dtype) -> bool:
-    """Whether the fused operations are to be had for this device and dtype, and compute what they should."""
+    """Return whether the fused operations exist for this device and dtype, and give the right results."""
     if device != "cpu" or dtype not in _DTYPES:
         return False
     x = torch.linspace(-1, 1, 64, dtype=dtype).view(1, 4, 4, 4).to(memory_format=torch.channels_last)
@@ -73,7 +73,7 @@ def has_fused_operations(device: str, dtype: torch.dtype) -> bool:
     rows = x.permute(0, 2, 3, 1)
     try:
         fused = _convolution(x, layer), _linear(rows, weight, bias, gelu=True), _linear(rows, weight, bias, gelu=False)
-    # AttributeError: there is no such operation. RuntimeError, of which torch's errors are: it takes other arguments.
+    # AttributeError: there is no such operation. RuntimeError, the base of torch's errors: it takes other arguments.
     except (AttributeError, RuntimeError):
         return False
     plain = F.gelu(layer(x)), F.gelu(F.linear(rows, weight, bias)), F.linear(rows, weight, bias)

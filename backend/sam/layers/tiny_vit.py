@@ -3,10 +3,11 @@
 Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Transformers" (ECCV 2022), table 6, with the strides
 that Zhang et al., "Faster Segment Anything" (2023, MobileSAM) gave it: the last stage keeps 64x64.
 
-Every map is (batch, channels, height, width) to the outside and lies in memory channels last, so that the linear
-layers' (batch, height, width, channels) is a view of it. BatchNorms are folded into their convolutions (mobile_sam.py).
-What is four times as wide in between is made strip by strip, to the bit the same: a strip stays in the processor's
-cache, and the allocator need not fetch 33 MB from the kernel for each layer and give them back (a quarter of the time).
+Every map has the shape (batch, channels, height, width) and lies channels-last in memory, so the (batch, height, width,
+channels) of the linear layers is a view of it. BatchNorms are folded into their convolutions (families/mobile.py).
+Layers whose inner width is four times the outer width compute strip by strip, with the same bits as a result. A strip
+stays in the processor's cache, and the allocator need not fetch and return 33 MB for every layer, which takes a quarter
+of the time.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ HEADS = (None, 4, 5, 10)  # stage 0 is convolutions only
 WINDOWS = (None, 7, 14, 7)
 STRIDES = (2, 2, 1)  # between the stages
 EXPANSION = 4  # of the MBConvs and of the MLPs
-STRIP_NUMBERS = 1 << 20  # of one channel-rich strip: 2 MB in bfloat16, a core's share of the cache
+STRIP_NUMBERS = 1 << 20  # in a strip at its widest: 2 MB in bfloat16, a core's share of the cache
 
 Map = Float[Tensor, "b c h w"]
 NextMap = Float[Tensor, "b c2 h2 w2"]  # of another width and size
@@ -38,16 +39,16 @@ def _depthwise(channels: int, *, stride: int = 1) -> nn.Conv2d:
 
 
 def in_strips(strip: Callable[[Tensor, slice], Tensor], x: Map, *, stride: int, numbers_a_row: int) -> NextMap:
-    """What `strip` makes of a map, a strip of rows at a time.
+    """Apply `strip` to a map, one strip of rows at a time.
 
     Args:
-        strip: is given rows of the map, with those around that a 3x3 convolution of this stride looks at, and which
-            of the rows that such a convolution makes of them are right: the others saw the zeros around the strip.
+        strip: takes rows of the map, including the rows around the strip that a 3x3 convolution of this stride sees;
+            and the slice of the convolution's output rows to return. The other output rows saw zeros around the strip.
         x: the whole map.
         stride: 1, or 2 for a map of even height.
-        numbers_a_row: how many numbers a row that is made holds where it is widest; so the strips' heights are chosen.
+        numbers_a_row: how many numbers an output row takes at its widest. This determines the strips' height.
     """
-    if is_traced():  # a graph's own program decides what it keeps in its cache
+    if is_traced():  # the program that runs the graph decides what it holds in its cache
         return strip(x, slice(None))
     height = x.shape[2]
     rows, out = -(-height // stride), []
@@ -70,7 +71,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, pixels: Map) -> NextMap:
         """Embed pixels, normalised as segment-anything does."""
-        # In one piece: strips of what is only twice as wide cost more in rows computed twice than they save.
+        # In one piece: at only twice the width, strips cost more by rows computed twice than they save.
         return convolution(self.conv2, convolution(self.conv1, pixels, gelu=True))
 
 
@@ -94,7 +95,7 @@ class InvertedBottleneck(nn.Module):
 
 
 class Downsample(nn.Module):
-    """To the next stage's width: 1x1, then 3x3 depthwise with the stride, then 1x1."""
+    """Leads to the next stage's width: 1x1, then 3x3 depthwise with the stride, then 1x1."""
 
     def __init__(self, width: int, wider: int, *, stride: int) -> None:
         super().__init__()
@@ -114,7 +115,7 @@ class Downsample(nn.Module):
 
 
 def offset_index(window: int, *, device: torch.device | None = None) -> Int[Tensor, "n n"]:
-    """Which bias two tokens of a window share: `|dy| * window + |dx|`, for n = window**2 tokens in row-major order."""
+    """Return the index of two tokens' bias: `|dy| * window + |dx|`, for n = window**2 tokens in row-major order."""
     steps = torch.arange(window, device=device)
     apart = (steps[:, None] - steps[None, :]).abs()
     index = apart[:, None, :, None] * window + apart[None, :, None, :]
@@ -128,18 +129,18 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads, self.window = heads, window
         self.norm = nn.LayerNorm(width)
-        # One head after another, as query, key, value: (heads, 3, width / heads) rows.
+        # One head after the other, with query, key and value: (heads, 3, width / heads) rows.
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.biases = nn.Parameter(torch.zeros(heads, window**2))
 
     def forward(self, tokens: Float[Tensor, "windows n width"]) -> Float[Tensor, "windows n width"]:
-        """Mix the n = window**2 tokens of each window; no residual."""
+        """Mix the n = window**2 tokens of every window; no residual."""
         count, n, width = map(int, tokens.shape)
         qkv = self.qkv(self.norm(tokens).to(self.qkv.weight.dtype)).view(count, n, self.heads, 3, width // self.heads)
         query, key, value = qkv.permute(3, 0, 2, 1, 4)
-        # Built anew in each call: 0.2 % of the time, and a kept copy would go stale under training and `.to()`.
-        # Four dimensions: with three, PyTorch leaves its fused CPU kernel for one that takes twice as long.
+        # Built in every call: it takes 0.2 % of the time, and a stored copy would go stale by training and `.to()`.
+        # Four dimensions: with three, PyTorch leaves its fused CPU kernel for a kernel that takes twice as long.
         bias = self.biases[None, :, offset_index(self.window, device=tokens.device)].to(query.dtype)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(count, n, width))
@@ -147,7 +148,7 @@ class WindowAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """LayerNorm, then two linear layers with GELU between, on every token alone."""
+    """LayerNorm, then two linear layers with a GELU in between, on every token alone."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -164,8 +165,8 @@ class Mlp(nn.Module):
 
 
 def split_windows(rows: Rows, window: int) -> Float[Tensor, "windows n c"]:
-    """Cut a map into windows of n = window**2 tokens, row by row; the far edges are filled up with zeros."""
-    b, h, w, c = map(int, rows.shape)  # while traced they are tensors, and ONNX rounds a negative quotient up
+    """Cut a map into windows of n = window**2 tokens, row by row. Zeros pad the right and the bottom edge."""
+    b, h, w, c = map(int, rows.shape)  # in a trace they would be tensors, and ONNX rounds a negative quotient up
     rows = F.pad(rows, (0, 0, 0, -w % window, 0, -h % window))
     down, across = -(-h // window), -(-w // window)
     rows = rows.view(b, down, window, across, window, c).transpose(2, 3)
@@ -180,7 +181,7 @@ def join_windows(tokens: Float[Tensor, "windows n c"], window: int, *, height: i
 
 
 class AttentionBlock(nn.Module):
-    """Attention in windows with a residual, a 3x3 depthwise convolution without one, an MLP with one."""
+    """Attention in windows with a residual, a 3x3 depthwise convolution without residual, an MLP with a residual."""
 
     def __init__(self, width: int, *, heads: int, window: int) -> None:
         super().__init__()
@@ -201,7 +202,7 @@ class AttentionBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """The blocks of one width, and what leads to the next."""
+    """The blocks of one width, and the layers that lead to the next width."""
 
     def __init__(self, index: int) -> None:
         super().__init__()
@@ -219,13 +220,13 @@ class Stage(nn.Module):
         )
 
     def forward(self, x: Map) -> NextMap:
-        """To the next stage's width and size."""
+        """Apply the blocks, and go to the next stage's width and size."""
         passed: Tensor = self.downsample(self.blocks(x))
         return passed
 
 
 class TinyVitEncoder(nn.Module):
-    """Stands where `transformers.SamModel` has its ViT: (b, 3, 1024, 1024) pixels to (b, 256, 64, 64) features.
+    """Replaces the ViT in `transformers.SamModel`: (b, 3, 1024, 1024) pixels to (b, 256, 64, 64) features.
 
     The neck is SAM's own, so `config.hidden_size` must be 320 and `config.output_channels` 256.
     """
@@ -237,20 +238,20 @@ class TinyVitEncoder(nn.Module):
         self.neck = SamVisionNeck(config)
 
     def forward(self, pixel_values: Float[Tensor, "b 3 h w"], **_: object) -> SamVisionEncoderOutput:
-        """Encode; further arguments of transformers (what to record) are taken and unused."""
+        """Encode pixels. Accepts and ignores transformers' other arguments, which say what to record."""
         x = self.stages(self.patch_embed(pixel_values.contiguous(memory_format=torch.channels_last)))
         neck = self.neck
         rows = x.permute(0, 2, 3, 1).to(neck.conv1.weight.dtype)
-        # No convolution: oneDNN's float32 1x1 adds up in another order with another number of threads, and a click
-        # on a busy server would get another edge than one on an idle server.
+        # Not a convolution: the order of the sums in oneDNN's float32 1x1 depends on the number of threads, so a click
+        # on a busy server would get another edge than a click on an idle server.
         narrow = F.linear(rows, neck.conv1.weight[:, :, 0, 0]).permute(0, 3, 1, 2)
         return SamVisionEncoderOutput(last_hidden_state=neck.layer_norm2(neck.conv2(neck.layer_norm1(narrow))))
 
     def compute_in(self, dtype: torch.dtype) -> "TinyVitEncoder":
-        """Cast the weights of what is costly. What they add to is not cast, nor what first sees the pixels.
+        """Cast the weights of the costly layers, except for those that first see the pixels, the neck and `local_conv`.
 
-        Pixels rounded to bfloat16 lose half a grey level where an image is dark. With everything in bfloat16 masks
-        agree with float32's by 0.993 of IoU, with the pixels' convolutions in float32 by 0.995, and so by 0.996.
+        Pixels rounded to bfloat16 lose half a grey level where an image is dark. The IoU of masks with those in float32
+        is 0.993 with everything in bfloat16, 0.995 with the pixels' convolutions in float32, and 0.996 this way.
         """
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and not _stays_exact(name)):

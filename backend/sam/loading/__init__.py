@@ -1,8 +1,8 @@
-"""Base models, and what projects put in place of parts of them.
+"""Loads base models, and the parts that a checkpoint puts in place of theirs.
 
-base     a base model, where it computes, and a base with an adapter
-trained  what a checkpoint puts into a base
-bases    which base a name means, and reading it
+base     the type of a base model, on its device, with or without an adapter
+trained  reads, checks and writes the parts that a checkpoint puts into a base
+bases    finds the base that a name means, and loads it
 """
 
 from backend.sam.loading.base import BaseModel, with_adapter

@@ -1,4 +1,4 @@
-"""A base model: weights that every project shares, and where they compute."""
+"""The type of a base model: weights that every project shares, and the device and dtype in which they compute."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -18,12 +18,20 @@ from backend.sam.semantic.head import SemanticHead
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """A SAM in evaluation mode without gradients, shared by every project; never changed after loading.
+    """A SAM in evaluation mode without gradients. Every project shares it, and nobody changes it after loading.
 
-    `encoder_fingerprint` names what an embedding depends on: the encoder's weights and arithmetic. `fingerprint` names
-    all weights, and not the arithmetic: a decoder trained on a GPU serves on a CPU. `image_positions` is the
-    positional encoding of the embedding's grid. `calibration`, and `semantic` where its head may be served, come with a
-    checkpoint that serves as a base. `source` is what loads it again: a name, or the absolute path of a folder or file.
+    Attributes:
+        name: the version that it serves as.
+        source: loads it again: a name, or the absolute path of a folder or file.
+        family: its model family.
+        model: transformers' model.
+        device: where it computes.
+        encoder_dtype: in which its encoder, or the encoder's costly part, computes.
+        encoder_fingerprint: identifies what an embedding depends on: the encoder's weights and dtype.
+        fingerprint: identifies all weights, but not the dtype: a decoder that was trained on a GPU serves on a CPU.
+        image_positions: the positional encoding of the embedding's cells.
+        calibration: that of the checkpoint which serves as the base; None for any other base.
+        semantic: the head of the checkpoint which serves as the base, if it may be served.
     """
 
     name: str
@@ -40,12 +48,12 @@ class BaseModel:
 
     @property
     def frame(self) -> Frame:
-        """How images are laid out for its encoder."""
+        """How its encoder lays out images."""
         return self.family.frame
 
 
 def new_base(name: str, model: Model, *, family: Family, source: str | None = None) -> BaseModel:
-    """The model as it was read: float32 on the CPU, which is what fingerprints are of; `source` None: its name."""
+    """Return the base of a model in float32 on the CPU, as fingerprints need it; `source` None means `name`."""
     model.eval().requires_grad_(requires_grad=False)  # type: ignore[no-untyped-call]
     return BaseModel(
         name=name,
@@ -61,7 +69,7 @@ def new_base(name: str, model: Model, *, family: Family, source: str | None = No
 
 
 def place_model(base: BaseModel, *, device: torch.device, dtype: torch.dtype) -> BaseModel:
-    """The base where it will compute, and as it will: the encoder in `dtype`, or the costly part of it."""
+    """Return the base on another device, with its encoder, or the encoder's costly part, in `dtype`."""
     base.family.place(base.model, device=device, dtype=dtype)
     return replace(
         base,
@@ -74,9 +82,9 @@ def place_model(base: BaseModel, *, device: torch.device, dtype: torch.dtype) ->
 
 
 def with_adapter(base: BaseModel, adapter: Adapter) -> BaseModel:
-    """The base with an adapter in its encoder: its embeddings have keys of their own, all else is the base's.
+    """Return the base with an adapter in its encoder. Its embeddings have other keys; everything else stays.
 
-    Its `fingerprint` stays: a checkpoint with an adapter belongs to the base without.
+    This includes its `fingerprint`, because a checkpoint with an adapter belongs to the base without the adapter.
     """
     model: Any = share_tensors(base.model)
     encoder = base.model.vision_encoder
@@ -85,7 +93,7 @@ def with_adapter(base: BaseModel, adapter: Adapter) -> BaseModel:
 
 
 def fingerprint_of(module: nn.Module) -> str:
-    """SHA-256 of the class and of every weight's name, shape and bytes, in the order of names; in hexadecimal."""
+    """Return the SHA-256, in hexadecimal, of the class and of every weight's name, shape and bytes, in name order."""
     digest = hashlib.sha256(type(module).__name__.encode())
     for name, value in sorted(module.state_dict().items()):
         digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""Which base model a name means, and reading it; a checkpoint's folder gives its base with its decoder."""
+"""Finds the base model that a name means, and loads it. A checkpoint's folder gives its base with its decoder."""
 
 import hashlib
 from dataclasses import replace
@@ -15,20 +15,20 @@ from backend.sam.loading.base import BaseModel, fingerprint_of, new_base, place_
 from backend.sam.loading.trained import find_trained
 from backend.sam.weights import MOBILE_SAM, base_weights, find_path
 
-_MOST_TRAININGS = 8  # one on the other: a checkpoint may be the base of the next
+_MOST_TRAININGS = 8  # in a chain: a checkpoint may be the base of the next training
 _ELSEWHERE = "sam-vit-base"  # the default of a machine with a GPU
 
 
 def base_name(name_or_path: str | None, *, device: str = "auto") -> str:
-    """Return what to load: the given name, or for None `mobile-sam` on a CPU and `sam-vit-base` elsewhere."""
+    """Return the name; for None, `mobile-sam` on a CPU and `sam-vit-base` on other devices."""
     return name_or_path or (MOBILE_SAM if resolve_device(device).type == "cpu" else _ELSEWHERE)
 
 
 def base_version(name_or_path: str | None, *, device: str = "auto") -> str:
-    """Return the version that `load_base` will name the base by, without loading it.
+    """Return the version that `load_base` will give the base, without loading it.
 
     Raises:
-        BadCheckpoint: a checkpoint folder whose manifest cannot be read.
+        BadCheckpoint: the name is a checkpoint's folder whose manifest cannot be read.
     """
     name = base_name(name_or_path, device=device)
     given = find_path(name)
@@ -40,17 +40,17 @@ def base_version(name_or_path: str | None, *, device: str = "auto") -> str:
 def load_base(
     name_or_path: str | None = None, *, cache_dir: Path, device: str = "auto", dtype: str = "auto"
 ) -> BaseModel:
-    """Load a base model by name, Hugging Face id or folder; a checkpoint folder gives its base with its decoder.
+    """Load a base model by name, Hugging Face id or folder. A checkpoint's folder gives its base with its decoder.
 
     Args:
-        name_or_path: as `base_name` takes it.
-        cache_dir: where converted weights lie.
+        name_or_path: as for `base_name`.
+        cache_dir: holds converted weights.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        dtype: the arithmetic, `auto`, `float32` or `bfloat16`; auto is bfloat16 where that is fast.
+        dtype: `auto`, `float32` or `bfloat16`; auto is bfloat16 on a machine where that is faster.
 
     Raises:
-        BadWeights: they cannot be had or are not a SAM's.
-        BadCheckpoint: a checkpoint folder that does not verify.
+        BadWeights: the weights cannot be found, or are not a SAM's.
+        BadCheckpoint: the checkpoint does not verify.
     """
     where = resolve_device(device)
     arithmetic = choose_dtype(dtype, where)
@@ -60,31 +60,31 @@ def load_base(
 
 
 def load_base_of(manifest: Manifest, *, like: BaseModel, cache_dir: Path) -> BaseModel:
-    """Load the base that a checkpoint was trained on, where another base computes and as that does.
+    """Load the base that a checkpoint was trained on, with the device and dtype of another base.
 
     Args:
-        manifest: the checkpoint's.
-        like: a base on the device and in the arithmetic that are wanted.
-        cache_dir: where converted weights lie.
+        manifest: the checkpoint's manifest.
+        like: a base with the desired device and dtype.
+        cache_dir: holds converted weights.
 
     Raises:
-        BadWeights: it cannot be had any more, or has other weights now.
-        BadCheckpoint: it is a checkpoint itself, and that does not verify.
+        BadWeights: the base cannot be found any more, or has other weights now.
+        BadCheckpoint: the base is itself a checkpoint, which does not verify.
     """
     stored = _base_of(manifest, cache_dir=cache_dir, otherwise=None)
     return place_model(stored, device=like.device, dtype=like.encoder_dtype)
 
 
 def load_as_stored(name: str, *, cache_dir: Path, otherwise: str | None = None) -> BaseModel:
-    """Load what `load_base` loads as it lies on the disk: float32 on the CPU, transformers' own layers. To export it.
+    """Load a base for an export: as it lies on the disk, in float32 on the CPU, with transformers' own layers.
 
     Args:
-        name: as `load_base` takes it.
-        cache_dir: where converted weights lie.
-        otherwise: for a checkpoint folder, a base to try where that which it names is not to be had here.
+        name: as for `load_base`.
+        cache_dir: holds converted weights.
+        otherwise: for a checkpoint's folder, a base to try if the base that it names is not here.
 
     Raises:
-        BadWeights, BadCheckpoint: as `load_base`.
+        BadWeights, BadCheckpoint: as `load_base` does.
     """
     base, adapter = _find_stored(name, cache_dir=cache_dir, otherwise=otherwise)
     return base if adapter is None else with_adapter(base, adapter)
@@ -93,7 +93,7 @@ def load_as_stored(name: str, *, cache_dir: Path, otherwise: str | None = None) 
 def _find_stored(
     name: str, *, cache_dir: Path, otherwise: str | None = None, depth: int = 0
 ) -> tuple[BaseModel, Adapter | None]:
-    """What lies on the disk, and what is still to be put into its encoder once that is where it will compute."""
+    """Read a base from the disk, and the adapter to put into its encoder once that is on its device."""
     given = find_path(name)
     if given is not None and (given / MANIFEST_FILE).is_file():
         if depth > _MOST_TRAININGS:
@@ -112,7 +112,7 @@ def _plain(name: str, *, cache_dir: Path) -> BaseModel:
 def _with_checkpoint(
     folder: Path, *, cache_dir: Path, otherwise: str | None, depth: int
 ) -> tuple[BaseModel, Adapter | None]:
-    """The checkpoint's base with its decoder, and what is still to be put into its encoder."""
+    """Read a checkpoint's base with its decoder, and the adapter to put into its encoder later."""
     manifest = read_manifest(folder)
     base = _base_of(manifest, cache_dir=cache_dir, otherwise=otherwise, depth=depth)
     trained = find_trained(base, folder)
@@ -132,7 +132,7 @@ def _with_checkpoint(
 
 
 def _base_of(manifest: Manifest, *, cache_dir: Path, otherwise: str | None, depth: int = 0) -> BaseModel:
-    """The base with the manifest's fingerprint: where it lay then, by its name, or `otherwise`."""
+    """Read the base with the manifest's fingerprint, from its old place, by its name, or from `otherwise`."""
     source = manifest.config.base_source
     faults: list[str] = []
     for name in dict.fromkeys(name for name in (source, manifest.base_model, otherwise) if isinstance(name, str)):
@@ -147,16 +147,16 @@ def _base_of(manifest: Manifest, *, cache_dir: Path, otherwise: str | None, dept
             f"{name} has other weights ({base.fingerprint[:12]}, not {manifest.base_fingerprint[:12]}): put those "
             "back, or set SAMLOOP_MODEL to where they lie"
         )
-    if depth:  # whoever asked first names the checkpoint
+    if depth:  # the outermost call names the checkpoint
         raise BadWeights(faults[0])
     raise BadWeights(f"{manifest.version} was trained on {manifest.base_model!r}, which is needed: {faults[0]}")
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `SAMLOOP_DEVICE` names; auto: a GPU if PyTorch finds any.
+    """Return the device that `SAMLOOP_DEVICE` names; for `auto`, a GPU if PyTorch finds one, else the CPU.
 
     Raises:
-        BadWeights: there is no such device here.
+        BadWeights: this machine has no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

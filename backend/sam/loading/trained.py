@@ -1,7 +1,7 @@
-"""What a checkpoint puts into a base: read, checked, and written.
+"""Reads, checks and writes the parts that a checkpoint puts into a base.
 
-A checkpoint is what was trained and no more, in safetensors: the mask decoder, and where there is one the adapter in
-the encoder and the semantic head. Its manifest names the base it belongs to.
+A checkpoint holds only the trained parts, in safetensors: the mask decoder, and the adapter in the encoder and the
+semantic head if there are any. Its manifest names the base that it belongs to.
 """
 
 import copy
@@ -29,15 +29,19 @@ from backend.sam.semantic.head import PREFIX, SemanticHead
 
 _PREFIX, _ENCODER = "mask_decoder.", "vision_encoder."
 _DECODER_ALONE = "decoder"
-_SPARE_BYTES = 1 << 20  # more than any header of a checkpoint's safetensors takes
+_SPARE_BYTES = 1 << 20  # more than the header of a checkpoint's safetensors ever takes
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a checkpoint puts into a base: its decoder; the adapter in its encoder and the semantic head if it has them.
+    """The parts that a checkpoint puts into a base.
 
-    `serves_semantic`: the head was measured and is good enough to be served. `domain`: the images that the decoder
-    answers; None: all.
+    Attributes:
+        decoder: the mask decoder.
+        adapter: the adapter in the encoder; None for none.
+        semantic: the semantic head; None for none.
+        serves_semantic: whether the head was measured and is good enough to be served.
+        domain: the images that the decoder answers; None for all images.
     """
 
     decoder: MaskDecoder
@@ -48,11 +52,11 @@ class Trained:
 
 
 def decoder_of(base: BaseModel, folder: Path | None) -> MaskDecoder:
-    """Return a mask decoder of its own: that of the checkpoint, or for None a copy of the base's; in evaluation mode.
+    """Return a checkpoint's mask decoder, or for None a copy of the base's; in evaluation mode.
 
     Raises:
-        NotFound, Unavailable, BadCheckpoint: as `find_trained`.
-        BadCheckpoint: the checkpoint has an adapter, and its decoder sees nothing without it: take `predictor_of`.
+        NotFound, Unavailable, BadCheckpoint: as `find_trained` does.
+        BadCheckpoint: the checkpoint has an adapter, without which its decoder is useless: take `predictor_of`.
     """
     if folder is None:
         return copy.deepcopy(base.model.mask_decoder).requires_grad_(requires_grad=False).eval()
@@ -63,12 +67,12 @@ def decoder_of(base: BaseModel, folder: Path | None) -> MaskDecoder:
 
 
 def find_trained(base: BaseModel, folder: Path) -> Trained:
-    """Return what a checkpoint puts into this base; the decoder in evaluation mode.
+    """Return the parts that a checkpoint puts into this base, in evaluation mode.
 
     Raises:
         NotFound: the folder holds no checkpoint.
-        Unavailable: its file cannot be read just now.
-        BadCheckpoint: digests, base, method, names, shapes or types do not fit, or a weight is not finite.
+        Unavailable: its file cannot be read at the moment.
+        BadCheckpoint: its digests, base, method, names, shapes or types do not fit, or a weight is not finite.
     """
     manifest = read_manifest(folder)
     _check_base(manifest, base)
@@ -101,16 +105,16 @@ def find_trained(base: BaseModel, folder: Path) -> Trained:
 
 
 def new_head(base: BaseModel, *, labels: Sequence[str | None], seed: int = 0) -> SemanticHead:
-    """A semantic head as it is before it learns, on the base's device; see semantic.SemanticHead."""
+    """Return an untrained semantic head on the base's device; see semantic.head.SemanticHead."""
     model: Any = base.model
     ground = model.prompt_encoder.no_mask_embed.weight[0]
     return SemanticHead(model.mask_decoder, ground=ground, labels=labels, seed=seed).to(base.device)
 
 
 def decoder_bytes(decoder: nn.Module, adapter: Mapping[str, Tensor] = MappingProxyType({})) -> bytes:
-    """Write what was trained as the safetensors that `find_trained` reads, in float32.
+    """Return the trained parts as the bytes of safetensors that `find_trained` reads, in float32.
 
-    Names: `mask_decoder.*`, and those of the `adapter` after `vision_encoder.`.
+    The decoder's names begin with `mask_decoder.`, the adapter's with `vision_encoder.`.
     """
     named = {f"{_PREFIX}{name}": value for name, value in decoder.state_dict().items()}
     named |= {f"{_ENCODER}{name}": value for name, value in adapter.items()}
@@ -127,10 +131,10 @@ def _check_base(manifest: Manifest, base: BaseModel) -> None:
 
 
 def _adapter_kind(manifest: Manifest) -> str | None:
-    """Which kind of adapter a checkpoint has, None for a decoder alone.
+    """Return the kind of a checkpoint's adapter; None for a decoder alone.
 
-    A manifest says so in its config, whatever method trained it: a new method whose adapter is of a known kind is
-    served like any other. In manifests from before that, the kind is the method's name.
+    The config in a manifest names the kind, whatever method trained it. So a new method with an adapter of a known kind
+    is served like any other. In older manifests, the method's name is the kind.
     """
     entry, kinds = manifest.config.adapter, list_kinds()
     if manifest.config.names_adapter and entry is None:
@@ -162,7 +166,7 @@ def _state(path: Path, *, shapes: Mapping[str, tuple[int, ...]], version: str) -
     try:
         if (size := path.stat().st_size) > most:
             raise BadCheckpoint(f"the weights of {version} take {size} bytes, and what fits this base not over {most}")
-        # Read, not mapped: a mapped file that is cut short under us kills the process.
+        # Read, not mapped: if somebody truncates a mapped file, the process dies.
         state = safetensors.torch.load(path.read_bytes())
     except OSError as fault:
         raise Unavailable(f"the weights of {version} cannot be read: {fault.strerror or fault}") from fault

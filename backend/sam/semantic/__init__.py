@@ -1,6 +1,6 @@
-"""Objects without a prompt: the semantic head, and the objects in its maps.
+"""Finds objects without a prompt: the semantic head, and the objects in its maps.
 
-head      a map for every label of a project from an embedding alone
-objects   an object for every connected patch of a label
-touching  touching objects of one label, told apart by the decoder
+head      computes a map for every label of a project from an embedding
+objects   turns every connected patch of a label into an object
+touching  separates touching objects of one label by the decoder
 """

@@ -1,17 +1,17 @@
-"""The semantic head: a map for every label of a project from an embedding alone, without a prompt.
+"""The semantic head: computes a map for every label of a project from an embedding, without a prompt.
 
-A token for each class goes through SAM's two-way transformer with the image, as the mask decoder's own tokens do with a
-prompt's, and becomes the weights by which the up-scaled image is summed to that class's map (a hyper-network: two
-layers that all classes share, and a last layer of its own for every class).
+Every class has a token. The tokens pass through SAM's two-way transformer with the image, as the mask decoder's own
+tokens do. A token then becomes the weights that sum the up-scaled image to the map of its class. A hyper-network makes
+these weights: two layers that all classes share, and a last layer for every class.
 
-Beside it stands a readout: a linear map of what the encoder saw around each cell, added to every label's map. SAM's
-decoder tells an object from the ground with few images, and kinds of objects apart with many; of few images it learns
-by heart. The linear map tells kinds apart from the beginning (finetuner.semantic.readout solves for it).
+Besides, there is a readout: a linear map of the features around every cell, added to the map of every label. SAM's
+decoder learns from few images to tell objects from the ground, but needs many to tell kinds of objects apart; it learns
+few images by heart. The linear map tells kinds apart from the beginning (finetuner.semantic.readout solves for it).
 
-It has a transformer and an up-scaling of its own, copied from the mask decoder at first. Sharing those would make every
-step of either pull at the other's masks: what is promised of a version is that prompts are obeyed as measured, so not
-one weight of the promptable decoder may depend on whether a head was trained beside it. It costs 15 MB a project and,
-in batches alone, one more decode an image.
+The head begins with copies of the mask decoder's transformer and up-scaling. If they were shared, every training step
+of the head would change the decoder's masks. But we promise that a version answers prompts as measured, so no weight of
+the promptable decoder may depend on a head. The copies take 15 MB a project and, in batches only, another decode an
+image.
 """
 
 import copy
@@ -30,22 +30,21 @@ from backend.sam.family import MaskDecoder
 
 PREFIX = "semantic."
 _KEPT = {"transformer", "upscale_conv1", "upscale_layer_norm", "upscale_conv2"}  # of the decoder
-AROUND = 5  # cells of the embedding, either way 2, that the readout takes the mean of
-_SPREAD = 0.02  # of the noise that tells new tokens apart: their own is about 0.1
+AROUND = 5  # side of the square of cells over which the readout takes the mean: 2 cells in every direction
+_SPREAD = 0.02  # of the noise that makes new tokens differ; the numbers of a token are about 0.1
 
 
 class SemanticHead(nn.Module):
-    """Maps of the ground and of each label, or of the one label alone.
+    """Computes a map for the ground and for every label; or a single map, if there is one label.
 
-    `labels` are in the order of the maps; a label None stands for objects that carry none. With one label there is one
-    map, above zero where the object is; with more, the ground's comes first, and the highest map of a cell is its
-    class.
+    A single map is above zero on objects. With several maps, the ground's comes first, and the highest map in a cell is
+    the cell's class.
 
     Args:
-        decoder: whose weights it begins with.
-        ground: what SAM's prompt encoder adds to every cell where there is no mask prompt.
-        labels: 1 to 100, all different.
-        seed: of the noise that tells the tokens apart.
+        decoder: has the weights that the head begins with.
+        ground: the vector that SAM's prompt encoder adds to every cell if there is no mask prompt.
+        labels: 1 to 100 different labels, in the order of the maps; None stands for objects without a label.
+        seed: of the noise that makes the tokens differ.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class SemanticHead(nn.Module):
     def forward(
         self, image: Float[Tensor, "1 c s s"], positions: Float[Tensor, "1 cells c"]
     ) -> Float[Tensor, "maps g g"]:
-        """Logits in the frame of the grid, g = 4 s; `positions` as `decoder.cells_of` gives them."""
+        """Return logits in the frame of the grid (g = 4 s); `positions` come from `decoder.cells_of`."""
         dtype = self.tokens.dtype
         cells = cells_of(image, dtype) + self.ground
         queries, keys = two_way(self.body, self.tokens[None], cells, positions.to(dtype))
@@ -86,12 +85,12 @@ class SemanticHead(nn.Module):
 
 
 def measure_reach(image: Float[Tensor, "1 c s s"]) -> Float[Tensor, "1 c s s"]:
-    """For every cell the mean of the AROUND x AROUND cells around it, of fewer at the border."""
+    """Return for every cell the mean over AROUND x AROUND cells around it, or over fewer cells at the border."""
     return functional.avg_pool2d(image, AROUND, stride=1, padding=AROUND // 2, count_include_pad=False)
 
 
 def margins(logits: Float[Tensor, "maps rows cols"]) -> Float[Tensor, "labels rows cols"]:
-    """By how much each label's logit is above all others': a cell is the label's where this is above zero."""
+    """Return how far a label's logit is above all other logits. A cell belongs to the label if this is above zero."""
     if len(logits) == 1:
         return logits
     first, second = logits.topk(2, dim=0).values
@@ -100,12 +99,12 @@ def margins(logits: Float[Tensor, "maps rows cols"]) -> Float[Tensor, "labels ro
 
 
 def probabilities(logits: Float[Tensor, "maps rows cols"]) -> Float[Tensor, "labels rows cols"]:
-    """Of each label in each cell, in [0, 1]."""
+    """Return the probability of every label in every cell, in [0, 1]."""
     return logits.sigmoid() if len(logits) == 1 else logits.softmax(0)[1:]
 
 
 def with_semantic(weights: bytes, head: SemanticHead) -> bytes:
-    """A checkpoint's safetensors with the head's weights beside what they hold: float32, names `semantic.*`."""
+    """Add the head's weights to a checkpoint's safetensors, in float32, under the names `semantic.*`."""
     state = safetensors.torch.load(weights)
     own = {f"{PREFIX}{name}": value.detach().cpu().float().contiguous() for name, value in head.state_dict().items()}
     return safetensors.torch.save(state | own, metadata={"format": "pt"})

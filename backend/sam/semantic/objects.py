@@ -1,4 +1,4 @@
-"""The objects that a semantic head sees in an image: one for every connected patch of a label, without a prompt."""
+"""Turns the maps of a semantic head into objects: an object for every connected patch of a label."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -24,12 +24,15 @@ _FAR = -32.0  # a logit that no enlargement brings above zero
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SemanticRules:
-    """What is kept: the best `most` objects of at least `least_area`, a share of the image, and of `least_score`.
+    """Which objects to return.
 
-    On images without an object a head sees patches that score .04 to .15, where real objects score .9.
-
-    `neck`: where a patch is that narrow, as a share of the width of the parts on either side, the decoder is asked
-    whether those are two objects (touching.split_touching); 0: never.
+    Attributes:
+        most: the most objects; the best go first.
+        least_area: the smallest object, as a share of the image.
+        least_score: the lowest score, in [0, 1]. On images without objects a head sees patches that score .04 to .15;
+            real objects score .9.
+        neck: if a patch has a neck narrower than this share of the parts on either side, the decoder decides whether
+            these are two objects (touching.split_touching); 0 for never.
     """
 
     most: int = 100
@@ -40,9 +43,13 @@ class SemanticRules:
 
 @dataclass(frozen=True, slots=True)
 class SemanticMaps:
-    """What a head says of one image, on the cells of the grid that the image reaches.
+    """The output of a head for one image, on the cells of the grid that the image reaches.
 
-    `margins` are above zero where a label is; `probabilities` in [0, 1]; both in the order of `labels`.
+    Attributes:
+        labels: the labels of the maps.
+        margins: of every label; above zero in the label's cells.
+        probabilities: of every label, in [0, 1].
+        frame: of the model's family.
     """
 
     labels: tuple[str | None, ...]
@@ -52,7 +59,7 @@ class SemanticMaps:
 
 
 def semantic_maps(head: SemanticHead, embedding: Embedding, *, base: BaseModel) -> SemanticMaps:
-    """Look at an image; `base` is the one whose encoder the embedding and the head are of."""
+    """Apply a head to an image. The embedding and the head must belong to the encoder of `base`."""
     rows, columns = base.frame.grid_reached(embedding.height_px, embedding.width_px)
     with torch.inference_mode():
         positions = cells_of(base.image_positions, torch.float32)
@@ -63,7 +70,7 @@ def semantic_maps(head: SemanticHead, embedding: Embedding, *, base: BaseModel) 
 def enlarge_margin(
     margin: Float[np.ndarray, "rows cols"], *, frame: Frame, height_px: int, width_px: int
 ) -> Bool[np.ndarray, "{height_px} {width_px}"]:
-    """Where a margin is above zero, at the image's own resolution."""
+    """Enlarge a margin to the upright image; return where it is above zero."""
     return mask_of_logits(
         torch.from_numpy(_on_canvas(margin, frame)), frame=frame, height_px=height_px, width_px=width_px
     )
@@ -72,20 +79,26 @@ def enlarge_margin(
 def semantic_masks(
     maps: SemanticMaps, *, height_px: int, width_px: int, rules: SemanticRules, ask: Asked | None = None
 ) -> tuple[tuple[str | None, PredictedMask], ...]:
-    """As `iterate_semantic_masks`, all at once."""
+    """Return all that `iterate_semantic_masks` yields."""
     return tuple(iterate_semantic_masks(maps, height_px=height_px, width_px=width_px, rules=rules, ask=ask))
 
 
 def iterate_semantic_masks(
     maps: SemanticMaps, *, height_px: int, width_px: int, rules: SemanticRules, ask: Asked | None = None
 ) -> Iterator[tuple[str | None, PredictedMask]]:
-    """The objects with their labels, the best first; a mask is brought to the image when it is taken.
+    """Yield objects with their labels, the best first. A mask is enlarged to the image only when it is taken.
 
-    With `ask`, the promptable decoder on this image (touching.asked), patches of touching objects are told apart;
-    without it every connected patch is one object.
+    Args:
+        maps: of the image.
+        height_px: of the upright image.
+        width_px: of the upright image.
+        rules: which objects to return.
+        ask: the promptable decoder on this image (touching.draw_with), which separates touching objects. Without it,
+            every connected patch is an object.
 
-    A score is the mean probability of the object's cells times its stability (scoring.stability), in [0, 1]; the
-    former stands as `predicted_iou` too.
+    Yields:
+        Masks in the frame of the upright image. A score is the mean probability over the object's cells, which is
+        `predicted_iou` too, times the stability (scoring.stability), in [0, 1].
     """
     size = {"height_px": height_px, "width_px": width_px}
     patches: list[tuple[str | None, _Patch]] = []
@@ -101,7 +114,7 @@ def iterate_semantic_masks(
 
 @dataclass(frozen=True, slots=True)
 class _Patch:
-    """A connected patch alone on the canvas."""
+    """A connected patch, alone on the canvas."""
 
     logits: Float[np.ndarray, "g g"]
     probability: float
@@ -120,12 +133,12 @@ def _patches(
     least_area: float,
     size: Mapping[str, int],
 ) -> Iterator[_Patch]:
-    """The patches that `numbers` counts, of the label of that place in the maps; at least that share of the image."""
+    """Yield the patches that `numbers` numbers, of one label, that take at least `least_area` of the image."""
     margin, probability, frame = maps.margins[label], maps.probabilities[label], maps.frame
     areas = np.bincount(numbers.ravel())
     for number in np.flatnonzero(areas >= max(1.0, least_area * margin.size)):
         if number == 0:
-            continue  # what is no patch
+            continue  # the cells outside of all patches
         inside = numbers == number
         logits = _on_canvas(_alone(margin, inside), frame)
         sure = float(probability[inside].mean())
@@ -136,9 +149,9 @@ def _patches(
 def _alone(
     margin: Float[np.ndarray, "rows cols"], inside: Bool[np.ndarray, "rows cols"]
 ) -> Float[np.ndarray, "rows cols"]:
-    """The margin with this patch's cells above zero and no other's; far from it nothing is left.
+    """Return the margin with only this patch's cells above zero, and far below zero at a distance from the patch.
 
-    Cells beside it keep their values: between those and the patch's own the edge runs once the map is enlarged.
+    Cells beside the patch stay as far from zero as they are: between them and the patch runs the enlarged edge.
     """
     reach = 2 + round(0.1 * math.sqrt(int(inside.sum())))
     near = ndimage.maximum_filter(inside.view(np.uint8), size=2 * reach + 1, mode="constant", cval=0) > 0
@@ -146,6 +159,6 @@ def _alone(
 
 
 def _on_canvas(margin: Float[np.ndarray, "rows cols"], frame: Frame) -> Float[np.ndarray, "g g"]:
-    """Continued beyond the image as it ends there, so that an object at its border is not drawn back from it."""
+    """Continue the values at the image's border into the padding, so that objects reach the border."""
     rows, columns = margin.shape
     return np.pad(margin.astype(np.float32), ((0, frame.grid - rows), (0, frame.grid - columns)), mode="edge")

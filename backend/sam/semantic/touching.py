@@ -1,19 +1,20 @@
-"""Touching objects of one label, which a semantic head draws as one patch, told apart by the promptable decoder.
+"""Separates touching objects of one label, which a semantic head draws as one patch, by the promptable decoder.
 
-A patch with a neck may be two objects, or an object with a waist: its outline alone cannot tell, and what divides
-nuclei well would cut people at the neck. SAM can tell: it is clicked in the middle of every part, and only where the
-clicks show different objects is the patch divided. A cell then goes to the mask that is surest of it.
+A patch with a neck may be two objects, or an object with a waist. The outline cannot tell, and a rule that divides
+nuclei well would cut people at the neck. SAM can tell. We click in the middle of every part, and divide the patch only
+if the clicks show different objects. A cell then goes to the mask with the highest logit there.
 
-Measured on 90 held-out nuclei of 9 images, after a training on 31 others (mobile-sam, `tests/benchmarks/touching.py`);
-the clicks cost .14 core-seconds an image there in bfloat16, .45 in float32 (5 of them; without a neck none):
+Measured on 90 held-out nuclei of 9 images, after a training on 31 other images (mobile-sam,
+`tests/benchmarks/touching.py`). Five clicks an image took .14 core-seconds in bfloat16 and .45 in float32; an image
+without necks needs no click:
 
 | one region for | found at IoU .5 | at .75 | F1 at IoU .5 | at .75 | mean of .5 to .95 |
 | --- | --- | --- | --- | --- | --- |
 | each connected patch | .700 | .522 | .750 | .560 | .508 |
 | each patch, divided so | .756 | .567 | .782 | .586 | .533 |
 
-A watershed of the distance to the outline alone finds .722 and .567, and its F1 at IoU .5 is .01 below that of
-connected patches: it divides single objects.
+A watershed of the distance to the outline, without SAM, finds .722 and .567. Its F1 at IoU .5 is .01 below that of
+connected patches, because it divides single objects.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,13 +31,13 @@ from backend.sam.embeddings.embedding import Embedding
 from backend.sam.predictor import Candidate, Predictor
 
 Place = tuple[int, int]  # row and column of a cell of the canvas
-Asked = Callable[[Sequence[Place]], Sequence[Candidate]]  # what one click at each place shows
+Asked = Callable[[Sequence[Place]], Sequence[Candidate]]  # returns the answer to a click at every place
 Answers = tuple[Candidate, ...]
 
 _AT_ONCE = 16
 _MOST_CLICKS = 64  # of a label on an image; the decoder takes some 30 ms for a click on a CPU
-_LEAST_RADIUS = 1.5  # cells, of a part: smaller ones are bumps of an outline
-_RULES = AutomaticRules()  # its shares tell whether two masks show one object
+_LEAST_RADIUS = 1.5  # cells; a smaller part is a bump of the outline
+_RULES = AutomaticRules()  # its shares say whether two masks show the same object
 _AROUND = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
 
 
@@ -46,7 +47,10 @@ def draw_with(
     *,
     run: Callable[[Callable[[], Answers]], Answers] = lambda work: work(),
 ) -> Asked:
-    """The predictor on this image. `run` does its work, 16 clicks at a time: a caller may put other work between."""
+    """Return a function that answers clicks on this image by the predictor.
+
+    `run` runs its work, 16 clicks at a time, so that a caller may put other work in between.
+    """
     frame = predictor.base.frame
 
     def make_click(row: int, column: int) -> Prompt:
@@ -68,13 +72,15 @@ def draw_with(
 
 
 def split_touching(patches: Int[np.ndarray, "rows cols"], *, neck: float, ask: Asked) -> Int[np.ndarray, "rows cols"]:
-    """The patches, numbered from 1, with those divided that show several objects; what they cover stays the same.
+    """Divide the patches that show several objects.
 
     Args:
-        patches: the number of the connected patch that a cell belongs to; 0 where there is none.
-        neck: a patch is looked at where what joins two parts is narrower than this share of the narrower one's width,
-            in [0, 1].
-        ask: the decoder.
+        patches: for every cell the number, from 1, of its connected patch; 0 outside of patches.
+        neck: a patch has two parts if its neck is narrower than this share of the narrower part, in [0, 1].
+        ask: answers clicks by the decoder.
+
+    Returns:
+        The numbers of the divided patches, which together cover the same cells.
     """
     numbers: list[int] = []
     places: list[Place] = []
@@ -98,11 +104,11 @@ def split_touching(patches: Int[np.ndarray, "rows cols"], *, neck: float, ask: A
 
 
 def find_middles(patches: Int[np.ndarray, "rows cols"], *, neck: float) -> dict[int, list[Place]]:
-    """By patch the middles of its parts, row and column, the widest part's first.
+    """Return for every patch the middles (row, column) of its parts, the widest part's first.
 
-    A middle is a top of the distance to the patch's outline. Two tops are two parts if the pass between them is below
-    `neck` times the lower one: persistence (Edelsbrunner, Letscher, Zomorodian 2002), as a ratio, since a small part's
-    neck is small too.
+    A middle is a peak of the distance to the patch's outline. Two peaks are two parts if the pass between them is below
+    `neck` times the lower peak. This is persistence (Edelsbrunner, Letscher, Zomorodian 2002) as a ratio, because a
+    small part has a small neck.
     """
     inside = patches > 0
     if inside.all():
@@ -120,10 +126,10 @@ def find_middles(patches: Int[np.ndarray, "rows cols"], *, neck: float) -> dict[
 
 
 def _lasting_tops(height: Float[np.ndarray, "rows cols"], cells: Sequence[Place], *, neck: float) -> list[Place]:
-    """Flood the cells from the highest down: where two hills meet the lower one ends, unless their pass is low."""
+    """Flood the cells from the highest down. Where two hills meet, the lower hill ends, unless the pass is low."""
     hill_of: dict[Place, int] = {}
     tops: list[Place] = []
-    into: list[int] = []  # the hill that a hill became part of, or itself
+    into: list[int] = []  # for every hill, the hill that it became part of, or itself
     for row, column in cells:
         met = set()
         for down, right in _AROUND:
@@ -136,7 +142,7 @@ def _lasting_tops(height: Float[np.ndarray, "rows cols"], cells: Sequence[Place]
             met = {len(tops)}
             into.append(len(tops))
             tops.append((row, column))
-        highest = min(met)  # they were numbered as they came up
+        highest = min(met)  # hills are numbered in the order of their height
         hill_of[row, column] = highest
         for hill in met - {highest}:
             top = height[tops[hill]]
@@ -148,7 +154,7 @@ def _lasting_tops(height: Float[np.ndarray, "rows cols"], cells: Sequence[Place]
 def _different(
     candidates: Sequence[Candidate], *, inside: Bool[np.ndarray, "rows cols"]
 ) -> list[Float[np.ndarray, "rows cols"]]:
-    """Logits of the candidates that show another object of the patch than every better candidate, the best first."""
+    """Return the logits of candidates that show another object of the patch than all better candidates, best first."""
     rows, columns = inside.shape
     best_first = sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
     logits_of = [candidate.logits[:rows, :columns].cpu() for candidate in best_first]
@@ -163,7 +169,10 @@ def _different(
 def _shares(
     objects: Sequence[Float[np.ndarray, "rows cols"]], *, inside: Bool[np.ndarray, "rows cols"]
 ) -> Int[np.ndarray, "rows cols"]:
-    """For every cell of the patch the number, from 1, of its object: of the surest there, in one piece; outside 0."""
+    """Return for every cell of the patch the number, from 1, of the object with the highest logit; 0 outside.
+
+    Every object is one connected piece.
+    """
     surest = np.where(inside, 1 + np.argmax(np.stack(objects), axis=0), 0)
     whole = np.zeros_like(surest)
     for number in range(1, 1 + len(objects)):
@@ -171,6 +180,6 @@ def _shares(
         sizes = np.bincount(pieces.ravel())[1:]
         if sizes.size:
             whole[pieces == 1 + np.argmax(sizes)] = number
-    # Pieces that lie apart from their object's largest go to whoever is nearest.
+    # Pieces apart from their object's largest piece go to the nearest object.
     row, column = ndimage.distance_transform_edt(whole == 0, return_distances=False, return_indices=True)
     return np.where(inside, whole[row, column], 0)
