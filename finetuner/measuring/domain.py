@@ -1,10 +1,10 @@
-"""Which images a project's decoder answers: those like the ones that it has learnt from. The base answers the others.
+"""Decides which images a project's decoder answers: those like the images learnt from. The base answers the others.
 
-A project's own images must never fall out of it, so the border is drawn from how far they lie from one another, and an
-image beyond it still has to look more like an everyday photograph than like the project (sam.embeddings.domain).
-Measured with mobile-sam, after trainings on half of a set: no image of the other half fell out, whether the set was of
-nuclei, ultrasound, polyps, tiles or blood cells, nor did any of 40 further images of nuclei; of 59 photographs of COCO
-from 51 to all did (docs/results.md).
+A project's own images must never fall outside. So the border depends on how far they lie from one another, and an image
+beyond it must also look more like an everyday photograph than like the project (sam.embeddings.domain).
+Measured with mobile-sam after trainings on half of a set of nuclei, ultrasound, polyps, tiles or blood cells: no image
+of the other half fell outside, nor did any of 40 other images of nuclei. Of 59 photographs of COCO, 51 to 59 fell
+outside (docs/results.md).
 """
 
 import logging
@@ -25,8 +25,8 @@ from finetuner.data.sample import Sample
 
 log = logging.getLogger(__name__)
 
-_LEAST_IMAGES = 4  # fewer do not tell how much a project's images differ
-_ROOM = 1.5  # by the farthest that an image lies from all others that were learnt from
+_LEAST_IMAGES = 4  # fewer images do not show how much a project's images differ
+_ROOM = 1.5  # the radius, over the largest distance of a learnt image to its nearest neighbour
 
 
 def with_outside(
@@ -37,19 +37,19 @@ def with_outside(
     embedding: Callable[[Sample], Embedding],
     folder: Path | None,
 ) -> Predictor:
-    """Let the base answer images that look unlike all that was learnt from.
+    """Let the base answer images that look unlike all images learnt from.
 
     Args:
-        predictor: what has learnt.
-        samples: what it has learnt from.
-        plain: the base as it is served.
-        embedding: of an image, by the base's encoder.
-        folder: where directions of everyday photographs are kept; None: nowhere, and the predictor stays as it is.
+        predictor: the trained model.
+        samples: the samples that it has learnt from.
+        plain: a predictor that serves the base.
+        embedding: returns a sample's embedding by the base's encoder.
+        folder: caches directions of everyday photographs; None leaves the predictor as it is.
 
     Returns:
-        The predictor with its domain. As it was given, so that it answers all images, where its encoder has an adapter
-        (the base would need an embedding of its own), where it has learnt from fewer than four images, or where
-        scikit-image, which carries the photographs, is not installed.
+        The predictor with its domain. Without a domain, so that it answers all images, if its encoder has an adapter
+        (the base would need its own embedding), if it has learnt from fewer than four images, or if scikit-image, which
+        contains the photographs, is not installed.
     """
     images = {sample.image_sha256: sample for sample in samples}
     if folder is None or predictor.base is not plain.base or len(images) < _LEAST_IMAGES:
@@ -59,7 +59,7 @@ def with_outside(
     except (Unavailable, OSError) as fault:
         log.warning("the trained decoder answers all images: %s", fault, extra={"event": "domain.failed"})
         return predictor
-    # In the order of digests, which is that of no kind of image.
+    # In the order of digests, which does not depend on the kind of image.
     some = [images[digest] for digest in sorted(images)[:MOST_DIRECTIONS]]
     frame = plain.base.frame
     learnt = torch.stack([direction_of(embedding(sample), frame=frame) for sample in some])
@@ -68,7 +68,13 @@ def with_outside(
 
 
 def count_outside(predictor: Predictor, samples: Sequence[Sample], *, embedding: Callable[[Sample], Embedding]) -> int:
-    """How many of these images the base answers in the predictor's place; `embedding` by the base's encoder."""
+    """Return how many of these images the base answers instead of the predictor.
+
+    Args:
+        predictor: the trained model.
+        samples: the images; an image of several samples counts once.
+        embedding: returns a sample's embedding by the base's encoder.
+    """
     if predictor.outside is None:
         return 0
     images = {sample.image_sha256: sample for sample in samples}.values()
@@ -77,18 +83,18 @@ def count_outside(predictor: Predictor, samples: Sequence[Sample], *, embedding:
 
 
 def outside_sentences(count: int, *, of: int) -> tuple[str, ...]:
-    """What a verdict says of `count` held-out images among `of` that the base answers; nothing where there is none."""
+    """Return a verdict's sentence on the `count` of `of` held-out images that the base answers; nothing for 0."""
     if not count:
         return ()
     sentence = (
-        f"the base answers {count} of {of} held-out images, which look unlike all that was learnt from "
+        f"the base answers {count} of {of} held-out images, which look unlike the images that the version learnt from "
         "(SAMLOOP_OUTSIDE=trained lets the trained decoder answer them)"
     )
     return (sentence,)
 
 
 def _radius(learnt: Float[Tensor, "n c"]) -> float:
-    """How far from the nearest image that was learnt from another may lie, as far as those tell."""
+    """Return how far an image of the project may lie from the nearest learnt image, in the light of those."""
     apart = distances(learnt, learnt)
     nearest = apart.fill_diagonal_(torch.inf).amin(1)
     return min(2.0, _ROOM * max(0.0, float(nearest.max())))

@@ -9,27 +9,27 @@ from finetuner.data.sample import Sample
 from finetuner.data.split import CROSS_VALIDATED_BELOW
 
 _DECODES = 1200  # about a minute on two cores; recipes of so few decodes are in docs/results.md
-_LONGER = 4  # a training of less than this many times the work or the time is over soon enough by itself
+_LONGER = 4  # a training of less than this many times the work or the time ends soon enough by itself
 
 
 def plan_first(config: TrainConfig, samples: Sequence[Sample], *, seconds: float) -> TrainConfig | None:
-    """The recipe of the first version, or None if a first version would not pay.
+    """Return the recipe of the first version, or None if a first version would not pay.
 
-    It trains the decoder alone, by the same images and seed, and neither a semantic head nor a measurement of what it
-    forgot holds it up. It does not pay before a training that is short itself, and not in a small project: there every
-    image teaches the first version, so that none is left to compare it with the long training's fairly.
+    The first training trains only the decoder, with the same images and seed. It skips the semantic head and the
+    measurement of forgetting. It does not pay before a long training that is short itself. It does not pay in a small
+    project either: every image would teach the first version, and none would be left to compare the two fairly.
 
     Args:
         config: the recipe of the long training.
-        samples: what both learn from.
-        seconds: the most that the first training may take; 0: there is no first version.
+        samples: both trainings learn from these.
+        seconds: the longest time for the first training, s; 0 for no first version.
     """
     objects = sum(len(sample.objects) for sample in samples)
     decodes = min(config.decodes_for(objects) or math.inf, config.epochs * objects)
-    pictures = {sample.picture or sample.image_sha256 for sample in samples if sample.objects}
+    distinct = {sample.picture or sample.image_sha256 for sample in samples if sample.objects}
     if not seconds or config.promptable_seconds < _LONGER * seconds or decodes < _LONGER * _DECODES:
         return None
-    if len(pictures) < CROSS_VALIDATED_BELOW:
+    if len(distinct) < CROSS_VALIDATED_BELOW:
         return None
     return replace(
         config,

@@ -1,4 +1,4 @@
-"""What is served, with a new semantic head beside it: a checkpoint for where the promptable decoder is not promoted."""
+"""Puts a new semantic head beside the served model, if the promptable decoder is not promoted."""
 
 from dataclasses import replace
 
@@ -18,9 +18,9 @@ from finetuner.semantic.beside import Semantic
 
 
 def find_kept(served: Served, *, context: TrainingContext) -> Predictor | None:
-    """Return what goes on answering prompts where a candidate is not promoted.
+    """Return the predictor that goes on answering prompts if a candidate is not promoted.
 
-    None where nothing answers a project's people, or what does has another base than the candidate.
+    None if no version serves the project, or if the served version has another base than the candidate.
     """
     if not served.is_live or served.of_base is not None:
         return None
@@ -30,14 +30,14 @@ def find_kept(served: Served, *, context: TrainingContext) -> Predictor | None:
 def make_head_alone(
     challenger: Candidate, *, learnt: Learnt, semantic: Semantic, served: Served, context: TrainingContext
 ) -> Candidate:
-    """Build the checkpoint that answers prompts as what is served does, and batches with the new head.
+    """Build a checkpoint that answers prompts as the served model does, and batches with the new head.
 
     Args:
-        challenger: the candidate of the same training that is not promoted.
-        learnt: what that training measured.
-        semantic: the head, trained on what the served encoder gives; a gain for batches.
-        served: what answers prompts, and goes on doing so.
-        context: what the training used.
+        challenger: the candidate of the same training, which is not promoted.
+        learnt: the measurements of that training.
+        semantic: the head, which was trained on embeddings of the served encoder and is a gain for batches.
+        served: the model that answers prompts now.
+        context: of the training.
     """
     kept = served.predictor or base_predictor(context.base)
     compared = _keep_decoder(learnt.compared)
@@ -59,7 +59,7 @@ def make_head_alone(
 
 
 def _keep_decoder(compared: Compared) -> Compared:
-    """The comparison in which the candidate is what is served."""
+    """Return the comparison with the served model as the candidate."""
     return replace(compared, candidate=compared.base if compared.served is None else compared.served, faults=())
 
 
@@ -72,7 +72,7 @@ def _note_manifest(  # noqa: PLR0913 - all by name
     served: Served,
     context: TrainingContext,
 ) -> Manifest:
-    """The challenger's manifest with the method, figures and scores of what is served, and the head's own."""
+    """Return the challenger's manifest with the method, figures and scores of the served model and of the head."""
     before = None if served.folder is None else read_manifest(served.folder)
     figures = compared.figures(context.config, calibration=kept.calibration).with_semantic(candidate=semantic.mean)
     split = manifest.metrics.split
@@ -93,14 +93,14 @@ def _note_manifest(  # noqa: PLR0913 - all by name
     recipe = manifest.config.to_json() | {"adapter": None if before is None else before.config.adapter}
     method = "decoder" if before is None else before.method
     if before is not None and not before.config.names_adapter:
-        recipe.pop("adapter")  # a manifest from before adapters had kinds: its method tells
+        recipe.pop("adapter")  # a manifest from before adapters had kinds, whose method is the kind
     return replace(manifest, method=method, config=Recipe.model_validate(recipe), metrics=metrics)
 
 
 def _read_weights(served: Served, *, context: TrainingContext) -> bytes:
-    """The served decoder, and its adapter if it has one, without a head."""
+    """Read the served decoder, and its adapter if it has one, without a head."""
     if served.folder is None:
         return decoder_bytes(context.base.model.mask_decoder)
     state = safetensors.torch.load(verify_weights(served.folder).read_bytes())
-    kept = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
-    return safetensors.torch.save(kept, metadata={"format": "pt"})
+    prompted = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
+    return safetensors.torch.save(prompted, metadata={"format": "pt"})
