@@ -108,15 +108,20 @@ def original_of_sam2(model: PreTrainedModel) -> dict[str, Tensor]:
     """
     refuse_conv_lora(model)
     state: dict[str, Tensor] = {}
-    for name, value in model.state_dict().items():
+    for name, value in split_points(model.state_dict()).items():
         weight = value.detach().cpu()
-        weight = (weight.float() if weight.is_floating_point() else weight).contiguous()
-        if name == _POINTS:
-            for kind in range(_KINDS_OF_POINTS):
-                state[f"sam_prompt_encoder.point_embeddings.{kind}.weight"] = weight[kind : kind + 1].contiguous()
-        elif name != _SHARED:
-            state[rename(name, _TO_THEIRS)] = weight
+        state[rename(name, _TO_THEIRS)] = (weight.float() if weight.is_floating_point() else weight).contiguous()
     return state
+
+
+def split_points(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The way back of `complete`: a kind of point is a weight, and what transformers has twice stands once."""
+    once = {name: value for name, value in state.items() if name not in {_POINTS, _SHARED}}
+    kinds = {
+        f"prompt_encoder.point_embeddings.{kind}.weight": state[_POINTS][kind : kind + 1]
+        for kind in range(_KINDS_OF_POINTS)
+    }
+    return once | kinds
 
 
 def rename(name: str, renames: Renames) -> str:
@@ -165,4 +170,5 @@ def sam2_config(named: Mapping[str, Tensor]) -> Sam2Config:
 
 DECODER_TO_OURS = compile_renames(_DECODER)
 _TO_OURS = (*compile_renames(_ENCODER), *DECODER_TO_OURS)
+DECODER_TO_THEIRS = compile_renames([(ours, theirs) for theirs, ours in reversed(_DECODER)])
 _TO_THEIRS = compile_renames([(ours, theirs) for theirs, ours in reversed((*_ENCODER, *_DECODER))])

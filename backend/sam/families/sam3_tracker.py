@@ -17,10 +17,25 @@ from transformers.models.sam3.modeling_sam3 import Sam3VisionModel, Sam3ViTModel
 
 from backend.sam.adapters.places import Place
 from backend.sam.families.sam2 import Finish, Sam2Family
-from backend.sam.family import Family, Maps, Model
+from backend.sam.families.sam3_names import original_of_sam3
+from backend.sam.family import Family, Maps, Model, OriginalCode
 from backend.sam.frame import Frame
 
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+_FILE = "sam3_tracker.pt"
+_USAGE = f"""\
+The encoder and the tracker under the original names. The detector and the memory for videos are not in it: Meta's own
+checkpoint brings them, and what training changed in the encoder changes what that detector sees.
+
+```python
+import torch
+from sam3.model_builder import build_sam3_video_model
+
+model = build_sam3_video_model(checkpoint_path="sam3.pt", device="cpu")  # Meta's
+state = torch.load("{_FILE}", weights_only=True)["model"]
+missing, unknown = model.load_state_dict(state, strict=False)
+assert not unknown
+```"""
 _LEVELS = 3  # the decoder reads three levels; the neck has a fourth, coarser level for the detector
 
 
@@ -32,7 +47,7 @@ class Sam3TrackerFamily(Sam2Family):
     # Meta publishes one folder with the detector and the tracker for videos. transformers takes this model out of it.
     architectures: tuple[str, ...] = ("Sam3TrackerModel", "Sam3VideoModel")
     kind: type[PreTrainedModel] = Sam3TrackerModel
-    formats: tuple[str, ...] = ("hf",)
+    formats: tuple[str, ...] = ("hf", "sam", "onnx")
     frame: Frame = Frame(
         preprocessing="stretched-1008-pil-bilinear/half-mean-std/1",
         canvas_px=1008,
@@ -72,6 +87,14 @@ class Sam3TrackerFamily(Sam2Family):
             for name, module in encoder.named_modules()
             if name.split(".")[-1] in _PROJECTIONS and isinstance(module, nn.Linear)
         }
+
+    def original(self, model: Any) -> OriginalCode:  # noqa: ANN401 - any of its models
+        """As `Family.original`, for Meta's sam3: the encoder and the tracker, without detector and memory.
+
+        Raises:
+            BadInput: the encoder has Conv-LoRA's layers, for which there is no name there.
+        """
+        return OriginalCode(file=_FILE, state=original_of_sam3(model), usage=_USAGE, wrapper="model")
 
 
 FAMILY: Family = Sam3TrackerFamily()

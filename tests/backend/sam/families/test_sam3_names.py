@@ -13,8 +13,9 @@ from transformers.models.sam3.modeling_sam3 import Sam3VisionModel, Sam3ViTModel
 
 from backend.errors import BadWeights
 from backend.sam.families import sam3_names
+from backend.sam.families import sam3_tracker as sam3_tracker_family
 from backend.sam.families.original import model_of_file
-from backend.sam.families.sam3_names import NECK, TRUNK, sam3_tracker_config, sam3_tracker_names
+from backend.sam.families.sam3_names import NECK, TRUNK, original_of_sam3, sam3_tracker_config, sam3_tracker_names
 from tests.support.original_names import empty_state, read_shapes, shapes_of
 from tests.support.small_bases import make_lively, sam3_tracker
 
@@ -27,6 +28,32 @@ def test_the_public_checkpoint_has_all_weights_of_transformers_tracker() -> None
     with torch.device("meta"):
         model = Sam3TrackerModel(sam3_tracker_config())
     assert shapes_of(sam3_tracker_names(empty_state("sam3"))) == shapes_of(dict(model.state_dict()))
+
+
+def test_what_is_exported_has_the_names_and_shapes_of_the_public_checkpoint() -> None:
+    AutoModel.register(Sam3ViTConfig, Sam3ViTModel, exist_ok=True)
+    AutoModel.register(Sam3VisionConfig, Sam3VisionModel, exist_ok=True)
+    with torch.device("meta"):
+        model = Sam3TrackerModel(sam3_tracker_config())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "cpu", lambda tensor: tensor)  # there are no numbers to bring there
+        state = original_of_sam3(model)
+    image = {name: shape for name, shape in read_shapes("sam3").items() if sam3_tracker_names_of(name)}
+    assert shapes_of(state) == image
+
+
+def test_an_export_is_read_back_as_the_very_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = sam3_tracker(levels=4)
+    make_lively(small, by=0.1)
+    small.shared_image_embedding.positional_embedding = small.prompt_encoder.shared_embedding.positional_embedding
+    monkeypatch.setattr(sam3_names, "sam3_tracker_config", lambda: small.config)
+    code = sam3_tracker_family.FAMILY.original(small)
+    theirs = original_names(small)
+    assert code.state.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[name]) for name, value in code.state.items())
+    torch.save({"model": code.state}, tmp_path / code.file)
+    read: Any = model_of_file(tmp_path / code.file).state_dict()
+    assert all(torch.equal(value, read[name]) for name, value in small.state_dict().items())
 
 
 def test_the_detectors_own_neck_and_the_memory_for_videos_are_left_out() -> None:
