@@ -20,7 +20,7 @@ def export(
         Literal["hf", "sam", "onnx"],
         typer.Option(
             "--format",
-            help="hf: transformers' save_pretrained; sam: segment-anything's (MobileSAM's) state dict; "
+            help="hf: transformers' save_pretrained; sam: the state dict of the family's own code; "
             "onnx: the image encoder, and the prompt encoder with the mask decoder.",
         ),
     ],

@@ -22,7 +22,7 @@ from torch.nn import functional
 from transformers.models.sam.modeling_sam import SamAttention, SamTwoWayAttentionBlock
 
 from backend.sam.family import DecoderInputs, MaskDecoder
-from backend.sam.layers.pointwise import product
+from backend.sam.layers.pointwise import is_traced, product
 
 # The first dimension is n, or 1 as long as all prompts share the values: until the end of the first layer.
 Tokens = Float[Tensor, "_ t c"]
@@ -76,7 +76,7 @@ def draw_masks(
     """
     hyper = mask_weights(decoder, queries[:, 1:])
     skips = skips if inputs.image_of is None else [maps[inputs.image_of] for maps in skips]
-    logits = upscale(decoder, keys, hyper, side=inputs.maps[0].shape[-1], skips=skips)
+    logits = upscale(decoder, keys, hyper, side=int(inputs.maps[0].shape[-1]), skips=skips)
     return logits, decoder.iou_prediction_head(queries[:, 0])
 
 
@@ -125,7 +125,9 @@ def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:
         maps: d maps of c channels, with any number of spatial dimensions.
         dtype: of the copy.
     """
-    cells = maps.flatten(2).mT
+    cells = maps.flatten(2).transpose(1, 2)
+    if is_traced():  # ONNX has no copy into memory that is there
+        return cells.to(dtype)
     return torch.empty(cells.shape, dtype=dtype, device=cells.device).copy_(cells)
 
 
@@ -202,7 +204,7 @@ def upscale(
         wide = functional.gelu(_upscale(decoder.upscale_conv2, wide) + fine)
     # n, mask, row, column, and for both convolutions the row and column within the 2x2 outputs of a token
     flat = _with_cells(hyper, wide.flatten(1, -2)).view(len(wide), -1, side, side, 2, 2, 2, 2)
-    if flat.device.type != "cpu":
+    if flat.device.type != "cpu" or is_traced():
         return flat.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5, 7).flatten(2, 4)
     # Two neighbours in a row stay neighbours. Moved as one complex number, they take a tenth of the time.
     pairs = torch.view_as_complex(flat.float()).permute(0, 1, 2, 4, 6, 3, 5)
@@ -225,7 +227,7 @@ def _among_tokens(
         _by_head(projected, attention)
         for projected in (attention.q_proj(placed), attention.k_proj(placed), attention.v_proj(values))
     )
-    scores = query @ key.mT * attention.scaling
+    scores = query @ key.transpose(2, 3) * attention.scaling
     shares = torch.softmax(scores if absent is None else scores + absent.mT, dim=-1)
     mixed: Tokens = _out_projection(attention)((shares @ value).transpose(1, 2).flatten(2))
     return mixed
@@ -236,7 +238,9 @@ def _tokens_to_image(attention: Attention, queries: Tokens, keys: Cells, *, plac
     asking = _by_head(attention.q_proj(queries) * attention.scaling, attention)
     shares = torch.softmax(_with_cells(_merge(asking @ _weight(attention.k_proj, attention)), placed), dim=-1)
     seen = _by_row(_times(shares, keys), attention)
-    values = (seen @ _weight(attention.v_proj, attention).mT).transpose(1, 2).flatten(2) + attention.v_proj.bias
+    values = (seen @ _weight(attention.v_proj, attention).transpose(1, 2)).transpose(1, 2).flatten(
+        2
+    ) + attention.v_proj.bias
     mixed: Tokens = _out_projection(attention)(values)
     return mixed
 
@@ -261,12 +265,12 @@ def _image_to_tokens(
     out = _out_projection(attention)
     mixed = given @ out.weight.reshape(len(out.weight), heads, -1).permute(1, 2, 0)
     # The shares of a head sum to one, so we add the bias to the few tokens instead of the many cells.
-    return _merge(shares).mT @ _merge(mixed + out.bias / heads)
+    return _merge(shares).transpose(1, 2) @ _merge(mixed + out.bias / heads)
 
 
 def _by_cell(maps: Float[Tensor, "m c g g"], *, side: int) -> Float[Tensor, "m cells *halves c"]:
     """Reorder a finer map as `_upscale` orders its outputs: by cell, then by row and column within the cell."""
-    levels = (maps.shape[-1] // side).bit_length() - 1
+    levels = (int(maps.shape[-1]) // side).bit_length() - 1  # while a graph is made, a shape holds tensors
     halves = (2,) * levels
     parts = maps.view(*maps.shape[:2], side, *halves, side, *halves)
     within = [axis for level in range(levels) for axis in (3 + level, 4 + levels + level)]
@@ -306,7 +310,7 @@ def _with_cells(rows: Float[Tensor, "n r k"], cells: Float[Tensor, "m s k"]) -> 
     if is_learnt and rows.dtype == cells.dtype and not torch.is_autocast_enabled(rows.device.type):
         product_with_cells: Tensor = _WithCells.apply(rows, cells)  # type: ignore[no-untyped-call]
         return product_with_cells
-    return _times(rows, cells.mT)
+    return _times(rows, cells.transpose(1, 2))
 
 
 class _WithCells(torch.autograd.Function):

@@ -74,28 +74,38 @@ def export(origin: Origin, *, how: Format, out: Path) -> Path:
     out = new_folder(out)
     try:
         with fill_folder(out) as folder:  # fails if somebody has written to `out` in the meantime
-            _WRITERS[how](origin.base, folder)
-            _describe(origin, how=how, folder=folder)
+            loading = _WRITERS[how](origin.base, folder)
+            _describe(origin, how=how, folder=folder, loading=loading)
     except OSError as fault:
         raise BadInput(f"{out} cannot be written: {fault.strerror or fault}; nothing was left there") from fault
     return out
 
 
-def _write_hf(base: BaseModel, folder: Path) -> None:
+def _write_hf(base: BaseModel, folder: Path) -> str:
     refuse_conv_lora(base.model)
     with without_progress_bars():
         base.model.save_pretrained(folder)
+    return base.family.usage()
 
 
-def _write_sam(base: BaseModel, folder: Path) -> None:
+def _write_sam(base: BaseModel, folder: Path) -> str:
     code = base.family.original(base.model)
     torch.save(code.state if code.wrapper is None else {code.wrapper: code.state}, folder / code.file)
+    decoder: Any = cast("Any", base.model.config).mask_decoder_config
+    eps = getattr(decoder, "layer_norm_eps", _ORIGINAL_EPS)  # SAM 2's decoder has that of its own code, unsaid
+    warning = (
+        f"\n\nThis model's decoder was used with `layer_norm_eps={eps:g}`, and segment-anything's has "
+        f"{_ORIGINAL_EPS:g}: logits there differ a little."
+        if eps != _ORIGINAL_EPS
+        else ""
+    )
+    return f"{code.usage}\n\nsamloop itself takes the file as SAMLOOP_MODEL.{warning}"
 
 
-def _write_onnx(base: BaseModel, folder: Path) -> None:
+def _write_onnx(base: BaseModel, folder: Path) -> str:
     try:
-        write_encoder(base.model, folder / ENCODER_FILE, frame=base.frame)
-        write_decoder(base.model, folder / DECODER_FILE, frame=base.frame)
+        maps = write_encoder(base.model, folder / ENCODER_FILE, family=base.family)
+        write_decoder(base.model, folder / DECODER_FILE, family=base.family, maps=maps)
         if base.semantic is not None:
             write_semantic(base, base.semantic, folder / SEMANTIC_FILE)
     except (ImportError, TypeError) as fault:  # the exporter is gone from this version of PyTorch
@@ -103,18 +113,20 @@ def _write_onnx(base: BaseModel, folder: Path) -> None:
             f"PyTorch {torch.__version__} has no TorchScript exporter to ONNX any more: use the version in "
             "docker/constraints.txt"
         ) from fault
+    return onnx_card(base, maps=[tuple(values.shape) for values in maps])
 
 
-_WRITERS: Mapping[Format, Callable[[BaseModel, Path], None]] = {
+# They write the weights, and return how other programs load them, as paragraphs of Markdown.
+_WRITERS: Mapping[Format, Callable[[BaseModel, Path], str]] = {
     "hf": _write_hf,
     "sam": _write_sam,
     "onnx": _write_onnx,
 }
 
 
-def _describe(origin: Origin, *, how: Format, folder: Path) -> None:
+def _describe(origin: Origin, *, how: Format, folder: Path, loading: str) -> None:
     """Write the card, and at the end the manifest with the digest of every file."""
-    write_file(folder / CARD_FILE, _card(origin, how=how).encode())
+    write_file(folder / CARD_FILE, _card(origin, how=how, loading=loading).encode())
     manifest, files = origin.manifest, {}
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:
@@ -136,7 +148,7 @@ def _describe(origin: Origin, *, how: Format, folder: Path) -> None:
     write_file(folder / MANIFEST_FILE, (json.dumps(description, indent=1, sort_keys=True) + "\n").encode())
 
 
-def _card(origin: Origin, *, how: Format) -> str:
+def _card(origin: Origin, *, how: Format, loading: str) -> str:
     family, manifest = origin.base.family, origin.manifest
     side = family.frame.canvas_px
     history = (
@@ -151,7 +163,7 @@ def _card(origin: Origin, *, how: Format) -> str:
         *([_NO_SEMANTIC] if origin.base.semantic is not None and how != "onnx" else []),
         *_figures(manifest),
         "## How to load it",
-        _LOADING[how](origin.base),
+        loading,
         "## Licence",
         _LICENCE,
         f"`{MANIFEST_FILE}` holds the sha256 of every file.",
@@ -174,23 +186,3 @@ def _figures(manifest: Manifest | None) -> list[str]:
     if not rows:
         return []
     return ["\n".join(["| Prompt | Held-out | base | this |", "| --- | --- | --- | --- |", *rows])]
-
-
-def _load_hf(base: BaseModel) -> str:
-    return base.family.usage()
-
-
-def _load_sam(base: BaseModel) -> str:
-    code = base.family.original(base.model)
-    decoder: Any = cast("Any", base.model.config).mask_decoder_config
-    eps = getattr(decoder, "layer_norm_eps", _ORIGINAL_EPS)  # SAM 2's decoder has that of its own code, unsaid
-    warning = (
-        f"\n\nThis model's decoder was used with `layer_norm_eps={eps:g}`, and segment-anything's has "
-        f"{_ORIGINAL_EPS:g}: logits there differ a little."
-        if eps != _ORIGINAL_EPS
-        else ""
-    )
-    return f"{code.usage}\n\nsamloop itself takes the file as SAMLOOP_MODEL.{warning}"
-
-
-_LOADING: Mapping[Format, Callable[[BaseModel], str]] = {"hf": _load_hf, "sam": _load_sam, "onnx": onnx_card}

@@ -62,7 +62,7 @@ class Sam2Family(SamFamily):
     # The published folders name the model for videos, whose weights include those for images.
     architectures: tuple[str, ...] = ("Sam2Model", "Sam2VideoModel")
     kind: type[PreTrainedModel] = Sam2Model
-    formats: tuple[str, ...] = ("hf", "sam")
+    formats: tuple[str, ...] = ("hf", "sam", "onnx")
     frame: Frame = Frame(
         preprocessing="stretched-1024-pil-bilinear/imagenet-mean-std/1",
         canvas_px=SAM_FRAME.canvas_px,

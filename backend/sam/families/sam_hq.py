@@ -68,7 +68,7 @@ class SamHqFamily(SamFamily):
     name = "sam-hq"
     title = "SAM-HQ (ViT)"
     architectures: tuple[str, ...] = ("SamHQModel",)
-    formats: tuple[str, ...] = ("hf", "sam")
+    formats: tuple[str, ...] = ("hf", "sam", "onnx")
 
     def load(self, folder: Path) -> Model:
         """As `Family.load`. Refuses a model for another canvas."""
@@ -97,7 +97,7 @@ class SamHqFamily(SamFamily):
         further, queries = hq.hq_mask_mlp(queries[:, :1]), queries[:, 1:]
         # The product with ones on the diagonal is the enlarged maps themselves, in the frame of the grid.
         alone = torch.eye(further.shape[-1], dtype=keys.dtype, device=keys.device)
-        maps = upscale(decoder, keys, alone[None].expand(len(keys), -1, -1), side=image.shape[-1])
+        maps = upscale(decoder, keys, alone[None].expand(len(keys), -1, -1), side=int(image.shape[-1]))
         finer = _smooth(hq, maps)
         for level in fine:  # none while a swap warms up, which has only the coarse map
             finer = finer + (level if inputs.image_of is None else level[inputs.image_of])

@@ -79,7 +79,7 @@ class SemanticHead(nn.Module):
         for layer in self.trunk:
             queries = functional.relu(layer(queries))
         hyper = torch.einsum("ntc,tkc->ntk", queries, self.last) + self.last_bias
-        maps = upscale(self.body, keys, hyper, side=image.shape[-1])[0] + self.offset[:, None, None]
+        maps = upscale(self.body, keys, hyper, side=int(image.shape[-1]))[0] + self.offset[:, None, None]
         kinds = torch.einsum("nchw,tc->nthw", measure_reach(image.to(dtype)), self.readout)
         return maps + functional.interpolate(kinds, maps.shape[-2:], mode="bilinear")[0]
 

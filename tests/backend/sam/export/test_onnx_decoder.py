@@ -39,7 +39,7 @@ def test_it_gives_the_four_masks_of_the_predictor(
     grid, scale = frame.grid, frame.canvas_px / 96
     asked = torch.tensor(points)[None]
     with torch.inference_mode():
-        masks, ious, low_res = PromptedDecoder(tiny_base.model, frame=frame).eval()(
+        masks, ious, low_res = PromptedDecoder(tiny_base.model, family=tiny_base.family).eval()(
             embedding.features.float(),
             asked[..., :2] * scale,
             asked[..., 2],

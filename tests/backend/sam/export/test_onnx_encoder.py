@@ -21,8 +21,9 @@ from backend.sam.adapters.conv_lora import ConvLoraLinear, adapter_parameters, a
 from backend.sam.adapters.served import CONV_LORA, LORA, share_tensors
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.export.folder import Origin, export
-from backend.sam.export.onnx_encoder import EMBEDDING, PIXELS, write_encoder
-from backend.sam.families import mobile
+from backend.sam.export.onnx_decoder import EMBEDDING
+from backend.sam.export.onnx_encoder import PIXELS, write_encoder
+from backend.sam.families import mobile, vit
 from backend.sam.families.mobile import MobileSamModel
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import load_as_stored, load_base
@@ -53,7 +54,7 @@ def test_an_encoder_of_transformers_with_lora_sees_in_onnxruntime_what_it_sees_i
     adapted: Callable[[str], Path], tmp_path: Path
 ) -> None:
     model = load_as_stored(str(adapted(LORA)), cache_dir=tmp_path / "cache").model
-    write_encoder(model, tmp_path / "encoder.onnx", frame=SAM_FRAME)
+    write_encoder(model, tmp_path / "encoder.onnx", family=vit.FAMILY)
     onnx.checker.check_model(tmp_path / "encoder.onnx", full_check=True)
     pixels = pixels_on_canvas(pictures()[0], frame=SAM_FRAME)
     assert_sees_the_same(seen_by_onnxruntime(tmp_path / "encoder.onnx", pixels), model.vision_encoder, pixels)
@@ -64,7 +65,7 @@ def test_conv_loras_experts_are_chosen_in_the_graph_by_the_picture_that_it_sees(
 ) -> None:
     model = load_as_stored(str(adapted(CONV_LORA)), cache_dir=tmp_path / "cache").model
     adapters = [layer for layer in model.vision_encoder.modules() if isinstance(layer, ConvLoraLinear)]
-    write_encoder(model, tmp_path / "encoder.onnx", frame=SAM_FRAME)
+    write_encoder(model, tmp_path / "encoder.onnx", family=vit.FAMILY)
     chosen = set()
     for picture in pictures():
         pixels = pixels_on_canvas(picture, frame=SAM_FRAME)
@@ -83,7 +84,7 @@ def test_tiny_vit_with_conv_lora_sees_in_onnxruntime_what_it_sees_in_torch(
     with torch.no_grad():
         for _, weight in adapter_parameters(model.vision_encoder):
             weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
-    write_encoder(model.eval(), tmp_path / "encoder.onnx", frame=SAM_FRAME)
+    write_encoder(model.eval(), tmp_path / "encoder.onnx", family=mobile.FAMILY)
     pixels = pixels_on_canvas(pictures()[1], frame=SAM_FRAME)
     assert_sees_the_same(seen_by_onnxruntime(tmp_path / "encoder.onnx", pixels), model.vision_encoder, pixels)
     assert len({layer.chosen for layer in adapters}) > 2, "of eight experts"

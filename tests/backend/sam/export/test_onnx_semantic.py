@@ -11,7 +11,7 @@ import torch
 from backend.sam.decoder import cells_of
 from backend.sam.export.folder import Origin, export
 from backend.sam.export.onnx_card import SEMANTIC_FILE
-from backend.sam.export.onnx_encoder import EMBEDDING
+from backend.sam.export.onnx_decoder import EMBEDDING
 from backend.sam.export.onnx_semantic import SEMANTIC_OUTPUT, write_semantic
 from backend.sam.loading import BaseModel, new_head
 
