@@ -55,20 +55,25 @@ class EdgeTamFamily(Sam2Family):
         return iter(())
 
 
-def edgetam_from_original(state: Mapping[str, Tensor]) -> EdgeTamModel:
-    """Build the model from a state with the names of EdgeTAM's own code. Leaves out the memory for videos.
-
-    Raises:
-        BadWeights: a weight is missing, unknown or of a wrong shape (the message names it); or timm is not installed.
-    """
+def edgetam_config() -> EdgeTamConfig:
+    """Return the config of the only published size."""
     backbone = {
         "model_type": "timm_wrapper",
         "architecture": "repvit_m1.dist_in1k",
         "num_classes": 2,  # a number that transformers asks for; there is no classifier
         "model_args": {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]},
     }
+    return EdgeTamConfig(vision_config={"backbone_config": backbone})
+
+
+def edgetam_from_original(state: Mapping[str, Tensor]) -> EdgeTamModel:
+    """Build the model from a state with the names of EdgeTAM's own code. Leaves out the memory for videos.
+
+    Raises:
+        BadWeights: a weight is missing, unknown or of a wrong shape (the message names it); or timm is not installed.
+    """
     try:
-        model = EdgeTamModel(EdgeTamConfig(vision_config={"backbone_config": backbone}))
+        model = EdgeTamModel(edgetam_config())
     except ImportError as fault:
         raise BadWeights(f"the file {_NEEDS_TIMM}") from fault
     fill(model, sam2_names(state), title="an EdgeTAM's")
