@@ -24,6 +24,12 @@ def _runs(edges: Bool[np.ndarray, "h w"]) -> list[tuple[int, int, int]]:
     return list(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True))
 
 
+def fit_view(height_px: int, width_px: int, *, longest_px: int) -> tuple[int, int]:
+    """Width and height, in px, of the view of an image: its longer side at most `longest_px`, never enlarged."""
+    scale = min(1.0, longest_px / max(height_px, width_px))
+    return max(1, round(width_px * scale)), max(1, round(height_px * scale))
+
+
 def resize(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "rows cols"]:
     """Return the mask at `size` (width, height in px): True where the mask covers more than half of the new pixel."""
     if mask.shape == size[::-1]:

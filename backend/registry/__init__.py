@@ -14,5 +14,6 @@ metrics      a manifest's metrics: how a training went, and how good its masks a
 figures      how good masks are, as JSON
 calibration  maps a predicted IoU to the IoU to expect
 review_file  the held-out objects that review pages show
+image_file   the images of a training, with what people drew on them
 state        the folders of files that change while samloop runs
 """

@@ -21,7 +21,7 @@ PROMPTS = ("box", "point")
 MODELS = ("base", "candidate")
 MAX_BYTES = 256 << 20
 _FORMAT = 1
-_LONGEST_URI = 4096  # longer ones are data: URIs, which hold the image itself
+LONGEST_URI = 4096  # longer ones are data: URIs, which hold the image itself
 _FIGURES = ("iou", "boundary_iou", "over_px", "under_px", "score", "predicted_iou")
 
 
@@ -119,7 +119,7 @@ def _encode_object(item: ReviewedObject) -> dict[str, object]:
     return {
         "key": item.key,
         "task": item.task_id,
-        "image": None if uri is None or len(uri) > _LONGEST_URI else uri,
+        "image": None if uri is None or len(uri) > LONGEST_URI else uri,
         "sha256": item.image_sha256,
         "label": item.label,
         "window": list(item.window),

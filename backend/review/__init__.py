@@ -8,9 +8,9 @@
     visitor      the analyst, and the masks that the query asks for
     reviewed     looks up versions and the objects that they were measured on
     figures      versions as rows of a table
-    whole_image  a task's whole image, with all that is drawn on it
     flags        what analysts say of a mask
     tasks        links to Label Studio, and its tab of tasks to label again
+    images       images of a training, and whole images with all that is drawn on them
     masks        held-out masks: their pages, their outlines, the images below them
     versions     comparisons and verdicts
     projects     titles and counts from Label Studio, and the list of all projects

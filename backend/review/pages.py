@@ -14,6 +14,8 @@ from backend.registry.protocol import Pointer, Registry
 from backend.registry.review_file import PROMPTS
 from backend.review.figures import version_rows
 from backend.review.flags import Flags
+from backend.review.images.pages import ImagePages
+from backend.review.images.whole import WholeImages
 from backend.review.masks.cards import Card
 from backend.review.masks.gallery import MaskPages
 from backend.review.masks.suspicion import doubt_annotation
@@ -25,7 +27,6 @@ from backend.review.versions.comparison import Comparison, Drawing, compare, dra
 from backend.review.versions.trend import follow_trend
 from backend.review.versions.verdict import tell_verdict
 from backend.review.visitor import BASE, MasksQuery, Visitor
-from backend.review.whole_image import WholeImages
 
 _SUSPICIOUS = 30
 
@@ -68,7 +69,7 @@ class Pages:
     Attributes:
         reviewed: the versions and objects behind the pages.
         masks: the pages of held-out masks.
-        whole_images: tasks' images with all that is drawn on them.
+        images: the pages of images.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -87,7 +88,8 @@ class Pages:
         self._book, self._trained = ProjectBook(connections), trained
         self.reviewed = ReviewedVersions(registry=registry, flags=flags, served_version=served_version)
         self._renderer = Renderer(connections=connections, base_version=base_version, recall=self._book.recall)
-        self.whole_images = WholeImages(connections, registry, self.reviewed, max_pixels=max_pixels)
+        whole = WholeImages(connections, registry, self.reviewed, max_pixels=max_pixels)
+        self.images = ImagePages(registry=registry, reviewed=self.reviewed, renderer=self._renderer, whole=whole)
         self.masks = MaskPages(
             registry=registry, reviewed=self.reviewed, renderer=self._renderer, base_version=base_version
         )
@@ -197,20 +199,6 @@ class Pages:
                 if doubt is not None and doubt.prompt == prompt:
                     found.append((doubt.by, card))
         return [card for _, card in sorted(found, key=lambda pair: -pair[0])[:_SUSPICIOUS]]
-
-    def image(self, project_id: int, visitor: Visitor, task_id: int, *, version: str) -> str:
-        """Render a task's whole image with its annotations, its predictions, and a version's held-out masks.
-
-        Raises:
-            NotFound: the project has no such task or version.
-            SamloopError: Label Studio or the image's host refuses us.
-        """
-        chosen = version or self._served_version(project_id)
-        if version:
-            self.reviewed.check(project_id, version)
-        is_ours = any(manifest.version == chosen for manifest in self._registry.versions(project_id))
-        image = self.whole_images.find(project_id, task_id, version=chosen if is_ours else "")
-        return self._renderer.render("image.html", project_id, visitor, image=image)
 
     def render_tab_link(self, project_id: int, visitor: Visitor, *, url: str) -> str:
         """Render the link to the tab of the tasks to label again."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from PIL import Image
 
@@ -17,6 +17,7 @@ from backend.ids import shorten_version
 from backend.images.connections import Connections
 from backend.labelstudio.task_data import find_address
 from backend.redaction import HIDDEN
+from backend.registry.image_file import VIEW_PX
 from backend.review.masks.cards import edge_window
 from backend.review.masks.choosing import check_query
 from backend.review.masks.crops import SIZES_PX, Crops
@@ -94,10 +95,26 @@ class PictureRoutes:
         name = f"samloop-{shorten_version(query.version)}-{key}-{query.prompt}.png"
         return Response(data, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
-    async def whole(self, project_id: ProjectId, task_id: Annotated[int, Path(ge=1)]) -> Response:
-        """Return a task's whole image."""
-        data = await self.admission.run(lambda: self.pages.whole_images.picture(project_id, task_id))
+    async def whole(
+        self, project_id: ProjectId, task_id: Annotated[int, Path(ge=1)], image: Annotated[int, Query(ge=1)] = 1
+    ) -> Response:
+        """Return a task's whole image, of several the one of this number."""
+        data = await self.admission.run(lambda: self.pages.images.picture(project_id, task_id, number=image))
         return Response(data, media_type="image/webp")
+
+    async def learnt(self, project_id: ProjectId, version: Name, sha256: Name) -> Response:
+        """Return an image of a version's training, small."""
+        return await self.admission.run(lambda: self._learnt(project_id, version, sha256))
+
+    def _learnt(self, project_id: int, version: str, sha256: str) -> Response:
+        image = self.pages.reviewed.image(project_id, version, sha256)
+        data = self.crops.crop(
+            sha256,
+            (0, 0, image.height_px, image.width_px),
+            size_px=VIEW_PX,
+            fetch=self._fetch(project_id, image.image_uri, image.task_id),
+        )
+        return Response(data, media_type="image/webp", headers=_KEPT)
 
     def static(self, name: Name) -> Response:
         """Return the style, the script or the icon."""
@@ -110,6 +127,7 @@ class PictureRoutes:
         """Add every path to the router."""
         router.get("/review/static/{name}")(self.static)
         router.get("/review/{project_id}/tasks/{task_id}/image", response_model=None)(self.whole)
+        router.get("/review/{project_id}/crops/{version}/images/{sha256}", response_model=None)(self.learnt)
         here = "/review/{project_id}/crops/{version}/{key}"
         router.get(f"{here}/edge", response_model=None)(self.edge)
         router.get(f"{here}/drawn", response_model=None)(self.draw)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from backend.errors import BadCheckpoint, NotFound
 from backend.ids import is_version_of
 from backend.registry.checkpoint import REPORT_FILE, Manifest
+from backend.registry.image_file import StoredImage, read_images
 from backend.registry.protocol import Registry
 from backend.registry.review_file import ReviewedObject, read_review
 from backend.review.flags import Flag, Flags
@@ -22,12 +23,16 @@ class ReviewedVersions:
         registry: the versions and the decisions.
         flags: the analysts' flags.
         served_version: the version that serves a project now.
+
+    Attributes:
+        served_version: as given.
     """
 
     def __init__(self, *, registry: Registry, flags: Flags, served_version: Callable[[int], str]) -> None:
-        self._registry, self._flags, self._served_version = registry, flags, served_version
+        self._registry, self._flags, self.served_version = registry, flags, served_version
         # A version never changes, so its masks never need to be read again.
         self._review = functools.lru_cache(maxsize=_OPENED)(lambda version: read_review(registry.materialise(version)))
+        self._images = functools.lru_cache(maxsize=_OPENED)(lambda version: read_images(registry.materialise(version)))
 
     def check(self, project_id: int, version: str) -> None:
         """Refuse a version of another project; a version's name holds its project's id.
@@ -68,7 +73,7 @@ class ReviewedVersions:
 
     def usual_version(self, project_id: int, manifests: tuple[Manifest, ...]) -> str:
         """The version to show where the analyst chose none: the served version, else the latest."""
-        served = self._served_version(project_id)
+        served = self.served_version(project_id)
         return served if any(manifest.version == served for manifest in manifests) else manifests[-1].version
 
     def objects(self, version: str) -> tuple[ReviewedObject, ...]:
@@ -77,6 +82,25 @@ class ReviewedVersions:
             return self._review(version)
         except NotFound:
             return ()
+
+    def images(self, version: str) -> tuple[StoredImage, ...] | None:
+        """The images that the version learnt from or was measured on; None where it was stored without them."""
+        try:
+            return self._images(version)
+        except NotFound:
+            return None
+
+    def image(self, project_id: int, version: str, image_sha256: str) -> StoredImage:
+        """Return one image of a version.
+
+        Raises:
+            NotFound: the project has no such version, or the version has no such image.
+        """
+        self.check(project_id, version)
+        for image in self.images(version) or ():
+            if image.image_sha256 == image_sha256:
+                return image
+        raise NotFound(f"{version[:120]} has no image {image_sha256[:64]!r}")
 
     def object(self, project_id: int, version: str, key: str) -> ReviewedObject:
         """Return one object of a version.

@@ -20,6 +20,7 @@ from backend.review.visitor import query_of, visitor_of
 Name = Annotated[str, Path(max_length=200)]
 TaskId = Annotated[int, Path(ge=1, le=LARGEST_PROJECT_ID)]
 Text = Annotated[str, Query(max_length=200)]
+Number = Annotated[int, Query(ge=1, le=999_999)]
 # The report holds its own style and images. It has no script, and the policy allows none.
 _REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 
@@ -62,9 +63,37 @@ class ReviewRoutes:
             raise BadInput(f"{number[:20]!r} is not the number of a task: Label Studio shows it as ID")
         return RedirectResponse(f"{visitor_of(request).root}/review/{project_id}/tasks/{int(number)}", status_code=303)
 
-    def image(self, project_id: ProjectId, task_id: TaskId, request: Request, version: Text = "") -> Response:
-        """Show a task's whole image."""
-        return HTMLResponse(self.pages.image(project_id, visitor_of(request), task_id, version=version))
+    def image(  # noqa: PLR0913 - the fields of the query
+        self,
+        project_id: ProjectId,
+        task_id: TaskId,
+        request: Request,
+        *,
+        version: Text = "",
+        image: Number | None = None,
+        sha256: Text = "",
+    ) -> Response:
+        """Show a task's whole image: the first, that of a number, or the one that a version knew by its digest."""
+        page = self.pages.images.whole(
+            project_id, visitor_of(request), task_id, version=version, number=image, image_sha256=sha256
+        )
+        return HTMLResponse(page)
+
+    def images(  # noqa: PLR0913 - the fields of the query
+        self,
+        project_id: ProjectId,
+        request: Request,
+        *,
+        version: Text = "",
+        side: Text = "",
+        label: Annotated[str, Query(max_length=1000)] = "",
+        page: Number = 1,
+    ) -> Response:
+        """Show the images that a version learnt from or was measured on."""
+        shown = self.pages.images.gallery(
+            project_id, visitor_of(request), version=version, side=side, label=label, page=page
+        )
+        return HTMLResponse(shown)
 
     def data(self, project_id: ProjectId, request: Request, version: Text = "") -> Response:
         """Show what a version learnt from, and which annotations look wrong."""
@@ -100,6 +129,7 @@ class ReviewRoutes:
             ("/masks/{version}/{key}", self.mask),
             ("/tasks", self.find_task),
             ("/tasks/{task_id}", self.image),
+            ("/images", self.images),
             ("/data", self.data),
             ("/report/{version}", self.report),
             ("/decide", self.decision),

@@ -50,7 +50,7 @@ def make_head_alone(
     others = checkpoint_files(
         manifest,
         weights=weights,
-        samples=learnt.dataset.held_out,
+        dataset=learnt.dataset,
         base=compared.base,
         candidate=compared.candidate,
         pictures=context.images_again,

@@ -86,7 +86,7 @@ def _candidate(
     others = checkpoint_files(
         manifest,
         weights=weights,
-        samples=learnt.dataset.held_out,
+        dataset=learnt.dataset,
         base=compared.base,
         candidate=compared.candidate,
         pictures=context.images_again,

@@ -11,6 +11,7 @@ from PIL import Image
 
 from backend.errors import NotFound
 from backend.images.source import open_image
+from backend.masks.svg import fit_view
 
 Window = tuple[int, int, int, int]  # top, left, height and width in px of the image
 
@@ -101,8 +102,7 @@ class Crops:
 def fit_size(window: Window, *, longest_px: int) -> tuple[int, int]:
     """Width and height, in px, at which a part is shown: its longer side at most `longest_px`, never enlarged."""
     _, _, height, width = window
-    scale = min(1.0, longest_px / max(height, width))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    return fit_view(height, width, longest_px=longest_px)
 
 
 def _cut(image: Image.Image, window: Window, size_px: int) -> bytes:

@@ -14,8 +14,12 @@ from starlette.testclient import TestClient
 from support.odd_values import Place, list_places, put
 
 from backend.registry.checkpoint import MANIFEST_FILE
+from backend.registry.image_file import IMAGES_FILE
 from backend.registry.local import LocalRegistry
 from backend.registry.review_file import REVIEW_FILE
+
+# The server's own threads draw the pauses of their retries from `random`, also while Hypothesis draws.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 
 ODD = [None, True, -1, 0, 1e308, 10**30, "", "x" * 5000, "\ud800", "<b>", [], {}, [[]], {"": None}, [None]]
 
@@ -38,7 +42,7 @@ class Second:
         shutil.copytree(self.folder, copied, copy_function=os.link)
         (copied / file).unlink()
         (copied / file).write_bytes(data)
-        if file == REVIEW_FILE:
+        if file != MANIFEST_FILE:
             self.folder.rename(self.folder.with_name("aside"))
             copied.rename(self.folder)
             return self.folder
@@ -57,10 +61,13 @@ def pages_of(here: str, version: str, file: str, key: str) -> list[str]:
     """The pages that show this file."""
     if file == REVIEW_FILE:
         return [f"{here}/masks?version={version}", f"{here}/masks/{version}/{key}"]
-    return [here, f"{here}/versions", f"{here}/data?version={version}", f"{here}/decide?version={version}"]
+    if file == IMAGES_FILE:
+        return [f"{here}/images?version={version}"]
+    queries = ("versions", f"data?version={version}", f"images?version={version}", f"decide?version={version}")
+    return [here, *(f"{here}/{query}" for query in queries)]
 
 
-@pytest.mark.parametrize("file", [MANIFEST_FILE, REVIEW_FILE])
+@pytest.mark.parametrize("file", [MANIFEST_FILE, REVIEW_FILE, IMAGES_FILE])
 def test_no_value_makes_a_page_fail(client: TestClient, here: str, made: Reviewed, file: str) -> None:
     """Half a surrogate pair cannot be sent, and another project's manifest stood for a version of this one."""
     second = Second(made)
