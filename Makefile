@@ -17,7 +17,7 @@ setup: .venv/.ready
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt torch
 	@echo "samloop: installing samloop and the other packages"
-	@$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt -e '.[demo]'
+	@$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt -e .
 	@echo "samloop: .venv is ready: .venv/bin/samloop --help"
 	@touch $@
 
@@ -25,7 +25,7 @@ setup: .venv/.ready
 develop: .venv/.develop
 .venv/.develop: .venv/.ready
 	@echo "samloop: installing what tests and checks need"
-	@$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt -e '.[demo,test,check]'
+	@$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt -e '.[test,check]'
 	@$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt --no-deps label-studio-sdk
 	@touch $@
 

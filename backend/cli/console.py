@@ -70,6 +70,12 @@ def setup_logging(level: str, *, as_json: bool = False) -> None:
     # Their debug lines print request headers, and so tokens.
     for chatty in ("urllib3", "httpx", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # RQ's workers say so every few seconds, whatever they find.
+    logging.getLogger("rq.worker").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).endswith(("cleaning group registries", "cleaning registries for queue: %s"))
 
 
 def load_settings() -> Settings:

@@ -57,7 +57,7 @@ def photograph(name: str) -> bytes:
     except (ModuleNotFoundError, FileNotFoundError) as fault:
         raise Unavailable(
             f"the unrelated photographs ship with scikit-image, which is missing here or lacks {name}: "
-            "pip install 'samloop[demo]'"
+            "pip install scikit-image"
         ) from fault
 
 

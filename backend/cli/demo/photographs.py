@@ -46,7 +46,7 @@ def _picture(name: str) -> UInt8[np.ndarray, "h w"]:
         data = (resources.files("skimage") / "data" / name).read_bytes()
     except (ModuleNotFoundError, FileNotFoundError) as fault:
         raise Unavailable(
-            f"the demo's photographs come with scikit-image, which lacks {name} here: pip install 'samloop[demo]'"
+            f"the demo's photographs come with scikit-image, which lacks {name} here: pip install scikit-image"
         ) from fault
     return np.asarray(Image.open(io.BytesIO(data)).convert("L"))
 

@@ -51,6 +51,17 @@ def test_a_bug_keeps_its_traceback() -> None:
         raise KeyError("a bug")
 
 
+def test_what_rq_says_every_few_seconds_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging("info")
+    worker = logging.getLogger("rq.worker")
+    worker.info("Worker %s: cleaning group registries", "a1")
+    worker.info("Worker %s: cleaning registries for queue: %s", "a1", "samloop")
+    worker.info("*** Listening on %s...", "samloop")
+    assert [line.partition("rq.worker: ")[2] for line in capsys.readouterr().err.splitlines()] == [
+        "*** Listening on samloop..."
+    ]
+
+
 def test_json_is_one_line_and_the_table_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": [1, None]})
     show({"b": 2}, as_json=True, table=lambda: pytest.fail("nobody asked for a table"))

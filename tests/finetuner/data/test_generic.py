@@ -82,7 +82,7 @@ def test_without_scikit_image_the_error_names_the_photograph_and_the_extra(monke
         raise ModuleNotFoundError(package)
 
     monkeypatch.setattr(resources, "files", gone)
-    with pytest.raises(Unavailable, match=r"lacks moon.png: pip install 'samloop\[demo\]'"):
+    with pytest.raises(Unavailable, match=r"lacks moon.png: pip install scikit-image"):
         generic.photograph("moon.png")
 
 

@@ -104,8 +104,8 @@ def test_without_scikit_image_the_sentence_says_how_to_get_it_and_replay_does_no
     unmeasured = measure_forgetting(plain, plain=plain, embeddings=embeddings, folder=tmp_path, config=CONFIG)
     assert unmeasured is not None
     assert unmeasured == ForgettingMetrics(sentence=unmeasured.sentence)
-    assert "lacks astronaut.png: pip install 'samloop[demo]'" in unmeasured.sentence
-    with pytest.raises(Unavailable, match=r"lacks clock_motion.png: pip install 'samloop\[demo\]'"):
+    assert "lacks astronaut.png: pip install scikit-image" in unmeasured.sentence
+    with pytest.raises(Unavailable, match=r"lacks clock_motion.png: pip install scikit-image"):
         load_replay(config=CONFIG, plain=plain, embeddings=embeddings, folder=tmp_path)
 
 

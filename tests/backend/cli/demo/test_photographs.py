@@ -100,5 +100,5 @@ def test_without_scikit_image_the_error_names_what_to_install(monkeypatch: pytes
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr("backend.cli.demo.photographs.resources.files", missing)
-    with pytest.raises(Unavailable, match=r"pip install 'samloop\[demo\]'"):
+    with pytest.raises(Unavailable, match=r"pip install scikit-image"):
         sample_photographs()
