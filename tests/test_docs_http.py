@@ -7,13 +7,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from redis import Redis
 from starlette.testclient import TestClient
 from support.documents import DOCS, requests_of
 from support.waiting import wait_until
 
 from backend.server.app import create_app
 from backend.settings import Settings
+from backend.work.connection import connect
 
 PAGE = DOCS / "http.md"
 REQUESTS = [(words, answer) for words, answer in requests_of(PAGE) if "-N" not in words]  # -N: test_events
@@ -24,7 +24,7 @@ def client(tiny_sam_dir: Path, redis_url: str, tmp_path_factory: pytest.TempPath
     settings = Settings(
         model=str(tiny_sam_dir), model_dir=tmp_path_factory.mktemp("models"), cache_dir=tmp_path_factory.mktemp("cache")
     )
-    app = create_app(settings, connection=Redis.from_url(redis_url))
+    app = create_app(settings, connection=connect(redis_url))
     with TestClient(app, base_url="http://127.0.0.1:9090") as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         yield client

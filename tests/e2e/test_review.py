@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import uvicorn
 from fakes.reviewed import Reviewed
-from redis import Redis
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
@@ -22,6 +21,7 @@ from support.waiting import wait_until
 from backend.registry.local import LocalRegistry
 from backend.review.flags import Flags
 from backend.server.app import create_app
+from backend.work.connection import connect
 
 pytestmark = pytest.mark.browser
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def here(made: Reviewed, redis_url: str) -> Iterator[str]:
     """The pages' address, on a real socket."""
-    with Redis.from_url(redis_url) as connection:
+    with connect(redis_url) as connection:
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(create_app(made.settings, connection=connection), log_level="warning"))
         server.config.timeout_graceful_shutdown = 1  # an overview holds its line open for ever

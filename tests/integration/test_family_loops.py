@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.regions import brush_region
-from redis import Redis
 from starlette.testclient import TestClient
 from support.payloads import click_at, write_click
 from support.pictures import encode_image
+from support.queue import connect_to_nobody
 from support.waiting import wait_until
 
 from backend.labelstudio.api.client import LabelStudio
@@ -116,7 +116,7 @@ def test_a_base_of_the_family_learns_is_promoted_swapped_in_and_refreshes_what_n
         forgetting=False,
     )
     image = str(next(iter(LabelStudio(studio.url, studio.token).tasks(project_id)))["data"]["image"])
-    queue = Redis(unix_socket_path=str(tmp_path / "no-queue.sock"))
+    queue = connect_to_nobody(tmp_path)
     with TestClient(create_app(settings, connection=queue), base_url="http://localhost") as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         assert clicked_version(client, project_id, image) == "base"

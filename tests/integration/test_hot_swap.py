@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from redis import Redis
 from starlette.testclient import TestClient
 from support.checkpoints import make_manifest
 from support.pictures import encode_image, write_data_uri
+from support.queue import connect_to_nobody
 from support.waiting import wait_until
 
 from backend.registry.checkpoint import WEIGHTS_FILE
@@ -59,7 +59,7 @@ def publish(settings: Settings, registry: LocalRegistry) -> Publish:
 
 @pytest.fixture
 def client(settings: Settings, tmp_path: Path) -> Iterator[TestClient]:
-    connection = Redis(unix_socket_path=str(tmp_path / "no-queue.sock"))
+    connection = connect_to_nobody(tmp_path)
     with TestClient(
         create_app(settings, connection=connection), raise_server_exceptions=False, base_url="http://localhost"
     ) as client:

@@ -1,11 +1,18 @@
-"""A real queue without a job: one Valkey for the tests of a file."""
+"""A real queue without a job, one Valkey for the tests of a file; and a queue that is away."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from backend.work.connection import connect
 from backend.work.embedded import Valkey
+
+
+def connect_to_nobody(folder: Path) -> Redis:
+    """Return a connection as a server's own, to a queue that is away: nobody listens on a socket in the folder."""
+    return connect(f"unix://{folder / 'nobody.sock'}")
 
 
 @pytest.fixture(scope="module")

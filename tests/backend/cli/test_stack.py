@@ -139,8 +139,7 @@ def test_sigterm_ends_every_process_and_no_other_way_leaves_one(up: Up) -> None:
 
 
 def test_killing_the_parent_leaves_no_orphan(up: Up) -> None:
-    wait_until(up.healthy)
-    before = children(up.process.pid)
+    before = wait_until(lambda: len(now := children(up.process.pid)) == 4 and now)
     up.process.kill()
     up.process.wait(120)
     wait_until(lambda: all(gone(pid) for pid in before.values()))

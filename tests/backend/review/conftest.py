@@ -11,12 +11,13 @@ from support.waiting import wait_until
 
 from backend.registry.local import LocalRegistry
 from backend.server.app import create_app
+from backend.work.connection import connect
 
 
 @pytest.fixture(scope="module")
 def redis(redis_url: str) -> Iterator[Redis]:
     """An empty queue."""
-    with Redis.from_url(redis_url) as connection:
+    with connect(redis_url) as connection:
         yield connection
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from fakes.label_studio import FakeLabelStudio
-from redis import Redis
 from starlette.testclient import TestClient
 from support.payloads import COINS, draw_blocks
 from support.waiting import wait_until
@@ -14,6 +13,7 @@ from support.waiting import wait_until
 from backend.labelstudio.api.client import LabelStudio
 from backend.server.app import create_app
 from backend.settings import Settings
+from backend.work.connection import connect
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def client(
         poll_seconds=0.2,
     )
     with TestClient(
-        create_app(settings, connection=Redis.from_url(redis_url)),
+        create_app(settings, connection=connect(redis_url)),
         raise_server_exceptions=False,
         base_url="http://localhost",
     ) as client:

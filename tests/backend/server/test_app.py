@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from fakes.label_studio import FakeLabelStudio
-from redis import Redis
 from starlette.testclient import TestClient
 from support.payloads import click_at, read_payload, write_request
+from support.queue import connect_to_nobody
 from support.waiting import wait_until
 
 from backend.server.app import create_app
 from backend.settings import Settings
+from backend.work.connection import connect
 
 
 def test_metrics_are_in_prometheus_format(client: TestClient) -> None:
@@ -50,7 +51,7 @@ def test_health_and_setup_answer_while_the_model_loads(
     real = engine.load_base
     monkeypatch.setattr(engine, "load_base", lambda *args, **kwargs: may_load.wait(120) and real(*args, **kwargs))
     settings = Settings(model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
-    with TestClient(create_app(settings, connection=Redis.from_url(redis_url)), base_url="http://localhost") as client:
+    with TestClient(create_app(settings, connection=connect(redis_url)), base_url="http://localhost") as client:
         assert client.get("/health").json()["model"] == "loading"
         promised = client.post("/setup", json={"project": "1.1"}).json()["model_version"]
         may_load.set()
@@ -60,7 +61,7 @@ def test_health_and_setup_answer_while_the_model_loads(
 
 def test_with_redis_away_a_training_is_refused_and_clicks_go_on(tiny_sam_dir: Path, tmp_path: Path) -> None:
     settings = Settings(model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
-    away = Redis(unix_socket_path=str(tmp_path / "nobody.sock"))
+    away = connect_to_nobody(tmp_path)
     with TestClient(
         create_app(settings, connection=away), raise_server_exceptions=False, base_url="http://localhost"
     ) as client:
@@ -81,7 +82,7 @@ def test_a_key_that_label_studio_refuses_is_not_told_as_the_callers_own(
         label_studio_url=shared_studio.url,
         label_studio_api_key="0" * 40,
     )
-    app = create_app(settings, connection=Redis.from_url(redis_url))
+    app = create_app(settings, connection=connect(redis_url))
     with TestClient(app, raise_server_exceptions=False, base_url="http://localhost") as client:
         answer = client.post("/predict", json=write_request(project, project["tasks"][0], click_at(50, 50)))
     assert answer.status_code == 424

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
+from support.queue import connect_to_nobody
 
 from backend.errors import Unavailable
 from backend.server.app import create_app
@@ -64,7 +64,7 @@ def test_a_queue_that_is_away_ends_no_browsers_line() -> None:
 
 
 def test_a_queue_that_is_away_is_told_to_whoever_asks_once(tmp_path: Path, tiny_sam_dir: Path) -> None:
-    away = Redis(unix_socket_path=str(tmp_path / "nobody.sock"))
+    away = connect_to_nobody(tmp_path)
     settings = Settings(model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
     routes: Routes = create_app(settings, connection=away).state.routes
     with pytest.raises(Unavailable, match="the queue does not answer"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
-from redis import Redis
+from support.queue import connect_to_nobody
 
 from backend.live.figures import VersionFigures
 from backend.server import bodies, status
@@ -23,7 +23,7 @@ ANSWERS = [
 @pytest.fixture
 def app(tmp_path: Path, tiny_sam_dir: Path) -> FastAPI:
     settings = Settings(model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
-    return create_app(settings, connection=Redis(unix_socket_path=str(tmp_path / "nobody.sock")))
+    return create_app(settings, connection=connect_to_nobody(tmp_path))
 
 
 @pytest.mark.parametrize("model", ANSWERS, ids=lambda model: model.__name__)

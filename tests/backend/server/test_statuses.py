@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from fakes.label_studio import FakeLabelStudio
-from redis import Redis
 from starlette.testclient import TestClient
 from support.payloads import COINS, click_at, write_request
+from support.queue import connect_to_nobody
 from support.waiting import wait_until
 
 from backend.server.app import create_app
@@ -36,7 +36,7 @@ def settings(tiny_sam_dir: Path, shared_studio: FakeLabelStudio, tmp_path_factor
 @pytest.fixture(scope="module")
 def ending(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A server that is ending, and whose queue and registry are away."""
-    nobody = Redis(unix_socket_path=str(tmp_path_factory.mktemp("nobody") / "redis.sock"))
+    nobody = connect_to_nobody(tmp_path_factory.mktemp("nobody"))
     app = create_app(settings, connection=nobody)
     with TestClient(app, raise_server_exceptions=False, base_url="http://localhost") as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
@@ -91,8 +91,9 @@ def test_every_route_answers_what_the_schema_says_and_the_schema_says_no_more(
     client: TestClient, ending: TestClient, settings: Settings, project: dict[str, Any]
 ) -> None:
     """The answers are a model, a page or a Problem; FastAPI's own answer to bad values is not in the schema."""
-    guarded = TestClient(create_app(settings.replace(basic_auth_user="a", basic_auth_pass="b"), connection=Redis()))
-    loading = TestClient(create_app(settings, connection=Redis()), base_url="http://localhost")
+    nobody = connect_to_nobody(settings.cache.dir)
+    guarded = TestClient(create_app(settings.replace(basic_auth_user="a", basic_auth_pass="b"), connection=nobody))
+    loading = TestClient(create_app(settings, connection=nobody), base_url="http://localhost")
     shutil.rmtree(settings.registry.model_dir)
     schema = client.get("/openapi.json").json()
     answered: dict[Route, set[int]] = defaultdict(set)

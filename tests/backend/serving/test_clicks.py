@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from redis import Redis
 from starlette.testclient import TestClient
 from support.domains import set_apart
 from support.pictures import encode_image, write_data_uri
+from support.queue import connect_to_nobody
 from support.waiting import wait_until
 
 from backend.labelstudio.controls.regions import mask_of_region
@@ -61,7 +61,7 @@ def client(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         cache_dir=folder / "cache",
         polygon_tolerance_px=0.0,
     )
-    away = Redis(unix_socket_path=str(folder / "nobody.sock"))
+    away = connect_to_nobody(folder)
     with TestClient(
         create_app(settings, connection=away), raise_server_exceptions=False, base_url="http://localhost"
     ) as client:

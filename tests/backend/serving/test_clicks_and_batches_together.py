@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from redis import Redis
 from starlette.testclient import TestClient
 from support.pictures import encode_image, write_data_uri
+from support.queue import connect_to_nobody
 
 from backend.server.app import create_app
 from backend.settings import Settings
@@ -29,7 +29,7 @@ def image_url(*, height: int = 60, width: int = 90) -> str:
 
 @contextmanager
 def served(folder: Path, weights: Path, **settings: Any) -> Iterator[TestClient]:
-    away = Redis(unix_socket_path=str(folder / "nobody.sock"))
+    away = connect_to_nobody(folder)
     chosen = Settings(model=str(weights), model_dir=folder / "models", cache_dir=folder / "cache", **settings)
     with TestClient(
         create_app(chosen, connection=away), raise_server_exceptions=False, base_url="http://localhost"

@@ -12,9 +12,9 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
-from redis import Redis
 from starlette.testclient import TestClient
 from support.pictures import encode_image, write_data_uri
+from support.queue import connect_to_nobody
 from support.waiting import wait_until
 from torch import Tensor
 
@@ -196,7 +196,7 @@ def test_it_is_swapped_into_a_running_app_and_out_again_and_its_masks_are_those_
     registry, task = LocalRegistry(settings.registry.model_dir), {"id": 1, "data": {"image": picture()}}
     prompt = Prompt(clicks=(Click(x_px=38.4, y_px=32.0),))
     base = Predictor(tiny_base, decoder_of(tiny_base, None), version="base")
-    away = Redis(unix_socket_path=str(tmp_path / "nobody.sock"))
+    away = connect_to_nobody(tmp_path)
     with TestClient(create_app(settings, connection=away), base_url="http://localhost") as client:
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
         _, plain = clicked(client, task)

@@ -58,7 +58,8 @@ def test_sixteen_clients_on_sixteen_images_never_see_each_others_masks(
 ) -> None:
     def answer(index: int) -> bytes:
         body = write_request(project, project["tasks"][index], click_at(30 + index, 40))
-        return read_mask(client.post("/predict", json=body).json()["results"][0]["result"][0]).tobytes()
+        (prediction,) = client.post("/predict", json=body).json()["results"]
+        return b"".join(read_mask(region).tobytes() for region in prediction["result"])  # a small model may see nothing
 
     alone = [answer(index) for index in range(16)]
     assert len(set(alone)) > 8, "the pictures must differ for this test to mean anything"
