@@ -21,7 +21,6 @@ from backend.net.checked_peers import CheckedPeers
 from backend.net.url_policy import Resolver, check_peer, check_url, find_port, resolve_host, split_url
 
 log = logging.getLogger(__name__)
-_SPREAD = random.Random()  # noqa: S311 - spreads clients, hides nothing; its own, for others seed the shared numbers
 
 Json = dict[str, Any]
 
@@ -103,7 +102,7 @@ class Session:
             try:
                 return self.send("GET", path, query=query)
             except Upstream as fault:
-                wait_s = _FIRST_WAIT_S * 2**attempt * _SPREAD.uniform(0.5, 1.0)
+                wait_s = _FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, hides nothing
                 log.info("Label Studio failed, trying again: %s", fault, extra={"event": "labelstudio.retry"})
                 time.sleep(min(max(wait_s, fault.retry_after_s or 0.0), _LONGEST_WAIT_S))
         return self.send("GET", path, query=query)

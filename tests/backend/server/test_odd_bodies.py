@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -16,6 +17,8 @@ JSON = st.recursive(
 )
 
 
+# beartype, which checks the server's arguments in its threads, draws from `random` while Hypothesis watches it.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning")
 def test_no_body_meets_a_bug(client: TestClient, project: dict[str, Any]) -> None:
     annotation = {"id": 5, "task": project["tasks"][0]["id"], "updated_at": "2026-01-05T09:30:00Z", "result": []}
     bodies: dict[str, Any] = {
