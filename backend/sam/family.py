@@ -4,7 +4,7 @@ A family is one file in `families` with a constant `FAMILY`, and an entry in `we
 from. No other module asks of what kind a model is; it asks the base's family.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -96,6 +96,26 @@ class OriginalCode:
     state: Mapping[str, Tensor]
     usage: str
     wrapper: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginalReader:
+    """Reads the file of weights that a release's own code, or a training with it, wrote.
+
+    A module of `families` with a constant `READERS` adds readers.
+
+    Attributes:
+        marks: beginnings of names. A file that has names with all of them is the reader's.
+        read: builds the model from the file's state. It raises BadWeights, KeyError, IndexError, ValueError or
+            RuntimeError where weights are missing, unknown or of a wrong shape.
+    """
+
+    marks: tuple[str, ...]
+    read: Callable[[Mapping[str, Tensor]], PreTrainedModel]
+
+    def knows(self, names: Collection[str]) -> bool:
+        """Whether a file with these names is the reader's."""
+        return all(any(name.startswith(mark) for name in names) for mark in self.marks)
 
 
 @runtime_checkable

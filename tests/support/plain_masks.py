@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
+from transformers import SamHQModel
 
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.embeddings.embedding import Embedding
@@ -49,8 +50,8 @@ def answers(plain: Any, inputs: PromptTensors, *, multimask: bool, **seen: objec
     return out.pred_masks[0], out.iou_scores[0]
 
 
-def _object_score(plain: Any, inputs: PromptTensors, **seen: object) -> float | None:
-    """Transformers' object score of one prompt; None where the model has none."""
+def score_objects(plain: Any, inputs: PromptTensors, **seen: object) -> Tensor | None:
+    """Transformers' object scores, one a prompt; None where the model has none."""
     with torch.no_grad():
         out = plain(
             input_points=inputs.points,
@@ -60,7 +61,24 @@ def _object_score(plain: Any, inputs: PromptTensors, **seen: object) -> float | 
             **seen,
         )
     scores: Tensor | None = getattr(out, "object_score_logits", None)
-    return None if scores is None else scores.item()
+    return None if scores is None else scores.flatten()
+
+
+def mend_sam_hq(model: Any) -> SamHQModel:
+    """Hand the decoder's first enlarging convolution the cells that the transformer returned.
+
+    transformers 5.23 enlarges the image as it was before the decoder's transformer, with rows and columns exchanged;
+    the paper's code enlarges what the transformer made of it, as SAM's does. Weights were trained with that.
+    """
+    decoder, returned = model.mask_decoder, []
+
+    def cells(_: object, taken: tuple[Tensor]) -> Tensor:
+        keys: Tensor = returned.pop()
+        return keys.flatten(0, 1).mT.reshape(taken[0].shape)
+
+    decoder.transformer.register_forward_hook(lambda _module, _inputs, out: returned.append(out[1]))
+    decoder.upscale_conv1.register_forward_pre_hook(cells)
+    return model
 
 
 def assert_masks_of_transformers(
@@ -93,15 +111,15 @@ def assert_masks_of_transformers(
     torch.testing.assert_close(logits, torch.cat([single, three], 1), atol=2e-3, rtol=1e-3)
     torch.testing.assert_close(ious, torch.cat([single_iou, three_ious], 1), atol=1e-4, rtol=1e-4)
     ((ours,),) = served.candidates(embedding, [prompt], which=lambda _: (0,))
-    score = _object_score(plain, inputs, **seen)
-    assert ours.object_score == (None if score is None else pytest.approx(score, abs=1e-3, rel=1e-4))
-    theirs = _on_image(single, frame=frame, height_px=embedding.height_px, width_px=embedding.width_px)
+    scores = score_objects(plain, inputs, **seen)
+    assert ours.object_score == (None if scores is None else pytest.approx(scores.item(), abs=1e-3, rel=1e-4))
+    theirs = enlarge_plainly(single, frame=frame, height_px=embedding.height_px, width_px=embedding.width_px)
     mask, doubtful = served.mask_of(ours, embedding).mask, (theirs.abs() < _ZERO).numpy()
     assert np.array_equal(mask | doubtful, (theirs > 0).numpy() | doubtful)
     assert doubtful.mean() < 0.05  # more would make the comparison meaningless
 
 
-def _on_image(logits: Tensor, *, frame: Frame, height_px: int, width_px: int) -> Tensor:
+def enlarge_plainly(logits: Tensor, *, frame: Frame, height_px: int, width_px: int) -> Tensor:
     """`post_process_masks` of the families' processors, before the threshold: (h, w) of the first mask."""
     size = (height_px, width_px)
     if frame.keeps_aspect:

@@ -30,15 +30,15 @@ _SURE = 100.0  # beyond all that noise makes of an object score
 _PYRAMID = [4, 8, 16, 32]  # channels of a convolutional encoder's levels
 
 
-def make_lively(model: nn.Module, *, by: float) -> None:
+def make_lively(model: nn.Module, *, by: float, sure: float = _SURE) -> None:
     """Add noise to all weights: transformers' own are so small that a model gives every image the same masks.
 
-    A decoder with object scores is made to see an object at every prompt.
+    A decoder with object scores has `sure` added to them, so that it sees an object at every prompt.
     """
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(by * torch.randn(weight.shape))
-    set_object_scores(model, shift=_SURE)
+    set_object_scores(model, shift=sure)
 
 
 def set_object_scores(model: nn.Module, *, shift: float) -> None:

@@ -26,7 +26,7 @@ from backend.sam.predictor import Predictor, encode
 from backend.sam.prompts import prompt_tensors
 from finetuner.methods import new_method
 from finetuner.methods.base import Asked, Method
-from tests.support.plain_masks import IMAGE, PROMPTS, answers, assert_masks_of_transformers
+from tests.support.plain_masks import IMAGE, PROMPTS, answers, assert_masks_of_transformers, mend_sam_hq
 from tests.support.small_bases import make_lively
 
 Seen = dict[str, Any]
@@ -39,20 +39,7 @@ def base_folder(sam_hq_folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(sam_hq_folder: Path) -> SamHQModel:
-    return mended(SamHQModel.from_pretrained(sam_hq_folder).eval())
-
-
-def mended(model: Any) -> SamHQModel:
-    """Hand the decoder's first enlarging convolution the cells that the transformer returned."""
-    decoder, returned = model.mask_decoder, []
-
-    def cells(_: object, taken: tuple[Tensor]) -> Tensor:
-        keys: Tensor = returned.pop()
-        return keys.flatten(0, 1).mT.reshape(taken[0].shape)
-
-    decoder.transformer.register_forward_hook(lambda _module, _inputs, out: returned.append(out[1]))
-    decoder.upscale_conv1.register_forward_pre_hook(cells)
-    return model
+    return mend_sam_hq(SamHQModel.from_pretrained(sam_hq_folder).eval())
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +147,7 @@ def test_a_file_that_lacks_a_weight_is_refused_with_its_name(plain: SamHQModel, 
 def test_as_wide_as_sam_hq_base_it_gives_transformers_masks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     few = {"num_hidden_layers": 3, "global_attn_indexes": [2]}  # of twelve alike
-    model = mended(SamHQModel(SamHQConfig(vision_config=few)).eval())
+    model = mend_sam_hq(SamHQModel(SamHQConfig(vision_config=few)).eval())
     make_lively(model, by=0.02)
     model.save_pretrained(tmp_path / "base")
     base = load_base(str(tmp_path / "base"), cache_dir=tmp_path, device="cpu", dtype="float32")
