@@ -124,6 +124,7 @@ class Family(Protocol):
 
     name: str  # in logs and tests
     title: str  # in the cards of exports
+    licence: str  # of the published weights
     architectures: tuple[str, ...]  # the class names in `config.json` that mark its `save_pretrained` folders
     frame: Frame
     formats: tuple[str, ...]  # the formats of `samloop export`: hf, sam, onnx

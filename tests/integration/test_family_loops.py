@@ -37,7 +37,7 @@ CONFIG = """<View><Image name="image" value="$image"/>
 <KeyPointLabels name="kp" toName="image" smart="true"><Label value="Disc"/></KeyPointLabels></View>"""
 BRUSH = Control(kind="brushlabels", from_name="brush", to_name="image", labels=("Disc",))
 # EdgeTAM's encoder is all convolutions. Other tests walk the loop with SAM's ViT, and the demo with MobileSAM.
-METHODS = {"sam2": "lora", "sam-hq": "lora", "edgetam": "decoder", "sam3-tracker": "conv-lora"}
+METHODS = dict.fromkeys(SMALL_BASES, "lora") | {"edgetam": "decoder", "sam3-tracker": "conv-lora"}
 
 SHORT: Mapping[str, Any] = {"decodes": 4, "adapter_joins": 0.0, "bootstrap_rounds": 10, "most_folds": 2}
 

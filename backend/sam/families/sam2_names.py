@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, Sam2Config, Sam2Model
 from backend.errors import BadWeights
 from backend.sam.export.original_names import refuse_conv_lora
 from backend.sam.families.pretrained import fill
+from backend.sam.family import OriginalReader
 
 Renames = Sequence[tuple[re.Pattern[str], str]]
 _MEMORY = re.compile(r"memory_|maskmem_|no_mem_pos_enc|no_obj_|obj_ptr_|mask_downsample\.|spatial_perceiver\.")
@@ -172,3 +173,6 @@ DECODER_TO_OURS = compile_renames(_DECODER)
 _TO_OURS = (*compile_renames(_ENCODER), *DECODER_TO_OURS)
 DECODER_TO_THEIRS = compile_renames([(ours, theirs) for theirs, ours in reversed(_DECODER)])
 _TO_THEIRS = compile_renames([(ours, theirs) for theirs, ours in reversed((*_ENCODER, *_DECODER))])
+
+
+READERS = (OriginalReader(marks=("image_encoder.trunk.",), read=sam2_from_original),)

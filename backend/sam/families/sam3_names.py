@@ -17,6 +17,7 @@ from backend.sam.families.sam2_names import (
     rename,
     split_points,
 )
+from backend.sam.family import OriginalReader
 
 TRUNK, NECK, TRACKER = (
     "detector.backbone.vision_backbone.trunk.",
@@ -136,3 +137,6 @@ def _encoder_to_theirs(name: str, ours: Mapping[str, Tensor]) -> dict[str, Tenso
         return {}
     thirds = [ours[f"{_BACKBONE}{name.replace(projection, part)}"] for part in _PROJECTIONS]
     return {theirs.replace(projection, "qkv"): torch.cat(thirds)}
+
+
+READERS = (OriginalReader(marks=(NECK,), read=sam3_tracker_from_original),)

@@ -44,6 +44,7 @@ class Sam3TrackerFamily(Sam2Family):
 
     name = "sam3-tracker"
     title = "SAM 3's tracker (ViT)"
+    licence = "Meta's SAM License"
     # Meta publishes one folder with the detector and the tracker for videos. transformers takes this model out of it.
     architectures: tuple[str, ...] = ("Sam3TrackerModel", "Sam3VideoModel")
     kind: type[PreTrainedModel] = Sam3TrackerModel

@@ -35,6 +35,7 @@ class SamFamily:
 
     name = "sam"
     title = "Segment Anything (ViT)"
+    licence = "Apache 2.0"
     architectures: tuple[str, ...] = ("SamModel",)
     frame: Frame = SAM_FRAME
     formats: tuple[str, ...] = ("hf", "sam", "onnx")

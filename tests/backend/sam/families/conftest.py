@@ -1,7 +1,8 @@
 """A base of every family, from the folder that the family's own model wrote, and a toy family that is one file."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from backend.sam.families.mobile import MobileSamModel
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode
 from tests.support.plain_masks import IMAGE
-from tests.support.small_bases import make_lively, write_small_base
+from tests.support.small_bases import SMALL_BASES, make_lively, write_small_base
 
 # All that a new family takes: another canvas, other colours, stretched images, and a second map for the decoder.
 TOY = """
@@ -22,10 +23,11 @@ from dataclasses import replace
 
 import torch
 from torch.nn import functional
-from transformers import SamModel
+from transformers import SamConfig, SamModel
 
 from backend.sam.families.pretrained import read_pretrained
 from backend.sam.families.vit import SamFamily
+from backend.sam.family import OriginalReader
 from backend.sam.frame import SAM_FRAME
 
 
@@ -56,7 +58,14 @@ class ToyFamily(SamFamily):
         return replace(decoded, logits=decoded.logits + skipped)
 
 
+def read_toy(state):
+    small = {"hidden_size": 32, "num_attention_heads": 2, "mlp_dim": 32, "iou_head_hidden_dim": 32}
+    encoder = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": len(state)}
+    return ToyModel(SamConfig(vision_config=encoder, mask_decoder_config=small))
+
+
 FAMILY = ToyFamily()
+READERS = (OriginalReader(marks=("image_encoder.blocks.", "toy."), read=read_toy),)
 """
 
 
@@ -101,46 +110,24 @@ def toy_folder(toy_file: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sam2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `save_pretrained` folder of a random SAM 2.1."""
-    return write_small_base("sam2", tmp_path_factory.mktemp("sam2"))
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The `save_pretrained` folder of a family's small random base, written when it is first asked for."""
+    return cache(lambda family: write_small_base(family, tmp_path_factory.mktemp(family)))
 
 
-@pytest.fixture(scope="session")
-def sam_hq_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `save_pretrained` folder of a random SAM-HQ."""
-    return write_small_base("sam-hq", tmp_path_factory.mktemp("sam-hq"))
+# By the names of their families, the fixtures that write their folders; all others are small bases.
+_FOLDERS = {"sam": "lively_dir", "toy": "toy_folder"}
 
 
-@pytest.fixture(scope="session")
-def edgetam_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `save_pretrained` folder of a random EdgeTAM."""
-    return write_small_base("edgetam", tmp_path_factory.mktemp("edgetam"))
-
-
-@pytest.fixture(scope="session")
-def sam3_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `save_pretrained` folder of a random tracker of SAM 3."""
-    return write_small_base("sam3-tracker", tmp_path_factory.mktemp("sam3-tracker"))
-
-
-# By the names of their families, the fixtures that write their folders.
-_FOLDERS = {
-    "sam": "lively_dir",
-    "toy": "toy_folder",
-    "sam2": "sam2_folder",
-    "sam-hq": "sam_hq_folder",
-    "edgetam": "edgetam_folder",
-    "sam3-tracker": "sam3_folder",
-}
-
-
-@pytest.fixture(scope="module", params=[*_FOLDERS, "mobile-sam"])
+@pytest.fixture(scope="module", params=[*_FOLDERS, *SMALL_BASES, "mobile-sam"])
 def base_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A `save_pretrained` folder of every family."""
     if request.param in _FOLDERS:
         folder: Path = request.getfixturevalue(_FOLDERS[request.param])
         return folder
+    if request.param in SMALL_BASES:
+        small: Path = request.getfixturevalue("small_folder")(request.param)
+        return small
     model: MobileSamModel = request.getfixturevalue("random_mobile_sam")
     mobile = tmp_path_factory.mktemp("mobile")
     model.save_pretrained(mobile)

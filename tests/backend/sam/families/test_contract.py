@@ -186,6 +186,7 @@ def test_the_blocks_that_run_again_belong_to_the_encoder(base: BaseModel) -> Non
 
 def test_a_card_tells_how_other_programs_load_the_model(base: BaseModel) -> None:
     assert base.family.title
+    assert base.family.licence
     assert "hf" in base.family.formats
     assert "<this folder>" in base.family.usage()
 

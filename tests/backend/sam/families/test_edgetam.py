@@ -1,6 +1,7 @@
 """EdgeTAM: the maps and the masks are those of transformers' own forward pass, whatever convolutions see the image."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode
 from finetuner.methods import new_method
 from tests.support.plain_masks import IMAGE, PROMPTS, assert_masks_of_transformers
+
+
+@pytest.fixture(scope="module")
+def edgetam_folder(small_folder: Callable[[str], Path]) -> Path:
+    """A `save_pretrained` folder of a random EdgeTAM."""
+    return small_folder("edgetam")
 
 
 @pytest.fixture(scope="module")

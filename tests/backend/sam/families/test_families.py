@@ -11,20 +11,23 @@ from backend.errors import BadWeights
 from backend.masks.prompt import Click, Prompt
 from backend.sam.export.folder import Origin, export
 from backend.sam.families import family_of, list_families
+from backend.sam.families.original import model_of_file
 from backend.sam.loading import decoder_of, load_as_stored, load_base
 from backend.sam.predictor import Predictor, encode
+from tests.support.small_bases import SMALL_BASES
 
 
 def test_a_file_beside_the_others_is_a_family(toy_file: Path) -> None:
-    assert [family.name for family in list_families()] == [
-        "edgetam",
-        "mobile-sam",
-        "sam2",
-        "sam3-tracker",
-        "sam-hq",
-        "toy",
-        "sam",
-    ]
+    assert {family.name for family in list_families()} == {*SMALL_BASES, "sam", "mobile-sam", "toy"}
+
+
+def test_a_file_beside_the_others_reads_its_releases_own_weights(toy_file: Path, tmp_path: Path) -> None:
+    """The file has SAM's names too, and the more particular reader takes it."""
+    state = {"image_encoder.blocks.0.norm1.weight": torch.zeros(1), "toy.weight": torch.zeros(1)}
+    torch.save(state, tmp_path / "toy.pth")
+    read = model_of_file(tmp_path / "toy.pth")
+    assert type(read).__name__ == "ToyModel"
+    assert read.config.vision_config.num_hidden_layers == len(state)
 
 
 def test_its_models_are_loaded_served_and_exported_with_nothing_else_changed(toy_folder: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,12 @@ from finetuner.methods import new_method
 from finetuner.methods.base import Method
 from tests.support.plain_masks import IMAGE, PROMPTS, answers, assert_masks_of_transformers
 from tests.support.small_bases import make_lively
+
+
+@pytest.fixture(scope="module")
+def sam2_folder(small_folder: Callable[[str], Path]) -> Path:
+    """A `save_pretrained` folder of a random SAM 2.1."""
+    return small_folder("sam2")
 
 
 @pytest.fixture(scope="module")

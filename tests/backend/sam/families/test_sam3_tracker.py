@@ -1,6 +1,7 @@
 """SAM 3's tracker: the maps and the masks are those of transformers' own forward pass on a canvas of 1008 px."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ from backend.sam.prompts import prompt_tensors
 from finetuner.methods import new_method
 from tests.support.plain_masks import HEIGHT, IMAGE, PROMPTS, WIDTH, answers, assert_masks_of_transformers
 from tests.support.small_bases import make_lively, sam3_tracker
+
+
+@pytest.fixture(scope="module")
+def sam3_folder(small_folder: Callable[[str], Path]) -> Path:
+    """A `save_pretrained` folder of a random tracker of SAM 3."""
+    return small_folder("sam3-tracker")
 
 
 @pytest.fixture(scope="module")

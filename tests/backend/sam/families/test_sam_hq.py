@@ -4,6 +4,7 @@ transformers 5.23 enlarges the image as it was before the decoder's transformer,
 paper's code enlarges what the transformer made of it, as SAM's does. Weights were trained with that.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ from tests.support.plain_masks import IMAGE, PROMPTS, answers, assert_masks_of_t
 from tests.support.small_bases import make_lively
 
 Seen = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def sam_hq_folder(small_folder: Callable[[str], Path]) -> Path:
+    """A `save_pretrained` folder of a random SAM-HQ."""
+    return small_folder("sam-hq")
 
 
 @pytest.fixture(scope="module")
