@@ -217,9 +217,11 @@ def describe(found: dict[str, Any], *, given: argparse.Namespace) -> str:
 
 
 @contextmanager
-def project(files: Sequence[bytes]) -> Iterator[tuple[FakeLabelStudio, int, list[dict[str, Any]]]]:
-    """A Label Studio with one project of these images: itself, the project's id and its tasks."""
-    with FakeLabelStudio() as studio:
+def project(
+    files: Sequence[bytes], *, address: str = "127.0.0.1"
+) -> Iterator[tuple[FakeLabelStudio, int, list[dict[str, Any]]]]:
+    """A Label Studio at this address with one project of these images: itself, the project's id and its tasks."""
+    with FakeLabelStudio(address=address) as studio:
         client = LabelStudio(studio.url, studio.token)
         project_id = int(client.create_project("clients", CONFIG)["id"])
         client.import_images(project_id, {f"{number:03d}.jpg": data for number, data in enumerate(files)})

@@ -31,8 +31,8 @@ NOW = "2026-11-23T07:21:19.438495Z"
 class FakeLabelStudio(StoredPredictions, FakeServer):
     """A context manager. `.url`, `.token` (legacy), `.personal_access_token()`; `.requests` is all that arrived."""
 
-    def __init__(self, *, access_seconds: float = 300.0) -> None:
-        super().__init__()
+    def __init__(self, *, access_seconds: float = 300.0, address: str = "127.0.0.1") -> None:
+        super().__init__(address=address)
         self.user, self.token = "fake@example.com", secrets.token_hex(20)
         self.access_seconds = access_seconds
         self.now = NOW  # when what is made or changed from here on was

@@ -57,16 +57,16 @@ def route(method: str, pattern: str) -> Callable[[Handler], Handler]:
 
 
 class FakeServer:
-    """A context manager; `.url`, and `.requests`, all that arrived. A subclass answers."""
+    """A context manager; `.url`, and `.requests`, all that arrived. A subclass answers. It listens on `address`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, address: str = "127.0.0.1") -> None:
         self.requests: list[Request] = []
         self._faults: list[Fault] = []
         self._delays: dict[str, float] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._server = ThreadingHTTPServer((address, 0), _handler_of(self))
         self._server.daemon_threads = True
         self.port = int(self._server.server_address[1])
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{address}:{self.port}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()

@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from support.checkpoints import make_manifest
 from support.waiting import wait_until
 
 from backend.cli.console import setup_logging
-from backend.errors import NothingToLearn, Upstream
+from backend.errors import LeaseLost, NothingToLearn, Upstream
+from backend.registry.opening import open_registry
 from backend.settings import Settings
 from backend.work.connection import connect
 from backend.work.embedded import Valkey
@@ -47,9 +49,10 @@ class Outcome:
     reason: str
 
 
-def note(event: str, project_id: int) -> None:
+def note(event: str, project_id: int, **facts: str) -> None:
     """One line in the journal, which outlives every kill."""
-    line = json.dumps({"event": event, "project": project_id, "pid": os.getpid(), "at": time.monotonic()})
+    usual = {"event": event, "project": project_id, "pid": os.getpid(), "at": time.monotonic()}
+    line = json.dumps(usual | {"host": os.environ.get("HOST", "")} | facts)
     with Path(os.environ["JOURNAL"]).open("a") as journal:
         journal.write(line + "\n")
 
@@ -58,6 +61,15 @@ def train_project(
     project_id: int, *, settings: Settings, progress: Callable[..., None], fence: Callable[[], None]
 ) -> Outcome:
     """Play a training of SECONDS_PLAYED seconds, or until all are told to finish, or what the project's id says."""
+    try:
+        return play(project_id, settings=settings, progress=progress, fence=fence)
+    except LeaseLost:
+        note("late", project_id)
+        raise
+
+
+def play(project_id: int, *, settings: Settings, progress: Callable[..., None], fence: Callable[[], None]) -> Outcome:
+    """As `train_project`."""
     assert settings.queue.redis_url == os.environ["REDIS_URL"]
     note("begin", project_id)
     if project_id == UNLEARNABLE:
@@ -83,8 +95,28 @@ def train_project(
                 raise
     progress("publishing", epoch=step)
     fence()
+    drawn = os.environ.get("DRAWN")
+    version = publish_drawn(Path(drawn), project_id, settings=settings, fence=fence) if drawn else None
     note("end", project_id)
-    return Outcome(f"tiny-p{project_id}-v1-000000", True, {"gain": 0.5, "hd95_px": float("inf")}, "it is better")
+    version = version or f"tiny-p{project_id}-v1-000000"
+    return Outcome(version, True, {"gain": 0.5, "hd95_px": float("inf")}, "it is better")
+
+
+def publish_drawn(folder: Path, project_id: int, *, settings: Settings, fence: Callable[[], None]) -> str:
+    """Publish and promote, as `finetuner.pipeline` does, a decoder that was drawn before; return its version.
+
+    `folder` holds `facts.json`, what its manifest says of the base, and the decoders, which take turns.
+    """
+    registry = open_registry(settings)
+    champion = registry.champion(project_id)
+    decoders = sorted(folder.glob("*.safetensors"))
+    weights = decoders[len(registry.versions(project_id)) % len(decoders)].read_bytes()
+    manifest = make_manifest(project_id=project_id, **json.loads((folder / "facts.json").read_text()))
+    version = registry.publish(project_id, weights=weights, manifest=manifest, fence=fence).version
+    note("published", project_id, version=version)
+    fence()
+    registry.promote(project_id, version, reason="drawn", expected=champion.number if champion else 0)
+    return version
 
 
 @dataclass(frozen=True)
@@ -99,11 +131,12 @@ class Lab:
 
     @contextmanager
     def worker(
-        self, *, seconds: float = 0.1, burst: bool = False, skew_s: int = 0, kill_at: str = ""
+        self, *, seconds: float = 0.1, burst: bool = False, skew_s: int = 0, kill_at: str = "", **environ: str
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A worker process, killed at the end if it still runs.
 
         `skew_s`: its clock is so far ahead. `kill_at`: see `count_commands`; the first of its processes to come so far.
+        `environ`: what else stands in its environment.
         """
         environment = {
             **os.environ,
@@ -114,6 +147,7 @@ class Lab:
             "BURST": "1" if burst else "",
             "SKEW_S": str(skew_s),
             "KILL_AT": kill_at,
+            **environ,
         }
         with (
             (self.folder / f"worker-{time.monotonic_ns()}.log").open("wb") as log,
