@@ -4,6 +4,7 @@ api           Label Studio's HTTP API: a session, and the calls that samloop nee
 controls      turn a drawn region into a mask or a prompt, and a mask into regions
 prompts       read what an annotator points at
 label_config  reads a project's labelling interface: its images, and the controls that draw on them
+reasons       shows in the editor why a click brought no mask
 webhook       reads the events that Label Studio sends: START_TRAINING, annotations that changed
 export        recovers the labelling interface of an export from the regions that people drew
 description   writes the link to the review page into a project's description

@@ -187,7 +187,7 @@ def parse_label_config(xml: str) -> LabelConfig:
             the form "$key", or two share a name; there are more than 32 images, 256 controls, 256 <Labels> tags, 50,000
             names of labels over all controls, or 1 MiB of text; or an attribute of ours is not a number in its range.
     """
-    root = _parse(xml)
+    root = parse_tags(xml)
     repeats = _find_repeats(root)
     tags = [_ImageTag(tag, repeats.get(tag)) for tag in root.iter() if _kind(tag) == "image"]
     images = _check_images(tags)
@@ -334,7 +334,12 @@ def _number(tag: "Element", *names: str, most: float) -> float | None:
     return number
 
 
-def _parse(xml: str) -> "Element":
+def parse_tags(xml: str) -> "Element":
+    """Return the root of a labelling interface.
+
+    Raises:
+        BadInput: over 1 MiB, no well-formed XML, a DTD or an entity.
+    """
     size = len(xml.encode(errors="replace"))
     if size > MOST_BYTES:
         raise BadInput(f"the label config has {size} bytes, and {MOST_BYTES} are the most")

@@ -9,6 +9,8 @@ from backend.http.metrics import Metrics
 from backend.ids import parse_label_studio_project
 from backend.images.connections import Connections
 from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.payloads import Prediction
+from backend.labelstudio.reasons import write_reason
 from backend.live.evaluation import LiveEvaluation
 from backend.server.bodies import PredictBody
 from backend.serving.answers import empty_prediction
@@ -38,6 +40,8 @@ class Predicting:
     def answer(self, body: PredictBody) -> list[Any]:
         """Return one prediction a task, as Label Studio's JSON, in the tasks' order; [] for a task out of time.
 
+        Where the labelling interface has a tag for it, a click that brings no mask is answered with its reason there.
+
         Raises:
             BadInput: prompts, tasks or the labelling interface cannot be used.
             Unavailable: no model is loaded yet, or there are too many requests.
@@ -50,10 +54,14 @@ class Predicting:
             self._metrics.count_failure(kind)
             if _is_click(body):
                 self._tell_refusal(body, kind=kind, reason=str(failure))
+                if (shown := self._show_reason(body, str(failure))) is not None:
+                    return [shown]
             raise
         _log_answer(body, results, took_s=time.monotonic() - began_s)
         if _is_click(body) and results and not results[0]["result"] and "note" in results[0]:
-            self._tell_refusal(body, kind="NoMask", reason=results[0]["note"])
+            reason = results[0]["note"]
+            self._tell_refusal(body, kind="NoMask", reason=reason)
+            return [self._show_reason(body, reason) or results[0]]
         return results
 
     def _tell_refusal(self, body: PredictBody, *, kind: str, reason: str) -> None:
@@ -76,6 +84,14 @@ class Predicting:
             reason,
             extra={"event": "click.refused", "project_id": project_id, "task_id": task_id},
         )
+
+    def _show_reason(self, body: PredictBody, reason: str) -> Prediction | None:
+        """Return the answer that shows a reason in the editor; None where the project has no tag for it."""
+        try:
+            project_id = parse_label_studio_project(body.project)
+        except BadInput:
+            return None
+        return write_reason(reason, label_config=body.label_config, model_version=self._engine.version(project_id))
 
     def _results(self, body: PredictBody, *, began_s: float) -> list[Any]:
         project_id = parse_label_studio_project(body.project) if body.project is not None else None

@@ -24,6 +24,9 @@ class Loading:
         self.asked += 1
         raise Unavailable("the model is still loading")
 
+    def version(self, project_id: int | None) -> str:
+        return f"v{project_id}"
+
 
 @pytest.fixture
 def engine() -> Loading:
@@ -113,3 +116,28 @@ def test_a_click_that_gets_no_mask_is_told_like_a_refused_one(
     assert [refusal.reason for refusal in refusals.last(7)] == ["the model sees no object at the prompt"]
     predicting.answer(body(project="7"))
     assert len(refusals.last(7)) == 1, "an empty batch is no click"
+
+
+WITH_TAG = '<View><Image name="image" value="$image"/><TextArea name="samloop" toName="image"/></View>'
+
+
+def test_the_editor_shows_the_reason_where_the_project_has_a_tag_for_it(
+    monkeypatch: pytest.MonkeyPatch, predicting: Predicting, refusals: Refusals
+) -> None:
+    click = body(project="7", label_config=WITH_TAG, params={"context": {"result": []}})
+    (refused,) = predicting.answer(click)
+    (text,) = refused["result"]
+    assert (text["type"], text["from_name"], text["to_name"]) == ("textarea", "samloop", "image")
+    assert text["value"]["text"] == ["the model is still loading"]
+    assert (refused["score"], refused["model_version"]) == (0.0, "v7")
+
+    nothing = {"result": [], "score": 0.0, "model_version": "v7", "note": "the model sees no object at the prompt"}
+    monkeypatch.setattr(predicting, "_results", lambda *_, **__: [nothing])
+    (empty,) = predicting.answer(click)
+    assert empty["result"][0]["value"]["text"] == ["the model sees no object at the prompt"]
+    assert len(refusals.last(7)) == 2
+
+
+def test_a_batch_that_cannot_be_answered_is_an_error_with_the_tag_too(predicting: Predicting) -> None:
+    with pytest.raises(Unavailable):
+        predicting.answer(body(project="7", label_config=WITH_TAG))

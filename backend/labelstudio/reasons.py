@@ -1,0 +1,40 @@
+"""Where the editor shows why a click brought no mask: a `<TextArea name="samloop">` in the labelling interface.
+
+Tried with Label Studio 1.23.2 in a browser: of an answer the editor reads `result` alone. It shows the text of a
+`textarea` result at once; errors, messages and notes it drops (docs/label-studio.md).
+"""
+
+import uuid
+
+from backend.errors import BadInput
+from backend.labelstudio.controls.results import prediction
+from backend.labelstudio.label_config import parse_tags
+from backend.labelstudio.payloads import Prediction
+
+REASON_TAG = "samloop"
+
+
+def write_reason(reason: str, *, label_config: str | None, model_version: str) -> Prediction | None:
+    """Return a prediction without a region, of score 0, whose text the editor shows in the project's tag.
+
+    The text becomes a part of the annotation until its annotator deletes it; trainings read regions alone. None where
+    the labelling interface has no such tag, or cannot be read.
+    """
+    if label_config is None:
+        return None
+    try:
+        root = parse_tags(label_config)
+    except BadInput:
+        return None
+    tag = next((tag for tag in root.iter() if tag.tag.lower() == "textarea" and tag.get("name") == REASON_TAG), None)
+    if tag is None or not (shown_on := tag.get("toName", "")):
+        return None
+    text = {
+        "id": f"samloop-{uuid.uuid4().hex[:16]}",
+        "from_name": REASON_TAG,
+        "to_name": shown_on,
+        "type": "textarea",
+        "origin": "prediction",
+        "value": {"text": [reason]},
+    }
+    return {**prediction([text], model_version=model_version, score=0.0), "note": reason}
