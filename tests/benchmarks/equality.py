@@ -3,7 +3,7 @@
 python tests/benchmarks/equality.py [--print] [--only NAME,NAME]
 
 Weights are random, and everything is float32. Both sides answer five kinds of prompts (a click, clicks, a box, a box
-and a click, a box with a mask) and three boxes at once, with all four masks each. `edgetam` needs timm, and is left out
+and a click, a box with a mask) and three boxes at once, all with four masks. `edgetam` needs timm, and is left out
 where that is missing. The table goes into docs/models.md.
 """
 

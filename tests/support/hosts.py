@@ -93,7 +93,7 @@ def enter_namespace(pid: int | None) -> Iterator[None]:
 
 @contextmanager
 def open_network(*names: str, namespaces: bool | None = None) -> Iterator[Mapping[str, Host]]:
-    """Hosts of these names, at most eight letters each, every one connected with all others.
+    """Hosts of these names, of eight letters at most, all connected with all.
 
     Args:
         names: the hosts.
