@@ -4,7 +4,9 @@ python tests/benchmarks/chaos.py [--seconds 300] [--seed 0] [--print]
 
 Three workers with trainings that are played serve four projects; two servers with a small random model answer clicks of
 four annotators, while versions of their project are promoted, some of them corrupt. Workers, their trainings, servers
-and Valkey are killed, ended, suspended and started again, and the registry goes away and comes back.
+and Valkey are killed, ended, suspended and started again, the registry goes away and comes back, and the disk of all of
+them is full for a while. Then 200 versions are swapped in (swaps.py), three hosts are cut off, die and are restarted
+(hosts.py), and publishers, askers and workers are killed at every step (kill_points.py).
 """
 
 import argparse
@@ -28,23 +30,28 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import requests
 import torch
-from benchmarks.clients import CLICKS, Clients, pictures, project
+from benchmarks.annotators import Counts
+from benchmarks.clients import Clients, pictures, project
+from benchmarks.hosts import list_rows, run_hosts
 from benchmarks.kill_points import kill_everywhere
-from benchmarks.pages import commit, machine, write_result
+from benchmarks.pages import commit, machine, say, write_result
+from benchmarks.swaps import QUIET_S, TrustingRegistry, choose_ways, run_swaps
 from fakes.training import Lab, alive, kill, lab
 from support.checkpoints import make_manifest
+from support.hosts import explain_no_namespaces
 from support.small_bases import save_small_sam
+from support.small_disk import fill_disk, free_disk, mount_disk
 from support.waiting import wait_for_model
 
 from backend.errors import SamloopError, Unavailable
 from backend.registry.checkpoint import WEIGHTS_FILE
-from backend.registry.local import LocalRegistry
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
 from backend.work.connection import connect
 from backend.work.keys import Keys
 from backend.work.queue import TrainingQueue
 
 PROJECTS, WORKERS, SERVERS, ANNOTATORS, IMAGES = (7, 8, 9, 10), 3, 2, 4, 6
+SWAPS, _DISK_MIB = 200, 192
 WRONG = ("unserved", "overlapping", "gaps", "torn", "mixed", "failed")
 
 
@@ -70,27 +77,12 @@ class Server:
                 self.process = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log)
 
 
-@dataclass
-class Counts:
-    """What was done and what came of it."""
-
-    done: Counter[str] = field(default_factory=Counter)
-    kills: Counter[str] = field(default_factory=Counter)
-    rles: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, what: str) -> None:
-        """Count one more."""
-        with self.lock:
-            self.done[what] += 1
-
-
 class House:
     """All that runs, and what is done to it."""
 
-    def __init__(self, played: Lab, servers: list[Server], *, models: Path, seed: int) -> None:
-        self.lab, self.servers, self.models = played, servers, models
-        self.registry, self.counts, self.seed = LocalRegistry(models), Counts(), seed
+    def __init__(self, played: Lab, servers: list[Server], *, models: Path, disk: Path | None, seed: int) -> None:
+        self.lab, self.servers, self.models, self.disk = played, servers, models, disk
+        self.registry, self.counts, self.seed = TrustingRegistry(models), Counts(), seed
         self.over, self.registry_lock = threading.Event(), threading.Lock()
         self.wanted: Counter[int] = Counter()
         self.published: list[str] = []
@@ -115,39 +107,25 @@ class House:
             with self.registry_lock, contextlib.suppress(SamloopError):
                 version = make(number)
                 if number % 10 == 5:
-                    _corrupt(self.registry.materialise(version) / WEIGHTS_FILE)
+                    with contextlib.suppress(OSError):  # of a full disk; it is corrupt all the same
+                        _corrupt(self.registry.materialise(version) / WEIGHTS_FILE)
                 else:
                     self.published.append(version)
                 self.registry.promote(project_id, version, reason="chaos")
                 self.counts.add("promotions")
 
     def annotate(self, number: int, clients: Clients) -> None:
-        """Click on images, at whichever server; an answer is of one version, and always the same of that version."""
+        """Click on images, at whichever server."""
         chance = random.Random(f"{self.seed} annotator {number}")
-        while not self.over.wait(0.05):
-            place = (chance.randrange(IMAGES), chance.randrange(len(CLICKS)))
+
+        def send(body: dict[str, object]) -> requests.Response | None:
             try:
-                server = chance.choice(self.servers)
-                reply = requests.post(f"{server.url}/predict", json=clients.body(place), timeout=60)
+                return requests.post(f"{chance.choice(self.servers).url}/predict", json=body, timeout=60)
             except requests.RequestException:
                 self.counts.add("clicks at a server that was down")
-                continue
-            if reply.status_code == 503:
-                self.counts.add("clicks told to come again (503)")
-            elif not reply.ok:
-                self.counts.add("failed")
-            else:
-                self._compare(place, reply.json()["results"][0])
+                return None
 
-    def _compare(self, place: tuple[int, int], prediction: dict[str, object]) -> None:
-        self.counts.add("clicks answered")
-        version, regions = str(prediction["model_version"]), prediction["result"]
-        assert isinstance(regions, list)
-        rle = b"".join(bytes(region["value"]["rle"]) for region in regions)
-        with self.counts.lock:
-            known = self.counts.rles.setdefault((version, *place), rle)
-        if known != rle or any(region["meta"]["model_version"] != version for region in regions):
-            self.counts.add("mixed")
+        self.counts.click(self.over, clients=clients, images=IMAGES, chance=chance, send=send)
 
     def kill_for(self, seconds: float) -> None:
         """Do harm every second or two, and start again what ended."""
@@ -175,7 +153,8 @@ class House:
 
     def harms(self) -> dict[str, Callable[[list[subprocess.Popen[bytes]], random.Random], None]]:
         """What may be done, by its name in the table."""
-        return {
+        disk = {} if self.disk is None else {"disk full for 3 s": lambda _staff, _chance: self._fill_disk()}
+        return disk | {
             "kill -9 of a worker": lambda staff, chance: chance.choice(staff).kill(),
             "SIGTERM to a worker": lambda staff, chance: chance.choice(staff).terminate(),
             "a worker suspended for 5 s": lambda staff, chance: _suspend(chance.choice(staff).pid, 5.0),
@@ -213,6 +192,12 @@ class House:
                 self.models.rename(self.models.with_name(f"made-{time.monotonic_ns()}"))
             away.rename(self.models)
 
+    def _fill_disk(self) -> None:
+        assert self.disk is not None
+        fill_disk(self.disk)
+        time.sleep(3)
+        free_disk(self.disk)
+
     def unserved(self) -> int:
         """How many of the trainings that were acknowledged nobody has served."""
         served = (int(self.lab.connection.get(Keys(project_id).served) or 0) for project_id in PROJECTS)
@@ -234,16 +219,20 @@ class House:
 def run_chaos(folder: Path, *, seconds: float, seed: int) -> tuple[House, dict[str, int]]:
     """Run the whole house in this folder for so long; return it with the counts of which none may be above zero."""
     os.environ["HASTY"] = "1"  # workers notice dead ones in seconds
-    for name in ("models", "queue"):
-        (folder / name).mkdir()
-    model = save_small_sam(folder / "model")
-    base = load_base(str(model), cache_dir=folder / "cache", device="cpu", dtype="float32")
-    with project(pictures(IMAGES)) as (studio, project_id, tasks), lab(folder / "queue") as played:
+    (folder / "queue").mkdir()
+    disk, model = folder / "disk", save_small_sam(folder / "model")
+    base = load_base(str(model), cache_dir=folder / "base", device="cpu", dtype="float32")
+    with (
+        mount_disk(disk, mib=_DISK_MIB) as is_small,
+        project(pictures(IMAGES)) as (studio, project_id, tasks),
+        lab(folder / "queue", data_dir=disk / "queue") as played,
+    ):
+        (disk / "models").mkdir()
         environ = os.environ | {
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
             "REDIS_URL": played.url,
-            "MODEL_DIR": str(folder / "models"),
-            "SAMLOOP_CACHE_DIR": str(folder / "cache"),
+            "MODEL_DIR": str(disk / "models"),
+            "SAMLOOP_CACHE_DIR": str(disk / "cache"),
             "SAMLOOP_MODEL": str(model),
             "SAMLOOP_DTYPE": "float32",
             "SAMLOOP_POLL_SECONDS": "0.2",
@@ -252,7 +241,7 @@ def run_chaos(folder: Path, *, seconds: float, seed: int) -> tuple[House, dict[s
             "LABEL_STUDIO_API_KEY": studio.token,
         }
         servers = [Server(environ, folder / f"server-{number}.log") for number in range(SERVERS)]
-        house = House(played, servers, models=folder / "models", seed=seed)
+        house = House(played, servers, models=disk / "models", disk=disk if is_small else None, seed=seed)
 
         def make(number: int) -> str:
             generator, decoder = torch.Generator().manual_seed(number), decoder_of(base, None)
@@ -322,19 +311,38 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--print", action="store_true", help="write nothing into docs/results.md")
     given, measured = parser.parse_args(), commit()
-    with tempfile.TemporaryDirectory() as folder:
-        house, wrongs = run_chaos(Path(folder), seconds=given.seconds, seed=given.seed)
-    rows = [(name, count) for name, count in sorted(house.counts.done.items()) if name not in WRONG]
-    rows += sorted(house.counts.kills.items())
-    rows += [(f"**{name}**", count) for name, count in wrongs.items()]
-    with tempfile.TemporaryDirectory() as folder:
-        rows += kill_everywhere(Path(folder))
+    rows, is_right = run_all(seconds=given.seconds, seed=given.seed)
     table = "\n".join(["| What | Count |", "| --- | --- |", *(f"| {name} | {count} |" for name, count in rows)])
-    text = f"{table}\n\n{given.seconds:.0f} s, seed {given.seed}, on {machine()}; commit {measured}."
+    note = f" {reason}: processes and doors stood for hosts." if (reason := explain_no_namespaces()) else ""
+    text = f"{table}\n\n{given.seconds:.0f} s, seed {given.seed}, on {machine()}; commit {measured}.{note}"
     sys.stdout.write(text + "\n")
     if not given.print:
         write_result("chaos", text)
-    sys.exit(1 if any(wrongs.values()) else 0)
+    sys.exit(0 if is_right else 1)
+
+
+def run_all(*, seconds: float, seed: int) -> tuple[list[tuple[str, int | float]], bool]:
+    """Do all that the module says; return the rows of the table, and whether nothing was wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        house, wrongs = run_chaos(Path(folder), seconds=seconds, seed=seed)
+    rows: list[tuple[str, int | float]] = [
+        (name, count) for name, count in sorted(house.counts.done.items()) if name not in WRONG
+    ]
+    rows += sorted(house.counts.kills.items())
+    rows += [(f"**{name}**", count) for name, count in wrongs.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        swaps = run_swaps(
+            Path(folder), save_small_sam(Path(folder) / "model"), ways=choose_ways(SWAPS), quiet_s=QUIET_S
+        )
+    rows += swaps.rows + [(f"**swaps: {name}**", count) for name, count in swaps.wrongs.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        site, lost = run_hosts(Path(folder))
+    rows += list_rows(site, lost)
+    with tempfile.TemporaryDirectory() as folder:
+        killed = kill_everywhere(Path(folder))
+    say("\n".join([*house.counts.faults, *swaps.counts.faults, *site.counts.faults]))
+    counts = (*wrongs.values(), *swaps.wrongs.values(), *swaps.limits.values(), *lost.values(), killed[-1][1])
+    return rows + killed, not any(counts)
 
 
 if __name__ == "__main__":

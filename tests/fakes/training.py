@@ -240,9 +240,9 @@ class Lab:
 
 
 @contextmanager
-def lab(folder: Path) -> Iterator[Lab]:
-    """A lab in this folder."""
-    server = Valkey(folder / "queue")
+def lab(folder: Path, *, data_dir: Path | None = None) -> Iterator[Lab]:
+    """A lab in this folder; its Valkey writes below it too, or to `data_dir`."""
+    server = Valkey(data_dir or folder / "queue")
     with server:
         url = server.start()
         with connect(url) as connection:
