@@ -16,9 +16,11 @@ from backend.cli.demo.guide import Guide
 from backend.cli.demo.house import House
 from backend.cli.demo.project import AskedMask, SampleTask, annotate, ask_for_mask, create_project, give_boxes
 from backend.cli.demo.samples import SampleSet
+from backend.cli.project import show_analysts
 from backend.errors import SamloopError, Unavailable
 from backend.labelstudio.api.predictions import PredictionStore
 from backend.settings import Settings
+from backend.work.progress import name_stage
 
 _WAITING_ONCE, _WAITING = 2, 6  # images without an annotation: for test clicks, and for a person to label
 _STALL_S = 300.0  # a training whose status stays unchanged for this long hangs
@@ -179,6 +181,7 @@ def _set_up(
         f"project {project_id}: {len(tasks)} images uploaded, {len(tasks) - waiting} annotated ({objects} objects)"
     )
     backend_id = house.client.backends.connect(project_id, url=house.url, title="samloop", basic_auth=house.basic_auth)
+    show_analysts(house.client, project_id, review_url=f"{house.url}/review/{project_id}")
     narrator.say(f"connected the backend {house.url} to the project")
     return project_id, backend_id, tasks
 
@@ -227,7 +230,7 @@ class _StatusLog:
         figures = status["progress"]
         now = json.dumps([status["phase"], figures, status["served"], status["error"]])
         moved, self._last = now != self._last, now
-        line = f"{status['phase']}: {figures['phase']}" if figures.get("phase") else str(status["phase"])
+        line = name_stage(figures) or str(status["phase"])
         if "epoch" in figures:
             line += f", epoch {figures['epoch']} of {figures.get('epochs', '?')}"
         if line != self._line:

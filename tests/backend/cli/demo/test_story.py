@@ -2,11 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fakes.label_studio import FakeLabelStudio
+from fakes.ml_backend import ml_backend
+from fakes.studio_setup import StudioSetup
 from support.clock import HandClock
 
 from backend.cli.demo import story
+from backend.cli.demo.nuclei import NUCLEI
 from backend.cli.demo.project import AskedMask
 from backend.errors import SamloopError, Unavailable
 
@@ -42,6 +47,16 @@ def narrate() -> story._Narrator:
     return story._Narrator(clock=clock, sleep=clock.advance)
 
 
+def test_the_demos_project_leads_to_its_review_page(capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeLabelStudio() as studio, ml_backend() as (url, _):
+        client = StudioSetup(studio.url, studio.token)
+        house = SimpleNamespace(client=client, url=url, basic_auth=None)
+        project_id, _, tasks = story._set_up(house, narrate(), sample=NUCLEI, waiting=6)  # type: ignore[arg-type]  # no process
+        assert f"{url}/review/1" in str(client.project(project_id)["description"])
+    assert (project_id, len(tasks)) == (1, 24)
+    assert "24 images uploaded, 18 annotated" in capsys.readouterr().err
+
+
 def test_progress_is_told_once_a_phase_and_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     house = House(
         _status(phase="queued"),
@@ -53,7 +68,7 @@ def test_progress_is_told_once_a_phase_and_epoch(capsys: pytest.CaptureFixture[s
     )
     assert story._follow(house, 1, narrate())["verdict"] == {"promoted": True}
     told = [line.partition("s] ")[2] for line in capsys.readouterr().err.splitlines()]
-    assert told == ["queued", "training: embedding", "training: training, epoch 1 of 9, loss 0.500"]
+    assert told == ["queued", "Embedding the images", "Learning masks from prompts, epoch 1 of 9, loss 0.500"]
 
 
 def test_a_training_that_failed_ends_the_story_with_its_sentence() -> None:
