@@ -58,6 +58,7 @@ def pages(here: Site) -> dict[str, str]:
         "versions": f"{here.review}/versions",
         "compare": f"{here.review}/versions" + (f"?a={first}&b={last}" if first != last else ""),
         "masks": f"{here.review}/masks?version={last}&prompt=point",
+        "images": f"{here.review}/images?version={last}",
         "data": f"{here.review}/data?version={last}",
         "decide": f"{here.review}/decide?version={first}",
         "failure": f"{here.review}/masks?version=none-of-ours",
@@ -87,22 +88,22 @@ def take_pictures(here: Site, out: Path) -> None:
             addresses = pages(here)
             for name in ("overview", "versions", "data", "masks"):
                 open_page(browser, addresses[name])
-                _save(browser, out / f"review-{name}")
+                save_picture(browser, out / f"review-{name}")
             if len(here.versions) > 1:
                 open_page(browser, addresses["compare"])
-                _save(browser, out / "review-compare", tallest_px=520, top="#compared")
+                save_picture(browser, out / "review-compare", tallest_px=520, top="#compared")
             open_page(browser, addresses["masks"])
             look_closer(browser)
-            _save(browser, out / "review-mask")
+            save_picture(browser, out / "review-mask")
             wear(browser, "dark")
             open_page(browser, addresses["masks"])
-            _save(browser, out / "review-masks-dark", tallest_px=700)
+            save_picture(browser, out / "review-masks-dark", tallest_px=700)
         with chromium(Path(profile) / "phone", width_px=_PHONE_PX, scale=2.0) as browser:
             open_page(browser, addresses["masks"])
-            _save(browser, out / "review-masks-phone", tallest_px=900)
+            save_picture(browser, out / "review-masks-phone", tallest_px=900)
 
 
-def _save(browser: webdriver.Chrome, path: Path, *, tallest_px: int = _TALLEST_PX, top: str = "html") -> None:
+def save_picture(browser: webdriver.Chrome, path: Path, *, tallest_px: int = _TALLEST_PX, top: str = "html") -> None:
     """A PNG of few colours, or a JPEG where that would be larger than 150 kB; from the element `top` downwards."""
     # Cards out of sight are not painted until somebody scrolls there; the image reaches farther than the window.
     shown = "for (const card of document.querySelectorAll('.card')) card.style.contentVisibility = 'visible'"
