@@ -193,10 +193,10 @@ def parse_label_config(xml: str) -> LabelConfig:
     images = _check_images(tags)
     drawing = [tag for tag in root.iter() if is_drawing(_kind(tag))]
     if len(drawing) > MOST_CONTROLS:
-        raise BadInput(f"the label config has {len(drawing)} controls, and {MOST_CONTROLS} are the most")
+        raise BadInput(f"the label config has {len(drawing)} controls; at most {MOST_CONTROLS} are allowed")
     beside = [tag for tag in root.iter() if _kind(tag) == _LABELS]
     if len(beside) > MOST_CONTROLS:
-        raise BadInput(f"the label config has {len(beside)} <Labels> tags, and {MOST_CONTROLS} are the most")
+        raise BadInput(f"the label config has {len(beside)} <Labels> tags; at most {MOST_CONTROLS} are allowed")
     left = MOST_NAMES
     configs: list[LabelConfig] = []
     for image in images:
@@ -205,8 +205,8 @@ def parse_label_config(xml: str) -> LabelConfig:
         left -= _count_names(own, named)
         if left < 0:
             raise BadInput(
-                f"the label config names labels {MOST_NAMES - left} times over all controls, and {MOST_NAMES} are the "
-                "most"
+                f"the label config names labels {MOST_NAMES - left} times over all controls; at most {MOST_NAMES} are "
+                "allowed"
             )
         configs.append(image.config(own, beside=named))
     # An image without controls is there for people to look at.
@@ -256,7 +256,7 @@ def _check_images(tags: Sequence[_ImageTag]) -> list[_ImageTag]:
     """The image tags whose value is a key of the task's data; others show the same image on every task."""
     readable = [image for image in tags if image.is_readable]
     if not tags:
-        raise BadInput("the label config has 0 <Image> tags, and samloop works on projects with at least one")
+        raise BadInput("the label config has no <Image> tag, and samloop needs at least one")
     if not readable:
         name, value = tags[0].name, tags[0].value
         raise BadInput(
@@ -265,8 +265,8 @@ def _check_images(tags: Sequence[_ImageTag]) -> list[_ImageTag]:
     names = [image.name for image in readable]
     if len(set(names)) < len(names) or len(names) > MOST_IMAGES:
         raise BadInput(
-            f"the label config has {len(names)} <Image> tags of {len(set(names))} different names: name every "
-            f"tag differently, and at most {MOST_IMAGES}"
+            f"the label config has {len(names)} <Image> tags with {len(set(names))} different names: give every tag a "
+            f"name of its own, and use at most {MOST_IMAGES} tags"
         )
     return readable
 
@@ -342,7 +342,7 @@ def parse_tags(xml: str) -> "Element":
     """
     size = len(xml.encode(errors="replace"))
     if size > MOST_BYTES:
-        raise BadInput(f"the label config has {size} bytes, and {MOST_BYTES} are the most")
+        raise BadInput(f"the label config has {size} bytes; at most {MOST_BYTES} are allowed")
     try:
         root: Element = fromstring(xml, forbid_dtd=True)
     except DefusedXmlException as fault:

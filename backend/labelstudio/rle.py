@@ -131,7 +131,7 @@ def _check_bytes(rle: object, *, height_px: int, width_px: int) -> bytes:
     # The longest sensible code writes every value alone, in 14 bits.
     longest = height_px * width_px * 7 + 64
     if len(rle) > longest:
-        raise BadInput(f"value.rle has {len(rle)} bytes, and a mask of {width_px}x{height_px} takes {longest} at most")
+        raise BadInput(f"value.rle has {len(rle)} bytes, but a mask of {width_px}x{height_px} takes at most {longest}")
     try:
         code = bytes(rle)
     except (ValueError, TypeError) as fault:
@@ -147,7 +147,7 @@ def _check_header(code: bytes, *, height_px: int, width_px: int) -> tuple[int, .
     count, value_bits = bits >> 21, (bits >> 16 & 31) + 1
     if count != 4 * height_px * width_px:
         raise BadInput(
-            f"value.rle holds {count} values, and a mask of {width_px}x{height_px} has {4 * height_px * width_px}: "
+            f"value.rle holds {count} values, but a mask of {width_px}x{height_px} has {4 * height_px * width_px}: "
             "original_width and original_height must be those of the image"
         )
     if value_bits != _VALUE_BITS:
@@ -177,7 +177,7 @@ def _read_symbols(code: bytes, count: int, *, run_bits: tuple[int, ...]) -> _Sym
         done += further + 1
         ends.append(done)
     if done < count or at > stop:
-        raise BadInput(f"value.rle is cut short: its {len(code)} bytes do not give the {count} values of its header")
+        raise BadInput(f"value.rle is cut short: its {len(code)} bytes do not contain the {count} values of its header")
     if done > count:
         raise BadInput(f"value.rle runs over its end: {done} values where its header says {count}")
     begin, end = np.asarray(begins, np.int64), np.asarray(ends, np.int64)

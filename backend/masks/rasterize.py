@@ -41,7 +41,7 @@ def fill_polygon(
         top = _row(np.minimum(start[:, 1], end[:, 1]), height_px)
         bottom = _row(np.maximum(start[:, 1], end[:, 1]), height_px)
         if (crossings := int((bottom - top).sum())) > MOST_CROSSINGS:
-            raise ValueError(f"the polygon's edges cross {crossings} rows, and {MOST_CROSSINGS} are the most")
+            raise ValueError(f"the polygon's edges cross {crossings} rows; at most {MOST_CROSSINGS} are allowed")
         for first, last in _chunks(bottom - top):
             _toggle(toggles, start[first:last], end[first:last], top[first:last], bottom[first:last])
     # Counted modulo 256, which keeps what is odd.

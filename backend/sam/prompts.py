@@ -59,10 +59,10 @@ def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding, *, frame: Fr
     masks = [prompt.mask for prompt in prompts if prompt.mask is not None]
     for kind, some in (("box", boxes), ("mask", masks)):
         if some and len(some) != len(prompts):
-            raise BadInput(f"{len(some)} of {len(prompts)} prompts have a {kind}; decode those apart from the others")
+            raise BadInput(f"{len(some)} of {len(prompts)} prompts have a {kind}; decode these separately")
     size_px = embedding.height_px, embedding.width_px
     if odd := [mask.shape for mask in masks if mask.shape != size_px]:
-        raise BadInput(f"a mask to refine has {odd[0][1]}x{odd[0][0]} px, and the image {size_px[1]}x{size_px[0]}")
+        raise BadInput(f"a mask to refine has {odd[0][1]}x{odd[0][0]} px, but the image has {size_px[1]}x{size_px[0]}")
     height, width = frame.size_on_canvas(embedding.height_px, embedding.width_px)
     scale = torch.tensor([width / embedding.width_px, height / embedding.height_px])
     most = max(len(prompt.clicks) for prompt in prompts)

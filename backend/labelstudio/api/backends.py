@@ -80,8 +80,8 @@ class Backends:
                 self._session.send("POST", "/api/webhooks/", body=body)
             except BadInput as fault:
                 raise BadInput(
-                    f"the backend is connected and predicts, but it will not hear of annotations: {fault} "
-                    "(Label Studio takes webhooks for a name with a dot, localhost or an IP address: use such a name)"
+                    f"the backend is connected and predicts, but no webhook will tell it about annotations: {fault} "
+                    "(Label Studio accepts webhooks for a name with a dot, localhost or an IP address: use such a name)"
                 ) from fault
             return
         self._session.send("PATCH", f"/api/webhooks/{known[0]['id']}/", body=body)

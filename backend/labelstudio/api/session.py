@@ -54,7 +54,7 @@ class AddressPolicy:
         except ForbiddenUrl as fault:
             raise ForbiddenUrl(
                 f"/setup named the Label Studio {self.url[:100]!r}, and {fault}; or set LABEL_STUDIO_URL and "
-                "LABEL_STUDIO_API_KEY to the Label Studio that is meant"
+                "LABEL_STUDIO_API_KEY to the right Label Studio"
             ) from fault
 
     def check_peer(self, address: str) -> None:
@@ -134,7 +134,7 @@ class Session:
             answer: object = reply.json()
         except ValueError as fault:
             raise Upstream(
-                f"{self.url} answered {what} with {_kind(reply)} that is no JSON: is LABEL_STUDIO_URL a Label Studio?"
+                f"{self.url} answered {what} with {_kind(reply)}, not JSON: is LABEL_STUDIO_URL a Label Studio?"
             ) from fault
         return answer
 
@@ -245,15 +245,13 @@ def _fault(reply: requests.Response, what: str, url: str) -> SamloopError:
     status = reply.status_code
     if status in {401, 403}:
         return KeyRefused(
-            f"{url} answered {status} to {what}: LABEL_STUDIO_API_KEY is not accepted or not allowed this; "
+            f"{url} answered {status} to {what}: LABEL_STUDIO_API_KEY is not accepted, or may not do this; "
             "take a new one from Account & Settings (legacy tokens may be switched off for the organization)"
         )
     if status == 404:
         return NotFound(f"{url} has nothing at {what}")
     if status < 400:
-        return Upstream(
-            f"{url} redirects {what} elsewhere: set LABEL_STUDIO_URL to where it really is", is_passing=False
-        )
+        return Upstream(f"{url} redirects {what} elsewhere: set LABEL_STUDIO_URL to its real address", is_passing=False)
     if status in {400, 409, 422}:
         return BadInput(f"{url} refused {what}: {_detail(reply)}")
     after = reply.headers.get("Retry-After", "")

@@ -47,7 +47,7 @@ def output_control(config: LabelConfig, *, label: str | None, drawn_with: str | 
     able = [control for control in config.controls if control.shape.write is not None and not control.is_skipped]
     if not able:
         raise BadInput(
-            "the labelling config has nothing that a mask can be sent to: add <BrushLabels>, <BitmaskLabels>, "
+            "no control of the labelling interface can take a mask: add <BrushLabels>, <BitmaskLabels>, "
             "<PolygonLabels>, <EllipseLabels> or <RectangleLabels> with a <Label>, without model_skip"
         )
 

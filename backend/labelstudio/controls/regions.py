@@ -106,7 +106,7 @@ class Region:
         if self.shape is not None and self.shape.is_box and not rectangles_are_masks:
             raise UnusableRegion("a rectangle is a box, not a mask")
         if self.shape is None or self.shape.read is None:
-            raise UnusableRegion(f"a region of type {self.kind[:40]} is no mask")
+            raise UnusableRegion(f"a region of type {self.kind[:40]} is not a mask")
         _check_frame(self.json, size, is_scalable=self.shape.is_scalable)
         try:
             return self.shape.read(self.value, size)
@@ -206,4 +206,4 @@ def _check_frame(region: Mapping[str, Any], size: Size, *, is_scalable: bool) ->
     shown = "x".join(
         str(side)[:12] if isinstance(side, int | float) else type(side).__name__ for side in (width, height)
     )
-    raise UnusableRegion(f"it was drawn on {shown} pixels, and the upright image has {size.width_px}x{size.height_px}")
+    raise UnusableRegion(f"it was drawn on {shown} pixels, but the upright image has {size.width_px}x{size.height_px}")

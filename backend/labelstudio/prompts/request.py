@@ -178,13 +178,13 @@ def _regions(context: object, *, most_masks: int) -> list[Region]:
     if not isinstance(results, list):
         raise BadInput(f"params.context.result is {type(results).__name__}, not a list of regions")
     if len(results) > MOST_REGIONS:
-        raise BadInput(f"params.context.result has {len(results)} regions, and {MOST_REGIONS} are the most")
+        raise BadInput(f"params.context.result has {len(results)} regions; at most {MOST_REGIONS} are allowed")
     if not all(isinstance(result, Mapping) for result in results):
         raise BadInput("params.context.result holds something that is not a region")
     regions = list(regions_of(results))
     masks = sum(draws_a_mask(region) for region in regions)
     if masks > most_masks:
         raise BadInput(
-            f"params.context.result has {masks} masks, and {most_masks} are the most on an image of this size"
+            f"params.context.result has {masks} masks; at most {most_masks} are allowed on an image of this size"
         )
     return regions

@@ -186,7 +186,7 @@ def _grid(low: Float[Tensor, "windows *places r"]) -> tuple[int, int, int, int]:
     windows, places, rank = map(int, low.shape)
     side = math.isqrt(places)
     if side * side != places:
-        raise ValueError(f"a window of {places} tokens is no square: an adapter needs to know where its tokens lie")
+        raise ValueError(f"a window of {places} tokens is not a square: an adapter must know where its tokens lie")
     return windows, side, side, rank
 
 

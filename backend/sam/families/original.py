@@ -46,9 +46,8 @@ def model_of_file(file: Path) -> PreTrainedModel:
     state = _unwrap(read_tensors(file), file)
     reader = next((reader for reader in list_readers() if reader.knows(state.keys())), None)
     if reader is None:
-        raise BadWeights(
-            f"{file} holds no model that is known: its names are {', '.join(list(state)[:3])}; {_say_instead()}"
-        )
+        first = ", ".join(list(state)[:3])
+        raise BadWeights(f"{file} holds no model that samloop knows: its first names are {first}; {_say_instead()}")
     try:
         return reader.read(state)
     except (KeyError, IndexError, ValueError, RuntimeError) as fault:

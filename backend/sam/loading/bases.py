@@ -97,7 +97,9 @@ def _find_stored(
     given = find_path(name)
     if given is not None and (given / MANIFEST_FILE).is_file():
         if depth > _MOST_TRAININGS:
-            raise BadCheckpoint(f"{given} was trained on a checkpoint, and so on more than {_MOST_TRAININGS} times")
+            raise BadCheckpoint(
+                f"{given} ends a chain of more than {_MOST_TRAININGS} trainings on checkpoints; train on a base model"
+            )
         return _with_checkpoint(given, cache_dir=cache_dir, otherwise=otherwise, depth=depth)
     return _plain(name, cache_dir=cache_dir), None
 
@@ -149,7 +151,7 @@ def _base_of(manifest: Manifest, *, cache_dir: Path, otherwise: str | None, dept
         )
     if depth:  # the outermost call names the checkpoint
         raise BadWeights(faults[0])
-    raise BadWeights(f"{manifest.version} was trained on {manifest.base_model!r}, which is needed: {faults[0]}")
+    raise BadWeights(f"{manifest.version} was trained on {manifest.base_model!r}, which it needs: {faults[0]}")
 
 
 def resolve_device(name: str) -> torch.device:

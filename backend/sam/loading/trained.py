@@ -144,7 +144,7 @@ def _adapter_kind(manifest: Manifest) -> str | None:
         return None
     if kind not in kinds:
         known = ", ".join((_DECODER_ALONE, *sorted(kinds)))
-        raise BadCheckpoint(f"{manifest.version} was trained by {str(kind)[:40]!r}; served can be {known}")
+        raise BadCheckpoint(f"{manifest.version} was trained by {str(kind)[:40]!r}; samloop can serve {known}")
     return str(kind)
 
 
@@ -165,13 +165,15 @@ def _state(path: Path, *, shapes: Mapping[str, tuple[int, ...]], version: str) -
     most = sum(math.prod(shape) * 4 for shape in shapes.values()) + _SPARE_BYTES
     try:
         if (size := path.stat().st_size) > most:
-            raise BadCheckpoint(f"the weights of {version} take {size} bytes, and what fits this base not over {most}")
+            raise BadCheckpoint(
+                f"the weights of {version} take {size} bytes; weights that fit this base take at most {most}"
+            )
         # Read, not mapped: if somebody truncates a mapped file, the process dies.
         state = safetensors.torch.load(path.read_bytes())
     except OSError as fault:
         raise Unavailable(f"the weights of {version} cannot be read: {fault.strerror or fault}") from fault
     except (SafetensorError, ValueError, KeyError) as fault:
-        raise BadCheckpoint(f"the weights of {version} are no safetensors: {str(fault)[:200]}") from fault
+        raise BadCheckpoint(f"the weights of {version} are not safetensors: {str(fault)[:200]}") from fault
     _check_state(state, shapes, version=version)
     return {name: value.float() for name, value in state.items()}
 

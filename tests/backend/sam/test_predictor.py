@@ -224,7 +224,7 @@ def test_a_mask_to_refine_reaches_the_decoder(predictor: Predictor, embedding: E
 
 
 def test_a_mask_of_another_size_than_the_image_is_refused(predictor: Predictor, embedding: Embedding) -> None:
-    with pytest.raises(BadInput, match="a mask to refine has 400x299 px, and the image 400x300"):
+    with pytest.raises(BadInput, match="a mask to refine has 400x299 px, but the image has 400x300"):
         predictor.decode(embedding, (Prompt(mask=DISC[1:]),))
 
 

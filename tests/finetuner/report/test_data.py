@@ -28,7 +28,7 @@ def _sample(number: int, *objects: LabelledMask, is_ground_truth: bool = False) 
 @pytest.fixture
 def report() -> DataReport:
     exclusions = Exclusions()
-    exclusions.add("a region of type keypointlabels is no mask", count=12, task=1)
+    exclusions.add("a region of type keypointlabels is not a mask", count=12, task=1)
     exclusions.add("the annotator skipped the task", task=2)
     samples = [
         _sample(1, _object(31, "Nucleus"), _object(96, "Nucleus"), is_ground_truth=True),
@@ -50,7 +50,7 @@ def test_objects_are_counted_by_label_and_by_size(report: DataReport) -> None:
             "Debris": {"objects": 1, "images": 1, "median_area_px": 9025, "small": 0, "medium": 1, "large": 0},
         },
         "left_out": [
-            {"reason": "a region of type keypointlabels is no mask", "count": 12},
+            {"reason": "a region of type keypointlabels is not a mask", "count": 12},
             {"reason": "the annotator skipped the task", "count": 1},
         ],
         "empty_images": 0,
@@ -85,7 +85,7 @@ def test_the_table_is_read_at_a_glance(report: DataReport) -> None:
         "Debris         1       1      0       1      0       9025",
         "all            5       2      2       2      1       1024",
         "ground truth on 1 of 2 images",
-        "left out  12 x a region of type keypointlabels is no mask",
+        "left out  12 x a region of type keypointlabels is not a mask",
         "left out   1 x the annotator skipped the task",
     ]
 

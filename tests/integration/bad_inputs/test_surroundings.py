@@ -125,7 +125,7 @@ def test_27_hostile_checkpoints_are_refused_versions_and_the_base_serves_on(
             version = registry.publish(1, weights=weights, manifest=manifest).version
             registry.promote(1, version, reason="looked better")
             wait_until(lambda version=version: version in served.health()["refused"])
-            assert "no safetensors" in served.health()["refused"][version]
+            assert "not safetensors" in served.health()["refused"][version]
             assert version_of(served) == before
             assert served.click(data_uri(picture())).json()["results"][0]["model_version"] == before
 

@@ -32,7 +32,7 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
             if png.size != (width_px, height_px):
                 raise UnusableRegion(f"its bitmask has {png.width}x{png.height} pixels, not {width_px}x{height_px}")
             if not png.has_transparency_data:
-                raise UnusableRegion("its bitmask has no transparency, and the mask is what is opaque")
+                raise UnusableRegion("its bitmask has no transparency, which must mark the outside")
             return mask_of_alpha(np.asarray(png.convert("RGBA").getchannel("A")))
     except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
         raise UnusableRegion("its bitmask is not a PNG that can be read") from fault

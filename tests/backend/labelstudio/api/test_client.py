@@ -61,8 +61,8 @@ def test_writing_is_never_tried_again(studio: FakeLabelStudio, client: LabelStud
         (404, b"<html>", NotFound, "has no project 1, .*; it has none that this key sees"),
         (400, {"validation_errors": {"x": ["Bad <b>x</b>."]}}, BadInput, r"refused GET /api/projects/1/: x: Bad x\."),
         (500, b"<html>Traceback</html>", Upstream, r"answered 500 .*: \(something\)"),
-        (200, b"<!doctype html><title>Log in</title>", Upstream, "that is no JSON: is LABEL_STUDIO_URL a Label Studio"),
-        (200, b'{"id": 1, "label_conf', Upstream, "that is no JSON"),
+        (200, b"<!doctype html><title>Log in</title>", Upstream, ", not JSON: is LABEL_STUDIO_URL a Label Studio"),
+        (200, b'{"id": 1, "label_conf', Upstream, ", not JSON: is"),
         (200, [], Upstream, "answered list where an object was expected"),
         (200, b"", Upstream, "answered NoneType where an object was expected"),
         (302, None, Upstream, "redirects GET /api/projects/1/ elsewhere: set LABEL_STUDIO_URL"),
@@ -163,7 +163,9 @@ def test_a_single_label_host_gets_no_webhook_and_that_is_told(studio: FakeLabelS
         client.backends.connect(project, url=url, title="samloop")
         studio.fail("/api/webhooks/", status=200, body=[])
         studio.fail("/api/webhooks/", status=400, body={"url": ["Enter a valid URL."]})
-        with pytest.raises(BadInput, match=r"not hear of annotations: .*Enter a valid URL.*a name with a dot"):
+        with pytest.raises(
+            BadInput, match=r"no webhook will tell it about annotations: .*Enter a valid URL.*a name with a dot"
+        ):
             client.backends.connect(project, url=url, title="samloop")
 
 

@@ -65,7 +65,7 @@ def test_controls_without_labels_come_before_those_that_do_not_know_the_label() 
 def test_a_skipped_control_gets_nothing() -> None:
     skipped = tag("BrushLabels", "brush", model_skip="Yes")
     assert chosen(skipped, tag("PolygonLabels", "polygon")) == "polygon"
-    with pytest.raises(BadInput, match="nothing that a mask can be sent to: add <BrushLabels>"):
+    with pytest.raises(BadInput, match="no control of the labelling interface can take a mask: add <BrushLabels>"):
         chosen(skipped)
 
 

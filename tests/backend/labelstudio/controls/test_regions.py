@@ -43,7 +43,7 @@ def test_recorded_regions_of_every_geometry_are_read_or_refused() -> None:
     assert np.array_equal(np.argwhere(box).max(axis=0), (6, 5))
     assert box.sum() == 5 * 4
     for kind in ("keypointlabels", "vectorlabels", "choices"):
-        with pytest.raises(UnusableRegion, match=f"type {kind} is no mask"):
+        with pytest.raises(UnusableRegion, match=f"type {kind} is not a mask"):
             mask(by_type[kind])
 
 
@@ -123,9 +123,9 @@ BITMASK = "data:image/png;base64,"
         (None, "no value"),
         ({"type": "brushlabels"}, "no value"),
         (region("brushlabels", []), "no value"),
-        (region("keypointlabels", {"x": 1, "y": 1}), "type keypointlabels is no mask"),
-        (region("x" * 9999, {}), "type x{40} is no mask"),
-        (region("polygonlabels", POLYGON, original_width=12, original_height=16), "12x16 pixels, and .* has 16x12"),
+        (region("keypointlabels", {"x": 1, "y": 1}), "type keypointlabels is not a mask"),
+        (region("x" * 9999, {}), "type x{40} is not a mask"),
+        (region("polygonlabels", POLYGON, original_width=12, original_height=16), "12x16 pixels, but .* has 16x12"),
         (region("polygonlabels", POLYGON, original_width="wide"), "drawn on strx12"),
         (region("ellipse", ROUND, original_width=20, original_height=12), "drawn on 20x12"),
         (region("ellipse", ROUND, original_width=0, original_height=0), "drawn on 0x0"),

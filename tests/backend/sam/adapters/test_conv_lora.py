@@ -107,7 +107,7 @@ def test_square_windows_may_come_flat() -> None:
     adapter = awake(layer()).eval()
     tokens = torch.randn(2, 7, 7, 12)
     torch.testing.assert_close(adapter(tokens.flatten(1, 2)), adapter(tokens).flatten(1, 2))
-    with pytest.raises(ValueError, match="a window of 48 tokens is no square"):
+    with pytest.raises(ValueError, match="a window of 48 tokens is not a square"):
         adapter(torch.randn(1, 48, 12))
 
 

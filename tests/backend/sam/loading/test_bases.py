@@ -156,7 +156,10 @@ def test_a_checkpoint_that_names_itself_as_its_base_ends(
 ) -> None:
     write_checkpoint(folder, weights=nudged(2), manifest=dataclasses.replace(manifest, base_model=str(folder)))
 
-    with pytest.raises(BadWeights, match=r"^tiny-v1 was trained on .*, which is needed: [^:]* more than 8 times$"):
+    with pytest.raises(
+        BadWeights,
+        match=r"^tiny-v1 was trained on .*, which it needs: [^:]* a chain of more than 8 trainings on checkpoints",
+    ):
         load_base(str(folder), cache_dir=tmp_path)
 
 
@@ -184,7 +187,7 @@ def test_a_checkpoint_on_another_machine_takes_the_base_that_serves_there(
     there = shutil.copytree(lively_dir, tmp_path / "there")
     published(load_base(str(there), cache_dir=tmp_path, device="cpu", dtype="float32"), folder)
     shutil.rmtree(there)
-    with pytest.raises(BadWeights, match="was trained on 'there', which is needed"):
+    with pytest.raises(BadWeights, match="was trained on 'there', which it needs"):
         load_as_stored(str(folder), cache_dir=tmp_path)
     again = load_as_stored(str(folder), cache_dir=tmp_path, otherwise=str(lively_dir))
     assert again.family.name == "sam"

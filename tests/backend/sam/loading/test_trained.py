@@ -68,13 +68,13 @@ def changed(change: Callable[[dict[str, Tensor]], object]) -> Callable[[bytes], 
 
 IOU = "mask_decoder.iou_token.weight"
 ATTACKS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "a pickle": (lambda weights: pickle.dumps({"weights": weights}), "no safetensors"),
-    "nothing": (lambda _: b"", "no safetensors"),
-    "a header of 2^63 bytes": (lambda weights: struct.pack("<Q", 1 << 63) + weights[8:], "no safetensors"),
-    "a header longer than the file": (lambda weights: header({}, length=1 << 30) + weights, "no safetensors"),
-    "overlapping offsets": (overlapping, "no safetensors"),
-    "cut short": (lambda weights: weights[: len(weights) // 2], "no safetensors"),
-    "bytes too many": (lambda weights: weights + bytes(1 << 21), "and what fits this base not over"),
+    "a pickle": (lambda weights: pickle.dumps({"weights": weights}), "not safetensors"),
+    "nothing": (lambda _: b"", "not safetensors"),
+    "a header of 2^63 bytes": (lambda weights: struct.pack("<Q", 1 << 63) + weights[8:], "not safetensors"),
+    "a header longer than the file": (lambda weights: header({}, length=1 << 30) + weights, "not safetensors"),
+    "overlapping offsets": (overlapping, "not safetensors"),
+    "cut short": (lambda weights: weights[: len(weights) // 2], "not safetensors"),
+    "bytes too many": (lambda weights: weights + bytes(1 << 21), "weights that fit this base take at most"),
     "not a number": (changed(lambda s: s[IOU].fill_(float("nan"))), "iou_token.weight holds numbers that are not fin"),
     "infinity": (changed(lambda s: s[IOU].view(-1)[:1].fill_(float("inf"))), "are not finite"),
     "integers": (changed(lambda s: s.update({IOU: torch.zeros(1, 32, dtype=torch.int32)})), "are not finite"),
@@ -113,7 +113,7 @@ def test_a_flipped_byte_is_refused(tiny_base: BaseModel, nudged: Nudged, manifes
     ("change", "sentence"),
     [
         ({"base_fingerprint": "0" * 64}, r"tiny-v1 was trained on 'tiny-sam' \(000000000000\), not on 'tiny-sam'"),
-        ({"method": "magic"}, "tiny-v1 was trained by 'magic'; served can be decoder, conv-lora, lora"),
+        ({"method": "magic"}, "tiny-v1 was trained by 'magic'; samloop can serve decoder, conv-lora, lora"),
         ({"method": "lora"}, "the manifest of tiny-v1 says adapter='None': a rank from 1 to 256 and an alpha"),
     ],
 )
