@@ -56,11 +56,7 @@ def automatic_masks(
     until_s: float = float("inf"),
     run: Callable[[Callable[[], Rivals]], Rivals] = lambda work: work(),
 ) -> tuple[PredictedMask, ...]:
-    """Find the objects of an image as `automatic_candidates` does, and enlarge their masks to the image.
-
-    Returns:
-        Masks in the frame of the upright image, the best first; nothing if nothing stands out.
-    """
+    """As `automatic_candidates`, with masks in the frame of the upright image, and for any predictor."""
     suited = predictor.choose_for(embedding)
     candidates = automatic_candidates(suited, embedding, rules=rules, until_s=until_s, run=run)
     return suited.masks_of(candidates, embedding)
@@ -111,7 +107,15 @@ def automatic_candidates(
 
 
 def grid(embedding: Embedding, *, points: int) -> Iterator[Click]:
-    """Yield clicks, in image px, in the middles of equal cells; `points` of them along the image's longer side."""
+    """Spread clicks over an image.
+
+    Args:
+        embedding: of the image, for its size.
+        points: how many clicks lie along the image's longer side.
+
+    Yields:
+        Clicks in image px, in the middles of equal cells, row by row.
+    """
     longer = max(embedding.height_px, embedding.width_px)
     rows, columns = (max(1, round(points * side / longer)) for side in (embedding.height_px, embedding.width_px))
     for row in range(rows):

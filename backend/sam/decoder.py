@@ -111,12 +111,15 @@ def mask_weights(decoder: MaskDecoder, tokens: Float[Tensor, "n t c"]) -> Float[
     Args:
         decoder: has the MLPs.
         tokens: the first four are those of the masks.
+
+    Returns:
+        k weights for every mask, in the dtype of the decoder's weights.
     """
     return torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
 
 
 def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:
-    """Return d maps as lists of cells, row by row, with the channels of a cell side by side in memory.
+    """Copy d maps to lists of cells, row by row, with the channels of a cell side by side in memory.
 
     We copy once, here. Otherwise every sum of the image's size would stay channels-first, and every product would copy
     it.
@@ -124,6 +127,9 @@ def cells_of(maps: Float[Tensor, "d c *s"], dtype: torch.dtype) -> Cells:
     Args:
         maps: d maps of c channels, with any number of spatial dimensions.
         dtype: of the copy.
+
+    Returns:
+        (d, cells, c), a copy on the maps' device.
     """
     cells = maps.flatten(2).transpose(1, 2)
     if is_traced():  # ONNX has no copy into memory that is there

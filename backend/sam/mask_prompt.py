@@ -52,10 +52,16 @@ def _px_shown(length_px: int, *, cells: int, cell_px: int) -> Float[np.ndarray, 
 
 
 def with_box(prompt: Prompt) -> Prompt:
-    """Add a box to a prompt that has a mask and no box: the box around the mask and the foreground clicks.
+    """Add a box to a prompt that has a mask and no box.
 
-    SAM learnt masks together with clicks or a box, and does not stick to a mask without a box: see `_SURE`. An empty
-    mask is removed. All coordinates are image px.
+    SAM learnt masks together with clicks or a box, and does not stick to a mask without a box: see `_SURE`.
+
+    Args:
+        prompt: in image px.
+
+    Returns:
+        The prompt with the box around its mask and its foreground clicks, in image px. Without its mask, if that is
+        empty. A prompt without a mask, or with a box, stays as it is.
     """
     if prompt.mask is None:
         return prompt

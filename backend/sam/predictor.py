@@ -109,11 +109,11 @@ class Decodes(Protocol):
     """A predictor, or a stand-in for a predictor."""
 
     def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
-        """Return a mask for every prompt, in the order of the prompts and in the frame of the upright image."""
+        """As `Predictor.decode`: a mask for every prompt, in their order and in the frame of the upright image."""
 
 
 def base_predictor(base: BaseModel) -> "Predictor":
-    """Return a predictor that serves the base model, with a copy of its decoder."""
+    """As `predictor_of`, for the base model, with a copy of its decoder."""
     return Predictor(
         base, decoder_of(base, None), version=base.name, calibration=base.calibration, semantic=base.semantic
     )
@@ -219,13 +219,15 @@ class Predictor:
         return twin
 
     def choose_for(self, embedding: Embedding) -> "Predictor":
-        """Return the predictor that answers this image and all crops of it.
+        """Choose the predictor that answers this image and all crops of it.
 
-        This is `trained`, or the base if the image lies outside the domain. `decode` calls this by itself. A caller of
-        `candidates` and `masks_of` calls it once, and then uses the returned predictor for both.
+        `decode` calls this by itself. A caller of `candidates` and `masks_of` calls it once, for both.
 
         Args:
             embedding: of the whole image, by the encoder of `base`.
+
+        Returns:
+            `trained`, or the base's predictor if the image lies outside the domain.
         """
         if self.outside is None or self.outside.domain.holds(direction_of(embedding, frame=self.base.frame)):
             return self.trained
@@ -344,7 +346,7 @@ class Predictor:
             )
 
     def mask_of(self, candidate: Candidate, embedding: Embedding) -> PredictedMask:
-        """Enlarge one candidate as `masks_of` does."""
+        """As `masks_of`, for one candidate."""
         (mask,) = self.masks_of((candidate,), embedding)
         return mask
 

@@ -33,7 +33,7 @@ class PromptTensors:
     masks: Float[Tensor, "n 1 g g"] | None
 
     def to(self, device: torch.device) -> "PromptTensors":
-        """Return the same prompts on a device."""
+        """As `torch.Tensor.to`, for all tensors."""
         tensors = (self.points, self.labels, self.boxes, self.masks)
         return PromptTensors(*(None if tensor is None else tensor.to(device) for tensor in tensors))
 

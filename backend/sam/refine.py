@@ -33,11 +33,25 @@ class Crop:
     y1_px: int
 
     def cut(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "ch cw"]:
-        """Return the part of a mask of the image that lies in the crop; a view, not a copy."""
+        """Cut a mask to the crop.
+
+        Args:
+            mask: in the frame of the upright image.
+
+        Returns:
+            The part of the mask in the crop; a view, not a copy.
+        """
         return mask[self.y0_px : self.y1_px, self.x0_px : self.x1_px]
 
     def prompt(self, prompt: Prompt) -> Prompt:
-        """Move a prompt from image px to px of the crop. Clicks outside are left out; the box and the mask are cut."""
+        """Move a prompt into the crop.
+
+        Args:
+            prompt: in image px.
+
+        Returns:
+            The prompt in px of the crop, without clicks outside of it, and with its box and mask cut to it.
+        """
         width, height = float(self.x1_px - self.x0_px), float(self.y1_px - self.y0_px)
         clicks = tuple(
             Click(x, y, is_foreground=click.is_foreground)

@@ -50,7 +50,7 @@ def stabilities(logits: Float[Tensor, "n g g"], *, frame: Frame, height_px: int,
 
 
 def stability(logits: Float[Tensor, "g g"], *, frame: Frame, height_px: int, width_px: int) -> float:
-    """Return the stability of one mask, in [0, 1]: see `stabilities`."""
+    """As `stabilities`, for one mask; in [0, 1]."""
     return float(stabilities(logits[None], frame=frame, height_px=height_px, width_px=width_px))
 
 
