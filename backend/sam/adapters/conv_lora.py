@@ -125,17 +125,19 @@ class ConvLoraLinear(nn.Module):
         return maps.permute(0, 2, 3, 1)
 
     def _expert_of_graph(self, low: Grid, chosen: Int[Tensor, ""]) -> Grid:
-        """Apply any expert as `_expert` does, by selecting its weights and computing its sizes within the graph.
+        """Apply any expert as `_expert` does, by selecting its channels and computing its sizes within the graph.
 
         Interpolation by the scale 1 changes nothing: at its own points a bicubic kernel is 1 and zeros.
         """
         convolutions = cast("list[nn.Conv2d]", list(self.experts))
-        weight = torch.stack([layer.weight for layer in convolutions])[chosen]
-        bias = torch.stack([cast("Tensor", layer.bias) for layer in convolutions])[chosen]
-        _, height, width, _ = _grid(low)
+        # All experts in one convolution, since the exporter wants a kernel whose shape follows from the weights alone.
+        weight = torch.cat([layer.weight for layer in convolutions])
+        bias = torch.cat([cast("Tensor", layer.bias) for layer in convolutions])
+        _, height, width, rank = _grid(low)
         larger = cast("list[int]", [height * (chosen + 1), width * (chosen + 1)])
         maps = functional.interpolate(low.permute(0, 3, 1, 2), size=larger, mode="bicubic", align_corners=False)
-        maps = functional.gelu(functional.conv2d(maps, weight, bias, padding=1))
+        own = chosen * rank + torch.arange(rank)
+        maps = functional.gelu(functional.conv2d(maps, weight, bias, padding=1).index_select(1, own))
         maps = functional.interpolate(maps, size=(height, width), mode="bicubic", align_corners=False)
         return maps.permute(0, 2, 3, 1)
 

@@ -8,16 +8,20 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
 
 from backend.masks.metrics import iou
 from backend.masks.prompt import Box, Prompt
+from backend.sam.adapters.conv_lora import adapter_parameters, attach_conv_lora
+from backend.sam.canvas import pixels_on_canvas
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.export.folder import Origin, export
 from backend.sam.export.onnx_card import DECODER_FILE, ENCODER_FILE
 from backend.sam.export.onnx_decoder import OBJECT_SCORE, PromptedDecoder, pads_boxes
+from backend.sam.export.onnx_encoder import PIXELS, write_encoder
 from backend.sam.family import NO_OBJECT
 from backend.sam.loading import BaseModel, decoder_of, load_as_stored, load_base
 from backend.sam.mask_prompt import logits_of_mask
@@ -131,3 +135,25 @@ def test_an_absent_objects_masks_are_empty_in_the_graph_too(tmp_path: Path) -> N
     assert (masks == NO_OBJECT).all()
     assert (low_res == NO_OBJECT).all()
     assert score.item() < 0
+
+
+def test_conv_loras_experts_are_chosen_in_the_graph_of_an_encoder_of_windows_in_stages(tmp_path: Path) -> None:
+    """Shapes are lost there on the way to an expert's convolution, which the exporter must know the kernel of."""
+    base = load_as_stored(str(write_small_base("sam2", tmp_path / "base")), cache_dir=tmp_path)
+    encoder, family = base.model.vision_encoder, base.family
+    adapters = attach_conv_lora(encoder, places=family.places(encoder))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for _, weight in adapter_parameters(encoder):
+            weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+    write_encoder(base.model.eval(), tmp_path / "encoder.onnx", family=family)
+    session, chosen = onnxruntime.InferenceSession(tmp_path / "encoder.onnx"), set()
+    blocks = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
+    for image in (IMAGE, Image.fromarray(blocks).resize((300, 200))):
+        pixels = pixels_on_canvas(image, frame=base.frame)
+        with torch.no_grad():
+            ours = family.encode(encoder, pixels)
+        for theirs, values in zip(session.run(None, {PIXELS: pixels.numpy()}), ours, strict=True):
+            assert np.abs(theirs - values.numpy()).max() < TOLERANCE * np.abs(theirs).max()
+        chosen.add(tuple(layer.chosen for layer in adapters))
+    assert len(chosen) > 1, "both images were treated by the same experts: nothing was tested"
