@@ -1,0 +1,46 @@
+"""The capacity of docs/operation.md follows from the parts that docs/results.md holds."""
+
+import pytest
+from benchmarks.capacity import OPERATION, Parts, describe, measure_refresh
+from benchmarks.pages import RESULTS
+
+
+def test_the_parts_are_read_from_the_results_and_what_is_missing_is_named() -> None:
+    results = RESULTS.read_text()
+    parts = Parts.from_results(results)
+    assert f"| warm click over HTTP, 1024x768 | {parts.click_ms:.0f} ms |" in results
+    assert f"| batch of 8, two rectangles an image | {parts.image_ms:.0f} ms an image |" in results
+    assert f"{parts.tasks_per_s:.0f} tasks a second" in results
+    with pytest.raises(SystemExit, match=r"tasks a second.*run `make bench` and refreshing\.py"):
+        Parts.from_results(results.replace("tasks a second", "tasks"))
+
+
+def test_the_table_tells_what_one_host_and_ten_serve() -> None:
+    parts = Parts(
+        host="4 cores (Any), 8 GiB, no GPU; commits a, b, c",
+        click_ms=50,
+        image_ms=500,
+        encode_ms=400,
+        decode_ms=40,
+        tasks_per_s=600,
+        walk_mib=(30, 31),
+    )
+    text = describe(parts, {1: 2.0, 3: 5.9, 10: 19.0}, where="here; commit d")
+    assert "| clicks a second, on images that were encoded | 20 | 60 | 200 |" in text
+    assert "| images a second, new ones | 2 | 6 | 20 |" in text
+    assert "3 give 3.0 times and 10 give 9.5 times as many images a second as one" in text
+    assert "| days for a refresh of a million tasks | 5.79 | 1.93 | 0.579 |" in text
+    assert "a million in 28 minutes, and so keeps up with 300 such hosts" in text
+    assert parts.count_trainings_per_hour() == pytest.approx(3600 / (16_000 * 0.04 + 100 * 0.4))
+
+
+def test_the_page_holds_what_follows_from_the_results_that_stand() -> None:
+    """After `make bench`, run capacity.py too."""
+    parts = Parts.from_results(RESULTS.read_text())
+    clicks = f"| clicks a second, on images that were encoded | {1000 / parts.click_ms:.3g} |"
+    assert clicks in OPERATION.read_text()
+
+
+def test_several_encoders_work_at_the_same_time_and_every_task_gets_one_prediction() -> None:
+    """One encoder alone needs a tenth of a second an image."""
+    assert measure_refresh(5, tasks=100) > 10
