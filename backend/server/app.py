@@ -65,6 +65,7 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
     connections = Connections(settings)
     automatic = _automatic(settings, registry=registry, connection=connection, queue=queue)
     known = KnownProjects(connections.label_studio)
+    refusals = Refusals(connection, is_missing=known.is_missing)
     live = LiveEvaluation(
         registry.state_dir.live,
         label_studio=connections.label_studio,
@@ -86,12 +87,13 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         automatic=automatic,
         known=known,
         missed=missed,
+        refusals=refusals,
     )
     add_gauges(metrics, engine=engine, live=live, connection=connection)
 
     follower = Follower(registry, connection, queue=refreshes)
     watches = _list_watches(settings, automatic=automatic, follower=follower, missed=missed)
-    app = _guard_app(settings, parts=(engine, live, _Sweeping((queue, refreshes)), *watches))
+    app = _guard_app(settings, parts=(engine, live, refusals, _Sweeping((queue, refreshes)), *watches))
     app.include_router(routes.router())
     app.include_router(
         _review_router(
@@ -177,8 +179,9 @@ def _build_routes(  # noqa: PLR0913 - all but one by name
     automatic: AutomaticTraining,
     known: KnownProjects,
     missed: MissedChanges,
+    refusals: Refusals,
 ) -> Routes:
-    (queue, refreshes), refusals = queues, Refusals()
+    queue, refreshes = queues
     return Routes(
         label_studio=LabelStudioRoutes(
             engine=engine,

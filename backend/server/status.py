@@ -201,7 +201,7 @@ class ProjectStatus(BaseModel):
     [0, 1], and `left_s` the estimated time left, s; None where it is not known. `losses` are the running training's so
     far, as steps and losses, for "prompts" and for the "semantic head". `cancelled`: when the last training was
     cancelled, ISO 8601 in UTC. `live`, by version: how much people changed its masks. `refused` names checkpoints of
-    the project that are not served, and why. `refusals`: the last clicks that got no mask of this server, the
+    the project that are not served, and why. `refusals`: the last clicks that got no mask of any server, the
     latest first. `missed`: what was last healed of what webhooks missed; None after a week without.
     """
 

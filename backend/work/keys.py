@@ -85,6 +85,11 @@ class Keys:
         return self._key("missed")
 
     @property
+    def refusals(self) -> str:
+        """List of the last refused clicks as JSON, the latest first (backend.serving.refusals)."""
+        return self._key("refusals")
+
+    @property
     def followed(self) -> str:
         """Number of the registry's latest decision that a request followed."""
         return self._key("followed")

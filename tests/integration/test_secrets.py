@@ -49,6 +49,8 @@ def _values(redis: Redis) -> Iterator[bytes]:
         yield key + (redis.dump(key) or b"")
         if redis.type(key) == b"hash":  # a dump may be compressed
             yield b"".join(redis.hgetall(key).values())
+        if redis.type(key) == b"list":
+            yield b"".join(redis.lrange(key, 0, -1))
 
 
 def _objects(made: Reviewed) -> tuple[ReviewedObject, ...]:

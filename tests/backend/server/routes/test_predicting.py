@@ -11,7 +11,7 @@ from backend.errors import BadInput, Unavailable
 from backend.http.metrics import Metrics
 from backend.server.bodies import PredictBody
 from backend.server.routes.predicting import Predicting
-from backend.serving.refusals import Refusals
+from backend.serving.refusals import Refusal, Refusals
 
 
 class Loading:
@@ -38,9 +38,22 @@ def metrics() -> Metrics:
     return Metrics()
 
 
+class NotedRefusals(Refusals):
+    """Notes refused clicks in this process alone."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[int, Refusal]] = []
+
+    def note(self, project_id: int, *, task_id: int | None, reason: str) -> None:
+        self.noted.append((project_id, Refusal(at="now", task_id=task_id, reason=reason)))
+
+    def last(self, project_id: int) -> tuple[Refusal, ...]:
+        return tuple(refusal for owner, refusal in reversed(self.noted) if owner == project_id)
+
+
 @pytest.fixture
 def refusals() -> Refusals:
-    return Refusals()
+    return NotedRefusals()
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_a_refused_click_stands_on_the_overview_and_every_answer_in_the_log(
     task = project["tasks"][0]
     lost = {**task, "data": {"image": "/data/upload/none.png"}}
     assert client.post("/predict", json=write_request(project, lost, click_at(50, 50))).status_code >= 400
-    refusal, *_ = client.get(f"/projects/{project['id']}/status").json()["refusals"]
+    refusal, *_ = wait_until(lambda: client.get(f"/projects/{project['id']}/status").json()["refusals"])
     assert refusal["task"] == task["id"]
     page = client.get(f"/review/{project['id']}", headers={"Host": "127.0.0.1:9090"}).text
     assert "Last refusals" in page
