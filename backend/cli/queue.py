@@ -137,7 +137,7 @@ def train_project(project_id: int, *, wait: bool) -> None:
     """Queue a training, and follow it if asked.
 
     Raises:
-        Unavailable: the queue is away.
+        Unavailable: the queue cannot be reached.
         SamloopError: the training failed while we waited.
     """
     from backend.work.connection import connect

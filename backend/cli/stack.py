@@ -136,11 +136,11 @@ def _own_url(host: str, port: int) -> str:
 
 
 def _keep_running(valkey: Valkey, stopping: threading.Event) -> None:
-    """Restart Valkey if it is away, without waiting so long that a signal or another child's death goes unnoticed."""
+    """Restart a Valkey that died, without waiting so long that a signal or another child's death goes unnoticed."""
     if valkey.alive():
         return
     try:
-        log.warning("the embedded Valkey is away; starting it again", extra={"event": "valkey.died"})
+        log.warning("the embedded Valkey cannot be reached; starting it again", extra={"event": "valkey.died"})
         valkey.start(longest_s=_VALKEY_S, is_stopping=stopping.is_set)
     except Unavailable as fault:
         log.error("%s", fault, extra={"event": "valkey.failed"})  # noqa: TRY400 - the sentence is the whole story

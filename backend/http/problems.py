@@ -25,7 +25,7 @@ _MEANINGS = {
     422: "The image cannot be read, or has too many pixels",
     424: "Label Studio, or the host of an image, failed",
     500: "A bug; the server's log has the traceback",
-    503: "The queue, the registry or the model is away, or too many requests wait: try again after Retry-After seconds",
+    503: "The queue, registry or model cannot be reached, or too many wait: try again after Retry-After seconds",
 }
 
 

@@ -111,7 +111,7 @@ class MissedChanges:
         """Look at every project in use, unless another server has just done so.
 
         Raises:
-            SamloopError: the queue is away, or a Label Studio does not answer; every other project was looked at, and
+            SamloopError: the queue or a Label Studio cannot be reached; every other project was looked at, and
                 the next look catches up.
         """
         away = None
@@ -131,7 +131,7 @@ class MissedChanges:
         """Return what was healed last in the project; None after a week without.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis cannot be reached.
         """
         with name_consequence("what webhooks missed is not known"):
             kept = self._connection.get(Keys(project_id).missed)

@@ -21,8 +21,8 @@ _SILENCE_S = 120.0  # the backend answers a batch after SAMLOOP_BATCH_SECONDS at
 class BackendClient:
     """The backend at SAMLOOP_BACKEND_URL, with its credentials.
 
-    Every method raises Unavailable (the backend is away, loading or busy), NotAuthorized, BadInput (it refuses the
-    request) and Upstream (it fails otherwise).
+    Every method raises Unavailable (the backend does not answer, loads or is busy), NotAuthorized, BadInput (it refuses
+    the request) and Upstream (it fails otherwise).
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -259,7 +259,7 @@ def _verify(path: Path, expected: FileDigest) -> None:
                 raise BadCheckpoint(f"{path} has {size} bytes, its manifest says {expected.bytes}")
             actual = hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, NotADirectoryError) as fault:
-        # Not a bad checkpoint: published files are never deleted, so the disk is away or is still being filled.
+        # Not a bad checkpoint: published files are never deleted, so the disk is not there or is being filled.
         raise Unavailable(f"{path} is missing, though its manifest names it: is its disk mounted?") from fault
     except OSError as fault:
         raise Unavailable(f"{path} cannot be read now: {fault.strerror or fault}") from fault

@@ -19,7 +19,7 @@ async def status_events(
 ) -> AsyncIterator[str]:
     """Yield an event whenever the status changes, and a comment now and then to keep the connection open.
 
-    While the queue or the registry is away there are no events: both come back, and the browser's connection must last.
+    No events come while the queue or the registry cannot be reached: both come back, and the connection must last.
 
     Args:
         read: returns the current status; called in a thread, since it asks Redis.

@@ -116,7 +116,7 @@ def show_served(metrics: Metrics, engine: Engine, *, projects: Callable[[], Sequ
 def queue_gauges(metrics: Metrics, connection: Redis, *, clock: Callable[[], float] = time.time) -> None:
     """Show what waits for a worker, for how long, how many workers listen, and how their work ended.
 
-    Nothing is shown while Redis is away. How work ended is counted for all servers together.
+    Nothing is shown while Redis cannot be reached. How work ended is counted for all servers together.
 
     Args:
         metrics: where they are shown.

@@ -73,7 +73,7 @@ class Refusals:
         """Return the project's last refusals, the latest first.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis cannot be reached.
         """
         with name_consequence("the last refused clicks are not known"):
             rows = self._connection.lrange(Keys(project_id).refusals, 0, -1)

@@ -41,7 +41,7 @@ class AutomaticTraining:
         self._clock = clock or (lambda: read_clock_s(connection))
 
     def note(self, project_id: int, annotation_ids: Iterable[int]) -> None:
-        """Count these annotations of a project. Where the queue is away, they go uncounted; the webhook succeeds."""
+        """Count these annotations of a project. Without Redis they go uncounted, and the webhook succeeds."""
         keys, changed = Keys(project_id), tuple(annotation_ids)
         if not changed:
             return
@@ -53,7 +53,7 @@ class AutomaticTraining:
                 pipeline.execute()
         except RedisError as fault:
             log.warning(
-                "%d changed annotations of project %d are not counted: the queue is away: %s",
+                "%d changed annotations of project %d are not counted: the queue cannot be reached: %s",
                 len(changed),
                 project_id,
                 fault,
@@ -64,7 +64,7 @@ class AutomaticTraining:
         """Return how many annotations have changed since the last request for a training.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis cannot be reached.
         """
         try:
             return int(self._connection.scard(Keys(project_id).changed))
@@ -81,7 +81,7 @@ class AutomaticTraining:
         """Request the trainings that are due. At most one training of a project waits.
 
         Raises:
-            Unavailable: Redis is away; the next look catches up.
+            Unavailable: Redis cannot be reached; the next look catches up.
         """
         for project_id in self._queue.list_changed_projects():
             if self._is_due(project_id):
@@ -100,5 +100,5 @@ class AutomaticTraining:
         try:
             quiet_s = self._clock() - float(self._connection.get(Keys(project_id).changed_at) or 0)
         except RedisError as fault:
-            raise Unavailable(f"the queue is away; project {project_id} trains later: {fault}") from fault
+            raise Unavailable(f"the queue cannot be reached; project {project_id} trains later: {fault}") from fault
         return quiet_s >= self._quiet_s and not self._queue.status(project_id).queued

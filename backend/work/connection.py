@@ -48,7 +48,7 @@ def name_consequence(consequence: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, NoSuchJobError) as fault:
-        log.warning("the queue is away: %s", fault, extra={"event": "queue.away"})
+        log.warning("the queue cannot be reached: %s", fault, extra={"event": "queue.away"})
         raise Unavailable(f"the queue does not answer, so {consequence}: is Redis (REDIS_URL) up? Try again") from fault
 
 
@@ -56,7 +56,7 @@ def read_clock_s(connection: Redis) -> float:
     """Return Unix time by Redis' clock, s: the same for all servers and workers, whose own clocks may differ.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis cannot be reached.
     """
     seconds, microseconds = connection.time()
     return int(seconds) + int(microseconds) / 1_000_000

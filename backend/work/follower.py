@@ -38,8 +38,8 @@ class Follower:
         """Request a refresh for every project with a new decision.
 
         Raises:
-            Unavailable, BadCheckpoint: Redis is away, or a project's decisions cannot be read. Every other project was
-                looked at, and the next look catches up.
+            Unavailable, BadCheckpoint: Redis cannot be reached, or a project's decisions cannot be read. Every other
+                project was looked at, and the next look catches up.
         """
         away = None
         for project_id in self._registry.projects():
@@ -60,5 +60,7 @@ class Follower:
                 self._queue.request(project_id)
                 self._connection.set(key, pointer.number)
         except RedisError as fault:
-            raise Unavailable(f"the queue is away; project {project_id} is refreshed later: {fault}") from fault
+            raise Unavailable(
+                f"the queue cannot be reached; project {project_id} is refreshed later: {fault}"
+            ) from fault
         self._followed[project_id] = pointer.number

@@ -42,7 +42,7 @@ class TrainingQueue:
 
     Every method that takes a project raises:
         BadInput: the id is not a project's.
-        Unavailable: Redis is away.
+        Unavailable: Redis cannot be reached.
     """
 
     def __init__(self, connection: Redis, *, job_seconds: int, work: Work = TRAINING) -> None:
@@ -100,7 +100,7 @@ class TrainingQueue:
         """Return the projects that ever requested this kind of work, by ascending id.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis cannot be reached.
         """
         return self._projects_of(Keys(1, self._work.kind).wanted)
 
@@ -108,7 +108,7 @@ class TrainingQueue:
         """Return the projects whose annotations have changed since the last request for this kind of work.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis cannot be reached.
         """
         return self._projects_of(Keys(1, self._work.kind).changed)
 
@@ -123,7 +123,7 @@ class TrainingQueue:
         """Return how many workers listen for this kind of work.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis cannot be reached.
         """
         return count_listeners(self._connection, work=self._work)
 
@@ -133,7 +133,7 @@ class TrainingQueue:
         A finished job expires after a day.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis cannot be reached.
         """
         known = JobId.find(job_id)
         if known is None:
@@ -146,7 +146,7 @@ class TrainingQueue:
         """Return the jobs of dead workers, silent for `heartbeat_s`, to the queue. Call it every few seconds.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis cannot be reached.
         """
         with name_consequence("dead workers' trainings wait"):
             rq_internals.sweep(self._queue, heartbeat_s=heartbeat_s)
@@ -187,7 +187,7 @@ def count_listeners(connection: Redis, *, work: Work = TRAINING) -> int:
     """Return how many workers listen for this kind of work.
 
     Raises:
-        Unavailable: Redis is away.
+        Unavailable: Redis cannot be reached.
     """
     with name_consequence("its workers are not known"):
         return rq_internals.count_workers(open_queue(connection, name=work.queue, job_class=SafeJob))
@@ -199,7 +199,7 @@ def measure_waiting(connection: Redis, *, work: Work = TRAINING) -> tuple[int, f
     A job that waits for another of its own project is not among them: a further worker would not help it.
 
     Raises:
-        Unavailable: Redis is away.
+        Unavailable: Redis cannot be reached.
     """
     with name_consequence("what waits is not known"):
         queue = open_queue(connection, name=work.queue, job_class=SafeJob)
@@ -211,7 +211,7 @@ def count_outcome(connection: Redis, outcome: Outcome, *, kind: JobKind) -> None
     """Count a job of this kind that has ended so.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis cannot be reached.
     """
     connection.hincrby(Keys(1, kind).outcomes, outcome, 1)
 
@@ -220,7 +220,7 @@ def read_outcomes(connection: Redis, *, work: Work = TRAINING) -> dict[Outcome, 
     """Return how many jobs of this kind ended in which way, over all projects.
 
     Raises:
-        Unavailable: Redis is away.
+        Unavailable: Redis cannot be reached.
     """
     with name_consequence("how jobs ended is not known"):
         counts = connection.hgetall(Keys(1, work.kind).outcomes)

@@ -31,7 +31,7 @@ def write_meta(connection: Redis, job: Job, meta: Mapping[str, object]) -> None:
     """Write only the job's meta, as JSON, into its hash. `Job.save_meta` would wait for RQ's own connection.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis cannot be reached.
     """
     connection.hset(job.key, "meta", json.dumps(meta))
 
@@ -40,7 +40,7 @@ def count_kill(connection: Redis, job: Job) -> int:
     """Count that the process that did this job was killed, and return how often it was.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis cannot be reached.
     """
     return int(connection.hincrby(job.key, _KILLS, 1))
 
@@ -69,7 +69,7 @@ def list_limited_jobs(connection: Redis, limit: str) -> tuple[str, ...]:
     """Return the ids of the jobs under this rate limit: the job that holds the slot, then the jobs that wait for it.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis cannot be reached.
     """
     registry = RateLimitRegistry(limit, connection=connection)
     return tuple(dict.fromkeys(registry.get_allowed_job_ids() + registry.get_rate_limited_job_ids()))
@@ -79,7 +79,7 @@ def count_workers(queue: Queue) -> int:
     """Return how many live workers listen to this queue.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis cannot be reached.
     """
     return sum(bool(queue.connection.exists(key)) for key in get_keys(queue))
 
@@ -99,7 +99,7 @@ def sweep(queue: Queue, *, heartbeat_s: float = HEARTBEAT_S, stuck_s: float = _S
         stuck_s: how long a job may stay between the queue and its start, s.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis cannot be reached.
     """
     connection = queue.connection
     # After an outage of Redis, heartbeats look late because workers could not send them.

@@ -26,7 +26,7 @@ class Script(Enum):
         """Run the program in Redis, atomically, and return its answer.
 
         Raises:
-            redis.exceptions.RedisError: Redis is away, or refuses the program.
+            redis.exceptions.RedisError: Redis cannot be reached, or refuses the program.
         """
         return connection.eval(_read_source(self.value), len(keys), *keys, *args)
 

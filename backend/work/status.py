@@ -60,7 +60,7 @@ def read_status(connection: Redis, keys: Keys, *, under_way: Literal["training",
     """Read the status of a project's work of one kind; `under_way` names the phase of a running job.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis cannot be reached.
         rq.exceptions.NoSuchJobError: a job expired meanwhile.
     """
     jobs = [job for job in fetch_jobs(connection, *list_limited_jobs(connection, keys.limit)) if job is not None]
@@ -88,7 +88,7 @@ def describe(job: SafeJob, job_id: JobId) -> Mapping[str, JsonValue]:
     """Describe a job as JSON; times are ISO 8601.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis cannot be reached.
     """
     status = job.get_status(refresh=False)
     return {
@@ -108,7 +108,7 @@ def fetch_jobs(connection: Redis, *job_ids: str) -> list[SafeJob | None]:
     """Return the jobs of these ids; None for a job that does not exist.
 
     Raises:
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis cannot be reached.
     """
     jobs: list[SafeJob | None] = SafeJob.fetch_many(  # type: ignore[assignment]
         job_ids, connection=connection, serializer=JSONSerializer

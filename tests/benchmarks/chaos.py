@@ -183,7 +183,7 @@ class House:
             time.sleep(0.3)
 
     def _hide_registry(self) -> None:
-        with self.registry_lock:  # publishing waits: a registry that is away cannot take anything
+        with self.registry_lock:  # publishing waits: a registry that cannot be reached cannot take anything
             away = self.models.with_name("away")
             self.models.rename(away)
             time.sleep(2)

@@ -21,7 +21,7 @@ def _failing(*faults: Exception) -> Callable[[], str]:
 
 def test_a_failure_that_passes_costs_the_pauses_and_not_the_image() -> None:
     paused_s: list[float] = []
-    read = _failing(Unavailable("away"), OSError("the share is away"))
+    read = _failing(Unavailable("away"), OSError("the share cannot be reached"))
     assert read_patiently(read, sleep=paused_s.append) == "the image"
     assert tuple(paused_s) == PAUSES_S
 

@@ -1,4 +1,4 @@
-"""The worker runs what is on its list, outlasts a Redis that is away, and imports no torch."""
+"""The worker runs what is on its list, outlasts a Redis that cannot be reached, and imports no torch."""
 
 import json
 import os

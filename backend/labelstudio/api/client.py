@@ -30,8 +30,8 @@ class LabelStudio:
     """One Label Studio, seen with one API key. Safe for any number of threads.
 
     Every method raises KeyRefused (401, 403), NotFound (404), BadInput (400: Label Studio refuses the request) and
-    Upstream (Label Studio is away, fails, or is another program). A request that only reads is repeated as long as the
-    failure may pass.
+    Upstream (Label Studio cannot be reached, fails, or is another program). A request that only reads is repeated as
+    long as the failure may pass.
 
     Args:
         url: where Label Studio answers; may hold a path.

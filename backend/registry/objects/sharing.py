@@ -119,7 +119,7 @@ class StoreSharing:
 
     @contextmanager
     def _leaving(self, path: Path) -> Iterator[None]:
-        """Leave the local files as they are where the store is away; say so once."""
+        """Leave the local files as they are where the store cannot be reached; say so once."""
         try:
             yield
             self._is_away = False

@@ -93,7 +93,7 @@ class ProjectRoutes:
     async def events(self, project_id: ProjectId, request: Request) -> StreamingResponse:
         """Stream the status as server-sent events: an event whenever it changes, a comment every 15 s as a keep-alive.
 
-        While the queue or the registry is away there are no events.
+        While the queue or the registry cannot be reached there are no events.
         """
         if self._is_ending or self._listening >= _MOST_LISTENING:
             raise Busy("too many event streams are open: ask for the status instead, or try again later")

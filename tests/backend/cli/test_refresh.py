@@ -56,9 +56,9 @@ def test_a_refresh_is_watched_until_it_ends(samloop: Any) -> None:
 
 
 def test_a_refresh_that_fails_says_why(samloop: Any) -> None:
-    done = samloop(queue=Queue(TrainingStatus(phase="failed", error="Label Studio is away")))
+    done = samloop(queue=Queue(TrainingStatus(phase="failed", error="Label Studio cannot be reached")))
     assert isinstance(done.exception, SamloopError)
-    assert str(done.exception) == "the refresh of project 7 failed: Label Studio is away"
+    assert str(done.exception) == "the refresh of project 7 failed: Label Studio cannot be reached"
 
 
 @pytest.mark.parametrize(("workers", "is_warned"), [(0, True), (1, False)])

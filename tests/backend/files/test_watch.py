@@ -19,25 +19,27 @@ def test_it_looks_until_it_is_stopped() -> None:
 
 
 def test_it_survives_what_looking_raises_and_tells_each_reason_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A disk that is away for ten minutes is one line in the log, not six hundred."""
+    """A disk that cannot be reached for ten minutes is one line in the log, not six hundred."""
     caplog.set_level(logging.INFO)
     looks: list[int] = []
 
     def look() -> None:
         looks.append(1)
         if len(looks) <= 5:
-            raise OSError("the disk is away" if len(looks) < 5 else "something else")
+            raise OSError("the disk cannot be reached" if len(looks) < 5 else "something else")
 
     with Watch(look, poll_s=0.001):
         wait_until(lambda: len(looks) >= 8)
     assert [record.message for record in caplog.records] == [
-        "a look failed: the disk is away",
+        "a look failed: the disk cannot be reached",
         "a look failed: something else",
         "the watch works again",
     ]
 
 
-@pytest.mark.parametrize(("fault", "is_bug"), [(Unavailable("its disk is away"), False), (KeyError("x"), True)])
+@pytest.mark.parametrize(
+    ("fault", "is_bug"), [(Unavailable("its disk cannot be reached"), False), (KeyError("x"), True)]
+)
 def test_a_fault_of_ours_is_one_sentence_and_a_bug_has_its_traceback(
     fault: Exception, is_bug: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -49,7 +49,7 @@ def test_a_project_that_is_made_is_known_at_once() -> None:
     assert not known.is_missing(2)
 
 
-@pytest.mark.parametrize("fault", [Upstream("it is away"), KeyRefused("it refuses the key")])
+@pytest.mark.parametrize("fault", [Upstream("it cannot be reached"), KeyRefused("it refuses the key")])
 def test_nothing_is_lost_while_label_studio_cannot_be_asked(fault: SamloopError) -> None:
     studio = Studio(fault)
     known = KnownProjects(lambda _: studio)

@@ -178,14 +178,14 @@ def test_while_label_studio_is_away_nothing_is_lost(project: Project) -> None:
     class Away:
         def task(self, task_id: int) -> Json:
             if away.is_set():
-                raise Upstream("Label Studio is away")
+                raise Upstream("Label Studio cannot be reached")
             return project.client.task(task_id)
 
     clock = HandClock()
     live, ours = project.evaluation(lambda _: Away(), clock=clock), region(0)
     away.set()
     live.note_changes(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
-    with pytest.raises(Upstream, match="is away"):
+    with pytest.raises(Upstream, match="cannot be reached"):
         live.compare_waiting()
     assert (live.count_waiting(), live.figures(project.project_id)) == (1, {})
     away.clear()
@@ -299,7 +299,7 @@ def test_a_task_that_label_studio_cannot_show_keeps_no_other_waiting(project: Pr
         clock.advance(60)
     assert live.figures(project.project_id)["v1"].annotations == 5
     assert live.count_waiting() == 3
-    assert len(asked) <= 3 * 2 + 5, "a Label Studio that is away is not asked for every annotation"
+    assert len(asked) <= 3 * 2 + 5, "a Label Studio that cannot be reached is not asked for every annotation"
 
 
 def test_a_project_whose_label_studio_is_not_known_keeps_no_other_project_waiting(project: Project) -> None:

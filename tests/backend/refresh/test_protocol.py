@@ -15,7 +15,7 @@ def test_a_prediction_becomes_a_row_of_an_import() -> None:
     assert answer.row(7) == {"task": 7, **PREDICTION}
 
 
-@pytest.mark.parametrize(("why", "is_late"), [(OUT_OF_TIME, True), ("the host is away", False)])
+@pytest.mark.parametrize(("why", "is_late"), [(OUT_OF_TIME, True), ("the host cannot be reached", False)])
 def test_a_task_that_was_not_looked_at_says_why(why: str, *, is_late: bool) -> None:
     answer = Answer.from_json({"result": [], "score": 0.0, "model_version": "v1", "why": why})
     assert (answer.why, answer.is_late) == (why, is_late)

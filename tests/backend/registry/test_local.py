@@ -222,7 +222,7 @@ def test_a_worker_that_starts_while_the_registry_is_away_publishes_nothing_into_
 
 
 def test_a_registry_can_be_opened_where_nothing_can_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A server must come up with its base model while the disk is away."""
+    """A server must come up with its base model while the disk cannot be reached."""
     (tmp_path / "file").touch()
     registry = LocalRegistry(tmp_path / "file" / "models")
     assert "cannot be reached" in caplog.text

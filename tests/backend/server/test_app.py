@@ -1,4 +1,4 @@
-"""The whole server: its front door, its own pages, and what it answers while something is away."""
+"""The whole server: its front door, its own pages, and what it answers while something cannot be reached."""
 
 import re
 import threading

@@ -158,7 +158,8 @@ def test_switched_on_tasks_without_rectangles_get_what_stands_out(tiny_base: Bas
 
 
 @pytest.mark.parametrize(
-    "fault", [BadImage("no image that we read"), Upstream("the host is away"), ZeroDivisionError("a bug of ours")]
+    "fault",
+    [BadImage("no image that we read"), Upstream("the host cannot be reached"), ZeroDivisionError("a bug of ours")],
 )
 def test_a_broken_image_costs_its_own_task(
     tiny_base: BaseModel, snapshot: Snapshot, fault: Exception, caplog: pytest.LogCaptureFixture
@@ -278,10 +279,10 @@ def test_who_stores_predictions_is_told_which_are_empty_without_a_look(
     tiny_base: BaseModel, snapshot: Snapshot
 ) -> None:
     """A task that cannot be looked at, or has nothing to go by, is not one in which nothing was found."""
-    asked = Batches(machine=Machine(tiny_base, {2: Upstream("the host is away")}), observer=Heard())
+    asked = Batches(machine=Machine(tiny_base, {2: Upstream("the host cannot be reached")}), observer=Heard())
     tasks = [task(1, "Cell"), task(2, "Cell"), {"id": 3, "data": {"image": "x"}}]
     got = told(asked.answer(images(*tasks), snapshot=snapshot))
-    assert [answer.get("why") for answer in got] == [None, "the host is away", NOTHING_TO_GO_BY]
+    assert [answer.get("why") for answer in got] == [None, "the host cannot be reached", NOTHING_TO_GO_BY]
 
     late = Batches(machine=Machine(tiny_base), observer=Heard(), seconds=-1)
     (answer,) = told(late.answer(images(*tasks[:1]), snapshot=snapshot))

@@ -1,4 +1,4 @@
-"""A Redis that is away is told at once, with what that means."""
+"""A Redis that cannot be reached is told at once, with what that means."""
 
 import time
 from pathlib import Path

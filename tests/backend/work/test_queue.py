@@ -1,4 +1,4 @@
-"""Requests for trainings: fast, coalesced, and never promised when Redis is away."""
+"""Requests for trainings: fast, coalesced, and never promised when Redis cannot be reached."""
 
 import time
 from collections.abc import Iterator

@@ -114,8 +114,8 @@ def test_the_refresh_is_waited_for_and_told(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_refresh_that_fails_or_hangs_ends_the_story() -> None:
-    refresh = {"phase": "failed", "error": "Label Studio is away", "last": None}
-    with pytest.raises(SamloopError, match=r"the refresh failed: Label Studio is away; see /tmp/samloop.log"):
+    refresh = {"phase": "failed", "error": "Label Studio cannot be reached", "last": None}
+    with pytest.raises(SamloopError, match=r"the refresh failed: Label Studio cannot be reached; see /tmp/samloop.log"):
         story._await_refresh(House(_status(refresh=refresh)), 1, "v1", narrate())
     with pytest.raises(Unavailable, match="the refresh has made no progress for 300 s"):
         story._await_refresh(House(_status(refresh=refresh | {"error": None})), 1, "v1", narrate())

@@ -75,7 +75,7 @@ def test_nothing_is_written_into_an_empty_folder_in_place_of_the_disk(tmp_path: 
     swap(root, away)
     for asked in (disk.reading, disk.writing):
         with pytest.raises(Unavailable, match=r"lost its mark \(registry.json\).* is its disk mounted"), asked():
-            pytest.fail("the disk is away")
+            pytest.fail("the disk cannot be reached")
     assert list(root.iterdir()) == []
     swap(root, away)
     write_something(disk)

@@ -45,9 +45,9 @@ def test_a_download_that_is_cut_off_leaves_no_copy(published: Path, tmp_path: Pa
 
     def fill(folder: Path) -> None:
         (folder / MANIFEST_FILE).write_bytes((published / MANIFEST_FILE).read_bytes())
-        raise Unavailable("the store is away")
+        raise Unavailable("the store cannot be reached")
 
-    with pytest.raises(Unavailable, match="the store is away"):
+    with pytest.raises(Unavailable, match="the store cannot be reached"):
         cache.fetch(digest(published), fill=fill)
     assert list((tmp_path / "cache" / "objects").iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""What a machine read of a store, it can read again while the store is away, as long as it is undamaged."""
+"""What a machine read of a store, it can read again while the store cannot be reached, as long as it is undamaged."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A registry in a store keeps its promises while publishers are killed, copies rot, and the store is away."""
+"""A registry in a store keeps its promises while publishers are killed, copies rot, and the store cannot be reached."""
 
 import os
 import subprocess

@@ -53,7 +53,7 @@ def test_a_refused_key_is_told_and_the_other_projects_stay(studio: FakeLabelStud
 
 def test_a_queue_that_is_away_leaves_out_what_it_alone_knows(registry: LocalRegistry) -> None:
     def away() -> tuple[int, ...]:
-        raise Unavailable("Redis is away")
+        raise Unavailable("Redis cannot be reached")
 
     projects = list_projects(ProjectBook(Connections(Settings())), registry, served_version=str, trained=away)
     assert [row.project_id for row in projects.rows] == [8]

@@ -74,7 +74,7 @@ def test_a_failure_reaches_all_who_wait_and_the_next_call_reads_again() -> None:
 
     def fail() -> ImageBytes:
         assert may_fail.wait(SOON_S)
-        raise Upstream("the host is away")
+        raise Upstream("the host cannot be reached")
 
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(read_at, reads, "place", fail) for _ in range(2)]
