@@ -153,6 +153,43 @@ def test_a_click_with_alt_takes_a_part_away_and_the_submitted_annotation_holds_w
     assert np.count_nonzero(left & ~coin.mask) < 0.1 * np.count_nonzero(left)
 
 
+def test_a_click_that_brings_no_mask_says_why_in_the_editor_until_one_brings_a_mask(
+    browser: webdriver.Chrome, label_studio: LabelStudioProcess, wired: Wired
+) -> None:
+    client, (photograph,) = wired.client, sample_photographs()[:1]
+    project_id, (task,) = create_project(client, PHOTOGRAPHS, images=[photograph])
+    client.update_project(project_id, label_config=_with_a_strict_label(label_config(PHOTOGRAPHS)))
+    client.backends.connect(project_id, url=wired.backend_url, title="samloop")
+    editor = Editor(browser, label_studio)
+    editor.log_in()
+    editor.open(project_id, task.task_id)
+    editor.switch_on_auto_annotation()
+    editor.take_smart_tool("key-point-tool", label="Brick")
+    first, second = photograph.objects[:2]
+    editor.click_at(first, *centre_px(first))
+    editor.wait.until(lambda _: "asks for 1" in editor.text())
+    editor.screenshot("reason")
+    editor.select_label("Coin", tool="key-point-tool")
+    editor.click_on(second)
+    assert "asks for 1" not in editor.text()
+    editor.screenshot("reason-gone")
+    editor.press("bottombar-accept-suggestions-button")
+    editor.press("bottombar-submit-button")
+    region = _submitted(wired._replace(project_id=project_id), task, kind="brushlabels")
+    assert region["value"]["brushlabels"] == ["Coin"]
+
+
+def _with_a_strict_label(config: str) -> str:
+    """No mask is good enough for the label "Brick"; the editor has a text area for the reason."""
+    control = control_of(config, "brushlabels")
+    assert control is not None
+    brushes = f'<BrushLabels name="{control.from_name}" toName="image"><Label value="Coin"/></BrushLabels>'
+    strict = '<BrushLabels name="strict" toName="image" model_score_threshold="1"><Label value="Brick"/></BrushLabels>'
+    text = '<TextArea name="samloop" toName="image" editable="false"/>'
+    before, _, rest = config.partition("<BrushLabels")
+    return before + brushes + strict + rest.partition("</BrushLabels>")[2].replace("</View>", text + "</View>")
+
+
 def test_a_box_becomes_a_polygon_where_the_project_has_polygons(
     browser: webdriver.Chrome, label_studio: LabelStudioProcess, outlined: Wired
 ) -> None:

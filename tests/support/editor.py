@@ -143,6 +143,10 @@ class Editor:
             message=f"{selector} did not appear on {self.browser.current_url}",
         )
 
+    def text(self) -> str:
+        """All that the page shows in words."""
+        return str(self.browser.execute_script("return document.body.innerText"))
+
     def screenshot(self, name: str) -> None:
         """Save a screenshot in the folder SAMLOOP_SCREENSHOTS, if that is set."""
         if folder := os.environ.get("SAMLOOP_SCREENSHOTS"):

@@ -10,7 +10,7 @@ from backend.ids import parse_label_studio_project
 from backend.images.connections import Connections
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.payloads import Prediction
-from backend.labelstudio.reasons import write_reason
+from backend.labelstudio.reasons import clear_reason, write_reason
 from backend.live.evaluation import LiveEvaluation
 from backend.server.bodies import PredictBody
 from backend.serving.answers import empty_prediction
@@ -58,11 +58,13 @@ class Predicting:
                     return [shown]
             raise
         _log_answer(body, results, took_s=time.monotonic() - began_s)
-        if _is_click(body) and results and not results[0]["result"] and "note" in results[0]:
-            reason = results[0]["note"]
-            self._tell_refusal(body, kind="NoMask", reason=reason)
-            return [self._show_reason(body, reason) or results[0]]
-        return results
+        if not _is_click(body):
+            return results
+        (answer,) = results
+        if answer["result"] or "note" not in answer:
+            return [clear_reason(answer, label_config=body.label_config)]
+        self._tell_refusal(body, kind="NoMask", reason=answer["note"])
+        return [self._show_reason(body, answer["note"]) or answer]
 
     def _tell_refusal(self, body: PredictBody, *, kind: str, reason: str) -> None:
         """Record a click that got no mask: Label Studio answers 200 and shows its annotator nothing.

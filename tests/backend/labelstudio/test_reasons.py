@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.labelstudio.reasons import write_reason
+from backend.labelstudio.reasons import clear_reason, write_reason
 
 IMAGE = '<Image name="image" value="$image"/>'
 
@@ -32,3 +32,12 @@ def test_the_reason_is_the_text_of_the_tag_that_bears_our_name() -> None:
 )
 def test_without_the_tag_there_is_nothing_to_show(config: str | None) -> None:
     assert write_reason("no object there", label_config=config, model_version="v1") is None
+    answer = {"result": [], "score": 0.0, "model_version": "v1"}
+    assert clear_reason(answer, label_config=config) is answer
+
+
+def test_an_answer_with_a_mask_empties_the_tag_of_the_reason_before() -> None:
+    config = f'<View>{IMAGE}<TextArea name="samloop" toName="image"/></View>'
+    answer = {"result": [{"id": "mask"}], "score": 0.5, "model_version": "v1"}
+    mask, text = clear_reason(answer, label_config=config)["result"]
+    assert (mask, text["type"], text["value"]) == ({"id": "mask"}, "textarea", {"text": []})

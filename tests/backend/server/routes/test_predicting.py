@@ -150,6 +150,11 @@ def test_the_editor_shows_the_reason_where_the_project_has_a_tag_for_it(
     assert empty["result"][0]["value"]["text"] == ["the model sees no object at the prompt"]
     assert len(refusals.last(7)) == 2
 
+    drawn = nothing | {"result": [{"id": "mask"}]}
+    monkeypatch.setattr(predicting, "_results", lambda *_, **__: [drawn])
+    (answered,) = predicting.answer(click)
+    assert [result.get("value") for result in answered["result"]] == [None, {"text": []}]
+
 
 def test_a_batch_that_cannot_be_answered_is_an_error_with_the_tag_too(predicting: Predicting) -> None:
     with pytest.raises(Unavailable):
