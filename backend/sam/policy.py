@@ -25,8 +25,8 @@ from torch import Tensor
 from backend.masks.prompt import Prompt
 
 SINGLE, SMALL, LARGE = 0, 1, 3
-_WHOLE_IMAGE = 0.8  # a large reading that covers more than this share of the image shows no object
-_AGREEING = 0.85  # above this IoU, the single mask and the small reading show the same
+WHOLE_IMAGE = 0.8  # a large reading that covers more than this share of the image shows no object
+AGREEING = 0.85  # above this IoU, the single mask and the small reading show the same
 
 
 @runtime_checkable
@@ -89,4 +89,4 @@ def _shows_small_object(masks: Bool[Tensor, "n 3 rows columns"]) -> Bool[Tensor,
     """Whether the large reading covers the whole image, or the single mask and the small reading agree."""
     single, small, large = masks.unbind(1)
     shared, either = (single & small).sum((1, 2)), (single | small).sum((1, 2))
-    return (large.float().mean((1, 2)) > _WHOLE_IMAGE) | (shared > _AGREEING * either)
+    return (large.float().mean((1, 2)) > WHOLE_IMAGE) | (shared > AGREEING * either)

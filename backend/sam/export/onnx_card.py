@@ -1,4 +1,4 @@
-"""What the card of an ONNX export tells: how other programs get masks out of its graphs."""
+"""The card of an ONNX export: explains how other programs get masks from its graphs."""
 
 import json
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from backend.sam.export.onnx_encoder import PIXELS
 from backend.sam.export.onnx_semantic import SEMANTIC_OUTPUT
 from backend.sam.frame import Frame
 from backend.sam.loading import BaseModel
+from backend.sam.policy import AGREEING, WHOLE_IMAGE
 
 ENCODER_FILE, DECODER_FILE, SEMANTIC_FILE = "encoder.onnx", "mask_decoder.onnx", "semantic_head.onnx"
 _PADDED = """\
@@ -17,11 +18,11 @@ _STRETCHED = "size = [{side}, {side}]"
 
 
 def snippet(frame: Frame, *, pads_boxes: bool) -> str:
-    """A program that finds one object with the exported graphs, as the card prints it.
+    """Return the card's program, which finds one object with the exported graphs.
 
     Args:
         frame: of the model's family.
-        pads_boxes: as `onnx_decoder.pads_boxes`.
+        pads_boxes: as `onnx_decoder.pads_boxes` returns it.
     """
     side, grid = frame.canvas_px, frame.grid
     size = (_PADDED if frame.keeps_aspect else _STRETCHED).format(side=side)
@@ -58,7 +59,7 @@ Image.fromarray(mask).save("mask.png")
 
 
 def onnx_card(base: BaseModel, *, maps: Sequence[Sequence[int]]) -> str:
-    """The section "How to load it"; `maps` are the shapes of an embedding's maps, the coarsest first."""
+    """Return the section "How to load it"; `maps` are the shapes of an embedding's maps, the coarsest first."""
     parts = [_example(base), _encoder(base, maps), _decoder(base, maps)]
     if base.semantic is not None:
         parts.append(_semantic(base.semantic.labels, frame=base.frame))
@@ -68,8 +69,8 @@ def onnx_card(base: BaseModel, *, maps: Sequence[Sequence[int]]) -> str:
 def _example(base: BaseModel) -> str:
     program = snippet(base.frame, pads_boxes=pads_boxes(base.model))
     return (
-        f"Graphs in float32 (opset {OPSET}) that onnxruntime runs, in Python, C++ or a browser. This takes `image.jpg` "
-        f"in this folder, and needs onnxruntime, NumPy and Pillow:\n\n```python\n{program}```"
+        f"onnxruntime runs these float32 graphs (opset {OPSET}) in Python, C++ or a browser. This program reads "
+        f"`image.jpg` in this folder, and needs onnxruntime, NumPy and Pillow:\n\n```python\n{program}```"
     )
 
 
@@ -79,15 +80,15 @@ def _encoder(base: BaseModel, maps: Sequence[Sequence[int]]) -> str:
         f"`{name}` ({', '.join(map(str, shape))})" for name, shape in zip(name_maps(len(maps)), maps, strict=True)
     )
     laid = (
-        f"is resized bilinearly to a longest side of {side} px, brought to the mean and deviation above, and lies at "
-        "the canvas' top left, zeros right of it and below"
+        f"is resized bilinearly to a longer side of {side} px, normalised by the mean and deviation above, and placed "
+        "at the canvas' top left, with zeros right of it and below"
         if frame.keeps_aspect
-        else f"is stretched bilinearly to {side} x {side} px and brought to the mean and deviation above"
+        else f"is stretched bilinearly to {side} x {side} px and normalised by the mean and deviation above"
     )
     return (
-        f"`{ENCODER_FILE}`, once an image: `{PIXELS}` (1, 3, {side}, {side}) to {outputs}. "
-        f"The image, upright and in RGB, {laid}. What training changed in the "
-        "encoder is in the graph: LoRA as part of the weights, Conv-LoRA with its routers and all its experts."
+        f"`{ENCODER_FILE}` runs once for an image. It turns `{PIXELS}` (1, 3, {side}, {side}) into {outputs}. "
+        f"The image, upright and in RGB, {laid}. The graph contains everything that a training "
+        "changed in the encoder: LoRA as part of the weights, Conv-LoRA with its routers and all its experts."
     )
 
 
@@ -95,22 +96,23 @@ def _decoder(base: BaseModel, maps: Sequence[Sequence[int]]) -> str:
     frame = base.frame
     given, made = (*INPUTS, *name_maps(len(maps))[1:]), name_outputs(base.model)
     inputs, outputs = (", ".join(f"`{name}`" for name in names) for names in (given, made))
-    once = "after all others" if pads_boxes(base.model) else "where a prompt has no box"
+    once = "after all other points" if pads_boxes(base.model) else "if the prompt has no box"
     asked = (
-        f"`{DECODER_FILE}`, once a prompt, as segment-anything exports it. Inputs: {inputs}. Points (1, n, 2) are in "
-        "px of the canvas; labels (1, n) say 1 object, 0 background, 2 and 3 a box's top left and bottom right corner, "
-        f"-1 padding: one point of it, at (0, 0), {once}. A mask of an earlier round goes in as its "
-        "`low_res_masks`, with `has_mask_input` 1."
+        f"`{DECODER_FILE}` runs once for a prompt, like segment-anything's own export. Inputs: {inputs}. Points "
+        "(1, n, 2) are in px of the canvas. Labels (1, n) are 1 for the object, 0 for the background, 2 and 3 for a "
+        "box's top left and bottom right corner, and -1 for padding. A prompt needs one padding point, at (0, 0), "
+        f"{once}. To refine an earlier mask, pass its `low_res_masks`, with `has_mask_input` 1."
     )
     answered = (
-        f"Outputs: {outputs}: logits (1, 4, height, width), mask where "
-        f"above 0; the predicted IoUs (1, 4); logits (1, 4, {frame.grid}, {frame.grid}). "
-        "Mask 0 is the single one. samloop takes "
-        "it for every prompt but one click on an object alone; there it takes mask 1 where that has the higher score, "
-        "which is the predicted IoU times the stability (of the logits above -1 the share that is above 1)."
+        f"Outputs: {outputs}. These are logits (1, 4, height, width), above 0 on the object; "
+        f"the predicted IoUs (1, 4); and logits (1, 4, {frame.grid}, {frame.grid}). "
+        "Mask 0 is the single mask. samloop takes it for every prompt except a lone click on an object. For such a "
+        f"click it takes mask 1 if mask 3 covers more than {WHOLE_IMAGE:g} of the image, or if the IoU of "
+        f"masks 0 and 1 is above {AGREEING:g}, else mask 0. A training may choose "
+        "another rule (`click_policy` in its manifest)."
     )
     scored = (
-        f" `{OBJECT_SCORE}` (1,) is above 0 where the model sees the prompt's object in the image; else "
+        f" `{OBJECT_SCORE}` (1,) is above 0 if the model sees the prompt's object in the image. If not, "
         "all logits are -1024, and the masks are empty."
         if OBJECT_SCORE in made
         else ""
@@ -123,11 +125,11 @@ def _semantic(labels: Sequence[str | None], *, frame: Frame) -> str:
     rule = (
         "one map, above 0 on objects of the label"
         if len(labels) == 1
-        else "the ground's map and then one a label: the highest tells what lies there"
+        else "a map for the ground and then one for every label; the highest map is the label of a place"
     )
     return (
-        f"`{SEMANTIC_FILE}`, the semantic head, without a prompt: `{EMBEDDING}` to `{SEMANTIC_OUTPUT}` "
-        f"(1, {len(labels) + (len(labels) > 1)}, {frame.grid}, {frame.grid}), logits on the canvas, {rule}. "
+        f"`{SEMANTIC_FILE}` is the semantic head and needs no prompt. It turns `{EMBEDDING}` into `{SEMANTIC_OUTPUT}` "
+        f"(1, {len(labels) + (len(labels) > 1)}, {frame.grid}, {frame.grid}), logits on the canvas: {rule}. "
         f"Labels, in order: {names} "
-        "(null: objects without one). samloop makes a region of each connected part."
+        "(null stands for objects without a label). samloop makes a region of every connected part."
     )

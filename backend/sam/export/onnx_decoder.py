@@ -1,8 +1,8 @@
-"""Prompt encoder and mask decoder as one ONNX graph, with the inputs and outputs of segment-anything's own export.
+"""Writes the prompt encoder and the mask decoder as one ONNX graph, with segment-anything's own inputs and outputs.
 
-What runs that (in a browser, in C++) runs this, with all four masks of each prompt: which of them to take is the
-caller's choice, as in samloop it is `policy`'s. A family whose decoder reads finer maps takes them as further inputs,
-and one that scores objects gives its score as a further output.
+Programs that run segment-anything's export (in a browser, in C++) run this graph too. It gives all four masks of a
+prompt; the caller chooses one of them, as `policy` does in samloop. If a family's decoder reads finer maps, they are
+further inputs; if it scores objects, the score is a further output.
 """
 
 import warnings
@@ -27,7 +27,7 @@ _KINDS = 4  # background and object point, top left and bottom right corner of a
 
 
 class PromptedDecoder(nn.Module):
-    """One prompt of points and corners, and a mask of an earlier round, to four masks."""
+    """Decodes one prompt of points and corners, and an earlier mask, to four masks."""
 
     def __init__(self, model: Model, *, family: Family) -> None:
         super().__init__()
@@ -49,17 +49,17 @@ class PromptedDecoder(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Return (1, 4, h, w) logits, (1, 4) predicted IoUs, (1, 4, g, g) logits on the grid, and (1,) object scores.
 
-        Object scores are there in families that have them, and an absent object's logits are -1024.
+        Only families with an object score return it; in these, the logits of an absent object are -1024.
 
         Args:
             image_embeddings: (1, c, s, s), the coarsest map.
             point_coords: (1, n, 2), x and y in px of the canvas.
-            point_labels: (1, n) of 1 (object), 0 (background), 2 and 3 (a box's corners), -1 (padding, which a prompt
-                needs once; where `pads_boxes` is false, not with a box).
+            point_labels: (1, n) of 1 (object), 0 (background), 2 and 3 (a box's corners), -1 (padding). A prompt needs
+                one padding point; not with a box, if `pads_boxes` is false.
             mask_input: (1, 1, g, g) logits.
-            has_mask_input: (1,), 1 where `mask_input` counts, else 0.
+            has_mask_input: (1,), 1 if `mask_input` counts, else 0.
             orig_im_size: (2,), the image's height and width in px.
-            finer: the further maps that the encoder gives, in its order.
+            finer: the encoder's other maps, in its order.
         """
         dense = has_mask_input * self.prompts.mask_embed(mask_input)
         dense = dense + (1 - has_mask_input) * self.prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
@@ -75,7 +75,7 @@ class PromptedDecoder(nn.Module):
         return outputs if decoded.object_scores is None else (*outputs, decoded.object_scores)
 
     def _tokens(self, coords: Tensor, labels: Tensor) -> Tensor:
-        """As segment-anything: a padding point has no place, only what it is."""
+        """Encode points as segment-anything does: a padding point has a kind, but no place."""
         kinds = labels[..., None]
         placed: Tensor = self.prompts.shared_embedding((coords[:, None] + 0.5) / self.frame.canvas_px)[:, 0]
         placed = placed * (kinds != _PADDING) + self.prompts.not_a_point_embed.weight * (kinds == _PADDING)
@@ -84,22 +84,22 @@ class PromptedDecoder(nn.Module):
         return placed
 
     def _kind(self, number: int) -> Tensor:
-        """What a point of this kind is: of a list of layers, or a row of one as families after SAM have it."""
+        """The vector of a kind of point: a layer of its own in SAM, a row of one layer in later families."""
         points = self.prompts.point_embed
         weight: Tensor = points.weight[number] if isinstance(points, nn.Embedding) else points[number].weight
         return weight
 
     def _enlarge(self, low_res: Tensor, orig_im_size: Tensor) -> Tensor:
-        """To the image's size: where the canvas has padding, by way of the canvas."""
+        """Enlarge logits to the image; if the canvas has padding, by way of the canvas."""
         shown = _cut_padding(low_res, orig_im_size, side=self.frame.canvas_px) if self.frame.keeps_aspect else low_res
         whole = orig_im_size.to(torch.int64)
-        # Numbers of the graph, not of this call.
+        # Tensors of the graph, not numbers of this call.
         wanted = cast("list[int]", [whole[0], whole[1]])
         return functional.interpolate(shown, size=wanted, mode="bilinear", align_corners=False)
 
 
 def pads_boxes(model: Model) -> bool:
-    """Whether the prompt encoder puts a padding point behind a box too, as SAM 2's does."""
+    """Return whether the prompt encoder adds a padding point to a box too, as SAM 2's does."""
     anything: Any = model
     with torch.no_grad():
         tokens, _ = anything.prompt_encoder(
@@ -109,23 +109,23 @@ def pads_boxes(model: Model) -> bool:
 
 
 def name_maps(count: int) -> tuple[str, ...]:
-    """Names of an embedding's maps, the coarsest first; of the finer ones the finest has the number 0."""
+    """Return the names of an embedding's maps, the coarsest first. Of the finer maps, the finest has the number 0."""
     return (EMBEDDING, *(f"high_res_feats_{number}" for number in reversed(range(count - 1))))
 
 
 def name_outputs(model: Model) -> tuple[str, ...]:
-    """What the graph of this model gives."""
+    """Return the names of the outputs of this model's graph."""
     return (*OUTPUTS, OBJECT_SCORE) if hasattr(model.mask_decoder, "pred_obj_score_head") else OUTPUTS
 
 
 def write_decoder(model: Model, path: Path, *, family: Family, maps: tuple[Float[Tensor, "1 _ _ _"], ...]) -> None:
-    """Write the graph; nothing of it depends on the number of points or the image's size.
+    """Write the graph, for any number of points and any size of the image.
 
     Args:
         model: in float32 on the CPU.
         path: of the file.
-        family: the model's.
-        maps: as large as those of an embedding, with any values.
+        family: the model's family.
+        maps: of the size of an embedding's maps, with any values.
     """
     grid = family.frame.grid
     example: dict[str, Float[Tensor, "..."]] = {
@@ -143,7 +143,7 @@ def write_decoder(model: Model, path: Path, *, family: Family, maps: tuple[Float
         "masks": {2: "height", 3: "width"},
     }
     with warnings.catch_warnings(), torch.no_grad():
-        # PyTorch's new exporter needs another package (onnxscript); this one it announces to remove some day.
+        # PyTorch's new exporter needs another package (onnxscript). PyTorch warns that it will remove this exporter.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             PromptedDecoder(model, family=family).eval(),
@@ -158,7 +158,7 @@ def write_decoder(model: Model, path: Path, *, family: Family, maps: tuple[Float
 
 
 def _cut_padding(low_res: Tensor, orig_im_size: Tensor, *, side: int) -> Tensor:
-    """Enlarged to the canvas, and of that the image, as segment-anything does it."""
+    """Enlarge logits to the canvas and cut out the image, as segment-anything does."""
     canvas = functional.interpolate(low_res, size=(side, side), mode="bilinear", align_corners=False)
     size = orig_im_size.to(torch.float32)
     on_canvas = torch.floor(size * (side / torch.max(size)) + 0.5).to(torch.int64).clamp(min=1)

@@ -1,7 +1,7 @@
-"""The image encoder as an ONNX graph: one canvas to the maps that the decoder's graph takes.
+"""Writes the image encoder as an ONNX graph, which turns a canvas into the maps that the decoder's graph takes.
 
-LoRA is part of the weights by then. Conv-LoRA's routers and experts are in the graph, which chooses an expert by what
-it sees, as the served layers do. Layers that know a faster way than plain operations leave it while they are traced.
+LoRA is part of the weights here. Conv-LoRA's routers and experts are part of the graph, which chooses an expert by the
+image, as the served layers do. Layers with a faster way than plain operations use plain operations in a trace.
 """
 
 import warnings
@@ -18,7 +18,7 @@ PIXELS = "pixel_values"
 
 
 class _Encoder(nn.Module):
-    """Tensor in, tensors out: what transformers' encoders give is an object."""
+    """Takes a tensor and returns tensors; transformers' encoders return an object."""
 
     def __init__(self, model: Model, *, family: Family) -> None:
         super().__init__()
@@ -26,22 +26,22 @@ class _Encoder(nn.Module):
         self.encoder: Any = model.vision_encoder
 
     def forward(self, pixel_values: Tensor) -> Maps:
-        """(1, 3, side, side) pixels of the canvas to the maps of an embedding, the coarsest first."""
+        """Turn (1, 3, side, side) pixels of the canvas into the maps of an embedding, the coarsest first."""
         return self.family.encode(self.encoder, pixel_values)
 
 
 def write_encoder(model: Model, path: Path, *, family: Family) -> Maps:
-    """Write the graph of a model in float32 on the CPU. Above 2 GB, which ONNX sets, weights lie in files beside it.
+    """Write the graph of a model in float32 on the CPU. Above ONNX's limit of 2 GB, weights go into files beside it.
 
     Returns:
-        What the encoder sees on a grey canvas: as large as every embedding's maps.
+        The maps of a grey canvas, which have the size of any embedding's maps.
     """
     pixels = torch.zeros(1, 3, family.frame.canvas_px, family.frame.canvas_px)
     encoder = _Encoder(model, family=family).eval()
     with warnings.catch_warnings(), torch.no_grad():
         maps: Maps = encoder(pixels)
-        # As in write_decoder; and shapes become constants, which the tracer warns of and which is intended: a canvas
-        # has one size.
+        # As in write_decoder. The tracer also warns that shapes become constants, which is right: a canvas has one
+        # size.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             encoder,

@@ -1,4 +1,4 @@
-"""The semantic head as an ONNX graph: an embedding to a map for each label, without a prompt."""
+"""Writes the semantic head as an ONNX graph, which turns an embedding into a map for every label."""
 
 import warnings
 from pathlib import Path
@@ -16,7 +16,7 @@ SEMANTIC_OUTPUT = "semantic_logits"
 
 
 class _Head(nn.Module):
-    """`SemanticHead` with the positions that it is always given."""
+    """`SemanticHead` with the positions, which are always the same."""
 
     def __init__(self, head: SemanticHead, positions: Tensor) -> None:
         super().__init__()
@@ -24,13 +24,13 @@ class _Head(nn.Module):
         self.register_buffer("positions", cells_of(positions, torch.float32))
 
     def forward(self, image_embeddings: Tensor) -> Tensor:
-        """(1, c, s, s) to (1, maps, g, g) logits on the grid, in the order of `SemanticHead`."""
+        """Turn (1, c, s, s) into (1, maps, g, g) logits on the grid, in the order of `SemanticHead`."""
         maps: Tensor = self.head(image_embeddings, cast("Tensor", self.positions))
         return maps[None]
 
 
 def write_semantic(base: BaseModel, head: SemanticHead, path: Path) -> None:
-    """Write the graph of a head that belongs to this base; both in float32 on the CPU."""
+    """Write the graph of a head that belongs to this base. Both must be in float32 on the CPU."""
     positions = base.image_positions
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # as in write_decoder
