@@ -57,10 +57,12 @@ def test_any_task_shows_its_stored_predictions_whether_a_version_knows_it_or_not
     address = review_studio._upload(project_id, "new.png", encode_image(mask.astype("uint8") * 200))
     studio.import_tasks(project_id, [{"data": {"image": address}}])
     (task_id,) = (int(task["id"]) for task in studio.tasks(project_id))
+    studio.create_annotation(task_id, [], was_cancelled=True)
     region = brush_region(mask, control=CONTROL, label="Disc", score=0.9, model_version="automatic")
     studio.create_prediction(task_id, result=[region], model_version="tiny-auto", score=0.9)
     page = unescape(read_page(client, f"/review/{project_id}/tasks/{task_id}"))
     assert "prediction of tiny-auto: 1 region<" in page
+    assert re.findall(r'id="show-layer-(\d)" checked', page) == ["1"], "what draws nothing leaves room for what draws"
     assert 'viewBox="0 0 400 300"' in page
     assert "No version has learnt from it" in page
     assert client.get(f"/review/{made.project_id}/tasks/{task_id}").status_code == 404, "a task of another project"
