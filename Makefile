@@ -6,6 +6,8 @@ BIN := .venv/bin
 WORKERS ?= 2
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 export HF_HUB_OFFLINE ?= $(if $(CI),1,)
+# Some containers forbid it, and every process of the tests and of the demo would then compile modules again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup develop label-studio label-studio-ml demo test check docs results quality notebook bench chaos clean
 

@@ -6,8 +6,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from support.neighbours import _beside
+from support.neighbours import ORDER, _beside
 from support.waiting import SOON_S
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_what_takes_longest_is_named_by_paths_that_are_there_the_narrower_before_the_wider() -> None:
+    assert [path for path in ORDER if not (ROOT / path).exists()] == []
+    hidden = [later for at, later in enumerate(ORDER) if any(later.startswith(f"{path}/") for path in ORDER[:at])]
+    assert hidden == [], "a folder before them takes these along"
 
 
 def test_tests_run_side_by_side(tmp_path: Path) -> None:

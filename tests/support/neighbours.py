@@ -14,14 +14,26 @@ from typing import Any
 
 import pytest
 
-# Tests of whole machines, servers and browsers first; the many quick tests fill the gap at the end.
+# Files and folders by the time that they take, the longest first, as `pytest --durations=0` tells it: what comes last
+# is short, so that no worker has a long file when the other has nothing left.
 ORDER = (
+    "tests/e2e/test_demo.py",
+    "tests/finetuner/test_pipeline.py",
+    "tests/e2e/test_analyst_story.py",
+    "tests/integration/test_training.py",
+    "tests/integration/test_two_hosts.py",
     "tests/e2e",
     "tests/docker",
     "tests/integration",
-    "tests/contracts",
+    "tests/test_benchmark_official.py",
+    "tests/test_benchmark_synthetic.py",
     "tests/finetuner",
-    "tests/backend/cli/demo",
+    "tests/contracts",
+    "tests/backend/cli",
+    "tests/test_docs_commands.py",
+    "tests/backend/sam",
+    "tests/backend/serving",
+    "tests/backend/review",
 )
 _ROOM = pytest.StashKey[Path]()
 
