@@ -371,7 +371,18 @@ def test_a_candidate_that_was_overtaken_stays_a_challenger(
     assert "somebody else decided meanwhile" in outcome.reason
 
 
-def test_an_image_that_is_gone_is_left_out(project: int, settings: Settings, studio: FakeLabelStudio) -> None:
+def test_an_image_that_is_gone_is_left_out(
+    project: int,
+    settings: Settings,
+    studio: FakeLabelStudio,
+    *,
+    discs: Callable[..., tuple[Image.Image, list[np.ndarray]]],
+    png: Callable[[Image.Image], bytes],
+    brush: Callable[..., Json],
+) -> None:
+    client, (image, masks) = LabelStudio(studio.url, studio.token), discs(9)  # with seven left, there would be folds
+    client.import_images(project, {"9.png": png(image)})
+    client.create_annotation(max(task["id"] for task in client.tasks(project)), [brush(mask) for mask in masks])
     studio._uploads.pop(next(path for path in studio._uploads if path.endswith("0.png")))
     outcome, _ = _train(project, settings.replace(training_epochs=1))
     assert outcome.version is not None
