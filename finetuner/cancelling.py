@@ -28,7 +28,9 @@ class Cancelled(BaseException):
 
 
 class Cancelling:
-    """Raises Cancelled in the main thread after a cancellation, inside the `with` block and until publishing begins.
+    """Raises Cancelled in the main thread after a cancellation, inside the `with` block but not while it publishes.
+
+    A first version is published before the long training begins, which can be cancelled again.
 
     Args:
         keys: the keys of the project's trainings.
@@ -40,7 +42,7 @@ class Cancelling:
     def __init__(self, keys: Keys, *, target: int, quick: Redis, progress: Progress) -> None:
         self._keys, self._target, self._quick, self._progress = keys, target, quick, progress
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="cancelling", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Cancelling":  # noqa: PYI034 - beartype takes no Self here
         """Start to poll.
@@ -50,8 +52,7 @@ class Cancelling:
         """
         if self._is_cancelled():
             raise Cancelled
-        signal.signal(signal.SIGUSR1, _raise_cancelled)
-        self._thread.start()
+        self._start()
         return self
 
     def __exit__(
@@ -60,14 +61,24 @@ class Cancelling:
         self._stop()
 
     def progress(self, phase: str, **figures: int | float | str) -> None:  # noqa: PYI041 - beartype takes no int for a float
-        """Pass the progress on; once publishing begins, it is too late to cancel."""
+        """Pass the progress on; what is being published cannot be cancelled, and what follows a first version can."""
         if phase == _LAST_PHASE:
             self._stop()
+        elif self._thread is None:
+            self._start()
         self._progress(phase, **figures)
+
+    def _start(self) -> None:
+        signal.signal(signal.SIGUSR1, _raise_cancelled)
+        self._is_over.clear()
+        self._thread = threading.Thread(target=self._watch, name="cancelling", daemon=True)
+        self._thread.start()
 
     def _stop(self) -> None:
         self._is_over.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     def _watch(self) -> None:

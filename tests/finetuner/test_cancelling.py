@@ -1,11 +1,13 @@
 """A training that nobody wants any more ends within one step, on whatever worker, and the next one trains."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fakes.training import BUGGY, ENDLESS, STUBBORN, Lab, lab
+from support.waiting import SOON_S
 
 from backend.work.keys import Keys
 from backend.work.queue import read_outcomes
@@ -99,6 +101,22 @@ def test_what_is_being_published_is_not_cancelled_any_more(played: Lab) -> None:
     with pytest.raises(Cancelled), Cancelling(Keys(7), target=1, quick=played.connection, progress=silent):
         told.append("a cancelled training began")
     assert told == ["publishing"]
+
+
+@pytest.mark.parametrize("published", [[], ["publishing"]], ids=["in the first", "after the first"])
+def test_a_training_with_a_first_version_is_cancelled_in_either_part(played: Lab, published: list[str]) -> None:
+    """Fails where the publishing of the first version ends the watch for good."""
+
+    def train() -> None:
+        with Cancelling(Keys(7), target=1, quick=played.connection, progress=silent) as cancelling:
+            for phase in ("training", *published):
+                cancelling.progress(phase, part="first version")
+            played.connection.set(Keys(7).cancelled, 1)
+            cancelling.progress("checking", **({} if published else {"part": "first version"}))
+            threading.Event().wait(SOON_S)
+
+    with pytest.raises(Cancelled):
+        train()
 
 
 def test_a_training_that_fails_three_times_does_not_block_another_projects(played: Lab) -> None:
