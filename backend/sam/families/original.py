@@ -64,8 +64,13 @@ def read_tensors(file: Path) -> object:
         # We read a pickle only here, and only a file that the user named; never a checkpoint.
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as fault:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... for bad files
-        reason = str(fault).partition("\n")[0][:200]
-        raise BadWeights(f"{file} is not PyTorch's file of weights ({reason}); {_say_instead()}") from fault
+        raise BadWeights(f"{file} is not PyTorch's file of weights ({_name_fault(fault)}); {_say_instead()}") from fault
+
+
+def _name_fault(fault: Exception) -> str:
+    """Name what PyTorch met, without its advice to load the file unsafely."""
+    told = str(fault).partition("WeightsUnpickler error:")[2] or str(fault)
+    return next((line.strip() for line in told.splitlines() if line.strip()), type(fault).__name__)[:200]
 
 
 def _say_instead() -> str:

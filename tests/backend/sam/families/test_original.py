@@ -128,3 +128,16 @@ def test_what_is_no_such_file_is_refused_in_one_sentence_with_the_next_step(
     assert "\n" not in said
     assert len(said) < 500
     assert "name a file of" in said or "fetch or write the file again" in said
+
+
+@pytest.mark.parametrize(("content", "told"), [(b"no pickle", "(Unsupported operand 110)"), (b"", "(EOFError)")])
+def test_a_file_that_pytorch_cannot_read_is_refused_without_its_advice_to_load_it_unsafely(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(BadWeights) as refused:
+        model_of_file(tmp_path / "x.pth")
+    said = str(refused.value)
+    assert told in said
+    assert "weights_only" not in said
+    assert "name a file of" in said
