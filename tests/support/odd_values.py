@@ -4,6 +4,14 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+from hypothesis import strategies as st
+
+ODD = [None, True, -1, 0, 1e308, 10**30, "", "x" * 5000, "<View>", "\u0000", [], {}, [[]], {"id": None}, [None]]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=8,
+)
 Place = tuple[str | int, ...]
 
 

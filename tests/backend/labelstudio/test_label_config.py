@@ -1,8 +1,11 @@
 """A project's label config becomes typed controls; hostile or ambiguous XML is refused with one sentence."""
 
+import contextlib
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.payloads import COINS
 
 from backend.errors import BadInput
@@ -117,3 +120,30 @@ def test_a_thousand_labels_are_found_on_250_controls_in_a_moment() -> None:
     for number in range(1000):
         assert all(control.label_for(f"part {number}") is None for control in config.controls) is (number >= 150)
     assert time.process_time() - began_s < 5, "0.1 s, and 60 s with a table a look-up"
+
+
+_TAGS = ["View", "Image", "BrushLabels", "Brush", "KeyPointLabels", "Labels", "Label", "Repeater", "Choices"]
+_NAMES = ["name", "toName", "value", "valueList", "alias", "smart", "on", "indexFlag", "background"]
+_VALUES = ["image", "b", "$image", "$", "$a[{{i}}].b", "{{i}}", "", " ", "true", "1e999", "-1", "x" * 300, "&lt;", ","]
+
+
+def write_tag(tag: str, attributes: dict[str, str], within: list[str]) -> str:
+    written = " ".join(f'{name}="{value}"' for name, value in attributes.items())
+    return f"<{tag} {written}>{''.join(within)}</{tag}>"
+
+
+def nest(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    attributes = st.dictionaries(st.sampled_from(_NAMES), st.sampled_from(_VALUES), max_size=4)
+    return st.builds(write_tag, st.sampled_from(_TAGS), attributes, st.lists(inner, max_size=4))
+
+
+TREES = st.recursive(st.just(""), nest, max_leaves=12)
+
+
+@settings(max_examples=200)
+@given(xml=TREES.map(lambda tree: f"<View>{IMAGE}{tree}</View>") | st.text(max_size=60))
+def test_any_tree_of_tags_is_a_config_or_refused(xml: str) -> None:
+    with contextlib.suppress(BadInput):
+        config = parse_label_config(xml)
+        assert config.image_name
+        assert all(control.to_name and control.from_name for control in config.controls)

@@ -1,8 +1,12 @@
 """Events are read as Label Studio sends them; a project is a number and nothing else."""
 
+import contextlib
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.odd_values import JSON, ODD, Place, list_places, put
 from support.payloads import read_payload
 
 from backend.errors import BadInput
@@ -70,3 +74,17 @@ def test_a_row_that_does_not_say_which_annotation_is_left_out(row: Any) -> None:
 def test_a_skipped_annotation_is_one_that_is_gone() -> None:
     body = {"action": "ANNOTATION_UPDATED", "annotation": {"id": 3, "task": 4, "was_cancelled": True}}
     assert annotation_changes(body) == (AnnotationChange(3, None),)
+
+
+RECORDED = [read_payload(f"{name}.json") for name in ("40-webhook-START_TRAINING", "41-webhook-ANNOTATION_CREATED")]
+CHANGES = [(body, place) for body in RECORDED for place in list_places(body, most=1)]
+
+
+@settings(max_examples=200)
+@given(change=st.sampled_from(CHANGES), odd=st.sampled_from(ODD) | JSON)
+def test_whatever_stands_in_a_recorded_event_it_is_read_or_refused(change: tuple[Any, Place], odd: object) -> None:
+    body = put(*change, odd)
+    with contextlib.suppress(BadInput):
+        event = parse_event(body)
+        assert event.project_id is None or event.project_id > 0
+        assert all(changed.annotation_id > 0 for changed in annotation_changes(body))

@@ -1,5 +1,6 @@
 """Every kind of region becomes the mask that Label Studio shows, or is refused with a reason."""
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes.regions import brush_region
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from support.odd_values import JSON, ODD, Place, list_places, put
 from support.payloads import read_payload
 from support.pictures import encode_image, write_data_uri
 
@@ -203,3 +207,14 @@ def test_regions_without_an_id_and_shapes_of_one_id_stay_apart() -> None:
     assert len(list(regions_of([brush, brush]))) == 2
     assert len(list(regions_of([brush | {"id": "a"}, box | {"id": "a"}, None, 5]))) == 2
     assert list(regions_of("no list")) == []
+
+
+REGIONS = read_payload("41-webhook-ANNOTATION_CREATED.json")["annotation"]["result"]
+CHANGES = [(region, place) for region in REGIONS for place in list_places(region, most=3)]
+
+
+@settings(max_examples=200)
+@given(change=st.sampled_from(CHANGES), odd=st.sampled_from(ODD) | JSON)
+def test_whatever_stands_in_a_recorded_region_it_is_a_mask_or_refused(change: tuple[Any, Place], odd: object) -> None:
+    with contextlib.suppress(UnusableRegion):
+        assert mask(put(*change, odd), rectangles_are_masks=True).shape == (12, 16)
