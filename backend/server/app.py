@@ -90,7 +90,6 @@ def create_app(settings: Settings, *, connection: Redis) -> FastAPI:
         refusals=refusals,
     )
     add_gauges(metrics, engine=engine, live=live, connection=connection)
-
     follower = Follower(registry, connection, queue=refreshes)
     watches = _list_watches(settings, automatic=automatic, follower=follower, missed=missed)
     app = _guard_app(settings, parts=(engine, live, refusals, _Sweeping((queue, refreshes)), *watches))
