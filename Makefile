@@ -83,7 +83,7 @@ notebook: develop
 # Measures a click, beside the official backend's too, and a step of a training, and writes docs/results.md.
 bench: develop label-studio-ml
 	$(BIN)/python tests/benchmarks/official.py
-	SAMLOOP_DTYPE=float32 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python tests/benchmarks/official.py
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python tests/benchmarks/official.py
 	$(BIN)/python tests/benchmarks/serving.py
 	$(BIN)/python tests/benchmarks/step.py
 	$(BIN)/python tests/benchmarks/families.py

@@ -128,6 +128,7 @@ class Family(Protocol):
     architectures: tuple[str, ...]  # the class names in `config.json` that mark its `save_pretrained` folders
     frame: Frame
     formats: tuple[str, ...]  # the formats of `samloop export`: hf, sam, onnx
+    holds_in_int8: bool  # whether masks were compared, and linear layers in int8 keep them
     recomputes: bool  # whether a training runs `blocks` twice, because one pass would hold too much memory
 
     def load(self, folder: Path) -> Model:

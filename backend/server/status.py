@@ -17,12 +17,22 @@ class Health(BaseModel):
     """Whether the server is up, and whether its model is loaded."""
 
     model_config = _example(
-        status="UP", model_class="samloop", model="ready", version="0.1.0", error=None, refused={}, away={}
+        status="UP",
+        model_class="samloop",
+        model="ready",
+        arithmetic="bfloat16",
+        version="0.1.0",
+        error=None,
+        refused={},
+        away={},
     )
 
     status: Literal["UP"] = "UP"
     model_class: Literal["samloop"] = "samloop"
     model: Literal["loading", "ready", "failed"]
+    arithmetic: str | None = Field(
+        default=None, description="numbers that the encoder computes in; null while the model loads"
+    )
     version: str = Field(description="of samloop", default_factory=lambda: metadata.version("samloop"))
     error: str | None = Field(description="why the model could not be loaded")
     refused: dict[str, str] = Field(description="checkpoints that must not serve, by version, and why")

@@ -40,6 +40,7 @@ class Loaded:
     slot: ModelSlot
     machine: ServerMachine
     prewarm: Prewarm
+    arithmetic: str  # of the encoder, as `Arithmetic.name`
 
     @property
     def lanes(self) -> Lanes:
@@ -133,7 +134,7 @@ class Engine:
                 return
             self._loaded = self._open(base, slot)
             self._watch = Watch(slot.look, poll_s=settings.registry.poll_seconds).start()
-        log.info("serving %s on %s", base.name, base.device, extra={"event": "base.loaded"})
+        log.info("serving %s on %s in %s", base.name, base.device, base.arithmetic.name, extra={"event": "base.loaded"})
 
     def _open(self, base: BaseModel, slot: ModelSlot) -> Loaded:
         settings = self._settings
@@ -155,7 +156,14 @@ class Engine:
             served=lambda project_id: slot.snapshot(project_id).predictor.base,
         ).start()
         batches = _open_batches(settings, machine=machine, observer=self._observer)
-        return Loaded(clicks=clicks, batches=batches, slot=slot, machine=machine, prewarm=prewarm)
+        return Loaded(
+            clicks=clicks,
+            batches=batches,
+            slot=slot,
+            machine=machine,
+            prewarm=prewarm,
+            arithmetic=base.arithmetic.name,
+        )
 
     def look(self) -> None:
         """Serve the latest decisions now instead of at the next poll. Unreadable parts are left to the poll."""

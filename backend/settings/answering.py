@@ -24,7 +24,8 @@ class SamSettings(SettingsGroup):
     )
     dtype: Annotated[str, one_of(*PRECISIONS)] = setting(
         "SAMLOOP_DTYPE",
-        "precision of serving; auto: bfloat16 where the CPU or GPU computes it fast, else float32",
+        "precision of the encoder; auto: bfloat16 where the CPU or GPU computes it fast; else, on a CPU, int8 for "
+        "`mobile-sam`; else float32",
         default="auto",
     )
 

@@ -1,7 +1,7 @@
 """`make bench`: clicks of samloop beside those of label-studio-ml-backend's `segment_anything_model`.
 
 python tests/benchmarks/official.py [--print] [--rounds N]
-SAMLOOP_DTYPE=float32 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python tests/benchmarks/official.py
+ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python tests/benchmarks/official.py
 
 The second command shows what a processor with AVX2 alone reaches, and writes a block of its own.
 

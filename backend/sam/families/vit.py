@@ -39,6 +39,7 @@ class SamFamily:
     architectures: tuple[str, ...] = ("SamModel",)
     frame: Frame = SAM_FRAME
     formats: tuple[str, ...] = ("hf", "sam", "onnx")
+    holds_in_int8 = False
     recomputes = True
 
     def load(self, folder: Path) -> Model:

@@ -2,6 +2,7 @@
 
 arithmetic       chooses the dtype in which a model computes on this machine
 fused_attention  the attention of SAM's encoder, with its relative positions in one product
+int8_linear      linear layers that multiply in whole numbers of 8 bits
 on_device        prepares images and enlarges masks on an accelerator
 pointwise        linear layers and convolutions, with the GELU after them
 tiny_vit         TinyViT-5M as SAM's image encoder

@@ -5,11 +5,34 @@ must not choose another dtype and find a cold cache.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 
+from backend.errors import BadWeights
+from backend.sam.layers.int8_linear import activation_bits
+
 # Names in PyTorch's `torch.cpu.get_capabilities`; both multiply bfloat16 at least twice as fast as float32.
 _CPU_FLAGS = ("avx512_bf16", "amx_bf16")
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """The numbers that an encoder computes in.
+
+    Attributes:
+        dtype: of every layer, or of those that are costly and lose little precision by it.
+        bits: of an activation where linear layers multiply in whole numbers; None: they multiply in `dtype`.
+    """
+
+    dtype: torch.dtype
+    bits: int | None = None
+
+    @property
+    def name(self) -> str:
+        """`float32`, `bfloat16`, or, say, `int7-float32`: embeddings of one name are alike."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return dtype if self.bits is None else f"int{self.bits}-{dtype}"
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
@@ -36,3 +59,24 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def choose_arithmetic(name: str, device: torch.device, *, holds_in_int8: bool) -> Arithmetic:
+    """Return the arithmetic that `SAMLOOP_DTYPE` names; `auto` is the fastest that keeps the masks.
+
+    Args:
+        name: `auto`, `float32`, `bfloat16` or `int8`.
+        device: computes.
+        holds_in_int8: whether masks of this family of models were compared, and int8 keeps them.
+
+    Raises:
+        BadWeights: int8 is asked for, and PyTorch does not multiply in it on this device.
+    """
+    if name != "int8":
+        dtype = choose_dtype(name, device)
+        # Processors with bfloat16 take as long for rounding to int8 as the faster products save.
+        gains = name == "auto" and holds_in_int8 and dtype == torch.float32
+        return Arithmetic(dtype, activation_bits(device.type) if gains else None)
+    if (bits := activation_bits(device.type)) is None:
+        raise BadWeights(f"SAMLOOP_DTYPE=int8, but PyTorch has no such products for {device.type} here; use auto")
+    return Arithmetic(choose_dtype("auto", device), bits)

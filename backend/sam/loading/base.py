@@ -13,6 +13,8 @@ from backend.sam.adapters.kind import Adapter
 from backend.sam.adapters.served import adapt_encoder, share_tensors
 from backend.sam.family import Family, Model
 from backend.sam.frame import Frame
+from backend.sam.layers.arithmetic import Arithmetic
+from backend.sam.layers.int8_linear import round_linear_layers
 from backend.sam.semantic.head import SemanticHead
 
 
@@ -39,12 +41,17 @@ class BaseModel:
     family: Family
     model: Model = field(repr=False)
     device: torch.device
-    encoder_dtype: torch.dtype
+    arithmetic: Arithmetic
     encoder_fingerprint: str
     fingerprint: str
     image_positions: Float[Tensor, "1 c gh gw"] = field(repr=False)
     calibration: Calibration | None = field(default=None, repr=False)
     semantic: SemanticHead | None = field(default=None, repr=False)
+
+    @property
+    def encoder_dtype(self) -> torch.dtype:
+        """The dtype of its encoder, or of the encoder's costly part, and of the decoder that serves."""
+        return self.arithmetic.dtype
 
     @property
     def frame(self) -> Frame:
@@ -61,21 +68,23 @@ def new_base(name: str, model: Model, *, family: Family, source: str | None = No
         family=family,
         model=model,
         device=torch.device("cpu"),
-        encoder_dtype=torch.float32,
+        arithmetic=Arithmetic(torch.float32),
         encoder_fingerprint=fingerprint_of(family.sight(model)),
         fingerprint=fingerprint_of(model),
         image_positions=family.positions(model),
     )
 
 
-def place_model(base: BaseModel, *, device: torch.device, dtype: torch.dtype) -> BaseModel:
-    """Return the base on another device, with its encoder, or the encoder's costly part, in `dtype`."""
-    base.family.place(base.model, device=device, dtype=dtype)
+def place_model(base: BaseModel, *, device: torch.device, arithmetic: Arithmetic) -> BaseModel:
+    """Return the base on another device, with its encoder, or the encoder's costly part, in another arithmetic."""
+    base.family.place(base.model, device=device, dtype=arithmetic.dtype)
+    if arithmetic.bits is not None:
+        round_linear_layers(base.model.vision_encoder, bits=arithmetic.bits)
     return replace(
         base,
         device=device,
-        encoder_dtype=dtype,
-        encoder_fingerprint=f"{base.encoder_fingerprint}-{str(dtype).removeprefix('torch.')}",
+        arithmetic=arithmetic,
+        encoder_fingerprint=f"{base.encoder_fingerprint}-{arithmetic.name}",
         image_positions=base.image_positions.to(device),
         semantic=None if base.semantic is None else base.semantic.to(device),
     )
@@ -89,6 +98,8 @@ def with_adapter(base: BaseModel, adapter: Adapter) -> BaseModel:
     model: Any = share_tensors(base.model)
     encoder = base.model.vision_encoder
     model.vision_encoder = adapt_encoder(encoder, adapter, places=base.family.places(encoder))
+    if base.arithmetic.bits is not None:  # an adapter that is merged leaves a plain layer
+        round_linear_layers(model.vision_encoder, bits=base.arithmetic.bits)
     return replace(base, model=model, encoder_fingerprint=f"{base.encoder_fingerprint}+{adapter.digest}")
 
 

@@ -10,7 +10,7 @@ from backend.errors import BadCheckpoint, BadWeights
 from backend.registry.checkpoint import MANIFEST_FILE, Manifest, read_manifest
 from backend.sam.adapters.kind import Adapter
 from backend.sam.families import family_of
-from backend.sam.layers.arithmetic import choose_dtype
+from backend.sam.layers.arithmetic import choose_arithmetic
 from backend.sam.loading.base import BaseModel, fingerprint_of, new_base, place_model, with_adapter
 from backend.sam.loading.trained import find_trained
 from backend.sam.weights import MOBILE_SAM, base_weights, find_path
@@ -46,25 +46,25 @@ def load_base(
         name_or_path: as for `base_name`.
         cache_dir: holds converted weights.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        dtype: `auto`, `float32` or `bfloat16`; auto is bfloat16 on a machine where that is faster.
+        dtype: `auto`, `float32`, `bfloat16` or `int8`, as `choose_arithmetic` takes it.
 
     Raises:
-        BadWeights: the weights cannot be found, or are not a SAM's.
+        BadWeights: the weights cannot be found, or are not a SAM's; or the machine does not have the arithmetic.
         BadCheckpoint: the checkpoint does not verify.
     """
     where = resolve_device(device)
-    arithmetic = choose_dtype(dtype, where)
     base, adapter = _find_stored(base_name(name_or_path, device=device), cache_dir=cache_dir)
-    base = place_model(base, device=where, dtype=arithmetic)
+    arithmetic = choose_arithmetic(dtype, where, holds_in_int8=base.family.holds_in_int8)
+    base = place_model(base, device=where, arithmetic=arithmetic)
     return base if adapter is None else with_adapter(base, adapter)
 
 
 def load_base_of(manifest: Manifest, *, like: BaseModel, cache_dir: Path) -> BaseModel:
-    """Load the base that a checkpoint was trained on, with the device and dtype of another base.
+    """Load the base that a checkpoint was trained on, with the device and arithmetic of another base.
 
     Args:
         manifest: the checkpoint's manifest.
-        like: a base with the desired device and dtype.
+        like: a base with the desired device and arithmetic.
         cache_dir: holds converted weights.
 
     Raises:
@@ -72,7 +72,7 @@ def load_base_of(manifest: Manifest, *, like: BaseModel, cache_dir: Path) -> Bas
         BadCheckpoint: the base is itself a checkpoint, which does not verify.
     """
     stored = _base_of(manifest, cache_dir=cache_dir, otherwise=None)
-    return place_model(stored, device=like.device, dtype=like.encoder_dtype)
+    return place_model(stored, device=like.device, arithmetic=like.arithmetic)
 
 
 def load_as_stored(name: str, *, cache_dir: Path, otherwise: str | None = None) -> BaseModel:

@@ -55,6 +55,7 @@ class LabelStudioRoutes:
         loaded, failure = self._engine.loaded, self._engine.failure
         return Health(
             model="ready" if loaded else "failed" if failure else "loading",
+            arithmetic=loaded.arithmetic if loaded else None,
             error=str(failure) if failure else None,
             refused=dict(loaded.slot.refused) if loaded else {},
             away=dict(loaded.slot.away) if loaded else {},

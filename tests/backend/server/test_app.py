@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fakes.label_studio import FakeLabelStudio
 from starlette.testclient import TestClient
 from support.payloads import click_at, read_payload, write_request
 from support.queue import connect_to_nobody
 from support.waiting import wait_until
 
+from backend.sam.layers.arithmetic import choose_dtype
 from backend.server.app import create_app
 from backend.settings import Settings
 from backend.work.connection import connect
@@ -53,9 +55,12 @@ def test_health_and_setup_answer_while_the_model_loads(
     settings = Settings(model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
     with TestClient(create_app(settings, connection=connect(redis_url)), base_url="http://localhost") as client:
         assert client.get("/health").json()["model"] == "loading"
+        assert client.get("/health").json()["arithmetic"] is None
         promised = client.post("/setup", json={"project": "1.1"}).json()["model_version"]
+        dtype = choose_dtype(settings.sam.dtype, torch.device("cpu"))
         may_load.set()
         wait_until(lambda: client.get("/health").json()["model"] == "ready")
+        assert client.get("/health").json()["arithmetic"] == str(dtype).removeprefix("torch.")
         assert client.post("/setup", json={"project": "1.1"}).json()["model_version"] == promised
 
 

@@ -1,0 +1,105 @@
+"""Linear layers in int8 stay near PyTorch's, treat every token alone, and leave gradients to PyTorch's."""
+
+import copy
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from backend.sam.layers import int8_linear
+from backend.sam.layers.int8_linear import Int8Linear, activation_bits, round_linear_layers
+
+pytestmark = [
+    pytest.mark.arithmetic,
+    pytest.mark.skipif(activation_bits("cpu") is None, reason="this PyTorch does not multiply in int8 here"),
+]
+WIDTH, OUT = 64, 48
+ERRORS = {8: 0.02, 7: 0.04}  # of a product's norm
+
+
+def plain_layer(*, bias: bool = True) -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(WIDTH, OUT, bias=bias).requires_grad_(requires_grad=False)
+
+
+def bits_here() -> int:
+    bits = activation_bits("cpu")
+    assert bits is not None
+    return bits
+
+
+def tokens(count: int, *, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+@given(count=st.integers(1, 40), seed=st.integers(0, 99), bias=st.booleans(), scale=st.sampled_from([1e-3, 1.0, 1e3]))
+def test_a_layer_in_int8_is_near_the_layer_whatever_the_size_of_its_input(
+    count: int, seed: int, bias: bool, scale: float
+) -> None:
+    layer, x = plain_layer(bias=bias), tokens(count, seed=seed) * scale
+
+    exact = layer(x)
+    rounded = Int8Linear(layer, bits=bits_here())(x)
+
+    assert torch.linalg.norm(rounded - exact) <= ERRORS[bits_here()] * torch.linalg.norm(exact)
+
+
+def test_a_token_does_not_change_with_the_tokens_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = Int8Linear(plain_layer(), bits=bits_here()), tokens(7)
+    alone = torch.cat([layer(token[None]) for token in x])
+
+    torch.testing.assert_close(layer(torch.cat([x, 1000 * x]))[:7], alone, rtol=0, atol=0)
+    monkeypatch.setattr(int8_linear, "_NUMBERS_AT_ONCE", 2 * WIDTH)
+    torch.testing.assert_close(layer(x), alone, rtol=0, atol=0)
+
+
+def test_a_token_of_zeros_gives_the_bias() -> None:
+    layer = plain_layer()
+
+    rounded = Int8Linear(layer, bits=bits_here())(torch.zeros(3, 2, WIDTH))
+
+    torch.testing.assert_close(rounded, layer.bias.expand(3, 2, OUT), rtol=0, atol=0)
+
+
+def test_what_is_learnt_through_a_layer_is_computed_exactly() -> None:
+    layer, x = plain_layer(), tokens(5).requires_grad_()
+    rounded = Int8Linear(layer, bits=bits_here())
+
+    out = rounded(x)
+    out.sum().backward()
+
+    torch.testing.assert_close(out, layer(x), rtol=0, atol=0)
+    torch.testing.assert_close(x.grad, layer.weight.sum(0).expand(5, WIDTH))
+
+
+def test_a_copy_of_an_encoder_computes_as_the_encoder_and_has_its_weights_by_their_names() -> None:
+    encoder = nn.Sequential(plain_layer(), nn.GELU(), nn.Linear(OUT, 8)).requires_grad_(requires_grad=False)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+
+    round_linear_layers(encoder, bits=bits_here())
+
+    assert [type(layer) for layer in encoder] == [Int8Linear, nn.GELU, Int8Linear]
+    assert {name: value.tolist() for name, value in encoder.state_dict().items()} == {
+        name: value.tolist() for name, value in before.items()
+    }
+    torch.testing.assert_close(copy.deepcopy(encoder)(tokens(3)), encoder(tokens(3)), rtol=0, atol=0)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 adds two products in 16 bits")
+def test_a_processor_without_vnni_rounds_to_seven_bits_since_eight_overflow() -> None:
+    code = "from backend.sam.layers.int8_linear import activation_bits; print(activation_bits('cpu'))"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+    assert said.stdout.strip() == "7"
+
+
+def test_other_devices_have_no_products_in_int8() -> None:
+    assert activation_bits("cuda") is None
