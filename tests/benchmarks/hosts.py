@@ -77,7 +77,7 @@ class Site:
     def _hire(self, name: str) -> None:
         server = self._servers[name]
         with server.host.enter():
-            worker = self._lab.worker(seconds=1.5, HOST=name, HASTY="1", **server.environ)
+            worker = self._lab.worker(seconds=1.5, **server.environ | {"HOST": name, "HASTY": "1"})
             self._workers[name] = self._held.enter_context(worker)
 
     def _train(self) -> tuple[str, Host]:
