@@ -9,6 +9,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -27,7 +28,8 @@ from backend.sam.decoder import cells_of
 from backend.sam.embeddings.domain import Domain, direction_of
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.family import Decoded, DecoderInputs, MaskDecoder
-from backend.sam.layers.on_device import masks_on_device, pixels_on_device
+from backend.sam.layers.graphs import Graphs
+from backend.sam.layers.on_device import copy_to_host, masks_on_device, pixels_on_device
 from backend.sam.loading import BaseModel, decoder_of, find_trained, with_adapter
 from backend.sam.mask_prompt import with_box
 from backend.sam.policy import ClickPolicy, consider, policy_of
@@ -167,7 +169,7 @@ def encode(base: BaseModel, image: Image.Image) -> Embedding:
         pixels = pixels_on_device(image, frame=base.frame, device=base.device).to(dtype)
     # Not inference_mode: a training step refuses its tensors, and trainings use these from the cache.
     with torch.no_grad():
-        maps = base.family.encode(base.model.vision_encoder, pixels)
+        maps = base.graphs.run("encoder", partial(base.family.encode, base.model.vision_encoder), pixels)
     # Channels last, as the decoder takes them, whatever the encoder's layout.
     features, *finer = (values.float().contiguous(memory_format=torch.channels_last) for values in maps)
     return Embedding(features=features, height_px=image.height, width_px=image.width, finer=tuple(finer))
@@ -203,11 +205,13 @@ class Predictor:
     click_policy: ClickPolicy = field(default=ClickPolicy.BY_CONTEXT, kw_only=True)
     outside: Outside | None = field(default=None, kw_only=True)
     _positions: Float[Tensor, "1 cells c"] = field(init=False, repr=False)
+    _graphs: Graphs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if (dtype := self.base.encoder_dtype) != torch.float32:
             object.__setattr__(self, "decoder", copy.deepcopy(self.decoder).to(dtype))
         object.__setattr__(self, "_positions", cells_of(self.base.image_positions, dtype))
+        object.__setattr__(self, "_graphs", Graphs(self.base.device))
 
     @property
     def trained(self) -> "Predictor":
@@ -333,7 +337,7 @@ class Predictor:
                 )
             else:
                 logits = torch.stack([candidate.logits for candidate in candidates])
-                made = zip(masks_on_device(logits, frame=self.base.frame, **size), logits.cpu().numpy(), strict=True)
+                made = zip(masks_on_device(logits, frame=self.base.frame, **size), copy_to_host(logits), strict=True)
             return tuple(
                 PredictedMask(
                     mask=mask,
@@ -369,22 +373,34 @@ class Predictor:
 
     def _decode(self, embedding: Embedding, prompts: PromptTensors) -> Decoded:
         """Decode as `four_masks` does, with the object scores, and without hiding absent objects."""
-        moved = prompts.to(self.base.device)
+        moved, count = prompts.to(self.base.device), prompts.count
+        if self.base.device.type == "cuda":
+            # A graph has a fixed number of prompts, so that only powers of two are recorded.
+            moved = moved.pad_to(1 << (count - 1).bit_length())
+        maps = (values.to(self.base.device) for values in embedding.maps)
+        given = (moved.points, moved.labels, moved.boxes, moved.masks)
+        logits, ious, *scores = self._graphs.run("decoder", self._compute, *given, *maps)
+        scores_of = scores[0][:count] if scores else None
+        return Decoded(logits=logits[:count], ious=ious[:count], object_scores=scores_of).to_float32()
+
+    def _compute(
+        self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None, *maps: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The logits, the predicted IoUs and, if the family has them, the object scores; as `Family.decode`."""
         sparse, dense = self.base.model.prompt_encoder(
-            input_points=moved.points,
-            input_labels=moved.labels,
-            input_boxes=moved.boxes,
-            input_masks=moved.masks,
+            input_points=points, input_labels=labels, input_boxes=boxes, input_masks=masks
         )
         inputs = DecoderInputs(
-            maps=tuple(values.to(self.base.device) for values in embedding.maps),
+            maps=maps,
             positions=self._positions,
             # Masks alone have no tokens.
             sparse=dense.new_zeros(len(dense), 0, dense.shape[1]) if sparse is None else sparse[0],
             # Without masks, all cells have the same vector.
-            dense=dense[:1, :, :1, :1] if moved.masks is None else dense,
+            dense=dense[:1, :, :1, :1] if masks is None else dense,
         )
-        return self.base.family.decode(self.decoder, inputs).to_float32()
+        decoded = self.base.family.decode(self.decoder, inputs)
+        scores = decoded.object_scores
+        return (decoded.logits, decoded.ious) if scores is None else (decoded.logits, decoded.ious, scores)
 
 
 def _chunks(prompts: Sequence[Prompt], *, at_once: int) -> Iterator[list[int]]:

@@ -32,6 +32,27 @@ class PromptTensors:
     boxes: Float[Tensor, "1 n 4"] | None
     masks: Float[Tensor, "n 1 g g"] | None
 
+    @property
+    def count(self) -> int:
+        """The number of prompts."""
+        if self.masks is not None:
+            return len(self.masks)
+        of_one = self.points if self.boxes is None else self.boxes
+        return 0 if of_one is None else of_one.shape[1]
+
+    def pad_to(self, count: int) -> "PromptTensors":
+        """As many prompts, the last repeated."""
+        missing = count - self.count
+
+        def repeat_last(values: Tensor | None, axis: int) -> Tensor | None:
+            if values is None or not missing:
+                return values
+            last = values.narrow(axis, values.shape[axis] - 1, 1)
+            return torch.cat([values, last.repeat_interleave(missing, axis)], axis)
+
+        on_axes = ((self.points, 1), (self.labels, 1), (self.boxes, 1), (self.masks, 0))
+        return PromptTensors(*(repeat_last(values, axis) for values, axis in on_axes))
+
     def to(self, device: torch.device) -> "PromptTensors":
         """As `torch.Tensor.to`, for all tensors."""
         tensors = (self.points, self.labels, self.boxes, self.masks)

@@ -1,9 +1,12 @@
 """Layers and arithmetic that are faster than the usual ones, with the same results.
 
-arithmetic       chooses the dtype in which a model computes on this machine
-fused_attention  the attention of SAM's encoder, with its relative positions in one product
-int8_linear      linear layers that multiply in whole numbers of 8 bits
-on_device        prepares images and enlarges masks on an accelerator
-pointwise        linear layers and convolutions, with the GELU after them
-tiny_vit         TinyViT-5M as SAM's image encoder
+arithmetic        chooses the dtype in which a model computes on this machine
+attention_kernel  the same attention on a GPU, as one kernel in Triton
+fused_attention   the attention of SAM's encoder, with its relative positions in one product
+graphs            records what runs again and again as CUDA graphs
+int8_linear       linear layers that multiply in whole numbers of 8 bits
+on_device         prepares images and enlarges masks on an accelerator
+pointwise         linear layers and convolutions, with the GELU after them
+tiny_vit          TinyViT-5M as SAM's image encoder
+windows           cuts maps into windows of tokens, and joins them
 """

@@ -2,31 +2,43 @@
 
 SAM's ViT adds `q . Rh[dy] + q . Rw[dx]` to every score (Li et al. 2022, "MViTv2", equation 4). transformers computes
 this as a tensor of the scores' size. Here it is part of the dot product: we append to a query its products with the
-positions of the rows and the columns, and to a key ones at its own row and column and zeros elsewhere.
+positions of the rows and the columns, and to a key ones at its own row and column and zeros elsewhere. A GPU has a
+kernel of its own for the same sums (attention_kernel), where Triton can build it.
 """
 
-from typing import cast
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import SamVisionConfig
 from transformers.activations import GELUActivation
 from transformers.models.sam.modeling_sam import SamMLPBlock, SamVisionAttention, SamVisionEncoder
 from transformers.models.sam_hq.modeling_sam_hq import SamHQMLPBlock, SamHQVisionAttention, SamHQVisionEncoder
 
 from backend.sam.layers.pointwise import is_traced, linear
+from backend.sam.layers.windows import join_windows, split_windows
+
+log = logging.getLogger(__name__)
+
+Kernel = Callable[..., Tensor]  # attention_kernel.attend
 
 # transformers copies all of SAM's classes for a model that changes some of them.
-_ATTENTIONS, _MLPS = (SamVisionAttention, SamHQVisionAttention), (SamMLPBlock, SamHQMLPBlock)
+_MLPS = (SamMLPBlock, SamHQMLPBlock)
+_MOST_ERROR = 0.02  # of bfloat16; that of the plain layers is as large
 _SCORES_AT_ONCE = 1 << 23  # 16 MB in bfloat16: stays in a processor's last-level cache, and bounds the memory
 
 
 class FusedAttention(nn.Module):
     """Replaces `SamVisionAttention` in inference, with the same weights, names and results."""
 
-    def __init__(self, attention: SamVisionAttention | SamHQVisionAttention) -> None:
+    def __init__(self, attention: SamVisionAttention | SamHQVisionAttention, *, window: int = 0) -> None:
         super().__init__()
+        self.window = window  # side of the windows that it cuts a map into, in tokens; 0: it is given them one by one
         self.qkv, self.proj = attention.qkv, attention.proj
         self.heads, self.scale = attention.num_attention_heads, attention.scale
         self.rel_pos_h, self.rel_pos_w = attention.rel_pos_h, attention.rel_pos_w
@@ -37,13 +49,49 @@ class FusedAttention(nn.Module):
             self.register_buffer(name, table.detach()[apart].mT.contiguous(), persistent=False)
         down = torch.eye(height).repeat_interleave(width, dim=0)
         self.register_buffer("places", torch.cat([down, torch.eye(width).repeat(height, 1)], dim=1), persistent=False)
+        tables = torch.zeros(2, max(16, 1 << (2 * max(height, width) - 2).bit_length()), self.rel_pos_h.shape[1])
+        for table, positions in zip(tables, (self.rel_pos_h, self.rel_pos_w), strict=True):
+            table[: len(positions)] = positions.detach()
+        self.register_buffer("positions", tables, persistent=False)
 
     def forward(self, hidden_states: Float[Tensor, "b h w c"]) -> tuple[Float[Tensor, "b h w c"], None]:
         """Mix the tokens of every window, or of a whole image as one window. transformers expects a pair."""
-        batch, height, width, channels = hidden_states.shape
-        qkv = linear(self.qkv, hidden_states).view(batch, height, width, 3, self.heads, channels // self.heads)
-        mix = self._one_by_one if hidden_states.device.type == "cpu" and not is_traced() else self._together
-        return linear(self.proj, mix(qkv).view(batch, height, width, channels)), None
+        kernel = self._find_kernel(hidden_states)
+        return self._in_parts(hidden_states) if kernel is None else self._by(kernel, hidden_states), None
+
+    def _by(self, kernel: Kernel, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+        qkv, bias = linear(self.qkv, x).contiguous(), cast("Tensor | None", self.qkv.bias)
+        mixed = kernel(
+            qkv,
+            qkv.new_zeros(qkv.shape[-1]) if bias is None else bias,
+            cast("Tensor", self.positions),
+            heads=self.heads,
+            side=self.window or qkv.shape[1],
+            scale=self.scale,
+        )
+        return linear(self.proj, mixed)
+
+    def _in_parts(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+        if not self.window:
+            return self._mix(x)
+        windows = split_windows(x, self.window).view(-1, self.window, self.window, x.shape[-1])
+        return join_windows(self._mix(windows).flatten(1, 2), self.window, height=x.shape[1], width=x.shape[2])
+
+    def _mix(self, windows: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+        batch, height, width, channels = windows.shape
+        qkv = linear(self.qkv, windows).view(batch, height, width, 3, self.heads, channels // self.heads)
+        mix = self._one_by_one if windows.device.type == "cpu" and not is_traced() else self._together
+        return linear(self.proj, mix(qkv).view(batch, height, width, channels))
+
+    def _find_kernel(self, x: Tensor) -> Kernel | None:
+        """The kernel, where it computes what this layer does: on a GPU, without a gradient, of plain weights."""
+        rows, columns = len(self.rel_pos_h), len(self.rel_pos_w)
+        is_plain = type(self.qkv) is nn.Linear and rows == columns
+        side = self.window or x.shape[1]
+        fits = x.is_cuda and 2 * side - 1 == rows and (self.window or x.shape[1] == x.shape[2])
+        if not (is_plain and fits) or torch.is_grad_enabled() or is_traced():
+            return None
+        return build_kernel(x.device, self.qkv.weight.dtype, side, x.shape[-1] // self.heads)
 
     def _extend(
         self, qkv: Float[Tensor, "b h w 3 heads d"]
@@ -74,6 +122,51 @@ class FusedAttention(nn.Module):
         return torch.stack(out)
 
 
+@cache
+def build_kernel(device: torch.device, dtype: torch.dtype, side: int, width: int) -> Kernel | None:
+    """Build the kernel for a GPU.
+
+    Args:
+        device: the GPU.
+        dtype: of queries, keys and values.
+        side: of a window, in tokens.
+        width: the numbers of a head.
+
+    Returns:
+        None where it cannot be built, or computes something else than the plain layers.
+    """
+    if dtype not in (torch.float16, torch.bfloat16):
+        return None
+    try:
+        from backend.sam.layers.attention_kernel import attend
+
+        _compare(attend, device=device, dtype=dtype, side=side, width=width)
+    except Exception as fault:  # noqa: BLE001 - it runs a compiler, which may be missing or fail in any way
+        log.warning("attention on %s runs without its kernel, at half the speed: %s", device, str(fault)[:300])
+        return None
+    return attend
+
+
+def _compare(kernel: Kernel, *, device: torch.device, dtype: torch.dtype, side: int, width: int) -> None:
+    """Compare a kernel with the plain layers, in windows over the edge.
+
+    Raises:
+        ValueError: it computes something else.
+    """
+    config = SamVisionConfig(hidden_size=width, num_attention_heads=1)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+        torch.manual_seed(0)
+        plain = SamVisionAttention(config, side)  # type: ignore[no-untyped-call]
+        for weight in (plain.rel_pos_h, plain.rel_pos_w, plain.qkv.bias):
+            weight.normal_(std=0.3)
+        layer = FusedAttention(plain, window=side).to(device, dtype)
+        tokens = torch.randn(2, side + 3, side + side // 2, width, device=device, dtype=dtype)
+        expected, made = layer._in_parts(tokens).float(), layer._by(kernel, tokens).float()  # noqa: SLF001
+    error = float((made - expected).norm() / expected.norm())
+    if not error < _MOST_ERROR:
+        raise ValueError(f"it is {error:.3f} off, relative to the result, in windows of {side} by {side} tokens")
+
+
 class FusedMlp(nn.Module):
     """Replaces `SamMLPBlock`, with the same weights, names and results; the GELU is part of the first product."""
 
@@ -93,8 +186,12 @@ def fuse_attention(encoder: SamVisionEncoder | SamHQVisionEncoder) -> None:
     """
     for layer in encoder.layers:
         attention = getattr(layer, "attn", None)
-        if isinstance(attention, _ATTENTIONS) and attention.use_rel_pos:
-            layer.attn = FusedAttention(attention)
+        if isinstance(attention, SamVisionAttention) and attention.use_rel_pos:
+            # transformers cuts windows itself, unless they have no size.
+            layer.attn = FusedAttention(attention, window=cast("int", layer.window_size))
+            layer.window_size = cast("Any", 0)
+        elif isinstance(attention, SamHQVisionAttention) and attention.use_rel_pos:
+            layer.attn = FusedAttention(attention)  # SAM-HQ asks for the sizes of windows
         mlp = getattr(layer, "mlp", None)
         if isinstance(mlp, _MLPS) and isinstance(mlp.act, GELUActivation):
             layer.mlp = FusedMlp(mlp)

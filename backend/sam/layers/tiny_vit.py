@@ -20,6 +20,7 @@ from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisionNeck
 
 from backend.sam.layers.pointwise import convolution, is_traced, linear
+from backend.sam.layers.windows import Rows, join_windows, split_windows
 
 WIDTHS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
@@ -31,7 +32,6 @@ STRIP_NUMBERS = 1 << 20  # in a strip at its widest: 2 MB in bfloat16, a core's 
 
 Map = Float[Tensor, "b c h w"]
 NextMap = Float[Tensor, "b c2 h2 w2"]  # of another width and size
-Rows = Float[Tensor, "b h w c"]
 
 
 def _depthwise(channels: int, *, stride: int = 1) -> nn.Conv2d:
@@ -48,7 +48,7 @@ def in_strips(strip: Callable[[Tensor, slice], Tensor], x: Map, *, stride: int, 
         stride: 1, or 2 for a map of even height.
         numbers_a_row: how many numbers an output row takes at its widest. This determines the strips' height.
     """
-    if is_traced():  # the program that runs the graph decides what it holds in its cache
+    if is_traced() or x.device.type != "cpu":  # the program that runs the graph, or a GPU, manages its own cache
         return strip(x, slice(None))
     height = x.shape[2]
     rows, out = -(-height // stride), []
@@ -159,25 +159,11 @@ class Mlp(nn.Module):
     def forward(self, tokens: Rows) -> Rows:
         """Keep the shape; no residual."""
         width = self.fc1.in_features
-        parts = torch.split(tokens.reshape(-1, width), max(1, 2 * STRIP_NUMBERS // self.fc1.out_features))
+        flat = tokens.reshape(-1, width)
+        at_once = max(1, 2 * STRIP_NUMBERS // self.fc1.out_features) if flat.device.type == "cpu" else len(flat)
+        parts = torch.split(flat, at_once)
         mixed = torch.cat([linear(self.fc2, linear(self.fc1, self.norm(part), gelu=True)) for part in parts])
         return mixed.view(tokens.shape)
-
-
-def split_windows(rows: Rows, window: int) -> Float[Tensor, "windows n c"]:
-    """Cut a map into windows of n = window**2 tokens, row by row. Zeros pad the right and the bottom edge."""
-    b, h, w, c = map(int, rows.shape)  # in a trace they would be tensors, and ONNX rounds a negative quotient up
-    rows = F.pad(rows, (0, 0, 0, -w % window, 0, -h % window))
-    down, across = -(-h // window), -(-w // window)
-    rows = rows.view(b, down, window, across, window, c).transpose(2, 3)
-    return rows.reshape(b * down * across, window**2, c)
-
-
-def join_windows(tokens: Float[Tensor, "windows n c"], window: int, *, height: int, width: int) -> Rows:
-    """Undo `split_windows` for maps of this height and width."""
-    down, across = -(-height // window), -(-width // window)
-    rows = tokens.view(-1, down, across, window, window, tokens.shape[-1]).transpose(2, 3)
-    return rows.reshape(-1, down * window, across * window, tokens.shape[-1])[:, :height, :width]
 
 
 class AttentionBlock(nn.Module):

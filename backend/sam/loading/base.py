@@ -14,6 +14,7 @@ from backend.sam.adapters.served import adapt_encoder, share_tensors
 from backend.sam.family import Family, Model
 from backend.sam.frame import Frame
 from backend.sam.layers.arithmetic import Arithmetic
+from backend.sam.layers.graphs import Graphs
 from backend.sam.layers.int8_linear import round_linear_layers
 from backend.sam.semantic.head import SemanticHead
 
@@ -34,6 +35,7 @@ class BaseModel:
         image_positions: the positional encoding of the embedding's cells.
         calibration: that of the checkpoint which serves as the base; None for any other base.
         semantic: the head of the checkpoint which serves as the base, if it may be served.
+        graphs: run the encoder.
     """
 
     name: str
@@ -47,6 +49,7 @@ class BaseModel:
     image_positions: Float[Tensor, "1 c gh gw"] = field(repr=False)
     calibration: Calibration | None = field(default=None, repr=False)
     semantic: SemanticHead | None = field(default=None, repr=False)
+    graphs: Graphs = field(default_factory=lambda: Graphs(torch.device("cpu")), repr=False, compare=False)
 
     @property
     def encoder_dtype(self) -> torch.dtype:
@@ -87,6 +90,7 @@ def place_model(base: BaseModel, *, device: torch.device, arithmetic: Arithmetic
         encoder_fingerprint=f"{base.encoder_fingerprint}-{arithmetic.name}",
         image_positions=base.image_positions.to(device),
         semantic=None if base.semantic is None else base.semantic.to(device),
+        graphs=Graphs(device),
     )
 
 
@@ -100,7 +104,8 @@ def with_adapter(base: BaseModel, adapter: Adapter) -> BaseModel:
     model.vision_encoder = adapt_encoder(encoder, adapter, places=base.family.places(encoder))
     if base.arithmetic.bits is not None:  # an adapter that is merged leaves a plain layer
         round_linear_layers(model.vision_encoder, bits=base.arithmetic.bits)
-    return replace(base, model=model, encoder_fingerprint=f"{base.encoder_fingerprint}+{adapter.digest}")
+    fingerprint = f"{base.encoder_fingerprint}+{adapter.digest}"
+    return replace(base, model=model, encoder_fingerprint=fingerprint, graphs=Graphs(base.device))
 
 
 def fingerprint_of(module: nn.Module) -> str:

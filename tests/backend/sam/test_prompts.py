@@ -77,3 +77,17 @@ def test_what_is_not_there_stays_away_on_any_device() -> None:
     )
     assert (moved.boxes, moved.masks) == (None, None)
     assert moved.points is not None
+
+
+@pytest.mark.parametrize("prompts", [(CLICK,), (CLICKS, CLICK), (BOX, BOX, BOX), (replace(BOX, mask=MASK),)])
+def test_prompts_are_filled_up_with_the_last(prompts: tuple[Prompt, ...], embedding: Embedding) -> None:
+    tensors = prompt_tensors(prompts, embedding, frame=SAM_FRAME)
+
+    padded = tensors.pad_to(4)
+
+    assert (tensors.count, padded.count) == (len(prompts), 4)
+    expected = prompt_tensors((*prompts, *[prompts[-1]] * (4 - len(prompts))), embedding, frame=SAM_FRAME)
+    for name in ("points", "labels", "boxes", "masks"):
+        made, wanted = getattr(padded, name), getattr(expected, name)
+        assert (made is None) == (wanted is None)
+        assert made is None or torch.equal(made, wanted)

@@ -1,6 +1,8 @@
 """The fused attention of SAM's ViT is transformers', in windows and over the whole image."""
 
 import copy
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -46,6 +48,7 @@ def test_an_encoder_with_fused_attention_computes_what_transformers_computes(
     fuse_attention(ours)
 
     assert all(isinstance(layer.attn, FusedAttention) for layer in ours.layers)
+    assert [layer.attn.window for layer in ours.layers] == [4, 0, 4]
     torch.testing.assert_close(ours(pixels).last_hidden_state, encoder(pixels).last_hidden_state, atol=2e-5, rtol=1e-4)
 
 
@@ -62,3 +65,21 @@ def test_the_weights_keep_their_names(encoder: SamVisionEncoder) -> None:
     fuse_attention(ours)
 
     assert ours.state_dict().keys() == encoder.state_dict().keys()
+
+
+@pytest.mark.parametrize("fault", ["missing", "wrong"])
+def test_a_gpu_whose_kernel_cannot_be_had_or_computes_something_else_uses_the_plain_layers(
+    fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def attend(qkv: torch.Tensor, *others: object, **more: object) -> torch.Tensor:
+        return qkv.chunk(3, dim=-1)[2] * 1.1
+
+    stand_in = None if fault == "missing" else SimpleNamespace(attend=attend)
+    monkeypatch.setitem(sys.modules, "backend.sam.layers.attention_kernel", stand_in)
+
+    assert fused.build_kernel.__wrapped__(torch.device("cpu"), torch.bfloat16, 5, 16) is None
+    assert "without its kernel" in caplog.text
+
+
+def test_float32_has_no_kernel() -> None:
+    assert fused.build_kernel(torch.device("cpu"), torch.float32, 5, 16) is None

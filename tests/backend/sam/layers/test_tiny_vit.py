@@ -1,7 +1,5 @@
 """TinyViT cuts windows, shares biases and attends as its paper says."""
 
-import math
-
 import pytest
 import torch
 from hypothesis import given
@@ -10,28 +8,9 @@ from torch import nn
 from transformers import SamVisionConfig
 
 from backend.sam.families.mobile import mobile_sam_config
-from backend.sam.layers.tiny_vit import TinyVitEncoder, WindowAttention, join_windows, offset_index, split_windows
+from backend.sam.layers.tiny_vit import TinyVitEncoder, WindowAttention, offset_index
 
 pytestmark = pytest.mark.arithmetic
-
-sizes = st.integers(1, 15)
-
-
-@given(batch=st.integers(1, 3), height=sizes, width=sizes, window=st.integers(1, 7))
-def test_windows_joined_again_are_the_map_they_were_cut_from(batch: int, height: int, width: int, window: int) -> None:
-    rows = torch.arange(batch * height * width * 2.0).view(batch, height, width, 2)
-
-    tokens = split_windows(rows, window)
-
-    assert len(tokens) == batch * math.ceil(height / window) * math.ceil(width / window)
-    assert torch.equal(join_windows(tokens, window, height=height, width=width), rows)
-
-
-@given(height=sizes, width=sizes)
-def test_a_window_over_the_edge_is_filled_up_with_zeros(height: int, width: int) -> None:
-    tokens = split_windows(torch.ones(1, height, width, 1), 4)
-
-    assert int(tokens.sum()) == height * width
 
 
 @given(window=st.integers(1, 14))
