@@ -6,8 +6,7 @@ are that paper's.
 """
 
 import copy
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -33,7 +32,7 @@ from backend.sam.layers.on_device import copy_to_host, masks_on_device, pixels_o
 from backend.sam.loading import BaseModel, decoder_of, find_trained, with_adapter
 from backend.sam.mask_prompt import with_box
 from backend.sam.policy import ClickPolicy, consider, policy_of
-from backend.sam.prompts import PromptTensors, prompt_tensors
+from backend.sam.prompts import PromptTensors, group_prompts, prompt_tensors
 from backend.sam.scoring import expect_iou, stabilities
 from backend.sam.semantic.head import SemanticHead
 
@@ -297,7 +296,7 @@ class Predictor:
         candidates: dict[int, tuple[Candidate, ...]] = {}
         at_once = _PROMPTS_AT_ONCE.get(self.base.device.type, _PROMPTS_AT_ONCE_ELSEWHERE)
         with torch.inference_mode():
-            for indices in _chunks(complete, at_once=at_once):
+            for indices in group_prompts(complete, most=at_once):
                 tensors = prompt_tensors([complete[i] for i in indices], embedding, frame=frame)
                 decoded = self._decode(embedding, tensors)
                 logits = decoded.hide_absent()
@@ -401,13 +400,3 @@ class Predictor:
         decoded = self.base.family.decode(self.decoder, inputs)
         scores = decoded.object_scores
         return (decoded.logits, decoded.ious) if scores is None else (decoded.logits, decoded.ious, scores)
-
-
-def _chunks(prompts: Sequence[Prompt], *, at_once: int) -> Iterator[list[int]]:
-    """Yield indices of prompts with the same parts, at most `at_once`. Padding is a token, so it would change masks."""
-    kinds: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
-    for index, prompt in enumerate(prompts):
-        kinds[len(prompt.clicks), prompt.box is not None, prompt.mask is not None].append(index)
-    for indices in kinds.values():
-        for first in range(0, len(indices), at_once):
-            yield indices[first : first + at_once]

@@ -1,6 +1,7 @@
 """Turns prompts in image px into the tensors of SAM's prompt encoder."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +42,14 @@ class PromptTensors:
         return 0 if of_one is None else of_one.shape[1]
 
     def pad_to(self, count: int) -> "PromptTensors":
-        """As many prompts, the last repeated."""
+        """Fill up to a number of prompts with the last.
+
+        Args:
+            count: at least that of the prompts.
+
+        Returns:
+            `count` prompts.
+        """
         missing = count - self.count
 
         def repeat_last(values: Tensor | None, axis: int) -> Tensor | None:
@@ -99,3 +107,38 @@ def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding, *, frame: Fr
         boxes=corners * scale.repeat(2) if boxes else None,
         masks=torch.stack([logits_of_mask(mask, frame=frame) for mask in masks])[:, None] if masks else None,
     )
+
+
+def join_prompts(parts: Sequence[PromptTensors]) -> PromptTensors:
+    """Join the prompts of several images, in their order.
+
+    Args:
+        parts: of every image; all have the same parts, and as many points a prompt.
+
+    Returns:
+        All prompts, as one.
+    """
+
+    def join(name: str, axis: int) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.cat(values, axis)
+
+    return PromptTensors(join("points", 1), join("labels", 1), join("boxes", 1), join("masks", 0))
+
+
+def group_prompts(prompts: Sequence[Prompt], *, most: int) -> Iterator[list[int]]:
+    """Group prompts that can be decoded together. Padding is a token too, and would change masks.
+
+    Args:
+        prompts: of one image.
+        most: prompts in a group.
+
+    Yields:
+        The indices of prompts with the same parts and as many clicks.
+    """
+    kinds: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
+    for index, prompt in enumerate(prompts):
+        kinds[len(prompt.clicks), prompt.box is not None, prompt.mask is not None].append(index)
+    for indices in kinds.values():
+        for first in range(0, len(indices), most):
+            yield indices[first : first + most]

@@ -10,7 +10,7 @@ from PIL import Image
 from backend.errors import NothingToLearn, SamloopError, Unavailable
 from backend.images.source import open_image
 from backend.sam.embeddings.files import DiskEmbeddings
-from backend.sam.embeddings.memory import EmbeddingKey, halve, widen
+from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halve, widen
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
 from finetuner.data.sample import Sample
@@ -19,6 +19,7 @@ from finetuner.patience import is_passing, read_patiently
 
 _OTHER_PROCESS_S = 60.0
 _MOST_PICTURES = 64
+_DEVICE_BYTES = 1 << 30  # of a GPU's memory: 512 images of SAM's
 _AS_IT_IS = View()
 
 
@@ -35,6 +36,7 @@ class Embeddings:
 
     def __init__(self, base: BaseModel, *, disk: DiskEmbeddings, max_pixels: int) -> None:
         self._base, self._disk, self._max_pixels = base, disk, max_pixels
+        self._near = MemoryEmbeddings(_DEVICE_BYTES)
         self._sources: dict[str, Callable[[], bytes]] = {}
         self._pictures: OrderedDict[tuple[str, View], Image.Image] = OrderedDict()
 
@@ -45,7 +47,13 @@ class Embeddings:
             NothingToLearn: neither the embedding nor the unchanged image can be read.
             Unavailable: the image cannot be read at the moment.
         """
-        return widen(self._disk.get(self._key(sample.image_sha256, sample.view)) or self._encode_again(sample))
+        key = self._key(sample.image_sha256, sample.view)
+        if (near := self._near.get(key)) is None:
+            near = self._disk.get(key) or self._encode_again(sample)
+            if self._base.device.type != "cpu":  # a processor's memory has the file's pages already
+                near = near.with_maps(lambda values: values.to(self._base.device))
+                self._near.put(key, near)
+        return widen(near)
 
     def by(self, base: BaseModel) -> "Embeddings":
         """The embeddings of the same images by another base's encoder, from the same cache."""

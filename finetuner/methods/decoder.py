@@ -22,7 +22,7 @@ from backend.sam.frame import Frame
 from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.predictor import Predictor
-from backend.sam.prompts import prompt_tensors
+from backend.sam.prompts import PromptTensors, join_prompts, prompt_tensors
 from finetuner.config import TrainConfig
 from finetuner.data.sample import Sample
 from finetuner.methods.base import Asked, MethodKind, Views
@@ -111,17 +111,22 @@ class DecoderMethod:
     @torch.no_grad()
     def _tokens(self, images: Sequence[Asked]) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
         """The tokens of all prompts, padded to the longest, and a mask that is true at the padding."""
-        kinds: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
-        prompts = [(number, prompt) for number, image in enumerate(images) for prompt in image.prompts]
-        for place, (number, prompt) in enumerate(prompts):
-            # SAM pads with a token that the decoder attends to, so prompts are encoded together with their own kind.
-            kinds[number, len(prompt.clicks), prompt.box is not None].append(place)
-        tokens_of = {
-            kind: self._tokens_of_kind([prompts[place][1] for place in places], images[kind[0]].embedding)
-            for kind, places in kinds.items()
-        }
+        # SAM pads with a token that the decoder attends to, so prompts are encoded together with their own kind.
+        kinds: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        encoded: dict[tuple[int, bool], list[PromptTensors]] = defaultdict(list)
+        place = 0
+        for image in images:
+            alike: dict[tuple[int, bool], list[Prompt]] = defaultdict(list)
+            for prompt in image.prompts:
+                kind = len(prompt.clicks), prompt.box is not None
+                kinds[kind].append(place)
+                alike[kind].append(prompt)
+                place += 1
+            for kind, prompts in alike.items():
+                encoded[kind].append(prompt_tensors(prompts, image.embedding, frame=self.frame))
+        tokens_of = {kind: self._tokens_of_kind(join_prompts(parts)) for kind, parts in encoded.items()}
         some = next(iter(tokens_of.values()))
-        sparse = some.new_zeros(len(prompts), max(tokens.shape[1] for tokens in tokens_of.values()), some.shape[2])
+        sparse = some.new_zeros(place, max(tokens.shape[1] for tokens in tokens_of.values()), some.shape[2])
         absent = torch.ones(sparse.shape[:2], dtype=torch.bool, device=some.device)
         for kind, places in kinds.items():
             rows = torch.tensor(places, device=some.device)
@@ -145,9 +150,9 @@ class DecoderMethod:
             ]
         )
 
-    def _tokens_of_kind(self, prompts: Sequence[Prompt], seen: Embedding) -> Float[Tensor, "n k c"]:
+    def _tokens_of_kind(self, prompts: PromptTensors) -> Float[Tensor, "n k c"]:
         """The tokens from SAM's prompt encoder, for prompts with the same number of clicks and boxes."""
-        tensors = prompt_tensors(prompts, seen, frame=self.frame).to(self._base.device)
+        tensors = prompts.to(self._base.device)
         sparse, _ = self._base.model.prompt_encoder(
             input_points=tensors.points, input_labels=tensors.labels, input_boxes=tensors.boxes, input_masks=None
         )

@@ -5,13 +5,13 @@ but with at most one corrective round instead of eight, and with a click on eith
 Every image draws from a generator of its own, so a step is the same in one part or in several, in one process or many.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from backend.masks.prompt import Prompt
@@ -55,6 +55,7 @@ class _Lesson:
     sample: Sample
     embedding: Embedding
     rng: np.random.Generator
+    covered: Float32[np.ndarray, "n rows cols"]
     target: Float[Tensor, "n rows cols"]
     prompts: tuple[Prompt, ...]
     previous: Float[Tensor, "n g g"] | None
@@ -87,25 +88,20 @@ class Rounds:
             The losses, averaged over an image's rounds and summed over images, and the number of prompts decoded.
         """
         lessons = [self._begin(sample, rng) for sample, rng in images]
-        learnt = Learnt()
+        sums, decodes = [], 0
         while lessons:
             decoded = self._method.decode_several(
                 [Asked(lesson.embedding, lesson.prompts, lesson.previous) for lesson in lessons]
             )
-            counts = [len(lesson.prompts) for lesson in lessons]
-            loss = decoded.logits.new_zeros(())
-            for lesson, its in zip(lessons, _split(decoded, counts), strict=True):
-                mask, iou, presence = self._losses(lesson, its)
-                loss = loss + (mask + self._config.iou_weight * iou + presence) / lesson.rounds
-                mean = [part.item() / lesson.rounds for part in (mask, iou, presence)]
-                learnt += Learnt(mean[0], mean[1], len(lesson.prompts), mean[2])
-            torch.autograd.backward(loss / of)
-            singles = torch.split(decoded.logits[:, 0].detach(), counts)
-            lessons = [
-                self._correct(lesson, single) for lesson, single in zip(lessons, singles, strict=True) if lesson.left
-            ]
+            losses = self._losses(lessons, decoded)
+            torch.autograd.backward((losses @ losses.new_tensor((1.0, self._config.iou_weight, 1.0))).sum() / of)
+            sums.append(losses.detach().sum(0))
+            decodes += len(decoded.ious)
+            lessons = self._correct(lessons, decoded.logits[:, 0].detach())
         self._method.carry_back(of=of)
-        return learnt
+        # Read once a step: whoever reads from a device waits for it.
+        mask, iou, presence = torch.stack(sums).sum(0).tolist()
+        return Learnt(mask, iou, decodes, presence)
 
     def _begin(self, sample: Sample, rng: np.random.Generator) -> _Lesson:
         """Draw a view, objects, prompts and the number of rounds, in this order: the trained weights depend on it."""
@@ -120,7 +116,7 @@ class Rounds:
         rounds = 2 if rng.random() < config.corrective_share else 1
         covered = np.stack([grid_coverage(item, frame=self._method.frame) for item in objects])
         target = torch.from_numpy(covered).to(device)
-        return _Lesson(sample, embedding, rng, target, prompts, previous, rounds, rounds - 1)
+        return _Lesson(sample, embedding, rng, covered, target, prompts, previous, rounds, rounds - 1)
 
     def _first(
         self, objects: tuple[LabelledMask, ...], *, rng: np.random.Generator, device: torch.device
@@ -133,23 +129,53 @@ class Rounds:
             return prompts, torch.from_numpy(shown).to(device)
         return first_prompts(objects, config=config, frame=frame, rng=rng), None
 
-    def _losses(
-        self, lesson: _Lesson, decoded: Decoded
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-        """The losses of masks, IoUs and object scores of one image, on the cells that the image reaches.
+    def _losses(self, lessons: Sequence[_Lesson], decoded: Decoded) -> Float[Tensor, "images 3"]:
+        """The losses of masks, IoUs and object scores of every image, on the cells that it reaches, over its rounds.
 
         A mask learns whether its object is said to be there or not.
         """
-        lesson.target = target = lesson.target.to(decoded.logits.device)
-        shown, scores = decoded.logits[..., : target.shape[1], : target.shape[2]], decoded.object_scores
-        mask, iou = decode_losses(shown, decoded.ious, target, prompts=lesson.prompts, config=self._config)
-        return mask, iou, mask.new_zeros(()) if scores is None else presence_loss(scores, target).mean()
+        ends = np.cumsum([len(lesson.prompts) for lesson in lessons])
+        alike: dict[torch.Size, list[int]] = defaultdict(list)
+        for number, lesson in enumerate(lessons):
+            lesson.target = lesson.target.to(decoded.logits.device)
+            alike[lesson.target.shape[1:]].append(number)
+        losses = decoded.logits.new_zeros(len(lessons), 3)
+        for numbers in alike.values():
+            # Images of one size in one go: on a GPU every operation costs as much to start as it takes.
+            some = [lessons[number] for number in numbers]
+            own = _of_images(decoded, [slice(ends[n] - len(lessons[n].prompts), ends[n]) for n in numbers])
+            target = torch.cat([lesson.target for lesson in some])
+            made = decode_losses(own, target, prompts=[lesson.prompts for lesson in some], config=self._config)
+            rounds = made.new_tensor([lesson.rounds for lesson in some])[:, None]
+            losses = losses.index_copy(0, torch.tensor(numbers, device=losses.device), made / rounds)
+        return losses
 
-    def _correct(self, lesson: _Lesson, single: Float[Tensor, "n g g"]) -> _Lesson:
-        """Add a click where the mask is wrong; at times the decoder sees the mask too (`feedback_share`)."""
-        sample, target, rng = lesson.sample, lesson.target, lesson.rng
-        predicted = (single[:, : target.shape[1], : target.shape[2]] > 0).cpu().numpy()
-        truth = (target > 0.5).cpu().numpy()
+    def _correct(self, lessons: Sequence[_Lesson], singles: Float[Tensor, "n g g"]) -> list[_Lesson]:
+        """Add a click where the mask is wrong; at times the decoder sees the mask too (`feedback_share`).
+
+        Args:
+            lessons: of the round.
+            singles: the logits of their single masks, in their order.
+
+        Returns:
+            The lessons with a further round.
+        """
+        if not any(lesson.left for lesson in lessons):
+            return []
+        above = (singles > 0).cpu().numpy()
+        first, going_on = 0, []
+        for lesson in lessons:
+            own = slice(first, first + len(lesson.prompts))
+            first = own.stop
+            if lesson.left:
+                going_on.append(self._correct_one(lesson, above[own], single=singles[own]))
+        return going_on
+
+    def _correct_one(
+        self, lesson: _Lesson, above: Bool[np.ndarray, "n g g"], *, single: Float[Tensor, "n g g"]
+    ) -> _Lesson:
+        sample, truth, rng = lesson.sample, lesson.covered > 0.5, lesson.rng
+        predicted = above[:, : truth.shape[1], : truth.shape[2]]
         image = {"height_px": sample.height_px, "width_px": sample.width_px}
         lesson.prompts = tuple(
             correct(prompt, predicted=predicted[i], truth=truth[i], frame=self._method.frame, rng=rng, **image)
@@ -160,57 +186,73 @@ class Rounds:
         return lesson
 
 
-def _split(decoded: Decoded, counts: Sequence[int]) -> list[Decoded]:
-    """What was decoded for every image, of which `counts` tells the prompts."""
+def _of_images(decoded: Decoded, rows: Sequence[slice]) -> Decoded:
+    """What was decoded in these rows; all of it is not copied."""
+    if sum(part.stop - part.start for part in rows) == len(decoded.ious):
+        return decoded
     scores = decoded.object_scores
-    parts = zip(
-        torch.split(decoded.logits, list(counts)),
-        torch.split(decoded.ious, list(counts)),
-        repeat(None) if scores is None else torch.split(scores, list(counts)),
-        strict=False,
+    return Decoded(
+        logits=torch.cat([decoded.logits[part] for part in rows]),
+        ious=torch.cat([decoded.ious[part] for part in rows]),
+        object_scores=None if scores is None else torch.cat([scores[part] for part in rows]),
     )
-    return [Decoded(logits=logits, ious=ious, object_scores=some) for logits, ious, some in parts]
 
 
-def _ambiguous(prompts: Sequence[Prompt]) -> Bool[Tensor, " n"]:
-    """Whether a prompt is a single click, which may mean a part, the object or a group.
+def _is_ambiguous(prompt: Prompt) -> bool:
+    """Whether the prompt is a single click, which may mean a part, the object or a group.
 
     For such a prompt SAM trains three masks, and only the loss of the best counts (Kirillov et al. 2023, section 3,
     "Resolving ambiguity").
     """
-    return torch.tensor([prompt.box is None and len(prompt.clicks) == 1 for prompt in prompts])
+    return prompt.box is None and len(prompt.clicks) == 1
 
 
 def decode_losses(
-    logits: Float[Tensor, "n 4 rows cols"],
-    scores: Float[Tensor, "n 4"],
+    decoded: Decoded,
     target: Float[Tensor, "n rows cols"],
     *,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Sequence[Prompt]],
     config: TrainConfig,
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The mask loss and the score loss of one decode.
+) -> Float[Tensor, "images 3"]:
+    """The mask loss, the score loss and the loss of object scores of one decode of images of one size.
 
-    The single mask learns from every prompt. From an ambiguous prompt (`_ambiguous`) the best of the three masks learns
-    too. All four scores learn, except from an object that covers no cell by at least half: on this grid its true mask
-    is empty.
+    The single mask learns from every prompt. From an ambiguous prompt (`_is_ambiguous`) the best of the three masks
+    learns too. All four scores learn, except from an object that covers no cell by at least half: on this grid its true
+    mask is empty.
 
     Args:
-        logits: (n, 4, rows, columns) of the single mask and the three, on the cells that the image reaches.
-        scores: (n, 4), the predicted IoU of those masks.
-        target: (n, rows, columns), the share of a cell that the object covers, in [0, 1].
-        prompts: the n prompts, one per object.
+        decoded: n answers, on the whole grid.
+        target: (n, rows, columns), the share of a cell that the object covers, in [0, 1]; of the cells that the images
+            reach, and no other learns.
+        prompts: every image's, one per object; n together.
         config: names the `losses`.
 
     Returns:
-        Two scalars, at least 0: means over objects. Their gradients reach `logits` and `scores`.
+        (images, 3), at least 0: means over an image's objects; 0 for object scores in a family that has none. Their
+        gradients reach what was decoded.
     """
-    single = mask_loss(logits[:, :1], target, losses=config.losses)[:, 0]
-    ambiguous = _ambiguous(prompts).to(logits.device)
-    score = iou_loss(scores, logits.detach(), target)
-    there = (target > 0.5).flatten(1).any(1)
-    score = score.mean() if bool(there.all()) else (score * there[:, None]).sum() / (4 * there.sum().clamp(min=1))
-    if not bool(ambiguous.any()):
-        return single.mean(), score
-    best = mask_loss(logits[ambiguous, 1:], target[ambiguous], losses=config.losses).amin(1)
-    return (single.sum() + best.sum()) / (len(single) + len(best)), score
+    logits, device = decoded.logits[..., : target.shape[1], : target.shape[2]], target.device
+    flat = [prompt for own in prompts for prompt in own]
+    ambiguous = [row for row, prompt in enumerate(flat) if _is_ambiguous(prompt)]
+    image_of = torch.tensor([image for image, own in enumerate(prompts) for _ in own], device=device)
+    learning = torch.tensor([len(own) + sum(map(_is_ambiguous, own)) for own in prompts], device=device)
+
+    def add_up(values: Float[Tensor, " n"]) -> Float[Tensor, " images"]:
+        return values.new_zeros(len(prompts)).index_add(0, image_of, values)
+
+    mask = mask_loss(logits[:, :1], target, losses=config.losses)[:, 0]
+    if ambiguous:
+        rows = torch.tensor(ambiguous, device=device)
+        best = mask_loss(logits[rows, 1:], target[rows], losses=config.losses).amin(1)
+        mask = mask.index_add(0, rows, best)
+    there = (target > 0.5).flatten(1).any(1).to(mask.dtype)
+    score = iou_loss(decoded.ious, logits.detach(), target).mean(1) * there
+    seen = torch.zeros_like(mask) if decoded.object_scores is None else presence_loss(decoded.object_scores, target)
+    return torch.stack(
+        [
+            add_up(mask) / learning,
+            add_up(score) / add_up(there).clamp(min=1),
+            add_up(seen) / add_up(torch.ones_like(seen)),
+        ],
+        dim=1,
+    )

@@ -72,14 +72,10 @@ class Ours:
         moments = [time.perf_counter()]
         self.weights.forget_gradients()
         decoded = self.method.decode_several([self.asked])
-        logits, scores = decoded.logits, decoded.ious
         moments.append(time.perf_counter())
-        rows, columns = self.target.shape[1:]
-        mask, iou = decode_losses(
-            logits[..., :rows, :columns], scores, self.target, prompts=self.asked.prompts, config=CONFIG
-        )
+        losses = decode_losses(decoded, self.target, prompts=[self.asked.prompts], config=CONFIG)
         moments.append(time.perf_counter())
-        torch.autograd.backward(mask + iou)
+        torch.autograd.backward(losses.sum())
         moments.append(time.perf_counter())
         self.weights.clip()
         self.weights.move(1e-5)

@@ -11,7 +11,7 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder, SamVisionEncode
 from backend.errors import SettingsError
 from backend.masks.prompt import Click, Prompt
 from backend.sam.decoder import decode_all
-from backend.sam.family import DecoderInputs
+from backend.sam.family import Decoded, DecoderInputs
 from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.presets import PRESETS, Preset, config_of, peak_mib, preset_for, with_preset
@@ -124,11 +124,10 @@ def _saved_mib(prompts: int, *, dtype: torch.dtype) -> float:
             dense=torch.randn(1, 256, 1, 1),
         )
         logits, scores = decode_all(decoder, inputs)
-        asked = [Prompt(clicks=(Click(1.0, 1.0),))] * prompts
-        losses = decode_losses(
-            logits.float(), scores.float(), torch.rand(prompts, 256, 256), prompts=asked, config=TrainConfig()
-        )
-    assert all(loss.requires_grad for loss in losses)  # and so alive till here
+        asked = [[Prompt(clicks=(Click(1.0, 1.0),))] * prompts]
+        decoded = Decoded(logits=logits.float(), ious=scores.float())
+        losses = decode_losses(decoded, torch.rand(prompts, 256, 256), prompts=asked, config=TrainConfig())
+    assert losses.requires_grad  # and so alive till here
     return sum(found.values()) / 2**20
 
 

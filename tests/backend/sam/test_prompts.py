@@ -12,7 +12,7 @@ from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import SAM_FRAME
-from backend.sam.prompts import PromptTensors, prompt_tensors
+from backend.sam.prompts import PromptTensors, group_prompts, join_prompts, prompt_tensors
 
 CLICK = Prompt(clicks=(Click(200.0, 150.0),))
 CLICKS = Prompt(clicks=(Click(10.0, 20.0), Click(30.0, 40.0), Click(50.0, 60.0, is_foreground=False)))
@@ -91,3 +91,22 @@ def test_prompts_are_filled_up_with_the_last(prompts: tuple[Prompt, ...], embedd
         made, wanted = getattr(padded, name), getattr(expected, name)
         assert (made is None) == (wanted is None)
         assert made is None or torch.equal(made, wanted)
+
+
+def test_prompts_of_several_images_are_joined_in_their_order(embedding: Embedding) -> None:
+    parts = [
+        prompt_tensors([prompt], embedding, frame=SAM_FRAME) for prompt in (BOX, Prompt(box=Box(1.0, 2.0, 3.0, 4.0)))
+    ]
+
+    joined = join_prompts(parts)
+
+    assert joined.count == 2
+    assert joined.boxes is not None
+    assert torch.equal(joined.boxes[0, 1], parts[1].boxes[0, 0])
+    assert (joined.points, joined.labels, joined.masks) == (None, None, None)
+
+
+def test_prompts_are_decoded_together_with_their_own_kind_and_in_bounded_groups() -> None:
+    prompts = [CLICK, BOX, CLICKS, CLICK, CLICK]
+
+    assert list(group_prompts(prompts, most=2)) == [[0, 3], [4], [1], [2]]

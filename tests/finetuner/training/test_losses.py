@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from backend.masks.prompt import Box, Prompt
+from backend.sam.family import Decoded
 from finetuner.config import LOSS_MIXES, TrainConfig
 from finetuner.training.losses import bce, dice, focal, hard_iou, iou_loss, mask_loss, presence_loss, structure
 from finetuner.training.rounds import decode_losses
@@ -104,9 +105,8 @@ def test_an_object_that_is_on_no_cell_of_the_grid_teaches_no_score() -> None:
 
     def losses(*which: int) -> tuple[float, float]:
         chosen = list(which)
-        mask, score = decode_losses(
-            logits[chosen], scores[chosen], target[chosen], prompts=box * len(which), config=TrainConfig()
-        )
+        decoded = Decoded(logits=logits[chosen], ious=scores[chosen])
+        ((mask, score, _),) = decode_losses(decoded, target[chosen], prompts=[box * len(which)], config=TrainConfig())
         score.backward()
         return mask.item(), score.item()
 
