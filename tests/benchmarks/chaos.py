@@ -50,6 +50,9 @@ from backend.work.connection import connect
 from backend.work.keys import Keys
 from backend.work.queue import TrainingQueue
 
+Row = tuple[str, int | float]
+Part = tuple[list[Row], list[int], list[str]]  # rows of the table, counts that must be 0, faults in words
+
 PROJECTS, WORKERS, SERVERS, ANNOTATORS, IMAGES = (7, 8, 9, 10), 3, 2, 4, 6
 SWAPS, _DISK_MIB = 200, 192
 WRONG = ("unserved", "overlapping", "gaps", "torn", "mixed", "failed")
@@ -321,28 +324,50 @@ def main() -> None:
     sys.exit(0 if is_right else 1)
 
 
-def run_all(*, seconds: float, seed: int) -> tuple[list[tuple[str, int | float]], bool]:
+def run_all(*, seconds: float, seed: int) -> tuple[list[Row], bool]:
     """Do all that the module says; return the rows of the table, and whether nothing was wrong."""
-    with tempfile.TemporaryDirectory() as folder:
-        house, wrongs = run_chaos(Path(folder), seconds=seconds, seed=seed)
-    rows: list[tuple[str, int | float]] = [
-        (name, count) for name, count in sorted(house.counts.done.items()) if name not in WRONG
-    ]
+    parts: tuple[Callable[[Path], Part], ...] = (
+        lambda folder: try_chaos(folder, seconds=seconds, seed=seed),
+        try_swaps,
+        try_hosts,
+        try_kill_points,
+    )
+    rows, is_right = list[Row](), True
+    for part in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            made, counts, faults = part(Path(folder))
+        # At once: a later part may end in an exception.
+        say("\n".join([*(f"| {name} | {count} |" for name, count in made), *faults]))
+        rows, is_right = rows + made, is_right and not any(counts)
+    return rows, is_right
+
+
+def try_chaos(folder: Path, *, seconds: float, seed: int) -> Part:
+    """The rows of `run_chaos`."""
+    house, wrongs = run_chaos(folder, seconds=seconds, seed=seed)
+    rows: list[Row] = [(name, count) for name, count in sorted(house.counts.done.items()) if name not in WRONG]
     rows += sorted(house.counts.kills.items())
     rows += [(f"**{name}**", count) for name, count in wrongs.items()]
-    with tempfile.TemporaryDirectory() as folder:
-        swaps = run_swaps(
-            Path(folder), save_small_sam(Path(folder) / "model"), ways=choose_ways(SWAPS), quiet_s=QUIET_S
-        )
-    rows += swaps.rows + [(f"**swaps: {name}**", count) for name, count in swaps.wrongs.items()]
-    with tempfile.TemporaryDirectory() as folder:
-        site, lost = run_hosts(Path(folder))
-    rows += list_rows(site, lost)
-    with tempfile.TemporaryDirectory() as folder:
-        killed = kill_everywhere(Path(folder))
-    say("\n".join([*house.counts.faults, *swaps.counts.faults, *site.counts.faults]))
-    counts = (*wrongs.values(), *swaps.wrongs.values(), *swaps.limits.values(), *lost.values(), killed[-1][1])
-    return rows + killed, not any(counts)
+    return rows, list(wrongs.values()), house.counts.faults
+
+
+def try_swaps(folder: Path) -> Part:
+    """The rows of `run_swaps`."""
+    swaps = run_swaps(folder, save_small_sam(folder / "model"), ways=choose_ways(SWAPS), quiet_s=QUIET_S)
+    rows = swaps.rows + [(f"**swaps: {name}**", count) for name, count in swaps.wrongs.items()]
+    return rows, [*swaps.wrongs.values(), *swaps.limits.values()], swaps.counts.faults
+
+
+def try_hosts(folder: Path) -> Part:
+    """The rows of `run_hosts`."""
+    site, lost = run_hosts(folder)
+    return list_rows(site, lost), list(lost.values()), site.counts.faults
+
+
+def try_kill_points(folder: Path) -> Part:
+    """The rows of `kill_everywhere`."""
+    killed = list[Row](kill_everywhere(folder))
+    return killed, [killed[-1][1]], []
 
 
 if __name__ == "__main__":
