@@ -16,6 +16,7 @@ _EACH = re.compile(rf"\beach\b(?=\s*(?:[^\sa-zA-Z0-9`*\"'\\{{]|$)|\s+(?:{_NO_NOU
 _COMMENT_GOES_ON = re.compile(r"\n\s*#\s?")
 
 _SLEEP = re.compile(r"\btime\.sleep\(")
+_PATCHED_CONSTANT = re.compile(r"""setattr\((?:[\w.]+, ["']|["'][\w.]+\.)_[A-Z]""")
 _ANY_MAPPING = re.compile(r"\b(?:dict|Mapping)\[str, Any\]")
 MOST_ANY_MAPPINGS = 15  # outside labelstudio; may only fall
 
@@ -29,6 +30,17 @@ SLEEPING: dict[str, int] = {
     "tests/integration/bad_inputs/test_addresses.py": 1,
     "tests/integration/test_kill9.py": 1,
     "tests/support/waiting.py": 1,
+}
+
+# Tests that patch a private constant: how much is worked on at once, or how often a training saves and reports.
+PATCHING: dict[str, int] = {
+    "tests/backend/images/test_picture.py": 1,
+    "tests/backend/masks/test_rasterize.py": 1,
+    "tests/backend/sam/layers/test_fused_attention.py": 1,
+    "tests/backend/sam/layers/test_int8_linear.py": 1,
+    "tests/finetuner/semantic/test_semantic_resume.py": 2,
+    "tests/finetuner/training/test_resume.py": 1,
+    "tests/finetuner/training/test_resume_recipes.py": 2,
 }
 
 
@@ -86,11 +98,18 @@ def test_no_more_tests_sleep_than_do() -> None:
     sleeping = {
         name_in_house(path): count
         for path in OTHERS
-        if "tests" in path.parts
-        and "benchmarks" not in path.parts
-        and (count := len(re.findall(r"\btime\.sleep\(", path.read_text())))
+        if "tests" in path.parts and "benchmarks" not in path.parts and (count := len(_SLEEP.findall(path.read_text())))
     }
     assert sleeping == SLEEPING
+
+
+def test_no_more_tests_patch_a_private_constant_than_do() -> None:
+    patching = {
+        name_in_house(path): count
+        for path in OTHERS
+        if "tests" in path.parts and (count := len(_PATCHED_CONSTANT.findall(path.read_text())))
+    }
+    assert patching == PATCHING
 
 
 # A function is named by what it does (`split_touching`), not by what it leaves behind (`touching_split`, `kept`).

@@ -87,15 +87,15 @@ def read_json(body: bytes, *, kind: str) -> Any:  # noqa: ANN401 - JSON is any
     return parse_json(body)
 
 
-def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any
-    """Parse a JSON text.
+def parse_json(body: bytes, *, most: int = _MAX_COST) -> Any:  # noqa: ANN401 - JSON is any
+    """Parse a JSON text of at most so many values.
 
     Raises:
         BadInput: the text is not JSON or not UTF-8, has NaN, an infinite number, an integer of thousands of digits or
             half a surrogate pair, or is nested too deep.
         TooMuch: the text has more values than the server can parse without delaying all other requests.
     """
-    _check_cost(body)
+    _check_cost(body, most=most)
     try:
         value = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
         if _ESCAPED_HALF.search(body):
@@ -107,13 +107,13 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any
     return value
 
 
-def _check_cost(body: bytes) -> None:
+def _check_cost(body: bytes, *, most: int) -> None:
     """Estimate the values in a text before parsing: a list or an object costs as much as four numbers."""
-    if len(body) <= _MAX_COST:
+    if len(body) <= most:
         return
     cost = sum(body.count(sign) for sign in (b",", b":")) + 4 * sum(body.count(sign) for sign in (b"[", b"{"))
-    if cost > _MAX_COST:
-        raise TooMuch(f"the body has some {cost} values, and at most {_MAX_COST} are allowed: send fewer tasks at once")
+    if cost > most:
+        raise TooMuch(f"the body has some {cost} values, and at most {most} are allowed: send fewer tasks at once")
 
 
 def _refuse_constant(text: str) -> NoReturn:

@@ -20,11 +20,11 @@ _MOST_SETUPS, _LONGEST = 10_000, 1000  # projects, and characters a value: anybo
 class Connections:
     """Holds an image source and a Label Studio client for every project. Thread-safe."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, most_setups: int = _MOST_SETUPS) -> None:
         self._settings = settings
         self._lock = threading.Lock()
         self._known: LRUCache[int | None, tuple[ImageSource, LabelStudio | None]] = LRUCache(maxsize=_MOST_KNOWN)
-        self._setups: LRUCache[int, tuple[str, str]] = LRUCache(maxsize=_MOST_SETUPS)
+        self._setups: LRUCache[int, tuple[str, str]] = LRUCache(maxsize=most_setups)
         if settings.label_studio.api_key and not settings.label_studio.url:
             log.warning(
                 "LABEL_STUDIO_API_KEY is not used: it goes to LABEL_STUDIO_URL alone, which is not set",

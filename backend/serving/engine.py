@@ -58,9 +58,18 @@ class Engine:
 
     Label Studio waits 1 s for /health and 3 s for /setup, but the first start converts weights for half a minute. So
     the base model loads in a thread of its own; until then, the registry names the version that will be served.
+
+    Args:
+        settings: name the base model.
+        registry: names the versions.
+        observer: counts what is done.
+        first_pause_s: before the base model is tried again, if it cannot be loaded; later pauses are longer.
     """
 
-    def __init__(self, settings: Settings, *, registry: Registry, observer: Observer) -> None:
+    def __init__(
+        self, settings: Settings, *, registry: Registry, observer: Observer, first_pause_s: float = _FIRST_PAUSE_S
+    ) -> None:
+        self._first_pause_s = first_pause_s
         self._settings, self._registry, self._observer = settings, registry, observer
         self._loaded: Loaded | None = None
         self._failure: SamloopError | None = None
@@ -91,7 +100,7 @@ class Engine:
 
     def _load(self) -> None:
         """Load until it succeeds: a disk or network with the weights may come back, and nobody restarts the server."""
-        pause_s = _FIRST_PAUSE_S
+        pause_s = self._first_pause_s
         while not self._stopping.is_set():
             try:
                 self._try_to_load()

@@ -32,10 +32,13 @@ class Embeddings:
         base: provides the encoder.
         disk: the disk cache.
         max_pixels: images with more pixels are refused before they are decoded.
+        most_pictures: that stay in memory, of 3 MB.
     """
 
-    def __init__(self, base: BaseModel, *, disk: DiskEmbeddings, max_pixels: int) -> None:
-        self._base, self._disk, self._max_pixels = base, disk, max_pixels
+    def __init__(
+        self, base: BaseModel, *, disk: DiskEmbeddings, max_pixels: int, most_pictures: int = _MOST_PICTURES
+    ) -> None:
+        self._base, self._disk, self._max_pixels, self._most_pictures = base, disk, max_pixels, most_pictures
         self._near = MemoryEmbeddings(_DEVICE_BYTES)
         self._sources: dict[str, Callable[[], bytes]] = {}
         self._pictures: OrderedDict[tuple[str, View], Image.Image] = OrderedDict()
@@ -59,12 +62,12 @@ class Embeddings:
         """The embeddings of the same images by another base's encoder, from the same cache."""
         if base.encoder_fingerprint == self._base.encoder_fingerprint:
             return self
-        other = Embeddings(base, disk=self._disk, max_pixels=self._max_pixels)
+        other = Embeddings(base, disk=self._disk, max_pixels=self._max_pixels, most_pictures=self._most_pictures)
         other._sources, other._pictures = self._sources, self._pictures
         return other
 
     def picture(self, sample: Sample) -> Image.Image:
-        """The sample's RGB image, scaled to the size on the encoder's canvas; the last 64, of 3 MB, stay in memory.
+        """The sample's RGB image, scaled to the size on the encoder's canvas; the last stay in memory.
 
         Raises:
             NothingToLearn: the image is gone, or has changed.
@@ -76,7 +79,7 @@ class Embeddings:
             height, width = self._base.frame.size_on_canvas(image.height, image.width)
             picture = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
         self._pictures[key] = picture
-        if len(self._pictures) > _MOST_PICTURES:
+        if len(self._pictures) > self._most_pictures:
             self._pictures.popitem(last=False)
         return picture
 

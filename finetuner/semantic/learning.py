@@ -55,9 +55,10 @@ class SemanticTrainer:
         config: the limits, the learning rate and the seed.
         embedding: returns a sample's embedding.
         clock: returns the time in seconds.
+        targets_bytes: the memory for targets; those beyond are computed again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two by name
         self,
         base: BaseModel,
         samples: Sequence[Sample],
@@ -65,13 +66,14 @@ class SemanticTrainer:
         config: TrainConfig,
         embedding: Callable[[Sample], Embedding],
         clock: Callable[[], float] = time.monotonic,
+        targets_bytes: int = _TARGETS_BYTES,
     ) -> None:
         self._base, self._samples, self._config = base, samples, config
         self._embedding, self._clock = embedding, clock
         self._positions = cells_of(base.image_positions, torch.float32)
         self.head = new_head(base, labels=labels_of(samples), seed=config.seed)
         self._targets: dict[int, Target] = {}
-        self._targets_left = _TARGETS_BYTES
+        self._targets_left = targets_bytes
         weights = class_weights((self._target(n) for n in range(len(samples))), most=_MOST_WEIGHT)
         self._weights = torch.from_numpy(weights).to(base.device)
         begin_readout(self.head, samples, embedding=embedding, target=self._target)

@@ -161,17 +161,17 @@ class House:
             end(stack, grace_s=_STOP_STACK_S)
 
 
-def find_label_studio() -> Path:
+def find_label_studio(checkout: Path = _CHECKOUT) -> Path:
     """Return the executable that `make label-studio` installs, in the checkout or in the current folder.
 
     Raises:
         Unavailable: the executable is in neither.
     """
-    for root in (_CHECKOUT, Path.cwd()):
+    for root in (checkout, Path.cwd()):
         if (executable := root / ".venv-label-studio" / "bin" / "label-studio").is_file():
             return executable
     raise Unavailable(
-        f"no Label Studio in {_CHECKOUT / '.venv-label-studio'}: run `make label-studio` in a checkout of samloop "
+        f"no Label Studio in {checkout / '.venv-label-studio'}: run `make label-studio` in a checkout of samloop "
         "(which installs it into an environment of its own: its pins conflict with samloop's)"
     )
 

@@ -8,7 +8,6 @@ import pytest
 from fakes.label_studio import FakeLabelStudio
 
 from backend.errors import ForbiddenUrl
-from backend.images import connections
 from backend.images.connections import Connections
 from backend.labelstudio.api.session import AddressPolicy
 from backend.settings import Settings
@@ -89,9 +88,9 @@ def test_a_hostname_that_is_no_address_leaves_the_project_without_a_label_studio
     assert found.images(1).name == "no Label Studio"
 
 
-def test_what_setup_tells_takes_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_MOST_SETUPS", 3)
-    found = known(tmp_path, {**TOLD, "access_token": "x" * 100_000})
+def test_what_setup_tells_takes_bounded_memory(tmp_path: Path) -> None:
+    found = Connections(Settings(model_dir=tmp_path), most_setups=3)
+    found.remember_setup(1, {**TOLD, "access_token": "x" * 100_000})
     assert header(found) is None
     for project_id in range(1, 6):
         found.remember_setup(project_id, TOLD)

@@ -59,13 +59,11 @@ def test_stopped_while_it_loads_it_opens_nothing_afterwards(made: Engine, monkey
     assert made.loaded is None
 
 
-def test_a_start_while_the_base_is_away_loads_it_once_it_is_back(
-    tiny_sam_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "_FIRST_PAUSE_S", 0.05)
+def test_a_start_while_the_base_is_away_loads_it_once_it_is_back(tiny_sam_dir: Path, tmp_path: Path) -> None:
     folder = tmp_path / "base"
     settings = Settings(model=str(folder), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
-    made = Engine(settings, registry=LocalRegistry(settings.registry.model_dir), observer=Metrics())
+    registry = LocalRegistry(settings.registry.model_dir)
+    made = Engine(settings, registry=registry, observer=Metrics(), first_pause_s=0.05)
     made.start()
     with pytest.raises(SamloopError):
         made.wait(SOON_S)

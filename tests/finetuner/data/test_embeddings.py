@@ -123,10 +123,9 @@ def test_an_image_that_is_away_for_a_moment_is_something_to_try_again(
 
 
 def test_pictures_to_train_an_encoder_with_are_read_again_and_boundedly_many_kept(
-    tiny_base: BaseModel, disk: DiskEmbeddings, monkeypatch: pytest.MonkeyPatch
+    tiny_base: BaseModel, disk: DiskEmbeddings
 ) -> None:
-    monkeypatch.setattr(encoding, "_MOST_PICTURES", 2)
-    embeddings, read = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS), []
+    embeddings, read = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS, most_pictures=2), []
     samples = []
     for seed in range(3):
         data = picture(seed)

@@ -68,9 +68,16 @@ def test_what_is_not_known_does_not_count() -> None:
     assert semantic_loss(logits, shares, known=~ALL, weights=torch.ones(3)) == 0
 
 
-def learnt(base: BaseModel, samples: list[Sample], embedding: Callable[[Sample], Embedding], **more: object):  # noqa: ANN201
+def learnt(  # noqa: ANN201
+    base: BaseModel,
+    samples: list[Sample],
+    embedding: Callable[[Sample], Embedding],
+    *,
+    targets_bytes: int = 1 << 30,
+    **more: object,
+):
     config = TrainConfig(head="semantic", epochs=1000, semantic_rate=1e-2, **more)  # type: ignore[arg-type]
-    trainer = SemanticTrainer(base, samples, config=config, embedding=embedding)
+    trainer = SemanticTrainer(base, samples, config=config, embedding=embedding, targets_bytes=targets_bytes)
     losses = [step.loss for step in trainer.steps()]
     return trainer.head, losses
 
@@ -106,7 +113,7 @@ def test_targets_beyond_the_memory_they_may_take_are_made_again_to_the_same_head
     empty = decoder_bytes(tiny_base.model.mask_decoder)
     kept, _ = learnt(tiny_base, samples, embedding, semantic_steps=4)
     first = target_of(samples[0], labels=kept.labels, frame=SAM_FRAME)
-    monkeypatch.setattr("finetuner.semantic.learning._TARGETS_BYTES", first.shares.nbytes + first.known.nbytes)
+    memory = first.shares.nbytes + first.known.nbytes
     made: list[str] = []
 
     def counted(sample: Sample, **how: object) -> Target:
@@ -114,7 +121,7 @@ def test_targets_beyond_the_memory_they_may_take_are_made_again_to_the_same_head
         return target_of(sample, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr("finetuner.semantic.learning.target_of", counted)
-    again, _ = learnt(tiny_base, samples, embedding, semantic_steps=4)
+    again, _ = learnt(tiny_base, samples, embedding, semantic_steps=4, targets_bytes=memory)
     assert with_semantic(empty, again) == with_semantic(empty, kept)
     assert made.count("0") == 1
     assert min(made.count("1"), made.count("2")) >= 3

@@ -23,15 +23,14 @@ def test_a_folders_login_is_made_once_for_its_owner_alone(tmp_path: Path) -> Non
 def test_label_studio_is_looked_for_in_the_checkout_and_where_one_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(house, "_CHECKOUT", tmp_path / "checkout")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Unavailable, match="run `make label-studio` in a checkout of samloop"):
-        house.find_label_studio()
+        house.find_label_studio(tmp_path / "checkout")
     for root in (tmp_path, tmp_path / "checkout"):
         executable = root / ".venv-label-studio" / "bin" / "label-studio"
         executable.parent.mkdir(parents=True)
         executable.touch()
-        assert house.find_label_studio() == executable
+        assert house.find_label_studio(tmp_path / "checkout") == executable
 
 
 def test_a_port_that_is_taken_is_told_with_the_way_out() -> None:
