@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 _GAIN = re.compile(r"(?P<value>\S+) \((?P<gain>.+)\)")
-_MEASURED = re.compile(r"[Oo]n (?P<machine>\d+ cores[^;]*); commit (?P<commit>[0-9a-f]+\+?)")
+_MEASURED = re.compile(r"[Oo]n (?P<machine>(?:\d+ cores|one )[^;]*); commit (?P<commit>[0-9a-f]+\+?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,12 @@ def _method(title: str, row: str, *, is_compared: bool = True) -> Line:
     return Line(title, Cell("methods", row, "decoder"), base)
 
 
-def _official(title: str, row: str) -> Line:
-    return Line(title, Cell("official", row, "samloop"), Cell("official", row, "official backend"))
+def _official(title: str, row: str, *, block: str = "official") -> Line:
+    return Line(title, Cell(block, row, "samloop"), Cell(block, row, "official backend"))
+
+
+def _gpu(title: str, row: str) -> Line:
+    return Line(title, Cell("gpu", row, "samloop"), Cell("gpu", row, "transformers"))
 
 
 LINES = (
@@ -44,6 +48,10 @@ LINES = (
     _official("first click on an image, against the official backend", "the first click"),
     _official("next click on that image", "the next click"),
     _official("a click back on an image", "a click back"),
+    _official("first click, on a processor with AVX2 alone", "the first click", block="official-avx2"),
+    _official("next click there", "the next click", block="official-avx2"),
+    _gpu("one click on a GPU, against transformers' decoder alone", "1 click(s)"),
+    _gpu("an image through ViT-B on a GPU, against transformers", "ViT-B, encoder, an image alone"),
     Line(
         "a step of the decoder's training, against transformers",
         Cell("step", "samloop", "A step"),
