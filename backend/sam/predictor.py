@@ -378,9 +378,8 @@ class Predictor:
             moved = moved.pad_to(1 << (count - 1).bit_length())
         maps = (values.to(self.base.device) for values in embedding.maps)
         given = (moved.points, moved.labels, moved.boxes, moved.masks)
-        logits, ious, *scores = self._graphs.run("decoder", self._compute, *given, *maps)
-        scores_of = scores[0][:count] if scores else None
-        return Decoded(logits=logits[:count], ious=ious[:count], object_scores=scores_of).to_float32()
+        made = (values[:count] for values in self._graphs.run("decoder", self._compute, *given, *maps))
+        return Decoded(**dict(zip(("logits", "ious", "object_scores"), made, strict=False))).to_float32()
 
     def _compute(
         self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None, *maps: Tensor
@@ -397,6 +396,5 @@ class Predictor:
             # Without masks, all cells have the same vector.
             dense=dense[:1, :, :1, :1] if masks is None else dense,
         )
-        decoded = self.base.family.decode(self.decoder, inputs)
-        scores = decoded.object_scores
-        return (decoded.logits, decoded.ious) if scores is None else (decoded.logits, decoded.ious, scores)
+        made = self.base.family.decode(self.decoder, inputs)
+        return (made.logits, made.ious, *(() if made.object_scores is None else (made.object_scores,)))

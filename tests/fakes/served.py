@@ -44,6 +44,12 @@ def keypoint(x: Any = 50, y: Any = 50) -> dict[str, Any]:
     }
 
 
+def rectangle(x: Any, y: Any, width: Any, height: Any) -> dict[str, Any]:
+    """A box, in per cent of the image."""
+    value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0, "rectanglelabels": ["Coin"]}
+    return {"id": "r", "type": "rectanglelabels", "from_name": "rect", "to_name": "image", "value": value}
+
+
 def picture(*, width_px: int = 96, height_px: int = 64, form: str = "PNG", **options: Any) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 255, (height_px, width_px, 3), dtype=np.uint8)
     return encode_image(pixels, form, **options)

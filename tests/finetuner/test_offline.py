@@ -12,6 +12,7 @@ from support.checkpoints import make_manifest
 
 from backend.errors import BadCheckpoint, BadInput, NothingToLearn
 from backend.registry.checkpoint import REPORT_FILE, WEIGHTS_FILE, read_manifest, verify_weights, write_checkpoint
+from backend.registry.image_file import IMAGES_FILE
 from backend.registry.metrics import CheckpointMetrics, SplitMetrics
 from backend.registry.review_file import REVIEW_FILE
 from backend.sam.loading import decoder_bytes, decoder_of
@@ -61,7 +62,7 @@ def test_a_checkpoint_brings_the_map_of_its_scores_and_a_page_to_look_at(
     manifest = train_export(export, images, out, settings=tiny_settings, epochs=2)
     assert manifest.metrics.calibration is not None
     metrics = manifest.metrics.to_json()
-    assert set(manifest.files) == {WEIGHTS_FILE, REPORT_FILE, REVIEW_FILE}
+    assert set(manifest.files) == {WEIGHTS_FILE, REPORT_FILE, REVIEW_FILE, IMAGES_FILE}
     assert metrics["curves"]["held_out"][0]["step"] == 0
     assert 100 < metrics["memory_mib"] < 100_000  # PyTorch alone takes the former
     assert metrics["curves"]["training"][-1][0] == metrics["ended_at"]["steps"]

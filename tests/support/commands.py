@@ -17,17 +17,21 @@ def run_samloop(*words: str, environ: Mapping[str, str]) -> CompletedProcess[str
         environ: the whole environment of the command.
     """
     from backend.__main__ import app
-    from backend.cli.console import report_plainly
+    from backend.cli import console
 
     stdout, stderr, status = StringIO(), StringIO(), 0
+    # Rich reads the width when a console is made, which was long ago here.
+    width = int(environ.get("COLUMNS", "80"))
     with (
+        patch.object(console.out, "_width", width),
+        patch.object(console.err, "_width", width),
         patch.dict(os.environ, environ, clear=True),
         patch.object(sys, "argv", ["samloop", *words]),
         redirect_stdout(stdout),
         redirect_stderr(stderr),
     ):
         try:
-            with report_plainly():
+            with console.report_plainly():
                 app()
         except SystemExit as ending:
             status = ending.code if isinstance(ending.code, int) else int(ending.code is not None)

@@ -74,8 +74,9 @@ class FusedAttention(nn.Module):
     def _in_parts(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
         if not self.window:
             return self._mix(x)
-        windows = split_windows(x, self.window).view(-1, self.window, self.window, x.shape[-1])
-        return join_windows(self._mix(windows).flatten(1, 2), self.window, height=x.shape[1], width=x.shape[2])
+        height, width, channels = map(int, x.shape[1:])  # in a trace they would be tensors
+        windows = split_windows(x, self.window).view(-1, self.window, self.window, channels)
+        return join_windows(self._mix(windows).flatten(1, 2), self.window, height=height, width=width)
 
     def _mix(self, windows: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
         batch, height, width, channels = windows.shape

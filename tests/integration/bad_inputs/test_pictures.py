@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes.served import Served, data_uri, keypoint, picture, refused
+from fakes.served import Served, data_uri, picture, rectangle, refused
 from PIL import Image, PngImagePlugin
 from support.pictures import encode_image
 
@@ -125,8 +125,9 @@ def test_15_a_picture_that_looks_odd_works(server: Served, make: Callable[[], by
 
 def test_16_a_size_that_differs_from_the_tasks(server: Served) -> None:
     """Prompts are in per cent, so a wrong size in them changes nothing; the answer tells the image's own."""
-    told = [keypoint() | {"original_width": width, "original_height": -3} for width in (10**9, "x", None)]
-    answer = server.click(data_uri(picture()), *told)
-    assert answer.status_code == 200
-    (region,) = answer.json()["results"][0]["result"]
-    assert (region["original_width"], region["original_height"]) == (96, 64)
+    for width in (10**9, "x", None):
+        told = rectangle(5, 5, 90, 90) | {"original_width": width, "original_height": -3}
+        answer = server.click(data_uri(picture()), told)
+        assert answer.status_code == 200
+        (region,) = answer.json()["results"][0]["result"]
+        assert (region["original_width"], region["original_height"]) == (96, 64)

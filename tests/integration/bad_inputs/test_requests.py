@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from fakes.served import CONFIG, Served, data_uri, keypoint, picture, refused
+from fakes.served import CONFIG, Served, data_uri, keypoint, picture, rectangle, refused
 from fakes.studio_setup import StudioSetup
 from support.payloads import read_payload
 
@@ -81,11 +81,6 @@ def test_19_numbers_that_are_none(server: Served, number: str, says: str) -> Non
     body = json.dumps(server.body(data_uri(picture()), keypoint(x="HERE"))).replace('"HERE"', number)
     with server.unharmed():
         refused(server.post("/predict", data=body, headers=JSON), says)
-
-
-def rectangle(x: Any, y: Any, width: Any, height: Any) -> dict[str, Any]:
-    value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0, "rectanglelabels": ["Coin"]}
-    return {"id": "r", "type": "rectanglelabels", "from_name": "rect", "to_name": "image", "value": value}
 
 
 @pytest.mark.parametrize(

@@ -44,4 +44,4 @@ def test_a_checkpoint_with_a_head_goes_out_with_it_and_its_card_names_the_labels
     assert (folder / SEMANTIC_FILE).is_file()
     card = (folder / "README.md").read_text()
     assert "`semantic_logits` (1, 3, 256, 256)" in card
-    assert 'Labels, in order: ["Münze", null] (null:' in card
+    assert 'Labels, in order: ["Münze", null] (null stands for' in card

@@ -81,6 +81,6 @@ def test_a_failure_reaches_all_who_wait_and_the_next_call_reads_again() -> None:
         wait_until(lambda: reads.joined == 1)
         may_fail.set()
         for read in waiting:
-            with pytest.raises(Upstream, match="away"):
+            with pytest.raises(Upstream, match="cannot be reached"):
                 read.result(SOON_S)
     assert read_at(reads, "place", lambda: IMAGE) is IMAGE
