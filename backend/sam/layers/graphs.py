@@ -16,6 +16,10 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 _MOST = 24
+# For all graphs of the process. They share their memory, which is safe while they are replayed one after another, and
+# their results copied before the next replay: so every further version that is served costs its results alone.
+_ALONE = threading.Lock()
+_POOLS: dict[int, Any] = {}  # by device
 Compute = Callable[..., tuple[Tensor, ...]]
 
 
@@ -41,13 +45,11 @@ class Graphs:
 
     A function must depend on its arguments alone, and on weights that stay where they are. The first call with given
     shapes runs as it is, the second records. What cannot be recorded runs as it is for ever. Any number of threads may
-    call: graphs share their memory, so that they are replayed one after another.
+    call.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._is_cuda = device.type == "cuda"
-        self._lock = threading.Lock()
-        self._pool: Any = None
         self._recorded: LRUCache[object, _Recorded] = LRUCache(_MOST)
         self._seen: LRUCache[object, bool] = LRUCache(16 * _MOST)  # whether it may be recorded
 
@@ -63,7 +65,7 @@ class Graphs:
             return compute(*arguments)
         shapes = tuple(None if values is None else (values.shape, values.dtype) for values in arguments)
         # Not in inference mode: what it makes may not enter a training, and embeddings are cached for one.
-        with self._lock, torch.inference_mode(mode=False), torch.no_grad():
+        with _ALONE, torch.inference_mode(mode=False), torch.no_grad():
             key = name, *shapes
             if (recorded := self._recorded.get(key)) is None and self._seen.get(key):
                 recorded = self._record(key, compute, arguments)
@@ -81,12 +83,12 @@ class Graphs:
                 compute(*given)
             torch.cuda.current_stream().wait_stream(beside)
             # Other threads may go on using the device in ways that a recording itself may not.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            pool = _POOLS.setdefault(torch.cuda.current_device(), torch.cuda.graph_pool_handle())
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 made = compute(*given)
         except RuntimeError as fault:
             log.warning("%s runs without a CUDA graph, kernel by kernel: %s", key, str(fault)[:300])
             self._seen[key] = False
             return None
-        self._pool = graph.pool()
         self._recorded[key] = recorded = _Recorded(graph, given, made)
         return recorded

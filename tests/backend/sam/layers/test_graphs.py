@@ -69,3 +69,18 @@ def test_threads_get_their_own_results() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, range(200))) == [[2.0 * k] * 2 for k in range(200)]
+
+
+@needs_cuda
+def test_graphs_of_several_versions_share_memory_and_keep_their_results_apart() -> None:
+    device = torch.device("cuda")
+    versions = [Graphs(device) for _ in range(3)]
+
+    with torch.no_grad():
+        for _ in range(4):
+            made = [
+                graphs.run("double", double, torch.full((1000,), float(k), device=device), None)[0]
+                for k, graphs in enumerate(versions)
+            ]
+
+    assert [values.unique().tolist() for values in made] == [[2.0 * k] for k in range(3)]
