@@ -13,6 +13,7 @@ from fakes.regions import brush_region, control_of
 from fakes.studio_setup import StudioSetup
 from scipy import ndimage
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from support.editor import Editor
 from support.waiting import wait_for_model, wait_until
 
@@ -235,7 +236,13 @@ def test_a_click_with_alt_on_a_mask_that_stands_already_replaces_it_with_less(
     ring = wide & ~ndimage.binary_dilation(coin.mask, iterations=8)
     row, column = np.argwhere(ring)[0]
     editor.click_at(coin, float(column) + 0.5, float(row) + 0.5, with_alt=True)
-    assert editor.suggestions_after([]) == [given["id"]]
+    try:
+        suggested = editor.suggestions_after([])
+    except TimeoutException:  # on a busy machine the editor at times drops a click while it draws its labels anew
+        editor.take_smart_tool("key-point-tool", label=coin.label)
+        editor.click_at(coin, float(column) + 0.5, float(row) + 0.5, with_alt=True)
+        suggested = editor.suggestions_after([])
+    assert suggested == [given["id"]]
     editor.screenshot("standing-refined")
     editor.press("bottombar-accept-suggestions-button")
     editor.screenshot("standing-accepted")
