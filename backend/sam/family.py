@@ -4,7 +4,7 @@ A family is one file in `families` with a constant `FAMILY`, and an entry in `we
 from. No other module asks of what kind a model is; it asks the base's family.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -65,10 +65,19 @@ class Decoded:
     ious: Float[Tensor, "n 4"]
     object_scores: Float[Tensor, " n"] | None = None
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them, in the order of the attributes."""
+        return (self.logits, self.ious, *(() if self.object_scores is None else (self.object_scores,)))
+
+    @classmethod
+    def of(cls, tensors: Iterable[Tensor]) -> "Decoded":
+        """Return the answers whose `tensors` these are."""
+        return cls(**dict(zip(("logits", "ious", "object_scores"), tensors, strict=False)))
+
     def to_float32(self) -> "Decoded":
         """Return the same answers in float32."""
-        scores = None if self.object_scores is None else self.object_scores.float()
-        return Decoded(logits=self.logits.float(), ious=self.ious.float(), object_scores=scores)
+        return Decoded.of(values.float() for values in self.tensors)
 
     def hide_absent(self) -> Float[Tensor, "n 4 g g"]:
         """Return the logits, with `NO_OBJECT` in every cell of a mask whose object is absent.

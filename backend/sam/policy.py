@@ -25,6 +25,7 @@ from torch import Tensor
 from backend.masks.prompt import Prompt
 
 SINGLE, SMALL, LARGE = 0, 1, 3
+_READINGS_AT_ONCE = 32
 WHOLE_IMAGE = 0.8  # a large reading that covers more than this share of the image shows no object
 AGREEING = 0.85  # above this IoU, the single mask and the small reading show the same
 
@@ -81,9 +82,12 @@ def policy_of(name: str | None) -> ClickPolicy:
 
 
 def _above_zero(readings: Sequence[Readings], *, rows: int, columns: int) -> Bool[Tensor, "n 3 {rows} {columns}"]:
-    # One comparison for all: on a GPU every operation takes as long to start as this one takes in all.
-    logits = torch.stack([reading.logits for three in readings for reading in three])
-    return (logits[:, :rows, :columns] > 0).view(len(readings), 3, rows, columns)
+    # Many at once, since on a GPU an operation takes longer to start than to run. Not all, since logits take four times
+    # the memory of masks.
+    parts = (readings[first : first + _READINGS_AT_ONCE] for first in range(0, len(readings), _READINGS_AT_ONCE))
+    logits = (torch.stack([reading.logits for three in part for reading in three]) for part in parts)
+    masks = torch.cat([values[:, :rows, :columns] > 0 for values in logits])
+    return masks.view(len(readings), 3, rows, columns)
 
 
 def _shows_small_object(masks: Bool[Tensor, "n 3 rows columns"]) -> Bool[Tensor, " n"]:

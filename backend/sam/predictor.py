@@ -378,13 +378,13 @@ class Predictor:
             moved = moved.pad_to(1 << (count - 1).bit_length())
         maps = (values.to(self.base.device) for values in embedding.maps)
         given = (moved.points, moved.labels, moved.boxes, moved.masks)
-        made = (values[:count] for values in self._graphs.run("decoder", self._compute, *given, *maps))
-        return Decoded(**dict(zip(("logits", "ious", "object_scores"), made, strict=False))).to_float32()
+        made = self._graphs.run("decoder", self._compute, *given, *maps)
+        return Decoded.of(values[:count] for values in made).to_float32()
 
     def _compute(
         self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None, *maps: Tensor
     ) -> tuple[Tensor, ...]:
-        """The logits, the predicted IoUs and, if the family has them, the object scores; as `Family.decode`."""
+        """`Decoded.tensors` of what `Family.decode` returns."""
         sparse, dense = self.base.model.prompt_encoder(
             input_points=points, input_labels=labels, input_boxes=boxes, input_masks=masks
         )
@@ -396,5 +396,4 @@ class Predictor:
             # Without masks, all cells have the same vector.
             dense=dense[:1, :, :1, :1] if masks is None else dense,
         )
-        made = self.base.family.decode(self.decoder, inputs)
-        return (made.logits, made.ious, *(() if made.object_scores is None else (made.object_scores,)))
+        return self.base.family.decode(self.decoder, inputs).tensors

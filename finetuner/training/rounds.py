@@ -190,12 +190,7 @@ def _of_images(decoded: Decoded, rows: Sequence[slice]) -> Decoded:
     """What was decoded in these rows; all of it is not copied."""
     if sum(part.stop - part.start for part in rows) == len(decoded.ious):
         return decoded
-    scores = decoded.object_scores
-    return Decoded(
-        logits=torch.cat([decoded.logits[part] for part in rows]),
-        ious=torch.cat([decoded.ious[part] for part in rows]),
-        object_scores=None if scores is None else torch.cat([scores[part] for part in rows]),
-    )
+    return Decoded.of(torch.cat([values[part] for part in rows]) for values in decoded.tensors)
 
 
 def _is_ambiguous(prompt: Prompt) -> bool:
