@@ -8,7 +8,6 @@ where that is missing. The table goes into docs/models.md.
 """
 
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from benchmarks.pages import commit, machine, write_block
-from benchmarks.real_sizes import REAL_SIZES, build, look_plainly
+from benchmarks.real_sizes import build, list_rows, look_plainly
 from transformers import SamHQModel
 
 from backend.masks.metrics import iou
@@ -109,25 +108,19 @@ def differ(
     )
 
 
+def compare_row(name: str, folder: Path) -> str:
+    """The row of the table for one base."""
+    weights, found = compare(name, folder)
+    score = "none" if found.object_scores is None else f"{found.object_scores:.0e}"
+    return (
+        f"| `{name}` | {weights / 1e6:.0f} million | {found.logits:.0e} | {found.ious:.0e} | {score} | "
+        f"{found.least_iou:.4f} of {found.masks} |"
+    )
+
+
 def main() -> None:
     """Compare the bases that are asked for, and write the block `equality`."""
-    measured, names = commit(), list(REAL_SIZES)
-    if "--only" in sys.argv:
-        names = sys.argv[sys.argv.index("--only") + 1].split(",")
-    rows = []
-    for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                weights, found = compare(name, Path(folder) / name)
-            except ImportError as fault:
-                sys.stderr.write(f"{name} is left out: {fault}\n")
-                continue
-        score = "none" if found.object_scores is None else f"{found.object_scores:.0e}"
-        rows.append(
-            f"| `{name}` | {weights / 1e6:.0f} million | {found.logits:.0e} | {found.ious:.0e} | {score} | "
-            f"{found.least_iou:.4f} of {found.masks} |"
-        )
-        sys.stderr.write(f"{rows[-1]}\n")
+    measured, rows = commit(), list_rows(compare_row)
     header = "| Base | Weights | Logits | Predicted IoUs | Object scores | Least IoU of masks |"
     text = "\n".join([header, "| --- | --- | --- | --- | --- | --- |", *rows]) + (
         "\n\nThe largest differences to transformers' forward pass in float32: of logits as a share of the largest "

@@ -10,7 +10,6 @@ count. `edgetam` needs timm, and is left out where that is missing.
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from benchmarks.pages import commit, machine, write_block
-from benchmarks.real_sizes import REAL_SIZES, build, look_plainly
+from benchmarks.real_sizes import build, list_rows, look_plainly
 from PIL import Image
 from skimage import data
 
@@ -120,23 +119,12 @@ def main() -> None:
     """Measure the bases that are asked for, and write the block `families`."""
     keep_freed_memory()  # as `samloop` does
     torch.set_num_threads(1)
-    measured, names = commit(), list(REAL_SIZES)
-    if "--only" in sys.argv:
-        names = sys.argv[sys.argv.index("--only") + 1].split(",")
-    rows = []
-    for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                rows.append(measure(name, Path(folder) / name))
-            except ImportError as fault:
-                sys.stderr.write(f"{name} is left out: {fault}\n")
-            else:
-                sys.stderr.write(f"{rows[-1]}\n")
+    measured, rows = commit(), list_rows(measure)
     table = "\n".join(
         [
             "| Base | Encoder, an image | Decoder, a box | Warm click | Step of six boxes | In the cache |",
             "| --- | --- | --- | --- | --- | --- |",
-            *map(str, rows),
+            *rows,
         ]
     )
     text = f"""{table}

@@ -1,6 +1,7 @@
 """Every family at its published size, with random weights: neither times nor sums ask for better ones."""
 
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,24 @@ def build(name: str) -> Any:
     model = REAL_SIZES[name]().eval()
     set_object_scores(model, shift=_SURE)
     return model
+
+
+def list_rows(measure: Callable[[str, Path], object]) -> list[str]:
+    """Measure the bases that `--only` names (all of them without it), each base in a folder of its own.
+
+    Rows are shown as they come. A base whose packages are missing is left out, which is said.
+    """
+    names = sys.argv[sys.argv.index("--only") + 1].split(",") if "--only" in sys.argv else list(REAL_SIZES)
+    rows = []
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                rows.append(str(measure(name, Path(folder) / name)))
+            except ImportError as fault:
+                sys.stderr.write(f"{name} is left out: {fault}\n")
+            else:
+                sys.stderr.write(f"{rows[-1]}\n")
+    return rows
 
 
 def look_plainly(model: Any, pixels: torch.Tensor) -> dict[str, Any]:
