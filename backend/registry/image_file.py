@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backend.errors import BadCheckpoint, NotFound
 from backend.masks.packed import KeptMask
 from backend.redaction import redact_address
-from backend.registry.review_file import LONGEST_URI
+from backend.registry.review_file import LONGEST_URI, parse_rows, read_bounded
 
 IMAGES_FILE = "images.json"
 VIEW_PX = 320  # the longer side of the view in which masks are stored
@@ -66,21 +65,9 @@ def read_images(folder: Path) -> tuple[StoredImage, ...]:
         BadCheckpoint: the file is malformed.
     """
     path = folder / IMAGES_FILE
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadCheckpoint(f"{path} is larger than {MAX_BYTES >> 20} MiB")
-        content = json.loads(path.read_bytes())
-        if content["format"] == _FORMAT:
-            return tuple(_parse_image(row) for row in content["images"])
-    except FileNotFoundError as fault:
-        raise NotFound(
-            f"this version was stored without a list of its images ({path.name} is missing); newer versions have it"
-        ) from fault
-    except (ValueError, RecursionError, KeyError, TypeError) as fault:
-        raise BadCheckpoint(f"{path} cannot be read: {type(fault).__name__}: {str(fault)[:200]}") from fault
-    raise BadCheckpoint(
-        f"{path} is of format {str(content['format'])[:20]}, but this samloop reads format {_FORMAT}: upgrade samloop"
-    )
+    missing = f"this version was stored without a list of its images ({path.name} is missing); newer versions have it"
+    data = read_bounded(path, most=MAX_BYTES, missing=missing)
+    return parse_rows(data, where=path, version=_FORMAT, key="images", parse=_parse_image)
 
 
 def _encode_image(image: StoredImage, masks: Sequence[KeptMask]) -> dict[str, object]:

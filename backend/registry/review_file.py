@@ -7,10 +7,10 @@ copied into a checkpoint: pages fetch the pixels from the task's image.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from backend.errors import BadCheckpoint, NotFound
 from backend.masks.packed import KeptMask
@@ -21,6 +21,7 @@ PROMPTS = ("box", "point")
 MODELS = ("base", "candidate")
 MAX_BYTES = 256 << 20
 _FORMAT = 1
+_Row = TypeVar("_Row")
 LONGEST_URI = 4096  # longer ones are data: URIs, which hold the image itself
 _FIGURES = ("iou", "boundary_iou", "over_px", "under_px", "score", "predicted_iou")
 
@@ -86,15 +87,8 @@ def read_review(folder: Path) -> tuple[ReviewedObject, ...]:
         BadCheckpoint: the file is malformed.
     """
     path = folder / REVIEW_FILE
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadCheckpoint(f"{path} is larger than {MAX_BYTES >> 20} MiB")
-        data = path.read_bytes()
-    except FileNotFoundError as fault:
-        raise NotFound(
-            f"this version was stored without its masks ({path.name} is missing); newer versions keep them"
-        ) from fault
-    return parse_review(data, where=path)
+    missing = f"this version was stored without its masks ({path.name} is missing); newer versions keep them"
+    return parse_review(read_bounded(path, most=MAX_BYTES, missing=missing), where=path)
 
 
 def parse_review(data: bytes, *, where: Path) -> tuple[ReviewedObject, ...]:
@@ -103,14 +97,52 @@ def parse_review(data: bytes, *, where: Path) -> tuple[ReviewedObject, ...]:
     Raises:
         BadCheckpoint: the data is malformed.
     """
+    return parse_rows(data, where=where, version=_FORMAT, key="objects", parse=_parse_object)
+
+
+def read_bounded(path: Path, *, most: int, missing: str) -> bytes:
+    """Read a checkpoint's file.
+
+    Args:
+        path: the file.
+        most: its largest size, in bytes.
+        missing: what to say where there is no such file.
+
+    Raises:
+        NotFound: there is no such file.
+        BadCheckpoint: it is too large.
+    """
+    try:
+        if path.stat().st_size > most:
+            raise BadCheckpoint(f"{path} is larger than {most >> 20} MiB")
+        return path.read_bytes()
+    except FileNotFoundError as fault:
+        raise NotFound(missing) from fault
+
+
+def parse_rows(
+    data: bytes, *, where: Path, version: int, key: str, parse: Callable[[object], _Row]
+) -> tuple[_Row, ...]:
+    """Parse a JSON object with a `format` and a list of rows.
+
+    Args:
+        data: the text.
+        where: named in errors.
+        version: the `format` that can be parsed.
+        key: of the list.
+        parse: parses a row; raises ValueError, KeyError or TypeError for a malformed one.
+
+    Raises:
+        BadCheckpoint: the data is malformed, or of another format.
+    """
     try:
         content = json.loads(data)
-        if content["format"] == _FORMAT:
-            return tuple(_parse_object(item) for item in content["objects"])
+        if content["format"] == version:
+            return tuple(parse(row) for row in content[key])
     except (ValueError, RecursionError, KeyError, TypeError) as fault:
         raise BadCheckpoint(f"{where} cannot be read: {type(fault).__name__}: {str(fault)[:200]}") from fault
     raise BadCheckpoint(
-        f"{where} is of format {str(content['format'])[:20]}, but this samloop reads format {_FORMAT}: upgrade samloop"
+        f"{where} is of format {str(content['format'])[:20]}, but this samloop reads format {version}: upgrade samloop"
     )
 
 
