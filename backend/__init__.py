@@ -24,5 +24,6 @@ holds the map against the folder.
     settings     one frozen Settings
     errors       one tree of errors
     redaction    addresses without their secrets
+    amounts      numbers with their nouns
     ids          ids that come from outside, parsed in one place
 """

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from backend.amounts import write_amount
 from backend.errors import SettingsError
 from backend.sam.loading import resolve_device
 from backend.settings import Settings
@@ -96,8 +97,9 @@ def with_preset(config: TrainConfig, settings: Settings) -> TrainConfig:
     images = settings.training.images_per_step or preset.images_per_step
     if settings.training.accumulate and settings.training.accumulate > images:
         raise SettingsError(
-            f"SAMLOOP_ACCUMULATE={settings.training.accumulate} parts are more than the {images} image(s) of a step "
-            f"(SAMLOOP_IMAGES_PER_STEP, or the preset {preset.name}): set it to at most {images}"
+            f"SAMLOOP_ACCUMULATE={settings.training.accumulate} parts are more than the "
+            f"{write_amount(images, 'image')} of a step (SAMLOOP_IMAGES_PER_STEP, or the preset {preset.name}): "
+            f"set it to at most {images}"
         )
     return replace(
         config,

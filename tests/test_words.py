@@ -179,3 +179,13 @@ def test_docstrings_say_image_and_not_picture() -> None:
         if any(_PICTURE.search(text) for text in list_docstrings(path.read_text()))
     }
     assert saying == PICTURES
+
+
+# "http(s)" is an address, no amount.
+_EITHER_NUMBER = re.compile(r"(?<!http)\(s\)")
+
+
+def test_no_message_leaves_it_open_whether_there_are_several() -> None:
+    sources = [path for path in OTHERS if name_in_house(path).startswith(CONTAINERS)]
+    pages = Path(__file__).resolve().parents[1].glob("backend/**/*.html")
+    assert [name_in_house(path) for path in [*sources, *pages] if _EITHER_NUMBER.search(path.read_text())] == []

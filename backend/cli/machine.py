@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
+from backend.amounts import write_amount
 from backend.cli.console import load_settings, out, project_option
 from backend.cli.doctor.room import check_disk, check_memory
 from backend.errors import SamloopError, Unavailable
@@ -119,7 +120,7 @@ def _queue(settings: Settings) -> str:
     count = count_listeners(connect(queue_url(settings)))
     if not count:
         raise Unavailable("the queue answers, but no worker listens: start `samloop worker` (or `samloop up`)")
-    return f"the queue answers; {count} worker(s) listen"
+    return f"the queue answers; {write_amount(count, 'worker listens', 'workers listen')}"
 
 
 def _refreshes(settings: Settings) -> str:
@@ -136,7 +137,7 @@ def _refreshes(settings: Settings) -> str:
             "every promotion requests a refresh (SAMLOOP_REFRESH), but no worker refreshes: start "
             "`samloop worker --refresh` (or `samloop up`)"
         )
-    return f"{count} worker(s) listen"
+    return write_amount(count, "worker listens", "workers listen")
 
 
 def _registry(settings: Settings) -> str:
@@ -144,7 +145,7 @@ def _registry(settings: Settings) -> str:
 
     registry = open_registry(settings)
     registry.sweep()
-    return f"{settings.registry.model_dir} is writable and holds {len(registry.projects())} project(s)"
+    return f"{settings.registry.model_dir} is writable and holds {write_amount(len(registry.projects()), 'project')}"
 
 
 def _embeddings(settings: Settings) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from backend.amounts import write_amount
 from backend.cli.console import err, load_settings, out
 from backend.errors import BadInput, SamloopError
 from backend.files.outputs import new_file
@@ -89,16 +90,15 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     if image_root_url is not None:
         predicted = [_move_image(task, image_root_url, config=config, images=folder) for task in predicted]
     out_file.write_text(json.dumps(predicted) + "\n")
-    regions = sum(len(task["predictions"][0]["result"]) for task in predicted)
+    regions = write_amount(sum(len(task["predictions"][0]["result"]) for task in predicted), "region")
+    tasks_done = write_amount(len(predicted), "task")
     how = "its semantic head" if predictor.semantic is not None else "automatic masks: it has no semantic head"
-    out.print(
-        f"{regions} regions on {len(predicted)} tasks by {predictor.version} ({how}) written to {out_file}: ", end=""
-    )
+    out.print(f"{regions} on {tasks_done} by {predictor.version} ({how}) written to {out_file}: ", end="")
     out.print("import the file into a project", soft_wrap=True)
     for sentence in reasons[:_SHOWN]:
         out.print(f"without regions: {sentence}", markup=False, highlight=False, soft_wrap=True)
     if len(reasons) > _SHOWN:
-        out.print(f"without regions: {len(reasons) - _SHOWN} more tasks")
+        out.print(f"without regions: {write_amount(len(reasons) - _SHOWN, 'more task')}")
     if len(predicted) < len(tasks):
         raise BadInput(f"ended by a signal after {len(predicted)} of {len(tasks)} tasks, which are in {out_file}")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from backend.amounts import write_amount
 from backend.cli.console import AsJson, ProjectOption, err, load_settings, out, print_json, project_option
 from backend.errors import SamloopError, Unavailable
 from backend.settings import Settings
@@ -117,7 +118,7 @@ def _status_lines(row: Mapping[str, "JsonValue"]) -> list[str]:
         f"project {row['project']}",
         f"  served    {served or 'the base model'}",
         f"  training  {phase}",
-        f"  queue     {waiting} waiting, {listening} worker{'' if listening == 1 else 's'}",
+        f"  queue     {waiting} waiting, {write_amount(int(str(listening)), 'worker')}",
         f"  verdict   {verdict_line(row['verdict'], served=served)}",
     ]
     return [*lines, f"  error     {row['error']}"] if row["error"] else lines

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from backend.amounts import write_amount
 from backend.cli.console import ProjectOption, err, load_settings, out
 from backend.errors import NotFound, Unavailable
 from backend.settings import Settings
@@ -88,11 +89,11 @@ def _tell(left_out: list["Warmed"], *, beyond: int, settings: Settings) -> None:
     for warmed in left_out[:_SHOWN]:
         out.print(f"left out: task {warmed.task_id}: {warmed.why}", markup=False, highlight=False, soft_wrap=True)
     if len(left_out) > _SHOWN:
-        out.print(f"left out: {len(left_out) - _SHOWN} more tasks")
+        out.print(f"left out: {write_amount(len(left_out) - _SHOWN, 'more task')}")
     if beyond:
         needed_mib = settings.cache.disk_mib + 2 * beyond + 1
         out.print(
-            f"left out: {beyond} more tasks for which SAMLOOP_DISK_MIB={settings.cache.disk_mib} has no room: "
-            f"set it to {needed_mib} or more",
+            f"left out: {write_amount(beyond, 'more task')} for which SAMLOOP_DISK_MIB={settings.cache.disk_mib} has "
+            f"no room: set it to {needed_mib} or more",
             soft_wrap=True,
         )

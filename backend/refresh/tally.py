@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
+from backend.amounts import write_amount
+
 _MOST_WHYS = 5
 FORM: Final = 1  # of the JSON
 
@@ -65,10 +67,14 @@ class Tally:
     @property
     def sentence(self) -> str:
         """The result in a sentence, for people."""
-        parts = [f"{self.written} task(s) got predictions of {self.version}"]
+        parts = [f"{write_amount(self.written, 'task')} got predictions of {self.version}"]
         parts += [f"{self.there} had them"] if self.there else []
-        parts += [f"{self.touched} were touched meanwhile and got none"] if self.touched else []
+        parts += (
+            [f"{self.touched} {'was' if self.touched == 1 else 'were'} touched meanwhile and got none"]
+            if self.touched
+            else []
+        )
         parts += [f"{count} got none: {why}" for why, count in self.whys.items()]
-        parts += [f"{self.deleted} old prediction(s) deleted"] if self.deleted else []
+        parts += [f"{write_amount(self.deleted, 'old prediction')} deleted"] if self.deleted else []
         parts += [f"people see {self.version} now"] if self.shown else []
         return "; ".join(parts)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from backend.amounts import write_amount
 from backend.charts.chart import add_charts
 from backend.ids import shorten_version
 from backend.images.connections import Connections
@@ -42,6 +43,7 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._templates.filters |= {
+            "amount": write_amount,
             "figure": _figure,
             "signed": _format_signed,
             "tone": _tone,

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from backend.amounts import write_amount
+
 _COUNTED = {"images", "objects", "tasks", "labels"}  # "14 images", but "1 image"
 _AFTER = {"small": "small", "medium": "medium", "large": "large", "left_out": "left out", "seconds": "s"}
 _OF = {"epoch": "epochs", "step": "steps", "done": "total", "training": "trainings"}
@@ -67,8 +69,8 @@ def write_figure(value: object) -> str:
 def _write_part(name: str, value: object, figures: Mapping[str, object]) -> str:
     if name in _PLAIN:
         return str(value)
-    if name in _COUNTED:
-        return f"{value} {name[:-1] if value == 1 else name}"
+    if name in _COUNTED and isinstance(value, int):
+        return write_amount(value, name[:-1])
     if name in _AFTER:
         return f"{value:.0f} s" if name == "seconds" and isinstance(value, float) else f"{value} {_AFTER[name]}"
     spelt = " ".join(_SPELT.get(word, word) for word in name.split("_"))

@@ -16,6 +16,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from backend.amounts import write_amount
+
 CROSS_VALIDATED_BELOW = 8  # pictures
 _LEAST_HELD_OUT = 2
 _DIGITS = 16  # of a digest: 64 bits
@@ -70,14 +72,17 @@ class Split:
                 "after a short training without it, and the final model has learnt from all"
             )
         else:
-            basis = f"{len(self.train)} images to learn from, {len(self.held_out)} held out, chosen by their content"
+            learnt = write_amount(len(self.train), "image")
+            basis = f"{learnt} to learn from, {len(self.held_out)} held out, chosen by their content"
         clauses = [basis]
         if self.floored:
             clauses.append(f"{len(self.floored)} of them only because too few are below the threshold")
         if self.is_one_picture:
             clauses.append("all are near-duplicates, so the figures say little about other pictures")
         elif self.alike:
-            clauses.append(f"{sum(map(len, self.alike))} near-duplicates stay together in {len(self.alike)} groups")
+            clauses.append(
+                f"{sum(map(len, self.alike))} near-duplicates stay together in {write_amount(len(self.alike), 'group')}"
+            )
         return "; ".join(clauses)
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from backend.amounts import write_amount
 from backend.registry.metrics import DataMetrics, LabelMetrics, LeftOut
 from finetuner.data.exclusions import Exclusions
 from finetuner.data.objects import SIZES
@@ -115,7 +116,7 @@ class DataReport:
             for row in rows
         ]
         if (more := len(self.labels) - _MOST_LABELS) > 0:
-            lines.insert(-1, f"... and {more} more labels")
+            lines.insert(-1, f"... and {write_amount(more, 'more label')}")
         if self.ground_truth_images:
             lines.append(f"ground truth on {self.ground_truth_images} of {self.images} images")
         if self.empty_images:
@@ -124,8 +125,11 @@ class DataReport:
                 "semantic head"
             )
         if self.divided:
+            held = write_amount(
+                self.divided, "region holds several objects and was", "regions hold several objects and were"
+            )
             lines.append(
-                f"{self.divided} regions hold several objects and were divided into {self.parts} objects "
+                f"{held} divided into {self.parts} objects "
                 "(SAMLOOP_MERGED_REGIONS=keep keeps every region as one object)"
             )
         counts = [str(left_out.count) for left_out in self.left_out]

@@ -71,7 +71,9 @@ def test_what_the_user_sets_comes_before_the_preset() -> None:
 
 
 def test_more_parts_than_images_are_refused() -> None:
-    with pytest.raises(SettingsError, match=r"SAMLOOP_ACCUMULATE=5 parts are more than the 2 image\(s\).*preset 8gb"):
+    with pytest.raises(
+        SettingsError, match=r"SAMLOOP_ACCUMULATE=5 parts are more than the 2 images of a step.*preset 8gb"
+    ):
         with_preset(TrainConfig(), Settings(device="cpu", preset="8gb", accumulate=5))
 
 

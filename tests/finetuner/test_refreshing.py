@@ -48,7 +48,7 @@ def test_one_request_refreshes_and_leaves_its_words(lab: RefreshLab) -> None:
     verdict = lab.queue.status(lab.project_id).verdict
     assert verdict is not None
     assert (verdict["version"], verdict["written"], verdict["cancelled"]) == ("v1", 12, False)
-    assert verdict["reason"] == "12 task(s) got predictions of v1; people see v1 now"
+    assert verdict["reason"] == "12 tasks got predictions of v1; people see v1 now"
     assert set(map(tuple, lab.held().values())) == {("v1",)}
     assert trainings.status(lab.project_id).phase == "queued"
     told = lab.queue.job(job_id)

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from backend.amounts import write_amount
 from backend.cli.demo.guide import Guide
 from backend.cli.demo.house import House
 from backend.cli.demo.project import AskedMask, SampleTask, annotate, ask_for_mask, create_project, give_boxes
@@ -178,7 +179,8 @@ def _set_up(
         annotate(house.client, task)
     objects = sum(len(task.image.objects) for task in tasks[:-waiting])
     narrator.say(
-        f"project {project_id}: {len(tasks)} images uploaded, {len(tasks) - waiting} annotated ({objects} objects)"
+        f"project {project_id}: {write_amount(len(tasks), 'image')} uploaded, {len(tasks) - waiting} annotated "
+        f"({write_amount(objects, 'object')})"
     )
     backend_id = house.client.backends.connect(project_id, url=house.url, title="samloop", basic_auth=house.basic_auth)
     show_analysts(house.client, project_id, review_url=f"{house.url}/review/{project_id}")
@@ -245,7 +247,9 @@ def _tell_verdict(verdict: Mapping[str, Any], evaluation: Mapping[str, Any], nar
     base, candidate = evaluation.get("base"), evaluation.get("candidate")
     if not (base and candidate):
         return
-    narrator.say(f"held out: {evaluation['images']} images, {evaluation['objects']} objects")
+    narrator.say(
+        f"held out: {write_amount(evaluation['images'], 'image')}, {write_amount(evaluation['objects'], 'object')}"
+    )
     for prompt in ("point", "box"):
         figures = ", ".join(
             f"{name} {base[prompt][metric]:.3f} -> {candidate[prompt][metric]:.3f}"

@@ -4,6 +4,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from backend.amounts import write_amount
 from backend.cli.console import write_figure
 from backend.registry.figures import PROMPTS, Comparison, Differences, Interval
 
@@ -30,7 +31,8 @@ def draw_results(measured: Comparison, *, candidate: str = "candidate") -> Group
     compared = {"base": measured.difference, "served": measured.difference_to_served}
     differences = {name: difference for name, difference in compared.items() if difference is not None}
     headings = {"base": "base", "served": "champion", "candidate": candidate}
-    table = Table(title=f"{measured.objects} held-out objects on {measured.images} images")
+    objects = write_amount(measured.objects or 0, "held-out object")
+    table = Table(title=f"{objects} on {write_amount(measured.images or 0, 'image')}")
     table.add_column("prompt")
     table.add_column("measure")
     for name in models:

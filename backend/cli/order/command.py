@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backend.amounts import write_amount
 from backend.cli.console import ProjectOption, err, load_settings, out
 from backend.cli.project import SCORES_TAB, UNTOUCHED
 from backend.errors import BadInput, SamloopError
@@ -62,7 +63,9 @@ def order(
         conjunction="or",
         shown=["predictions_score"] if by_score else (),
     )
-    out.print(f'tab "{NEXT_TAB}" holds {len(chosen)} task(s), every tenth drawn at random:', soft_wrap=True)
+    out.print(
+        f'tab "{NEXT_TAB}" holds {write_amount(len(chosen), "task")}, every tenth drawn at random:', soft_wrap=True
+    )
     out.print(f"{client.public_url}/projects/{project}/data?tab={tab}", soft_wrap=True)
     in_order = "lowest score first" if by_score else "by number: any of them is worth labelling next"
     out.print(f'"Label Tasks As Displayed" goes through it, {in_order}.', soft_wrap=True)

@@ -19,7 +19,7 @@ def test_a_queue_without_a_worker_of_either_kind_is_told_with_the_command(
     check = {"refreshes": machine._refreshes, "queue": machine._queue}[kind]
     listening = {"refresh": 2, "train": 1}
     monkeypatch.setattr(training, "count_listeners", lambda _, work=training.TRAINING: listening[work.kind])
-    assert f"{2 if kind == 'refreshes' else 1} worker(s) listen" in check(QUEUE)
+    assert ("2 workers listen" if kind == "refreshes" else "1 worker listens") in check(QUEUE)
     listening["refresh" if kind == "refreshes" else "train"] = 0
     command = "samloop worker --refresh" if kind == "refreshes" else "samloop worker"
     with pytest.raises(Unavailable, match=f"start `{command}`"):

@@ -12,12 +12,12 @@ def test_tasks_that_need_no_further_look_are_added_up() -> None:
 
 
 def test_the_sentence_tells_what_there_is_to_tell_and_no_more() -> None:
-    assert Tally(version="v1").sentence == "0 task(s) got predictions of v1"
+    assert Tally(version="v1").sentence == "no task got predictions of v1"
     tally = Tally(version="v1", written=3, there=2, touched=1, deleted=4, shown=True)
     tally.leave_out("no image")
     assert tally.sentence == (
-        "3 task(s) got predictions of v1; 2 had them; 1 were touched meanwhile and got none; 1 got none: no image; "
-        "4 old prediction(s) deleted; people see v1 now"
+        "3 tasks got predictions of v1; 2 had them; 1 was touched meanwhile and got none; 1 got none: no image; "
+        "4 old predictions deleted; people see v1 now"
     )
 
 

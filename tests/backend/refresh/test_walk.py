@@ -106,7 +106,7 @@ def test_every_untouched_task_gets_one_and_the_others_none(lab: Lab) -> None:
     assert [lab.versions(task_id) for task_id in lab.ids] == [[]] * 3 + [["v1"]] * 7
     assert (tally.written, tally.there, tally.touched) == (7, 0, 0)
     assert lab.client.project(lab.project_id)["model_version"] == "v1"
-    assert tally.sentence == "7 task(s) got predictions of v1; people see v1 now"
+    assert tally.sentence == "7 tasks got predictions of v1; people see v1 now"
     assert lab.told[-1] == {"phase": "refreshing", "version": "v1", "done": 7, "total": 7}
 
 
@@ -254,7 +254,7 @@ def test_nothing_is_stored_where_nothing_was_looked_for_and_the_sentence_says_so
     tally = lab.refresh(backend)
     assert lab.store.counts() == {}
     assert tally.sentence == (
-        "0 task(s) got predictions of v1; 10 got none: it has no rectangles, and SAMLOOP_AUTOMATIC is off"
+        "no task got predictions of v1; 10 got none: it has no rectangles, and SAMLOOP_AUTOMATIC is off"
     )
     assert not lab.client.project(lab.project_id)["model_version"]
 

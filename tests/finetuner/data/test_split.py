@@ -73,7 +73,7 @@ def test_a_near_duplicate_that_comes_later_goes_where_its_picture_is(is_held_out
     later = split_images(first | copies)
     assert {known, *copies} <= set(later.held_out if is_held_out else later.train)
     assert later.alike == (tuple(sorted({known, *copies})),)
-    assert "51 near-duplicates stay together in 1 groups" in later.describe()
+    assert "51 near-duplicates stay together in 1 group" in later.describe()
 
 
 def test_about_a_fifth_of_many_pictures_is_held_out() -> None:

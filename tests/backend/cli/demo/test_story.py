@@ -103,14 +103,14 @@ def test_masks_of_another_version_than_promised_are_an_error() -> None:
 
 def test_the_refresh_is_waited_for_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     idle = {"phase": "idle", "error": None, "last": None}
-    old, new = ({"version": version, "reason": f"2 task(s) got {version}"} for version in ("base", "v1"))
+    old, new = ({"version": version, "reason": f"2 tasks got {version}"} for version in ("base", "v1"))
     house = House(
         _status(refresh=idle | {"last": old}),
         _status(refresh=idle | {"phase": "refreshing", "last": old}),
         _status(refresh=idle | {"last": new}),
     )
     story._await_refresh(house, 1, "v1", narrate())
-    assert "refreshed: 2 task(s) got v1" in capsys.readouterr().err
+    assert "refreshed: 2 tasks got v1" in capsys.readouterr().err
 
 
 def test_a_refresh_that_fails_or_hangs_ends_the_story() -> None:
