@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 
+from backend.amounts import write_amount
 from backend.errors import BadInput, NotFound, SamloopError, Unavailable
 from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio
-from backend.labelstudio.label_config import LabelConfig, parse_label_config
+from backend.labelstudio.controls.choice import label_on, output_control
+from backend.labelstudio.label_config import Control, LabelConfig, parse_label_config
 from backend.labelstudio.payloads import Project
 from backend.labelstudio.task_data import image_at
 from backend.settings import Settings
@@ -54,6 +56,8 @@ class ProjectDoctor:
             return
         yield "masks", lambda: self.check_masks(config)
         yield "smart tools", lambda: self.check_smart_tools(config)
+        if any(control.shape.is_mask and not control.is_skipped for control in config.controls):
+            yield "labels", lambda: self.check_labels(config)
         yield "images", lambda: self.check_images(project, config)
 
     def check_backend(self) -> str:
@@ -150,6 +154,23 @@ class ProjectDoctor:
             )
         return f"people point with {', '.join(tools)}, once Auto-Annotation is on"
 
+    def check_labels(self, config: LabelConfig) -> str:
+        """Whether the prompts of every smart tool become masks with their own label."""
+        images = (config, *config.others)
+        lost = [
+            f'<{tool.kind} name="{tool.from_name}"> offers the label {label!r}, {result}: {mend}'
+            for image in images
+            for tool in image.controls
+            if tool.is_smart and tool.shape.point is not None
+            for label in tool.labels
+            for result, mend in _find_loss(image, tool, label=label)
+        ]
+        if lost:
+            more = f"; and {write_amount(len(lost) - 1, 'more such label')}" if len(lost) > 1 else ""
+            step = f"{self._client.public_url}/projects/{self._project_id}/settings/labeling"
+            raise BadInput(f"{lost[0]} ({step}){more}")
+        return "every label of the smart tools has a mask"
+
     def check_images(self, project: Project, config: LabelConfig) -> str:
         """Whether the first task's image can be read from here."""
         task = next(islice(self._client.tasks(int(project["id"]), page_size=1), 1), None)
@@ -164,6 +185,22 @@ class ProjectDoctor:
             )
         source = ImageSource(settings=self._settings, label_studio=self._client)
         return f"task {task['id']}'s image is read, {len(source.fetch(uri, task_id=task['id']))} bytes"
+
+
+def _find_loss(config: LabelConfig, tool: Control, *, label: str) -> Iterator[tuple[str, str]]:
+    """Yield what a prompt with this label becomes instead of a mask with it, and the mend; nothing if all is well."""
+    target = output_control(config, label=label, drawn_with=tool.from_name)
+    if target.shape.is_mask and (not target.labels or target.label_for(label) is not None):
+        return
+    masks = (control for control in config.controls if control.shape.is_mask and not control.is_skipped)
+    mask = min(masks, key=lambda control: control.shape.detail_rank, default=None)
+    if mask is None:
+        return
+    becomes = "comes as no mask" if not target.shape.is_mask else f"comes as {label_on(target, label)!r}"
+    yield (
+        f"which no control with masks has, so that its object {becomes}",
+        f'add <Label value="{label}"/> to <{mask.kind} name="{mask.from_name}">, or take it from the smart tool',
+    )
 
 
 def _fail(fault: SamloopError) -> str:

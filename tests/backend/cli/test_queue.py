@@ -116,7 +116,7 @@ def test_status_tells_a_project_from_the_served_version_to_the_last_verdict(redi
         "project 7",
         "  served    the base model",
         "  training  training: epoch 2, 25%, 5 min left",
-        "  queue     0 waiting, 0 workers",
+        "  queue     0 waiting, no worker",
         "  verdict   promoted: tiny-p7-v1-000000, it is better",
     ]
 

@@ -112,6 +112,23 @@ PLANTED: dict[str, tuple[Callable[[Clinic], object], str, str]] = {
         "smart tools",
         r"clicks ask nobody: add for example <KeyPointLabels",
     ),
+    "a label without a mask": (
+        lambda c: c.change("project", label_config=CONFIG.replace('value="Cell"/></B', 'value="Nucleus"/></B')),
+        "labels",
+        r"""'Cell', which no control with masks has.* comes as 'Nucleus': add <Label value="Cell"/> to <brushlabels """,
+    ),
+    "a label that only boxes have": (
+        lambda c: c.change(
+            "project",
+            label_config=CONFIG.replace(
+                "</View>",
+                '<RectangleLabels name="box" toName="image"><Label value="Cell"/><Label value="Clump"/>'
+                '<Label value="Debris"/></RectangleLabels></View>',
+            ),
+        ),
+        "labels",
+        r"'Clump', which no control with masks has, so that its object comes as no mask: .*; and 1 more such label$",
+    ),
     "no image": (
         lambda c: c.change("project", label_config="<View><Text name='t' value='$text'/></View>"),
         "config",
@@ -126,6 +143,21 @@ PLANTED: dict[str, tuple[Callable[[Clinic], object], str, str]] = {
     "a file that went": (lambda c: c.studio._uploads.clear(), "images", "/data/upload/"),
     "no such project": (lambda c: setattr(c, "project_id", 99), "project", "has no project 99.*it has 1"),
 }
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        '<Brush name="mask" toName="image"/>',
+        '<PolygonLabels name="mask" toName="image"><Label value="cell"/></PolygonLabels>',
+        '<BrushLabels name="mask" toName="image" value="$labels"/>',
+    ],
+    ids=["masks without labels", "the label in other capitals", "labels from the tasks' data"],
+)
+def test_labels_whose_masks_are_found_are_no_finding(masks: str, clinic: Clinic) -> None:
+    start, end = CONFIG.index("<BrushLabels"), CONFIG.index("</View>")
+    clinic.change("project", label_config=CONFIG[:start] + masks + CONFIG[end:])
+    assert clinic.findings() == {}
 
 
 @pytest.mark.parametrize("name", PLANTED)
