@@ -8,8 +8,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from io import BufferedReader
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -230,11 +232,39 @@ def verify_weights(folder: Path) -> Path:
         BadCheckpoint: a file is not a plain file, or differs from its digest.
     """
     manifest = read_manifest(folder)
-    if WEIGHTS_FILE not in manifest.files:
-        raise BadCheckpoint(f"checkpoint {folder}: {MANIFEST_FILE} names no {WEIGHTS_FILE}")
+    _find_weights(manifest, folder=folder)
     for name, expected in manifest.files.items():
         _verify(folder / name, expected)
     return folder / WEIGHTS_FILE
+
+
+def read_weights(folder: Path, *, most_bytes: int) -> bytes:
+    """Check all files as `verify_weights` does, and return the very bytes of the weights that were checked.
+
+    Args:
+        folder: the checkpoint's.
+        most_bytes: the largest weights that are read.
+
+    Raises:
+        NotFound, Unavailable, BadCheckpoint: as `verify_weights` does, or the weights are larger than that.
+    """
+    manifest = read_manifest(folder)
+    weights = _find_weights(manifest, folder=folder)
+    if weights.bytes > most_bytes:
+        raise BadCheckpoint(
+            f"the weights of {manifest.version} take {weights.bytes} bytes; weights that fit this base take at most "
+            f"{most_bytes}"
+        )
+    for name, expected in manifest.files.items():
+        if name != WEIGHTS_FILE:
+            _verify(folder / name, expected)
+    return _read_verified(folder / WEIGHTS_FILE, weights)
+
+
+def _find_weights(manifest: Manifest, *, folder: Path) -> FileDigest:
+    if WEIGHTS_FILE not in manifest.files:
+        raise BadCheckpoint(f"checkpoint {folder}: {MANIFEST_FILE} names no {WEIGHTS_FILE}")
+    return manifest.files[WEIGHTS_FILE]
 
 
 def _read_bytes(folder: Path) -> bytes:
@@ -252,17 +282,33 @@ def _read_bytes(folder: Path) -> bytes:
 
 
 def _verify(path: Path, expected: FileDigest) -> None:
+    with _open_sized(path, expected) as file:
+        _check_digest(hashlib.file_digest(file, "sha256").hexdigest(), expected, path=path)
+
+
+def _read_verified(path: Path, expected: FileDigest) -> bytes:
+    with _open_sized(path, expected) as file:
+        data = file.read()
+    _check_digest(hashlib.sha256(data).hexdigest(), expected, path=path)
+    return data
+
+
+@contextmanager
+def _open_sized(path: Path, expected: FileDigest) -> Iterator[BufferedReader]:
+    """Open a file that has the size in the manifest: that is cheap to see, and makes a digest pointless if wrong."""
     try:
         with open_plain(path) as file:
-            # The size first: it is cheap, and a wrong size makes hashing pointless.
             if (size := os.fstat(file.fileno()).st_size) != expected.bytes:
                 raise BadCheckpoint(f"{path} has {size} bytes, its manifest says {expected.bytes}")
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
+            yield file
     except (FileNotFoundError, NotADirectoryError) as fault:
         # Not a bad checkpoint: published files are never deleted, so the disk is not there or is being filled.
         raise Unavailable(f"{path} is missing, though its manifest names it: is its disk mounted?") from fault
     except OSError as fault:
         raise Unavailable(f"{path} cannot be read now: {fault.strerror or fault}") from fault
+
+
+def _check_digest(actual: str, expected: FileDigest, *, path: Path) -> None:
     if actual != expected.sha256:
         raise BadCheckpoint(f"{path} has sha256 {actual}, its manifest says {expected.sha256}")
 

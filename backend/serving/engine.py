@@ -20,6 +20,7 @@ from backend.serving.embeddings.store import EmbeddingStore
 from backend.serving.machine import Machine, ServerMachine, open_machine
 from backend.serving.slot import ModelSlot
 from backend.serving.turns.lanes import Lanes
+from backend.serving.turns.traffic import Traffic
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,8 @@ class Engine:
         base = load_base(
             settings.sam.model, cache_dir=settings.cache.dir, device=settings.sam.device, dtype=settings.sam.dtype
         )
-        slot = ModelSlot(base, self._registry)
+        traffic = Traffic()
+        slot = ModelSlot(base, self._registry, traffic=traffic)
         try:
             slot.look()
         except (NotFound, Unavailable) as fault:
@@ -141,16 +143,16 @@ class Engine:
         with self._opening:
             if self._stopping.is_set():
                 return
-            self._loaded = self._open(base, slot)
+            self._loaded = self._open(base, slot, traffic=traffic)
             self._watch = Watch(slot.look, poll_s=settings.registry.poll_seconds).start()
         log.info("serving %s on %s in %s", base.name, base.device, base.arithmetic.name, extra={"event": "base.loaded"})
 
-    def _open(self, base: BaseModel, slot: ModelSlot) -> Loaded:
+    def _open(self, base: BaseModel, slot: ModelSlot, *, traffic: Traffic) -> Loaded:
         settings = self._settings
-        machine = open_machine(base, settings)
+        machine = open_machine(base, settings, traffic=traffic)
         clicks = Clicks(
             machine=machine,
-            traffic=machine.lanes.traffic,
+            traffic=traffic,
             observer=self._observer,
             polygon_tolerance_px=settings.serving.polygon_tolerance_px,
             specks_px=settings.serving.specks_px,
@@ -160,7 +162,7 @@ class Engine:
         )
         prewarm = Prewarm(
             machine.embeddings,
-            traffic=machine.lanes.traffic,
+            traffic=traffic,
             ahead=settings.serving.prewarm,
             served=lambda project_id: slot.snapshot(project_id).predictor.base,
         ).start()

@@ -19,9 +19,12 @@ from backend.registry.protocol import LastSeen, Pointer, Registry
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, Predictor, base_predictor, encode, predictor_of, prompt_tensors
 from backend.sam.semantic.objects import semantic_maps
+from backend.serving.turns.machine_share import stand_back
+from backend.serving.turns.traffic import Traffic
 
 log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_PATIENCE_S = 0.5  # of the two seconds within which a promotion is served
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,21 @@ class ModelSlot:
     Args:
         base: the model whose encoder the projects share.
         registry: the decisions.
+        traffic: the clicks that a version makes way for while it is loaded.
+        patience_s: how long a version makes way in all, s.
         clock_s: returns seconds that never go back.
     """
 
-    def __init__(self, base: BaseModel, registry: Registry, *, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._base = base
+    def __init__(
+        self,
+        base: BaseModel,
+        registry: Registry,
+        *,
+        traffic: Traffic | None = None,
+        patience_s: float = _PATIENCE_S,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._base, self._traffic, self._patience_s = base, traffic or Traffic(), patience_s
         self._registry, self._clock_s = registry, clock_s
         self._of_base = base_predictor(base)
         self._initial = Snapshot(version=base.name, predictor=self._of_base, number=0)
@@ -236,15 +249,17 @@ class ModelSlot:
         return Snapshot(version=version, predictor=predictor, number=pointer.number)
 
     def _open(self, version: str, registry: LastSeen) -> Predictor:
-        """Load and warm a version.
+        """Load and warm a version, on one core and between clicks.
 
         Raises:
             BadCheckpoint, NotFound, Unavailable: as the registry, or the version predicts no finite numbers.
         """
         # The pointer names the manifest's digest: a folder may hold another version's files, all of them sound.
         registry.manifest(version)
-        predictor = predictor_of(self._base, registry.materialise(version), version=version, plain=self._of_base)
-        _warm(predictor, shared=self._base)
+        folder = registry.materialise(version)
+        with stand_back(self._traffic, patience_s=self._patience_s):
+            predictor = predictor_of(self._base, folder, version=version, plain=self._of_base)
+            _warm(predictor, shared=self._base)
         return predictor
 
     def _is_refused(self, version: str | None, *, latest: int) -> bool:

@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from backend.errors import BadCheckpoint, Unavailable
-from backend.registry.checkpoint import Manifest, read_manifest, verify_weights
+from backend.errors import BadCheckpoint
+from backend.registry.checkpoint import Manifest, read_manifest, read_weights
 from backend.sam.adapters.kind import Adapter
 from backend.sam.adapters.served import adapter_sizes, list_kinds, list_shapes
 from backend.sam.embeddings.domain import PREFIX as DOMAIN
@@ -89,7 +89,7 @@ def find_trained(base: BaseModel, folder: Path) -> Trained:
         head = new_head(base, labels=semantic.labels)
         shapes |= {f"{PREFIX}{name}": tuple(value.shape) for name, value in head.state_dict().items()}
     shapes |= _domain_shapes(manifest, base)
-    state = _state(verify_weights(folder), shapes=shapes, version=manifest.version)
+    state = _state(folder, shapes=shapes, version=manifest.version)
     if head is not None:
         head.load_state_dict(_below(state, PREFIX))
         head.requires_grad_(requires_grad=False).eval()
@@ -161,17 +161,12 @@ def _domain(manifest: Manifest, state: Mapping[str, Tensor]) -> Domain | None:
     return Domain(**_below(state, DOMAIN), radius=manifest.metrics.domain.radius)
 
 
-def _state(path: Path, *, shapes: Mapping[str, tuple[int, ...]], version: str) -> dict[str, Tensor]:
+def _state(folder: Path, *, shapes: Mapping[str, tuple[int, ...]], version: str) -> dict[str, Tensor]:
     most = sum(math.prod(shape) * 4 for shape in shapes.values()) + _SPARE_BYTES
+    # Read, not mapped: if somebody truncates a mapped file, the process dies.
+    data = read_weights(folder, most_bytes=most)
     try:
-        if (size := path.stat().st_size) > most:
-            raise BadCheckpoint(
-                f"the weights of {version} take {size} bytes; weights that fit this base take at most {most}"
-            )
-        # Read, not mapped: if somebody truncates a mapped file, the process dies.
-        state = safetensors.torch.load(path.read_bytes())
-    except OSError as fault:
-        raise Unavailable(f"the weights of {version} cannot be read: {fault.strerror or fault}") from fault
+        state = safetensors.torch.load(data)
     except (SafetensorError, ValueError, KeyError) as fault:
         raise BadCheckpoint(f"the weights of {version} are not safetensors: {str(fault)[:200]}") from fault
     _check_state(state, shapes, version=version)

@@ -1,5 +1,6 @@
-"""How a job uses the machine: its share of the cores, and pauses for clicks between two operations of torch."""
+"""How work uses the machine: its share of the cores, and pauses for clicks between two operations of torch."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from backend.serving.turns.job import Job
-from backend.serving.turns.traffic import Priority
+from backend.serving.turns.traffic import Priority, Traffic
 
 
 class _MakingWay(TorchFunctionMode):
@@ -45,6 +46,31 @@ def share_of_machine(job: Job[Any]) -> Iterator[None]:
     else:
         with _MakingWay(job.make_way):
             yield
+
+
+@contextmanager
+def stand_back(traffic: Traffic, *, patience_s: float) -> Iterator[None]:
+    """Span work outside all lanes: torch uses one thread for it, and it pauses while clicks are being answered.
+
+    Args:
+        traffic: the clicks.
+        patience_s: how long it pauses in all, s; annotators may click without end.
+    """
+    left_s, threads = patience_s, torch_threads()
+
+    def pause() -> None:
+        nonlocal left_s
+        if left_s > 0 and traffic.clicks:
+            began_s = time.monotonic()
+            traffic.wait_until_clear(longest_s=left_s)
+            left_s -= time.monotonic() - began_s
+
+    _use_threads(1)
+    try:
+        with _MakingWay(pause):
+            yield
+    finally:
+        _use_threads(threads)
 
 
 def _use_threads(count: int) -> None:

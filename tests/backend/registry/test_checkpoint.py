@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import BadCheckpoint, NotFound, Unavailable
+from backend.files.durable import open_plain
+from backend.registry import checkpoint
 from backend.registry.checkpoint import (
     MANIFEST_FILE,
     WEIGHTS_FILE,
     Manifest,
     read_manifest,
+    read_weights,
     verify_weights,
     write_checkpoint,
 )
@@ -119,6 +123,29 @@ def test_other_files_are_vouched_for_too(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_bytes(b"<q>")
     with pytest.raises(BadCheckpoint, match=r"report\.html has sha256"):
         verify_weights(tmp_path)
+
+
+def test_the_bytes_that_are_read_are_those_that_were_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails where the weights are checked first and opened again for reading: they may change in between."""
+    write_checkpoint(tmp_path, weights=b"weights", manifest=MANIFEST, others={"report.html": b"<p>"})
+    opened: list[str] = []
+
+    def open_once(path: Path) -> BufferedReader:
+        opened.append(path.name)
+        return open_plain(path)
+
+    monkeypatch.setattr(checkpoint, "open_plain", open_once)
+    assert read_weights(tmp_path, most_bytes=7) == b"weights"
+    assert sorted(opened) == [MANIFEST_FILE, WEIGHTS_FILE, "report.html"]
+    with pytest.raises(BadCheckpoint, match="take 7 bytes; weights that fit this base take at most 6"):
+        read_weights(tmp_path, most_bytes=6)
+    _flip(tmp_path / "report.html")
+    with pytest.raises(BadCheckpoint, match=r"report\.html has sha256"):
+        read_weights(tmp_path, most_bytes=7)
+    write_checkpoint(tmp_path, weights=b"weights", manifest=MANIFEST)
+    _flip(tmp_path / WEIGHTS_FILE)
+    with pytest.raises(BadCheckpoint, match=r"model\.safetensors has sha256"):
+        read_weights(tmp_path, most_bytes=7)
 
 
 @pytest.mark.parametrize("name", ["../report.html", "manifest.json", ".hidden", "model.safetensors", ""])

@@ -1,8 +1,11 @@
 """The hot swap: beside, warm, by one assignment, with a real registry; what is bad never replaces what is good."""
 
+import math
 import shutil
 import threading
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from backend.registry.objects.registry import ObjectRegistry
 from backend.sam.loading import BaseModel, decoder_bytes
 from backend.sam.predictor import Embedding
 from backend.serving.slot import ModelSlot
+from backend.serving.turns.traffic import Traffic
 
 Publish = Callable[..., str]
 Nudged = Callable[[int], bytes]
@@ -332,6 +336,32 @@ def test_a_snapshot_taken_before_a_swap_stays_what_it_was(
 
     assert decoder_bytes(taken.predictor.decoder) == nudged(1)
     assert slot.snapshot(1) is not taken
+
+
+def test_a_version_is_loaded_between_clicks_and_served_under_clicks_without_end(
+    tiny_base: BaseModel, registry: LocalRegistry, publish: Publish
+) -> None:
+    """Fails where a load takes the cores, or the interpreter, from a click."""
+    registry.promote(1, publish(1), reason="better")
+    traffic = Traffic()
+    patient = ModelSlot(tiny_base, registry, traffic=traffic, patience_s=math.inf)
+    with ThreadPoolExecutor(1) as pool, traffic.click():
+        look = pool.submit(patient.look)
+        with pytest.raises(TimeoutError):
+            look.result(0.3)
+    assert look.result(120) == (1,)
+    with traffic.click():
+        assert ModelSlot(tiny_base, registry, traffic=traffic, patience_s=0.05).look() == (1,)
+
+
+def test_a_version_that_serves_no_more_is_freed(slot: ModelSlot, registry: LocalRegistry, publish: Publish) -> None:
+    """Fails where anything holds on to a version: 200 swaps would take 200 decoders."""
+    decoders = []
+    for seed in (1, 2):
+        registry.promote(1, publish(1, seed=seed), reason="")
+        slot.look()
+        decoders.append(weakref.ref(slot.snapshot(1).predictor.decoder))
+    assert [decoder() is None for decoder in decoders] == [True, False]
 
 
 def test_no_reader_ever_sees_a_version_with_anothers_masks(

@@ -10,7 +10,7 @@ import torch
 
 from backend.serving.turns.job import Job
 from backend.serving.turns.lanes import Lane
-from backend.serving.turns.machine_share import share_of_machine, torch_threads
+from backend.serving.turns.machine_share import share_of_machine, stand_back, torch_threads
 from backend.serving.turns.traffic import Priority, Traffic
 
 
@@ -82,3 +82,34 @@ def test_a_job_takes_its_share_of_the_cores_in_its_own_thread_alone(lane: Lane) 
         pool.submit(work).result(120)
     assert seen == [(False, here + 1)]
     assert torch_threads() == here
+
+
+def test_work_outside_the_lanes_waits_for_a_click_on_one_core_and_gives_the_cores_back() -> None:
+    """Fails without the pause, or where the work takes the cores of the clicks."""
+    traffic, began, here = Traffic(), threading.Event(), torch_threads()
+
+    def work() -> int:
+        with stand_back(traffic, patience_s=math.inf):
+            threads = torch_threads()
+            began.set()
+            some_operations()
+        return threads
+
+    with ThreadPoolExecutor(1) as pool:
+        with traffic.click():
+            done = pool.submit(work)
+            assert began.wait(120)
+            with pytest.raises(TimeoutError):
+                done.result(0.1)
+        assert done.result(120) == 1
+    with stand_back(traffic, patience_s=0.0):
+        pass
+    assert torch_threads() == here
+
+
+def test_work_outside_the_lanes_does_not_wait_for_ever() -> None:
+    """Annotators may click without end."""
+    traffic = Traffic()
+    with traffic.click(), stand_back(traffic, patience_s=0.05):
+        some_operations()
+    assert traffic.clicks == 0
