@@ -35,7 +35,7 @@ from benchmarks.clients import Clients, pictures, project
 from benchmarks.hosts import list_rows, run_hosts
 from benchmarks.kill_points import kill_everywhere
 from benchmarks.pages import commit, machine, say, write_result
-from benchmarks.swaps import QUIET_S, TrustingRegistry, choose_ways, run_swaps
+from benchmarks.swaps import TrustingRegistry, choose_ways, run_swaps
 from fakes.training import Lab, alive, kill, lab
 from support.checkpoints import make_manifest
 from support.hosts import explain_no_namespaces
@@ -353,7 +353,7 @@ def try_chaos(folder: Path, *, seconds: float, seed: int) -> Part:
 
 def try_swaps(folder: Path) -> Part:
     """The rows of `run_swaps`."""
-    swaps = run_swaps(folder, save_small_sam(folder / "model"), ways=choose_ways(SWAPS), quiet_s=QUIET_S)
+    swaps = run_swaps(folder, save_small_sam(folder / "model"), ways=choose_ways(SWAPS), compares=True)
     rows = swaps.rows + [(f"**swaps: {name}**", count) for name, count in swaps.wrongs.items()]
     return rows, [*swaps.wrongs.values(), *swaps.limits.values()], swaps.counts.faults
 

@@ -2,7 +2,9 @@
 
 python tests/benchmarks/swaps.py [--swaps 200]      the rows of `make chaos`; those in bold must be zero
 
-A click is counted to the swaps or to the quiet by when it began; spells take turns, so that both have the same machine.
+A click is counted to the swaps or to the quiet by when it began. Spells take turns and have the same number of clicks,
+so that both have the same machine. All versions are published before the first click, and the publisher asks what is
+served in both kinds of spell: they differ by the swaps alone.
 """
 
 import argparse
@@ -39,7 +41,7 @@ from backend.sam.loading import BaseModel, decoder_bytes, decoder_of, load_base
 
 IMAGES, ANNOTATORS = 4, 3
 MOST_TIMES, MOST_MIB = 1.2, 50  # what the p99 of a click and the server's memory may rise by
-_SPELL, QUIET_S, _PAUSE_S = 10, 4.0, 0.3
+_SPELL, _PAUSE_S, _LOOK_S, _SETTLING_S = 10, 0.3, 0.05, 30.0
 
 
 def _turn_byte(place: float) -> Callable[[bytes], bytes]:
@@ -103,6 +105,14 @@ class TrustingRegistry(LocalRegistry):
         return
 
 
+@dataclass(frozen=True)
+class Made:
+    """A version, and the way in which it is corrupt; None: it is sound."""
+
+    version: str
+    way: str | None
+
+
 class Publisher:
     """Whoever trains the project: publishes decoders that differ, sound or corrupt, and promotes them."""
 
@@ -112,18 +122,8 @@ class Publisher:
         self._published = 0
         self.served_wrongly: list[str] = []
 
-    def swap_in(self, *, way: str | None = None) -> None:
-        """Promote a new version, and wait until it is served; or, if it is corrupt, declined: the old one stays."""
-        before, version = self._read_served(), self._publish(way)
-        self._registry.promote(self._project_id, version, reason="a swap")
-        if way is None:
-            wait_until(lambda: self._read_served() == version)
-            return
-        wait_until(lambda: self._is_declined(version), explain=lambda: f"{way}: it was not declined")
-        if self._read_served() != before:
-            self.served_wrongly.append(way)
-
-    def _publish(self, way: str | None) -> str:
+    def publish(self, way: str | None = None) -> Made:
+        """Publish a new version, sound or corrupt."""
         self._published += 1
         generator, decoder = torch.Generator().manual_seed(self._published), decoder_of(self._base, None)
         for weight in decoder.parameters():
@@ -139,9 +139,28 @@ class Publisher:
             path.unlink()
             if change is not None:
                 path.write_bytes(change(data))
-        return version
+        return Made(version, way)
 
-    def _read_served(self) -> str:
+    def swap_in(self, made: Made) -> None:
+        """Promote a version, and wait until it is served; or, if it is corrupt, declined: the old one stays."""
+        before, version, way = self.read_served(), made.version, made.way
+        self._registry.promote(self._project_id, version, reason="a swap")
+        if way is None:
+            wait_until(lambda: self.read_served() == version, every_s=_LOOK_S)
+            return
+        wait_until(lambda: self._is_declined(version), every_s=_LOOK_S, explain=lambda: f"{way}: it was not declined")
+        if self.read_served() != before:
+            self.served_wrongly.append(way)
+
+    def look_on(self, *, seconds: float) -> None:
+        """Ask what is served again and again, as while a version is awaited."""
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            self.read_served()
+            time.sleep(_LOOK_S)
+
+    def read_served(self) -> str:
+        """Return the version that the server names."""
         body = {"project": f"{self._project_id}.1", "schema": CONFIG}
         return str(requests.post(f"{self._server.url}/setup", json=body, timeout=60).json()["model_version"])
 
@@ -196,14 +215,14 @@ class Outcome:
     limits: dict[str, int]
 
 
-def run_swaps(folder: Path, model: Path, *, ways: Sequence[str | None], quiet_s: float = 0.0) -> Outcome:
+def run_swaps(folder: Path, model: Path, *, ways: Sequence[str | None], compares: bool = False) -> Outcome:
     """Swap a version in for every way, None for one that is sound.
 
     Args:
         folder: an empty folder.
         model: a `save_pretrained` folder.
         ways: of `WAYS`.
-        quiet_s: how long nothing is swapped in after every ten; 0: never, and nothing is compared.
+        compares: whether after every ten nothing is swapped in for as many clicks, and the clicks are compared.
     """
     counts, times = Counts(), Times()
     base = load_base(str(model), cache_dir=folder / "base", device="cpu", dtype="float32")
@@ -219,13 +238,18 @@ def run_swaps(folder: Path, model: Path, *, ways: Sequence[str | None], quiet_s:
         }
         with served(folder / "server", environ=environ) as server:
             publisher = Publisher(server, models=folder / "server" / "models", base=base, project_id=project_id)
+            first = [publisher.publish() for _ in range(_SPELL if compares else 3)]
+            made = [publisher.publish(way) for way in ways]
             with _click(server, counts, times, clients=Clients(server.url, project_id=project_id, tasks=tasks)):
-                for _ in range(3):  # until every thread there will be is there
-                    publisher.swap_in()
+                # Until every thread there will be is there, and has the memory of a click.
+                for version in first:
+                    publisher.swap_in(version)
+                    if compares:
+                        publisher.look_on(seconds=_SETTLING_S / _SPELL)
                 before = server.memory_bytes()
-                _take_turns(publisher, times, ways=ways, quiet_s=quiet_s)
+                _take_turns(publisher, times, made=made, compares=compares)
                 grown = server.memory_bytes() - before
-    slower = times.p99_s(swapping=True) / times.p99_s(swapping=False) if quiet_s else 1.0
+    slower = times.p99_s(swapping=True) / times.p99_s(swapping=False) if compares else 1.0
     corrupt = len(ways) - ways.count(None)
     return Outcome(
         rows=[
@@ -250,16 +274,18 @@ def choose_ways(swaps: int) -> list[str | None]:
     return [None if number % 10 else WAYS[number // 10 % len(WAYS)] for number in range(1, swaps + 1)]
 
 
-def _take_turns(publisher: Publisher, times: Times, *, ways: Sequence[str | None], quiet_s: float) -> None:
-    times.is_swapping = True
-    for number, way in enumerate(ways, start=1):
-        publisher.swap_in(way=way)
-        if quiet_s:
-            time.sleep(_PAUSE_S)
-        if quiet_s and number % _SPELL == 0:
-            times.is_swapping = False
-            time.sleep(quiet_s)
-            times.is_swapping = True
+def _take_turns(publisher: Publisher, times: Times, *, made: Sequence[Made], compares: bool) -> None:
+    for first in range(0, len(made), _SPELL):
+        times.is_swapping, before = True, len(times.taken_s[True])
+        for version in made[first : first + _SPELL]:
+            publisher.swap_in(version)
+            if compares:
+                publisher.look_on(seconds=_PAUSE_S)
+        times.is_swapping, clicks = False, len(times.taken_s[True]) - before
+        if compares:
+            end = len(times.taken_s[False]) + clicks
+            while len(times.taken_s[False]) < end:
+                publisher.look_on(seconds=_LOOK_S)
 
 
 def main() -> None:
@@ -269,7 +295,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = save_small_sam(Path(folder) / "model")
-        outcome = run_swaps(Path(folder), model, ways=choose_ways(given.swaps), quiet_s=QUIET_S)
+        outcome = run_swaps(Path(folder), model, ways=choose_ways(given.swaps), compares=True)
     for name, count in [*outcome.rows, *outcome.wrongs.items()]:
         say(f"{count:9}  {name}")
     sys.exit(1 if any((outcome.wrongs | outcome.limits).values()) else 0)
