@@ -17,6 +17,7 @@ from backend.ids import VersionName, is_version_of
 from backend.registry.checkpoint import MANIFEST_FILE, WEIGHTS_FILE, verify_weights
 from backend.registry.local import LocalRegistry
 from backend.registry.lookup import find_version
+from backend.registry.objects.lines import BLOCK
 from backend.registry.objects.registry import ObjectRegistry
 from backend.registry.protocol import Pointer, Registry
 
@@ -237,6 +238,25 @@ def test_a_sweep_takes_nothing_that_was_published(registry: Registry) -> None:
     registry.promote(1, version, reason="first")
     assert registry.sweep(older_than_s=0.0) == 0
     assert verify_weights(registry.materialise(version)).read_bytes() == b"weights"
+
+
+def test_a_sweep_leaves_every_line_of_the_state_once_and_in_its_order(registry: Registry) -> None:
+    """A store has an object for every appended line, and a sweep makes one of a hundred."""
+    state = registry.state_dir
+    path = state.live / "7" / "annotations.jsonl"
+    path.parent.mkdir(parents=True)
+    for number in range(BLOCK + 1):
+        state.sharing.append(path, [number], is_synced=False)
+
+    registry.sweep()
+    state.sharing.append(path, ["after"], is_synced=False)
+    if isinstance(registry, ObjectRegistry):
+        assert len(registry._store.list_objects("state/live/7")) == 3
+        for left in path.parent.iterdir():  # what a new machine lacks
+            left.unlink()
+
+    state.sharing.refresh(path)
+    assert path.read_text().split() == [*map(str, range(BLOCK + 1)), '"after"']
 
 
 def test_whose_a_version_is_stands_at_the_end_of_its_name(registry: Registry) -> None:

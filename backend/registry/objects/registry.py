@@ -42,7 +42,8 @@ class ObjectRegistry(NumberedRegistry):
         self._store, self._folder = ObjectStore(url), folder
         self._copies, seen = CheckpointCache(folder, most_bytes=most_bytes), SeenRefs(folder / "refs")
         self._last_seen = LastSeen(seen, copies=self._copies)
-        self._state = StateDir(folder / "state", StoreSharing(self._store, folder / "state"))
+        self._sharing = StoreSharing(self._store, folder / "state")
+        self._state = StateDir(folder / "state", self._sharing)
         super().__init__(
             url, pointers=Pointers(ObjectRefs(self._store, seen)), next_step="is MODEL_DIR the same store, and whole?"
         )
@@ -91,6 +92,7 @@ class ObjectRegistry(NumberedRegistry):
         keys = sorted((key for key in objects if key.partition("/")[0] in left), key=_is_manifest, reverse=True)
         self._store.delete(f"objects/{key}" for key in keys)
         self._sweep_unfinished()
+        self._sharing.compact()
         return len(left)
 
     def _sweep_unfinished(self) -> None:

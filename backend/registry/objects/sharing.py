@@ -1,7 +1,7 @@
 """The state of several machines that share a store, as files on every machine's disk.
 
-    state/<path of a file of lines>/000000012.json   the lines that some machine appended as the twelfth
-    state/<path of another file>                     the file as it was pushed last
+    state/<path of a file of lines>/   the lines that some machine appended as the twelfth, and so on: see `lines`
+    state/<path of another file>       the file as it was pushed last
 
 Lines are appended to the store first, under the next number, and then to the local file; whoever finds the number taken
 appends the other machine's lines before. So every machine has the same lines in the same order.
@@ -10,10 +10,8 @@ appends the other machine's lines before. So every machine has the same lines in
 import errno
 import json
 import logging
-import secrets
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,13 +21,14 @@ from backend.errors import SamloopError
 from backend.files.durable import write_file
 from backend.files.json_lines import append_line
 from backend.files.locks import hold_lock
+from backend.registry.objects.lines import BLOCK, SharedLines
 from backend.registry.objects.store import ObjectStore
-from backend.registry.refs import name_file, parse_content, sort_numbers
 
 log = logging.getLogger(__name__)
 _FRESH_S = 2.0  # how long a file counts as up to date after a look
 _MOST_FRESH = 10_000
-_AT_ONCE = 16  # objects that a new machine reads at once
+_MOST_BLOCKS = 500  # that one compaction makes: a minute's work
+_LINES = ".jsonl"  # how the name of a file of lines ends
 
 
 class StoreSharing:
@@ -49,9 +48,9 @@ class StoreSharing:
     def append(self, path: Path, values: Sequence[object], *, is_synced: bool) -> None:
         """See Sharing."""
         lines = [json.dumps(value, allow_nan=False) for value in values]
-        data = json.dumps({"by": secrets.token_hex(8), "lines": lines}).encode()
+        shared = self._open_lines(path)
         with hold_lock(_name_lock(path)), _as_os_error():
-            while not self._store.create(self._name_key(path, number := _read_number(path) + 1), data):
+            while not shared.take(number := _read_number(path) + 1, lines):
                 self._read_new(path, is_synced=is_synced)
             _append(path, lines, number=number, is_synced=is_synced)
 
@@ -89,21 +88,40 @@ class StoreSharing:
             key = self._name_key(path)
             self._store.delete([key, *(f"{key}/{name}" for name in self._store.list_objects(key))])
 
+    def compact(self) -> int:
+        """Merge the objects of all files of lines, a hundred into one; return how many were made of a hundred.
+
+        Any number of machines may append, read and compact meanwhile.
+
+        Raises:
+            Unavailable, BadCheckpoint: as `SharedLines`; what is not merged stays as it is.
+        """
+        made = 0
+        names: dict[str, list[str]] = {}
+        for key in self._store.list_objects("state"):
+            folder, _, name = key.rpartition("/")
+            names.setdefault(folder, []).append(name)
+        for folder, found in names.items():
+            if folder.endswith(_LINES):
+                made += SharedLines(self._store, f"state/{folder}").compact(found, most_blocks=_MOST_BLOCKS - made)
+        return made
+
     def _read_new(self, path: Path, *, is_synced: bool) -> None:
         """Append the lines under the numbers after the last that was read; the caller holds the file's lock."""
-        number = _read_number(path) + 1
-        if number == 1:  # a new machine: a request for every number in turn would take long
-            numbers = sort_numbers(self._store.list_objects(self._name_key(path)))
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                for number, data in zip(numbers, pool.map(lambda n: self._read(path, n), numbers), strict=True):
-                    _append(path, _parse_lines(data), number=number, is_synced=is_synced)
+        shared, number = self._open_lines(path), _read_number(path)
+        if number == 0:  # a new machine: to read a number after the other would take long
+            for number, lines in enumerate(shared.read_all(), start=1):
+                _append(path, lines, number=number, is_synced=is_synced)
             return
-        while (data := self._read(path, number)) is not None:
-            _append(path, _parse_lines(data), number=number, is_synced=is_synced)
-            number += 1
+        while part := shared.read_from(number + 1):
+            for lines in part:
+                number += 1
+                _append(path, lines, number=number, is_synced=is_synced)
+            if number % BLOCK:
+                return  # the end is within the block
 
-    def _read(self, path: Path, number: int) -> bytes | None:
-        return self._store.read(self._name_key(path, number))
+    def _open_lines(self, path: Path) -> SharedLines:
+        return SharedLines(self._store, self._name_key(path))
 
     def _is_fresh(self, path: Path) -> bool:
         """Whether the path was looked at a moment ago; it counts as looked at from now on."""
@@ -113,9 +131,8 @@ class StoreSharing:
                 self._fresh[path] = True
             return was_fresh
 
-    def _name_key(self, path: Path, number: int | None = None) -> str:
-        key = f"state/{path.relative_to(self._root).as_posix()}"
-        return key if number is None else f"{key}/{name_file(number)}"
+    def _name_key(self, path: Path) -> str:
+        return f"state/{path.relative_to(self._root).as_posix()}"
 
     @contextmanager
     def _leaving(self, path: Path) -> Iterator[None]:
@@ -143,12 +160,6 @@ def _append(path: Path, lines: Sequence[str], *, number: int, is_synced: bool) -
     for line in lines:
         append_line(path, json.loads(line), is_synced=is_synced)
     write_file(_name_number(path), str(number).encode(), is_synced=False)
-
-
-def _parse_lines(data: bytes | None) -> list[str]:
-    content = {} if data is None else parse_content(data, where="shared lines")
-    lines = content.get("lines")
-    return [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
 
 
 def _read_number(path: Path) -> int:

@@ -67,7 +67,7 @@ def test_lines_that_are_appended_at_once_stand_in_one_order_everywhere(machines:
 def test_a_kill_between_the_store_and_the_disk_loses_no_line(machines: list[ObjectRegistry]) -> None:
     sharing, path = share(machines[0]), lines_of(machines[0].state_dir)
     sharing.append(path, ["a"], is_synced=False)
-    sharing._store.create(sharing._name_key(path, 2), b'{"by": "killed", "lines": ["\\"b\\""]}')
+    sharing._store.create(f"{sharing._name_key(path)}/000000002.json", b'{"by": "killed", "lines": ["\\"b\\""]}')
     sharing.append(path, ["c"], is_synced=False)
     assert path.read_text() == '"a"\n"b"\n"c"\n'
 
