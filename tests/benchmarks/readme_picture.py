@@ -74,7 +74,7 @@ def take_picture(folder: Path) -> bytes:
                 editor.take_smart_tool("key-point-tool", label=LABEL)
                 editor.click_on(first)
                 for item in others:
-                    editor.press("bottombar-accept-suggestions-button")
+                    editor.accept()
                     editor.take_smart_tool("key-point-tool", label=LABEL)
                     editor.click_on(item)
                 return bytes(browser.get_screenshot_as_png())

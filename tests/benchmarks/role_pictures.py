@@ -62,7 +62,7 @@ def take_editor(demo: Demo, out: Path, *, profile: Path) -> None:
             editor.take_smart_tool("key-point-tool", label=LABEL)
             editor.click_on(item)
             if item is not objects[2]:
-                editor.press("bottombar-accept-suggestions-button")
+                editor.accept()
         save_picture(browser, out / "annotator-click", tallest_px=_SIZE_PX[1])
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -33,6 +34,7 @@ class Story(NamedTuple):
     url: str
     project_id: int
     backend_id: int
+    log: Path
     tasks: tuple[SampleTask, ...]
 
     def status(self) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def story(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempPathFac
             wait_for_model(url, process=up, log=folder / "up.log")
             backend_id = client.backends.connect(project_id, url=url, title="samloop")
             show_analysts(client, project_id, review_url=f"{url}/review/{project_id}")
-            yield Story(client, url, project_id, backend_id, tasks)
+            yield Story(client, url, project_id, backend_id, folder / "up.log", tasks)
         finally:
             end(up, grace_s=40)
 
@@ -102,7 +104,7 @@ def story(label_studio: LabelStudioProcess, tmp_path_factory: pytest.TempPathFac
 def test_from_pre_annotation_to_roll_back(
     browser: webdriver.Chrome, label_studio: LabelStudioProcess, story: Story
 ) -> None:
-    editor = Editor(browser, label_studio)
+    editor = Editor(browser, label_studio, backend_log=story.log)
 
     # Every task is pre-annotated with the base model.
     requests.post(f"{story.url}/projects/{story.project_id}/refresh", timeout=120).raise_for_status()
@@ -118,8 +120,8 @@ def test_from_pre_annotation_to_roll_back(
             editor.switch_on_auto_annotation()
         editor.take_smart_tool("rectangle-tool", label=coin.label)
         editor.drag_around(coin)
-        editor.press("bottombar-accept-suggestions-button")
-        editor.press("bottombar-submit-button")
+        editor.accept()
+        editor.submit()
         _await_annotation(story, task)
     live = story.wait(lambda now: now["live"].get(BASE, {}).get("annotations") == CORRECTED, what="live evaluation")[
         "live"

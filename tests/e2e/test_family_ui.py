@@ -73,15 +73,15 @@ def test_a_folder_of_a_sam_2_1_tiny_serves_a_click_whose_mask_is_submitted_with_
     project_id, (task,) = create_project(client, PHOTOGRAPHS, images=[photograph])
     client.backends.connect(project_id, url=backend.url, title="samloop")
     coin = photograph.objects[0]
-    editor = Editor(browser, label_studio)
+    editor = Editor(browser, label_studio, backend_log=backend.log)
     editor.log_in()
     editor.open(project_id, task.task_id)
     editor.switch_on_auto_annotation()
     editor.take_smart_tool("key-point-tool", label=coin.label)
     editor.click_on(coin)
     editor.screenshot("sam2-mask")
-    editor.press("bottombar-accept-suggestions-button")
-    editor.press("bottombar-submit-button")
+    editor.accept()
+    editor.submit()
 
     (annotation,) = wait_until(lambda: client.task(task.task_id)["annotations"], every_s=0.3)
     (region,) = [region for region in annotation["result"] if region["type"] == "brushlabels"]

@@ -50,17 +50,13 @@ class Stream:
     def brings(self, tab: int, *, most: int) -> list[int]:
         """The ids of its first tasks; all but the last are skipped on the way."""
         found: list[int] = []
-        browser, wait = self.editor.browser, self.editor.wait
-        browser.get(f"{self.editor.label_studio.url}/projects/{self.project}/data?tab={tab}")
-        self.editor.find("[aria-label='Toggle open']")
-        toggle = browser.find_elements(By.CSS_SELECTOR, "[aria-label='Toggle open']")[-1]
-        browser.execute_script("arguments[0].click()", toggle)
-        item = wait.until(
-            lambda it: it.find_elements(By.XPATH, "//*[normalize-space(text())='Label Tasks As Displayed']")
-        )[-1]
-        item.click()
+        self.editor.browser.get(f"{self.editor.label_studio.url}/projects/{self.project}/data?tab={tab}")
+        item = "//*[normalize-space(text())='Label Tasks As Displayed']"
+        toggle = "(//*[@aria-label='Toggle open'])[last()]"
+        self.editor.click_until(toggle, lambda it: it.find_elements(By.XPATH, item))
+        self.editor.click_until(item, lambda it: not it.find_elements(By.XPATH, item))
         while len(found) < most:
-            found.append(int(wait.until(lambda it, known=tuple(found): _task(it, but=known))))
+            found.append(int(self.editor.wait.until(lambda it, known=tuple(found): _task(it, but=known))))
             if len(found) < most:
                 self.editor.press("bottombar-skip-button")
         return found
