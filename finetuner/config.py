@@ -93,6 +93,7 @@ class TrainConfig:
     background_share: float = 0.15  # share of point prompts with a negative click outside the object too
     corrective_share: float = 0.3  # share of images with a corrective round
     feedback_share: float = 0.5  # share of corrective rounds in which the decoder sees the previous logits
+    absent_share: float = 0.2  # clicks on the background per object, from which an object score learns absence
 
     views: int = 1  # per image: mirrored, turned, zoomed (views); every view is encoded once
     replay: float = 0.0  # share of steps on unrelated photographs, to prevent forgetting (replay)
@@ -182,6 +183,8 @@ class TrainConfig:
                 f"head={self.head!r}, unlabelled={self.unlabelled!r}: the former is one of {', '.join(HEADS)}, the "
                 f"latter of {', '.join(UNLABELLED)}"
             )
+        if not 0 <= self.absent_share <= 1:
+            raise ValueError(f"absent_share={self.absent_share}: a share is from 0 to 1")
         if self.semantic_steps < 1 or not 0 < self.semantic_share < 1:
             raise ValueError(
                 f"semantic_steps={self.semantic_steps}, semantic_share={self.semantic_share}: at least 1, and between "
@@ -218,6 +221,11 @@ class TrainConfig:
     def empty_is_background(self) -> bool:
         """Whether images submitted empty count: the semantic head learns from them if all else is background."""
         return self.head == "semantic" and self.unlabelled == "background"
+
+    @property
+    def teaches_absence(self) -> bool:
+        """Whether clicks on the background teach an object score that nothing is there."""
+        return self.absent_share > 0 and self.unlabelled == "background"
 
     def rules(self, labels: Iterable[str] = ()) -> Rules:
         """The rules for a project with these labels."""

@@ -139,6 +139,7 @@ class Family(Protocol):
     formats: tuple[str, ...]  # the formats of `samloop export`: hf, sam, onnx
     holds_in_int8: bool  # whether masks were compared, and linear layers in int8 keep them
     recomputes: bool  # whether a training runs `blocks` twice, because one pass would hold too much memory
+    scores_objects: bool  # whether `decode` gives object scores
 
     def load(self, folder: Path) -> Model:
         """Read a `save_pretrained` folder: float32, on the CPU.

@@ -105,6 +105,7 @@ class SampleReader:
     def _sample(self, task: AnnotatedTask) -> Sample | None:
         data = self._read(task)
         image = open_image(data, max_pixels=self.max_pixels)
+        left_out = len(self.exclusions)
         objects = tuple(
             objects_of(
                 task,
@@ -114,6 +115,7 @@ class SampleReader:
                 exclusions=self.exclusions,
             )
         )
+        is_complete = len(self.exclusions) == left_out
         if not objects and not (task.is_empty and self.rules.empty_is_background):
             return None
         digest = hashlib.sha256(data).hexdigest()
@@ -130,6 +132,7 @@ class SampleReader:
             objects=objects,
             picture=picture_hash(image),
             is_ground_truth=task.is_ground_truth,
+            is_complete=is_complete,
             task_id=task.task_id,
             image_uri=task.image_uri,
         )

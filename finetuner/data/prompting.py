@@ -16,8 +16,11 @@ from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.frame import Frame
 from finetuner.config import TrainConfig
 from finetuner.data.objects import LabelledMask, grid_coverage
+from finetuner.data.sample import Sample
+from finetuner.data.views import View
 
 _SURE = 10.0  # logits of a mask prompt, the same as in serving (backend.sam.mask_prompt)
+_DRAWS = 8  # for a pixel of the background, before the prompt goes without
 _THINNED_PX = 256  # distances only weight the draw, so a larger object is sampled at every k-th pixel
 
 
@@ -142,11 +145,30 @@ def background_click(item: LabelledMask, *, rng: np.random.Generator) -> Click |
     y0, x0 = max(0, bounds.y0_px - height // 2 - 1), max(0, bounds.x0_px - width // 2 - 1)
     y1 = min(item.height_px, bounds.y1_px + height // 2 + 1)
     x1 = min(item.width_px, bounds.x1_px + width // 2 + 1)
-    for _ in range(8):  # an object that fills the area has no background; the prompt goes without this click then
+    for _ in range(_DRAWS):  # an object that fills the area has no background
         y, x = int(rng.integers(y0, y1)), int(rng.integers(x0, x1))
         if not _covers(item, y=y, x=x):
             return Click(x + 0.5, y + 0.5, is_foreground=False)
     return None
+
+
+def absent_prompts(sample: Sample, *, view: View, count: int, rng: np.random.Generator) -> tuple[Prompt, ...]:
+    """Draw single clicks on the background, far from every object: a decoder's object score learns absence from them.
+
+    Args:
+        sample: the whole image with all its objects. A view may hide an object, of which a part stays visible.
+        view: the view of the image that the clicks are for.
+        count: the number of clicks.
+        rng: the source of randomness.
+
+    Returns:
+        At most `count` prompts with one positive click, in px of the view. A click is farther than `Sample.band_px`
+        from every object, in rows or in columns. It is left out if eight draws in a row hit no such pixel, or if the
+        view does not show the pixel.
+    """
+    drawn = (_draw_background(sample, rng=rng) for _ in range(count))
+    seen = (view.item(pixel) for pixel in drawn if pixel is not None)
+    return tuple(Prompt(clicks=(farthest_inner_point(pixel),)) for pixel in seen if pixel is not None)
 
 
 def farthest_point(mask: Bool[np.ndarray, "h w"]) -> Click:
@@ -234,6 +256,17 @@ def _point_prompt(item: LabelledMask, *, config: TrainConfig, rng: np.random.Gen
     if rng.random() < config.background_share and (outside := background_click(item, rng=rng)):
         clicks.append(outside)
     return Prompt(clicks=tuple(clicks))
+
+
+def _draw_background(sample: Sample, *, rng: np.random.Generator) -> LabelledMask | None:
+    """A pixel farther than the sample's band from every object; None if eight draws in a row hit none."""
+    size_px, reach = (sample.height_px, sample.width_px), sample.band_px
+    for _ in range(_DRAWS):
+        y, x = (int(rng.integers(side)) for side in size_px)
+        window = {"height_px": 2 * reach + 1, "width_px": 2 * reach + 1}
+        if not any(item.packed.window(y - reach, x - reach, **window).any() for item in sample.objects):
+            return LabelledMask.cut(np.ones((1, 1), bool), at=(y, x), size_px=size_px, label=None)
+    return None
 
 
 def _covers(item: LabelledMask, *, y: int, x: int) -> bool:

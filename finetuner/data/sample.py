@@ -10,6 +10,7 @@ from finetuner.data.views import View
 
 _AS_IT_IS = View()
 _SIDE = 8
+BAND_SHARE = 0.02  # share of the image's longer side: at least as wide as the band of Boundary IoU
 _LEAST_GREY = 0.5  # how far a cell must exceed the mean: in a uniform image cells differ only by rounding
 
 
@@ -24,6 +25,8 @@ class Sample:
         objects: the objects in its view.
         picture: the hash (`picture_hash`) that near-duplicates share; "" if unknown.
         is_ground_truth: whether an annotation behind the objects is marked as ground truth.
+        is_complete: whether every region that people drew became an object, so that what is far from all objects
+            shows none, in a project that annotates its images in full.
         task_id: the task that it came from, for people who look at it later.
         image_uri: the address that it came from.
         view: how the image is mirrored, turned and zoomed.
@@ -35,9 +38,15 @@ class Sample:
     objects: tuple[LabelledMask, ...]
     picture: str = ""
     is_ground_truth: bool = False
+    is_complete: bool = False
     task_id: int | str | None = None
     image_uri: str | None = None
     view: View = _AS_IT_IS
+
+    @property
+    def band_px(self) -> int:
+        """How far from an object a pixel still counts as near it, in image px, at least 1."""
+        return max(1, round(BAND_SHARE * max(self.height_px, self.width_px)))
 
     def apply_view(self, view: View) -> "Sample":
         """The image in a view, with the objects that stay visible; unzoomed if none stays."""

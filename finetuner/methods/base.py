@@ -79,6 +79,10 @@ class Method(Protocol):
         """The base's frame, with the grid of its logits."""
 
     @property
+    def scores_objects(self) -> bool:
+        """Whether the base's decoder scores whether the image shows the prompt's object."""
+
+    @property
     def pace(self) -> float:
         """The learning rate of the encoder's weights as a multiple of the decoder's."""
 

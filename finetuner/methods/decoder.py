@@ -46,6 +46,11 @@ class DecoderMethod:
         return self._base.frame
 
     @property
+    def scores_objects(self) -> bool:
+        """As Method.scores_objects."""
+        return self._base.family.scores_objects
+
+    @property
     def sizes(self) -> Mapping[str, Mapping[str, JsonValue] | None]:
         """No adapter: a decoder has the shapes of its base's."""
         return {"adapter": None}

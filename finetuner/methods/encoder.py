@@ -81,6 +81,11 @@ class EncoderMethod:
         return self._base.frame
 
     @property
+    def scores_objects(self) -> bool:
+        """As Method.scores_objects."""
+        return self._base.family.scores_objects
+
+    @property
     def sizes(self) -> Mapping[str, Mapping[str, JsonValue] | None]:
         """The adapter's kind, rank and alpha."""
         adapter = self._adapter_kind

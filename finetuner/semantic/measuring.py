@@ -14,7 +14,7 @@ from backend.sam.semantic.head import SemanticHead
 from backend.sam.semantic.objects import enlarge_margin, semantic_maps
 from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import UNLABELLED
-from finetuner.semantic.targets import band_px, classes_of, near
+from finetuner.semantic.targets import classes_of, near
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def _measure_image(
     maps, classes = semantic_maps(head, embedding, base=base), classes_of(sample, labels=head.labels)
     known = classes >= 0
     if unlabelled == "unknown":
-        known &= near(classes > 0, reach=band_px(sample))
+        known &= near(classes > 0, reach=sample.band_px)
     for number, label in enumerate(head.labels):
         size = {"height_px": sample.height_px, "width_px": sample.width_px}
         seen, drawn = (

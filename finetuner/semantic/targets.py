@@ -16,9 +16,7 @@ from scipy import ndimage
 from backend.registry.metrics import MOST_LABELS
 from backend.sam.frame import Frame
 from finetuner.data.objects import LabelledMask, grid_coverage
-from finetuner.data.sample import Sample
-
-_BAND_SHARE = 0.02  # share of the image's longer side: at least as wide as the band of Boundary IoU
+from finetuner.data.sample import BAND_SHARE, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ def target_of(sample: Sample, *, labels: Sequence[str | None], frame: Frame, unl
         unclassed &= cover < 1
     known = ~unclassed
     if unlabelled == "unknown":
-        known &= near(shares[0] < 1, reach=max(1, round(_BAND_SHARE * frame.grid)))
+        known &= near(shares[0] < 1, reach=max(1, round(BAND_SHARE * frame.grid)))
     return Target(shares=shares, known=known)
 
 
@@ -83,11 +81,6 @@ def near(drawn: Bool[np.ndarray, "h w"], *, reach: int) -> Bool[np.ndarray, "h w
     """The drawn pixels, and those up to `reach` pixels away in rows and columns."""
     size = 2 * reach + 1
     return np.asarray(ndimage.maximum_filter(drawn.view(np.uint8), size=size, mode="constant", cval=0) > 0)
-
-
-def band_px(sample: Sample) -> int:
-    """The width of the band of known background around objects of an incompletely annotated image, in image px."""
-    return max(1, round(_BAND_SHARE * max(sample.height_px, sample.width_px)))
 
 
 def class_weights(targets: Iterable[Target], *, most: float) -> Float32[np.ndarray, " classes"]:

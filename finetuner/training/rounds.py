@@ -19,16 +19,16 @@ from backend.sam.family import Decoded
 from backend.sam.predictor import Embedding
 from finetuner.config import TrainConfig
 from finetuner.data.objects import LabelledMask, grid_coverage
-from finetuner.data.prompting import correct, first_prompts, mask_prompts
+from finetuner.data.prompting import absent_prompts, correct, first_prompts, mask_prompts
 from finetuner.data.sample import Sample
-from finetuner.data.views import VIEWS
+from finetuner.data.views import VIEWS, View
 from finetuner.methods.base import Asked, Method
 from finetuner.training.losses import iou_loss, mask_loss, presence_loss
 
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """Sums over images: the losses of masks, of their IoUs and of object scores, and the number of decoded prompts."""
+    """Sums over images: the losses of masks, of their IoUs and of object scores, and the number of decoded objects."""
 
     mask: float = 0.0
     iou: float = 0.0
@@ -50,11 +50,12 @@ class Learnt:
 
 @dataclass(slots=True)
 class _Lesson:
-    """An image in its rounds: its next prompts, and the number of rounds left."""
+    """An image in its rounds: its next prompts, those of its objects first, and the number of rounds left."""
 
     sample: Sample
     embedding: Embedding
     rng: np.random.Generator
+    objects: int
     covered: Float32[np.ndarray, "n rows cols"]
     target: Float[Tensor, "n rows cols"]
     prompts: tuple[Prompt, ...]
@@ -85,7 +86,7 @@ class Rounds:
             of: the number of images in the whole step; the loss of an image is divided by it.
 
         Returns:
-            The losses, averaged over an image's rounds and summed over images, and the number of prompts decoded.
+            The losses, averaged over an image's rounds and summed over images, and the number of objects decoded.
         """
         lessons = [self._begin(sample, rng) for sample, rng in images]
         sums, decodes = [], 0
@@ -96,7 +97,7 @@ class Rounds:
             losses = self._losses(lessons, decoded)
             torch.autograd.backward((losses @ losses.new_tensor((1.0, self._config.iou_weight, 1.0))).sum() / of)
             sums.append(losses.detach().sum(0))
-            decodes += len(decoded.ious)
+            decodes += sum(lesson.objects for lesson in lessons)
             lessons = self._correct(lessons, decoded.logits[:, 0].detach())
         self._method.carry_back(of=of)
         # Read once a step: whoever reads from a device waits for it.
@@ -105,7 +106,7 @@ class Rounds:
 
     def _begin(self, sample: Sample, rng: np.random.Generator) -> _Lesson:
         """Draw a view, objects, prompts and the number of rounds, in this order: the trained weights depend on it."""
-        config = self._config
+        config, whole = self._config, sample
         if config.views > 1:
             sample = sample.apply_view(VIEWS[rng.integers(config.views)])
         count = min(len(sample.objects), config.objects_per_step)
@@ -115,8 +116,12 @@ class Rounds:
         prompts, previous = self._first(objects, rng=rng, device=device)
         rounds = 2 if rng.random() < config.corrective_share else 1
         covered = np.stack([grid_coverage(item, frame=self._method.frame) for item in objects])
+        if previous is None:  # a mask to refine shows an object
+            absent = self._draw_absent(whole, view=sample.view, objects=count, rng=rng)
+            prompts = (*prompts, *absent)
+            covered = np.pad(covered, [(0, len(absent)), (0, 0), (0, 0)])
         target = torch.from_numpy(covered).to(device)
-        return _Lesson(sample, embedding, rng, covered, target, prompts, previous, rounds, rounds - 1)
+        return _Lesson(sample, embedding, rng, count, covered, target, prompts, previous, rounds, rounds - 1)
 
     def _first(
         self, objects: tuple[LabelledMask, ...], *, rng: np.random.Generator, device: torch.device
@@ -129,11 +134,16 @@ class Rounds:
             return prompts, torch.from_numpy(shown).to(device)
         return first_prompts(objects, config=config, frame=frame, rng=rng), None
 
-    def _losses(self, lessons: Sequence[_Lesson], decoded: Decoded) -> Float[Tensor, "images 3"]:
-        """The losses of masks, IoUs and object scores of every image, on the cells that it reaches, over its rounds.
+    def _draw_absent(self, sample: Sample, *, view: View, objects: int, rng: np.random.Generator) -> tuple[Prompt, ...]:
+        """Prompts at which the image shows no object; none where nobody can know that, or no score would learn it."""
+        config = self._config
+        if not (self._method.scores_objects and config.teaches_absence and sample.is_complete):
+            return ()
+        clicks = int(np.floor(config.absent_share * objects + rng.random()))
+        return absent_prompts(sample, view=view, count=clicks, rng=rng)
 
-        A mask learns whether its object is said to be there or not.
-        """
+    def _losses(self, lessons: Sequence[_Lesson], decoded: Decoded) -> Float[Tensor, "images 3"]:
+        """The losses of masks, IoUs and object scores of every image, on the cells that it reaches, over its rounds."""
         ends = np.cumsum([len(lesson.prompts) for lesson in lessons])
         alike: dict[torch.Size, list[int]] = defaultdict(list)
         for number, lesson in enumerate(lessons):
@@ -213,24 +223,25 @@ def decode_losses(
 
     The single mask learns from every prompt. From an ambiguous prompt (`_is_ambiguous`) the best of the three masks
     learns too. All four scores learn, except from an object that covers no cell by at least half: on this grid its true
-    mask is empty.
+    mask is empty. From a prompt without an object only the object score learns, as in the publishers' code ("backprop
+    focal, dice and iou loss only if obj present", `training/loss_fns.py` of sam2).
 
     Args:
         decoded: n answers, on the whole grid.
         target: (n, rows, columns), the share of a cell that the object covers, in [0, 1]; of the cells that the images
             reach, and no other learns.
-        prompts: every image's, one per object; n together.
+        prompts: every image's, one per row of `target`; n together.
         config: names the `losses`.
 
     Returns:
-        (images, 3), at least 0: means over an image's objects; 0 for object scores in a family that has none. Their
-        gradients reach what was decoded.
+        (images, 3), at least 0: means over an image's objects, for object scores over all its prompts; 0 for object
+        scores in a family that has none. Their gradients reach what was decoded.
     """
     logits, device = decoded.logits[..., : target.shape[1], : target.shape[2]], target.device
     flat = [prompt for own in prompts for prompt in own]
     ambiguous = [row for row, prompt in enumerate(flat) if _is_ambiguous(prompt)]
     image_of = torch.tensor([image for image, own in enumerate(prompts) for _ in own], device=device)
-    learning = torch.tensor([len(own) + sum(map(_is_ambiguous, own)) for own in prompts], device=device)
+    masks = torch.tensor([1 + _is_ambiguous(prompt) for prompt in flat], device=device)
 
     def add_up(values: Float[Tensor, " n"]) -> Float[Tensor, " images"]:
         return values.new_zeros(len(prompts)).index_add(0, image_of, values)
@@ -240,12 +251,13 @@ def decode_losses(
         rows = torch.tensor(ambiguous, device=device)
         best = mask_loss(logits[rows, 1:], target[rows], losses=config.losses).amin(1)
         mask = mask.index_add(0, rows, best)
+    present = (target > 0).flatten(1).any(1).to(mask.dtype)
     there = (target > 0.5).flatten(1).any(1).to(mask.dtype)
     score = iou_loss(decoded.ious, logits.detach(), target).mean(1) * there
     seen = torch.zeros_like(mask) if decoded.object_scores is None else presence_loss(decoded.object_scores, target)
     return torch.stack(
         [
-            add_up(mask) / learning,
+            add_up(mask * present) / add_up(masks * present).clamp(min=1),
             add_up(score) / add_up(there).clamp(min=1),
             add_up(seen) / add_up(torch.ones_like(seen)),
         ],

@@ -26,11 +26,11 @@ from transformers.models.sam3.configuration_sam3 import Sam3VisionConfig, Sam3Vi
 from transformers.models.sam3.modeling_sam3 import Sam3VisionModel, Sam3ViTModel
 
 _DECODER: dict[str, Any] = {"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
-_SURE = 100.0  # beyond all that noise makes of an object score
+SURE = 100.0  # beyond all that noise makes of an object score
 _PYRAMID = [4, 8, 16, 32]  # channels of a convolutional encoder's levels
 
 
-def make_lively(model: nn.Module, *, by: float, sure: float = _SURE) -> None:
+def make_lively(model: nn.Module, *, by: float, sure: float = SURE) -> None:
     """Add noise to all weights: transformers' own are so small that a model gives every image the same masks.
 
     A decoder with object scores has `sure` added to them, so that it sees an object at every prompt.

@@ -94,7 +94,7 @@ def _encoder(base: BaseModel, maps: Sequence[Sequence[int]]) -> str:
 
 def _decoder(base: BaseModel, maps: Sequence[Sequence[int]]) -> str:
     frame = base.frame
-    given, made = (*INPUTS, *name_maps(len(maps))[1:]), name_outputs(base.model)
+    given, made = (*INPUTS, *name_maps(len(maps))[1:]), name_outputs(base.family)
     inputs, outputs = (", ".join(f"`{name}`" for name in names) for names in (given, made))
     once = "after all other points" if pads_boxes(base.model) else "if the prompt has no box"
     asked = (

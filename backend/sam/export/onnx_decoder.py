@@ -113,9 +113,9 @@ def name_maps(count: int) -> tuple[str, ...]:
     return (EMBEDDING, *(f"high_res_feats_{number}" for number in reversed(range(count - 1))))
 
 
-def name_outputs(model: Model) -> tuple[str, ...]:
-    """Return the names of the outputs of this model's graph."""
-    return (*OUTPUTS, OBJECT_SCORE) if hasattr(model.mask_decoder, "pred_obj_score_head") else OUTPUTS
+def name_outputs(family: Family) -> tuple[str, ...]:
+    """Return the names of the outputs of the graph of this family's models."""
+    return (*OUTPUTS, OBJECT_SCORE) if family.scores_objects else OUTPUTS
 
 
 def write_decoder(model: Model, path: Path, *, family: Family, maps: tuple[Float[Tensor, "1 _ _ _"], ...]) -> None:
@@ -150,7 +150,7 @@ def write_decoder(model: Model, path: Path, *, family: Family, maps: tuple[Float
             tuple(example.values()),
             str(path),
             input_names=list(example),
-            output_names=list(name_outputs(model)),
+            output_names=list(name_outputs(family)),
             dynamic_axes=varying,
             opset_version=OPSET,
             dynamo=False,

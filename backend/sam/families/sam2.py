@@ -63,6 +63,7 @@ class Sam2Family(SamFamily):
     architectures: tuple[str, ...] = ("Sam2Model", "Sam2VideoModel")
     kind: type[PreTrainedModel] = Sam2Model
     formats: tuple[str, ...] = ("hf", "sam", "onnx")
+    scores_objects = True
     frame: Frame = Frame(
         preprocessing="stretched-1024-pil-bilinear/imagenet-mean-std/1",
         canvas_px=SAM_FRAME.canvas_px,

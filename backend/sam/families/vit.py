@@ -41,6 +41,7 @@ class SamFamily:
     formats: tuple[str, ...] = ("hf", "sam", "onnx")
     holds_in_int8 = False
     recomputes = True
+    scores_objects = False
 
     def load(self, folder: Path) -> Model:
         """As `Family.load`. Refuses a SAM for another canvas, because its embeddings would show other places."""

@@ -115,7 +115,10 @@ class _Refusing:
         return encode_image(np.full((48, 64), task.task_id, np.uint8))
 
 
-def _read(read: Callable[[AnnotatedTask], bytes], base: BaseModel, folder: Path) -> tuple[list[Sample], Exclusions]:
+def _read(
+    read: Callable[[AnnotatedTask], bytes], base: BaseModel, folder: Path, *, beside: object = None
+) -> tuple[list[Sample], Exclusions]:
+    """Three tasks with an ellipse, and with `beside` on the second."""
     exclusions = Exclusions()
     embeddings = Embeddings(base, disk=DiskEmbeddings(folder, max_bytes=1 << 30), max_pixels=10**6)
     reader = SampleReader(
@@ -135,6 +138,8 @@ def _read(read: Callable[[AnnotatedTask], bytes], base: BaseModel, folder: Path)
     }
     annotation = Annotation(annotation_id=1, annotator="a", regions=(ellipse,))
     tasks = [AnnotatedTask(number, f"{number}.png", (annotation,)) for number in (1, 2, 3)]
+    if beside is not None:
+        tasks[1] = replace(tasks[1], annotations=(replace(annotation, regions=(ellipse, beside)),))
     return reader.samples(tasks, progress=silent), exclusions
 
 
@@ -147,6 +152,17 @@ def test_an_image_that_label_studio_refuses_is_left_out_unless_it_refuses_the_fi
     assert exclusions.sentence() == "1 x its image cannot be used (403)"
     with pytest.raises(NotAuthorized, match="403"):
         _read(_Refusing(1, 2, 3), tiny_base, tmp_path)
+
+
+def test_an_image_with_a_region_that_became_no_object_is_not_complete(tiny_base: BaseModel, tmp_path: Path) -> None:
+    """The region may show an object, and then its place is no background."""
+    value = {"x": 1, "y": 1, "width": 9, "height": 9, "rotation": 0, "rectanglelabels": ["Disc"]}
+    size = {"original_width": 64, "original_height": 48, "image_rotation": 0}
+    rectangle = {"type": "rectanglelabels", **size, "value": value}
+    choice = {"type": "choices", "value": {"choices": ["sharp"]}}
+    for beside, is_complete in ((rectangle, False), (choice, True)):
+        samples, _ = _read(_Refusing(), tiny_base, tmp_path, beside=beside)
+        assert [sample.is_complete for sample in samples] == [True, is_complete, True]
 
 
 class _Failing(_Refusing):

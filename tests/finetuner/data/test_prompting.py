@@ -12,6 +12,7 @@ from backend.sam.frame import SAM_FRAME
 from finetuner.config import TrainConfig
 from finetuner.data.objects import LabelledMask, grid_coverage
 from finetuner.data.prompting import (
+    absent_prompts,
     background_click,
     correct,
     corrective_click,
@@ -23,6 +24,7 @@ from finetuner.data.prompting import (
     mask_prompts,
 )
 from finetuner.data.sample import Sample
+from finetuner.data.views import VIEWS, View
 
 masks = hnp.arrays(bool, st.tuples(st.integers(1, 60), st.integers(1, 60))).filter(np.any)
 seeds = st.integers(0, 2**32 - 1)
@@ -52,6 +54,32 @@ def test_a_background_click_lies_outside(mask: np.ndarray, seed: int) -> None:
 def test_an_object_that_fills_the_image_has_no_background() -> None:
     item = LabelledMask.of(np.ones((5, 5), bool), label=None)
     assert background_click(item, rng=np.random.default_rng(0)) is None
+
+
+@given(masks, masks, seeds, st.sampled_from(VIEWS))
+def test_clicks_on_the_background_are_far_from_every_object_in_any_view(
+    one: np.ndarray, other: np.ndarray, seed: int, view: View
+) -> None:
+    whole = np.zeros((200, 160), bool)
+    whole[20 : 20 + one.shape[0], 10 : 10 + one.shape[1]] |= one
+    whole[130 : 130 + other.shape[0], 95 : 95 + other.shape[1]] |= other
+    objects = tuple(LabelledMask.of(whole * (np.arange(200)[:, None] // 100 == part), label=None) for part in (0, 1))
+    sample = Sample(image_sha256="0" * 64, height_px=200, width_px=160, objects=objects)
+    drawn = absent_prompts(sample, view=view, count=5, rng=np.random.default_rng(seed))
+    near = view.mask(ndimage.maximum_filter(whole, size=2 * sample.band_px + 1))
+    inside = view.mask(np.ones_like(whole))
+    assert len(drawn) > 0 or view.extent < 1
+    for prompt in drawn:
+        (click,) = prompt.clicks
+        assert click.is_foreground
+        assert _at(inside, click)
+        assert not _at(near, click)
+
+
+def test_an_image_full_of_objects_has_no_click_on_the_background() -> None:
+    stripes = np.tile(np.arange(100) % 5 == 2, (100, 1))
+    sample = Sample(image_sha256="0" * 64, height_px=100, width_px=100, objects=(LabelledMask.of(stripes, label=None),))
+    assert absent_prompts(sample, view=View(), count=9, rng=np.random.default_rng(0)) == ()
 
 
 @given(masks, seeds)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,16 +12,18 @@ import torch
 from PIL import Image
 
 from backend.errors import Diverged, NothingToLearn
-from backend.masks.prompt import Box, Prompt
+from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.loading import BaseModel, load_base
 from backend.sam.predictor import Embedding, encode
 from finetuner.config import TrainConfig
 from finetuner.data.objects import LabelledMask
+from finetuner.data.prompting import absent_prompts
 from finetuner.data.sample import Sample
+from finetuner.data.views import View
 from finetuner.methods.base import Asked
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.training.loop import Step, Trainer, schedule
-from tests.support.small_bases import write_small_base
+from tests.support.small_bases import SURE, set_object_scores, write_small_base
 
 QUICK = TrainConfig(epochs=3, decodes=None, precision="float32")
 
@@ -64,6 +67,85 @@ def test_the_object_scores_of_what_was_annotated_rise(
     steps = list(Trainer(method, [sample], config=config, embedding=lambda _: embedding).steps())
     assert steps[0].loss > steps[0].mask + steps[0].iou + 1
     assert count_absent() == 0
+
+
+@pytest.fixture(scope="module")
+def scoring_base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A small random SAM 2.1, which scores whether an object is there; it is sure of nothing yet."""
+    folder = tmp_path_factory.mktemp("sam2")
+    base = load_base(str(write_small_base("sam2", folder / "base")), cache_dir=folder, device="cpu", dtype="float32")
+    set_object_scores(base.model, shift=-SURE)
+    return base
+
+
+def test_clicks_on_the_background_get_negative_object_scores_and_clicks_on_objects_positive_ones(
+    scoring_base: BaseModel,
+) -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[8:40, 8:40] = True
+    objects = (LabelledMask.of(mask, label=None),)
+    sample = Sample(image_sha256="0" * 64, height_px=64, width_px=64, objects=objects, is_complete=True)
+    embedding = encode(scoring_base, Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).convert("RGB"))
+    method = DecoderMethod(scoring_base, precision="float32")
+    config = replace(QUICK, epochs=60, learning_rate=3e-3, box_share=0.0, corrective_share=0.0, absent_share=1.0)
+    list(Trainer(method, [sample], config=config, embedding=lambda _: embedding).steps())
+
+    on = [Prompt(clicks=(Click(x, y),)) for x in (16.0, 24.0, 32.0) for y in (16.0, 24.0, 32.0)]
+    off = absent_prompts(sample, view=View(), count=20, rng=np.random.default_rng(1))
+    scores = method.decode_several([Asked(embedding, [*on, *off])]).object_scores
+    assert scores is not None
+    assert (scores[: len(on)] > 0).float().mean() >= 0.8
+    assert (scores[len(on) :] < 0).float().mean() >= 0.8
+    (answer,) = method.predictor(version="x").decode(embedding, [Prompt(clicks=(Click(24.0, 24.0),))])
+    assert (answer.mask & mask).sum() > 0.9 * (answer.mask | mask).sum()
+
+
+@pytest.mark.parametrize(
+    ("is_complete", "changes", "absent"),
+    [
+        (True, {}, 2),
+        (True, {"unlabelled": "unknown"}, 0),
+        (True, {"absent_share": 0.0}, 0),
+        (True, {"mask_share": 1.0}, 0),
+        (False, {}, 0),
+    ],
+)
+def test_absence_is_taught_only_where_images_are_annotated_in_full(
+    scoring_base: BaseModel,
+    sample: Sample,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_complete: bool,
+    changes: Any,
+    absent: int,
+) -> None:
+    config = replace(QUICK, epochs=1, corrective_share=0.0, **{"absent_share": 1.0, **changes})
+    seen = _watch_prompts(monkeypatch)
+    embedding = encode(scoring_base, Image.new("RGB", (sample.width_px, sample.height_px)))
+    (step,) = _train(scoring_base, replace(sample, is_complete=is_complete), embedding, config)[1]
+    assert seen == [len(sample.objects) + absent]
+    assert step.decodes == len(sample.objects)
+
+
+def test_a_family_without_object_scores_is_not_taught_absence(
+    tiny_base: BaseModel, sample: Sample, embedding: Embedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = _watch_prompts(monkeypatch)
+    config = replace(QUICK, epochs=1, corrective_share=0.0)
+    _train(tiny_base, replace(sample, is_complete=True), embedding, replace(config, absent_share=1.0))
+    assert seen == [len(sample.objects)]
+
+
+def _watch_prompts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of prompts that are decoded from now on, decode by decode."""
+    decode, seen = DecoderMethod.decode_several, []
+
+    def watch(self: DecoderMethod, images: list[Asked]) -> object:
+        seen.append(sum(len(image.prompts) for image in images))
+        return decode(self, images)
+
+    monkeypatch.setattr(DecoderMethod, "decode_several", watch)
+    return seen
 
 
 def test_the_same_seed_gives_the_same_weights(tiny_base: BaseModel, sample: Sample, embedding: Embedding) -> None:

@@ -54,6 +54,24 @@ def test_an_object_that_covers_no_cell_by_half_teaches_no_score() -> None:
     assert decode_losses(decoded, target * 0.4, prompts=[[BOX]], config=BCE)[0, 1].item() == 0
 
 
+def test_a_prompt_without_an_object_teaches_the_object_score_alone() -> None:
+    right, target = _decode(True, True, True, True)
+    logits = torch.cat([right.logits, torch.full((1, 4, 4, 4), SURE)]).detach().requires_grad_()
+    ious = torch.full((2, 4), 0.5, requires_grad=True)
+    decoded = Decoded(logits=logits, ious=ious, object_scores=torch.zeros(2, requires_grad=True))
+    both = torch.cat([target, torch.zeros(1, 4, 4)])
+    losses = decode_losses(decoded, both, prompts=[[BOX, POINT]], config=BCE)
+    assert losses[0, 0].item() == pytest.approx(0, abs=1e-6)
+    assert losses[0, 1].item() == pytest.approx(0.25)
+    losses.sum().backward()
+    for learnt in (decoded.logits.grad, decoded.ious.grad):
+        assert learnt is not None
+        assert not learnt[1].any()
+    assert decoded.object_scores is not None
+    assert decoded.object_scores.grad is not None
+    assert (decoded.object_scores.grad > 0).tolist() == [False, True]
+
+
 def test_images_that_learn_together_have_the_losses_that_they_have_alone() -> None:
     torch.manual_seed(0)
     kinds = [[BOX, POINT, POINT], [POINT], [BOX, BOX]]

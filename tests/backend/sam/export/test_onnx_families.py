@@ -120,7 +120,7 @@ def test_onnx_finds_no_fault_in_the_graphs_and_the_card_names_their_outputs(expo
     card = (exported.folder / "README.md").read_text()
     for session in (exported.example["encoder"], exported.example["decoder"]):
         assert all(f"`{value.name}`" in card for value in (*session.get_inputs(), *session.get_outputs()))
-    assert (OBJECT_SCORE in card) == hasattr(exported.base.model.mask_decoder, "pred_obj_score_head")
+    assert (OBJECT_SCORE in card) == exported.base.family.scores_objects
 
 
 def test_an_absent_objects_masks_are_empty_in_the_graph_too(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_an_absent_object_has_no_mask_and_nothing_stands_out(base: BaseModel, em
     set_object_scores(decoder, shift=-1000.0)
     blind = Predictor(base, decoder, version="x")
     drawn = blind.decode(embedding, [CLICK, BOX])
-    if not hasattr(decoder, "pred_obj_score_head"):
+    if not base.family.scores_objects:
         assert [answer.object_score for answer in drawn] == [None, None]
         assert not any(answer.is_absent for answer in drawn)
         return
