@@ -13,8 +13,7 @@ class SamSettings(SettingsGroup):
 
     model: str | None = setting(
         "SAMLOOP_MODEL",
-        "base model: `mobile-sam`, `sam-vit-base|large|huge`, `sam-hq-base|large|huge`, "
-        "`sam2.1-tiny|small|base-plus|large`, `edgetam`, `sam3-tracker`, a Hugging Face id, a "
+        "base model: a name that `samloop weights` lists, such as `sam2.1-tiny`, a Hugging Face id, a "
         "`save_pretrained` or checkpoint folder, or a `.pt`, `.pth` or `.bin` file; "
         "absent: `mobile-sam` on a CPU, `sam-vit-base` on a GPU",
         default=None,

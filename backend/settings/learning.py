@@ -65,7 +65,7 @@ class TrainingSettings(SettingsGroup):
         "SAMLOOP_UNLABELLED",
         "how to treat pixels without annotation: `background` where images are annotated in full, `unknown` (far from "
         "every object) where they are not; from `background` the semantic head learns its background, and the object "
-        "score of SAM 2.1, EdgeTAM and SAM 3's tracker learns that a click there means no object",
+        "score of bases that have it learns that a click there means no object",
         default="background",
     )
     preset: Annotated[str, one_of(*bounds.PRESETS)] = setting(

@@ -9,42 +9,19 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from transformers import (
-    AutoModel,
-    EdgeTamModel,
-    PreTrainedModel,
-    Sam2Config,
-    Sam2Model,
-    Sam3TrackerConfig,
-    Sam3TrackerModel,
-    SamConfig,
-    SamHQConfig,
-    SamHQModel,
-    SamModel,
-)
-from transformers.models.sam3.configuration_sam3 import Sam3VisionConfig, Sam3ViTConfig
-from transformers.models.sam3.modeling_sam3 import Sam3VisionModel, Sam3ViTModel
+from transformers import PreTrainedModel, SamConfig, SamModel
 
-from backend.sam.families.edgetam import edgetam_config
-from tests.support.small_bases import set_object_scores
+from backend.sam.families.mobile import MobileSamModel, mobile_sam_config
+from tests.support.small_bases import SMALL_BASES, set_object_scores
 
 _SURE = 10.0  # of an object score; random ones are near zero
 
 
-def _sam3_tracker() -> PreTrainedModel:
-    """With the three levels that the decoder reads: transformers misplaces an embedding where there are four."""
-    AutoModel.register(Sam3ViTConfig, Sam3ViTModel, exist_ok=True)
-    AutoModel.register(Sam3VisionConfig, Sam3VisionModel, exist_ok=True)
-    return Sam3TrackerModel(Sam3TrackerConfig(vision_config={"scale_factors": [4.0, 2.0, 1.0]}))
-
-
-# By the name of the base; EdgeTAM's encoder needs timm.
+# By the name of the base. MobileSAM's encoder is samloop's own, since transformers has none.
 REAL_SIZES: dict[str, Callable[[], PreTrainedModel]] = {
+    "mobile-sam": lambda: MobileSamModel(mobile_sam_config()),
     "sam-vit-base": lambda: SamModel(SamConfig()),
-    "sam-hq-base": lambda: SamHQModel(SamHQConfig()),
-    "sam2.1-tiny": lambda: Sam2Model(Sam2Config()),
-    "edgetam": lambda: EdgeTamModel(edgetam_config()),
-    "sam3-tracker": _sam3_tracker,
+    **{name: make for base in SMALL_BASES.values() for name, make in base.published.items()},
 }
 
 

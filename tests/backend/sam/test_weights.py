@@ -132,16 +132,7 @@ def test_known_weights_tell_what_is_here(tiny_sam_dir: Path, tmp_path: Path) -> 
 
     known = {entry.name: entry.folder for entry in list_weights(tmp_path)}
 
-    assert known == {
-        "mobile-sam": None,
-        "sam-vit-base": None,
-        **dict.fromkeys(("sam-hq-base", "sam-hq-large", "sam-hq-huge")),
-        **dict.fromkeys(("sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large")),
-        **dict.fromkeys(("edgetam", "sam3-tracker")),
-        "sam-vit-large": None,
-        "sam-vit-huge": None,
-        "my-sam": tmp_path / "weights" / "my-sam",
-    }
+    assert known == {**dict.fromkeys(PUBLISHED), "my-sam": tmp_path / "weights" / "my-sam"}
 
 
 def test_every_published_base_tells_its_size_licence_and_source() -> None:

@@ -17,7 +17,8 @@ from backend.sam.families import sam3_tracker as sam3_tracker_family
 from backend.sam.families.original import model_of_file
 from backend.sam.families.sam3_names import NECK, TRUNK, original_of_sam3, sam3_tracker_config, sam3_tracker_names
 from tests.support.original_names import empty_state, read_shapes, shapes_of
-from tests.support.small_bases import make_lively, sam3_tracker
+from tests.support.small_bases import make_lively
+from tests.support.small_bases.sam3_tracker import build_sam3_tracker
 
 PARTS = ("q_proj", "k_proj", "v_proj")
 
@@ -43,7 +44,7 @@ def test_what_is_exported_has_the_names_and_shapes_of_the_public_checkpoint() ->
 
 
 def test_an_export_is_read_back_as_the_very_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = sam3_tracker(levels=4)
+    small = build_sam3_tracker(levels=4)
     make_lively(small, by=0.1)
     small.shared_image_embedding.positional_embedding = small.prompt_encoder.shared_embedding.positional_embedding
     monkeypatch.setattr(sam3_names, "sam3_tracker_config", lambda: small.config)
@@ -84,7 +85,7 @@ def test_queries_keys_and_values_are_the_thirds_of_one_layer_and_the_first_posit
 def test_a_file_is_read_as_the_tracker_and_refused_where_a_weight_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = sam3_tracker(levels=4)
+    small = build_sam3_tracker(levels=4)
     make_lively(small, by=0.1)
     small.shared_image_embedding.positional_embedding = small.prompt_encoder.shared_embedding.positional_embedding
     monkeypatch.setattr(sam3_names, "sam3_tracker_config", lambda: small.config)

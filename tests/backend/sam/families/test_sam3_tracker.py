@@ -21,7 +21,8 @@ from backend.sam.predictor import Predictor, encode
 from backend.sam.prompts import prompt_tensors
 from finetuner.methods import new_method
 from tests.support.plain_masks import HEIGHT, IMAGE, PROMPTS, WIDTH, answers, assert_masks_of_transformers
-from tests.support.small_bases import make_lively, sam3_tracker
+from tests.support.small_bases import make_lively
+from tests.support.small_bases.sam3_tracker import build_sam3_tracker
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +91,10 @@ def test_a_mask_on_cells_of_three_and_a_half_px_keeps_its_shape(predictor: Predi
 
 def test_the_fourth_level_that_the_detector_reads_changes_nothing(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    four: Any = sam3_tracker(levels=4).eval()
+    four: Any = build_sam3_tracker(levels=4).eval()
     make_lively(four, by=0.1)
     four.save_pretrained(tmp_path / "four")
-    three: Any = sam3_tracker(levels=3).eval()
+    three: Any = build_sam3_tracker(levels=3).eval()
     three.load_state_dict({name: value for name, value in four.state_dict().items() if "fpn_layers.3." not in name})
     three.save_pretrained(tmp_path / "three")
     with_it, without = (
