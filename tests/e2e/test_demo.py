@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.label_studio import PASSWORD, TOKEN, Tables
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.weights]
@@ -58,7 +59,11 @@ def test_once_swaps_a_better_checkpoint_in_and_leaves_nothing_running(tmp_path: 
     assert _left_running(tmp_path) == []
 
 
-def test_a_clickable_demo_tells_what_to_do_and_ctrl_c_stops_everything(tmp_path: Path) -> None:
+def test_a_clickable_demo_tells_what_to_do_and_ctrl_c_stops_everything(
+    tmp_path: Path, label_studio_tables: Tables
+) -> None:
+    label_studio_tables.copy_to(tmp_path / "label-studio")  # --once starts in an empty folder
+    (tmp_path / "login.json").write_text(json.dumps({"password": PASSWORD, "token": TOKEN}))
     with (tmp_path / "told").open("w+") as told:
         demo = subprocess.Popen(
             [*DEMO, "--dir", str(tmp_path)],

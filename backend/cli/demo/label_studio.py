@@ -20,7 +20,7 @@ from backend.errors import Unavailable
 from backend.files.children import end, start
 
 USER = "demo@example.com"
-START_S = 180.0
+START_S = 400.0  # half a minute on a quiet machine, several on a busy one
 STOP_S = 10.0
 _LOG_LINES_SHOWN = 15
 
@@ -96,7 +96,7 @@ class LabelStudioProcess:
         """Start Label Studio and return once `/health` answers: after 35 s in a new folder, 5 s in a used folder.
 
         Raises:
-            Unavailable: the executable is missing, the port is taken, Label Studio ended by itself, or took over 180 s.
+            Unavailable: the executable is missing, the port is taken, Label Studio ended by itself, or took over 400 s.
         """
         if not self.executable.is_file():
             raise Unavailable(f"no Label Studio at {self.executable}: run `make label-studio`")
