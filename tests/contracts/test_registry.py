@@ -92,7 +92,10 @@ def test_a_published_version_reads_back(registry: Registry) -> None:
 
 
 def test_whoever_is_fenced_off_while_its_files_are_stored_publishes_nothing(registry: Registry) -> None:
-    """A worker that lost its lease during the upload."""
+    """A worker that lost its lease during the upload.
+
+    Fails without the fence between the files and the number.
+    """
 
     def refuse() -> None:
         raise LeaseLost("another run has taken its place")

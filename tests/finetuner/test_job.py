@@ -154,7 +154,10 @@ def test_trainings_without_a_label_studio_are_refused_before_torch_is_loaded(pla
 
 
 def test_a_bug_is_tried_three_times_and_told_without_its_traceback(played: Lab) -> None:
-    """With a pause between; not ten times, as a killed worker's training."""
+    """With a pause between; not ten times, as a killed worker's training.
+
+    Fails without the limit of its own for trainings that fail by themselves.
+    """
     job_id = played.queue.request(BUGGY)
     with played.worker():
         played.until(lambda: played.queue.status(BUGGY).phase == "failed", seconds=120)

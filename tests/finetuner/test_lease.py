@@ -74,7 +74,10 @@ def test_a_holder_that_lives_is_waited_for(played: Lab, caplog: pytest.LogCaptur
 
 
 def test_a_holder_that_slept_finds_itself_fenced_off(played: Lab) -> None:
-    """Its machine was suspended; another has trained since. It must neither publish nor train on, nor free theirs."""
+    """Its machine was suspended; another has trained since. It must neither publish nor train on, nor free theirs.
+
+    Fails where a check trusts the last renewal, and does not ask Redis.
+    """
     first = lease_of(played, "first").__enter__()
     first._released.set()  # its renewing thread sleeps
     wait_until(lambda: played.connection.get(KEYS.lease) is None)

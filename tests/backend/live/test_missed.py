@@ -189,6 +189,7 @@ def test_deletions_that_were_not_written_down_are_found_again(house: House, monk
 
 
 def test_a_project_that_trains_on_every_annotation_trains(house: House) -> None:
+    """Fails without the request of a training for annotations that no webhook told of."""
     house.client.update_project(house.project_id, start_training_on_annotation_update=True)
     house.look()
     house.wait(100)

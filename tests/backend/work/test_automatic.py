@@ -43,6 +43,7 @@ def wanted(redis: Redis, project_id: int) -> int:
 
 
 def test_enough_changed_annotations_start_one_training_after_a_pause(redis: Redis) -> None:
+    """Fails without the quiet time: the training would begin while people still submit."""
     clock = Clock()
     automatic, elsewhere = automatic_of(redis, clock), automatic_of(redis, clock)
     automatic.note(7, [1])
@@ -61,6 +62,7 @@ def test_enough_changed_annotations_start_one_training_after_a_pause(redis: Redi
 
 
 def test_while_one_waits_no_further_training_is_asked_for_and_nothing_is_forgotten(redis: Redis) -> None:
+    """Fails without the look at what waits: changes would be forgotten before the training that learns from them."""
     clock = Clock()
     automatic = automatic_of(redis, clock)
     TrainingQueue(redis, job_seconds=60).request(8)

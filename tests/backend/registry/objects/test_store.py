@@ -63,7 +63,10 @@ def test_an_answer_that_was_lost_is_found_again(store: ObjectStore) -> None:
 
 
 def test_a_store_that_overwrites_is_refused_with_the_next_step(store: ObjectStore) -> None:
-    """As an S3 of somebody's own that has never heard of If-None-Match."""
+    """As an S3 of somebody's own that has never heard of If-None-Match.
+
+    Fails without the probe: of two trainings that take a number, both would win.
+    """
     send = store._send
 
     def forget_mode(method: str, *args: Any, **kwargs: Any) -> Any:
