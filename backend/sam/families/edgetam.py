@@ -4,6 +4,7 @@ Zhou et al., "EdgeTAM: On-Device Track Anything Model" (CVPR 2025). We leave out
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from backend.sam.adapters.places import Place
 from backend.sam.families.pretrained import fill
 from backend.sam.families.sam2 import Sam2Family
 from backend.sam.families.sam2_names import sam2_names
-from backend.sam.family import Family, Model, OriginalReader
+from backend.sam.family import Family, Model, OriginalCode, OriginalReader
 
 _NEEDS_TIMM = (
     "is an EdgeTAM, whose encoder is timm's RepViT, and timm cannot be imported here: "
     "install it by `pip install 'samloop[edgetam]'`, or set SAMLOOP_MODEL to another base"
 )
+
+# The encoder in Meta's code, and what transformers' wrapper of timm makes of that name.
+_BODY, _WRAPPED_BODY = "image_encoder.trunk.body.", "image_encoder.trunk.timm_model."
 
 
 class EdgeTamFamily(Sam2Family):
@@ -39,6 +43,11 @@ class EdgeTamFamily(Sam2Family):
             return super().load(folder)
         except ImportError as fault:
             raise BadWeights(f"{folder} {_NEEDS_TIMM}") from fault
+
+    def original(self, model: Any) -> OriginalCode:  # noqa: ANN401 - any of its models
+        """As `Family.original`, for EdgeTAM's code: everything except the memory for videos."""
+        code = super().original(model)
+        return replace(code, state={name.replace(_WRAPPED_BODY, _BODY): value for name, value in code.state.items()})
 
     def _name_published(self, model: Any) -> tuple[str, str]:  # noqa: ANN401 - as in SAM 2's
         del model
@@ -76,8 +85,13 @@ def edgetam_from_original(state: Mapping[str, Tensor]) -> EdgeTamModel:
         model = EdgeTamModel(edgetam_config())
     except ImportError as fault:
         raise BadWeights(f"the file {_NEEDS_TIMM}") from fault
-    fill(model, sam2_names(state), title="an EdgeTAM's")
+    fill(model, edgetam_names(state), title="an EdgeTAM's")
     return model
+
+
+def edgetam_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a state from the names of EdgeTAM's code to those of `EdgeTamModel`; as `sam2_names`."""
+    return sam2_names({name.replace(_BODY, _WRAPPED_BODY): value for name, value in state.items()})
 
 
 FAMILY: Family = EdgeTamFamily()

@@ -1,4 +1,4 @@
-"""Renames the weights of SAM 2, 2.1 and EdgeTAM between Meta's code and transformers, without the memory for videos."""
+"""Renames the weights of SAM 2, 2.1 and similar models between Meta's code and transformers, without video memory."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,6 @@ _DECODER = (
 )
 _ENCODER = (
     ("^image_encoder.neck.convs.#.conv.", "^vision_encoder.neck.convs.#."),
-    ("^image_encoder.trunk.body.", "^image_encoder.trunk.timm_model."),  # EdgeTAM's
     ("^image_encoder.trunk.", "^vision_encoder.backbone."),
     ("^vision_encoder.backbone.patch_embed.proj.", "^vision_encoder.backbone.patch_embed.projection."),
 )
@@ -78,7 +77,7 @@ def sam2_from_original(state: Mapping[str, Tensor]) -> Sam2Model:
 
 
 def sam2_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a state from the names of Meta's code to those of `Sam2Model` or `EdgeTamModel`.
+    """Rename a state from the names of Meta's code to those of `Sam2Model`.
 
     Returns:
         Weights in float32 and counters, without those of the memory for videos.
@@ -102,7 +101,7 @@ def complete(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def original_of_sam2(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Return every weight of a `Sam2Model` or an `EdgeTamModel` in float32 under the name that Meta's code gives it.
+    """Return every weight of a model like `Sam2Model` in float32 under the name that Meta's code gives it.
 
     Raises:
         BadInput: the encoder has Conv-LoRA's layers, for which the original has no names.

@@ -1,32 +1,30 @@
 """Every weight of Meta's checkpoints has its place in transformers' models, and the way back, name by name."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from transformers import Sam2Config, Sam2Model
 
 from backend.errors import BadInput, BadWeights
 from backend.sam.adapters.conv_lora import attach_conv_lora
-from backend.sam.families import edgetam, sam2
+from backend.sam.families import sam2
 from backend.sam.families.original import model_of_file
 from backend.sam.families.sam2_names import original_of_sam2, sam2_config, sam2_names
 from backend.sam.loading import load_base
-from tests.support.original_names import LISTS, empty_state, read_shapes, shapes_of
+from tests.support.original_names import (
+    LISTS,
+    MEMORY,
+    empty_state,
+    image_shapes,
+    original_shapes,
+    read_shapes,
+    shapes_of,
+)
 from tests.support.small_bases import make_lively, write_small_base
 
-MEMORY = re.compile(
-    r"(memory_attention|memory_encoder|obj_ptr_proj|obj_ptr_tpos_proj|mask_downsample|spatial_perceiver)\."
-    r"|(maskmem_tpos_enc|no_mem_pos_enc|no_obj_ptr|no_obj_embed_spatial)$"
-)
 SIZES = sorted(path.stem for path in LISTS.glob("sam2*.txt"))
-
-
-def image_shapes(checkpoint: str) -> dict[str, tuple[int, ...]]:
-    return {name: shape for name, shape in read_shapes(checkpoint).items() if not MEMORY.match(name)}
 
 
 @pytest.mark.parametrize("checkpoint", SIZES)
@@ -36,36 +34,11 @@ def test_a_public_checkpoint_has_all_weights_of_transformers_model_and_gets_its_
         model = Sam2Model(sam2_config(named))
     assert shapes_of(named) == shapes_of(dict(model.state_dict()))
     model.state_dict = lambda: named  # type: ignore[method-assign]
-    assert {name: value.shape for name, value in _names_back(model).items()} == image_shapes(checkpoint)
+    assert original_shapes(sam2.FAMILY, model) == image_shapes(checkpoint)
 
 
 def test_all_four_sizes_of_both_releases_are_listed() -> None:
     assert [f"sam2{point}_hiera_{size}" for point in (".1", "") for size in ("b_plus", "l", "s", "t")] == SIZES
-
-
-def test_edgetams_public_checkpoint_is_sam_2s_decoder_behind_timms_encoder_and_gets_its_names_back() -> None:
-    named = sam2_names(empty_state("edgetam"))
-    with torch.device("meta"):
-        like = Sam2Model(Sam2Config())
-    decoder = {name: shape for name, shape in shapes_of(named).items() if not name.startswith("vision_encoder.")}
-    assert decoder == {
-        name: tuple(value.shape) for name, value in like.state_dict().items() if not name.startswith("vision_encoder.")
-    }
-    encoder = {name for name in named if name.startswith("vision_encoder.")}
-    timm = {name.removeprefix("vision_encoder.backbone.timm_model.") for name in encoder if ".timm_model." in name}
-    body = "image_encoder.trunk.body."
-    assert timm == {name.removeprefix(body) for name in read_shapes("edgetam") if name.startswith(body)}
-    neck = {f"vision_encoder.neck.convs.{level}.{part}" for level in range(4) for part in ("weight", "bias")}
-    assert {name for name in encoder if ".timm_model." not in name} == neck
-    like.state_dict = lambda: named  # type: ignore[method-assign]
-    assert {name: value.shape for name, value in _names_back(like).items()} == image_shapes("edgetam")
-
-
-def _names_back(model: Any) -> dict[str, Tensor]:
-    """`original_of_sam2` of weights without numbers, which cannot be brought to a processor."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.Tensor, "cpu", lambda tensor: tensor)
-        return original_of_sam2(model)
 
 
 def test_an_export_is_read_back_as_the_very_same_weights_without_the_memory(tmp_path: Path) -> None:
@@ -90,18 +63,6 @@ def test_a_size_that_was_never_published_is_refused_with_what_to_name_instead(tm
     torch.save({"model": code.state}, tmp_path / code.file)
     with pytest.raises(BadWeights, match=r"5 blocks that begins with 8 channels is none of the published four"):
         model_of_file(tmp_path / code.file)
-
-
-def test_edgetams_file_is_refused_with_the_extra_to_install_where_timm_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def without_timm(*_: object, **__: object) -> None:
-        raise ImportError("TimmWrapperModel requires the timm library but it was not found in your environment.")
-
-    monkeypatch.setattr(edgetam, "EdgeTamModel", without_timm)
-    torch.save({"model": {"image_encoder.trunk.body.stem.conv1.c.weight": torch.zeros(1)}}, tmp_path / "edgetam.pt")
-    with pytest.raises(BadWeights, match=r"timm cannot be imported here: install it by `pip install"):
-        model_of_file(tmp_path / "edgetam.pt")
 
 
 def test_conv_lora_has_no_names_there_and_says_what_to_do_instead(tmp_path: Path) -> None:
