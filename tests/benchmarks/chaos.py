@@ -14,7 +14,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -39,10 +38,12 @@ from benchmarks.swaps import TrustingRegistry, choose_ways, run_swaps
 from fakes.training import Lab, alive, kill, lab
 from support.checkpoints import make_manifest
 from support.hosts import explain_no_namespaces
+from support.processes import make_environ
 from support.small_bases import save_small_sam
 from support.small_disk import fill_disk, free_disk, mount_disk
 from support.waiting import wait_for_model
 
+from backend.cli.demo.label_studio import free_port
 from backend.errors import SamloopError, Unavailable
 from backend.registry.checkpoint import WEIGHTS_FILE
 from backend.sam.loading import decoder_bytes, decoder_of, load_base
@@ -64,7 +65,7 @@ class Server:
 
     environ: dict[str, str]
     log: Path
-    port: int = field(default_factory=lambda: _free_port())  # noqa: PLW0108 - defined below
+    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -231,18 +232,16 @@ def run_chaos(folder: Path, *, seconds: float, seed: int) -> tuple[House, dict[s
         lab(folder / "queue", data_dir=disk / "queue") as played,
     ):
         (disk / "models").mkdir()
-        environ = os.environ | {
-            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-            "REDIS_URL": played.url,
-            "MODEL_DIR": str(disk / "models"),
-            "SAMLOOP_CACHE_DIR": str(disk / "cache"),
-            "SAMLOOP_MODEL": str(model),
-            "SAMLOOP_DTYPE": "float32",
-            "SAMLOOP_POLL_SECONDS": "0.2",
-            "OMP_NUM_THREADS": "1",
-            "LABEL_STUDIO_URL": studio.url,
-            "LABEL_STUDIO_API_KEY": studio.token,
-        }
+        environ = make_environ(
+            queue_url=played.url,
+            studio=studio,
+            model=model,
+            models=disk / "models",
+            cache=disk / "cache",
+            PYTHONPATH=str(Path(__file__).resolve().parents[2]),
+            SAMLOOP_DTYPE="float32",
+            SAMLOOP_POLL_SECONDS="0.2",
+        )
         servers = [Server(environ, folder / f"server-{number}.log") for number in range(SERVERS)]
         house = House(played, servers, models=disk / "models", disk=disk if is_small else None, seed=seed)
 
@@ -284,12 +283,6 @@ def _running(servers: list[Server]) -> Iterator[None]:
             if server.process is not None:
                 server.process.kill()
                 server.process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _suspend(pid: int, seconds: float) -> None:

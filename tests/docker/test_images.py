@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import yaml
 from support.docker_rehearsal import Image, environment, rehearse
 from support.waiting import wait_until
 
+from backend.cli.demo.label_studio import free_port
 from backend.work.connection import connect
 from backend.work.queue import count_listeners
 
@@ -55,12 +55,6 @@ def ask_health(image: Image, question: str, **environ: str) -> tuple[int, str]:
         command, env={**os.environ, **environ}, capture_output=True, text=True, check=False, timeout=60
     )
     return done.returncode, done.stdout + done.stderr
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def test_the_backend_comes_up_guarded_with_the_weights_that_the_build_converted(image: Image, redis_url: str) -> None:

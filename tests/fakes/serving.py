@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 import requests
 from support.waiting import wait_for_model
 
+from backend.cli.demo.label_studio import free_port
 from backend.work.embedded import Valkey
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,9 +53,7 @@ def served(folder: Path, *, environ: Mapping[str, str], weights: Path | None = N
     cache.mkdir()
     if weights is not None and weights.is_dir():
         (cache / "weights").symlink_to(weights)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with Valkey(folder / "queue") as valkey, log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "backend", "serve", "--port", str(port)],

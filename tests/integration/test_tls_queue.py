@@ -3,10 +3,6 @@
 The embedded Valkey speaks no TLS, so a door before it does.
 """
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +11,16 @@ import pytest
 from fakes.label_studio import FakeLabelStudio
 from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as Away
+from support.processes import Processes, make_environ
 from support.tls import Authority, open_tls_door
 from support.waiting import wait_until
 
+from backend.cli.demo.label_studio import free_port
 from backend.work.connection import connect
 from backend.work.embedded import Valkey
 from backend.work.queue import TrainingQueue
 from tests.integration.test_training import annotated_project
-from tests.integration.test_two_hosts import ask, find_port
+from tests.integration.test_two_hosts import ask
 
 OPERATION = Path(__file__).resolve().parents[2] / "docs" / "operation.md"
 PASSWORD = "c4n4ry of/the#queue"
@@ -57,39 +55,28 @@ def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
 def test_a_server_and_a_worker_run_a_job_over_it(
     queue: Queue, studio: FakeLabelStudio, tiny_sam_dir: Path, tmp_path: Path
 ) -> None:
-    project_id, port = annotated_project(studio, images=8), find_port()
-    environ = os.environ | {
-        "REDIS_URL": queue.url,
-        "LABEL_STUDIO_URL": studio.url,
-        "LABEL_STUDIO_API_KEY": studio.token,
-        "MODEL_DIR": str(tmp_path / "models"),
-        "SAMLOOP_CACHE_DIR": str(tmp_path / "cache"),
-        "SAMLOOP_MODEL": str(tiny_sam_dir),
-        "SAMLOOP_DEVICE": "cpu",
-        "SAMLOOP_EPOCHS": "1",
-        "SAMLOOP_REFRESH": "false",
-        "OMP_NUM_THREADS": "1",
-    }
+    project_id, port = annotated_project(studio, images=8), free_port()
+    environ = make_environ(
+        queue_url=queue.url,
+        studio=studio,
+        model=tiny_sam_dir,
+        models=tmp_path / "models",
+        cache=tmp_path / "cache",
+        SAMLOOP_EPOCHS="1",
+        SAMLOOP_REFRESH="false",
+    )
     log = tmp_path / "log"
-    with log.open("wb") as output:
-        started = [
-            subprocess.Popen((sys.executable, "-m", "backend", *command), env=environ, stdout=output, stderr=output)
-            for command in (("serve", "--port", str(port)), ("worker",))
-        ]
-        try:
-            wait_until(lambda: ask(port, "/train", project=str(project_id)).get("status") == "queued")
+    with log.open("wb") as output, Processes() as processes:
+        for command in (("serve", "--port", str(port)), ("worker",)):
+            processes.start(*command, environ=environ, output=output)
+        wait_until(lambda: ask(port, "/train", project=str(project_id)).get("status") == "queued")
 
-            def read_status() -> Any:
-                status = ask(port, f"/projects/{project_id}/status")
-                return status if status.get("verdict") else None
+        def read_status() -> Any:
+            status = ask(port, f"/projects/{project_id}/status")
+            return status if status.get("verdict") else None
 
-            verdict = wait_until(read_status, explain=lambda: log.read_text()[-3000:])["verdict"]
-            assert verdict["version"]
-        finally:
-            for process in started:
-                process.send_signal(signal.SIGTERM)
-            for process in started:
-                process.wait(120)
+        verdict = wait_until(read_status, explain=lambda: log.read_text()[-3000:])["verdict"]
+        assert verdict["version"]
     said = log.read_text()
     assert "NOPERM" not in said
     assert "c4n4ry" not in said

@@ -1,9 +1,6 @@
 """A training of a project, with real processes: worker, horse, Valkey, the fine-tuner on a tiny SAM, a Label Studio."""
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from fakes.regions import brush_region
 from starlette.testclient import TestClient
 from support.payloads import click_at, write_click
 from support.pictures import encode_image
+from support.processes import Processes, make_environ
 from support.waiting import wait_until
 from transformers import SamModel
 
@@ -72,28 +70,17 @@ def work(
     tmp_path: Path, tiny_sam_dir: Path, studio: FakeLabelStudio, empty_redis_url: str
 ) -> Iterator[Callable[..., Any]]:
     """`work()` starts a worker process, with further settings by name; all are ended."""
-    environ = os.environ | {
-        "REDIS_URL": empty_redis_url,
-        "LABEL_STUDIO_URL": studio.url,
-        "LABEL_STUDIO_API_KEY": studio.token,
-        "MODEL_DIR": str(tmp_path / "models"),
-        "SAMLOOP_CACHE_DIR": str(tmp_path / "cache"),
-        "SAMLOOP_MODEL": str(tiny_sam_dir),
-        "SAMLOOP_EPOCHS": "2",
-        "SAMLOOP_SAVE_SECONDS": "0.001",
-    }
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(**settings: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "backend", "worker"]
-        started.append(subprocess.Popen(command, env=environ | settings, start_new_session=True))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.terminate()
-    for process in started:
-        process.wait(120)
+    environ = make_environ(
+        queue_url=empty_redis_url,
+        studio=studio,
+        model=tiny_sam_dir,
+        models=tmp_path / "models",
+        cache=tmp_path / "cache",
+        SAMLOOP_EPOCHS="2",
+        SAMLOOP_SAVE_SECONDS="0.001",
+    )
+    with Processes() as processes:
+        yield lambda **settings: processes.start("worker", environ=environ | settings)
 
 
 def test_a_worker_killed_in_mid_training_loses_nothing_another_goes_on_from_its_step(

@@ -1,10 +1,7 @@
 """Two hosts share a Redis, a Label Studio and a store, and no disk: cut off, killed or away, nothing is lost."""
 
-import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +12,10 @@ import requests
 from fakes.label_studio import FakeLabelStudio
 from moto.server import ThreadedMotoServer
 from support.object_store import open_store
+from support.processes import Processes, make_environ
 from support.waiting import wait_until
 
+from backend.cli.demo.label_studio import free_port
 from backend.registry.objects.registry import ObjectRegistry
 from backend.work.connection import connect
 from backend.work.queue import TrainingQueue
@@ -36,37 +35,22 @@ def start(
     registry: ObjectRegistry, empty_redis_url: str, studio: FakeLabelStudio, tiny_sam_dir: Path, tmp_path: Path
 ) -> Iterator[Start]:
     """`start(host, *command)` starts a process that shares no disk with other hosts; all are ended."""
-    started: list[subprocess.Popen[bytes]] = []
+    with Processes() as processes:
 
-    def begin(host: str, *command: str, **settings: str) -> "subprocess.Popen[bytes]":
-        environ = os.environ | {
-            "REDIS_URL": empty_redis_url,
-            "LABEL_STUDIO_URL": studio.url,
-            "LABEL_STUDIO_API_KEY": studio.token,
-            "MODEL_DIR": registry._store.url,
-            "SAMLOOP_CACHE_DIR": str(tmp_path / host),
-            "SAMLOOP_MODEL": str(tiny_sam_dir),
-            "SAMLOOP_DEVICE": "cpu",
-            "SAMLOOP_EPOCHS": "2",
-            "SAMLOOP_SAVE_SECONDS": "0.001",
-            "SAMLOOP_REFRESH": "false",
-            "OMP_NUM_THREADS": "1",
-        }
-        command = (sys.executable, "-m", "backend", *command)
-        started.append(subprocess.Popen(command, env=environ | settings, start_new_session=True))
-        return started[-1]
+        def begin(host: str, *command: str, **settings: str) -> "subprocess.Popen[bytes]":
+            environ = make_environ(
+                queue_url=empty_redis_url,
+                studio=studio,
+                model=tiny_sam_dir,
+                models=registry._store.url,
+                cache=tmp_path / host,
+                SAMLOOP_EPOCHS="2",
+                SAMLOOP_SAVE_SECONDS="0.001",
+                SAMLOOP_REFRESH="false",
+            )
+            return processes.start(*command, environ=environ | settings)
 
-    yield begin
-    for process in started:
-        process.terminate()
-    for process in started:
-        process.wait(120)
-
-
-def find_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+        yield begin
 
 
 def ask(port: int, path: str, **body: Any) -> dict[str, Any]:
@@ -83,7 +67,7 @@ def test_a_training_killed_on_one_host_goes_on_on_another_and_a_third_serves_it_
     start: Start, registry: ObjectRegistry, studio: FakeLabelStudio, empty_redis_url: str
 ) -> None:
     """Fails where unfinished trainings stay on the disk of the host that began them."""
-    project_id, port = annotated_project(studio, images=8), find_port()
+    project_id, port = annotated_project(studio, images=8), free_port()
     start("server", "serve", "--port", str(port))
     queue = TrainingQueue(connect(empty_redis_url), job_seconds=600)
     queue.request(project_id)
@@ -118,7 +102,7 @@ def test_a_training_killed_on_one_host_goes_on_on_another_and_a_third_serves_it_
 
 def test_while_the_store_is_away_a_server_serves_on_and_says_so(start: Start, registry: ObjectRegistry) -> None:
     """Its own door to the store is closed for a while; the other host's stays open."""
-    port, door = find_port(), find_port()
+    port, door = free_port(), free_port()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=door, verbose=False)
     server.start()
     try:
