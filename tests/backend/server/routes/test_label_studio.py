@@ -2,15 +2,21 @@
 
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from redis import Redis
 from starlette.testclient import TestClient
+from support.checkpoints import make_manifest
 from support.payloads import COINS, click_at, draw_blocks, read_mask, read_payload, write_request
+from support.queue import connect_to_nobody
 
 from backend.labelstudio.api.client import LabelStudio
+from backend.registry.local import LocalRegistry
+from backend.server.app import create_app
+from backend.settings import Settings
 
 
 def test_a_click_becomes_a_brush_region_of_this_version(client: TestClient, project: dict[str, Any]) -> None:
@@ -121,3 +127,18 @@ def test_versions_name_the_base(client: TestClient) -> None:
         client.get("/versions").json()["versions"][0]
         == client.post("/setup", json={"project": "77.1"}).json()["model_version"]
     )
+
+
+def test_of_many_projects_the_versions_of_the_newest_twenty_are_listed(tiny_sam_dir: Path, tmp_path: Path) -> None:
+    """Fails without the limit: with ten thousand projects, an answer would read ten thousand manifests."""
+    settings = Settings(model=str(tiny_sam_dir), model_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
+    registry = LocalRegistry(settings.registry.model_dir)
+    published = [
+        registry.publish(number, weights=b"weights", manifest=make_manifest()).version for number in range(1, 23)
+    ]
+    with TestClient(
+        create_app(settings, connection=connect_to_nobody(tmp_path)), base_url="http://localhost"
+    ) as client:
+        base, *listed = client.get("/versions").json()["versions"]
+    assert base == tiny_sam_dir.name
+    assert listed == published[-20:]
