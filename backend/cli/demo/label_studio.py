@@ -135,7 +135,10 @@ class LabelStudioProcess:
             except requests.RequestException:
                 pass
             time.sleep(0.2)
-        raise Unavailable(f"Label Studio did not answer on {self.url} within {START_S:.0f} s; {self._last_words()}")
+        raise Unavailable(
+            f"Label Studio did not answer on {self.url} within {START_S:.0f} s: run this again when "
+            f"the machine is less busy; {self._last_words()}"
+        )
 
     def _last_words(self) -> str:
         lines = self.log_path.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]

@@ -86,7 +86,9 @@ def run_demo(  # noqa: PLR0913 - the command's options, by name
     """
     narrator = _Narrator()
     with _folder(directory, temporary=once) as folder:
-        narrator.say(f"starting Label Studio and samloop; all data goes to {folder}")
+        narrator.say(
+            f"starting Label Studio and samloop (the first start takes a minute or two); all data goes to {folder}"
+        )
         house = House(settings, directory=folder, port=port, label_studio_port=label_studio_port)
         with house:
             narrator.say(f"Label Studio is up on {house.label_studio.url}, the backend on {house.url}")
