@@ -67,7 +67,7 @@ def read_images(folder: Path) -> tuple[StoredImage, ...]:
     path = folder / IMAGES_FILE
     missing = f"this version was stored without a list of its images ({path.name} is missing); newer versions have it"
     data = read_bounded(path, most=MAX_BYTES, missing=missing)
-    return parse_rows(data, where=path, version=_FORMAT, key="images", parse=_parse_image)
+    return parse_rows(data, where=path, versions=(_FORMAT,), key="images", parse=_parse_image)
 
 
 def _encode_image(image: StoredImage, masks: Sequence[KeptMask]) -> dict[str, object]:

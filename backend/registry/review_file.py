@@ -20,7 +20,8 @@ REVIEW_FILE = "review.json"
 PROMPTS = ("box", "point")
 MODELS = ("base", "candidate")
 MAX_BYTES = 256 << 20
-_FORMAT = 1
+_FORMAT = 2
+_READ = (1, 2)  # format 1 has no guesses
 _Row = TypeVar("_Row")
 LONGEST_URI = 4096  # longer ones are data: URIs, which hold the image itself
 _FIGURES = ("iou", "boundary_iou", "over_px", "under_px", "score", "predicted_iou")
@@ -47,6 +48,17 @@ class DrawnMask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelGuess:
+    """The label that an object looks most like, of all labels but its own.
+
+    `lead`: the probability of this label less that of the object's own, in [-1, 1].
+    """
+
+    label: str
+    lead: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewedObject:
     """A held-out object.
 
@@ -56,6 +68,7 @@ class ReviewedObject:
         window: the part of the image that shows the object: top, left, height and width, px.
         human: the annotator's mask.
         drawn: the models' masks by (prompt, model), for all PROMPTS and MODELS.
+        guess: None where its label could not be compared with others.
     """
 
     key: str
@@ -66,6 +79,7 @@ class ReviewedObject:
     window: tuple[int, int, int, int]
     human: KeptMask = field(repr=False)
     drawn: Mapping[tuple[str, str], DrawnMask] = field(repr=False)
+    guess: LabelGuess | None = None
 
 
 def hash_object(image_sha256: str, label: str, human: KeptMask) -> str:
@@ -97,7 +111,7 @@ def parse_review(data: bytes, *, where: Path) -> tuple[ReviewedObject, ...]:
     Raises:
         BadCheckpoint: the data is malformed.
     """
-    return parse_rows(data, where=where, version=_FORMAT, key="objects", parse=_parse_object)
+    return parse_rows(data, where=where, versions=_READ, key="objects", parse=_parse_object)
 
 
 def read_bounded(path: Path, *, most: int, missing: str) -> bytes:
@@ -121,14 +135,14 @@ def read_bounded(path: Path, *, most: int, missing: str) -> bytes:
 
 
 def parse_rows(
-    data: bytes, *, where: Path, version: int, key: str, parse: Callable[[object], _Row]
+    data: bytes, *, where: Path, versions: Sequence[int], key: str, parse: Callable[[object], _Row]
 ) -> tuple[_Row, ...]:
     """Parse a JSON object with a `format` and a list of rows.
 
     Args:
         data: the text.
         where: named in errors.
-        version: the `format` that can be parsed.
+        versions: the `format`s that can be parsed, the newest last.
         key: of the list.
         parse: parses a row; raises ValueError, KeyError or TypeError for a malformed one.
 
@@ -137,12 +151,13 @@ def parse_rows(
     """
     try:
         content = json.loads(data)
-        if content["format"] == version:
+        if content["format"] in versions:
             return tuple(parse(row) for row in content[key])
     except (ValueError, RecursionError, KeyError, TypeError) as fault:
         raise BadCheckpoint(f"{where} cannot be read: {type(fault).__name__}: {str(fault)[:200]}") from fault
     raise BadCheckpoint(
-        f"{where} is of format {str(content['format'])[:20]}, but this samloop reads format {version}: upgrade samloop"
+        f"{where} is of format {str(content['format'])[:20]}, but this samloop reads "
+        f"format {versions[-1]}: upgrade samloop"
     )
 
 
@@ -156,6 +171,7 @@ def _encode_object(item: ReviewedObject) -> dict[str, object]:
         "label": item.label,
         "window": list(item.window),
         "human": item.human.to_json(),
+        "guess": None if item.guess is None else [item.guess.label, round(item.guess.lead, 4)],
         "drawn": {prompt: {model: _encode_mask(item.drawn[prompt, model]) for model in MODELS} for prompt in PROMPTS},
     }
 
@@ -175,6 +191,7 @@ def _parse_object(value: object) -> ReviewedObject:
             "window": [int(y0), int(x0), int(height), int(width)],
             "human": human,
             "drawn": dict(drawn),
+            **more,
         } if key.isalnum() and min(y0, x0) >= 0 and min(height, width) > 0:
             return ReviewedObject(
                 key=key,
@@ -185,9 +202,20 @@ def _parse_object(value: object) -> ReviewedObject:
                 window=(y0, x0, height, width),
                 human=KeptMask.of_json(human),
                 drawn={(prompt, model): _parse_mask(drawn[prompt][model]) for prompt in PROMPTS for model in MODELS},
+                guess=_parse_guess(more.get("guess")),
             )
         case _:
             raise ValueError("an object lacks a field, or has one of the wrong type")
+
+
+def _parse_guess(value: object) -> LabelGuess | None:
+    match value:
+        case None:
+            return None
+        case [str(label), int() | float() as lead] if -1 <= lead <= 1:
+            return LabelGuess(label=label, lead=float(lead))
+        case _:
+            raise ValueError("a guess is no label with a lead from -1 to 1")
 
 
 def _parse_mask(value: object) -> DrawnMask:

@@ -18,7 +18,7 @@ from backend.review.images.pages import ImagePages
 from backend.review.images.whole import WholeImages
 from backend.review.masks.cards import Card
 from backend.review.masks.gallery import MaskPages
-from backend.review.masks.suspicion import doubt_annotation
+from backend.review.masks.suspicion import Doubt, doubt_annotation
 from backend.review.projects.facts import ENOUGH_IMAGES, ProjectBook, ProjectFacts
 from backend.review.projects.listing import list_projects
 from backend.review.rendering import Renderer
@@ -190,15 +190,15 @@ class Pages:
             suspicious=self._suspicious(project_id, visitor, version=manifest.version),
         )
 
-    def _suspicious(self, project_id: int, visitor: Visitor, *, version: str) -> list[Card]:
+    def _suspicious(self, project_id: int, visitor: Visitor, *, version: str) -> list[tuple[Card, Doubt]]:
         """The most doubtful annotations first, every one with the prompt that speaks against it."""
-        found = []
+        doubted = []
         for prompt in PROMPTS:
             for card in self.reviewed.cards(project_id, visitor, MasksQuery(version=version, prompt=prompt)):
                 doubt = doubt_annotation(card.item)
                 if doubt is not None and doubt.prompt == prompt:
-                    found.append((doubt.by, card))
-        return [card for _, card in sorted(found, key=lambda pair: -pair[0])[:_SUSPICIOUS]]
+                    doubted.append((card, doubt))
+        return sorted(doubted, key=lambda pair: -pair[1].by)[:_SUSPICIOUS]
 
     def render_tab_link(self, project_id: int, visitor: Visitor, *, url: str) -> str:
         """Render the link to the tab of the tasks to label again."""

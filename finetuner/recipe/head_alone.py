@@ -54,6 +54,7 @@ def make_head_alone(
         base=compared.base,
         candidate=compared.candidate,
         pictures=context.images_again,
+        guesses=learnt.guesses,
     )
     return Candidate(weights=weights, manifest=manifest, verdict=verdict, others=others)
 

@@ -13,6 +13,7 @@ from finetuner.data.dataset import Dataset, assemble
 from finetuner.data.folds import fair_images
 from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import Candidate, Served
+from finetuner.measuring.labels import guess_labels
 from finetuner.methods import new_method
 from finetuner.recipe.head_alone import find_kept, make_head_alone
 from finetuner.recipe.judging import compare, fit_calibration
@@ -64,6 +65,9 @@ def learn(samples: Sequence[Sample], *, served: Served, context: TrainingContext
         calibration=calibration,
         semantic=semantic,
         began_s=began_s,
+        guesses=guess_labels(
+            dataset.held_out, beside=dataset.train, embedding=context.embeddings, frame=context.base.frame
+        ),
     )
     if on.encoder_fingerprint != trained.predictor.base.encoder_fingerprint:
         learnt = replace(learnt, semantic=None)  # the challenger cannot be served with a head of another encoder
@@ -90,6 +94,7 @@ def _candidate(
         base=compared.base,
         candidate=compared.candidate,
         pictures=context.images_again,
+        guesses=learnt.guesses,
     )
     return Candidate(
         weights=weights,

@@ -16,6 +16,7 @@ from backend.registry.metrics import (
     TrainingSeconds,
     Verdict,
 )
+from backend.registry.review_file import LabelGuess
 from backend.sam.predictor import base_predictor
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset
@@ -31,7 +32,10 @@ from finetuner.training.start import Start
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learnt:
-    """Everything that a training produced and measured. `began_s` is its start by time.monotonic."""
+    """Everything that a training produced and measured. `began_s` is its start by time.monotonic.
+
+    `guesses`: of the held-out objects' labels (measuring.labels).
+    """
 
     dataset: Dataset
     data: DataReport
@@ -41,6 +45,7 @@ class Learnt:
     calibration: Calibration | None
     semantic: Semantic | None
     began_s: float
+    guesses: tuple[LabelGuess | None, ...] = ()
 
 
 def note_manifest(learnt: Learnt, *, verdict: Verdict, served: Served, context: TrainingContext) -> Manifest:

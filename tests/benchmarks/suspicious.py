@@ -167,8 +167,8 @@ def main() -> None:
     text = (
         "Share of annotations that are called suspicious: of the nuclei as they were annotated, and with planted "
         f"mistakes. Precision: where one annotation in ten has one of these mistakes.\n\n{table}\n\n"
-        "The thresholds were chosen on these objects, for few false alarms. A wrong label is not among the mistakes: "
-        "masks alone are compared, which do not tell it. "
+        "The thresholds were chosen on these objects, for few false alarms. Wrong labels have a table of their own, "
+        "below. "
         f"`python tests/benchmarks/suspicious.py`, {given.seconds:.0f} s of training on either half, on {machine()}; "
         f"commit {measured}."
     )

@@ -13,6 +13,7 @@ from backend.registry.review_file import (
     PROMPTS,
     REVIEW_FILE,
     DrawnMask,
+    LabelGuess,
     ReviewedObject,
     encode_review,
     hash_object,
@@ -47,9 +48,17 @@ def _object(**changed: object) -> ReviewedObject:
 
 
 def test_objects_come_back_as_they_were(tmp_path: Path) -> None:
-    objects = (_object(), _object(task_id=None), _object(task_id="a"))
+    guessed = _object(guess=LabelGuess(label="<i>", lead=-0.25))
+    objects = (_object(), _object(task_id=None), _object(task_id="a"), guessed)
     (tmp_path / REVIEW_FILE).write_bytes(encode_review(objects))
     assert read_review(tmp_path) == objects
+
+
+def test_a_file_from_before_labels_were_guessed_is_read() -> None:
+    old = json.loads(encode_review([_object()]))
+    old["format"] = 1
+    del old["objects"][0]["guess"]
+    assert parse_review(json.dumps(old).encode(), where=HERE) == (_object(),)
 
 
 def test_an_image_that_is_its_own_address_is_not_copied_into_the_checkpoint() -> None:
@@ -73,7 +82,9 @@ def test_the_key_is_that_of_the_image_the_label_and_the_humans_mask() -> None:
         lambda told: told["objects"][0]["drawn"].pop("box"),
         lambda told: told["objects"][0]["drawn"]["box"]["base"].__setitem__(0, "x"),
         lambda told: told["objects"][0]["drawn"]["box"]["base"].pop(),
-        lambda told: told.update(format=2),
+        lambda told: told["objects"][0].update(guess=["<i>", 1.5]),
+        lambda told: told["objects"][0].update(guess="<i>"),
+        lambda told: told.update(format=3),
         lambda told: told.pop("objects"),
     ],
 )

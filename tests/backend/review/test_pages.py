@@ -4,6 +4,7 @@ import json
 import re
 from html import unescape
 
+import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.reviewed import HOSTILE, Reviewed
 from fakes.studio_setup import StudioSetup
@@ -14,7 +15,7 @@ from support.review_pages import begin_project, read_page
 
 from backend.registry.local import LocalRegistry
 from backend.registry.review_file import read_review
-from backend.review.masks.suspicion import doubt_annotation
+from backend.review.masks.suspicion import Doubt, doubt_annotation
 from backend.review.rendering import _format_signed
 from backend.work.keys import Keys
 from backend.work.rq_internals import write_meta
@@ -164,3 +165,12 @@ def test_the_data_page_shows_what_was_left_out_and_where_a_model_and_a_person_di
     assert dict(shown) == {key: doubt.prompt for key, doubt in doubts.items()}
     strengths = [doubts[key].by for key, _ in shown]
     assert strengths == sorted(strengths, reverse=True)
+
+
+def test_the_data_page_names_the_label_that_an_object_looks_like(
+    client: TestClient, here: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt = Doubt(prompt="box", by=0.85, looks_like=HOSTILE)
+    monkeypatch.setattr("backend.review.pages.doubt_annotation", lambda _: doubt)
+    page = unescape(read_page(client, f"{here}/data"))
+    assert page.count(f"looks like <b>{HOSTILE}</b>: 85 % more probable") == 6

@@ -7,7 +7,7 @@ import numpy as np
 
 from backend.masks.packed import KeptMask
 from backend.registry.figures import METRICS, PROMPTS
-from backend.registry.review_file import parse_review
+from backend.registry.review_file import LabelGuess, parse_review
 from finetuner.data.objects import LabelledMask
 from finetuner.data.sample import Sample
 from finetuner.measuring.evaluation import Measured
@@ -46,3 +46,12 @@ def test_every_object_comes_back_with_its_masks_and_areas_in_px() -> None:
     assert (drawn.over_px, drawn.under_px) == (25, 50)
     # A score that is no number can be looked at all the same.
     assert (drawn.score, told.drawn["box", "base"].score) == (0.0, 0.5)
+
+
+def test_every_object_has_the_guess_of_its_own_label() -> None:
+    items = tuple(LabelledMask.of(_mask(left_px), label="Disc") for left_px in (5, 15))
+    sample = Sample(image_sha256="a" * 64, height_px=20, width_px=30, objects=items)
+    measured = [_measured(prompt, 2, score=0.5) for _ in items for prompt in PROMPTS]
+    guess = LabelGuess(label="Ring", lead=0.5)
+    file = review_file([sample], base=measured, candidate=measured, guesses=(None, guess))
+    assert [item.guess for item in parse_review(file, where=Path("review.json"))] == [None, guess]

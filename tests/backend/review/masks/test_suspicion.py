@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from support.review_objects import review_object
 
-from backend.registry.review_file import ReviewedObject
+from backend.registry.review_file import LabelGuess, ReviewedObject
 from backend.review.masks.suspicion import Doubt, doubt_annotation
 
 
@@ -36,3 +36,23 @@ def test_an_annotation_is_doubted_where_a_believed_mask_is_far_from_it(
     found = doubt_annotation(_judged(box=box, click=click))
     expected = doubt and Doubt(prompt=doubt[0], by=pytest.approx(doubt[1]))  # type: ignore[arg-type]
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("lead", "doubt"),
+    [
+        (0.85, Doubt(prompt="box", by=0.85, looks_like="Brick")),
+        (0.75, None),
+        (-0.9, None),
+    ],
+)
+def test_a_label_is_doubted_where_another_is_far_more_probable(lead: float, doubt: Doubt | None) -> None:
+    item = _judged(box=(0.9, 0.9), click=(0.9, 0.9))
+    assert doubt_annotation(replace(item, guess=LabelGuess(label="Brick", lead=lead))) == doubt
+
+
+def test_a_wrong_label_is_told_before_a_wrong_mask() -> None:
+    item = replace(_judged(box=(0.9, 0.3), click=(0.9, 0.9)), guess=LabelGuess(label="Brick", lead=0.85))
+    doubt = doubt_annotation(item)
+    assert doubt is not None
+    assert doubt.looks_like == "Brick"
