@@ -12,6 +12,7 @@ import pytest
 from fakes.label_studio import FakeLabelStudio
 from PIL import Image
 from support.pictures import encode_image
+from support.traffic import WatchedTraffic
 from support.waiting import wait_until
 
 from backend.images.source import ImageSource
@@ -23,7 +24,7 @@ from backend.serving.ahead import Prewarm
 from backend.serving.embeddings import task_embeddings
 from backend.serving.machine import open_machine
 from backend.serving.task_image import TaskImage
-from backend.serving.turns.traffic import Priority, Traffic
+from backend.serving.turns.traffic import Priority
 from backend.settings import Settings
 
 SOON_S = 120.0
@@ -41,23 +42,6 @@ def picture(seed: int) -> bytes:
 @pytest.fixture(scope="module")
 def base(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     return load_base(str(tiny_sam_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
-
-
-class WatchedTraffic(Traffic):
-    """Counts how often the work ahead waits for the clicks to end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits = threading.Semaphore(0)
-
-    def wait_until_clear(self, *, longest_s: float) -> bool:
-        self.waits.release()
-        return super().wait_until_clear(longest_s=longest_s)
-
-    def await_waits(self, count: int) -> None:
-        """Return once somebody has waited so many times more."""
-        for _ in range(count):
-            assert self.waits.acquire(timeout=SOON_S), "nobody makes way"
 
 
 class House:

@@ -3,7 +3,6 @@
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from backend.errors import BadInput, Busy
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.sam.automatic import AutomaticRules
 from backend.sam.frame import SAM_FRAME
-from backend.sam.loading import BaseModel, decoder_of, load_base, new_head
+from backend.sam.loading import BaseModel, decoder_of, new_head
 from backend.sam.predictor import Embedding, Predictor, encode
 from backend.sam.semantic.objects import SemanticMaps, SemanticRules
 from backend.serving import batch_masks
@@ -39,27 +38,16 @@ EAGER = AutomaticRules(points=3, least_score=0.0, least_area=0.0, most_area=1.0,
 NO_SOURCE: Any = None
 
 
-@pytest.fixture(scope="module")
-def lively_base(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    """The tiny random SAM with larger weights: as it is born, its masks are empty."""
-    base = load_base(str(tiny_sam_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in base.model.parameters():
-            weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
-    return base
-
-
 @pytest.fixture
-def snapshot(lively_base: BaseModel) -> Snapshot:
-    predictor = Predictor(lively_base, decoder_of(lively_base, None), version="ours-v2")
+def snapshot(tiny_base: BaseModel) -> Snapshot:
+    predictor = Predictor(tiny_base, decoder_of(tiny_base, None), version="ours-v2")
     return Snapshot("ours-v2", predictor, number=1)
 
 
 @pytest.fixture
-def seeing(snapshot: Snapshot, lively_base: BaseModel) -> Snapshot:
+def seeing(snapshot: Snapshot, tiny_base: BaseModel) -> Snapshot:
     """As `snapshot`, with a semantic head that knows cells."""
-    head = new_head(lively_base, labels=("Cell",))
+    head = new_head(tiny_base, labels=("Cell",))
     return replace(snapshot, predictor=replace(snapshot.predictor, semantic=head))
 
 
@@ -251,13 +239,13 @@ class OneImage(Machine):
 
 
 def test_the_base_finds_what_stands_out_in_images_that_look_unlike_the_projects(
-    snapshot: Snapshot, lively_base: BaseModel
+    snapshot: Snapshot, tiny_base: BaseModel
 ) -> None:
-    decoder = decoder_of(lively_base, None)
+    decoder = decoder_of(tiny_base, None)
     for weight in decoder.parameters():
         weight.mul_(1.1)
-    trained = replace(snapshot, predictor=Predictor(lively_base, decoder, version="ours-v3"))
-    noise = encode(lively_base, Image.effect_noise((64, 48), 80).convert("RGB"))
+    trained = replace(snapshot, predictor=Predictor(tiny_base, decoder, version="ours-v3"))
+    noise = encode(tiny_base, Image.effect_noise((64, 48), 80).convert("RGB"))
     apart = replace(trained, predictor=set_apart(trained.predictor, inside=noise.with_maps(torch.neg), elsewhere=noise))
     whatever = replace(EAGER, most=3)
     image = image_of(boxed=False, config=ONE_LABEL)

@@ -2,11 +2,9 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 from support.clock import HandClock
 
@@ -14,7 +12,7 @@ from backend.errors import BadImage, Busy, Upstream
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.refresh.protocol import OUT_OF_TIME
 from backend.sam.automatic import AutomaticRules
-from backend.sam.loading import BaseModel, decoder_of, load_base
+from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, encode
 from backend.sam.refine import Crop
 from backend.serving.batches import NOTHING_TO_GO_BY, Batches, TaskAnswer
@@ -33,17 +31,6 @@ ONE_LABEL = parse_label_config(
 )
 NO_IMAGES: Any = None
 EAGER = AutomaticRules(points=3, least_score=0.0, least_area=0.0, most_area=1.0, most=5)
-
-
-@pytest.fixture(scope="module")
-def tiny_base(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    """The tiny random SAM with larger weights: as it is born, its masks are empty."""
-    base = load_base(str(tiny_sam_dir), cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in base.model.parameters():
-            weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
-    return base
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,12 @@
 """A job knows who waits for it, until when, and makes way for clicks."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from support.clock import HandClock
+from support.traffic import WatchedTraffic
 
 from backend.errors import Busy
 from backend.serving.turns.job import Job
@@ -16,23 +16,6 @@ from backend.serving.turns.traffic import Priority, Traffic
 Opened = Callable[..., Lane]
 FOREVER_S = float("inf")
 SOON_S = 120.0
-
-
-class WatchedTraffic(Traffic):
-    """Counts how often somebody waits for the clicks to end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits = threading.Semaphore(0)
-
-    def wait_until_clear(self, *, longest_s: float) -> bool:
-        self.waits.release()
-        return super().wait_until_clear(longest_s=longest_s)
-
-    def await_waits(self, count: int) -> None:
-        """Return once somebody has waited so many times more."""
-        for _ in range(count):
-            assert self.waits.acquire(timeout=SOON_S), "nobody makes way"
 
 
 class PlayedTraffic(Traffic):
@@ -45,19 +28,6 @@ class PlayedTraffic(Traffic):
     def wait_until_clear(self, *, longest_s: float) -> bool:
         self._clock.advance(longest_s)
         return super().wait_until_clear(longest_s=0.0)
-
-
-@pytest.fixture
-def opened() -> Iterator[Opened]:
-    lanes = []
-
-    def make(**changes: Any) -> Lane:
-        lanes.append(Lane("encode", **({"workers": 2, "waiting": 100, "cores": 4, "traffic": Traffic()} | changes)))
-        return lanes[-1]
-
-    yield make
-    for lane in lanes:
-        lane.close()
 
 
 def job_in(lane: Lane, *, priority: Priority, until_s: float = FOREVER_S) -> Job[str]:

@@ -22,19 +22,6 @@ from backend.serving.turns.traffic import Priority, Traffic
 Opened = Callable[..., Lane]
 
 
-@pytest.fixture
-def opened() -> Iterator[Opened]:
-    lanes = []
-
-    def make(**changes: Any) -> Lane:
-        lanes.append(Lane("encode", **({"workers": 2, "waiting": 100, "cores": 4, "traffic": Traffic()} | changes)))
-        return lanes[-1]
-
-    yield make
-    for lane in lanes:
-        lane.close()
-
-
 @contextmanager
 def busy(lane: Lane, *, workers: int = 2) -> Iterator[None]:
     """All workers are at something until the block ends."""
