@@ -15,7 +15,7 @@ OF_THE_FIELD = (
     "backend/sam/mask_prompt.py",
     "backend/sam/predictor.py",
     "backend/sam/prompts.py",
-    "backend/sam/refine.py",
+    "backend/sam/closer/refine.py",
     "backend/sam/scoring.py",
     "finetuner/training/losses.py",
 )

@@ -1,6 +1,7 @@
 """Geometry of arrays: what people point at, and masks measured, packed, filled, outlined. No torch, no Label Studio.
 
     prompt     clicks, a box, a mask: what a person points at
+    crop       parts of an image: crops and overlapping tiles
     bounds     a mask's bounding box, and the pixel deepest inside it
     packed     masks cut out, packed and deflated, as they are held and written to files
     rasterize  polygons, ellipses and rectangles to masks

@@ -280,6 +280,8 @@ class CheckpointMetrics(Comparison):
         click_policy: the rule that says which of SAM's masks answers a click (backend.sam.policy); the project's
             annotations chose it.
         domain: the images that the trained decoder answers; None: it answers all images.
+        magnification: of the tiles in which the version answers clicks and boxes (backend.sam.closer.tiles); None: in
+            whole images.
         memory_mib: the training's peak memory, MiB.
         processes: how many processes trained together.
     """
@@ -297,6 +299,7 @@ class CheckpointMetrics(Comparison):
     semantic: SemanticMetrics | None = None
     forgetting: ForgettingMetrics | None = None
     domain: DomainMetrics | None = None
+    magnification: float | None = Field(default=None, strict=True, gt=1, le=4)
 
     def to_json(self) -> dict[str, object]:
         """Return the metrics as JSON, with the version of their form."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from backend.masks.prompt import Prompt
 from backend.registry.calibration import Calibration
 from backend.registry.checkpoint import read_manifest
 from backend.sam.canvas import mask_of_logits, pixels_on_canvas
+from backend.sam.closer.tiles import decode_in_tiles
 from backend.sam.decoder import cells_of
 from backend.sam.embeddings.domain import Domain, direction_of
 from backend.sam.embeddings.embedding import Embedding
@@ -32,6 +32,7 @@ from backend.sam.layers.on_device import copy_to_host, masks_on_device, pixels_o
 from backend.sam.loading import BaseModel, decoder_of, find_trained, with_adapter
 from backend.sam.mask_prompt import with_box
 from backend.sam.policy import ClickPolicy, consider, policy_of
+from backend.sam.predicted import Candidate, Decodes, PredictedMask
 from backend.sam.prompts import PromptTensors, group_prompts, prompt_tensors
 from backend.sam.scoring import expect_iou, stabilities
 from backend.sam.semantic.head import SemanticHead
@@ -54,63 +55,6 @@ __all__ = [
 # whose maps are so large that malloc fetches them from the kernel and returns them in every pass.
 _PROMPTS_AT_ONCE = {"cpu": 4}
 _PROMPTS_AT_ONCE_ELSEWHERE = 32
-
-
-@dataclass(frozen=True, slots=True)
-class PredictedMask:
-    """The mask of one object.
-
-    Attributes:
-        mask: bool, in the frame of the upright image; True on the object.
-        score: the expected quality of the mask, in [0, 1]: see `scoring`.
-        low_res_logits: float32, in the frame of the grid (`Frame.grid`); above 0 on the object.
-        predicted_iou: the raw output of the decoder's score head; may be above 1 or below 0.
-        object_score: above 0 if the decoder sees the prompt's object in the image; None if it has no such score.
-    """
-
-    mask: Bool[np.ndarray, "h w"] = field(repr=False)
-    score: float
-    low_res_logits: Float[np.ndarray, "g g"] = field(repr=False)
-    predicted_iou: float
-    object_score: float | None = None
-
-    @property
-    def is_absent(self) -> bool:
-        """Whether the decoder says that the image does not show the prompt's object; the mask is empty then."""
-        return self.object_score is not None and self.object_score <= 0
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A mask that may become an answer.
-
-    Attributes:
-        logits: float32 on the base's device, in the frame of the grid (`Frame.grid`); above 0 on the object.
-        predicted_iou: the raw output of the decoder's score head; may be above 1 or below 0.
-        stability: `scoring.stability`, in [0, 1]; 0 if the object is absent.
-        object_score: above 0 if the decoder sees the prompt's object in the image; None if it has no such score.
-    """
-
-    logits: Float[Tensor, "g g"] = field(repr=False)
-    predicted_iou: float
-    stability: float
-    object_score: float | None = None
-
-    @property
-    def score(self) -> float:
-        """The score that compares candidates, in [0, 1].
-
-        It is not calibrated: a checkpoint's calibration is measured on the masks that this score has chosen.
-        """
-        return expect_iou(self.predicted_iou) * self.stability
-
-
-@runtime_checkable
-class Decodes(Protocol):
-    """A predictor, or a stand-in for a predictor."""
-
-    def decode(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
-        """As `Predictor.decode`: a mask for every prompt, in their order and in the frame of the upright image."""
 
 
 def base_predictor(base: BaseModel) -> "Predictor":
@@ -147,6 +91,7 @@ def predictor_of(
         semantic=trained.semantic if trained.serves_semantic else None,
         click_policy=policy_of(manifest.metrics.click_policy),
         outside=None if trained.domain is None else Outside(trained.domain, plain or base_predictor(base)),
+        magnification=manifest.metrics.magnification,
     )
 
 
@@ -194,6 +139,7 @@ class Predictor:
         semantic: the head that pre-annotates batches; None if no head may be served.
         click_policy: chooses which of SAM's masks answers a lone click.
         outside: answers images unlike those learnt from; None if the decoder answers all images.
+        magnification: of the tiles in which prompts are answered (`closer.tiles`); None: in the whole image.
     """
 
     base: BaseModel
@@ -203,6 +149,7 @@ class Predictor:
     semantic: SemanticHead | None = field(default=None, kw_only=True, repr=False)
     click_policy: ClickPolicy = field(default=ClickPolicy.BY_CONTEXT, kw_only=True)
     outside: Outside | None = field(default=None, kw_only=True)
+    magnification: float | None = field(default=None, kw_only=True)
     _positions: Float[Tensor, "1 cells c"] = field(init=False, repr=False)
     _graphs: Graphs = field(init=False, repr=False, compare=False)
 
@@ -243,7 +190,8 @@ class Predictor:
         and no box gets the box around the mask: `mask_prompt.with_box`.
 
         Args:
-            embedding: of the image, by the encoder of `base`.
+            embedding: of the image, by the encoder of `base`. If it has `encode_tile`, and this predictor has a
+                magnification, tiles of the image answer.
             prompts: in image px; may be empty.
 
         Returns:
@@ -253,7 +201,19 @@ class Predictor:
             BadInput: a prompt is empty, or has a mask of another size than the image.
         """
         suited = self.choose_for(embedding)
-        return suited.masks_of(suited.answers(embedding, prompts), embedding)
+        if suited.magnification is None or embedding.encode_tile is None:
+            return suited.decode_whole(embedding, prompts)
+        return decode_in_tiles(
+            embedding,
+            prompts,
+            magnification=suited.magnification,
+            decode=suited.decode_whole,
+            encode_tile=embedding.encode_tile,
+        )
+
+    def decode_whole(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[PredictedMask, ...]:
+        """As `decode`, but always by this decoder, and from this embedding alone."""
+        return self.masks_of(self.answers(embedding, prompts), embedding)
 
     def answers(self, embedding: Embedding, prompts: Sequence[Prompt]) -> tuple[Candidate, ...]:
         """Answer prompts as `decode` does, but always by this decoder, and in the frame of the grid.

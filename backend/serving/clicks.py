@@ -15,9 +15,10 @@ from backend.labelstudio.controls.results import POLYGON_TOLERANCE_PX
 from backend.labelstudio.payloads import Context, Prediction
 from backend.labelstudio.prompts.request import prompts_from_context
 from backend.labelstudio.task_data import results_at
+from backend.masks.crop import Crop
 from backend.masks.prompt import Prompt
+from backend.sam.closer.refine import refine_mask
 from backend.sam.predictor import Embedding, PredictedMask
-from backend.sam.refine import Crop, refine_mask
 from backend.serving.answers import PlacedMask, draw_prediction
 from backend.serving.machine import Machine
 from backend.serving.portions import decode_by_portions

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from backend.masks.crop import Crop
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import MemoryEmbeddings
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding
-from backend.sam.refine import Crop
 from backend.serving.embeddings.store import EmbeddingStore
 from backend.serving.embeddings.task_embeddings import TaskEmbeddings
 from backend.serving.slot import Snapshot

@@ -17,12 +17,13 @@ from PIL import Image
 from backend.cli.demo.photographs import sample_photographs
 from backend.images.folder import find_image
 from backend.labelstudio.controls.regions import mask_of_region
+from backend.masks.crop import Crop
 from backend.masks.metrics import boundary_iou, iou
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.closer.refine import refine_mask
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Embedding, Predictor, encode
-from backend.sam.refine import Crop, refine_mask
 from backend.settings import Settings
 from finetuner.data.prompting import farthest_point
 

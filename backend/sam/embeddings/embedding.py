@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from jaxtyping import Float
 from torch import Tensor
 
+from backend.masks.crop import Tile
+
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
@@ -16,12 +18,14 @@ class Embedding:
         height_px: of the upright image.
         width_px: of the upright image.
         finer: maps of more rows and columns, for a family whose decoder has skips; empty for most families.
+        encode_tile: embeds a tile of the same image by the same encoder; None where only the maps are at hand.
     """
 
     features: Float[Tensor, "1 c rows cols"] = field(repr=False)
     height_px: int
     width_px: int
     finer: tuple[Float[Tensor, "1 _ _ _"], ...] = field(default=(), repr=False)
+    encode_tile: Callable[[Tile], "Embedding"] | None = field(default=None, repr=False, compare=False)
 
     @property
     def maps(self) -> tuple[Float[Tensor, "1 _ _ _"], ...]:

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from backend.images.memory import give_back_memory
 from backend.images.seen import SeenImages
 from backend.images.source import open_image
+from backend.masks.crop import Crop
 from backend.sam.embeddings.memory import EmbeddingKey
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import Embedding, encode
-from backend.sam.refine import Crop
 from backend.serving.embeddings.held_images import HeldImages
 from backend.serving.embeddings.shared_reads import ImageBytes, SharedReads
 from backend.serving.embeddings.store import EmbeddingStore

@@ -10,11 +10,11 @@ from support.clock import HandClock
 
 from backend.errors import BadImage, Busy, Upstream
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
+from backend.masks.crop import Crop
 from backend.refresh.protocol import OUT_OF_TIME
 from backend.sam.automatic import AutomaticRules
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, encode
-from backend.sam.refine import Crop
 from backend.serving.batches import NOTHING_TO_GO_BY, Batches, TaskAnswer
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage

@@ -72,7 +72,7 @@ def test_the_second_look_encodes_a_part_of_a_large_image_where_it_is_switched_on
     looked: list[object] = []
 
     def second_look(first: Any, prompt: Any, *, predictor: Any, frame: Any, encode_crop: Any) -> Any:
-        from backend.sam.refine import Crop
+        from backend.masks.crop import Crop
 
         looked.append(encode_crop(Crop(100, 50, 400, 350)))
         return first

@@ -11,9 +11,9 @@ from support.pictures import encode_image
 
 from backend.errors import Busy
 from backend.labelstudio.label_config import parse_label_config
+from backend.masks.crop import Crop
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Predictor
-from backend.sam.refine import Crop
 from backend.serving.machine import open_machine
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage

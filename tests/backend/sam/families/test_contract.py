@@ -12,6 +12,7 @@ from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.adapters.kind import Adapter
 from backend.sam.adapters.served import LORA, list_shapes
 from backend.sam.automatic import AutomaticRules, automatic_masks
+from backend.sam.closer.refine import crop_worth_taking
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, halve
@@ -22,7 +23,6 @@ from backend.sam.layers.arithmetic import has_fast_bfloat16
 from backend.sam.loading import BaseModel, decoder_of, load_base, with_adapter
 from backend.sam.predictor import Predictor, encode
 from backend.sam.prompts import prompt_tensors
-from backend.sam.refine import crop_worth_taking
 from tests.support.small_bases import set_object_scores
 
 CLICK = Prompt(clicks=(Click(40.0, 30.0),))

@@ -15,8 +15,8 @@ from support.waiting import SOON_S, wait_until
 from backend.errors import Busy
 from backend.images.seen import SeenImages
 from backend.labelstudio.label_config import parse_label_config
+from backend.masks.crop import Crop
 from backend.sam.loading import BaseModel
-from backend.sam.refine import Crop
 from backend.serving.embeddings.held_images import HeldImages
 from backend.serving.embeddings.task_embeddings import TaskEmbeddings
 from backend.serving.machine import ServerMachine, open_machine

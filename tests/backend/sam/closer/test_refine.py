@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from backend.masks.crop import Crop
 from backend.masks.metrics import boundary_iou, iou
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.closer.refine import crop_worth_taking, refine_mask
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import PredictedMask, Predictor, encode
-from backend.sam.refine import Crop, crop_worth_taking, refine_mask
 
 
 def disc(*, height: int, width: int, y: float, x: float, radius: float) -> np.ndarray:

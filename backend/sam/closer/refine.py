@@ -6,66 +6,22 @@ tighter. A crop around the object fills the canvas, so its edges are tighter in 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool
 
 from backend.masks.bounds import find_bounds
-from backend.masks.prompt import Box, Click, Prompt
+from backend.masks.crop import Crop
+from backend.masks.prompt import Prompt
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import Frame
-from backend.sam.predictor import Decodes, PredictedMask
+from backend.sam.predicted import Decodes, PredictedMask
 
 _MARGIN = 0.4
 _LEAST_SIDE_PX = 256
 _LEAST_GAIN = 1.5
 _LEAST_AGREEMENT = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Crop:
-    """A part of the upright image, in whole image px: `x0_px <= x < x1_px`, `y0_px <= y < y1_px`."""
-
-    x0_px: int
-    y0_px: int
-    x1_px: int
-    y1_px: int
-
-    def cut(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "ch cw"]:
-        """Cut a mask to the crop.
-
-        Args:
-            mask: in the frame of the upright image.
-
-        Returns:
-            The part of the mask in the crop; a view, not a copy.
-        """
-        return mask[self.y0_px : self.y1_px, self.x0_px : self.x1_px]
-
-    def prompt(self, prompt: Prompt) -> Prompt:
-        """Move a prompt into the crop.
-
-        Args:
-            prompt: in image px.
-
-        Returns:
-            The prompt in px of the crop, without clicks outside of it, and with its box and mask cut to it.
-        """
-        width, height = float(self.x1_px - self.x0_px), float(self.y1_px - self.y0_px)
-        clicks = tuple(
-            Click(x, y, is_foreground=click.is_foreground)
-            for click in prompt.clicks
-            if 0 <= (x := click.x_px - self.x0_px) <= width and 0 <= (y := click.y_px - self.y0_px) <= height
-        )
-        box = prompt.box
-        inside = None
-        if box is not None:
-            xs = (min(max(x - self.x0_px, 0.0), width) for x in (box.x0_px, box.x1_px))
-            ys = (min(max(y - self.y0_px, 0.0), height) for y in (box.y0_px, box.y1_px))
-            (x0, x1), (y0, y1) = xs, ys
-            inside = Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
-        return Prompt(clicks=clicks, box=inside, mask=None if prompt.mask is None else self.cut(prompt.mask))
 
 
 def crop_worth_taking(mask: Bool[np.ndarray, "h w"], *, frame: Frame) -> Crop | None:
