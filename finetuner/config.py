@@ -14,6 +14,7 @@ from backend.settings.bounds import (
     PRECISIONS,
     REPLAY,
     STARTS,
+    TILES,
     UNLABELLED,
     VIEWS,
 )
@@ -96,6 +97,7 @@ class TrainConfig:
     absent_share: float = 0.2  # clicks on the background per object, from which an object score learns absence
 
     views: int = 1  # per image: mirrored, turned, zoomed (views); every view is encoded once
+    tiles: str = "auto"  # or "off": whether tiles of an image answer, where objects are small (measuring.magnification)
     replay: float = 0.0  # share of steps on unrelated photographs, to prevent forgetting (replay)
     forgetting: bool = False  # measure what the training forgot (forgetting)
     outside: str = "base"  # or "trained": what answers images that look unlike all that was learnt from (domain)
@@ -165,6 +167,8 @@ class TrainConfig:
     def _check_images(self) -> None:
         if self.views not in VIEWS:
             raise ValueError(f"views={self.views} is not {VIEWS}")
+        if self.tiles not in TILES:
+            raise ValueError(f"tiles={self.tiles!r} is none of {', '.join(TILES)}")
         if self.replay not in REPLAY:
             raise ValueError(f"replay={self.replay} is not a share {REPLAY}")
         if self.images_per_step not in IMAGES_PER_STEP or not 1 <= self.accumulate <= self.images_per_step:

@@ -45,7 +45,7 @@ PRESETS = {
         Preset(name="cpu", from_gib=0.0, objects_per_step=6, images_per_step=1, accumulate=1, recompute=None),
         Preset(name="8gb", from_gib=0.0, objects_per_step=8, images_per_step=2, accumulate=2, recompute=True),
         Preset(name="24gb", from_gib=20.0, objects_per_step=12, images_per_step=4, accumulate=1, recompute=True),
-        Preset(name="80gb", from_gib=70.0, objects_per_step=16, images_per_step=8, accumulate=2, recompute=False),
+        Preset(name="80gb", from_gib=70.0, objects_per_step=12, images_per_step=4, accumulate=1, recompute=False),
     )
 }
 
@@ -74,6 +74,7 @@ def config_of(settings: Settings) -> TrainConfig:
         epochs=settings.training.epochs,
         seconds=settings.training.seconds,
         views=settings.training.views,
+        tiles=settings.training.tiles,
         replay=settings.training.replay,
         forgetting=settings.training.forgetting,
         outside=settings.training.outside,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # they take seconds to import, torch above all
     from backend.images.folder import ImageFolder
     from backend.labelstudio.label_config import LabelConfig
     from backend.labelstudio.payloads import LabelStudioJson, Task
+    from backend.masks.crop import Crop
     from backend.sam.predictor import Embedding, Predictor
     from backend.serving.task_image import TaskImage
     from backend.settings import Settings
@@ -188,13 +189,13 @@ class _Folder:
     folder: "ImageFolder"
     max_pixels: int
 
-    def embed(self, image: "TaskImage", **_: object) -> "Embedding":
-        """Return the embedding of the task's image in the folder."""
+    def embed(self, image: "TaskImage", *, crop: "Crop | None" = None, **_: object) -> "Embedding":
+        """Return the embedding of the task's image in the folder, or of a part of it (image px)."""
         from backend.images.source import open_image
         from backend.sam.predictor import encode
 
-        data = self.folder.read(image.uri)
-        return encode(self.predictor.base, open_image(data, max_pixels=self.max_pixels))
+        picture = open_image(self.folder.read(image.uri), max_pixels=self.max_pixels)
+        return encode(self.predictor.base, picture if crop is None else picture.crop(crop.corners_px))
 
     def decode(self, work: Callable[[], T], **_: object) -> T:
         """Return the work's result."""

@@ -19,6 +19,11 @@ class Crop:
     x1_px: int
     y1_px: int
 
+    @property
+    def corners_px(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom, as Pillow takes them."""
+        return self.x0_px, self.y0_px, self.x1_px, self.y1_px
+
     def cut(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "ch cw"]:
         """Cut a mask to the crop.
 
@@ -60,15 +65,6 @@ class Crop:
         whole[self.y0_px : self.y1_px, self.x0_px : self.x1_px] = mask
         return whole
 
-    def cuts(self, mask: Bool[np.ndarray, "ch cw"], *, height_px: int, width_px: int) -> bool:
-        """Whether a mask of the crop reaches a side of it beyond which the image goes on."""
-        return bool(
-            (self.y0_px > 0 and mask[0].any())
-            or (self.y1_px < height_px and mask[-1].any())
-            or (self.x0_px > 0 and mask[:, 0].any())
-            or (self.x1_px < width_px and mask[:, -1].any())
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
@@ -83,6 +79,11 @@ class Tile:
     magnification: float
     across: float
     down: float
+
+    @property
+    def name(self) -> str:
+        """The tile's name in the keys of cached embeddings."""
+        return f"tile-{self.magnification:g}-{self.across:g}-{self.down:g}"
 
     def crop(self, height_px: int, width_px: int) -> Crop:
         """Where the tile lies in an upright image of this size."""

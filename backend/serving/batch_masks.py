@@ -15,15 +15,15 @@ from backend.labelstudio.controls.choice import Output, label_on, output_control
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.prompts.rectangles import MOST_RECTANGLES, has_rectangles, rectangles_of_task
 from backend.labelstudio.prompts.request import LabelledPrompt
-from backend.masks.prompt import Prompt
+from backend.masks.crop import Crop
 from backend.sam.automatic import AutomaticRules, automatic_candidates
-from backend.sam.predictor import Embedding, PredictedMask
+from backend.sam.predictor import Embedding
 from backend.sam.semantic.head import SemanticHead
 from backend.sam.semantic.objects import SemanticRules, iterate_semantic_masks, semantic_maps
 from backend.sam.semantic.touching import draw_with
 from backend.serving.answers import PlacedMask
 from backend.serving.machine import Machine
-from backend.serving.portions import decode_by_portions, most_masks
+from backend.serving.portions import decode_by_portions, decode_closer, most_masks
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
 from backend.serving.turns.traffic import Priority
@@ -134,7 +134,13 @@ class BatchMasks:
         note = _TOO_MANY if len(prompts) > MOST_RECTANGLES else None
         prompts = tuple(prompt for prompt in prompts[:MOST_RECTANGLES] if _can_label(prompt, image.config))
         outputs = [output_of(prompt, image.config) for prompt in prompts]
-        masks = decode_by_portions(embedding, [prompt.prompt for prompt in prompts], decode=self._decode_prompts)
+        predictor = self.snapshot.predictor.choose_for(embedding)
+        decode = decode_closer(
+            lambda part, some: self._decode(lambda: predictor.decode_whole(part, some)),
+            predictor,
+            encode_crop=lambda crop: self._embed(image, crop),
+        )
+        masks = decode_by_portions(embedding, [prompt.prompt for prompt in prompts], decode=decode)
         notes = chain([note], repeat(None))
         return (PlacedMask(output, mask, note=told) for output, mask, told in zip(outputs, masks, notes, strict=False))
 
@@ -164,11 +170,10 @@ class BatchMasks:
         in_time = takewhile(lambda _: self.clock() < self.until_s, candidates)
         return (PlacedMask(output, predictor.mask_of(candidate, embedding)) for candidate in in_time)
 
-    def _embed(self, image: TaskImage) -> Embedding:
-        return self.machine.embed(image, snapshot=self.snapshot, priority=Priority.BATCH, until_s=self.until_s)
-
-    def _decode_prompts(self, embedding: Embedding, prompts: Sequence[Prompt]) -> Sequence[PredictedMask]:
-        return self._decode(lambda: self.snapshot.predictor.decode(embedding, prompts))
+    def _embed(self, image: TaskImage, crop: Crop | None = None) -> Embedding:
+        return self.machine.embed(
+            image, snapshot=self.snapshot, priority=Priority.BATCH, until_s=self.until_s, crop=crop
+        )
 
     def _decode(self, work: Callable[[], T]) -> T:
         return self.machine.decode(work, priority=Priority.BATCH, until_s=self.until_s)

@@ -21,7 +21,7 @@ from backend.sam.closer.refine import refine_mask
 from backend.sam.predictor import Embedding, PredictedMask
 from backend.serving.answers import PlacedMask, draw_prediction
 from backend.serving.machine import Machine
-from backend.serving.portions import decode_by_portions
+from backend.serving.portions import decode_by_portions, decode_closer
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
 from backend.serving.turns.traffic import Priority, Traffic
@@ -44,7 +44,7 @@ class Clicks:
         observer: hears of every click.
         polygon_tolerance_px: how far a polygon's outline may be from the mask's, image px.
         specks_px: islands and holes smaller than this area, in image px, are left out of masks.
-        refines: whether small objects on large images get a second look.
+        refines: whether small objects on large images get a second look, if the version does not answer in tiles.
     """
 
     machine: Machine
@@ -97,11 +97,13 @@ class Clicks:
         size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
         prompts = prompts_from_context(context, config=config, task=decoder.image.task, **size)
         outputs = [output_of(prompt, config) for prompt in prompts]
-        masks = decode_by_portions(embedding, [prompt.prompt for prompt in prompts], decode=decoder.decode)
-        frame = decoder.snapshot.predictor.base.frame
+        predictor = decoder.snapshot.predictor
+        decode = decode_closer(decoder.decode, predictor, encode_crop=decoder.embed)
+        masks = decode_by_portions(embedding, [prompt.prompt for prompt in prompts], decode=decode)
+        frame, refines = predictor.base.frame, self.refines and predictor.magnification is None
         for prompt, output, first in zip(prompts, outputs, masks, strict=True):
             mask = first
-            if self.refines:
+            if refines:
                 mask = refine_mask(first, prompt.prompt, predictor=decoder, frame=frame, encode_crop=decoder.embed)
             yield PlacedMask(output, mask, prompt.prompt.clicks)
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from backend.errors import TooMuch
 from backend.images.memory import give_back_memory
+from backend.masks.crop import Crop
 from backend.masks.prompt import Prompt
+from backend.sam.closer.tiles import decode_in_tiles
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.predictor import PredictedMask
+from backend.sam.predictor import PredictedMask, Predictor
 
 # As many as fit into Label Studio's 100 s: a mask of 12 megapixels takes 50 ms to enlarge and to write.
 MOST_PIXELS = 20_000_000_000
@@ -23,6 +25,29 @@ Decode = Callable[[Embedding, Sequence[Prompt]], Sequence[PredictedMask]]
 def most_masks(embedding: Embedding) -> int:
     """Return how many masks of the image can be drawn before Label Studio gives up; at least 1."""
     return max(1, MOST_PIXELS // (embedding.height_px * embedding.width_px))
+
+
+def decode_closer(decode: Decode, predictor: Predictor, *, encode_crop: Callable[[Crop], Embedding]) -> Decode:
+    """Return `decode`, or what decodes in magnified tiles of the image if the predictor has a magnification.
+
+    Args:
+        decode: answers prompts from one embedding.
+        predictor: the one that answers the image, as `Predictor.choose_for` returns it.
+        encode_crop: embeds a part of the same image.
+    """
+    if (magnification := predictor.magnification) is None:
+        return decode
+
+    def decode_in_its_tiles(embedding: Embedding, prompts: Sequence[Prompt]) -> Sequence[PredictedMask]:
+        return decode_in_tiles(
+            embedding,
+            prompts,
+            magnification=magnification,
+            decode=decode,
+            encode_tile=lambda tile: encode_crop(tile.crop(embedding.height_px, embedding.width_px)),
+        )
+
+    return decode_in_its_tiles
 
 
 def decode_by_portions(embedding: Embedding, prompts: Sequence[Prompt], *, decode: Decode) -> Iterator[PredictedMask]:

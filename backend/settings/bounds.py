@@ -28,6 +28,7 @@ FIRST_SECONDS = Bounds(0, 3600)
 TRAIN_AFTER = Bounds(0, 1_000_000)
 QUIET_SECONDS = Bounds(0, 86400)
 VIEWS = Bounds(1, 8)
+TILES = ("auto", "off")
 REPLAY = Bounds(0, 0.9)  # at 1 a training would never see the project's own images
 
 Method = Literal["auto", "decoder", "lora", "conv-lora"]

@@ -4,11 +4,14 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
 from PIL import Image
 
 from backend.errors import NothingToLearn, SamloopError, Unavailable
 from backend.images.source import open_image
+from backend.masks.crop import Tile
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halve, widen
 from backend.sam.loading import BaseModel
@@ -44,15 +47,19 @@ class Embeddings:
         self._pictures: OrderedDict[tuple[str, View], Image.Image] = OrderedDict()
 
     def __call__(self, sample: Sample) -> Embedding:
-        """The sample's embedding, encoded now if the cache does not have it (any more).
+        """The sample's embedding, encoded now if the cache does not have it (any more). It encodes tiles of the image.
 
         Raises:
             NothingToLearn: neither the embedding nor the unchanged image can be read.
             Unavailable: the image cannot be read at the moment.
         """
-        key = self._key(sample.image_sha256, sample.view)
+        encode_tile = partial(self._find, sample) if sample.view.is_identity else None
+        return replace(self._find(sample), encode_tile=encode_tile)
+
+    def _find(self, sample: Sample, tile: Tile | None = None) -> Embedding:
+        key = self._key(sample.image_sha256, sample.view, tile)
         if (near := self._near.get(key)) is None:
-            near = self._disk.get(key) or self._encode_again(sample)
+            near = self._disk.get(key) or self._encode_again(sample, tile)
             if self._base.device.type != "cpu":  # a processor's memory has the file's pages already
                 near = near.with_maps(lambda values: values.to(self._base.device))
                 self._near.put(key, near)
@@ -97,10 +104,10 @@ class Embeddings:
                 if self._disk.get(key) is None:
                     self._disk.put(key, self._encode(data))
 
-    def _encode_again(self, sample: Sample) -> Embedding:
-        embedding = self._encode(self._data(sample.image_sha256), sample.view)
+    def _encode_again(self, sample: Sample, tile: Tile | None) -> Embedding:
+        embedding = self._encode(self._data(sample.image_sha256), sample.view, tile)
         with suppress(OSError):
-            self._disk.put(self._key(sample.image_sha256, sample.view), embedding)
+            self._disk.put(self._key(sample.image_sha256, sample.view, tile), embedding)
         return embedding
 
     def _data(self, image_sha256: str) -> bytes:
@@ -118,8 +125,11 @@ class Embeddings:
             )
         return data
 
-    def _encode(self, data: bytes, view: View = _AS_IT_IS) -> Embedding:
-        return halve(encode(self._base, self._image(data, view)))
+    def _encode(self, data: bytes, view: View = _AS_IT_IS, tile: Tile | None = None) -> Embedding:
+        image = self._image(data, view)
+        if tile is not None:
+            image = image.crop(tile.crop(image.height, image.width).corners_px)
+        return halve(encode(self._base, image))
 
     def _image(self, data: bytes, view: View) -> Image.Image:
         image = open_image(data, max_pixels=self._max_pixels)
@@ -127,8 +137,10 @@ class Embeddings:
             return image
         return view.image(image.convert("RGB"), beyond=self._base.frame.mean_colour)
 
-    def _key(self, image_sha256: str, view: View = _AS_IT_IS) -> EmbeddingKey:
+    def _key(self, image_sha256: str, view: View = _AS_IT_IS, tile: Tile | None = None) -> EmbeddingKey:
         seen = self._base.frame.preprocessing
         if not view.is_identity:
             seen = f"{seen}/{view.name}"
+        if tile is not None:
+            seen = f"{seen}/{tile.name}"
         return EmbeddingKey(image_sha256, self._base.encoder_fingerprint, seen)

@@ -6,5 +6,6 @@ calibration   fits and measures the reliability of predicted IoUs
 labels        guesses which label a held-out object looks like
 forgetting    measures the candidate on unrelated photographs
 click_policy  chooses which of SAM's masks answers a single click in a project
+magnification chooses whether a project's prompts are answered in magnified tiles
 domain        draws the line between images that a project's decoder answers and those that the base answers
 """

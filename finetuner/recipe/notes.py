@@ -95,6 +95,7 @@ def _metrics(learnt: Learnt, *, context: TrainingContext) -> CheckpointMetrics:
             config=context.config,
         ),
         domain=_domain(learnt),
+        magnification=trained.predictor.magnification,
     )
 
 

@@ -11,6 +11,7 @@ from finetuner.data.folds import Training, trainings
 from finetuner.measuring.click_policy import with_measured_policy
 from finetuner.measuring.domain import count_outside, with_outside
 from finetuner.measuring.evaluation import Measured
+from finetuner.measuring.magnification import choose_magnification
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
 from finetuner.training.curves import Curves, mean_looks
@@ -59,6 +60,7 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
         embeddings=context.embeddings,
         folder=context.generic_in,
     )
+    magnification = _choose_magnification(dataset, plain=plain, context=context)
     measured: list[Measured] = []
     ended_at: list[EndedAt] = []
     looks: list[list[Look]] = []
@@ -73,6 +75,7 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
         here_s += time.monotonic() - began_s
         if context.processes.is_first:
             predictor = _predictor(method, training, plain=plain, context=context)
+            predictor = replace(predictor, magnification=magnification)
             if training.held_out:
                 measured += context.measure(predictor, training.held_out, who="candidate")
                 outside += count_outside(predictor, training.held_out, embedding=context.embeddings)
@@ -86,6 +89,17 @@ def train_all(dataset: Dataset, *, start: Start, context: TrainingContext, unfin
         predictor=predictor,
         outside=outside,
     )
+
+
+def _choose_magnification(dataset: Dataset, *, plain: Predictor, context: TrainingContext) -> float | None:
+    """The magnification of the tiles that will answer; None for whole images.
+
+    A first version sees whole images alone: to encode the tiles would take a part of its minute.
+    """
+    config = context.config
+    if config.tiles == "off" or config.is_first or not context.processes.is_first:
+        return None
+    return choose_magnification(plain, dataset.train, embedding=context.embeddings, specks_px=config.specks_px)
 
 
 def _predictor(method: Method, training: Training, *, plain: Predictor, context: TrainingContext) -> Predictor:

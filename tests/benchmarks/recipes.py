@@ -37,6 +37,7 @@ from finetuner.data.sample import Sample
 from finetuner.measuring.click_policy import with_measured_policy
 from finetuner.measuring.domain import count_outside, with_outside
 from finetuner.measuring.evaluation import measure
+from finetuner.measuring.magnification import choose_magnification
 from finetuner.methods import new_method
 from finetuner.methods.base import Method
 from finetuner.progress import silent
@@ -51,6 +52,7 @@ SETS = {
 }
 SHARES = (1.0, 0.75, 0.5)
 OUTSIDE = "the base outside"
+TILES = "small objects in tiles"
 Row = tuple[str, str, float, float]
 
 
@@ -139,6 +141,9 @@ def run(name: str, *, config: TrainConfig, bench: Bench, photographs: Sequence[S
             measured = {f"{share:g}": chosen, f"{share:g} by context": usual}
             if share == config.mix:
                 measured[f"{share:g}, {OUTSIDE}"] = bench.with_outside(chosen, train, held_out, photographs)
+                magnification = choose_magnification(plain, train, embedding=bench.context.embeddings)
+                if magnification is not None:
+                    measured[f"{share:g}, {TILES}"] = replace(chosen, magnification=magnification)
             for key, predictor in measured.items():
                 shown.setdefault(key, []).extend(bench.rows(predictor, held_out))
                 if not number:

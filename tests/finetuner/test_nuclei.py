@@ -15,6 +15,7 @@ from finetuner.data.annotations import Exclusions, read_task
 from finetuner.data.embeddings import Embeddings
 from finetuner.measuring.comparison import differences
 from finetuner.measuring.evaluation import measure
+from finetuner.measuring.magnification import MAGNIFICATION, choose_magnification
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.offline import read_export
 from finetuner.progress import silent
@@ -44,6 +45,7 @@ def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir:
         )
         for part in (LEARNT, HELD_OUT)
     )
+    assert choose_magnification(base_predictor(base), learnt, embedding=embeddings) == MAGNIFICATION
     method = DecoderMethod(base)
     list(Trainer(method, learnt, config=config, embedding=embeddings).steps())
     before, after = (

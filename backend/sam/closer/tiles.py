@@ -1,16 +1,20 @@
 """Decodes prompts in tiles, where a project's objects are small: in a tile they are larger, and their edges finer.
 
-An image has few tiles (`crop.list_tiles`), so the next prompts find the embedding of theirs in the cache.
+An image has few tiles (`crop.list_tiles`), so the next prompts find the embedding of theirs in the cache. Large objects
+lose more by the missing surroundings than they gain, so a tile answers for small objects alone.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from backend.masks.bounds import find_bounds
 from backend.masks.crop import Tile, find_tile
 from backend.masks.prompt import Prompt
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.predicted import PredictedMask
+
+SMALL = 0.08  # the longest side of an object that a tile answers for, over the image's longer side
 
 
 def decode_in_tiles(
@@ -23,7 +27,8 @@ def decode_in_tiles(
 ) -> tuple[PredictedMask, ...]:
     """Answer every prompt in the tile around it.
 
-    The whole image answers a prompt that no tile contains, or whose mask would be empty or cut off at the tile's side.
+    The whole image answers a prompt that no tile contains, or whose mask in the tile is empty or too long (`SMALL`). A
+    short mask around a prompt is never cut off at the tile's side, since the prompt lies in its middle.
 
     Args:
         embedding: of the whole image.
@@ -42,7 +47,8 @@ def decode_in_tiles(
         crop = tile.crop(height, width)
         answers = decode(encode_tile(tile), [crop.prompt(prompts[index]) for index in indices])
         for index, answer in zip(indices, answers, strict=True):
-            if answer.mask.any() and not crop.cuts(answer.mask, height_px=height, width_px=width):
+            bounds = find_bounds(answer.mask)
+            if bounds is not None and max(bounds.height_px, bounds.width_px) <= SMALL * max(height, width):
                 masks[index] = replace(answer, mask=crop.place(answer.mask, height_px=height, width_px=width))
     rest = [index for index in range(len(prompts)) if index not in masks]
     if rest:

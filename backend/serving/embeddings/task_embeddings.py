@@ -131,20 +131,16 @@ class TaskEmbeddings:
     def _key(self, sha256: str, crop: Crop | None = None) -> EmbeddingKey:
         preprocessing = self._base.frame.preprocessing
         if crop is not None:
-            preprocessing = f"{preprocessing} of {_corners_px(crop)}"
+            preprocessing = f"{preprocessing} of {crop.corners_px}"
         return EmbeddingKey(sha256, self._base.encoder_fingerprint, preprocessing)
 
     def _encoder(self, data: bytes, crop: Crop | None) -> Callable[[], Embedding]:
         def compute() -> Embedding:
             image = open_image(data, max_pixels=self._max_pixels)
-            embedding = encode(self._base, image if crop is None else image.crop(_corners_px(crop)))
+            embedding = encode(self._base, image if crop is None else image.crop(crop.corners_px))
             if image.width * image.height > _LARGE_PIXELS:
                 del image
                 give_back_memory()
             return embedding
 
         return compute
-
-
-def _corners_px(crop: Crop) -> tuple[int, int, int, int]:
-    return crop.x0_px, crop.y0_px, crop.x1_px, crop.y1_px

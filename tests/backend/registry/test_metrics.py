@@ -129,6 +129,7 @@ def test_what_is_written_has_a_version_and_the_names_of_before() -> None:
         "version": VERSION,
         "click_policy": None,
         "domain": None,
+        "magnification": None,
         "semantic": {**UNVERSIONED["semantic"], "against": None, "difference": None, "is_alone": False},
         "curves": {**UNVERSIONED["curves"], "validation": []},
         "data": {**UNVERSIONED["data"], "empty_images": 0, "divided_regions": 0, "parts": 0},

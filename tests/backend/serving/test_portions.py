@@ -1,17 +1,20 @@
 """Many prompts on one image: a few at a time, or not at all."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from backend.errors import TooMuch
+from backend.masks.crop import Crop
 from backend.masks.prompt import Box, Prompt
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.predictor import PredictedMask
+from backend.sam.loading import BaseModel
+from backend.sam.predictor import PredictedMask, base_predictor
 from backend.serving import portions
-from backend.serving.portions import decode_by_portions
+from backend.serving.portions import decode_by_portions, decode_closer
 
 BOXES = [Prompt(box=Box(float(number), 0.0, number + 1.0, 1.0)) for number in range(100)]
 
@@ -64,3 +67,23 @@ def test_what_many_large_masks_leave_behind_is_given_back_once_all_are_drawn(
     for _ in decode_by_portions(embedding_of(height_px=side_px, width_px=side_px), BOXES, decode=decode):
         assert given_back == []
     assert given_back == [len(BOXES)] * times
+
+
+def test_a_version_with_a_magnification_decodes_in_crops_and_any_other_as_before(tiny_base: BaseModel) -> None:
+    plain, cropped = base_predictor(tiny_base), []
+
+    def encode_crop(crop: Crop) -> Embedding:
+        cropped.append(crop)
+        return embedding_of(height_px=crop.y1_px - crop.y0_px, width_px=crop.x1_px - crop.x0_px)
+
+    def fill(embedding: Embedding, prompts: Sequence[Prompt]) -> list[PredictedMask]:
+        mask = np.zeros((embedding.height_px, embedding.width_px), bool)
+        mask[5, 5] = True
+        logits = np.zeros((4, 4), np.float32)
+        return [PredictedMask(mask=mask, score=1.0, low_res_logits=logits, predicted_iou=1.0) for _ in prompts]
+
+    assert decode_closer(fill, plain, encode_crop=encode_crop) is fill
+    decode = decode_closer(fill, replace(plain, magnification=1.5), encode_crop=encode_crop)
+    (mask,) = decode(embedding_of(height_px=60, width_px=90), [Prompt(box=Box(70.0, 50.0, 80.0, 55.0))])
+    assert cropped == [Crop(30, 20, 90, 60)]
+    assert np.argwhere(mask.mask).tolist() == [[25, 35]]

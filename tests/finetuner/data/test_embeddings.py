@@ -14,6 +14,7 @@ from PIL import Image
 from support.pictures import encode_image
 
 from backend.errors import NothingToLearn, Unavailable, Upstream
+from backend.masks.crop import list_tiles
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings
 from backend.sam.frame import SAM_FRAME
@@ -138,3 +139,21 @@ def test_pictures_to_train_an_encoder_with_are_read_again_and_boundedly_many_kep
     other = replace(tiny_base, encoder_fingerprint="another")
     assert embeddings.by(tiny_base) is embeddings
     assert embeddings.by(other).picture(samples[1]) is embeddings.picture(samples[1])
+
+
+def test_a_tile_is_encoded_as_an_image_of_its_own_and_once(
+    tiny_base: BaseModel, disk: DiskEmbeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
+    embeddings.ensure(SHA256, DATA, again=lambda: DATA)
+    tile = list_tiles(1.5)[3]
+    crop = tile.crop(24, 32)
+    alone = encode(tiny_base, Image.open(io.BytesIO(DATA)).convert("RGB").crop(crop.corners_px))
+
+    encode_tile = embeddings(SAMPLE).encode_tile
+    assert encode_tile is not None
+    of_tile = encode_tile(tile)
+    assert (of_tile.height_px, of_tile.width_px) == (crop.y1_px - crop.y0_px, crop.x1_px - crop.x0_px)
+    torch.testing.assert_close(of_tile.features, alone.features, atol=2e-3, rtol=2e-3)
+    monkeypatch.setattr(encoding, "encode", lambda *_: pytest.fail("encoded again"))
+    assert torch.equal(encode_tile(tile).features, of_tile.features)

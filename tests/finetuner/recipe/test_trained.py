@@ -2,12 +2,17 @@
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
+import pytest
 import torch
 
+from backend.masks.crop import Tile
 from backend.masks.prompt import Prompt
+from backend.sam.embeddings.embedding import Embedding
 from finetuner.context import TrainingContext
 from finetuner.data.dataset import Dataset, assemble
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.sample import Sample
 from finetuner.recipe.trained import Trained, train_all
 from finetuner.training.start import from_base
@@ -52,3 +57,29 @@ def test_the_predictor_that_is_kept_has_the_trained_weights(dataset: Dataset, co
 
 def test_the_same_seed_trains_the_same_weights(dataset: Dataset, context: TrainingContext) -> None:
     assert train(dataset, context=context).method.weights() == train(dataset, context=context).method.weights()
+
+
+@pytest.mark.parametrize(
+    ("changes", "magnification"), [({}, 1.5), ({"tiles": "off"}, None), ({"is_first": True}, None)]
+)
+def test_the_version_answers_in_tiles_where_that_pays_and_is_measured_so(
+    dataset: Dataset,
+    context: TrainingContext,
+    changes: dict[str, Any],
+    magnification: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("finetuner.recipe.trained.choose_magnification", lambda *_, **__: 1.5)
+    whole = train(dataset, context=replace(context, config=replace(context.config, tiles="off")))
+    seen: set[str] = set()
+    find = Embeddings._find
+
+    def note(self: Embeddings, sample: Sample, tile: Tile | None = None) -> Embedding:
+        seen.update(() if tile is None else [sample.image_sha256])
+        return find(self, sample, tile)
+
+    monkeypatch.setattr(Embeddings, "_find", note)
+    trained = train(dataset, context=replace(context, config=replace(context.config, **changes)))
+    assert trained.predictor.magnification == magnification
+    assert trained.method.weights() == whole.method.weights()
+    assert seen == ({sample.image_sha256 for sample in dataset.held_out} if magnification else set())
