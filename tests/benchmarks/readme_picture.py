@@ -2,7 +2,8 @@
 
 python tests/benchmarks/readme_picture.py
 
-Starts Label Studio (.venv-label-studio), `samloop serve` and a browser; writes .github/label-studio.png.
+Starts Label Studio (.venv-label-studio), `samloop serve` and a browser; writes .github/label-studio.jpg (or .png, where
+that is smaller than 150 kB).
 """
 
 import io
@@ -18,7 +19,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.pages import ROOT, say
+from benchmarks.pages import ROOT
+from benchmarks.review import write_image
 from fakes.studio_setup import StudioSetup
 from support.browser import open_chromium
 from support.editor import Editor
@@ -31,7 +33,7 @@ from backend.cli.demo.project import create_project
 from backend.files.children import end
 from backend.work.embedded import Valkey
 
-PICTURE = ROOT / ".github" / "label-studio.png"
+PICTURE = ROOT / ".github" / "label-studio"
 _IMAGES = 3  # of the sample's last, which are easy to label by hand
 _CLICKS = 3
 _SIZE_PX = 1280, 860
@@ -83,8 +85,7 @@ def take_picture(folder: Path) -> bytes:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         picture = Image.open(io.BytesIO(take_picture(Path(folder)))).convert("RGB")
-    picture.save(PICTURE, "PNG", optimize=True)
-    say(f"{PICTURE.name}: {picture.width} x {picture.height} px, {PICTURE.stat().st_size // 1000} kB")
+    write_image(picture, PICTURE)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def take_pictures(here: Site, out: Path) -> None:
 
 
 def save_picture(browser: webdriver.Chrome, path: Path, *, tallest_px: int = _TALLEST_PX, top: str = "html") -> None:
-    """A PNG of few colours, or a JPEG where that would be larger than 150 kB; from the element `top` downwards."""
+    """Write the page from the element `top` downwards, as `write_image` does."""
     # Cards out of sight are not painted until somebody scrolls there; the image reaches farther than the window.
     shown = "for (const card of document.querySelectorAll('.card')) card.style.contentVisibility = 'visible'"
     browser.execute_script(shown)
@@ -119,6 +119,11 @@ def save_picture(browser: webdriver.Chrome, path: Path, *, tallest_px: int = _TA
     shot = {"clip": {"x": 0, "y": y, "width": wide, "height": min(tall - y, tallest_px), "scale": 1}}
     data = browser.execute_cdp_cmd("Page.captureScreenshot", shot | {"captureBeyondViewport": True})["data"]
     image = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+    write_image(image, path)
+
+
+def write_image(image: Image.Image, path: Path) -> None:
+    """Write a PNG of few colours, or a JPEG where that would be larger than 150 kB, in place of an older one."""
     path.with_suffix(".jpg").unlink(missing_ok=True)
     path.with_suffix(".png").unlink(missing_ok=True)
     for colours in _COLOURS:
