@@ -12,17 +12,19 @@ import torch
 from transformers import PreTrainedModel, SamConfig, SamModel
 
 from backend.sam.families.mobile import MobileSamModel, mobile_sam_config
+from backend.sam.weights import PUBLISHED
 from tests.support.small_bases import SMALL_BASES, set_object_scores
 
 _SURE = 10.0  # of an object score; random ones are near zero
 
 
 # By the name of the base. MobileSAM's encoder is samloop's own, since transformers has none.
-REAL_SIZES: dict[str, Callable[[], PreTrainedModel]] = {
+_MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "mobile-sam": lambda: MobileSamModel(mobile_sam_config()),
     "sam-vit-base": lambda: SamModel(SamConfig()),
     **{name: make for base in SMALL_BASES.values() for name, make in base.published.items()},
 }
+REAL_SIZES = {name: _MODELS[name] for name in PUBLISHED if name in _MODELS}
 
 
 def build(name: str) -> Any:
