@@ -109,7 +109,8 @@ def _decoder(base: BaseModel, maps: Sequence[Sequence[int]]) -> str:
         "Mask 0 is the single mask. samloop takes it for every prompt except a lone click on an object. For such a "
         f"click it takes mask 1 if mask 3 covers more than {WHOLE_IMAGE:g} of the image, or if the IoU of "
         f"masks 0 and 1 is above {AGREEING:g}, else mask 0. A training may choose "
-        "another rule (`click_policy` in its manifest)."
+        "another rule (`click_policy` in its manifest). A version with a `magnification` in its manifest answers small "
+        "objects in tiles of the image, which it encodes by themselves; these files do not cut tiles."
     )
     scored = (
         f" `{OBJECT_SCORE}` (1,) is above 0 if the model sees the prompt's object in the image. If not, "
