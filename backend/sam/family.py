@@ -19,6 +19,7 @@ from backend.sam.adapters.places import Place
 from backend.sam.frame import Frame
 
 Maps = tuple[Float[Tensor, "1 _ _ _"], ...]
+Reached = tuple[int, int] | None
 NO_OBJECT = -1024.0  # the logit of every cell of an absent object's mask: `NO_OBJ_SCORE` of the publishers' code
 # Families share the names of SAM's parts, but no class. For mypy they are SAM's; at run time any model will do.
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class DecoderInputs:
             the same in all cells may have a single cell.
         absent: (n, k), True for padding tokens of prompts with fewer than k tokens; nothing attends to them.
         image_of: (n,), the number of the image that a prompt is for; None if there is one image.
+        reached: how many rows and columns of the first map's cells matter; None for all. Beyond them, a decoder may
+            give any logits at or below 0.
     """
 
     maps: tuple[Float[Tensor, "m _ _ _"], ...]
@@ -49,6 +52,7 @@ class DecoderInputs:
     dense: Float[Tensor, "d c *s"]
     absent: Bool[Tensor, "n k"] | None = None
     image_of: Int[Tensor, " n"] | None = None
+    reached: Reached = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,19 @@ class Frame:
         height, width = self.size_on_canvas(height_px, width_px)
         return math.ceil(height / self.cell_px), math.ceil(width / self.cell_px)
 
+    def cells_read(self, side: int, *, height_px: int, width_px: int) -> tuple[int, int]:
+        """Return how many rows and columns of an embedding's cells the mask of an image depends on.
+
+        Bilinear enlarging reads a row and a column of the grid beyond those that the image reaches.
+
+        Args:
+            side: of the embedding, in cells; the grid is a multiple of it.
+            height_px: of the upright image.
+            width_px: of the upright image.
+        """
+        rows, columns = self.grid_reached(height_px, width_px)
+        return min(side, rows * side // self.grid + 1), min(side, columns * side // self.grid + 1)
+
     def image_px_per_canvas_px(self, height_px: int, width_px: int) -> tuple[float, float]:
         """Return how many image px a canvas px spans down and across. Rounding makes the two differ a little."""
         height, width = self.size_on_canvas(height_px, width_px)

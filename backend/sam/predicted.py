@@ -20,7 +20,7 @@ class PredictedMask:
     Attributes:
         mask: bool, in the frame of the upright image; True on the object.
         score: the expected quality of the mask, in [0, 1]: see `scoring`.
-        low_res_logits: float32, in the frame of the grid (`Frame.grid`); above 0 on the object.
+        low_res_logits: float32, in the frame of the grid; above 0 on the object, `NO_OBJECT` far from the image.
         predicted_iou: the raw output of the decoder's score head; may be above 1 or below 0.
         object_score: above 0 if the decoder sees the prompt's object in the image; None if it has no such score.
     """

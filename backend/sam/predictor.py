@@ -26,7 +26,7 @@ from backend.sam.closer.tiles import decode_in_tiles
 from backend.sam.decoder import cells_of
 from backend.sam.embeddings.domain import Domain, direction_of
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.family import Decoded, DecoderInputs, MaskDecoder
+from backend.sam.family import Decoded, DecoderInputs, MaskDecoder, Reached
 from backend.sam.layers.graphs import Graphs
 from backend.sam.layers.on_device import copy_to_host, masks_on_device, pixels_on_device
 from backend.sam.loading import BaseModel, decoder_of, find_trained, with_adapter
@@ -254,11 +254,13 @@ class Predictor:
         frame, size = self.base.frame, {"height_px": embedding.height_px, "width_px": embedding.width_px}
         complete = [with_box(prompt) for prompt in prompts]
         candidates: dict[int, tuple[Candidate, ...]] = {}
+        # On an accelerator the whole grid takes little longer, and every size of image would need a graph of its own.
+        reached = frame.cells_read(embedding.features.shape[-1], **size) if self.base.device.type == "cpu" else None
         at_once = _PROMPTS_AT_ONCE.get(self.base.device.type, _PROMPTS_AT_ONCE_ELSEWHERE)
         with torch.inference_mode():
             for indices in group_prompts(complete, most=at_once):
                 tensors = prompt_tensors([complete[i] for i in indices], embedding, frame=frame)
-                decoded = self._decode(embedding, tensors)
+                decoded = self._decode(embedding, tensors, reached=reached)
                 logits = decoded.hide_absent()
                 # A copy of the wanted masks alone, so that the others are freed with the chunk.
                 asked = [(row, number) for row, index in enumerate(indices) for number in which(prompts[index])]
@@ -330,30 +332,30 @@ class Predictor:
         decoded = self._decode(embedding, prompts)
         return decoded.hide_absent(), decoded.ious
 
-    def _decode(self, embedding: Embedding, prompts: PromptTensors) -> Decoded:
-        """Decode as `four_masks` does, with the object scores, and without hiding absent objects."""
+    def _decode(self, embedding: Embedding, prompts: PromptTensors, *, reached: Reached = None) -> Decoded:
+        """Decode as `four_masks` does, on the cells `reached`, and without hiding absent objects."""
         moved, count = prompts.to(self.base.device), prompts.count
         if self.base.device.type == "cuda":
             # A graph has a fixed number of prompts, so that only powers of two are recorded.
             moved = moved.pad_to(1 << (count - 1).bit_length())
         maps = (values.to(self.base.device) for values in embedding.maps)
         given = (moved.points, moved.labels, moved.boxes, moved.masks)
-        made = self._graphs.run("decoder", self._compute, *given, *maps)
+        made = self._graphs.run("decoder", partial(self._compute, reached), *given, *maps)
         return Decoded.of(values[:count] for values in made).to_float32()
 
-    def _compute(
-        self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None, *maps: Tensor
-    ) -> tuple[Tensor, ...]:
-        """`Decoded.tensors` of what `Family.decode` returns."""
+    def _compute(self, reached: Reached, *given: Tensor | None) -> tuple[Tensor, ...]:
+        """`Decoded.tensors` of what `Family.decode` returns; given the parts of the prompts, then the maps."""
+        points, labels, boxes, masks, *maps = given
         sparse, dense = self.base.model.prompt_encoder(
             input_points=points, input_labels=labels, input_boxes=boxes, input_masks=masks
         )
         inputs = DecoderInputs(
-            maps=maps,
+            maps=tuple(values for values in maps if values is not None),
             positions=self._positions,
             # Masks alone have no tokens.
             sparse=dense.new_zeros(len(dense), 0, dense.shape[1]) if sparse is None else sparse[0],
             # Without masks, all cells have the same vector.
             dense=dense[:1, :, :1, :1] if masks is None else dense,
+            reached=reached,
         )
         return self.base.family.decode(self.decoder, inputs).tensors

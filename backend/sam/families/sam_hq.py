@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SamHQModel
 
-from backend.sam.decoder import attend, mask_weights, upscale
+from backend.sam.decoder import attend, mask_weights
 from backend.sam.export.original_names import original_state
 from backend.sam.families.pretrained import read_pretrained
 from backend.sam.families.vit import ENCODER_TO_ORIGINAL, REGISTERED, SamFamily, registry_usage
 from backend.sam.family import Decoded, DecoderInputs, Family, Maps, MaskDecoder, Model, OriginalCode
+from backend.sam.layers.upscaling import upscale
 
 # The names of SAM-HQ's additions in transformers, and in SAM-HQ's own code.
 _ADDED = (
@@ -91,13 +92,13 @@ class SamHqFamily(SamFamily):
 
     def decode(self, decoder: MaskDecoder, inputs: DecoderInputs) -> Decoded:
         """As `Family.decode`: adds the mask of the additional token to all four of SAM's masks."""
-        image, *fine = inputs.maps
+        fine = inputs.maps[1:]
         hq: Any = decoder
         queries, keys = attend(decoder, inputs, leading=[hq.hq_token.weight])  # tokens have no order
         further, queries = hq.hq_mask_mlp(queries[:, :1]), queries[:, 1:]
         # The product with ones on the diagonal is the enlarged maps themselves, in the frame of the grid.
         alone = torch.eye(further.shape[-1], dtype=keys.dtype, device=keys.device)
-        maps = upscale(decoder, keys, alone[None].expand(len(keys), -1, -1), side=int(image.shape[-1]))
+        maps = upscale(decoder, keys, alone[None].expand(len(keys), -1, -1))
         finer = _smooth(hq, maps)
         for level in fine:  # none while a swap warms up, which has only the coarse map
             finer = finer + (level if inputs.image_of is None else level[inputs.image_of])

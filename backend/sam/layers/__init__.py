@@ -8,5 +8,7 @@ int8_linear       linear layers that multiply in whole numbers of 8 bits
 on_device         prepares images and enlarges masks on an accelerator
 pointwise         linear layers and convolutions, with the GELU after them
 tiny_vit          TinyViT-5M as SAM's image encoder
+two_way           the decoder's attention between tokens and cells, in fewer multiplications
+upscaling         enlarges the decoder's cells and draws masks, a prompt at a time
 windows           cuts maps into windows of tokens, and joins them
 """

@@ -33,8 +33,9 @@ def product(
     x: Float[Tensor, "*batch c"], weight: Float[Tensor, "d c"], bias: Float[Tensor, " d"] | None, *, gelu: bool = False
 ) -> Float[Tensor, "*batch d"]:
     """Return `x weight^T + bias`, with a GELU after it if `gelu`; all of the same dtype."""
-    # MKL is faster for float32. Under autocast the weights are still float32, and F.linear casts them.
-    if x.dtype == weight.dtype == torch.bfloat16 and _fuses(x, weight, bias):
+    # In float32, oneDNN is a tenth faster than MKL where there is AVX2, and twice as fast on AMD's AVX-512. Under
+    # autocast the weights are float32 whatever it computes in, and F.linear casts them.
+    if x.dtype == weight.dtype and not torch.is_autocast_enabled(x.device.type) and _fuses(x, weight, bias):
         return _linear(x, weight, bias, gelu=gelu)
     out = F.linear(x, weight, bias)
     return F.gelu(out) if gelu else out

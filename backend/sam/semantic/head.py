@@ -25,8 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backend.registry.metrics import MOST_LABELS
-from backend.sam.decoder import cells_of, two_way, upscale
+from backend.sam.decoder import cells_of
 from backend.sam.family import MaskDecoder
+from backend.sam.layers.two_way import ImageCells, two_way
+from backend.sam.layers.upscaling import upscale
 
 PREFIX = "semantic."
 _KEPT = {"transformer", "upscale_conv1", "upscale_layer_norm", "upscale_conv2"}  # of the decoder
@@ -75,11 +77,11 @@ class SemanticHead(nn.Module):
         """Return logits in the frame of the grid (g = 4 s); `positions` come from `decoder.cells_of`."""
         dtype = self.tokens.dtype
         cells = cells_of(image, dtype) + self.ground
-        queries, keys = two_way(self.body, self.tokens[None], cells, positions.to(dtype))
+        queries, keys = two_way(self.body.transformer, self.tokens[None], ImageCells(cells, positions.to(dtype)))
         for layer in self.trunk:
             queries = functional.relu(layer(queries))
         hyper = torch.einsum("ntc,tkc->ntk", queries, self.last) + self.last_bias
-        maps = upscale(self.body, keys, hyper, side=int(image.shape[-1]))[0] + self.offset[:, None, None]
+        maps = upscale(self.body, keys, hyper)[0] + self.offset[:, None, None]
         kinds = torch.einsum("nchw,tc->nthw", measure_reach(image.to(dtype)), self.readout)
         return maps + functional.interpolate(kinds, maps.shape[-2:], mode="bilinear")[0]
 

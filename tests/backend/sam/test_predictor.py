@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from support.domains import set_apart
 
 from backend.errors import BadInput
 from backend.masks.prompt import Box, Click, Prompt
+from backend.sam.canvas import mask_of_logits
 from backend.sam.embeddings.embedding import Embedding
-from backend.sam.frame import SAM_FRAME
+from backend.sam.frame import SAM_FRAME, Frame
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.mask_prompt import with_box
 from backend.sam.policy import LARGE, SINGLE, SMALL, ClickPolicy
@@ -74,9 +76,30 @@ def test_logits_and_masks_are_those_of_transformers_forward(
     ((got,),) = predictor.candidates(embedding, (prompt,), which=lambda _: (SINGLE,))
 
     logits, iou_score = transformers_answer(tiny_base, embedding, prompt)
-    np.testing.assert_allclose(got.logits.numpy(), logits.numpy(), atol=1e-3)
+    rows, columns = SAM_FRAME.grid_reached(300, 400)
+    np.testing.assert_allclose(got.logits[:rows, :columns].numpy(), logits[:rows, :columns].numpy(), atol=1e-3)
     assert got.predicted_iou == pytest.approx(float(iou_score), abs=1e-3)
-    assert predictor.mask_of(got, embedding).mask.shape == (300, 400)
+    expected = mask_of_logits(logits, frame=SAM_FRAME, height_px=300, width_px=400)
+    assert np.mean(predictor.mask_of(got, embedding).mask == expected) > 0.9999
+
+
+@settings(max_examples=12, deadline=None)
+@given(longer=st.integers(40, 1100), share=st.floats(0.02, 1), is_upright=st.booleans())
+def test_a_mask_is_that_of_the_whole_grid_to_its_last_row(
+    predictor: Predictor, embedding: Embedding, longer: int, share: float, is_upright: bool
+) -> None:
+    shorter = max(1, round(longer * share))
+    height, width = (longer, shorter) if is_upright else (shorter, longer)
+    image = replace(embedding, height_px=height, width_px=width)
+    prompt = Prompt(clicks=(Click(width / 2, height / 2),))
+
+    ((got,),) = predictor.candidates(image, (prompt,), which=lambda _: (SINGLE,))
+
+    with mock.patch.object(Frame, "cells_read", return_value=(64, 64)):
+        ((whole,),) = predictor.candidates(image, (prompt,), which=lambda _: (SINGLE,))
+    found, expected = (predictor.mask_of(some, image).mask for some in (got, whole))
+    assert np.count_nonzero(found != expected) <= 1e-4 * expected.size
+    assert got.stability == pytest.approx(whole.stability, abs=1e-4)
 
 
 @pytest.mark.parametrize("prompt", KINDS[1:], ids=["clicks", "a box", "a box and clicks"])
