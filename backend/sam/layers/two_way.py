@@ -33,56 +33,16 @@ else:
 
 
 @dataclass(frozen=True, slots=True)
-class Projected:
-    """The cells as the first layer's projections see them, without biases: the same for all prompts without a mask.
-
-    Attributes:
-        keys: of the attention from tokens to cells, from the cells with positions.
-        values: of the attention from tokens to cells.
-        queries: of the attention from cells to tokens, from the cells with positions.
-    """
-
-    keys: Heads | None = None
-    values: Heads | None = None
-    queries: Heads | None = None
-
-
-_NOTHING = Projected()
-
-
-@dataclass(frozen=True, slots=True)
 class ImageCells:
     """The cells that the tokens attend to.
 
     Attributes:
         keys: with the mask prompts added.
         positions: their positional encoding.
-        projected: of `project_cells`, if somebody holds it.
     """
 
     keys: Cells
     positions: Cells
-    projected: Projected = _NOTHING
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """Cells, and the same cells projected, if somebody holds them."""
-
-    cells: Cells
-    projected: Heads | None = None
-
-
-def project_cells(transformer: nn.Module, keys: Cells, positions: Cells) -> Projected:
-    """Project cells for the first layer of `two_way`. Worth it for three prompts or more."""
-    layer = next(iter(_layers(transformer)))
-    to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
-    heads, placed = to_image.num_attention_heads, keys + positions
-    return Projected(
-        keys=_project(to_image.k_proj, placed, heads=heads),
-        values=_project(to_image.v_proj, keys, heads=heads),
-        queries=_project(to_tokens.q_proj, placed, heads=heads),
-    )
 
 
 def two_way(
@@ -106,34 +66,26 @@ def two_way(
         The tokens and the cells after the last layer, in the dtype of the decoder's weights.
     """
     parts: Any = transformer
-    queries, keys, positions, held = tokens, image.keys, image.positions, image.projected
+    queries, keys, positions = tokens, image.keys, image.positions
     for layer in _layers(transformer):
         placed = queries if layer.skip_first_layer_pe else queries + tokens
         among = _among_tokens(layer.self_attn, placed, queries, absent=absent)
         queries = layer.layer_norm1(among if layer.skip_first_layer_pe else queries + among)
         cells = keys + positions
-        seen = _tokens_to_image(
-            layer.cross_attn_token_to_image,
-            queries + tokens,
-            _Seen(keys, held.values),
-            placed=_Seen(cells, held.keys),
-        )
+        seen = _tokens_to_image(layer.cross_attn_token_to_image, queries + tokens, keys, placed=cells)
         queries = layer.layer_norm2(queries + seen)
         queries = layer.layer_norm3(queries + layer.mlp(queries))
         given = _image_to_tokens(
             layer.cross_attn_image_to_token,
-            _Seen(cells, held.queries),
+            cells,
             queries + tokens,
             values=queries,
             absent=absent,
         )
-        keys, held = (
-            layer.layer_norm4(_add_product(keys, *given)),
-            _NOTHING,
-        )  # from here on, every prompt has cells of its own
+        keys = layer.layer_norm4(_add_product(keys, *given))  # from here on, every prompt has cells of its own
     queries, tokens = queries[:, :answering], tokens[:, :answering]
     final = parts.final_attn_token_to_image
-    seen = _tokens_to_image(final, queries + tokens, _Seen(keys), placed=_Seen(keys + positions))
+    seen = _tokens_to_image(final, queries + tokens, keys, placed=keys + positions)
     return parts.layer_norm_final_attn(queries + seen), keys
 
 
@@ -150,7 +102,7 @@ def _among_tokens(
     return mixed
 
 
-def _tokens_to_image(attention: Attention, queries: Tokens, keys: _Seen, *, placed: _Seen) -> Tokens:
+def _tokens_to_image(attention: Attention, queries: Tokens, keys: Cells, *, placed: Cells) -> Tokens:
     """Let tokens attend to the cells: to `keys`, found by `placed`, which is `keys` with positions."""
     heads = attention.num_attention_heads
     asking = _by_head(attention.q_proj(queries) * attention.scaling, attention)
@@ -162,7 +114,7 @@ def _tokens_to_image(attention: Attention, queries: Tokens, keys: _Seen, *, plac
 
 def _image_to_tokens(
     attention: Attention,
-    placed: _Seen,
+    placed: Cells,
     keys: Tokens,
     *,
     values: Tokens,
@@ -182,33 +134,33 @@ def _image_to_tokens(
     return _merge(shares).transpose(1, 2), _merge(mixed + out.bias / heads)
 
 
-def _score_cells(rows: ByHead, projection: nn.Linear, seen: _Seen, *, heads: int) -> Float[Tensor, "n heads t s"]:
+def _score_cells(rows: ByHead, projection: nn.Linear, cells: Cells, *, heads: int) -> Float[Tensor, "n heads t s"]:
     """Return the products of every head's rows with the projected cells, without the projection's bias."""
-    if (projected := _project_if_cheaper(rows, projection, seen)) is None:
-        return _by_row(multiply_by_cells(_merge(rows @ _weight(projection, heads)), seen.cells), heads)
+    if (projected := _project_if_cheaper(rows, projection, cells)) is None:
+        return _by_row(multiply_by_cells(_merge(rows @ _weight(projection, heads)), cells), heads)
     return _unfold(_fold(rows, len(projected)) @ projected, len(rows))
 
 
-def _mix_cells(shares: Float[Tensor, "n heads t s"], projection: nn.Linear, seen: _Seen, *, heads: int) -> ByHead:
+def _mix_cells(shares: Float[Tensor, "n heads t s"], projection: nn.Linear, cells: Cells, *, heads: int) -> ByHead:
     """Return the projected cells, mixed by every head's shares, without the projection's bias."""
-    if (projected := _project_if_cheaper(shares, projection, seen)) is None:
-        return _by_row(multiply_shared(_merge(shares), seen.cells), heads) @ _weight(projection, heads).transpose(1, 2)
+    if (projected := _project_if_cheaper(shares, projection, cells)) is None:
+        return _by_row(multiply_shared(_merge(shares), cells), heads) @ _weight(projection, heads).transpose(1, 2)
     return _unfold(_fold(shares, len(projected)) @ projected.mT, len(shares))
 
 
-def _project_if_cheaper(rows: Float[Tensor, "n heads t _"], projection: nn.Linear, seen: _Seen) -> Heads | None:
+def _project_if_cheaper(rows: Float[Tensor, "n heads t _"], projection: nn.Linear, cells: Cells) -> Heads | None:
     """Return the projected cells, if that takes fewer multiplications than to take the rows through the weights.
 
     Factored, a cell is multiplied by every row that shares it. Projected, it is multiplied by the weights, and then its
     part for a head by every row of the head.
     """
-    if seen.projected is not None or is_traced():  # a graph serves any number of prompts
-        return seen.projected
+    if is_traced():  # a graph serves any number of prompts
+        return None
     (inside, width), heads = projection.weight.shape, rows.shape[1]
-    sharing = heads * rows.shape[2] * len(rows) // len(seen.cells)
+    sharing = heads * rows.shape[2] * len(rows) // len(cells)
     if sharing * width <= inside * width + sharing * inside // heads:
         return None
-    return _project(projection, seen.cells, heads=heads)
+    return _project(projection, cells, heads=heads)
 
 
 def _project(projection: nn.Linear, cells: Float[Tensor, "m s c"], *, heads: int) -> Heads:
