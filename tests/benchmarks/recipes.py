@@ -5,7 +5,8 @@ training has not seen: for `nuclei` those of another draw of BBBC038, for every 
 the weights are worth mixed with the base's, at several shares, what is forgotten on COCO's photographs, and what is
 not where the base answers images that look unlike those learnt from.
 `--against FILE` prints the difference to an earlier run, by object, with its 95 % bootstrap interval over images.
-`python tests/benchmarks/recipes.py --table FILE...` writes what such runs measured into docs/results.md.
+`python tests/benchmarks/recipes.py --table FILE...` writes what such runs measured into docs/results.md, into the block
+`recipes` or that of `--block`.
 """
 
 import argparse
@@ -230,10 +231,11 @@ def main() -> None:
     parser.add_argument("--set", choices=SETS, default="nuclei")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--block", choices=("recipes", "tiles"), default="recipes")
     parser.add_argument("--against", type=Path)
     given = parser.parse_intermixed_args()
     if given.table:
-        write_result("recipes", table([json.loads(path.read_bytes()) for path in given.table]))
+        write_result(given.block, table([json.loads(path.read_bytes()) for path in given.table]))
         return
     if not (given.clones and given.out):
         parser.error("name CLONES and --out FILE, or --table FILE...")
