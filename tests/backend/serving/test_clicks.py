@@ -1,6 +1,9 @@
 """What an annotator points at comes back as what the project's controls draw, over HTTP, from a tiny random SAM."""
 
+import math
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,18 @@ from support.pictures import encode_image, write_data_uri
 from support.queue import connect_to_nobody
 from support.waiting import wait_until
 
+from backend.images.source import ImageSource, open_image
 from backend.labelstudio.controls.regions import mask_of_region
 from backend.labelstudio.controls.results import regions_of_mask
 from backend.labelstudio.label_config import Control, parse_label_config
+from backend.masks.crop import list_tiles
+from backend.masks.metrics import iou
 from backend.masks.prompt import Click, Prompt
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import Embedding, Predictor, base_predictor, encode
 from backend.server.app import create_app
-from backend.serving.clicks import _Decoder
+from backend.serving.clicks import Clicks, _Decoder
+from backend.serving.machine import open_machine
 from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
 from backend.settings import Settings
@@ -235,3 +242,40 @@ def test_a_crop_is_answered_by_what_answers_its_image(tiny_base: BaseModel) -> N
         (found,), (expected,) = decoder.decode(crop, click), answers.decode(crop, click)
         assert found.predicted_iou == expected.predicted_iou
     assert apart.trained.decode(inside, click)[0].predicted_iou != base_predictor(tiny_base).decode(inside, click)[0]
+
+
+def test_a_version_with_a_magnification_answers_clicks_and_boxes_from_the_tiles_of_the_image(
+    tiny_base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.sam.closer.tiles.SMALL", 1.0)  # the random model's masks are large
+    plain = base_predictor(tiny_base)
+    settings = Settings(cache_dir=tmp_path)
+    config = parse_label_config(f'<View><Image name="image" value="$image"/>{control("BrushLabels")}{KEYPOINTS}</View>')
+    source = ImageSource(settings=settings, label_studio=None)
+    image = TaskImage(task={"id": 1, "data": {"image": image_url()}}, config=config, images=source)
+    points = (20, 60)
+    with closing(open_machine(tiny_base, settings)) as machine:
+        clicks = Clicks(machine=machine, traffic=machine.lanes.traffic, observer=Unheard())
+        of_tiles, of_whole = (
+            [
+                mask_of(*clicks.answer(image, context, snapshot=snapshot, until_s=math.inf)["result"])
+                for point in points
+                if (context := {"result": [keypoint(point, point)]})
+            ]
+            for snapshot in (Snapshot("v1", model, number=1) for model in (replace(plain, magnification=1.5), plain))
+        )
+    picture = open_image(image.fetch(), max_pixels=10**6)
+    for mask, tile, point in zip(of_tiles, (list_tiles(1.5)[0], list_tiles(1.5)[3]), points, strict=True):
+        crop = tile.crop(HEIGHT_PX, WIDTH_PX)
+        inside = crop.prompt(Prompt(clicks=(Click(point / 100 * WIDTH_PX, point / 100 * HEIGHT_PX),)))
+        (expected,) = plain.decode(encode(tiny_base, picture.crop(crop.corners_px)), [inside])
+        assert expected.mask.any()
+        assert iou(mask, crop.place(expected.mask, height_px=HEIGHT_PX, width_px=WIDTH_PX)) > 0.98  # of a cached half
+    assert not any(np.array_equal(*masks) for masks in zip(of_tiles, of_whole, strict=True))
+
+
+class Unheard:
+    """Hears of clicks, and keeps nothing."""
+
+    def count_answer(self, *, regions: int, seconds: float) -> None:
+        assert (regions, seconds > 0) == (1, True)
