@@ -52,6 +52,17 @@ def choose_magnification(
     return MAGNIFICATION if float(np.mean(gains)) > 0 else None
 
 
+def magnification_sentences(magnification: float | None) -> tuple[str, ...]:
+    """Return a verdict's sentence on the tiles in which a version answers; nothing for None."""
+    if magnification is None:
+        return ()
+    sentence = (
+        f"it answers small objects in tiles that show them {magnification:g} times as large, and was measured so: the "
+        "first click in a tile takes one more encoding (SAMLOOP_TILES=off answers in whole images)"
+    )
+    return (sentence,)
+
+
 def _is_small(item: LabelledMask) -> bool:
     return max(item.crop_shape) <= SMALL * max(item.height_px, item.width_px)
 

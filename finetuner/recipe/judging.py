@@ -11,6 +11,7 @@ from finetuner.deciding.outcome import Compared, calibrate
 from finetuner.deciding.smoke import faults
 from finetuner.measuring.comparison import differences
 from finetuner.measuring.domain import outside_sentences
+from finetuner.measuring.magnification import magnification_sentences
 from finetuner.recipe.trained import Trained
 from finetuner.training.early_stopping import validation_part
 
@@ -38,6 +39,7 @@ def compare(trained: Trained, *, dataset: Dataset, served: Served, context: Trai
         notes=(
             *_notes(dataset, served=served, base_learnt=context.base_learnt),
             *outside_sentences(trained.outside, of=len({sample.image_sha256 for sample in held_out})),
+            *magnification_sentences(trained.predictor.magnification),
             *sentences,
         ),
     )

@@ -54,6 +54,19 @@ def test_a_base_that_has_learnt_from_held_out_images_is_told(
     assert f"the base has learnt from {count} of these images, which favours it and the candidate" in compared.notes
 
 
+def test_a_version_that_answers_in_tiles_says_so(
+    context: TrainingContext, dataset: Dataset, untrained: Untrained
+) -> None:
+    served = Served(version="tiny")
+    trained = untrained(context, dataset)
+    magnified = replace(trained, predictor=replace(trained.predictor, magnification=1.5))
+    whole, in_tiles = (
+        " ".join(compare(one, dataset=dataset, served=served, context=context).notes) for one in (trained, magnified)
+    )
+    assert "tiles" not in whole
+    assert "in tiles that show them 1.5 times as large" in in_tiles
+
+
 @pytest.mark.parametrize("validates", [True, False], ids=["images that validate", "too few"])
 def test_a_calibration_is_fitted_on_images_that_validate_where_there_are_enough(
     context: TrainingContext, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, validates: bool
