@@ -40,7 +40,9 @@ def _report(*, iou: float, over: float) -> dict:
 
 def _trained(folder: Path, method: str, *, iou: float, promote: bool) -> Trained:
     folder.mkdir()
-    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5), f"{PREFIX}c": torch.zeros(7)}, folder / "model.safetensors")
+    trained = {"a": torch.zeros(3, 4), "b": torch.zeros(5)}
+    beside = {f"{PREFIX}c": torch.zeros(7), "domain.learnt": torch.zeros(9)}
+    save_file(trained | beside, folder / "model.safetensors")
     moved = {"iou": [iou - 0.6, 0.01, 0.2], "boundary_iou": [0.1, 0.05, 0.15], "hd95_px": [-1, -2, 0]}
     difference = {prompt: {**moved, "over_area": [-0.2, -0.3, -0.1]} for prompt in ("box", "point")}
     report = {"base": _report(iou=0.6, over=0.5), "candidate": _report(iou=iou, over=0.3), "difference": difference}
@@ -60,7 +62,7 @@ def test_every_method_stands_beside_the_base_with_its_intervals(tmp_path: Path) 
     assert "| parameters trained |  | 17 | 17 |" in lines
     assert "| seconds of training, all in |  | 123 | 123 |" in lines
     assert "| promoted |  | yes | no |" in lines
-    assert trained[0].head_parameters == 7, "the semantic head's are no part of those for prompts"
+    assert trained[0].head_parameters == 7, "neither the semantic head's nor the domain's are part of those for prompts"
 
 
 def test_a_block_is_written_between_its_marks_alone(tmp_path: Path) -> None:

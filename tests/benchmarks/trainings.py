@@ -17,7 +17,8 @@ from safetensors import safe_open
 
 from backend.images.folder import find_image
 from backend.registry.checkpoint import MANIFEST_FILE
-from backend.sam.semantic.head import PREFIX
+from backend.sam.embeddings import domain
+from backend.sam.semantic import head
 from backend.settings import Settings
 
 
@@ -33,13 +34,13 @@ class Trained:
 
     @property
     def parameters(self) -> int:
-        """How many numbers were trained for prompts: what the checkpoint holds, less a semantic head."""
-        return self._count(lambda name: not name.startswith(PREFIX))
+        """How many numbers were trained for prompts: what the checkpoint holds, less a semantic head and a domain."""
+        return self._count(lambda name: not name.startswith((head.PREFIX, domain.PREFIX)))
 
     @property
     def head_parameters(self) -> int:
         """How many numbers its semantic head holds."""
-        return self._count(lambda name: name.startswith(PREFIX))
+        return self._count(lambda name: name.startswith(head.PREFIX))
 
     def _count(self, counts: Callable[[str], bool]) -> int:
         found = 0
