@@ -87,9 +87,8 @@ def refine_mask(
     both, either = np.count_nonzero(second.mask & known), np.count_nonzero(second.mask | known)
     if not second.mask.any() or (is_sure and both < _LEAST_AGREEMENT * either):
         return first
-    whole = np.zeros_like(first.mask)
-    whole[crop.y0_px : crop.y1_px, crop.x0_px : crop.x1_px] = second.mask
-    return replace(second, mask=whole)
+    height, width = first.mask.shape
+    return replace(second, mask=crop.place(second.mask, height_px=height, width_px=width))
 
 
 def _span(middle: int, side: int, size: int) -> tuple[int, int]:
