@@ -29,10 +29,12 @@ from benchmarks.quality import NUCLEI, samples_of
 from benchmarks.sets import SOURCES
 
 from backend.files.children import keep_freed_memory
+from backend.registry.metrics import EndedAt
 from backend.sam.predictor import Predictor, base_predictor
 from backend.settings import Settings
 from finetuner.config import TrainConfig
 from finetuner.context import TrainingContext
+from finetuner.data.embeddings import Embeddings
 from finetuner.data.folds import Training
 from finetuner.data.sample import Sample
 from finetuner.measuring.click_policy import with_measured_policy
@@ -109,6 +111,13 @@ def mixed(method: Method, base: dict[str, torch.Tensor], last: dict[str, torch.T
             weight.copy_(torch.lerp(base[name], last[name], share) if is_scaled else last[name])
 
 
+def train_whole(method: Method, samples: Sequence[Sample], *, config: TrainConfig, embeddings: Embeddings) -> EndedAt:
+    """Train on these samples, and leave the trained weights in the method: not yet mixed with the base's."""
+    whole = replace(config, mix=1.0, mixes=(1.0,))
+    training = Training(number=1, count=1, train=tuple(samples), held_out=(), config=whole)
+    return TrainingRun(method, training, embeddings=embeddings, unfinished=None, progress=silent).train()
+
+
 def run(name: str, *, config: TrainConfig, bench: Bench, photographs: Sequence[Sample]) -> dict[str, Any]:
     """Train on every fold; the measures by share of the trained weights, "0" being the base."""
     shown: dict[str, list[Row]] = {}
@@ -124,11 +133,8 @@ def run(name: str, *, config: TrainConfig, bench: Bench, photographs: Sequence[S
         seed_all(config.seed)
         method = new_method(config.method, bench.context.base, config=config)
         base = {key: value.detach().clone() for key, value in method.trainable().items()}
-        training = Training(number=1, count=1, train=tuple(train), held_out=(), config=config)
         began_s, wall = time.process_time(), time.monotonic()
-        ended = TrainingRun(
-            method, training, embeddings=bench.context.embeddings, unfinished=None, progress=silent
-        ).train()
+        ended = train_whole(method, train, config=config, embeddings=bench.context.embeddings)
         cpu_s += time.process_time() - began_s
         wall_s += time.monotonic() - wall
         decodes += ended.decodes

@@ -1,0 +1,51 @@
+"""The bench of recipes compares shares of the trained weights, not of weights that a training has mixed already."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.recipes import mixed, train_whole
+from PIL import Image
+
+from backend.sam.embeddings.files import DiskEmbeddings
+from backend.sam.loading import BaseModel
+from finetuner.config import TrainConfig
+from finetuner.data.embeddings import Embeddings
+from finetuner.data.folds import Training
+from finetuner.data.sample import Sample
+from finetuner.methods.decoder import DecoderMethod
+from finetuner.progress import silent
+from finetuner.training.run import TrainingRun, seed_all
+
+CONFIG = TrainConfig(epochs=1, decodes=None, corrective_share=0.0, learning_rate=1e-2)
+
+
+def test_the_published_weights_are_the_configured_share_of_the_weights_that_the_bench_trains(
+    tiny_base: BaseModel,
+    tmp_path: Path,
+    discs: Callable[..., tuple[Image.Image, list[Any]]],
+    png: Callable[[Image.Image], bytes],
+    sample: Sample,
+) -> None:
+    embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path / "cache", max_bytes=1 << 26), max_pixels=10**6)
+    data = png(discs(0)[0])
+    samples = tuple(replace(sample, image_sha256=f"{number:064x}") for number in range(2))
+    for item in samples:
+        embeddings.ensure(item.image_sha256, data, again=lambda: data)
+
+    seed_all(0)
+    served = DecoderMethod(tiny_base, precision="float32")
+    training = Training(number=1, count=1, train=samples, held_out=(), config=CONFIG)
+    TrainingRun(served, training, embeddings=embeddings, unfinished=None, progress=silent).train()
+    seed_all(0)
+    benched = DecoderMethod(tiny_base, precision="float32")
+    base = {name: weight.detach().clone() for name, weight in benched.trainable().items()}
+    train_whole(benched, samples, config=CONFIG, embeddings=embeddings)
+    last = {name: weight.detach().clone() for name, weight in benched.trainable().items()}
+    assert any(not torch.allclose(last[name], weight) for name, weight in served.trainable().items())
+
+    mixed(benched, base, last, CONFIG.mix)
+    for name, weight in served.trainable().items():
+        torch.testing.assert_close(benched.trainable()[name], weight)
