@@ -12,18 +12,14 @@ import pytest
 import torch
 from benchmarks import pages, trainings
 from benchmarks.exports import Picture, write
-from benchmarks.real_sizes import REAL_SIZES
 from benchmarks.results import PARTS, comparison, run
 from benchmarks.summary import LINES, block, summary
 from benchmarks.trainings import Bench, Trained
 from PIL import Image
 from safetensors.torch import save_file
 
-from backend.sam.families import list_families
 from backend.sam.semantic.head import PREFIX
 from finetuner.data.split import rank
-
-MODELS_PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 
 
 def _report(*, iou: float, over: float) -> dict:
@@ -208,14 +204,3 @@ def test_a_method_that_fails_is_told_and_left_out_and_one_that_is_done_is_not_do
     again = bench.several(("decoder", "lora", "conv-lora"), **options)
     assert [trained.method for trained in again] == ["decoder", "conv-lora"]
     assert len(commands) == done
-
-
-def test_one_size_of_every_family_is_measured_and_compared() -> None:
-    """Only of MobileSAM transformers has no encoder to compare with."""
-    measured, compared = (
-        re.findall(r"^\| `(.+?)` \|", block(MODELS_PAGE.read_text(), name), re.MULTILINE)
-        for name in ("families", "equality")
-    )
-    assert measured == list(REAL_SIZES)
-    assert REAL_SIZES.keys() - {"mobile-sam"} <= set(compared) <= REAL_SIZES.keys()
-    assert len(measured) == len(list_families())

@@ -1,4 +1,4 @@
-"""How far served masks are from transformers' own forward pass, for a base of every family at its published size.
+"""How far served masks are from transformers' own forward pass, for every published base at its own size.
 
 python tests/benchmarks/equality.py [--print] [--only NAME,NAME]
 
@@ -38,6 +38,7 @@ _NOISE = 0.02  # on every weight, so that masks differ
 class Differences:
     """The largest differences over prompts: of logits as a share of the largest, the others as they are.
 
+    `logits` compares the cells that the image's mask depends on; samloop computes no others.
     `least_iou` is that of all masks at the image's size, of which `masks` hold something and not everything.
     """
 
@@ -48,9 +49,8 @@ class Differences:
     masks: int
 
 
-def compare(name: str, folder: Path) -> tuple[int, Differences]:
-    """Write the base, and ask both; returns how many weights it has, and how the answers differ."""
-    plain = build(name)
+def compare(plain: Any, folder: Path) -> tuple[int, Differences]:
+    """Write transformers' model, and ask both; returns how many weights it has, and how the answers differ."""
     make_lively(plain, by=_NOISE, sure=0.0)
     plain.save_pretrained(folder)
     base = load_base(str(folder), cache_dir=folder.parent, device="cpu", dtype="float32")
@@ -89,6 +89,8 @@ def differ(
     ious = torch.tensor([candidate.predicted_iou for four in candidates for candidate in four]).view_as(their_ious)
     scores = score_objects(plain, inputs, **seen)
     size = {"height_px": embedding.height_px, "width_px": embedding.width_px}
+    rows, columns = served.base.frame.cells_read(theirs.shape[-1], **size)
+    apart = (ours - theirs)[..., :rows, :columns].abs().max()
     pairs = [
         (
             served.mask_of(candidate, embedding).mask,
@@ -98,7 +100,7 @@ def differ(
         for candidate, logits in zip(four, drawn, strict=True)
     ]
     return Differences(
-        logits=float((ours - theirs).abs().max() / theirs.abs().max()),
+        logits=float(apart / theirs[..., :rows, :columns].abs().max()),
         ious=float((ious - their_ious).abs().max()),
         object_scores=None
         if scores is None
@@ -110,7 +112,7 @@ def differ(
 
 def compare_row(name: str, folder: Path) -> str:
     """The row of the table for one base."""
-    weights, found = compare(name, folder)
+    weights, found = compare(build(name), folder)
     score = "none" if found.object_scores is None else f"{found.object_scores:.0e}"
     return (
         f"| `{name}` | {weights / 1e6:.0f} million | {found.logits:.0e} | {found.ious:.0e} | {score} | "

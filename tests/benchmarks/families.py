@@ -1,4 +1,4 @@
-"""`make bench`: what a base of every family costs on this processor, written into docs/models.md.
+"""`make bench`: what every published base costs on this processor, written into docs/models.md.
 
 python tests/benchmarks/families.py [--print] [--only NAME,NAME]
 
@@ -20,13 +20,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as `samloop` does; read once,
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from benchmarks.base_memory import BOXES, CLICK, COFFEE, measure_memory
 from benchmarks.pages import commit, machine, write_block
 from benchmarks.real_sizes import build, list_rows, look_plainly
-from PIL import Image
-from skimage import data
 
 from backend.files.children import keep_freed_memory
-from backend.masks.prompt import Box, Click, Prompt
 from backend.sam.canvas import pixels_on_canvas
 from backend.sam.embeddings.memory import halve
 from backend.sam.loading import BaseModel, decoder_of, load_base
@@ -34,15 +32,22 @@ from backend.sam.predictor import Predictor, encode, prompt_tensors
 from finetuner.methods import new_method
 
 MODELS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
-COFFEE = Image.fromarray(data.coffee())
-CLICK = Prompt(clicks=(Click(300.0, 170.0),))
-BOXES = [Prompt(box=Box(100.0 + 10 * number, 60.0, 300.0 + 10 * number, 300.0)) for number in range(6)]
+COLUMNS = (
+    "Base",
+    "Encoder, an image",
+    "Decoder, a box",
+    "Warm click",
+    "Step of six boxes",
+    "In the cache",
+    "Server",
+    "Training",
+)
 _LONG_S = 10.0  # what takes longer is measured once
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a base costs: s, and ours beside transformers' plain path."""
+    """What a base costs: s, and ours beside transformers' plain path; MiB of a server and of a training."""
 
     name: str
     encoder_s: tuple[float, float]
@@ -50,11 +55,14 @@ class Row:
     click_s: float
     step_s: tuple[float, float]
     cached_mib: int
+    peaks_mib: tuple[int, int]
 
     def __str__(self) -> str:
         encoder, decoder, step = (_beside(*pair) for pair in (self.encoder_s, self.decoder_s, self.step_s))
         return (
-            f"| `{self.name}` | {encoder} | {decoder} | {self.click_s * 1e3:.0f} ms | {step} | {self.cached_mib} MiB |"
+            f"| `{self.name}` | {encoder} | {decoder} | {self.click_s * 1e3:.0f} ms | {step} | {self.cached_mib} MiB | "
+            + " | ".join(f"{mib / 1024:.1f} GiB" for mib in self.peaks_mib)
+            + " |"
         )
 
 
@@ -75,6 +83,7 @@ def measure(name: str, folder: Path) -> Row:
     """Write the base, and take its times."""
     plain = build(name)
     plain.save_pretrained(folder)
+    peaks_mib = measure_memory(folder)
     base = load_base(str(folder), cache_dir=folder.parent, device="cpu")
     pixels = pixels_on_canvas(COFFEE, frame=base.frame).contiguous()
     looks: list[Any] = []
@@ -91,7 +100,8 @@ def measure(name: str, folder: Path) -> Row:
             median_s(lambda: plain(input_boxes=tensors.boxes, **seen), times=3),
         )
         click_s = median_s(lambda: served.decode(ours, [CLICK]), times=5)
-    return Row(name, encoder_s, decoder_s, click_s, steps_s(base, plain, ours, seen), halve(ours).nbytes >> 20)
+    step_s, cached_mib = steps_s(base, plain, ours, seen), halve(ours).nbytes >> 20
+    return Row(name, encoder_s, decoder_s, click_s, step_s, cached_mib, peaks_mib)
 
 
 def steps_s(base: BaseModel, plain: Any, ours: Any, seen: dict[str, Any]) -> tuple[float, float]:
@@ -120,17 +130,14 @@ def main() -> None:
     keep_freed_memory()  # as `samloop` does
     torch.set_num_threads(1)
     measured, rows = commit(), list_rows(measure)
-    table = "\n".join(
-        [
-            "| Base | Encoder, an image | Decoder, a box | Warm click | Step of six boxes | In the cache |",
-            "| --- | --- | --- | --- | --- | --- |",
-            *rows,
-        ]
-    )
+    header = f"| {' | '.join(COLUMNS)} |"
+    table = "\n".join([header, f"|{' --- |' * len(COLUMNS)}", *rows])
     text = f"""{table}
 
 Seconds that one core works; in brackets, how many times as fast as transformers' plain path in float32. What takes over
-{_LONG_S:.0f} s was run once. Random weights of real size, on {machine()}; commit {measured}."""
+{_LONG_S:.0f} s was run once. "Server" and "Training" are the most memory that a process has held: after it answered a
+click on a new image, and after a step of LoRA (of the decoder, for `edgetam`). Random weights of real size, on
+{machine()}; commit {measured}."""
     sys.stdout.write(text + "\n")
     if "--print" not in sys.argv:
         write_block(MODELS, "families", text)

@@ -31,3 +31,22 @@ class SmallBase:
     noise: float = 0.2
     method: str = "lora"
     published: Mapping[str, Callable[[], PreTrainedModel]] = field(default_factory=dict)
+
+
+# SAM's published ViTs beyond the base, whose sizes transformers' configurations have by default.
+LARGER_VITS: Mapping[str, Mapping[str, Any]] = {
+    "large": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "mlp_dim": 4096,
+        "global_attn_indexes": [5, 11, 17, 23],
+    },
+    "huge": {
+        "hidden_size": 1280,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "mlp_dim": 5120,
+        "global_attn_indexes": [7, 15, 23, 31],
+    },
+}

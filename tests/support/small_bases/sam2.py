@@ -1,7 +1,10 @@
 """SAM 2.1 of five blocks."""
 
+from support.original_names import empty_state
 from support.small_base import NARROW_DECODER, SmallBase
 from transformers import Sam2Config, Sam2Model
+
+from backend.sam.families.sam2_names import sam2_config, sam2_names
 
 
 def build_sam2() -> Sam2Model:
@@ -25,4 +28,18 @@ def build_sam2() -> Sam2Model:
     )
 
 
-BASE = SmallBase(family="sam2", build=build_sam2, published={"sam2.1-tiny": lambda: Sam2Model(Sam2Config())})
+def _build_published(checkpoint: str) -> Sam2Model:
+    """Of the size that the names and shapes of Meta's checkpoint tell."""
+    return Sam2Model(sam2_config(sam2_names(empty_state(checkpoint))))
+
+
+BASE = SmallBase(
+    family="sam2",
+    build=build_sam2,
+    published={
+        "sam2.1-tiny": lambda: Sam2Model(Sam2Config()),
+        "sam2.1-small": lambda: _build_published("sam2.1_hiera_s"),
+        "sam2.1-base-plus": lambda: _build_published("sam2.1_hiera_b_plus"),
+        "sam2.1-large": lambda: _build_published("sam2.1_hiera_l"),
+    },
+)

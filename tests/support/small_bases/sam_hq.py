@@ -1,6 +1,9 @@
 """SAM-HQ of three blocks, whose decoder has eight heads as the published ones have."""
 
-from support.small_base import SmallBase
+from collections.abc import Mapping
+from typing import Any
+
+from support.small_base import LARGER_VITS, SmallBase
 from transformers import SamHQConfig, SamHQModel
 
 
@@ -24,4 +27,16 @@ def build_sam_hq() -> SamHQModel:
     )
 
 
-BASE = SmallBase(family="sam-hq", build=build_sam_hq, published={"sam-hq-base": lambda: SamHQModel(SamHQConfig())})
+def _build_published(vit: Mapping[str, Any]) -> SamHQModel:
+    return SamHQModel(SamHQConfig(vision_config=dict(vit), mask_decoder_config={"vit_dim": vit["hidden_size"]}))
+
+
+BASE = SmallBase(
+    family="sam-hq",
+    build=build_sam_hq,
+    published={
+        "sam-hq-base": lambda: SamHQModel(SamHQConfig()),
+        "sam-hq-large": lambda: _build_published(LARGER_VITS["large"]),
+        "sam-hq-huge": lambda: _build_published(LARGER_VITS["huge"]),
+    },
+)
