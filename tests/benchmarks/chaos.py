@@ -5,8 +5,9 @@ python tests/benchmarks/chaos.py [--seconds 300] [--seed 0] [--print]
 Three workers with trainings that are played serve four projects; two servers with a small random model answer clicks of
 four annotators, while versions of their project are promoted, some of them corrupt. Workers, their trainings, servers
 and Valkey are killed, ended, suspended and started again, the registry goes away and comes back, and the disk of all of
-them is full for a while. Then 200 versions are swapped in (swaps.py), three hosts are cut off, die and are restarted
-(hosts.py), and publishers, askers and workers are killed at every step (kill_points.py).
+them is full for a while. Then 200 versions are swapped in (swaps.py), a training runs beside clicks (beside.py), three
+hosts are cut off, die and are restarted (hosts.py), and publishers, askers and workers are killed at every step
+(kill_points.py).
 """
 
 import argparse
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import requests
 import torch
 from benchmarks.annotators import Counts
+from benchmarks.beside import MOST_TIMES, find_weights, run_beside
 from benchmarks.clients import Clients, pictures, project
 from benchmarks.hosts import list_rows, run_hosts
 from benchmarks.kill_points import kill_everywhere
@@ -322,6 +324,7 @@ def run_all(*, seconds: float, seed: int) -> tuple[list[Row], bool]:
     parts: tuple[Callable[[Path], Part], ...] = (
         lambda folder: try_chaos(folder, seconds=seconds, seed=seed),
         try_swaps,
+        try_beside,
         try_hosts,
         try_kill_points,
     )
@@ -349,6 +352,12 @@ def try_swaps(folder: Path) -> Part:
     swaps = run_swaps(folder, save_small_sam(folder / "model"), ways=choose_ways(SWAPS), compares=True)
     rows = swaps.rows + [(f"**swaps: {name}**", count) for name, count in swaps.wrongs.items()]
     return rows, [*swaps.wrongs.values(), *swaps.limits.values()], swaps.counts.faults
+
+
+def try_beside(folder: Path) -> Part:
+    """The rows of `run_beside`."""
+    beside = run_beside(folder, weights=find_weights())
+    return list[Row](beside.list_rows()), [int(beside.times > MOST_TIMES)], []
 
 
 def try_hosts(folder: Path) -> Part:

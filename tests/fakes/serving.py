@@ -20,11 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Served:
-    """A running server: where it answers, its process, its log."""
+    """A running server: where it answers, its process, its log, and its environment, in which a worker can work."""
 
     url: str
     pid: int
     log: Path
+    environ: dict[str, str]
 
     def metrics(self) -> dict[str, float]:
         """The figures of /metrics that are samloop's own."""
@@ -55,20 +56,21 @@ def served(folder: Path, *, environ: Mapping[str, str], weights: Path | None = N
         (cache / "weights").symlink_to(weights)
     port = free_port()
     with Valkey(folder / "queue") as valkey, log.open("wb") as file:
+        whole = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "REDIS_URL": valkey.start(),
+            "MODEL_DIR": str(folder / "models"),
+            "SAMLOOP_CACHE_DIR": str(cache),
+            **environ,
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "backend", "serve", "--port", str(port)],
             stdout=file,
             stderr=file,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "REDIS_URL": valkey.start(),
-                "MODEL_DIR": str(folder / "models"),
-                "SAMLOOP_CACHE_DIR": str(cache),
-                **environ,
-            },
+            env=whole,
         )
-        running = Served(f"http://127.0.0.1:{port}", process.pid, log)
+        running = Served(f"http://127.0.0.1:{port}", process.pid, log, whole)
         try:
             wait_for_model(running.url, process=process, log=log)
             yield running
