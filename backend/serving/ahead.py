@@ -11,7 +11,8 @@ from cachetools import LRUCache
 
 from backend.errors import BadInput, Busy, SamloopError
 from backend.labelstudio.api.client import LabelStudio
-from backend.sam.loading import BaseModel
+from backend.masks.crop import Crop, list_tiles
+from backend.sam.predictor import Predictor
 from backend.serving.embeddings.task_embeddings import TaskEmbeddings
 from backend.serving.task_image import TaskImage
 from backend.serving.turns.traffic import Priority, Traffic
@@ -19,6 +20,7 @@ from backend.serving.turns.traffic import Priority, Traffic
 log = logging.getLogger(__name__)
 _MOST_REMEMBERED: Final = 10_000
 _MOST_PROJECTS: Final = 64
+_TILED_TASKS: Final = 2  # the opened task and the next: tiles of more would displace whole images from the cache
 _POLL_S: Final = 0.5
 
 
@@ -35,6 +37,7 @@ class _OpenedTask:
 class Prewarm:
     """Embeds the opened task and the `ahead` tasks after it in one thread, whenever no click is being answered.
 
+    For a version that answers in tiles, it then embeds the tiles of the opened task and of the next.
     The project with the newest click goes first. In a project only the last opened task counts, because its annotator
     has moved on from the others.
 
@@ -42,7 +45,7 @@ class Prewarm:
         embeddings: computes and stores the images' embeddings.
         traffic: counts the annotators who wait.
         ahead: how many tasks to embed after the opened one; 0 embeds none.
-        served: returns the base model whose encoder serves a project now; None: always that of `embeddings`.
+        served: returns the predictor that serves a project now; None: whole images, by the encoder of `embeddings`.
     """
 
     def __init__(
@@ -51,12 +54,12 @@ class Prewarm:
         *,
         traffic: Traffic,
         ahead: int,
-        served: Callable[[int], BaseModel] | None = None,
+        served: Callable[[int], Predictor] | None = None,
     ) -> None:
         self._embeddings, self._traffic, self._ahead, self._served = embeddings, traffic, ahead, served
         self._changed = threading.Condition()
         self._opened: dict[int, _OpenedTask] = {}  # by project, the newest last
-        self._known: LRUCache[tuple[int, int, str], None] = LRUCache(_MOST_REMEMBERED)
+        self._known: LRUCache[tuple[int, int, str, float | None], None] = LRUCache(_MOST_REMEMBERED)
         self._done: LRUCache[int, None] = LRUCache(_MOST_REMEMBERED)
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="prewarm", daemon=True)
@@ -64,7 +67,7 @@ class Prewarm:
 
     @property
     def embedded(self) -> int:
-        """How many images it has encoded."""
+        """How many whole images it has encoded."""
         return self._embedded
 
     def start(self) -> "Prewarm":
@@ -95,7 +98,8 @@ class Prewarm:
         if not self._ahead or project_id is None or task_id is None:
             return
         with self._changed:
-            known = project_id, task_id, self._of(project_id).encoder_fingerprint
+            magnification = None if self._served is None else self._served(project_id).magnification
+            known = project_id, task_id, self._of(project_id).encoder_fingerprint, magnification
             if self._stopping or known in self._known:
                 return
             self._known[known] = None
@@ -107,7 +111,7 @@ class Prewarm:
 
     def _of(self, project_id: int) -> TaskEmbeddings:
         """The embeddings of the encoder that serves the project now; a swap of encoders makes its images cold again."""
-        return self._embeddings if self._served is None else self._embeddings.by(self._served(project_id))
+        return self._embeddings if self._served is None else self._embeddings.by(self._served(project_id).base)
 
     def _work(self) -> None:
         while (opened := self._next()) is not None:
@@ -134,13 +138,19 @@ class Prewarm:
 
     def _warm(self, opened: _OpenedTask) -> None:
         self._embed_task(opened.image, project_id=opened.project_id)
-        if opened.label_studio is None or not self._wait_for_clicks(opened):
-            return
-        upcoming = opened.label_studio.tabs.upcoming(opened.project_id, after=opened.task_id, limit=self._ahead)
-        for task in upcoming:
+        tasks = [opened.image]
+        if opened.label_studio is not None:
             if not self._wait_for_clicks(opened):
                 return
-            self._embed_task(replace(opened.image, task=task), project_id=opened.project_id)
+            upcoming = opened.label_studio.tabs.upcoming(opened.project_id, after=opened.task_id, limit=self._ahead)
+            tasks += [replace(opened.image, task=task) for task in upcoming]
+        for task in tasks[1:]:
+            if not self._wait_for_clicks(opened):
+                return
+            self._embed_task(task, project_id=opened.project_id)
+        for task in tasks[:_TILED_TASKS]:
+            for part in task.parts():
+                self._embed_tiles(part, opened)
 
     def _wait_for_clicks(self, opened: _OpenedTask) -> bool:
         """Wait until no click is being answered; return False if the annotator has moved on."""
@@ -152,22 +162,38 @@ class Prewarm:
         for part in image.parts():
             self._embed(part, project_id=project_id)
 
-    def _embed(self, image: TaskImage, *, project_id: int) -> None:
-        """Embed one image, once. An unusable image is only logged; a click on it gets the error."""
+    def _embed_tiles(self, image: TaskImage, opened: _OpenedTask) -> None:
+        """Embed the tiles in which an image is answered, if it is, until the annotator moves on."""
+        if self._served is None or (predictor := self._served(opened.project_id)).magnification is None:
+            return
+        embeddings = self._embeddings.by(predictor.base)
+        try:
+            whole = embeddings.of(image, priority=Priority.PREWARM, until_s=math.inf)
+        except SamloopError:
+            return  # `_embed` has said why
+        if (magnification := predictor.choose_for(whole).magnification) is None:
+            return
+        for tile in list_tiles(magnification):
+            if not self._wait_for_clicks(opened):
+                return
+            self._embed(image, project_id=opened.project_id, crop=tile.crop(whole.height_px, whole.width_px))
+
+    def _embed(self, image: TaskImage, *, project_id: int, crop: Crop | None = None) -> None:
+        """Embed one image or a part of it, once. An unusable image is only logged; a click on it gets the error."""
         embeddings = self._of(project_id)
         try:
-            place = hash((image.images.name, image.uri, embeddings.encoder_fingerprint))
+            place = hash((image.images.name, image.uri, embeddings.encoder_fingerprint, crop))
         except BadInput as fault:
             log.debug("task %s is not embedded ahead: %s", image.name, fault)
             return
         if place in self._done:
             return
         try:
-            computed = embeddings.warm(image, priority=Priority.PREWARM, until_s=math.inf)
+            computed = embeddings.warm(image, priority=Priority.PREWARM, until_s=math.inf, crop=crop)
         except Busy:
             return  # a click on it will embed it
         except SamloopError as fault:
             log.debug("task %s is not embedded ahead: %s", image.name, fault)
             computed = False
         self._done[place] = None
-        self._embedded += computed
+        self._embedded += computed and crop is None

@@ -164,7 +164,7 @@ class Engine:
             machine.embeddings,
             traffic=traffic,
             ahead=settings.serving.prewarm,
-            served=lambda project_id: slot.snapshot(project_id).predictor.base,
+            served=lambda project_id: slot.snapshot(project_id).predictor,
         ).start()
         batches = _open_batches(settings, machine=machine, observer=self._observer)
         return Loaded(

@@ -52,7 +52,10 @@ class ServingSettings(SettingsGroup):
     """How clicks and batches are answered."""
 
     prewarm: Annotated[int, integer(Bounds(0, 1000))] = setting(
-        "SAMLOOP_PREWARM", "embed so many tasks ahead of the task on the screen; 0: none", default=3
+        "SAMLOOP_PREWARM",
+        "embed so many tasks ahead of the task on the screen, and then the tiles of the task on the screen and of the "
+        "next, if the version answers in tiles (SAMLOOP_TILES); 0: none",
+        default=3,
     )
     waiting: Annotated[int, integer(Bounds(1, 10_000))] = setting(
         "SAMLOOP_WAITING", "most requests that may wait for the encoder; further requests get 503", default=128

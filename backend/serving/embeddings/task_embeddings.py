@@ -87,15 +87,15 @@ class TaskEmbeddings:
         with self._reading(image) as read:
             return self._encode(read, priority=priority, until_s=until_s, owner=image.project_id, crop=crop)
 
-    def warm(self, image: TaskImage, *, priority: Priority, until_s: float) -> bool:
-        """Make sure that a tier has the embedding; return True if it was computed now. Raises as `of`."""
+    def warm(self, image: TaskImage, *, priority: Priority, until_s: float, crop: Crop | None = None) -> bool:
+        """Make sure that a tier has the embedding; return True if it was computed now. Takes and raises as `of`."""
         seen = self._seen.digest(image.images.name, image.uri)
-        if seen is not None and self._key(seen) in self._store:
+        if seen is not None and self._key(seen, crop) in self._store:
             return False
         with self._reading(image) as read:
-            if self._key(read.sha256) in self._store:
+            if self._key(read.sha256, crop) in self._store:
                 return False
-            self._encode(read, priority=priority, until_s=until_s, owner=image.project_id)
+            self._encode(read, priority=priority, until_s=until_s, owner=image.project_id, crop=crop)
         return True
 
     def _reading(self, image: TaskImage) -> AbstractContextManager[ImageBytes]:

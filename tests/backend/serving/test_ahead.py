@@ -4,13 +4,16 @@ import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
 from PIL import Image
+from support.domains import set_apart
 from support.pictures import encode_image
 from support.traffic import WatchedTraffic
 from support.waiting import wait_until
@@ -18,8 +21,9 @@ from support.waiting import wait_until
 from backend.images.source import ImageSource
 from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.label_config import parse_label_config
+from backend.masks.crop import Crop, list_tiles
 from backend.sam.loading import BaseModel, load_base
-from backend.sam.predictor import Embedding, encode
+from backend.sam.predictor import Embedding, Predictor, base_predictor, encode
 from backend.serving.ahead import Prewarm
 from backend.serving.embeddings import task_embeddings
 from backend.serving.machine import open_machine
@@ -47,7 +51,15 @@ def base(tiny_sam_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseMo
 class House:
     """A project of ten images in a Label Studio, and a server's insides with everything but HTTP."""
 
-    def __init__(self, studio: FakeLabelStudio, base: BaseModel, settings: Settings, *, ahead: int = 3) -> None:
+    def __init__(
+        self,
+        studio: FakeLabelStudio,
+        base: BaseModel,
+        settings: Settings,
+        *,
+        ahead: int = 3,
+        serves: Predictor | None = None,
+    ) -> None:
         self.studio, self.settings = studio, settings
         self.client = LabelStudio(studio.url, studio.token)
         self.project_id = int(self.client.create_project("pictures", CONFIG)["id"])
@@ -57,7 +69,9 @@ class House:
         self.machine = open_machine(base, settings, traffic=self.traffic)
         self.store, self.embeddings = self.machine.store, self.machine.embeddings
         self.images = ImageSource(settings=settings, label_studio=self.client)
-        self.prewarm = Prewarm(self.embeddings, traffic=self.traffic, ahead=ahead).start()
+        self.served = serves
+        served = None if serves is None else lambda _: self.served
+        self.prewarm = Prewarm(self.embeddings, traffic=self.traffic, ahead=ahead, served=served).start()
 
     def close(self) -> None:
         self.prewarm.stop()
@@ -71,8 +85,8 @@ class House:
     def open(self, index: int) -> None:
         self.prewarm.note_opened_task(self.image(index), label_studio=self.client)
 
-    def embed(self, index: int) -> Embedding:
-        return self.embeddings.of(self.image(index), priority=Priority.CLICK, until_s=math.inf)
+    def embed(self, index: int, crop: Crop | None = None) -> Embedding:
+        return self.embeddings.of(self.image(index), priority=Priority.CLICK, until_s=math.inf, crop=crop)
 
     def lists(self) -> int:
         return sum(request.path == "/api/tasks" for request in self.studio.requests)
@@ -126,6 +140,56 @@ def test_further_clicks_on_a_task_ask_label_studio_nothing(house: House) -> None
     wait_until(lambda: house.prewarm.embedded == 7)
 
     assert house.lists() == lists + 1
+
+
+def test_the_tiles_of_the_opened_task_and_the_next_are_warm_after_all_whole_images(
+    studio: FakeLabelStudio, base: BaseModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, int]] = []
+    real = encode
+
+    def noted(model: BaseModel, image: Image.Image) -> Embedding:
+        sizes.append(image.size)
+        return real(model, image)
+
+    monkeypatch.setattr(task_embeddings, "encode", noted)
+    house = House(studio, base, settings, serves=replace(base_predictor(base), magnification=1.5))
+    with closing(house):
+        house.open(4)
+        wait_until(lambda: house.store.counts.computed == 4 + 2 * 4)
+        assert sizes == [(32, 24)] * 4 + [(21, 16)] * 8
+        for index in (4, 5):
+            for tile in list_tiles(1.5):
+                house.embed(index, tile.crop(24, 32))
+        assert house.store.counts.computed == 12, "a first click in a tile encodes nothing"
+        assert house.prewarm.embedded == 4, "tiles count as no tasks"
+        house.open(5)
+        wait_until(lambda: house.store.counts.computed == 12 + 1 + 4)
+
+
+def test_a_version_that_answers_in_tiles_has_them_warmed_for_the_task_that_is_open_already(
+    studio: FakeLabelStudio, base: BaseModel, settings: Settings
+) -> None:
+    plain = base_predictor(base)
+    with closing(House(studio, base, settings, serves=plain)) as house:
+        house.open(9)
+        wait_until(lambda: house.store.counts.computed == 1)
+        house.served = replace(plain, magnification=1.5)
+        house.open(9)
+        wait_until(lambda: house.store.counts.computed == 1 + 4)
+
+
+def test_an_image_that_the_base_answers_has_no_tiles_embedded(
+    studio: FakeLabelStudio, base: BaseModel, settings: Settings
+) -> None:
+    learnt, noise = (encode(base, image) for image in (Image.new("RGB", (32, 24)), Image.open(BytesIO(picture(0)))))
+    apart = set_apart(replace(base_predictor(base), magnification=1.5), inside=learnt, elsewhere=noise)
+    with closing(House(studio, base, settings, serves=apart)) as house:
+        house.open(8)
+        wait_until(lambda: house.prewarm.embedded == 2)
+        house.prewarm.note_opened_task(replace(house.image(0), project_id=house.project_id + 1), label_studio=None)
+        wait_until(lambda: house.prewarm.embedded == 3)  # whose turn comes after the tiles of the first project
+        assert house.store.counts.computed == 3
 
 
 def test_switched_off_it_does_nothing(studio: FakeLabelStudio, base: BaseModel, settings: Settings) -> None:
