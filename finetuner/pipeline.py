@@ -134,12 +134,7 @@ def _samples(
     return context.samples(
         read_annotated(),
         read=lambda task: _fetch(images, task),
-        labels=(
-            label
-            for config in (label_config, *label_config.others)
-            for control in config.controls
-            for label in control.labels
-        ),
+        labels=label_config.labels,
         max_pixels=settings.image.pixels,
     )
 

@@ -33,6 +33,7 @@ class LabelsTag:
 
     from_name: str
     labels: tuple[str, ...]
+    takes_any_label: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Control:
         from_name: the tag's `name`.
         to_name: the name of the image tag that it draws on.
         labels: its labels; if it has none of its own, those of the <Labels> tags beside it.
+        takes_any_label: whether the tasks name labels too (`value="$labels"`), beside those of the interface.
         is_smart: whether the editor has a smart tool for it, whose regions are prompts: yes, unless the tag says
             `smart="false"`.
         is_skipped: its attribute `model_skip`: it gets no masks.
@@ -58,6 +60,7 @@ class Control:
     from_name: str
     to_name: str
     labels: tuple[str, ...] = ()
+    takes_any_label: bool = False
     is_smart: bool = True
     is_skipped: bool = False
     score_threshold: float = 0.0
@@ -86,18 +89,19 @@ class Control:
         return self.kind.endswith("labels")
 
     def labels_tag(self, label: str | None) -> LabelsTag | None:
-        """Return the <Labels> tag beside it that has this label; None if no tag has."""
-        return next((tag for tag in self.labels_beside if label in tag.labels), None)
+        """Return the <Labels> tag beside it that has this label, or else takes it from a task; None if no tag does."""
+        named = (tag for tag in self.labels_beside if label in tag.labels)
+        return next(named, next((tag for tag in self.labels_beside if label and tag.takes_any_label), None))
 
     def label_for(self, name: str | None) -> str | None:
         """Return this control's label for the name of a prompt's label or of a model's class; None if none fits.
 
         The label whose `predicted_values` hold the name goes first, then the label of that name, then a label that
-        differs from it in capitals only.
+        differs from it in capitals only. A control whose tasks name labels too takes any other name as it is.
         """
         if name is None:
             return None
-        return self._names.get(name) or self._labels.get(name.lower())
+        return self._names.get(name) or self._labels.get(name.lower()) or (name if self.takes_any_label else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,14 @@ class LabelConfig:
         """Which of a task's images this is."""
         page = next((control.page for control in self.controls), None) if self.list_key is not None else None
         return ImagePlace(name=self.image_name, key=self.image_key, page=page)
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """All labels that regions may carry; empty if tasks name labels too, because then any label is possible."""
+        controls = [control for config in (self, *self.others) for control in config.controls]
+        if any(control.takes_any_label for control in controls):
+            return frozenset()
+        return frozenset(label for control in controls for label in control.labels)
 
     def images(self, data: object) -> tuple["LabelConfig", ...]:
         """Return the config of every image that a task with this data shows; at least one.
@@ -287,6 +299,11 @@ class _Labelled:
     def __len__(self) -> int:
         return len(self.labels) + len(self.predicted)
 
+    @property
+    def takes_any_label(self) -> bool:
+        """Whether the tasks name labels too."""
+        return self.tag.get("value", "").startswith("$")
+
 
 def _find_labelled(tag: "Element") -> _Labelled:
     labels = [(label, child) for child in tag.iter("Label") if (label := _label(child))]
@@ -310,13 +327,16 @@ def _control(own: _Labelled, image_name: str, *, beside: Sequence[_Labelled]) ->
         from_name=tag.get("name", ""),
         to_name=image_name,
         labels=tuple(dict.fromkeys(label for source in (own, *beside) for label in source.labels)),
+        takes_any_label=any(source.takes_any_label for source in (own, *beside)),
         # As in Label Studio, a control without the attribute has a smart tool.
         is_smart=tag.get("smart", "true").lower() in _TRUE or tag.get("smartOnly", "").lower() in _TRUE,
         is_skipped=tag.get("model_skip", "").lower() in _TRUE,
         score_threshold=_number(tag, "model_score_threshold", "score_threshold", most=1.0) or 0.0,
         polygon_tolerance_px=_number(tag, "model_polygon_tolerance_px", most=MOST_TOLERANCE_PX),
         predicted=tuple(pair for source in (own, *beside) for pair in source.predicted),
-        labels_beside=tuple(LabelsTag(other.tag.get("name", ""), other.labels) for other in beside),
+        labels_beside=tuple(
+            LabelsTag(other.tag.get("name", ""), other.labels, other.takes_any_label) for other in beside
+        ),
     )
 
 

@@ -1,6 +1,6 @@
 """Reads objects from Label Studio's tasks. It leaves out what is unusable, and logs and counts the reasons."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -174,6 +174,7 @@ def _read_drawn(  # noqa: PLR0913 - all by name
         if not isinstance(result, Mapping):
             exclusions.add("a region that is not a JSON object", task=task.task_id, annotation=annotation.annotation_id)
     size = Size(height_px, width_px)
+    drawn: set[LabelledMask] = set()
     for region in regions_of(annotation.regions):
         if region.kind in NOT_DRAWN:
             continue
@@ -182,12 +183,15 @@ def _read_drawn(  # noqa: PLR0913 - all by name
             mask = region.mask(size, rectangles_are_masks=rules.rectangles_are_masks)
             label = _label(region, labels=rules.labels)
             _check_area(mask, min_object_px=rules.min_object_px)
+            item = LabelledMask.of(mask, label=label)
+            _check_new(item, drawn)
         except UnusableRegion as fault:
             exclusions.add(
                 fault.reason, task=task.task_id, annotation=annotation.annotation_id, region=region.json.get("id")
             )
         else:
-            yield LabelledMask.of(mask, label=label)
+            drawn.add(item)
+            yield item
 
 
 def _check_image(region: Region, *, image_name: str | None, page: int) -> None:
@@ -210,3 +214,9 @@ def _check_area(mask: Bool[np.ndarray, "h w"], *, min_object_px: int) -> None:
     area_px = int(np.count_nonzero(mask))
     if area_px < min_object_px:
         raise UnusableRegion("an empty mask" if not area_px else f"a mask of fewer than {min_object_px} pixels")
+
+
+def _check_new(item: LabelledMask, drawn: Collection[LabelledMask]) -> None:
+    """Refuse an object that stands in the annotation already: pasted over itself, or saved twice."""
+    if item in drawn:
+        raise UnusableRegion("the same mask with the same label stands twice")

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 from finetuner.data.exclusions import Exclusions
 
-NOT_DRAWN = frozenset({"choices", "textarea", "rating", "number", "taxonomy"})
-"""Types of results that describe the image or a region, and draw nothing."""
+NOT_DRAWN = frozenset(
+    {"choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy", "textarea"}
+)
+"""Types of results that describe the image, a region or two, and draw nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

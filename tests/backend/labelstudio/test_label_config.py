@@ -40,6 +40,12 @@ def controls_of(tags: str) -> tuple[Control, ...]:
     return parse_label_config(f"<View>{IMAGE}{tags}</View>").controls
 
 
+def test_any_label_is_possible_where_the_tasks_name_labels_too() -> None:
+    config = f'<View>{IMAGE}<BrushLabels name="b" toName="image"><Label value="Coin"/></BrushLabels></View>'
+    assert parse_label_config(config).labels == {"Coin"}
+    assert parse_label_config(config.replace('name="b"', 'name="b" value="$more"')).labels == frozenset()
+
+
 def test_the_attributes_for_models_are_read() -> None:
     (control,) = controls_of(
         '<PolygonLabels name="p" toName="image" smart="false" model_skip="1" model_score_threshold="0.25"'

@@ -159,6 +159,24 @@ def test_unusable_regions_are_left_out_each_with_its_reason(
     assert len(exclusions) == 6
 
 
+def test_a_mask_that_stands_twice_under_its_label_is_one_object(
+    brush: Brush, square: np.ndarray, exclusions: Exclusions
+) -> None:
+    regions = [brush(square), brush(square) | {"id": "pasted"}, brush(square, "Ring") | {"id": "ring"}]
+    assert [item.label for item in _objects(regions, exclusions)] == ["Disc", "Ring"]
+    assert _reasons(exclusions) == {"the same mask with the same label stands twice": 1}
+
+
+@pytest.mark.parametrize("kind", ["relation", "choices", "datetime", "pairwise", "ranker", "textarea"])
+def test_what_describes_regions_is_no_region_that_is_left_out(
+    kind: str, brush: Brush, square: np.ndarray, exclusions: Exclusions
+) -> None:
+    described = {"type": kind, "from_id": "r1", "to_id": "r2", "direction": "right"}
+    assert len(_objects([brush(square), described], exclusions)) == 1
+    assert _reasons(exclusions) == {}
+    assert Annotation(annotation_id=1, annotator="a", regions=(described,)).is_empty
+
+
 def test_annotators_vote_on_the_pixels_of_an_object(brush: Brush, square: np.ndarray, exclusions: Exclusions) -> None:
     drawn = [square, np.roll(square, 2, axis=1), np.roll(square, 1, axis=0)]
     stray = np.zeros_like(square)

@@ -6,7 +6,7 @@ polygon    an outline in per cent of the image
 ellipse    centre and radii, turned about the centre
 rectangle  a corner and two sides, turned about the corner
 keypoint   a click: a prompt, never a mask
-vector     an open line, neither read nor written
+vector     a line, whose inside is a mask if it is closed; it is never written
 """
 
 import pkgutil

@@ -94,6 +94,11 @@ def test_labels_that_come_from_the_tasks_data_are_taken_from_the_prompt() -> Non
     assert label_on(plain, "Penny") is None
 
 
+def test_labels_of_the_tasks_data_stand_beside_those_of_the_interface() -> None:
+    (control,) = config(tag("BrushLabels", "brush", labels='<Label value="Coin"/>', value="$labels")).controls
+    assert [label_on(control, label) for label in ("Coin", "coin", "Penny", None)] == ["Coin", "Coin", "Penny", "Coin"]
+
+
 def test_what_refines_a_region_stays_on_its_control_under_its_id() -> None:
     project = config(tag("BrushLabels", "brush"), tag("PolygonLabels", "polygon"))
     size = Size(height_px=10, width_px=10)

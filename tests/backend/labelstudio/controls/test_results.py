@@ -203,6 +203,12 @@ def test_a_label_of_a_labels_tag_follows_its_mask_under_the_same_id() -> None:
     assert (read.label, read.model_version) == ("Cell", "v1")
 
 
+def test_a_labels_tag_takes_a_label_that_the_tasks_data_name() -> None:
+    control = control_of(LABELS_TAG.replace('name="kind"', 'name="kind" value="$kinds"'), "brush")
+    _, named = regions_of_mask(MASK, control=control, label="Spore", score=0.9, model_version="v1")
+    assert (named["from_name"], named["value"]["labels"]) == ("kind", ["Spore"])
+
+
 def test_an_interactive_answer_leaves_that_result_to_the_editor() -> None:
     control = control_of(LABELS_TAG, "brush")
     told = {"control": control, "label": "Cell", "score": 0.9, "model_version": "v1"}
