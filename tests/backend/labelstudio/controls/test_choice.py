@@ -56,6 +56,12 @@ def test_a_box_does_not_become_a_box_again_unless_there_is_nothing_else() -> Non
     assert chosen(tag("BrushLabels", "brush"), tag("PolygonLabels", "polygon"), drawn_with="brush") == "polygon"
 
 
+def test_a_stroke_of_a_smart_brush_becomes_a_mask_and_never_a_box() -> None:
+    brush, box = tag("BrushLabels", "brush"), tag("RectangleLabels", "box")
+    assert chosen(brush, box, drawn_with="brush") == chosen(box, brush, drawn_with="brush") == "brush"
+    assert chosen(brush, tag("EllipseLabels", "ellipse"), drawn_with="brush") == "brush"
+
+
 def test_controls_without_labels_come_before_those_that_do_not_know_the_label() -> None:
     other = tag("BrushLabels", "other", labels='<Label value="Other"/>')
     assert chosen(other, tag("Polygon", "plain", labels="")) == "plain"
