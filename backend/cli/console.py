@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -95,8 +96,31 @@ def report_plainly() -> Iterator[None]:
     except SamloopError as failure:
         err.print(f"samloop: {failure}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1) from failure
+    except ImportError as fault:
+        if (sentence := explain_torchvision(fault)) is None:
+            raise
+        err.print(f"samloop: {sentence}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(1) from fault
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def explain_torchvision(fault: ImportError) -> str | None:
+    """Return the sentence for a torchvision that keeps transformers from being imported; None for any other fault.
+
+    samloop itself does not import torchvision. transformers does wherever it is installed, which timm brings about; and
+    a torchvision for another build of PyTorch (such as the one for CUDA) fails as it is imported.
+    """
+    reason: BaseException = fault
+    while reason.__cause__ is not None:
+        reason = reason.__cause__
+    if "torchvision" not in str(reason):
+        return None
+    return (
+        f"torchvision does not fit PyTorch {metadata.version('torch')}, so no model can be loaded ({reason}): install "
+        "the torchvision of the same version and build (https://pytorch.org/get-started/locally), or run "
+        "`pip uninstall torchvision timm`; only edgetam needs them"
+    )
 
 
 def print_json(value: object) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,26 @@ def test_control_c_ends_with_the_shells_status() -> None:
 def test_a_bug_keeps_its_traceback() -> None:
     with pytest.raises(KeyError), report_plainly():
         raise KeyError("a bug")
+
+
+def test_another_missing_package_is_a_bug() -> None:
+    with pytest.raises(ImportError, match="shapely"), report_plainly():
+        raise ImportError("No module named 'shapely'")
+
+
+def test_a_torchvision_for_another_pytorch_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    done = subprocess.run(
+        [sys.executable, "-m", "backend", "weights"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("samloop: torchvision does not fit PyTorch ")
+    assert done.stderr.endswith("or run `pip uninstall torchvision timm`; only edgetam needs them\n")
 
 
 def test_what_rq_says_every_few_seconds_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
