@@ -9,6 +9,12 @@ from fakes.studio_setup import StudioSetup
 
 from backend.labelstudio.api.client import LabelStudio
 
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<BrushLabels name="brush" toName="image"><Label value="Coin"/></BrushLabels>'
+    '<KeyPointLabels name="kp" toName="image" smart="true"><Label value="Coin" smart="true"/></KeyPointLabels></View>'
+)
+
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.label_studio)])
 def studio(request: pytest.FixtureRequest) -> Iterator[Any]:
@@ -22,3 +28,15 @@ def studio(request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture
 def client(studio: Any) -> LabelStudio:
     return StudioSetup(studio.url, studio.token)
+
+
+@pytest.fixture
+def label_config() -> str:
+    return CONFIG
+
+
+@pytest.fixture
+def project_id(client: LabelStudio) -> Iterator[int]:
+    made = int(client.create_project("contract", CONFIG)["id"])
+    yield made
+    client.delete_project(made)

@@ -14,38 +14,25 @@ import email.policy
 import json
 import operator
 import secrets
-import threading
 import time
-from contextlib import suppress
-from typing import Any
-from urllib.parse import urlsplit
 
-import requests
-from fakes.server import Answer, FakeServer, Request, route
+from fakes.connected_backends import ConnectedBackends
+from fakes.server import Answer, Request, route
 from fakes.stored_predictions import StoredPredictions, passes
-
-Json = dict[str, Any]
-NOW = "2026-11-23T07:21:19.438495Z"
+from fakes.studio_rows import Json
 
 
-class FakeLabelStudio(StoredPredictions, FakeServer):
+class FakeLabelStudio(StoredPredictions, ConnectedBackends):
     """A context manager. `.url`, `.token` (legacy), `.personal_access_token()`; `.requests` is all that arrived."""
 
     def __init__(self, *, access_seconds: float = 300.0, address: str = "127.0.0.1") -> None:
         super().__init__(address=address)
         self.user, self.token = "fake@example.com", secrets.token_hex(20)
         self.access_seconds = access_seconds
-        self.now = NOW  # when what is made or changed from here on was
-        self.webhook_calls: list[tuple[str, Json]] = []
         self.local_files: dict[str, bytes] = {}
         self.buckets: dict[str, str | bytes] = {}  # s3://... -> where /resolve/ redirects to, or what it proxies
         self._personal: set[str] = set()
         self._access: dict[str, float] = {}
-        self._lock = threading.RLock()
-        self._rows: dict[str, dict[int, Json]] = {
-            kind: {} for kind in ("project", "task", "annotation", "draft", "prediction", "ml", "webhook", "view")
-        }
-        self._last: dict[str, int] = {}
         self._uploads: dict[str, bytes] = {}
 
     def personal_access_token(self) -> str:
@@ -78,16 +65,6 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
         if kind == "Token":
             return token == self.token
         return kind == "Bearer" and self._access.get(token, 0.0) > time.monotonic()
-
-    def _new(self, kind: str, row: Json) -> Json:
-        with self._lock:
-            self._last[kind] = self._last.get(kind, 0) + 1
-            row = {"id": self._last[kind], "created_at": self.now, "updated_at": self.now} | row
-            self._rows[kind][row["id"]] = row
-            return row
-
-    def _of(self, kind: str, **where: Any) -> list[Json]:
-        return [row for row in self._rows[kind].values() if all(row[key] == value for key, value in where.items())]
 
     # Users, projects, tasks
 
@@ -305,101 +282,6 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
         del self._rows["prediction"][prediction]
         return Answer(204)
 
-    # The backend: asked as Label Studio asks it
-
-    @route("GET", r"/api/ml/")
-    def list_backends(self, request: Request) -> Answer:
-        return Answer(200, [_without_password(row) for row in self._of("ml", project=request.number("project"))])
-
-    @route("POST", r"/api/ml/")
-    def create_backend(self, request: Request) -> Answer:
-        return self._save_backend({"is_interactive": False, "auth_method": "NONE", "title": ""} | request.json(), None)
-
-    @route("PATCH", r"/api/ml/(\d+)")
-    def change_backend(self, request: Request, backend: int) -> Answer:
-        fields = request.json()
-        if not {"url", "project"} <= set(fields):
-            return Answer(500, {"status_code": 500, "detail": "'url'"})
-        return self._save_backend(self._rows["ml"][backend] | fields, backend)
-
-    def _save_backend(self, row: Json, backend: int | None) -> Answer:
-        project = self._rows["project"][row["project"]]
-        setup = {
-            "project": f"{project['id']}.1795418479",
-            "schema": project["label_config"],
-            "hostname": self.url,
-            "access_token": self.token,
-            "extra_params": {},
-        }
-        try:
-            _ask(row, "GET", "/health")
-            row["model_version"] = _ask(row, "POST", "/setup", setup)["model_version"]
-        except requests.RequestException as fault:
-            return Answer(400, {"non_field_errors": [f"Can't connect to ML backend {row['url']}: {fault}"]})
-        if backend is not None:
-            self._rows["ml"][backend].update(row)
-            return Answer(200, _without_password(self._rows["ml"][backend]))
-        row = self._new("ml", row | {"state": "CO"})
-        # The webhook that Label Studio makes by itself carries no credentials.
-        url = row["url"].rstrip("/") + "/webhook"
-        if not self._of("webhook", project=row["project"], url=url):
-            self._new("webhook", _webhook({"project": row["project"], "url": url}))
-        project["model_version"] = project["model_version"] or row["title"]
-        return Answer(201, _without_password(row))
-
-    @route("DELETE", r"/api/ml/(\d+)")
-    def delete_backend(self, request: Request, backend: int) -> Answer:
-        del self._rows["ml"][backend]
-        return Answer(204)
-
-    @route("POST", r"/api/ml/(\d+)/train")
-    def train(self, request: Request, backend: int) -> Answer:
-        row = self._rows["ml"][backend]
-        body = {"action": "START_TRAINING", "project": self._rows["project"][row["project"]]}
-        with suppress(requests.RequestException):  # the user interface gets 200 whatever the backend answers
-            _ask(row, "POST", "/webhook", body)
-        return Answer(200)
-
-    @route("POST", r"/api/ml/(\d+)/interactive-annotating")
-    def interactive(self, request: Request, backend: int) -> Answer:
-        asked = request.json()
-        try:
-            found = self._predicted(self._rows["ml"][backend], [self._rows["task"][asked["task"]]], asked["context"])
-        except requests.RequestException as fault:
-            return Answer(200, {"errors": [str(fault)]})
-        return Answer(200, {"data": found[0]})
-
-    @route("POST", r"/api/dm/actions")
-    def action(self, request: Request) -> Answer:
-        if request.query["id"] != ["retrieve_tasks_predictions"]:
-            raise LookupError
-        chosen = request.json()["selectedItems"]
-        tasks = self._of("task", project=request.number("project"))
-        if not chosen.get("all"):
-            tasks = [task for task in tasks if task["id"] in chosen["included"]]
-        for row in self._of("ml", project=request.number("project"))[:1]:
-            with suppress(requests.RequestException, ValueError):  # it says success all the same
-                served = _ask(row, "POST", "/setup", {"project": f"{row['project']}.1"})["model_version"]
-                having = {
-                    prediction["task"] for prediction in self._of("prediction") if prediction["model_version"] == served
-                }
-                lacking = [task for task in tasks if task["id"] not in having]
-                for task, found in zip(lacking, self._predicted(row, lacking, None) if lacking else [], strict=True):
-                    for prediction in found if isinstance(found, list) else [found]:
-                        self._predict(task, prediction)
-        return Answer(200, {"processed_items": len(tasks), "detail": f"Retrieved {len(tasks)} predictions"})
-
-    def _predicted(self, row: Json, tasks: list[Json], context: Json | None) -> list[Json]:
-        project = self._rows["project"][row["project"]]
-        body = {
-            "tasks": [self._full(task) for task in tasks],
-            "project": f"{project['id']}.1795418479",
-            "label_config": project["label_config"],
-            "params": {"login": None, "password": None, "context": context},
-        }
-        results: list[Json] = _ask(row, "POST", "/predict", body)["results"]
-        return results
-
     # The data manager's tabs
 
     @route("GET", r"/api/dm/views/")
@@ -427,36 +309,6 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
         ]
         return Answer(200, {"columns": columns})
 
-    # Webhooks
-
-    @route("GET", r"/api/webhooks/")
-    def list_webhooks(self, request: Request) -> Answer:
-        return Answer(200, self._of("webhook", project=request.number("project")))
-
-    @route("POST", r"/api/webhooks/")
-    def create_webhook(self, request: Request) -> Answer:
-        fields = request.json()
-        if "." not in (urlsplit(fields["url"]).hostname or "") and urlsplit(fields["url"]).hostname != "localhost":
-            return Answer(400, {"validation_errors": {"url": ["Enter a valid URL."]}})
-        return Answer(201, self._new("webhook", _webhook(fields)))
-
-    @route("PATCH", r"/api/webhooks/(\d+)/")
-    def change_webhook(self, request: Request, webhook: int) -> Answer:
-        self._rows["webhook"][webhook].update(request.json())
-        return Answer(200, self._rows["webhook"][webhook])
-
-    @route("DELETE", r"/api/webhooks/(\d+)/")
-    def delete_webhook(self, request: Request, webhook: int) -> Answer:
-        del self._rows["webhook"][webhook]
-        return Answer(204)
-
-    def _tell(self, project: int, event: Json) -> None:
-        body = event | {"project": self._rows["project"][project]}
-        for webhook in self._of("webhook", project=project, is_active=True):
-            self.webhook_calls.append((webhook["url"], body))
-            with suppress(requests.RequestException):  # never retried, and nobody hears of it
-                requests.post(webhook["url"], json=body, headers=webhook["headers"], timeout=1)
-
     # Files
 
     @route("GET", r"/data/upload/(?:.*)")
@@ -479,25 +331,6 @@ class FakeLabelStudio(StoredPredictions, FakeServer):
 def _shown_view(data: Json) -> Json:
     """An order that is empty is not told."""
     return {key: value for key, value in data.items() if key != "ordering" or value}
-
-
-def _webhook(fields: Json) -> Json:
-    known = {"headers": {}, "is_active": True, "send_payload": True, "send_for_all_actions": True, "actions": []}
-    return known | fields
-
-
-def _without_password(row: Json) -> Json:
-    return {key: value for key, value in row.items() if key != "basic_auth_pass"}
-
-
-def _ask(backend: Json, method: str, path: str, body: Json | None = None) -> Any:
-    """A call of the backend, with its credentials as Label Studio sends them; anything but 2xx raises."""
-    auth = None
-    if backend["auth_method"] == "BASIC_AUTH":
-        auth = (backend["basic_auth_user"], backend["basic_auth_pass"])
-    reply = requests.request(method, backend["url"].rstrip("/") + path, json=body, auth=auth, timeout=100)
-    reply.raise_for_status()
-    return reply.json() if reply.content else None
 
 
 def _files(request: Request) -> list[tuple[str, bytes]]:

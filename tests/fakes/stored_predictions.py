@@ -2,19 +2,14 @@
 
 import operator
 from collections.abc import Callable
-from typing import Any
 
 from fakes.server import Answer, Request, route
+from fakes.studio_rows import Json, StudioRows
 
-Json = dict[str, Any]
 
-
-class StoredPredictions:
+class StoredPredictions(StudioRows):
     """A part of FakeLabelStudio."""
 
-    _rows: dict[str, dict[int, Json]]
-    _of: Callable[..., list[Json]]
-    _new: Callable[[str, Json], Json]
     _predict: Callable[[Json, Json], Json]
 
     @route("POST", r"/api/projects/(\d+)/import/predictions")

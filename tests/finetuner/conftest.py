@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fakes.label_studio import FakeLabelStudio
 from fakes.regions import brush_region
 from PIL import Image
 from support.pictures import encode_image
 
+from backend.labelstudio.api.client import LabelStudio
 from backend.labelstudio.label_config import Control
 from backend.sam.loading import BaseModel, load_base
 from backend.settings import Settings
@@ -140,3 +142,30 @@ def export(
     file = tmp_path / "export.json"
     file.write_text(json.dumps(tasks))
     return file
+
+
+@pytest.fixture
+def settings(studio: FakeLabelStudio, tiny_settings: Settings) -> Settings:
+    return tiny_settings.replace(label_studio_url=studio.url, label_studio_api_key=studio.token)
+
+
+@pytest.fixture
+def project(
+    studio: FakeLabelStudio,
+    label_config: str,
+    discs: Callable[..., tuple[Image.Image, list[np.ndarray]]],
+    png: Callable[[Image.Image], bytes],
+    brush: Callable[..., dict[str, Any]],
+) -> int:
+    """Eight uploads with two annotated discs an image, a keypoint that was never answered, and one skipped task."""
+    client = LabelStudio(studio.url, studio.token)
+    project_id = int(client.create_project("discs", label_config)["id"])
+    scenes = [discs(seed) for seed in range(9)]
+    client.import_images(project_id, {f"{seed}.png": png(image) for seed, (image, _) in enumerate(scenes)})
+    keypoint = {"id": "k", "type": "keypointlabels", "value": {"x": 5, "y": 5, "keypointlabels": ["Disc"]}}
+    for task, (_, masks) in zip(client.tasks(project_id), scenes, strict=True):
+        if task["data"]["image"].endswith("8.png"):
+            client.create_annotation(task["id"], [], was_cancelled=True)
+        else:
+            client.create_annotation(task["id"], [*(brush(mask) for mask in masks), keypoint])
+    return project_id

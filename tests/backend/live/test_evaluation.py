@@ -3,66 +3,22 @@
 import copy
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from fakes.label_studio import FakeLabelStudio
-from fakes.regions import brush_region, control_of
-from fakes.studio_setup import StudioSetup
 from support.clock import HandClock
+from support.live_project import LiveProject, make_region
 from support.waiting import wait_until
 
 from backend.errors import Unavailable, Upstream
 from backend.labelstudio.webhook import AnnotationChange, annotation_changes
-from backend.live.evaluation import LiveEvaluation
 from backend.live.figures import VersionFigures
 from backend.live.sent import SentRegions
 
-CONFIG = (
-    '<View><Image name="image" value="$image"/>'
-    '<BrushLabels name="brush" toName="image"><Label value="Coin"/></BrushLabels></View>'
-)
 Json = dict[str, Any]
-
-
-def region(x_px: int = 10, *, version: str = "v1", region_id: str | None = None) -> Json:
-    mask = np.zeros((40, 60), np.bool_)
-    mask[10:30, x_px : x_px + 20] = True
-    control = control_of(CONFIG, "brushlabels")
-    assert control is not None
-    return brush_region(mask, control=control, label="Coin", score=0.9, model_version=version, region_id=region_id)
-
-
-class Project:
-    """A project of a fake Label Studio, whose webhook ends in a live evaluation."""
-
-    def __init__(self, studio: FakeLabelStudio, root: Path) -> None:
-        self.client, self.root = StudioSetup(studio.url, studio.token), root
-        self.project_id = int(self.client.create_project("live", CONFIG)["id"])
-        self.client.import_tasks(self.project_id, [{"data": {"image": "/x.png"}}])
-        (self.task,) = (int(task["id"]) for task in self.client.tasks(self.project_id))
-
-    def evaluation(self, label_studio: Callable[[int], Any] | None = None, **more: Any) -> LiveEvaluation:
-        known = label_studio or (lambda _: self.client)
-        return LiveEvaluation(self.root, label_studio=known, max_pixels=10**6, **more)
-
-    def predict(self, *regions: Json, version: str = "v1") -> int:
-        made = self.client.create_prediction(self.task, result=list(regions), score=0.5, model_version=version)
-        return int(made["id"])
-
-    def submit(self, *regions: Json, **fields: Any) -> AnnotationChange:
-        """What the webhook of the annotation says, as far as it is read."""
-        row = self.client.create_annotation(self.task, list(regions), **fields)
-        (change,) = annotation_changes({"action": "ANNOTATION_CREATED", "annotation": row})
-        return change
-
-    def change(self, annotation_id: int, **fields: Any) -> AnnotationChange:
-        row = self.client._session.send("PATCH", f"/api/annotations/{annotation_id}/", body=fields)
-        (change,) = annotation_changes({"action": "ANNOTATION_UPDATED", "annotation": row})
-        return change
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +28,14 @@ def studio() -> Iterator[FakeLabelStudio]:
 
 
 @pytest.fixture
-def project(studio: FakeLabelStudio, tmp_path: Path) -> Project:
-    return Project(studio, tmp_path / "live")
+def project(studio: FakeLabelStudio, tmp_path: Path) -> LiveProject:
+    return LiveProject(studio, tmp_path / "live")
 
 
-def test_an_annotation_that_began_as_a_prediction_is_compared_with_it(project: Project) -> None:
-    live, ours = project.evaluation(), [region(0), region(30)]
+def test_an_annotation_that_began_as_a_prediction_is_compared_with_it(project: LiveProject) -> None:
+    live, ours = project.evaluation(), [make_region(0), make_region(30)]
     prediction = project.predict(*ours)
-    changed = region(34, region_id=ours[1]["id"])
+    changed = make_region(34, region_id=ours[1]["id"])
     live.note_changes(
         project.project_id, [project.submit(ours[0], changed, parent_prediction=prediction, lead_time=4.0)]
     )
@@ -94,15 +50,15 @@ def test_an_annotation_that_began_as_a_prediction_is_compared_with_it(project: P
     assert live.counts == {"compared": 2, "unknown": 0}
 
 
-def test_an_update_replaces_and_a_deletion_or_a_skip_removes(project: Project) -> None:
-    live, ours = project.evaluation(), region(0)
+def test_an_update_replaces_and_a_deletion_or_a_skip_removes(project: LiveProject) -> None:
+    live, ours = project.evaluation(), make_region(0)
     prediction = project.predict(ours)
     first = project.submit(ours, parent_prediction=prediction)
     other = project.submit(ours, parent_prediction=prediction)
     live.note_changes(project.project_id, [first, other])
     live.compare_waiting()
     live.note_changes(
-        project.project_id, [project.change(first.annotation_id, result=[region(10, region_id=ours["id"])])]
+        project.project_id, [project.change(first.annotation_id, result=[make_region(10, region_id=ours["id"])])]
     )
     live.compare_waiting()
     assert dataclasses.replace(live.figures(project.project_id)["v1"], labels={}) == VersionFigures(
@@ -124,22 +80,22 @@ def test_an_update_replaces_and_a_deletion_or_a_skip_removes(project: Project) -
     assert live.figures(project.project_id) == {}
 
 
-def test_a_mask_from_a_click_is_compared_with_what_was_sent_for_it(project: Project) -> None:
+def test_a_mask_from_a_click_is_compared_with_what_was_sent_for_it(project: LiveProject) -> None:
     live = project.evaluation().start()
     try:
-        accepted, edited, never_taken = region(0), region(30), region(5)
+        accepted, edited, never_taken = make_region(0), make_region(30), make_region(5)
         live.remember_sent(project.project_id, [accepted, edited, never_taken])
         wait_until(lambda: len(list((project.root / str(project.project_id) / "sent").glob("*"))) == 3)
-        live.note_changes(project.project_id, [project.submit(accepted, region(34, region_id=edited["id"]))])
+        live.note_changes(project.project_id, [project.submit(accepted, make_region(34, region_id=edited["id"]))])
         wait_until(lambda: "v1" in (found := live.figures(project.project_id)) and found["v1"].n == 2)
         assert live.figures(project.project_id)["v1"].untouched == 0.5
     finally:
         live.stop()
 
 
-def test_a_predicted_mask_that_a_click_refined_is_compared_with_the_refined_one(project: Project) -> None:
-    live, predicted = project.evaluation(), region(0)
-    refined = region(6, version="v2", region_id=predicted["id"])
+def test_a_predicted_mask_that_a_click_refined_is_compared_with_the_refined_one(project: LiveProject) -> None:
+    live, predicted = project.evaluation(), make_region(0)
+    refined = make_region(6, version="v2", region_id=predicted["id"])
     live._make_folder(project.project_id)
     live._open_sent(project.project_id).keep([refined])
     live.note_changes(project.project_id, [project.submit(refined, parent_prediction=project.predict(predicted))])
@@ -147,8 +103,8 @@ def test_a_predicted_mask_that_a_click_refined_is_compared_with_the_refined_one(
     assert [(name, figures.iou) for name, figures in live.figures(project.project_id).items()] == [("v2", 1.0)]
 
 
-def test_what_is_not_known_any_more_is_counted_and_takes_no_comparison_away(project: Project) -> None:
-    live, ours = project.evaluation(), region(0)
+def test_what_is_not_known_any_more_is_counted_and_takes_no_comparison_away(project: LiveProject) -> None:
+    live, ours = project.evaluation(), make_region(0)
     prediction = project.predict(ours)
     change = project.submit(ours, parent_prediction=prediction)
     live.note_changes(project.project_id, [change])
@@ -160,8 +116,8 @@ def test_what_is_not_known_any_more_is_counted_and_takes_no_comparison_away(proj
     assert live.counts["unknown"] == 1
 
 
-def test_what_waited_when_the_server_died_is_compared_by_the_next_one(project: Project) -> None:
-    died, ours = project.evaluation(), region(0)
+def test_what_waited_when_the_server_died_is_compared_by_the_next_one(project: LiveProject) -> None:
+    died, ours = project.evaluation(), make_region(0)
     died.note_changes(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
     beside = project.evaluation()
     assert beside.compare_waiting() == 1, "it may still be at work"
@@ -172,7 +128,7 @@ def test_what_waited_when_the_server_died_is_compared_by_the_next_one(project: P
     assert beside.figures(project.project_id)["v1"].n == 1
 
 
-def test_while_label_studio_is_away_nothing_is_lost(project: Project) -> None:
+def test_while_label_studio_is_away_nothing_is_lost(project: LiveProject) -> None:
     away = threading.Event()
 
     class Away:
@@ -182,7 +138,7 @@ def test_while_label_studio_is_away_nothing_is_lost(project: Project) -> None:
             return project.client.task(task_id)
 
     clock = HandClock()
-    live, ours = project.evaluation(lambda _: Away(), clock=clock), region(0)
+    live, ours = project.evaluation(lambda _: Away(), clock=clock), make_region(0)
     away.set()
     live.note_changes(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
     with pytest.raises(Upstream, match="cannot be reached"):
@@ -194,14 +150,14 @@ def test_while_label_studio_is_away_nothing_is_lost(project: Project) -> None:
     assert live.figures(project.project_id)["v1"].n == 1
 
 
-def test_without_a_label_studio_it_says_what_is_missing(project: Project) -> None:
+def test_without_a_label_studio_it_says_what_is_missing(project: LiveProject) -> None:
     live = project.evaluation(lambda _: None)
     live.note_changes(project.project_id, [AnnotationChange(1, project.task)])
     with pytest.raises(Unavailable, match="set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"):
         live.compare_waiting()
 
 
-def test_the_webhook_does_not_wait_for_a_label_studio_that_is_slow(project: Project) -> None:
+def test_the_webhook_does_not_wait_for_a_label_studio_that_is_slow(project: LiveProject) -> None:
     answering, asked = threading.Event(), threading.Event()
 
     class Slow:
@@ -210,7 +166,7 @@ def test_the_webhook_does_not_wait_for_a_label_studio_that_is_slow(project: Proj
             answering.wait(120)
             return project.client.task(task_id)
 
-    live, ours = project.evaluation(lambda _: Slow()).start(), region(0)
+    live, ours = project.evaluation(lambda _: Slow()).start(), make_region(0)
     change = project.submit(ours, parent_prediction=project.predict(ours))
     try:
         live.note_changes(project.project_id, [change])
@@ -225,9 +181,9 @@ def test_the_webhook_does_not_wait_for_a_label_studio_that_is_slow(project: Proj
         live.stop()
 
 
-def test_a_webhook_that_comes_before_what_it_tells_of_is_waited_for(project: Project) -> None:
+def test_a_webhook_that_comes_before_what_it_tells_of_is_waited_for(project: LiveProject) -> None:
     """Label Studio may send it before its database shows the change to others."""
-    live, ours = project.evaluation(), region(0)
+    live, ours = project.evaluation(), make_region(0)
     change = project.submit(ours, parent_prediction=project.predict(ours))
     newer = AnnotationChange(change.annotation_id, change.task_id, "2099-01-01T00:00:00Z")
     live.note_changes(project.project_id, [newer, AnnotationChange(10**6, change.task_id, "2099-01-01T00:00:00Z")])
@@ -238,7 +194,9 @@ def test_a_webhook_that_comes_before_what_it_tells_of_is_waited_for(project: Pro
     assert live.figures(project.project_id)["v1"].n == 1
 
 
-def test_an_annotation_that_makes_us_stumble_is_counted_and_those_behind_it_have_their_turn(project: Project) -> None:
+def test_an_annotation_that_makes_us_stumble_is_counted_and_those_behind_it_have_their_turn(
+    project: LiveProject,
+) -> None:
     class Odd:
         def task(self, task_id: int) -> Json:
             task = copy.deepcopy(project.client.task(task_id))
@@ -247,7 +205,7 @@ def test_an_annotation_that_makes_us_stumble_is_counted_and_those_behind_it_have
             task["annotations"][0]["lead_time"] = float("nan")
             return task
 
-    live, ours = project.evaluation(lambda _: Odd()), region(0)
+    live, ours = project.evaluation(lambda _: Odd()), make_region(0)
     prediction = project.predict(ours)
     changes = [project.submit(ours, parent_prediction=prediction) for _ in range(2)]
     live.note_changes(project.project_id, changes)
@@ -256,28 +214,30 @@ def test_an_annotation_that_makes_us_stumble_is_counted_and_those_behind_it_have
     assert live.figures(project.project_id)["v1"].n == 1
 
 
-def test_a_disk_that_takes_nothing_costs_the_figures_and_not_the_webhook(project: Project) -> None:
+def test_a_disk_that_takes_nothing_costs_the_figures_and_not_the_webhook(project: LiveProject) -> None:
     project.root.write_text("a file where the folder should be")
     live = project.evaluation()
     live.note_changes(project.project_id, [AnnotationChange(1, project.task)])
     assert live.counts["unwritten"] == 1
 
 
-def test_a_registry_that_is_away_gets_no_empty_one_in_its_place(project: Project, tmp_path: Path) -> None:
+def test_a_registry_that_is_away_gets_no_empty_one_in_its_place(project: LiveProject, tmp_path: Path) -> None:
     """Its disk is not mounted, say; an empty folder there would hide every version."""
     project.root = tmp_path / "unmounted" / "live"
     live = project.evaluation()
-    live.note_changes(project.project_id, [project.submit(region(), parent_prediction=project.predict(region()))])
+    live.note_changes(
+        project.project_id, [project.submit(make_region(), parent_prediction=project.predict(make_region()))]
+    )
     live.start()
-    live.remember_sent(project.project_id, [region()])
+    live.remember_sent(project.project_id, [make_region()])
     wait_until(lambda: live.count("unremembered") == 1)
     live.stop()
     assert live.count("unwritten") == 1
     assert not (tmp_path / "unmounted").exists()
 
 
-def test_a_task_that_label_studio_cannot_show_keeps_no_other_waiting(project: Project) -> None:
-    ours = region(0)
+def test_a_task_that_label_studio_cannot_show_keeps_no_other_waiting(project: LiveProject) -> None:
+    ours = make_region(0)
     prediction = project.predict(ours)
     changes = [project.submit(ours, parent_prediction=prediction) for _ in range(5)]
     asked: list[int] = []
@@ -302,8 +262,8 @@ def test_a_task_that_label_studio_cannot_show_keeps_no_other_waiting(project: Pr
     assert len(asked) <= 3 * 2 + 5, "a Label Studio that cannot be reached is not asked for every annotation"
 
 
-def test_a_project_whose_label_studio_is_not_known_keeps_no_other_project_waiting(project: Project) -> None:
-    ours, first = region(0), project.project_id - 1
+def test_a_project_whose_label_studio_is_not_known_keeps_no_other_project_waiting(project: LiveProject) -> None:
+    ours, first = make_region(0), project.project_id - 1
     live = project.evaluation(lambda project_id: None if project_id == first else project.client)
     live.note_changes(first, [AnnotationChange(1, 1)])
     live.note_changes(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
@@ -313,7 +273,7 @@ def test_a_project_whose_label_studio_is_not_known_keeps_no_other_project_waitin
 
 
 def test_a_task_that_label_studio_does_not_show_delays_no_annotation_of_another_project(
-    project: Project, caplog: pytest.LogCaptureFixture
+    project: LiveProject, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One thread for all projects would wait until Label Studio has answered."""
     troubled, asked, answering = project.project_id + 1000, threading.Event(), threading.Event()
@@ -327,7 +287,7 @@ def test_a_task_that_label_studio_does_not_show_delays_no_annotation_of_another_
     def find(project_id: int) -> Any:
         return Hanging() if project_id == troubled else project.client
 
-    live, ours = project.evaluation(find).start(), region(0)
+    live, ours = project.evaluation(find).start(), make_region(0)
     try:
         live.note_changes(troubled, [AnnotationChange(1, 1)])
         assert asked.wait(60)
@@ -340,7 +300,7 @@ def test_a_task_that_label_studio_does_not_show_delays_no_annotation_of_another_
     assert caplog.text.count(f"annotations of project {troubled} wait to be compared: Label Studio answered 500") == 1
 
 
-def test_asking_for_projects_that_there_are_not_takes_no_memory(project: Project) -> None:
+def test_asking_for_projects_that_there_are_not_takes_no_memory(project: LiveProject) -> None:
     live = project.evaluation()
     for number in range(1000, 1100):
         assert live.figures(number) == {}
@@ -350,14 +310,16 @@ def test_asking_for_projects_that_there_are_not_takes_no_memory(project: Project
     assert list(live._ledgers) == [project.project_id]
 
 
-def test_once_it_has_stopped_no_thread_of_it_is_left_and_it_can_begin_again(project: Project) -> None:
+def test_once_it_has_stopped_no_thread_of_it_is_left_and_it_can_begin_again(project: LiveProject) -> None:
     def threads() -> list[str]:
         return [thread.name for thread in threading.enumerate() if thread.name.startswith("live-")]
 
     live = project.evaluation()
     for count in (1, 2):
         live.start()
-        live.remember_sent(project.project_id, [region(number, region_id=f"{count}-{number}") for number in range(3)])
+        live.remember_sent(
+            project.project_id, [make_region(number, region_id=f"{count}-{number}") for number in range(3)]
+        )
         wait_until(lambda: len(list((project.root / str(project.project_id) / "sent").glob("*"))) == 3 * count)  # noqa: B023 - called at once
         live.stop()
         live.stop()
@@ -365,7 +327,7 @@ def test_once_it_has_stopped_no_thread_of_it_is_left_and_it_can_begin_again(proj
 
 
 def test_an_answer_that_cannot_be_kept_costs_none_of_those_after_it(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: LiveProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = project.evaluation()
     kept: list[Any] = []
@@ -378,15 +340,15 @@ def test_an_answer_that_cannot_be_kept_costs_none_of_those_after_it(
 
     monkeypatch.setattr(SentRegions, "keep", keep)
     live.start()
-    live.remember_sent(project.project_id, [region()])
-    live.remember_sent(project.project_id, [region()])
+    live.remember_sent(project.project_id, [make_region()])
+    live.remember_sent(project.project_id, [make_region()])
     wait_until(lambda: len(kept) == 2)
     live.stop()
     assert (kept, live.count("unremembered")) == (["stumbled", 1], 1)
 
 
-def test_what_no_longer_counts_is_taken_out_of_the_file_by_itself(project: Project) -> None:
-    live, ours = project.evaluation(), region(0)
+def test_what_no_longer_counts_is_taken_out_of_the_file_by_itself(project: LiveProject) -> None:
+    live, ours = project.evaluation(), make_region(0)
     live.note_changes(project.project_id, [project.submit(ours, parent_prediction=project.predict(ours))])
     live.compare_waiting()
     before, path = live.figures(project.project_id), project.root / str(project.project_id) / "annotations.jsonl"
@@ -397,7 +359,7 @@ def test_what_no_longer_counts_is_taken_out_of_the_file_by_itself(project: Proje
     assert live.figures(project.project_id) == project.evaluation().figures(project.project_id) == before
 
 
-def test_metrics_are_told_of_a_hundred_projects_however_many_there_are(project: Project) -> None:
+def test_metrics_are_told_of_a_hundred_projects_however_many_there_are(project: LiveProject) -> None:
     for number in range(2, 300):
         (project.root / str(number)).mkdir(parents=True)
     live = project.evaluation()
