@@ -1,4 +1,12 @@
-"""The most memory that a server with a base holds, and a training of it; a new process measures either."""
+"""What memory every published base needs, written into docs/models.md.
+
+python tests/benchmarks/base_memory.py [--print] [--only NAME,NAME]
+
+A new process loads the base as a server does, and answers a click on a new image; another takes a step of LoRA, or of
+the decoder where the encoder takes no adapter. The most that either held counts. Weights are random and of real size.
+`edgetam` needs timm, and is left out where that is missing. `backend.sam.weights` has the same numbers for
+`samloop doctor`.
+"""
 
 import multiprocessing
 import sys
@@ -9,6 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from benchmarks.pages import commit, machine, write_block
+from benchmarks.real_sizes import build, list_rows
 from PIL import Image
 from skimage import data
 
@@ -24,6 +34,7 @@ from finetuner.methods.base import Method
 from finetuner.training.loop import promptable_pace
 from finetuner.training.weights import TrainedWeights
 
+MODELS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 COFFEE = Image.fromarray(data.coffee())
 CLICK = Prompt(clicks=(Click(300.0, 170.0),))
 BOXES = [Prompt(box=Box(100.0 + 10 * number, 60.0, 300.0 + 10 * number, 300.0)) for number in range(6)]
@@ -90,3 +101,26 @@ def _measure_alone(work: Callable[[Path], int], folder: Path) -> int:
 def _prepare() -> None:
     keep_freed_memory()  # as `samloop` does
     torch.set_num_threads(1)
+
+
+def measure_row(name: str, folder: Path) -> str:
+    """The row of the table for one base."""
+    build(name).save_pretrained(folder)
+    server_mib, training_mib = measure_memory(folder)
+    return f"| `{name}` | {server_mib:,} MiB | {training_mib:,} MiB |"
+
+
+def main() -> None:
+    """Measure the bases that are asked for, and write the block `memory`."""
+    measured, rows = commit(), list_rows(measure_row)
+    text = "\n".join(["| Base | A server | A training |", "| --- | --- | --- |", *rows]) + (
+        "\n\nThe most that a process held: after a click on a new image, and after a step of LoRA on an image with six "
+        f"boxes\n(of the decoder, for `edgetam`). Random weights of real size, on {machine()}; commit {measured}."
+    )
+    sys.stdout.write(text + "\n")
+    if "--print" not in sys.argv:
+        write_block(MODELS, "memory", text)
+
+
+if __name__ == "__main__":
+    main()

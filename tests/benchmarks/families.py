@@ -20,7 +20,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as `samloop` does; read once,
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from benchmarks.base_memory import BOXES, CLICK, COFFEE, measure_memory
+from benchmarks.base_memory import BOXES, CLICK, COFFEE
 from benchmarks.pages import commit, machine, write_block
 from benchmarks.real_sizes import build, list_rows, look_plainly
 
@@ -32,22 +32,12 @@ from backend.sam.predictor import Predictor, encode, prompt_tensors
 from finetuner.methods import new_method
 
 MODELS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
-COLUMNS = (
-    "Base",
-    "Encoder, an image",
-    "Decoder, a box",
-    "Warm click",
-    "Step of six boxes",
-    "In the cache",
-    "Server",
-    "Training",
-)
 _LONG_S = 10.0  # what takes longer is measured once
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a base costs: s, and ours beside transformers' plain path; MiB of a server and of a training."""
+    """What a base costs: s, and ours beside transformers' plain path."""
 
     name: str
     encoder_s: tuple[float, float]
@@ -55,14 +45,11 @@ class Row:
     click_s: float
     step_s: tuple[float, float]
     cached_mib: int
-    peaks_mib: tuple[int, int]
 
     def __str__(self) -> str:
         encoder, decoder, step = (_beside(*pair) for pair in (self.encoder_s, self.decoder_s, self.step_s))
         return (
-            f"| `{self.name}` | {encoder} | {decoder} | {self.click_s * 1e3:.0f} ms | {step} | {self.cached_mib} MiB | "
-            + " | ".join(f"{mib / 1024:.1f} GiB" for mib in self.peaks_mib)
-            + " |"
+            f"| `{self.name}` | {encoder} | {decoder} | {self.click_s * 1e3:.0f} ms | {step} | {self.cached_mib} MiB |"
         )
 
 
@@ -83,7 +70,6 @@ def measure(name: str, folder: Path) -> Row:
     """Write the base, and take its times."""
     plain = build(name)
     plain.save_pretrained(folder)
-    peaks_mib = measure_memory(folder)
     base = load_base(str(folder), cache_dir=folder.parent, device="cpu")
     pixels = pixels_on_canvas(COFFEE, frame=base.frame).contiguous()
     looks: list[Any] = []
@@ -100,8 +86,7 @@ def measure(name: str, folder: Path) -> Row:
             median_s(lambda: plain(input_boxes=tensors.boxes, **seen), times=3),
         )
         click_s = median_s(lambda: served.decode(ours, [CLICK]), times=5)
-    step_s, cached_mib = steps_s(base, plain, ours, seen), halve(ours).nbytes >> 20
-    return Row(name, encoder_s, decoder_s, click_s, step_s, cached_mib, peaks_mib)
+    return Row(name, encoder_s, decoder_s, click_s, steps_s(base, plain, ours, seen), halve(ours).nbytes >> 20)
 
 
 def steps_s(base: BaseModel, plain: Any, ours: Any, seen: dict[str, Any]) -> tuple[float, float]:
@@ -130,14 +115,12 @@ def main() -> None:
     keep_freed_memory()  # as `samloop` does
     torch.set_num_threads(1)
     measured, rows = commit(), list_rows(measure)
-    header = f"| {' | '.join(COLUMNS)} |"
-    table = "\n".join([header, f"|{' --- |' * len(COLUMNS)}", *rows])
+    header = "| Base | Encoder, an image | Decoder, a box | Warm click | Step of six boxes | In the cache |"
+    table = "\n".join([header, "| --- | --- | --- | --- | --- | --- |", *rows])
     text = f"""{table}
 
 Seconds that one core works; in brackets, how many times as fast as transformers' plain path in float32. What takes over
-{_LONG_S:.0f} s was run once. "Server" and "Training" are the most memory that a process has held: after it answered a
-click on a new image, and after a step of LoRA (of the decoder, for `edgetam`). Random weights of real size, on
-{machine()}; commit {measured}."""
+{_LONG_S:.0f} s was run once. Random weights of real size, on {machine()}; commit {measured}."""
     sys.stdout.write(text + "\n")
     if "--print" not in sys.argv:
         write_block(MODELS, "families", text)
