@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= $(if $(CI),1,)
 # Some containers forbid it, and every process of the tests and of the demo would then compile modules again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup develop label-studio label-studio-ml demo test check docs results quality notebook bench chaos clean
+.PHONY: setup develop label-studio label-studio-ml demo test check docs results quality notebook bench chaos stores clean
 
 # What it takes to run samloop.
 setup: .venv/.ready
@@ -93,5 +93,11 @@ bench: develop label-studio-ml
 chaos: develop
 	$(BIN)/python tests/benchmarks/chaos.py $(ARGS)
 
+# The registry's contract over Google's and Azure's stores too: installs their clients and emulators, and runs it.
+stores: develop
+	$(BIN)/pip install $(PIP_FLAGS) -c docker/constraints.txt -e '.[stores]'
+	npm install --silent --no-save --prefix .stores azurite@3.37.0
+	$(BIN)/pytest tests/contracts/test_registry.py tests/backend/registry/objects/test_store.py -k "gs_url or az_url" $(ARGS)
+
 clean:
-	rm -rf .venv .venv-label-studio .venv-label-studio-ml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .stores .venv .venv-label-studio .venv-label-studio-ml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

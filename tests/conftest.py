@@ -49,6 +49,7 @@ pytest_plugins = [
     "support.studio",
     "support.queue",
     "support.object_store",
+    "support.other_stores",
 ]
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -1,4 +1,7 @@
-"""One contract for every kind of registry: on a disk, in two object stores, and a toy in dictionaries."""
+"""One contract for every kind of registry: on a disk, in object stores, and a toy in dictionaries.
+
+The stores are fsspec's memory and S3; Google's and Azure's too, where `make stores` has installed their emulators.
+"""
 
 import re
 from collections.abc import Callable
@@ -11,6 +14,7 @@ import pytest
 from fakes.memory_registry import MemoryRegistry
 from support.checkpoints import make_manifest
 from support.object_store import damage_object, open_store
+from support.other_stores import OTHER_STORES
 
 from backend.errors import BadCheckpoint, BadInput, ChampionMoved, LeaseLost, NotFound
 from backend.ids import VersionName, is_version_of
@@ -29,12 +33,12 @@ KINDS: dict[str, Callable[[Path], Registry]] = {
 MANIFEST = make_manifest()
 
 
-@pytest.fixture(params=[*KINDS, "s3"])
+@pytest.fixture(params=[*KINDS, "s3_url", *OTHER_STORES])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
     """An empty registry of each kind."""
-    if request.param == "s3":
-        return open_store(request.getfixturevalue("s3_url"), tmp_path / "models")
-    return KINDS[request.param](tmp_path / "models")
+    if request.param in KINDS:
+        return KINDS[request.param](tmp_path / "models")
+    return open_store(request.getfixturevalue(request.param), tmp_path / "models")
 
 
 def publish(registry: Registry, weights: bytes = b"weights", project_id: int = 1) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fsspec.exceptions import FSTimeoutError
+from support.other_stores import OTHER_STORES
 
 from backend.errors import SettingsError, Unavailable
 from backend.registry.objects.store import ObjectStore
@@ -43,8 +44,9 @@ def test_objects_are_written_read_listed_and_deleted(store: ObjectStore) -> None
     assert set(store.list_objects("a")) == {"two"}
 
 
-def test_of_many_who_create_an_object_one_wins(s3_url: str) -> None:
-    store = ObjectStore(f"{s3_url}/race")
+@pytest.mark.parametrize("kind", ["s3_url", *OTHER_STORES])
+def test_of_many_who_create_an_object_one_wins(kind: str, request: pytest.FixtureRequest) -> None:
+    store = ObjectStore(f"{request.getfixturevalue(kind)}/race")
     store.check_conditional()
     with ThreadPoolExecutor(8) as pool:
         won = list(pool.map(lambda who: store.create("one", b"%d" % who), range(8)))
