@@ -122,6 +122,28 @@ def offset_index(window: int, *, device: torch.device | None = None) -> Int[Tens
     return index.reshape(window**2, window**2)
 
 
+def mix_by_products(
+    qkv: Float[Tensor, "windows n heads 3 d"], bias: Float[Tensor, "heads n n"]
+) -> Float[Tensor, "windows n heads d"]:
+    """Let every window's n tokens attend to each other, by two products of matrices with a softmax in between.
+
+    Args:
+        qkv: queries, keys and values.
+        bias: added to the scaled scores of every window.
+
+    Returns:
+        The mixed values, in the dtype of `qkv`; there is no gradient.
+    """
+    _, n, heads, _, d = map(int, qkv.shape)
+    out = []
+    for some in torch.split(qkv, max(1, 2 * STRIP_NUMBERS // (heads * n * n))):
+        query, key, value = (part.flatten(0, 1) for part in some.permute(3, 0, 2, 1, 4).contiguous())
+        scores = bias.repeat(len(some), 1, 1).baddbmm_(query, key.mT, alpha=d**-0.5)
+        mixed = torch.bmm(torch.softmax(scores, dim=-1), value)
+        out.append(mixed.view(len(some), heads, n, d).transpose(1, 2))
+    return torch.cat(out)
+
+
 class WindowAttention(nn.Module):
     """LayerNorm, then multi-head attention among the tokens of one window, biased by how far apart they lie."""
 
@@ -138,12 +160,18 @@ class WindowAttention(nn.Module):
         """Mix the n = window**2 tokens of every window; no residual."""
         count, n, width = map(int, tokens.shape)
         qkv = self.qkv(self.norm(tokens).to(self.qkv.weight.dtype)).view(count, n, self.heads, 3, width // self.heads)
-        query, key, value = qkv.permute(3, 0, 2, 1, 4)
         # Built in every call: it takes 0.2 % of the time, and a stored copy would go stale by training and `.to()`.
-        # Four dimensions: with three, PyTorch leaves its fused CPU kernel for a kernel that takes twice as long.
-        bias = self.biases[None, :, offset_index(self.window, device=tokens.device)].to(query.dtype)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(count, n, width))
+        bias = self.biases[:, offset_index(self.window, device=tokens.device)].to(qkv.dtype)
+        # PyTorch's fused kernel for CPUs multiplies in small pieces, each with a call of the library, which in bfloat16
+        # costs as much again as the products. In float32 it is the faster of the two.
+        by_products = qkv.device.type == "cpu" and qkv.dtype == torch.bfloat16
+        if by_products and not torch.is_grad_enabled() and not is_traced():
+            mixed = mix_by_products(qkv, bias)
+        else:
+            query, key, value = qkv.permute(3, 0, 2, 1, 4)
+            # Four dimensions: with three, PyTorch leaves its fused CPU kernel for one that takes twice as long.
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None]).transpose(1, 2)
+        projected: Tensor = self.proj(mixed.reshape(count, n, width))
         return projected
 
 

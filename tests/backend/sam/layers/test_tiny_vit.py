@@ -1,14 +1,16 @@
 """TinyViT cuts windows, shares biases and attends as its paper says."""
 
+import copy
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from transformers import SamVisionConfig
 
 from backend.sam.families.mobile import mobile_sam_config
-from backend.sam.layers.tiny_vit import TinyVitEncoder, WindowAttention, offset_index
+from backend.sam.layers.tiny_vit import TinyVitEncoder, WindowAttention, mix_by_products, offset_index
 
 pytestmark = pytest.mark.arithmetic
 
@@ -41,6 +43,41 @@ def test_attention_is_a_softmax_of_scaled_products_plus_bias_head_by_head() -> N
         expected = nn.functional.linear(torch.cat(heads, -1), attention.proj.weight, attention.proj.bias)
 
     torch.testing.assert_close(got, expected)
+
+
+@given(windows=st.integers(1, 24), heads=st.integers(1, 5), n=st.sampled_from([1, 49, 196]))
+@settings(max_examples=20, deadline=None)
+def test_two_products_mix_as_pytorchs_attention_does_however_many_windows_there_are(
+    windows: int, heads: int, n: int
+) -> None:
+    made = torch.Generator().manual_seed(windows)
+    qkv = torch.randn(windows, n, heads, 3, 8, generator=made)
+    bias = torch.randn(heads, n, n, generator=made)
+    query, key, value = qkv.permute(3, 0, 2, 1, 4)
+
+    mixed = mix_by_products(qkv, bias.clone())
+
+    expected = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias[None]).transpose(1, 2)
+    torch.testing.assert_close(mixed, expected)
+
+
+def test_in_bfloat16_attention_is_as_near_to_float32_without_a_gradient_as_with_one() -> None:
+    torch.manual_seed(0)
+    exact = WindowAttention(64, heads=2, window=7).eval()
+    nn.init.normal_(exact.biases)
+    rough = copy.deepcopy(exact).to(torch.bfloat16)
+    rough.norm.float()  # as `compute_in` leaves it
+    tokens = torch.randn(9, 49, 64)
+    truth = exact(tokens).detach()
+
+    def error_of(mixed: torch.Tensor) -> float:
+        return float((mixed.detach().float() - truth).abs().mean())
+
+    with_gradient = error_of(rough(tokens))
+    with torch.no_grad():
+        without = error_of(rough(tokens))
+
+    assert 0 < without < 1.3 * with_gradient
 
 
 @pytest.fixture(scope="module")
