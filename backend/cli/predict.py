@@ -195,7 +195,7 @@ class _Folder:
         from backend.sam.predictor import encode
 
         picture = open_image(self.folder.read(image.uri), max_pixels=self.max_pixels)
-        return encode(self.predictor.base, picture if crop is None else picture.crop(crop.corners_px))
+        return encode(self.predictor.base, picture, crop=crop)
 
     def decode(self, work: Callable[[], T], **_: object) -> T:
         """Return the work's result."""

@@ -80,11 +80,6 @@ class Tile:
     across: float
     down: float
 
-    @property
-    def name(self) -> str:
-        """The tile's name in the keys of cached embeddings."""
-        return f"tile-{self.magnification:g}-{self.across:g}-{self.down:g}"
-
     def crop(self, height_px: int, width_px: int) -> Crop:
         """Where the tile lies in an upright image of this size."""
         (x0, x1), (y0, y1) = (

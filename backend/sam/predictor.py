@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
+from backend.masks.crop import Crop
 from backend.masks.prompt import Prompt
 from backend.registry.calibration import Calibration
 from backend.registry.checkpoint import read_manifest
@@ -95,16 +96,18 @@ def predictor_of(
     )
 
 
-def encode(base: BaseModel, image: Image.Image) -> Embedding:
+def encode(base: BaseModel, image: Image.Image, *, crop: Crop | None = None) -> Embedding:
     """Run the image encoder (section 3, "Image encoder").
 
     Args:
         base: has the encoder and the frame.
         image: upright; of any mode that converts to RGB.
+        crop: the part of the image to encode as an image of its own, in image px; None for the whole image.
 
     Returns:
         Maps in float32 on the base's device, channels last in memory, without a gradient; a training may use them.
     """
+    image = image if crop is None else image.crop(crop.corners_px)
     # The pixels get the dtype of the first layer, which may be finer than that of the other layers.
     dtype = next(base.model.vision_encoder.parameters()).dtype
     if base.device.type == "cpu":

@@ -11,7 +11,7 @@ from PIL import Image
 
 from backend.errors import NothingToLearn, SamloopError, Unavailable
 from backend.images.source import open_image
-from backend.masks.crop import Tile
+from backend.masks.crop import Crop, Tile
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings, halve, widen
 from backend.sam.loading import BaseModel
@@ -53,13 +53,20 @@ class Embeddings:
             NothingToLearn: neither the embedding nor the unchanged image can be read.
             Unavailable: the image cannot be read at the moment.
         """
-        encode_tile = partial(self._find, sample) if sample.view.is_identity else None
+        encode_tile = partial(self._encode_tile, sample) if sample.view.is_identity else None
         return replace(self._find(sample), encode_tile=encode_tile)
 
-    def _find(self, sample: Sample, tile: Tile | None = None) -> Embedding:
-        key = self._key(sample.image_sha256, sample.view, tile)
+    def _encode_tile(self, sample: Sample, tile: Tile) -> Embedding:
+        return self._find(sample, crop=tile.crop(sample.height_px, sample.width_px))
+
+    def _find(self, sample: Sample, *, crop: Crop | None = None) -> Embedding:
+        key = EmbeddingKey.of(sample.image_sha256, self._base, view=sample.view.key, crop=crop)
         if (near := self._near.get(key)) is None:
-            near = self._disk.get(key) or self._encode_again(sample, tile)
+            near = self._disk.get(key)
+            if near is None:
+                near = self._encode(self._data(sample.image_sha256), sample.view, crop=crop)
+                with suppress(OSError):
+                    self._disk.put(key, near)
             if self._base.device.type != "cpu":  # a processor's memory has the file's pages already
                 near = near.with_maps(lambda values: values.to(self._base.device))
                 self._near.put(key, near)
@@ -98,17 +105,11 @@ class Embeddings:
             OSError: the cache folder cannot be written, or the disk is full.
         """
         self._sources[image_sha256] = again
-        key = self._key(image_sha256)
+        key = EmbeddingKey.of(image_sha256, self._base)
         if self._disk.get(key) is None:
             with self._disk.alone(key, longest_s=_OTHER_PROCESS_S):
                 if self._disk.get(key) is None:
                     self._disk.put(key, self._encode(data))
-
-    def _encode_again(self, sample: Sample, tile: Tile | None) -> Embedding:
-        embedding = self._encode(self._data(sample.image_sha256), sample.view, tile)
-        with suppress(OSError):
-            self._disk.put(self._key(sample.image_sha256, sample.view, tile), embedding)
-        return embedding
 
     def _data(self, image_sha256: str) -> bytes:
         source = self._sources.get(image_sha256)
@@ -125,22 +126,11 @@ class Embeddings:
             )
         return data
 
-    def _encode(self, data: bytes, view: View = _AS_IT_IS, tile: Tile | None = None) -> Embedding:
-        image = self._image(data, view)
-        if tile is not None:
-            image = image.crop(tile.crop(image.height, image.width).corners_px)
-        return halve(encode(self._base, image))
+    def _encode(self, data: bytes, view: View = _AS_IT_IS, *, crop: Crop | None = None) -> Embedding:
+        return halve(encode(self._base, self._image(data, view), crop=crop))
 
     def _image(self, data: bytes, view: View) -> Image.Image:
         image = open_image(data, max_pixels=self._max_pixels)
         if view.is_identity:
             return image
         return view.image(image.convert("RGB"), beyond=self._base.frame.mean_colour)
-
-    def _key(self, image_sha256: str, view: View = _AS_IT_IS, tile: Tile | None = None) -> EmbeddingKey:
-        seen = self._base.frame.preprocessing
-        if not view.is_identity:
-            seen = f"{seen}/{view.name}"
-        if tile is not None:
-            seen = f"{seen}/{tile.name}"
-        return EmbeddingKey(image_sha256, self._base.encoder_fingerprint, seen)

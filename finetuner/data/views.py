@@ -34,8 +34,10 @@ class View:
         return self == View()
 
     @property
-    def name(self) -> str:
-        """The view's name in the keys of cached embeddings."""
+    def key(self) -> str:
+        """The view's name in the keys of cached embeddings; empty for the image as it is."""
+        if self.is_identity:
+            return ""
         return f"{'mirrored' if self.is_mirrored else 'plain'}-{self.quarter_turns}-{self.extent:g}"
 
     @property

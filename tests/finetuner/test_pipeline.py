@@ -203,7 +203,7 @@ def test_images_are_encoded_once_for_all_trainings(
 ) -> None:
     train_and_listen(project, settings)
 
-    def encode(*_: object) -> None:
+    def encode(*_: object, **__: object) -> None:
         raise AssertionError("an image was encoded again")
 
     monkeypatch.setattr("finetuner.data.embeddings.encode", encode)

@@ -8,7 +8,9 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor
 
+from backend.masks.crop import Crop
 from backend.sam.embeddings.embedding import Embedding
+from backend.sam.loading.base import BaseModel
 
 _LARGEST = torch.finfo(torch.float16).max
 
@@ -20,6 +22,20 @@ class EmbeddingKey:
     image_sha256: str
     encoder_fingerprint: str
     preprocessing: str
+
+    @classmethod
+    def of(cls, image_sha256: str, base: BaseModel, *, view: str = "", crop: Crop | None = None) -> "EmbeddingKey":
+        """Return the key of an image, or of a part of it, by a base's encoder; one rule for serving and training.
+
+        Args:
+            image_sha256: the digest of the image file's bytes.
+            base: has the encoder and the frame.
+            view: names how a training mirrored, turned or zoomed the image; empty for the image as it is.
+            crop: the part, in image px; None for the whole image.
+        """
+        seen = f"{base.frame.preprocessing}/{view}" if view else base.frame.preprocessing
+        part = "" if crop is None else f" of {crop.corners_px}"
+        return cls(image_sha256, base.encoder_fingerprint, f"{seen}{part}")
 
 
 def halve(embedding: Embedding) -> Embedding:

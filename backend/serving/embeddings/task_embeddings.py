@@ -82,18 +82,20 @@ class TaskEmbeddings:
             Busy: the image was not encoded by `until_s`, too many requests wait, or their images take too much memory.
         """
         sha256 = self._seen.digest(image.images.name, image.uri)
-        if sha256 is not None and (embedding := self._store.peek(self._key(sha256, crop))) is not None:
-            return embedding
+        if sha256 is not None:
+            embedding = self._store.peek(EmbeddingKey.of(sha256, self._base, crop=crop))
+            if embedding is not None:
+                return embedding
         with self._reading(image) as read:
             return self._encode(read, priority=priority, until_s=until_s, owner=image.project_id, crop=crop)
 
     def warm(self, image: TaskImage, *, priority: Priority, until_s: float, crop: Crop | None = None) -> bool:
         """Make sure that a tier has the embedding; return True if it was computed now. Takes and raises as `of`."""
         seen = self._seen.digest(image.images.name, image.uri)
-        if seen is not None and self._key(seen, crop) in self._store:
+        if seen is not None and EmbeddingKey.of(seen, self._base, crop=crop) in self._store:
             return False
         with self._reading(image) as read:
-            if self._key(read.sha256, crop) in self._store:
+            if EmbeddingKey.of(read.sha256, self._base, crop=crop) in self._store:
                 return False
             self._encode(read, priority=priority, until_s=until_s, owner=image.project_id, crop=crop)
         return True
@@ -121,23 +123,17 @@ class TaskEmbeddings:
     ) -> Embedding:
         with self._held.holding(len(read.data), owner=owner):
             return self._store.get(
-                self._key(read.sha256, crop),
+                EmbeddingKey.of(read.sha256, self._base, crop=crop),
                 self._encoder(read.data, crop),
                 priority=priority,
                 until_s=until_s,
                 owner=owner,
             )
 
-    def _key(self, sha256: str, crop: Crop | None = None) -> EmbeddingKey:
-        preprocessing = self._base.frame.preprocessing
-        if crop is not None:
-            preprocessing = f"{preprocessing} of {crop.corners_px}"
-        return EmbeddingKey(sha256, self._base.encoder_fingerprint, preprocessing)
-
     def _encoder(self, data: bytes, crop: Crop | None) -> Callable[[], Embedding]:
         def compute() -> Embedding:
             image = open_image(data, max_pixels=self._max_pixels)
-            embedding = encode(self._base, image if crop is None else image.crop(crop.corners_px))
+            embedding = encode(self._base, image, crop=crop)
             if image.width * image.height > _LARGE_PIXELS:
                 del image
                 give_back_memory()

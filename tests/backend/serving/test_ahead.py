@@ -148,9 +148,10 @@ def test_the_tiles_of_the_opened_task_and_the_next_are_warm_after_all_whole_imag
     sizes: list[tuple[int, int]] = []
     real = encode
 
-    def noted(model: BaseModel, image: Image.Image) -> Embedding:
-        sizes.append(image.size)
-        return real(model, image)
+    def noted(model: BaseModel, image: Image.Image, *, crop: Crop | None) -> Embedding:
+        embedding = real(model, image, crop=crop)
+        sizes.append((embedding.width_px, embedding.height_px))
+        return embedding
 
     monkeypatch.setattr(task_embeddings, "encode", noted)
     house = House(studio, base, settings, serves=replace(base_predictor(base), magnification=1.5))
@@ -215,10 +216,10 @@ def test_an_encode_ahead_pauses_between_two_operations_until_the_click_is_answer
     inside, go_on = threading.Event(), threading.Event()
     real = encode
 
-    def watched(base: BaseModel, image: Image.Image) -> Embedding:
+    def watched(base: BaseModel, image: Image.Image, *, crop: Crop | None) -> Embedding:
         inside.set()
         go_on.wait(SOON_S)
-        return real(base, image)
+        return real(base, image, crop=crop)
 
     monkeypatch.setattr(task_embeddings, "encode", watched)
     house.open(0)
@@ -236,10 +237,10 @@ def test_a_click_on_the_very_image_that_is_paused_sets_it_going(house: House, mo
     inside, go_on = threading.Event(), threading.Event()
     real = encode
 
-    def watched(base: BaseModel, image: Image.Image) -> Embedding:
+    def watched(base: BaseModel, image: Image.Image, *, crop: Crop | None) -> Embedding:
         inside.set()
         go_on.wait(SOON_S)
-        return real(base, image)
+        return real(base, image, crop=crop)
 
     monkeypatch.setattr(task_embeddings, "encode", watched)
     house.open(0)

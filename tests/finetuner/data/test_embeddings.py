@@ -17,7 +17,6 @@ from backend.errors import NothingToLearn, Unavailable, Upstream
 from backend.masks.crop import list_tiles
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.embeddings.memory import EmbeddingKey, MemoryEmbeddings
-from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel
 from backend.sam.predictor import encode
 from backend.serving.embeddings.store import EmbeddingStore
@@ -55,11 +54,11 @@ def server(disk: DiskEmbeddings) -> Iterator[EmbeddingStore]:
 def test_what_a_click_encoded_a_training_does_not_and_it_sees_the_same(
     tiny_base: BaseModel, disk: DiskEmbeddings, server: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = EmbeddingKey(SHA256, tiny_base.encoder_fingerprint, SAM_FRAME.preprocessing)
+    key = EmbeddingKey.of(SHA256, tiny_base)
     image = Image.open(io.BytesIO(DATA)).convert("RGB")
     clicked = server.get(key, lambda: encode(tiny_base, image), priority=Priority.CLICK, until_s=math.inf)
 
-    monkeypatch.setattr(encoding, "encode", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(encoding, "encode", lambda *_, **__: pytest.fail("encoded again"))
     embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
     embeddings.ensure(SHA256, DATA, again=lambda: DATA)
 
@@ -74,7 +73,7 @@ def test_what_a_training_encoded_a_click_finds(
     embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
     embeddings.ensure(SHA256, DATA, again=lambda: DATA)
 
-    found = server.peek(EmbeddingKey(SHA256, tiny_base.encoder_fingerprint, SAM_FRAME.preprocessing))
+    found = server.peek(EmbeddingKey.of(SHA256, tiny_base))
 
     assert found is not None
     assert torch.equal(found.features, embeddings(SAMPLE).features)
@@ -141,8 +140,8 @@ def test_pictures_to_train_an_encoder_with_are_read_again_and_boundedly_many_kep
     assert embeddings.by(other).picture(samples[1]) is embeddings.picture(samples[1])
 
 
-def test_a_tile_is_encoded_as_an_image_of_its_own_and_once(
-    tiny_base: BaseModel, disk: DiskEmbeddings, monkeypatch: pytest.MonkeyPatch
+def test_a_tile_is_encoded_as_an_image_of_its_own_and_once_for_trainings_and_clicks(
+    tiny_base: BaseModel, disk: DiskEmbeddings, server: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embeddings = Embeddings(tiny_base, disk=disk, max_pixels=MAX_PIXELS)
     embeddings.ensure(SHA256, DATA, again=lambda: DATA)
@@ -155,5 +154,6 @@ def test_a_tile_is_encoded_as_an_image_of_its_own_and_once(
     of_tile = encode_tile(tile)
     assert (of_tile.height_px, of_tile.width_px) == (crop.y1_px - crop.y0_px, crop.x1_px - crop.x0_px)
     torch.testing.assert_close(of_tile.features, alone.features, atol=2e-3, rtol=2e-3)
-    monkeypatch.setattr(encoding, "encode", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(encoding, "encode", lambda *_, **__: pytest.fail("encoded again"))
     assert torch.equal(encode_tile(tile).features, of_tile.features)
+    assert server.peek(EmbeddingKey.of(SHA256, tiny_base, crop=crop)) is not None, "and a click finds it"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from backend.masks.crop import Crop
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.frame import SAM_FRAME
 from backend.sam.loading import BaseModel
@@ -74,7 +75,7 @@ def test_a_margin_only_adds_background(mask: np.ndarray) -> None:
 
 def test_the_views_differ_and_the_first_is_the_image_itself() -> None:
     assert VIEWS[0].is_identity
-    assert len({view.name for view in VIEWS}) == len(VIEWS) == VIEWS_BOUNDS.highest
+    assert len({view.key for view in VIEWS}) == len(VIEWS) == VIEWS_BOUNDS.highest
 
 
 @pytest.mark.parametrize("views", [0, 9])
@@ -103,9 +104,9 @@ def test_a_view_is_encoded_once_and_never_taken_for_another(
     encoded = []
     real = encoding.encode
 
-    def spy(base: BaseModel, image: Image.Image) -> object:
+    def spy(base: BaseModel, image: Image.Image, *, crop: Crop | None) -> object:
         encoded.append(image)
-        return real(base, image)
+        return real(base, image, crop=crop)
 
     monkeypatch.setattr(encoding, "encode", spy)
     for view in VIEWS[1:]:
