@@ -162,8 +162,8 @@ class WindowAttention(nn.Module):
         qkv = self.qkv(self.norm(tokens).to(self.qkv.weight.dtype)).view(count, n, self.heads, 3, width // self.heads)
         # Built in every call: it takes 0.2 % of the time, and a stored copy would go stale by training and `.to()`.
         bias = self.biases[:, offset_index(self.window, device=tokens.device)].to(qkv.dtype)
-        # PyTorch's fused kernel for CPUs multiplies in small pieces, each with a call of the library, which in bfloat16
-        # costs as much again as the products. In float32 it is the faster of the two.
+        # PyTorch's fused kernel for CPUs calls the library once for every small piece of a product. In bfloat16 these
+        # calls cost as much again as the products; in float32 the kernel is the faster of the two.
         by_products = qkv.device.type == "cpu" and qkv.dtype == torch.bfloat16
         if by_products and not torch.is_grad_enabled() and not is_traced():
             mixed = mix_by_products(qkv, bias)
