@@ -34,7 +34,6 @@ SECONDS = {"nuclei": 200.0, "photographs": 120.0}
 CURVE_SECONDS = 75.0
 PHOTOGRAPHS_EPOCHS = 3
 PARTS = ("methods", "curve", "semantic", "synthetic", "photographs")
-SEMANTIC_METHODS = ("decoder", "conv-lora")
 # The nuclei's trainings make the semantic head beside the decoder, which it leaves as it is: one training for both.
 WITH_HEAD = {"head": "semantic", "SAMLOOP_UNLABELLED": "unknown"}
 CURVE_IMAGES = (2, 5, 10, 20, 32)
@@ -223,11 +222,10 @@ def main() -> None:
             Bench(folder / "export.json", _made(Path(temporary) / name), given.seconds or SECONDS[name])
             for name, folder in (("nuclei", given.nuclei), ("photographs", Path(temporary) / "set" / "photographs"))
         )
-        semantic = [method for method in SEMANTIC_METHODS if method in given.methods]
         parts: dict[str, Callable[[], Iterator[str]]] = {
             "methods": lambda: methods_part(nuclei, given.methods),
             "curve": lambda: curve_part(nuclei),
-            "semantic": lambda: semantic_part(nuclei, semantic),
+            "semantic": lambda: semantic_part(nuclei, given.methods),
             "synthetic": lambda: iter([synthetic()]),
             "photographs": lambda: photographs_part(photos, given.methods),
         }
