@@ -123,77 +123,71 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no training can use."""
-        if self.epochs < 1 or self.seconds <= 0 or (self.decodes is not None and self.decodes < 1):
-            raise ValueError(
-                f"epochs={self.epochs}, seconds={self.seconds}, decodes={self.decodes}: all must be at least 1"
-            )
-        if self.decodes_per_object < 1:
-            raise ValueError(f"decodes_per_object={self.decodes_per_object} must be at least 1")
-        if not 0 < self.held_out_share < 1:
-            raise ValueError(f"held_out_share={self.held_out_share} is not between 0 and 1")
-        if not 0 <= self.validation_share < 1 or not 0 <= self.mask_share <= 1 or self.patience < 1:
-            raise ValueError(
-                f"validation_share={self.validation_share}, mask_share={self.mask_share}, patience={self.patience}: "
-                "shares are from 0 to 1, and patience is at least 1"
-            )
-        if self.most_folds < 2 or self.ground_truth_weight < 1:
-            raise ValueError(
-                f"most_folds={self.most_folds}, ground_truth_weight={self.ground_truth_weight}: at least 2 and 1"
-            )
-        if (self.rank is not None and not 1 <= self.rank <= 64) or not 0 <= self.adapter_joins < 1:
-            raise ValueError(f"rank={self.rank}, adapter_joins={self.adapter_joins}: from 1 to 64, and in [0, 1)")
-        if self.start not in STARTS or self.outside not in OUTSIDE:
-            raise ValueError(
-                f"start={self.start!r}, outside={self.outside!r}: the former is one of {', '.join(STARTS)}, the latter "
-                f"of {', '.join(OUTSIDE)}"
-            )
-        self._check_objects()
-        self._check_semantic()
-        self._check_images()
-        self._check_mixes()
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision={self.precision!r} is none of {', '.join(PRECISIONS)}")
-        if self.objects_per_step not in OBJECTS_PER_STEP:
-            raise ValueError(f"objects_per_step={self.objects_per_step} is not {OBJECTS_PER_STEP}")
+        self._check_choices()
+        self._check_ranges()
+        self._check_shares()
+        self._require(
+            1 <= self.accumulate <= self.images_per_step,
+            "accumulate is from 1 to images_per_step",
+            "accumulate",
+            "images_per_step",
+        )
 
-    def _check_objects(self) -> None:
-        if self.annotators not in ANNOTATORS:
-            raise ValueError(f"annotators={self.annotators!r} is none of {', '.join(ANNOTATORS)}")
-        if self.specks_px < 0:
-            raise ValueError(f"specks_px={self.specks_px} is negative: 0 keeps every island and hole")
-        if self.merged_regions not in MERGED_REGIONS:
-            raise ValueError(f"merged_regions={self.merged_regions!r} is none of {', '.join(MERGED_REGIONS)}")
+    def _check_choices(self) -> None:
+        choices = {
+            "head": HEADS,
+            "start": STARTS,
+            "precision": PRECISIONS,
+            "tiles": TILES,
+            "outside": OUTSIDE,
+            "unlabelled": UNLABELLED,
+            "annotators": ANNOTATORS,
+            "merged_regions": MERGED_REGIONS,
+        }
+        for name, allowed in choices.items():
+            self._require(getattr(self, name) in allowed, f"choose one of {', '.join(allowed)}", name)
 
-    def _check_images(self) -> None:
-        if self.views not in VIEWS:
-            raise ValueError(f"views={self.views} is not {VIEWS}")
-        if self.tiles not in TILES:
-            raise ValueError(f"tiles={self.tiles!r} is none of {', '.join(TILES)}")
-        if self.replay not in REPLAY:
-            raise ValueError(f"replay={self.replay} is not a share {REPLAY}")
-        if self.images_per_step not in IMAGES_PER_STEP or not 1 <= self.accumulate <= self.images_per_step:
-            raise ValueError(
-                f"images_per_step={self.images_per_step}, accumulate={self.accumulate}: the former is "
-                f"{IMAGES_PER_STEP}, the latter from 1 to as many images"
-            )
+    def _check_ranges(self) -> None:
+        bounds = {
+            "objects_per_step": OBJECTS_PER_STEP,
+            "images_per_step": IMAGES_PER_STEP,
+            "views": VIEWS,
+            "replay": REPLAY,
+        }
+        for name, allowed in bounds.items():
+            self._require(getattr(self, name) in allowed, f"{name} is {allowed}", name)
+        least = {
+            "epochs": 1,
+            "decodes": 1,
+            "decodes_per_object": 1,
+            "patience": 1,
+            "most_folds": 2,
+            "ground_truth_weight": 1,
+            "specks_px": 0,
+            "semantic_steps": 1,
+        }
+        for name, number in least.items():
+            value = getattr(self, name)
+            self._require(value is None or value >= number, f"{name} is at least {number}", name)
+        self._require(self.seconds > 0, "seconds is above 0", "seconds")
+        self._require(self.rank is None or 1 <= self.rank <= 64, "rank is from 1 to 64", "rank")
 
-    def _check_mixes(self) -> None:
-        if not self.mixes or not all(0 < share <= 1 for share in (self.mix, *self.mixes)):
-            raise ValueError(f"mix={self.mix}, mixes={self.mixes}: shares above 0, at most 1, and at least one of them")
+    def _check_shares(self) -> None:
+        for name in ("mask_share", "absent_share"):
+            self._require(0 <= getattr(self, name) <= 1, f"{name} is from 0 to 1", name)
+        for name in ("validation_share", "adapter_joins"):
+            self._require(0 <= getattr(self, name) < 1, f"{name} is at least 0 and below 1", name)
+        for name in ("held_out_share", "semantic_share"):
+            self._require(0 < getattr(self, name) < 1, f"{name} is between 0 and 1", name)
+        self._require(0 < self.mix <= 1, "mix is above 0 and at most 1", "mix")
+        are_shares = all(0 < share <= 1 for share in self.mixes)
+        self._require(bool(self.mixes) and are_shares, "mixes are shares above 0 and at most 1, at least one", "mixes")
 
-    def _check_semantic(self) -> None:
-        if self.head not in HEADS or self.unlabelled not in UNLABELLED:
-            raise ValueError(
-                f"head={self.head!r}, unlabelled={self.unlabelled!r}: the former is one of {', '.join(HEADS)}, the "
-                f"latter of {', '.join(UNLABELLED)}"
-            )
-        if not 0 <= self.absent_share <= 1:
-            raise ValueError(f"absent_share={self.absent_share}: a share is from 0 to 1")
-        if self.semantic_steps < 1 or not 0 < self.semantic_share < 1:
-            raise ValueError(
-                f"semantic_steps={self.semantic_steps}, semantic_share={self.semantic_share}: at least 1, and between "
-                "0 and 1"
-            )
+    def _require(self, is_valid: bool, rule: str, *names: str) -> None:  # noqa: FBT001 - reads like an assertion
+        """Raise ValueError with these fields' values and the rule unless it holds."""
+        if not is_valid:
+            values = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+            raise ValueError(f"{values} cannot be used: {rule}")
 
     def decodes_for(self, objects: int) -> int | None:
         """The largest number of decodes of a training on so many objects; None if only epochs and seconds bound it."""

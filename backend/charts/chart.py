@@ -4,8 +4,8 @@ The frame is the chart's own units, WIDTH x HEIGHT: origin at the top left, x to
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from jinja2 import BaseLoader, ChoiceLoader, PackageLoader
 
@@ -96,39 +96,56 @@ def draw_chart(  # noqa: PLR0913 - all but two by name
         has_diagonal: whether the line y = x is drawn.
         has_whole_x: whether the horizontal axis marks whole numbers only, as for epochs.
     """
-    finite = [(line, [point for point in line.points if all(map(math.isfinite, point))]) for line in series]
-    points = [point for _, placed in finite for point in placed]
-    if not points:
+    drawn = [(line, _keep_finite(line.points)) for line in series]
+    axes = _fit_axes(
+        [point for _, points in drawn for point in points],
+        whiskers=[end for line in series for _, *interval in line.intervals for end in interval],
+        y_range=y_range or (),
+        x_range=(0.0, 1.0) if has_diagonal else (),
+    )
+    if axes is None:
         return None
-    x_low, x_high = _widen(min(x for x, _ in points), max(x for x, _ in points))
-    ends = [end for line in series for _, *interval in line.intervals for end in interval if math.isfinite(end)]
-    ys = [*(y for _, y in points), *ends, *(y_range or ())]
-    y_low, y_high = _widen(min(ys), max(ys))
-    if has_diagonal:
-        x_low, x_high = min(x_low, 0.0), max(x_high, 1.0)
+    x_ticks = [x for x in place_ticks(*axes.x_range) if not has_whole_x or x.is_integer()]
+    (x_low, x_high), (y_low, y_high) = axes.x_range, axes.y_range
+    ends = max(x_low, y_low), min(x_high, y_high)
+    return Chart(
+        title=title,
+        x_label=x_label,
+        x_ticks=tuple(Tick(at=axes.place((x, y_low))[0], text=_format(x)) for x in x_ticks),
+        y_ticks=tuple(Tick(at=axes.place((x_low, y))[1], text=_format(y)) for y in place_ticks(y_low, y_high)),
+        lines=tuple(_draw_line(line, points, axes=axes) for line, points in drawn if points),
+        diagonal=_draw_path([axes.place((end, end)) for end in ends]) if has_diagonal else None,
+    )
 
-    def place(point: Point) -> Point:
+
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    """The values that the axes reach: low and high, in the data's units, low below high."""
+
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+
+    def place(self, point: Point) -> Point:
+        """Move a point from the data's units to the chart's."""
+        (x_low, x_high), (y_low, y_high) = self.x_range, self.y_range
         x = _LEFT + (point[0] - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT)
         y = HEIGHT - _BOTTOM - (point[1] - y_low) / (y_high - y_low) * (HEIGHT - _TOP - _BOTTOM)
         return round(x, 2), round(y, 2)
 
-    x_ticks = [x for x in place_ticks(x_low, x_high) if not has_whole_x or x.is_integer()]
-    corners = max(x_low, y_low), min(x_high, y_high)
-    return Chart(
-        title=title,
-        x_label=x_label,
-        x_ticks=tuple(Tick(at=place((x, y_low))[0], text=_format(x)) for x in x_ticks),
-        y_ticks=tuple(Tick(at=place((x_low, y))[1], text=_format(y)) for y in place_ticks(y_low, y_high)),
-        lines=tuple(
-            replace(
-                _draw_line(line, [place(point) for point in placed]),
-                whiskers=_draw_whiskers([(place((x, low)), place((x, high))) for x, low, high in line.intervals]),
-            )
-            for line, placed in finite
-            if placed
-        ),
-        diagonal=_draw_path([place((end, end)) for end in corners]) if has_diagonal else None,
-    )
+
+def _keep_finite(points: Iterable[Point]) -> list[Point]:
+    return [point for point in points if all(map(math.isfinite, point))]
+
+
+def _fit_axes(
+    points: Sequence[Point], *, whiskers: Iterable[float], y_range: Sequence[float], x_range: Sequence[float]
+) -> _Axes | None:
+    """Return axes that hold all points, the finite ends of whiskers, and both ranges; None without a point."""
+    if not points:
+        return None
+    xs = _widen([x for x, _ in points])
+    ys = [*(y for _, y in points), *filter(math.isfinite, whiskers), *y_range]
+    return _Axes(_widen([*xs, *x_range]), _widen(ys))
 
 
 def place_ticks(low: float, high: float) -> tuple[float, ...]:
@@ -148,7 +165,8 @@ def place_whisker(interval: Sequence[float], *, reach: float) -> tuple[float, fl
     return round(mean, 2), round(low, 2), round(high, 2)
 
 
-def _draw_line(series: Series, placed: Sequence[Point]) -> Line:
+def _draw_line(series: Series, points: Sequence[Point], *, axes: _Axes) -> Line:
+    placed = [axes.place(point) for point in points]
     dots = tuple(Dot(x, y) for x, y in placed) if series.has_dots or len(placed) == 1 else ()
     if series.counts is not None and len(series.counts) == len(dots):
         most = max(series.counts)
@@ -156,7 +174,8 @@ def _draw_line(series: Series, placed: Sequence[Point]) -> Line:
             Dot(dot.x, dot.y, round(1.5 + 6 * math.sqrt(count / most), 2))
             for dot, count in zip(dots, series.counts, strict=True)
         )
-    return Line(name=series.name, style=series.style, path=_draw_path(placed), dots=dots)
+    whiskers = _draw_whiskers([(axes.place((x, low)), axes.place((x, high))) for x, low, high in series.intervals])
+    return Line(name=series.name, style=series.style, path=_draw_path(placed), dots=dots, whiskers=whiskers)
 
 
 def _draw_path(points: Sequence[Point]) -> str:
@@ -167,8 +186,9 @@ def _draw_whiskers(ends: Sequence[tuple[Point, Point]]) -> str:
     return "".join(f"M{x:g} {low:g}V{high:g}" for (x, low), (_, high) in ends if math.isfinite(low + high))
 
 
-def _widen(low: float, high: float) -> tuple[float, float]:
-    """Return the range, widened to one unit where it was empty."""
+def _widen(values: Sequence[float]) -> tuple[float, float]:
+    """Return the values' range, widened to one unit where it was empty."""
+    low, high = min(values), max(values)
     return (low, high) if high - low > 1e-9 else (low - 0.5, high + 0.5)
 
 

@@ -82,31 +82,45 @@ def prompt_tensors(prompts: Sequence[Prompt], embedding: Embedding, *, frame: Fr
         BadInput: there is no prompt, a prompt is empty, only some have a box or a mask, or a mask has another size than
             the image.
     """
+    size_px = embedding.height_px, embedding.width_px
+    _check_together(prompts, size_px=size_px)
+    height, width = frame.size_on_canvas(*size_px)
+    scale = torch.tensor([width / embedding.width_px, height / embedding.height_px])
+    points, labels = _list_clicks(prompts)
+    boxes = [prompt.box for prompt in prompts if prompt.box is not None]
+    masks = [logits_of_mask(prompt.mask, frame=frame) for prompt in prompts if prompt.mask is not None]
+    corners = torch.tensor([[[box.x0_px, box.y0_px, box.x1_px, box.y1_px] for box in boxes]])
+    return PromptTensors(
+        points=points * scale if labels.numel() else None,
+        labels=labels if labels.numel() else None,
+        boxes=corners * scale.repeat(2) if boxes else None,
+        masks=torch.stack(masks)[:, None] if masks else None,
+    )
+
+
+def _check_together(prompts: Sequence[Prompt], *, size_px: tuple[int, int]) -> None:
+    """Raise BadInput if the prompts cannot be decoded at once on an image of this height and width."""
     if not prompts or any(not prompt.clicks and prompt.box is None and prompt.mask is None for prompt in prompts):
         raise BadInput("a prompt needs at least one click, a box or a mask")
-    boxes = [prompt.box for prompt in prompts if prompt.box is not None]
-    masks = [prompt.mask for prompt in prompts if prompt.mask is not None]
-    for kind, some in (("box", boxes), ("mask", masks)):
-        if some and len(some) != len(prompts):
-            raise BadInput(f"{len(some)} of {len(prompts)} prompts have a {kind}; decode these separately")
-    size_px = embedding.height_px, embedding.width_px
-    if odd := [mask.shape for mask in masks if mask.shape != size_px]:
-        raise BadInput(f"a mask to refine has {odd[0][1]}x{odd[0][0]} px, but the image has {size_px[1]}x{size_px[0]}")
-    height, width = frame.size_on_canvas(embedding.height_px, embedding.width_px)
-    scale = torch.tensor([width / embedding.width_px, height / embedding.height_px])
+    for kind in ("box", "mask"):
+        count = sum(getattr(prompt, kind) is not None for prompt in prompts)
+        if 0 < count < len(prompts):
+            raise BadInput(f"{count} of {len(prompts)} prompts have a {kind}; decode these separately")
+    for prompt in prompts:
+        if prompt.mask is not None and prompt.mask.shape != size_px:
+            height, width = prompt.mask.shape
+            raise BadInput(f"a mask to refine has {width}x{height} px, but the image has {size_px[1]}x{size_px[0]}")
+
+
+def _list_clicks(prompts: Sequence[Prompt]) -> tuple[Float[Tensor, "1 n k 2"], Int[Tensor, "1 n k"]]:
+    """The clicks in image px, and 1 for foreground or 0 for background; PAD_LABEL pads prompts with fewer clicks."""
     most = max(len(prompt.clicks) for prompt in prompts)
     points, labels = torch.zeros(1, len(prompts), most, 2), torch.full((1, len(prompts), most), PAD_LABEL)
     for row, prompt in enumerate(prompts):
         for column, click in enumerate(prompt.clicks):
             points[0, row, column] = torch.tensor([click.x_px, click.y_px])
             labels[0, row, column] = int(click.is_foreground)
-    corners = torch.tensor([[[box.x0_px, box.y0_px, box.x1_px, box.y1_px] for box in boxes]])
-    return PromptTensors(
-        points=points * scale if most else None,
-        labels=labels if most else None,
-        boxes=corners * scale.repeat(2) if boxes else None,
-        masks=torch.stack([logits_of_mask(mask, frame=frame) for mask in masks])[:, None] if masks else None,
-    )
+    return points, labels
 
 
 def join_prompts(parts: Sequence[PromptTensors]) -> PromptTensors:

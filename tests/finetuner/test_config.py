@@ -17,12 +17,33 @@ from finetuner.config import TrainConfig
         ({"most_folds": 1}, "most_folds=1"),
         ({"validation_share": 1.0}, "validation_share=1.0"),
         ({"images_per_step": 0}, "images_per_step=0"),
-        ({"images_per_step": 2, "accumulate": 3}, "accumulate=3: the former is from 1 to 1024, the latter from 1 to"),
+        (
+            {"images_per_step": 2, "accumulate": 3},
+            "accumulate=3, images_per_step=2 cannot be used: accumulate is from 1 to images_per_step",
+        ),
         ({"mix": 0.0}, "mix=0.0"),
         ({"mixes": ()}, r"mixes=\(\)"),
-        ({"patience": 0}, "patience=0: shares are from 0 to 1"),
+        ({"patience": 0}, "patience=0 cannot be used: patience is at least 1"),
         ({"ground_truth_weight": 0}, "ground_truth_weight=0"),
-        ({"annotators": "all"}, "annotators='all' is none of latest, majority"),
+        ({"decodes": 0}, "decodes=0"),
+        ({"decodes_per_object": 0}, "decodes_per_object=0"),
+        ({"seconds": 0.0}, "seconds=0.0 cannot be used: seconds is above 0"),
+        ({"rank": 65}, "rank=65 cannot be used: rank is from 1 to 64"),
+        ({"adapter_joins": 1.0}, "adapter_joins=1.0"),
+        ({"mask_share": 1.5}, "mask_share=1.5 cannot be used: mask_share is from 0 to 1"),
+        ({"absent_share": -0.1}, "absent_share=-0.1"),
+        ({"semantic_share": 0.0}, "semantic_share=0.0"),
+        ({"semantic_steps": 0}, "semantic_steps=0"),
+        ({"specks_px": -1}, "specks_px=-1"),
+        ({"mixes": (1.0, 0.0)}, r"mixes=\(1.0, 0.0\)"),
+        ({"views": 0}, "views=0"),
+        ({"head": "both"}, "head='both' cannot be used: choose one of"),
+        ({"start": "last"}, "start='last'"),
+        ({"outside": "none"}, "outside='none'"),
+        ({"tiles": "on"}, "tiles='on'"),
+        ({"unlabelled": "sky"}, "unlabelled='sky'"),
+        ({"merged_regions": "cut"}, "merged_regions='cut'"),
+        ({"annotators": "all"}, "annotators='all' cannot be used: choose one of latest, majority"),
     ],
 )
 def test_a_config_that_no_training_can_run_with_is_refused(wrong: dict[str, object], told: str) -> None:
@@ -31,7 +52,7 @@ def test_a_config_that_no_training_can_run_with_is_refused(wrong: dict[str, obje
 
 
 def test_a_share_that_leaves_nothing_to_learn_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"replay=1.0 is not a share from 0 to 0.9"):
+    with pytest.raises(ValueError, match=r"replay=1.0 cannot be used: replay is from 0 to 0.9"):
         TrainConfig(replay=1.0)
 
 
