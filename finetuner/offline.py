@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backend.errors import BadInput
@@ -21,7 +21,7 @@ from backend.sam.predictor import Predictor, base_predictor, predictor_of
 from backend.settings import Settings
 from backend.settings.bounds import HEADS
 from finetuner.context import TrainingContext
-from finetuner.data.dataset import assemble
+from finetuner.data.dataset import Dataset, assemble
 from finetuner.data.folds import fair_images, unseen_images
 from finetuner.data.sample import Sample
 from finetuner.deciding.candidate import Candidate, Served, learnt_images
@@ -155,72 +155,89 @@ def evaluate_export(  # noqa: PLR0913 - the command's options, by name
     if champion is not None and checkpoint is None:
         raise BadInput(f"--champion {champion} is to be compared with a checkpoint: give --checkpoint DIR too")
     context = TrainingContext.open(settings, config=config_of(settings), progress=progress)
-    base, config = context.base, context.config
     # Before reading the images, so that a damaged checkpoint fails at once.
-    tuned = {
-        name: predictor_of(base, folder, version=name)
+    candidate, served = (
+        None if folder is None else _Checkpoint.open(folder, name=name, context=context)
         for name, folder in (("candidate", checkpoint), ("served", champion))
-        if folder is not None
-    }
+    )
     samples = read_samples(export, images, label_config=label_config, settings=settings, context=context)
-    dataset = assemble(samples, share=config.held_out_share, exclusions=context.exclusions)
-    held_out, note = _unseen(dataset.held_out, learnt=_learnt(checkpoint))
-    unseen = unseen_images(dataset.empty_held_out, learnt=_learnt(checkpoint))
-    empty = [sample for sample in dataset.empty_held_out if sample.image_sha256 in unseen]
-    fair, told = fair_images(held_out, served="the champion", learnt=_learnt(champion))
-
-    def measure_model(predictor: Predictor) -> tuple[Measured, ...]:
-        return measure(
-            Cleaned(predictor, config.specks_px),
-            held_out,
-            embedding=context.embeddings.by(predictor.base),
-            clicks=clicks,
-            on_image=lambda done: progress("evaluating", model=predictor.version, done=done, total=len(held_out)),
-        )
-
-    plain = measure_model(base_predictor(base))
-    if checkpoint is None:
+    dataset = assemble(samples, share=context.config.held_out_share, exclusions=context.exclusions)
+    if candidate is None:
+        plain = _measure(base_predictor(context.base), dataset.held_out, clicks=clicks, context=context)
         return Evaluation(**dict(comparison(plain, None, intervals=None)))
-    found = {name: measure_model(predictor) for name, predictor in tuned.items()}
+    return _compare(candidate, served, dataset=dataset, clicks=clicks, context=context)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """A checkpoint to measure: its folder, its predictor, and the digests of the images that it has learnt from."""
+
+    folder: Path
+    predictor: Predictor
+    learnt: frozenset[str]
+
+    @classmethod
+    def open(cls, folder: Path, *, name: str, context: TrainingContext) -> "_Checkpoint":
+        """Load the predictor, which goes by `name` in the progress."""
+        return cls(folder, predictor_of(context.base, folder, version=name), learnt_images(read_manifest(folder)))
+
+
+def _compare(
+    candidate: _Checkpoint, served: _Checkpoint | None, *, dataset: Dataset, clicks: int, context: TrainingContext
+) -> Evaluation:
+    """Measure the base, the candidate and what it must beat on held-out images that the candidate has not seen."""
+    held_out, note = _unseen(dataset.held_out, learnt=candidate.learnt)
+    fair, told = fair_images(held_out, served="the champion", learnt=frozenset() if served is None else served.learnt)
     compared = Compared(
-        base_name=base.name,
+        base_name=context.base.name,
         served_name="champion",
-        base=plain,
-        candidate=found["candidate"],
-        served=found.get("served"),
+        base=_measure(base_predictor(context.base), held_out, clicks=clicks, context=context),
+        candidate=_measure(candidate.predictor, held_out, clicks=clicks, context=context),
+        served=None if served is None else _measure(served.predictor, held_out, clicks=clicks, context=context),
         fair_images=fair,
     )
+    unseen = unseen_images(dataset.empty_held_out, learnt=candidate.learnt)
+    empty = [sample for sample in dataset.empty_held_out if sample.image_sha256 in unseen]
     semantic = {
-        name: _semantic(folder, [*held_out, *empty], predictor=tuned[name], context=context)
-        for name, folder in (("candidate", checkpoint), ("served", champion))
-        if folder is not None
+        name: _measure_semantic(checkpoint, [*held_out, *empty], context=context)
+        for name, checkpoint in (("candidate", candidate), ("served", served))
+        if checkpoint is not None
     }
-    figures = compared.figures(config, calibration=tuned["candidate"].calibration).with_semantic(**semantic)
-    outside = count_outside(tuned["candidate"], held_out, embedding=context.embeddings)
+    figures = compared.figures(context.config, calibration=candidate.predictor.calibration).with_semantic(**semantic)
+    outside = count_outside(candidate.predictor, held_out, embedding=context.embeddings)
     answered = outside_sentences(outside, of=len({sample.image_sha256 for sample in held_out}))
     return Evaluation(**dict(figures), note="; ".join((*note, *told, *answered)) or None)
 
 
-def _semantic(
-    folder: Path, samples: Sequence[Sample], *, predictor: Predictor, context: TrainingContext
+def _measure(
+    predictor: Predictor, held_out: Sequence[Sample], *, clicks: int, context: TrainingContext
+) -> tuple[Measured, ...]:
+    return measure(
+        Cleaned(predictor, context.config.specks_px),
+        held_out,
+        embedding=context.embeddings.by(predictor.base),
+        clicks=clicks,
+        on_image=lambda done: context.progress("evaluating", model=predictor.version, done=done, total=len(held_out)),
+    )
+
+
+def _measure_semantic(
+    checkpoint: _Checkpoint, samples: Sequence[Sample], *, context: TrainingContext
 ) -> MaskFigures | None:
     """The figures of the checkpoint's semantic head, served or not; None without a head."""
-    head = find_trained(context.base, folder).semantic
+    head = find_trained(context.base, checkpoint.folder).semantic
     if head is None:
         return None
+    base = checkpoint.predictor.base
     found = measure_semantic(
         head,
         samples,
-        base=predictor.base,
-        embedding=context.embeddings.by(predictor.base),
+        base=base,
+        embedding=context.embeddings.by(base),
         unlabelled=context.config.unlabelled,
     )
     report = semantic_report(found)
     return None if report is None else report.mean
-
-
-def _learnt(checkpoint: Path | None) -> frozenset[str]:
-    return frozenset() if checkpoint is None else learnt_images(read_manifest(checkpoint))
 
 
 def _unseen(held_out: tuple[Sample, ...], *, learnt: AbstractSet[str]) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
