@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,8 +18,22 @@ from backend.ids import LARGEST_PROJECT_ID
 from backend.redaction import redact
 from backend.settings import Settings, report_unknown_variables
 
-out = Console()
-err = Console(stderr=True)
+
+class Lines(Console):
+    """A console that prints texts as they are: no markup, no colours, and no line breaks, since terminals wrap lines.
+
+    Tables fit the terminal.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, highlight=False)
+
+    def print(self, *objects: object, **how: Any) -> None:  # noqa: ANN401 - as rich's
+        """Print as rich does."""
+        super().print(*objects, **{"soft_wrap": all(isinstance(shown, str) for shown in objects), **how})
+
+
+out, err = Lines(), Lines(stderr=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 
@@ -94,12 +108,12 @@ def report_plainly() -> Iterator[None]:
     try:
         yield
     except SamloopError as failure:
-        err.print(f"samloop: {failure}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"samloop: {failure}", style="bold red")
         raise SystemExit(1) from failure
     except ImportError as fault:
         if (sentence := explain_torchvision(fault)) is None:
             raise
-        err.print(f"samloop: {sentence}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"samloop: {sentence}", style="bold red")
         raise SystemExit(1) from fault
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -56,7 +56,7 @@ def export(
         load_as_stored(name, cache_dir=settings.cache.dir, otherwise=settings.sam.model), manifest
     )
     folder = exporting.export(origin, how=how, out=out_dir)
-    out.print(f"{origin.version} is in {folder}: {exporting.CARD_FILE} in it says how to load it", soft_wrap=True)
+    out.print(f"{origin.version} is in {folder}: {exporting.CARD_FILE} in it says how to load it")
 
 
 def _choose_version(registry: "Registry", project: int, *, wanted: str | None) -> str:

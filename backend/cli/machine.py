@@ -11,8 +11,8 @@ from rich.table import Column, Table
 from backend.amounts import write_amount
 from backend.cli.console import load_settings, out, project_option
 from backend.cli.doctor.room import check_disk, check_memory
-from backend.errors import SamloopError, Unavailable
-from backend.settings import Settings, settings_rows
+from backend.errors import SamloopError, SettingsError, Unavailable
+from backend.settings import Settings, report_unknown_variables, settings_rows
 
 _LITTLE_MIB = 512  # less free space than this harms other programs too
 
@@ -23,7 +23,7 @@ def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and c
 
     settings = load_settings()
     if name is not None:
-        out.print(f"{name}: {base_weights(name, cache_dir=settings.cache.dir)}", soft_wrap=True)
+        out.print(f"{name}: {base_weights(name, cache_dir=settings.cache.dir)}")
         return
     table = Table("model", "parameters", "licence", "here", Column("published at", overflow="fold"))
     for known in list_weights(cache_dir=settings.cache.dir):
@@ -32,7 +32,7 @@ def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and c
             size, licence, source = f"{published.millions} million", published.licence, published.source
         table.add_row(known.name, size, licence, "yes" if known.folder else "no", source)
     out.print(table)
-    out.print(f"samloop looks in {settings.cache.dir / 'weights'}, then where they were published.", soft_wrap=True)
+    out.print(f"samloop looks in {settings.cache.dir / 'weights'}, then where they were published.")
 
 
 def settings_table() -> None:
@@ -60,10 +60,10 @@ def doctor(
     healthy = True
     for name, check in _checks(project):
         try:
-            out.print(f"ok    {name}: {check()}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"ok    {name}: {check()}")
         except SamloopError as fault:
             healthy = False
-            out.print(f"WRONG {name}: {fault}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"WRONG {name}: {fault}")
     if not healthy:
         raise SystemExit(1)
 
@@ -102,6 +102,8 @@ def _project_checks(project: int, settings: Settings) -> Iterator[tuple[str, Cal
 
 def _settings() -> str:
     Settings.from_env()
+    if unknown := report_unknown_variables():
+        raise SettingsError("; ".join(unknown))
     return "every variable is valid"
 
 

@@ -95,9 +95,9 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     tasks_done = write_amount(len(predicted), "task")
     how = "its semantic head" if predictor.semantic is not None else "automatic masks: it has no semantic head"
     out.print(f"{regions} on {tasks_done} by {predictor.version} ({how}) written to {out_file}: ", end="")
-    out.print("import the file into a project", soft_wrap=True)
+    out.print("import the file into a project")
     for sentence in reasons[:_SHOWN]:
-        out.print(f"without regions: {sentence}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"without regions: {sentence}")
     if len(reasons) > _SHOWN:
         out.print(f"without regions: {write_amount(len(reasons) - _SHOWN, 'more task')}")
     if len(predicted) < len(tasks):
@@ -145,7 +145,7 @@ def _predict_all(  # noqa: PLR0913 - all that one task takes
     nowhere_else = ImageSource(settings=settings, label_studio=None)
     (answer,) = batches.answer([TaskImage(task=bare, config=config, images=nowhere_else)], snapshot=snapshot)
     if note := answer.prediction.pop("note", None):
-        err.print(f"task {task.get('id')}: {note}", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"task {task.get('id')}: {note}")
     if answer.why is not None:
         reasons.append(f"task {task.get('id')}: {answer.why}")
     return {**bare, "predictions": [answer.prediction]}
@@ -221,7 +221,7 @@ def _with_progress(tasks: "Sequence[Task]") -> "Iterator[Task]":
         for number, task in enumerate(tasks):
             yield task
             if (number + 1) % step == 0:
-                err.print(f"predicting {number + 1} of {len(tasks)}", highlight=False)
+                err.print(f"predicting {number + 1} of {len(tasks)}")
         return
     columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:

@@ -58,7 +58,6 @@ def connect(
         out.print(f"it trains after {train_after} changed annotations" if train_after else "it trains only on request")
     out.print(
         f'for analysts: {review_url}, also behind "Instructions" in Label Studio, and the tab "{SCORES_TAB}"',
-        soft_wrap=True,
     )
 
 

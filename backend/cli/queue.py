@@ -74,7 +74,7 @@ def status(
         out.print("no project has requested a training yet")
     for row in rows:
         for line in _status_lines(row):
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+            out.print(line)
 
 
 def _row(
@@ -149,15 +149,13 @@ def train_project(project_id: int, *, wait: bool) -> None:
     queue = TrainingQueue(connection, job_seconds=settings.queue.job_seconds)
     job_id = queue.request(project_id)
     if not count_listeners(connection):
-        err.print("no worker trains here yet: start `samloop worker` (`samloop up` includes one)", soft_wrap=True)
+        err.print("no worker trains here yet: start `samloop worker` (`samloop up` includes one)")
     if wait:
         _follow(queue, project_id)
     else:
         out.print(
             f"queued {job_id}: --wait follows it, and so do /review/{project_id} and /projects/{project_id}/status on "
             "the backend",
-            soft_wrap=True,
-            highlight=False,
         )
 
 
@@ -168,14 +166,14 @@ def _follow(queue: "TrainingQueue", project_id: int) -> None:
             progress.update(line, description=_words(status))
             if not is_table_shown and (table := status.progress.get("table")):
                 is_table_shown = True
-                err.print(table, markup=False, highlight=False, soft_wrap=True)
+                err.print(str(table))
             time.sleep(0.5)
     if status.error:
         raise SamloopError(f"the training of project {project_id} failed: {status.error}")
     if status.cancelled:
         raise SamloopError(f"the training of project {project_id} was cancelled")
-    out.print(verdict_line(status.verdict), markup=False, highlight=False, soft_wrap=True)
-    out.print(f"report and masks: /review/{project_id} on the backend", highlight=False, soft_wrap=True)
+    out.print(verdict_line(status.verdict))
+    out.print(f"report and masks: /review/{project_id} on the backend")
 
 
 def _words(status: "TrainingStatus") -> str:

@@ -36,9 +36,7 @@ def refresh(
         return
     job_id = queue.request(project)
     if not count_listeners(connection, work=REFRESHES):
-        err.print(
-            "no worker refreshes here yet: `samloop worker --refresh` (`samloop up` includes one)", soft_wrap=True
-        )
+        err.print("no worker refreshes here yet: `samloop worker --refresh` (`samloop up` includes one)")
     if wait:
         _follow(queue, project)
     else:
@@ -58,7 +56,7 @@ def _follow(queue: "TrainingQueue", project_id: int) -> None:
             time.sleep(0.5)
     if status.error:
         raise SamloopError(f"the refresh of project {project_id} failed: {status.error}")
-    out.print(str((status.verdict or {}).get("reason", "the refresh ended without a verdict")), soft_wrap=True)
+    out.print(str((status.verdict or {}).get("reason", "the refresh ended without a verdict")))
 
 
 def _count(figure: object) -> float | None:

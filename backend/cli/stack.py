@@ -123,9 +123,6 @@ def _tell_next(settings: Settings, *, url: str) -> None:
     )
     out.print(
         f"ready; next: {step}. The backend is on {url}, its pages are on {url}/review, and Ctrl-C stops everything",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
 
 

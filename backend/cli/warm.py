@@ -87,7 +87,7 @@ def _with_progress(results: Iterable["Warmed"], *, total: int) -> Iterator["Warm
 
 def _tell(left_out: list["Warmed"], *, beyond: int, settings: Settings) -> None:
     for warmed in left_out[:_SHOWN]:
-        out.print(f"left out: task {warmed.task_id}: {warmed.why}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"left out: task {warmed.task_id}: {warmed.why}")
     if len(left_out) > _SHOWN:
         out.print(f"left out: {write_amount(len(left_out) - _SHOWN, 'more task')}")
     if beyond:
@@ -95,5 +95,4 @@ def _tell(left_out: list["Warmed"], *, beyond: int, settings: Settings) -> None:
         out.print(
             f"left out: {write_amount(beyond, 'more task')} for which SAMLOOP_DISK_MIB={settings.cache.disk_mib} has "
             f"no room: set it to {needed_mib} or more",
-            soft_wrap=True,
         )

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from backend.errors import BadInput, NotAuthorized, SamloopError, TooLarge, Unavailable
+from backend.errors import BadInput, NotAuthorized, NotFound, SamloopError, TooLarge, Unavailable
 
 log = logging.getLogger(__name__)
 # Otherwise the server would receive and discard the rest of an unread body for as long as the client sends.
@@ -77,15 +77,24 @@ def problem_of(error: Exception, *, request: str) -> SamloopError:
 
 
 def invalid(error: RequestValidationError | ValidationError, *, within: Sequence[str] = ()) -> BadInput:
-    """Return the first fault in a request's values: its place, and the rule that it breaks.
+    """Return the first fault in a request's values: its place, and the rule that it breaks; a rule of ours as it is.
 
     Args:
         error: pydantic's or FastAPI's error.
         within: the place of the values, for an error that names only the place inside them: `("body",)`.
     """
     first = error.errors()[0]
+    if isinstance(own := getattr(first.get("ctx", {}).get("error"), "__cause__", None), SamloopError):
+        return BadInput(str(own))
     where = ".".join(str(part) for part in (*within, *first["loc"]))
     return BadInput(f"{where}: {first['msg']}")
+
+
+def missing(*, method: str, path: str) -> NotFound:
+    """Return the answer to a request that no route takes."""
+    return NotFound(
+        f"samloop answers no {method} {path[:80]}: pages for people begin at /review, and /docs lists everything else"
+    )
 
 
 def failure() -> SamloopError:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from backend.errors import BadInput, SamloopError
+from backend.errors import BadInput, NotFound, SamloopError
 from backend.http.page_route import Gate, page_route
 from backend.http.path_ids import ProjectId
 from backend.ids import LARGEST_PROJECT_ID, find_project_id
@@ -109,6 +109,10 @@ class ReviewRoutes:
         """Ask for a reason before a promotion or rollback."""
         return HTMLResponse(self.pages.decision(project_id, visitor_of(request), version=version))
 
+    def find_no_page(self, project_id: ProjectId, rest: str) -> Response:
+        """Say that there is no such page, on a page that leads to those that there are."""
+        raise NotFound(f"project {project_id} has no page {rest[:80]!r}: perhaps the link is old, or was cut off")
+
     def flags_csv(self, project_id: ProjectId) -> Response:
         """Download every flag that counts."""
         name = f"samloop-flags-{project_id}.csv"
@@ -138,6 +142,7 @@ class ReviewRoutes:
             router.get("/review/{project_id}" + path, response_model=None)(handler)
         self.pictures.add_to(router)
         self.forms.add_to(router)
+        router.get("/review/{project_id}/{rest:path}", response_model=None)(self.find_no_page)
         return router
 
     def _failure(self, request: Request, fault: SamloopError) -> Response:

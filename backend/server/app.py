@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from http import HTTPStatus
 from typing import Protocol
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -18,7 +19,7 @@ from backend.http.guard import Guard
 from backend.http.hosts import KnownHosts
 from backend.http.metrics import Metrics
 from backend.http.page_route import Gate
-from backend.http.problems import document_no_validation_error, problem_of, problem_response
+from backend.http.problems import document_no_validation_error, missing, problem_of, problem_response
 from backend.images.connections import Connections
 from backend.images.known_projects import KnownProjects
 from backend.live.evaluation import LiveEvaluation
@@ -140,6 +141,8 @@ def _guard_app(settings: Settings, *, parts: Sequence["_Part"]) -> FastAPI:
     document_no_validation_error(app)
     for kind in (SamloopError, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer_error)
+    for status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+        app.add_exception_handler(status, _answer_missing)
     return app
 
 
@@ -321,3 +324,8 @@ class _Sweeping:
 async def _answer_error(request: Request, error: Exception) -> Response:
     """Answer every error with one sentence; a traceback goes only to the log."""
     return problem_response(problem_of(error, request=f"{request.method} {request.url.path}"))
+
+
+async def _answer_missing(request: Request, _: Exception) -> Response:
+    """Answer a request that no route takes."""
+    return problem_response(missing(method=request.method, path=request.url.path))

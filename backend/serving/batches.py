@@ -29,7 +29,7 @@ from backend.serving.slot import Snapshot
 from backend.serving.task_image import TaskImage
 
 log = logging.getLogger(__name__)
-NOTHING_TO_GO_BY = "it has no rectangles, its version has no semantic head, and SAMLOOP_AUTOMATIC is off"
+NOTHING_TO_GO_BY = "no rectangle is on the task, the served version has no semantic head, and SAMLOOP_AUTOMATIC is off"
 _LONGEST_REASON, _MOST_REASONS = 300, 3
 
 

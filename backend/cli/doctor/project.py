@@ -141,7 +141,7 @@ class ProjectDoctor:
                 f'no control on the image can hold a mask ({held}): add for example <BrushLabels name="mask" '
                 f'toName="{config.image_name}"><Label value="Object"/></BrushLabels>, or <PolygonLabels>'
             )
-        return f"{', '.join(masks)} hold masks"
+        return f"masks go to {', '.join(masks)}"
 
     def check_smart_tools(self, config: LabelConfig) -> str:
         """Whether the editor has a smart tool that points at objects."""

@@ -96,9 +96,9 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
         )
     out.print(draw_results(manifest.metrics, candidate="trained"))
     if forgetting := manifest.metrics.forgetting:
-        out.print(forgetting.sentence, soft_wrap=True, highlight=False)
+        out.print(forgetting.sentence)
     for line in name_next_steps(export, images, out_dir, version=manifest.version):
-        out.print(line, markup=False, soft_wrap=True, highlight=False)
+        out.print(line)
 
 
 def name_next_steps(export: Path, images: Path, checkpoint: Path, *, version: str) -> tuple[str, ...]:
@@ -157,4 +157,4 @@ def print_report(report: "Evaluation") -> None:
 
     out.print(draw_results(report))
     if report.note:
-        out.print(report.note, soft_wrap=True)
+        out.print(report.note)

@@ -63,13 +63,11 @@ def order(
         conjunction="or",
         shown=["predictions_score"] if by_score else (),
     )
-    out.print(
-        f'tab "{NEXT_TAB}" holds {write_amount(len(chosen), "task")}, every tenth drawn at random:', soft_wrap=True
-    )
-    out.print(f"{client.public_url}/projects/{project}/data?tab={tab}", soft_wrap=True)
+    out.print(f'tab "{NEXT_TAB}" holds {write_amount(len(chosen), "task")}, every tenth drawn at random:')
+    out.print(f"{client.public_url}/projects/{project}/data?tab={tab}")
     in_order = "lowest score first" if by_score else "by number: any of them is worth labelling next"
-    out.print(f'"Label Tasks As Displayed" goes through it, {in_order}.', soft_wrap=True)
-    out.print("What is annotated leaves the tab; run this again when it is empty", soft_wrap=True)
+    out.print(f'"Label Tasks As Displayed" goes through it, {in_order}.')
+    out.print("What is annotated leaves the tab; run this again when it is empty")
 
 
 def _list_untouched(store: "PredictionStore") -> Iterator["TaskState"]:
@@ -100,7 +98,6 @@ def _uncertain(client: "LabelStudio", store: "PredictionStore", listed: list["Ta
     out.print(
         f'the label stream brings the lowest scores of {shown} first ("Uncertainty sampling"), and so does the tab '
         f'"{SCORES_TAB}"',
-        soft_wrap=True,
     )
     untouched = {task.task_id for task in listed}
     return [task_id for task_id in store.lowest_scores(limit=2 * count) if task_id in untouched]
@@ -161,7 +158,7 @@ def _mean_embeddings(
                     for part in image.parts()
                 ]
             except SamloopError as fault:
-                err.print(f"task {task.task_id} is left out: {fault}", markup=False, highlight=False, soft_wrap=True)
+                err.print(f"task {task.task_id} is left out: {fault}")
                 continue
             yield task.task_id, np.mean([mean.cpu().numpy() for mean in means], axis=0)
     finally:

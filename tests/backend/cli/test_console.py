@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 from typer.testing import CliRunner
 
 from backend.__main__ import app
-from backend.cli.console import print_json, report_plainly, setup_logging, show
+from backend.cli.console import Lines, print_json, report_plainly, setup_logging, show
 from backend.errors import NotFound
 from backend.ids import LARGEST_PROJECT_ID
 
@@ -122,3 +123,15 @@ def test_a_log_of_json_is_an_object_a_line_with_what_the_event_carries(capsys: p
     }
     assert "ValueError: invalid literal" in told["error"]
     assert told["at"].endswith("+00:00")
+
+
+def test_a_text_is_one_line_as_it_was_written_and_a_table_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = "a name from Label Studio, [bold]as [/it] stands[/bold], " + "and more words " * 20
+    Lines().print(sentence)
+    table = Table("name", "words")
+    table.add_row("[/it]", "word " * 60)
+    Lines().print(table)
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == sentence
+    assert max(map(len, rest)) <= 80
+    assert any("[/it]" in line for line in rest)

@@ -5,11 +5,17 @@ from pathlib import Path
 import pytest
 
 from backend.cli import machine
-from backend.errors import Unavailable
+from backend.errors import SettingsError, Unavailable
 from backend.settings import Settings
 from backend.work import queue as training
 
 QUEUE = Settings(redis_url="redis://queue.example:6379/0")
+
+
+def test_a_misspelt_variable_is_wrong_and_told_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMLOOP_TRAIN_SECONS", "60")
+    with pytest.raises(SettingsError, match=r"SAMLOOP_TRAIN_SECONS is not a setting.*did you mean SAMLOOP_TRAIN_S"):
+        machine._settings()
 
 
 @pytest.mark.parametrize("kind", ["refreshes", "queue"])

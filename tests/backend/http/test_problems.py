@@ -5,9 +5,10 @@ import logging
 
 import pytest
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from backend.errors import BadInput, Busy, KeyRefused, NotAuthorized, SamloopError, TooLarge
+from backend.http.path_ids import ProjectId
 from backend.http.problems import invalid, problem_of, problem_response
 
 
@@ -34,6 +35,12 @@ def test_a_value_of_the_wrong_kind_is_told_with_its_place(fault: ValidationError
     over_http = RequestValidationError([{**fault.errors()[0], "loc": ("body", "project")}])
     problem = problem_of(over_http, request="POST /train")
     assert (problem.status, str(problem)) == (400, str(invalid(fault, within=("body",))))
+
+
+def test_a_rule_of_ours_is_told_without_pydantics_words() -> None:
+    with pytest.raises(ValidationError) as raised:
+        TypeAdapter(ProjectId).validate_python("abc")
+    assert str(invalid(raised.value, within=("path",))) == "project is 'abc', not a project's number, such as 1"
 
 
 def test_a_bug_is_logged_with_its_traceback_and_told_without(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 import re
 from html import unescape
 
+import pytest
 from fakes.label_studio import FakeLabelStudio
 from fakes.reviewed import HOSTILE, Reviewed
 from redis import Redis
@@ -48,6 +49,14 @@ def test_an_unknown_project_is_said_to_be_none(client: TestClient, made: Reviewe
     assert "has no project 987654, or this key may not see it; it has 1" in unescape(answer.text)
     assert 'href="/review"' in answer.text
     assert "/review/987654/" not in answer.text, "it has no other pages"
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/masks/tiny-p1-v1-000000", "/versions/old/link"])
+def test_an_old_link_gets_a_page_that_leads_to_the_others(client: TestClient, here: str, path: str) -> None:
+    answer = client.get(here + path)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert f"has no page '{path[1:]}'" in unescape(answer.text)
+    assert f'href="{here}"' in answer.text
 
 
 def test_with_credentials_nobody_sees_a_page_without_them(made: Reviewed, redis: Redis, here: str) -> None:

@@ -33,6 +33,13 @@ def test_the_front_door_leads_a_browser_to_the_projects_and_tells_a_probe_the_he
     assert client.get("/", headers={"Accept": "*/*"}).json() == client.get("/health").json()
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/reviews"), ("POST", "/health"), ("GET", "/predict")])
+def test_what_no_route_takes_is_answered_with_where_to_look(client: TestClient, method: str, path: str) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == 404
+    assert answer.json()["error"].startswith(f"samloop answers no {method} {path}: pages for people begin at /review")
+
+
 def test_the_page_of_the_endpoints_takes_nothing_from_another_host(client: TestClient) -> None:
     page = client.get("/docs").text
     loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
