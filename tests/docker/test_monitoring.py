@@ -54,3 +54,11 @@ def test_a_rate_is_taken_of_what_only_grows(expression: str) -> None:
         name.endswith(("_total", "_count", "_bucket"))
         for name in re.findall(r"(samloop_\w+)(?:{[^}]*})?\[", expression)
     )
+
+
+def test_the_documented_job_is_the_one_that_the_rules_watch() -> None:
+    page = (MONITORING.parents[1] / "docs" / "operation.md").read_text()
+    documented = yaml.safe_load(re.findall(r"```yaml\n(rule_files.*?)```", page, re.DOTALL)[0])
+    jobs = {job for expression in EXPRESSIONS for job in re.findall(r'job="(\w+)"', expression)}
+    assert {scrape["job_name"] for scrape in documented["scrape_configs"]} == jobs
+    assert documented["rule_files"] == ["alerts.yaml"]

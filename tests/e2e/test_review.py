@@ -15,11 +15,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from support.auditing import faults
-from support.browser import chromium, wait_in
+from support.browser import chromium, take_screenshot, wait_in
 from support.waiting import wait_until
 
 from backend.registry.local import LocalRegistry
 from backend.review.flags import Flags
+from backend.review.masks.suspicion import Doubt
 from backend.server.app import create_app
 from backend.work.connection import connect
 
@@ -93,6 +94,21 @@ def test_an_analyst_finds_what_got_tighter_flags_it_by_a_key_and_rolls_back(
     assert champion is not None
     assert champion.version is None
     assert champion.reason.startswith("too loose at the rim")
+
+
+@pytest.mark.parametrize("width_px", [1280, 390])
+def test_a_wrong_label_is_shown_with_the_label_that_its_object_looks_like(
+    here: str, tmp_path: Path, width_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt = Doubt(prompt="box", by=0.85, looks_like="Brick wall, weathered")
+    monkeypatch.setattr("backend.review.pages.doubt_annotation", lambda _: doubt)
+    with chromium(tmp_path / "profile", width_px=width_px) as browser:
+        browser.get(f"{here}/data")
+        card = browser.find_element(By.XPATH, "//*[contains(text(), 'looks like')]/ancestor::li")
+        assert "looks like Brick wall, weathered, more probable by 85 percentage points" in card.text
+        _is_for_everybody(browser)
+        browser.execute_script("arguments[0].scrollIntoView()", card)
+        take_screenshot(browser, f"looks-like-{width_px}")
 
 
 def test_a_mask_is_zoomed_at_its_worst_edge_by_wheel_and_keys_and_moved_by_dragging(

@@ -1,6 +1,7 @@
 """Starts a real browser: headless Chromium with its own profile and a recorded console."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,3 +49,10 @@ def chromium(profile: Path, *, width_px: int, scale: float = 1.0) -> Iterator[we
 def wait_in(browser: webdriver.Chrome, *, seconds: float, every_s: float = 0.1) -> WebDriverWait[webdriver.Chrome]:
     """Wait for what a page shows. An element that is gone because the page was drawn anew is looked for again."""
     return WebDriverWait(browser, seconds, poll_frequency=every_s, ignored_exceptions=[StaleElementReferenceException])
+
+
+def take_screenshot(browser: webdriver.Chrome, name: str) -> None:
+    """Save a screenshot for people to look at, in the folder SAMLOOP_SCREENSHOTS, if that is set."""
+    if folder := os.environ.get("SAMLOOP_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        browser.save_screenshot(str(Path(folder) / f"{name}.png"))

@@ -1,6 +1,5 @@
 """Label Studio's editor in a real browser, as an annotator uses it."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +11,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from support.browser import wait_in
+from support.browser import take_screenshot, wait_in
 from support.editor_state import EditorState, let_events_pass, watch_answer
 
 from backend.cli.demo.label_studio import LabelStudioProcess
@@ -268,7 +267,5 @@ class Editor:
         return str(self.browser.execute_script("return document.body.innerText"))
 
     def screenshot(self, name: str) -> None:
-        """Save a screenshot in the folder SAMLOOP_SCREENSHOTS, if that is set."""
-        if folder := os.environ.get("SAMLOOP_SCREENSHOTS"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.browser.save_screenshot(str(Path(folder) / f"{name}.png"))
+        """Save a screenshot, as `take_screenshot` does."""
+        take_screenshot(self.browser, name)

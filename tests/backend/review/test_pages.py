@@ -173,4 +173,4 @@ def test_the_data_page_names_the_label_that_an_object_looks_like(
     doubt = Doubt(prompt="box", by=0.85, looks_like=HOSTILE)
     monkeypatch.setattr("backend.review.pages.doubt_annotation", lambda _: doubt)
     page = unescape(read_page(client, f"{here}/data"))
-    assert page.count(f"looks like <b>{HOSTILE}</b>: 85 % more probable") == 6
+    assert page.count(f"looks like <b>{HOSTILE}</b>, more probable by 85 percentage points") == 6
