@@ -107,6 +107,7 @@ def _predictor(method: Method, training: Training, *, plain: Predictor, context:
     chosen = with_measured_policy(
         predictor,
         training.train,
+        plain=plain,
         embedding=context.embeddings.by(predictor.base),
         specks_px=context.config.specks_px,
     )

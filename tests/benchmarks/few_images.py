@@ -78,7 +78,9 @@ class Curve:
         training = Training(number=1, count=1, train=train, held_out=(), config=context.config)
         ended = TrainingRun(method, training, embeddings=context.embeddings, unfinished=None, progress=silent).train()
         usual = method.predictor(version="candidate")
-        chosen: Predictor = with_measured_policy(usual, train, embedding=context.embeddings)
+        chosen: Predictor = with_measured_policy(
+            usual, train, plain=base_predictor(context.base), embedding=context.embeddings
+        )
         return self._line(count, decodes=ended.decodes, rows=self.bench.rows(chosen, self.held_out))
 
     def _line(self, count: int, *, decodes: int, rows: Sequence[Row]) -> dict[str, Any]:

@@ -142,7 +142,8 @@ def run(name: str, *, config: TrainConfig, bench: Bench, photographs: Sequence[S
         for share in SHARES:
             mixed(method, base, last, share)
             usual = method.predictor(version="candidate")
-            chosen = with_measured_policy(usual, train, embedding=bench.context.embeddings.by(usual.base))
+            images = bench.context.embeddings.by(usual.base)
+            chosen = with_measured_policy(usual, train, plain=plain, embedding=images)
             taught = np.mean([row[2] for row in bench.rows(usual, train)])
             say(f"share {share:g}: {chosen.click_policy}, IoU {taught:.3f} on the images that it has learnt from")
             measured = {f"{share:g}": chosen, f"{share:g} by context": usual}

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from backend.masks.metrics import iou
@@ -55,6 +56,18 @@ def _dot(mask: np.ndarray) -> np.ndarray:
     return dot
 
 
+def answered(samples: list[Sample], predictor: Predictor, embeddings: dict[str, Embedding]) -> list[Sample]:
+    """The same images, with the predictor's answers to a click on every object as the objects."""
+    clicks = {
+        sample.image_sha256: [Prompt(clicks=(farthest_inner_point(item),)) for item in sample.objects]
+        for sample in samples
+    }
+    return [
+        drawn(name, [answer.mask | _dot(answer.mask) for answer in predictor.decode(embeddings[name], prompts)])
+        for name, prompts in clicks.items()
+    ]
+
+
 def test_the_policy_of_the_best_masks_is_chosen(
     predictor: Predictor, embeddings: dict[str, Embedding], discs: Discs
 ) -> None:
@@ -64,20 +77,14 @@ def test_the_policy_of_the_best_masks_is_chosen(
     for wanted in (None, ClickPolicy.ALWAYS_SINGLE, ClickPolicy.ALWAYS_SMALL):
         samples = of_discs
         if wanted is not None:
-            said = replace(predictor, click_policy=wanted)
-            clicks = {
-                sample.image_sha256: [Prompt(clicks=(farthest_inner_point(item),)) for item in sample.objects]
-                for sample in of_discs
-            }
-            samples = [
-                drawn(name, [answer.mask | _dot(answer.mask) for answer in said.decode(embeddings[name], prompts)])
-                for name, prompts in clicks.items()
-            ]
+            samples = answered(of_discs, replace(predictor, click_policy=wanted), embeddings)
         ious = {
             policy: mean_iou(replace(predictor, click_policy=policy), samples, embeddings) for policy in ClickPolicy
         }
 
-        got = with_measured_policy(predictor, samples, embedding=lambda sample: embeddings[sample.image_sha256])
+        got = with_measured_policy(
+            predictor, samples, plain=predictor, embedding=lambda sample: embeddings[sample.image_sha256]
+        )
 
         best = max(ious.values())
         if best - ious[ClickPolicy.BY_CONTEXT] >= 0.005:
@@ -88,11 +95,41 @@ def test_the_policy_of_the_best_masks_is_chosen(
     assert len(chosen) > 1, "a test in which every policy draws the same could not fail"
 
 
+def test_a_decoder_that_knows_the_images_by_heart_is_measured_half_way_from_the_base(
+    predictor: Predictor, tiny_base: BaseModel, embeddings: dict[str, Embedding], discs: Discs
+) -> None:
+    trained, half = (_move(tiny_base, by=by) for by in (1.0, 0.5))
+    of_discs = [drawn(str(seed), discs(seed)[1]) for seed in range(3)]
+    samples = answered(of_discs, replace(half, click_policy=ClickPolicy.ALWAYS_SMALL), embeddings)
+
+    def choose(*, plain: Predictor) -> ClickPolicy:
+        got = with_measured_policy(
+            trained, samples, plain=plain, embedding=lambda sample: embeddings[sample.image_sha256]
+        )
+        assert got.decoder is trained.decoder
+        return got.click_policy
+
+    assert choose(plain=predictor) is ClickPolicy.ALWAYS_SMALL
+    assert choose(plain=trained) is not ClickPolicy.ALWAYS_SMALL
+
+
+def _move(base: BaseModel, *, by: float) -> Predictor:
+    """The base with a decoder as far from its own as `by` says; the same way every time."""
+    decoder, drawing = decoder_of(base, None), torch.Generator().manual_seed(3)  # of which the readings differ
+    with torch.no_grad():
+        for weight in decoder.parameters():
+            weight.add_(by * 0.2 * torch.randn(weight.shape, generator=drawing))
+    return Predictor(base, decoder, version="moved")
+
+
 def test_one_image_chooses_nothing(predictor: Predictor, embeddings: dict[str, Embedding], discs: Discs) -> None:
     by_score = replace(predictor, click_policy=ClickPolicy.BY_SCORE)
 
     got = with_measured_policy(
-        by_score, [drawn("0", discs(0)[1])], embedding=lambda sample: embeddings[sample.image_sha256]
+        by_score,
+        [drawn("0", discs(0)[1])],
+        plain=predictor,
+        embedding=lambda sample: embeddings[sample.image_sha256],
     )
 
     assert got.click_policy is ClickPolicy.BY_CONTEXT
