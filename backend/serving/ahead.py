@@ -11,7 +11,8 @@ from cachetools import LRUCache
 
 from backend.errors import BadInput, Busy, SamloopError
 from backend.labelstudio.api.client import LabelStudio
-from backend.masks.crop import Crop, list_tiles
+from backend.masks.crop import Crop
+from backend.sam.closer.tiles import list_first_tiles
 from backend.sam.predictor import Predictor
 from backend.serving.embeddings.task_embeddings import TaskEmbeddings
 from backend.serving.task_image import TaskImage
@@ -37,7 +38,7 @@ class _OpenedTask:
 class Prewarm:
     """Embeds the opened task and the `ahead` tasks after it in one thread, whenever no click is being answered.
 
-    For a version that answers in tiles, it then embeds the tiles of the opened task and of the next.
+    For a version that answers in tiles, it then embeds the first tiles of the opened task and of the next.
     The project with the newest click goes first. In a project only the last opened task counts, because its annotator
     has moved on from the others.
 
@@ -163,7 +164,7 @@ class Prewarm:
             self._embed(part, project_id=project_id)
 
     def _embed_tiles(self, image: TaskImage, opened: _OpenedTask) -> None:
-        """Embed the tiles in which an image is answered, if it is, until the annotator moves on."""
+        """Embed the tiles in which an image's prompts are decoded first, if any, until the annotator moves on."""
         if self._served is None or (predictor := self._served(opened.project_id)).magnification is None:
             return
         embeddings = self._embeddings.by(predictor.base)
@@ -173,7 +174,7 @@ class Prewarm:
             return  # `_embed` has said why
         if (magnification := predictor.choose_for(whole).magnification) is None:
             return
-        for tile in list_tiles(magnification):
+        for tile in list_first_tiles(magnification):
             if not self._wait_for_clicks(opened):
                 return
             self._embed(image, project_id=opened.project_id, crop=tile.crop(whole.height_px, whole.width_px))

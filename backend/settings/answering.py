@@ -53,8 +53,8 @@ class ServingSettings(SettingsGroup):
 
     prewarm: Annotated[int, integer(Bounds(0, 1000))] = setting(
         "SAMLOOP_PREWARM",
-        "embed so many tasks ahead of the task on the screen, and then the tiles of the task on the screen and of the "
-        "next, if the version answers in tiles (SAMLOOP_TILES); 0: none",
+        "embed so many tasks ahead of the task on the screen, and then the four tiles of the task on the screen and of "
+        "the next, if the version answers in tiles (SAMLOOP_TILES); 0: none",
         default=3,
     )
     waiting: Annotated[int, integer(Bounds(1, 10_000))] = setting(

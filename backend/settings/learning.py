@@ -103,8 +103,8 @@ class TrainingSettings(SettingsGroup):
     tiles: Annotated[str, one_of(*bounds.TILES)] = setting(
         "SAMLOOP_TILES",
         "auto: where many of a project's objects are shorter than 8 % of their image, and magnified tiles of the image "
-        "show them better, versions answer clicks and boxes on them in such tiles; an image has four, and a tile is "
-        "encoded when a prompt first needs it; off: whole images answer",
+        "show them better, versions answer clicks and boxes on them in such tiles; an image has four, and nine finer "
+        "ones for objects shorter than 4 %; a tile is encoded when a prompt first needs it; off: whole images answer",
         default="auto",
     )
     replay: Annotated[float, number(bounds.REPLAY)] = setting(

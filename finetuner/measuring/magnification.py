@@ -12,15 +12,14 @@ import numpy as np
 from backend.masks.metrics import iou
 from backend.masks.prompt import Prompt
 from backend.sam.cleaning import Cleaned
-from backend.sam.closer.tiles import SMALL
+from backend.sam.closer.tiles import FINE, SMALL
 from backend.sam.predictor import Embedding, Predictor
 from finetuner.data.objects import LabelledMask
 from finetuner.data.prompting import farthest_inner_point
 from finetuner.data.sample import Sample
 
-MAGNIFICATION = 1.5  # four tiles an image; at 2 there are nine, and nuclei gain little more
 _LEAST_SHARE = 0.25  # of small objects among all: for fewer, an image's further encodings are not worth their time
-_MOST_IMAGES, _MOST_OBJECTS = 16, 12  # small objects per image: with four tiles an image, half a minute on two cores
+_MOST_IMAGES, _MOST_OBJECTS = 16, 12  # small objects per image: with six tiles an image, 45 seconds on two cores
 _LEAST_IMAGES = 2
 
 
@@ -36,7 +35,7 @@ def choose_magnification(
         specks_px: islands and holes with fewer image px are removed from masks before measuring.
 
     Returns:
-        `MAGNIFICATION` if clicks and true boxes together gain IoU, averaged over images; None if they do not, if small
+        `tiles.FINE` if clicks and true boxes together gain IoU, averaged over images; None if they do not, if small
         objects are less than a quarter of all, or if fewer than two images have some.
     """
     small = {sample: [item for item in sample.objects if _is_small(item)] for sample in samples}
@@ -49,7 +48,7 @@ def choose_magnification(
         _gain(plain, small[sample][:_MOST_OBJECTS], embedding(sample), specks_px=specks_px)
         for sample in some[:_MOST_IMAGES]
     ]
-    return MAGNIFICATION if float(np.mean(gains)) > 0 else None
+    return FINE if float(np.mean(gains)) > 0 else None
 
 
 def magnification_sentences(magnification: float | None) -> tuple[str, ...]:
@@ -57,8 +56,8 @@ def magnification_sentences(magnification: float | None) -> tuple[str, ...]:
     if magnification is None:
         return ()
     sentence = (
-        f"it answers small objects in tiles that show them {magnification:g} times as large, and was measured so: the "
-        "first click in a tile takes one more encoding (SAMLOOP_TILES=off answers in whole images)"
+        f"it answers small objects in tiles that show them up to {magnification:g} times as large, and was measured "
+        "so: the first click in a tile takes one more encoding (SAMLOOP_TILES=off answers in whole images)"
     )
     return (sentence,)
 
@@ -73,7 +72,7 @@ def _gain(plain: Predictor, objects: Sequence[LabelledMask], embedding: Embeddin
         prompt for item in objects for prompt in (Prompt(clicks=(farthest_inner_point(item),)), Prompt(box=item.box))
     ]
     truths = [item.mask for item in objects for _ in range(2)]
-    in_tiles = replace(plain, magnification=MAGNIFICATION)
+    in_tiles = replace(plain, magnification=FINE)
     magnified, whole = (
         np.mean([iou(answer.mask, truth) for answer, truth in zip(answers, truths, strict=True)])
         for answers in (Cleaned(model, specks_px).decode(embedding, prompts) for model in (in_tiles, plain))

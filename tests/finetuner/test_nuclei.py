@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from backend.images.folder import find_image
+from backend.sam.closer.tiles import FINE
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import load_base
 from backend.sam.predictor import base_predictor
@@ -15,7 +16,7 @@ from finetuner.data.annotations import Exclusions, read_task
 from finetuner.data.embeddings import Embeddings
 from finetuner.measuring.comparison import differences
 from finetuner.measuring.evaluation import measure
-from finetuner.measuring.magnification import MAGNIFICATION, choose_magnification
+from finetuner.measuring.magnification import choose_magnification
 from finetuner.methods.decoder import DecoderMethod
 from finetuner.offline import read_export
 from finetuner.progress import silent
@@ -45,7 +46,7 @@ def test_a_short_training_on_nuclei_makes_other_images_masks_tighter(nuclei_dir:
         )
         for part in (LEARNT, HELD_OUT)
     )
-    assert choose_magnification(base_predictor(base), learnt, embedding=embeddings) == MAGNIFICATION
+    assert choose_magnification(base_predictor(base), learnt, embedding=embeddings) == FINE
     method = DecoderMethod(base)
     list(Trainer(method, learnt, config=config, embedding=embeddings).steps())
     before, after = (

@@ -64,7 +64,7 @@ def test_a_version_that_answers_in_tiles_says_so(
         " ".join(compare(one, dataset=dataset, served=served, context=context).notes) for one in (trained, magnified)
     )
     assert "tiles" not in whole
-    assert "in tiles that show them 1.5 times as large" in in_tiles
+    assert "in tiles that show them up to 1.5 times as large" in in_tiles
 
 
 @pytest.mark.parametrize("validates", [True, False], ids=["images that validate", "too few"])

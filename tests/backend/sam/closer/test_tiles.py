@@ -12,7 +12,7 @@ from backend.masks.bounds import find_bounds
 from backend.masks.crop import Tile, list_tiles
 from backend.masks.metrics import iou
 from backend.masks.prompt import Box, Click, Prompt
-from backend.sam.closer.tiles import SMALL, decode_in_tiles
+from backend.sam.closer.tiles import COARSE, FINE, SMALL, TINY, decode_in_tiles, list_first_tiles
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.loading import BaseModel, decoder_of
 from backend.sam.predictor import PredictedMask, Predictor, encode
@@ -50,11 +50,11 @@ def embed(tile: Tile) -> Embedding:
     return size_of(crop.y1_px - crop.y0_px, crop.x1_px - crop.x0_px)
 
 
-def answer(boxes: Sequence[Box], drawing: Drawing) -> tuple[PredictedMask, ...]:
+def answer(boxes: Sequence[Box], drawing: Drawing, *, magnification: float = COARSE) -> tuple[PredictedMask, ...]:
     return decode_in_tiles(
         size_of(HEIGHT_PX, WIDTH_PX),
         [Prompt(box=box) for box in boxes],
-        magnification=1.5,
+        magnification=magnification,
         decode=drawing,
         encode_tile=embed,
     )
@@ -87,6 +87,40 @@ def test_the_whole_image_answers_what_a_tile_cannot(box: Box, empty_in_tiles: bo
     assert (second.score == HEIGHT_PX / 1000) is empty_in_tiles
     assert find_bounds(first.mask) is not None
     assert answer([], Drawing()) == ()
+
+
+def test_a_tiny_object_is_answered_in_a_fine_tile_and_a_small_one_in_a_coarse_tile() -> None:
+    tiny, small = Box(20.0, 20.0, 32.0, 31.0), Box(250.0, 200.0, 270.0, 220.0)
+    assert TINY * WIDTH_PX == 12
+    answers = answer([tiny, small], drawing := Drawing(), magnification=FINE)
+    assert [found.box for mask in answers if (found := find_bounds(mask.mask)) is not None] == [tiny, small]
+    assert [mask.score for mask in answers] == [0.120, 0.160]
+    assert drawing.seen == [(160, 200, 1), (160, 200, 1), (120, 150, 1)]
+
+
+@pytest.mark.parametrize("empty_in", ["no tile", "fine tiles"])
+def test_the_coarse_tile_answers_what_no_fine_tile_can(empty_in: str) -> None:
+    """A fine tile misses a prompt that is long although its mask is short, and may draw an empty mask."""
+    prompt = Prompt(clicks=(Click(10.0, 100.0), Click(180.0, 100.0, is_foreground=False)))
+    if empty_in == "fine tiles":
+        prompt = Prompt(clicks=(Click(10.0, 100.0),))
+
+    def draw(embedding: Embedding, prompts: Sequence[Prompt]) -> list[PredictedMask]:
+        mask = np.zeros((embedding.height_px, embedding.width_px), np.bool_)
+        mask[50:53, 8:11] = empty_in == "no tile" or embedding.height_px > HEIGHT_PX / FINE
+        score = embedding.height_px / 1000
+        logits = np.zeros((4, 4), np.float32)
+        return [PredictedMask(mask=mask, score=score, low_res_logits=logits, predicted_iou=score) for _ in prompts]
+
+    (mask,) = decode_in_tiles(
+        size_of(HEIGHT_PX, WIDTH_PX), [prompt], magnification=FINE, decode=draw, encode_tile=embed
+    )
+    assert mask.score == 0.160
+    assert mask.mask.any()
+
+
+def test_prompts_are_decoded_first_in_coarse_tiles() -> None:
+    assert list_first_tiles(FINE) == list_first_tiles(COARSE) == list_tiles(COARSE)
 
 
 def test_a_predictor_with_a_magnification_answers_as_it_would_on_the_tile_alone(tiny_base: BaseModel) -> None:
