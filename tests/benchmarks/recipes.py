@@ -2,8 +2,9 @@
 
 Trains on one set with fields of TrainConfig changed, and measures one click and the true box on images that the
 training has not seen: for `nuclei` those of another draw of BBBC038, for every other set by two folds. Beside it: what
-the weights are worth mixed with the base's, at several shares, what is forgotten on COCO's photographs, and what is
-not where the base answers images that look unlike those learnt from.
+the weights are worth mixed with the base's, at several shares, and what is forgotten on COCO's photographs: by the
+trained decoder alone, and as a version is served, with the base outside and small objects in tiles.
+`--weights FOLDER` takes trained weights from there; what it lacks is trained, and left there for the next time.
 `--against FILE` prints the difference to an earlier run, by object, with its 95 % bootstrap interval over images.
 `python tests/benchmarks/recipes.py --table FILE...` writes what such runs measured into docs/results.md, into the block
 `recipes` or that of `--block`.
@@ -22,6 +23,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import safetensors
+import safetensors.torch
 import torch
 from benchmarks.exports import write
 from benchmarks.pages import commit, machine, say, write_result
@@ -30,6 +33,7 @@ from benchmarks.sets import SOURCES
 
 from backend.files.children import keep_freed_memory
 from backend.registry.metrics import EndedAt
+from backend.sam.closer.tiles import COARSE
 from backend.sam.predictor import Predictor, base_predictor
 from backend.settings import Settings
 from finetuner.config import TrainConfig
@@ -53,9 +57,10 @@ SETS = {
     "cells": ("white",),
     "tiles": ("defects",),
 }
-SHARES = (1.0, 0.75, 0.5)
-OUTSIDE = "the base outside"
-TILES = "small objects in tiles"
+SHARES = (1.0, 0.9, 0.75, 0.5)
+COARSE_TILES = "coarse tiles"
+TILES = "coarse and fine tiles"
+SERVED = "as served"  # tiles where they are chosen, and the base outside
 Row = tuple[str, str, float, float]
 
 
@@ -118,12 +123,50 @@ def train_whole(method: Method, samples: Sequence[Sample], *, config: TrainConfi
     return TrainingRun(method, training, embeddings=embeddings, unfinished=None, progress=silent).train()
 
 
-def run(name: str, *, config: TrainConfig, bench: Bench, photographs: Sequence[Sample]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Trained weights of a fold, not mixed with the base's; how many decodes trained them, and at which commit."""
+
+    tensors: dict[str, torch.Tensor]
+    decodes: int
+    commit: str
+
+    @classmethod
+    def load(cls, path: Path) -> "Weights":
+        """Read what `save` wrote."""
+        with safetensors.safe_open(path, framework="pt") as file:
+            notes = file.metadata()
+        return cls(safetensors.torch.load_file(path), int(notes["decodes"]), notes["commit"])
+
+    def save(self, path: Path) -> None:
+        """Write them as safetensors."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(self.tensors, path, metadata={"decodes": f"{self.decodes}", "commit": self.commit})
+
+
+def find_weights(
+    kept: Path | None, method: Method, samples: Sequence[Sample], *, config: TrainConfig, embeddings: Embeddings
+) -> Weights:
+    """The weights that are kept in this file, or else those of a training, which are kept there."""
+    if kept is not None and kept.exists():
+        return Weights.load(kept)
+    seed_all(config.seed)
+    ended = train_whole(method, samples, config=config, embeddings=embeddings)
+    tensors = {key: value.detach().clone() for key, value in method.trainable().items()}
+    weights = Weights(tensors, ended.decodes, commit())
+    if kept is not None:
+        weights.save(kept)
+    return weights
+
+
+def run(
+    name: str, *, config: TrainConfig, bench: Bench, photographs: Sequence[Sample], kept: Path | None = None
+) -> dict[str, Any]:
     """Train on every fold; the measures by share of the trained weights, "0" being the base."""
     shown: dict[str, list[Row]] = {}
     others: dict[str, list[Row]] = {}
-    cpu_s, decodes, wall_s = 0.0, 0, 0.0
-    plain = base_predictor(bench.context.base)
+    cpu_s, decodes, commits = 0.0, 0, {commit()}
+    plain, embeddings = base_predictor(bench.context.base), bench.context.embeddings
     for number, (train, held_out) in enumerate(bench.folds(name)):
         shown.setdefault("0", []).extend(bench.rows(plain, held_out))
         if not number:
@@ -133,30 +176,28 @@ def run(name: str, *, config: TrainConfig, bench: Bench, photographs: Sequence[S
         seed_all(config.seed)
         method = new_method(config.method, bench.context.base, config=config)
         base = {key: value.detach().clone() for key, value in method.trainable().items()}
-        began_s, wall = time.process_time(), time.monotonic()
-        ended = train_whole(method, train, config=config, embeddings=bench.context.embeddings)
+        began_s, path = time.process_time(), None if kept is None else kept / f"{name}-{number}.safetensors"
+        last = find_weights(path, method, train, config=config, embeddings=embeddings)
         cpu_s += time.process_time() - began_s
-        wall_s += time.monotonic() - wall
-        decodes += ended.decodes
-        last = {key: value.detach().clone() for key, value in method.trainable().items()}
+        decodes, commits = decodes + last.decodes, commits | {last.commit}
+        magnification = choose_magnification(plain, train, embedding=embeddings)
+        say(f"{len(train)} images to learn from: tiles of up to {magnification}")
         for share in SHARES:
-            mixed(method, base, last, share)
+            mixed(method, base, last.tensors, share)
             usual = method.predictor(version="candidate")
-            images = bench.context.embeddings.by(usual.base)
-            chosen = with_measured_policy(usual, train, plain=plain, embedding=images)
-            taught = np.mean([row[2] for row in bench.rows(usual, train)])
-            say(f"share {share:g}: {chosen.click_policy}, IoU {taught:.3f} on the images that it has learnt from")
-            measured = {f"{share:g}": chosen, f"{share:g} by context": usual}
-            if share == config.mix:
-                measured[f"{share:g}, {OUTSIDE}"] = bench.with_outside(chosen, train, held_out, photographs)
-                magnification = choose_magnification(plain, train, embedding=bench.context.embeddings)
-                if magnification is not None:
-                    measured[f"{share:g}, {TILES}"] = replace(chosen, magnification=magnification)
+            chosen = with_measured_policy(usual, train, plain=plain, embedding=embeddings.by(usual.base))
+            say(f"share {share:g}: {chosen.click_policy}")
+            in_tiles = replace(chosen, magnification=magnification)
+            measured = {"": chosen, SERVED: bench.with_outside(in_tiles, train, held_out, photographs)}
+            if share == config.mix and magnification is not None:
+                measured |= {COARSE_TILES: replace(chosen, magnification=COARSE), TILES: in_tiles}
             for key, predictor in measured.items():
-                shown.setdefault(key, []).extend(bench.rows(predictor, held_out))
+                row = ", ".join(filter(None, (f"{share:g}", key)))
+                shown.setdefault(row, []).extend(bench.rows(predictor, held_out))
                 if not number:
-                    others[key] = bench.rows(predictor, photographs)
-    return {"cpu_s": cpu_s, "wall_s": wall_s, "decodes": decodes, "domain": shown, "photographs": others}
+                    others[row] = bench.rows(predictor, photographs)
+    measured_at = ", ".join(sorted(commits))
+    return {"cpu_s": cpu_s, "decodes": decodes, "commit": measured_at, "domain": shown, "photographs": others}
 
 
 def said(result: dict[str, Any], against: dict[str, Any] | None) -> str:
@@ -185,7 +226,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for result in results:
-        for share in (share for share in result["domain"] if not share.endswith("by context")):
+        for share in result["domain"]:
             cells = [
                 _cell(result[group][share], result[group]["0"], prompt=prompt, is_base=share == "0")
                 for group in ("domain", "photographs")
@@ -237,6 +278,7 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", help="fields of TrainConfig: learning_rate=1e-4 views=4")
     parser.add_argument("--set", choices=SETS, default="nuclei")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="takes trained weights, and keeps new ones")
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--block", choices=("recipes", "tiles"), default="recipes")
     parser.add_argument("--against", type=Path)
@@ -247,13 +289,13 @@ def main() -> None:
     if not (given.clones and given.out):
         parser.error("name CLONES and --out FILE, or --table FILE...")
     keep_freed_memory()
-    settings, config, measured = Settings.from_env(), config_of(given.changes), commit()
+    settings, config = Settings.from_env(), config_of(given.changes)
     with TemporaryDirectory() as folder:
         context = TrainingContext.open(settings, config=config, progress=silent)
         bench = Bench(given.clones, Path(folder), context, settings)
         photographs = bench.samples("photographs")
-        result = run(given.set, config=config, bench=bench, photographs=photographs)
-    result |= {"commit": measured, "set": given.set, "changes": given.changes}
+        result = run(given.set, config=config, bench=bench, photographs=photographs, kept=given.weights)
+    result |= {"set": given.set, "changes": given.changes}
     given.out.write_text(json.dumps(result))
     say(f"{given.set} {' '.join(given.changes)}: {result['decodes']} decodes, {result['cpu_s']:.0f} core-seconds")
     say(said(result, json.loads(given.against.read_bytes()) if given.against else None))

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from benchmarks.recipes import mixed, train_whole
+from benchmarks.recipes import find_weights, mixed, train_whole
 from PIL import Image
 
 from backend.sam.embeddings.files import DiskEmbeddings
@@ -22,19 +23,29 @@ from finetuner.training.run import TrainingRun, seed_all
 CONFIG = TrainConfig(epochs=1, decodes=None, corrective_share=0.0, learning_rate=1e-2)
 
 
-def test_the_published_weights_are_the_configured_share_of_the_weights_that_the_bench_trains(
+@pytest.fixture
+def samples(sample: Sample) -> tuple[Sample, ...]:
+    return tuple(replace(sample, image_sha256=f"{number:064x}") for number in range(2))
+
+
+@pytest.fixture
+def embeddings(
     tiny_base: BaseModel,
     tmp_path: Path,
     discs: Callable[..., tuple[Image.Image, list[Any]]],
     png: Callable[[Image.Image], bytes],
-    sample: Sample,
-) -> None:
+    samples: tuple[Sample, ...],
+) -> Embeddings:
     embeddings = Embeddings(tiny_base, disk=DiskEmbeddings(tmp_path / "cache", max_bytes=1 << 26), max_pixels=10**6)
     data = png(discs(0)[0])
-    samples = tuple(replace(sample, image_sha256=f"{number:064x}") for number in range(2))
     for item in samples:
         embeddings.ensure(item.image_sha256, data, again=lambda: data)
+    return embeddings
 
+
+def test_the_published_weights_are_the_configured_share_of_the_weights_that_the_bench_trains(
+    tiny_base: BaseModel, samples: tuple[Sample, ...], embeddings: Embeddings
+) -> None:
     seed_all(0)
     served = DecoderMethod(tiny_base, precision="float32")
     training = Training(number=1, count=1, train=samples, held_out=(), config=CONFIG)
@@ -49,3 +60,15 @@ def test_the_published_weights_are_the_configured_share_of_the_weights_that_the_
     mixed(benched, base, last, CONFIG.mix)
     for name, weight in served.trainable().items():
         torch.testing.assert_close(benched.trainable()[name], weight)
+
+
+def test_kept_weights_are_measured_again_without_a_training(
+    tiny_base: BaseModel, tmp_path: Path, samples: tuple[Sample, ...], embeddings: Embeddings
+) -> None:
+    kept = tmp_path / "weights" / "discs-0.safetensors"
+    method = DecoderMethod(tiny_base, precision="float32")
+    first = find_weights(kept, method, samples, config=CONFIG, embeddings=embeddings)
+    again = find_weights(kept, method, (), config=CONFIG, embeddings=embeddings)
+    assert (again.decodes, again.commit) == (first.decodes, first.commit)
+    assert first.decodes > 0
+    torch.testing.assert_close(again.tensors, first.tensors, rtol=0, atol=0)
