@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Modules whose arrays have frames, ranges and sources (DESIGN: a docstring is a contract).
 OF_THE_FIELD = (
+    "backend/masks/points.py",
     "backend/sam/automatic.py",
     "backend/sam/canvas.py",
     "backend/sam/decoder.py",
@@ -16,8 +17,14 @@ OF_THE_FIELD = (
     "backend/sam/predictor.py",
     "backend/sam/prompts.py",
     "backend/sam/closer/refine.py",
+    "backend/sam/closer/tiles.py",
+    "backend/sam/enlarge.py",
+    "backend/sam/policy.py",
+    "backend/sam/predicted.py",
     "backend/sam/scoring.py",
+    "finetuner/data/prompting.py",
     "finetuner/training/losses.py",
+    "finetuner/training/rounds.py",
 )
 _REFERS = re.compile("As `")  # to another docstring, which says the rest
 

@@ -29,7 +29,16 @@ class _Axis:
 
 
 def enlarge(values: Float[np.ndarray, "h w"], *, height: int, width: int) -> Float[np.ndarray, "{height} {width}"]:
-    """Enlarge (or reduce) a map to float32; -1 stands for all values where none can be above zero."""
+    """Enlarge (or reduce) a map, bilinearly as `torch.nn.functional.interpolate` does without aligned corners.
+
+    Args:
+        values: float32.
+        height: rows of the result.
+        width: columns of the result.
+
+    Returns:
+        float32; -1 stands for all values where none can be above zero.
+    """
     whole = np.full((height, width), -1, np.float32)
     if (axes := _axes(values, height=height, width=width)) is not None:
         down, across = axes
@@ -40,7 +49,16 @@ def enlarge(values: Float[np.ndarray, "h w"], *, height: int, width: int) -> Flo
 def enlarge_above_zero(
     values: Float[np.ndarray, "h w"], *, height: int, width: int
 ) -> Bool[np.ndarray, "{height} {width}"]:
-    """Return where the enlarged (or reduced) map is above zero."""
+    """Find where the enlarged (or reduced) map is above zero, without holding the whole map.
+
+    Args:
+        values: float32.
+        height: rows of the result.
+        width: columns of the result.
+
+    Returns:
+        True where `enlarge` is above zero.
+    """
     mask = np.zeros((height, width), np.bool_)
     if (axes := _axes(values, height=height, width=width)) is not None:
         down, across = axes

@@ -48,7 +48,14 @@ Readings = tuple[Reading, Reading, Reading]
 
 
 def consider(prompt: Prompt) -> Sequence[int]:
-    """Return the numbers of the masks that may answer a prompt, or help to choose: one or three of `decode_all`'s."""
+    """List the masks that may answer a prompt, or help to choose.
+
+    Args:
+        prompt: in any frame; only its parts count.
+
+    Returns:
+        Numbers of the decoder's four masks: SINGLE, SMALL and LARGE for a lone foreground click, else SINGLE alone.
+    """
     alone = prompt.box is None and prompt.mask is None and len(prompt.clicks) == 1
     return (SINGLE, SMALL, LARGE) if alone and prompt.clicks[0].is_foreground else (SINGLE,)
 
@@ -68,6 +75,9 @@ class ClickPolicy(StrEnum):
             readings: of every click. Their logits lie on one device, from which the answers are read at once.
             rows: how many rows of the grid the image reaches.
             columns: how many columns of the grid the image reaches.
+
+        Returns:
+            A bool for every click, in their order.
         """
         if self is ClickPolicy.BY_CONTEXT and readings:
             return _shows_small_object(_above_zero(readings, rows=rows, columns=columns)).tolist()
@@ -77,7 +87,14 @@ class ClickPolicy(StrEnum):
 
 
 def policy_of(name: str | None) -> ClickPolicy:
-    """Return the policy that a manifest names. A manifest without a name is from a time when the score decided."""
+    """Find the policy that a manifest names.
+
+    Args:
+        name: as the manifest has it; None in a manifest from the time when the score decided.
+
+    Returns:
+        The policy; BY_SCORE without a name, or with one that this version does not know.
+    """
     return ClickPolicy(name) if name in list(ClickPolicy) else ClickPolicy.BY_SCORE
 
 

@@ -190,7 +190,14 @@ def farthest_point(mask: Bool[np.ndarray, "h w"]) -> Click:
 
 
 def farthest_inner_point(item: LabelledMask) -> Click:
-    """Find `farthest_point` of the object; a positive click in image px."""
+    """Find the pixel centre inside the object farthest from its edge, as `farthest_point` does.
+
+    Args:
+        item: the object; the border of its box counts as an edge.
+
+    Returns:
+        A positive click in image px.
+    """
     click = farthest_point(item.crop)
     return Click(click.x_px + item.bounds.x0_px, click.y_px + item.bounds.y0_px)
 

@@ -44,7 +44,14 @@ class Learnt:
         )
 
     def loss(self, *, iou_weight: float) -> float:
-        """What the weights are moved by."""
+        """Add up what moves the weights.
+
+        Args:
+            iou_weight: of the loss of predicted IoUs (`TrainConfig.iou_weight`).
+
+        Returns:
+            At least 0; a sum over images, like its parts.
+        """
         return self.mask + iou_weight * self.iou + self.presence
 
 
