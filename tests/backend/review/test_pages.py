@@ -63,9 +63,9 @@ def test_the_overview_says_what_webhooks_missed(client: TestClient, here: str, m
     redis.set(key, json.dumps({"at": "2026-11-24T08:16:40+00:00", "changes": 3, "webhook_restored": True}))
     page = read_page(client, here)
     redis.delete(key)
-    assert "No webhook told of 3 annotations, which count since" in page
+    assert "No webhook reported 3 annotations, which samloop counts since" in page
     assert "The project's webhook was missing, and was created again." in unescape(page)
-    assert "No webhook told of" not in read_page(client, here)
+    assert "No webhook reported" not in read_page(client, here)
 
 
 def test_a_project_that_cannot_train_yet_says_what_it_lacks(client: TestClient, review_studio: FakeLabelStudio) -> None:
