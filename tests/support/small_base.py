@@ -1,10 +1,10 @@
 """What the tests and benchmarks need of a family: a small random base, and bases of the published sizes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, SamConfig
 
 NARROW_DECODER: Mapping[str, Any] = {
     "hidden_size": 32,
@@ -50,3 +50,22 @@ LARGER_VITS: Mapping[str, Mapping[str, Any]] = {
         "global_attn_indexes": [7, 15, 23, 31],
     },
 }
+
+
+def small_sam_config(*, canvas_px: int = 1024, global_blocks: Sequence[int] = ()) -> SamConfig:
+    """SAM with two narrow encoder layers, 16 px a patch; `global_blocks` attend to the whole image."""
+    return SamConfig(
+        vision_config={
+            "hidden_size": 16,
+            "output_channels": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "mlp_dim": 32,
+            "image_size": canvas_px,
+            "global_attn_indexes": list(global_blocks),
+            "window_size": 8,
+            "num_pos_feats": 16,
+        },
+        prompt_encoder_config={"hidden_size": 32, "mask_input_channels": 16, "image_size": canvas_px},
+        mask_decoder_config={**NARROW_DECODER, "num_hidden_layers": 1, "layer_norm_eps": 1e-5},
+    )

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from support.small_base import SmallBase
+from support.small_base import SmallBase, small_sam_config
 from torch import nn
-from transformers import SamConfig, SamModel
+from transformers import SamModel
 
 SURE = 100.0  # beyond all that noise makes of an object score
 
@@ -57,28 +57,7 @@ def write_small_base(family: str, folder: Path, *, seed: int = 0) -> Path:
 
 
 def save_small_sam(folder: Path) -> Path:
-    """Save a random SamModel in the folder and return that: image 1024, embedding 64x64, 2 narrow encoder layers."""
+    """Save a random SamModel of `small_sam_config` in the folder, and return that."""
     torch.manual_seed(0)
-    config = SamConfig(
-        vision_config={
-            "hidden_size": 16,
-            "output_channels": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "mlp_dim": 32,
-            "global_attn_indexes": [],
-            "window_size": 8,
-            "num_pos_feats": 16,
-        },
-        prompt_encoder_config={"hidden_size": 32, "mask_input_channels": 16},
-        mask_decoder_config={
-            "hidden_size": 32,
-            "mlp_dim": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "iou_head_hidden_dim": 32,
-            "layer_norm_eps": 1e-5,
-        },
-    )
-    SamModel(config).eval().save_pretrained(folder)
+    SamModel(small_sam_config()).eval().save_pretrained(folder)
     return folder

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import SamConfig
 
 from backend.sam import families
 from backend.sam.embeddings.embedding import Embedding
@@ -15,6 +14,7 @@ from backend.sam.families.mobile import MobileSamModel
 from backend.sam.loading import BaseModel, decoder_of, load_base
 from backend.sam.predictor import Predictor, encode
 from tests.support.plain_masks import IMAGE
+from tests.support.small_base import small_sam_config
 from tests.support.small_bases import SMALL_BASES, make_lively, write_small_base
 
 # All that a new family takes: another canvas, other colours, stretched images, and a second map for the decoder.
@@ -86,24 +86,8 @@ def toy_folder(toy_file: Path) -> Path:
     """A `save_pretrained` folder of a random toy model."""
     from backend.sam.families.toy import ToyModel
 
-    small = {"hidden_size": 32, "num_attention_heads": 2, "mlp_dim": 32}
-    config = SamConfig(
-        vision_config={
-            "hidden_size": 16,
-            "output_channels": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "mlp_dim": 32,
-            "image_size": 512,
-            "global_attn_indexes": [1],
-            "window_size": 8,
-            "num_pos_feats": 16,
-        },
-        prompt_encoder_config={"hidden_size": 32, "mask_input_channels": 16, "image_size": 512},
-        mask_decoder_config={**small, "num_hidden_layers": 1, "iou_head_hidden_dim": 32},
-    )
     torch.manual_seed(0)
-    model = ToyModel(config).eval()
+    model = ToyModel(small_sam_config(canvas_px=512, global_blocks=[1])).eval()
     make_lively(model, by=0.3)
     model.save_pretrained(toy_file.parent / "weights")
     return toy_file.parent / "weights"
