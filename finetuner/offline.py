@@ -36,6 +36,7 @@ from finetuner.semantic.measuring import measure_semantic, semantic_report
 from finetuner.training.processes import Processes
 
 CLICKS = 7  # corrective clicks that `samloop evaluate` measures
+_ARCHIVES = {b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip"}  # by their first bytes
 
 
 def train_export(  # noqa: PLR0913 - the command's options, by name
@@ -318,6 +319,8 @@ def read_export(export: Path) -> list[object]:
 
 def _parse_export(export: Path) -> object:
     text = export.read_bytes()
+    if archive := next((name for start, name in _ARCHIVES.items() if text.startswith(start)), None):
+        raise BadInput(f"{export} is a {archive} archive: unpack it, and name the JSON file in it")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as fault:

@@ -177,6 +177,18 @@ def test_pages_of_a_task_are_learnt_from_page_by_page(settings: Settings, tmp_pa
     assert [str(sample.image_uri)[-6] for sample in found.samples] == ["l", "r"] * 2
 
 
+def empty_what_may_be_null(tasks: Any) -> Any:
+    """The tasks as databases write them whose columns are empty."""
+    for task in tasks:
+        task.update(dict.fromkeys(("drafts", "predictions", "meta", "updated_at", "comment_authors")))
+        (annotation,) = task["annotations"]
+        annotation.update(dict.fromkeys(("completed_by", "updated_at", "ground_truth", "was_cancelled", "lead_time")))
+        for region in annotation["result"]:
+            region.update(dict.fromkeys(("meta", "origin", "score", "item_index", "parentID", "image_rotation")))
+            region.update(dict.fromkeys(("original_width", "original_height")))
+    return tasks
+
+
 @pytest.mark.parametrize(
     "written",
     [
@@ -185,8 +197,9 @@ def test_pages_of_a_task_are_learnt_from_page_by_page(settings: Settings, tmp_pa
         lambda tasks: "\r\n".join(json.dumps(task) for task in tasks).encode(),
         lambda tasks: json.dumps([{**task, "completions": task.pop("annotations")} for task in tasks]).encode(),
         lambda tasks: json.dumps(tasks).replace('"original_width": 160', '"original_width": "160"').encode(),
+        lambda tasks: json.dumps(empty_what_may_be_null(tasks)).encode(),
     ],
-    ids=["UTF-16", "a byte order mark", "a task a line", "completions, as before 1.0", "sizes as text"],
+    ids=["UTF-16", "a byte order mark", "a task a line", "completions, as before 1.0", "sizes as text", "nulls"],
 )
 def test_an_export_as_other_programs_write_it_is_read(
     written: Callable[[Any], bytes], settings: Settings, tmp_path: Path

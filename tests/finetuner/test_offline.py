@@ -218,11 +218,20 @@ def test_images_that_are_not_there_leave_nothing_to_learn(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [("{", "is not JSON"), ("{}", "holds dict, not a list of tasks"), ("[]", "holds no task")]
+    ("content", "told"),
+    [
+        (b"{", "is not JSON"),
+        (b"{}", "holds dict, not a list of tasks"),
+        (b"[]", "holds no task"),
+        (b"PK\x03\x04\x14", "is a ZIP archive: unpack it"),
+        (b"\x1f\x8b\x08\x00", "is a gzip archive: unpack it"),
+    ],
 )
-def test_a_file_that_is_no_export_is_refused(content: str, told: str, tmp_path: Path, tiny_settings: Settings) -> None:
+def test_a_file_that_is_no_export_is_refused(
+    content: bytes, told: str, tmp_path: Path, tiny_settings: Settings
+) -> None:
     file = tmp_path / "export.json"
-    file.write_text(content)
+    file.write_bytes(content)
     with pytest.raises(BadInput, match=told):
         train_export(file, tmp_path, tmp_path / "out", settings=tiny_settings)
 
