@@ -150,6 +150,11 @@ def show(value: object, *, as_json: bool, table: Callable[[], None]) -> None:
         table()
 
 
+def write_time(iso: str) -> str:
+    """Return a time of ISO 8601 as a local time with minutes; in a narrow column it breaks between day and time."""
+    return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 def write_figure(value: float | None) -> str:
     """Return a figure such as an IoU with three digits."""
     return "none" if value is None else f"{value:.3f}"

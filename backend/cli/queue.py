@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from backend.amounts import write_amount
-from backend.cli.console import AsJson, ProjectOption, err, load_settings, out, print_json, project_option
+from backend.cli.console import AsJson, ProjectOption, err, load_settings, out, print_json, project_option, write_time
 from backend.errors import SamloopError, Unavailable
 from backend.settings import Settings
 from backend.work.progress import write_duration, write_progress
@@ -113,7 +113,7 @@ def _status_lines(row: Mapping[str, "JsonValue"]) -> list[str]:
     if isinstance(left_s := row["left_s"], float):
         phase += f", {write_duration(left_s)} left"
     if row["cancelled"]:
-        phase += f" (cancelled {row['cancelled']})"
+        phase += f" (cancelled {write_time(str(row['cancelled']))})"
     lines = [
         f"project {row['project']}",
         f"  served    {served or 'the base model'}",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from backend.cli.console import AsJson, ProjectOption, load_settings, out, print_json, show, write_figure
+from backend.cli.console import AsJson, ProjectOption, load_settings, out, print_json, show, write_figure, write_time
 from backend.errors import BadInput
 from backend.ids import VersionName
 
@@ -34,7 +34,7 @@ def versions(project: ProjectOption, as_json: AsJson = False) -> None:  # noqa: 
             figures = manifest.metrics.candidate or ModelFigures()
             grid.add_row(
                 VersionName.parse(manifest.version).short,
-                manifest.created_at[:16],
+                write_time(manifest.created_at),
                 manifest.method,
                 *(write_figure(figures.with_prompt(prompt).iou) for prompt in ("point", "box")),
                 "better" if manifest.verdict.promote else manifest.verdict.sentence or "not judged",

@@ -10,6 +10,7 @@ The map, from the door inwards:
 from dataclasses import dataclass
 
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
 from backend.http.problems import document_problems
 from backend.http.strict_json import strict_route
@@ -27,7 +28,12 @@ class Routes:
     def router(self) -> APIRouter:
         """Return a router with every path."""
         # What the guard answers, whatever the path.
-        router = APIRouter(route_class=strict_route(), responses=document_problems(401, 403, 413, 415, 500))
-        self.label_studio.add_to(router)
-        self.projects.add_to(router)
+        router = APIRouter(responses=document_problems(401, 403, 413, 415, 500))
+        for heading, handlers in (("Label Studio", self.label_studio), ("Projects", self.projects)):
+            part = APIRouter(route_class=strict_route(), tags=[heading])
+            handlers.add_to(part)
+            for route in part.routes:
+                if isinstance(route, APIRoute):
+                    route.summary = route.description.partition("\n")[0]
+            router.include_router(part)
         return router

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from backend.__main__ import app
-from backend.cli.console import Lines, print_json, report_plainly, setup_logging, show
+from backend.cli.console import Lines, print_json, report_plainly, setup_logging, show, write_time
 from backend.errors import NotFound
 from backend.ids import LARGEST_PROJECT_ID
 
@@ -135,3 +136,13 @@ def test_a_text_is_one_line_as_it_was_written_and_a_table_fits(capsys: pytest.Ca
     assert first == sentence
     assert max(map(len, rest)) <= 80
     assert any("[/it]" in line for line in rest)
+
+
+def test_a_time_is_local_and_has_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert write_time("2026-11-27T15:38:37+00:00") == "2026-11-28 00:38"
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -51,6 +51,13 @@ def test_the_page_of_the_endpoints_takes_nothing_from_another_host(client: TestC
     assert examples[0]["tasks"], "a request to try"
 
 
+def test_the_page_of_the_endpoints_says_in_a_sentence_what_every_endpoint_does(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    shown = {operation["summary"]: operation["tags"] for methods in paths.values() for operation in methods.values()}
+    assert all(summary.endswith(".") and " " in summary for summary in shown), shown
+    assert {tag for tags in shown.values() for tag in tags} == {"Label Studio", "Projects"}
+
+
 def test_health_and_setup_answer_while_the_model_loads(
     tiny_sam_dir: Path, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
