@@ -1,5 +1,7 @@
 """A map enlarged where it matters is above zero where PyTorch's interpolation of the whole is."""
 
+import tracemalloc
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -51,3 +53,16 @@ def test_a_mask_is_segment_anythings_two_steps(seed: int, level: float, height: 
     canvas = functional.interpolate(logits[None, None], (SAM_FRAME.canvas_px, SAM_FRAME.canvas_px), mode="bilinear")
     canvas = canvas[..., : inside[0], : inside[1]]
     assert_above_zero_alike(mask, functional.interpolate(canvas, (height, width), mode="bilinear")[0, 0])
+
+
+def test_a_mask_of_twelve_megapixels_takes_little_more_memory_than_its_own() -> None:
+    """Fails without the strips: the enlarged numbers take four bytes a pixel, and a mask takes one."""
+    values = np.ones((256, 256), np.float32)
+    tracemalloc.start()
+    try:
+        mask = enlarge_above_zero(values, height=3000, width=4000)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert mask.all()
+    assert peak_bytes < 3 * mask.nbytes
