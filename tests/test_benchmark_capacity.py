@@ -3,6 +3,7 @@
 import pytest
 from benchmarks.capacity import OPERATION, Parts, describe, measure_refresh
 from benchmarks.pages import RESULTS
+from benchmarks.reconciling import Looks, measure_looks
 
 
 def test_the_parts_are_read_from_the_results_and_what_is_missing_is_named() -> None:
@@ -23,14 +24,18 @@ def test_the_table_tells_what_one_host_and_ten_serve() -> None:
         encode_ms=400,
         decode_ms=40,
         tasks_per_s=600,
+        walk_tasks=100_000,
         walk_mib=(30, 31),
     )
-    text = describe(parts, {1: 2.0, 3: 5.9, 10: 19.0}, where="here; commit d")
+    looks = Looks(annotations=10**6, first_s=60.0, idle_s=0.5, requests=2, walk_s=30.0, grown_mib=300.0)
+    text = describe(parts, {1: 2.0, 3: 5.9, 10: 19.0}, looks=looks, where="here; commit d")
     assert "| clicks a second, on images that were encoded | 20 | 60 | 200 |" in text
     assert "| images a second, new ones | 2 | 6 | 20 |" in text
     assert "3 give 3.0 times and 10 give 9.5 times as many images a second as one" in text
     assert "| days for a refresh of a million tasks | 5.79 | 1.93 | 0.579 |" in text
     assert "a million in 28 minutes, and so keeps up with 300 such hosts" in text
+    assert "A million tasks were not walked: the figure follows from 100,000." in text
+    assert "with 1,000,000 compared annotations" in text
     assert parts.count_trainings_per_hour() == pytest.approx(3600 / (16_000 * 0.04 + 100 * 0.4))
 
 
@@ -44,3 +49,11 @@ def test_the_page_holds_what_follows_from_the_results_that_stand() -> None:
 def test_several_encoders_work_at_the_same_time_and_every_task_gets_one_prediction() -> None:
     """One encoder alone needs a tenth of a second an image."""
     assert measure_refresh(5, tasks=100) > 10
+
+
+def test_a_look_without_news_asks_twice_and_a_deletion_is_found_in_the_end() -> None:
+    """The last of so many annotations that one look does not reach it."""
+    looks = measure_looks(10_500)
+    assert looks.requests == 2
+    assert looks.idle_s < looks.first_s
+    assert looks.walk_s > 0

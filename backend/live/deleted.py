@@ -69,7 +69,7 @@ class DeletedAnnotations:
         """
         count = annotations.count(project_id)
         known = self.live.list_known(project_id)
-        unknown = count - len(known.keys() | arriving)
+        unknown = count - len(known) - sum(annotation_id not in known for annotation_id in arriving)
         before = self._last(project_id)
         if before is not None and before.after is None and unknown >= before.unknown:
             return [], Counted(unknown, None)

@@ -1,8 +1,8 @@
 """What one host serves, and what further ones add: `python tests/benchmarks/capacity.py [--print]`.
 
 The parts were measured by `make bench` and refreshing.py, whose blocks in docs/results.md this reads. How a refresh
-scales is measured here, with encoders that only wait, so that one machine can play many. It is written into
-docs/operation.md.
+scales is measured here, with encoders that only wait, so that one machine can play many, and so is what looks for
+missed webhooks cost in a project with a million annotations. It is written into docs/operation.md.
 """
 
 import re
@@ -17,6 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.pages import RESULTS, ROOT, commit, machine, say, write_block
+from benchmarks.reconciling import Looks, measure_looks
 from fakes.many_tasks import TOUCHED_EVERY, ManyTasks
 
 from backend.labelstudio.api.predictions import PredictionStore
@@ -50,7 +51,8 @@ class Parts:
         encode_ms: the encoder alone.
         decode_ms: a training's step, for every prompt in it.
         tasks_per_s: what a refresh's walk writes where nothing else takes time.
-        walk_mib: that walk's memory after a tenth of its tasks, and in the end.
+        walk_tasks: how many tasks that walk had.
+        walk_mib: its memory after a tenth of them, and in the end.
     """
 
     host: str
@@ -59,6 +61,7 @@ class Parts:
     encode_ms: float
     decode_ms: float
     tasks_per_s: float
+    walk_tasks: int
     walk_mib: tuple[float, float]
 
     @classmethod
@@ -85,6 +88,7 @@ class Parts:
             encode_ms=float(_find(r"batch of 8.*the encoder alone (\d+)", bench)),
             decode_ms=float(_find(r"samloop, \w+ \| \d+ ms \| (\d+) ms", step)),
             tasks_per_s=float(_find(r"(\d+) tasks a second", walk)),
+            walk_tasks=int(_find(r"A refresh of ([\d,]+) tasks", walk).replace(",", "")),
             walk_mib=(float(memory[1]), float(memory[2])),
         )
 
@@ -129,7 +133,7 @@ def measure_refresh(encoders: int, *, tasks: int) -> float:
     return untouched / seconds
 
 
-def describe(parts: Parts, rates: dict[int, float], *, where: str) -> str:
+def describe(parts: Parts, rates: dict[int, float], *, looks: Looks, where: str) -> str:
     """The block of docs/operation.md."""
     clicks, images, trainings = 1000 / parts.click_ms, 1000 / parts.image_ms, parts.count_trainings_per_hour()
     times = {count: f"{rate / rates[1]:.1f}" for count, rate in rates.items() if count > 1}
@@ -148,20 +152,23 @@ def describe(parts: Parts, rates: dict[int, float], *, where: str) -> str:
             f"Of encoders that only wait, {scaled} as many images a second as one; every task got one prediction. "
             + _describe_walk(parts, images),
             "",
-            f"`python tests/benchmarks/capacity.py`; parts: {parts.host}; encoders that wait: {where}.",
+            looks.describe(),
+            "",
+            f"`python tests/benchmarks/capacity.py`; parts: {parts.host}; encoders that wait, and looks: {where}.",
         ]
     )
 
 
 def _describe_walk(parts: Parts, images: float) -> str:
     rate = Settings().predictions.refresh_rate
+    shorter = f" A million tasks were not walked: the figure follows from {parts.walk_tasks:,}."
     return (
-        f"A refresh holds {parts.walk_mib[0]:.0f} MiB after a tenth of 100,000 tasks, and {parts.walk_mib[1]:.0f} MiB "
-        f"in the end: its memory does not grow with the tasks. Alone it writes {parts.tasks_per_s:.0f} predictions a "
-        f"second, a million in {MILLION / parts.tasks_per_s / 60:.0f} minutes, and so keeps up with "
-        f"{parts.tasks_per_s / images:.0f} such hosts. Label Studio, which stores every prediction, is likely to be "
-        f"slower, so `SAMLOOP_REFRESH_RATE` lets {rate:.0f} a second pass, those of {rate / images:.0f} hosts: raise "
-        "it where yours is quicker. A million tasks were not walked: the figure is ten times that of 100,000."
+        f"A refresh holds {parts.walk_mib[0]:.0f} MiB after a tenth of {parts.walk_tasks:,} tasks, and "
+        f"{parts.walk_mib[1]:.0f} MiB in the end: its memory does not grow with the tasks. Alone it writes "
+        f"{parts.tasks_per_s:.0f} predictions a second, a million in {MILLION / parts.tasks_per_s / 60:.0f} minutes, "
+        f"and so keeps up with {parts.tasks_per_s / images:.0f} such hosts. Label Studio, which stores every "
+        f"prediction, is likely to be slower, so `SAMLOOP_REFRESH_RATE` lets {rate:.0f} a second pass, those of "
+        f"{rate / images:.0f} hosts: raise it where yours is quicker.{shorter if parts.walk_tasks < MILLION else ''}"
     )
 
 
@@ -185,7 +192,8 @@ def main() -> None:
     """Measure how a refresh scales, and write the block `capacity`."""
     where = f"{machine()}; commit {commit()}"
     rates = {count: measure_refresh(count, tasks=count * TASKS_AN_ENCODER) for count in ENCODERS}
-    text = describe(Parts.from_results(RESULTS.read_text()), rates, where=where)
+    looks = measure_looks(MILLION)
+    text = describe(Parts.from_results(RESULTS.read_text()), rates, looks=looks, where=where)
     say(text)
     if "--print" not in sys.argv:
         write_block(OPERATION, "capacity", text)
