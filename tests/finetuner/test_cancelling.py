@@ -31,7 +31,7 @@ def _figures(played: Lab, project_id: int) -> tuple[object, ...]:
 def test_a_cancelled_training_ends_at_its_step_with_what_waits_and_a_later_one_trains(
     played: Lab, project_id: int
 ) -> None:
-    """Whatever the training catches; the same worker goes on with other projects."""
+    """Whatever the training catches; the same worker goes on with other projects. Fails without the watch."""
     job_id = played.queue.request(project_id)
     with played.worker():
         played.horse(project_id)
@@ -55,7 +55,10 @@ def test_a_cancelled_training_ends_at_its_step_with_what_waits_and_a_later_one_t
 
 
 def test_what_is_cancelled_while_it_waits_never_begins_and_is_no_longer_shown_as_waiting(played: Lab) -> None:
-    """Also if the worker starts only afterwards, as after a restart; a later request is not lost with it."""
+    """Also if the worker starts only afterwards, as after a restart; a later request is not lost with it.
+
+    Fails without the look before a training begins.
+    """
     played.queue.request(7)
     assert played.queue.cancel(7)
     assert played.queue.status(7).phase == "idle"
@@ -95,11 +98,13 @@ def test_a_training_whose_worker_was_killed_stays_cancelled_for_the_next_worker(
 
 
 def test_what_is_being_published_is_not_cancelled_any_more(played: Lab) -> None:
+    """Fails where the watch goes on while a version is published: half of it would be in the registry."""
     told: list[str] = []
     with Cancelling(
         Keys(7), target=1, quick=played.connection, progress=lambda phase, **_: told.append(phase)
     ) as cancelling:
         cancelling.progress("publishing")
+        assert "cancelling" not in {thread.name for thread in threading.enumerate()}, "nobody watches any more"
         played.connection.set(Keys(7).cancelled, 1)
     assert told == ["publishing"]
     with pytest.raises(Cancelled), Cancelling(Keys(7), target=1, quick=played.connection, progress=silent):

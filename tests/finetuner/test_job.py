@@ -138,7 +138,10 @@ def test_a_project_from_which_nothing_can_be_learnt_fails_once_with_its_sentence
 
 
 def test_trainings_without_a_label_studio_are_refused_before_torch_is_loaded(played: Lab, tmp_path: Path) -> None:
-    """It takes seconds to load: forty made-up projects would delay a real one by minutes."""
+    """It takes seconds to load: forty made-up projects would delay a real one by minutes.
+
+    Fails without the worker's own look at the project.
+    """
     (tmp_path / "torch.py").write_text(f"open({str(tmp_path / 'loaded')!r}, 'w')")
     for project_id in (7, 8):
         played.queue.request(project_id)

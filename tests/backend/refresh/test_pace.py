@@ -8,6 +8,7 @@ from backend.refresh.rules import Limits, Rules
 
 
 def test_batches_that_run_at_once_share_the_rate() -> None:
+    """Fails without the rate (SAMLOOP_REFRESH_RATE): the next batch would begin at once."""
     clock = HandClock()
     pace = Pace(Rules(per_second=2.0), Limits(), clock=clock)
     pace.begin(4)

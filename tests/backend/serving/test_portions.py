@@ -42,6 +42,7 @@ class Decoder:
 def test_the_larger_the_image_the_fewer_prompts_at_a_time_and_all_in_their_order(
     height_px: int, width_px: int, at_once: int
 ) -> None:
+    """Fails without the portions: all masks would be in memory at once."""
     decode = Decoder()
     masks = decode_by_portions(embedding_of(height_px=height_px, width_px=width_px), BOXES, decode=decode)
     assert not decode.portions, "nothing is decoded before it is taken"

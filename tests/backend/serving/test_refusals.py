@@ -35,6 +35,7 @@ def test_the_latest_ten_of_a_project_are_known_to_every_server_for_a_week(redis:
 
 
 def test_nothing_is_stored_for_a_project_that_label_studio_does_not_have(redis: Redis) -> None:
+    """Fails without the look at whether Label Studio has the project."""
     refusals = Refusals(redis, is_missing=lambda project_id: project_id == 9)
     refusals.start()
     refusals.note(9, task_id=1, reason="made up")

@@ -166,6 +166,7 @@ def test_weights_of_another_base_are_refused(slot: ModelSlot, registry: LocalReg
 def test_finite_weights_that_overflow_are_refused_before_anyone_sees_them(
     slot: ModelSlot, registry: LocalRegistry, publish: Publish, nudged: Nudged
 ) -> None:
+    """Fails without the look at what the warm-up predicts."""
     state = {name: torch.full_like(value, 1e30) for name, value in safetensors.torch.load(nudged(1)).items()}
     version = publish(1, weights=safetensors.torch.save(state))
     registry.promote(1, version, reason="")
@@ -265,6 +266,7 @@ def test_a_version_that_was_refused_is_tried_again_once_it_is_promoted_again(
 def test_another_versions_files_under_this_name_are_refused(
     slot: ModelSlot, registry: LocalRegistry, publish: Publish
 ) -> None:
+    """Fails without the look at the manifest that the pointer names."""
     version, other = publish(1, seed=1), publish(1, seed=2)
     registry.promote(1, version, reason="")
     shutil.rmtree(registry.materialise(version))

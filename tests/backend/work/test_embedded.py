@@ -103,7 +103,10 @@ def test_a_server_that_is_still_ending_is_waited_for(
 def test_a_server_whose_socket_was_swept_is_started_again_with_all_it_had(
     server: Valkey, tmp_path: Path, swept: tuple[str, ...]
 ) -> None:
-    """Case swept-socket: systemd-tmpfiles removes what lies in /tmp for ten days; the server itself runs on."""
+    """Case swept-socket: systemd-tmpfiles removes what lies in /tmp for ten days; the server itself runs on.
+
+    Fails without the look at the socket, and, where the lock was swept too, without the end of the server that had it.
+    """
     with connected(tmp_path / "queue") as redis:
         redis.rpush("jobs", "a training")
     pid = server.pid
@@ -120,7 +123,7 @@ def test_a_server_whose_socket_was_swept_is_started_again_with_all_it_had(
 
 
 def test_a_socket_in_use_is_touched(server: Valkey, tmp_path: Path) -> None:
-    """So that nothing sweeps it as long as somebody looks after it."""
+    """Fails without the touch: what lies in /tmp unused for ten days is swept."""
     socket_path = tmp_path / "queue" / "valkey.sock"
     os.utime(socket_path, (0, 0))
     assert server.alive()
@@ -128,7 +131,10 @@ def test_a_socket_in_use_is_touched(server: Valkey, tmp_path: Path) -> None:
 
 
 def test_whoever_stops_waits_for_no_server(server: Valkey, tmp_path: Path) -> None:
-    """One process holds the lock and does not answer: `up` must still end on SIGTERM."""
+    """One process holds the lock and does not answer: `up` must still end on SIGTERM.
+
+    Fails without the look at `is_stopping`, and without the bound of the wait.
+    """
     (tmp_path / "queue" / "valkey.sock").unlink()
     with pytest.raises(Unavailable, match="samloop stops"):
         Valkey(tmp_path / "queue").start(is_stopping=lambda: True)

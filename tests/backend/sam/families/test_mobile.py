@@ -69,6 +69,7 @@ def test_a_file_without_one_of_the_weights_is_refused(state: dict[str, Tensor], 
 
 
 def test_a_file_with_a_number_that_is_not_finite_is_refused(state: dict[str, Tensor]) -> None:
+    """Fails without the look at a base's numbers."""
     state["mask_decoder.iou_token.weight"] = torch.full((1, 256), float("nan"))
 
     with pytest.raises(BadWeights, match=r"mask_decoder\.iou_token\.weight not finite"):

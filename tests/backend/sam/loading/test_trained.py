@@ -92,6 +92,7 @@ ATTACKS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 def test_a_decoder_with_the_right_digest_and_wrong_content_is_refused(
     tiny_base: BaseModel, nudged: Nudged, manifest: Manifest, folder: Path, attack: str
 ) -> None:
+    """Fails without the look at names, shapes and finite numbers of what was loaded."""
     make, sentence = ATTACKS[attack]
     write_checkpoint(folder, weights=make(nudged(1)), manifest=manifest)
 
