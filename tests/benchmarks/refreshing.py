@@ -76,7 +76,7 @@ def main() -> None:
         f"A refresh of {count:,} tasks against a Label Studio and a backend that answer at once: all"
         f" {untouched:,} that nobody had touched got one prediction, {untouched / seconds:.0f} tasks a second; the"
         f" walk's memory was {peaks[0]:.0f} MiB after a tenth and {peaks[-1]:.0f} MiB in the end. In life the encoder"
-        f" takes the time. `python tests/benchmarks/refreshing.py`, on {machine()}; commit {measured}."
+        f" takes the time. `python tests/benchmarks/refreshing.py --tasks {count}`, on {machine()}; commit {measured}."
     )
     say(text)
     write_result("refreshing", text)
