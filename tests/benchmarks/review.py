@@ -1,6 +1,6 @@
 """The review pages as people see them: images, faults on any page, and how soon 200 masks are painted.
 
-python tests/benchmarks/review.py NUCLEI --folder DIR [--only images checks paint]
+python tests/benchmarks/review.py NUCLEI --folder DIR [--only pictures checks paint]
 
 NUCLEI is a folder with export.json and images/ (exports.py builds it). DIR keeps the trained versions: they take some
 minutes on two cores, once. The images go to .github/, the sentence on paint into docs/results.md.
