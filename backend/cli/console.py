@@ -2,11 +2,13 @@
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -135,6 +137,12 @@ def explain_torchvision(fault: ImportError) -> str | None:
         "the torchvision of the same version and build (https://pytorch.org/get-started/locally), or run "
         "`pip uninstall torchvision timm`; only edgetam needs them"
     )
+
+
+def find_program() -> str:
+    """Return how a shell starts this program: "samloop" where PATH has it, else the path that was typed."""
+    typed = sys.argv[0]
+    return typed if Path(typed).name == "samloop" and shutil.which("samloop") is None else "samloop"
 
 
 def print_json(value: object) -> None:

@@ -17,7 +17,8 @@ import requests
 
 from backend.cli.child import Child
 from backend.cli.console import out
-from backend.errors import Unavailable
+from backend.errors import NotAuthorized, SamloopError, Unavailable
+from backend.labelstudio.api.client import LabelStudio
 from backend.settings import Settings
 from backend.work.connection import connect
 from backend.work.embedded import Valkey
@@ -63,7 +64,8 @@ def run_stack(settings: Settings, *, host: str, port: int) -> None:
             for child in children:
                 child.keep_running()
             if not is_ready and (is_ready := _are_ready(children, url=url, redis_url=redis_url)):
-                _tell_next(settings, url=url)
+                # A Label Studio that does not answer must not keep the children from being watched.
+                threading.Thread(target=_tell_next, args=(settings,), kwargs={"url": url}, daemon=True).start()
             stopping.wait(_LOOK_S)
 
 
@@ -115,15 +117,25 @@ def _are_ready(children: Sequence[Child], *, url: str, redis_url: str) -> bool:
 
 def _tell_next(settings: Settings, *, url: str) -> None:
     """Where it is, and what people do first."""
-    told = settings.label_studio
-    step = (
-        "`samloop connect --project N` introduces a Label Studio project to it"
-        if told.url and told.api_key
-        else "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, and start this again"
-    )
+    step = find_next_step(settings)
     out.print(
         f"ready; next: {step}. The backend is on {url}, its pages are on {url}/review, and Ctrl-C stops everything",
     )
+
+
+def find_next_step(settings: Settings) -> str:
+    """Ask Label Studio who we are, and return what people do first: connect a project, or mend what it answered."""
+    told = settings.label_studio
+    if not told.url or not told.api_key:
+        return "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, and start this again"
+    connect_project = "`samloop connect --project N` introduces a Label Studio project to it"
+    try:
+        LabelStudio(told.url, told.api_key).whoami()
+    except NotAuthorized as fault:
+        return f"{fault}; then start this again"
+    except SamloopError as fault:
+        return f"{fault} Once it answers, {connect_project}"
+    return connect_project
 
 
 def _own_url(host: str, port: int) -> str:

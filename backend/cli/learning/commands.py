@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.console import AsJson, err, load_settings, out, print_json, project_option
+from backend.cli.console import AsJson, err, find_program, load_settings, out, print_json, project_option
 from backend.cli.learning.progress import show_progress
 from backend.errors import BadInput
 from backend.files.outputs import new_folder
@@ -105,12 +105,13 @@ def name_next_steps(export: Path, images: Path, checkpoint: Path, *, version: st
     """Say where the checkpoint is, and the commands that may follow, to be run as they are printed."""
     from backend.registry.checkpoint import REPORT_FILE
 
-    measure = ["samloop", "evaluate", "--export", export, "--images", images, "--checkpoint", checkpoint]
+    program = find_program()
+    measure = [program, "evaluate", "--export", export, "--images", images, "--checkpoint", checkpoint]
     return (
         f"{version} is in {checkpoint}",
         f"the report:        {(checkpoint / REPORT_FILE).absolute()}",
         f"measure it again:  {shlex.join(map(str, measure))}",
-        f"serve it:          SAMLOOP_MODEL={shlex.quote(str(checkpoint))} samloop up",
+        f"serve it:          SAMLOOP_MODEL={shlex.quote(str(checkpoint))} {shlex.quote(program)} up",
     )
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from backend.__main__ import app
-from backend.cli.console import Lines, print_json, report_plainly, setup_logging, show, write_time
+from backend.cli.console import Lines, find_program, print_json, report_plainly, setup_logging, show, write_time
 from backend.errors import NotFound
 from backend.ids import LARGEST_PROJECT_ID
 
@@ -136,6 +136,18 @@ def test_a_text_is_one_line_as_it_was_written_and_a_table_fits(capsys: pytest.Ca
     assert first == sentence
     assert max(map(len, rest)) <= 80
     assert any("[/it]" in line for line in rest)
+
+
+def test_a_hint_names_the_program_as_it_was_typed_where_path_lacks_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", [".venv/bin/samloop", "train"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_program() == ".venv/bin/samloop"
+    (tmp_path / "samloop").touch(mode=0o755)
+    assert find_program() == "samloop"
+    monkeypatch.setattr(sys, "argv", ["/x/backend/__main__.py"])
+    assert find_program() == "samloop"
 
 
 def test_a_time_is_local_and_has_minutes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import requests
+from fakes.label_studio import FakeLabelStudio
 from support.waiting import wait_until
 
 from backend.cli import stack
 from backend.cli.demo.label_studio import free_port
 from backend.errors import Unavailable
+from backend.settings import Settings
 from backend.work.connection import connect
 from backend.work.embedded import find_live_url
 from backend.work.queue import count_listeners
@@ -125,6 +127,20 @@ def test_a_host_of_another_machine_is_refused_and_port_0_becomes_one_that_is_fre
     with pytest.raises(Unavailable, match="give --host an address of this machine"):
         stack.find_port("192.0.2.1", 9090)
     assert stack.find_port("127.0.0.1", 0) > 0
+
+
+def test_up_says_what_label_studio_answered_and_what_comes_next(studio: FakeLabelStudio) -> None:
+    settings = Settings(label_studio_url=studio.url, label_studio_api_key=studio.token)
+    connecting = "`samloop connect --project N` introduces a Label Studio project to it"
+    assert stack.find_next_step(settings) == connecting
+    assert stack.find_next_step(Settings()).startswith("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY")
+    refused = stack.find_next_step(settings.replace(label_studio_api_key="wrong"))
+    assert "LABEL_STUDIO_API_KEY is not accepted" in refused
+    assert refused.endswith("; then start this again")
+    nobody = f"http://127.0.0.1:{stack.find_port('127.0.0.1', 0)}"
+    away = stack.find_next_step(settings.replace(label_studio_url=nobody))
+    assert "is Label Studio up? Once it answers, " in away
+    assert away.endswith(connecting)
 
 
 def test_sigterm_ends_every_process_and_no_other_way_leaves_one(up: Up) -> None:
