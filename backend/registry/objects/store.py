@@ -21,6 +21,7 @@ _CALL_S = 10.0
 _BYTES_A_SECOND = 1 << 20  # the slowest transfer that is waited for
 _PAUSES_S = (0.2, 1.0)  # between tries
 _SILENT_S = 5.0  # how long nothing is sent to a store that let a call run out of time
+_ABSENT_IN_AZURE = "ResourceNotFoundError"  # what adlfs passes on where the container does not exist
 _BUGS = (TypeError, AttributeError, NameError, AssertionError)
 _IN_MEMORY = threading.RLock()  # fsspec's memory looks before it writes, and its readers share a position
 
@@ -200,6 +201,8 @@ class ObjectStore:
                 self._silent_until_s = time.monotonic() + _SILENT_S
                 raise self._away("it did not answer in time") from fault
             except Exception as fault:  # of four libraries, which agree on no class
+                if type(fault).__name__ == _ABSENT_IN_AZURE:
+                    raise FileNotFoundError(str(fault)) from fault
                 if pause_s is None:
                     raise self._away(f"{type(fault).__name__}: {str(fault)[:300]}") from fault
                 self._pause(pause_s)

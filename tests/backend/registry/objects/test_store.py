@@ -108,11 +108,25 @@ def test_after_a_call_that_ran_out_of_time_nobody_else_waits_as_long(store: Obje
     assert len(calls) == 1
 
 
-def test_a_bucket_that_does_not_exist_is_not_an_empty_one(s3_url: str) -> None:
-    store = ObjectStore("s3://no-such-bucket/models")
+@pytest.mark.parametrize("kind", ["s3_url", *OTHER_STORES])
+def test_a_bucket_that_does_not_exist_is_not_an_empty_one(kind: str, request: pytest.FixtureRequest) -> None:
+    protocol = str(request.getfixturevalue(kind)).partition("://")[0]
+    store = ObjectStore(f"{protocol}://no-such-bucket/models")
     for ask in (lambda: store.list_names("refs"), lambda: store.create("one", b"1")):
         with pytest.raises(Unavailable, match=r"in a bucket that does not exist.*correct MODEL_DIR"):
             ask()
+
+
+def test_azures_word_for_a_container_that_does_not_exist_is_understood(store: ObjectStore) -> None:
+    """As adlfs passes it on; Azurite is asked by the test above, where `make stores` has installed it."""
+
+    class ResourceNotFoundError(Exception):
+        pass
+
+    calls = fail(store, [ResourceNotFoundError("The specified container does not exist.")])
+    with pytest.raises(Unavailable, match=r"in a bucket that does not exist.*correct MODEL_DIR"):
+        store.write("one", b"1")
+    assert len(calls) == 1, "it is not tried again"
 
 
 def test_a_bug_is_not_taken_for_a_store_that_is_away(store: ObjectStore) -> None:
