@@ -64,8 +64,8 @@ class Curve:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Of no image, few images, and all."""
-        return (0, *(count for count in COUNTS if count < len(self.learnt)), len(self.learnt))
+        """None, all, and few: the table of an interrupted run compares with both ends."""
+        return (0, len(self.learnt), *(count for count in COUNTS if count < len(self.learnt)))
 
     def measure(self, count: int) -> dict[str, Any]:
         """Learn from so many images, and measure."""
@@ -100,8 +100,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
             cells = []
             for prompt in PROMPTS:
                 cells.append(_cell(line["rows"], base, prompt=prompt, column=2, is_base=not line["images"]))
-                whole, part = (_gain(rows, base, prompt=prompt) for rows in (everything, line["rows"]))
-                cells.append(f"{part / whole:.0%}" if line["images"] and whole > 0 else "")
+                cells.append(_share(line["rows"], everything, base=base, prompt=prompt) if line["images"] else "")
                 cells.append(_cell(line["rows"], base, prompt=prompt, column=3, is_base=not line["images"]))
             text.append(f"| {name} | {line['images']} | {line['decodes'] or ''} | {' | '.join(cells)} |")
     commits = ", ".join(sorted({line["commit"] for line in lines}))
@@ -112,16 +111,23 @@ def _values(rows: Sequence[Row], prompt: str, column: int) -> np.ndarray:
     return np.array([row[column] for row in rows if row[1] == prompt], np.float64)
 
 
-def _gain(rows: Sequence[Row], base: Sequence[Row], *, prompt: str) -> float:
-    return float((_values(rows, prompt, 2) - _values(base, prompt, 2)).mean())
+def _difference(rows: Sequence[Row], base: Sequence[Row], *, prompt: str, column: int) -> tuple[float, float, float]:
+    """The mean difference to the base and its interval."""
+    images = np.array([row[0] for row in rows if row[1] == prompt])
+    return interval(_values(rows, prompt, column) - _values(base, prompt, column), images)
+
+
+def _share(rows: Sequence[Row], everything: Sequence[Row], *, base: Sequence[Row], prompt: str) -> str:
+    """The share of the IoU that all images gain; "" where their gain may be chance."""
+    whole, low, _ = _difference(everything, base, prompt=prompt, column=2)
+    return f"{_difference(rows, base, prompt=prompt, column=2)[0] / whole:.0%}" if low > 0 else ""
 
 
 def _cell(rows: Sequence[Row], base: Sequence[Row], *, prompt: str, column: int, is_base: bool) -> str:
     values = _values(rows, prompt, column)
     if is_base:
         return f"{values.mean():.3f}"
-    images = np.array([row[0] for row in rows if row[1] == prompt])
-    difference = interval(values - _values(base, prompt, column), images)
+    difference = _difference(rows, base, prompt=prompt, column=column)
     return f"{values.mean():.3f} " + "({:+.3f} [{:+.3f}, {:+.3f}])".format(*difference)
 
 
