@@ -77,6 +77,26 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
     config = parse_label_config(label_config.read_text()) if label_config else recover_config(tasks)
     folder = ImageFolder(images, (uri for task in tasks for _, uri in _list_images(task, config)))
     predictor = _predictor(settings, checkpoint)
+    predicted, reasons = _predict_tasks(tasks, predictor, config=config, images=folder, settings=settings)
+    if predicted and len(reasons) == len(predicted):
+        raise BadInput(f"none of {len(predicted)} tasks could be predicted, so {out_file} is not written; {reasons[0]}")
+    if image_root_url is not None:
+        predicted = [_move_image(task, image_root_url, config=config, images=folder) for task in predicted]
+    out_file.write_text(json.dumps(predicted) + "\n")
+    _report(predicted, reasons, predictor=predictor, out_file=out_file)
+    if len(predicted) < len(tasks):
+        raise BadInput(f"ended by a signal after {len(predicted)} of {len(tasks)} tasks, which are in {out_file}")
+
+
+def _predict_tasks(
+    tasks: "Sequence[Task]",
+    predictor: "Predictor",
+    *,
+    config: "LabelConfig",
+    images: "ImageFolder",
+    settings: "Settings",
+) -> "tuple[list[LabelStudioJson], list[str]]":
+    """The tasks with their predictions, until a signal; with a sentence for every task without a region."""
     reasons: list[str] = []
     predicted: list[LabelStudioJson] = []
     with _keep_what_is_done() as interrupted:
@@ -84,24 +104,24 @@ def predict(  # noqa: PLR0913, PLR0917 - its options
             if interrupted.is_set():
                 break
             predicted.append(
-                _predict_all(task, predictor, config=config, images=folder, settings=settings, reasons=reasons)
+                _predict_all(task, predictor, config=config, images=images, settings=settings, reasons=reasons)
             )
-    if predicted and len(reasons) == len(predicted):
-        raise BadInput(f"none of {len(predicted)} tasks could be predicted, so {out_file} is not written; {reasons[0]}")
-    if image_root_url is not None:
-        predicted = [_move_image(task, image_root_url, config=config, images=folder) for task in predicted]
-    out_file.write_text(json.dumps(predicted) + "\n")
+    return predicted, reasons
+
+
+def _report(
+    predicted: "Sequence[LabelStudioJson]", reasons: Sequence[str], *, predictor: "Predictor", out_file: Path
+) -> None:
+    """Say what was written where, by which model, and why tasks have no region."""
     regions = write_amount(sum(len(task["predictions"][0]["result"]) for task in predicted), "region")
     tasks_done = write_amount(len(predicted), "task")
     how = "its semantic head" if predictor.semantic is not None else "automatic masks: it has no semantic head"
     out.print(f"{regions} on {tasks_done} by {predictor.version} ({how}) written to {out_file}: ", end="")
-    out.print("import the file into a project")
+    out.print("import the file into a project", soft_wrap=True)
     for sentence in reasons[:_SHOWN]:
-        out.print(f"without regions: {sentence}")
+        out.print(f"without regions: {sentence}", markup=False, highlight=False, soft_wrap=True)
     if len(reasons) > _SHOWN:
         out.print(f"without regions: {write_amount(len(reasons) - _SHOWN, 'more task')}")
-    if len(predicted) < len(tasks):
-        raise BadInput(f"ended by a signal after {len(predicted)} of {len(tasks)} tasks, which are in {out_file}")
 
 
 def _predictor(settings: "Settings", checkpoint: Path | None) -> "Predictor":
