@@ -55,6 +55,11 @@ def test_a_file_holds_one_noun(path: Path) -> None:
             assert not body or (body[-1].end_lineno or 0) - body[0].lineno < 50, f"{node.name} is too long"
 
 
+def test_a_file_of_the_tests_is_no_longer_than_a_source() -> None:
+    lengths = {name_in_house(path): path.read_text().count("\n") for path in list_sources("tests")}
+    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}
+
+
 @pytest.mark.parametrize(("container", "most"), [("backend", 8), ("finetuner", 14)])
 def test_few_modules_lie_loose_at_a_root(container: str, most: int) -> None:
     assert len(list_modules(ROOT / container)) <= most
