@@ -179,11 +179,11 @@ class LiveEvaluation:
         with self._lock:
             if self._recent is not None:
                 return tuple(sorted(self._recent))
-        newest = self.projects()[-_MOST_RECENT:]  # looked up once: a folder of ten thousand takes a while to list
+        ascending = self.projects()  # looked up once: a folder of ten thousand takes a while to list
         with self._lock:
             if self._recent is None:
                 self._recent = LRUCache(_MOST_RECENT)
-                self._recent.update(dict.fromkeys(newest, True))
+                self._recent.update(dict.fromkeys(ascending, True))
             return tuple(sorted(self._recent))
 
     def count_waiting(self, *, project_ids: Iterable[int] | None = None) -> int:

@@ -360,6 +360,7 @@ def test_what_no_longer_counts_is_taken_out_of_the_file_by_itself(project: LiveP
 
 
 def test_metrics_are_told_of_a_hundred_projects_however_many_there_are(project: LiveProject) -> None:
+    """Fails without the bound of the recent projects: a scrape would read ten thousand ledgers."""
     for number in range(2, 300):
         (project.root / str(number)).mkdir(parents=True)
     live = project.evaluation()
