@@ -4,10 +4,11 @@ import re
 import time
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 from backend.http.metrics import Metrics
 from backend.live.figures import VersionFigures
-from backend.server.gauges import engine_gauges, live_gauges, queue_gauges, show_served
+from backend.server.gauges import add_gauges, engine_gauges, live_gauges, queue_gauges, show_served
 from backend.work.connection import connect
 from backend.work.queue import TrainingQueue, count_outcome
 
@@ -73,6 +74,19 @@ def test_live_figures_come_by_project_and_version() -> None:
         "samloop_live_waiting 3.0",
         f"samloop_live_compared_total {float(len('compared'))}",
     } <= lines(metrics)
+
+
+def test_of_all_projects_a_scrape_reads_those_that_were_worked_in_last(redis_url: str) -> None:
+    """Fails where a figure is read of all of them: with ten thousand, a scrape would take seconds."""
+    engine: Any = MagicMock()
+    engine.loaded.slot.snapshot = lambda project_id: SimpleNamespace(version=f"v{project_id}")
+    live: Any = MagicMock(spec=["recent_projects", "figures", "count_waiting", "count"])  # and not `projects`
+    live.recent_projects.return_value = (7,)
+    live.figures.return_value = {}
+    metrics = Metrics()
+    add_gauges(metrics, engine=engine, live=live, connection=connect(redis_url))
+    assert 'samloop_served_version{project="7",version="v7"} 1.0' in lines(metrics)
+    live.count_waiting.assert_called_with(project_ids=(7,))
 
 
 def test_the_queue_shows_what_waits_for_how_long_and_who_works(redis_url: str) -> None:
