@@ -26,13 +26,15 @@ def test_a_row_says_what_share_of_the_gain_of_all_images_its_images_bring() -> N
             _line("nuclei", 0, click=0.5, box=0.8),
             _line("nuclei", 40, click=0.7, box=0.9),
             _line("nuclei", 10, click=0.65, box=0.84),
+            _line("nuclei", 2, click=0.45, box=0.81),
         ]
     )
-    rows = text.splitlines()[2:5]
+    rows = text.splitlines()[2:6]
     assert rows[0] == "| nuclei | 0 |  | 0.500 |  | 0.400 | 0.800 |  | 0.700 |"
-    assert rows[1].startswith("| nuclei | 10 | 1000 | 0.650 (+0.150 [+0.150, +0.150]) | 75% |")
-    assert "| 0.840 (+0.040 [+0.040, +0.040]) | 40% |" in rows[1]
-    assert rows[2].count("100%") == 2
+    assert rows[1].startswith("| nuclei | 2 | 1000 | 0.450 (-0.050 [-0.050, -0.050]) | none |")
+    assert rows[2].startswith("| nuclei | 10 | 1000 | 0.650 (+0.150 [+0.150, +0.150]) | 75% |")
+    assert "| 0.840 (+0.040 [+0.040, +0.040]) | 40% |" in rows[2]
+    assert rows[3].count("100%") == 2
 
 
 def test_a_set_whose_gain_may_be_chance_has_no_share_of_a_gain() -> None:

@@ -118,9 +118,11 @@ def _difference(rows: Sequence[Row], base: Sequence[Row], *, prompt: str, column
 
 
 def _share(rows: Sequence[Row], everything: Sequence[Row], *, base: Sequence[Row], prompt: str) -> str:
-    """The share of the IoU that all images gain; "" where their gain may be chance."""
+    """The share of the IoU that all images gain, none where these images lose; "" where that gain may be chance."""
     whole, low, _ = _difference(everything, base, prompt=prompt, column=2)
-    return f"{_difference(rows, base, prompt=prompt, column=2)[0] / whole:.0%}" if low > 0 else ""
+    part, _, _ = _difference(rows, base, prompt=prompt, column=2)
+    share = f"{part / whole:.0%}" if part > 0 else "none"
+    return share if low > 0 else ""
 
 
 def _cell(rows: Sequence[Row], base: Sequence[Row], *, prompt: str, column: int, is_base: bool) -> str:
