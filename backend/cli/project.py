@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.console import ProjectOption, load_settings, out
+from backend.cli.console import ProjectOption, err, load_settings, out
 from backend.settings.bounds import TRAIN_AFTER
 
 if TYPE_CHECKING:
@@ -34,16 +34,17 @@ def connect(
 ) -> None:
     """Register the backend and its webhook (with its credentials) in a project; safe to repeat.
 
-    It also creates a data-manager tab with the untouched tasks, lowest score first, and links the review page in the
-    project's instructions and description.
+    It also creates a data-manager tab with the untouched tasks, lowest score first, links the review page in the
+    project's instructions and description, and says what the labelling interface lacks.
     """
+    from backend.cli.doctor.project import ProjectDoctor
     from backend.labelstudio.api.client import label_studio_of
     from backend.registry.opening import open_registry
     from backend.work.train_after import TrainAfter
 
     settings = load_settings()
     client = label_studio_of(settings)
-    client.project(project)  # before anything is registered: an unknown project is told by its number
+    known = client.project(project)  # before anything is registered: an unknown project is told by its number
     user, password = settings.backend.basic_auth_user, settings.backend.basic_auth_pass
     url = (url or settings.backend.url).rstrip("/")
     backend = client.backends.connect(
@@ -59,6 +60,8 @@ def connect(
     out.print(
         f'for analysts: {review_url}, also behind "Instructions" in Label Studio, and the tab "{SCORES_TAB}"',
     )
+    for fault in ProjectDoctor(client, project, settings=settings).find_config_faults(known):
+        err.print(f"before people can click: {fault}")
 
 
 def show_analysts(client: "LabelStudio", project_id: int, *, review_url: str) -> None:

@@ -49,16 +49,39 @@ class ProjectDoctor:
         yield "backend", self.check_backend
         yield "webhook", self.check_webhook
         try:
-            config = parse_label_config(str(project["label_config"]))
+            config = self._read_config(project)
+        except BadInput as fault:
+            yield "config", partial(_fail, fault)
+            return
+        yield from self._config_checks(config)
+        yield "images", lambda: self.check_images(project, config)
+
+    def find_config_faults(self, project: Project) -> list[SamloopError]:
+        """Return what keeps people from clicking in the project's labelling interface; nothing if all is well."""
+        try:
+            config = self._read_config(project)
+        except BadInput as fault:
+            return [fault]
+        faults = []
+        for _, check in self._config_checks(config):
+            try:
+                check()
+            except SamloopError as fault:
+                faults.append(fault)
+        return faults
+
+    def _read_config(self, project: Project) -> LabelConfig:
+        try:
+            return parse_label_config(str(project["label_config"]))
         except BadInput as fault:
             step = f"change it under {self._client.public_url}/projects/{self._project_id}/settings/labeling"
-            yield "config", partial(_fail, BadInput(f"{fault}; {step}"))
-            return
+            raise BadInput(f"{fault}; {step}") from fault
+
+    def _config_checks(self, config: LabelConfig) -> Iterator[Check]:
         yield "masks", lambda: self.check_masks(config)
         yield "smart tools", lambda: self.check_smart_tools(config)
         if any(control.shape.is_mask and not control.is_skipped for control in config.controls):
             yield "labels", lambda: self.check_labels(config)
-        yield "images", lambda: self.check_images(project, config)
 
     def check_backend(self) -> str:
         """Whether the backend is registered once, interactive, with its credentials, and reached by Label Studio."""

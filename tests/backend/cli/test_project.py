@@ -61,3 +61,28 @@ def test_connecting_keeps_after_how_many_annotations_the_project_trains(
         connect(project, url, train_after=20)
         connect(project, url)
         assert kept.of(project) == 20, "connecting again changes nothing else"
+
+
+SMART = '<KeyPointLabels name="k" toName="image" smart="true"><Label value="Coin"/></KeyPointLabels>'
+MASKS = '<BrushLabels name="b" toName="image"><Label value="Coin"/></BrushLabels>'
+
+
+@pytest.mark.parametrize(
+    ("tags", "lacks"),
+    [
+        (f'<Image name="image" value="$image"/>{MASKS}{SMART}', None),
+        (f'<Image name="image" value="$image"/>{SMART}', "no control on the image can hold a mask"),
+        (f'<Image name="image" value="$image"/>{MASKS}', "no control lets people point at objects"),
+        ('<Text name="text" value="$text"/>', "the label config has no <Image> tag"),
+    ],
+)
+def test_connecting_says_what_the_labelling_interface_lacks(
+    tags: str, lacks: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeLabelStudio() as studio, ml_backend() as (url, _):
+        project = int(LabelStudio(studio.url, studio.token).create_project("x", f"<View>{tags}</View>")["id"])
+        monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", studio.token)
+        connect(project, url)
+    told = capsys.readouterr().err
+    assert (f"before people can click: {lacks}" in told) if lacks else "before people can click" not in told
