@@ -24,7 +24,14 @@ SMALL, TINY = 0.08, 0.04
 
 
 def list_first_tiles(magnification: float) -> tuple[Tile, ...]:
-    """List the tiles that prompts are decoded in first, where tiles up to this magnification answer."""
+    """List the tiles that prompts are decoded in first.
+
+    Args:
+        magnification: of the finest tiles that answer.
+
+    Returns:
+        The tiles, as `list_tiles` gives them.
+    """
     return list_tiles(min(COARSE, magnification))
 
 

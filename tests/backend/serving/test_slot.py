@@ -388,15 +388,13 @@ def test_no_reader_ever_sees_a_version_with_anothers_masks(
             if abs(got.low_res_logits - expected[snapshot.version]).max() > 1e-3:
                 wrong.append(snapshot.version)
 
-    readers = [threading.Thread(target=read) for _ in range(4)]
-    for reader in readers:
-        reader.start()
-    for turn in range(12):
-        registry.promote(1, versions[turn % 3], reason="")
-        slot.look()
-    stop.set()
-    for reader in readers:
-        reader.join()
+    with ThreadPoolExecutor(4) as readers:
+        reading = [readers.submit(read) for _ in range(4)]
+        for turn in range(12):
+            registry.promote(1, versions[turn % 3], reason="")
+            slot.look()
+        stop.set()
+    assert [reader.exception() for reader in reading] == [None] * 4
 
     assert wrong == []
     assert len(seen) > 1
