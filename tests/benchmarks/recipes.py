@@ -57,7 +57,7 @@ SETS = {
     "cells": ("white",),
     "tiles": ("defects",),
 }
-SHARES = (1.0, 0.9, 0.75, 0.5)
+SHARES = (1.0, 0.9, 0.75)
 COARSE_TILES = "coarse tiles"
 TILES = "coarse and fine tiles"
 SERVED = "as served"  # tiles where they are chosen, and the base outside
