@@ -70,8 +70,9 @@ class Curve:
     def measure(self, count: int) -> dict[str, Any]:
         """Learn from so many images, and measure."""
         context = self.bench.context
+        plain = base_predictor(context.base)
         if not count:
-            return self._line(0, decodes=0, rows=self.bench.rows(base_predictor(context.base), self.held_out))
+            return self._line(0, decodes=0, rows=self.bench.rows(plain, self.held_out))
         seed_all(context.config.seed)
         train = tuple(draw_images(self.learnt, count))
         method = new_method(context.config.method, context.base, config=context.config)

@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.recipes import find_weights, mixed, train_whole
+from benchmarks.few_images import Curve
+from benchmarks.recipes import Bench, find_weights, mixed, train_whole
 from PIL import Image
 
 from backend.sam.embeddings.files import DiskEmbeddings
 from backend.sam.loading import BaseModel
+from backend.settings import Settings
 from finetuner.config import TrainConfig
+from finetuner.context import TrainingContext
 from finetuner.data.embeddings import Embeddings
+from finetuner.data.exclusions import Exclusions
 from finetuner.data.folds import Training
 from finetuner.data.sample import Sample
 from finetuner.methods.decoder import DecoderMethod
@@ -72,3 +76,18 @@ def test_kept_weights_are_measured_again_without_a_training(
     assert (again.decodes, again.commit) == (first.decodes, first.commit)
     assert first.decodes > 0
     torch.testing.assert_close(again.tensors, first.tensors, rtol=0, atol=0)
+
+
+def test_a_curve_measures_every_object_of_the_held_out_images_without_a_training_and_after_one(
+    tiny_base: BaseModel, tmp_path: Path, samples: tuple[Sample, ...], embeddings: Embeddings
+) -> None:
+    context = TrainingContext(
+        base=tiny_base, embeddings=embeddings, config=CONFIG, exclusions=Exclusions(), progress=silent
+    )
+    curve = Curve(Bench(tmp_path, tmp_path, context, Settings()), "nuclei", learnt=samples, held_out=samples[:1])
+    assert curve.counts == (0, 2)
+    none, everything = map(curve.measure, curve.counts)
+    assert (none["decodes"], everything["images"]) == (0, 2)
+    assert everything["decodes"] > 0
+    assert len(none["rows"]) == len(everything["rows"]) == 2 * len(samples[0].objects)
+    assert none["rows"] != everything["rows"]
