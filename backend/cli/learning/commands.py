@@ -14,6 +14,7 @@ from backend.settings.bounds import EPOCHS, TRAINING_SECONDS, Head, Method
 
 if TYPE_CHECKING:
     from backend.registry.figures import Evaluation
+    from backend.registry.metrics import Verdict
 
 Export = Annotated[
     Path | None, typer.Option(help="Label Studio's JSON export.", exists=True, dir_okay=False, readable=True)
@@ -97,22 +98,33 @@ def train(  # noqa: PLR0913, PLR0917 - the command's options are fixed
     out.print(draw_results(manifest.metrics, candidate="trained"))
     if forgetting := manifest.metrics.forgetting:
         out.print(forgetting.sentence)
-    for line in name_next_steps(export, images, out_dir, version=manifest.version):
+    for line in name_next_steps(export, images, out_dir, version=manifest.version, verdict=manifest.verdict):
         out.print(line)
 
 
-def name_next_steps(export: Path, images: Path, checkpoint: Path, *, version: str) -> tuple[str, ...]:
-    """Say where the checkpoint is, and the commands that may follow, to be run as they are printed."""
+def name_next_steps(
+    export: Path, images: Path, checkpoint: Path, *, version: str, verdict: "Verdict"
+) -> tuple[str, ...]:
+    """Say where the checkpoint is, whether it is better, and the commands that may follow, to be run as printed."""
     from backend.registry.checkpoint import REPORT_FILE
 
     program = find_program()
     measure = [program, "evaluate", "--export", export, "--images", images, "--checkpoint", checkpoint]
     return (
         f"{version} is in {checkpoint}",
+        f"the verdict:       {_write_verdict(verdict)}",
         f"the report:        {(checkpoint / REPORT_FILE).absolute()}",
         f"measure it again:  {shlex.join(map(str, measure))}",
         f"serve it:          SAMLOOP_MODEL={shlex.quote(str(checkpoint))} {shlex.quote(program)} up",
     )
+
+
+def _write_verdict(verdict: "Verdict") -> str:
+    """Return the outcome with its first reason."""
+    if not verdict.reasons:
+        return "not judged"
+    outcome = "better" if verdict.promote else "not surely better, so that no project would serve it by itself"
+    return f"{outcome}: {verdict.reasons[0]}"
 
 
 def evaluate(  # noqa: PLR0913, PLR0917 - the command's options are fixed

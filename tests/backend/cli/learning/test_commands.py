@@ -12,6 +12,7 @@ from backend.__main__ import app
 from backend.cli.learning import commands as learning
 from backend.errors import BadInput
 from backend.registry.figures import Evaluation
+from backend.registry.metrics import Verdict
 
 
 def _report(iou: float, **more: object) -> dict[str, Any]:
@@ -58,12 +59,29 @@ def test_the_table_of_the_base_alone_has_no_difference(
 
 
 def test_the_steps_that_may_follow_a_training_are_commands_that_run_as_they_are_printed() -> None:
-    steps = learning.name_next_steps(Path("my export.json"), Path("images"), Path("a b"), version="tiny-offline-1a2b3c")
+    steps = learning.name_next_steps(
+        Path("my export.json"), Path("images"), Path("a b"), version="tiny-offline-1a2b3c", verdict=Verdict()
+    )
     (measure,) = [line.partition(":")[2] for line in steps if "samloop evaluate" in line]
     called = CliRunner().invoke(app, [*shlex.split(measure)[1:], "--help"])
     assert called.exit_code == 0
     assert shlex.split(measure)[2:] == ["--export", "my export.json", "--images", "images", "--checkpoint", "a b"]
     assert any(line.endswith("SAMLOOP_MODEL='a b' samloop up") for line in steps)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "says"),
+    [
+        (Verdict(promote=True, reasons=("box +0.017 (better)", "x")), "better: box +0.017 (better)"),
+        (Verdict(reasons=("no certain gain over tiny", "x")), "serve it by itself: no certain gain over tiny"),
+        (Verdict(), "not judged"),
+    ],
+)
+def test_a_training_offline_ends_with_its_verdict_before_it_says_how_to_serve(verdict: Verdict, says: str) -> None:
+    steps = learning.name_next_steps(Path("e"), Path("i"), Path("c"), version="tiny-offline-1a2b3c", verdict=verdict)
+    (told,) = [number for number, step in enumerate(steps) if step.startswith("the verdict: ")]
+    assert steps[told].endswith(says)
+    assert steps[told + 1 :][-1].startswith("serve it:")
 
 
 def test_a_checkpoint_is_never_overwritten_and_that_is_told_before_anything_is_read(tmp_path: Path) -> None:
