@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import pages, trainings
+from benchmarks import demo_seeds, pages, trainings
 from benchmarks.exports import Picture, write
 from benchmarks.results import PARTS, comparison, run
 from benchmarks.summary import LINES, block, summary
@@ -204,3 +204,18 @@ def test_a_method_that_fails_is_told_and_left_out_and_one_that_is_done_is_not_do
     again = bench.several(("decoder", "lora", "conv-lora"), **options)
     assert [trained.method for trained in again] == ["decoder", "conv-lora"]
     assert len(commands) == done
+
+
+def test_the_demos_table_has_every_training_and_counts_the_promoted_ones() -> None:
+    gains = {prompt: {"iou": [0.1, 0.05, 0.15], "boundary_iou": [0.2, -0.1, 0.3]} for prompt in ("point", "box")}
+    rows = [
+        {"arithmetic": arithmetic, "seed": seed, "promoted": seed == 0, "gains": gains, "commit": "abc1234"}
+        for arithmetic, seed in (("float32", 0), ("bfloat16", 1), ("bfloat16", 0))
+    ]
+
+    lines = demo_seeds.table(rows).splitlines()
+
+    assert lines[2].startswith("| bfloat16 | 0 | yes | +0.100 [+0.050, +0.150] | +0.200 [-0.100, +0.300] |")
+    assert [line.split(" | ")[:3] for line in lines[3:5]] == [["| bfloat16", "1", "no"], ["| float32", "0", "yes"]]
+    assert lines[-1].startswith("2 of 3 promoted.")
+    assert lines[-1].endswith("commit abc1234.")

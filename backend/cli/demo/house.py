@@ -25,7 +25,7 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 _STOP_STACK_S = 75.0  # a running training saves its state first
 _AWAY_S = 60.0
 # The demo's limits where the environment sets none: a minute of training shows the whole loop, even on a busy machine.
-_DEFAULTS = {"SAMLOOP_TRAIN_SECONDS": "300", "SAMLOOP_EPOCHS": "12"}
+LIMITS = {"SAMLOOP_TRAIN_SECONDS": "300", "SAMLOOP_EPOCHS": "12"}
 _PATIENCE_S = 60.0
 _MODEL_S = 600.0  # the first start fetches the weights and converts them
 
@@ -129,7 +129,7 @@ class House:
         """Return our environment with the demo's own Label Studio, registry and queue."""
         inherited = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
         return (
-            _DEFAULTS
+            LIMITS
             | inherited
             | {
                 "LABEL_STUDIO_URL": self.label_studio.url,
