@@ -18,27 +18,28 @@ def recover_config(tasks: Iterable[object]) -> LabelConfig:
     control, `<BrushLabels name="label" toName="image">`, which takes every label.
     """
     rows = list(tasks)
-    controls: dict[tuple[str, str, str], _Used] = {}
-    for region in _regions(rows):
-        if region.shape is None or region.shape.write is None:
-            continue
-        if region.from_name is not None and region.to_name is not None:
-            controls.setdefault((region.kind, region.from_name, region.to_name), _Used()).add(region)
-    made = tuple(
-        used.control(kind=kind, from_name=from_name, to_name=to_name)
-        for (kind, from_name, to_name), used in controls.items()
-    )
-    names = list(dict.fromkeys(control.to_name for control in made))
+    controls = _list_controls(rows)
     data = [task.get("data") for task in rows if isinstance(task, Mapping)]
-    configs = [
-        config
-        for name in names
-        if (config := _config_of_key(name, data, tuple(control for control in made if control.to_name == name)))
-    ]
+    tags = list(dict.fromkeys(control.to_name for control in controls))
+    shown = (_config_of_key(tag, data, tuple(c for c in controls if c.to_name == tag)) for tag in tags)
+    configs = [config for config in shown if config is not None]
     if len(configs) > 1 or any(config.list_key for config in configs):
         return replace(configs[0], others=tuple(configs[1:]))
-    image_key = next((key for given in data if (key := find_image_key(given, names=names)) is not None), "image")
-    return LabelConfig(made[0].to_name if made else _DEFAULT.to_name, image_key, made or (_DEFAULT,))
+    image_key = next((key for given in data if (key := find_image_key(given, names=tags)) is not None), "image")
+    return LabelConfig(tags[0] if tags else _DEFAULT.to_name, image_key, controls or (_DEFAULT,))
+
+
+def _list_controls(rows: Iterable[object]) -> tuple[Control, ...]:
+    """The controls whose regions are on the tasks and that can draw masks, in the order of their first regions."""
+    used: dict[tuple[str, str, str], _Used] = {}
+    for region in _regions(rows):
+        draws = region.shape is not None and region.shape.write is not None
+        if draws and region.from_name is not None and region.to_name is not None:
+            used.setdefault((region.kind, region.from_name, region.to_name), _Used()).add(region)
+    return tuple(
+        labels.control(kind=kind, from_name=from_name, to_name=to_name)
+        for (kind, from_name, to_name), labels in used.items()
+    )
 
 
 def _config_of_key(name: str, data: Iterable[object], controls: tuple[Control, ...]) -> LabelConfig | None:
