@@ -41,3 +41,11 @@ def test_one_size_of_every_family_is_measured_and_compared() -> None:
     )
     assert set(measured) | set(compared) <= REAL_SIZES.keys()
     assert len(measured) >= len(list_families())
+
+
+def test_the_doctor_knows_the_memory_that_was_measured() -> None:
+    rows = re.findall(
+        r"^\| `(.+?)` \| ([\d,]+) MiB \| ([\d,]+) MiB \|", block(MODELS_PAGE.read_text(), "memory"), re.MULTILINE
+    )
+    measured = {name: tuple(int(mib.replace(",", "")) for mib in peaks) for name, *peaks in rows}
+    assert measured == {name: published.peaks_mib for name, published in PUBLISHED.items()}

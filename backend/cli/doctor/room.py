@@ -8,13 +8,11 @@ from backend.errors import Unavailable
 from backend.settings import Settings
 
 _LITTLE_MIB = 512  # less free space than this, and a version may not be written whole
-_PROCESS_MIB = 900  # PyTorch, transformers and an image on its way, beside the weights
-_PROCESSES = 2  # the server, and a worker that trains
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def check_memory(settings: Settings, *, has_mib: int | None = None) -> str:
-    """Whether the base fits the machine's memory twice, for the server and for a training.
+    """Whether the machine's memory holds a server with a full cache of embeddings, and a training through the encoder.
 
     Args:
         settings: which base.
@@ -33,13 +31,12 @@ def check_memory(settings: Settings, *, has_mib: int | None = None) -> str:
     if published is None or on_gpu:
         why = "lies on the GPU" if on_gpu else "is not known"
         return f"{has_mib} MiB; what {name} takes {why}"
-    weights_mib = published.millions * 4_000_000 >> 20
-    needed_mib = _PROCESSES * (_PROCESS_MIB + weights_mib)
+    needed_mib = sum(published.peaks_mib) + settings.cache.mib
     if needed_mib > has_mib:
         raise Unavailable(
             f"{name} needs about {needed_mib} MiB for a server and a training, and this machine has {has_mib} MiB: "
-            "choose "
-            "a smaller base (SAMLOOP_MODEL; `samloop weights` lists them), or give it more memory"
+            "choose a smaller base (SAMLOOP_MODEL; docs/models.md says what every base needs), lower "
+            "SAMLOOP_CACHE_MIB, or give it more memory"
         )
     return f"{has_mib} MiB, and {name} needs about {needed_mib} MiB for a server and a training"
 

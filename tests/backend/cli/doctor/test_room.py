@@ -17,7 +17,15 @@ def test_a_base_that_does_not_fit_the_memory_is_told_with_the_way_out() -> None:
     ):
         check_memory(huge, has_mib=4_000)
     assert "mobile-sam needs about" in check_memory(Settings(device="cpu"), has_mib=4_000)
+    with pytest.raises(Unavailable, match="lower SAMLOOP_CACHE_MIB"):
+        check_memory(Settings(device="cpu", cache_mib=3_000), has_mib=4_000)
     assert machine_mib() > 100
+
+
+def test_eight_gib_are_too_few_for_a_training_of_the_largest_sam() -> None:
+    """As measured; twice its weights and PyTorch would fit."""
+    with pytest.raises(Unavailable, match="sam-vit-huge needs about"):
+        check_memory(Settings(model="sam-vit-huge", device="cpu"), has_mib=8_192)
 
 
 def test_a_model_of_ones_own_is_not_guessed_about(tmp_path: Path) -> None:
