@@ -168,14 +168,15 @@ class ProjectDoctor:
 
     def check_smart_tools(self, config: LabelConfig) -> str:
         """Whether the editor has a smart tool that points at objects."""
-        tools = [c.from_name for c in config.controls if c.shape.name in {"keypoint", "rectangle"} and c.is_smart]
-        if not tools:
-            raise BadInput(
-                "no control lets people point at objects, so that clicks ask nobody: add for example <KeyPointLabels "
-                f'name="point" toName="{config.image_name}" smart="true"> or <RectangleLabels ... smart="true"> with '
-                "the labels of the masks"
-            )
-        return f"people point with {', '.join(tools)}, once Auto-Annotation is on"
+        smart = [control for control in config.controls if control.is_smart]
+        tools = [control.from_name for control in smart if control.shape.point is not None]
+        strokes = [control.from_name for control in smart if control.shape.is_stroke]
+        step = f'<KeyPointLabels name="point" toName="{config.image_name}" smart="true"> with the labels of the masks'
+        if tools:
+            return f"people point with {', '.join(tools)}, once Auto-Annotation is on"
+        if strokes:
+            return f"people point by strokes of {', '.join(strokes)}, once Auto-Annotation is on; clicks need {step}"
+        raise BadInput(f"no control lets people point at objects, so that clicks ask nobody: add for example {step}")
 
     def check_labels(self, config: LabelConfig) -> str:
         """Whether the prompts of every smart tool become masks with their own label."""

@@ -108,7 +108,10 @@ PLANTED: dict[str, tuple[Callable[[Clinic], object], str, str]] = {
         r"can hold a mask \(<keypointlabels>, <rectanglelabels>\): add for example <BrushLabels",
     ),
     "no smart tool": (
-        lambda c: c.change("project", label_config=CONFIG.replace('smart="true"', 'smart="false"')),
+        lambda c: c.change(
+            "project",
+            label_config=CONFIG.replace('smart="true"', 'smart="false"').replace('"mask"', '"mask" smart="false"'),
+        ),
         "smart tools",
         r"clicks ask nobody: add for example <KeyPointLabels",
     ),
@@ -157,6 +160,12 @@ PLANTED: dict[str, tuple[Callable[[Clinic], object], str, str]] = {
 def test_labels_whose_masks_are_found_are_no_finding(masks: str, clinic: Clinic) -> None:
     start, end = CONFIG.index("<BrushLabels"), CONFIG.index("</View>")
     clinic.change("project", label_config=CONFIG[:start] + masks + CONFIG[end:])
+    assert clinic.findings() == {}
+
+
+def test_strokes_of_a_brush_point_at_objects_where_there_is_no_tool_for_clicks(clinic: Clinic) -> None:
+    start, end = CONFIG.index("<KeyPointLabels"), CONFIG.index("<BrushLabels")
+    clinic.change("project", label_config=CONFIG[:start] + CONFIG[end:])
     assert clinic.findings() == {}
 
 
