@@ -72,7 +72,7 @@ def run_beside(folder: Path, *, windows: int = WINDOWS, weights: Path | None = N
 
     Args:
         folder: an empty folder.
-        windows: how many spells of either kind.
+        windows: how many spells of either kind: half of them while it encodes, and half while it takes steps.
         weights: the folder of base weights that are there already.
     """
     samples = sample_nuclei()[:IMAGES]
@@ -85,8 +85,11 @@ def run_beside(folder: Path, *, windows: int = WINDOWS, weights: Path | None = N
             requests.post(f"{server.url}/train", json={"project": project_id}, timeout=60).raise_for_status()
             worker = processes.start("worker", environ=server.environ | _own_cache(folder, weights))
             horse = wait_until(lambda: next(iter(list_children(worker.pid)), None), seconds=120.0)
-            wait_until(lambda: is_at_work(server, project_id), seconds=300.0)
-            return _take_turns(clients, horse, windows=windows)
+            beside = Beside()
+            for phases in (_WORK, _WORK[1:]):  # from the first image on, and then from the first step on
+                wait_until(lambda phases=phases: read_phase(server, project_id) in phases, seconds=300.0)
+                _take_turns(beside, clients, horse=horse, windows=windows // 2)
+            return beside
 
 
 def _own_cache(folder: Path, weights: Path | None) -> dict[str, str]:
@@ -119,10 +122,10 @@ def list_children(pid: int) -> list[int]:
     return []
 
 
-def is_at_work(server: Served, project_id: int) -> bool:
-    """Whether the project's training encodes or takes steps; before that, it loads its libraries."""
+def read_phase(server: Served, project_id: int) -> str | None:
+    """What the project's training does; None before it says so, while it loads its libraries."""
     status = requests.get(f"{server.url}/projects/{project_id}/status", timeout=60).json()
-    return (status["progress"] or {}).get("phase") in _WORK
+    return (status["progress"] or {}).get("phase")
 
 
 @contextlib.contextmanager
@@ -135,14 +138,12 @@ def suspended(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def _take_turns(clients: Clients, horse: int, *, windows: int) -> Beside:
-    beside = Beside()
+def _take_turns(beside: Beside, clients: Clients, *, horse: int, windows: int) -> None:
     with requests.Session() as session:
         for number in range(windows):
             with suspended(horse):
                 beside.taken_s[False] += _click(clients, session, first=number * SPELL)
             beside.taken_s[True] += _click(clients, session, first=number * SPELL)
-    return beside
 
 
 def _click(clients: Clients, session: requests.Session, *, first: int) -> list[float]:
