@@ -170,12 +170,13 @@ class Site:
 
     def count_wrongs(self) -> dict[str, int]:
         """Everything of which there must be none."""
+        # Read first: workers publish on while this counts, and note a version once it is published.
+        published = {line["version"] for line in self._lab.journal("published")}
         numbers = [decision.number for decision in self._registry.history(self._project_id)]
         whole = {manifest.version for manifest in self._registry.versions(self._project_id)}
         for version in whole:
             verify_weights(self._registry.materialise(version))
         # Of a host that died there may be a version more: it did not live to note it.
-        published = {line["version"] for line in self._lab.journal("published")}
         return {
             "unserved": self.count_unserved(),
             "published by who was cut off": self._published_late,

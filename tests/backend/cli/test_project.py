@@ -65,6 +65,7 @@ def test_connecting_keeps_after_how_many_annotations_the_project_trains(
 
 SMART = '<KeyPointLabels name="k" toName="image" smart="true"><Label value="Coin"/></KeyPointLabels>'
 MASKS = '<BrushLabels name="b" toName="image"><Label value="Coin"/></BrushLabels>'
+PLAIN_MASKS = MASKS.replace("<BrushLabels", '<BrushLabels smart="false"')
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ MASKS = '<BrushLabels name="b" toName="image"><Label value="Coin"/></BrushLabels
     [
         (f'<Image name="image" value="$image"/>{MASKS}{SMART}', None),
         (f'<Image name="image" value="$image"/>{SMART}', "no control on the image can hold a mask"),
-        (f'<Image name="image" value="$image"/>{MASKS}', "no control lets people point at objects"),
+        (f'<Image name="image" value="$image"/>{PLAIN_MASKS}', "no control lets people point at objects"),
         ('<Text name="text" value="$text"/>', "the label config has no <Image> tag"),
     ],
 )

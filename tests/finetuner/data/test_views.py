@@ -80,7 +80,7 @@ def test_the_views_differ_and_the_first_is_the_image_itself() -> None:
 
 @pytest.mark.parametrize("views", [0, 9])
 def test_as_many_views_as_there_are(views: int) -> None:
-    with pytest.raises(ValueError, match=rf"views={views} is not from 1 to 8"):
+    with pytest.raises(ValueError, match=rf"views={views} cannot be used: views is from 1 to 8"):
         TrainConfig(views=views)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from backend.masks.crop import Tile
+from backend.masks.crop import Crop
 from backend.masks.prompt import Prompt
 from backend.sam.embeddings.embedding import Embedding
 from backend.sam.frame import SAM_FRAME
@@ -76,9 +76,9 @@ def test_the_version_answers_in_tiles_where_that_pays_and_is_measured_so(
     seen: set[str] = set()
     find = Embeddings._find
 
-    def note(self: Embeddings, sample: Sample, tile: Tile | None = None) -> Embedding:
-        seen.update(() if tile is None else [sample.image_sha256])
-        return find(self, sample, tile)
+    def note(self: Embeddings, sample: Sample, *, crop: Crop | None = None) -> Embedding:
+        seen.update(() if crop is None else [sample.image_sha256])
+        return find(self, sample, crop=crop)
 
     monkeypatch.setattr(Embeddings, "_find", note)
     trained = train(dataset, context=replace(context, config=replace(context.config, **changes)))

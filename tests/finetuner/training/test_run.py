@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from backend.sam.embeddings.files import DiskEmbeddings
+from backend.sam.embeddings.memory import EmbeddingKey
 from backend.sam.loading import BaseModel
 from finetuner.config import TrainConfig
 from finetuner.data.embeddings import Embeddings
@@ -35,6 +36,7 @@ def embeddings(tiny_base: BaseModel, tmp_path: Path) -> Embeddings:
 
 @pytest.fixture
 def training(
+    tiny_base: BaseModel,
     embeddings: Embeddings,
     discs: Callable[..., tuple[Image.Image, list[np.ndarray]]],
     png: Callable[[Image.Image], bytes],
@@ -44,7 +46,7 @@ def training(
     for seed in range(4):
         image, masks = discs(seed)
         data, digest = png(image), f"{seed}" * 64
-        embeddings._disk.put(embeddings._key(digest), embeddings._encode(data))
+        embeddings._disk.put(EmbeddingKey.of(digest, tiny_base), embeddings._encode(data))
         objects = tuple(LabelledMask.of(mask, label="Disc") for mask in masks)
         samples.append(Sample(image_sha256=digest, height_px=image.height, width_px=image.width, objects=objects))
     return Training(number=1, count=1, train=tuple(samples[:3]), held_out=tuple(samples[3:]), config=CONFIG)
