@@ -177,11 +177,13 @@ class Site:
         for version in whole:
             verify_weights(self._registry.materialise(version))
         # Of a host that died there may be a version more: it did not live to note it.
+        torn = published - whole
+        self.counts.faults += [f"{version} was published, and the registry does not list it" for version in torn]
         return {
             "unserved": self.count_unserved(),
             "published by who was cut off": self._published_late,
             "gaps": len(set(range(1, len(numbers) + 1)) ^ set(numbers)),
-            "torn": len(published - whole),
+            "torn": len(torn),
             "mixed": self.counts.done["mixed"],
             "failed": self.counts.done["failed"],
         }
