@@ -17,7 +17,10 @@ from benchmarks.summary import LINES, block, summary
 from benchmarks.trainings import Bench, Trained
 from PIL import Image
 from safetensors.torch import save_file
+from support.checkpoints import make_manifest
 
+from backend.registry.figures import Interval
+from backend.registry.metrics import CheckpointMetrics, Verdict
 from backend.sam.semantic.head import PREFIX
 from finetuner.data.split import rank
 
@@ -219,3 +222,14 @@ def test_the_demos_table_has_every_training_and_counts_the_promoted_ones() -> No
     assert [line.split(" | ")[:3] for line in lines[3:5]] == [["| bfloat16", "1", "no"], ["| float32", "0", "yes"]]
     assert lines[-1].startswith("2 of 3 promoted.")
     assert lines[-1].endswith("commit abc1234.")
+
+
+def test_a_training_of_the_demo_becomes_a_line_with_its_gains() -> None:
+    gain = Interval(0.1, 0.05, 0.15)
+    gains = {prompt: {"iou": gain, "boundary_iou": gain} for prompt in ("point", "box")}
+    manifest = make_manifest(metrics=CheckpointMetrics(difference=gains), verdict=Verdict(promote=True))
+
+    row = demo_seeds.row_of(manifest, seed=3, arithmetic="bfloat16")
+
+    assert (row["seed"], row["promoted"], row["arithmetic"]) == (3, True, "bfloat16")
+    assert row["gains"]["box"]["boundary_iou"] == [0.1, 0.05, 0.15]

@@ -40,13 +40,10 @@ def train(export: Path, out: Path, *, seed: int) -> Manifest:
 
 def row_of(manifest: Manifest, *, seed: int, arithmetic: str) -> dict[str, Any]:
     """What a training says, as a line of the state's file."""
-    evaluation, verdict = manifest.metrics.evaluation, manifest.metrics.verdict
-    if evaluation is None or evaluation.difference is None:
+    difference, verdict = manifest.metrics.difference, manifest.verdict
+    if difference is None:
         raise SystemExit(f"the training with seed {seed} measured nothing: {verdict.sentence}")
-    gains = {
-        prompt: {metric: list(interval) for metric, interval in evaluation.difference[prompt].items()}
-        for prompt in PROMPTS
-    }
+    gains = {prompt: {metric: list(interval) for metric, interval in difference[prompt].items()} for prompt in PROMPTS}
     return {"arithmetic": arithmetic, "seed": seed, "promoted": verdict.promote, "gains": gains, "commit": commit()}
 
 
