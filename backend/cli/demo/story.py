@@ -23,7 +23,7 @@ from backend.labelstudio.api.predictions import PredictionStore
 from backend.settings import Settings
 from backend.work.progress import name_stage
 
-_WAITING_ONCE, _WAITING = 2, 6  # images without an annotation: for test clicks, and for a person to label
+WAITING_ONCE, _WAITING = 2, 6  # images without an annotation: for test clicks, and for a person to label
 _STALL_S = 300.0  # a training whose status stays unchanged for this long hangs
 _SWAP_S = 30.0
 _LOOK_S = 0.25
@@ -143,9 +143,9 @@ def _folder(directory: Path | None, *, temporary: bool) -> Iterator[Path]:
 
 def _loop(house: House, narrator: _Narrator, *, sample: SampleSet) -> DemoOutcome:
     """Import, annotate, train, request the same mask before and after, and refresh the remaining images."""
-    project_id, backend_id, tasks = _set_up(house, narrator, sample=sample, waiting=_WAITING_ONCE)
+    project_id, backend_id, tasks = _set_up(house, narrator, sample=sample, waiting=WAITING_ONCE)
     base_version = str(house.status(project_id)["served"]["version"])
-    asked = tasks[-_WAITING_ONCE:]
+    asked = tasks[-WAITING_ONCE:]
     give_boxes(PredictionStore(house.label_studio.url, house.label_studio.token, project_id=project_id), asked)
     before = [_ask(house, backend_id, task, narrator) for task in asked]
     house.client.backends.start_training(backend_id)
