@@ -213,11 +213,13 @@ def test_a_full_lane_refuses_the_image_and_takes_it_later(opened: Opened) -> Non
 @pytest.mark.weights
 def test_an_image_that_makes_room_for_another_projects_is_refused_and_taken_later(opened: Opened) -> None:
     """The lane refuses it while the store puts the other in line: neither may wait for the other."""
-    store, done = opened(workers=2, waiting=2), threading.Event()
+    store, done, begun = opened(workers=2, waiting=2), threading.Event(), threading.Barrier(3, timeout=120)
     with ThreadPoolExecutor(5) as clients:
 
         def ask(image: str, owner: int) -> Future[Embedding]:
             def compute() -> Embedding:
+                if image in {"seven 0", "seven 1"}:
+                    begun.wait()
                 assert done.wait(120)
                 return embedding()
 
@@ -225,7 +227,9 @@ def test_an_image_that_makes_room_for_another_projects_is_refused_and_taken_late
                 lambda: store.get(key(image), compute, priority=Priority.CLICK, until_s=soon(), owner=owner)
             )
 
-        hoarded = [ask(f"seven {number}", 7) for number in range(4)]
+        hoarded = [ask(f"seven {number}", 7) for number in range(2)]
+        begun.wait()  # else the lane might be full before its workers take the first two
+        hoarded += [ask(f"seven {number}", 7) for number in range(2, 4)]
         wait_until(lambda: store._lane.waiting == 2)
         other = ask("eight", 8)
         wait_until(lambda: store._lane.refused == 1)
