@@ -64,7 +64,7 @@ def decode_in_tiles(
     asked = dict(enumerate(prompts))
     masks = image.answer_short(asked, magnification=min(COARSE, magnification), longest=SMALL)
     if magnification >= FINE:
-        tiny = {index: prompts[index] for index, mask in masks.items() if _measure_length(mask) <= TINY}
+        tiny = {index: prompts[index] for index, mask in masks.items() if image.measure_length(mask) <= TINY}
         masks |= image.answer_short(tiny, magnification=FINE, longest=TINY)
     rest = [index for index in asked if index not in masks]
     if rest:
@@ -90,10 +90,16 @@ class _Image:
             crop = tile.crop(height, width)
             answers = self.decode(self.encode_tile(tile), [crop.prompt(prompts[index]) for index in indices])
             for index, answer in zip(indices, answers, strict=True):
-                mask = replace(answer, mask=crop.place(answer.mask, height_px=height, width_px=width))
-                if 0 < _measure_length(mask) <= longest:
-                    masks[index] = mask
+                # Before it is put into the image, which may be many times as large as the tile.
+                if 0 < self.measure_length(answer) <= longest:
+                    masks[index] = replace(answer, mask=crop.place(answer.mask, height_px=height, width_px=width))
         return masks
+
+    def measure_length(self, answer: PredictedMask) -> float:
+        """The longest side of a mask of the image, or of a tile of it, over the image's longer side; 0 if empty."""
+        bounds = find_bounds(answer.mask)
+        longer_px = max(self.embedding.height_px, self.embedding.width_px)
+        return 0.0 if bounds is None else max(bounds.height_px, bounds.width_px) / longer_px
 
     def _group(self, prompts: Mapping[int, Prompt], *, magnification: float) -> dict[Tile, list[int]]:
         """The numbers of the prompts by tile, without those that no tile contains."""
@@ -103,9 +109,3 @@ class _Image:
             if (tile := find_tile(prompt, **size, magnification=magnification)) is not None:
                 groups[tile].append(index)
         return groups
-
-
-def _measure_length(mask: PredictedMask) -> float:
-    """The longest side of a mask over the image's longer side; 0 for an empty mask."""
-    bounds = find_bounds(mask.mask)
-    return 0.0 if bounds is None else max(bounds.height_px, bounds.width_px) / max(mask.mask.shape)
