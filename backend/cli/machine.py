@@ -12,7 +12,7 @@ from backend.amounts import write_amount
 from backend.cli.console import load_settings, out, project_option
 from backend.cli.doctor.room import check_disk, check_memory
 from backend.errors import SamloopError, SettingsError, Unavailable
-from backend.settings import Settings, report_unknown_variables, settings_rows
+from backend.settings import Settings, report_unknown_variables, settings_tables
 
 _LITTLE_MIB = 512  # less free space than this harms other programs too
 
@@ -36,18 +36,21 @@ def weights(name: Annotated[str | None, typer.Argument(help="Fetch, verify and c
 
 
 def settings_table() -> None:
-    """List every environment variable, its default and what it decides, as docs/settings.md does."""
+    """List every environment variable, with its default, its values and what it decides, as docs/settings.md does."""
     sys.stdout.write(settings_markdown())
 
 
 def settings_markdown() -> str:
-    """Return the settings as a Markdown table: variable, default, what it decides."""
-    lines = ["| Variable | Default | What it decides |", "| --- | --- | --- |"]
-    for row in settings_rows():
-        default = f"`{row.default}`" if row.default else ""
-        text = row.text.replace("|", "\\|")
-        lines.append(f"| `{row.variable}` | {default} | {text} |")
-    return "\n".join(lines) + "\n"
+    """Return the settings as Markdown tables, one for every group: variable, default, values, what it decides."""
+    lines: list[str] = []
+    for about, rows in settings_tables().items():
+        lines += [f"## {about}", "", "| Variable | Default | Values | What it decides |", "| --- | --- | --- | --- |"]
+        for row in rows:
+            default = f"`{row.default}`" if row.default else ""
+            text = row.text.replace("|", "\\|")
+            lines.append(f"| `{row.variable}` | {default} | {row.values} | {text} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def doctor(

@@ -6,11 +6,11 @@ The map, from the door inwards:
     outside    groups: Label Studio, the backend's addresses and credentials, the registry, the queue
     answering  groups: the model, its caches, images, and how requests are answered
     learning   groups: trainings, and the predictions that are refreshed after them
-    group      a group of settings: its variables, its faults, its rows in the settings table
+    group      a group of settings: its variables, its faults, its rows in the tables of settings
     parsing    from a variable's text to a value
     bounds     the values that settings, commands and trainings allow
 """
 
-from backend.settings.root import Settings, report_unknown_variables, settings_rows
+from backend.settings.root import Settings, report_unknown_variables, settings_rows, settings_tables
 
-__all__ = ["Settings", "report_unknown_variables", "settings_rows"]
+__all__ = ["Settings", "report_unknown_variables", "settings_rows", "settings_tables"]

@@ -14,8 +14,8 @@ class SamSettings(SettingsGroup):
     model: str | None = setting(
         "SAMLOOP_MODEL",
         "base model: a name that `samloop weights` lists, such as `sam2.1-tiny`, a Hugging Face id, a "
-        "`save_pretrained` or checkpoint folder, or a `.pt`, `.pth` or `.bin` file; "
-        "absent: `mobile-sam` on a CPU, `sam-vit-base` on a GPU",
+        "`save_pretrained` or checkpoint folder, or a `.pt`, `.pth` or `.bin` file; absent: `mobile-sam` on a CPU, "
+        "`sam-vit-base` on a GPU",
         default=None,
     )
     device: Annotated[str, one_of(*DEVICES)] = setting(
@@ -53,8 +53,8 @@ class ServingSettings(SettingsGroup):
 
     prewarm: Annotated[int, integer(Bounds(0, 1000))] = setting(
         "SAMLOOP_PREWARM",
-        "embed so many tasks ahead of the task on the screen, and then the four tiles of the task on the screen and of "
-        "the next, if the version answers in tiles (SAMLOOP_TILES); 0: none",
+        "number of tasks to embed ahead of the task on the screen; if the version answers in tiles (SAMLOOP_TILES), "
+        "the four tiles of that task and of the next follow; 0: nothing is embedded ahead",
         default=3,
     )
     waiting: Annotated[int, integer(Bounds(1, 10_000))] = setting(
@@ -62,8 +62,8 @@ class ServingSettings(SettingsGroup):
     )
     refine: Annotated[str, one_of("off", "on", "auto")] = setting(
         "SAMLOOP_REFINE",
-        "look again at small objects on images over 1024 px, for tighter edges; every click then costs one more "
-        "encode: little on a GPU, a second on a CPU; auto: only on a GPU",
+        "look again at small objects on images over 1024 px, for tighter edges; a click on such an object then costs "
+        "one more encode, which takes a second on a CPU; auto: only on a GPU",
         default="auto",
     )
     automatic: Annotated[bool, flag()] = setting(
@@ -72,15 +72,19 @@ class ServingSettings(SettingsGroup):
         default=False,
     )
     automatic_points: Annotated[int, integer(Bounds(1, 64))] = setting(
-        "SAMLOOP_AUTOMATIC_POINTS", "for SAMLOOP_AUTOMATIC: clicks along the image's longer side", default=16
+        "SAMLOOP_AUTOMATIC_POINTS",
+        "for SAMLOOP_AUTOMATIC: clicks in the grid along the image's longer side",
+        default=16,
     )
     automatic_regions: Annotated[int, integer(Bounds(1, 1000))] = setting(
-        "SAMLOOP_AUTOMATIC_REGIONS", "for SAMLOOP_AUTOMATIC: most regions per task", default=100
+        "SAMLOOP_AUTOMATIC_REGIONS",
+        "for SAMLOOP_AUTOMATIC and `samloop predict`: most regions per task",
+        default=100,
     )
     batch_seconds: Annotated[float, number(Bounds(1, 3600))] = setting(
         "SAMLOOP_BATCH_SECONDS",
-        "longest time for a batch, seconds; the remaining tasks get no prediction and can be requested again; keep it "
-        "below Label Studio's own limit of 100 (its ML_TIMEOUT_PREDICT)",
+        "longest time for a batch, seconds; tasks that are left then get no prediction and can be requested again; "
+        "keep it below the 100 seconds for which Label Studio waits (its ML_TIMEOUT_PREDICT)",
         default=80.0,
     )
     polygon_tolerance_px: Annotated[float, number(Bounds(0, 100))] = setting(
@@ -90,7 +94,7 @@ class ServingSettings(SettingsGroup):
     )
     specks_px: Annotated[int, integer(Bounds(0, 1_000_000))] = setting(
         "SAMLOOP_SPECKS_PX",
-        "remove islands and holes of fewer pixels from masks, except where somebody clicked; 0: none",
+        "remove islands and holes of fewer pixels from masks, except where somebody clicked; 0: remove nothing",
         default=64,
     )
 

@@ -9,12 +9,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from backend.settings.parsing import Parser
+
 
 class Row(NamedTuple):
     """A row of the settings table."""
 
     variable: str
     default: str
+    values: str
     text: str
 
 
@@ -60,7 +63,10 @@ class SettingsGroup(BaseSettings):
     @classmethod
     def rows(cls) -> list[Row]:
         """Return the group's rows of the settings table, in the order of the fields."""
-        return [Row(_variable(field), _default(field), field.description or "") for field in cls.model_fields.values()]
+        return [
+            Row(_variable(field), _default(field), _values(field), field.description or "")
+            for field in cls.model_fields.values()
+        ]
 
     @classmethod
     def _sentence(cls, variable: str, texts: Mapping[str, str], why: object) -> str:
@@ -100,4 +106,12 @@ def _variable(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if isinstance(field.json_schema_extra, dict):
         return str(field.json_schema_extra["shown"])
-    return "" if field.default in (None, (), PydanticUndefined) else str(field.default)
+    if field.default in (None, (), PydanticUndefined):
+        return ""
+    if isinstance(field.default, float):
+        return f"{field.default:g}"
+    return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+
+
+def _values(field: FieldInfo) -> str:
+    return next((part.values for part in field.metadata if isinstance(part, Parser)), "")

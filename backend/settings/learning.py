@@ -13,8 +13,8 @@ class TrainingSettings(SettingsGroup):
 
     train_after: Annotated[int, integer(bounds.TRAIN_AFTER)] = setting(
         "SAMLOOP_TRAIN_AFTER",
-        "train a project automatically after so many new, changed or deleted annotations; a project's own number "
-        "(`samloop connect --train-after`, or its overview page) goes first; 0: never",
+        "train a project automatically after so many new, changed or deleted annotations; a number that a project has "
+        "of its own (`samloop connect --train-after`, or its overview page) overrides this; 0: never",
         default=0,
     )
     quiet_seconds: Annotated[float, number(bounds.QUIET_SECONDS)] = setting(
@@ -25,7 +25,8 @@ class TrainingSettings(SettingsGroup):
 
     annotators: Annotated[str, one_of(*bounds.ANNOTATORS)] = setting(
         "SAMLOOP_ANNOTATORS",
-        "annotations of a task to learn from: the latest one (ground truth first), or a majority vote of all masks",
+        "annotations of a task to learn from; latest: the newest one, ground truth before others; majority: a vote of "
+        "all masks",
         default="latest",
     )
     rectangle_masks: Annotated[bool, flag()] = setting(
@@ -33,44 +34,44 @@ class TrainingSettings(SettingsGroup):
     )
     merged_regions: Annotated[str, one_of(*bounds.MERGED_REGIONS)] = setting(
         "SAMLOOP_MERGED_REGIONS",
-        "in projects whose regions mostly hold several objects: `divide` learns from the parts of a region as objects, "
-        "`keep` from whole regions (a fence behind a post is one object)",
+        "what to learn from in projects whose regions mostly hold several objects; divide: every part of a region is "
+        "an object; keep: the whole region is one object, such as a fence behind a post",
         default="divide",
     )
     method: Annotated[str, one_of(*bounds.METHODS)] = setting(
         "SAMLOOP_METHOD",
-        "weights that a training changes: the mask decoder, or also an adapter in the encoder; auto: `lora` on a GPU "
-        "with at least five minutes, else `decoder`",
+        "weights that a training changes; decoder: the mask decoder; lora, conv-lora: also an adapter in the encoder; "
+        "auto: lora on a GPU if SAMLOOP_TRAIN_SECONDS is at least 300, else decoder",
         default="auto",
     )
     start: Annotated[str, one_of(*bounds.STARTS)] = setting(
         "SAMLOOP_START",
-        "weights that a training begins with; either way it learns from all annotations; `served` falls back to the "
-        "base if the served version has learnt from a held-out image",
+        "weights that a training begins with: the base model's, or the served version's (the base's if that version "
+        "has learnt from a held-out image); either way the training learns from all annotations",
         default="base",
     )
     losses: Annotated[str, one_of(*bounds.LOSSES)] = setting(
         "SAMLOOP_LOSSES",
-        "losses for masks: cross-entropy and Dice, for few images; SAM's focal and Dice, 20 : 1; or cross-entropy and "
-        "IoU with more weight on edges",
+        "losses for masks; bce-dice: cross-entropy and Dice, for few images; focal-dice: SAM's own, focal and Dice at "
+        "20 : 1; structure: cross-entropy and IoU with more weight on edges",
         default="bce-dice",
     )
     head: Annotated[str, one_of(*bounds.HEADS)] = setting(
         "SAMLOOP_HEAD",
-        "what a training makes: `semantic` adds a semantic head, which pre-annotates batches label by label, to the "
-        "decoder for prompts; `promptable` makes only the decoder",
+        "what a training makes; promptable: the decoder for prompts; semantic: also a semantic head, which "
+        "pre-annotates batches label by label",
         default="semantic",
     )
     unlabelled: Annotated[str, one_of(*bounds.UNLABELLED)] = setting(
         "SAMLOOP_UNLABELLED",
-        "how to treat pixels without annotation: `background` where images are annotated in full, `unknown` (far from "
-        "every object) where they are not; from `background` the semantic head learns its background, and the object "
-        "score of bases that have it learns that a click there means no object",
+        "how to treat pixels without annotation, for the semantic head and for base models that score absence; "
+        "background: as empty, which is right where images are annotated in full; unknown: pixels far from every "
+        "annotated object teach nothing, for images on which some objects are not annotated",
         default="background",
     )
     preset: Annotated[str, one_of(*bounds.PRESETS)] = setting(
         "SAMLOOP_PRESET",
-        "size of a training's steps, by the device's memory; auto: by the GPU's memory, `cpu` without a GPU",
+        "device whose memory a training's steps have to fit; auto: this machine's GPU, or cpu without one",
         default="auto",
     )
     objects_per_step: Annotated[int | None, integer(bounds.OBJECTS_PER_STEP)] = setting(
@@ -81,54 +82,54 @@ class TrainingSettings(SettingsGroup):
     )
     accumulate: Annotated[int | None, integer(bounds.IMAGES_PER_STEP)] = setting(
         "SAMLOOP_ACCUMULATE",
-        "split a step's images into so many parts, for less memory and the same result; absent: the preset's number",
+        "number of parts into which a step's images are divided, for less memory and the same result; absent: the "
+        "preset's number",
         default=None,
     )
     epochs: Annotated[int, integer(bounds.EPOCHS)] = setting("SAMLOOP_EPOCHS", "most epochs per training", default=200)
     seconds: Annotated[float, number(bounds.TRAINING_SECONDS)] = setting(
-        "SAMLOOP_TRAIN_SECONDS", "longest time for a training, seconds", default=600.0
+        "SAMLOOP_TRAIN_SECONDS",
+        "longest time for which a training learns, seconds; encoding images and measuring masks take time in addition",
+        default=600.0,
     )
     first_seconds: Annotated[float, number(bounds.FIRST_SECONDS)] = setting(
         "SAMLOOP_FIRST_SECONDS",
-        "most seconds of the training that gives a project its first version, while the long training is still to "
-        "come; 0: there is no version before the long training ends",
+        "longest time for the short training that gives a new project a version before the long training ends, "
+        "seconds; 0: no short training",
         default=60.0,
     )
     views: Annotated[int, integer(bounds.VIEWS)] = setting(
         "SAMLOOP_VIEWS",
-        "learn from so many views of every image: as it is, mirrored, turned, nearer or farther; every view is encoded "
-        "once",
+        "number of views of every image to learn from: as it is, mirrored, turned, nearer or farther; every view is "
+        "encoded once",
         default=1,
     )
     tiles: Annotated[str, one_of(*bounds.TILES)] = setting(
         "SAMLOOP_TILES",
-        "auto: where many of a project's objects are shorter than 8 % of their image, and magnified tiles of the image "
-        "show them better, versions answer clicks and boxes on them in such tiles; an image has four, and nine finer "
-        "ones for objects shorter than 4 %; a tile is encoded when a prompt first needs it; off: whole images answer",
+        "whether versions answer clicks and boxes on small objects in magnified tiles of the image; auto: in projects "
+        "where many objects are shorter than 8 % of their image, and tiles measurably help; an image has four tiles, "
+        "and nine finer ones for objects shorter than 4 %; a tile is encoded when a prompt first needs it",
         default="auto",
     )
     replay: Annotated[float, number(bounds.REPLAY)] = setting(
         "SAMLOOP_REPLAY",
-        "share of a training's steps on unrelated photographs with the base model's masks, against forgetting; the "
-        "photographs come with scikit-image (the extra `demo`)",
+        "share of a training's steps that repeat the base model's masks on unrelated photographs, against forgetting",
         default=0.0,
     )
     forgetting: Annotated[bool, flag()] = setting(
         "SAMLOOP_FORGETTING",
-        "after a training, measure on unrelated photographs how much it forgot; the photographs come with scikit-image "
-        "(the extra `demo`)",
+        "after a training, measure on unrelated photographs how much it forgot",
         default=True,
     )
     outside: Annotated[str, one_of(*bounds.OUTSIDE)] = setting(
         "SAMLOOP_OUTSIDE",
-        "model for images that look unlike everything the project has learnt from: the base model, which has "
-        "forgotten nothing, or the trained decoder; `base` needs scikit-image (the extra `demo`) and the method "
-        "`decoder`",
+        "what answers on images that look unlike everything the project has learnt from; base: the base model, which "
+        "has forgotten nothing (method decoder only); trained: the trained version",
         default="base",
     )
     save_seconds: Annotated[float, number(Bounds(0, 3600))] = setting(
         "SAMLOOP_SAVE_SECONDS",
-        "store a training's progress after so many seconds, so that it goes on from there after a kill; 0: never",
+        "how often a training saves its progress, seconds; after a kill it continues from there; 0: never",
         default=10.0,
     )
 
@@ -146,13 +147,14 @@ class PredictionsSettings(SettingsGroup):
     )
     refresh_batches: Annotated[int, integer(Bounds(1, 64))] = setting(
         "SAMLOOP_REFRESH_BATCHES",
-        "batches that a refresh asks for at the same time; one for every server behind SAMLOOP_BACKEND_URL",
+        "number of batches that a refresh requests at the same time; set it to the number of servers behind "
+        "SAMLOOP_BACKEND_URL",
         default=1,
     )
     keep_predictions: Annotated[int, integer(Bounds(0, 1000))] = setting(
         "SAMLOOP_KEEP_PREDICTIONS",
-        "keep the predictions of so many versions on untouched tasks; a refresh deletes those of older versions; 0: "
-        "keep all",
+        "number of versions whose predictions stay on untouched tasks; a refresh deletes those of older versions; 0: "
+        "all stay",
         default=3,
     )
     flip: Annotated[bool, flag()] = setting(

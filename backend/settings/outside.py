@@ -34,7 +34,7 @@ class LabelStudioSettings(SettingsGroup):
     )
     reconcile_seconds: Annotated[float, number(Bounds(0, 86400))] = setting(
         "SAMLOOP_RECONCILE_SECONDS",
-        "seconds between two looks in Label Studio for annotations that no webhook told of; 0: never",
+        "how often to look in Label Studio for annotations that no webhook reported, seconds; 0: never",
         default=300.0,
     )
     public_url: Annotated[str | None, http_url()] = setting(
@@ -64,16 +64,17 @@ class BackendSettings(SettingsGroup):
     )
     connections: Annotated[int, integer(Bounds(16, 65536))] = setting(
         "SAMLOOP_CONNECTIONS",
-        "most open connections; a further one replaces the one that has waited longest for its client",
+        "most open connections; beyond that, a new connection replaces the one that has waited longest for its client",
         default=1000,
     )
     connections_per_address: Annotated[int, integer(Bounds(0, 65536))] = setting(
         "SAMLOOP_CONNECTIONS_PER_ADDRESS",
-        "most open connections from one address; 0: no such limit, as behind a proxy, whose address all of them have",
+        "most open connections from one address; 0: no such limit; leave it at 0 behind a proxy, from whose address "
+        "all connections come",
         default=0,
     )
     log_level: Annotated[str, one_of("debug", "info", "warning", "error")] = setting(
-        "SAMLOOP_LOG_LEVEL", "least severity of logged messages", default="info"
+        "SAMLOOP_LOG_LEVEL", "lowest severity that is logged", default="info"
     )
     log_format: Annotated[str, one_of("text", "json")] = setting(
         "SAMLOOP_LOG_FORMAT", "format of the log: `text`, or `json` with one object per line", default="text"
@@ -92,12 +93,12 @@ class RegistrySettings(SettingsGroup):
     )
     copies_mib: Annotated[int, integer(Bounds(256, 1 << 24))] = setting(
         "SAMLOOP_COPIES_MIB",
-        "most disk space for copies of checkpoints in SAMLOOP_CACHE_DIR, where the registry is in an object store, MiB "
-        "(16 to 30 per version)",
+        "most disk space in SAMLOOP_CACHE_DIR for copies of checkpoints from an object store, MiB (16 to 30 per "
+        "version)",
         default=4096,
     )
     poll_seconds: Annotated[float, number(Bounds(0.05, 60))] = setting(
-        "SAMLOOP_POLL_SECONDS", "look for new decisions in the registry every so many seconds", default=1.0
+        "SAMLOOP_POLL_SECONDS", "how often to look for new decisions in the registry, seconds", default=1.0
     )
 
 
@@ -114,5 +115,7 @@ class QueueSettings(SettingsGroup):
         shown="~/.local/share/samloop/queue",
     )
     job_seconds: Annotated[int, integer(Bounds(60, 604800))] = setting(
-        "SAMLOOP_JOB_SECONDS", "longest time for a training job, seconds", default=86400
+        "SAMLOOP_JOB_SECONDS",
+        "longest time for a whole training job, including encoding and measuring, seconds",
+        default=86400,
     )

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +14,14 @@ from backend.settings.bounds import Bounds
 STORES = ("s3://", "gs://", "az://", "memory://")
 
 
-def http_url() -> BeforeValidator:
+@dataclass(frozen=True, slots=True)
+class Parser(BeforeValidator):
+    """A validator that also says which values it takes, for the settings table; empty where the text has to."""
+
+    values: str = ""
+
+
+def http_url() -> Parser:
     """Parse an http(s) URL without credentials, and drop a slash at its end."""
 
     def parse(text: str) -> str:
@@ -27,7 +35,7 @@ def http_url() -> BeforeValidator:
     return _of_text(parse)
 
 
-def redis_address() -> BeforeValidator:
+def redis_address() -> Parser:
     """Parse the address of a Redis, which may contain a password."""
 
     def parse(text: str) -> str:
@@ -47,7 +55,7 @@ def redis_address() -> BeforeValidator:
     return _of_text(parse)
 
 
-def one_of(*allowed: str) -> BeforeValidator:
+def one_of(*allowed: str) -> Parser:
     """Accept one of these names."""
 
     def parse(text: str) -> str:
@@ -55,10 +63,10 @@ def one_of(*allowed: str) -> BeforeValidator:
             raise ValueError(f"is not one of {', '.join(allowed)}")
         return text
 
-    return _of_text(parse)
+    return _of_text(parse, values=", ".join(f"`{name}`" for name in allowed))
 
 
-def integer(bounds: Bounds) -> BeforeValidator:
+def integer(bounds: Bounds) -> Parser:
     """Parse a whole number within the bounds."""
 
     def parse(value: object) -> object:
@@ -68,10 +76,10 @@ def integer(bounds: Bounds) -> BeforeValidator:
             raise ValueError(f"is not a whole number {bounds}")
         return value
 
-    return BeforeValidator(parse)
+    return Parser(parse, values=_write_range(bounds))
 
 
-def number(bounds: Bounds) -> BeforeValidator:
+def number(bounds: Bounds) -> Parser:
     """Parse a number within the bounds."""
 
     def parse(value: object) -> object:
@@ -84,10 +92,10 @@ def number(bounds: Bounds) -> BeforeValidator:
             raise ValueError(f"is not a number {bounds}")
         return value
 
-    return BeforeValidator(parse)
+    return Parser(parse, values=_write_range(bounds))
 
 
-def flag() -> BeforeValidator:
+def flag() -> Parser:
     """Parse 1, true and yes as True, and 0, false and no as False; upper case too."""
 
     def parse(text: str) -> bool:
@@ -95,15 +103,15 @@ def flag() -> BeforeValidator:
             raise ValueError("is not true or false")
         return text.lower() in {"1", "true", "yes"}
 
-    return _of_text(parse)
+    return _of_text(parse, values="`true`, `false`")
 
 
-def folder() -> BeforeValidator:
+def folder() -> Parser:
     """Parse a path (with ~) or a file:/// URL as an absolute path."""
     return _of_text(_folder)
 
 
-def folder_or_store() -> BeforeValidator:
+def folder_or_store() -> Parser:
     """An absolute path, as `folder`, or the address of an object store without credentials: `s3://bucket/prefix`."""
 
     def parse(text: str) -> str | Path:
@@ -124,12 +132,12 @@ def folder_or_store() -> BeforeValidator:
     return _of_text(parse)
 
 
-def folders() -> BeforeValidator:
+def folders() -> Parser:
     """Parse several folders, separated as in PATH."""
     return _of_text(lambda text: tuple(_folder(part) for part in text.split(os.pathsep) if part))
 
 
-def host_names() -> BeforeValidator:
+def host_names() -> Parser:
     """Parse host names, separated by commas, into lower case."""
     return _of_text(lambda text: tuple(part.strip().lower() for part in text.split(",") if part.strip()))
 
@@ -149,6 +157,10 @@ def _folder(text: str) -> Path:
         raise ValueError("names the home folder of an unknown user") from fault
 
 
-def _of_text(parse: Callable[[str], object]) -> BeforeValidator:
+def _of_text(parse: Callable[[str], object], *, values: str = "") -> Parser:
     """Parse text, and leave other values to the type check."""
-    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+    return Parser(lambda value: parse(value) if isinstance(value, str) else value, values=values)
+
+
+def _write_range(bounds: Bounds) -> str:
+    return f"{bounds.lowest} to {bounds.highest}"

@@ -1,6 +1,6 @@
 """One frozen Settings, read from the environment once; an error names every fault.
 
-The fields of the groups make the settings table (`samloop settings`, docs/settings.md).
+The fields of the groups make the tables of settings (`samloop settings`, docs/settings.md).
 """
 
 import difflib
@@ -67,9 +67,14 @@ class Settings(BaseModel):
         return type(self)(**groups)
 
 
+def settings_tables() -> dict[str, list[Row]]:
+    """Return the rows of every group's settings, by what the group is about."""
+    return {(group.__doc__ or "").partition(".")[0]: group.rows() for group in _groups().values()}
+
+
 def settings_rows() -> list[Row]:
-    """Return a row of the settings table for every setting."""
-    return [row for group in _groups().values() for row in group.rows()]
+    """Return a row for every setting."""
+    return [row for rows in settings_tables().values() for row in rows]
 
 
 def report_unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:

@@ -40,7 +40,7 @@ def test_a_secrets_fault_hides_its_value() -> None:
 
 def test_the_table_shows_a_default_that_depends_on_the_machine_in_words() -> None:
     assert [tuple(row) for row in Sample.rows()] == [
-        ("SAMPLE_SIZE", "", "its size"),
-        ("SAMPLE_NAMES", "this machine", "its | names"),
-        ("SAMPLE_TOKEN", "", "its key"),
+        ("SAMPLE_SIZE", "", "1 to 9", "its size"),
+        ("SAMPLE_NAMES", "this machine", "", "its | names"),
+        ("SAMPLE_TOKEN", "", "", "its key"),
     ]

@@ -1,5 +1,6 @@
 """One frozen Settings, every fault told at once."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 
 from backend.errors import SettingsError
 from backend.settings import Settings, report_unknown_variables, settings_rows
+from backend.settings.group import Row
 from backend.settings.root import setting_names
 
 
@@ -90,3 +92,24 @@ def test_the_table_holds_every_setting_once_and_shows_no_folder_of_this_machine(
     rows = settings_rows()
     assert len({row.variable for row in rows}) == len(rows) == len(set(setting_names().values()))
     assert all(row.text and not row.default.startswith("/") for row in rows)
+
+
+def _edge_values(values: str) -> list[str]:
+    """The values that a cell of the table names: every name, or both ends of a range."""
+    lowest, is_range, highest = values.partition(" to ")
+    return [lowest, highest] if is_range else re.findall(r"`([^`]+)`", values)
+
+
+@pytest.mark.parametrize("row", [row for row in settings_rows() if row.values], ids=lambda row: row.variable)
+def test_a_setting_takes_the_values_that_the_table_shows_and_no_other(row: Row) -> None:
+    edges = _edge_values(row.values)
+    assert len(edges) > 1
+    for text in (*edges, *([row.default] if row.default else [])):
+        Settings.from_env({row.variable: text})
+    beyond = str(float(edges[-1]) + 1) if edges[-1].isdigit() else "another"
+    with pytest.raises(SettingsError, match=row.variable):
+        Settings.from_env({row.variable: beyond})
+
+
+def test_nearly_every_setting_that_is_no_address_folder_or_secret_shows_its_values() -> None:
+    assert sum(bool(row.values) for row in settings_rows()) > 40
