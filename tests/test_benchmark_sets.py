@@ -1,12 +1,18 @@
 """Anyone can build the sets that the results are measured on."""
 
 import json
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from benchmarks.demo_nuclei import write_sample
 from benchmarks.exports import demo, nuclei, nuclei_ids, write
+from benchmarks.recipes import SETS
+from benchmarks.sets import SOURCES, Source, digest_of
 from PIL import Image
 
 from backend.cli.demo.nuclei import FOLDER, MASKS_FILE, sample_nuclei
@@ -78,3 +84,87 @@ def test_the_demos_nuclei_are_written_as_an_export_to_train_on(tmp_path: Path) -
     for task, image in zip(tasks, sample_nuclei(), strict=True):
         np.testing.assert_array_equal(_masks(task), [item.mask for item in image.objects])
         assert (tmp_path / "images" / image.name).is_file()
+
+
+def _source(name: str) -> Source:
+    return next(source for source in SOURCES if name in source.name)
+
+
+def _commit_clone(clones: Path, source: Source, *, images: Sequence[str], notes: Mapping[str, object]) -> Source:
+    """Commit grey images of 100 x 80 px and JSON files where the source's clone lies; return it at that commit."""
+    folder = clones / source.repository.split("/")[1]
+    for name in images:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (100, 80), (90, 90, 90)).save(folder / name)
+    for name, content in notes.items():
+        (folder / name).write_text(json.dumps(content))
+    git = ("git", "-C", f"{folder}", "-c", "user.name=t", "-c", "user.email=t@example.com")
+    for command in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "Images")):
+        subprocess.run([*git, *command], check=True)
+    commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+    return replace(source, commit=commit)
+
+
+def _read(source: Source, clones: Path) -> list[list[tuple[str, tuple[int, int, int, int]]]]:
+    """Of every image, the labels and bounds (left, top, right, bottom in px, all inside) of its objects."""
+    with pytest.raises(SystemExit, match=r"have the digest ([0-9a-f]{12})") as other:
+        source.pictures(clones)
+    digest = re.findall("digest ([0-9a-f]{12})", f"{other.value}")[0]
+    pictures = replace(source, digest=digest).pictures(clones)
+    assert digest_of(pictures) == digest
+    bounds = []
+    for picture in pictures:
+        places = [(label, np.nonzero(mask)) for label, mask in picture.objects]
+        bounds.append([(label, (min(xs), min(ys), max(xs), max(ys))) for label, (ys, xs) in places])
+    return bounds
+
+
+def test_panels_on_roofs_are_read_where_they_are_large_enough_to_be_outlined(tmp_path: Path) -> None:
+    outlines = {1: [10, 10, 29, 10, 29, 19, 10, 19], 2: [5, 5, 6, 5, 6, 6, 5, 6]}  # 200 px, and 4 of 8000
+    notes = {
+        "images": [{"id": image, "file_name": f"{image}.png"} for image in (1, 2, 3)],
+        "annotations": [
+            {"image_id": image, "segmentation": [outlines[outline]]} for image, outline in ((1, 1), (1, 2), (2, 2))
+        ],
+    }
+    images = [f"train/{image}.png" for image in (1, 2, 3)]
+    source = _commit_clone(tmp_path, _source("aerial"), images=images, notes={"train/_annotations.coco.json": notes})
+    assert _read(source, tmp_path) == [[("Panel", (10, 10, 29, 19))]]
+
+
+def test_food_is_read_without_the_plate_that_it_lies_on(tmp_path: Path) -> None:
+    def region(label: str, left: int, right: int) -> dict[str, object]:
+        outline = {"name": "polygon", "all_points_x": [left, right, right, left], "all_points_y": [10, 10, 30, 30]}
+        return {"shape_attributes": outline, "region_attributes": {"name": label}}
+
+    notes = {
+        "dataset/train/via_region_data.json": {
+            "a": {"filename": "1.jpg", "regions": [region("piring", 0, 99), region("nasi", 20, 40)]},
+            "b": {"filename": "2.jpg", "regions": [region("piring", 0, 99)]},
+        },
+        "dataset.stage2/train/via_region_data.json": {"a": {"filename": "1.jpg", "regions": [region("tahu", 50, 60)]}},
+    }
+    images = ["dataset/train/1.jpg", "dataset/train/2.jpg", "dataset.stage2/train/1.jpg"]
+    source = _commit_clone(tmp_path, _source("food"), images=images, notes=notes)
+    assert sorted(_read(source, tmp_path)) == [[("Food", (20, 10, 40, 30))], [("Food", (50, 10, 60, 30))]]
+
+
+def test_a_clone_that_is_missing_is_named_with_the_place_to_put_it(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"no clone of github\.com/tarunmangla/rooftop-solar-pv: clone it to "):
+        _source("aerial").pictures(tmp_path)
+
+
+def test_the_bench_has_images_of_six_kinds_with_their_origins_and_licences() -> None:
+    names = " ".join(source.name for source in SOURCES)
+    kinds = ("photographs", "medical", "microscopy", "aerial", "food", "industrial")
+    assert [kind for kind in kinds if kind not in names] == []
+    for source in SOURCES:
+        assert re.fullmatch(r"[0-9a-f]{40} [0-9a-f]{12}", f"{source.commit} {source.digest}")
+        assert source.licence
+        assert 20 <= source.images <= 60
+
+
+def test_recipes_are_measured_on_sets_that_exist() -> None:
+    for words in SETS.values():
+        for word in words:
+            assert sum(source.name.startswith(word) for source in SOURCES) == 1

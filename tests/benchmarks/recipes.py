@@ -56,6 +56,8 @@ SETS = {
     "polyps": ("polyps",),
     "cells": ("white",),
     "tiles": ("defects",),
+    "aerial": ("solar",),
+    "food": ("food",),
 }
 SHARES = (1.0, 0.9, 0.75)
 COARSE_TILES = "coarse tiles"

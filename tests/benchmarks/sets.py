@@ -7,9 +7,10 @@ one folder, as FOLDER/NAME. Which images are taken is drawn by a hash of their n
 import hashlib
 import io
 import itertools
+import json
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from scipy import ndimage
 
 _DIGITS = 12  # of a digest
 _OBJECTS_OF_AN_IMAGE = 12
+_PLATE = "piring"  # in Indonesian, as the set of food labels it
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,13 @@ def find_parts(mask: np.ndarray, *, least_px: float) -> list[np.ndarray]:
     return [part for part in parts if part.sum() >= least_px]
 
 
+def draw_outline(xs: Iterable[float], ys: Iterable[float], *, size: tuple[int, int]) -> np.ndarray:
+    """The mask that an outline in pixels of the image encloses. `size`: width and height of the image in px."""
+    drawn = Image.new("1", size)
+    ImageDraw.Draw(drawn).polygon(list(zip(xs, ys, strict=True)), fill=1)
+    return np.array(drawn)
+
+
 def _picture(name: str, image: Image.Image, label: str, masks: Iterable[np.ndarray]) -> Picture:
     return Picture(
         f"{hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]}.png", image, tuple((label, m) for m in masks)
@@ -126,10 +135,8 @@ def read_polygons(clone: Clone) -> Iterator[tuple[str, Image.Image, list[tuple[i
         for line in clone.read(folder.format("labels", stem, "txt")).decode().splitlines():
             category, *shares = line.split()
             values = [float(word) for word in shares]
-            outline = [(x * image.width, y * image.height) for x, y in zip(values[::2], values[1::2], strict=True)]
-            drawn = Image.new("1", image.size)
-            ImageDraw.Draw(drawn).polygon(outline, fill=1)
-            objects.append((int(category), np.array(drawn)))
+            xs, ys = [x * image.width for x in values[::2]], [y * image.height for y in values[1::2]]
+            objects.append((int(category), draw_outline(xs, ys, size=image.size)))
         yield stem, image, objects
 
 
@@ -182,6 +189,37 @@ def _mini_test(label: str, *, fills: bool = False) -> Callable[[Clone, int], Ite
                 yield _picture(name, image, label, parts)
 
     return read
+
+
+def _panels(clone: Clone, count: int) -> Iterator[Picture]:
+    """Solar panels on roofs seen from above, in COCO's format: those that cover at least a thousandth of the image."""
+    listed = json.loads(clone.read("train/_annotations.coco.json"))
+    outlines: dict[int, list[Sequence[float]]] = {}
+    for item in listed["annotations"]:
+        outlines.setdefault(item["image_id"], []).extend(item["segmentation"])
+    names = {f"train/{image['file_name']}": image["id"] for image in listed["images"] if image["id"] in outlines}
+    for name in draw_first(names, count):
+        image = clone.image(name)
+        drawn = [draw_outline(line[::2], line[1::2], size=image.size) for line in outlines[names[name]]]
+        masks = [mask for mask in drawn if mask.sum() >= 0.001 * mask.size]
+        if masks:
+            yield _picture(name, image, "Panel", masks[:_OBJECTS_OF_AN_IMAGE])
+
+
+def _food(clone: Clone, count: int) -> Iterator[Picture]:
+    """Food on plates, outlined in VGG's Image Annotator. The plates are left out: their outlines enclose the food."""
+    regions = {}
+    for folder in ("dataset/train", "dataset.stage2/train"):
+        for image in json.loads(clone.read(f"{folder}/via_region_data.json")).values():
+            regions[f"{folder}/{image['filename']}"] = image["regions"]
+    for name in draw_first(regions, count):
+        image = clone.image(name)
+        outlines = [
+            region["shape_attributes"] for region in regions[name] if region["region_attributes"]["name"] != _PLATE
+        ]
+        masks = [draw_outline(line["all_points_x"], line["all_points_y"], size=image.size) for line in outlines]
+        if masks:
+            yield _picture(name, image, "Food", masks[:_OBJECTS_OF_AN_IMAGE])
 
 
 EVERYDAY = Source(
@@ -249,5 +287,23 @@ SOURCES = (
         images=24,
         digest="8ebaa25126f8",
         read=_mini_test("Head", fills=True),
+    ),
+    Source(
+        name="solar panels on roofs (aerial)",
+        repository="tarunmangla/rooftop-solar-pv",
+        commit="c97c906823ce906f9bd86ee1a48e77f6cb0cc5ea",
+        licence="none stated in the repository; the images bear the names of Google and its sources",
+        images=60,
+        digest="d2c0920b26be",
+        read=_panels,
+    ),
+    Source(
+        name="food on plates",
+        repository="rezayoga/Instance-Aware-Semantic-Segmentation-for-Food-Calorie-Estimation-using-Mask-R-CNN",
+        commit="b6ad058f3ce42abfba955dafdfbd65ad8ce1c15d",
+        licence="MIT in the repository; the photographs are its author's own, says its README",
+        images=60,
+        digest="1ad9c3bb915a",
+        read=_food,
     ),
 )
