@@ -61,9 +61,11 @@ check: develop
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Writes docs/settings.md from the program, and README's summary from docs/results.md.
+# Writes docs/settings.md from the program, and from docs/results.md README's summary and the capacity in
+# docs/operation.md.
 docs: develop
 	$(BIN)/python tests/benchmarks/pages.py
+	$(BIN)/python tests/benchmarks/capacity.py --parts
 
 # Measures quality and writes docs/results.md. NUCLEI holds export.json and images/ (tests/benchmarks/exports.py).
 NUCLEI ?= ../shared/data/nuclei
@@ -80,13 +82,15 @@ quality: develop
 notebook: develop
 	$(BIN)/python tests/benchmarks/notebook.py $(NUCLEI) $(ARGS)
 
-# Measures a click, beside the official backend's too, and a step of a training, and writes docs/results.md.
+# Measures a click, beside the official backend's too, and a step of a training; writes docs/results.md, and what follows
+# from it for docs/operation.md.
 bench: develop label-studio-ml
 	$(BIN)/python tests/benchmarks/official.py
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python tests/benchmarks/official.py
 	$(BIN)/python tests/benchmarks/serving.py
 	$(BIN)/python tests/benchmarks/step.py
 	$(BIN)/python tests/benchmarks/families.py
+	$(BIN)/python tests/benchmarks/capacity.py --parts
 
 # Kills whatever can be killed under load for five minutes, swaps 200 versions in, cuts hosts off, counts what was lost,
 # and writes docs/results.md. It takes a quarter of an hour.

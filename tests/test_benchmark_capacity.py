@@ -1,9 +1,10 @@
 """The capacity of docs/operation.md follows from the parts that docs/results.md holds."""
 
 import pytest
-from benchmarks.capacity import OPERATION, Parts, describe, measure_refresh
+from benchmarks.capacity import OPERATION, Parts, describe_parts, describe_scaling, measure_refresh
 from benchmarks.pages import RESULTS
 from benchmarks.reconciling import Looks, measure_looks
+from benchmarks.summary import block
 
 
 def test_the_parts_are_read_from_the_results_and_what_is_missing_is_named() -> None:
@@ -27,23 +28,26 @@ def test_the_table_tells_what_one_host_and_ten_serve() -> None:
         walk_tasks=100_000,
         walk_mib=(30, 31),
     )
-    looks = Looks(annotations=10**6, first_s=60.0, idle_s=0.5, requests=2, walk_s=30.0, grown_mib=300.0)
-    text = describe(parts, {1: 2.0, 3: 5.9, 10: 19.0}, looks=looks, where="here; commit d")
-    assert "| clicks a second, on images that were encoded | 20 | 60 | 200 |" in text
-    assert "| images a second, new ones | 2 | 6 | 20 |" in text
-    assert "3 give 3.0 times and 10 give 9.5 times as many images a second as one" in text
+    text = describe_parts(parts)
+    assert "| clicks a second, on images already encoded | 20 | 60 | 200 |" in text
+    assert "| new images a second | 2 | 6 | 20 |" in text
     assert "| days for a refresh of a million tasks | 5.79 | 1.93 | 0.579 |" in text
-    assert "a million in 28 minutes, and so keeps up with 300 such hosts" in text
+    assert "a million in 28 minutes, as many as 300 such hosts predict" in text
     assert "A million tasks were not walked: the figure follows from 100,000." in text
-    assert "with 1,000,000 compared annotations" in text
     assert parts.count_trainings_per_hour() == pytest.approx(3600 / (16_000 * 0.04 + 100 * 0.4))
 
 
+def test_what_was_measured_is_told_in_words() -> None:
+    looks = Looks(annotations=10**6, first_s=60.0, idle_s=0.5, requests=2, walk_s=30.0, grown_mib=300.0)
+    text = describe_scaling({1: 2.0, 3: 5.9, 10: 19.0}, looks=looks, where="here; commit d")
+    assert "3 give 3.0 times and 10 give 9.5 times as many images a second as one" in text
+    assert "with 1,000,000 compared annotations" in text
+    assert text.endswith("on here; commit d.")
+
+
 def test_the_page_holds_what_follows_from_the_results_that_stand() -> None:
-    """After `make bench`, run capacity.py too."""
-    parts = Parts.from_results(RESULTS.read_text())
-    clicks = f"| clicks a second, on images that were encoded | {1000 / parts.click_ms:.3g} |"
-    assert clicks in OPERATION.read_text()
+    told = describe_parts(Parts.from_results(RESULTS.read_text()))
+    assert block(OPERATION.read_text(), "capacity") == told, "write it anew: make docs"
 
 
 def test_several_encoders_work_at_the_same_time_and_every_task_gets_one_prediction() -> None:

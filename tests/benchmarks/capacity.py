@@ -1,8 +1,9 @@
-"""What one host serves, and what further ones add: `python tests/benchmarks/capacity.py [--print]`.
+"""What one host serves, and what further ones add: `python tests/benchmarks/capacity.py [--parts | --print]`.
 
-The parts were measured by `make bench` and refreshing.py, whose blocks in docs/results.md this reads. How a refresh
-scales is measured here, with encoders that only wait, so that one machine can play many, and so is what looks for
-missed webhooks cost in a project with a million annotations. It is written into docs/operation.md.
+The parts were measured by `make bench` and refreshing.py, whose blocks in docs/results.md this reads; what follows from
+them is the block `capacity` of docs/operation.md. With `--parts` nothing else is written. Measured here is the block
+`scaling`: how a refresh scales, with encoders that only wait, so that one machine can play many, and what looks for
+missed webhooks cost in a project with a million annotations.
 """
 
 import re
@@ -35,8 +36,8 @@ IMAGES, OBJECTS_AN_IMAGE = 100, 8  # of the training that stands for a project's
 CHEAPEST_DECODES = 6_000
 MILLION = 10**6
 _ROWS = (
-    "Every row is of hosts that do nothing else; ten workers end ten trainings only where ten projects wait for one. "
-    "The parts are those of [Results](results.md#speed), with the default model."
+    "Every row assumes hosts that do nothing else. Ten hosts train ten times as often only if ten projects wait for a "
+    "training. The rows follow from the times in [Results](results.md#speed), of the default model."
 )
 
 
@@ -77,7 +78,7 @@ class Parts:
             raise SystemExit(
                 f"the parts were measured on several machines, {hosts}: run `make bench` and refreshing.py"
             )
-        commits = ", ".join(_find(r"commit ([0-9a-f]+)", block) for block in (bench, step, walk))
+        commits = ", ".join(dict.fromkeys(_find(r"commit ([0-9a-f]+)", block) for block in (bench, step, walk)))
         memory = re.search(r"memory was (\d+) MiB after a tenth and (\d+) MiB", walk)
         if memory is None:
             raise SystemExit("docs/results.md does not say what memory a refresh takes: run refreshing.py")
@@ -133,29 +134,35 @@ def measure_refresh(encoders: int, *, tasks: int) -> float:
     return untouched / seconds
 
 
-def describe(parts: Parts, rates: dict[int, float], *, looks: Looks, where: str) -> str:
-    """The block of docs/operation.md."""
+def describe_parts(parts: Parts) -> str:
+    """The block `capacity` of docs/operation.md."""
     clicks, images, trainings = 1000 / parts.click_ms, 1000 / parts.image_ms, parts.count_trainings_per_hour()
-    times = {count: f"{rate / rates[1]:.1f}" for count, rate in rates.items() if count > 1}
-    scaled = " and ".join(f"{count} give {factor} times" for count, factor in times.items())
     return "\n".join(
         [
             f"| {parts.host.partition(';')[0]} | One host | Three | Ten |",
             "| --- | --- | --- | --- |",
-            *_list_rows("clicks a second, on images that were encoded", clicks),
-            *_list_rows("images a second, new ones", images),
+            *_list_rows("clicks a second, on images already encoded", clicks),
+            *_list_rows("new images a second", images),
             *_list_rows(f"trainings an hour, of {IMAGES} images with {IMAGES * OBJECTS_AN_IMAGE} objects", trainings),
             *_list_rows("days for a refresh of a million tasks", 1 / images * MILLION / 86_400, falls=True),
             "",
             _ROWS,
             "",
-            f"Of encoders that only wait, {scaled} as many images a second as one; every task got one prediction. "
-            + _describe_walk(parts, images),
+            _describe_walk(parts, images),
             "",
-            looks.describe(),
-            "",
-            f"`python tests/benchmarks/capacity.py`; parts: {parts.host}; encoders that wait, and looks: {where}.",
+            f"Written by `python tests/benchmarks/capacity.py --parts`. On {parts.host}.",
         ]
+    )
+
+
+def describe_scaling(rates: dict[int, float], *, looks: Looks, where: str) -> str:
+    """The block `scaling` of docs/operation.md."""
+    times = {count: f"{rate / rates[1]:.1f}" for count, rate in rates.items() if count > 1}
+    scaled = " and ".join(f"{count} give {factor} times" for count, factor in times.items())
+    return (
+        f"To see how a refresh scales, encoders that only wait stood in for real ones: {scaled} as many images a "
+        f"second as one. Every task got one prediction.\n\n{looks.describe()}\n\n"
+        f"Measured by `python tests/benchmarks/capacity.py` on {where}."
     )
 
 
@@ -163,12 +170,13 @@ def _describe_walk(parts: Parts, images: float) -> str:
     rate = Settings().predictions.refresh_rate
     shorter = f" A million tasks were not walked: the figure follows from {parts.walk_tasks:,}."
     return (
-        f"A refresh holds {parts.walk_mib[0]:.0f} MiB after a tenth of {parts.walk_tasks:,} tasks, and "
-        f"{parts.walk_mib[1]:.0f} MiB in the end: its memory does not grow with the tasks. Alone it writes "
-        f"{parts.tasks_per_s:.0f} predictions a second, a million in {MILLION / parts.tasks_per_s / 60:.0f} minutes, "
-        f"and so keeps up with {parts.tasks_per_s / images:.0f} such hosts. Label Studio, which stores every "
-        f"prediction, is likely to be slower, so `SAMLOOP_REFRESH_RATE` lets {rate:.0f} a second pass, those of "
-        f"{rate / images:.0f} hosts: raise it where yours is quicker.{shorter if parts.walk_tasks < MILLION else ''}"
+        f"A refresh of {parts.walk_tasks:,} tasks holds {parts.walk_mib[0]:.0f} MiB after a tenth of them, and "
+        f"{parts.walk_mib[1]:.0f} MiB at the end: its memory does not grow with the tasks. If nothing else takes time, "
+        f"it writes {parts.tasks_per_s:.0f} predictions a second, or a million in "
+        f"{MILLION / parts.tasks_per_s / 60:.0f} minutes, as many as {parts.tasks_per_s / images:.0f} such hosts "
+        f"predict. Label Studio stores every prediction, and is likely to be slower. So `SAMLOOP_REFRESH_RATE` lets "
+        f"{rate:.0f} a second pass, as many as {rate / images:.0f} hosts predict; raise it if your Label Studio is "
+        f"faster.{shorter if parts.walk_tasks < MILLION else ''}"
     )
 
 
@@ -189,14 +197,20 @@ def _find(pattern: str, text: str) -> str:
 
 
 def main() -> None:
-    """Measure how a refresh scales, and write the block `capacity`."""
+    """Write what follows from the results that stand; then measure how a refresh scales, and write that."""
+    parts = describe_parts(Parts.from_results(RESULTS.read_text()))
+    say(parts)
+    if "--print" not in sys.argv:
+        write_block(OPERATION, "capacity", parts)
+    if "--parts" in sys.argv:
+        return
     where = f"{machine()}; commit {commit()}"
     rates = {count: measure_refresh(count, tasks=count * TASKS_AN_ENCODER) for count in ENCODERS}
     looks = measure_looks(MILLION)
-    text = describe(Parts.from_results(RESULTS.read_text()), rates, looks=looks, where=where)
-    say(text)
+    scaling = describe_scaling(rates, looks=looks, where=where)
+    say(scaling)
     if "--print" not in sys.argv:
-        write_block(OPERATION, "capacity", text)
+        write_block(OPERATION, "scaling", scaling)
 
 
 if __name__ == "__main__":

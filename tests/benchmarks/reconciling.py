@@ -63,9 +63,10 @@ class Looks:
         """The figures in words."""
         return (
             f"In a project with {self.annotations:,} compared annotations, the first look for missed webhooks reads "
-            f"the live evaluation in {self.first_s:.0f} s, and the server grows by {self.grown_mib:.0f} MiB; every "
-            f"later look takes {self.idle_s:.1f} s and {self.requests} requests. A deletion without a webhook is found "
-            f"by looks at 10,000 annotations, which take {self.walk_s:.0f} s for all of them."
+            f"the live evaluation, which takes {self.first_s:.0f} s and {self.grown_mib:.0f} MiB of the server's "
+            f"memory. Every later look takes {self.idle_s:.1f} s and {self.requests} requests. If an annotation was "
+            f"deleted without a webhook, the next looks check 10,000 annotations each until they find it; checking all "
+            f"annotations takes {self.walk_s:.0f} s in total."
         )
 
 
