@@ -1,7 +1,6 @@
 """Images in a folder on this machine, looked up by the addresses in an export's tasks."""
 
 import base64
-import binascii
 import os
 import re
 import unicodedata
@@ -9,11 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from backend.errors import BadInput, NotFound
+from backend.errors import NotFound
 from backend.images.local_files import PATH as LOCAL_FILES
 from backend.labelstudio.task_data import names_an_image
+from backend.net.data_uri import decode_data_uri
 
 # Label Studio puts eight hexadecimal digits before the name of an uploaded file.
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
@@ -121,26 +121,6 @@ class ImageFolder:
 def find_image(images: Path, uri: str) -> Path:
     """Return the path of the image that a single address names in `images`. Raises as `ImageFolder.path` does."""
     return ImageFolder(images).path(uri)
-
-
-def decode_data_uri(uri: str) -> bytes:
-    """Decode the bytes of a data: URI as browsers do (RFC 2397): base64 or percent-encoded.
-
-    White space within base64 and missing padding are forgiven.
-
-    Raises:
-        BadInput: the URI has no comma, or its base64 cannot be decoded.
-    """
-    head, comma, body = uri.strip().partition(",")
-    if not comma:
-        raise BadInput("the image's data: URI has no data: write data:image/png;base64,...")
-    if not head.lower().rstrip().endswith(";base64"):
-        return unquote_to_bytes(body)
-    text = "".join(unquote(body).split()).rstrip("=")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError) as fault:
-        raise BadInput("the image's data: URI is not valid base64") from fault
 
 
 def _is_data(uri: str) -> bool:

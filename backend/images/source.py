@@ -8,12 +8,12 @@ from http import HTTPStatus
 from urllib.parse import quote, urljoin, urlsplit
 
 from backend.errors import BadInput, ForbiddenUrl, NotFound, RedirectedElsewhere, Upstream
-from backend.images.folder import decode_data_uri
 from backend.images.local_files import PATH as LOCAL_FILES
 from backend.images.local_files import parse_path, read_file
 from backend.images.picture import open_image
 from backend.labelstudio.api.client import NAME_LABEL_STUDIO, LabelStudio
 from backend.labelstudio.api.session import PASSING
+from backend.net.data_uri import decode_data_uri
 from backend.net.download import download
 from backend.net.url_policy import LONGEST_URL, Resolver, check_path, check_url, is_same_origin, resolve_host
 from backend.settings import Settings

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from backend.labelstudio.controls.regions import Region, regions_of
+from backend.labelstudio.controls.shapes import is_drawing
 from backend.labelstudio.label_config import Control, LabelConfig, LabelsTag
 from backend.labelstudio.task_data import find_image_key, image_at, pages_at
 
@@ -34,7 +35,7 @@ def _list_controls(rows: Iterable[object]) -> tuple[Control, ...]:
     used: dict[tuple[str, str, str], _Used] = {}
     for region in _regions(rows):
         draws = region.shape is not None and region.shape.write is not None
-        if draws and region.from_name is not None and region.to_name is not None:
+        if draws and is_drawing(region.kind) and region.from_name is not None and region.to_name is not None:
             used.setdefault((region.kind, region.from_name, region.to_name), _Used()).add(region)
     return tuple(
         labels.control(kind=kind, from_name=from_name, to_name=to_name)

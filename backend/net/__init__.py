@@ -2,5 +2,6 @@
 
 url_policy     which addresses an image may come from
 checked_peers  applies the same policy to connections of `requests`
+data_uri       addresses that hold the bytes themselves
 download       one HTTP GET with limits on address, time and bytes
 """

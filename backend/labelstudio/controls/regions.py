@@ -1,5 +1,6 @@
 """Reads regions of any shape from Label Studio's JSON: their shape, label and mask."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,7 +10,7 @@ from jaxtyping import Bool
 
 from backend.errors import BadInput, UnusableRegion
 from backend.labelstudio.controls.shape import Shape, Size, Value
-from backend.labelstudio.controls.shapes import SHAPES, shape_of_kind
+from backend.labelstudio.controls.shapes import shape_of_kind, shape_of_value
 
 __all__ = ["Region", "mask_of_region", "region_of", "regions_of"]
 
@@ -47,9 +48,9 @@ class Region:
 
     @property
     def region_id(self) -> str | None:
-        """Its id; None for an id that is not text of 1 to 200 characters."""
-        region_id = self.json.get("id")
-        return region_id if isinstance(region_id, str) and 0 < len(region_id) <= _LONGEST_ID else None
+        """Its id, as text; None for an id that is neither a whole number nor text of 1 to 200 characters."""
+        region_id = _read_id(self.json)
+        return region_id if region_id is not None and len(region_id) <= _LONGEST_ID else None
 
     @property
     def from_name(self) -> str | None:
@@ -70,8 +71,9 @@ class Region:
         Raises:
             UnusableRegion: it has no value, or its label is not text.
         """
-        labels = self.value.get(self.kind) or self.value.get("labels")
-        if not isinstance(labels, list) or not labels:
+        keys = (self.kind, f"{self.kind}{_LABELS}", _LABELS)
+        labels = next((labels for key in keys if (labels := self.value.get(key))), None)
+        if not isinstance(labels, list):
             return self.beside.label if self.beside is not None else None
         if not isinstance(labels[0], str):
             raise UnusableRegion(f"a region's label is {type(labels[0]).__name__}, not text")
@@ -119,13 +121,13 @@ class Region:
 def region_of(result: Mapping[str, Any]) -> Region:
     """Return one of Label Studio's results as a region.
 
-    A value that holds a mask makes the region a mask, whatever its `type` says: with "Keep label selected" the editor
-    saves an accepted mask a second time, under the type of the prompt.
+    As in the editor, the value says what a region draws, whatever its `type` is: with "Keep label selected" the editor
+    saves an accepted mask a second time, under the type of the prompt; and files from converters mix the types up.
     """
     kind, shape = str(result.get("type")), shape_of_kind(result.get("type"))
     value = result.get("value")
-    if shape is not None and shape.point is not None and isinstance(value, Mapping):
-        shape = next((mask for mask in SHAPES.values() if mask.is_mask and mask.field in value), shape)
+    if isinstance(value, Mapping) and (shape is not None or kind == _LABELS):
+        shape = shape_of_value(value, named=shape)
     return Region(kind=kind, shape=shape, json=result)
 
 
@@ -134,17 +136,26 @@ def regions_of(results: object) -> Iterator[Region]:
 
     Label Studio may write one region as several results with the same id: the drawing; a `labels` result, if a <Labels>
     tag stands beside the control; the same mask again under a second control. We join them to one region with a label.
+    A `labels` result that stands alone is the region itself, as in the editor.
     """
     rows = [row for row in results if isinstance(row, Mapping)] if isinstance(results, list | tuple) else []
     groups: dict[object, list[Region]] = {}
     for number, row in enumerate(rows):
         # A result without an id is a region of its own.
-        groups.setdefault(row["id"] if isinstance(row.get("id"), str) else number, []).append(region_of(row))
+        groups.setdefault(_read_id(row) or number, []).append(region_of(row))
     for group in groups.values():
         drawn = [region for region in group if not _is_beside(region, group)]
+        if not any(region.shape is not None for region in drawn):
+            drawn += [region for region in group if region.kind == _LABELS and region.shape is not None][:1]
         beside = next((region for region in group if region not in drawn and _is_labelled(region)), None)
         for region in drawn:
             yield replace(region, beside=beside)
+
+
+def _read_id(result: Mapping[str, Any]) -> str | None:
+    """A result's id as text; None for none. Converters write numbers, which the editor takes for text."""
+    given = result.get("id")
+    return str(given) or None if isinstance(given, str | int) else None
 
 
 def _is_beside(region: Region, group: Sequence[Region]) -> bool:
@@ -183,27 +194,31 @@ def mask_of_region(
     return region_of(region).mask(Size(height_px, width_px), rectangles_are_masks=rectangles_are_masks)
 
 
-def _side(value: object) -> object:
-    """A side of an image as a number. Some converters write text."""
-    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 6 else value
+def _read_side(side: object) -> float | None:
+    """A side of an image in px; None for none or 0, as of an image that was not read; NaN for what is no number."""
+    if side is None or isinstance(side, bool) or not isinstance(side, int | float | str):
+        return None if side is None else math.nan
+    try:
+        return float(side or 0) or None  # some converters write text
+    except (ValueError, OverflowError):
+        return math.nan
 
 
 def _check_frame(region: Mapping[str, Any], size: Size, *, is_scalable: bool) -> None:
     """Refuse a region that was drawn on another image.
 
     Values in per cent fit the image in any size, but not in another shape, such as that before EXIF rotation. Values in
-    pixels fit only the exact size. `image_rotation` says how the annotator had turned the view; the values stay in the
-    frame of the unturned image (measured in Label Studio 1.23.2).
+    pixels fit only the exact size. An unknown size refuses nothing. `image_rotation` says how the annotator had turned
+    the view; the values stay in the frame of the unturned image (measured in Label Studio 1.23.2).
     """
-    width, height = _side(region.get("original_width")), _side(region.get("original_height"))
-    if (width, height) in ((None, None), (size.width_px, size.height_px)):
+    given = region.get("original_width"), region.get("original_height")
+    width, height = (_read_side(side) for side in given)
+    if width is None or height is None or (width, height) == (size.width_px, size.height_px):
         return
-    if is_scalable and isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
+    if is_scalable and 0 < width < math.inf and 0 < height < math.inf:
         # Either size may be the other, scaled and rounded by up to half a pixel a side.
         slack = max(size.width_px + size.height_px, width + height) / 2
         if abs(width * size.height_px - height * size.width_px) <= slack:
             return
-    shown = "x".join(
-        str(side)[:12] if isinstance(side, int | float) else type(side).__name__ for side in (width, height)
-    )
+    shown = "x".join(str(side)[:12] if isinstance(side, int | float) else type(side).__name__ for side in given)
     raise UnusableRegion(f"it was drawn on {shown} pixels, but the upright image has {size.width_px}x{size.height_px}")

@@ -116,7 +116,7 @@ def test_the_prediction_of_another_model_is_not_ours() -> None:
         {"value": None},
         {"value": {"format": "rle", "rle": [1, 2, 3]}},
         {"original_width": 10**9},
-        {"type": "vectorlabels"},
+        {"type": "vectorlabels", "value": {"vertices": []}},
         {"value": {"format": "rle", "brushlabels": [7]}},
     ],
 )

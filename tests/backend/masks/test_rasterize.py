@@ -13,21 +13,30 @@ points = arrays.arrays(np.float64, st.tuples(st.integers(0, 9), st.just(2)), ele
 
 
 def slow_fill(polygon: np.ndarray) -> np.ndarray:
-    """Even-odd test of every pixel's centre against every edge, half open in y."""
-    mask = np.zeros((HEIGHT, WIDTH), bool)
+    """How often the outline goes around every pixel's centre, edge by edge, half open in y."""
+    around = np.zeros((HEIGHT, WIDTH), int)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         for row in range(HEIGHT):
             y = row + 0.5
             if min(y0, y1) <= y < max(y0, y1):
                 crossing = x0 + (y - y0) * ((x1 - x0) / (y1 - y0))
-                mask[row] ^= np.arange(WIDTH) + 0.5 >= crossing
-    return mask
+                around[row] += np.sign(y1 - y0).astype(int) * (np.arange(WIDTH) + 0.5 >= crossing)
+    return around != 0
 
 
 @given(polygon=points)
-def test_a_polygon_is_filled_by_the_even_odd_rule_at_pixel_centres(polygon: np.ndarray) -> None:
+def test_a_polygon_is_filled_by_the_nonzero_rule_at_pixel_centres(polygon: np.ndarray) -> None:
     expected = slow_fill(polygon) if len(polygon) >= 3 else np.zeros((HEIGHT, WIDTH), bool)
     assert np.array_equal(fill_polygon(polygon, height_px=HEIGHT, width_px=WIDTH), expected)
+
+
+def test_what_an_outline_encloses_twice_is_inside_and_what_it_goes_around_backwards_is_a_hole() -> None:
+    """As the editor shows it: its canvas fills by the nonzero rule."""
+    loop = [[5.0, 5], [25, 5], [25, 15], [5, 15]]
+    twice = np.array([*loop, [5, 5], [10, 8], [20, 8], [20, 12], [10, 12], [10, 8]])
+    hole = np.array([*loop, [5, 5], [10, 8], [10, 12], [20, 12], [20, 8], [10, 8]])
+    assert fill_polygon(twice, height_px=HEIGHT, width_px=WIDTH).sum() == 20 * 10
+    assert fill_polygon(hole, height_px=HEIGHT, width_px=WIDTH).sum() == 20 * 10 - 10 * 4
 
 
 def test_two_polygons_with_a_common_edge_share_no_pixel_and_leave_none_out() -> None:
@@ -106,6 +115,7 @@ def test_an_outline_that_crosses_more_rows_than_any_drawing_is_refused_before_it
 
 
 def test_more_edges_than_a_byte_counts_cross_at_one_pixel() -> None:
-    """Parity alone tells inside from outside."""
     there_and_back = np.array([[1.0, 0.0], [1.0, 4.0]] * 200 + [[3.0, 4.0], [3.0, 0.0]])
     assert np.array_equal(fill_polygon(there_and_back, height_px=4, width_px=5)[2], [False, True, True, False, False])
+    around = np.array([[1.0, 0.0], [1.0, 4.0], [3.0, 4.0], [3.0, 0.0]] * 256)
+    assert np.array_equal(fill_polygon(around, height_px=4, width_px=5)[2], [False, True, True, False, False])

@@ -1,6 +1,7 @@
 """One file a shape. To add a shape, put its file here; nothing else needs a change.
 
 brush      a mask in Label Studio's run-length code
+magicwand  the same, drawn by the magic wand
 bitmask    a mask as a PNG in a data: URL
 polygon    an outline in per cent of the image
 ellipse    centre and radii, turned about the centre
@@ -12,7 +13,7 @@ vector     a line, whose inside is a mask if it is closed; it is never written
 import pkgutil
 from importlib import import_module
 
-from backend.labelstudio.controls.shape import Shape
+from backend.labelstudio.controls.shape import Shape, Value
 
 
 def load_shapes() -> dict[str, Shape]:
@@ -33,6 +34,18 @@ SHAPES = load_shapes()
 def shape_of_kind(kind: object) -> Shape | None:
     """Return the shape of a tag's name in small letters, or of a region's type; None if it draws nothing."""
     return SHAPES.get(kind.removesuffix("labels")) if isinstance(kind, str) else None
+
+
+def shape_of_value(value: Value, *, named: Shape | None) -> Shape | None:
+    """Return what a region's value draws: a mask before anything else.
+
+    Args:
+        value: the region's `value`.
+        named: the shape that the region's type names. It decides where the value may be several, or none of them.
+    """
+    able = [shape for shape in SHAPES.values() if shape.field in value]
+    able = [shape for shape in able if shape.is_mask] or able
+    return named if named in able else next(iter(able), named)
 
 
 def is_drawing(kind: str) -> bool:

@@ -31,9 +31,10 @@ def _read(value: Value, size: Size) -> Bool[np.ndarray, "h w"]:
 def _points(points: list[Any]) -> Float[np.ndarray, "n 2"]:
     """The points (x, y), in per cent as in the JSON."""
     for point in points:
-        if not isinstance(point, list) or len(point) != 2:
+        if not isinstance(point, list) or len(point) < 2:
             raise UnusableRegion("its polygon holds something that is not a pair of numbers")
-    pairs = (finite_number({"x": x, "y": y}, axis) for x, y in points for axis in ("x", "y"))
+    # The editor passes over further numbers, such as a visibility.
+    pairs = (finite_number({"x": x, "y": y}, axis) for x, y, *_ in points for axis in ("x", "y"))
     return np.fromiter(pairs, np.float64, 2 * len(points)).reshape(-1, 2)
 
 

@@ -117,6 +117,12 @@ def test_per_cent_fit_an_image_that_was_resized_since(size: tuple[int, int]) -> 
     assert np.array_equal(mask(region("ellipse", ROUND, **frame)), mask(region("ellipse", ROUND)))
 
 
+@pytest.mark.parametrize("size", [(None, None), (0, 0), (16, None), (0, 12), ("", ""), (8.0, 6.0), ("8.0", "6.0")])
+def test_a_size_that_a_converter_left_out_refuses_nothing(size: tuple[Any, Any]) -> None:
+    frame = dict(zip(("original_width", "original_height"), size, strict=True))
+    assert np.array_equal(mask(region("ellipse", ROUND, **frame)), mask(region("ellipse", ROUND)))
+
+
 ROUND = {"x": 50, "y": 50, "radiusX": 30, "radiusY": 20, "rotation": 0}
 POLYGON = {"points": [[0, 0], [9, 0], [9, 9]]}
 BITMASK = "data:image/png;base64,"
@@ -133,8 +139,9 @@ BITMASK = "data:image/png;base64,"
         (region("polygonlabels", POLYGON, original_width=12, original_height=16), "12x16 pixels, but .* has 16x12"),
         (region("polygonlabels", POLYGON, original_width="wide"), "drawn on strx12"),
         (region("ellipse", ROUND, original_width=20, original_height=12), "drawn on 20x12"),
-        (region("ellipse", ROUND, original_width=0, original_height=0), "drawn on 0x0"),
-        (region("bitmask", {"imageDataURL": ""}, original_width=32, original_height=24), "drawn on 32x24"),
+        (region("ellipse", ROUND, original_width=-16, original_height=-12), "drawn on -16x-12"),
+        (region("ellipse", ROUND, original_width=math.inf, original_height=math.inf), "drawn on infxinf"),
+        (region("bitmask", {"imageDataURL": ""}, original_width=12, original_height=16), "drawn on 12x16"),
         (region("brushlabels", {"rle": []}, original_width=8, original_height=6), "drawn on 8x6"),
         (region("polygonlabels", POLYGON | {"closed": False}), "not closed"),
         (region("polygonlabels", {"points": [[0, 0], [9, 9]]}), "3 to 100000 points"),
@@ -145,7 +152,7 @@ BITMASK = "data:image/png;base64,"
         (region("polygonlabels", {"points": [[0, 0], [1, 1], [1, "1"]]}), "y is str"),
         (region("ellipse", {"x": 5, "y": 5, "radiusX": math.inf, "radiusY": 3}), "radiusX is not a finite"),
         (region("brushlabels", {"format": "png", "rle": []}), "rle format"),
-        (region("brushlabels", {"points": []}), "rle format"),
+        (region("brushlabels", {"touches": []}), "rle format"),
         (region("brushlabels", {"rle": [0, 0, 0, 4, 57, 27, 0]}), "holds 4 values"),
         (region("bitmask", {"imageDataURL": None}), "PNG as a data: URL"),
         (region("bitmask", {"imageDataURL": "http://127.0.0.1/x.png"}), "PNG as a data: URL"),
@@ -153,6 +160,7 @@ BITMASK = "data:image/png;base64,"
         (region("bitmask", {"imageDataURL": BITMASK + "AAAA"}), "not a PNG that can be read"),
         (region("bitmask", {"imageDataURL": BITMASK + "A" * 100_000}), "too many for 16x12"),
         (region("bitmask", {"imageDataURL": data_url(Image.new("RGBA", (13000, 2)))}), "13000x2 pixels, not 16x12"),
+        (region("bitmask", {"imageDataURL": data_url(Image.new("RGBA", (1600, 1200)))}), "1600x1200 pixels, not 16x12"),
         (region("bitmask", {"imageDataURL": data_url(Image.new("RGB", (16, 12)))}), "no transparency"),
         (region("bitmask", {"imageDataURL": data_url(Image.new("RGB", (16, 12)), form="GIF")}), "not a PNG that"),
         (region("bitmask", {"imageDataURL": data_url(Image.new("RGBA", (16, 12)))[:-40]}), "not a PNG that can be"),
@@ -165,6 +173,36 @@ def test_what_is_no_mask_of_this_image_is_refused_with_the_reason(unusable: Any,
 
 
 CELL = {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0}
+
+
+@pytest.mark.parametrize("kind", ["polygonlabels", "rectanglelabels", "labels", "ellipse"])
+def test_the_value_says_what_a_region_draws_whatever_its_type_is(kind: str) -> None:
+    drawn = np.random.default_rng(4).random((12, 16)) > 0.5
+    ours = brush_region(drawn, control=Control("brush", "b", "i"), label=None, score=1.0, model_version="v")
+    assert np.array_equal(mask(ours | {"type": kind}), drawn)
+    outline = {"points": [[25, 0], [75, 0], [75, 50], [25, 50]]}
+    assert mask(region(kind, outline)).sum() == 8 * 6
+
+
+def test_a_labels_result_without_a_drawing_beside_it_is_the_region() -> None:
+    named = region("labels", CELL | {"labels": ["Cell"]}, id="d1", from_name="kind")
+    nothing = region("labels", {"labels": ["Cell"]}, id="d2")
+    text = region("textarea", CELL | {"text": ["x"]}, id="d1")
+    for results in ([named, nothing], [text, named, nothing]):
+        (found,) = (one for one in regions_of(results) if one.shape is not None)
+        assert (found.shape.name, found.label, found.from_name) == ("rectangle", "Cell", "kind")
+
+
+def test_results_are_joined_by_ids_that_are_numbers_too() -> None:
+    drawn, named = region("rectangle", CELL, id=7), region("labels", CELL | {"labels": ["Cell"]}, id=7)
+    (found,) = regions_of([drawn, named])
+    assert (found.label, found.region_id) == ("Cell", "7")
+    assert len(list(regions_of([drawn | {"id": None}, drawn | {"id": None}, drawn | {"id": ""}]))) == 3
+
+
+def test_labels_under_the_name_of_the_control_with_labels_are_labels() -> None:
+    (found,) = regions_of([region("polygon", POLYGON | {"polygonlabels": ["Cell"]})])
+    assert found.label == "Cell"
 
 
 def test_a_label_of_a_labels_tag_is_that_of_the_region_with_its_id() -> None:

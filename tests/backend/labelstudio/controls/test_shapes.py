@@ -78,7 +78,7 @@ def test_one_file_is_a_control_that_an_export_shows(project: LabelConfig) -> Non
 
 def test_masks_go_to_the_most_faithful_shape_first() -> None:
     written = [name for name, shape in shapes.SHAPES.items() if shape.write is not None]
-    assert written == ["brush", "bitmask", "polygon", "ellipse", "rectangle"]
+    assert written == ["brush", "magicwand", "bitmask", "polygon", "ellipse", "rectangle"]
 
 
 @pytest.mark.parametrize("kind", ["choices", "labels", "brushlabelslabels", "", None, 5])

@@ -61,7 +61,7 @@ def test_two_labels_at_one_place_are_two_objects() -> None:
         {"annotations": None, "drafts": "x", "predictions": [None, 3]},
         {"annotations": [{"result": None}, {"result": ["x"]}]},
         {"annotations": [{"was_cancelled": True, "result": [rectangle()]}]},
-        {"annotations": [{"result": [rectangle() | {"type": "polygonlabels"}]}]},
+        {"annotations": [{"result": [rectangle() | {"type": "polygonlabels", "value": {"points": [[0, 0], [9, 9]]}}]}]},
         {"predictions": [{"model_version": "ours-v2", "result": [rectangle()]}]},
         {"predictions": [{"model_version": "x", "result": [rectangle(meta={"model_version": "ours-v1"})]}]},
         {"annotations": [{"result": [rectangle(x=float("nan"))]}]},
